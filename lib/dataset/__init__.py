@@ -1,0 +1,1 @@
+"""Annotations, data sets and the embedded synthetic world."""

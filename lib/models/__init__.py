@@ -1,0 +1,1 @@
+"""Heatmap networks and the cross-view fusion layer."""

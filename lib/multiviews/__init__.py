@@ -1,0 +1,1 @@
+"""Camera geometry and 3D inference."""

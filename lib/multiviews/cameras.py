@@ -1,0 +1,136 @@
+"""Pinhole cameras with lens distortion, written once for numpy arrays and torch tensors.
+
+x_cam = R (x_world - T) with T the camera *centre* in mm. Radial k (3) and tangential p (2) coefficients are
+OpenCV's model with (k1, k2, p1, p2, k3) = (k[0], k[1], p[0], p[1], k[2]); OpenCV is the check on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from lib.utils.checks import InputError
+
+MIN_DEPTH_MM = 1.0  # points nearer than this, or behind the camera, have no projection
+
+
+@dataclass(frozen=True)
+class Cameras:
+    """Cameras as arrays; the leading axes (often frames, views) are free and equal in all fields.
+
+    Attributes:
+        R: (..., 3, 3) rotation world -> camera.
+        T: (..., 3) camera centre, world frame, mm.
+        f: (..., 2) focal lengths (fx, fy), px.
+        c: (..., 2) principal point (cx, cy), image px.
+        k: (..., 3) radial distortion.
+        p: (..., 2) tangential distortion.
+    """
+
+    R: Any
+    T: Any
+    f: Any
+    c: Any
+    k: Any
+    p: Any
+
+    @classmethod
+    def from_records(cls, records: Sequence[dict]) -> Cameras:
+        """Read the camera dictionaries of the Human3.6M annotation.
+
+        Args:
+            records: M dictionaries with R (3,3), T (3,1), fx fy cx cy (1), k (3,1), p (2,1).
+
+        Returns:
+            Cameras with M as the leading axis, float64.
+
+        Raises:
+            InputError: an entry is missing, has another size or is not finite.
+        """
+        sizes = {"R": 9, "T": 3, "fx": 1, "fy": 1, "cx": 1, "cy": 1, "k": 3, "p": 2}
+        columns = {}
+        for key, size in sizes.items():
+            try:
+                columns[key] = np.array([np.ravel(record[key]) for record in records], np.float64)
+            except (KeyError, TypeError, ValueError) as error:
+                raise InputError(f"camera: entry '{key}' is missing or not {size} numbers ({error})") from None
+            if columns[key].shape != (len(records), size) or not np.isfinite(columns[key]).all():
+                raise InputError(f"camera: entry '{key}' must be {size} finite numbers per camera")
+        return cls(
+            R=columns["R"].reshape(-1, 3, 3),
+            T=columns["T"],
+            f=np.concatenate([columns["fx"], columns["fy"]], 1),
+            c=np.concatenate([columns["cx"], columns["cy"]], 1),
+            k=columns["k"],
+            p=columns["p"],
+        )
+
+    def map(self, function: Callable) -> Cameras:
+        """Apply a function to every array, e.g. `cameras.map(torch.as_tensor)`."""
+        return Cameras(**{field.name: function(getattr(self, field.name)) for field in fields(self)})
+
+    def __getitem__(self, index: Any) -> Cameras:
+        """Index the leading axes."""
+        return self.map(lambda array: array[index])
+
+    def __len__(self) -> int:
+        return len(self.T)
+
+
+def world_to_camera(points_world: Any, cameras: Cameras) -> Any:
+    """Points (..., P, 3) in the world frame -> (..., P, 3) in the camera frame, mm; axes ... as in `cameras`."""
+    return (points_world - cameras.T[..., None, :]) @ cameras.R.swapaxes(-1, -2)
+
+
+def camera_to_world(points_cam: Any, cameras: Cameras) -> Any:
+    """Points (..., P, 3) in the camera frame -> (..., P, 3) in the world frame, mm; axes ... as in `cameras`."""
+    return points_cam @ cameras.R + cameras.T[..., None, :]
+
+
+def distort(points: Any, cameras: Cameras) -> Any:
+    """Apply the lens to normalised points (..., P, 2) = (x/z, y/z); same shape."""
+    k, p = cameras.k[..., None, :], cameras.p[..., None, :]
+    r2 = (points * points).sum(-1)[..., None]  # (..., P, 1)
+    radial = 1 + r2 * (k[..., 0:1] + r2 * (k[..., 1:2] + r2 * k[..., 2:3]))
+    tangential = 2 * (p[..., 0:1] * points[..., 1:2] + p[..., 1:2] * points[..., 0:1])
+    return points * (radial + tangential) + p[..., [1, 0]] * r2
+
+
+def project(points_world: Any, cameras: Cameras) -> tuple[Any, Any]:
+    """Project world points into each camera.
+
+    Args:
+        points_world: (..., P, 3) mm, broadcast against the leading axes of `cameras`; add an axis of one for
+            the views: `project(points[:, None], cameras)` with points (F, P, 3) and cameras (F, V).
+        cameras: cameras with leading axes (...).
+
+    Returns:
+        (..., P, 2) image px, and (..., P) depth along the optical axis in mm. Where the depth is below
+        MIN_DEPTH_MM the pixel is meaningless; test the depth.
+    """
+    points_cam = world_to_camera(points_world, cameras)
+    depth = points_cam[..., 2]
+    safe = depth.clip(MIN_DEPTH_MM)  # keeps points behind the camera finite
+    normalised = points_cam[..., :2] / safe[..., None]
+    return distort(normalised, cameras) * cameras.f[..., None, :] + cameras.c[..., None, :], depth
+
+
+def undistort(points_img: Any, cameras: Cameras, num_iterations: int = 20) -> Any:
+    """Image px -> normalised points without lens distortion, by fixed-point iteration.
+
+    Args:
+        points_img: (..., P, 2) image px.
+        cameras: cameras with leading axes (...).
+        num_iterations: steps; 20 leave less than 1e-9 for lenses like Human3.6M's within the image.
+
+    Returns:
+        (..., P, 2) = (x/z, y/z).
+    """
+    distorted = (points_img - cameras.c[..., None, :]) / cameras.f[..., None, :]
+    points = distorted
+    for _ in range(num_iterations):
+        points = points + (distorted - distort(points, cameras))
+    return points
