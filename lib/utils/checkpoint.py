@@ -1,0 +1,62 @@
+"""Saving and loading torch files: atomic, weights-only; knows nothing about the model."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import torch
+
+from lib.utils.checks import InputError
+from lib.utils.files import atomic_path
+
+
+def save_checkpoint(state: Any, path: str | os.PathLike) -> None:
+    """Write a torch file under a temporary name, then rename it.
+
+    Raises:
+        InputError: the disk refuses; an existing file at `path` is untouched.
+    """
+    with atomic_path(path) as temporary:
+        try:
+            torch.save(state, temporary)
+        except RuntimeError as error:  # torch reports a full disk this way
+            raise OSError(str(error).splitlines()[0]) from error
+
+
+def _numpy_scalars() -> list:
+    # Released checkpoints hold the score as a NumPy scalar, which weights-only loading refuses by default.
+    multiarray = np._core.multiarray if hasattr(np, "_core") else np.core.multiarray
+    names = [(multiarray.scalar, f"{core}.multiarray.scalar") for core in ("numpy.core", "numpy._core")]
+    names += [(_latin1, "_codecs.encode"), np.dtype]
+    return names + [type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8")]
+
+
+def _latin1(text: str, encoding: str = "latin1") -> bytes:
+    return text.encode("latin1")
+
+
+def load_checkpoint(path: str | os.PathLike, map_location: Any = "cpu") -> Any:
+    """Load a torch file without running foreign code.
+
+    Args:
+        path: a file of torch.save, in the zip or the old format.
+        map_location: device of the tensors.
+
+    Returns:
+        The object: usually a state dict or a dict with `state_dict`.
+
+    Raises:
+        InputError: missing, cut off, not a torch file, or holding types other than tensors and plain values.
+    """
+    try:
+        with torch.serialization.safe_globals(_numpy_scalars()):
+            return torch.load(path, map_location=map_location, weights_only=True)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such checkpoint") from None
+    except Exception as error:  # a damaged file raises nearly anything
+        reason = str(error).strip().splitlines()
+        foreign = next((line.strip() for line in reason if "GLOBAL" in line), None)
+        message = foreign or (reason[0] if reason else type(error).__name__)
+        raise InputError(f"{path}: not a checkpoint, cut off, or holding foreign types ({message})") from None

@@ -1,0 +1,82 @@
+"""Files that appear whole or not at all: written under a temporary name, then renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lib.utils.checks import InputError
+
+
+def make_directory(path: str | os.PathLike) -> Path:
+    """Create a directory with its parents; an InputError says why it cannot be written."""
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be created ({error.strerror})") from None
+    if not os.access(path, os.W_OK):
+        raise InputError(f"{path}: the directory is not writable")
+    return path
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
+    """Give a temporary path beside `path`; on success it is renamed to `path`, otherwise it is removed.
+
+    Args:
+        path: the final file; its directory is created.
+
+    Yields:
+        The path to write to. It keeps the suffix, for writers that choose the format by it.
+
+    Raises:
+        InputError: the disk refuses (full, read-only, no permission).
+    """
+    path = Path(path)
+    make_directory(path.parent)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: str | os.PathLike, data: bytes) -> None:
+    """Write a file atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_json(path: str | os.PathLike, value: Any) -> None:
+    """Write a JSON file atomically, indented, numpy scalars as numbers."""
+    text = json.dumps(value, indent=2, default=lambda number: number.item())
+    write_bytes(path, (text + "\n").encode())
+
+
+def write_csv(path: str | os.PathLike, header: list[str], rows: list[list[Any]]) -> None:
+    """Write a CSV file atomically."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([header, *rows])
+    write_bytes(path, text.getvalue().encode())
+
+
+def read_json(path: str | os.PathLike) -> Any:
+    """Read a JSON file; an InputError says what is wrong with it."""
+    try:
+        return json.loads(Path(path).read_bytes())
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise InputError(f"{path}: not a JSON file ({error})") from None
