@@ -1,0 +1,75 @@
+"""The learned cross-view fusion of heatmaps: one dense matrix per ordered pair of views."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from lib.utils.checks import InputError, check_shape, unknown_name
+
+PUBLISHED_INIT_MAX = 0.1
+_INITS = ("published", "zeros")
+
+
+class CrossViewFusion(nn.Module):
+    """Add to the heatmaps of each view what the heatmaps of the other views say about it.
+
+    fused_i = own * H_i + (1 - own) / (V - 1) * sum over views j != i of H_j W_ij, with H_j as a row vector of H*W
+    pixels. All joints share the matrices. `weight[i, n]` is the matrix into view i from the n-th of the other views
+    in ascending order; one matrix product per target view, without a copy of any matrix.
+
+    Args:
+        num_views: V, at least 2. The matrices encode the rig, so V and the order of the views are fixed.
+        heatmap_hw: (H, W) of the heatmaps.
+        self_weight: weight `own` of the view itself; the others share the rest.
+        init: "published" draws from U(0, 0.1); "zeros" starts from own * H_i.
+
+    Raises:
+        InputError: fewer than 2 views, or an unknown initialisation.
+
+    Source: paper equation 1, with the weights .4 and .6 of the released code.
+    """
+
+    def __init__(
+        self, num_views: int, heatmap_hw: tuple[int, int], self_weight: float = 0.4, init: str = "published"
+    ) -> None:
+        super().__init__()
+        if num_views < 2:
+            raise InputError(f"fusion needs at least 2 views, received {num_views}; set NETWORK.AGGRE false")
+        if init not in _INITS:
+            raise unknown_name("initialisation", init, _INITS, "NETWORK.FUSION_INIT")
+        self.num_views, self.heatmap_hw, self.self_weight, self.init = num_views, tuple(heatmap_hw), self_weight, init
+        num_pixels = heatmap_hw[0] * heatmap_hw[1]
+        self.weight = nn.Parameter(torch.empty(num_views, num_views - 1, num_pixels, num_pixels))
+        others = [[j for j in range(num_views) if j != i] for i in range(num_views)]
+        self.register_buffer("others", torch.tensor(others), persistent=False)  # (V, V-1)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Fill the matrices as `init` says."""
+        if self.init == "zeros":
+            nn.init.zeros_(self.weight)
+        else:
+            nn.init.uniform_(self.weight, 0.0, PUBLISHED_INIT_MAX)
+
+    def forward(self, heatmaps: Tensor) -> Tensor:
+        """Fuse the heatmaps of all views.
+
+        Args:
+            heatmaps: (B, V, J, H, W), views in the order of the rig.
+
+        Returns:
+            (B, V, J, H, W) fused heatmaps.
+
+        Raises:
+            InputError: another number of views or another map size than the matrices are for.
+        """
+        height, width = self.heatmap_hw
+        sizes = check_shape("fusion: heatmaps", heatmaps.shape, ("B", self.num_views, "J", height, width))
+        batch, joints, num_pixels = sizes["B"], sizes["J"], height * width
+        rows = heatmaps.transpose(0, 1).reshape(self.num_views, batch * joints, num_pixels)  # (V, B*J, H*W)
+        sources = rows[self.others].transpose(1, 2).flatten(2)  # (V, B*J, (V-1)*H*W)
+        mixed = torch.bmm(sources, self.weight.flatten(1, 2))  # (V, B*J, H*W): the product sums over the sources
+        other_weight = (1.0 - self.self_weight) / (self.num_views - 1)
+        fused = self.self_weight * rows + other_weight * mixed
+        return fused.view(self.num_views, batch, joints, height, width).transpose(0, 1)  # (B, V, J, H, W)

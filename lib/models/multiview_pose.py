@@ -1,0 +1,46 @@
+"""A pose network for several views of one person: a shared backbone and, if wanted, the fusion of its heatmaps."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from lib.models.fusion import CrossViewFusion
+from lib.utils.checks import check_shape
+
+
+class MultiViewPose(nn.Module):
+    """Run one backbone on every view and fuse the heatmaps across the views.
+
+    Args:
+        backbone: network (B, 3, H_in, W_in) -> (B, J, H, W), shared by the views.
+        fusion: the fusion layer, or None for single-view heatmaps alone.
+
+    Source: paper section 3.
+    """
+
+    def __init__(self, backbone: nn.Module, fusion: CrossViewFusion | None = None) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.fusion = fusion
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Compute the heatmaps of all views, before and after fusion.
+
+        Args:
+            images: (B, V, 3, H_in, W_in) normalised crops.
+
+        Returns:
+            single: (B, V, J, H, W) heatmaps of the backbone.
+            fused: (B, V, J, H, W), or None without a fusion layer.
+
+        Raises:
+            InputError: another shape, or another number of views than the fusion layer is for.
+        """
+        num_views = "V" if self.fusion is None else self.fusion.num_views
+        check_shape("images", images.shape, ("B", num_views, 3, "H_in", "W_in"))
+        if self.training:  # batch statistics view by view, as the published checkpoints were trained
+            single = torch.stack([self.backbone(view) for view in images.unbind(1)], dim=1)
+        else:
+            single = self.backbone(images.flatten(0, 1)).unflatten(0, images.shape[:2])
+        return single, None if self.fusion is None else self.fusion(single)
