@@ -56,7 +56,6 @@ def load_checkpoint(path: str | os.PathLike, map_location: Any = "cpu") -> Any:
     except FileNotFoundError:
         raise InputError(f"{path}: no such checkpoint") from None
     except Exception as error:  # a damaged file raises nearly anything
-        reason = str(error).strip().splitlines()
-        foreign = next((line.strip() for line in reason if "GLOBAL" in line), None)
-        message = foreign or (reason[0] if reason else type(error).__name__)
-        raise InputError(f"{path}: not a checkpoint, cut off, or holding foreign types ({message})") from None
+        reason = (str(error).strip() or type(error).__name__).splitlines()
+        first = next((line for line in reason if "GLOBAL" in line), reason[0]).split(". ")[0]
+        raise InputError(f"{path}: not a checkpoint, cut off, or holding foreign types ({first})") from None

@@ -1,0 +1,67 @@
+"""What the scripts' command lines share; imports no torch."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable
+
+from lib.utils.checks import InputError
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:
+        self.exit(2, f"error: {message}; see --help\n")
+
+
+# flag -> (configuration key, help); the published flags that set a key
+_KEY_FLAGS = {
+    "--frequent": ("PRINT_FREQ", "steps between log lines"),
+    "--gpus": ("GPUS", "CUDA devices, comma separated"),
+    "--workers": ("WORKERS", "data loading processes"),
+    "--modelDir": ("OUTPUT_DIR", "directory of the run directories"),
+    "--logDir": ("LOG_DIR", "directory of the TensorBoard files"),
+    "--dataDir": ("DATA_DIR", "put before DATASET.ROOT and NETWORK.PRETRAINED"),
+    "--data-format": ("DATASET.DATA_FORMAT", "jpg or zip"),
+    "--state": ("TEST.STATE", "weights to validate: best or final"),
+    "--model-file": ("TEST.MODEL_FILE", "checkpoint to validate"),
+}
+
+
+def make_parser(description: str, *flags: str) -> argparse.ArgumentParser:
+    """Return a parser with --cfg, --opts and some of the flags that stand for a configuration key.
+
+    Args:
+        description: first line of the help.
+        flags: names out of the published flags, e.g. "--gpus".
+    """
+    parser = _Parser(description=description, allow_abbrev=False)
+    parser.add_argument("--cfg", required=True, metavar="YAML", help="experiment, e.g. experiments-local/...")
+    for flag in flags:
+        key, text = _KEY_FLAGS[flag]
+        parser.add_argument(flag, dest=f"key:{key}", metavar="VALUE", help=f"{text} ({key})")
+    parser.add_argument("--opts", nargs="*", default=[], metavar="KEY VALUE", help="any configuration keys")
+    return parser
+
+
+def collect_opts(args: argparse.Namespace) -> list[str]:
+    """Return the KEY VALUE pairs of --opts and, after them, of the flags that were given."""
+    opts = list(args.opts)
+    for name, value in vars(args).items():
+        if name.startswith("key:") and value is not None:
+            opts += [name.removeprefix("key:"), value]
+    return opts
+
+
+def run_main(main: Callable[[], None]) -> None:
+    """Run a script: an InputError becomes one line on stderr and exit code 2."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    try:
+        main()
+    except InputError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,157 @@
+"""Every configuration key with its default, meaning and unit; nothing here reads files.
+
+Sizes are [width, height] or one integer for a square; KEYS without an entry here do not exist.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+BACKBONES = ("pose_resnet", "pose_mobilenetv2", "pose_hrnet")
+DATASETS = ("h36m", "multiview_h36m", "mpii", "multiview_mpii", "mixed")
+
+
+@dataclass(frozen=True)
+class Key:
+    """One configuration key.
+
+    Attributes:
+        default: value when no YAML names it; its type is the type of the key.
+        help: meaning and unit.
+        choices: the allowed values, empty = any.
+        minimum: smallest allowed number, None = any.
+        is_size: [width, height], or one integer for both.
+    """
+
+    default: Any
+    help: str
+    choices: tuple = ()
+    minimum: float | None = None
+    is_size: bool = False
+
+
+def _stage(modules: int, channels: list[int]) -> dict[str, Key]:
+    return {
+        "NUM_MODULES": Key(modules, "exchange modules", minimum=1),
+        "NUM_BRANCHES": Key(len(channels), "parallel resolutions", minimum=1),
+        "BLOCK": Key("BASIC", "residual block", ("BASIC", "BOTTLENECK")),
+        "NUM_BLOCKS": Key([4] * len(channels), "blocks per branch", minimum=1),
+        "NUM_CHANNELS": Key(channels, "channels per branch", minimum=1),
+        "FUSE_METHOD": Key("SUM", "how resolutions are joined", ("SUM",)),
+    }
+
+
+_HRNET_LAYERS = [
+    "conv1", "bn1", "conv2", "bn2", "layer1", "transition1", "stage2", "transition2", "stage3", "transition3", "stage4",
+]  # fmt: skip
+
+DEFAULTS: dict[str, Any] = {
+    "OUTPUT_DIR": Key("output", "run directories go here"),
+    "LOG_DIR": Key("log", "TensorBoard files go here"),
+    "DATA_DIR": Key("", "put before DATASET.ROOT and NETWORK.PRETRAINED"),
+    "BACKBONE_MODEL": Key("pose_resnet", "heatmap network", BACKBONES),
+    "MODEL": Key("multiview_pose_resnet", "the backbone with fusion", tuple("multiview_" + b for b in BACKBONES)),
+    "GPUS": Key("0,1", "CUDA devices, comma separated; ignored where there is no CUDA"),
+    "WORKERS": Key(8, "data loading processes", minimum=0),
+    "PRINT_FREQ": Key(100, "steps between log lines and debug pictures", minimum=1),
+    "SEED": Key(0, "seed of initialisation, data order and augmentation", minimum=0),
+    "MODEL_EXTRA": {
+        "PRETRAINED_LAYERS": Key(_HRNET_LAYERS, "HRNet modules taken from NETWORK.PRETRAINED; '*' = all"),
+        "FINAL_CONV_KERNEL": Key(1, "kernel of HRNet's last convolution, px", (1, 3)),
+        "STAGE2": _stage(1, [48, 96]),
+        "STAGE3": _stage(4, [48, 96, 192]),
+        "STAGE4": _stage(3, [48, 96, 192, 384]),
+    },
+    "CUDNN": {
+        "BENCHMARK": Key(True, "let cuDNN search the fastest algorithm"),
+        "DETERMINISTIC": Key(False, "deterministic cuDNN algorithms"),
+        "ENABLED": Key(True, "use cuDNN"),
+    },
+    "NETWORK": {
+        "PRETRAINED": Key("models/pytorch/imagenet/resnet50-19c8e357.pth", "ImageNet weights; '' = from scratch"),
+        "NUM_JOINTS": Key(20, "joints of the union set", (20,)),
+        "HEATMAP_SIZE": Key([80, 80], "heatmap, px", minimum=1, is_size=True),
+        "IMAGE_SIZE": Key([320, 320], "network input, px", minimum=1, is_size=True),
+        "SIGMA": Key(2.0, "standard deviation of the target Gaussian, heatmap px", minimum=0.1),
+        "TARGET_TYPE": Key("gaussian", "kind of target", ("gaussian",)),
+        "AGGRE": Key(True, "learned fusion across views"),
+        "INIT": Key("published", "fresh backbone weights: published N(0, .001) or kaiming", ("published", "kaiming")),
+        "FUSION_INIT": Key("published", "fresh fusion weights: published U(0, .1) or zeros", ("published", "zeros")),
+    },
+    "POSE_RESNET": {
+        "NUM_LAYERS": Key(50, "depth of the ResNet", (18, 34, 50, 101, 152)),
+        "DECONV_WITH_BIAS": Key(False, "deconvolutions have a bias (ResNet and MobileNetV2)"),
+        "NUM_DECONV_LAYERS": Key(3, "deconvolutions (ResNet and MobileNetV2)", minimum=1),
+        "NUM_DECONV_FILTERS": Key([256, 256, 256], "filters per deconvolution", minimum=1),
+        "NUM_DECONV_KERNELS": Key([4, 4, 4], "kernel per deconvolution, px", minimum=2),
+        "FINAL_CONV_KERNEL": Key(1, "kernel of the last convolution, px", (1, 3)),
+    },
+    "LOSS": {"USE_TARGET_WEIGHT": Key(True, "joints without annotation do not count")},
+    "DATASET": {
+        "ROOT": Key("data/", "folder with h36m/ and mpii/"),
+        "TRAIN_DATASET": Key("mixed", "training data set", DATASETS),
+        "TEST_DATASET": Key("multiview_h36m", "validation data set", DATASETS),
+        "TRAIN_SUBSET": Key("train", "annotation file for training"),
+        "TEST_SUBSET": Key("validation", "annotation file for validation"),
+        "TRAIN_STEP": Key(5, "training keeps every n-th Human3.6M group", minimum=1),
+        "TEST_STEP": Key(64, "validation keeps every n-th Human3.6M group", minimum=1),
+        "INCOMPLETE_GROUPS": Key("drop", "groups that lack a view: drop with a warning, or error", ("drop", "error")),
+        "ROOTIDX": Key(0, "index of the root joint", minimum=0),
+        "DATA_FORMAT": Key("jpg", "images in folders (jpg) or in images.zip (zip)", ("jpg", "zip")),
+        "CROP": Key(True, "boxes around the person (true) or the whole image (false)"),
+        "SCALE_FACTOR": Key(0.0, "scale augmentation: standard deviation and clip", minimum=0),
+        "ROT_FACTOR": Key(0.0, "rotation augmentation: standard deviation, degrees", minimum=0),
+    },
+    "TRAIN": {
+        "LR": Key(0.001, "learning rate", minimum=0),
+        "LR_FACTOR": Key(0.1, "factor at each LR_STEP", minimum=0),
+        "LR_STEP": Key([90, 110], "epochs at which the rate drops", minimum=0),
+        "OPTIMIZER": Key("adam", "optimizer", ("adam", "sgd")),
+        "MOMENTUM": Key(0.9, "momentum of SGD", minimum=0),
+        "WD": Key(0.0001, "weight decay of SGD; Adam ignores it, as published", minimum=0),
+        "NESTEROV": Key(False, "Nesterov momentum of SGD"),
+        "BEGIN_EPOCH": Key(0, "first epoch", minimum=0),
+        "END_EPOCH": Key(140, "training stops before this epoch", minimum=0),
+        "RESUME": Key(False, "continue from checkpoint.pth.tar if there is one"),
+        "BATCH_SIZE": Key(8, "groups per step and GPU", minimum=1),
+        "SHUFFLE": Key(True, "new order of the data each epoch"),
+    },
+    "TEST": {
+        "BATCH_SIZE": Key(8, "groups per step", minimum=1),
+        "STATE": Key("", "weights to validate: best (also '') or final", ("", "best", "final")),
+        "POST_PROCESS": Key(False, "shift peaks a quarter px toward the larger neighbour"),
+        "MODEL_FILE": Key("", "checkpoint to validate instead of the run's own"),
+        "HEATMAP_LOCATION_FILE": Key("predicted_heatmaps.h5", "predictions, in the run directory"),
+        "JDR_THRESHOLD": Key("published", "perf counts joints within IMAGE_SIZE/20 image px (published) or 1/20 of the "
+                             "crop side (crop)", ("published", "crop")),
+    },
+    "DEBUG": {
+        "DEBUG": Key(True, "write debug pictures at every PRINT_FREQ"),
+        "SAVE_BATCH_IMAGES_GT": Key(True, "images with true joints"),
+        "SAVE_BATCH_IMAGES_PRED": Key(True, "images with predicted joints"),
+        "SAVE_HEATMAPS_GT": Key(True, "target heatmaps"),
+        "SAVE_HEATMAPS_PRED": Key(True, "predicted heatmaps"),
+    },
+    "PICT_STRUCT": {
+        "FIRST_NBINS": Key(16, "points per axis of the first grid", minimum=2),
+        "PAIRWISE_FILE": Key("", "limb-length prior, made by run/data/make_limb_prior.py"),
+        "RECUR_NBINS": Key(2, "points per axis of the later grids", minimum=2),
+        "RECUR_DEPTH": Key(10, "number of later grids", minimum=0),
+        "LIMB_LENGTH_TOLERANCE": Key(150.0, "allowed deviation of a limb length, mm", minimum=0),
+        "GRID_SIZE": Key(2000.0, "edge of the first grid, mm", minimum=1),
+        "ROOT_SOURCE": Key("triangulated", "root from the predicted 2D roots, or the true one",
+                           ("triangulated", "ground_truth")),
+        "LIMB_LENGTH_SOURCE": Key("prior", "limb lengths: training means, or the frame's true ones",
+                                  ("prior", "ground_truth")),
+    },
+}  # fmt: skip
+
+# Keys of published YAMLs that the released code never read: accepted with one warning.
+UNUSED = frozenset(
+    ["DATASET.BBOX", "TRAIN.GAMMA1", "TRAIN.GAMMA2"]
+    + [f"TEST.{key}" for key in (
+        "SHIFT_HEATMAP", "USE_GT_BBOX", "IMAGE_THRE", "NMS_THRE", "OKS_THRE", "IN_VIS_THRE", "BBOX_FILE", "BBOX_THRE",
+        "MATCH_IOU_THRE", "DETECTOR", "DETECTOR_DIR")]
+    + [f"PICT_STRUCT.{key}" for key in ("DEBUG", "TEST_PAIRWISE", "SHOW_ORIIMG", "SHOW_CROPIMG", "SHOW_HEATIMG")]
+)  # fmt: skip

@@ -1,0 +1,186 @@
+"""Loading a configuration: defaults <- BASE <- YAML <- --opts, with strict keys and types."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from easydict import EasyDict
+
+from lib.core.config import DEFAULTS, UNUSED, Key
+from lib.utils.checks import InputError, unknown_name
+from lib.utils.files import write_bytes
+
+logger = logging.getLogger(__name__)
+
+
+def load_config(path: str | os.PathLike, opts: Sequence[str] = ()) -> EasyDict:
+    """Read an experiment.
+
+    Args:
+        path: YAML file; a top-level `BASE: other.yaml` (relative to the file) is read first.
+        opts: KEY VALUE pairs such as ["TRAIN.LR", "1e-4"]; values are written as in YAML.
+
+    Returns:
+        The merged configuration, every key of lib/core/config.py present.
+
+    Raises:
+        InputError: missing or unreadable file, unknown key, wrong type or value; one line with key and file.
+    """
+    config = _defaults(DEFAULTS)
+    unused: list[str] = []
+    for file, values in _read_chain(Path(path)):
+        _merge(config, values, DEFAULTS, (), str(file), unused)
+    if len(opts) % 2:
+        raise InputError(f"--opts: expected KEY VALUE pairs, received {len(opts)} words; the last is '{opts[-1]}'")
+    for key, text in zip(opts[::2], opts[1::2], strict=True):
+        values = _parse_value(key, text)
+        for part in reversed(key.split(".")):
+            values = {part: values}
+        _merge(config, values, DEFAULTS, (), "--opts", unused)
+    if unused:
+        names = ", ".join(sorted(set(unused)))
+        logger.warning("keys without effect (the released code did not read them either): %s", names)
+    return config
+
+
+def dump_config(config: EasyDict, path: str | os.PathLike) -> None:
+    """Write the merged configuration as a YAML file that loads again."""
+    write_bytes(path, yaml.safe_dump(_plain(config), sort_keys=False, default_flow_style=None).encode())
+
+
+def run_name(path: str | os.PathLike) -> str:
+    """Return the run's name: the YAML file's name without its suffix."""
+    return Path(path).stem
+
+
+def run_directory(config: EasyDict, cfg_path: str | os.PathLike) -> Path:
+    """Return OUTPUT_DIR/<train data set>/<model>_<layers>/<yaml name>, as published."""
+    model = f"{config.MODEL}_{config.POSE_RESNET.NUM_LAYERS}"
+    return Path(config.OUTPUT_DIR) / config.DATASET.TRAIN_DATASET / model / run_name(cfg_path)
+
+
+def dataset_root(config: EasyDict) -> Path:
+    """Return DATA_DIR/DATASET.ROOT."""
+    return Path(config.DATA_DIR) / config.DATASET.ROOT
+
+
+def pretrained_path(config: EasyDict) -> Path | None:
+    """Return DATA_DIR/NETWORK.PRETRAINED, or None where none is wanted."""
+    return Path(config.DATA_DIR) / config.NETWORK.PRETRAINED if config.NETWORK.PRETRAINED else None
+
+
+def _defaults(schema: dict[str, Any]) -> EasyDict:
+    plain = {name: _defaults(entry) if isinstance(entry, dict) else entry.default for name, entry in schema.items()}
+    return EasyDict(_plain(plain))
+
+
+def _plain(value: Any) -> Any:
+    """Copy nested dictionaries and lists as plain ones."""
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    return [_plain(entry) for entry in value] if isinstance(value, (list, tuple)) else value
+
+
+def _read_chain(path: Path, seen: tuple[Path, ...] = ()) -> Iterator[tuple[Path, dict]]:
+    """Yield (file, values) from the outermost BASE to the file itself."""
+    if path.resolve() in seen:
+        raise InputError(f"{path}: BASE leads back to itself")
+    values = _read_yaml(path)
+    base = values.pop("BASE", None)
+    if base is not None:
+        if not isinstance(base, str):
+            raise InputError(f"{path}: BASE: expected a file name, received {base!r}")
+        yield from _read_chain(path.parent / base, (*seen, path.resolve()))
+    yield path, values
+
+
+def _read_yaml(path: Path) -> dict:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such configuration") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: expected KEY: value lines, received {type(values).__name__}")
+    return values
+
+
+def _parse_value(key: str, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise InputError(f"--opts: {key}: '{text}' is not a YAML value") from None
+
+
+def _merge(
+    config: dict, values: dict, schema: dict, prefix: tuple[str, ...], where: str, unused: list[str]
+) -> None:
+    for name, value in values.items():
+        key = ".".join((*prefix, str(name)))
+        if key in UNUSED:
+            unused.append(key)
+        elif name not in schema:
+            section = f" of section {'.'.join(prefix)}" if prefix else ""
+            raise unknown_name(f"key{section}", key, [".".join((*prefix, known)) for known in schema], where)
+        elif isinstance(schema[name], Key):
+            config[name] = _convert(schema[name], value, f"{where}: {key}")
+        elif isinstance(value, dict):
+            _merge(config[name], value, schema[name], (*prefix, name), where, unused)
+        elif value is not None:  # an empty section in YAML is None
+            raise InputError(f"{where}: {key}: expected a section with keys, received {value!r}")
+
+
+def _convert(entry: Key, value: Any, where: str) -> Any:
+    """Check a value against its key and return it in the key's type."""
+    if entry.is_size:
+        pair = [value, value] if not isinstance(value, list) else value
+        if len(pair) != 2:
+            raise InputError(f"{where}: expected [width, height] or one integer, received {value!r}")
+        return [_scalar(entry, 0, item, where) for item in pair]
+    if isinstance(entry.default, list):
+        items = value if isinstance(value, list) else [value]
+        return [_scalar(entry, entry.default[0], item, where) for item in items]
+    return _scalar(entry, entry.default, value, where)
+
+
+def _scalar(entry: Key, example: Any, value: Any, where: str) -> Any:
+    converted = _as_type(example, value)
+    if converted is None:
+        names = {bool: "true or false", int: "an integer", float: "a number", str: "text"}
+        raise InputError(f"{where}: expected {names[type(example)]}, received {value!r}")
+    if entry.choices and converted not in entry.choices:
+        raise unknown_name("value", converted, [str(choice) for choice in entry.choices], where)
+    if entry.minimum is not None and not converted >= entry.minimum:
+        raise InputError(f"{where}: expected at least {entry.minimum:g}, received {value!r}")
+    return converted
+
+
+def _as_type(example: Any, value: Any) -> Any:
+    """Return `value` in the type of `example`, None where it does not fit."""
+    if isinstance(example, bool):
+        return value if isinstance(value, bool) else None
+    if isinstance(example, str):
+        # `GPUS: 0` is common; an empty value means ''.
+        if value is None:
+            return ""
+        return str(value) if isinstance(value, (str, int)) and not isinstance(value, bool) else None
+    if isinstance(value, str):  # PyYAML reads 1e-3 as text
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    if isinstance(example, int):
+        return int(value) if float(value).is_integer() else None
+    return float(value)

@@ -1,0 +1,75 @@
+"""Annotations of M images as one struct of arrays.
+
+Human3.6M has 1.56 million records; a list of dictionaries of that length is slow to open and is copied by every
+loading process, arrays are shared.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lib.multiviews.cameras import Cameras, camera_to_world
+from lib.utils.joints import JointSet
+
+
+@dataclass(frozen=True)
+class PoseLabels:
+    """What only multi-view 3D data sets have; leading axis M.
+
+    Attributes:
+        subject, action, subaction, frame: (M,) int32 ids of the recording and the frame in it.
+        view_idx: (M,) int32 position of the camera among the rig's cameras, from 0.
+        pose_cam: (M, J, 3) joints in the image's camera frame, mm, in the order of the data set's joints.
+        cameras: the C different cameras.
+        camera_idx: (M,) int32 which of them took the image.
+    """
+
+    subject: np.ndarray
+    action: np.ndarray
+    subaction: np.ndarray
+    frame: np.ndarray
+    view_idx: np.ndarray
+    pose_cam: np.ndarray
+    cameras: Cameras
+    camera_idx: np.ndarray
+
+    def pose_world(self, rows: np.ndarray) -> np.ndarray:
+        """Return the joints of some images in the world frame, (len(rows), J, 3) mm."""
+        return camera_to_world(self.pose_cam[rows].astype(np.float64), self.cameras[self.camera_idx[rows]])
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """Annotations of M images.
+
+    Attributes:
+        source: "h36m" or "mpii".
+        joint_set: joints that the data set annotates.
+        images_dir: folder of the images (or, plus `.zip`, the archive).
+        image: (M,) bytes, path below `images_dir`; bytes take a quarter of the memory of str.
+        joints_img: (M, 20, 2) float32, union joints, original image px, 0-based.
+        visible: (M, 20) bool; false for joints that the data set lacks or did not annotate.
+        center: (M, 2) float32, box centre, image px.
+        scale: (M, 2) float32, box (width, height) / 200 px.
+        labels3d: 3D labels and cameras, None for single images.
+    """
+
+    source: str
+    joint_set: JointSet
+    images_dir: Path
+    image: np.ndarray
+    joints_img: np.ndarray
+    visible: np.ndarray
+    center: np.ndarray
+    scale: np.ndarray
+    labels3d: PoseLabels | None = None
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def image_name(self, row: int) -> str:
+        """Return the path of an image below the images folder."""
+        return self.image[row].decode()

@@ -1,0 +1,89 @@
+"""MPII annotations in the published JSON form."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from lib.dataset.annotations import Annotations
+from lib.utils.checks import InputError
+from lib.utils.files import read_json
+from lib.utils.joints import MPII_16, to_union
+
+_SUBSETS = {"validation": "valid"}  # Human3.6M's word for it
+_FOLDERS = ("mpii", "MPII")  # READMEs in the wild use either
+
+
+def load_mpii(root: str | os.PathLike, subset: str) -> Annotations:
+    """Read ROOT/mpii/annot/<subset>.json.
+
+    Boxes are moved down by 15*scale and enlarged by 1.25 as published, and coordinates become 0-based.
+
+    Args:
+        root: folder that holds `mpii/` (or `MPII/`).
+        subset: "train", "valid" (also "validation"), "trainval" or "test" (no joints).
+
+    Returns:
+        The annotations in the order of the file.
+
+    Raises:
+        InputError: file missing or not as described; the message names the record.
+    """
+    folder = next((Path(root) / name for name in _FOLDERS if (Path(root) / name).is_dir()), None)
+    if folder is None:
+        raise InputError(f"{Path(root) / 'mpii'}: no such folder; DATASET.ROOT must hold mpii/annot and mpii/images")
+    path = folder / "annot" / f"{_SUBSETS.get(subset, subset)}.json"
+    records = read_json(path)
+    if not isinstance(records, list) or not records:
+        raise InputError(f"{path}: expected a list of records, one per person")
+    center = np.empty((len(records), 2), np.float32)
+    scale = np.empty((len(records), 2), np.float32)
+    joints = np.zeros((len(records), len(MPII_16), 2), np.float32)
+    visible = np.zeros((len(records), len(MPII_16)), bool)
+    for row, record in enumerate(records):
+        try:
+            center[row], scale[row] = _box(record)
+            if "joints" in record:
+                joints[row] = np.asarray(record["joints"], np.float32) - 1
+                visible[row] = np.asarray(record["joints_vis"], np.float32).reshape(len(MPII_16)) > 0
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{path}: record {row}: {error or 'not as published'}") from None
+    return Annotations(
+        source="mpii",
+        joint_set=MPII_16,
+        images_dir=folder / "images",
+        image=np.array([str(record.get("image", "")).encode() for record in records]),
+        joints_img=to_union(joints, MPII_16),
+        visible=to_union(visible, MPII_16),
+        center=center,
+        scale=scale,
+    )
+
+
+def _box(record: dict) -> tuple[np.ndarray, float]:
+    center, scale = np.array(record["center"], np.float32), float(record["scale"])
+    if center[0] != -1:
+        center[1] += 15 * scale
+        scale *= 1.25
+    return center - 1, scale
+
+
+def group_singles(annotations: Annotations, num_views: int = 4) -> np.ndarray:
+    """Put unrelated images together in pseudo-groups, so that they fit a multi-view batch.
+
+    Args:
+        annotations: single images.
+        num_views: images per pseudo-group.
+
+    Returns:
+        (M // num_views, num_views) int64 rows, in order; the remainder is left out.
+
+    Raises:
+        InputError: fewer images than views.
+    """
+    num_groups = len(annotations) // num_views
+    if num_groups == 0:
+        raise InputError(f"{annotations.images_dir.parent}: {len(annotations)} images, need at least {num_views}")
+    return np.arange(num_groups * num_views).reshape(num_groups, num_views)

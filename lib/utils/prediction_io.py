@@ -1,0 +1,175 @@
+"""The HDF5 file of 2D predictions: written batch by batch, renamed when complete, read lazily."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+import h5py
+import numpy as np
+
+from lib.utils.checks import InputError
+from lib.utils.files import atomic_path
+
+
+class PredictionWriter:
+    """Writes `heatmaps`, `locations`, `joint_names_order` and `image_ids`, rows in the order of append().
+
+    Use as a context manager: the file appears at `path` when the block ends without an error and all rows
+    were written; otherwise what stood there stays.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        num_images: int,
+        joint_names: Sequence[str],
+        heatmap_wh: Sequence[int],
+        rows_per_chunk: int = 4,
+    ) -> None:
+        """
+        Args:
+            path: the final file.
+            num_images: rows in all (groups * views).
+            joint_names: names of the J joints, in the order of the heatmaps.
+            heatmap_wh: (width, height) of a heatmap.
+            rows_per_chunk: rows stored together; the views of a group, since they are read together.
+        """
+        self.path = Path(path)
+        self._num_images = num_images
+        self._joint_names = list(joint_names)
+        self._heatmap_wh = tuple(heatmap_wh)
+        self._rows_per_chunk = min(rows_per_chunk, num_images)
+        self._row = 0
+
+    def __enter__(self) -> PredictionWriter:
+        self._context = atomic_path(self.path)
+        temporary = self._context.__enter__()
+        try:
+            self._create(temporary)
+        except OSError as error:
+            self._context.__exit__(type(error), error, error.__traceback__)
+            raise
+        return self
+
+    def _create(self, temporary: Path) -> None:
+        (width, height), num_joints = self._heatmap_wh, len(self._joint_names)
+        self._file = h5py.File(temporary, "w")
+        self._heatmaps = self._file.create_dataset(
+            "heatmaps",
+            (self._num_images, num_joints, height, width),
+            np.float32,
+            chunks=(self._rows_per_chunk, num_joints, height, width),
+        )
+        self._locations = self._file.create_dataset("locations", (self._num_images, num_joints, 3), np.float32)
+        self._image_ids = self._file.create_dataset("image_ids", (self._num_images,), h5py.string_dtype())
+        self._file["joint_names_order"] = np.array(self._joint_names, h5py.string_dtype())
+
+    def append(self, heatmaps: np.ndarray, locations: np.ndarray, image_ids: Sequence[str]) -> None:
+        """Write the next rows.
+
+        Args:
+            heatmaps: (n, J, H, W).
+            locations: (n, J, 3) x, y in original image px and the peak value.
+            image_ids: n names of the images below their folder.
+        """
+        rows = slice(self._row, self._row + len(heatmaps))
+        self._heatmaps[rows] = heatmaps
+        self._locations[rows] = locations
+        self._image_ids[rows] = np.asarray(image_ids, dtype=object)
+        self._row = rows.stop
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._file.close()
+        except (OSError, RuntimeError) as close_error:  # a full disk shows when the buffers are written
+            if error is None:
+                kind, error = OSError, OSError(str(close_error))
+        if error is None and self._row != self._num_images:
+            kind, error = ValueError, ValueError(f"{self._row} of {self._num_images} rows were written")
+        self._context.__exit__(kind, error, trace)
+        if error is not None:
+            raise error
+
+
+class PredictionFile:
+    """Lazy access to a file of 2D predictions, ours or published.
+
+    Attributes:
+        heatmaps: (M, J, H, W) float32 dataset; slices are read on access.
+        locations: (M, J, 3) dataset: x, y in original image px and the peak value.
+        joint_names: names of the J joints.
+        image_ids: M image names, or None in published files.
+    """
+
+    def __init__(self, path: str | os.PathLike) -> None:
+        """
+        Raises:
+            InputError: missing, cut off, not HDF5, or without the expected arrays.
+        """
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise InputError(f"{path}: no such file of predictions; run/pose2d/valid.py writes it")
+        try:
+            self._file = h5py.File(path, "r")
+            self.heatmaps, self.locations = self._file["heatmaps"], self._file["locations"]
+            names = self._file["joint_names_order"][:]
+            ids = self._file["image_ids"][:] if "image_ids" in self._file else None
+        except (OSError, KeyError, RuntimeError) as error:
+            raise InputError(f"{path}: not a file of predictions, or cut off ({error})") from None
+        self.joint_names = [name.decode() if isinstance(name, bytes) else str(name) for name in names]
+        self.image_ids = None if ids is None else [name.decode() for name in ids]
+        if self.heatmaps.ndim != 4 or self.locations.shape != (*self.heatmaps.shape[:2], 3):
+            raise InputError(
+                f"{path}: expected heatmaps (M, J, H, W) and locations (M, J, 3), "
+                f"received {self.heatmaps.shape} and {self.locations.shape}"
+            )
+
+    def check_matches(self, image_ids: Sequence[str], joint_names: Sequence[str]) -> None:
+        """Compare the file with the data set it is read for.
+
+        Args:
+            image_ids: image names of the data set, group by group, view by view.
+            joint_names: joints of the data set, in union order.
+
+        Raises:
+            InputError: other number of images, other images or other joints.
+        """
+        if len(image_ids) != len(self.heatmaps):
+            raise InputError(
+                f"{self.path}: made for another data set or step: it has {len(self.heatmaps)} images, "
+                f"the data set {len(image_ids)}"
+            )
+        if self.joint_names != list(joint_names):
+            raise InputError(f"{self.path}: joints are {self.joint_names}, the data set has {list(joint_names)}")
+        if self.image_ids is not None and self.image_ids != list(image_ids):
+            row = next(i for i, pair in enumerate(zip(self.image_ids, image_ids, strict=True)) if pair[0] != pair[1])
+            raise InputError(
+                f"{self.path}: made for another data set: row {row} is '{self.image_ids[row]}', "
+                f"the data set has '{image_ids[row]}'"
+            )
+
+    def read(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        """Read rows [start, stop): heatmaps (n, J, H, W) and locations (n, J, 3), float32.
+
+        Raises:
+            InputError: the file is damaged there.
+        """
+        try:
+            return self.heatmaps[start:stop], self.locations[start:stop]
+        except OSError as error:
+            raise InputError(f"{self.path}: rows {start} to {stop} are damaged ({error})") from None
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> PredictionFile:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
