@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from lib.models.multiview_pose import MultiViewPose
 from lib.models.pose_hrnet import HRStage, PoseHRNet
 from lib.models.pose_mobilenetv2 import PoseMobileNetV2
 from lib.models.pose_resnet import PoseResNet
+from lib.models.weights import load_pretrained
 from lib.utils.checks import InputError, unknown_name
 
 logger = logging.getLogger(__name__)
@@ -103,8 +105,24 @@ def build_model(cfg: Any, num_views: int, is_train: bool = False) -> MultiViewPo
         logger.warning("MODEL is %s, but the backbone is BACKBONE_MODEL %s", cfg.MODEL, cfg.BACKBONE_MODEL)
     backbone = build_backbone(cfg)
     initialize(backbone, cfg.NETWORK.INIT)
+    if is_train:
+        _start_from_pretrained(backbone, cfg)
     fusion = CrossViewFusion(num_views, heatmap_hw, init=cfg.NETWORK.FUSION_INIT) if cfg.NETWORK.AGGRE else None
     return MultiViewPose(backbone, fusion)
+
+
+def _start_from_pretrained(backbone: nn.Module, cfg: Any) -> None:
+    if not cfg.NETWORK.PRETRAINED:
+        logger.info("NETWORK.PRETRAINED is '': fresh weights everywhere (NETWORK.INIT %s)", cfg.NETWORK.INIT)
+        return
+    path = os.path.join(cfg.DATA_DIR, cfg.NETWORK.PRETRAINED)
+    if not os.path.isfile(path):
+        raise InputError(
+            f"NETWORK.PRETRAINED: no such file {path}; put the weights there, or start from fresh ones with "
+            f"--opts NETWORK.PRETRAINED ''"
+        )
+    layers = cfg.MODEL_EXTRA.PRETRAINED_LAYERS if cfg.BACKBONE_MODEL == "pose_hrnet" else ["*"]
+    load_pretrained(backbone, path, layers)
 
 
 def _height_width(size_wh: int | list[int]) -> tuple[int, int]:
@@ -120,5 +138,5 @@ def _check_heatmap_size(cfg: Any, heatmap_hw: tuple[int, int]) -> None:
     if tuple(output.shape[-2:]) != heatmap_hw:
         raise InputError(
             f"NETWORK.HEATMAP_SIZE is {heatmap_hw[1]} x {heatmap_hw[0]} (width x height), but {cfg.BACKBONE_MODEL} "
-            f"makes {output.shape[-1]} x {output.shape[-2]} from NETWORK.IMAGE_SIZE {width} x {height}; change one of them"
+            f"makes {output.shape[-1]} x {output.shape[-2]} from NETWORK.IMAGE_SIZE {width} x {height}; change either"
         )

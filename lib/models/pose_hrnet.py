@@ -54,6 +54,9 @@ class PoseHRNet(nn.Module):
     Source: Sun et al., Deep High-Resolution Representation Learning for Human Pose Estimation, CVPR 2019.
     """
 
+    # what ImageNet files hold beyond the trunk; their last module has all four outputs, a pose network the finest one
+    imagenet_leftovers = ("incre_modules.", "downsamp_modules.", "final_layer.", "classifier.", "stage4.")
+
     def __init__(self, stages: Sequence[HRStage], num_joints: int, final_kernel: int = 1) -> None:
         super().__init__()
         if len(stages) != 3:

@@ -39,6 +39,8 @@ class PoseMobileNetV2(nn.Module):
     Source: Sandler et al., MobileNetV2, CVPR 2018; names inside `features` are torchvision's.
     """
 
+    imagenet_leftovers = ("features.18.", "classifier.")  # what ImageNet files hold beyond the trunk
+
     def __init__(
         self,
         num_joints: int,

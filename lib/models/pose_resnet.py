@@ -37,6 +37,8 @@ class PoseResNet(nn.Module):
     Source: Xiao et al., Simple Baselines for Human Pose Estimation, ECCV 2018; the backbone of paper section 6.
     """
 
+    imagenet_leftovers = ("fc.",)  # what ImageNet files hold beyond the trunk
+
     def __init__(
         self,
         num_layers: int,
