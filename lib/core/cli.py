@@ -60,7 +60,8 @@ def run_main(main: Callable[[], None]) -> None:
     try:
         main()
     except InputError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        message = str(error).rsplit("InputError: ", 1)[-1]  # a loading process sends its traceback along
+        print(f"error: {' '.join(message.split())}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

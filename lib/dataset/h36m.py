@@ -152,7 +152,8 @@ def group_views(annotations: Annotations, incomplete: str = "drop") -> np.ndarra
     complete = (groups >= 0).all(1)
     if not complete.all():
         example = annotations.image_name(groups[~complete][0].max())
-        text = f"{where}: {np.count_nonzero(~complete)} of {len(groups)} groups lack a view of {num_views} ('{example}')"
+        lacking = f"{np.count_nonzero(~complete)} of {len(groups)} groups lack a view"
+        text = f"{where}: {lacking} of the {num_views} (the first has '{example}')"
         if incomplete == "error" or not complete.any():
             raise InputError(f"{text}; every group needs an image of each camera_id")
         logger.warning("%s; dropped", text)

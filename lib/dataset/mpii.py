@@ -42,19 +42,23 @@ def load_mpii(root: str | os.PathLike, subset: str) -> Annotations:
     scale = np.empty((len(records), 2), np.float32)
     joints = np.zeros((len(records), len(MPII_16), 2), np.float32)
     visible = np.zeros((len(records), len(MPII_16)), bool)
+    names = []
     for row, record in enumerate(records):
         try:
+            names.append(record["image"].encode())
             center[row], scale[row] = _box(record)
             if "joints" in record:
                 joints[row] = np.asarray(record["joints"], np.float32) - 1
                 visible[row] = np.asarray(record["joints_vis"], np.float32).reshape(len(MPII_16)) > 0
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{path}: record {row}: {error or 'not as published'}") from None
+        except KeyError as error:
+            raise InputError(f"{path}: record {row} has no {error}") from None
+        except (AttributeError, TypeError, ValueError) as error:
+            raise InputError(f"{path}: record {row}: not in the published form ({error})") from None
     return Annotations(
         source="mpii",
         joint_set=MPII_16,
         images_dir=folder / "images",
-        image=np.array([str(record.get("image", "")).encode() for record in records]),
+        image=np.array(names),
         joints_img=to_union(joints, MPII_16),
         visible=to_union(visible, MPII_16),
         center=center,

@@ -1,0 +1,101 @@
+"""2D metrics: the joint detection rate (JDR) in validation, PCK on heatmap peaks in training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+HEAD_SHARE = 0.1  # the head is taken as a tenth of the input (or of the crop); half of it is the threshold
+
+
+def jdr_threshold(kind: str, image_wh: Sequence[int], scale: np.ndarray) -> np.ndarray:
+    """Half the head size in original image px.
+
+    Args:
+        kind: "published": the head is IMAGE_SIZE/10 px in the *original* image, whatever its resolution;
+            "crop": a tenth of the side of the crop, so that neither input size nor distance matter.
+        image_wh: network input (width, height), px.
+        scale: (M, 2) box sides / 200 px.
+
+    Returns:
+        (M,) thresholds, image px.
+    """
+    side = np.full(len(scale), image_wh[0], np.float64) if kind == "published" else scale[:, 0] * 200.0
+    return side * HEAD_SHARE / 2
+
+
+def joint_detection_rate(
+    predicted_img: np.ndarray, true_img: np.ndarray, visible: np.ndarray, threshold: np.ndarray
+) -> np.ndarray:
+    """Share of the images in which a joint is found within the threshold.
+
+    Args:
+        predicted_img: (M, J, 2) image px.
+        true_img: (M, J, 2) image px.
+        visible: (M, J) bool; other joints do not count.
+        threshold: (M,) image px.
+
+    Returns:
+        (J,) rates from 0 to 1; NaN for joints that no image shows.
+
+    Source: paper section 5 (JDR); a released-code result equals "published" of jdr_threshold.
+    """
+    found = np.linalg.norm(predicted_img - true_img, axis=-1) <= threshold[:, None]
+    counted = visible.sum(0)
+    return np.where(counted > 0, (found & visible).sum(0) / np.maximum(counted, 1), np.nan)
+
+
+def jdr_table(rates: dict[str, np.ndarray], joint_names: Sequence[str]) -> str:
+    """Format rates as a Markdown table in per cent.
+
+    Args:
+        rates: row name -> (J,) rates.
+        joint_names: the J columns.
+    """
+    lines = [
+        "| JDR (%) | " + " | ".join([*joint_names, "mean"]) + " |",
+        "|---|" + "---|" * (len(joint_names) + 1),
+    ]
+    for name, rate in rates.items():
+        cells = [f"{100 * value:.1f}" for value in (*rate, np.nanmean(rate))]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def jdr_summary(rates: dict[str, np.ndarray], joint_names: Sequence[str]) -> dict[str, Any]:
+    """Rates as plain numbers for a JSON file: row name -> mean and per joint; null where no image counts."""
+    return {
+        name: {
+            "mean": float(np.nanmean(rate)),
+            "per_joint": {j: None if np.isnan(v) else float(v) for j, v in zip(joint_names, rate, strict=True)},
+        }
+        for name, rate in rates.items()
+    }
+
+
+@torch.no_grad()
+def heatmap_accuracy(prediction: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """PCK on heatmap peaks with threshold 0.5 of a tenth of the map size.
+
+    Args:
+        prediction: (B, V, J, H, W).
+        target: (B, V, J, H, W).
+        weight: (B, V, J, 1); joints without target do not count.
+
+    Returns:
+        Scalar tensor: mean over the joints that occur of the share found; 0 if none occurs.
+    """
+    height, width = prediction.shape[-2:]
+
+    def peaks(maps: Tensor) -> Tensor:
+        best = maps.flatten(-2).argmax(-1)
+        return torch.stack([best % width / width, best // width / height], -1)  # (B, V, J, 2)
+
+    found = torch.linalg.vector_norm((peaks(prediction) - peaks(target)) / HEAD_SHARE, dim=-1) < 0.5
+    counts = (weight[..., 0] > 0).flatten(0, 1)  # (B*V, J)
+    per_joint = (found.flatten(0, 1) & counts).sum(0) / counts.sum(0).clamp(min=1)
+    return per_joint.sum() / (counts.any(0).sum().clamp(min=1))

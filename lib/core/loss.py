@@ -1,0 +1,50 @@
+"""The training loss on heatmaps."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def heatmap_loss(prediction: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
+    """Squared error, summed over views and joints of the mean over batch and pixels.
+
+    Args:
+        prediction: (B, V, J, H, W).
+        target: (B, V, J, H, W).
+        weight: (B, V, J, 1), multiplied to the difference before squaring; None = all joints count.
+
+    Returns:
+        Scalar. There is no factor 1/2, as published.
+    """
+    difference = prediction - target
+    if weight is not None:
+        difference = difference * weight[..., None]
+    return difference.square().mean(dim=(0, 3, 4)).sum()
+
+
+def route(single: Tensor, fused: Tensor | None, is_multiview: Tensor) -> Tensor:
+    """Choose the heatmaps that count: fused for groups of one instant, raw for unrelated images.
+
+    Args:
+        single: (B, V, J, H, W) raw heatmaps.
+        fused: the same after fusion, or None.
+        is_multiview: (B,) bool.
+
+    Returns:
+        (B, V, J, H, W).
+    """
+    if fused is None:
+        return single
+    return torch.where(is_multiview[:, None, None, None, None], fused, single)
+
+
+def total_loss(
+    single: Tensor, fused: Tensor | None, target: Tensor, weight: Tensor | None, is_multiview: Tensor
+) -> Tensor:
+    """Loss on the routed heatmaps, plus, with fusion, the loss on the raw ones.
+
+    Unrelated images (MPII) so get their raw loss twice, as published. Shapes as in route() and heatmap_loss().
+    """
+    loss = heatmap_loss(route(single, fused, is_multiview), target, weight)
+    return loss if fused is None else loss + heatmap_loss(single, target, weight)

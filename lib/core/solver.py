@@ -1,0 +1,34 @@
+"""Optimizer and learning-rate schedule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+
+def build_optimizer(config: Any, model: nn.Module) -> torch.optim.Optimizer:
+    """Make the optimizer of the TRAIN section; weight decay is SGD's alone, as published."""
+    train = config.TRAIN
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if train.OPTIMIZER == "sgd":
+        return torch.optim.SGD(
+            parameters, lr=train.LR, momentum=train.MOMENTUM, weight_decay=train.WD, nesterov=train.NESTEROV
+        )
+    return torch.optim.Adam(parameters, lr=train.LR)
+
+
+def learning_rate(config: Any, epoch: int) -> float:
+    """Return the rate of an epoch: LR times LR_FACTOR for each LR_STEP reached.
+
+    A function of the epoch alone, so there is no scheduler state that a resumed run could lose.
+    """
+    drops = sum(epoch >= step for step in config.TRAIN.LR_STEP)
+    return config.TRAIN.LR * config.TRAIN.LR_FACTOR**drops
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the rate of all parameter groups."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate

@@ -1,0 +1,106 @@
+"""Configuration -> data sets and loaders. To add a data set, add a function to _BUILDERS."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+from torch.utils.data import DataLoader
+
+from lib.dataset.h36m import group_views, load_h36m
+from lib.dataset.joints_dataset import SampleSettings
+from lib.dataset.mpii import group_singles, load_mpii
+from lib.dataset.multiview_dataset import EpochSampler, MultiviewDataset, Part
+from lib.utils.checks import unknown_name
+
+PSEUDO_GROUP_VIEWS = 4  # of multiview_mpii alone; in a mixture it follows the multi-view part
+
+
+def _h36m_groups(config: Any, root: Any, subset: str, is_train: bool) -> Part:
+    annotations = load_h36m(root, subset, config.DATASET.CROP)
+    step = config.DATASET.TRAIN_STEP if is_train else config.DATASET.TEST_STEP
+    return Part(annotations, group_views(annotations, config.DATASET.INCOMPLETE_GROUPS)[::step], True)
+
+
+def _h36m(config: Any, root: Any, subset: str, is_train: bool) -> list[Part]:
+    groups = _h36m_groups(config, root, subset, is_train)
+    if is_train:
+        return [Part(groups.annotations, groups.groups, False, random_view=True)]
+    return [Part(groups.annotations, groups.groups.reshape(-1, 1), False)]  # every view, so that it can be evaluated
+
+
+def _multiview_h36m(config: Any, root: Any, subset: str, is_train: bool) -> list[Part]:
+    return [_h36m_groups(config, root, subset, is_train)]
+
+
+def _mpii(config: Any, root: Any, subset: str, is_train: bool) -> list[Part]:
+    annotations = load_mpii(root, subset)
+    return [Part(annotations, group_singles(annotations, 1), False)]
+
+
+def _multiview_mpii(config: Any, root: Any, subset: str, is_train: bool) -> list[Part]:
+    annotations = load_mpii(root, subset)
+    return [Part(annotations, group_singles(annotations, PSEUDO_GROUP_VIEWS), False)]
+
+
+def _mixed(config: Any, root: Any, subset: str, is_train: bool) -> list[Part]:
+    multiview = _h36m_groups(config, root, subset, is_train)
+    singles = load_mpii(root, subset)
+    return [multiview, Part(singles, group_singles(singles, multiview.groups.shape[1]), False)]
+
+
+_BUILDERS = {
+    "h36m": _h36m,
+    "multiview_h36m": _multiview_h36m,
+    "mpii": _mpii,
+    "multiview_mpii": _multiview_mpii,
+    "mixed": _mixed,
+}
+
+
+def build_dataset(config: Any, root: Any, is_train: bool) -> MultiviewDataset:
+    """Make DATASET.TRAIN_DATASET or DATASET.TEST_DATASET.
+
+    Args:
+        config: the configuration.
+        root: DATA_DIR/DATASET.ROOT.
+        is_train: training (augmentation, TRAIN_STEP) or validation.
+
+    Raises:
+        InputError: unknown name, unreadable annotation, no group left.
+    """
+    name = config.DATASET.TRAIN_DATASET if is_train else config.DATASET.TEST_DATASET
+    subset = config.DATASET.TRAIN_SUBSET if is_train else config.DATASET.TEST_SUBSET
+    if name not in _BUILDERS:
+        raise unknown_name("data set", name, _BUILDERS)
+    settings = SampleSettings(
+        image_wh=tuple(config.NETWORK.IMAGE_SIZE),
+        heatmap_wh=tuple(config.NETWORK.HEATMAP_SIZE),
+        sigma=config.NETWORK.SIGMA,
+        data_format=config.DATASET.DATA_FORMAT,
+        scale_factor=config.DATASET.SCALE_FACTOR,
+        rot_factor=config.DATASET.ROT_FACTOR,
+    )
+    parts = _BUILDERS[name](config, root, subset, is_train)
+    return MultiviewDataset(parts, settings, augment=is_train, seed=config.SEED)
+
+
+def build_loader(config: Any, dataset: MultiviewDataset, is_train: bool) -> DataLoader:
+    """Make a loader of batches; keys as in MultiviewDataset with a leading axis B, as torch tensors.
+
+    The sampler is an EpochSampler: set `loader.sampler.epoch` before each training epoch.
+    """
+    sampler = EpochSampler(len(dataset), is_train and config.TRAIN.SHUFFLE, config.SEED)
+    workers = config.WORKERS
+    return DataLoader(
+        dataset,
+        batch_size=config.TRAIN.BATCH_SIZE if is_train else config.TEST.BATCH_SIZE,
+        sampler=sampler,
+        num_workers=workers,
+        worker_init_fn=_start_worker,
+        persistent_workers=workers > 0,
+    )
+
+
+def _start_worker(worker_idx: int) -> None:
+    cv2.setNumThreads(0)  # the processes are the parallelism

@@ -1,0 +1,93 @@
+"""One annotated image -> network input, target and weight."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lib.dataset.annotations import Annotations
+from lib.dataset.target import gaussian_targets
+from lib.utils.image_io import read_image
+from lib.utils.transforms import crop_image, get_affine_transform, transform_points
+
+# Applied to BGR images in this order: trained checkpoints depend on it.
+IMAGE_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+IMAGE_STD = np.array([0.229, 0.224, 0.225], np.float32)
+
+ROTATION_PROBABILITY = 0.6
+
+
+@dataclass(frozen=True)
+class SampleSettings:
+    """How images become samples.
+
+    Attributes:
+        image_wh: network input (width, height), px.
+        heatmap_wh: heatmap (width, height), px.
+        sigma: standard deviation of the targets, heatmap px.
+        data_format: "jpg" or "zip".
+        scale_factor: standard deviation and clip of the random scale; 0 = none.
+        rot_factor: standard deviation of the random rotation, degrees; 0 = none.
+    """
+
+    image_wh: tuple[int, int]
+    heatmap_wh: tuple[int, int]
+    sigma: float
+    data_format: str = "jpg"
+    scale_factor: float = 0.0
+    rot_factor: float = 0.0
+
+
+def load_sample(
+    annotations: Annotations, row: int, settings: SampleSettings, rng: np.random.Generator | None
+) -> dict[str, np.ndarray]:
+    """Read, crop and normalise an image and draw its targets.
+
+    Args:
+        annotations: the data set.
+        row: which image.
+        settings: sizes and augmentation.
+        rng: source of the augmentation; None = no augmentation.
+
+    Returns:
+        image (3, H_in, W_in) float32; target (20, H, W); weight (20, 1); joints_crop (20, 2) network input px;
+        center (2,) image px and scale (2,) of the crop that was taken.
+
+    Raises:
+        InputError: the image is missing or unreadable.
+    """
+    image = read_image(annotations.images_dir, annotations.image_name(row), settings.data_format)
+    center, scale, rotation = annotations.center[row], annotations.scale[row], 0.0
+    if rng is not None:
+        factor, rotation = _augmentation(settings, rng)
+        scale = scale * np.float32(factor)
+    matrix = get_affine_transform(center, scale, rotation, settings.image_wh)
+    crop = crop_image(image, matrix, settings.image_wh)
+    joints_crop = transform_points(annotations.joints_img[row].astype(np.float64), matrix)
+    target, weight = gaussian_targets(
+        joints_crop, annotations.visible[row], settings.image_wh, settings.heatmap_wh, settings.sigma
+    )
+    return {
+        "image": normalise(crop),
+        "target": target,
+        "weight": weight,
+        "joints_crop": joints_crop.astype(np.float32),
+        "center": center,
+        "scale": scale,
+    }
+
+
+def normalise(crop: np.ndarray) -> np.ndarray:
+    """(H_in, W_in, 3) uint8 BGR -> (3, H_in, W_in) float32, normalised channel by channel."""
+    # one multiply-add per value: (x / 255 - mean) / std
+    scaled = crop * (1 / (255 * IMAGE_STD)) - IMAGE_MEAN / IMAGE_STD
+    return np.ascontiguousarray(scaled.transpose(2, 0, 1))
+
+
+def _augmentation(settings: SampleSettings, rng: np.random.Generator) -> tuple[float, float]:
+    sf, rf = settings.scale_factor, settings.rot_factor
+    factor = np.clip(rng.standard_normal() * sf + 1, 1 - sf, 1 + sf)
+    rotated = rng.random() < ROTATION_PROBABILITY
+    rotation = np.clip(rng.standard_normal() * rf, -2 * rf, 2 * rf) if rotated else 0.0
+    return float(factor), float(rotation)
