@@ -1,0 +1,119 @@
+"""The skeleton as a tree of joints, for any set of joints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from lib.utils.checks import InputError
+from lib.utils.joints import H36M_17
+
+
+@dataclass(frozen=True)
+class HumanBody:
+    """A tree over named joints; a limb is an edge (parent, child).
+
+    Attributes:
+        joint_names: names, in the order of the pose arrays.
+        parents: per joint the index of its parent, -1 for the root; in any order.
+    """
+
+    joint_names: tuple[str, ...]
+    parents: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        num_joints = len(self.joint_names)
+        if len(self.parents) != num_joints or len(set(self.joint_names)) != num_joints:
+            raise InputError(f"body: expected one parent per joint and different names, received {self.joint_names}")
+        if self.parents.count(-1) != 1 or not all(-1 <= parent < num_joints for parent in self.parents):
+            raise InputError(f"body: expected one root (parent -1) and parents below {num_joints}: {self.parents}")
+        reached = sum(len(level) for level in self.levels)
+        if reached != num_joints:
+            raise InputError(f"body: {num_joints - reached} joints do not hang on the root (a cycle): {self.parents}")
+
+    @classmethod
+    def from_names(cls, joint_names: Sequence[str], parent_of: Mapping[str, str]) -> HumanBody:
+        """Build a body from a child -> parent table; the joint without an entry is the root.
+
+        Args:
+            joint_names: names, in the order of the pose arrays.
+            parent_of: child name -> parent name.
+
+        Raises:
+            InputError: a name is unknown, or the table is no tree over the joints.
+        """
+        index = {name: i for i, name in enumerate(joint_names)}
+        strangers = sorted({*parent_of, *parent_of.values()} - index.keys())
+        if strangers:
+            raise InputError(f"body: the tree names joints that do not exist: {', '.join(strangers)}")
+        parents = tuple(index[parent_of[name]] if name in parent_of else -1 for name in joint_names)
+        return cls(tuple(joint_names), parents)
+
+    @property
+    def num_joints(self) -> int:
+        """Number of joints J."""
+        return len(self.joint_names)
+
+    @cached_property
+    def root(self) -> int:
+        """Index of the root joint."""
+        return self.parents.index(-1)
+
+    @cached_property
+    def children(self) -> tuple[tuple[int, ...], ...]:
+        """Per joint the indices of its children, ascending."""
+        return tuple(
+            tuple(child for child, parent in enumerate(self.parents) if parent == joint)
+            for joint in range(self.num_joints)
+        )
+
+    @cached_property
+    def levels(self) -> tuple[tuple[int, ...], ...]:
+        """Joints by their distance from the root, ascending within a level; the first level is the root."""
+        levels = [(self.root,)]
+        while levels[-1] and len(levels) <= self.num_joints:
+            levels.append(tuple(sorted(child for joint in levels[-1] for child in self.children[joint])))
+        return tuple(level for level in levels if level)
+
+    @cached_property
+    def edges(self) -> tuple[tuple[int, int], ...]:
+        """The J-1 limbs (parent, child) from the root to the leaves, level by level: *the* order of limb arrays."""
+        return tuple((self.parents[joint], joint) for level in self.levels[1:] for joint in level)
+
+    @property
+    def edges_leaf_to_root(self) -> tuple[tuple[int, int], ...]:
+        """The limbs (parent, child) from the leaves to the root."""
+        return self.edges[::-1]
+
+    @cached_property
+    def limb_names(self) -> tuple[str, ...]:
+        """Names such as "rhip-rkne", in the order of `edges`."""
+        return tuple(f"{self.joint_names[parent]}-{self.joint_names[child]}" for parent, child in self.edges)
+
+    def limb_lengths(self, pose: Any) -> Any:
+        """Measure the limbs of poses (numpy or torch).
+
+        Args:
+            pose: (..., J, 3) joints, mm, any frame.
+
+        Returns:
+            (..., J-1) lengths, mm, in the order of `edges`.
+        """
+        parents = [parent for parent, _ in self.edges]
+        children = [child for _, child in self.edges]
+        difference = pose[..., children, :] - pose[..., parents, :]
+        return (difference * difference).sum(-1) ** 0.5
+
+
+H36M_BODY = HumanBody.from_names(
+    H36M_17.names,
+    {
+        "rhip": "root", "rkne": "rhip", "rank": "rkne",
+        "lhip": "root", "lkne": "lhip", "lank": "lkne",
+        "belly": "root", "neck": "belly", "nose": "neck", "head": "nose",
+        "lsho": "neck", "lelb": "lsho", "lwri": "lelb",
+        "rsho": "neck", "relb": "rsho", "rwri": "relb",
+    },
+)  # fmt: skip
