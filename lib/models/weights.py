@@ -65,11 +65,7 @@ def load_pretrained(backbone: nn.Module, path: str | os.PathLike, layers: Sequen
     Raises:
         InputError: missing or damaged file, unknown layer, nothing fits, or the file holds another backbone.
     """
-    if layers[0] != "*":
-        for layer in layers:
-            if not hasattr(backbone, layer):
-                known = [name for name, _ in backbone.named_children()]
-                raise unknown_name("layer", layer, known, "MODEL_EXTRA.PRETRAINED_LAYERS")
+    _check_layers(backbone, layers)
     wanted = _select_layers(backbone.state_dict(), layers)
     state = _select_layers(to_backbone_names(state_tensors(load_checkpoint(path), str(path))), layers)
     report = compare(wanted, state)
@@ -139,6 +135,15 @@ def compare(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> LoadRe
             if wanted[name].shape != state[name].shape
         ],
     )
+
+
+def _check_layers(backbone: nn.Module, layers: Sequence[str]) -> None:
+    if not layers:
+        raise InputError("MODEL_EXTRA.PRETRAINED_LAYERS is empty; name layers, or '*' for all")
+    known = [name for name, _ in backbone.named_children()]
+    for layer in layers if layers[0] != "*" else ():
+        if layer not in known:
+            raise unknown_name("layer", layer, known, "MODEL_EXTRA.PRETRAINED_LAYERS")
 
 
 def _select_layers(state: Mapping[str, Tensor], layers: Sequence[str]) -> dict[str, Tensor]:

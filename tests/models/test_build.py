@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from lib.models.build import build_model
+from lib.models.pose_hrnet import PoseHRNet
+from lib.models.pose_mobilenetv2 import PoseMobileNetV2
+from lib.models.pose_resnet import PoseResNet
+from lib.utils.checks import InputError
+
+
+@pytest.mark.parametrize(
+    ("backbone", "kind"),
+    [("pose_resnet", PoseResNet), ("pose_mobilenetv2", PoseMobileNetV2), ("pose_hrnet", PoseHRNet)],
+)
+def test_names_give_networks(backbone: str, kind: type, make_config: Callable) -> None:
+    opts = ["NETWORK.IMAGE_SIZE", "[96,64]", "NETWORK.HEATMAP_SIZE", "[24,16]"]
+    model = build_model(make_config(backbone, *opts), num_views=3).eval()
+    assert isinstance(model.backbone, kind)
+    assert {name.split(".")[0] for name in model.state_dict()} == {"backbone", "fusion"}
+    with torch.no_grad():
+        single, fused = model(torch.randn(1, 3, 3, 64, 96))
+    assert single.shape == fused.shape == (1, 3, 20, 16, 24)
+
+
+def test_fusion_exists_only_with_aggre(make_config: Callable) -> None:
+    model = build_model(make_config("pose_resnet", "NETWORK.AGGRE", "false"), num_views=1)
+    assert model.fusion is None
+    assert all(name.startswith("backbone.") for name in model.state_dict())
+    zeros = build_model(make_config("pose_resnet", "NETWORK.FUSION_INIT", "zeros"), num_views=2)
+    assert zeros.fusion.weight.shape == (2, 1, 256, 256)
+    assert not zeros.fusion.weight.any()
+    with pytest.raises(InputError, match="at least 2 views, received 1"):
+        build_model(make_config(), num_views=1)
+
+
+def test_unknown_names_and_settings_that_disagree(make_config: Callable) -> None:
+    config = make_config()
+    config.BACKBONE_MODEL = "pose_resnt"
+    with pytest.raises(InputError, match="unknown backbone 'pose_resnt' in BACKBONE_MODEL; did you mean 'pose_resnet'"):
+        build_model(config, 4)
+    config = make_config()
+    config.MODEL = "multiview_resnet"
+    with pytest.raises(InputError, match="unknown model 'multiview_resnet' in MODEL; did you mean 'multiview_pose"):
+        build_model(config, 4)
+    with pytest.raises(InputError, match="NUM_DECONV_LAYERS is 2, but there are 3"):
+        build_model(make_config("pose_resnet", "POSE_RESNET.NUM_DECONV_LAYERS", "2"), 4)
+    with pytest.raises(InputError, match=r"MODEL_EXTRA\.STAGE3\.NUM_BRANCHES is 2"):
+        build_model(make_config("pose_hrnet", "MODEL_EXTRA.STAGE3.NUM_BRANCHES", "2"), 4)
+
+
+def test_heatmap_size_must_be_what_the_backbone_makes(make_config: Callable) -> None:
+    opts = ["NETWORK.IMAGE_SIZE", "[128,96]", "NETWORK.HEATMAP_SIZE", "[24,32]"]
+    message = r"NETWORK\.HEATMAP_SIZE is 24 x 32 .* makes 32 x 24 from NETWORK\.IMAGE_SIZE 128 x 96"
+    with pytest.raises(InputError, match=message):
+        build_model(make_config("pose_resnet", *opts), 4)
+    with pytest.raises(InputError, match=r"multiples of 32, received \(80, 80\)"):
+        build_model(make_config("pose_hrnet", "NETWORK.IMAGE_SIZE", "80", "NETWORK.HEATMAP_SIZE", "20"), 4)

@@ -1,0 +1,249 @@
+"""Weight files from elsewhere: ImageNet files and published checkpoints, whose layout conftest.py states again."""
+
+from __future__ import annotations
+
+import collections
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from lib.models.build import build_model
+from lib.models.weights import load_model, load_pretrained
+from lib.utils.checks import InputError
+
+VIEWS = 3
+NARROW_HRNET = [
+    "NETWORK.AGGRE", "false",
+    "MODEL_EXTRA.STAGE2.NUM_CHANNELS", "[8,16]",
+    "MODEL_EXTRA.STAGE3.NUM_CHANNELS", "[8,16,32]",
+    "MODEL_EXTRA.STAGE4.NUM_CHANNELS", "[8,16,32,64]",
+]  # fmt: skip
+
+
+def _checkpoint(path: Path, model: nn.Module, prefix: str = "") -> Path:
+    """A checkpoint as the released code writes it, the score a NumPy scalar."""
+    state = collections.OrderedDict((f"{prefix}{name}", value) for name, value in model.state_dict().items())
+    perf = np.float64(0.9)
+    torch.save({"epoch": 3, "model": "multiview_pose", "state_dict": state, "perf": perf, "optimizer": {}}, path)
+    return path
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("backbone", ["pose_resnet", "pose_mobilenetv2"])
+def test_published_checkpoint_gives_the_same_heatmaps(
+    backbone: str, prefix: str, published: Callable, make_config: Callable, tmp_path: Path
+) -> None:
+    theirs = published(backbone)
+    path = _checkpoint(tmp_path / "checkpoint.pth.tar", theirs, prefix)
+    ours = build_model(make_config(backbone), VIEWS)
+    report = load_model(ours, path)
+    assert not report.missing
+    assert not report.unexpected
+    assert not report.mismatched
+    images = torch.randn(2, VIEWS, 3, 64, 64)
+    with torch.no_grad():
+        single, fused = ours.eval()(images)
+        expected_single, expected_fused = theirs(list(images.unbind(1)))
+    assert single.std() > 0.01  # the comparison is not between zeros
+    torch.testing.assert_close(single, torch.stack(expected_single, 1), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(fused, torch.stack(expected_fused, 1), atol=1e-4, rtol=1e-4)
+
+
+def test_published_hrnet_checkpoint_gives_the_same_heatmaps(
+    make_config: Callable, randomize: Callable, hrnet_by_names: Callable, tmp_path: Path
+) -> None:
+    config = make_config("pose_hrnet", *NARROW_HRNET)
+    source = randomize(build_model(config, VIEWS)).backbone.state_dict()
+    torch.save({f"module.resnet.{name}": value for name, value in source.items()}, tmp_path / "final_state.pth.tar")
+    ours = build_model(config, VIEWS).eval()
+    load_model(ours, tmp_path / "final_state.pth.tar")
+    plain = hrnet_by_names(source)
+    image = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        expected, (single, _) = plain(image), ours(image[:, None])
+    assert expected.std() > 0.01
+    torch.testing.assert_close(single[:, 0], expected, atol=1e-4, rtol=1e-4)
+    assert {name for name in source if not name.endswith("num_batches_tracked")} == plain.used
+
+
+def test_fusion_of_a_file_is_dropped_without_aggre(
+    published: Callable, make_config: Callable, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = _checkpoint(tmp_path / "model_best.pth.tar", published("pose_resnet"))
+    model = build_model(make_config("pose_resnet", "NETWORK.AGGRE", "false"), VIEWS)
+    with caplog.at_level(logging.INFO, "lib.models.weights"):
+        load_model(model, path)
+    assert sum("fusion weights left out" in record.message for record in caplog.records) == 1
+    assert model.fusion is None
+
+
+def test_own_checkpoint_round_trip(make_config: Callable, randomize: Callable, tmp_path: Path) -> None:
+    source = randomize(build_model(make_config(), VIEWS))
+    torch.save(source.state_dict(), tmp_path / "model_best.pth.tar")
+    target = build_model(make_config(), VIEWS)
+    report = load_model(target, tmp_path / "model_best.pth.tar")
+    state = target.state_dict()
+    assert set(report.loaded) == set(state)
+    assert all(torch.equal(value, state[name]) for name, value in source.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("opts", "message"),
+    [
+        (["POSE_RESNET.NUM_LAYERS", "50"], r"another network than PoseResNet: 'backbone\.layer1\.0\.conv1\.weight'"),
+        (["POSE_RESNET.NUM_LAYERS", "34"], r"'backbone\.layer1\.2\.conv1\.weight' is missing"),
+        (["POSE_RESNET.NUM_DECONV_FILTERS", "[256,256,128]"], r"'backbone\.deconv_layers\.6\.weight' expected shape"),
+        (["NETWORK.IMAGE_SIZE", "32", "NETWORK.HEATMAP_SIZE", "8"], "3 views and maps of 256 pixels, but .* 64 pixels"),
+    ],
+)
+def test_checkpoint_of_another_network_is_refused(
+    opts: list[str], message: str, published: Callable, make_config: Callable, tmp_path: Path
+) -> None:
+    path = _checkpoint(tmp_path / "checkpoint.pth.tar", published("pose_resnet"))
+    model = build_model(make_config("pose_resnet", *opts), VIEWS)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(InputError, match=message) as caught:
+        load_model(model, path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())  # untouched
+
+
+def test_a_deeper_network_does_not_pass_for_a_shallower_one(make_config: Callable, tmp_path: Path) -> None:
+    opts = ["NETWORK.AGGRE", "false", "POSE_RESNET.NUM_LAYERS"]
+    deep = build_model(make_config("pose_resnet", *opts, "34"), VIEWS)
+    torch.save(deep.state_dict(), tmp_path / "deep.pth.tar")
+    shallow = build_model(make_config("pose_resnet", *opts, "18"), VIEWS)
+    with pytest.raises(InputError, match=r"'backbone\.layer1\.2\.conv1\.weight' is not part of it"):
+        load_model(shallow, tmp_path / "deep.pth.tar")
+
+
+def test_other_numbers_of_views_and_missing_fusion_are_refused(
+    published: Callable, make_config: Callable, tmp_path: Path
+) -> None:
+    theirs = published("pose_resnet")
+    path = _checkpoint(tmp_path / "rig.pth.tar", theirs)
+    with pytest.raises(InputError, match=r"fusion is for 3 views .* give 4 views"):
+        load_model(build_model(make_config(), 4), path)
+    torch.save({k: v for k, v in theirs.state_dict().items() if k.startswith("resnet.")}, path)
+    with pytest.raises(InputError, match=r"has no fusion weights; .* NETWORK\.AGGRE false"):
+        load_model(build_model(make_config(), VIEWS), path)
+
+
+def test_files_that_fit_nothing(make_config: Callable, tmp_path: Path) -> None:
+    model = build_model(make_config(), VIEWS)
+    torch.save({"encoder.weight": torch.zeros(3)}, tmp_path / "foreign.pth")
+    for load, network in ((load_model, model), (load_pretrained, model.backbone)):
+        with pytest.raises(InputError, match=r"no tensor fits PoseResNet; the first name .* 'encoder\.weight'"):
+            load(network, tmp_path / "foreign.pth")
+        with pytest.raises(InputError, match="no such checkpoint"):
+            load(network, tmp_path / "absent.pth")
+    torch.save({"epoch": 3}, tmp_path / "empty.pth")
+    with pytest.raises(InputError, match="holds no weights"):
+        load_model(model, tmp_path / "empty.pth")
+    content = (tmp_path / "foreign.pth").read_bytes()
+    (tmp_path / "cut.pth").write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError, match="cut off"):
+        load_model(model, tmp_path / "cut.pth")
+
+
+class _Foreign:
+    created = False
+
+    def __init__(self) -> None:
+        self.value = 1
+
+    def __setstate__(self, state: dict) -> None:
+        type(self).created = True
+
+
+def test_a_foreign_class_in_a_checkpoint_is_refused(make_config: Callable, tmp_path: Path) -> None:
+    model = build_model(make_config(), VIEWS)
+    torch.save({"state_dict": model.state_dict(), "config": _Foreign()}, tmp_path / "foreign.pth.tar")
+    with pytest.raises(InputError, match=r"foreign\.pth\.tar: .*_Foreign"):
+        load_model(model, tmp_path / "foreign.pth.tar")
+    assert not _Foreign.created
+
+
+def test_torchvision_resnet_file_starts_the_trunk(make_config: Callable, tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    imagenet = torchvision.models.resnet50().state_dict()
+    old = {name: value for name, value in imagenet.items() if not name.endswith("num_batches_tracked")}  # as the files
+    torch.save(old, tmp_path / "resnet50.pth")
+    opts = ["POSE_RESNET.NUM_LAYERS", "50", "DATA_DIR", str(tmp_path), "NETWORK.PRETRAINED", "resnet50.pth"]
+    config = make_config("pose_resnet", *opts, "NETWORK.AGGRE", "false")
+    state = build_model(config, VIEWS, is_train=True).backbone.state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in old.items() if not name.startswith("fc."))
+    assert state["deconv_layers.0.weight"].std().item() == pytest.approx(0.001, rel=0.02)  # fresh, as published
+    other = build_model(config, VIEWS).backbone.state_dict()  # without is_train nothing is read
+    assert not torch.equal(other["conv1.weight"], old["conv1.weight"])
+    message = r"'layer1\.0\.conv1\.weight' expected shape \(64, 64, 3, 3\), received \(64, 64, 1, 1\)"
+    with pytest.raises(InputError, match=message):
+        build_model(make_config("pose_resnet", *opts, "POSE_RESNET.NUM_LAYERS", "18"), VIEWS, is_train=True)
+
+
+def test_flat_and_nested_mobilenet_files_load_the_same_weights(
+    make_config: Callable, randomize: Callable, flat_mobilenet: Callable, tmp_path: Path
+) -> None:
+    flat = randomize(flat_mobilenet(last_expansion=True))
+    nested = torchvision.models.mobilenet_v2().eval()
+    # both list their tensors in the order of the layers, so order alone pairs them
+    pairs = zip(nested.features.state_dict().items(), flat.features.state_dict().values(), strict=True)
+    nested.features.load_state_dict({name: value for (name, _), value in pairs})
+    image = torch.randn(1, 3, 64, 64)
+    torch.testing.assert_close(flat.features(image), nested.features(image))
+    torch.save({"state_dict": {f"module.{k}": v for k, v in flat.state_dict().items()}}, tmp_path / "flat.pth.tar")
+    torch.save(nested.state_dict(), tmp_path / "nested.pth")
+    backbones = []
+    for name in ("flat.pth.tar", "nested.pth"):
+        config = make_config("pose_mobilenetv2", "NETWORK.AGGRE", "false", "NETWORK.PRETRAINED", str(tmp_path / name))
+        backbones.append(build_model(config, VIEWS, is_train=True).backbone.eval())
+    with torch.no_grad():
+        expected = flat.features[:-1](image)
+        for backbone in backbones:
+            torch.testing.assert_close(backbone.features(image), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_hrnet_file_loads_the_layers_named(make_config: Callable, tmp_path: Path) -> None:
+    config = make_config("pose_hrnet", *NARROW_HRNET, "NETWORK.PRETRAINED", str(tmp_path / "hrnet.pth"))
+    source = build_model(config, VIEWS).backbone.state_dict()
+    extra = {name: torch.zeros(2) for name in ("incre_modules.0.0.conv1.weight", "classifier.weight")}
+    extra |= {"final_layer.0.weight": torch.zeros(2), "stage4.2.fuse_layers.1.0.0.0.weight": torch.zeros(2)}
+    torch.save({**source, **extra}, tmp_path / "hrnet.pth")
+    state = build_model(config, VIEWS, is_train=True).backbone.state_dict()
+    trunk = [name for name in state if not name.startswith("final_layer")]
+    assert all(torch.equal(state[name], source[name]) for name in trunk)
+    assert not torch.equal(state["final_layer.weight"], source["final_layer.weight"])  # not among PRETRAINED_LAYERS
+
+    config.MODEL_EXTRA.PRETRAINED_LAYERS = ["conv1", "stage2"]
+    state = build_model(config, VIEWS, is_train=True).backbone.state_dict()
+    weights = [name for name in trunk if name.endswith(("conv1.weight", "conv2.weight"))]
+    same = {name for name in weights if torch.equal(state[name], source[name])}
+    assert same == {name for name in weights if name.split(".")[0] in ("conv1", "stage2")}
+
+    config.MODEL_EXTRA.PRETRAINED_LAYERS = ["stage5"]
+    with pytest.raises(InputError, match=r"unknown layer 'stage5' in MODEL_EXTRA\.PRETRAINED_LAYERS; did you"):
+        build_model(config, VIEWS, is_train=True)
+
+
+def test_backbone_starts_from_a_multi_view_checkpoint(
+    published: Callable, make_config: Callable, tmp_path: Path
+) -> None:
+    theirs = published("pose_resnet")
+    path = _checkpoint(tmp_path / "single.pth.tar", theirs, "module.")
+    model = build_model(make_config("pose_resnet", "NETWORK.PRETRAINED", str(path)), VIEWS, is_train=True)
+    state = model.backbone.state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in theirs.resnet.state_dict().items())
+    assert not torch.equal(model.fusion.weight[0, 0], theirs.aggre_layer.aggre[0].weight)
+
+
+def test_missing_pretrained_file_says_how_to_do_without(make_config: Callable, tmp_path: Path) -> None:
+    config = make_config("pose_resnet", "NETWORK.PRETRAINED", "absent.pth", "DATA_DIR", str(tmp_path))
+    with pytest.raises(InputError, match=r"no such file .*absent\.pth; .*--opts NETWORK\.PRETRAINED ''"):
+        build_model(config, VIEWS, is_train=True)
