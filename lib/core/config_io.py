@@ -69,11 +69,6 @@ def dataset_root(config: EasyDict) -> Path:
     return Path(config.DATA_DIR) / config.DATASET.ROOT
 
 
-def pretrained_path(config: EasyDict) -> Path | None:
-    """Return DATA_DIR/NETWORK.PRETRAINED, or None where none is wanted."""
-    return Path(config.DATA_DIR) / config.NETWORK.PRETRAINED if config.NETWORK.PRETRAINED else None
-
-
 def _defaults(schema: dict[str, Any]) -> EasyDict:
     plain = {name: _defaults(entry) if isinstance(entry, dict) else entry.default for name, entry in schema.items()}
     return EasyDict(_plain(plain))

@@ -52,7 +52,8 @@ def load_sample(
 
     Returns:
         image (3, H_in, W_in) float32; target (20, H, W); weight (20, 1); joints_crop (20, 2) network input px;
-        center (2,) image px and scale (2,) of the crop that was taken.
+        joints_img (20, 2) original image px and visible (20,) as annotated; center (2,) image px and scale (2,) of
+        the crop that was taken.
 
     Raises:
         InputError: the image is missing or unreadable.
@@ -73,6 +74,8 @@ def load_sample(
         "target": target,
         "weight": weight,
         "joints_crop": joints_crop.astype(np.float32),
+        "joints_img": annotations.joints_img[row],
+        "visible": annotations.visible[row],
         "center": center,
         "scale": scale,
     }

@@ -10,6 +10,7 @@ from torch.utils.data import Dataset, Sampler
 
 from lib.dataset.annotations import Annotations
 from lib.dataset.joints_dataset import SampleSettings, load_sample
+from lib.utils.joints import UNION_20, JointSet
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ class Part:
 class MultiviewDataset(Dataset):
     """Items are dictionaries with one leading view axis V.
 
-    Keys: images (V, 3, H_in, W_in), target (V, 20, H, W), weight (V, 20, 1), joints_crop (V, 20, 2), center and
-    scale (V, 2), is_multiview (bool), image_index (V,) for image_name().
+    Keys: images (V, 3, H_in, W_in), is_multiview (bool), image_index (V,) for image_name(), and the others of
+    load_sample() with the view axis in front.
     """
 
     def __init__(self, parts: Sequence[Part], settings: SampleSettings, augment: bool, seed: int = 0) -> None:
@@ -59,6 +60,12 @@ class MultiviewDataset(Dataset):
 
     def __len__(self) -> int:
         return int(self._group_ends[-1])
+
+    @property
+    def joint_set(self) -> JointSet:
+        """The joints that are annotated: those of the only source, or the union of a mixture."""
+        sets = {part.annotations.joint_set for part in self.parts}
+        return sets.pop() if len(sets) == 1 else UNION_20
 
     def image_name(self, image_index: int) -> str:
         """Return the path of an image below its folder."""
