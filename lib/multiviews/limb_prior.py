@@ -11,6 +11,7 @@ import os
 import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from lib.multiviews.limb_offsets import (
     estimate_length,
     offsets_to_csr,
 )
+from lib.multiviews.shift_max import ShiftMax, plan_shift_max
 from lib.utils.checks import InputError
 from lib.utils.files import atomic_path
 from lib.utils.safe_pickle import load_pickle
@@ -52,6 +54,11 @@ class LimbPrior:
     offsets: tuple[np.ndarray, ...]
     std_lengths: np.ndarray = field(default_factory=lambda: np.array([]))
     num_poses: int = 0
+
+    @cached_property
+    def programs(self) -> tuple[ShiftMax, ...]:
+        """Per limb the plan of its message on the first grid."""
+        return tuple(plan_shift_max(offsets, self.grid.num_bins) for offsets in self.offsets)
 
 
 def make_limb_prior(

@@ -1,0 +1,83 @@
+"""Maximum over many shifts of a volume, as a short list of whole-volume steps.
+
+The message of a limb takes, for every bin, the maximum over the bins at all compatible offsets: K shifts of the
+child's volume (some 150 per limb). The offsets of a limb fill a spherical shell. Cut into lines along one axis and
+slabs of lines, the shell repeats the same few lines and slabs, so computing each of them once leaves about a quarter
+of the shifts. Maxima are exact, so the order of the steps changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+Slices = tuple[slice, slice, slice]
+
+# Axes of lines, slabs and the final shift. The volume is contiguous, so a shift is the cheaper the earlier its axis,
+# and most steps combine lines into slabs.
+_LINE_AXIS, _SLAB_AXIS, _LAST_AXIS = 1, 0, 2
+
+
+@dataclass(frozen=True)
+class ShiftMax:
+    """A program over volumes (n, n, n, F): step by step, target = max(target, source) on shifted parts.
+
+    Attributes:
+        num_buffers: volumes needed: 0 is the input, the others start at -inf, the last one is the result.
+        steps: (target buffer, target part, source buffer, source part).
+    """
+
+    num_buffers: int
+    steps: tuple[tuple[int, Slices, int, Slices], ...]
+
+
+def plan_shift_max(offsets: np.ndarray, num_bins: int) -> ShiftMax:
+    """Plan result[bin] = max over offsets of input[bin + offset], -inf where nothing is inside.
+
+    Args:
+        offsets: (K, 3) integer offsets.
+        num_bins: bins per axis n.
+
+    Returns:
+        The program.
+    """
+    lines: dict[tuple[int, int], set[int]] = {}
+    for offset in offsets.tolist():
+        lines.setdefault((offset[_LAST_AXIS], offset[_SLAB_AXIS]), set()).add(offset[_LINE_AXIS])
+    slabs: dict[int, set[tuple[int, frozenset[int]]]] = {}
+    for (last, across), line in lines.items():
+        slabs.setdefault(last, set()).add((across, frozenset(line)))
+
+    moves: list[tuple[int, int, int, int]] = []  # target, source, axis, shift
+    line_buffer = _plan_lines({frozenset(line) for line in lines.values()}, moves)
+    slab_buffer: dict[frozenset, int] = {}
+    result = 1 + len(line_buffer) + len({frozenset(slab) for slab in slabs.values()})
+    for last, slab in slabs.items():
+        key = frozenset(slab)
+        if key not in slab_buffer:
+            slab_buffer[key] = 1 + len(line_buffer) + len(slab_buffer)
+            moves += [(slab_buffer[key], line_buffer[line], _SLAB_AXIS, across) for across, line in slab]
+        moves.append((result, slab_buffer[key], _LAST_AXIS, last))
+    return ShiftMax(result + 1, tuple(_step(*move, num_bins) for move in moves))
+
+
+def _plan_lines(lines: set[frozenset[int]], moves: list[tuple[int, int, int, int]]) -> dict[frozenset[int], int]:
+    """Plan the different lines, each from the largest line it contains; return their buffers."""
+    buffers: dict[frozenset[int], int] = {}
+    for line in sorted(lines, key=lambda entry: (len(entry), sorted(entry))):
+        target = 1 + len(buffers)
+        base = max((known for known in buffers if known < line), key=len, default=frozenset())
+        if base:
+            moves.append((target, buffers[base], _LINE_AXIS, 0))
+        moves += [(target, 0, _LINE_AXIS, shift) for shift in sorted(line - base)]
+        buffers[line] = target
+    return buffers
+
+
+def _step(target: int, source: int, axis: int, shift: int, num_bins: int) -> tuple[int, Slices, int, Slices]:
+    """Turn a shift along one axis into the parts of both volumes that overlap."""
+    target_part, source_part = [slice(None)] * 3, [slice(None)] * 3
+    target_part[axis] = slice(max(0, -shift), num_bins - max(0, shift))
+    source_part[axis] = slice(max(0, shift), num_bins - max(0, -shift))
+    return target, tuple(target_part), source, tuple(source_part)
