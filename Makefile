@@ -1,0 +1,39 @@
+# make quickstart   everything from nothing: environment, embedded data, training, 2D, 3D, tables and pictures
+# make test         the tests; make test-all adds the slow ones; make lint runs ruff
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+QUICK := experiments-local/synthetic/resnet18/128_fusion.yaml
+QUICK_DATA := data/synthetic
+QUICK_RUN := output/mixed/multiview_pose_resnet_18/128_fusion
+
+.PHONY: quickstart test test-all lint clean
+
+$(VENV)/.installed: requirements.txt tests/requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet -r tests/requirements.txt
+	touch $@
+
+$(QUICK_DATA): | $(VENV)/.installed
+	$(BIN)/python run/data/make_synthetic.py --root $@
+
+quickstart: $(VENV)/.installed $(QUICK_DATA)
+	$(BIN)/python run/pose2d/train.py --cfg $(QUICK)
+	$(BIN)/python run/pose2d/valid.py --cfg $(QUICK)
+	$(BIN)/python run/data/make_limb_prior.py --cfg $(QUICK)
+	$(BIN)/python run/pose3d/estimate.py --cfg $(QUICK)
+	$(BIN)/python run/pose3d/estimate_cuda.py --cfg $(QUICK)
+	$(BIN)/python run/pose3d/contact_sheet.py --cfg $(QUICK)
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(VENV)/.installed
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+
+clean:
+	rm -rf $(VENV) $(QUICK_DATA) $(QUICK_RUN)
