@@ -1,0 +1,100 @@
+"""Camera rigs like Human3.6M's, camera dictionaries, and the ray of every pixel."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lib.multiviews.cameras import Cameras, undistort
+
+RIG_STREAM = 102
+REFERENCE_SIZE_PX = 1000  # the image size that focal length and centre below belong to
+_LENS_GRID_PX = 8.0  # the lens is smooth: exact rays on this grid, linear between (error below 0.01 px)
+
+
+def look_at(position: np.ndarray, target: np.ndarray, roll: float = 0.0) -> np.ndarray:
+    """Return the rotation world -> camera (x right, y down, z ahead) of a camera that looks at a point.
+
+    Args:
+        position: (3) camera centre, mm.
+        target: (3) point seen in the middle, mm.
+        roll: turn about the optical axis, rad.
+
+    Returns:
+        (3, 3) rotation.
+    """
+    ahead = (target - position) / np.linalg.norm(target - position)
+    right = np.cross(ahead, [0.0, 0.0, 1.0])
+    right /= np.linalg.norm(right)
+    down = np.cross(ahead, right)
+    cos, sin = np.cos(roll), np.sin(roll)
+    return np.stack([cos * right + sin * down, -sin * right + cos * down, ahead])
+
+
+def make_camera(
+    rotation: np.ndarray, centre: np.ndarray, focal: np.ndarray, middle: np.ndarray, radial: np.ndarray,
+    tangential: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """Return a camera dictionary as Human3.6M's annotation has it: R (3,3), T (3,1) mm, fx ..., k (3,1), p (2,1)."""
+    return {
+        "R": np.asarray(rotation, float), "T": np.reshape(centre, (3, 1)).astype(float),
+        "fx": np.array([focal[0]], float), "fy": np.array([focal[1]], float),
+        "cx": np.array([middle[0]], float), "cy": np.array([middle[1]], float),
+        "k": np.reshape(radial, (3, 1)).astype(float), "p": np.reshape(tangential, (2, 1)).astype(float),
+    }
+
+
+def make_rig(subject: int, num_views: int, image_size: int, seed: int) -> list[dict[str, np.ndarray]]:
+    """Make the cameras around the room: one rig for all, set up anew (some centimetres, one degree) per subject.
+
+    Args:
+        subject: number of the subject.
+        num_views: number of cameras V.
+        image_size: side of the square image, px.
+        seed: of the data set.
+
+    Returns:
+        V camera dictionaries.
+    """
+    common = np.random.default_rng([seed, RIG_STREAM])
+    own = np.random.default_rng([seed, RIG_STREAM, subject])
+    zoom = image_size / REFERENCE_SIZE_PX
+    cameras = []
+    for view in range(num_views):
+        angle = 2 * np.pi * (view + 0.5) / num_views + common.normal(0, 0.06)
+        distance, height = common.uniform(4800, 5400), common.uniform(1420, 1620)
+        aim = np.array([*common.normal(0, 60, 2), common.uniform(880, 980)])
+        centre = np.array([distance * np.cos(angle), distance * np.sin(angle), height])
+        focal = zoom * (1145.0 + common.normal(0, 2.0) + common.normal(0, 0.6, 2))
+        middle = zoom * np.array([512.0 + common.normal(0, 3), 508.0 + common.normal(0, 5)])
+        radial = np.array([-0.20, 0.24, -0.002]) + common.normal(0, [0.008, 0.012, 0.0008])
+        tangential = np.array([-0.0010, -0.0012]) + common.normal(0, 0.0005, 2)
+        roll = common.normal(0, 0.008)
+        centre += own.normal(0, 40.0, 3).clip(-90, 90)
+        aim += own.normal(0, 40.0, 3).clip(-90, 90)
+        rotation = look_at(centre, aim, roll + own.normal(0, 0.005))
+        cameras.append(make_camera(rotation, centre, focal, middle, radial, tangential))
+    return cameras
+
+
+def pixel_rays(camera: Cameras, image_wh: tuple[int, int]) -> np.ndarray:
+    """Return the unit direction of every pixel, through the lens.
+
+    Args:
+        camera: one camera, without leading axes.
+        image_wh: (width, height), px.
+
+    Returns:
+        (3, height, width) float32, camera frame.
+    """
+    lines = [np.linspace(0, size - 1, max(2, int(np.ceil(size / _LENS_GRID_PX)) + 1)) for size in image_wh]
+    grid = np.stack(np.meshgrid(*lines), -1)  # (rows, columns, 2)
+    plane = undistort(grid.reshape(-1, 2), camera).reshape(grid.shape)
+    for axis in range(2):
+        size, line = image_wh[1 - axis], lines[1 - axis]
+        place = np.arange(size) / (line[1] - line[0])
+        low = np.minimum(place.astype(int), len(line) - 2)
+        mix = (place - low).reshape((-1, 1, 1) if axis == 0 else (1, -1, 1))
+        plane = (1 - mix) * plane.take(low, axis) + mix * plane.take(low + 1, axis)
+    rays = np.concatenate([plane, np.ones((*plane.shape[:2], 1))], -1)
+    rays /= np.linalg.norm(rays, axis=-1, keepdims=True)
+    return np.ascontiguousarray(rays.transpose(2, 0, 1), np.float32)
