@@ -27,8 +27,9 @@ def unknown_name(kind: str, name: object, known: Iterable[str], where: str = "")
         An InputError that names the nearest valid name, or lists all of them when none is near.
     """
     known = sorted(known)
-    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
-    hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
+    by_lower = {entry.lower(): entry for entry in known}
+    near = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.5)
+    hint = f"did you mean '{by_lower[near[0]]}'?" if near else f"known: {', '.join(known)}"
     return InputError(f"unknown {kind} '{name}'{' in ' + where if where else ''}; {hint}")
 
 

@@ -6,10 +6,13 @@ import contextlib
 import csv
 import io
 import json
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from lib.utils.checks import InputError
 
@@ -58,9 +61,21 @@ def write_bytes(path: str | os.PathLike, data: bytes) -> None:
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:
-    """Write a JSON file atomically, indented, numpy scalars as numbers."""
-    text = json.dumps(value, indent=2, default=lambda number: number.item())
+    """Write a JSON file atomically, indented; numpy values as plain ones, NaN as null (JSON has none), paths as text."""
+    text = json.dumps(_json_value(value), indent=2, allow_nan=False)
     write_bytes(path, (text + "\n").encode())
+
+
+def _json_value(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _json_value(entry) for key, entry in value.items()}
+    if isinstance(value, (np.ndarray, np.generic)):
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        return [_json_value(entry) for entry in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, os.PathLike) else value
 
 
 def write_csv(path: str | os.PathLike, header: list[str], rows: list[list[Any]]) -> None:

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import errno
+import json
+import os
+
+import numpy as np
+import pytest
+
+from lib.utils.checks import InputError
+from lib.utils.files import atomic_path, make_directory, read_json, write_bytes, write_csv, write_json
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_the_file_appears_when_the_block_ends(tmp_path):
+    path = tmp_path / "deep" / "a.png"
+    with atomic_path(path) as temporary:
+        assert temporary.parent == path.parent
+        assert temporary.suffix == ".png"  # writers choose the format by it
+        temporary.write_bytes(b"new")
+        assert not path.exists()
+    assert path.read_bytes() == b"new"
+    assert names(path.parent) == ["a.png"]
+
+
+def test_an_error_in_the_block_keeps_the_old_file(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"old")
+    with pytest.raises(ZeroDivisionError), atomic_path(path) as temporary:
+        temporary.write_bytes(b"half")
+        raise ZeroDivisionError
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_a_full_disk_is_an_input_error_that_keeps_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"old")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("lib.utils.files.os.replace", full)
+    with pytest.raises(InputError, match=r"a\.txt: cannot be written \(No space left on device\)"):
+        write_bytes(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_a_file_in_the_place_of_a_directory(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(InputError, match=r"file: cannot be created"):
+        make_directory(tmp_path / "file")
+    with pytest.raises(InputError, match=r"below: cannot be created \(Not a directory\)"):
+        write_bytes(tmp_path / "file" / "below" / "a.txt", b"")
+
+
+def test_a_read_only_directory(tmp_path, monkeypatch):
+    folder = tmp_path / "locked"
+    folder.mkdir(mode=0o555)
+    if os.access(folder, os.W_OK):  # root may write everywhere
+        monkeypatch.setattr("lib.utils.files.os.access", lambda *_: False)
+    with pytest.raises(InputError, match="locked: the directory is not writable"):
+        make_directory(folder)
+
+
+def test_json_holds_numpy_values_and_no_nan(tmp_path):
+    path = tmp_path / "a.json"
+    value = {"count": np.int64(3), "mean": np.float32(0.5), "rates": np.array([0.25, np.nan]), "none": float("nan"),
+             "pair": (1, 2), "path": tmp_path}  # fmt: skip
+    write_json(path, value)
+    strict = json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert strict == {"count": 3, "mean": 0.5, "rates": [0.25, None], "none": None, "pair": [1, 2],
+                      "path": str(tmp_path)}  # fmt: skip
+    assert read_json(path) == strict
+
+
+def test_csv(tmp_path):
+    write_csv(tmp_path / "a.csv", ["joint", "mm"], [["upper neck", 1.5], ["a,b", 2]])
+    assert (tmp_path / "a.csv").read_bytes() == b'joint,mm\nupper neck,1.5\n"a,b",2\n'
+
+
+def test_reading_json_says_what_is_wrong(tmp_path):
+    with pytest.raises(InputError, match=r"none\.json: no such file"):
+        read_json(tmp_path / "none.json")
+    (tmp_path / "cut.json").write_text('[{"a": 1}, {"a"')
+    with pytest.raises(InputError, match=r"cut\.json: not a JSON file"):
+        read_json(tmp_path / "cut.json")
+    (tmp_path / "bytes.json").write_bytes(b"\xff\xfe\x00binary")
+    with pytest.raises(InputError, match=r"bytes\.json: not a JSON file"):
+        read_json(tmp_path / "bytes.json")
+    with pytest.raises(InputError, match="cannot be read"):
+        read_json(tmp_path)
