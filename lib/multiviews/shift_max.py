@@ -59,7 +59,7 @@ def plan_shift_max(offsets: np.ndarray, num_bins: int) -> ShiftMax:
             slab_buffer[key] = 1 + len(line_buffer) + len(slab_buffer)
             moves += [(slab_buffer[key], line_buffer[line], _SLAB_AXIS, across) for across, line in slab]
         moves.append((result, slab_buffer[key], _LAST_AXIS, last))
-    return ShiftMax(result + 1, tuple(_step(*move, num_bins) for move in moves))
+    return ShiftMax(result + 1, tuple(_step(*move, num_bins) for move in moves if abs(move[3]) < num_bins))
 
 
 def _plan_lines(lines: set[frozenset[int]], moves: list[tuple[int, int, int, int]]) -> dict[frozenset[int], int]:

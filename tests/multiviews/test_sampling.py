@@ -1,0 +1,93 @@
+"""Sampled heatmaps against OpenCV's projection and torch's grid_sample."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from lib.multiviews.cameras import Cameras
+from lib.multiviews.sampling import Views, bilinear_taps
+from tests.multiviews.scenes import make_kernel, make_scene
+
+F, V, J, P = 2, 3, 17, 200
+
+
+def project_with_opencv(points_world, cameras, frame, view):
+    camera = cameras[frame, view]
+    rvec, _ = cv2.Rodrigues(camera.R)
+    matrix = np.array([[camera.f[0], 0, camera.c[0]], [0, camera.f[1], camera.c[1]], [0, 0, 1]])
+    coefficients = np.array([camera.k[0], camera.k[1], camera.p[0], camera.p[1], camera.k[2]])
+    pixels, _ = cv2.projectPoints(points_world, rvec, -camera.R @ camera.T, matrix, coefficients)
+    return pixels[:, 0]
+
+
+def expected_sums(points_world, scene, heatmaps):
+    """Sum grid_sample over the views: (F, J, P)."""
+    torch = pytest.importorskip("torch")
+    height, width = heatmaps.shape[-2:]
+    sums = np.zeros((F, J, P))
+    for frame in range(F):
+        for view in range(V):
+            pixels = project_with_opencv(points_world[frame], scene.cameras, frame, view)
+            matrix = scene.image_to_heatmap[frame, view]
+            hm = pixels @ matrix[:, :2].T + matrix[:, 2]
+            grid = torch.tensor(2 * hm / [width - 1, height - 1] - 1)[None, None]
+            maps = torch.tensor(heatmaps[frame, view], dtype=torch.float64)[None]
+            sums[frame] += torch.nn.functional.grid_sample(maps, grid, align_corners=True)[0, :, 0].numpy()
+    return sums
+
+
+def sample(points_world, scene, heatmaps, kernel):
+    views = Views(
+        kernel.padded_maps(heatmaps), scene.cameras.map(kernel.floats), kernel.floats(scene.image_to_heatmap)
+    )
+    pixels, weights = bilinear_taps(kernel.floats(points_world), views, kernel)
+    shared = kernel.numpy(kernel.sample_shared(views.maps, pixels, weights)).transpose(2, 0, 1)
+    each = [F, J, P, V, 4]
+    own_pixels = kernel.integers(np.broadcast_to(kernel.numpy(pixels)[:, None], each))
+    own_weights = kernel.floats(np.broadcast_to(kernel.numpy(weights)[:, None], each))
+    own = kernel.numpy(kernel.sample_own(views.maps, own_pixels, own_weights))
+    np.testing.assert_allclose(own, shared, atol=1e-12)
+    return shared
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+@pytest.mark.parametrize("heatmap_wh", [(64, 64), (24, 40)])
+def test_equals_grid_sample_summed_over_views(library, heatmap_wh):
+    rng = np.random.default_rng(0)
+    scene = make_scene(F, V, heatmap_wh, image_wh=(4 * heatmap_wh[0], 4 * heatmap_wh[1]))
+    heatmaps = rng.random((F, V, J, heatmap_wh[1], heatmap_wh[0])).astype(np.float32)
+    points = scene.pose_world[:, :1] + rng.uniform(-2000, 2000, (F, P, 3))  # many are outside the maps
+    expected = expected_sums(points, scene, heatmaps)
+    assert (expected == 0).any()
+    np.testing.assert_allclose(sample(points, scene, heatmaps, make_kernel(library)), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+def test_negative_pixels_count_as_zero(library):
+    scene = make_scene(F, V)
+    heatmaps = np.random.default_rng(0).normal(size=(F, V, J, 64, 64)).astype(np.float32)
+    points = scene.pose_world[:, :1] + np.random.default_rng(1).uniform(-900, 900, (F, P, 3))
+    kernel = make_kernel(library)
+    np.testing.assert_array_equal(
+        sample(points, scene, heatmaps, kernel), sample(points, scene, heatmaps.clip(0), kernel)
+    )
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+def test_camera_that_looks_away_adds_nothing(library):
+    scene = make_scene(F, V)
+    heatmaps = np.ones((F, V, J, 64, 64), np.float32)
+    cameras = scene.cameras
+    turned = cameras.R.copy()
+    turned[:, 1] = np.diag([-1.0, 1.0, -1.0]) @ turned[:, 1]
+    scene_turned = type(scene)(
+        scene.pose_world,
+        Cameras(turned, cameras.T, cameras.f, cameras.c, cameras.k, cameras.p),
+        scene.image_to_heatmap, scene.joints_hm, heatmaps,
+    )  # fmt: skip
+    kernel = make_kernel(library)
+    points = scene.pose_world[:, np.arange(P) % J]
+    np.testing.assert_allclose(sample(points, scene, heatmaps, kernel), 3)  # every joint is in every crop
+    np.testing.assert_allclose(sample(points, scene_turned, heatmaps, kernel), 2)
