@@ -61,7 +61,7 @@ def write_bytes(path: str | os.PathLike, data: bytes) -> None:
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:
-    """Write a JSON file atomically, indented; numpy values as plain ones, NaN as null (JSON has none), paths as text."""
+    """Write a JSON file atomically, indented: numpy values as plain ones, NaN as null, paths as text."""
     text = json.dumps(_json_value(value), indent=2, allow_nan=False)
     write_bytes(path, (text + "\n").encode())
 

@@ -39,7 +39,7 @@ def _read_bytes(images_dir: Path, name: str, data_format: str) -> bytes:
             return _archive(archive).read(entry)
         except KeyError:
             raise InputError(f"{archive}: no entry '{entry}'") from None
-        except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:  # RuntimeError: encrypted
             raise InputError(f"{archive}: entry '{entry}' is damaged ({error})") from None
     try:
         return (images_dir / name).read_bytes()
@@ -47,6 +47,13 @@ def _read_bytes(images_dir: Path, name: str, data_format: str) -> bytes:
         raise InputError(f"{images_dir / name}: no such image") from None
     except OSError as error:
         raise InputError(f"{images_dir / name}: cannot be read ({error.strerror})") from None
+
+
+def _decode(data: bytes) -> np.ndarray | None:
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), _FLAGS) if data else None
+    except cv2.error:  # a header that claims an absurd size
+        return None
 
 
 def read_image(images_dir: str | os.PathLike, name: str, data_format: str = "jpg") -> np.ndarray:
@@ -67,7 +74,7 @@ def read_image(images_dir: str | os.PathLike, name: str, data_format: str = "jpg
     data = _read_bytes(Path(images_dir), name, data_format)
     # OpenCV fills the missing part of a cut JPEG with grey and says nothing; a whole one ends with FF D9.
     cut = data[:2] == b"\xff\xd8" and data.rfind(b"\xff\xd9", len(data) // 2) < 0
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), _FLAGS) if data and not cut else None
+    image = None if cut else _decode(data)
     if image is None:
         raise InputError(f"{Path(images_dir) / name}: {'the JPEG is cut off' if cut else 'not an image'}")
     return image

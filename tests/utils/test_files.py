@@ -29,9 +29,14 @@ def test_the_file_appears_when_the_block_ends(tmp_path):
 def test_an_error_in_the_block_keeps_the_old_file(tmp_path):
     path = tmp_path / "a.txt"
     path.write_bytes(b"old")
-    with pytest.raises(ZeroDivisionError), atomic_path(path) as temporary:
-        temporary.write_bytes(b"half")
-        raise ZeroDivisionError
+
+    def fail_halfway():
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(b"half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_halfway()
     assert path.read_bytes() == b"old"
     assert names(tmp_path) == ["a.txt"]
 

@@ -5,8 +5,11 @@ import pytest
 
 from lib.utils.joints import H36M_17, MPII_16, UNION_20, to_union, union_subset
 
-# from SPEC section 2; names hold a blank, so commas here
-UNION = "root rhip rkne rank lhip lkne lank belly thorax neck upper_neck nose head head_top lsho lelb lwri rsho relb rwri"
+# as the data sets and published checkpoints have them; _ stands for a blank
+UNION = (
+    "root rhip rkne rank lhip lkne lank belly thorax neck upper_neck nose head head_top "
+    "lsho lelb lwri rsho relb rwri"
+)
 H36M = "root rhip rkne rank lhip lkne lank belly neck nose head lsho lelb lwri rsho relb rwri"
 MPII = "rank rkne rhip lhip lkne lank root thorax upper_neck head_top rwri relb rsho lsho lelb lwri"
 
