@@ -210,7 +210,7 @@ def test_tiny_maps_do_not_underflow(library):
 
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_camera_behind_the_person_adds_nothing(library):
-    four, five = make_scene(2, 4), None
+    four = make_scene(2, 4)
     back = four.cameras.R[:, :1] * np.array([-1.0, 1.0, -1.0])[:, None]  # the first camera turned round
     cameras = four.cameras.map(lambda array: np.concatenate([array, array[:, :1]], 1))
     cameras = Cameras(np.concatenate([four.cameras.R, back], 1), *(
