@@ -56,7 +56,8 @@ class PredictionWriter:
 
     def _create(self, temporary: Path) -> None:
         (width, height), num_joints = self._heatmap_wh, len(self._joint_names)
-        self._file = h5py.File(temporary, "w")
+        # Without a chunk cache a full disk is an error of append(); with one, HDF5 crashes when it closes the file.
+        self._file = h5py.File(temporary, "w", rdcc_nbytes=0)
         self._heatmaps = self._file.create_dataset(
             "heatmaps",
             (self._num_images, num_joints, height, width),
@@ -102,7 +103,7 @@ class PredictionFile:
     Attributes:
         heatmaps: (M, J, H, W) float32 dataset; slices are read on access.
         locations: (M, J, 3) dataset: x, y in original image px and the peak value.
-        joint_names: names of the J joints.
+        joint_names: names of the J joints, or their numbers "0", "1", ... in published files.
         image_ids: M image names, or None in published files.
     """
 
@@ -119,14 +120,14 @@ class PredictionFile:
             self.heatmaps, self.locations = self._file["heatmaps"], self._file["locations"]
             names = self._file["joint_names_order"][:]
             ids = self._file["image_ids"][:] if "image_ids" in self._file else None
-        except (OSError, KeyError, RuntimeError) as error:
+            shapes = self.heatmaps.shape, self.locations.shape
+        except (OSError, KeyError, RuntimeError, AttributeError, TypeError) as error:
             raise InputError(f"{path}: not a file of predictions, or cut off ({error})") from None
         self.joint_names = [name.decode() if isinstance(name, bytes) else str(name) for name in names]
         self.image_ids = None if ids is None else [name.decode() for name in ids]
-        if self.heatmaps.ndim != 4 or self.locations.shape != (*self.heatmaps.shape[:2], 3):
+        if len(shapes[0]) != 4 or shapes[1] != (*shapes[0][:2], 3):
             raise InputError(
-                f"{path}: expected heatmaps (M, J, H, W) and locations (M, J, 3), "
-                f"received {self.heatmaps.shape} and {self.locations.shape}"
+                f"{path}: expected heatmaps (M, J, H, W) and locations (M, J, 3), received {shapes[0]} and {shapes[1]}"
             )
 
     def check_matches(self, image_ids: Sequence[str], joint_names: Sequence[str]) -> None:
@@ -144,7 +145,8 @@ class PredictionFile:
                 f"{self.path}: made for another data set or step: it has {len(self.heatmaps)} images, "
                 f"the data set {len(image_ids)}"
             )
-        if self.joint_names != list(joint_names):
+        numbers = [str(joint) for joint in range(len(joint_names))]  # the released code numbers the data set's joints
+        if self.joint_names not in (list(joint_names), numbers):
             raise InputError(f"{self.path}: joints are {self.joint_names}, the data set has {list(joint_names)}")
         if self.image_ids is not None and self.image_ids != list(image_ids):
             row = next(i for i, pair in enumerate(zip(self.image_ids, image_ids, strict=True)) if pair[0] != pair[1])

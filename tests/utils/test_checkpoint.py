@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import os
+import pickle
+import resource
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+import torch
+
+from lib.utils.checkpoint import load_checkpoint, save_checkpoint
+from lib.utils.checks import InputError
+
+
+@pytest.fixture
+def full_disk():
+    """Files end at 100 kB, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def state():
+    return OrderedDict(weight=torch.arange(6.0).view(2, 3), count=torch.tensor(3))
+
+
+def test_round_trip(tmp_path):
+    path = tmp_path / "run" / "checkpoint.pth.tar"
+    value = {"epoch": 3, "perf": 0.5, "state_dict": state(), "history": [{"loss": 0.25}], "rng": torch.get_rng_state()}
+    save_checkpoint(value, path)
+    assert [file.name for file in path.parent.iterdir()] == ["checkpoint.pth.tar"]
+    loaded = load_checkpoint(path)
+    assert torch.equal(loaded["state_dict"]["weight"], state()["weight"])
+    assert torch.equal(loaded["rng"], value["rng"])
+    assert (loaded["epoch"], loaded["perf"], loaded["history"]) == (3, 0.5, [{"loss": 0.25}])
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("kind", [np.float64, np.float32, np.int64])
+def test_published_files_hold_numpy_scalars(tmp_path, kind, zipped):
+    torch.save({"perf": kind(3), "state_dict": state()}, tmp_path / "a.pth.tar", _use_new_zipfile_serialization=zipped)
+    assert load_checkpoint(tmp_path / "a.pth.tar")["perf"] == 3
+
+
+def test_numpy_scalars_under_the_name_of_numpy_1(tmp_path):
+    path = tmp_path / "old.pth.tar"
+    torch.save({"perf": np.float64(0.875)}, path, _use_new_zipfile_serialization=False)
+    data = path.read_bytes()
+    new, old = b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n"
+    assert (new in data) != (old in data)
+    path.write_bytes(data.replace(new, old) if new in data else data.replace(old, new))
+    assert load_checkpoint(path)["perf"] == 0.875
+
+
+class Foreign:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+def test_foreign_code_is_refused_and_not_run(tmp_path):
+    marker = tmp_path / "made_by_pickle"
+    torch.save({"state_dict": Foreign(str(marker))}, tmp_path / "a.pth")
+    with pytest.raises(InputError, match=r"a\.pth: .* holding foreign types .*mkdir") as caught:
+        load_checkpoint(tmp_path / "a.pth")
+    assert "\n" not in str(caught.value)
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("share", [0.0, 0.4, 0.9])
+def test_cut_files(tmp_path, zipped, share):
+    path = tmp_path / "a.pth"
+    torch.save({"w": torch.zeros(1000)}, path, _use_new_zipfile_serialization=zipped)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    with pytest.raises(InputError, match=r"a\.pth: not a checkpoint, cut off") as caught:
+        load_checkpoint(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_are_no_checkpoint(tmp_path):
+    with pytest.raises(InputError, match=r"none\.pth: no such checkpoint"):
+        load_checkpoint(tmp_path / "none.pth")
+    (tmp_path / "a.pth").write_bytes(pickle.dumps([1, 2], 2))
+    with pytest.raises(InputError, match=r"a\.pth: not a checkpoint"):
+        load_checkpoint(tmp_path / "a.pth")
+    with pytest.raises(InputError, match="not a checkpoint"):
+        load_checkpoint(tmp_path)
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_a_full_disk_leaves_the_old_file(tmp_path):
+    path = tmp_path / "checkpoint.pth.tar"
+    save_checkpoint({"epoch": 1}, path)
+    with pytest.raises(InputError, match=r"checkpoint\.pth\.tar: cannot be written") as caught:
+        save_checkpoint({"epoch": 2, "w": torch.zeros(100_000)}, path)
+    assert "\n" not in str(caught.value)
+    assert load_checkpoint(path) == {"epoch": 1}
+    assert len(list(tmp_path.iterdir())) == 1

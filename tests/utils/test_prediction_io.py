@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import resource
+
+import h5py
+import numpy as np
+import pytest
+
+from lib.utils.checks import InputError
+from lib.utils.prediction_io import PredictionFile, PredictionWriter
+
+NAMES = ["root", "upper neck", "rkne"]
+IDS = [f"s_0{group}/ca_{view}é.jpg" for group in range(3) for view in range(2)]
+WH = (6, 4)
+
+
+@pytest.fixture
+def rows():
+    rng = np.random.default_rng(0)
+    return rng.random((6, 3, 4, 6), np.float32), rng.random((6, 3, 3), np.float32)
+
+
+@pytest.fixture
+def path(tmp_path, rows):
+    """A file of six rows, written in batches of 4 and 2."""
+    with PredictionWriter(tmp_path / "p.h5", 6, NAMES, WH, rows_per_chunk=2) as writer:
+        for part in (slice(0, 4), slice(4, 6)):
+            writer.append(rows[0][part], rows[1][part], IDS[part])
+        assert not (tmp_path / "p.h5").exists()  # under its name when complete
+    return tmp_path / "p.h5"
+
+
+def test_the_file_has_the_published_arrays(path, rows):
+    with h5py.File(path) as file:
+        assert sorted(file) == ["heatmaps", "image_ids", "joint_names_order", "locations"]
+        assert file["heatmaps"].dtype == file["locations"].dtype == np.float32
+        assert np.array_equal(file["heatmaps"], rows[0])
+        assert np.array_equal(file["locations"], rows[1])
+        assert [name.decode() for name in file["joint_names_order"]] == NAMES
+
+
+def test_rows_are_read_in_slices(path, rows):
+    with PredictionFile(path) as file:
+        assert (file.joint_names, file.image_ids) == (NAMES, IDS)
+        assert isinstance(file.heatmaps, h5py.Dataset)  # nothing was read yet
+        heatmaps, locations = file.read(1, 5)
+        assert np.array_equal(heatmaps, rows[0][1:5])
+        assert np.array_equal(locations, rows[1][1:5])
+        file.check_matches(IDS, NAMES)
+
+
+def test_an_error_keeps_the_old_file(path, rows):
+    def fail_halfway():
+        with PredictionWriter(path, 6, NAMES, WH) as writer:
+            writer.append(rows[0][:2], rows[1][:2], IDS[:2])
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_halfway()
+    assert [file.name for file in path.parent.iterdir()] == ["p.h5"]
+    with PredictionFile(path) as file:
+        assert len(file.heatmaps) == 6
+
+
+def test_missing_rows_are_a_defect(tmp_path, rows):
+    def write_four():
+        with PredictionWriter(tmp_path / "p.h5", 6, NAMES, WH) as writer:
+            writer.append(rows[0][:4], rows[1][:4], IDS[:4])
+
+    with pytest.raises(ValueError, match="4 of 6 rows"):
+        write_four()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_an_input_error(tmp_path):
+    def write_much():
+        with PredictionWriter(tmp_path / "p.h5", 8, NAMES, (100, 100)) as writer:
+            for _ in range(4):
+                writer.append(np.ones((2, 3, 100, 100)), np.ones((2, 3, 3)), ["a", "b"])
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, hard))
+    try:
+        with pytest.raises(InputError, match=r"p\.h5: cannot be written"):
+            write_much()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_place_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(InputError, match="cannot be created"), PredictionWriter(tmp_path / "file/p.h5", 6, NAMES, WH):
+        pass
+
+
+def published(path, rows, names) -> PredictionFile:
+    with h5py.File(path, "w") as file:
+        file["heatmaps"], file["locations"], file["joint_names_order"] = *rows, names
+    return PredictionFile(path)
+
+
+@pytest.mark.parametrize("names", [[0, 1, 2], np.array(NAMES, "S")])
+def test_published_files_have_no_image_ids(tmp_path, rows, names):
+    # the released code writes the joints as numbers 0..J-1 of the data set's own order
+    with published(tmp_path / "p.h5", rows, names) as file:
+        assert file.image_ids is None
+        file.check_matches(IDS, NAMES)
+        with pytest.raises(InputError, match="has 6 images, the data set 4"):
+            file.check_matches(IDS[:4], NAMES)
+        with pytest.raises(InputError, match="joints are"):
+            file.check_matches(IDS, [*NAMES, "nose"])
+
+
+def test_numbers_in_another_order_are_refused(tmp_path, rows):
+    with published(tmp_path / "p.h5", rows, [2, 0, 1]) as file, pytest.raises(InputError, match="joints are"):
+        file.check_matches(IDS, NAMES)
+
+
+def test_another_data_set_is_named(path):
+    with PredictionFile(path) as file:
+        with pytest.raises(InputError, match=r"row 3 is 's_01/ca_1é\.jpg', the data set has 'other\.jpg'"):
+            file.check_matches([*IDS[:3], "other.jpg", *IDS[4:]], NAMES)
+        with pytest.raises(InputError, match="joints are"):
+            file.check_matches(IDS, NAMES[::-1])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.95])
+def test_cut_files(path, share):
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    with pytest.raises(InputError, match=r"p\.h5: not a file of predictions, or cut off"):
+        PredictionFile(path)
+
+
+def test_files_of_another_kind(tmp_path, rows):
+    with pytest.raises(InputError, match=r"none\.h5: no such file of predictions"):
+        PredictionFile(tmp_path / "none.h5")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["heatmaps"] = rows[0]
+    with pytest.raises(InputError, match=r"a\.h5: not a file of predictions.*locations"):
+        PredictionFile(tmp_path / "a.h5")
+    with h5py.File(tmp_path / "b.h5", "w") as file:
+        for name in ("heatmaps", "locations", "joint_names_order"):
+            file.create_group(name)
+    with pytest.raises(InputError, match=r"b\.h5: not a file of predictions"):
+        PredictionFile(tmp_path / "b.h5")
+    with pytest.raises(InputError, match=r"received \(6, 3, 4, 6\) and \(5, 3, 3\)"):
+        published(tmp_path / "c.h5", (rows[0], rows[1][:5]), [0, 1, 2])
+
+
+def test_a_damaged_chunk_is_named(tmp_path, rows):
+    path = tmp_path / "p.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("heatmaps", data=rows[0], chunks=(2, 3, 4, 6), fletcher32=True)
+        file["locations"], file["joint_names_order"] = rows[1], [0, 1, 2]
+    data = bytearray(path.read_bytes())
+    start = data.index(rows[0][2:4].tobytes())
+    data[start : start + 8] = b"\0" * 8
+    path.write_bytes(data)
+    with PredictionFile(path) as file:
+        assert np.array_equal(file.read(0, 2)[0], rows[0][:2])
+        with pytest.raises(InputError, match=r"p\.h5: rows 2 to 4 are damaged"):
+            file.read(2, 4)
