@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from lib.multiviews.cameras import (
+    MIN_DEPTH_MM,
+    Cameras,
+    camera_to_world,
+    project,
+    undistort,
+    world_to_camera,
+)
+from lib.utils.checks import InputError
+
+
+def make_record(rng: np.random.Generator) -> dict:
+    """A camera like Human3.6M's, 5 m from the origin, in the published shapes."""
+    rotation = cv2.Rodrigues(rng.normal(0, 1.5, 3))[0]
+    return {
+        "R": rotation, "T": (-rotation.T @ [[100.0], [-200], [5000]]) + rng.normal(0, 200, (3, 1)),
+        "fx": np.array([1145.05]), "fy": np.array([1143.78]), "cx": np.array([512.54]), "cy": np.array([515.45]),
+        "k": np.array([[-0.20709], [0.24777], [-0.00307]]), "p": np.array([[-0.00097], [-0.00142]]),
+    }  # fmt: skip
+
+
+def opencv_model(record: dict) -> tuple[np.ndarray, np.ndarray]:
+    matrix = np.array([[record["fx"][0], 0, record["cx"][0]], [0, record["fy"][0], record["cy"][0]], [0, 0, 1]])
+    k, p = record["k"].ravel(), record["p"].ravel()
+    return matrix, np.array([k[0], k[1], p[0], p[1], k[2]])
+
+
+@pytest.fixture
+def records():
+    rng = np.random.default_rng(3)
+    return [make_record(rng) for _ in range(4)]
+
+
+@pytest.fixture
+def points_world():
+    return np.random.default_rng(4).uniform(-900, 900, (30, 3))
+
+
+def test_projection_is_opencvs(records, points_world):
+    pixels, depth = project(points_world, Cameras.from_records(records))
+    assert pixels.shape == (4, 30, 2)
+    for view, record in enumerate(records):
+        matrix, distortion = opencv_model(record)
+        shift = -record["R"] @ record["T"]
+        expected = cv2.projectPoints(points_world, cv2.Rodrigues(record["R"])[0], shift, matrix, distortion)[0][:, 0]
+        np.testing.assert_allclose(pixels[view], expected, atol=1e-6)
+        np.testing.assert_allclose(depth[view], (points_world @ record["R"].T + shift.T)[:, 2])
+
+
+def test_hand_worked_pixel():
+    # 100 mm right of and 50 mm below a camera 1000 mm behind the origin that looks along z
+    record = {"R": np.eye(3), "T": [0, 0, -1000], "fx": 1000, "fy": 500, "cx": 320, "cy": 240}
+    record |= {"k": [1, 0, 0], "p": [0, 0]}
+    pixels, depth = project(np.array([[100.0, 50, 0]]), Cameras.from_records([record])[0])
+    r2 = 0.1**2 + 0.05**2
+    np.testing.assert_allclose(pixels, [[320 + 100 * (1 + r2), 240 + 25 * (1 + r2)]])
+    assert depth.tolist() == [1000.0]
+
+
+def test_frames_and_views_broadcast(records, points_world):
+    cameras = Cameras.from_records(records)
+    both = cameras.map(lambda array: np.stack([array, array[::-1]]))  # (F, V)
+    poses = points_world.reshape(2, 15, 3)
+    pixels, depth = project(poses[:, None], both)
+    assert pixels.shape == (2, 4, 15, 2)
+    assert depth.shape == (2, 4, 15)
+    np.testing.assert_allclose(pixels[1, 0], project(poses[1], cameras[3])[0])
+
+
+def test_torch_gives_the_same(records, points_world):
+    cameras = Cameras.from_records(records)
+    tensors = cameras.map(torch.as_tensor)
+    pixels, depth = project(torch.as_tensor(points_world), tensors)
+    assert isinstance(pixels, torch.Tensor)
+    np.testing.assert_allclose(pixels, project(points_world, cameras)[0], atol=1e-9)
+    np.testing.assert_allclose(depth, project(points_world, cameras)[1], atol=1e-9)
+    np.testing.assert_allclose(undistort(pixels, tensors), undistort(pixels.numpy(), cameras), atol=1e-12)
+    np.testing.assert_allclose(camera_to_world(torch.as_tensor(points_world), tensors),
+                               camera_to_world(points_world, cameras), atol=1e-9)  # fmt: skip
+
+
+def test_world_and_camera_frame_are_inverse(records, points_world):
+    cameras = Cameras.from_records(records)
+    np.testing.assert_allclose(camera_to_world(world_to_camera(points_world, cameras), cameras),
+                               np.broadcast_to(points_world, (4, 30, 3)), atol=1e-9)  # fmt: skip
+    np.testing.assert_allclose(world_to_camera(cameras.T[:, None], cameras), 0, atol=1e-9)  # T is the centre
+
+
+def test_undistortion_is_opencvs_and_inverts_its_lens(records):
+    pixels = np.random.default_rng(5).uniform(0, 1000, (4, 50, 2))  # the whole image
+    ours = undistort(pixels, Cameras.from_records(records))
+    for view, record in enumerate(records):
+        theirs = cv2.undistortPoints(pixels[view][:, None], *opencv_model(record))[:, 0]
+        np.testing.assert_allclose(ours[view], theirs, atol=2e-4)  # OpenCV stops after 5 steps
+        rays = np.c_[ours[view], np.ones(50)]
+        again = cv2.projectPoints(rays, np.zeros(3), np.zeros(3), *opencv_model(record))[0][:, 0]
+        np.testing.assert_allclose(again, pixels[view], atol=1e-6)
+
+
+def test_points_behind_the_camera_stay_finite_and_show_in_the_depth(records):
+    cameras = Cameras.from_records(records)
+    behind = camera_to_world(np.array([[[10.0, 20, -500], [0, 0, 0], [0, 0, 500]]]), cameras)
+    pixels, depth = project(behind, cameras)
+    assert np.isfinite(pixels).all()
+    assert ((depth < MIN_DEPTH_MM) == [True, True, False]).all()
+
+
+def test_indexing(records):
+    cameras = Cameras.from_records(records)
+    assert len(cameras) == 4
+    assert cameras[[2, 0]].T.tolist() == [records[2]["T"].ravel().tolist(), records[0]["T"].ravel().tolist()]
+    np.testing.assert_array_equal(cameras[1].R, records[1]["R"])
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("R", np.eye(2)), ("T", [0, 0]), ("fx", "wide"), ("k", [[0.1], [0.2]]), ("p", [np.nan, 0]), ("cx", None),
+     ("cy", [])],
+)  # fmt: skip
+def test_a_wrong_entry_is_named(records, key, value):
+    records[2][key] = value
+    with pytest.raises(InputError, match=f"camera: entry '{key}'"):
+        Cameras.from_records(records)
+
+
+def test_a_missing_entry_is_named(records):
+    del records[1]["p"]
+    with pytest.raises(InputError, match="camera: entry 'p' is missing"):
+        Cameras.from_records(records)
