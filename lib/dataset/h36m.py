@@ -53,7 +53,7 @@ def load_h36m(root: str | os.PathLike, subset: str, crop: bool = True) -> Annota
         joints_img=to_union(joints_img, H36M_17),
         visible=to_union(visible, H36M_17),
         center=_column(records, "center", (2,), np.float32, path),
-        scale=_column(records, "scale", (2,), np.float32, path),
+        scale=_scale(records, path),
         labels3d=_labels3d(records, path),
     )
 
@@ -77,6 +77,14 @@ def _column(records: Sequence[dict], key: str, shape: tuple, dtype: type, path: 
         row = int(np.argwhere(~np.isfinite(column))[0][0])
         raise InputError(f"{path}: record {row}: '{key}' is not finite")
     return column
+
+
+def _scale(records: Sequence[dict], path: Path) -> np.ndarray:
+    scale = _column(records, "scale", (2,), np.float32, path)
+    if not (scale > 0).all():
+        row = int(np.argwhere(scale <= 0)[0, 0])
+        raise InputError(f"{path}: record {row}: 'scale' must be positive, received {scale[row].tolist()}")
+    return scale
 
 
 def _names(records: Sequence[dict], path: Path) -> np.ndarray:

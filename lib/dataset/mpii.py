@@ -48,8 +48,8 @@ def load_mpii(root: str | os.PathLike, subset: str) -> Annotations:
             names.append(record["image"].encode())
             center[row], scale[row] = _box(record)
             if "joints" in record:
-                joints[row] = np.asarray(record["joints"], np.float32) - 1
-                visible[row] = np.asarray(record["joints_vis"], np.float32).reshape(len(MPII_16)) > 0
+                joints[row] = _numbers(record, "joints", (len(MPII_16), 2)) - 1
+                visible[row] = _numbers(record, "joints_vis", (len(MPII_16),)) > 0
         except KeyError as error:
             raise InputError(f"{path}: record {row} has no {error}") from None
         except (AttributeError, TypeError, ValueError) as error:
@@ -67,11 +67,20 @@ def load_mpii(root: str | os.PathLike, subset: str) -> Annotations:
 
 
 def _box(record: dict) -> tuple[np.ndarray, float]:
-    center, scale = np.array(record["center"], np.float32), float(record["scale"])
+    center, scale = _numbers(record, "center", (2,)), float(_numbers(record, "scale", ()))
+    if scale == 0:
+        raise ValueError("'scale' is 0")
     if center[0] != -1:
         center[1] += 15 * scale
         scale *= 1.25
     return center - 1, scale
+
+
+def _numbers(record: dict, key: str, shape: tuple[int, ...]) -> np.ndarray:
+    values = np.array(record[key], np.float32)
+    if values.shape != shape or not np.isfinite(values).all():
+        raise ValueError(f"'{key}': expected finite numbers of shape {shape}, received shape {values.shape}")
+    return values
 
 
 def group_singles(annotations: Annotations, num_views: int = 4) -> np.ndarray:
