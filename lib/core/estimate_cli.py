@@ -1,0 +1,44 @@
+"""The command line that estimate.py and estimate_cuda.py share; imports no torch."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Callable
+
+from lib.core.cli import collect_opts, make_parser
+from lib.core.config_io import load_config
+from lib.core.estimate3d import RESULTS_NAME, run_estimate
+from lib.core.evaluate3d import action_table, joint_table
+from lib.core.run_setup import start_run
+from lib.multiviews.kernels import Kernel
+
+logger = logging.getLogger("estimate")
+
+
+def estimate_parser(description: str) -> argparse.ArgumentParser:
+    """Return the parser of a 3D script."""
+    parser = make_parser(description, "--modelDir", "--dataDir")
+    parser.add_argument("--batch-size", type=int, default=64, help="frames read and solved at once (64)")
+    parser.add_argument("--poses", default="poses3d.npz", metavar="FILE", help="poses, in the run directory")
+    return parser
+
+
+def estimate_and_print(args: argparse.Namespace, method: str, phase: str, make_kernel: Callable[[], Kernel]) -> None:
+    """Run a 3D script: poses, results file and tables.
+
+    Args:
+        args: of estimate_parser.
+        method: name of the results.
+        phase: name of the log and of the stored configuration.
+        make_kernel: called when the log is open.
+    """
+    config = load_config(args.cfg, collect_opts(args))
+    directory = start_run(config, args.cfg, phase)
+    results = run_estimate(config, directory, make_kernel(), method, args.batch_size, args.poses)
+    print(f"\n{method}, root: {results['root_source']}, limb lengths: {results['limb_length_source']}; mm\n")
+    print(f"{action_table(results)}\n\n{joint_table(results)}\n")
+    means = results["mpjpe"]["absolute"]
+    logger.info("MPJPE %.2f mm over %d frames, %.2f mm over actions; %.0f frames/s; results in %s",
+                means["frames"], results["num_frames"], means["actions"], results["frames_per_second"],
+                directory / RESULTS_NAME)  # fmt: skip

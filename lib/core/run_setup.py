@@ -1,0 +1,36 @@
+"""What every script with a run directory begins with; imports no torch."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from lib.core.config_io import dump_config, run_directory
+from lib.utils.files import make_directory
+from lib.utils.logger import log_versions, setup_logging
+
+logger = logging.getLogger(__name__)
+
+
+def start_run(config: Any, cfg_path: str, phase: str) -> Path:
+    """Create the run directory, open the log and store the merged configuration.
+
+    Args:
+        config: the merged configuration.
+        cfg_path: the YAML file of the command line.
+        phase: "train", "valid", ...; name of the log and of the stored configuration.
+
+    Returns:
+        The run directory.
+
+    Raises:
+        InputError: the directory cannot be written.
+    """
+    directory = make_directory(run_directory(config, cfg_path))
+    setup_logging(directory, phase)
+    dump_config(config, directory / f"config_{phase}.yaml")
+    logger.info("run directory: %s (merged configuration in config_%s.yaml)", directory, phase)
+    log_versions()
+    logger.info("seed: %d", config.SEED)
+    return directory

@@ -1,0 +1,25 @@
+"""Estimate 3D poses from predicted heatmaps on the CPU; needs numpy, not torch.
+
+    python run/pose3d/estimate.py --cfg experiments-local/mixed/resnet50/256_fusion.yaml
+
+Reads predicted_heatmaps.h5 of the run directory (run/pose2d/valid.py writes it).
+Writes poses3d.npz and results_3d.json beside it.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from lib.core.cli import run_main
+from lib.core.estimate_cli import estimate_and_print, estimate_parser
+from lib.multiviews.kernels import NumpyKernel
+
+
+def main() -> None:
+    args = estimate_parser(__doc__).parse_args()
+    estimate_and_print(args, "rpsm (numpy)", "estimate", NumpyKernel)
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,45 @@
+"""Estimate 3D poses from predicted heatmaps with torch, on CUDA where there is one.
+
+    python run/pose3d/estimate_cuda.py --cfg experiments-local/mixed/resnet50/256_fusion.yaml
+
+The same algorithm as estimate.py and the same poses. Reads predicted_heatmaps.h5 of the run directory
+(run/pose2d/valid.py writes it), writes poses3d.npz and results_3d.json beside it.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import logging
+
+import torch
+
+from lib.core.cli import run_main
+from lib.core.estimate_cli import estimate_and_print, estimate_parser
+from lib.multiviews.kernels_torch import TorchKernel
+from lib.utils.checks import InputError
+
+logger = logging.getLogger("estimate")
+
+
+def make_kernel(device: str | None) -> TorchKernel:
+    """Return the kernel of a device, by default CUDA where there is one."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device: expected a machine with CUDA, torch finds none here; use --device cpu")
+    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    detail = torch.cuda.get_device_name() if chosen == "cuda" else f"{torch.get_num_threads()} threads"
+    reason = "" if device or chosen == "cuda" else ", no CUDA here"
+    logger.info("device: %s (%s%s)", chosen, detail, reason)
+    return TorchKernel(chosen)
+
+
+def main() -> None:
+    parser = estimate_parser(__doc__)
+    parser.add_argument("--device", choices=("cuda", "cpu"), help="default: cuda where there is one, else cpu")
+    args = parser.parse_args()
+    estimate_and_print(args, "rpsm (torch)", "estimate_cuda", lambda: make_kernel(args.device))
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,120 @@
+"""The prior and both 3D scripts as a user runs them."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lib.core.config_io import load_config, run_directory
+from tests.core.predictions import write_perfect_predictions
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def experiment(tiny_root, tiny_yaml, tmp_path):
+    """Return the words of the command line: --cfg YAML --opts ... for a data set with its images."""
+    yaml = tiny_yaml(tiny_root())
+    opts = ["NETWORK.IMAGE_SIZE", "256", "NETWORK.HEATMAP_SIZE", "64", "PICT_STRUCT.FIRST_NBINS", "12",
+            "PICT_STRUCT.PAIRWISE_FILE", str(tmp_path / "pict/pairwise.pkl")]  # fmt: skip
+    return ["--cfg", str(yaml), "--opts", *opts]
+
+
+@pytest.fixture
+def directory(experiment):
+    """Write perfect predictions into the experiment's run directory and return it."""
+    config = load_config(experiment[1], experiment[3:])
+    path = run_directory(config, experiment[1])
+    write_perfect_predictions(config, path, sigma=2.0)
+    return path
+
+
+def test_prior_then_both_scripts(run_script, experiment, directory, tmp_path):
+    prior = run_script("data/make_limb_prior.py", *experiment)
+    assert prior.code == 0, prior.err
+    assert "| rhip-rkne |" in prior.out
+    assert (tmp_path / "pict/pairwise.pkl").is_file()
+
+    numpy = run_script("pose3d/estimate.py", "--batch-size", 2, *experiment)
+    assert numpy.code == 0, numpy.err
+    assert "| **mean over actions** |" in numpy.out
+    assert "| lwri |" in numpy.out
+    assert "root: triangulated" in numpy.out
+    torch = run_script("pose3d/estimate_cuda.py", "--device", "cpu", "--poses", "torch.npz", *experiment)
+    assert torch.code == 0, torch.err
+    poses = [np.load(directory / name)["pose_world"] for name in ("poses3d.npz", "torch.npz")]
+    np.testing.assert_allclose(poses[0], poses[1], atol=0.1)
+    results = json.loads((directory / "results_3d.json").read_text())
+    assert all(entry["mpjpe"]["absolute"]["frames"] < 25 for entry in results.values())
+    assert len(results) == 2
+
+
+# makes every import of torch fail, as where it is not installed
+WITHOUT_TORCH = """
+import runpy, sys
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "torchvision"):
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Blocker())
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def run_without_torch(script, *words):
+    command = [sys.executable, "-c", WITHOUT_TORCH, str(REPOSITORY / "run" / script), *words]
+    return subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
+
+
+def test_numpy_script_needs_no_torch(experiment, directory):
+    for script in ("data/make_limb_prior.py", "pose3d/estimate.py"):
+        done = run_without_torch(script, *experiment)
+        assert done.returncode == 0, done.stderr
+    assert (directory / "poses3d.npz").is_file()
+    assert "ModuleNotFoundError: torch" in run_without_torch("pose3d/estimate_cuda.py", *experiment).stderr
+
+
+@pytest.mark.parametrize("script", ["pose3d/estimate.py", "pose3d/estimate_cuda.py"])
+def test_wrong_input_ends_in_one_line(run_script, experiment, directory, script, tmp_path):
+    missing_prior = run_script(script, *experiment)
+    assert (missing_prior.code, missing_prior.err.count("\n")) == (2, 1)
+    assert "pairwise.pkl" in missing_prior.err
+    assert run_script("data/make_limb_prior.py", *experiment).code == 0
+    other_grid = run_script(script, *experiment, "PICT_STRUCT.GRID_SIZE", 2500)
+    assert (other_grid.code, other_grid.err.count("\n")) == (2, 1)
+    assert "GRID_SIZE" in other_grid.err
+    data = (directory / "predicted_heatmaps.h5").read_bytes()
+    (directory / "predicted_heatmaps.h5").write_bytes(data[: len(data) // 2])
+    cut_off = run_script(script, *experiment)
+    assert (cut_off.code, cut_off.err.count("\n")) == (2, 1)
+    assert "predicted_heatmaps.h5" in cut_off.err
+    (directory / "predicted_heatmaps.h5").unlink()
+    no_predictions = run_script(script, *experiment)
+    assert (no_predictions.code, no_predictions.err.count("\n")) == (2, 1)
+    assert "valid.py" in no_predictions.err
+    assert not (directory / "results_3d.json").exists()
+
+
+def test_device_without_cuda(run_script, experiment):
+    torch = pytest.importorskip("torch")
+    if torch.cuda.is_available():
+        pytest.skip("this machine has CUDA")
+    done = run_script("pose3d/estimate_cuda.py", "--device", "cuda", *experiment)
+    assert done.code == 2
+    assert "--device cpu" in done.err
+
+
+def test_device_is_chosen_and_named(caplog):
+    torch = pytest.importorskip("torch")
+    module = runpy.run_path(str(REPOSITORY / "run/pose3d/estimate_cuda.py"))
+    caplog.set_level("INFO")
+    kernel = module["make_kernel"](None)
+    assert kernel.device.type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert f"device: {kernel.device.type}" in caplog.text
