@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import cv2
+import torch
 from torch.utils.data import DataLoader
 
 from lib.dataset.h36m import group_views, load_h36m
@@ -97,6 +98,7 @@ def build_loader(config: Any, dataset: MultiviewDataset, is_train: bool) -> Data
         batch_size=config.TRAIN.BATCH_SIZE if is_train else config.TEST.BATCH_SIZE,
         sampler=sampler,
         num_workers=workers,
+        pin_memory=torch.cuda.is_available(),
         worker_init_fn=_start_worker,
         persistent_workers=workers > 0,
     )

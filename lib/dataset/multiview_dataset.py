@@ -74,6 +74,8 @@ class MultiviewDataset(Dataset):
 
     def __getitem__(self, key: int | tuple[int, int]) -> dict[str, np.ndarray]:
         epoch, index = key if isinstance(key, tuple) else (0, key)
+        if not 0 <= index < len(self):
+            raise IndexError(index)
         which = int(np.searchsorted(self._group_ends, index, side="right"))
         part = self.parts[which]
         rows = part.groups[index - self._group_ends[which] + len(part.groups)]

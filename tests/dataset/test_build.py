@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lib.dataset.build import build_dataset, build_loader
+from lib.dataset.h36m import group_views, load_h36m
+from lib.utils.checks import InputError
+
+
+@pytest.fixture
+def build(tiny_config):
+    """build(root, "train" | "test", "KEY", "VALUE", ...)"""
+
+    def make(root, phase, *opts):
+        config = tiny_config(root, *opts)
+        return build_dataset(config, root, phase == "train")
+
+    return make
+
+
+def actual_names(dataset):
+    return [[dataset.image_name(i) for i in dataset[index]["image_index"]] for index in range(len(dataset))]
+
+
+def test_steps_keep_every_nth_group(tiny_root, build):
+    root = tiny_root(frames=7, num_views=2, mpii=0)
+    every = actual_names(build(root, "train"))
+    assert len(every) == 7
+    assert actual_names(build(root, "train", "DATASET.TRAIN_STEP", "3")) == every[::3]
+    assert actual_names(build(root, "train", "DATASET.TEST_STEP", "3")) == every
+    assert len(build(root, "test", "DATASET.TEST_STEP", "4")) == 2
+
+
+def test_incomplete_groups_by_setting(tiny_root, build, caplog):
+    root = tiny_root(mpii=0, edit=lambda records: records[1:])
+    with caplog.at_level(logging.WARNING):
+        assert len(build(root, "train")) == 2
+    assert "1 of 3 groups lack a view" in caplog.text
+    with pytest.raises(InputError, match="1 of 3 groups lack a view"):
+        build(root, "train", "DATASET.INCOMPLETE_GROUPS", "error")
+
+
+def test_single_views_in_training_and_every_view_in_validation(tiny_root, build):
+    root = tiny_root(mpii=0)
+    train = build(root, "train", "DATASET.TRAIN_DATASET", "h36m")
+    assert (len(train), train.num_views) == (3, 1)
+    annotations = load_h36m(root, "train")
+    seen = {int(train[epoch, 0]["image_index"][0]) for epoch in range(40)}
+    assert seen == set(group_views(annotations)[0])
+    test = build(root, "test", "DATASET.TEST_DATASET", "h36m")
+    assert (len(test), test.num_views) == (12, 1)
+    assert [int(test[i]["image_index"][0]) for i in range(12)] == list(range(12))
+    assert not test[0]["is_multiview"]
+
+
+@pytest.mark.parametrize("num_views", [2, 3, 4, 5])
+def test_a_mixture_has_the_views_of_its_groups(tiny_root, build, num_views):
+    root = tiny_root(num_views=num_views, frames=1, mpii=11)
+    dataset = build(root, "train", "DATASET.TRAIN_DATASET", "mixed")
+    assert dataset.num_views == num_views
+    assert [bool(dataset[i]["is_multiview"]) for i in range(len(dataset))] == [True] + [False] * (11 // num_views)
+    assert dataset[len(dataset) - 1]["images"].shape[0] == num_views
+
+
+def test_a_mixture_asks_both_for_the_same_subset(tiny_root, build):
+    root = tiny_root(mpii=8)
+    for subset in ("validation", "valid"):
+        mixed = build(root, "test", "DATASET.TEST_DATASET", "mixed", "DATASET.TEST_SUBSET", subset)
+        assert [Path(part.annotations.images_dir).parent.name for part in mixed.parts] == ["h36m", "mpii"]
+        assert len(mixed) == 3 + 2
+
+
+@pytest.mark.parametrize(("name", "groups", "views"), [("mpii", 10, 1), ("multiview_mpii", 2, 4)])
+@pytest.mark.parametrize("folder", ["mpii", "MPII"])
+def test_mpii(tiny_root, build, name, groups, views, folder):
+    root = tiny_root(frames=1, mpii=10, mpii_name=folder)
+    dataset = build(root, "train", "DATASET.TRAIN_DATASET", name)
+    assert (len(dataset), dataset.num_views) == (groups, views)
+    assert dataset[0]["images"].shape == (views, 3, 64, 64)
+
+
+def test_zip_equals_folder(tiny_root, build):
+    root = tiny_root(frames=1, formats=("jpg", "zip"), mpii=4)
+    opts = ["DATASET.TRAIN_DATASET", "mixed"]
+    folder = build(root, "train", *opts)
+    archive = build(root, "train", *opts, "DATASET.DATA_FORMAT", "zip")
+    for index in range(2):
+        for key, value in folder[index].items():
+            np.testing.assert_array_equal(value, archive[index][key])
+
+
+def test_the_whole_image_as_box(tiny_root, build):
+    root = tiny_root(frames=1, mpii=0)
+    item = build(root, "train", "DATASET.CROP", "false")[0]
+    np.testing.assert_allclose(item["joints_crop"][item["visible"]], item["joints_img"][item["visible"]] * 64 / 200,
+                               atol=1e-4)  # fmt: skip
+
+
+def test_unknown_data_sets_and_missing_roots(tiny_root, tiny_config, tmp_path):
+    config = tiny_config(tiny_root(frames=1, mpii=0))
+    with pytest.raises(InputError, match=r"no such folder; DATASET\.ROOT"):
+        build_dataset(config, tmp_path / "none", True)
+    config.DATASET.TRAIN_DATASET = "multiview_h36"
+    with pytest.raises(InputError, match="did you mean 'multiview_h36m'"):
+        build_dataset(config, tmp_path, True)
+
+
+def batches(config, root, workers, epochs=(0, 1)):
+    config.WORKERS = workers
+    loader = build_loader(config, build_dataset(config, root, True), True)
+    found = []
+    for epoch in epochs:
+        loader.sampler.epoch = epoch
+        found += list(loader)
+    return found
+
+
+def test_batches_do_not_depend_on_the_number_of_workers(tiny_root, tiny_config):
+    root = tiny_root(num_views=2, frames=5, formats=("zip",), mpii=4)
+    opts = {"TRAIN_DATASET": "mixed", "SCALE_FACTOR": "0.2", "ROT_FACTOR": "30", "DATA_FORMAT": "zip"}
+    config = tiny_config(root, *[text for key, value in opts.items() for text in (f"DATASET.{key}", value)])
+    alone = batches(config, root, 0)
+    shared = batches(config, root, 2)
+    assert len(alone) == len(shared) == 2 * 4  # 5 + 2 groups, 2 per batch, the last one is kept
+    for one, other in zip(alone, shared, strict=True):
+        for key in one:
+            assert torch.equal(one[key], other[key]), key
+    second = batches(config, root, 0, epochs=(1,))
+    assert torch.equal(second[0]["images"], alone[4]["images"])  # an epoch does not need the ones before it
+    assert not torch.equal(alone[0]["image_index"], second[0]["image_index"])
+
+
+def test_the_batch_contract(tiny_root, tiny_config):
+    root = tiny_root(num_views=3, frames=2, mpii=3)
+    config = tiny_config(root, "DATASET.TRAIN_DATASET", "mixed", "TRAIN.BATCH_SIZE", "3", "TRAIN.SHUFFLE", "false")
+    (batch,) = build_loader(config, build_dataset(config, root, True), True)
+    shapes = {
+        "images": (3, 3, 3, 64, 64), "target": (3, 3, 20, 16, 16), "weight": (3, 3, 20, 1), "center": (3, 3, 2),
+        "scale": (3, 3, 2), "image_index": (3, 3), "joints_img": (3, 3, 20, 2), "visible": (3, 3, 20),
+    }  # fmt: skip
+    assert {key: tuple(batch[key].shape) for key in shapes} == shapes
+    assert batch["images"].dtype == batch["target"].dtype == batch["weight"].dtype == torch.float32
+    assert batch["is_multiview"].tolist() == [True, True, False]
+    assert batch["is_multiview"].dtype == torch.bool
+
+
+def test_validation_is_in_order(tiny_root, tiny_config):
+    root = tiny_root(num_views=2, frames=5, mpii=0)
+    config = tiny_config(root)
+    loader = build_loader(config, build_dataset(config, root, False), False)
+    assert torch.cat([batch["image_index"] for batch in loader]).ravel().tolist() == list(range(10))
+
+
+def test_an_unreadable_image_in_a_worker_is_an_input_error(tiny_root, tiny_config):
+    root = tiny_root(num_views=2, frames=1, mpii=0)
+    next((root / "h36m/images").rglob("s_01*.jpg")).write_bytes(b"<html>")
+    config = tiny_config(root, "WORKERS", "1", "DATASET.TEST_SUBSET", "train")
+    for is_train in (True, False):
+        loader = build_loader(config, build_dataset(config, root, is_train), is_train)
+        with pytest.raises(InputError, match="not an image"):
+            list(loader)

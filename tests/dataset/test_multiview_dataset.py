@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lib.dataset.h36m import group_views, load_h36m
+from lib.dataset.joints_dataset import SampleSettings
+from lib.dataset.mpii import group_singles, load_mpii
+from lib.dataset.multiview_dataset import EpochSampler, MultiviewDataset, Part
+from lib.utils.joints import H36M_17, MPII_16, UNION_20
+
+PLAIN = SampleSettings((64, 64), (16, 16), 1.0)
+AUGMENTED = SampleSettings((64, 64), (16, 16), 1.0, scale_factor=0.2, rot_factor=20)
+
+
+@pytest.fixture
+def parts(tiny_root):
+    root = tiny_root(mpii=9)
+    h36m, mpii = load_h36m(root, "train"), load_mpii(root, "train")
+    return [Part(h36m, group_views(h36m), True), Part(mpii, group_singles(mpii), False)]
+
+
+def same(first, second):
+    return first.keys() == second.keys() and all(np.array_equal(first[key], second[key]) for key in first)
+
+
+def test_groups_of_the_parts_follow_each_other(parts):
+    dataset = MultiviewDataset(parts, PLAIN, augment=False)
+    assert len(dataset) == 3 + 2
+    assert dataset.num_views == 4
+    h36m, mpii = parts[0].annotations, parts[1].annotations
+    for index, (source, rows, is_multiview) in enumerate(
+        [(h36m, [0, 1, 2, 3], True), (h36m, [4, 5, 6, 7], True), (h36m, [8, 9, 10, 11], True),
+         (mpii, [0, 1, 2, 3], False), (mpii, [4, 5, 6, 7], False)]
+    ):  # fmt: skip
+        item = dataset[index]
+        assert item["is_multiview"] == is_multiview
+        names = [dataset.image_name(i) for i in item["image_index"]]
+        assert names == [source.image_name(row) for row in rows]
+        np.testing.assert_array_equal(item["joints_img"], source.joints_img[rows])
+        assert item["images"].shape == (4, 3, 64, 64)
+        assert item["target"].shape == (4, 20, 16, 16)
+        assert item["weight"].shape == (4, 20, 1)
+        assert item["center"].shape == item["scale"].shape == (4, 2)
+
+
+def test_indices_beyond_the_end_are_errors(parts):
+    dataset = MultiviewDataset(parts, PLAIN, augment=False)
+    for index in (5, -1):
+        with pytest.raises(IndexError):
+            dataset[index]
+
+
+def test_annotated_joints(parts):
+    assert MultiviewDataset(parts[:1], PLAIN, False).joint_set is H36M_17
+    assert MultiviewDataset(parts[1:], PLAIN, False).joint_set is MPII_16
+    assert MultiviewDataset(parts, PLAIN, False).joint_set is UNION_20
+
+
+def test_a_random_view_depends_on_epoch_and_index_alone(parts):
+    part = Part(parts[0].annotations, parts[0].groups, False, random_view=True)
+    dataset, again = MultiviewDataset([part], PLAIN, True, seed=1), MultiviewDataset([part], PLAIN, True, seed=1)
+    assert dataset.num_views == 1
+    rows = [int(dataset[epoch, 1]["image_index"][0]) for epoch in range(30)]
+    assert rows == [int(again[epoch, 1]["image_index"][0]) for epoch in range(30)]
+    assert set(rows) == {4, 5, 6, 7}  # every view of the group comes, none of another group
+    other_seed = MultiviewDataset([part], PLAIN, True, seed=2)
+    assert rows != [int(other_seed[epoch, 1]["image_index"][0]) for epoch in range(30)]
+
+
+def test_the_same_item_whatever_came_before(parts):
+    dataset, fresh = MultiviewDataset(parts, AUGMENTED, True, seed=3), MultiviewDataset(parts, AUGMENTED, True, seed=3)
+    before = dataset[2, 1]
+    _ = dataset[2, 0], dataset[0, 3]
+    assert same(dataset[2, 1], before)
+    assert same(fresh[2, 1], before)
+
+
+def test_epochs_indices_views_and_seeds_are_augmented_differently(parts):
+    dataset = MultiviewDataset(parts, AUGMENTED, True, seed=3)
+    scales = [dataset[0, 0]["scale"], dataset[1, 0]["scale"], dataset[0, 1]["scale"],
+              MultiviewDataset(parts, AUGMENTED, True, seed=4)[0, 0]["scale"]]  # fmt: skip
+    values = np.stack(scales)[..., 0].ravel()
+    assert np.mean(np.unique(values, return_counts=True)[1] == 1) > 0.5  # up to the clipped ones
+
+
+def test_validation_is_not_augmented(parts):
+    assert same(MultiviewDataset(parts, AUGMENTED, augment=False)[0], MultiviewDataset(parts, PLAIN, augment=True)[0])
+
+
+def test_the_order_depends_on_seed_and_epoch_alone():
+    sampler = EpochSampler(50, shuffle=True, seed=1)
+    orders = []
+    for epoch in (0, 1, 0):
+        sampler.epoch = epoch
+        pairs = list(sampler)
+        assert {pair[0] for pair in pairs} == {epoch}
+        orders.append([pair[1] for pair in pairs])
+    assert orders[0] == orders[2] != orders[1]
+    assert sorted(orders[0]) == sorted(orders[1]) == list(range(50))
+    assert [index for _, index in EpochSampler(50, True, seed=2)] != orders[0]
+    assert list(EpochSampler(3, shuffle=False)) == [(0, 0), (0, 1), (0, 2)]
+    assert len(sampler) == 50
