@@ -136,10 +136,10 @@ _SHIRT_FRONTS = ("print", "jacket", "buttons", "logo", "vest")
 def make_wardrobe(rng: np.random.Generator) -> Wardrobe:
     """Draw clothes: shirt and trousers differ in brightness, the shirt's front differs from its back."""
     dark_shirt = rng.random() < 0.5
-    shirt_value, trouser_value = (0.38, 0.62) if dark_shirt else (0.82, 0.27)
+    shirt_value, trouser_value = (0.42, 0.66) if dark_shirt else (0.85, 0.27)
     hue = rng.random()
     shirt = _bgr(hue, rng.uniform(0.25, 0.85), shirt_value * rng.uniform(0.85, 1.15))
-    second = _bgr(hue + rng.uniform(0.25, 0.75), rng.uniform(0.1, 0.7), 0.85 if dark_shirt else 0.3)
+    second = _bgr(hue + rng.uniform(0.3, 0.7), rng.uniform(0.1, 0.5), 0.92 if dark_shirt else 0.28)
     skin = _SKINS[rng.integers(len(_SKINS))] * rng.uniform(0.92, 1.08)
     return Wardrobe(
         skin=skin, hair=_HAIRS[rng.integers(len(_HAIRS))] * rng.uniform(0.8, 1.2),

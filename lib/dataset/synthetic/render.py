@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -69,8 +70,9 @@ def empty_room(room: Room, camera: Cameras, rays: np.ndarray) -> View:
 def furnish(
     view: View, furniture: Furniture, lighting: Lighting, materials: dict[str, Material]
 ) -> View:
-    """Return a new view with furniture and its contact shadows in it."""
-    image, distance = view.image.copy(), view.distance.copy()
+    """Return a new view with furniture and its contact shadows in it, in the light's tint."""
+    tint = np.clip(np.arange(256)[:, None] * lighting.tint, 0, 255).astype(np.uint8)
+    image, distance = cv2.LUT(view.image, tint[None]), view.distance.copy()
     half = 4500.0
     _darken_floor(image, view, floor_shade(furniture, FLOOR_CELL_MM * 2, half), np.zeros(2), half, np.s_[:, :])
     for box in furniture.boxes:
@@ -114,7 +116,7 @@ def paint(
         cap, flat = np.float32(solids.cap[index]), np.float32(solids.depth[index])
         patch = Patch(point[0], point[1] * cap, point[2] * flat, float(local.length[index] * cap))
         colour[chosen] = materials[solids.material[index]](patch)
-    colour *= _brightness(normal, rays, view.camera, lighting)[:, None]
+    colour *= _brightness(normal, rays, view.camera, lighting)[:, None] * lighting.tint.astype(np.float32)
     flat_region = image[region].reshape(-1, 3)
     flat_region[seen] = np.clip(colour * 255, 0, 255).astype(np.uint8)
     image[region] = flat_region.reshape(image[region].shape)
@@ -156,65 +158,67 @@ def cast_shadow(image: np.ndarray, view: View, solids: Solids, lighting: Lightin
     size = int(2 * _SHADOW_HALF_MM / FLOOR_CELL_MM)
     shade = np.zeros((size, size), np.float32)
     fine = 16  # cv2's sub-pixel positions: 4 bits
+    widths = np.maximum(1, (2 * solids.radii.mean(1) / FLOOR_CELL_MM).round().astype(int))
     for direction, strength in zip(lighting.directions, lighting.strengths, strict=True):
         layer = np.zeros_like(shade)
         ends = [points[:, :2] - direction[:2] / direction[2] * points[:, 2:] for points in (solids.start, solids.end)]
         spots = [((end - middle + _SHADOW_HALF_MM) / FLOOR_CELL_MM * fine).round().astype(int) for end in ends]
-        widths = np.maximum(1, (2 * solids.radii.mean(1) / FLOOR_CELL_MM).round().astype(int))
         for start, end, width in zip(*(spot.tolist() for spot in spots), widths.tolist(), strict=True):
             cv2.line(layer, start, end, float(strength), width, shift=4)
         shade += layer
-    ends = np.concatenate([np.concatenate([points, np.zeros((len(points), 1))], 1) for points in ends])
-    region = _floor_region(view, middle)
-    if region is not None:
-        _darken_floor(image, view, cv2.GaussianBlur(shade, (0, 0), 2.2), middle, _SHADOW_HALF_MM, region)
+    shade = cv2.GaussianBlur(shade, (0, 0), 2.2)
+    rows, columns = (np.flatnonzero(shade.max(axis) > 0.01) for axis in (1, 0))
+    if len(rows):
+        low, high = np.array([columns[0], rows[0]]), np.array([columns[-1], rows[-1]]) + 1
+        corners = (np.array([low, high]) * FLOOR_CELL_MM - _SHADOW_HALF_MM) + middle
+        region = _floor_region(view, corners)
+        if region is not None:
+            _darken_floor(image, view, shade, middle, _SHADOW_HALF_MM, region)
 
 
-def _floor_region(view: View, middle: np.ndarray) -> tuple[slice, slice] | None:
-    """Return the part of the picture that shows the floor around a point."""
-    corners = np.array([[x, y] for x in (-1, 1) for y in (-1, 1)]) * _SHADOW_HALF_MM + middle
-    points, depth = project(np.concatenate([corners, np.zeros((4, 1))], 1), view.camera)
+def _floor_region(view: View, corners: np.ndarray) -> tuple[slice, slice] | None:
+    """Return the part of the picture that shows a rectangle (low, high) of the floor, None if it is out of sight."""
+    (x0, y0), (x1, y1) = corners
+    points, depth = project(np.array([[x0, y0, 0], [x0, y1, 0], [x1, y0, 0], [x1, y1, 0.0]]), view.camera)
     height, width = view.distance.shape
-    if depth.min() < 500.0:  # the square reaches behind the camera: take all below the horizon
+    if depth.min() < 500.0:  # the rectangle reaches behind the camera: take all below the horizon
         return np.s_[height // 3 :, :]
     low = np.clip(np.floor(points.min(0)), 0, (width, height)).astype(int)
     high = np.clip(np.ceil(points.max(0)) + 1, 0, (width, height)).astype(int)
     return None if (high <= low).any() else (slice(low[1], high[1]), slice(low[0], high[0]))
 
 
-class Sensor:
-    """Turns clean pictures into camera pictures: exposure, tint, blur and noise."""
+@lru_cache(maxsize=1)
+def _noise_tables(deviation: float = 3.0) -> tuple[np.ndarray, np.ndarray]:
+    """Return what noise adds to and takes from a picture, two uint8 tables with equal values in the 3 colours."""
+    table = np.random.default_rng(54321).normal(0, deviation, (1264, 1264)).round()
+    table = cv2.GaussianBlur(table, (3, 3), 0.6) * 1.6
+    bright, dark = (cv2.merge([np.clip(sign * table, 0, 40).astype(np.uint8)] * 3) for sign in (1, -1))
+    return bright, dark
 
-    def __init__(self, noise_level: float = 3.0) -> None:
-        table = np.random.default_rng(54321).normal(0, noise_level, (1264, 1264)).round()
-        table = cv2.GaussianBlur(table, (3, 3), 0.6) * 1.6
-        self._plus = np.clip(table, 0, 40).astype(np.uint8)
-        self._minus = np.clip(-table, 0, 40).astype(np.uint8)
 
-    def expose(self, image: np.ndarray, tint: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return the picture as a camera would store it.
+def expose(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return the picture as a camera would store it.
 
-        Args:
-            image: (H, W, 3) uint8 BGR.
-            tint: (3) factor per colour.
-            rng: source of this picture's exposure, blur and noise.
+    Args:
+        image: (H, W, 3) uint8 BGR.
+        rng: source of this picture's exposure, blur and noise.
 
-        Returns:
-            (H, W, 3) uint8.
-        """
-        gain, sigma = rng.normal(1.0, 0.06), rng.uniform(0.45, 1.0)
-        image = cv2.GaussianBlur(image, (5, 5), sigma)
-        curve = np.arange(256)[:, None] * np.clip(tint * gain, 0.7, 1.3)
-        image = cv2.LUT(image, np.clip(curve, 0, 255).astype(np.uint8)[None])
-        height, width = image.shape[:2]
-        grain = []
-        for table in (self._plus, self._minus):
-            y, x = rng.integers(0, np.maximum(1, np.array(table.shape) - (height, width)))
-            tile = table[y : y + height, x : x + width]
-            if tile.shape != (height, width):
-                tile = np.resize(tile, (height, width))
-            grain.append(cv2.merge([tile] * 3))
-        return cv2.subtract(cv2.add(image, grain[0]), grain[1])
+    Returns:
+        (H, W, 3) uint8.
+    """
+    gain, sigma = rng.normal(1.0, 0.06), rng.uniform(0.45, 1.0)
+    image = cv2.convertScaleAbs(cv2.GaussianBlur(image, (5, 5), sigma), alpha=float(np.clip(gain, 0.75, 1.25)))
+    bright, dark = (_random_tile(table, image.shape[:2], rng) for table in _noise_tables())
+    return cv2.subtract(cv2.add(image, bright), dark)
+
+
+def _random_tile(table: np.ndarray, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """Cut a tile (h, w, 3) out of a table, which repeats if it is smaller."""
+    y, x = rng.integers(0, np.maximum(1, np.array(table.shape[:2]) - shape))
+    tile = table[y : y + shape[0], x : x + shape[1]]
+    repeats = -(-np.array(shape) // tile.shape[:2])
+    return np.tile(tile, (*repeats, 1))[: shape[0], : shape[1]] if (repeats > 1).any() else tile
 
 
 def joint_occlusion(

@@ -155,27 +155,21 @@ def view_room(room: Room, camera: Cameras, rays: np.ndarray) -> tuple[np.ndarray
     Returns:
         (H, W, 3) uint8 BGR picture and (H, W) float32 distance along the rays, mm.
     """
-    shape = rays.shape[1:]
-    world = turn(camera.R.T, rays.reshape(3, -1))  # (3, H*W)
+    world = turn(camera.R.T, rays)  # (3, H, W)
+    world = np.where(np.abs(world) < 1e-9, np.float32(1e-9), world)
     centre = camera.T.astype(np.float32)
-    with np.errstate(divide="ignore"):
-        exits = np.stack([(np.where(world[i] > 0, room.high[i], room.low[i]) - centre[i]) / world[i] for i in range(3)])
-    exits = exits.astype(np.float32)
-    axis = exits.argmin(0)
-    distance = np.take_along_axis(exits, axis[None], 0)[0]
-    point = centre[:, None] + world * distance
-    plane = 2 * axis + (np.take_along_axis(world, axis[None], 0)[0] > 0)
-    extent = (room.high - room.low).astype(np.float32)
-    share = (point - room.low[:, None].astype(np.float32)) / extent[:, None]
-    image = np.zeros((*shape, 3), np.uint8)
-    across = np.where(axis == 0, share[1], share[0]).reshape(shape)
-    down = np.where(axis == 2, share[1], 1 - share[2]).reshape(shape)
-    plane = plane.reshape(shape)
-    for index, texture in enumerate(room.textures):
-        # Index 4 is the floor: planes run low, high per axis.
-        seen = plane == index
+    low, high = room.low.astype(np.float32) - centre, room.high.astype(np.float32) - centre
+    exits = [np.where(world[i] > 0, high[i], low[i]) / world[i] for i in range(3)]
+    distance = np.minimum(np.minimum(exits[0], exits[1]), exits[2])
+    # Where in the room, as a share of its size; reaches 0 or 1 on the plane that the ray meets.
+    share = [(world[i] * distance - low[i]) / (high[i] - low[i]) for i in range(3)]
+    image = np.zeros((*distance.shape, 3), np.uint8)
+    for plane, texture in enumerate(room.textures):  # planes run low, high per axis; index 4 is the floor
+        axis = plane // 2
+        seen = (exits[axis] == distance) & ((world[axis] > 0) == plane % 2)
         if seen.any():
             height, width = texture.shape[:2]
+            across, down = share[1 if axis == 0 else 0], share[1] if axis == 2 else 1 - share[2]
             colour = cv2.remap(texture, across * (width - 1), down * (height - 1), cv2.INTER_LINEAR)
-            image[seen] = colour[seen]
-    return image, distance.reshape(shape)
+            cv2.copyTo(colour, seen.view(np.uint8), image)
+    return image, distance

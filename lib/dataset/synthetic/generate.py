@@ -1,0 +1,241 @@
+"""Making a whole data set, one recording at a time, in several processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from lib.dataset.synthetic.actions import ACTIONS
+from lib.dataset.synthetic.records import mpii_record, recording_records, uncrop
+from lib.dataset.synthetic.scene import Recording, SubjectWorld, WorldSettings
+from lib.dataset.synthetic.single import IMAGES_PER_PLACE, make_place, take_single
+from lib.dataset.synthetic.writer import MARKER, ImageSink, new_root, open_images, write_json, write_pickle
+from lib.utils.checks import InputError
+
+SUBJECTS = (1, 5, 6, 7, 8, 9, 11)
+VALIDATION_SUBJECTS = (9, 11)
+SUBACTIONS = (1, 2)
+
+
+@dataclass(frozen=True)
+class SetSettings:
+    """What a data set consists of.
+
+    Attributes:
+        world: seed, views, image size, occluders.
+        subjects: numbers; 9 and 11 are for validation, all others for training.
+        actions: ids, 2..16.
+        train_groups, validation_groups: frames per recording (subject, action, sub-action).
+        frame_step: distance of the frames, in frames of 1/50 s.
+        mpii_train, mpii_valid: number of single pictures.
+        jpeg_quality: 1..100.
+    """
+
+    world: WorldSettings = field(default_factory=WorldSettings)
+    subjects: tuple[int, ...] = SUBJECTS
+    actions: tuple[int, ...] = tuple(ACTIONS)
+    train_groups: int = 6
+    validation_groups: int = 3
+    frame_step: int = 100
+    mpii_train: int = 640
+    mpii_valid: int = 64
+    jpeg_quality: int = 88
+
+    def check(self) -> None:
+        """Raise an InputError for values that make no data set."""
+        unknown = sorted(set(self.actions) - set(ACTIONS))
+        if unknown:
+            raise InputError(f"--actions: no action {unknown[0]}; Human3.6M's ids are 2 to 16")
+        least = {"--views": (self.world.num_views, 2), "--image-size": (self.world.image_size, 32),
+                 "--seed": (self.world.seed, 0), "--frame-step": (self.frame_step, 1),
+                 "--groups-per-train": (self.train_groups, 1), "--groups-per-validation": (self.validation_groups, 1),
+                 "--mpii-train": (self.mpii_train, 0), "--mpii-valid": (self.mpii_valid, 0),
+                 "--jpeg-quality": (self.jpeg_quality, 1), "--subjects": (min(self.subjects), 1)}  # fmt: skip
+        for flag, (value, low) in least.items():
+            if value < low:
+                raise InputError(f"{flag}: expected at least {low}, received {value}")
+        if self.jpeg_quality > 100 or not 0 <= self.world.occluders <= 1:
+            raise InputError("--jpeg-quality must be at most 100 and --occluders between 0 and 1")
+
+
+@dataclass(frozen=True)
+class _Film:
+    """One recording to film."""
+
+    settings: SetSettings
+    subject: int
+    action: int
+    subaction: int
+
+    @property
+    def image_ids(self) -> np.ndarray:
+        """Frame numbers, from a start that differs between recordings."""
+        validation = self.subject in VALIDATION_SUBJECTS
+        count = self.settings.validation_groups if validation else self.settings.train_groups
+        start = 1 + (37 * self.subject + 11 * self.action + 53 * self.subaction) % self.settings.frame_step
+        return start + self.settings.frame_step * np.arange(count)
+
+
+@dataclass(frozen=True)
+class _Footage:
+    """What came out: JPEGs in the order frame, view; joints (F, 17, 3) world, mm; occluded (F, V, 17)."""
+
+    images: list[bytes]
+    joints_world: np.ndarray
+    occluded: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Album:
+    """Single pictures start..stop to take, all in one place."""
+
+    settings: SetSettings
+    start: int
+    stop: int
+
+
+def encode(image: np.ndarray, quality: int) -> bytes:
+    """Encode a picture (H, W, 3) uint8 BGR as JPEG."""
+    return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+
+
+@lru_cache(maxsize=1)
+def _world(settings: WorldSettings, subject: int) -> SubjectWorld:
+    """Keep the last subject's world: its empty views take a moment to make."""
+    return SubjectWorld(settings, subject)
+
+
+def film(task: _Film) -> _Footage:
+    """Film a recording with all cameras."""
+    world = _world(task.settings.world, task.subject)
+    recording = Recording(world, task.action, task.subaction)
+    act = recording.act(task.image_ids)
+    images, occluded = [], []
+    for frame, image_id in enumerate(task.image_ids.tolist()):
+        for view in range(world.settings.num_views):
+            image, hidden = recording.render(act, frame, image_id, view)
+            images.append(encode(image, task.settings.jpeg_quality))
+            occluded.append(hidden)
+    shape = (len(task.image_ids), world.settings.num_views, -1)
+    return _Footage(images, act.pose.joints, np.reshape(occluded, shape))
+
+
+def take_album(task: _Album) -> list[tuple[bytes, dict[str, Any]]]:
+    """Take single pictures; returns JPEG and record of each."""
+    seed = task.settings.world.seed
+    place, pictures = make_place(seed, task.start // IMAGES_PER_PLACE), []
+    for index in range(task.start, task.stop):
+        single = take_single(seed, index, place)
+        record = mpii_record(f"{index:09d}.jpg", single.joints, single.hidden, single.image.shape[1::-1])
+        pictures.append((encode(single.image, task.settings.jpeg_quality), record))
+    return pictures
+
+
+def _work(task: _Film | _Album) -> Any:
+    return film(task) if isinstance(task, _Film) else take_album(task)
+
+
+def _start_worker() -> None:
+    cv2.setNumThreads(1)  # one process per core already
+
+
+def _results(tasks: Sequence[_Film | _Album], workers: int) -> Iterator[Any]:
+    """Yield the results in the order of the tasks."""
+    if workers <= 1:
+        yield from map(_work, tasks)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as pool:
+        try:
+            yield from pool.map(_work, tasks)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def make_dataset(
+    root: Path, settings: SetSettings, workers: int = 1, as_zip: bool = False, force: bool = False
+) -> dict[str, int]:
+    """Make a data set in the layout of Human3.6M and MPII.
+
+    Args:
+        root: folder to make; appears when it is complete.
+        settings: what to make; the same settings give the same files whatever `workers` is.
+        workers: processes; 1 works in this one.
+        as_zip: images.zip instead of folders of images.
+        force: replace a synthetic data set that is there.
+
+    Returns:
+        Number of training groups, validation groups and single pictures.
+
+    Raises:
+        InputError: bad settings, `root` is taken, or the disk refuses.
+    """
+    settings.check()
+    films = [_Film(settings, subject, action, subaction) for subject in sorted(set(settings.subjects))
+             for action in sorted(set(settings.actions)) for subaction in SUBACTIONS]  # fmt: skip
+    num_single = settings.mpii_train + settings.mpii_valid
+    albums = [_Album(settings, start, min(start + IMAGES_PER_PLACE, num_single))
+              for start in range(0, num_single, IMAGES_PER_PLACE)]  # fmt: skip
+    total = sum(len(task.image_ids) for task in films) * settings.world.num_views + num_single
+    with new_root(root, force) as folder, tqdm(total=total, unit="image", disable=None) as bar:
+        results = _results([*films, *albums], workers)
+        counts = _store_films(folder / "h36m", films, results, as_zip, bar.update)
+        _store_albums(folder / "mpii", settings, albums, results, as_zip, bar.update)
+        write_json(folder / MARKER, {**asdict(settings), "zip": as_zip})
+    return {**counts, "single pictures": num_single}
+
+
+def _store_films(
+    folder: Path, films: Sequence[_Film], results: Iterable[_Footage], as_zip: bool, done: Callable[[int], Any]
+) -> dict[str, int]:
+    """Write images and annotations of the recordings; returns the number of groups per subset."""
+    records: dict[str, list] = {"train": [], "validation": []}
+    groups = dict.fromkeys(records, 0)
+    with open_images(folder, as_zip) as images:
+        for number, (task, footage) in enumerate(zip(films, results, strict=False)):
+            world = _world(task.settings.world, task.subject)
+            subset = "validation" if task.subject in VALIDATION_SUBJECTS else "train"
+            new = recording_records(world, task.action, task.subaction, task.image_ids, footage.joints_world,
+                                    footage.occluded, number * world.settings.num_views)
+            _add_images(images, [record["image"] for record in new], footage.images)
+            records[subset] += new
+            groups[subset] += len(task.image_ids)
+            done(len(new))
+    for subset, rows in records.items():
+        if rows:
+            whole = uncrop(rows, films[0].settings.world.image_size)
+            write_pickle(folder / "annot" / f"h36m_{subset}.pkl", rows)
+            write_pickle(folder / "annot" / f"h36m_{subset}_uncrop.pkl", whole)
+    return {f"{subset} groups": count for subset, count in groups.items()}
+
+
+def _add_images(sink: ImageSink, names: Sequence[str], images: Sequence[bytes]) -> None:
+    for name, data in zip(names, images, strict=True):
+        sink.add(name, data)
+
+
+def _store_albums(
+    folder: Path, settings: SetSettings, albums: Sequence[_Album], results: Iterable[list], as_zip: bool,
+    done: Callable[[int], Any],
+) -> None:
+    """Write single pictures and their annotations: the first ones are for training."""
+    records = []
+    with open_images(folder, as_zip) as images:
+        for _, pictures in zip(albums, results, strict=True):
+            new = [record for _, record in pictures]
+            _add_images(images, [record["image"] for record in new], [data for data, _ in pictures])
+            records += new
+            done(len(new))
+    split = settings.mpii_train
+    for name, rows in (("train", records[:split]), ("valid", records[split:]), ("trainval", records)):
+        if rows:
+            write_json(folder / "annot" / f"{name}.json", rows)

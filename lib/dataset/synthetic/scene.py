@@ -1,0 +1,152 @@
+"""The multi-view world: a subject in a room with a rig, and recordings of actions in it.
+
+Frames are numbered from 1 at FRAME_RATE, as in Human3.6M. Everything about a frame depends on the seed, the
+recording and the frame number only, not on which other frames are asked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from lib.dataset.synthetic.actions import perform_action
+from lib.dataset.synthetic.body import Person, make_subject
+from lib.dataset.synthetic.furniture import Furniture, add_chair, add_occluders
+from lib.dataset.synthetic.materials import body_materials
+from lib.dataset.synthetic.props import prop_solids
+from lib.dataset.synthetic.raycast import cast
+from lib.dataset.synthetic.render import (
+    Lighting,
+    View,
+    cast_shadow,
+    empty_room,
+    expose,
+    furnish,
+    joint_occlusion,
+    paint,
+)
+from lib.dataset.synthetic.rig import make_rig, pixel_rays
+from lib.dataset.synthetic.room import make_room
+from lib.dataset.synthetic.solids import Solids, body_solids, join
+from lib.dataset.synthetic.stage import Act
+from lib.multiviews.cameras import Cameras
+from lib.utils.joints import H36M_17
+
+FRAME_RATE = 50.0
+_ROOM_STREAM, _MOTION_STREAM, _SCENE_STREAM, _SENSOR_STREAM = 103, 104, 105, 106
+_CLEAR_MM = 800.0  # nothing stands this near to where the person is
+# How deep a joint lies below the surface of its own limbs at most, mm: what is nearer to the camera hides it.
+_THICKNESS = {"root": 220, "belly": 180, "neck": 180, "nose": 60, "head": 120, "hip": 215, "kne": 78, "ank": 75,
+              "sho": 90, "elb": 65, "wri": 62}
+
+
+def joint_thickness(girth: float) -> np.ndarray:
+    """Return how deep each joint may lie below its own limbs' surface, (17) mm."""
+    return girth * np.array([_THICKNESS.get(name) or _THICKNESS[name[1:]] for name in H36M_17.names], float)
+
+
+@dataclass(frozen=True)
+class WorldSettings:
+    """What a multi-view world is made with.
+
+    Attributes:
+        seed: of everything random.
+        num_views: cameras per rig.
+        image_size: side of the square images, px.
+        occluders: probability that a camera gets a piece of furniture in its way.
+    """
+
+    seed: int = 0
+    num_views: int = 4
+    image_size: int = 1000
+    occluders: float = 0.35
+
+
+class SubjectWorld:
+    """A subject, the rig it is filmed with, and the empty room as each camera sees it.
+
+    Attributes:
+        camera_records: V camera dictionaries as Human3.6M has them.
+        cameras: the same as `Cameras` with leading axis (V).
+    """
+
+    def __init__(self, settings: WorldSettings, subject: int) -> None:
+        self.settings = settings
+        self.subject = subject
+        self.person: Person = make_subject(subject, settings.seed)
+        self.camera_records = make_rig(subject, settings.num_views, settings.image_size, settings.seed)
+        self.cameras = Cameras.from_records(self.camera_records)
+
+    @cached_property
+    def views(self) -> list[View]:
+        """The V empty views; made when first needed, as they take a moment."""
+        room = make_room(np.random.default_rng([self.settings.seed, _ROOM_STREAM, self.subject]))
+        size = (self.settings.image_size,) * 2
+        cameras = [self.cameras[view] for view in range(self.settings.num_views)]
+        return [empty_room(room, camera, pixel_rays(camera, size)) for camera in cameras]
+
+
+class Recording:
+    """One action of a subject, filmed by all cameras.
+
+    Args:
+        world: subject, rig and room.
+        action: id of Human3.6M, 2..16.
+        subaction: 1 or 2.
+    """
+
+    def __init__(self, world: SubjectWorld, action: int, subaction: int) -> None:
+        self.world = world
+        self.key = (world.subject, action, subaction)
+        self._materials = body_materials(world.person.wardrobe)
+        rng = self._rng(_SCENE_STREAM)
+        self.lighting = Lighting.random(rng)
+        overview = self.act(np.arange(24) * 75 + 1)
+        self.furniture = Furniture()
+        if overview.seat is not None:
+            add_chair(self.furniture, overview.seat, rng)
+        ground = overview.pose.joints[:, 0, :2]
+        middle = ground.mean(0)
+        clear = _CLEAR_MM + np.linalg.norm(ground - middle, axis=1).max()
+        add_occluders(self.furniture, middle, world.cameras, rng, world.settings.occluders, clear)
+
+    def _rng(self, stream: int, *key: int) -> np.random.Generator:
+        return np.random.default_rng([self.world.settings.seed, stream, *self.key, *key])
+
+    def act(self, image_ids: np.ndarray) -> Act:
+        """Return the motion at some frames (numbers from 1)."""
+        times = (np.asarray(image_ids) - 1) / FRAME_RATE
+        return perform_action(*self.key[1:], self.world.person.shape, self._rng(_MOTION_STREAM), times)
+
+    @cached_property
+    def views(self) -> list[View]:
+        """The V furnished views without the person."""
+        return [furnish(view, self.furniture, self.lighting, self._materials) for view in self.world.views]
+
+    def solids(self, act: Act, frame: int) -> Solids:
+        """Return the person's body with what it holds, in one frame of an act."""
+        return join(body_solids(act.pose, frame, self.world.person), prop_solids(act.pose, frame, act.props))
+
+    def render(self, act: Act, frame: int, image_id: int, view: int) -> tuple[np.ndarray, np.ndarray]:
+        """Take a picture.
+
+        Args:
+            act: from `act`.
+            frame: index of the frame in it.
+            image_id: its frame number, which the sensor noise depends on.
+            view: index of the camera.
+
+        Returns:
+            (H, W, 3) uint8 BGR picture and (17) bool: hidden or out of the picture.
+        """
+        seen, solids = self.views[view], self.solids(act, frame)
+        image = seen.image.copy()
+        cast_shadow(image, seen, solids, self.lighting)
+        hits = cast(solids, seen.camera, seen.rays)
+        if hits is not None:
+            paint(image, seen.distance, hits, solids, seen, self.lighting, self._materials)
+        thickness = joint_thickness(self.world.person.shape.girth)
+        hidden = joint_occlusion(act.pose.joints[frame], hits, seen, thickness)
+        return expose(image, self._rng(_SENSOR_STREAM, image_id, view)), hidden

@@ -1,0 +1,67 @@
+"""Make the embedded data set: a procedural world in the layout of Human3.6M and MPII.
+
+python run/data/make_synthetic.py --root data/synthetic
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from lib.core.cli import run_main
+from lib.dataset.synthetic.generate import SetSettings, make_dataset
+from lib.dataset.synthetic.scene import WorldSettings
+
+
+def parse_args() -> argparse.Namespace:
+    """Parse the command line; the defaults come from the settings."""
+    world, data = WorldSettings(), SetSettings()
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    add = parser.add_argument
+    add("--root", type=Path, default=Path("data/synthetic"), help="folder to make")
+    add("--subjects", type=int, nargs="+", default=list(data.subjects), help="9 and 11 are for validation")
+    add("--actions", type=int, nargs="+", default=list(data.actions), help="Human3.6M's ids")
+    add("--groups-per-train", type=int, default=data.train_groups, help="frames of each training recording")
+    add("--groups-per-validation", type=int, default=data.validation_groups, help="frames of each other recording")
+    add("--frame-step", type=int, default=data.frame_step, help="distance of the frames, 1/50 s")
+    add("--mpii-train", type=int, default=data.mpii_train, help="single pictures to train with")
+    add("--mpii-valid", type=int, default=data.mpii_valid, help="single pictures to validate with")
+    add("--views", type=int, default=world.num_views, help="cameras per rig")
+    add("--image-size", type=int, default=world.image_size, help="side of the multi-view images, px")
+    add("--occluders", type=float, default=world.occluders, help="chance of furniture before a camera")
+    add("--jpeg-quality", type=int, default=data.jpeg_quality, help="1 to 100")
+    add("--seed", type=int, default=world.seed, help="same seed, same data")
+    add("--workers", type=int, default=2, help="processes; the result does not depend on it")
+    add("--zip", action="store_true", help="images.zip instead of folders of images")
+    add("--force", action="store_true", help="replace a synthetic data set that is there")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Make the data set and say what it holds."""
+    args = parse_args()
+    settings = SetSettings(
+        world=WorldSettings(args.seed, args.views, args.image_size, args.occluders),
+        subjects=tuple(args.subjects),
+        actions=tuple(args.actions),
+        train_groups=args.groups_per_train,
+        validation_groups=args.groups_per_validation,
+        frame_step=args.frame_step,
+        mpii_train=args.mpii_train,
+        mpii_valid=args.mpii_valid,
+        jpeg_quality=args.jpeg_quality,
+    )
+    start = time.perf_counter()
+    counts = make_dataset(args.root, settings, args.workers, args.zip, args.force)
+    contents = ", ".join(f"{count} {what}" for what, count in counts.items())
+    print(f"{args.root}: {contents} (views: {args.views}) in {time.perf_counter() - start:.0f} s")
+
+
+if __name__ == "__main__":
+    run_main(main)
