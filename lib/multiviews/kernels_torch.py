@@ -22,7 +22,7 @@ class TorchKernel:
     def __init__(self, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
         # On the CPU the volumes should stay in the cache; elsewhere few large steps beat many small ones.
-        self.block_frames = 16 if self.device.type == "cpu" else 64
+        self.block_bins = 2**16 if self.device.type == "cpu" else 2**18
         self._scratch = torch.empty(0)
 
     def floats(self, values: Any) -> torch.Tensor:

@@ -24,8 +24,7 @@ from lib.multiviews.sampling import Views, bilinear_taps
 from lib.multiviews.tree_search import Costs, evidence_scores, search_own_grids, search_shared_grid
 from lib.utils.checks import InputError, check_shape
 
-_MAX_BINS_AT_ONCE = 2**16  # frames * bins of a block on the first grid, and
-_MAX_PAIRS_AT_ONCE = 2**21  # frames * limbs * pairs of bins on later grids: bound the memory
+_MAX_PAIRS_AT_ONCE = 2**21  # frames * limbs * pairs of bins on later grids: bounds the memory
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,7 @@ def rpsm(
     views = Views(kernel.padded_maps(heatmaps), cameras.map(kernel.floats), kernel.floats(image_to_heatmap))
     center, lengths = kernel.floats(root_world), kernel.floats(limb_lengths)
     positions = kernel.floats(np.empty((num_frames, body.num_joints, 3)))
-    for frames in _blocks(num_frames, min(kernel.block_frames, _MAX_BINS_AT_ONCE // settings.first_nbins**3)):
+    for frames in _blocks(num_frames, kernel.block_bins // settings.first_nbins**3):
         positions[frames] = _first_level(views[frames], center[frames], prior, kernel)
     pairs = len(body.edges) * settings.recur_nbins**6
     for level in range(1, settings.recur_depth + 1):
