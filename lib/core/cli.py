@@ -33,15 +33,18 @@ def make_parser(description: str, *flags: str) -> argparse.ArgumentParser:
     """Return a parser with --cfg, --opts and some of the flags that stand for a configuration key.
 
     Args:
-        description: first line of the help.
+        description: beginning of the help, line by line.
         flags: names out of the published flags, e.g. "--gpus".
     """
-    parser = _Parser(description=description, allow_abbrev=False)
+    formatter = argparse.RawDescriptionHelpFormatter  # the description has its own lines
+    parser = _Parser(description=description, formatter_class=formatter, allow_abbrev=False)
     parser.add_argument("--cfg", required=True, metavar="YAML", help="experiment, e.g. experiments-local/...")
     for flag in flags:
         key, text = _KEY_FLAGS[flag]
         parser.add_argument(flag, dest=f"key:{key}", metavar="VALUE", help=f"{text} ({key})")
-    parser.add_argument("--opts", nargs="*", default=[], metavar="KEY VALUE", help="any configuration keys")
+    parser.add_argument(
+        "--opts", nargs="*", action="extend", default=[], metavar="KEY VALUE", help="any configuration keys"
+    )
     return parser
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
+import math
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -94,9 +96,20 @@ def _read_chain(path: Path, seen: tuple[Path, ...] = ()) -> Iterator[tuple[Path,
     yield path, values
 
 
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that reports a repeated key, of which YAML keeps the last in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        names = [key.value for key, _ in node.value]
+        for name in {name for name in names if names.count(name) > 1}:
+            logger.warning("%s: '%s' stands twice; the last one counts", self.name, name)
+        return super().construct_mapping(node, deep)
+
+
 def _read_yaml(path: Path) -> dict:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        with path.open(encoding="utf-8") as file:
+            values = yaml.load(file, _Loader)
     except FileNotFoundError:
         raise InputError(f"{path}: no such configuration") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -111,6 +124,12 @@ def _read_yaml(path: Path) -> dict:
 
 
 def _parse_value(key: str, text: str) -> Any:
+    entry: Any = DEFAULTS
+    for part in key.split("."):
+        entry = entry.get(part) if isinstance(entry, dict) else None
+    is_text = isinstance(entry, Key) and isinstance(entry.default, str)
+    if is_text and text[:1] not in ("'", '"'):
+        return text  # as it stands: YAML would read 2024_01_02 as a number and cut 'a #1' short
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError:
@@ -125,14 +144,34 @@ def _merge(
         if key in UNUSED:
             unused.append(key)
         elif name not in schema:
-            section = f" of section {'.'.join(prefix)}" if prefix else ""
-            raise unknown_name(f"key{section}", key, [".".join((*prefix, known)) for known in schema], where)
+            raise _unknown_key(key, schema, where)
         elif isinstance(schema[name], Key):
             config[name] = _convert(schema[name], value, f"{where}: {key}")
         elif isinstance(value, dict):
             _merge(config[name], value, schema[name], (*prefix, name), where, unused)
         elif value is not None:  # an empty section in YAML is None
             raise InputError(f"{where}: {key}: expected a section with keys, received {value!r}")
+
+
+def _unknown_key(key: str, schema: dict, where: str) -> InputError:
+    """Name the key of that name in another section, else the nearest one of the section."""
+    section, _, name = key.rpartition(".")
+    inside = {known: f"{section}.{known}" if section else known for known in schema}
+    near = difflib.get_close_matches(name.upper(), inside, n=1, cutoff=0.5)
+    elsewhere = [known for known in _key_names(DEFAULTS) if known.rpartition(".")[2] == name.upper()]
+    if name.upper() not in inside and elsewhere:
+        hint = f"did you mean '{elsewhere[0]}'?"
+    else:
+        hint = f"did you mean '{inside[near[0]]}'?" if near else f"known: {', '.join(inside.values())}"
+    return InputError(f"unknown key '{key}' in {where}; {hint}")
+
+
+def _key_names(schema: dict, prefix: str = "") -> Iterator[str]:
+    for name, entry in schema.items():
+        if isinstance(entry, dict):
+            yield from _key_names(entry, f"{prefix}{name}.")
+        else:
+            yield prefix + name
 
 
 def _convert(entry: Key, value: Any, where: str) -> Any:
@@ -174,7 +213,7 @@ def _as_type(example: Any, value: Any) -> Any:
             value = float(value)
         except ValueError:
             return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         return None
     if isinstance(example, int):
         return int(value) if float(value).is_integer() else None

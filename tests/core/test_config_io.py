@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lib.core.config_io import dataset_root, dump_config, load_config, run_directory, run_name
+from lib.utils.checks import InputError
+
+
+@pytest.fixture
+def write(tmp_path):
+    def to_file(text, name="a.yaml"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+        return tmp_path / name
+
+    return to_file
+
+
+def test_later_sources_win(write):
+    write("TRAIN: {LR: 0.1, BATCH_SIZE: 1, END_EPOCH: 1}\nWORKERS: 1", "base/base.yaml")
+    write("BASE: base/base.yaml\nTRAIN: {LR: 0.2, END_EPOCH: 2}", "middle.yaml")
+    path = write("BASE: ../middle.yaml\nTRAIN: {LR: 0.3}", "deep/a.yaml")
+    config = load_config(path, ["TRAIN.END_EPOCH", "9"])
+    train = config.TRAIN
+    assert (train.LR, train.BATCH_SIZE, train.END_EPOCH, config.WORKERS, train.MOMENTUM) == (0.3, 1, 9, 1, 0.9)
+
+
+def test_a_cycle_of_bases(write):
+    write("BASE: b.yaml")
+    write("BASE: c.yaml", "b.yaml")
+    with pytest.raises(InputError, match=r"a\.yaml: BASE leads back to itself"):
+        load_config(write("BASE: ./a.yaml", "c.yaml").with_name("a.yaml"))
+
+
+def test_the_same_base_twice_in_a_chain_is_no_cycle_for_the_next_load(write):
+    write("WORKERS: 3", "base.yaml")
+    path = write("BASE: base.yaml")
+    assert load_config(path).WORKERS == load_config(path).WORKERS == 3
+
+
+def test_a_missing_base_is_named(write):
+    with pytest.raises(InputError, match=r"none\.yaml: no such configuration"):
+        load_config(write("BASE: none.yaml"))
+    with pytest.raises(InputError, match=r"a\.yaml: BASE: expected a file name, received 3"):
+        load_config(write("BASE: 3"))
+
+
+def test_loads_do_not_share_values(write):
+    path = write("")
+    first = load_config(path)
+    first.NETWORK.IMAGE_SIZE[0] = 1
+    first.TRAIN.LR_STEP.append(3)
+    second = load_config(path)
+    assert second.NETWORK.IMAGE_SIZE == [320, 320]
+    assert second.TRAIN.LR_STEP == [90, 110]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("TRAIN: {LRR: 0.1}", ["'TRAIN.LRR'", "'TRAIN.LR'"]),
+        ("TRIAN: {LR: 0.1}", ["'TRIAN'", "'TRAIN'"]),
+        ("train: {LR: 0.1}", ["'train'", "'TRAIN'"]),
+        ("NETWORK: {HEATMAP_SZIE: 64}", ["'NETWORK.HEATMAP_SZIE'", "'NETWORK.HEATMAP_SIZE'"]),
+        ("IMAGE_SIZE: 256", ["'IMAGE_SIZE'", "'NETWORK.IMAGE_SIZE'"]),
+        ("DATASET: {LR: 0.1}", ["'DATASET.LR'", "'TRAIN.LR'"]),
+        ("PICT_STRUCT: {XYZ: 1}", ["'PICT_STRUCT.XYZ'", "known:", "GRID_SIZE"]),
+        ("MODEL_EXTRA: {STAGE2: {NUM_MODULE: 1}}", ["STAGE2.NUM_MODULE'", "'MODEL_EXTRA.STAGE2.NUM_MODULES'"]),
+        ("1: 2", ["'1'", "known:"]),
+    ],
+)  # fmt: skip
+def test_an_unknown_key_names_key_file_and_nearest(write, text, words):
+    with pytest.raises(InputError) as caught:
+        load_config(write(text))
+    message = str(caught.value)
+    for word in ["unknown key", "a.yaml", *words]:
+        assert word in message
+    assert "\n" not in message
+
+
+def test_an_unknown_key_in_the_base_names_the_base(write):
+    write("WROKERS: 3", "base.yaml")
+    with pytest.raises(InputError, match=r"'WROKERS' in .*base\.yaml; did you mean 'WORKERS'"):
+        load_config(write("BASE: base.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("TRAIN: {LR: fast}", "TRAIN.LR: expected a number, received 'fast'"),
+        ("TRAIN: {LR: }", "TRAIN.LR: expected a number, received None"),
+        ("TRAIN: {LR: true}", "TRAIN.LR: expected a number, received True"),
+        ("TRAIN: {LR: .nan}", "TRAIN.LR: expected a number, received nan"),
+        ("TRAIN: {LR: .inf}", "TRAIN.LR: expected a number, received inf"),
+        ("TRAIN: {LR: [0.1]}", "TRAIN.LR: expected a number, received [0.1]"),
+        ("TRAIN: {BATCH_SIZE: 1.5}", "TRAIN.BATCH_SIZE: expected an integer, received 1.5"),
+        ("TRAIN: {BATCH_SIZE: 0}", "TRAIN.BATCH_SIZE: expected at least 1, received 0"),
+        ("TRAIN: {RESUME: 'yes'}", "TRAIN.RESUME: expected true or false, received 'yes'"),
+        ("TRAIN: {RESUME: 1}", "TRAIN.RESUME: expected true or false, received 1"),
+        ("TRAIN: {LR_STEP: [20, x]}", "TRAIN.LR_STEP: expected an integer, received 'x'"),
+        ("TRAIN: 3", "TRAIN: expected a section with keys, received 3"),
+        ("NETWORK: {IMAGE_SIZE: [1, 2, 3]}", "NETWORK.IMAGE_SIZE: expected [width, height] or one integer"),
+        ("NETWORK: {IMAGE_SIZE: big}", "NETWORK.IMAGE_SIZE: expected an integer, received 'big'"),
+        ("DATASET: {ROOT: [a]}", "DATASET.ROOT: expected text, received ['a']"),
+        ("DATASET: {ROOT: {a: 1}}", "DATASET.ROOT: expected text, received {'a': 1}"),
+        ("GPUS: 2024-01-02", "GPUS: expected text, received datetime.date(2024, 1, 2)"),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_names_key_and_file(write, text, message):
+    with pytest.raises(InputError) as caught:
+        load_config(write(text))
+    assert "a.yaml: " + message in str(caught.value)
+
+
+def test_a_wrong_choice_names_the_nearest(write):
+    with pytest.raises(InputError, match=r"'pose_resent' in .*a\.yaml: BACKBONE_MODEL; did you mean 'pose_resnet'"):
+        load_config(write("BACKBONE_MODEL: pose_resent"))
+    with pytest.raises(InputError, match=r"unknown value '51' in .*NUM_LAYERS"):
+        load_config(write("POSE_RESNET: {NUM_LAYERS: 51}"))
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "value"),
+    [
+        ("TRAIN: {LR: 1e-3}", "TRAIN.LR", 0.001),  # text to PyYAML
+        ("TRAIN: {LR: '0.5'}", "TRAIN.LR", 0.5),
+        ("TRAIN: {LR: 1}", "TRAIN.LR", 1.0),
+        ("TRAIN: {END_EPOCH: 1e2}", "TRAIN.END_EPOCH", 100),
+        ("TRAIN: {BATCH_SIZE: 8.0}", "TRAIN.BATCH_SIZE", 8),
+        ("TRAIN: {LR_STEP: 20}", "TRAIN.LR_STEP", [20]),
+        ("TRAIN: {LR_STEP: []}", "TRAIN.LR_STEP", []),
+        ("TRAIN: {RESUME: yes}", "TRAIN.RESUME", True),
+        ("TRAIN:", "TRAIN.LR", 0.001),  # an empty section
+        ("NETWORK: {IMAGE_SIZE: 256}", "NETWORK.IMAGE_SIZE", [256, 256]),
+        ("NETWORK: {IMAGE_SIZE: [192, 256]}", "NETWORK.IMAGE_SIZE", [192, 256]),
+        ("NETWORK: {PRETRAINED: }", "NETWORK.PRETRAINED", ""),
+        ("GPUS: 0", "GPUS", "0"),
+        ("GPUS: 0,1", "GPUS", "0,1"),
+        ("PICT_STRUCT: {GRID_SIZE: 2000}", "PICT_STRUCT.GRID_SIZE", 2000.0),
+    ],
+)  # fmt: skip
+def test_values_become_the_type_of_their_key(write, text, key, value):
+    config = load_config(write(text))
+    for part in key.split("."):
+        config = config[part]
+    assert config == value
+    assert type(config) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "value"),
+    [
+        ("TRAIN.LR", "1e-4", 1e-4),
+        ("NETWORK.AGGRE", "false", False),
+        ("NETWORK.IMAGE_SIZE", "[192, 256]", [192, 256]),
+        ("NETWORK.IMAGE_SIZE", "256", [256, 256]),
+        ("NETWORK.PRETRAINED", "", ""),
+        ("NETWORK.PRETRAINED", "''", ""),
+        ("GPUS", "3", "3"),
+        ("DATA_DIR", "2024_01_02", "2024_01_02"),  # YAML 1.1 would read the number 20240102
+        ("DATA_DIR", "2024-01-02", "2024-01-02"),
+        ("DATA_DIR", "010", "010"),
+        ("TEST.MODEL_FILE", "runs/a #1: best.pth", "runs/a #1: best.pth"),
+    ],
+)  # fmt: skip
+def test_options(write, key, text, value):
+    config = load_config(write(""), [key, text])
+    for part in key.split("."):
+        config = config[part]
+    assert config == value
+    assert type(config) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("opts", "message"),
+    [
+        (["TRAIN.LR"], "--opts: expected KEY VALUE pairs, received 1 words; the last is 'TRAIN.LR'"),
+        (["TRAIN.LRR", "1"], "unknown key 'TRAIN.LRR' in --opts; did you mean 'TRAIN.LR'?"),
+        (["TRAIN.LR.X", "1"], "--opts: TRAIN.LR: expected a number, received {'X': 1}"),
+        (["TRAIN", "1"], "--opts: TRAIN: expected a section with keys, received 1"),
+        (["TRAIN.LR_STEP", "[1"], "--opts: TRAIN.LR_STEP: '[1' is not a YAML value"),
+    ],
+)  # fmt: skip
+def test_wrong_options(write, opts, message):
+    with pytest.raises(InputError) as caught:
+        load_config(write(""), opts)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("text", ["TRAIN: {LR: 0.1", "\t- a", "a: b: c", "- 1\n- 2", "just text", "\x00"])
+def test_files_that_are_no_configuration(write, text):
+    with pytest.raises(InputError, match=r"a\.yaml: (not YAML|expected KEY: value lines)") as caught:
+        load_config(write(text))
+    assert "\n" not in str(caught.value)
+
+
+def test_unreadable_files(tmp_path):
+    with pytest.raises(InputError, match=r"none\.yaml: no such configuration"):
+        load_config(tmp_path / "none.yaml")
+    with pytest.raises(InputError, match="cannot be read"):
+        load_config(tmp_path)
+    (tmp_path / "a.yaml").write_bytes(b"\xff\xfe\xff")
+    with pytest.raises(InputError, match=r"a\.yaml: cannot be read"):
+        load_config(tmp_path / "a.yaml")
+
+
+def test_a_section_that_stands_twice_is_reported(write, caplog):
+    config = load_config(write("TRAIN: {LR: 0.5}\nTEST: {BATCH_SIZE: 2}\nTRAIN: {BATCH_SIZE: 3}\n"))
+    assert (config.TRAIN.LR, config.TRAIN.BATCH_SIZE) == (0.001, 3)  # as YAML has it: the last one counts
+    (message,) = caplog.messages
+    assert "a.yaml" in message
+    assert "'TRAIN' stands twice" in message
+
+
+def test_code_in_yaml_is_not_run(write, tmp_path):
+    with pytest.raises(InputError, match="not YAML"):
+        load_config(write(f"WORKERS: !!python/object/apply:os.mkdir ['{tmp_path}/made']"))
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_dump_loads_again_and_is_equal(write, tmp_path):
+    config = load_config(write("TRAIN: {LR: 1e-5, LR_STEP: []}\nNETWORK: {PRETRAINED: ''}\nGPUS: '0'"),
+                         ["DATA_DIR", "2024_01_02", "TEST.MODEL_FILE", "yes", "OUTPUT_DIR", "1e-3"])  # fmt: skip
+    dump_config(config, tmp_path / "out" / "dump.yaml")
+    assert load_config(tmp_path / "out" / "dump.yaml") == config
+    plain = yaml.safe_load((tmp_path / "out" / "dump.yaml").read_text())
+    assert plain["TRAIN"]["LR"] == 1e-5
+
+
+def test_places(write):
+    path = write("BACKBONE_MODEL: pose_hrnet\nMODEL: multiview_pose_hrnet\nPOSE_RESNET: {NUM_LAYERS: 152}\n"
+                 "OUTPUT_DIR: out\nDATA_DIR: /disk\nDATASET: {ROOT: data/, TRAIN_DATASET: mixed}",
+                 "x/256_fusion.yaml")  # fmt: skip
+    config = load_config(path)
+    assert run_name(path) == "256_fusion"
+    assert run_directory(config, path) == Path("out/mixed/multiview_pose_hrnet_152/256_fusion")
+    assert dataset_root(config) == Path("/disk/data")
+    config.DATA_DIR = ""
+    assert dataset_root(config) == Path("data")
