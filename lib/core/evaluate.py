@@ -49,6 +49,12 @@ def joint_detection_rate(
     return np.where(counted > 0, (found & visible).sum(0) / np.maximum(counted, 1), np.nan)
 
 
+def mean_rate(rates: np.ndarray) -> float:
+    """Return the mean over the joints that occur; NaN if none does."""
+    known = rates[~np.isnan(rates)]
+    return float(known.mean()) if known.size else float("nan")
+
+
 def jdr_table(rates: dict[str, np.ndarray], joint_names: Sequence[str]) -> str:
     """Format rates as a Markdown table in per cent.
 
@@ -61,7 +67,7 @@ def jdr_table(rates: dict[str, np.ndarray], joint_names: Sequence[str]) -> str:
         "|---|" + "---|" * (len(joint_names) + 1),
     ]
     for name, rate in rates.items():
-        cells = [f"{100 * value:.1f}" for value in (*rate, np.nanmean(rate))]
+        cells = [f"{100 * value:.1f}" for value in (*rate, mean_rate(rate))]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -70,7 +76,7 @@ def jdr_summary(rates: dict[str, np.ndarray], joint_names: Sequence[str]) -> dic
     """Rates as plain numbers for a JSON file: row name -> mean and per joint; null where no image counts."""
     return {
         name: {
-            "mean": float(np.nanmean(rate)),
+            "mean": mean_rate(rate),
             "per_joint": {j: None if np.isnan(v) else float(v) for j, v in zip(joint_names, rate, strict=True)},
         }
         for name, rate in rates.items()

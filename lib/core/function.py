@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from lib.core.evaluate import heatmap_accuracy, jdr_threshold, joint_detection_rate
+from lib.core.evaluate import heatmap_accuracy, jdr_threshold, joint_detection_rate, mean_rate
 from lib.core.inference import FLIP_SHIFT_PX, predict_locations
 from lib.core.loss import route, total_loss
 from lib.utils.checks import InputError
@@ -25,6 +27,8 @@ from lib.utils.prediction_io import PredictionWriter
 logger = logging.getLogger(__name__)
 
 DebugHook = Callable[[int, dict[str, Tensor], Tensor], None]
+
+_TRAINING_INPUTS = ("images", "target", "weight", "is_multiview")
 
 
 def train_one_epoch(
@@ -57,46 +61,66 @@ def train_one_epoch(
     """
     model.train()
     loader.sampler.epoch = epoch
-    losses, accuracies, data_time = AverageMeter(), AverageMeter(), AverageMeter()
-    start = end = time.perf_counter()
+    meters = _TrainingMeters()
+    end = time.perf_counter()
     bar = tqdm(loader, desc=f"epoch {epoch}", unit="batch", disable=None, leave=False)
     for step, batch in enumerate(bar):
-        data_time.update(time.perf_counter() - end)
-        images = batch["images"].to(device, non_blocking=True)
-        target = batch["target"].to(device, non_blocking=True)
-        weight = batch["weight"].to(device, non_blocking=True)
-        is_multiview = batch["is_multiview"].to(device)
-        single, fused = model(images)
-        loss = total_loss(single, fused, target, weight if config.LOSS.USE_TARGET_WEIGHT else None, is_multiview)
-        if not torch.isfinite(loss):
+        meters.waiting.update(time.perf_counter() - end)
+        inputs = {key: batch[key].to(device, non_blocking=True) for key in _TRAINING_INPUTS}
+        loss, routed = _train_step(model, optimizer, inputs, config.LOSS.USE_TARGET_WEIGHT)
+        if not math.isfinite(loss):
             names = ", ".join(_image_names(loader, batch))
-            raise InputError(f"epoch {epoch}, step {step}: the loss is {loss.item()}; images of the batch: {names}")
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-
-        routed = route(single, fused, is_multiview).detach()
-        losses.update(loss.item(), len(images))
-        accuracies.update(heatmap_accuracy(routed, target, weight).item(), len(images))
-        bar.set_postfix(loss=f"{losses.average:.4f}", accuracy=f"{accuracies.average:.3f}")
+            raise InputError(f"epoch {epoch}, step {step}: the loss is {loss}; images of the batch: {names}")
+        accuracy = heatmap_accuracy(routed, inputs["target"], inputs["weight"]).item()
+        meters.losses.update(loss, len(routed))
+        meters.accuracies.update(accuracy, len(routed))
+        bar.set_postfix(loss=f"{meters.losses.average:.4f}", accuracy=f"{meters.accuracies.average:.3f}")
         if step % config.PRINT_FREQ == 0:
-            groups_per_s = losses.count / (time.perf_counter() - start)
-            logger.info(
-                "epoch %d step %d/%d: loss %.5f (%.5f) accuracy %.3f (%.3f) | %.1f groups/s, %.3f s waiting for data",
-                epoch, step, len(loader), losses.value, losses.average, accuracies.value, accuracies.average,
-                groups_per_s, data_time.average,
-            )  # fmt: skip
+            logger.info("epoch %d step %d/%d: %s", epoch, step, len(loader), meters)
             if scalars is not None:
-                scalars("train_loss", losses.value, epoch * len(loader) + step)
-                scalars("train_acc", accuracies.value, epoch * len(loader) + step)
+                scalars("train_loss", loss, epoch * len(loader) + step)
+                scalars("train_acc", accuracy, epoch * len(loader) + step)
             if debug is not None:
                 debug(step, batch, routed)
         end = time.perf_counter()
-    return {
-        "loss": losses.average,
-        "accuracy": accuracies.average,
-        "groups_per_s": losses.count / (time.perf_counter() - start),
-    }
+    return meters.summary()
+
+
+def _train_step(
+    model: nn.Module, optimizer: torch.optim.Optimizer, inputs: dict[str, Tensor], use_weight: bool
+) -> tuple[float, Tensor]:
+    """Return the loss and the routed heatmaps; a loss that is not finite leaves the weights as they are."""
+    single, fused = model(inputs["images"])
+    weight = inputs["weight"] if use_weight else None
+    loss = total_loss(single, fused, inputs["target"], weight, inputs["is_multiview"])
+    value = loss.item()
+    if math.isfinite(value):
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+    return value, route(single, fused, inputs["is_multiview"]).detach()
+
+
+class _TrainingMeters:
+    """Loss, accuracy and speed of an epoch so far."""
+
+    def __init__(self) -> None:
+        self.losses, self.accuracies, self.waiting = AverageMeter(), AverageMeter(), AverageMeter()
+        self._start = time.perf_counter()
+
+    def summary(self) -> dict[str, float]:
+        return {
+            "loss": self.losses.average,
+            "accuracy": self.accuracies.average,
+            "groups_per_s": self.losses.count / (time.perf_counter() - self._start),
+        }
+
+    def __str__(self) -> str:
+        return (
+            f"loss {self.losses.value:.5f} ({self.losses.average:.5f}) "
+            f"accuracy {self.accuracies.value:.3f} ({self.accuracies.average:.3f}) | "
+            f"{self.summary()['groups_per_s']:.1f} groups/s, {self.waiting.average:.3f} s waiting for data"
+        )
 
 
 @dataclass
@@ -144,30 +168,39 @@ def validate(
     """
     model.eval()
     joints = union_subset(loader.dataset.joint_set)
-    image_wh = config.NETWORK.IMAGE_SIZE
-    columns: dict[str, list[np.ndarray]] = {key: [] for key in ("fused", "single", "true", "visible", "scale")}
+    columns: dict[str, list[np.ndarray]] = defaultdict(list)
     for step, batch in enumerate(tqdm(loader, desc="validation", unit="batch", disable=None, leave=False)):
-        images = batch["images"].to(device, non_blocking=True)
-        single, fused = model(images)
-        if flip_pairs is not None:
-            single = (single + _mirrored(model, images, flip_pairs)) / 2
-        routed = route(single, fused, batch["is_multiview"].to(device))
+        predicted = _predict(model, batch, device, flip_pairs)
+        routed = next(iter(predicted.values()))
         if debug is not None and step == 0:
             debug(step, batch, routed)
-        center, scale = batch["center"].flatten(0, 1).numpy(), batch["scale"].flatten(0, 1).numpy()
-        for name, maps in {"fused": routed, "single": single}.items():
-            if name == "single" and fused is None:
-                continue
+        flat = {key: batch[key].flatten(0, 1).numpy() for key in ("center", "scale", "joints_img", "visible")}
+        for name, maps in predicted.items():
             heatmaps = maps.flatten(0, 1)[:, joints].float().cpu().numpy()  # (B*V, J, H, W)
-            locations = predict_locations(heatmaps, center, scale, image_wh, config.TEST.POST_PROCESS)
-            columns[name].append(locations)
-            if name == "fused" and writer is not None:
+            locations = predict_locations(
+                heatmaps, flat["center"], flat["scale"], config.NETWORK.IMAGE_SIZE, config.TEST.POST_PROCESS
+            )
+            columns[name].append(locations[..., :2])
+            if maps is routed and writer is not None:
                 writer.append(heatmaps, locations, _image_names(loader, batch))
-        columns["true"].append(batch["joints_img"].flatten(0, 1)[:, joints].numpy())
-        columns["visible"].append(batch["visible"].flatten(0, 1)[:, joints].numpy())
-        columns["scale"].append(scale)
-    arrays = {key: np.concatenate(parts) for key, parts in columns.items() if parts}
+        columns["true"].append(flat["joints_img"][:, joints])
+        columns["visible"].append(flat["visible"][:, joints])
+        columns["scale"].append(flat["scale"])
+    arrays = {key: np.concatenate(parts) for key, parts in columns.items()}
     return _rates(arrays, [UNION_20.names[joint] for joint in joints], config)
+
+
+def _predict(
+    model: nn.Module, batch: dict[str, Tensor], device: torch.device, flip_pairs: list[tuple[int, int]] | None
+) -> dict[str, Tensor]:
+    """Row name -> heatmaps (B, V, 20, H, W): the routed ones first and, where there is fusion, the raw ones."""
+    images = batch["images"].to(device, non_blocking=True)
+    single, fused = model(images)
+    if flip_pairs is not None:
+        single = (single + _mirrored(model, images, flip_pairs)) / 2
+    if fused is None:
+        return {"single": single}
+    return {"fused": route(single, fused, batch["is_multiview"].to(device)), "single": single}
 
 
 def _image_names(loader: DataLoader, batch: dict[str, Tensor]) -> list[str]:
@@ -175,18 +208,16 @@ def _image_names(loader: DataLoader, batch: dict[str, Tensor]) -> list[str]:
 
 
 def _rates(arrays: dict[str, np.ndarray], joint_names: list[str], config: Any) -> ValidationResult:
-    kinds = [config.TEST.JDR_THRESHOLD] + [k for k in ("published", "crop") if k != config.TEST.JDR_THRESHOLD]
-    label = "fused" if "single" in arrays else "single"
+    kinds = sorted(("published", "crop"), key=lambda kind: kind != config.TEST.JDR_THRESHOLD)  # the configured first
     rates = {}
     for kind in kinds:
         threshold = jdr_threshold(kind, config.NETWORK.IMAGE_SIZE, arrays["scale"])
-        for name, row in (("fused", label), ("single", "single")):
+        for name in ("fused", "single"):
             if name in arrays:
-                rates[f"{row}, {kind} threshold"] = joint_detection_rate(
-                    arrays[name][..., :2], arrays["true"], arrays["visible"], threshold
+                rates[f"{name}, {kind} threshold"] = joint_detection_rate(
+                    arrays[name], arrays["true"], arrays["visible"], threshold
                 )
-    perf = float(np.nanmean(next(iter(rates.values()))))
-    return ValidationResult(joint_names, rates, perf, len(arrays["scale"]))
+    return ValidationResult(joint_names, rates, mean_rate(next(iter(rates.values()))), len(arrays["scale"]))
 
 
 def _mirrored(model: nn.Module, images: Tensor, flip_pairs: list[tuple[int, int]]) -> Tensor:

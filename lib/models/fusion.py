@@ -41,8 +41,6 @@ class CrossViewFusion(nn.Module):
         self.num_views, self.heatmap_hw, self.self_weight, self.init = num_views, tuple(heatmap_hw), self_weight, init
         num_pixels = heatmap_hw[0] * heatmap_hw[1]
         self.weight = nn.Parameter(torch.empty(num_views, num_views - 1, num_pixels, num_pixels))
-        others = [[j for j in range(num_views) if j != i] for i in range(num_views)]
-        self.register_buffer("others", torch.tensor(others), persistent=False)  # (V, V-1)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -68,7 +66,10 @@ class CrossViewFusion(nn.Module):
         sizes = check_shape("fusion: heatmaps", heatmaps.shape, ("B", self.num_views, "J", height, width))
         batch, joints, num_pixels = sizes["B"], sizes["J"], height * width
         rows = heatmaps.transpose(0, 1).reshape(self.num_views, batch * joints, num_pixels)  # (V, B*J, H*W)
-        sources = rows[self.others].transpose(1, 2).flatten(2)  # (V, B*J, (V-1)*H*W)
+        views = rows.unbind(0)
+        # Slices instead of an index array: the backward of indexing adds in an order that varies between runs.
+        sources = torch.stack([torch.cat(views[:i] + views[i + 1 :], -1) for i in range(len(views))])
+        # (V, B*J, (V-1)*H*W)
         mixed = torch.bmm(sources, self.weight.flatten(1, 2))  # (V, B*J, H*W): the product sums over the sources
         other_weight = (1.0 - self.self_weight) / (self.num_views - 1)
         fused = self.self_weight * rows + other_weight * mixed

@@ -18,9 +18,10 @@ from tensorboardX import SummaryWriter
 from lib.core.cli import collect_opts, make_parser, run_main
 from lib.core.config_io import dataset_root, load_config
 from lib.core.debug import DebugPictures
+from lib.core.device import select_device
 from lib.core.evaluate import jdr_table
 from lib.core.function import train_one_epoch, validate
-from lib.core.session import select_device, start_run
+from lib.core.run_setup import start_run
 from lib.core.solver import build_optimizer, learning_rate, set_learning_rate
 from lib.core.training_state import Progress, load_training_state, save_training_state
 from lib.dataset.build import build_dataset, build_loader

@@ -16,9 +16,10 @@ import logging
 from lib.core.cli import collect_opts, make_parser, run_main
 from lib.core.config_io import dataset_root, load_config
 from lib.core.debug import DebugPictures
+from lib.core.device import select_device
 from lib.core.evaluate import jdr_summary, jdr_table
 from lib.core.function import validate
-from lib.core.session import select_device, start_run
+from lib.core.run_setup import start_run
 from lib.dataset.build import build_dataset, build_loader
 from lib.models.build import build_model
 from lib.models.weights import load_model

@@ -1,0 +1,183 @@
+"""train.py and valid.py from the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import h5py
+import numpy as np
+import pytest
+import torch
+import yaml
+
+RUN = "multiview_h36m/multiview_pose_resnet_18/tiny"
+
+
+def test_train_then_valid_write_all_results(tiny_root, tiny_yaml, tmp_path, run_script):
+    cfg = tiny_yaml(tiny_root())
+    assert run_script("pose2d/train.py", "--cfg", cfg, "--opts", "DEBUG.DEBUG", "true").code == 0
+    directory = tmp_path / "output" / RUN
+    for name in ("checkpoint.pth.tar", "model_best.pth.tar", "final_state.pth.tar", "config_train.yaml"):
+        assert (directory / name).is_file()
+    assert cv2.imread(str(directory / "training_curves.png")) is not None
+    assert {path.name for path in (directory / "debug").iterdir()} >= {
+        f"train_000_00000_{kind}.jpg" for kind in ("gt", "pred", "hm_gt", "hm_pred")
+    }
+    assert list((tmp_path / "log" / RUN).glob("events.out.tfevents.*"))
+
+    done = run_script("pose2d/valid.py", "--cfg", cfg)
+    assert done.code == 0
+    assert "| fused, crop threshold |" in done.out
+    results = json.loads((directory / "results_2d.json").read_text())
+    assert results["num_images"] == 12
+    rates = results["jdr"]["fused, published threshold"]
+    assert results["perf"] == pytest.approx(rates["mean"]) == pytest.approx(np.mean(list(rates["per_joint"].values())))
+    with h5py.File(directory / "predicted_heatmaps.h5") as file:
+        assert file["heatmaps"].shape == (12, 17, 16, 16)
+        assert file["locations"].shape == (12, 17, 3)
+        np.testing.assert_allclose(file["heatmaps"][:].max((2, 3)), file["locations"][..., 2], atol=1e-6)
+        assert file["image_ids"][5].decode().split("_ca_")[1].startswith("02")
+
+
+def test_the_stored_configuration_is_the_run(tiny_root, tiny_yaml, tmp_path, run_script):
+    cfg = tiny_yaml(tiny_root())
+    done = run_script("pose2d/train.py", "--cfg", cfg, "--workers", 0, "--frequent", 7, "--opts", "TRAIN.END_EPOCH", 0)
+    assert done.code == 0
+    stored = yaml.safe_load((tmp_path / "output" / RUN / "config_train.yaml").read_text())
+    assert stored["PRINT_FREQ"] == 7
+    assert stored["TRAIN"]["END_EPOCH"] == 0
+    assert stored["NETWORK"]["IMAGE_SIZE"] == [64, 64]
+
+
+def test_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(tiny_root, tiny_yaml, tmp_path, run_script):
+    cfg = tiny_yaml(tiny_root())
+    opts = ("--opts", "DATASET.TRAIN_DATASET", "mixed", "DATASET.SCALE_FACTOR", "0.2", "DATASET.ROT_FACTOR", "20",
+            "TRAIN.LR_STEP", "[2]", "TRAIN.RESUME", "true")  # fmt: skip
+    whole = run_script("pose2d/train.py", "--cfg", cfg, "--modelDir", tmp_path / "whole", *opts, "TRAIN.END_EPOCH", 3)
+    assert whole.code == 0
+    for end in (1, 3):
+        parts = run_script("pose2d/train.py", "--cfg", cfg, "--modelDir", tmp_path / "parts", *opts,
+                           "TRAIN.END_EPOCH", end, "WORKERS", end - 1)  # fmt: skip
+        assert parts.code == 0
+    assert "resumed from" in parts.out
+    states = [
+        torch.load(tmp_path / name / "mixed/multiview_pose_resnet_18/tiny/checkpoint.pth.tar", weights_only=True)
+        for name in ("whole", "parts")
+    ]
+    assert states[0]["epoch"] == states[1]["epoch"] == 3
+    assert states[0]["best_perf"] == states[1]["best_perf"]
+    assert [row["learning_rate"] for row in states[1]["history"]] == pytest.approx([1e-3, 1e-3, 1e-4])
+    for name, tensor in states[0]["state_dict"].items():
+        assert torch.equal(tensor, states[1]["state_dict"][name]), name
+    for index, state in states[0]["optimizer"]["state"].items():
+        assert torch.equal(state["exp_avg_sq"], states[1]["optimizer"]["state"][index]["exp_avg_sq"])
+
+
+@pytest.mark.parametrize("num_views", [2, 3, 5])
+def test_other_numbers_of_views(num_views, tiny_root, tiny_yaml, run_script):
+    cfg = tiny_yaml(tiny_root(num_views=num_views, frames=2))
+    size = ("--opts", "NETWORK.IMAGE_SIZE", "[64, 96]", "NETWORK.HEATMAP_SIZE", "[16, 24]", "TRAIN.END_EPOCH", 1)
+    assert run_script("pose2d/train.py", "--cfg", cfg, *size).code == 0
+    assert run_script("pose2d/valid.py", "--cfg", cfg, *size).code == 0
+
+
+def test_flip_test_only_without_fusion(tiny_root, tiny_yaml, run_script):
+    cfg = tiny_yaml(tiny_root(frames=2))
+    refused = run_script("pose2d/valid.py", "--cfg", cfg, "--flip-test")
+    assert refused.code == 2
+    assert "fusion" in refused.err
+    plain = ("--opts", "NETWORK.AGGRE", "false", "TRAIN.END_EPOCH", "1")
+    assert run_script("pose2d/train.py", "--cfg", cfg, *plain).code == 0
+    assert run_script("pose2d/valid.py", "--cfg", cfg, "--flip-test", "--state", "final", *plain).code == 0
+
+
+def _zip_cut(root: Path) -> None:
+    archive = root / "h36m/images.zip"
+    archive.write_bytes(archive.read_bytes()[:-200])
+
+
+def _first_image(root: Path) -> Path:
+    return min((root / "h36m/images").glob("s_01*/*.jpg"))
+
+
+@pytest.mark.parametrize(
+    ("damage", "opts", "words"),
+    [
+        (lambda root: (root / "h36m").rename(root / "other"), (), ["h36m", "DATASET.ROOT"]),
+        (lambda root: _first_image(root).unlink(), (), ["no such image", "s_01_act_03"]),
+        (lambda root: _first_image(root).write_text("no picture"), (), ["not an image", "s_01_act_03"]),
+        (_zip_cut, ("DATASET.DATA_FORMAT", "zip"), ["images.zip", "cut off"]),
+        (lambda root: None, ("TRAIN.LEARNING_RATE", "1"), ["TRAIN.LEARNING_RATE", "--opts"]),
+        (lambda root: None, ("TRAIN.LR", "fast"), ["TRAIN.LR", "number", "fast"]),
+        (lambda root: None, ("TRAIN.LR",), ["KEY VALUE"]),
+        (lambda root: None, ("NETWORK.HEATMAP_SIZE", "32"), ["HEATMAP_SIZE", "16"]),
+        (lambda root: None, ("NETWORK.PRETRAINED", "models/none.pth"), ["models/none.pth", "NETWORK.PRETRAINED"]),
+        (lambda root: None, ("OUTPUT_DIR", "/proc/nowhere"), ["/proc/nowhere"]),
+    ],
+)  # fmt: skip
+def test_bad_input_ends_with_one_line(damage, opts, words, tiny_root, tiny_yaml, run_script):
+    root = tiny_root(formats=("jpg", "zip"), frames=2)
+    damage(root)
+    done = run_script("pose2d/train.py", "--cfg", tiny_yaml(root), "--opts", "TRAIN.SHUFFLE", "false", *opts)
+    assert done.code == 2
+    assert done.err.startswith("error: ")
+    assert done.err.count("\n") == 1
+    for word in words:
+        assert word in done.err
+
+
+def test_error_in_a_loading_process_is_one_line_too(tiny_root, tiny_yaml, run_script):
+    root = tiny_root(frames=2)
+    _first_image(root).unlink()
+    done = run_script("pose2d/train.py", "--cfg", tiny_yaml(root), "--workers", 1)
+    assert done.code == 2
+    assert done.err.startswith("error: ")
+    assert "no such image" in done.err
+    assert "Traceback" not in done.err
+
+
+def _without_camera(records: list) -> None:
+    del records[3]["camera"]
+
+
+@pytest.mark.parametrize(
+    ("edit", "num_views", "opts", "words"),
+    [
+        (_without_camera, 4, (), ["record 3", "camera"]),
+        (lambda records: records[:-1], 4, ("DATASET.INCOMPLETE_GROUPS", "error"), ["1 of 2 groups", "view"]),
+        (lambda records: records[:3] + [dict(records[7], image_id=9)], 4, (), ["2 of 2 groups", "view"]),
+        (None, 1, (), ["1 view"]),
+    ],
+)  # fmt: skip
+def test_bad_annotation_ends_with_one_line(edit, num_views, opts, words, tiny_root, tiny_yaml, run_script):
+    root = tiny_root(num_views=num_views, frames=2, edit=edit)
+    done = run_script("pose2d/train.py", "--cfg", tiny_yaml(root), "--opts", *opts)
+    assert done.code == 2
+    assert done.err.count("\n") == 1
+    for word in words:
+        assert word in done.err
+
+
+def test_incomplete_groups_are_dropped_with_a_warning(tiny_root, tiny_yaml, run_script):
+    root = tiny_root(frames=3, edit=lambda records: records[:-1])
+    done = run_script("pose2d/train.py", "--cfg", tiny_yaml(root), "--opts", "TRAIN.END_EPOCH", 0)
+    assert done.code == 0
+    assert "1 of 3 groups" in done.out
+    assert "training: 2 groups" in done.out
+
+
+def test_weights_of_another_network_leave_old_results_alone(tiny_root, tiny_yaml, tmp_path, run_script):
+    cfg = tiny_yaml(tiny_root(frames=2))
+    assert run_script("pose2d/train.py", "--cfg", cfg, "--opts", "TRAIN.END_EPOCH", 1).code == 0
+    assert run_script("pose2d/valid.py", "--cfg", cfg).code == 0
+    directory = tmp_path / "output" / RUN
+    before = {name: (directory / name).read_bytes() for name in ("predicted_heatmaps.h5", "results_2d.json")}
+    done = run_script("pose2d/valid.py", "--cfg", cfg, "--model-file", directory / "model_best.pth.tar",
+                      "--modelDir", tmp_path / "output", "--opts", "BACKBONE_MODEL", "pose_mobilenetv2")  # fmt: skip
+    assert done.code == 2
+    assert "model_best.pth.tar" in done.err
+    (directory / "model_best.pth.tar").write_bytes(b"cut")
+    assert run_script("pose2d/valid.py", "--cfg", cfg).code == 2
+    assert before == {name: (directory / name).read_bytes() for name in before}
