@@ -67,18 +67,15 @@ def jdr_table(rates: dict[str, np.ndarray], joint_names: Sequence[str]) -> str:
         "|---|" + "---|" * (len(joint_names) + 1),
     ]
     for name, rate in rates.items():
-        cells = [f"{100 * value:.1f}" for value in (*rate, mean_rate(rate))]
+        cells = ["-" if np.isnan(value) else f"{100 * value:.1f}" for value in (*rate, mean_rate(rate))]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
 def jdr_summary(rates: dict[str, np.ndarray], joint_names: Sequence[str]) -> dict[str, Any]:
-    """Rates as plain numbers for a JSON file: row name -> mean and per joint; null where no image counts."""
+    """Rates for a JSON file: row name -> mean and per joint; NaN where no image counts."""
     return {
-        name: {
-            "mean": mean_rate(rate),
-            "per_joint": {j: None if np.isnan(v) else float(v) for j, v in zip(joint_names, rate, strict=True)},
-        }
+        name: {"mean": mean_rate(rate), "per_joint": dict(zip(joint_names, rate.tolist(), strict=True))}
         for name, rate in rates.items()
     }
 

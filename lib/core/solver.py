@@ -7,10 +7,18 @@ from typing import Any
 import torch
 from torch import nn
 
+from lib.utils.checks import InputError
+
 
 def build_optimizer(config: Any, model: nn.Module) -> torch.optim.Optimizer:
-    """Make the optimizer of the TRAIN section; weight decay is SGD's alone, as published."""
+    """Make the optimizer of the TRAIN section; weight decay is SGD's alone, as published.
+
+    Raises:
+        InputError: Nesterov momentum without momentum.
+    """
     train = config.TRAIN
+    if train.OPTIMIZER == "sgd" and train.NESTEROV and train.MOMENTUM == 0:
+        raise InputError("TRAIN.NESTEROV needs TRAIN.MOMENTUM above 0, received 0")
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if train.OPTIMIZER == "sgd":
         return torch.optim.SGD(
