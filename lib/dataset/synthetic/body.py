@@ -45,7 +45,7 @@ class BodyShape:
     @property
     def skull(self) -> np.ndarray:
         """Centre of the skull in the head frame, from the neck, (3,)."""
-        return np.array([self.nose[0] - 82.0, 0.0, self.head_top[2] - 112.0])
+        return np.array([self.nose[0] - 80.0, 0.0, self.head_top[2] - 99.0])
 
     @property
     def mouth(self) -> np.ndarray:

@@ -145,7 +145,7 @@ def add_occluders(
         cameras: cameras with leading axis (V).
         rng: source of the choice.
         share: probability that a camera gets a piece in its way.
-        clear_mm: distance from the target within which nothing may stand.
+        clear_mm: distance from the target that the middle of every piece keeps.
     """
     for centre in cameras.T[:, :2]:
         line = centre - target

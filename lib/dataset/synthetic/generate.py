@@ -55,11 +55,14 @@ class SetSettings:
         unknown = sorted(set(self.actions) - set(ACTIONS))
         if unknown:
             raise InputError(f"--actions: no action {unknown[0]}; Human3.6M's ids are 2 to 16")
+        if not self.actions:
+            raise InputError("--actions: none given; Human3.6M's ids are 2 to 16")
+        first_subject = min(self.subjects, default=0)
         least = {"--views": (self.world.num_views, 2), "--image-size": (self.world.image_size, 32),
                  "--seed": (self.world.seed, 0), "--frame-step": (self.frame_step, 1),
                  "--groups-per-train": (self.train_groups, 1), "--groups-per-validation": (self.validation_groups, 1),
                  "--mpii-train": (self.mpii_train, 0), "--mpii-valid": (self.mpii_valid, 0),
-                 "--jpeg-quality": (self.jpeg_quality, 1), "--subjects": (min(self.subjects), 1)}  # fmt: skip
+                 "--jpeg-quality": (self.jpeg_quality, 1), "--subjects": (first_subject, 1)}  # fmt: skip
         for flag, (value, low) in least.items():
             if value < low:
                 raise InputError(f"{flag}: expected at least {low}, received {value}")

@@ -225,7 +225,7 @@ def sit(
     controls.pelvis_tilt[:, 1] = -0.18
 
 
-def settle_root(controls: Controls, shape: BodyShape, lowest_mm: float = 0.0) -> None:
+def settle_root(controls: Controls, shape: BodyShape) -> None:
     """Lower the root where needed so that both legs reach their ankles with the feet left where they are."""
     hips = controls.root[:, None, :2] + np.stack(
         [-np.sin(controls.yaw), np.cos(controls.yaw)], -1)[:, None] * (SIDE_SIGN * shape.hip_half)[:, None]
@@ -235,5 +235,4 @@ def settle_root(controls: Controls, shape: BodyShape, lowest_mm: float = 0.0) ->
     sharp = 1 / 12.0  # soft minimum over both legs and the wanted height, mm
     options = np.concatenate([highest, controls.root[:, 2:]], 1)
     least = options.min(1, keepdims=True)
-    soft = least[:, 0] - np.log(np.exp(-(options - least) * sharp).sum(1)) / sharp
-    controls.root[:, 2] = np.maximum(soft + 8.0, lowest_mm)
+    controls.root[:, 2] = least[:, 0] - np.log(np.exp(-(options - least) * sharp).sum(1)) / sharp

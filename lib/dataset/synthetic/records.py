@@ -55,6 +55,8 @@ def recording_records(
     Returns:
         F * V dictionaries.
     """
+    # Arrays from another process carry a dtype object of their own, which would show in the pickle's bytes.
+    joints_world, occluded = joints_world.astype(np.float64), occluded.astype(np.bool_)
     columns = []
     for view in range(world.settings.num_views):
         camera = world.cameras[view]

@@ -1,0 +1,145 @@
+"""The whole data set: layout, completeness, the same files whatever the number of workers, and one-line errors."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import pickle
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from lib.dataset.synthetic.generate import SetSettings, make_dataset
+from lib.dataset.synthetic.scene import WorldSettings
+from lib.utils.checks import InputError
+
+SCRIPT = Path(__file__).resolve().parents[3] / "run" / "data" / "make_synthetic.py"
+SMALL = SetSettings(WorldSettings(seed=3, image_size=100), subjects=(1, 9), actions=(2, 9), train_groups=2,
+                    validation_groups=1, mpii_train=5, mpii_valid=2)
+
+
+def _digests(root: Path) -> dict[str, str]:
+    files = sorted(path for path in root.rglob("*") if path.is_file())
+    return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("world") / "synthetic"
+    counts = make_dataset(root, SMALL)
+    assert counts == {"train groups": 8, "validation groups": 4, "single pictures": 7}
+    return root
+
+
+def _records(root: Path, name: str) -> list[dict]:
+    return pickle.loads((root / "h36m" / "annot" / f"h36m_{name}.pkl").read_bytes())
+
+
+@pytest.mark.parametrize(("subset", "subject", "groups"), [("train", 1, 8), ("validation", 9, 4)])
+def test_groups_are_complete_and_every_image_is_there(made, subset, subject, groups):
+    records = _records(made, subset)
+    assert len(records) == groups * 4
+    keys = [(r["subject"], r["action"], r["subaction"], r["image_id"]) for r in records]
+    assert len(set(keys)) == groups
+    for key in set(keys):
+        assert sorted(r["camera_id"] for r, k in zip(records, keys, strict=True) if k == key) == [0, 1, 2, 3]
+    assert {r["subject"] for r in records} == {subject}
+    for record in records:
+        assert cv2.imread(str(made / "h36m" / "images" / record["image"])).shape == (100, 100, 3)
+    whole = _records(made, f"{subset}_uncrop")
+    assert [r["image"] for r in whole] == [r["image"] for r in records]
+    assert all(r["scale"] == (0.5, 0.5) for r in whole)
+
+
+def test_groups_of_a_recording_are_far_apart_in_time(made):
+    ids = [r["image_id"] for r in _records(made, "train") if (r["action"], r["subaction"], r["camera_id"]) == (2, 1, 0)]
+    assert np.diff(ids).min() >= 50
+
+
+def test_mpii_has_its_layout(made):
+    sizes = {}
+    for name in ("train", "valid", "trainval"):
+        records = json.loads((made / "mpii" / "annot" / f"{name}.json").read_text())
+        sizes[name] = len(records)
+        for record in records:
+            height, width = cv2.imread(str(made / "mpii" / "images" / record["image"])).shape[:2]
+            joints, seen = np.array(record["joints"]), np.array(record["joints_vis"])
+            assert joints.shape == (16, 2)
+            assert set(seen.tolist()) <= {0, 1}
+            assert (joints[seen == 1] >= 1).all()
+            assert (joints[seen == 1] <= [width, height]).all()
+    assert sizes == {"train": 5, "valid": 2, "trainval": 7}
+
+
+def test_two_processes_make_the_same_files(made, tmp_path):
+    make_dataset(tmp_path / "again", SMALL, workers=2)
+    assert _digests(tmp_path / "again") == _digests(made)
+
+
+def test_another_seed_makes_other_pictures(made, tmp_path):
+    other = dataclasses.replace(SMALL, world=WorldSettings(seed=4, image_size=100), subjects=(1,), actions=(2,),
+                                train_groups=1, mpii_train=0, mpii_valid=0)
+    make_dataset(tmp_path / "other", other)
+    mine, theirs = _records(made, "train")[0], _records(tmp_path / "other", "train")[0]
+    assert mine["image"] == theirs["image"]
+    assert np.abs(mine["joints_2d"] - theirs["joints_2d"]).max() > 1
+    assert not (tmp_path / "other" / "h36m" / "annot" / "h36m_validation.pkl").exists()
+
+
+def test_zip_holds_the_same_images(made, tmp_path):
+    make_dataset(tmp_path / "zip", SMALL, as_zip=True)
+    for part in ("h36m", "mpii"):
+        assert not (tmp_path / "zip" / part / "images").exists()
+        with zipfile.ZipFile(tmp_path / "zip" / part / "images.zip") as archive:
+            assert {info.compress_type for info in archive.infolist()} == {zipfile.ZIP_STORED}
+            names = {f"images/{path.relative_to(made / part / 'images')}"
+                     for path in (made / part / "images").rglob("*.jpg")}
+            assert set(archive.namelist()) == names
+            name = min(names)
+            assert archive.read(name) == (made / part / name).read_bytes()
+    annot = Path("h36m") / "annot" / "h36m_train.pkl"
+    assert (tmp_path / "zip" / annot).read_bytes() == (made / annot).read_bytes()
+
+
+@pytest.mark.parametrize("num_views", [2, 5])
+def test_any_number_of_views(num_views, tmp_path):
+    settings = dataclasses.replace(SMALL, world=WorldSettings(num_views=num_views, image_size=64), subjects=(11,),
+                                   actions=(6,), mpii_train=0, mpii_valid=0)
+    make_dataset(tmp_path / "set", settings)
+    records = _records(tmp_path / "set", "validation")
+    assert [record["camera_id"] for record in records] == list(range(num_views)) * 2
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    ({"actions": (1,)}, "no action 1"), ({"train_groups": 0}, "--groups-per-train: expected at least 1"),
+    ({"world": WorldSettings(num_views=1)}, "--views"), ({"world": WorldSettings(occluders=1.5)}, "--occluders"),
+    ({"jpeg_quality": 101}, "--jpeg-quality"), ({"subjects": ()}, "--subjects"),
+])  # fmt: skip
+def test_settings_that_make_no_data_are_refused(change, words, tmp_path):
+    with pytest.raises(InputError, match=words):
+        make_dataset(tmp_path / "set", dataclasses.replace(SMALL, **change))
+    assert list(tmp_path.iterdir()) == []
+
+
+def _run(*flags: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, str(SCRIPT), *flags], capture_output=True, text=True, check=False)
+
+
+def test_the_script_says_what_it_made_and_refuses_to_overwrite(tmp_path):
+    flags = ("--root", str(tmp_path / "set"), "--subjects", "1", "--actions", "3", "--groups-per-train", "1",
+             "--mpii-train", "1", "--mpii-valid", "0", "--image-size", "64", "--workers", "1", "--views", "3")
+    first = _run(*flags)
+    assert first.returncode == 0, first.stderr
+    assert "2 train groups" in first.stdout
+    assert len(list((tmp_path / "set" / "h36m" / "images").rglob("*.jpg"))) == 6
+    again = _run(*flags)
+    assert again.returncode == 2
+    assert again.stderr.count("\n") == 1
+    assert "--force" in again.stderr
+    assert _run(*flags, "--force").returncode == 0
