@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import pickle
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -231,3 +232,16 @@ def tiny_yaml(tmp_path: Path) -> Callable[[Path], Path]:
 def tiny_config(tiny_yaml: Callable[[Path], Path]) -> Callable[..., EasyDict]:
     """Load the configuration of a tiny experiment: tiny_config(root, "KEY", "VALUE", ...)."""
     return lambda root, *opts: load_config(tiny_yaml(root), opts)
+
+
+@pytest.fixture
+def restored_root_logger() -> Iterator[None]:
+    """The root logger without handlers; what a test adds is closed and taken off again."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    root.handlers = []
+    yield
+    for handler in root.handlers:
+        handler.close()
+    root.handlers = handlers
+    root.setLevel(level)

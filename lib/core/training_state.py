@@ -6,6 +6,7 @@ item), so neither has a state to save.
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,8 +14,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from lib.models.multiview_pose import MultiViewPose
+from lib.models.weights import load_model_state
 from lib.utils.checkpoint import load_checkpoint, save_checkpoint
 from lib.utils.checks import InputError
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -45,6 +50,7 @@ def save_training_state(
         "state_dict": model.state_dict(),
         "perf": progress.perf,
         "optimizer": optimizer.state_dict(),
+        "optimizer_kind": type(optimizer).__name__,
         "best_perf": progress.best_perf,
         "history": progress.history,
         "rng": {"torch": torch.get_rng_state(), "cuda": cuda},
@@ -53,34 +59,40 @@ def save_training_state(
 
 
 def load_training_state(
-    path: str | os.PathLike, model_name: str, model: nn.Module, optimizer: torch.optim.Optimizer
+    path: str | os.PathLike, model_name: str, model: MultiViewPose, optimizer: torch.optim.Optimizer
 ) -> Progress:
-    """Continue from a file of save_training_state.
+    """Continue from a file of save_training_state, or from a `checkpoint.pth.tar` of the released code.
+
+    The latter gives weights and epoch; its optimizer state is laid out for other tensors, so the optimizer starts
+    afresh, and its last score stands for the best. A warning says so.
 
     Args:
         path: checkpoint.pth.tar.
         model_name: MODEL of the configuration; must be the file's.
         model: receives the weights.
-        optimizer: receives its state; its parameters must live on their final device.
+        optimizer: receives its state, not its settings: those are the configuration's. Its parameters must live on
+            their final device.
 
     Returns:
         The progress.
 
     Raises:
-        InputError: another model, weights that do not fit, or a file without a training state.
+        InputError: another model or optimizer, weights that do not fit, or a file without a training state.
     """
     state: Any = load_checkpoint(path)
-    missing = [key for key in ("epoch", "state_dict", "optimizer", "best_perf", "rng") if key not in state]
-    if missing:
-        raise InputError(
-            f"{path}: no training state of ours ('{missing[0]}' is missing); set TRAIN.RESUME false, or validate it "
-            "with --model-file"
-        )
+    if not isinstance(state, dict) or not {"epoch", "state_dict", "optimizer"} <= state.keys():
+        raise InputError(f"{path}: holds no training state; set TRAIN.RESUME false, or validate it with --model-file")
+    if "rng" not in state:
+        return _continue_published(path, state, model)
     if state["model"] != model_name:
         raise InputError(f"{path}: holds '{state['model']}', the configuration wants '{model_name}'")
+    if state["optimizer_kind"] != type(optimizer).__name__:
+        raise InputError(
+            f"{path}: was trained with {state['optimizer_kind']}, TRAIN.OPTIMIZER makes {type(optimizer).__name__}"
+        )
     try:
         model.load_state_dict(state["state_dict"])
-        optimizer.load_state_dict(state["optimizer"])
+        _load_optimizer(optimizer, state["optimizer"])
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[-1].strip()
         raise InputError(f"{path}: does not fit the configured network ({reason})") from None
@@ -88,3 +100,23 @@ def load_training_state(
     if torch.cuda.is_available() and len(state["rng"]["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["rng"]["cuda"])
     return Progress(state["epoch"], state["perf"], state["best_perf"], state["history"])
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Take the moments of a file and keep the settings of the configuration."""
+    settings = [{name: value for name, value in g.items() if name != "params"} for g in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, values in zip(optimizer.param_groups, settings, strict=True):
+        group.update(values)
+
+
+def _continue_published(path: str | os.PathLike, state: dict[str, Any], model: MultiViewPose) -> Progress:
+    load_model_state(model, state, str(path))
+    progress = Progress(int(state["epoch"]), perf=float(state.get("perf", 0.0)))
+    progress.best_perf = progress.perf
+    logger.warning(
+        "%s: a checkpoint of the released code: its weights are taken and training goes on at epoch %d; the optimizer "
+        "starts afresh, and %.4f counts as the best score",
+        path, progress.epoch, progress.best_perf,
+    )  # fmt: skip
+    return progress

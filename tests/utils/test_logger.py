@@ -7,18 +7,6 @@ import pytest
 from lib.utils.logger import log_versions, setup_logging
 
 
-@pytest.fixture
-def restored_root_logger():
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    root.handlers = []
-    yield
-    for handler in root.handlers:
-        handler.close()
-    root.handlers = handlers
-    root.setLevel(level)
-
-
 @pytest.mark.usefixtures("restored_root_logger")
 def test_records_go_to_the_console_and_to_the_file(tmp_path, capsys):
     setup_logging(tmp_path, "train")

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+
+from lib.core.function import train_one_epoch
+from lib.core.solver import build_optimizer, learning_rate, set_learning_rate
+from lib.core.training_state import Progress, load_training_state, save_training_state
+from lib.dataset.build import build_dataset, build_loader
+from lib.models.build import build_model
+from lib.utils.checks import InputError
+
+AUGMENTED = ["DATASET.TRAIN_DATASET", "mixed", "DATASET.SCALE_FACTOR", "0.2", "DATASET.ROT_FACTOR", "20"]
+
+
+class Run:
+    """A training run as run/pose2d/train.py makes it, without validation."""
+
+    def __init__(self, config, root, seed=0):
+        torch.set_num_threads(1)
+        torch.manual_seed(seed)
+        self.config = config
+        self.loader = build_loader(config, build_dataset(config, root, True), True)
+        self.model = build_model(config, 2, is_train=True)
+        self.optimizer = build_optimizer(config, self.model)
+        self.progress = Progress()
+
+    def train(self, until):
+        for epoch in range(self.progress.epoch, until):
+            set_learning_rate(self.optimizer, learning_rate(self.config, epoch))
+            row = train_one_epoch(self.model, self.loader, self.optimizer, self.config, epoch, torch.device("cpu"))
+            self.progress.history.append({"epoch": epoch, "loss": row["loss"]})
+            self.progress.epoch = epoch + 1
+            self.progress.perf, self.progress.best_perf = 0.25 / (epoch + 1), 0.5
+        return self
+
+    def save(self, path):
+        save_training_state(path, self.config.MODEL, self.model, self.optimizer, self.progress)
+
+    def resume(self, path):
+        self.progress = load_training_state(path, self.config.MODEL, self.model, self.optimizer)
+        return self
+
+
+@pytest.fixture
+def start(tiny_root, tiny_config):
+    root = tiny_root(num_views=2, frames=3, mpii=2)
+    return lambda *opts, seed=0: Run(tiny_config(root, *AUGMENTED, *opts), root, seed)
+
+
+def check_same_tensors(first, second):
+    assert first.keys() == second.keys()
+    for name in first:
+        assert torch.equal(torch.as_tensor(first[name]), torch.as_tensor(second[name])), name
+
+
+@pytest.mark.parametrize("opts", [(), ("TRAIN.OPTIMIZER", "sgd", "TRAIN.LR", "0.01")], ids=["adam", "sgd"])
+def test_a_resumed_run_equals_the_uninterrupted_one(start, tmp_path, opts):
+    whole = start(*opts).train(2)  # the rate drops at epoch 1
+    start(*opts).train(1).save(tmp_path / "checkpoint.pth.tar")
+    resumed = start(*opts, seed=99).resume(tmp_path / "checkpoint.pth.tar")
+    assert (resumed.progress.epoch, resumed.progress.perf, resumed.progress.best_perf) == (1, 0.25, 0.5)
+    resumed.train(2)
+    check_same_tensors(whole.model.state_dict(), resumed.model.state_dict())
+    states = [run.optimizer.state_dict() for run in (whole, resumed)]
+    assert states[0]["state"].keys() == states[1]["state"].keys()
+    for index in states[0]["state"]:
+        check_same_tensors(states[0]["state"][index], states[1]["state"][index])
+    assert states[0]["param_groups"] == states[1]["param_groups"]
+    assert states[1]["param_groups"][0]["lr"] == pytest.approx(whole.config.TRAIN.LR / 10)
+    assert whole.progress == resumed.progress
+    assert len(whole.progress.history) == 2
+
+
+def test_the_random_state_continues(start, tmp_path):
+    run = start()
+    run.save(tmp_path / "a.pth.tar")
+    expected = torch.rand(5)
+    torch.manual_seed(1234)
+    run.resume(tmp_path / "a.pth.tar")
+    assert torch.equal(torch.rand(5), expected)
+
+
+def test_the_file_has_the_published_entries(start, tmp_path):
+    start().save(tmp_path / "a.pth.tar")
+    state = torch.load(tmp_path / "a.pth.tar", weights_only=True)
+    assert state.keys() >= {"epoch", "model", "state_dict", "perf", "optimizer"}
+    assert state["model"] == "multiview_pose_resnet"
+
+
+def test_settings_of_the_optimizer_are_the_configurations(start, tmp_path):
+    start("TRAIN.OPTIMIZER", "sgd", "TRAIN.MOMENTUM", "0.9").save(tmp_path / "a.pth.tar")
+    run = start("TRAIN.OPTIMIZER", "sgd", "TRAIN.MOMENTUM", "0.5", "TRAIN.WD", "0.125").resume(tmp_path / "a.pth.tar")
+    assert run.optimizer.param_groups[0]["momentum"] == 0.5
+    assert run.optimizer.param_groups[0]["weight_decay"] == 0.125
+
+
+def test_another_run_is_refused(start, tmp_path):
+    path = tmp_path / "a.pth.tar"
+    start().save(path)
+    with pytest.raises(InputError, match=r"was trained with Adam, TRAIN\.OPTIMIZER makes SGD"):
+        start("TRAIN.OPTIMIZER", "sgd").resume(path)
+    run = start()
+    run.config.MODEL = "multiview_pose_hrnet"
+    with pytest.raises(InputError, match="holds 'multiview_pose_resnet', the configuration wants 'multiview_pose_hr"):
+        run.resume(path)
+    with pytest.raises(InputError, match=r"a\.pth\.tar: does not fit the configured network") as caught:
+        start("POSE_RESNET.NUM_LAYERS", "34").resume(path)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(InputError, match="does not fit the configured network"):
+        start("NETWORK.AGGRE", "false").resume(path)
+
+
+@pytest.mark.parametrize("content", [{"weight": torch.zeros(2)}, [1], torch.zeros(3), {"epoch": 3, "state_dict": {}}])
+def test_files_without_a_training_state(start, tmp_path, content):
+    torch.save(content, tmp_path / "a.pth.tar")
+    with pytest.raises(InputError, match=r"a\.pth\.tar: holds no training state; set TRAIN\.RESUME false"):
+        start().resume(tmp_path / "a.pth.tar")
+
+
+def test_a_checkpoint_of_the_released_code_goes_on(start, tmp_path, caplog):
+    trained = start().train(1)
+    state = {}
+    for name, value in trained.model.state_dict().items():  # published names; a matrix per pair of views
+        if name == "fusion.weight":
+            state |= {f"aggre_layer.aggre.{n}.weight": matrix for n, matrix in enumerate(value.flatten(0, 1))}
+        else:
+            state[name.replace("backbone.", "resnet.", 1)] = value
+    torch.save({"epoch": 5, "model": ("resnet", "x"), "state_dict": state, "perf": np.float64(0.875),
+                "optimizer": trained.optimizer.state_dict()}, tmp_path / "checkpoint.pth.tar")  # fmt: skip
+    with caplog.at_level(logging.WARNING):
+        run = start(seed=3).resume(tmp_path / "checkpoint.pth.tar")
+    assert run.progress == Progress(epoch=5, perf=0.875, best_perf=0.875)
+    assert not run.optimizer.state
+    check_same_tensors(run.model.state_dict(), trained.model.state_dict())
+    (message,) = caplog.messages
+    assert "released code" in message
+    assert "epoch 5" in message
+    assert "afresh" in message
+    run.train(6)
+    assert run.progress.epoch == 6
