@@ -10,6 +10,7 @@ import torch
 
 from lib.utils.checks import InputError
 from lib.utils.files import atomic_path
+from lib.utils.safe_pickle import NUMPY_CORES, numpy_scalar
 
 
 def save_checkpoint(state: Any, path: str | os.PathLike) -> None:
@@ -27,8 +28,7 @@ def save_checkpoint(state: Any, path: str | os.PathLike) -> None:
 
 def _numpy_scalars() -> list:
     # Released checkpoints hold the score as a NumPy scalar, which weights-only loading refuses by default.
-    multiarray = np._core.multiarray if hasattr(np, "_core") else np.core.multiarray
-    names = [(multiarray.scalar, f"{core}.multiarray.scalar") for core in ("numpy.core", "numpy._core")]
+    names = [(numpy_scalar(), f"{core}.multiarray.scalar") for core in NUMPY_CORES]
     names += [(_latin1, "_codecs.encode"), np.dtype]
     return names + [type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8")]
 

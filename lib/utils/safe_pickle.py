@@ -9,14 +9,20 @@ from __future__ import annotations
 import collections
 import os
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from lib.utils.checks import InputError
 
-_NUMPY_CORES = ("numpy.core", "numpy._core")
+NUMPY_CORES = ("numpy.core", "numpy._core")  # of numpy 1 and 2
 _CSR_MODULES = ("scipy.sparse.csr", "scipy.sparse._csr", "scipy.sparse")
+
+
+def numpy_scalar() -> Callable[..., Any]:
+    """Return the function that pickles of NumPy scalars call; its module differs between NumPy versions."""
+    return np.float64(0).__reduce__()[0]
 
 
 def _encode(text: str, encoding: str = "latin1") -> bytes:
@@ -34,18 +40,18 @@ def _reconstructor(cls: type, base: type, state: Any) -> Any:
 
 
 def _allowed() -> dict[tuple[str, str], Any]:
-    multiarray = np._core.multiarray if hasattr(np, "_core") else np.core.multiarray
-    numeric = np._core.numeric if hasattr(np, "_core") else np.core.numeric
+    # What numpy's own pickles call, wherever this version keeps it.
+    reconstruct, frombuffer = np.zeros(1).__reduce__()[0], np.zeros(1).__reduce_ex__(5)[0]
     table: dict[tuple[str, str], Any] = {
         ("numpy", "ndarray"): np.ndarray,
         ("numpy", "dtype"): np.dtype,
         ("collections", "OrderedDict"): collections.OrderedDict,
         ("_codecs", "encode"): _encode,
     }
-    for core in _NUMPY_CORES:
-        table[core + ".multiarray", "_reconstruct"] = multiarray._reconstruct
-        table[core + ".multiarray", "scalar"] = multiarray.scalar
-        table[core + ".numeric", "_frombuffer"] = numeric._frombuffer
+    for core in NUMPY_CORES:
+        table[core + ".multiarray", "_reconstruct"] = reconstruct
+        table[core + ".multiarray", "scalar"] = numpy_scalar()
+        table[core + ".numeric", "_frombuffer"] = frombuffer
     for module in ("copy_reg", "copyreg"):
         table[module, "_reconstructor"] = _reconstructor
     for module in ("__builtin__", "builtins"):
