@@ -1,0 +1,34 @@
+"""Real images with pseudo truth, where they lie beside the repository."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lib.dataset.build import build_dataset, build_loader
+from lib.dataset.h36m import group_views, load_h36m
+from lib.multiviews.cameras import project
+from lib.utils.joints import H36M_17, to_union
+
+REAL = Path(__file__).resolve().parents[3] / "shared/real4view"
+pytestmark = pytest.mark.skipif(not REAL.is_dir(), reason=f"{REAL} is not here")
+
+
+@pytest.mark.parametrize(("subset", "groups"), [("train", 45), ("validation", 15)])
+def test_annotations_agree_with_themselves(subset, groups):
+    annotations = load_h36m(REAL, subset)
+    assert group_views(annotations).shape == (groups, 4)
+    labels = annotations.labels3d
+    pixels, depth = project(labels.pose_world(np.arange(len(annotations))), labels.cameras[labels.camera_idx])
+    error = np.linalg.norm(to_union(pixels, H36M_17) - annotations.joints_img, axis=-1)[annotations.visible]
+    assert error.max() < 0.1
+    assert depth.min() > 500
+
+
+def test_images_become_batches(tiny_config):
+    config = tiny_config(REAL, "TEST.BATCH_SIZE", "3", "DATASET.TEST_STEP", "5")
+    (batch,) = build_loader(config, build_dataset(config, REAL, False), False)
+    assert batch["images"].shape == (3, 4, 3, 64, 64)
+    assert batch["weight"].sum() >= 0.95 * 3 * 4 * 17

@@ -1,0 +1,177 @@
+"""Rules that hold for every file: import directions, no evaluation of text, experiments that load."""
+
+from __future__ import annotations
+
+import ast
+import logging
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lib.core.config_io import load_config
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SOURCES = sorted([*(REPOSITORY / "lib").rglob("*.py"), *(REPOSITORY / "run").rglob("*.py")])
+EXPERIMENTS = sorted([*(REPOSITORY / "experiments-local").rglob("*.yaml"),
+                      *(REPOSITORY / "experiments-philly").rglob("*.yaml")])  # fmt: skip
+
+# package -> what it may import besides itself
+MAY_IMPORT = {
+    "lib.utils": (),
+    "lib.multiviews": ("lib.utils",),
+    "lib.models": ("lib.utils",),
+    "lib.dataset": ("lib.utils", "lib.multiviews.cameras"),
+    "lib.core": ("lib.utils", "lib.multiviews", "lib.models", "lib.dataset"),
+    "run": ("lib",),
+}
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(REPOSITORY))
+
+
+def parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imported(tree: ast.Module) -> Iterator[str]:
+    """Dotted names of all imports, also those inside functions; relative ones begin with a dot."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            prefix = "." * node.level + (node.module or "")
+            yield from (f"{prefix}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_imports_go_one_way(path):
+    parts = path.relative_to(REPOSITORY).parts
+    package = "run" if parts[0] == "run" else ".".join(parts[:2]).removesuffix(".py")
+    if package == "lib.__init__":
+        return
+    allowed = (package, *MAY_IMPORT[package])
+    for name in imported(parse(path)):
+        assert not name.startswith("."), f"relative import {name}"
+        assert name.split(".")[0] not in ("models", "data", "utils", "core", "tests"), f"{name}: say lib.{name}"
+        assert not name.endswith("*"), f"wildcard import {name}"
+        if name.split(".")[0] in ("lib", "run"):
+            assert any(f"{name}.".startswith(f"{one}.") for one in allowed), f"{package} must not import {name}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_text_is_never_run_and_input_never_asserted(path):
+    for node in ast.walk(parse(path)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in ("eval", "exec", "compile", "__import__"), f"line {node.lineno}"
+        assert not isinstance(node, ast.Assert), f"line {node.lineno}: raise an error with a text"
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if path.name == "__init__.py"], ids=name_of)
+def test_package_files_hold_a_docstring_only(path):
+    (statement,) = parse(path).body
+    assert isinstance(statement, ast.Expr)
+    assert isinstance(statement.value.value, str)
+
+
+def test_every_package_has_its_file():
+    folders = {path.parent for path in SOURCES if path.is_relative_to(REPOSITORY / "lib")}
+    assert [name_of(folder) for folder in folders if not (folder / "__init__.py").is_file()] == []
+
+
+NUMPY_ONLY = [
+    *(f"lib.multiviews.{path.stem}" for path in sorted((REPOSITORY / "lib/multiviews").glob("*.py"))
+      if not path.stem.endswith("_torch")),
+    "lib.utils.prediction_io", "lib.dataset.h36m", "lib.core.config_io", "lib.core.cli", "lib.core.run_setup",
+    "lib.core.estimate3d", "lib.core.evaluate3d", "lib.core.estimate_cli", "lib.core.make_prior",
+]  # fmt: skip
+BLOCK_TORCH = """
+import importlib, sys
+for name in ("torch", "torchvision", "tensorboardX"):
+    sys.modules[name] = None  # importing it raises ImportError
+for name in sys.argv[1:]:
+    try:
+        importlib.import_module(name)
+    except ImportError as error:
+        print(name, error)
+"""
+
+
+def test_the_numpy_path_works_without_torch():
+    command = [sys.executable, "-c", BLOCK_TORCH, *NUMPY_ONLY]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=name_of)
+def test_every_experiment_loads_and_has_no_unused_key(path, caplog):
+    with caplog.at_level(logging.WARNING):
+        config = load_config(path)
+    assert not caplog.messages
+    assert f"multiview_{config.BACKBONE_MODEL}" == config.MODEL
+    assert ("nofusion" in path.stem) != config.NETWORK.AGGRE
+
+
+# The published experiments as their table states them.
+ALL = {
+    "GPUS": "0", "WORKERS": 4, "PRINT_FREQ": 100, "DATASET.TRAIN_DATASET": "mixed",
+    "DATASET.TEST_DATASET": "multiview_h36m", "DATASET.DATA_FORMAT": "zip", "DATASET.CROP": True,
+    "DATASET.SCALE_FACTOR": 0, "DATASET.ROT_FACTOR": 0, "POSE_RESNET.NUM_LAYERS": 50,
+    "POSE_RESNET.NUM_DECONV_FILTERS": [256] * 3, "TRAIN.OPTIMIZER": "adam", "TRAIN.LR": 0.001, "TRAIN.LR_FACTOR": 0.1,
+    "TRAIN.LR_STEP": [20, 25], "TRAIN.END_EPOCH": 30, "TRAIN.RESUME": True, "NETWORK.NUM_JOINTS": 20,
+    "NETWORK.INIT": "published", "NETWORK.FUSION_INIT": "published", "BACKBONE_MODEL": "pose_resnet",
+    "PICT_STRUCT.PAIRWISE_FILE": "data/pict/pairwise.pkl", "DATASET.TRAIN_STEP": 5, "DATASET.TEST_STEP": 64,
+}  # fmt: skip
+SIZES = {
+    "256": {"NETWORK.IMAGE_SIZE": [256, 256], "NETWORK.HEATMAP_SIZE": [64, 64], "NETWORK.SIGMA": 2,
+            "TRAIN.BATCH_SIZE": 8, "TEST.BATCH_SIZE": 4},
+    "320": {"NETWORK.IMAGE_SIZE": [320, 320], "NETWORK.HEATMAP_SIZE": [80, 80], "NETWORK.SIGMA": 3,
+            "TRAIN.BATCH_SIZE": 2, "TEST.BATCH_SIZE": 2},
+}  # fmt: skip
+MOBILE = {"BACKBONE_MODEL": "pose_mobilenetv2", "NETWORK.PRETRAINED": "models/pytorch/imagenet/mobilenet_v2.pth.tar"}
+RESNET152 = {"POSE_RESNET.NUM_LAYERS": 152, "TEST.BATCH_SIZE": 4}
+HRNET = {"BACKBONE_MODEL": "pose_hrnet", "TRAIN.BATCH_SIZE": 4}
+MPII = MOBILE | {"DATASET.TRAIN_DATASET": "multiview_mpii"}
+PUBLISHED = {
+    **{f"mixed/resnet50/{size}_{kind}": {} for size in SIZES for kind in ("fusion", "nofusion")},
+    "mixed/resnet152/256_fusion": RESNET152 | {"TRAIN.BATCH_SIZE": 4},
+    "mixed/resnet152/256_nofusion": RESNET152 | {"TRAIN.BATCH_SIZE": 4},
+    "mixed/resnet152/320_fusion": RESNET152 | {"TRAIN.BATCH_SIZE": 2},
+    "mixed/resnet152/320_nofusion": RESNET152 | {"TRAIN.BATCH_SIZE": 4},
+    **{f"mixed/mobilenetv2/{size}_{kind}": MOBILE for size in SIZES for kind in ("fusion", "nofusion")},
+    "mixed/hrnet/256_fusion": HRNET,
+    "mixed/hrnet/256_fusion_nocrop": HRNET | {"DATASET.CROP": False},
+    "mpii/mobilenetv2/256_nofusion": MPII,
+    "mpii/mobilenetv2/320_nofusion": MPII | {"TRAIN.END_EPOCH": 140, "TRAIN.LR_STEP": [90, 120]},
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_published_experiments(name):
+    config = load_config(REPOSITORY / "experiments-local" / f"{name}.yaml")
+    size = name.split("/")[-1].split("_")[0]
+    expected = ALL | SIZES[size] | {"NETWORK.AGGRE": "nofusion" not in name} | PUBLISHED[name]
+    for key, value in expected.items():
+        found = config
+        for part in key.split("."):
+            found = found[part]
+        assert found == value, key
+    if "hrnet" in name:
+        assert config.NETWORK.PRETRAINED.endswith("/hrnet_w48-8ef0771d.pth")
+        assert config.MODEL_EXTRA.STAGE4.NUM_CHANNELS == [48, 96, 192, 384]
+    elif "resnet152" in name:
+        assert config.NETWORK.PRETRAINED.endswith("/resnet152-b121ed2d.pth")
+
+
+def test_cluster_versions_are_the_fusion_runs_with_several_gpus():
+    local, cluster = REPOSITORY / "experiments-local", REPOSITORY / "experiments-philly"
+    wanted = {path.relative_to(local) for path in local.glob("mixed/*/*_fusion*.yaml")}
+    assert {path.relative_to(cluster) for path in cluster.rglob("*.yaml")} == wanted
+    for name in wanted:
+        own, base = load_config(cluster / name), load_config(local / name)
+        assert len(own.GPUS.split(",")) > 1
+        assert own.DATASET.DATA_FORMAT == "zip"
+        assert (own.NETWORK, own.TRAIN.LR, own.TRAIN.END_EPOCH) == (base.NETWORK, base.TRAIN.LR, base.TRAIN.END_EPOCH)
