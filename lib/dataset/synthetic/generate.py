@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -153,13 +154,15 @@ def _start_worker() -> None:
 
 def _results(tasks: Sequence[_Film | _Album], workers: int) -> Iterator[Any]:
     """Yield the results in the order of the tasks."""
-    if workers <= 1:
+    if workers == 1:
         yield from map(_work, tasks)
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as pool:
         try:
             yield from pool.map(_work, tasks)
+        except BrokenProcessPool:
+            raise InputError("--workers: a process was killed, most likely for want of memory; use fewer") from None
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -183,6 +186,8 @@ def make_dataset(
         InputError: bad settings, `root` is taken, or the disk refuses.
     """
     settings.check()
+    if workers < 1:
+        raise InputError(f"--workers: expected at least 1, received {workers}")
     films = [_Film(settings, subject, action, subaction) for subject in sorted(set(settings.subjects))
              for action in sorted(set(settings.actions)) for subaction in SUBACTIONS]  # fmt: skip
     num_single = settings.mpii_train + settings.mpii_valid

@@ -84,7 +84,7 @@ PATTERNS: dict[str, Callable[[Patch], np.ndarray]] = {  # share of the second co
 
 FRONTS: dict[str, Callable[[Patch], np.ndarray]] = {  # share of the second colour on the front of the chest
     "print": lambda patch: (np.abs(patch.side) < 72) & (np.abs(patch.share - 0.62) < 0.42),
-    "jacket": lambda patch: np.abs(patch.side) < 30 + 34 * np.clip(patch.share, 0, 1.2),
+    "jacket": lambda patch: np.abs(patch.side) < 52,
     "buttons": lambda patch: np.abs(patch.side) < 17,
     "logo": lambda patch: (patch.side**2 + (patch.along - 0.7 * patch.length) ** 2) < 62**2,
     "vest": lambda patch: np.abs(patch.side) < 105,

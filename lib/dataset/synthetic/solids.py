@@ -132,7 +132,8 @@ def _add_leg(builder: SolidsBuilder, pose: Pose, frame: int, side: int, person: 
     hip, knee, ankle = (pose.joint(SIDES[side] + part)[frame] for part in ("hip", "kne", "ank"))
     foot = pose.feet[frame, side]
     ahead = unit(knee - 0.5 * (hip + ankle)) + 0.25 * pose.pelvis[frame][:, 0]
-    builder.add("thigh", hip + 10 * unit(knee - hip), knee, (84 * girth, 57 * girth**0.7), ahead)
+    inward = 0.16 * (pose.joint("root")[frame] - hip)
+    builder.add("thigh", hip + inward + 10 * unit(knee - hip), knee, (79 * girth, 57 * girth**0.7), ahead)
     calf = knee + 0.28 * (ankle - knee)
     builder.add("shin", knee, ankle, (53 * girth**0.7, 38), ahead)
     builder.add("calf", calf - 12 * ahead, calf + 0.3 * (ankle - knee) - 6 * ahead, (50 * girth**0.7, 41), ahead)

@@ -127,6 +127,11 @@ def test_settings_that_make_no_data_are_refused(change, words, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_no_workers_are_refused(tmp_path):
+    with pytest.raises(InputError, match="--workers"):
+        make_dataset(tmp_path / "set", SMALL, workers=0)
+
+
 def _run(*flags: str) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, str(SCRIPT), *flags], capture_output=True, text=True, check=False)
 
