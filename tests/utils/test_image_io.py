@@ -124,18 +124,20 @@ def test_an_encrypted_entry_is_refused(images):
 
 
 def _read_often(images, queue):
-    queue.put([int(read_image(images, name, "zip").sum()) for name in ("y.png", "a/x.jpg") * 30])
+    sums = [int(read_image(images, name, "zip").sum()) for name in ("y.png", "a/x.jpg") * 30]
+    queue.put((sums, len(image_io._archives)))
 
 
 def test_forked_processes_have_their_own_handle(images):
     sums = [int(read_image(images, name, "zip").sum()) for name in ("y.png", "a/x.jpg")]  # opened before the fork
+    handles = len(image_io._archives)
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
     children = [context.Process(target=_read_often, args=(images, queue)) for _ in range(3)]
     for child in children:
         child.start()
     for _ in children:
-        assert queue.get(timeout=20) == sums * 30
+        assert queue.get(timeout=20) == (sums * 30, handles + 1)
     for child in children:
         child.join()
 
