@@ -13,14 +13,13 @@ from tqdm import tqdm
 
 from lib.core.config_io import dataset_root
 from lib.core.evaluate3d import summarise
-from lib.core.make_prior import load_prior, pictorial_settings, prior_path
+from lib.core.make_prior import load_prior, prior_path
+from lib.core.methods3d import FrameBatch, Method, root_index, rpsm_method
 from lib.dataset.h36m import group_views, load_h36m
 from lib.multiviews.body import H36M_BODY
 from lib.multiviews.cameras import Cameras
 from lib.multiviews.kernels import Kernel
 from lib.multiviews.limb_prior import LimbPrior
-from lib.multiviews.pictorial import rpsm
-from lib.multiviews.triangulate import triangulate
 from lib.utils.checks import InputError
 from lib.utils.files import atomic_path, read_json, write_json
 from lib.utils.joints import UNION_20, union_subset
@@ -117,9 +116,15 @@ def open_predictions(config: Any, directory: Path, frames: Frames) -> Prediction
 
 
 def estimate_poses(
-    config: Any, frames: Frames, predictions: PredictionFile, prior: LimbPrior, kernel: Kernel, batch_size: int
+    config: Any,
+    frames: Frames,
+    predictions: PredictionFile,
+    prior: LimbPrior,
+    kernel: Kernel,
+    batch_size: int,
+    method: Method = rpsm_method,
 ) -> Estimate:
-    """Run RPSM over all frames, reading the heatmaps batch by batch.
+    """Run a method over all frames, reading the heatmaps batch by batch.
 
     Args:
         config: the configuration.
@@ -128,6 +133,7 @@ def estimate_poses(
         prior: limb-length prior.
         kernel: NumpyKernel or TorchKernel.
         batch_size: frames read at once.
+        method: one of lib/core/methods3d.py.
 
     Returns:
         The poses in the world frame.
@@ -135,65 +141,39 @@ def estimate_poses(
     Raises:
         InputError: the file is damaged or its heatmaps are not finite.
     """
-    settings, num_views = pictorial_settings(config), frames.image_ids.shape[1]
-    order = [predictions.joint_names.index(name) for name in prior.body.joint_names]
-    root = root_index(config)
-    poses, num_box_roots, start_time = [], 0, time.perf_counter()
+    parts, start_time = [], time.perf_counter()
     bar = tqdm(total=len(frames), desc="3D poses", unit="frame", disable=None, leave=False)
     for start in range(0, len(frames), batch_size):
-        chosen = slice(start, min(start + batch_size, len(frames)))
-        heatmaps, locations = predictions.read(chosen.start * num_views, chosen.stop * num_views)
-        if order != sorted(order):  # Human3.6M's joints are in union order
-            heatmaps, locations = heatmaps[:, order], locations[:, order]
-        heatmaps = heatmaps.reshape(-1, num_views, *heatmaps.shape[1:])  # (f, V, J, H, W)
-        locations = locations.reshape(-1, num_views, *locations.shape[1:])  # (f, V, J, 3)
-        root_world, without = _root_world(config, frames, chosen, locations[:, :, root])
-        num_box_roots += without
-        truth = frames.truth_world[chosen]
-        use_truth = config.PICT_STRUCT.LIMB_LENGTH_SOURCE == "ground_truth"
-        matrix = image_to_heatmap_affine(
-            frames.center[chosen], frames.scale[chosen], config.NETWORK.IMAGE_SIZE, config.NETWORK.HEATMAP_SIZE
-        )
-        lengths = prior.body.limb_lengths(truth) if use_truth else prior.mean_lengths
+        batch = _read_batch(config, frames, predictions, prior, slice(start, min(start + batch_size, len(frames))))
         try:
-            poses.append(rpsm(heatmaps, frames.cameras[chosen], matrix, root_world, lengths, prior, settings, kernel))
+            parts.append(method(config, batch, prior, kernel))
         except InputError as error:
-            first = frames.image_ids[start, 0]
-            raise InputError(f"{predictions.path}: batch that begins with '{first}': {error}") from None
-        bar.update(len(truth))
+            raise InputError(f"{predictions.path}: batch that begins with '{batch.image_ids[0, 0]}': {error}") from None
+        bar.update(len(batch.heatmaps))
     bar.close()
-    return Estimate(np.concatenate(poses), num_box_roots, time.perf_counter() - start_time)
+    poses = np.concatenate([part.pose_world for part in parts])
+    return Estimate(poses, sum(part.num_box_roots for part in parts), time.perf_counter() - start_time)
 
 
-def root_index(config: Any) -> int:
-    """Return DATASET.ROOTIDX, checked against the skeleton."""
-    root, num_joints = config.DATASET.ROOTIDX, H36M_BODY.num_joints
-    if root >= num_joints:
-        raise InputError(f"DATASET.ROOTIDX: expected a joint index below {num_joints}, received {root}")
-    return root
-
-
-def _root_world(config: Any, frames: Frames, chosen: slice, location: np.ndarray) -> tuple[np.ndarray, int]:
-    """Locate the roots (f, 3) and count the frames in which the box centres stood in.
-
-    Args:
-        config: the configuration.
-        frames: all frames.
-        chosen: the batch.
-        location: (f, V, 3) predicted root: x, y in image px and the peak value.
-    """
-    if config.PICT_STRUCT.ROOT_SOURCE == "ground_truth":
-        return frames.truth_world[chosen][:, root_index(config)], 0
-    cameras = frames.cameras[chosen]
-    root = triangulate(location[:, :, None, :2], cameras, location[:, :, None, 2])[:, 0]
-    without = ~np.isfinite(root).all(1)
-    if without.any():  # the box surrounds the person, so its centre is near enough for a cube of 2 m
-        root = np.where(without[:, None], triangulate(frames.center[chosen][:, :, None], cameras)[:, 0], root)
-    if not np.isfinite(root).all():
-        frame = int(np.flatnonzero(~np.isfinite(root).all(1))[0])
-        raise InputError(f"frame of '{frames.image_ids[chosen][frame, 0]}': its views stand at one place, so the root "
-                         "cannot be triangulated")  # fmt: skip
-    return root, int(without.sum())
+def _read_batch(
+    config: Any, frames: Frames, predictions: PredictionFile, prior: LimbPrior, chosen: slice
+) -> FrameBatch:
+    num_views = frames.image_ids.shape[1]
+    order = [predictions.joint_names.index(name) for name in prior.body.joint_names]
+    heatmaps, locations = predictions.read(chosen.start * num_views, chosen.stop * num_views)
+    if order != sorted(order):  # Human3.6M's joints are in union order
+        heatmaps, locations = heatmaps[:, order], locations[:, order]
+    return FrameBatch(
+        image_ids=frames.image_ids[chosen],
+        heatmaps=heatmaps.reshape(-1, num_views, *heatmaps.shape[1:]),
+        locations=locations.reshape(-1, num_views, *locations.shape[1:]),
+        cameras=frames.cameras[chosen],
+        image_to_heatmap=image_to_heatmap_affine(
+            frames.center[chosen], frames.scale[chosen], config.NETWORK.IMAGE_SIZE, config.NETWORK.HEATMAP_SIZE
+        ),
+        center=frames.center[chosen],
+        truth_world=frames.truth_world[chosen],
+    )
 
 
 def run_estimate(
