@@ -106,6 +106,8 @@ def distances(local: LocalRays, part: int, rays: np.ndarray) -> np.ndarray:
 
     Returns:
         (N) float32 mm, infinite where the ray misses.
+
+    Source: quadratics of the cone that touches both balls and of the balls; checked against brute force.
     """
     start_r, end_r = (np.float32(r) for r in local.radii[part])
     length = np.float32(local.length[part])

@@ -15,6 +15,8 @@ import cv2
 import numpy as np
 import pytest
 
+from lib.dataset.h36m import group_views, load_h36m
+from lib.dataset.mpii import load_mpii
 from lib.dataset.synthetic.generate import SetSettings, make_dataset
 from lib.dataset.synthetic.scene import WorldSettings
 from lib.utils.checks import InputError
@@ -148,3 +150,10 @@ def test_the_script_says_what_it_made_and_refuses_to_overwrite(tmp_path):
     assert again.stderr.count("\n") == 1
     assert "--force" in again.stderr
     assert _run(*flags, "--force").returncode == 0
+
+
+def test_the_projects_readers_take_it(made):
+    annotations = load_h36m(made, "train")
+    assert group_views(annotations).shape == (8, 4)
+    assert load_h36m(made, "validation", crop=False).scale.tolist() == [[0.5, 0.5]] * 16
+    assert len(load_mpii(made, "train")) == 5
