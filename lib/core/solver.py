@@ -24,7 +24,7 @@ def build_optimizer(config: Any, model: nn.Module) -> torch.optim.Optimizer:
         return torch.optim.SGD(
             parameters, lr=train.LR, momentum=train.MOMENTUM, weight_decay=train.WD, nesterov=train.NESTEROV
         )
-    return torch.optim.Adam(parameters, lr=train.LR)
+    return torch.optim.Adam(parameters, lr=train.LR, fused=True)  # one pass over the 200 M fusion weights
 
 
 def learning_rate(config: Any, epoch: int) -> float:
