@@ -15,6 +15,7 @@ from lib.core.config_io import dataset_root
 from lib.core.evaluate3d import summarise
 from lib.core.make_prior import load_prior, prior_path
 from lib.core.methods3d import FrameBatch, Method, root_index, rpsm_method
+from lib.core.tables3d import save_tidy_csv
 from lib.dataset.h36m import group_views, load_h36m
 from lib.multiviews.body import H36M_BODY
 from lib.multiviews.cameras import Cameras
@@ -29,6 +30,7 @@ from lib.utils.transforms import image_to_heatmap_affine
 logger = logging.getLogger(__name__)
 
 RESULTS_NAME = "results_3d.json"
+CSV_NAME = "results_3d.csv"
 _ROOT_TEXT = {"triangulated": "triangulated from the predicted 2D roots", "ground_truth": "ground truth"}
 _LENGTH_TEXT = {"prior": "means of the limb prior", "ground_truth": "ground truth of each frame"}
 
@@ -252,4 +254,6 @@ def _save_results(directory: Path, predictions_name: str, method: str, results: 
         for name, entry in (stored.items() if isinstance(stored, dict) else ())
         if isinstance(entry, dict) and entry.get("predictions") == source
     }
-    write_json(path, {**kept, method: {"predictions": source, **results}})
+    methods = {**kept, method: {"predictions": source, **results}}
+    write_json(path, methods)
+    save_tidy_csv(directory / CSV_NAME, methods)

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from lib.core.cli import collect_opts, make_parser
 from lib.core.config_io import load_config
 from lib.core.estimate3d import RESULTS_NAME, run_estimate
-from lib.core.evaluate3d import action_table, joint_table
 from lib.core.run_setup import start_run
+from lib.core.tables3d import all_tables
 from lib.multiviews.kernels import Kernel
 
 logger = logging.getLogger("estimate")
@@ -37,7 +37,7 @@ def estimate_and_print(args: argparse.Namespace, method: str, phase: str, make_k
     directory = start_run(config, args.cfg, phase)
     results = run_estimate(config, directory, make_kernel(), method, args.batch_size, args.poses)
     print(f"\n{method}, root: {results['root_source']}, limb lengths: {results['limb_length_source']}; mm\n")
-    print(f"{action_table(results)}\n\n{joint_table(results)}\n")
+    print(f"{all_tables(results)}\n")
     means = results["mpjpe"]["absolute"]
     logger.info("MPJPE %.2f mm over %d frames, %.2f mm over actions; %.0f frames/s; results in %s",
                 means["frames"], results["num_frames"], means["actions"], results["frames_per_second"],

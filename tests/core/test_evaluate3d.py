@@ -6,14 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from lib.core.evaluate3d import (
-    action_table,
-    all_errors,
-    joint_table,
-    mpjpe,
-    procrustes_align,
-    summarise,
-)
+from lib.core.evaluate3d import all_errors, auc, mpjpe, pck, percentiles, procrustes_align, summarise
 from lib.dataset.actions import ACTION_NAMES, action_name
 from lib.utils.checks import InputError
 
@@ -92,15 +85,65 @@ def test_means_over_frames_and_over_actions(results):
     assert results["per_joint"]["root"]["root_relative"] == 0.0
 
 
-def test_tables_are_markdown(results):
-    lines = action_table(results).splitlines()
-    assert lines[0] == "| action | frames | MPJPE | root-relative | PA |"
-    assert lines[2].startswith("| Directions | 1 | 6.0 | ")  # in the order of the ids
-    assert lines[3].startswith("| Walking | 2 | 1.5 | 1.5 | ")
-    assert lines[-2].startswith("| **mean over frames** | 3 | 3.0 | 3.0 | ")
-    assert lines[-1].startswith("| **mean over actions** | 3 | 3.8 | 3.8 | ")
-    assert len({line.count("|") for line in lines}) == 1
-    assert joint_table(results).splitlines()[3].startswith("| knee | 6.0 | 6.0 | ")
+def test_pck_and_auc_by_hand():
+    errors = np.array([0.0, 5.0, 149.9, 150.0, 1000.0])
+    assert pck(errors) == 3 / 5  # 150 itself is not below
+    assert pck(errors, 5.0) == 1 / 5
+    # thresholds 0, 5, ..., 150: those above 0 are 30, above 5 are 29, above 149.9 only 150 itself
+    assert auc(errors) == pytest.approx((30 + 29 + 1 + 0 + 0) / 5 / 31)
+    assert (pck(np.array([7.0, np.nan])), auc(np.array([np.nan, np.inf]))) == (0.5, 0.0)
+    assert np.isnan([pck(np.array([])), auc(np.array([]))]).all()
+
+
+def test_auc_is_the_mean_over_the_thresholds():
+    errors = np.random.default_rng(0).choice(np.arange(0, 200, 2.5), (40, 17))
+    shares = [(errors < threshold).mean() for threshold in range(0, 151, 5)]
+    assert auc(errors) == pytest.approx(np.mean(shares))
+
+
+def test_percentiles_by_hand():
+    errors = np.arange(101.0)[::-1].reshape(1, 101)  # 0 ... 100
+    assert percentiles(errors) == {"p50": 50, "p90": 90, "p95": 95, "p99": 99, "max": 100}
+    assert percentiles(np.array([4.0, np.nan, 2.0]))["p50"] == 3.0
+    assert np.isnan(list(percentiles(np.array([np.nan])).values())).all()
+
+
+def test_distribution_leaves_the_root_out_where_it_is_zero_by_definition(results):
+    # knee distances: absolute 2 4 12, with the root 0 0 0 2 4 12; root-relative 2 4 12
+    assert results["distribution"]["absolute"]["p50"] == 1.0
+    assert results["distribution"]["root_relative"]["p50"] == 4.0
+    assert results["distribution"]["root_relative"]["max"] == 12.0
+    # above 2 and 4 lie the 30 thresholds from 5 on, above 12 the 28 from 15 on
+    assert results["distribution"]["root_relative"]["auc"] == pytest.approx((30 + 30 + 28) / 3 / 31)
+    assert results["per_joint"]["knee"]["auc"]["absolute"] == pytest.approx((30 + 30 + 28) / 3 / 31)
+    assert results["per_action"]["Directions"]["auc"]["root_relative"] == pytest.approx(28 / 31)
+    assert results["per_action"]["Walking"]["pck150"]["root_relative"] == 1.0
+    assert np.isnan(results["per_joint"]["root"]["pck150"]["root_relative"])
+
+
+def test_joints_without_a_position_are_left_out_and_counted():
+    truth = random_poses(2)
+    pose = truth + [3.0, 4.0, 0.0]
+    pose[0, 5] = np.nan
+    results = summarise(pose, truth, np.array([2, 3]), [f"j{joint}" for joint in range(17)])
+    assert results["num_missing"] == 1
+    assert results["mpjpe"]["absolute"]["frames"] == pytest.approx(5.0)
+    assert results["mpjpe"]["pa"]["frames"] < 1e-9  # the others align
+    assert results["distribution"]["absolute"]["pck150"] == pytest.approx(33 / 34)
+    assert results["distribution"]["root_relative"]["pck150"] == pytest.approx(31 / 32)
+    assert results["per_joint"]["j5"]["pck150"]["pa"] == 0.5
+    assert results["per_joint"]["j5"]["absolute"] == pytest.approx(5.0)
+    pose[1, 0] = np.nan  # without the root nothing is relative to it
+    results = summarise(pose, truth, np.array([2, 3]), [f"j{joint}" for joint in range(17)])
+    assert np.isnan(results["per_action"]["Discussion"]["root_relative"])
+    assert results["per_action"]["Discussion"]["pck150"]["root_relative"] == 0.0
+
+
+def test_two_joints_are_too_few_to_align():
+    truth = random_poses(1)
+    pose = np.full_like(truth, np.nan)
+    pose[0, :2] = truth[0, :2] * 3
+    assert np.isnan(procrustes_align(pose, truth)).all()
 
 
 def test_action_names_are_those_of_the_data_set():

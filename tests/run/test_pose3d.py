@@ -44,7 +44,7 @@ def test_prior_then_both_scripts(run_script, experiment, directory, tmp_path):
     numpy = run_script("pose3d/estimate.py", "--batch-size", 2, *experiment)
     assert numpy.code == 0, numpy.err
     assert "| **mean over actions** |" in numpy.out
-    assert "| lwri |" in numpy.out
+    assert "| lwri  |" in numpy.out
     assert "root: triangulated" in numpy.out
     torch = run_script("pose3d/estimate_cuda.py", "--device", "cpu", "--poses", "torch.npz", *experiment)
     assert torch.code == 0, torch.err

@@ -1,0 +1,93 @@
+"""The 3D results of a method as Markdown tables and as rows of a CSV file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from lib.core.evaluate3d import METRICS, PCK_MM, PERCENTILES
+from lib.utils.files import write_csv
+from lib.utils.tables import markdown_table
+
+# Of the shares, these tables show those of root-relative poses, as the literature does.
+_SHARES = {"pck150": f"PCK@{PCK_MM:.0f} (%)", "auc": "AUC (%)"}
+TIDY_HEADER = ["method", "group", "name", "alignment", "statistic", "unit", "value"]
+
+
+def percent(share: float | None) -> float | None:
+    """Return a share from 0 to 1 in per cent; None (NaN in a JSON file) stays None."""
+    return None if share is None else 100 * share
+
+
+def action_table(results: dict[str, Any]) -> str:
+    """Format the means per action as a Markdown table, mm; the last rows are the means over frames and actions."""
+    rows = [[name, entry["num_frames"], *_means(entry)] for name, entry in results["per_action"].items()]
+    for label, kind in (("**mean over frames**", "frames"), ("**mean over actions**", "actions")):
+        means = [results["mpjpe"][metric][kind] for metric in METRICS]
+        shares = [percent(results["distribution"]["root_relative"][key]) for key in _SHARES]
+        rows.append([label, results["num_frames"], *means, *(shares if kind == "frames" else [None] * len(shares))])
+    return markdown_table(["action", "frames", *METRICS.values(), *_SHARES.values()], rows)
+
+
+def joint_table(results: dict[str, Any]) -> str:
+    """Format the means per joint as a Markdown table, mm."""
+    rows = [[name, *_means(entry)] for name, entry in results["per_joint"].items()]
+    return markdown_table(["joint", *METRICS.values(), *_SHARES.values()], rows)
+
+
+def distribution_table(results: dict[str, Any]) -> str:
+    """Format mean, percentiles, PCK and AUC of every alignment as a Markdown table, mm and per cent."""
+    columns = [*(f"p{percent}" for percent in PERCENTILES), "max"]
+    rows = [
+        [name, results["mpjpe"][metric]["frames"], *(results["distribution"][metric][key] for key in columns),
+         *(percent(results["distribution"][metric][key]) for key in _SHARES)]
+        for metric, name in (METRICS | {"absolute": "absolute"}).items()
+    ]  # fmt: skip
+    header = ["error of a joint", "mean", *(f"{percent} %" for percent in PERCENTILES), "max", *_SHARES.values()]
+    return markdown_table(header, rows)
+
+
+def all_tables(results: dict[str, Any]) -> str:
+    """Return the three tables of a method and what their columns mean."""
+    notes = ["Distances in mm. PCK and AUC (thresholds 0, 5, ..., 150 mm) per action and joint are root-relative. The "
+             "root counts in the root-relative means, not in its percentiles, PCK and AUC."]  # fmt: skip
+    if results["num_missing"]:
+        notes.append(f"{results['num_missing']} joints have no position: left out of means and percentiles, wrong for "
+                     "PCK and AUC.")  # fmt: skip
+    return "\n\n".join([action_table(results), joint_table(results), distribution_table(results), " ".join(notes)])
+
+
+def tidy_rows(method: str, results: dict[str, Any]) -> Iterator[list[Any]]:
+    """Yield one row (TIDY_HEADER) per number of a method's results.
+
+    `group` is all, action or joint, `name` the action or joint, `alignment` absolute, root_relative or pa, `statistic`
+    mean, mean_over_actions, p50 ..., max, pck150 or auc; `unit` mm or share (0 to 1).
+    """
+    for alignment in METRICS:
+        for statistic, kind in (("mean", "frames"), ("mean_over_actions", "actions")):
+            yield [method, "all", "all", alignment, statistic, "mm", results["mpjpe"][alignment][kind]]
+        for statistic, value in results.get("distribution", {}).get(alignment, {}).items():
+            yield [method, "all", "all", alignment, statistic, "share" if statistic in _SHARES else "mm", value]
+    for group in ("action", "joint"):
+        for name, entry in results[f"per_{group}"].items():
+            for alignment in METRICS:
+                yield [method, group, name, alignment, "mean", "mm", entry[alignment]]
+                for statistic in (key for key in _SHARES if key in entry):
+                    yield [method, group, name, alignment, statistic, "share", entry[statistic][alignment]]
+
+
+def save_tidy_csv(path: str | os.PathLike, methods: dict[str, dict[str, Any]]) -> None:
+    """Write the results of several methods into one CSV file, one number per row.
+
+    Args:
+        path: the CSV file.
+        methods: name -> results, as in results_3d.json.
+    """
+    rows = [row for method, results in methods.items() for row in tidy_rows(method, results)]
+    write_csv(path, TIDY_HEADER, [[*row[:-1], None if row[-1] != row[-1] else row[-1]] for row in rows])  # no NaN
+
+
+def _means(entry: dict[str, Any]) -> list[float | None]:
+    """Means of every alignment and the root-relative shares of one action or joint."""
+    return [*(entry[metric] for metric in METRICS), *(percent(entry[key]["root_relative"]) for key in _SHARES)]

@@ -1,0 +1,13 @@
+from __future__ import annotations
+
+from lib.utils.tables import markdown_table
+
+
+def test_columns_line_up() -> None:
+    text = markdown_table(["name", "n", "share"], [["a|b", 12, 3.14159], ["longer", None, float("nan")]], digits=2)
+    assert text.splitlines() == [
+        "| name   |   n | share |",
+        "| ------ | --: | ----: |",
+        r"| a\|b   |  12 |  3.14 |",
+        "| longer |   - |     - |",
+    ]
