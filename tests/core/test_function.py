@@ -263,4 +263,5 @@ def test_memory_does_not_grow_with_the_heatmaps(loaders):
 
     validate(Large(), loader, config, CPU)
     assert len(resident) == 14
-    assert max(resident[4:]) - max(resident[:4]) < 60  # 200 MB if they were kept
+    # The allocator settles over the first batches; kept heatmaps would add 18 MB with each of the later ones.
+    assert np.mean(resident[-4:]) - np.mean(resident[4:8]) < 50
