@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from lib.multiviews.peaks import PEAK_MODES
+
 BACKBONES = ("pose_resnet", "pose_mobilenetv2", "pose_hrnet")
 DATASETS = ("h36m", "multiview_h36m", "mpii", "multiview_mpii", "mixed")
 
@@ -75,6 +77,7 @@ DEFAULTS: dict[str, Any] = {
         "IMAGE_SIZE": Key([320, 320], "network input, px", minimum=1, is_size=True),
         "SIGMA": Key(2.0, "standard deviation of the target Gaussian, heatmap px", minimum=0.1),
         "TARGET_TYPE": Key("gaussian", "kind of target", ("gaussian",)),
+        "TARGET_SUBPIXEL": Key(False, "targets around the joint itself (true) or its rounded px, as published (false)"),
         "AGGRE": Key(True, "learned fusion across views"),
         "INIT": Key("published", "fresh backbone weights: published N(0, .001) or kaiming", ("published", "kaiming")),
         "FUSION_INIT": Key("published", "fresh fusion weights: published U(0, .1) or zeros", ("published", "zeros")),
@@ -121,11 +124,18 @@ DEFAULTS: dict[str, Any] = {
     "TEST": {
         "BATCH_SIZE": Key(8, "groups per step", minimum=1),
         "STATE": Key("", "weights to validate: best (also '') or final", ("", "best", "final")),
-        "POST_PROCESS": Key(False, "shift peaks a quarter px toward the larger neighbour"),
+        "POST_PROCESS": Key(False, "published key: true makes the PEAK_MODE argmax a quarter"),
+        "PEAK_MODE": Key("argmax", "place of a joint in its map: highest px (argmax), 1/4 px toward the larger "
+                         "neighbour (quarter), top of a fit to the logarithms (log_quadratic)", PEAK_MODES),
         "MODEL_FILE": Key("", "checkpoint to validate instead of the run's own"),
         "HEATMAP_LOCATION_FILE": Key("predicted_heatmaps.h5", "predictions, in the run directory"),
         "JDR_THRESHOLD": Key("published", "perf counts joints within IMAGE_SIZE/20 image px (published) or 1/20 of the "
                              "crop side (crop)", ("published", "crop")),
+    },
+    "TRIANGULATE": {
+        "NUM_PEAKS": Key(3, "peaks per map that the robust triangulation considers", minimum=1),
+        "PEAK_MODE": Key("log_quadratic", "place of those peaks in their maps, as TEST.PEAK_MODE", PEAK_MODES),
+        "TOLERANCE": Key(0.04, "distance up to which a peak agrees with a point, share of the box side", minimum=1e-6),
     },
     "DEBUG": {
         "DEBUG": Key(True, "write debug pictures at every PRINT_FREQ"),

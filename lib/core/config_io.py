@@ -47,6 +47,9 @@ def load_config(path: str | os.PathLike, opts: Sequence[str] = ()) -> EasyDict:
     if unused:
         names = ", ".join(sorted(set(unused)))
         logger.warning("keys without effect (the released code did not read them either): %s", names)
+    if config.TEST.POST_PROCESS and config.TEST.PEAK_MODE == "log_quadratic":
+        raise InputError(f"{path}: TEST.POST_PROCESS true means the quarter-px shift, TEST.PEAK_MODE is log_quadratic; "
+                         "set one of them")  # fmt: skip
     return config
 
 

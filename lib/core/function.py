@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from lib.core.evaluate import heatmap_accuracy, jdr_threshold, joint_detection_rate, mean_rate
-from lib.core.inference import FLIP_SHIFT_PX, predict_locations
+from lib.core.inference import FLIP_SHIFT_PX, peak_mode, predict_locations
 from lib.core.loss import route, total_loss
 from lib.utils.checks import InputError
 from lib.utils.joints import UNION_20, union_subset
@@ -178,7 +178,7 @@ def validate(
         for name, maps in predicted.items():
             heatmaps = maps.flatten(0, 1)[:, joints].float().cpu().numpy()  # (B*V, J, H, W)
             locations = predict_locations(
-                heatmaps, flat["center"], flat["scale"], config.NETWORK.IMAGE_SIZE, config.TEST.POST_PROCESS
+                heatmaps, flat["center"], flat["scale"], config.NETWORK.IMAGE_SIZE, peak_mode(config)
             )
             columns[name].append(locations[..., :2])
             if maps is routed and writer is not None:

@@ -78,6 +78,7 @@ def build_dataset(config: Any, root: Any, is_train: bool) -> MultiviewDataset:
         image_wh=tuple(config.NETWORK.IMAGE_SIZE),
         heatmap_wh=tuple(config.NETWORK.HEATMAP_SIZE),
         sigma=config.NETWORK.SIGMA,
+        target_subpixel=config.NETWORK.TARGET_SUBPIXEL,
         data_format=config.DATASET.DATA_FORMAT,
         scale_factor=config.DATASET.SCALE_FACTOR,
         rot_factor=config.DATASET.ROT_FACTOR,

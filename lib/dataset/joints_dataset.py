@@ -26,6 +26,7 @@ class SampleSettings:
         image_wh: network input (width, height), px.
         heatmap_wh: heatmap (width, height), px.
         sigma: standard deviation of the targets, heatmap px.
+        target_subpixel: targets around the joints themselves instead of their rounded pixels.
         data_format: "jpg" or "zip".
         scale_factor: standard deviation and clip of the random scale; 0 = none.
         rot_factor: standard deviation of the random rotation, degrees; 0 = none.
@@ -34,6 +35,7 @@ class SampleSettings:
     image_wh: tuple[int, int]
     heatmap_wh: tuple[int, int]
     sigma: float
+    target_subpixel: bool = False
     data_format: str = "jpg"
     scale_factor: float = 0.0
     rot_factor: float = 0.0
@@ -67,7 +69,12 @@ def load_sample(
     crop = crop_image(image, matrix, settings.image_wh)
     joints_crop = transform_points(annotations.joints_img[row].astype(np.float64), matrix)
     target, weight = gaussian_targets(
-        joints_crop, annotations.visible[row], settings.image_wh, settings.heatmap_wh, settings.sigma
+        joints_crop,
+        annotations.visible[row],
+        settings.image_wh,
+        settings.heatmap_wh,
+        settings.sigma,
+        settings.target_subpixel,
     )
     return {
         "image": normalise(crop),

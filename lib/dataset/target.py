@@ -8,9 +8,14 @@ import numpy as np
 
 
 def gaussian_targets(
-    joints_crop: np.ndarray, visible: np.ndarray, image_wh: Sequence[int], heatmap_wh: Sequence[int], sigma: float
+    joints_crop: np.ndarray,
+    visible: np.ndarray,
+    image_wh: Sequence[int],
+    heatmap_wh: Sequence[int],
+    sigma: float,
+    subpixel: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw a Gaussian of peak 1 at the *rounded* heatmap pixel of every visible joint inside the crop.
+    """Draw a Gaussian of peak 1 for every visible joint inside the crop.
 
     Args:
         joints_crop: (J, 2) network input px.
@@ -18,6 +23,7 @@ def gaussian_targets(
         image_wh: network input (width, height), px.
         heatmap_wh: heatmap (width, height), px.
         sigma: standard deviation, heatmap px; the window ends at 3 sigma.
+        subpixel: around the joint itself, between the pixels; else around the *rounded* pixel, as published.
 
     Returns:
         target (J, H, W) float32 and weight (J, 1) float32, 1 for the joints drawn.
@@ -26,14 +32,15 @@ def gaussian_targets(
     inside = ((joints_crop >= 0) & (joints_crop < np.asarray(image_wh))).all(1)
     drawn = np.asarray(visible, bool) & inside
     stride = np.asarray(image_wh) / heatmap_wh
-    peak = np.floor(joints_crop / stride + 0.5)  # (J, 2)
-    axis_x = _gaussian(peak[:, 0], heatmap_wh[0], sigma) * drawn[:, None]  # (J, W)
-    axis_y = _gaussian(peak[:, 1], heatmap_wh[1], sigma)  # (J, H)
+    peak = joints_crop / stride if subpixel else np.floor(joints_crop / stride + 0.5)  # (J, 2)
+    radius = 3 * sigma if subpixel else np.floor(3 * sigma)
+    axis_x = _gaussian(peak[:, 0], heatmap_wh[0], sigma, radius) * drawn[:, None]  # (J, W)
+    axis_y = _gaussian(peak[:, 1], heatmap_wh[1], sigma, radius)  # (J, H)
     return axis_y[:, :, None] * axis_x[:, None, :], drawn[:, None].astype(np.float32)
 
 
-def _gaussian(peak: np.ndarray, length: int, sigma: float) -> np.ndarray:
+def _gaussian(peak: np.ndarray, length: int, sigma: float, radius: float) -> np.ndarray:
     """(J,) positions -> (J, length) values, zero beyond the window."""
     distance = np.arange(length, dtype=np.float32) - peak[:, None].astype(np.float32)
-    window = np.abs(distance) <= np.floor(3 * sigma)
+    window = np.abs(distance) <= radius
     return np.exp(-(distance**2) / (2 * sigma**2), dtype=np.float32) * window

@@ -50,9 +50,10 @@ UNUSED = {
                     "SHOW_HEATIMG": False},
 }  # fmt: skip
 NEW = {
-    "SEED", "NETWORK.INIT", "NETWORK.FUSION_INIT", "DATASET.TRAIN_STEP", "DATASET.TEST_STEP",
-    "DATASET.INCOMPLETE_GROUPS", "TRAIN.VALIDATE_EVERY",
-    "TEST.JDR_THRESHOLD", "PICT_STRUCT.ROOT_SOURCE", "PICT_STRUCT.LIMB_LENGTH_SOURCE",
+    "SEED", "NETWORK.INIT", "NETWORK.FUSION_INIT", "NETWORK.TARGET_SUBPIXEL", "TEST.PEAK_MODE",
+    "TRIANGULATE.NUM_PEAKS", "TRIANGULATE.PEAK_MODE", "TRIANGULATE.TOLERANCE", "DATASET.TRAIN_STEP",
+    "DATASET.TEST_STEP", "DATASET.INCOMPLETE_GROUPS", "TRAIN.VALIDATE_EVERY", "TEST.JDR_THRESHOLD",
+    "PICT_STRUCT.ROOT_SOURCE", "PICT_STRUCT.LIMB_LENGTH_SOURCE",
 }  # fmt: skip
 
 
@@ -85,6 +86,7 @@ def test_new_keys_default_to_what_was_published(load):
     ours = flat(load({}))
     assert ours["NETWORK.INIT"] == ours["NETWORK.FUSION_INIT"] == ours["TEST.JDR_THRESHOLD"] == "published"
     assert ours["DATASET.INCOMPLETE_GROUPS"] == "drop"
+    assert (ours["TEST.PEAK_MODE"], ours["NETWORK.TARGET_SUBPIXEL"]) == ("argmax", False)
     assert ours["TRAIN.VALIDATE_EVERY"] == 1
     assert ours.keys() >= NEW
 

@@ -3,7 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lib.core.inference import get_max_preds, predict_locations
+from lib.core.config_io import load_config
+from lib.core.inference import get_max_preds, peak_mode, predict_locations
+from lib.utils.checks import InputError
 from lib.utils.transforms import get_affine_transform, transform_points
 
 
@@ -21,13 +23,13 @@ def test_peaks():
     assert values.tolist() == [[0.5, 2.0, 1.0]]
 
 
-@pytest.mark.parametrize("quarter", [False, True])
-def test_a_peak_that_is_not_positive_is_at_0_0(quarter):
+@pytest.mark.parametrize("mode", ["argmax", "quarter", "log_quadratic"])
+def test_a_peak_that_is_not_positive_is_at_0_0(mode):
     heatmaps = np.full((1, 2, 12, 16), -1.0, np.float32)
     heatmaps[0, 0, 5, 5] = -0.5
     heatmaps[0, 0, 5, 6] = -0.6
     heatmaps[0, 1] = 0
-    positions, values = get_max_preds(heatmaps, quarter)
+    positions, values = get_max_preds(heatmaps, mode)
     assert positions.tolist() == [[[0, 0], [0, 0]]]
     assert values.tolist() == [[-0.5, 0]]
 
@@ -40,7 +42,7 @@ def test_a_quarter_px_toward_the_larger_neighbour():
     heatmaps[0, 2, 8, 3] = -0.5  # away from the smaller
     heatmaps[0, 3, 7, 1] = 0.5  # no left neighbour: x stays
     heatmaps[0, 3, 8, 0] = 0.5
-    positions, values = get_max_preds(heatmaps, quarter=True)
+    positions, values = get_max_preds(heatmaps, "quarter")
     assert positions.tolist() == [[[3.25, 6.75], [2.75, 7], [3, 6.75], [0, 7.25], [15, 11]]]
     assert values.tolist() == [[1.0] * 5]
 
@@ -67,3 +69,33 @@ def test_locations_by_hand():
     locations = predict_locations(maps_with((3, 7, 1.0), height=10, width=10), np.array([[50.0, 60]]),
                                   np.array([[0.5, 0.5]]), (40, 40))  # fmt: skip
     np.testing.assert_allclose(locations, [[[30, 80, 1.0]]])
+
+
+def test_a_gaussian_is_located_between_the_pixels():
+    y, x = np.mgrid[:12, :16]
+    heatmaps = 0.7 * np.exp(-((x - 6.3) ** 2 + (y - 4.55) ** 2) / (2 * 1.5**2))[None, None].astype(np.float32)
+    expected = {"argmax": [6, 5], "quarter": [6.25, 4.75], "log_quadratic": [6.3, 4.55]}
+    for mode, position in expected.items():
+        positions, values = get_max_preds(heatmaps, mode)
+        np.testing.assert_allclose(positions[0, 0], position, atol=1e-5)
+        assert values[0, 0] == heatmaps.max()
+    # 10 image px per heatmap px, the map starts at (0, 10): see test_locations_by_hand
+    locations = predict_locations(heatmaps[..., :10, :10], np.array([[50.0, 60]]), np.array([[0.5, 0.5]]), (40, 40),
+                                  "log_quadratic")  # fmt: skip
+    np.testing.assert_allclose(locations[0, 0, :2], [63, 55.5], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("text", "mode"),
+    [("", "argmax"), ("POST_PROCESS: true", "quarter"), ("PEAK_MODE: quarter", "quarter"),
+     ("PEAK_MODE: quarter, POST_PROCESS: true", "quarter"), ("PEAK_MODE: log_quadratic", "log_quadratic")],
+)  # fmt: skip
+def test_the_published_key_means_quarter(tmp_path, text, mode):
+    (tmp_path / "a.yaml").write_text(f"TEST: {{{text}}}")
+    assert peak_mode(load_config(tmp_path / "a.yaml")) == mode
+
+
+def test_keys_that_contradict_each_other_are_refused(tmp_path):
+    (tmp_path / "a.yaml").write_text("TEST: {POST_PROCESS: true}")
+    with pytest.raises(InputError, match=r"POST_PROCESS.*PEAK_MODE"):
+        load_config(tmp_path / "a.yaml", ["TEST.PEAK_MODE", "log_quadratic"])

@@ -8,10 +8,10 @@ import pytest
 from lib.dataset.target import gaussian_targets
 
 
-def targets(joints, visible=None, image_wh=(64, 64), heatmap_wh=(16, 16), sigma=1.0):
+def targets(joints, visible=None, image_wh=(64, 64), heatmap_wh=(16, 16), sigma=1.0, subpixel=False):
     joints = np.array(joints, np.float64)
     visible = np.ones(len(joints), bool) if visible is None else np.array(visible)
-    return gaussian_targets(joints, visible, image_wh, heatmap_wh, sigma)
+    return gaussian_targets(joints, visible, image_wh, heatmap_wh, sigma, subpixel)
 
 
 def test_a_gaussian_by_hand():
@@ -59,3 +59,17 @@ def test_sizes_are_width_and_height():
     assert np.unravel_index(target[0].argmax(), (32, 24)) == (15, 10)
     assert np.argwhere(target[0].any(1)).ravel().tolist() == list(range(9, 22))  # 3 sigma = 6 px each way
     assert np.argwhere(target[0].any(0)).ravel().tolist() == list(range(4, 17))
+
+
+@pytest.mark.parametrize("sigma", [1.0, 1.5])
+def test_between_the_pixels(sigma):
+    target, weight = targets([[21.0, 33.2], [63.9, 0.0], [64.0, 30.0]], sigma=sigma, subpixel=True)
+    assert weight.ravel().tolist() == [1, 1, 0]
+    for joint, (center_x, center_y) in enumerate([(5.25, 8.3), (15.975, 0.0)]):
+        expected = np.zeros((16, 16))
+        for y in range(16):
+            for x in range(16):
+                if abs(x - center_x) <= 3 * sigma and abs(y - center_y) <= 3 * sigma:
+                    expected[y, x] = math.exp(-((x - center_x) ** 2 + (y - center_y) ** 2) / (2 * sigma**2))
+        np.testing.assert_allclose(target[joint], expected, atol=1e-6)
+    assert not target[2].any()
