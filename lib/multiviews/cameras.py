@@ -90,13 +90,26 @@ def camera_to_world(points_cam: Any, cameras: Cameras) -> Any:
     return points_cam @ cameras.R + cameras.T[..., None, :]
 
 
+def lens_terms(x: Any, y: Any, k: Sequence[Any], p: Sequence[Any]) -> tuple[Any, Any]:
+    """Return (factor, r2) of the lens model: the distorted x is x * factor + p[1] * r2, y is y * factor + p[0] * r2.
+
+    Args:
+        x: normalised x/z, any shape.
+        y: normalised y/z, the same shape.
+        k: the 3 radial coefficients, each broadcast against `x`.
+        p: the 2 tangential coefficients, likewise.
+    """
+    r2 = x * x + y * y
+    return 1 + r2 * (k[0] + r2 * (k[1] + r2 * k[2])) + 2 * (p[0] * y + p[1] * x), r2
+
+
 def distort(points: Any, cameras: Cameras) -> Any:
     """Apply the lens to normalised points (..., P, 2) = (x/z, y/z); same shape."""
-    k, p = cameras.k[..., None, :], cameras.p[..., None, :]
-    r2 = (points * points).sum(-1)[..., None]  # (..., P, 1)
-    radial = 1 + r2 * (k[..., 0:1] + r2 * (k[..., 1:2] + r2 * k[..., 2:3]))
-    tangential = 2 * (p[..., 0:1] * points[..., 1:2] + p[..., 1:2] * points[..., 0:1])
-    return points * (radial + tangential) + p[..., [1, 0]] * r2
+    k, p = cameras.k[..., None], cameras.p[..., None]
+    factor, r2 = lens_terms(
+        points[..., 0], points[..., 1], [k[..., i, :] for i in range(3)], [p[..., i, :] for i in range(2)]
+    )
+    return points * factor[..., None] + p[..., [1, 0], :].swapaxes(-1, -2) * r2[..., None]
 
 
 def project(points_world: Any, cameras: Cameras) -> tuple[Any, Any]:
