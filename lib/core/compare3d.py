@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from lib.core.estimate3d import RESULTS_NAME
 from lib.core.paper_results import TABLE_3, TABLE_3_COLUMNS, TABLE_4
+from lib.core.results3d import RESULTS_NAME
 from lib.core.tables3d import TIDY_HEADER, percent, tidy_rows
 from lib.utils.checks import InputError
 from lib.utils.files import read_json, write_bytes, write_csv

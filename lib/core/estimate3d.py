@@ -14,24 +14,21 @@ from tqdm import tqdm
 from lib.core.config_io import dataset_root
 from lib.core.evaluate3d import summarise
 from lib.core.make_prior import load_prior, prior_path
-from lib.core.methods3d import FrameBatch, Method, root_index, rpsm_method
-from lib.core.tables3d import save_tidy_csv
+from lib.core.methods3d import METHODS, WITHOUT_PRIOR, FrameBatch, root_index, run_method
+from lib.core.results3d import default_poses_name, results_name, save_poses, save_results
 from lib.dataset.h36m import group_views, load_h36m
 from lib.multiviews.body import H36M_BODY
 from lib.multiviews.cameras import Cameras
 from lib.multiviews.kernels import Kernel
 from lib.multiviews.limb_prior import LimbPrior
-from lib.utils.checks import InputError
-from lib.utils.files import atomic_path, read_json, write_json
+from lib.utils.checks import InputError, unknown_name
 from lib.utils.joints import UNION_20, union_subset
 from lib.utils.prediction_io import PredictionFile
 from lib.utils.transforms import image_to_heatmap_affine
 
 logger = logging.getLogger(__name__)
 
-RESULTS_NAME = "results_3d.json"
-CSV_NAME = "results_3d.csv"
-_ROOT_TEXT = {"triangulated": "triangulated from the predicted 2D roots", "ground_truth": "ground truth"}
+_ROOT_TEXT = {"triangulated": "triangulated from the root's heatmaps", "ground_truth": "ground truth"}
 _LENGTH_TEXT = {"prior": "means of the limb prior", "ground_truth": "ground truth of each frame"}
 
 
@@ -67,12 +64,16 @@ class Estimate:
 
     Attributes:
         pose_world: (F, 17, 3) mm.
-        num_box_roots: frames whose root was not found in two views; the box centres stood in.
+        num_views_agree: (F, 17) views whose heatmap is high where the joint projects to.
+        num_box_roots: frames on whose root no two views agreed; the box centres stood in.
+        num_filled_joints: joints that were not found and stand where the next one on the skeleton does.
         seconds: time of the inference, reading included.
     """
 
     pose_world: np.ndarray
+    num_views_agree: np.ndarray
     num_box_roots: int
+    num_filled_joints: int
     seconds: float
 
 
@@ -121,10 +122,10 @@ def estimate_poses(
     config: Any,
     frames: Frames,
     predictions: PredictionFile,
-    prior: LimbPrior,
+    prior: LimbPrior | None,
     kernel: Kernel,
     batch_size: int,
-    method: Method = rpsm_method,
+    method: str = "rpsm",
 ) -> Estimate:
     """Run a method over all frames, reading the heatmaps batch by batch.
 
@@ -132,10 +133,10 @@ def estimate_poses(
         config: the configuration.
         frames: the frames.
         predictions: their heatmaps and 2D locations.
-        prior: limb-length prior.
+        prior: limb-length prior; None for the methods that need none.
         kernel: NumpyKernel or TorchKernel.
         batch_size: frames read at once.
-        method: one of lib/core/methods3d.py.
+        method: one of METHODS in lib/core/methods3d.py.
 
     Returns:
         The poses in the world frame.
@@ -146,22 +147,25 @@ def estimate_poses(
     parts, start_time = [], time.perf_counter()
     bar = tqdm(total=len(frames), desc="3D poses", unit="frame", disable=None, leave=False)
     for start in range(0, len(frames), batch_size):
-        batch = _read_batch(config, frames, predictions, prior, slice(start, min(start + batch_size, len(frames))))
+        batch = _read_batch(config, frames, predictions, slice(start, min(start + batch_size, len(frames))))
         try:
-            parts.append(method(config, batch, prior, kernel))
+            parts.append(run_method(method, config, batch, prior, kernel))
         except InputError as error:
             raise InputError(f"{predictions.path}: batch that begins with '{batch.image_ids[0, 0]}': {error}") from None
         bar.update(len(batch.heatmaps))
     bar.close()
-    poses = np.concatenate([part.pose_world for part in parts])
-    return Estimate(poses, sum(part.num_box_roots for part in parts), time.perf_counter() - start_time)
+    return Estimate(
+        pose_world=np.concatenate([part.pose_world for part in parts]),
+        num_views_agree=np.concatenate([part.num_views_agree for part in parts]),
+        num_box_roots=sum(part.num_box_roots for part in parts),
+        num_filled_joints=sum(int(part.filled.sum()) for part in parts if part.filled is not None),
+        seconds=time.perf_counter() - start_time,
+    )
 
 
-def _read_batch(
-    config: Any, frames: Frames, predictions: PredictionFile, prior: LimbPrior, chosen: slice
-) -> FrameBatch:
+def _read_batch(config: Any, frames: Frames, predictions: PredictionFile, chosen: slice) -> FrameBatch:
     num_views = frames.image_ids.shape[1]
-    order = [predictions.joint_names.index(name) for name in prior.body.joint_names]
+    order = [frames.joint_names.index(name) for name in H36M_BODY.joint_names]  # the file's names may be numbers
     heatmaps, locations = predictions.read(chosen.start * num_views, chosen.stop * num_views)
     if order != sorted(order):  # Human3.6M's joints are in union order
         heatmaps, locations = heatmaps[:, order], locations[:, order]
@@ -179,7 +183,7 @@ def _read_batch(
 
 
 def run_estimate(
-    config: Any, directory: Path, kernel: Kernel, method: str, batch_size: int, poses_name: str
+    config: Any, directory: Path, kernel: Kernel, method: str, batch_size: int, poses_name: str | None = None
 ) -> dict[str, Any]:
     """Estimate, evaluate and store the poses of the test frames.
 
@@ -187,73 +191,78 @@ def run_estimate(
         config: the configuration.
         directory: run directory; holds the predictions and receives the results.
         kernel: NumpyKernel or TorchKernel.
-        method: name of the results, e.g. "rpsm (numpy)".
+        method: one of METHODS in lib/core/methods3d.py.
         batch_size: frames read at once.
-        poses_name: file of the poses, in the run directory.
+        poses_name: file of the poses, in the run directory; None = default_poses_name().
 
     Returns:
-        The results as stored under `method` in results_3d.json.
+        The results as stored in results_3d.json under results_name().
     """
+    poses_name = default_poses_name(method) if poses_name is None else poses_name
+    _check_arguments(method, batch_size, poses_name)
+    prior = None if method in WITHOUT_PRIOR else load_prior(config)
+    frames = load_frames(config)
+    logger.info("%d frames of %d views; %s", *frames.image_ids.shape, method)
+    _describe_prior(config, prior)
+    with open_predictions(config, directory, frames) as predictions:
+        estimate = estimate_poses(config, frames, predictions, prior, kernel, batch_size, method)
+    if estimate.num_box_roots:
+        logger.warning("%d frames: no two views agree on the root; the boxes' centres stood in", estimate.num_box_roots)
+    if estimate.num_filled_joints:
+        logger.warning("%d of %d joints: no two views agree; they stand where the next joint on the skeleton does",
+                       estimate.num_filled_joints, estimate.num_views_agree.size)  # fmt: skip
+    results = {
+        "unit": "mm",
+        **_sources_and_settings(config, method),
+        "num_box_roots": estimate.num_box_roots,
+        "num_filled_joints": estimate.num_filled_joints,
+        "mean_confidence": float(estimate.num_views_agree.mean() / frames.image_ids.shape[1]),
+        **summarise(
+            estimate.pose_world, frames.truth_world, frames.actions, H36M_BODY.joint_names, root_index(config)
+        ),
+        "frames_per_second": len(frames) / max(estimate.seconds, 1e-9),
+        "poses": poses_name,
+    }
+    save_poses(
+        directory / poses_name,
+        H36M_BODY.joint_names,
+        pose_world=estimate.pose_world,
+        gt_world=frames.truth_world,
+        image_ids=frames.image_ids,
+        num_views_agree=estimate.num_views_agree,
+    )
+    save_results(directory, config.TEST.HEATMAP_LOCATION_FILE, results_name(config, method, kernel), results)
+    return results
+
+
+def _check_arguments(method: str, batch_size: int, poses_name: str) -> None:
+    if method not in METHODS:
+        raise unknown_name("method", method, METHODS, "--method")
     if batch_size < 1:
         raise InputError(f"--batch-size: expected at least 1, received {batch_size}")
     if not poses_name.endswith(".npz"):
         raise InputError(f"--poses: expected a name that ends in .npz, received '{poses_name}'")
-    prior, frames = load_prior(config), load_frames(config)
+
+
+def _describe_prior(config: Any, prior: LimbPrior | None) -> None:
+    if prior is None:
+        return
     keys = config.PICT_STRUCT
-    logger.info("%d frames of %d views; root: %s; limb lengths: %s", *frames.image_ids.shape,
-                _ROOT_TEXT[keys.ROOT_SOURCE], _LENGTH_TEXT[keys.LIMB_LENGTH_SOURCE])  # fmt: skip
+    logger.info("root: %s; limb lengths: %s", _ROOT_TEXT[keys.ROOT_SOURCE], _LENGTH_TEXT[keys.LIMB_LENGTH_SOURCE])
     if prior.length_errors.any() and keys.LIMB_LENGTH_SOURCE == "prior":
         logger.warning("%s states no limb lengths (published form): they were derived from its bins, within %.0f mm",
                        prior_path(config), prior.length_errors.max())  # fmt: skip
-    with open_predictions(config, directory, frames) as predictions:
-        estimate = estimate_poses(config, frames, predictions, prior, kernel, batch_size)
-    if estimate.num_box_roots:
-        logger.warning("%d frames: the root has a positive peak in fewer than 2 views; the boxes' centres stood in",
-                       estimate.num_box_roots)  # fmt: skip
-    results = {
-        "unit": "mm",
+
+
+def _sources_and_settings(config: Any, method: str) -> dict[str, Any]:
+    """Say what a method's results rest on; a source is None where the method uses none."""
+    keys, triangulation = config.PICT_STRUCT, {"TRIANGULATE": dict(config.TRIANGULATE)}
+    if method in WITHOUT_PRIOR:
+        return {"root_source": None, "limb_length_source": None, "settings": triangulation}
+    names = ("FIRST_NBINS", "RECUR_NBINS", "RECUR_DEPTH", "LIMB_LENGTH_TOLERANCE", "GRID_SIZE", "PAIRWISE_FILE")
+    settings = {key: keys[key] for key in names} | ({"RECUR_DEPTH": 0} if method == "psm" else {})
+    return {
         "root_source": keys.ROOT_SOURCE,
-        "limb_length_source": keys.LIMB_LENGTH_SOURCE,
-        "num_box_roots": estimate.num_box_roots,
-        **summarise(
-            estimate.pose_world, frames.truth_world, frames.actions, H36M_BODY.joint_names, root_index(config)
-        ),
-        "settings": {key: keys[key] for key in (
-            "FIRST_NBINS", "RECUR_NBINS", "RECUR_DEPTH", "LIMB_LENGTH_TOLERANCE", "GRID_SIZE", "PAIRWISE_FILE")},
-        "frames_per_second": len(frames) / max(estimate.seconds, 1e-9),
-        "poses": poses_name,
-    }  # fmt: skip
-    _save_poses(directory / poses_name, estimate.pose_world, frames)
-    _save_results(directory, config.TEST.HEATMAP_LOCATION_FILE, method, results)
-    return results
-
-
-def _save_poses(path: Path, pose_world: np.ndarray, frames: Frames) -> None:
-    with atomic_path(path) as temporary:
-        np.savez_compressed(
-            temporary,
-            pose_world=pose_world,
-            gt_world=frames.truth_world,
-            image_ids=frames.image_ids,
-            joint_names=np.array(H36M_BODY.joint_names),
-        )
-
-
-def _save_results(directory: Path, predictions_name: str, method: str, results: dict[str, Any]) -> None:
-    """Add a method to results_3d.json; methods that used other predictions than those now in place go."""
-    path, stored = directory / RESULTS_NAME, {}
-    if path.exists():
-        try:
-            stored = read_json(path)
-        except InputError as error:
-            logger.warning("%s; it is written anew", error)
-    changed = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime((directory / predictions_name).stat().st_mtime))
-    source = {"file": predictions_name, "written": changed}
-    kept = {
-        name: entry
-        for name, entry in (stored.items() if isinstance(stored, dict) else ())
-        if isinstance(entry, dict) and entry.get("predictions") == source
+        "limb_length_source": "prior" if method == "psm" else keys.LIMB_LENGTH_SOURCE,
+        "settings": settings | triangulation,
     }
-    methods = {**kept, method: {"predictions": source, **results}}
-    write_json(path, methods)
-    save_tidy_csv(directory / CSV_NAME, methods)

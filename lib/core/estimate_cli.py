@@ -8,7 +8,9 @@ from collections.abc import Callable
 
 from lib.core.cli import collect_opts, make_parser
 from lib.core.config_io import load_config
-from lib.core.estimate3d import RESULTS_NAME, run_estimate
+from lib.core.estimate3d import run_estimate
+from lib.core.methods3d import METHODS
+from lib.core.results3d import RESULTS_NAME, results_name
 from lib.core.run_setup import start_run
 from lib.core.tables3d import all_tables
 from lib.multiviews.kernels import Kernel
@@ -20,23 +22,27 @@ def estimate_parser(description: str) -> argparse.ArgumentParser:
     """Return the parser of a 3D script."""
     parser = make_parser(description, "--modelDir", "--dataDir")
     parser.add_argument("--batch-size", type=int, default=64, help="frames read and solved at once (64)")
-    parser.add_argument("--poses", default="poses3d.npz", metavar="FILE", help="poses, in the run directory")
+    parser.add_argument("--method", choices=METHODS, default="rpsm", help="default rpsm; psm is its first grid alone")
+    parser.add_argument("--poses", metavar="FILE",
+                        help="poses, in the run directory; default poses3d.npz for rpsm, else poses3d_<method>.npz")
     return parser
 
 
-def estimate_and_print(args: argparse.Namespace, method: str, phase: str, make_kernel: Callable[[], Kernel]) -> None:
+def estimate_and_print(args: argparse.Namespace, phase: str, make_kernel: Callable[[], Kernel]) -> None:
     """Run a 3D script: poses, results file and tables.
 
     Args:
         args: of estimate_parser.
-        method: name of the results.
         phase: name of the log and of the stored configuration.
         make_kernel: called when the log is open.
     """
     config = load_config(args.cfg, collect_opts(args))
     directory = start_run(config, args.cfg, phase)
-    results = run_estimate(config, directory, make_kernel(), method, args.batch_size, args.poses)
-    print(f"\n{method}, root: {results['root_source']}, limb lengths: {results['limb_length_source']}; mm\n")
+    kernel = make_kernel()
+    results = run_estimate(config, directory, kernel, args.method, args.batch_size, args.poses)
+    sources = {"root": results["root_source"], "limb lengths": results["limb_length_source"]}
+    used = [f"{name}: {source}" for name, source in sources.items() if source]
+    print(f"\n{', '.join([results_name(config, args.method, kernel), *used])}; mm\n")
     print(f"{all_tables(results)}\n")
     means = results["mpjpe"]["absolute"]
     logger.info("MPJPE %.2f mm over %d frames, %.2f mm over actions; %.0f frames/s; results in %s",

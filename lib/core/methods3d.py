@@ -1,24 +1,29 @@
 """Methods of 3D inference on a batch of frames, from heatmaps to poses. Imports no torch.
 
-A method takes (configuration, batch, limb prior, kernel) and returns BatchPoses; METHODS lists them by name.
+A method takes (configuration, batch, limb prior, kernel) and returns BatchPoses; METHODS lists them by name and
+run_method() runs one. To add one, write the function and name it there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from lib.core.make_prior import pictorial_settings
-from lib.multiviews.body import H36M_BODY
+from lib.multiviews.agreement import views_that_agree
+from lib.multiviews.body import H36M_BODY, HumanBody
 from lib.multiviews.cameras import Cameras
 from lib.multiviews.kernels import Kernel
 from lib.multiviews.limb_prior import LimbPrior
-from lib.multiviews.pictorial import rpsm
+from lib.multiviews.peaks import find_peaks
+from lib.multiviews.pictorial import PictorialSettings, rpsm
 from lib.multiviews.triangulate import triangulate
+from lib.multiviews.triangulate_robust import triangulate_robust
 from lib.utils.checks import InputError
+from lib.utils.transforms import invert_affine, transform_points
 
 
 @dataclass(frozen=True)
@@ -50,14 +55,18 @@ class BatchPoses:
 
     Attributes:
         pose_world: (f, J, 3) mm.
-        num_box_roots: frames whose root was not found in two views; the box centres stood in.
+        num_box_roots: frames on whose root no two views agreed; the box centres stood in.
+        filled: (f, J) bool, joints that were not found and stand where the next one on the skeleton does; None = none.
+        num_views_agree: (f, J) views whose heatmap is high where the joint projects to; run_method() counts them.
     """
 
     pose_world: np.ndarray
     num_box_roots: int = 0
+    filled: np.ndarray | None = None
+    num_views_agree: np.ndarray | None = None
 
 
-Method = Callable[[Any, FrameBatch, LimbPrior, Kernel], BatchPoses]
+Method = Callable[[Any, FrameBatch, LimbPrior | None, Kernel], BatchPoses]
 
 
 def root_index(config: Any) -> int:
@@ -69,7 +78,7 @@ def root_index(config: Any) -> int:
 
 
 def root_world(config: Any, batch: FrameBatch) -> tuple[np.ndarray, int]:
-    """Locate the roots as PICT_STRUCT.ROOT_SOURCE says.
+    """Locate the roots as PICT_STRUCT.ROOT_SOURCE says: "triangulated" is the robust one, from the root's heatmaps.
 
     Returns:
         (f, 3) mm, world frame, and the number of frames in which the box centres stood in.
@@ -77,18 +86,45 @@ def root_world(config: Any, batch: FrameBatch) -> tuple[np.ndarray, int]:
     Raises:
         InputError: the views of a frame stand at one place.
     """
+    root = root_index(config)
     if config.PICT_STRUCT.ROOT_SOURCE == "ground_truth":
-        return batch.truth_world[:, root_index(config)], 0
-    location = batch.locations[:, :, root_index(config)]  # (f, V, 3)
-    root = triangulate(location[:, :, None, :2], batch.cameras, location[:, :, None, 2])[:, 0]
-    without = ~np.isfinite(root).all(1)
-    if without.any():  # the box surrounds the person, so its centre is near enough for a cube of 2 m
-        root = np.where(without[:, None], triangulate(batch.center[:, :, None], batch.cameras)[:, 0], root)
-    if not np.isfinite(root).all():
-        frame = int(np.flatnonzero(~np.isfinite(root).all(1))[0])
-        raise InputError(f"frame of '{batch.image_ids[frame, 0]}': its views stand at one place, so the root cannot "
-                         "be triangulated")  # fmt: skip
-    return root, int(without.sum())
+        return batch.truth_world[:, root], 0
+    return _box_centers_where_missing(robust_points(config, batch, slice(root, root + 1))[:, 0], batch)
+
+
+def _box_centers_where_missing(points_world: np.ndarray, batch: FrameBatch) -> tuple[np.ndarray, int]:
+    """Put the triangulated box centres where (f, 3) points are NaN, and count them.
+
+    The box surrounds the person, so its centre is near enough for a cube of 2 m.
+    """
+    missing = ~np.isfinite(points_world).all(1)
+    if missing.any():
+        centers = triangulate(batch.center[:, :, None], batch.cameras)[:, 0]
+        points_world = np.where(missing[:, None], centers, points_world)
+    if not np.isfinite(points_world).all():
+        frame = int(np.flatnonzero(~np.isfinite(points_world).all(1))[0])
+        raise InputError(f"frame of '{batch.image_ids[frame, 0]}': its views stand at one place, so nothing can be "
+                         "triangulated")  # fmt: skip
+    return points_world, int(missing.sum())
+
+
+def robust_points(config: Any, batch: FrameBatch, joints: slice) -> np.ndarray:
+    """Triangulate joints from the best peaks of their heatmaps, as TRIANGULATE says.
+
+    Args:
+        config: the configuration.
+        batch: the frames.
+        joints: which joints.
+
+    Returns:
+        (f, joints, 3) mm, world frame; NaN where no two views agree.
+    """
+    keys = config.TRIANGULATE
+    peaks_hm, values = find_peaks(batch.heatmaps[:, :, joints], keys.NUM_PEAKS, keys.PEAK_MODE)  # (f, V, P, K, 2)
+    flat = peaks_hm.reshape(*peaks_hm.shape[:2], -1, 2)
+    peaks_img = transform_points(flat, invert_affine(batch.image_to_heatmap)).reshape(peaks_hm.shape)
+    box_side = batch.heatmaps.shape[-1] / batch.image_to_heatmap[..., 0, 0]  # (f, V), image px
+    return triangulate_robust(peaks_img, values, batch.cameras, keys.TOLERANCE * box_side)
 
 
 def limb_lengths(config: Any, batch: FrameBatch, prior: LimbPrior) -> np.ndarray:
@@ -98,9 +134,78 @@ def limb_lengths(config: Any, batch: FrameBatch, prior: LimbPrior) -> np.ndarray
     return prior.mean_lengths
 
 
-def rpsm_method(config: Any, batch: FrameBatch, prior: LimbPrior, kernel: Kernel) -> BatchPoses:
-    """The recursive pictorial structure around the root."""
+def _without_gaps(pose_world: np.ndarray, batch: FrameBatch) -> BatchPoses:
+    """Fill joints that are NaN from the skeleton."""
+    filled = ~np.isfinite(pose_world).all(-1)
+    pose, found = fill_from_skeleton(pose_world, H36M_BODY), ~filled.all(1)
+    if found.all():
+        return BatchPoses(pose, filled=filled)
+    centers, num_box_roots = _box_centers_where_missing(pose[:, H36M_BODY.root], batch)
+    return BatchPoses(np.where(found[:, None, None], pose, centers[:, None]), num_box_roots, filled)
+
+
+def fill_from_skeleton(pose_world: np.ndarray, body: HumanBody) -> np.ndarray:
+    """Put joints that are NaN where the next one toward the root stands, or where there is none, toward the leaves.
+
+    Args:
+        pose_world: (f, J, 3) mm.
+        body: the skeleton.
+
+    Returns:
+        (f, J, 3) mm; NaN only where a frame has no joint at all.
+    """
+    pose = pose_world.copy()
+    to_leaf = pose_world.copy()  # what stands nearest below
+    for parent, child in body.edges_leaf_to_root:
+        to_leaf[:, parent] = np.where(np.isfinite(to_leaf[:, parent]), to_leaf[:, parent], to_leaf[:, child])
+    pose[:, body.root] = to_leaf[:, body.root]
+    for parent, child in body.edges:
+        pose[:, child] = np.where(np.isfinite(pose[:, child]), pose[:, child], pose[:, parent])
+    return pose
+
+
+def _rpsm(config: Any, batch: FrameBatch, prior: LimbPrior, kernel: Kernel, settings: PictorialSettings) -> BatchPoses:
     root, num_box_roots = root_world(config, batch)
-    lengths, settings = limb_lengths(config, batch, prior), pictorial_settings(config)
+    lengths = limb_lengths(config, batch, prior)
     pose = rpsm(batch.heatmaps, batch.cameras, batch.image_to_heatmap, root, lengths, prior, settings, kernel)
     return BatchPoses(pose, num_box_roots)
+
+
+def rpsm_method(config: Any, batch: FrameBatch, prior: LimbPrior, kernel: Kernel) -> BatchPoses:
+    """The recursive pictorial structure around the root, PICT_STRUCT.RECUR_DEPTH grids after the first."""
+    return _rpsm(config, batch, prior, kernel, pictorial_settings(config))
+
+
+def psm_method(config: Any, batch: FrameBatch, prior: LimbPrior, kernel: Kernel) -> BatchPoses:
+    """The pictorial structure without recursion: the first grid alone."""
+    return _rpsm(config, batch, prior, kernel, replace(pictorial_settings(config), recur_depth=0))
+
+
+def triangulate_method(config: Any, batch: FrameBatch, prior: LimbPrior | None, kernel: Kernel) -> BatchPoses:
+    """Each joint by itself, from the predicted locations of all views: the paper's baseline."""
+    pose = triangulate(batch.locations[..., :2], batch.cameras, batch.locations[..., 2])
+    return _without_gaps(pose, batch)
+
+
+def triangulate_robust_method(config: Any, batch: FrameBatch, prior: LimbPrior | None, kernel: Kernel) -> BatchPoses:
+    """Each joint by itself, where most views agree on one of their best peaks."""
+    if not np.isfinite(batch.heatmaps).all():
+        frame = int(np.flatnonzero(~np.isfinite(batch.heatmaps).all((1, 2, 3, 4)))[0])
+        raise InputError(f"heatmaps: frame {frame} of the batch has values that are not finite")
+    return _without_gaps(robust_points(config, batch, slice(None)), batch)
+
+
+METHODS: dict[str, Method] = {
+    "rpsm": rpsm_method,
+    "psm": psm_method,
+    "triangulate": triangulate_method,
+    "triangulate_robust": triangulate_robust_method,
+}
+WITHOUT_PRIOR = ("triangulate", "triangulate_robust")  # methods that get None as limb prior
+
+
+def run_method(method: str, config: Any, batch: FrameBatch, prior: LimbPrior | None, kernel: Kernel) -> BatchPoses:
+    """Run a method of METHODS and count the views that agree with its joints; none agrees with a filled one."""
+    poses = METHODS[method](config, batch, prior, kernel)
+    agree = views_that_agree(batch.heatmaps, poses.pose_world, batch.cameras, batch.image_to_heatmap)
+    return replace(poses, num_views_agree=agree if poses.filled is None else agree * ~poses.filled)

@@ -2,8 +2,10 @@
 
     python run/pose3d/estimate.py --cfg experiments-local/mixed/resnet50/256_fusion.yaml
 
+Methods (--method): rpsm, the recursive pictorial structure; psm, its first grid alone; triangulate, each joint by
+itself from all views; triangulate_robust, from those views and peaks that agree.
 Reads predicted_heatmaps.h5 of the run directory (run/pose2d/valid.py writes it).
-Writes poses3d.npz and results_3d.json beside it.
+Writes poses3d.npz (poses3d_<method>.npz) and results_3d.json beside it.
 """
 
 import sys
@@ -18,7 +20,7 @@ from lib.multiviews.kernels import NumpyKernel
 
 def main() -> None:
     args = estimate_parser(__doc__).parse_args()
-    estimate_and_print(args, "rpsm (numpy)", "estimate", NumpyKernel)
+    estimate_and_print(args, "estimate", NumpyKernel)
 
 
 if __name__ == "__main__":

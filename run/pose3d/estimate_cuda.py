@@ -2,8 +2,9 @@
 
     python run/pose3d/estimate_cuda.py --cfg experiments-local/mixed/resnet50/256_fusion.yaml
 
-The same algorithm as estimate.py and the same poses. Reads predicted_heatmaps.h5 of the run directory
-(run/pose2d/valid.py writes it), writes poses3d.npz and results_3d.json beside it.
+The same methods as in estimate.py and the same poses; the triangulations run on numpy. Reads
+predicted_heatmaps.h5 of the run directory (run/pose2d/valid.py writes it), writes poses3d.npz (poses3d_<method>.npz)
+and results_3d.json beside it.
 """
 
 import sys
@@ -38,7 +39,7 @@ def main() -> None:
     parser = estimate_parser(__doc__)
     parser.add_argument("--device", choices=("cuda", "cpu"), help="default: cuda where there is one, else cpu")
     args = parser.parse_args()
-    estimate_and_print(args, "rpsm (torch)", "estimate_cuda", lambda: make_kernel(args.device))
+    estimate_and_print(args, "estimate_cuda", lambda: make_kernel(args.device))
 
 
 if __name__ == "__main__":

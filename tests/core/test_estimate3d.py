@@ -12,6 +12,7 @@ import pytest
 
 from lib.core.estimate3d import load_frames, run_estimate
 from lib.core.make_prior import build_prior
+from lib.multiviews.body import H36M_BODY
 from lib.multiviews.limb_offsets import offsets_to_csr
 from lib.multiviews.limb_prior import PAIRS_KEY, save_limb_prior
 from lib.utils.checks import InputError
@@ -25,10 +26,9 @@ SETTINGS = ("NETWORK.IMAGE_SIZE", "256", "NETWORK.HEATMAP_SIZE", "64", "PICT_STR
 def make_run(tiny_root, tiny_config, tmp_path):
     """Make a data set, its prior and perfect predictions; return (configuration, run directory)."""
 
-    def make(*opts, edit=None, sigma=2.0, **root_options):
-        config = tiny_config(
-            tiny_root(**root_options), *SETTINGS, "PICT_STRUCT.PAIRWISE_FILE", str(tmp_path / "pairwise.pkl"), *opts
-        )
+    def make(*opts, edit=None, sigma=2.0, edit_records=None, **root_options):
+        root = tiny_root(edit=edit_records, **root_options)
+        config = tiny_config(root, *SETTINGS, "PICT_STRUCT.PAIRWISE_FILE", str(tmp_path / "pairwise.pkl"), *opts)
         save_limb_prior(build_prior(config)[0], tmp_path / "pairwise.pkl")
         write_perfect_predictions(config, tmp_path / "run", sigma, edit)
         return config, tmp_path / "run"
@@ -36,7 +36,7 @@ def make_run(tiny_root, tiny_config, tmp_path):
     return make
 
 
-def estimate(config, directory, library="numpy", method="rpsm (numpy)", batch_size=2, name="poses3d.npz"):
+def estimate(config, directory, library="numpy", method="rpsm", batch_size=2, name=None):
     return run_estimate(config, directory, make_kernel(library), method, batch_size, name)
 
 
@@ -78,17 +78,19 @@ def test_ground_truth_comes_from_the_annotation(make_run, h36m_pickle):
 
 
 def test_sources_of_root_and_limb_lengths(make_run):
-    def lose_roots(heatmaps, locations):
-        locations[:, :, 0, :2] += [40.0, 0.0]
+    def move_roots(heatmaps, locations):
+        heatmaps[:, :, 0] = np.roll(heatmaps[:, :, 0], 4, -2)  # 4 px lower in all views
 
-    config, directory = make_run(edit=lose_roots)
+    config, directory = make_run(edit=move_roots)
     config.PICT_STRUCT.ROOT_SOURCE = "ground_truth"
     true_root = estimate(config, directory)
+    stored = [np.load(directory / "poses3d.npz")["pose_world"]]
     config.PICT_STRUCT.ROOT_SOURCE = "triangulated"
     shifted = estimate(config, directory)
-    assert true_root["root_source"] == "ground_truth"
-    assert true_root["mpjpe"]["absolute"]["frames"] < 25
-    assert shifted["mpjpe"]["absolute"]["frames"] != true_root["mpjpe"]["absolute"]["frames"]
+    stored.append(np.load(directory / "poses3d.npz")["pose_world"])
+    assert (true_root["root_source"], shifted["root_source"]) == ("ground_truth", "triangulated")
+    assert not np.allclose(*stored)  # another cube, other bins
+    assert max(true_root["mpjpe"]["absolute"]["frames"], shifted["mpjpe"]["absolute"]["frames"]) < 40
     config.PICT_STRUCT.LIMB_LENGTH_SOURCE = "ground_truth"
     assert estimate(config, directory)["limb_length_source"] == "ground_truth"
 
@@ -108,7 +110,7 @@ def test_root_without_peaks_is_taken_from_the_boxes_and_counted(make_run, caplog
 def test_numpy_equals_torch_and_batches_do_not_matter(make_run):
     config, directory = make_run(frames=5)
     estimate(config, directory, "numpy", batch_size=64)
-    estimate(config, directory, "torch", "rpsm (torch)", 3, "torch.npz")
+    estimate(config, directory, "torch", "rpsm", 3, "torch.npz")
     poses = [np.load(directory / name)["pose_world"] for name in ("poses3d.npz", "torch.npz")]
     np.testing.assert_allclose(poses[0], poses[1], atol=0.1)
     assert set(json.loads((directory / "results_3d.json").read_text())) == {"rpsm (numpy)", "rpsm (torch)"}
@@ -116,15 +118,15 @@ def test_numpy_equals_torch_and_batches_do_not_matter(make_run):
 
 def test_results_of_older_predictions_go(make_run):
     config, directory = make_run()
-    estimate(config, directory, method="old")
+    estimate(config, directory, method="triangulate")
     stored = json.loads((directory / "results_3d.json").read_text())
-    stored["old"]["predictions"]["written"] = "2001-01-01 00:00:00"
+    stored["triangulate (numpy)"]["predictions"]["written"] = "2001-01-01 00:00:00"
     (directory / "results_3d.json").write_text(json.dumps(stored))
-    estimate(config, directory, method="new")
-    assert set(json.loads((directory / "results_3d.json").read_text())) == {"new"}
+    estimate(config, directory, method="triangulate_robust")
+    assert set(json.loads((directory / "results_3d.json").read_text())) == {"triangulate_robust (numpy)"}
     (directory / "results_3d.json").write_text("{")
-    estimate(config, directory, method="newer")
-    assert set(json.loads((directory / "results_3d.json").read_text())) == {"newer"}
+    estimate(config, directory, method="triangulate")
+    assert set(json.loads((directory / "results_3d.json").read_text())) == {"triangulate (numpy)"}
 
 
 def test_published_prior_and_predictions_work(make_run, tmp_path, caplog):
@@ -134,7 +136,8 @@ def test_published_prior_and_predictions_work(make_run, tmp_path, caplog):
     pairs = {edge: offsets_to_csr(offsets, 12) for edge, offsets in zip(prior.body.edges, prior.offsets, strict=True)}
     (tmp_path / "pairwise.pkl").write_bytes(pickle.dumps({PAIRS_KEY: pairs}, protocol=2))
     with h5py.File(directory / "predicted_heatmaps.h5", "a") as file:
-        del file["image_ids"]
+        del file["image_ids"], file["joint_names_order"]
+        file["joint_names_order"] = np.arange(17)
     results = estimate(config, directory)
     assert results["mpjpe"]["absolute"]["frames"] < 25
     assert "no limb lengths" in caplog.text
@@ -146,6 +149,8 @@ def test_input_that_cannot_be_used(make_run):
         estimate(config, directory, batch_size=0)
     with pytest.raises(InputError, match="--poses"):
         estimate(config, directory, name="poses")
+    with pytest.raises(InputError, match=r"method 'triangulation'.*'triangulate'"):
+        estimate(config, directory, method="triangulation")
     with pytest.raises(InputError, match=r"valid\.py"):
         estimate(config, directory / "elsewhere")
     config.NETWORK.HEATMAP_SIZE = [32, 32]
@@ -160,11 +165,166 @@ def test_input_that_cannot_be_used(make_run):
         estimate(config, directory)
 
 
-def test_heatmaps_that_are_not_finite(make_run):
+@pytest.mark.parametrize("method", ["rpsm", "triangulate_robust"])
+def test_heatmaps_that_are_not_finite(make_run, method):
     def spoil(heatmaps, locations):
         heatmaps[1, 2, 3, 4, 5] = np.nan
 
     config, directory = make_run(edit=spoil)
     with pytest.raises(InputError, match=r"heatmaps: frame 1 of the batch"):
-        estimate(config, directory)
+        estimate(config, directory, method=method)
     assert not (directory / "results_3d.json").exists()
+
+
+# --- methods ------------------------------------------------------------------------------------------------------
+
+
+def test_every_method_has_its_results_and_its_poses(make_run):
+    config, directory = make_run()
+    floor = {"rpsm": 25, "psm": 120, "triangulate": 1e-3, "triangulate_robust": 1e-3}  # perfect peaks: exact
+    for method, most in floor.items():
+        results = estimate(config, directory, method=method)
+        assert results["mpjpe"]["absolute"]["frames"] < most, method
+        assert results["poses"] == ("poses3d.npz" if method == "rpsm" else f"poses3d_{method}.npz")
+        stored = np.load(directory / results["poses"])
+        error = np.linalg.norm(stored["pose_world"] - stored["gt_world"], axis=-1).mean()
+        assert results["mpjpe"]["absolute"]["frames"] == pytest.approx(error)
+    stored = json.loads((directory / "results_3d.json").read_text())
+    assert set(stored) == {f"{method} (numpy)" for method in floor}
+    assert stored["psm (numpy)"]["settings"]["RECUR_DEPTH"] == 0
+    assert stored["triangulate (numpy)"]["root_source"] is stored["triangulate (numpy)"]["limb_length_source"] is None
+    for method in ("psm", "triangulate", "triangulate_robust"):
+        estimate(config, directory, "torch", method, name="torch.npz")
+        poses = [np.load(directory / name)["pose_world"] for name in (f"poses3d_{method}.npz", "torch.npz")]
+        np.testing.assert_allclose(*poses, atol=0.1)
+
+
+def test_depths_of_the_recursion_stand_side_by_side(make_run):
+    """The paper's Table 4: each depth under its own name, the error falls to the floor."""
+    config, directory = make_run()
+    error = []
+    for depth in (0, 1, 3, 5, 10):
+        config.PICT_STRUCT.RECUR_DEPTH = depth
+        error.append(estimate(config, directory)["mpjpe"]["absolute"]["frames"])
+    assert error[0] > error[2] > error[3] > 0.8 * error[4]
+    psm = estimate(config, directory, method="psm")  # whatever RECUR_DEPTH says
+    assert psm["mpjpe"]["absolute"]["frames"] == error[0]
+    names = {"rpsm (numpy)", "psm (numpy)", *(f"rpsm, depth {depth} (numpy)" for depth in (0, 1, 3, 5))}
+    assert set(json.loads((directory / "results_3d.json").read_text())) == names
+
+
+def test_triangulation_needs_no_prior(make_run):
+    config, directory = make_run()
+    config.PICT_STRUCT.PAIRWISE_FILE = ""
+    for method in ("triangulate", "triangulate_robust"):
+        assert estimate(config, directory, method=method)["mpjpe"]["absolute"]["frames"] < 1e-3
+    with pytest.raises(InputError, match="PAIRWISE_FILE"):
+        estimate(config, directory, method="psm")
+
+
+# --- missing and wrong evidence -----------------------------------------------------------------------------------
+
+WRIST, NOSE = 13, 9
+
+
+def test_confidence_is_the_share_of_the_views_that_agree(make_run):
+    def spoil(heatmaps, locations):
+        heatmaps[0, 0, WRIST] = np.roll(heatmaps[0, 0, WRIST], 30, -1)  # wrong in one view
+        heatmaps[0, 1:3, NOSE] = 0  # not seen in two
+        heatmaps[1, :, NOSE] = 0  # nor in any
+
+    config, directory = make_run(edit=spoil)
+    expected = np.full((3, 17), 1.0)
+    expected[0, WRIST], expected[0, NOSE], expected[1, NOSE] = 0.75, 0.5, 0
+    for method in ("rpsm", "triangulate_robust"):
+        results = estimate(config, directory, method=method)
+        stored = np.load(directory / results["poses"])
+        np.testing.assert_array_equal(stored["confidence"], expected)
+        np.testing.assert_array_equal(stored["num_views_agree"], 4 * expected)
+        assert results["mean_confidence"] == pytest.approx(expected.mean())
+
+
+def test_a_wrong_view_does_not_move_the_robust_triangulation(make_run):
+    def spoil(heatmaps, locations):
+        heatmaps[:, 1, WRIST] = 1.5 * np.roll(heatmaps[:, 1, WRIST], 25, -2)
+        locations[:, 1, WRIST, :2] += [0, 25 * 120 / 64]
+
+    config, directory = make_run(edit=spoil)
+    robust = estimate(config, directory, method="triangulate_robust")
+    plain = estimate(config, directory, method="triangulate")
+    assert robust["per_joint"]["lwri"]["absolute"] < 1e-3
+    assert plain["per_joint"]["lwri"]["absolute"] > 50
+    assert robust["num_filled_joints"] == plain["num_filled_joints"] == 0
+
+
+def test_joints_without_two_views_stand_where_the_skeleton_has_them(make_run, caplog):
+    def lose(heatmaps, locations):
+        for joint in (WRIST, 12):  # wrist and elbow
+            heatmaps[2, 1:, joint] = 0
+            locations[2, 1:, joint, 2] = 0
+        heatmaps[1], locations[1, ..., 2] = 0, 0  # nothing in the whole frame
+
+    config, directory = make_run(edit=lose)
+    for method in ("triangulate", "triangulate_robust"):
+        results = estimate(config, directory, method=method)
+        stored = np.load(directory / results["poses"])
+        pose = stored["pose_world"]
+        assert np.isfinite(pose).all()
+        np.testing.assert_array_equal(pose[2, [12, WRIST]], pose[2, [11, 11]])  # at the shoulder
+        np.testing.assert_allclose(pose[2, :12], stored["gt_world"][2, :12], atol=1e-2)
+        assert np.linalg.norm(pose[1] - stored["gt_world"][1], axis=-1).max() < 1200  # middle of the boxes
+        assert not stored["num_views_agree"][2, [12, WRIST]].any()
+        assert not stored["num_views_agree"][1].any()
+        assert (results["num_filled_joints"], results["num_box_roots"]) == (19, 1)
+    assert "19 of 51 joints" in caplog.text
+
+
+def test_joint_unseen_everywhere_lands_where_the_limbs_put_it(make_run):
+    def lose(heatmaps, locations):
+        heatmaps[:, :, WRIST] = 0
+
+    config, directory = make_run(edit=lose)
+    estimate(config, directory, name="lost.npz")
+    write_perfect_predictions(config, directory, 2.0)
+    estimate(config, directory)
+    lost, full = (np.load(directory / name)["pose_world"] for name in ("lost.npz", "poses3d.npz"))
+    others = np.arange(17) != WRIST
+    np.testing.assert_allclose(lost[:, others], full[:, others], atol=20)  # the wrist no longer pulls on its arm
+    forearm = np.linalg.norm(lost[:, WRIST] - lost[:, 12], axis=-1)
+    mean_length = build_prior(config)[0].mean_lengths[H36M_BODY.limb_names.index("lelb-lwri")]
+    assert (abs(forearm - mean_length) < config.PICT_STRUCT.LIMB_LENGTH_TOLERANCE).all()
+
+
+def turn_away(record):
+    """Turn the record's camera to the wall behind it; the person is then behind the camera."""
+    record["camera"]["R"] = record["camera"]["R"] * np.array([[-1.0], [1.0], [-1.0]])
+
+
+def look_past(record):
+    """Move the record's box to where the person is not."""
+    record["center"] = record["center"] + [400.0, 0.0]
+
+
+@pytest.mark.parametrize("change", [turn_away, look_past])
+@pytest.mark.parametrize("method", ["rpsm", "psm", "triangulate_robust"])
+def test_views_that_do_not_see_the_person_add_nothing(make_run, change, method):
+    """A fifth view, full of peaks, of a camera turned away or of a box beside the person."""
+
+    def with_blind_view(records):
+        blind = [record | {"camera": dict(record["camera"])} for record in records if record["camera_id"] == 0]
+        for record in blind:
+            record["camera_id"], record["image"] = 4, record["image"].replace("ca_01", "ca_05")
+            change(record)
+        return records + blind
+
+    def full_of_peaks(heatmaps, locations):
+        heatmaps[:, 4], locations[:, 4, :, 2] = np.random.default_rng(0).random(heatmaps[:, 4].shape), 0
+        heatmaps[:, 4, :, 10, 10] = 2
+
+    config, directory = make_run()
+    four = np.load(directory / estimate(config, directory, method=method)["poses"])
+    config, directory = make_run(edit=full_of_peaks, edit_records=with_blind_view)
+    five = np.load(directory / estimate(config, directory, method=method)["poses"])
+    assert five["image_ids"].shape == (3, 5)
+    np.testing.assert_allclose(five["pose_world"], four["pose_world"], atol=1e-3)
+    np.testing.assert_array_equal(five["num_views_agree"], four["num_views_agree"])

@@ -55,6 +55,20 @@ def test_prior_then_both_scripts(run_script, experiment, directory, tmp_path):
     assert len(results) == 2
 
 
+@pytest.mark.parametrize("script", ["pose3d/estimate.py", "pose3d/estimate_cuda.py"])
+def test_other_methods(run_script, experiment, directory, script):
+    library = "torch" if "cuda" in script else "numpy"
+    done = run_script(script, "--method", "triangulate_robust", *experiment)  # there is no prior, nor does it need one
+    assert done.code == 0, done.err
+    assert f"triangulate_robust ({library}); mm" in done.out
+    stored = np.load(directory / "poses3d_triangulate_robust.npz")
+    assert stored["confidence"].shape == (3, 17)
+    np.testing.assert_allclose(stored["pose_world"], stored["gt_world"], atol=1e-2)
+    unknown = run_script(script, "--method", "dlt", *experiment)
+    assert (unknown.code, unknown.err.count("\n")) == (2, 1)
+    assert "'triangulate_robust'" in unknown.err
+
+
 # makes every import of torch fail, as where it is not installed
 WITHOUT_TORCH = """
 import runpy, sys
