@@ -1,0 +1,128 @@
+"""Peaks of several views as rays in space: where pairs of them meet, and which of them agree with a point."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lib.multiviews.cameras import MIN_DEPTH_MM, Cameras, undistort, world_to_camera
+
+_MIN_SIN2 = 1e-6  # squared sine of the angle between two rays; below it they say nothing about the depth
+
+
+@dataclass(frozen=True)
+class PeakRays:
+    """Peaks of F frames, V views, P points, K per map, on the undistorted image planes.
+
+    Attributes:
+        place: (F, V, P, K, 2) = (x/z, y/z) times `zoom`; 0 where there is none.
+        weight: (F, V, P, K) 0 where there is no peak, positive elsewhere.
+        zoom: (F, V, 2) focal lengths in tolerances, so that distances of places are in tolerances.
+    """
+
+    place: Any
+    weight: Any
+    zoom: Any
+
+    def map(self, function: Callable) -> PeakRays:
+        """Apply a function to every array, e.g. `rays.map(kernel.floats)`."""
+        return PeakRays(function(self.place), function(self.weight), function(self.zoom))
+
+    def __getitem__(self, frames: Any) -> PeakRays:
+        return self.map(lambda array: array[frames])
+
+
+def peak_rays(peaks_img: np.ndarray, weights: np.ndarray, cameras: Cameras, tolerance_img: np.ndarray) -> PeakRays:
+    """Take the lens out of peaks.
+
+    Args:
+        peaks_img: (F, V, P, K, 2) image px, with lens distortion; NaN = none.
+        weights: (F, V, P, K) how much a peak counts; those <= 0 are left out.
+        cameras: cameras with leading axes (F, V).
+        tolerance_img: (F, V) image px.
+    """
+    exists = np.isfinite(peaks_img).all(-1) & (weights > 0)  # (F, V, P, K)
+    flat = peaks_img.reshape(*peaks_img.shape[:2], -1, 2)
+    with np.errstate(over="ignore", invalid="ignore"):  # far outside the image the lens model may not be invertible
+        place = undistort(np.where(exists.reshape(flat.shape[:3])[..., None], flat, cameras.c[:, :, None]), cameras)
+    place = place.reshape(peaks_img.shape)
+    exists &= np.isfinite(place).all(-1)
+    zoom = cameras.f / tolerance_img[..., None]
+    place = np.where(exists[..., None], place, 0.0) * zoom[:, :, None, None]
+    return PeakRays(place, np.where(exists, weights, 0.0), zoom)
+
+
+def view_pairs(num_views: int, num_peaks: int) -> np.ndarray:
+    """Return (H, 2): all pairs of peaks of different views, as indices into the flat axes (V, K)."""
+    flat = range(num_views * num_peaks)
+    pairs = [pair for pair in itertools.combinations(flat, 2) if pair[0] // num_peaks != pair[1] // num_peaks]
+    return np.array(pairs, np.int64).reshape(-1, 2)
+
+
+def midpoints(rays: PeakRays, cameras: Cameras, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the points nearest to both rays of each pair, (F, P, H, 3) mm, and where they exist, (F, P, H)."""
+    num_frames, num_views, num_points, num_peaks = rays.weight.shape
+    plane = rays.place / rays.zoom[:, :, None, None]
+    ray = np.concatenate([plane, np.ones((*plane.shape[:-1], 1))], -1)
+    ray = (ray / np.linalg.norm(ray, axis=-1, keepdims=True)).reshape(num_frames, num_views, -1, 3) @ cameras.R
+    ray = ray.reshape(num_frames, num_views, num_points, num_peaks, 3).swapaxes(1, 2)
+    ray = ray.reshape(num_frames, num_points, -1, 3)  # (F, P, V*K, 3), world frame
+    exists = rays.weight.swapaxes(1, 2).reshape(num_frames, num_points, -1) > 0
+    one, other = pairs.T
+    ray_one, ray_other = ray[:, :, one], ray[:, :, other]  # (F, P, H, 3)
+    center_one, center_other = (cameras.T[:, None, side // num_peaks] for side in (one, other))  # (F, 1, H, 3)
+    baseline = center_other - center_one
+    cosine = (ray_one * ray_other).sum(-1)
+    along_one, along_other = (ray_one * baseline).sum(-1), (ray_other * baseline).sum(-1)
+    sine2 = 1 - cosine**2
+    scale = 1 / np.maximum(sine2, _MIN_SIN2)
+    depth_one = (along_one - cosine * along_other) * scale
+    depth_other = (cosine * along_one - along_other) * scale
+    points = (center_one + depth_one[..., None] * ray_one + center_other + depth_other[..., None] * ray_other) / 2
+    possible = exists[:, :, one] & exists[:, :, other] & (sine2 > _MIN_SIN2) & (depth_one > 0) & (depth_other > 0)
+    return points, possible
+
+
+def project_to_planes(points_world: Any, zoom: Any, cameras: Cameras) -> tuple[Any, Any]:
+    """(F, N, 3) mm -> (F, V, N, 2) on the image planes, in tolerances, and (F, V, N) depth, mm; numpy or torch."""
+    points_cam = world_to_camera(points_world[:, None], cameras)
+    depth = points_cam[..., 2]
+    return points_cam[..., :2] / depth.clip(MIN_DEPTH_MM)[..., None] * zoom[:, :, None], depth
+
+
+def plane_slopes(place: Any, depth: Any, zoom: Any, cameras: Cameras) -> Any:
+    """Return the derivatives (F, V, N, 2, 3) of places (F, V, N, 2) by their points, per mm; numpy or torch.
+
+    d place / d point = zoom / depth * (rows 0 and 1 of R - place / zoom * row 2 of R)
+    """
+    plane = place / zoom[:, :, None]
+    slope = cameras.R[:, :, None, :2] - plane[..., None] * cameras.R[:, :, None, 2:]
+    return slope * (zoom[:, :, None] / depth.clip(MIN_DEPTH_MM)[..., None])[..., None]
+
+
+def squared_distances(place: Any, rays: PeakRays) -> Any:
+    """Return the squared distances (F, V, P, H, K), in tolerances, of places (F, V, P, H, 2) from the peaks."""
+    x = place[..., 0, None] - rays.place[:, :, :, None, :, 0]
+    y = place[..., 1, None] - rays.place[:, :, :, None, :, 1]
+    return x * x + y * y
+
+
+def agreement(place: np.ndarray, depth: np.ndarray, rays: PeakRays) -> np.ndarray:
+    """Return how much each peak agrees with places: weight * (1 - distance^2), 0 beyond the tolerance.
+
+    Args:
+        place: (F, V, P, H, 2) in tolerances.
+        depth: (F, V, P, H) mm.
+        rays: the peaks.
+
+    Returns:
+        (F, V, P, H, K).
+
+    Source: the MSAC score (Torr and Zisserman, MLESAC, 2000).
+    """
+    gain = (1 - squared_distances(place, rays)).clip(0) * rays.weight[:, :, :, None]
+    return gain * (depth >= MIN_DEPTH_MM)[..., None]
