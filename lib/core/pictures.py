@@ -1,4 +1,4 @@
-"""The contact sheet of a run: views with heatmaps and joints, 3D poses from two sides."""
+"""Pictures of a run's 3D poses: contact sheet, single frames, animations, charts of the errors."""
 
 from __future__ import annotations
 
@@ -6,96 +6,218 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
+from tqdm import tqdm
 
-from lib.core.inference import get_max_preds
-from lib.dataset.h36m import group_views, load_h36m
+from lib.core.compare3d import Row
+from lib.core.evaluate3d import METRICS, joint_errors
+from lib.core.run_poses import RunPoses
 from lib.multiviews.body import H36M_BODY
-from lib.utils.checks import InputError
+from lib.multiviews.cameras import MIN_DEPTH_MM, Cameras, project
+from lib.utils.animation import save_animation
 from lib.utils.contact_sheet import SheetFrame, save_contact_sheet
+from lib.utils.error_charts import save_error_bars, save_error_histogram
 from lib.utils.image_io import read_image
 from lib.utils.joints import H36M_17
+from lib.utils.pose_figure import PosedFrame, save_pose_figure
+from lib.utils.pose_video import draw_frames
 from lib.utils.prediction_io import PredictionFile
-from lib.utils.transforms import crop_image, get_affine_transform
+from lib.utils.transforms import crop_image, get_affine_transform, transform_points
+from lib.utils.turntable import stage_of
 from lib.utils.vis import Skeleton
 
-
-def load_poses(path: Path) -> dict[str, np.ndarray]:
-    """Read a file of 3D results.
-
-    Args:
-        path: poses3d.npz.
-
-    Returns:
-        Its arrays: pose_world and gt_world (F, 17, 3) mm, image_ids (F, V), joint_names, ...
-
-    Raises:
-        InputError: missing or damaged.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return dict(file)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; run/pose3d/estimate.py writes it") from None
-    except Exception as error:  # a damaged archive raises nearly anything
-        raise InputError(f"{path}: not a file of 3D poses, or cut off ({error})") from None
+VIEW_PX = 512  # crops and, on their longer side, whole images in pictures
+CELL_PX, WHOLE_CELL_PX = 256, 384  # a view in an animation; the person is small in whole images
+START_DEG = 30.0  # first direction of a turntable
+_SKELETON = Skeleton.from_names(H36M_17.names, H36M_BODY.edges, H36M_17.flip_pairs)
 
 
-def spread_frames(num_frames: int, count: int) -> list[int]:
-    """Choose frames evenly over the data set."""
-    return sorted({int(frame) for frame in np.linspace(0, num_frames - 1, min(count, num_frames))})
-
-
-def make_contact_sheet(config: Any, root: Path, run_directory: Path, frames: Sequence[int], path: Path) -> None:
-    """Draw some frames of the validation set with the run's predictions.
+def make_contact_sheet(config: Any, run: RunPoses, frames: Sequence[int], path: Path) -> None:
+    """Draw frames with heatmaps and 2D joints as predicted, and the 3D pose from two sides.
 
     Args:
         config: the configuration.
-        root: DATA_DIR/DATASET.ROOT.
-        run_directory: holds the predicted heatmaps and poses3d.npz.
+        run: the poses; the predicted heatmaps lie beside them.
         frames: indices of groups.
         path: the PNG.
 
     Raises:
-        InputError: results are missing or belong to other images, or a frame does not exist.
+        InputError: predictions are missing or belong to other images, an image is missing, or the disk refuses.
     """
-    poses = load_poses(run_directory / "poses3d.npz")
-    annotations = load_h36m(root, config.DATASET.TEST_SUBSET, config.DATASET.CROP)
-    groups = group_views(annotations, config.DATASET.INCOMPLETE_GROUPS)[:: config.DATASET.TEST_STEP]
-    image_ids = annotations.image[groups].astype(str)
-    if poses["image_ids"].shape != image_ids.shape or (poses["image_ids"] != image_ids).any():
-        raise InputError(f"{run_directory / 'poses3d.npz'}: made for other images; run run/pose3d/estimate.py again")
-    wrong = [frame for frame in frames if not 0 <= frame < len(groups)]
-    if wrong:
-        raise InputError(f"--frames: {wrong[0]} does not exist; the data set has frames 0 to {len(groups) - 1}")
-    rows = []
-    with PredictionFile(run_directory / config.TEST.HEATMAP_LOCATION_FILE) as predictions:
-        predictions.check_matches(image_ids.ravel().tolist(), H36M_17.names)
+    num_views, image_wh = run.groups.shape[1], config.NETWORK.IMAGE_SIZE
+    errors, rows = run.frame_errors(), []
+    with PredictionFile(run.path.parent / config.TEST.HEATMAP_LOCATION_FILE) as predictions:
+        predictions.check_matches(run.image_names(), H36M_17.names)
         for frame in frames:
-            num_views = groups.shape[1]
-            heatmaps, _ = predictions.read(frame * num_views, (frame + 1) * num_views)
-            error = np.linalg.norm(poses["pose_world"][frame] - poses["gt_world"][frame], axis=-1).mean()
+            heatmaps, locations = predictions.read(frame * num_views, (frame + 1) * num_views)
+            to_crop = _crop_matrices(run, frame, image_wh)
             rows.append(
                 SheetFrame(
-                    title=f"frame {frame}\n{error:.0f} mm",
-                    crops=np.stack([_crop(annotations, row, config) for row in groups[frame]]),
+                    title=f"frame {frame}\n{errors[frame]:.0f} mm",
+                    crops=np.stack(_crops(config, run, frame, to_crop, image_wh)),
                     heatmaps=heatmaps,
-                    joints_crop=_joints_crop(heatmaps, config.NETWORK.IMAGE_SIZE),
-                    pose_world=poses["pose_world"][frame],
-                    truth_world=poses["gt_world"][frame],
+                    joints_crop=transform_points(locations[..., :2].astype(np.float64), to_crop),
+                    pose_world=run.pose_world[frame],
+                    truth_world=run.truth_world[frame],
                 )
             )
-    skeleton = Skeleton.from_names(H36M_17.names, H36M_BODY.edges, H36M_17.flip_pairs)
-    save_contact_sheet(path, rows, skeleton, skeleton)
+    save_contact_sheet(path, rows, _SKELETON, _SKELETON)
 
 
-def _crop(annotations: Any, row: int, config: Any) -> np.ndarray:
-    image = read_image(annotations.images_dir, annotations.image_name(row), config.DATASET.DATA_FORMAT)
-    matrix = get_affine_transform(annotations.center[row], annotations.scale[row], 0.0, config.NETWORK.IMAGE_SIZE)
-    return crop_image(image, matrix, config.NETWORK.IMAGE_SIZE)
+def make_pose_figure(config: Any, run: RunPoses, frame: int, path: Path, whole_images: bool = False) -> None:
+    """Draw one frame: views with the projected 3D pose and the true one, and the pose from two sides.
+
+    Args:
+        config: the configuration.
+        run: the poses.
+        frame: index of the group.
+        path: the PNG.
+        whole_images: whole images instead of the boxes around the person.
+
+    Raises:
+        InputError: an image is missing, or the disk refuses.
+    """
+    save_pose_figure(path, posed_frame(config, run, frame, whole_images), _SKELETON)
 
 
-def _joints_crop(heatmaps: np.ndarray, image_wh: Sequence[int]) -> np.ndarray:
-    """(V, J, H, W) heatmaps -> (V, J, 2) peaks, network input px."""
-    stride = np.asarray(image_wh) / np.asarray(heatmaps.shape[:-3:-1])
-    return get_max_preds(heatmaps)[0] * stride
+def make_animation(
+    config: Any,
+    run: RunPoses,
+    frames: Sequence[int],
+    path: Path,
+    frames_per_second: float = 10.0,
+    turn_deg: float = 20.0,
+    whole_images: bool = False,
+) -> None:
+    """Animate frames: views with the projected 3D pose and the true one, and the pose on a turntable.
+
+    Args:
+        config: the configuration.
+        run: the poses.
+        frames: indices of groups, in the order of time.
+        path: .mp4 or .gif.
+        frames_per_second: speed.
+        turn_deg: degrees per second by which the turntable's camera goes round; 0 = it stands still.
+        whole_images: whole images instead of the boxes around the person.
+
+    Raises:
+        InputError: an image is missing, unknown suffix, no codec, or the disk refuses.
+    """
+    bar = tqdm(frames, desc=path.name, unit="frame", disable=None, leave=False)
+    posed = (posed_frame(config, run, frame, whole_images) for frame in bar)
+    azimuths = START_DEG + turn_deg / frames_per_second * np.arange(len(frames))
+    stage, cell_px = stage_of(run.truth_world[list(frames)]), WHOLE_CELL_PX if whole_images else CELL_PX
+    pictures = draw_frames(posed, _SKELETON, stage, azimuths, cell_px)
+    save_animation(path, pictures, frames_per_second)
+
+
+def make_error_charts(run: RunPoses, results: dict[str, Any], title: str, directory: Path) -> list[str]:
+    """Draw the distribution of the errors and their means per joint and per action.
+
+    Args:
+        run: the poses.
+        results: of these poses, from summarise().
+        title: above each chart.
+        directory: receives the PNGs.
+
+    Returns:
+        The names of the files.
+    """
+    names = ["error_histogram.png", "error_per_joint.png", "error_per_action.png"]
+    save_error_histogram(directory / names[0], joint_errors(run.pose_world, run.truth_world), title)
+    means = {label: results["mpjpe"][metric]["frames"] for metric, label in METRICS.items()}
+    for name, group in zip(names[1:], ("per_joint", "per_action"), strict=True):
+        entries = results[group]
+        series = {label: [entry[metric] for entry in entries.values()] for metric, label in METRICS.items()}
+        save_error_bars(directory / name, list(entries), series, means, title)
+    return names
+
+
+def make_comparison_charts(rows: Sequence[Row], directory: Path) -> list[str]:
+    """Draw the means per joint and per action of several methods or runs side by side.
+
+    Args:
+        rows: of load_rows().
+        directory: receives the PNGs.
+
+    Returns:
+        The names of the files.
+    """
+    names = ["comparison_per_joint.png", "comparison_per_action.png"]
+    means = {row.label: row.results["mpjpe"]["absolute"]["frames"] for row in rows}
+    for name, group in zip(names, ("per_joint", "per_action"), strict=True):
+        entries = list(dict.fromkeys(entry for row in rows for entry in row.results[group]))
+        series = {
+            row.label: [row.results[group].get(entry, {}).get("absolute") for entry in entries] for row in rows
+        }
+        save_error_bars(directory / name, entries, series, means, "MPJPE without alignment")
+    return names
+
+
+def posed_frame(config: Any, run: RunPoses, frame: int, whole_images: bool) -> PosedFrame:
+    """Read the views of a frame and project the predicted and the true pose into them.
+
+    Args:
+        config: the configuration.
+        run: the poses.
+        frame: index of the group.
+        whole_images: whole images instead of the boxes around the person.
+
+    Raises:
+        InputError: an image is missing.
+    """
+    cameras = run.cameras(frame)
+    if whole_images:
+        pictures, to_picture = _whole_images(config, run, frame)
+    else:
+        size = (VIEW_PX, VIEW_PX)
+        to_picture = _crop_matrices(run, frame, size)
+        pictures = _crops(config, run, frame, to_picture, size)
+    return PosedFrame(
+        title=run.title(frame),
+        pictures=pictures,
+        joints=_reproject(run.pose_world[frame], cameras, to_picture),
+        pose_world=run.pose_world[frame],
+        true_joints=_reproject(run.truth_world[frame], cameras, to_picture),
+        truth_world=run.truth_world[frame],
+    )
+
+
+def _crop_matrices(run: RunPoses, frame: int, crop_wh: Sequence[int]) -> np.ndarray:
+    """Image px -> px of the boxes' crops, (V, 2, 3)."""
+    rows = run.groups[frame]
+    return get_affine_transform(run.annotations.center[rows], run.annotations.scale[rows], 0.0, crop_wh)
+
+
+def _image(config: Any, run: RunPoses, row: int) -> np.ndarray:
+    return read_image(run.annotations.images_dir, run.annotations.image_name(row), config.DATASET.DATA_FORMAT)
+
+
+def _crops(
+    config: Any, run: RunPoses, frame: int, matrices: np.ndarray, crop_wh: Sequence[int]
+) -> list[np.ndarray]:
+    rows = run.groups[frame]
+    return [
+        crop_image(_image(config, run, row), matrix, crop_wh) for row, matrix in zip(rows, matrices, strict=True)
+    ]
+
+
+def _whole_images(config: Any, run: RunPoses, frame: int) -> tuple[list[np.ndarray], np.ndarray]:
+    """Images of a frame, no larger than VIEW_PX, and the matrices (V, 2, 3) from image px to theirs."""
+    pictures, matrices = [], []
+    for row in run.groups[frame]:
+        image = _image(config, run, row)
+        height, width = image.shape[:2]
+        size = [max(1, round(side * min(1.0, VIEW_PX / max(height, width)))) for side in (width, height)]
+        pictures.append(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
+        x, y = size[0] / width, size[1] / height
+        matrices.append([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2]])  # resize keeps the corners of pixels, not centres
+    return pictures, np.array(matrices)
+
+
+def _reproject(pose_world: np.ndarray, cameras: Cameras, to_picture: np.ndarray) -> np.ndarray:
+    """Joints (K, 3) mm -> (V, K, 2) px of the pictures; NaN behind the camera."""
+    joints_img, depth = project(pose_world[None], cameras)
+    joints = transform_points(joints_img, to_picture)
+    return np.where((depth > MIN_DEPTH_MM)[..., None], joints, np.nan)

@@ -1,4 +1,4 @@
-"""Perfect predictions for a data set: unrounded Gaussians written as valid.py writes its heatmaps."""
+"""Perfect predictions for a data set: unrounded Gaussians written as valid.py writes its heatmaps; poses of choice."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 
 from lib.core.estimate3d import Frames, load_frames
+from lib.core.evaluate3d import summarise
+from lib.core.results3d import save_poses, save_results
 from lib.multiviews.cameras import project
+from lib.utils.joints import H36M_17
 from lib.utils.prediction_io import PredictionWriter
 from lib.utils.transforms import image_to_heatmap_affine, transform_points
 from tests.multiviews.scenes import draw_gaussians
@@ -44,3 +47,28 @@ def write_perfect_predictions(config: Any, directory: Path, sigma: float = 1.0, 
             frames.image_ids.ravel().tolist(),
         )
     return frames
+
+
+def write_poses(
+    config: Any, directory: Path, pose_world: np.ndarray | None = None, name: str = "poses3d.npz", method: str = "rpsm"
+) -> np.ndarray:
+    """Write poses and their results as run_estimate() does, without estimating anything.
+
+    Args:
+        config: the configuration.
+        directory: run directory; holds the predictions.
+        pose_world: (F, 17, 3) mm; None = the truth, each joint 30 mm too high.
+        name: file of the poses.
+        method: name of the results.
+
+    Returns:
+        The poses.
+    """
+    frames = load_frames(config)
+    pose = frames.truth_world + [0, 0, 30.0] if pose_world is None else pose_world
+    agree = np.full(pose.shape[:2], frames.image_ids.shape[1])
+    save_poses(directory / name, H36M_17.names, pose_world=pose, gt_world=frames.truth_world,
+               image_ids=frames.image_ids, num_views_agree=agree)  # fmt: skip
+    results = {"poses": name, **summarise(pose, frames.truth_world, frames.actions, H36M_17.names)}
+    save_results(directory, config.TEST.HEATMAP_LOCATION_FILE, method, results)
+    return pose

@@ -1,0 +1,131 @@
+"""Tables and pictures of a run's 3D results, and a page that shows them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lib.core.compare3d import Row, comparison, save_comparison
+from lib.core.evaluate3d import summarise
+from lib.core.methods3d import root_index
+from lib.core.pictures import (
+    make_animation,
+    make_comparison_charts,
+    make_contact_sheet,
+    make_error_charts,
+    make_pose_figure,
+)
+from lib.core.run_poses import RunPoses
+from lib.core.tables3d import all_tables
+from lib.multiviews.body import H36M_BODY
+from lib.utils.files import write_bytes
+
+logger = logging.getLogger(__name__)
+
+SHEET_NAME = "contact_sheet.png"
+SHEET_FRAMES = 6
+
+
+@dataclass(frozen=True)
+class Animation:
+    """What to animate.
+
+    Attributes:
+        name: file name without suffix.
+        frames: indices of groups, in the order of time.
+    """
+
+    name: str
+    frames: list[int]
+
+
+@dataclass(frozen=True)
+class ReportSettings:
+    """What a report shows beside tables and charts.
+
+    Attributes:
+        frames: indices of groups for the contact sheet and a figure each; None = spread evenly over the sheet, and
+            figures of the typical and the worst one.
+        animations: sequences.
+        suffix: ".mp4" or ".gif".
+        frames_per_second: speed of the animations.
+        turn_deg: degrees per second by which the pose turns in them.
+        whole_images: whole images instead of boxes in figures and animations.
+    """
+
+    frames: list[int] | None = None
+    animations: Sequence[Animation] = field(default_factory=list)
+    suffix: str = ".mp4"
+    frames_per_second: float = 10.0
+    turn_deg: float = 20.0
+    whole_images: bool = False
+
+
+def write_report(config: Any, run: RunPoses, rows: Sequence[Row], directory: Path, settings: ReportSettings) -> None:
+    """Write the pictures of a run, the comparison and report.md, which shows all of them.
+
+    Args:
+        config: the configuration of the run.
+        run: its poses.
+        rows: what is compared; the methods of the run itself come first.
+        directory: receives the files; the contact sheet goes into its parent, the run directory.
+        settings: what to draw.
+
+    Raises:
+        InputError: a frame does not exist, predictions or images are missing, or the disk refuses.
+    """
+    run.check_frames(settings.frames or [], "--frames")
+    method = method_of(run, rows)
+    results = summarise(run.pose_world, run.truth_world, run.actions, H36M_BODY.joint_names, root_index(config))
+    save_comparison(directory, rows)
+    charts = make_error_charts(run, results, f"{method}, {len(run)} frames", directory)
+    figures = _make_figures(config, run, directory, settings)
+    sheet = run.spread(SHEET_FRAMES) if settings.frames is None else settings.frames
+    make_contact_sheet(config, run, sheet, directory.parent / SHEET_NAME)
+    compared = make_comparison_charts(rows, directory) if len(rows) > 1 else []
+    animations = _make_animations(config, run, directory, settings)
+    page = [
+        f"# 3D results: {method}", f"{len(run)} frames of {run.groups.shape[1]} views; poses in `{run.path.name}`.",
+        all_tables(results), *map(_picture, charts), "## Frames", *map(_picture, [*figures, f"../{SHEET_NAME}"]),
+        *(["## Animations", *map(_picture, animations)] if animations else []),
+        comparison(rows), *map(_picture, compared),
+    ]  # fmt: skip
+    write_bytes(directory / "report.md", ("\n\n".join(page) + "\n").encode())
+    logger.info("report: %s, %s and %d pictures beside it", directory / "report.md", directory.parent / SHEET_NAME,
+                len(charts) + len(figures) + len(compared) + len(animations))  # fmt: skip
+
+
+def method_of(run: RunPoses, rows: Sequence[Row]) -> str:
+    """Name the method that wrote the poses: its results point to the file and have its mean; else the file's name."""
+    error = np.linalg.norm(run.pose_world - run.truth_world, axis=-1)
+    for row in rows:
+        mean = row.results["mpjpe"]["absolute"]["frames"]
+        if row.results.get("poses") == run.path.name and mean is not None and np.isclose(mean, np.nanmean(error)):
+            return row.label
+    return run.path.name
+
+
+def _make_figures(config: Any, run: RunPoses, directory: Path, settings: ReportSettings) -> list[str]:
+    frames = run.typical_and_worst() if settings.frames is None else settings.frames
+    names = [f"frame_{frame:06d}.png" for frame in frames]
+    for frame, name in zip(frames, names, strict=True):
+        make_pose_figure(config, run, frame, directory / name, settings.whole_images)
+    return names
+
+
+def _make_animations(config: Any, run: RunPoses, directory: Path, settings: ReportSettings) -> list[str]:
+    names = [f"{animation.name}{settings.suffix}" for animation in settings.animations]
+    for animation, name in zip(settings.animations, names, strict=True):
+        make_animation(config, run, animation.frames, directory / name, settings.frames_per_second,
+                       settings.turn_deg, settings.whole_images)  # fmt: skip
+    return names
+
+
+def _picture(name: str) -> str:
+    text = Path(name).stem.replace("_", " ")
+    return f"[{text}]({name})" if name.endswith(".mp4") else f"![{text}]({name})"

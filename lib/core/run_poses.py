@@ -1,0 +1,173 @@
+"""The 3D poses of a run together with the images they belong to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lib.core.config_io import dataset_root
+from lib.core.evaluate3d import joint_errors, mean_error
+from lib.dataset.actions import ACTION_NAMES, action_name
+from lib.dataset.annotations import Annotations
+from lib.dataset.h36m import group_views, load_h36m
+from lib.multiviews.body import H36M_BODY
+from lib.multiviews.cameras import Cameras
+from lib.utils.checks import InputError, unknown_name
+
+
+@dataclass(frozen=True)
+class RunPoses:
+    """F frames of V views with predicted and true poses.
+
+    Attributes:
+        path: the file of the poses.
+        annotations: of the test images.
+        groups: (F, V) rows of the annotations.
+        pose_world: (F, 17, 3) mm.
+        truth_world: (F, 17, 3) mm.
+    """
+
+    path: Path
+    annotations: Annotations
+    groups: np.ndarray
+    pose_world: np.ndarray
+    truth_world: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    @property
+    def actions(self) -> np.ndarray:
+        """Action ids, (F,)."""
+        return self.annotations.labels3d.action[self.groups[:, 0]]
+
+    def cameras(self, frame: int) -> Cameras:
+        """Return the cameras of a frame, leading axis V."""
+        labels = self.annotations.labels3d
+        return labels.cameras[labels.camera_idx[self.groups[frame]]]
+
+    def image_names(self) -> list[str]:
+        """Return the names of all images, group by group, view by view."""
+        return [self.annotations.image_name(row) for row in self.groups.ravel()]
+
+    def frame_errors(self) -> np.ndarray:
+        """Return the mean distance of each frame's joints, (F,) mm; NaN where no joint was found."""
+        return np.array([mean_error(errors) for errors in joint_errors(self.pose_world, self.truth_world)])
+
+    def title(self, frame: int) -> str:
+        """Name a frame: number, subject, action, frame of the recording, error."""
+        labels, row = self.annotations.labels3d, self.groups[frame, 0]
+        error = mean_error(joint_errors(self.pose_world[frame], self.truth_world[frame]))
+        recording = f"S{labels.subject[row]} {action_name(labels.action[row])} {labels.subaction[row]}"
+        return f"frame {frame}: {recording}, image {labels.frame[row]}, error {error:.0f} mm"
+
+    def check_frames(self, frames: list[int], flag: str) -> None:
+        """Raise an InputError if a frame does not exist.
+
+        Args:
+            frames: indices.
+            flag: the command line's flag that named them.
+        """
+        wrong = [frame for frame in frames if not 0 <= frame < len(self)]
+        if wrong:
+            raise InputError(f"{flag}: {wrong[0]} does not exist; the data set has frames 0 to {len(self) - 1}")
+
+    def spread(self, count: int) -> list[int]:
+        """Choose frames evenly over the data set."""
+        return sorted({int(frame) for frame in np.linspace(0, len(self) - 1, min(count, len(self)))})
+
+    def typical_and_worst(self) -> list[int]:
+        """Return the frame with the median error and the one with the largest; one frame if they are the same."""
+        order = np.argsort(self.frame_errors())  # frames without a joint come last: they are the worst
+        return list(dict.fromkeys([int(order[(len(order) - 1) // 2]), int(order[-1])]))
+
+    def recording(self, subject: str, action: str, subaction: str | None = None) -> list[int]:
+        """Return the frames of a recording in the order of time.
+
+        Args:
+            subject: id, "9" or "S9".
+            action: name or id, e.g. "Walking" or "14".
+            subaction: id; None = all of them, one after the other.
+
+        Raises:
+            InputError: there is no such recording.
+        """
+        labels, rows = self.annotations.labels3d, self.groups[:, 0]
+        ids = {
+            "subject": (labels.subject[rows], _number("subject", subject.upper().removeprefix("S"))),
+            "action": (labels.action[rows], _action_id(action)),
+        }
+        if subaction is not None:
+            ids["subaction"] = (labels.subaction[rows], _number("subaction", subaction))
+        chosen = np.ones(len(rows), bool)
+        for name, (values, wanted) in ids.items():
+            if not (chosen & (values == wanted)).any():
+                known = ", ".join(str(value) for value in np.unique(values[chosen]))
+                raise InputError(f"--sequence: no test frame of {name} {wanted}; there are {known}")
+            chosen &= values == wanted
+        frames = np.flatnonzero(chosen)
+        rows = rows[frames]
+        return frames[np.lexsort([labels.frame[rows], labels.subaction[rows]])].tolist()
+
+
+def load_poses(path: Path) -> dict[str, np.ndarray]:
+    """Read a file of 3D results.
+
+    Args:
+        path: poses3d.npz.
+
+    Returns:
+        Its arrays: pose_world and gt_world (F, 17, 3) mm, image_ids (F, V), joint_names, ...
+
+    Raises:
+        InputError: missing or damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return dict(file)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; run/pose3d/estimate.py writes it") from None
+    except Exception as error:  # a damaged archive raises nearly anything
+        raise InputError(f"{path}: not a file of 3D poses, or cut off ({error})") from None
+
+
+def load_run_poses(config: Any, path: Path) -> RunPoses:
+    """Read the poses of a run and the annotation of its test images.
+
+    Args:
+        config: the configuration of the run.
+        path: poses3d.npz in the run directory.
+
+    Raises:
+        InputError: missing, damaged, or made for other images or joints.
+    """
+    poses = load_poses(path)
+    lacking = {"pose_world", "gt_world", "image_ids", "joint_names"} - poses.keys()
+    if lacking:
+        raise InputError(f"{path}: not a file of 3D poses: it has no '{min(lacking)}'")
+    if poses["joint_names"].tolist() != list(H36M_BODY.joint_names):
+        raise InputError(f"{path}: joints are {poses['joint_names'].tolist()}, expected {list(H36M_BODY.joint_names)}")
+    annotations = load_h36m(dataset_root(config), config.DATASET.TEST_SUBSET, config.DATASET.CROP)
+    groups = group_views(annotations, config.DATASET.INCOMPLETE_GROUPS)[:: config.DATASET.TEST_STEP]
+    image_ids = annotations.image[groups].astype(str)
+    if poses["image_ids"].shape != image_ids.shape or (poses["image_ids"] != image_ids).any():
+        raise InputError(f"{path}: made for other images; run run/pose3d/estimate.py again")
+    return RunPoses(path, annotations, groups, poses["pose_world"], poses["gt_world"])
+
+
+def _number(name: str, text: str) -> int:
+    if not text.isdigit():
+        raise InputError(f"--sequence: expected the number of a {name}, received '{text}'")
+    return int(text)
+
+
+def _action_id(text: str) -> int:
+    by_name = {name.lower(): action for action, name in ACTION_NAMES.items()}
+    if text.isdigit():
+        return int(text)
+    if text.lower() not in by_name:
+        raise unknown_name("action", text, ACTION_NAMES.values(), "--sequence")
+    return by_name[text.lower()]

@@ -1,0 +1,78 @@
+"""Show the 3D results of a run: tables, charts, frames, animations, and other runs and the paper beside it.
+
+    python run/pose3d/report.py --cfg experiments-local/synthetic/resnet18/128_fusion.yaml
+    python run/pose3d/report.py --cfg ... --frames 0 12 40 --sequence 9 Walking --compare output/.../other_run
+
+Needs the results of run/pose3d/estimate.py and the images. Writes contact_sheet.png and the folder report/ (report.md,
+comparison.md, comparison.csv, pictures) into the run directory.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import argparse
+
+from lib.core.cli import collect_opts, make_parser, run_main
+from lib.core.compare3d import comparison, load_rows, save_comparison
+from lib.core.config_io import load_config, run_directory
+from lib.core.report import Animation, ReportSettings, write_report
+from lib.core.run_poses import RunPoses, load_run_poses
+from lib.utils.checks import InputError
+
+
+def parse_args() -> argparse.Namespace:
+    parser = make_parser(__doc__, "--modelDir", "--dataDir", "--data-format")
+    add = parser.add_argument
+    add("--poses", default="poses3d.npz", metavar="FILE", help="poses to show, in the run directory (poses3d.npz)")
+    add("--compare", nargs="+", default=[], metavar="RUN", help="run directories or results_3d.json files")
+    add("--tables-only", action="store_true", help="the comparison alone, from results_3d.json; needs no images")
+    add("--frames", type=int, nargs="+", metavar="N", help="frames to draw (default: spread evenly over the contact "
+        "sheet, and a figure each of the typical and the worst one)")  # fmt: skip
+    add("--animate", type=int, nargs=2, metavar=("START", "STOP"), help="animate the frames START to STOP - 1")
+    add("--sequence", nargs="+", metavar="ID", help="animate a recording: SUBJECT ACTION [SUBACTION], e.g. 9 Walking 1")
+    add("--format", choices=("mp4", "gif"), default="mp4", help="of animations (mp4)")
+    add("--fps", type=float, default=10.0, help="frames per second of animations (10)")
+    add("--turn", type=float, default=20.0, help="degrees per second by which the pose turns; 0 = stands still (20)")
+    add("--whole-images", action="store_true", help="whole images instead of boxes in figures and animations")
+    return parser.parse_args()
+
+
+def animations(args: argparse.Namespace, run: RunPoses) -> list[Animation]:
+    """Find the frames that --animate and --sequence ask for."""
+    if not 0 < args.fps < float("inf"):
+        raise InputError(f"--fps: expected a positive number, received {args.fps}")
+    found = []
+    if args.animate:
+        start, stop = args.animate
+        if stop <= start:
+            raise InputError(f"--animate: expected START below STOP, received {start} {stop}")
+        run.check_frames([start, stop - 1], "--animate")
+        found.append(Animation(f"frames_{start}_{stop}", list(range(start, stop))))
+    if args.sequence:
+        if len(args.sequence) not in (2, 3):
+            raise InputError(f"--sequence: expected SUBJECT ACTION [SUBACTION], received {' '.join(args.sequence)}")
+        found.append(Animation(f"sequence_{'_'.join(args.sequence)}", run.recording(*args.sequence)))
+    return found
+
+
+def main() -> None:
+    args = parse_args()
+    config = load_config(args.cfg, collect_opts(args))
+    directory = run_directory(config, args.cfg)
+    rows = load_rows([directory, *args.compare])
+    if args.tables_only:
+        save_comparison(directory / "report", rows)
+    else:
+        run = load_run_poses(config, directory / args.poses)
+        settings = ReportSettings(
+            args.frames, animations(args, run), f".{args.format}", args.fps, args.turn, args.whole_images
+        )
+        write_report(config, run, rows, directory / "report", settings)
+    if args.compare or args.tables_only:
+        print(f"\n{comparison(rows)}")
+
+
+if __name__ == "__main__":
+    run_main(main)

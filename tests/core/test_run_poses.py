@@ -1,0 +1,93 @@
+"""Poses of a run with their images; the tiny data set has subject 9 with actions 3, 4, 2, 3, 4 for frames 1 to 5."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lib.core.run_poses import RunPoses, load_poses, load_run_poses
+from lib.utils.checks import InputError
+from tests.core.predictions import write_perfect_predictions, write_poses
+
+
+@pytest.fixture
+def make_run(tiny_root, tiny_config, tmp_path):
+    """make_run(pose_world=None) writes predictions and poses of 5 frames: (configuration, RunPoses)."""
+    config = tiny_config(tiny_root(frames=5, mpii=0))
+    write_perfect_predictions(config, tmp_path / "run")
+
+    def make(pose_world=None):
+        write_poses(config, tmp_path / "run", pose_world)
+        return config, load_run_poses(config, tmp_path / "run/poses3d.npz")
+
+    return make
+
+
+def test_what_a_run_knows(make_run, h36m_pickle, tmp_path):
+    _, run = make_run()
+    assert len(run) == 5
+    assert run.actions.tolist() == [3, 4, 2, 3, 4]
+    np.testing.assert_allclose(run.frame_errors(), 30.0)
+    assert run.title(3) == "frame 3: S9 Discussion 1, image 4, error 30 mm"
+    records = h36m_pickle(tmp_path / "root_0", "validation")
+    assert run.image_names() == [record["image"] for record in records]
+    np.testing.assert_allclose(run.cameras(2).T[3], records[11]["camera"]["T"].ravel())
+
+
+def test_frames_to_show(make_run):
+    _, run = make_run()
+    errors = np.array([50.0, 10, 30, 20, 40])
+    changed = RunPoses(run.path, run.annotations, run.groups, run.truth_world.copy(), run.truth_world)
+    changed.pose_world[..., 2] += errors[:, None]
+    assert changed.typical_and_worst() == [2, 0]
+    changed.pose_world[3] = np.nan  # nothing is worse than no pose
+    assert changed.typical_and_worst()[1] == 3
+    assert np.isnan(changed.frame_errors()[3])
+    assert run.spread(3) == [0, 2, 4]
+    assert run.spread(9) == [0, 1, 2, 3, 4]
+
+
+def test_recordings(make_run):
+    _, run = make_run()
+    assert run.recording("9", "Discussion") == [0, 3]
+    assert run.recording("S9", "4", "1") == [1, 4]
+    assert run.recording("s9", "directions") == [2]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("11", "Walking"), "no test frame of subject 11; there are 9"),
+        (("9", "Walking"), "no test frame of action 14; there are 2, 3, 4"),
+        (("9", "4", "2"), "no test frame of subaction 2; there are 1"),
+        (("9", "Discusion"), "unknown action 'Discusion' in --sequence; did you mean 'Discussion'"),
+        (("nine", "4"), "expected the number of a subject, received 'NINE'"),
+    ],
+)
+def test_recordings_that_do_not_exist(make_run, words, message):
+    _, run = make_run()
+    with pytest.raises(InputError, match=message):
+        run.recording(*words)
+
+
+def test_files_that_do_not_belong(make_run, tmp_path):
+    config, run = make_run()
+    path = tmp_path / "run/poses3d.npz"
+    with pytest.raises(InputError, match=r"estimate\.py writes it"):
+        load_poses(tmp_path / "none.npz")
+    with pytest.raises(InputError, match="--frames: 5 does not exist; the data set has frames 0 to 4"):
+        run.check_frames([0, 5], "--frames")
+    config.DATASET.TEST_STEP = 2
+    with pytest.raises(InputError, match="made for other images"):
+        load_run_poses(config, path)
+    config.DATASET.TEST_STEP = 1
+    arrays = load_poses(path)
+    np.savez(path, **{**arrays, "joint_names": arrays["joint_names"][::-1]})
+    with pytest.raises(InputError, match="joints are"):
+        load_run_poses(config, path)
+    np.savez(path, **{name: values for name, values in arrays.items() if name != "gt_world"})
+    with pytest.raises(InputError, match="no 'gt_world'"):
+        load_run_poses(config, path)
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(InputError, match="cut off"):
+        load_run_poses(config, path)

@@ -1,0 +1,114 @@
+"""The report as a user asks for it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from lib.core.config_io import load_config, run_directory
+from tests.core.predictions import write_perfect_predictions, write_poses
+from tests.run.test_pose3d import REPOSITORY, WITHOUT_TORCH
+
+
+@pytest.fixture
+def cfg(tiny_root, tiny_yaml):
+    """The YAML of an experiment whose 5 test frames have poses, 30 mm too high ("rpsm") and exact ("exact")."""
+    path = tiny_yaml(tiny_root(frames=5, mpii=0))
+    config = load_config(path)
+    directory = run_directory(config, path)
+    frames = write_perfect_predictions(config, directory)
+    write_poses(config, directory, frames.truth_world, "exact.npz", "exact")
+    write_poses(config, directory)
+    return path
+
+
+@pytest.fixture
+def directory(cfg):
+    """The experiment's run directory."""
+    return run_directory(load_config(cfg), cfg)
+
+
+def test_the_whole_report(run_script, cfg, directory):
+    done = run_script("pose3d/report.py", "--cfg", cfg)
+    assert (done.code, done.err) == (0, "")
+    report = directory / "report"
+    text = (report / "report.md").read_text()
+    assert text.startswith("# 3D results: tiny: rpsm\n")
+    assert "| rwri " in text
+    assert "paper: Fusion, H36M+MPII, RPSM" in text
+    linked = re.findall(r"!\[.*?\]\((.*?)\)", text)
+    assert {"error_histogram.png", "error_per_joint.png", "error_per_action.png", "../contact_sheet.png"} < set(linked)
+    assert all(cv2.imread(str(report / name)) is not None for name in linked)
+    on_disk = {path.name for path in report.iterdir()}
+    assert on_disk == {name for name in linked if "/" not in name} | {"report.md", "comparison.md", "comparison.csv"}
+    assert "## Means" not in done.out  # the comparison is printed where it was asked for
+
+
+def test_chosen_frames_animations_and_another_run(run_script, cfg, directory, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "results_3d.json").write_bytes((directory / "results_3d.json").read_bytes())
+    done = run_script("pose3d/report.py", "--cfg", cfg, "--poses", "exact.npz", "--frames", 1, 3, "--animate", 0, 3,
+                      "--sequence", 9, "Discussion", "--format", "gif", "--fps", 5, "--compare", other)  # fmt: skip
+    assert (done.code, done.err) == (0, "")
+    report = directory / "report"
+    assert sorted(path.name for path in report.glob("frame_*.png")) == ["frame_000001.png", "frame_000003.png"]
+    with Image.open(report / "frames_0_3.gif") as image:
+        assert (image.n_frames, image.info["duration"]) == (3, 200)
+    with Image.open(report / "sequence_9_Discussion.gif") as image:
+        assert image.n_frames == 2
+    assert (report / "report.md").read_text().startswith("# 3D results: tiny: exact\n")
+    assert "| tiny: exact " in done.out
+    assert "| other: rpsm " in done.out
+    assert "| paper: Single, H36M, RPSM " in done.out
+
+
+def test_tables_need_neither_images_nor_torch(cfg, directory, tmp_path):
+    for path in [*(tmp_path / "root_0").rglob("*.jpg"), *directory.glob("*.npz"), *directory.glob("*.h5")]:
+        path.unlink()
+    words = [sys.executable, "-c", WITHOUT_TORCH, str(REPOSITORY / "run/pose3d/report.py")]
+    done = subprocess.run([*words, "--cfg", str(cfg), "--tables-only"], capture_output=True, text=True, cwd=REPOSITORY)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "| tiny: rpsm " in done.stdout
+    assert {path.name for path in (directory / "report").iterdir()} == {"comparison.md", "comparison.csv"}
+
+
+def test_poses_that_no_method_wrote_have_their_file_as_name(run_script, cfg, directory):
+    poses = dict(np.load(directory / "poses3d.npz"))
+    np.savez(directory / "mine.npz", **{**poses, "pose_world": poses["pose_world"] + 1})
+    done = run_script("pose3d/report.py", "--cfg", cfg, "--poses", "mine.npz", "--frames", 0)
+    assert done.code == 0, done.err
+    assert (directory / "report/report.md").read_text().startswith("# 3D results: mine.npz\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--compare", "nowhere"], "nowhere: no such run directory or results file"),
+        (["--frames", "5"], "--frames: 5 does not exist; the data set has frames 0 to 4"),
+        (["--animate", "3", "3"], "--animate: expected START below STOP"),
+        (["--animate", "3", "9"], "--animate: 8 does not exist"),
+        (["--sequence", "9"], "--sequence: expected SUBJECT ACTION [SUBACTION]"),
+        (["--sequence", "9", "Walking"], "--sequence: no test frame of action 14"),
+        (["--poses", "none.npz"], "none.npz: no such file"),
+        (["--fps", "0"], "--fps: expected a positive number"),
+    ],
+)
+def test_wrong_words_end_in_one_line(run_script, cfg, directory, words, message):
+    done = run_script("pose3d/report.py", "--cfg", cfg, *words)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert message in done.err
+    assert not (directory / "report").exists()
+
+
+def test_a_run_without_results(run_script, cfg, directory):
+    (directory / "results_3d.json").unlink()
+    done = run_script("pose3d/report.py", "--cfg", cfg)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "no results_3d.json in this directory; run/pose3d/estimate.py writes" in done.err
