@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Protocol
 
+import cv2
 import numpy as np
 import scipy.sparse
 
@@ -13,17 +19,34 @@ from lib.multiviews.shift_max import ShiftMax
 Array = Any  # an array of the kernel's library
 
 
+@dataclass(frozen=True)
+class Taps:
+    """The four pixels around each of C * n projected bins, in F frames and V views.
+
+    Attributes:
+        first: (F, V, C, n) int64 flat index y * W + x of the upper left pixel; the others are +1, +W and +W+1.
+        weights: float64 weights of the four pixels in this order, each (F, V, C, n).
+    """
+
+    first: Array
+    weights: tuple[Array, Array, Array, Array]
+
+
 class Kernel(Protocol):
     """Array operations behind rpsm(); numpy and torch share the rest of their functions under equal names.
 
     Attributes:
         xp: the library's module.
-        block_bins: frames times bins of the first grid that are worked on together; bounds the memory, some 1.5 kB
-            each with 4 views and 17 joints.
+        num_threads: blocks of frames that for_each() works on at a time.
+        block_bins: frames times bins of the first grid (or pairs of bins of the later ones) in a block; bounds the
+            memory, some 0.5 kB each with 17 joints.
+        sample_bins: frames times bins of the first grid that are sampled together, 1.5 kB each with 4 views.
     """
 
     xp: ModuleType
+    num_threads: int
     block_bins: int
+    sample_bins: int
 
     def floats(self, values: Any) -> Array:
         """Return float64 values on the device."""
@@ -31,54 +54,63 @@ class Kernel(Protocol):
     def integers(self, values: Any) -> Array:
         """Return int64 values on the device."""
 
-    def padded_maps(self, heatmaps: np.ndarray) -> Array:
-        """Return heatmaps (F, V, J, H, W) as float32 on the device, values below 0 as 0, with a border of zeros.
-
-        The border is 1 px before and 2 px after the map along both axes: (F, V, J, H+3, W+3).
-        """
+    def heatmaps(self, values: np.ndarray) -> Array:
+        """Return float32 values on the device."""
 
     def numpy(self, values: Array) -> np.ndarray:
         """Return a numpy array."""
 
+    def contiguous(self, values: Array) -> Array:
+        """Return the values with the last axis contiguous in memory."""
+
     def take_along(self, values: Array, index: Array, axis: int) -> Array:
         """Return the entries that `index` names along an axis, as numpy's take_along_axis."""
 
-    def sample_shared(self, maps: Array, pixels: Array, weights: Array) -> Array:
-        """Sum weighted pixels over the views, at points that all joints share.
+    def for_each(self, function: Callable[[slice], None], blocks: Iterable[slice]) -> None:
+        """Call a function for each block of frames, several at a time; errors are raised here."""
+
+    def sample_shared(self, maps: Array, taps: Taps) -> Array:
+        """Sum weighted pixels over the views, at bins that all joints share.
 
         Args:
-            maps: (F, V, J, H, W).
-            pixels: (F, P, V, 4) int64 flat pixels y * W + x.
-            weights: (F, P, V, 4) float64.
+            maps: (F, V, J, H, W); values below 0 count as 0.
+            taps: of one centre (F, V, 1, n).
 
         Returns:
-            (J, P, F) float64, contiguous.
+            (F, n, J) float64.
         """
 
-    def sample_own(self, maps: Array, pixels: Array, weights: Array) -> Array:
-        """Sum weighted pixels over the views, at points of each joint's own.
+    def sample_own(self, maps: Array, taps: Taps) -> Array:
+        """Sum weighted pixels over the views, at bins of each joint's own.
 
         Args:
-            maps: (F, V, J, H, W).
-            pixels: (F, J, P, V, 4) int64 flat pixels y * W + x.
-            weights: (F, J, P, V, 4) float64.
+            maps: (F, V, J, H, W); values below 0 count as 0.
+            taps: of J centres (F, V, J, n).
 
         Returns:
-            (F, J, P) float64.
+            (F, J, n) float64.
         """
 
     def shift_max(self, volume: Array, program: ShiftMax) -> Array:
-        """Run a program on a float64 volume (n, n, n, F); the result is valid until the next call."""
+        """Run a program on a float64 volume (n, n, n, F); the result is valid until the thread's next call."""
 
 
 class NumpyKernel:
-    """The kernel for numpy; needs no torch."""
+    """The kernel for numpy; needs no torch.
+
+    Args:
+        num_threads: None = as many as there are processors to use.
+    """
 
     xp = np
-    block_bins = 2**16  # 16 frames at 16 bins per axis: a volume is 0.5 MB and stays in the processor's cache
+    # 16 frames and 1 frame at 16 bins per axis: what belongs together stays in the processor's cache.
+    block_bins = 2**16
+    sample_bins = 2**12
 
-    def __init__(self) -> None:
-        self._scratch = np.empty(0)
+    def __init__(self, num_threads: int | None = None) -> None:
+        self.num_threads = num_threads or usable_processors()
+        self._pool = ThreadPoolExecutor(self.num_threads, "rpsm")
+        self._local = threading.local()  # scratch volumes of each thread
 
     def floats(self, values: Any) -> np.ndarray:
         return np.asarray(values, np.float64)
@@ -86,46 +118,63 @@ class NumpyKernel:
     def integers(self, values: Any) -> np.ndarray:
         return np.asarray(values, np.int64)
 
-    def padded_maps(self, heatmaps: np.ndarray) -> np.ndarray:
-        height, width = heatmaps.shape[3:]
-        maps = np.zeros((*heatmaps.shape[:3], height + 3, width + 3), np.float32)
-        np.maximum(heatmaps, 0, out=maps[..., 1:-2, 1:-2], casting="same_kind")
-        return maps
+    def heatmaps(self, values: np.ndarray) -> np.ndarray:
+        return np.asarray(values, np.float32)
 
     def numpy(self, values: np.ndarray) -> np.ndarray:
         return values
 
+    def contiguous(self, values: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(values)
+
     def take_along(self, values: np.ndarray, index: np.ndarray, axis: int) -> np.ndarray:
         return np.take_along_axis(values, index, axis)
 
-    def sample_shared(self, maps: np.ndarray, pixels: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        num_frames, num_views, num_joints, height, width = maps.shape
-        num_points = pixels.shape[1]
-        table = maps.reshape(num_frames * num_views, num_joints, -1).swapaxes(1, 2)
-        table = table.astype(np.float64, order="C").reshape(-1, num_joints)  # (F*V*H*W, J)
-        map_start = np.arange(num_frames * num_views).reshape(num_frames, 1, num_views, 1) * (height * width)
-        row_starts = np.arange(num_frames * num_points + 1) * (num_views * 4)
-        # One sparse row per point sums its taps in all views, for all joints at once.
-        rows = scipy.sparse.csr_array(
-            (weights.reshape(-1), (pixels + map_start).astype(np.int32).reshape(-1), row_starts.astype(np.int32)),
-            shape=(num_frames * num_points, len(table)),
-        )
-        sums = (rows @ table).reshape(num_frames, num_points, num_joints)
-        return np.ascontiguousarray(sums.transpose(2, 1, 0))
+    def for_each(self, function: Callable[[slice], None], blocks: Iterable[slice]) -> None:
+        list(self._pool.map(function, blocks))
 
-    def sample_own(self, maps: np.ndarray, pixels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    def sample_shared(self, maps: np.ndarray, taps: Taps) -> np.ndarray:
         num_frames, num_views, num_joints, height, width = maps.shape
-        map_start = np.arange(num_frames * num_views * num_joints).reshape(num_frames, num_views, num_joints)
-        map_start = map_start.swapaxes(1, 2)[:, :, None, :, None] * (height * width)  # (F, J, 1, V, 1)
-        return (maps.reshape(-1)[pixels + map_start] * weights).sum((3, 4))
+        num_maps, num_bins = num_frames * num_views, taps.first.shape[-1]
+        table = np.empty((num_maps, height * width, num_joints))
+        for view, joint_maps in enumerate(maps.reshape(num_maps, num_joints, -1)):
+            np.maximum(cv2.transpose(joint_maps), 0, out=table[view])  # numpy does not transpose tile by tile
+        map_start = np.arange(num_maps).reshape(num_frames, 1, num_views) * (height * width)
+        first = taps.first[:, :, 0].swapaxes(1, 2) + map_start  # (F, n, V)
+        pixels, weights = np.empty((*first.shape, 4), np.int32), np.empty((*first.shape, 4))
+        for tap, step in enumerate((0, 1, width, width + 1)):
+            pixels[..., tap] = first + step
+            weights[..., tap] = taps.weights[tap][:, :, 0].swapaxes(1, 2)
+        # One sparse row per bin sums its taps in all views, for all joints at once.
+        row_starts = np.arange(num_frames * num_bins + 1, dtype=np.int32) * (num_views * 4)
+        rows = scipy.sparse.csr_array(
+            (weights.reshape(-1), pixels.reshape(-1), row_starts),
+            shape=(num_frames * num_bins, num_maps * height * width),
+        )
+        return (rows @ table.reshape(-1, num_joints)).reshape(num_frames, num_bins, num_joints)
+
+    def sample_own(self, maps: np.ndarray, taps: Taps) -> np.ndarray:
+        height, width = maps.shape[-2:]
+        map_start = np.arange(maps[..., 0, 0].size).reshape(maps.shape[:3]) * (height * width)  # (F, V, J)
+        first, values = taps.first + map_start[..., None], maps.reshape(-1)
+        return sum(
+            np.maximum(values[first + step], 0) * weight
+            for step, weight in zip((0, 1, width, width + 1), taps.weights, strict=True)
+        ).sum(1)
 
     def shift_max(self, volume: np.ndarray, program: ShiftMax) -> np.ndarray:
-        if self._scratch.shape[1:] != volume.shape or len(self._scratch) < program.num_buffers - 1:
-            self._scratch = np.empty((program.num_buffers - 1, *volume.shape))
-        scratch = self._scratch[: program.num_buffers - 1]
+        scratch = getattr(self._local, "scratch", np.empty(0))
+        if scratch.shape[1:] != volume.shape or len(scratch) < program.num_buffers - 1:
+            self._local.scratch = scratch = np.empty((program.num_buffers - 1, *volume.shape))
+        scratch = scratch[: program.num_buffers - 1]
         scratch.fill(-np.inf)
         buffers = [volume, *scratch]
         for target, target_part, source, source_part in program.steps:
             part = buffers[target][target_part]
             np.maximum(part, buffers[source][source_part], out=part)
         return buffers[-1]
+
+
+def usable_processors() -> int:
+    """Return the number of processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -24,8 +24,6 @@ from lib.multiviews.sampling import Views, bilinear_taps
 from lib.multiviews.tree_search import Costs, evidence_scores, search_own_grids, search_shared_grid
 from lib.utils.checks import InputError, check_shape
 
-_MAX_PAIRS_AT_ONCE = 2**21  # frames * limbs * pairs of bins on later grids: bounds the memory
-
 
 @dataclass(frozen=True)
 class PictorialSettings:
@@ -92,18 +90,24 @@ def rpsm(
         limb_lengths = np.broadcast_to(limb_lengths, (num_frames, len(limb_lengths)))
     _check_inputs(heatmaps, cameras, image_to_heatmap, root_world, limb_lengths, prior, settings)
 
-    views = Views(kernel.padded_maps(heatmaps), cameras.map(kernel.floats), kernel.floats(image_to_heatmap))
+    views = Views(kernel.heatmaps(heatmaps), cameras.map(kernel.floats), kernel.floats(image_to_heatmap))
     center, lengths = kernel.floats(root_world), kernel.floats(limb_lengths)
     positions = kernel.floats(np.empty((num_frames, body.num_joints, 3)))
-    for frames in _blocks(num_frames, kernel.block_bins // settings.first_nbins**3):
+
+    def start(frames: slice) -> None:
         positions[frames] = _first_level(views[frames], center[frames], prior, kernel)
-    pairs = len(body.edges) * settings.recur_nbins**6
-    for level in range(1, settings.recur_depth + 1):
-        grid = kernel.floats(cube_points(settings.recursion_edge(level), settings.recur_nbins))
-        for frames in _blocks(num_frames, _MAX_PAIRS_AT_ONCE // max(pairs, 1)):
+
+    def refine(frames: slice) -> None:
+        for level in range(1, settings.recur_depth + 1):
+            grid = kernel.floats(cube_points(settings.recursion_edge(level), settings.recur_nbins))
             positions[frames] = _later_level(
                 views[frames], positions[frames], grid, lengths[frames], settings.limb_length_tolerance, body, kernel
             )
+
+    share = -(-num_frames // kernel.num_threads)  # of the frames, when each thread gets one block
+    pairs = max(len(body.edges), 1) * settings.recur_nbins**6
+    kernel.for_each(start, _blocks(num_frames, min(share, kernel.block_bins // settings.first_nbins**3)))
+    kernel.for_each(refine, _blocks(num_frames, min(share, kernel.block_bins // pairs)))
     return kernel.numpy(positions)
 
 
@@ -142,10 +146,11 @@ def _check_finite(name: str, values: np.ndarray) -> None:
 
 def _first_level(views: Views, center: Array, prior: LimbPrior, kernel: Kernel) -> Array:
     """Place all joints on the shared grid around `center` (F, 3); (F, J, 3) mm."""
-    grid = kernel.floats(cube_points(prior.grid.edge, prior.grid.num_bins))
-    pixels, weights = bilinear_taps(center[:, None] + grid, views, kernel)
-    unary = kernel.sample_shared(views.maps, pixels, weights)  # (J, N, F)
-    scores = evidence_scores(unary, Costs.of(prior.body), kernel)
+    grid, costs, parts = kernel.floats(cube_points(prior.grid.edge, prior.grid.num_bins)), Costs.of(prior.body), []
+    for frames in _blocks(len(center), kernel.sample_bins // len(grid)):
+        taps = bilinear_taps(center[frames, None], grid, views[frames], kernel)
+        parts.append(evidence_scores(kernel.sample_shared(views.maps[frames], taps), costs, kernel))  # (f, N, J)
+    scores = kernel.contiguous(kernel.xp.concatenate(parts).swapaxes(0, 2))  # (J, N, F)
     return center[:, None] + grid[search_shared_grid(scores, prior, kernel)]
 
 
@@ -172,22 +177,25 @@ def _later_level(
     Returns:
         (F, J, 3) mm.
     """
-    (num_frames, num_joints), num_bins = positions.shape[:2], len(grid)
     costs = Costs.of(body)
-    points = positions[:, :, None] + grid  # (F, J, n, 3)
-    pixels, weights = bilinear_taps(points.reshape(num_frames, -1, 3), views, kernel)  # (F, J*n, V, 4)
-    taps_shape = (num_frames, num_joints, num_bins, *pixels.shape[2:])
-    unary = kernel.sample_own(views.maps, pixels.reshape(taps_shape), weights.reshape(taps_shape))
-    scores = evidence_scores(unary.reshape(-1, num_bins), costs, kernel).reshape(num_frames, num_joints, num_bins)
-    distance = _pair_distances(points, body, kernel)  # (F, E, n, n)
+    unary = kernel.sample_own(views.maps, bilinear_taps(positions, grid, views, kernel))  # (F, J, n)
+    scores = evidence_scores(unary.reshape(-1, len(grid)), costs, kernel).reshape(unary.shape)
+    distance = _pair_distances(positions, grid, body)  # (F, E, n, n)
     forbidden = abs(distance - limb_lengths[..., None, None]) >= tolerance
     bins = search_own_grids(scores, forbidden * -costs.broken, body, kernel)
     return positions + grid[bins]
 
 
-def _pair_distances(points: Array, body: HumanBody, kernel: Kernel) -> Array:
-    """Return the distances (F, E, n_parent, n_child) between the bins (F, J, n, 3) of each limb's joints, mm."""
+def _pair_distances(positions: Array, grid: Array, body: HumanBody) -> Array:
+    """Return the distances (F, E, n_parent, n_child) between the bins of each limb's joints, mm.
+
+    Args:
+        positions: (F, J, 3) centres of the grids, mm.
+        grid: (n, 3) bins around a centre, mm.
+        body: the skeleton.
+    """
     parents, children = [parent for parent, _ in body.edges], [child for _, child in body.edges]
-    difference = points[:, parents, :, None] - points[:, children, None]  # (F, E, n, n, 3)
-    x, y, z = difference[..., 0], difference[..., 1], difference[..., 2]
-    return kernel.xp.sqrt(x * x + y * y + z * z)
+    limb = positions[:, children] - positions[:, parents]  # (F, E, 3)
+    step = grid - grid[:, None]  # (n_parent, n_child, 3)
+    x, y, z = (limb[..., i, None, None] + step[..., i] for i in range(3))  # (F, E, n, n)
+    return (x * x + y * y + z * z) ** 0.5

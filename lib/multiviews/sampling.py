@@ -1,13 +1,18 @@
-"""World points -> the heatmap pixels they touch in every view."""
+"""World points -> the heatmap pixels they touch in every view.
+
+The points are bins: one small set of offsets around many centres. A rotation is linear, so a bin's place in the
+camera frame is the centre's plus the offset's, and coordinates are arrays of their own: plain passes over long rows.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from lib.multiviews.cameras import MIN_DEPTH_MM, Cameras, project
-from lib.multiviews.kernels import Array, Kernel
-from lib.utils.transforms import transform_points
+from lib.multiviews.cameras import MIN_DEPTH_MM, Cameras, lens_terms
+from lib.multiviews.kernels import Array, Kernel, Taps
+
+_FAR_OUTSIDE = -2.0  # px: no tap of the map is nearer than 1 px
 
 
 @dataclass(frozen=True)
@@ -15,7 +20,7 @@ class Views:
     """What the views of F frames show, on the kernel's device.
 
     Attributes:
-        maps: (F, V, J, H+3, W+3) float32 heatmaps, not negative, padded by Kernel.padded_maps.
+        maps: (F, V, J, H, W) float32 heatmaps; values below 0 count as 0.
         cameras: cameras with leading axes (F, V), float64.
         image_to_heatmap: (F, V, 2, 3) image px -> heatmap px, float64.
     """
@@ -28,31 +33,55 @@ class Views:
         return Views(self.maps[frames], self.cameras[frames], self.image_to_heatmap[frames])
 
 
-def bilinear_taps(points_world: Array, views: Views, kernel: Kernel) -> tuple[Array, Array]:
-    """Find the four pixels around each point's projection and their bilinear weights.
+def bilinear_taps(centers: Array, grid: Array, views: Views, kernel: Kernel) -> Taps:
+    """Find the four pixels around each bin's projection and their bilinear weights.
 
     Heatmap pixel centres lie on integers and the map is 0 outside (torch's grid_sample with align_corners=True and
-    zero padding). A point nearer to a camera than MIN_DEPTH_MM, or behind it, gets nothing from that view.
+    zero padding). A bin nearer to a camera than MIN_DEPTH_MM, or behind it, gets nothing from that view.
 
     Args:
-        points_world: (F, P, 3) mm.
+        centers: (F, C, 3) world frame, mm.
+        grid: (n, 3) bins around a centre, mm.
         views: the views of the F frames.
         kernel: array operations.
 
     Returns:
-        (F, P, V, 4) int64 flat pixels of the padded maps, and (F, P, V, 4) float64 weights.
+        Taps of the C * n bins in the V views: (F, V, C, n).
     """
     xp = kernel.xp
-    padded_height, padded_width = views.maps.shape[-2:]
-    points_img, depth = project(points_world[:, None], views.cameras)
-    points_hm = transform_points(points_img, views.image_to_heatmap) + 1  # (F, V, P, 2), px of the padded map
-    # The first pixel and the last two are padding: a point outside the map may as well lie there.
-    column = points_hm[..., 0].clip(0, padded_width - 2)
-    column = xp.where(depth >= MIN_DEPTH_MM, column, 0.0).swapaxes(1, 2)  # (F, P, V)
-    row = points_hm[..., 1].clip(0, padded_height - 2).swapaxes(1, 2)
-    left, top = xp.floor(column), xp.floor(row)
-    right_part, bottom_part = column - left, row - top
-    both = right_part * bottom_part
-    weights = xp.stack([1 - right_part - bottom_part + both, right_part - both, bottom_part - both, both], -1)
-    neighbours = kernel.integers([0, 1, padded_width, padded_width + 1])
-    return kernel.integers(top * padded_width + left)[..., None] + neighbours, weights
+    height, width = views.maps.shape[-2:]
+    x, y = _project_bins(centers, grid, views, kernel)
+    left = xp.floor(x).clip(min=0).clip(max=width - 2)  # numpy is far slower where both bounds are given at once
+    top = xp.floor(y).clip(min=0).clip(max=height - 2)
+    x -= left
+    y -= top
+    # The hat function of a tap is 0 from a distance of 1 px on, so points outside the map need no special care.
+    left_part, right_part = (1 - abs(x)).clip(0), (1 - abs(x - 1)).clip(0)
+    top_part, bottom_part = (1 - abs(y)).clip(0), (1 - abs(y - 1)).clip(0)
+    return Taps(
+        first=kernel.integers(top * width + left),
+        weights=(top_part * left_part, top_part * right_part, bottom_part * left_part, bottom_part * right_part),
+    )
+
+
+def _project_bins(centers: Array, grid: Array, views: Views, kernel: Kernel) -> tuple[Array, Array]:
+    """Return x and y (F, V, C, n) of the bins in heatmap px; bins without a projection lie far outside."""
+    cameras, affine = views.cameras, views.image_to_heatmap
+    centers_cam = cameras.R @ (centers[:, None] - cameras.T[:, :, None]).swapaxes(-1, -2)  # (F, V, 3, C)
+    points_cam = centers_cam[..., None] + (cameras.R @ grid.swapaxes(0, 1))[:, :, :, None]  # (F, V, 3, C, n)
+    x, y, depth = points_cam[:, :, 0], points_cam[:, :, 1], points_cam[:, :, 2]
+    nearness = 1 / depth.clip(MIN_DEPTH_MM)  # keeps points behind the camera finite
+    x, y = x * nearness, y * nearness
+    k, p = _columns(cameras.k), _columns(cameras.p)
+    factor, r2 = lens_terms(x, y, k, p)
+    x, y = x * factor + p[1] * r2, y * factor + p[0] * r2
+    # From the distorted normalised point to heatmap px: the intrinsics and the crop in one affine map.
+    xx, xy, yx, yy = _columns((affine[..., :2] * cameras.f[..., None, :]).reshape(*affine.shape[:2], 4))
+    x0, y0 = _columns((affine[..., :2] @ cameras.c[..., None])[..., 0] + affine[..., 2])
+    x_hm = kernel.xp.where(depth >= MIN_DEPTH_MM, xx * x + xy * y + x0, _FAR_OUTSIDE)
+    return x_hm, yx * x + yy * y + y0
+
+
+def _columns(values: Array) -> list[Array]:
+    """Split (F, V, k) into k arrays (F, V, 1, 1)."""
+    return [values[..., i, None, None] for i in range(values.shape[-1])]

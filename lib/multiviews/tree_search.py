@@ -9,7 +9,7 @@ Both costs outweigh every sum of lesser terms. So where all joints have compatib
 of the product, exactly as without them. Elsewhere, where the product is 0 for every pose, as few limbs as possible
 are broken, then as few joints as possible are without evidence, and the rest of the tree keeps its evidence.
 
-Ties go to the lowest bin index. Scores are rounded to multiples of 2^-20, so that their sums are exact in float64:
+Ties go to the lowest bin index. Scores are whole numbers of steps of 2^-20, so that their sums are exact in float64:
 numpy and torch, whose last bits differ, see the same ties.
 """
 
@@ -23,7 +23,7 @@ from lib.multiviews.body import HumanBody
 from lib.multiviews.kernels import Array, Kernel
 from lib.multiviews.limb_prior import LimbPrior
 
-_SCORE_STEPS = 2.0**20  # per unit of log2: 7e-7 of a unary
+_STEPS = 2.0**20  # scores per unit of log2: a step is 7e-7 of a unary
 _LOWEST_EVIDENCE = -512.0  # log2; float32 heatmaps span 277
 
 
@@ -37,7 +37,7 @@ class Costs:
     @classmethod
     def of(cls, body: HumanBody) -> Costs:
         """Return the costs for a number of joints."""
-        missing = -_LOWEST_EVIDENCE * (body.num_joints + 1)
+        missing = -_LOWEST_EVIDENCE * _STEPS * (body.num_joints + 1)
         return cls(missing, missing * (body.num_joints + 1))
 
 
@@ -53,12 +53,20 @@ def evidence_scores(unary: Array, costs: Costs, kernel: Kernel) -> Array:
         Scores of the same shape.
     """
     xp = kernel.xp
-    best = xp.amax(unary, 1)[:, None]
+    best = largest(unary, 1, kernel)[:, None]
     has_evidence = best > 0
     ratio = unary / xp.where(has_evidence, best, 1.0)
-    evidence = xp.log2(xp.where(ratio > 0, ratio, 1.0)).clip(_LOWEST_EVIDENCE, 0.0)
-    evidence = xp.round(evidence * _SCORE_STEPS) / _SCORE_STEPS
+    evidence = xp.round(xp.log2(ratio.clip(2.0**_LOWEST_EVIDENCE)) * _STEPS)
     return xp.where(ratio > 0, evidence, has_evidence * -costs.missing)
+
+
+def largest(values: Array, axis: int, kernel: Kernel) -> Array:
+    """Return the maximum along an axis, by halves: a reduction with few frames beside the axis is slow."""
+    while values.shape[axis] % 2 == 0:
+        half = values.shape[axis] // 2
+        lower, upper = (slice(None),) * axis + (slice(half),), (slice(None),) * axis + (slice(half, None),)
+        values = kernel.xp.maximum(values[lower], values[upper])
+    return kernel.xp.amax(values, axis)
 
 
 def search_shared_grid(scores: Array, prior: LimbPrior, kernel: Kernel) -> Array:
@@ -79,7 +87,7 @@ def search_shared_grid(scores: Array, prior: LimbPrior, kernel: Kernel) -> Array
     best = [None] * body.num_joints  # (F,) each
     for edge in reversed(range(len(body.edges))):
         parent, child = body.edges[edge]
-        best[child] = xp.amax(scores[child], 0)
+        best[child] = largest(scores[child], 0, kernel)
         message = kernel.shift_max(volumes[child], prior.programs[edge])
         volumes[parent] += xp.maximum(message, best[child] - broken)
     bins = [None] * body.num_joints  # (F,) each

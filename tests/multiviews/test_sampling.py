@@ -38,17 +38,14 @@ def expected_sums(points_world, scene, heatmaps):
     return sums
 
 
-def sample(points_world, scene, heatmaps, kernel):
-    views = Views(
-        kernel.padded_maps(heatmaps), scene.cameras.map(kernel.floats), kernel.floats(scene.image_to_heatmap)
-    )
-    pixels, weights = bilinear_taps(kernel.floats(points_world), views, kernel)
-    shared = kernel.numpy(kernel.sample_shared(views.maps, pixels, weights)).transpose(2, 0, 1)
-    each = [F, J, P, V, 4]
-    own_pixels = kernel.integers(np.broadcast_to(kernel.numpy(pixels)[:, None], each))
-    own_weights = kernel.floats(np.broadcast_to(kernel.numpy(weights)[:, None], each))
-    own = kernel.numpy(kernel.sample_own(views.maps, own_pixels, own_weights))
-    np.testing.assert_allclose(own, shared, atol=1e-12)
+def sample(centers, grid, scene, heatmaps, kernel):
+    """Sample all joints at the bins (P, 3) around centers (F, 3), in both ways: (F, J, P)."""
+    views = Views(kernel.heatmaps(heatmaps), scene.cameras.map(kernel.floats), kernel.floats(scene.image_to_heatmap))
+    centers, grid = kernel.floats(centers[:, None]), kernel.floats(grid)
+    shared = kernel.sample_shared(views.maps, bilinear_taps(centers, grid, views, kernel))
+    shared = kernel.numpy(shared).swapaxes(1, 2)
+    own = kernel.sample_own(views.maps, bilinear_taps(centers[:, [0] * J], grid, views, kernel))
+    np.testing.assert_allclose(kernel.numpy(own), shared, atol=1e-12)
     return shared
 
 
@@ -58,20 +55,20 @@ def test_equals_grid_sample_summed_over_views(library, heatmap_wh):
     rng = np.random.default_rng(0)
     scene = make_scene(F, V, heatmap_wh, image_wh=(4 * heatmap_wh[0], 4 * heatmap_wh[1]))
     heatmaps = rng.random((F, V, J, heatmap_wh[1], heatmap_wh[0])).astype(np.float32)
-    points = scene.pose_world[:, :1] + rng.uniform(-2000, 2000, (F, P, 3))  # many are outside the maps
-    expected = expected_sums(points, scene, heatmaps)
+    centers, grid = scene.pose_world[:, 0], rng.uniform(-2000, 2000, (P, 3))  # many are outside the maps
+    expected = expected_sums(centers[:, None] + grid, scene, heatmaps)
     assert (expected == 0).any()
-    np.testing.assert_allclose(sample(points, scene, heatmaps, make_kernel(library)), expected, atol=1e-6)
+    np.testing.assert_allclose(sample(centers, grid, scene, heatmaps, make_kernel(library)), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("library", ["numpy", "torch"])
 def test_negative_pixels_count_as_zero(library):
     scene = make_scene(F, V)
     heatmaps = np.random.default_rng(0).normal(size=(F, V, J, 64, 64)).astype(np.float32)
-    points = scene.pose_world[:, :1] + np.random.default_rng(1).uniform(-900, 900, (F, P, 3))
+    centers, grid = scene.pose_world[:, 0], np.random.default_rng(1).uniform(-900, 900, (P, 3))
     kernel = make_kernel(library)
     np.testing.assert_array_equal(
-        sample(points, scene, heatmaps, kernel), sample(points, scene, heatmaps.clip(0), kernel)
+        sample(centers, grid, scene, heatmaps, kernel), sample(centers, grid, scene, heatmaps.clip(0), kernel)
     )
 
 
@@ -88,6 +85,6 @@ def test_camera_that_looks_away_adds_nothing(library):
         scene.image_to_heatmap, scene.joints_hm, heatmaps,
     )  # fmt: skip
     kernel = make_kernel(library)
-    points = scene.pose_world[:, np.arange(P) % J]
-    np.testing.assert_allclose(sample(points, scene, heatmaps, kernel), 3)  # every joint is in every crop
-    np.testing.assert_allclose(sample(points, scene_turned, heatmaps, kernel), 2)
+    centers, grid = scene.pose_world[:, 0], np.random.default_rng(2).uniform(-300, 300, (P, 3))
+    np.testing.assert_allclose(sample(centers, grid, scene, heatmaps, kernel), 3)  # every bin is in every crop
+    np.testing.assert_allclose(sample(centers, grid, scene_turned, heatmaps, kernel), 2)
