@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lib.core.compare3d import Row, comparison, save_comparison
-from lib.core.evaluate3d import summarise
+from lib.core.evaluate3d import mpjpe, summarise
 from lib.core.methods3d import root_index
 from lib.core.pictures import (
     make_animation,
@@ -27,7 +27,6 @@ from lib.utils.files import write_bytes
 
 logger = logging.getLogger(__name__)
 
-SHEET_NAME = "contact_sheet.png"
 SHEET_FRAMES = 6
 
 
@@ -66,46 +65,59 @@ class ReportSettings:
     whole_images: bool = False
 
 
-def write_report(config: Any, run: RunPoses, rows: Sequence[Row], directory: Path, settings: ReportSettings) -> None:
-    """Write the pictures of a run, the comparison and report.md, which shows all of them.
+def report_directory(poses_path: Path) -> Path:
+    """Return the folder of a report: report/ beside poses3d.npz, report_<name>/ beside poses of another name."""
+    return poses_path.with_name(f"report{_suffix(poses_path)}")
+
+
+def _suffix(poses_path: Path) -> str:
+    return "" if poses_path.stem == "poses3d" else f"_{poses_path.stem}"
+
+
+def write_report(config: Any, run: RunPoses, rows: Sequence[Row], settings: ReportSettings) -> None:
+    """Write the pictures of a run, the comparison and report.md, which shows all of them, into report_directory().
+
+    The contact sheet goes into the run directory: contact_sheet.png, for poses of another name than poses3d.npz with
+    that name.
 
     Args:
         config: the configuration of the run.
         run: its poses.
         rows: what is compared; the methods of the run itself come first.
-        directory: receives the files; the contact sheet goes into its parent, the run directory.
         settings: what to draw.
 
     Raises:
         InputError: a frame does not exist, predictions or images are missing, or the disk refuses.
     """
     run.check_frames(settings.frames or [], "--frames")
+    directory = report_directory(run.path)
+    sheet = run.path.with_name(f"contact_sheet{_suffix(run.path)}.png")
     method = method_of(run, rows)
     results = summarise(run.pose_world, run.truth_world, run.actions, H36M_BODY.joint_names, root_index(config))
     save_comparison(directory, rows)
     charts = make_error_charts(run, results, f"{method}, {len(run)} frames", directory)
     figures = _make_figures(config, run, directory, settings)
-    sheet = run.spread(SHEET_FRAMES) if settings.frames is None else settings.frames
-    make_contact_sheet(config, run, sheet, directory.parent / SHEET_NAME)
+    shown = run.spread(SHEET_FRAMES) if settings.frames is None else settings.frames
+    make_contact_sheet(config, run, shown, sheet)
     compared = make_comparison_charts(rows, directory) if len(rows) > 1 else []
     animations = _make_animations(config, run, directory, settings)
     page = [
         f"# 3D results: {method}", f"{len(run)} frames of {run.groups.shape[1]} views; poses in `{run.path.name}`.",
-        all_tables(results), *map(_picture, charts), "## Frames", *map(_picture, [*figures, f"../{SHEET_NAME}"]),
+        all_tables(results), *map(_picture, charts), "## Frames", *map(_picture, [*figures, f"../{sheet.name}"]),
         *(["## Animations", *map(_picture, animations)] if animations else []),
         comparison(rows), *map(_picture, compared),
     ]  # fmt: skip
     write_bytes(directory / "report.md", ("\n\n".join(page) + "\n").encode())
-    logger.info("report: %s, %s and %d pictures beside it", directory / "report.md", directory.parent / SHEET_NAME,
+    logger.info("report: %s, %s and %d pictures beside it", directory / "report.md", sheet,
                 len(charts) + len(figures) + len(compared) + len(animations))  # fmt: skip
 
 
 def method_of(run: RunPoses, rows: Sequence[Row]) -> str:
     """Name the method that wrote the poses: its results point to the file and have its mean; else the file's name."""
-    error = np.linalg.norm(run.pose_world - run.truth_world, axis=-1)
+    error = mpjpe(run.pose_world, run.truth_world)
     for row in rows:
         mean = row.results["mpjpe"]["absolute"]["frames"]
-        if row.results.get("poses") == run.path.name and mean is not None and np.isclose(mean, np.nanmean(error)):
+        if row.results.get("poses") == run.path.name and mean is not None and np.isclose(mean, error):
             return row.label
     return run.path.name
 

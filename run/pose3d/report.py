@@ -4,7 +4,7 @@
     python run/pose3d/report.py --cfg ... --frames 0 12 40 --sequence 9 Walking --compare output/.../other_run
 
 Needs the results of run/pose3d/estimate.py and the images. Writes contact_sheet.png and the folder report/ (report.md,
-comparison.md, comparison.csv, pictures) into the run directory.
+comparison.md, comparison.csv, pictures) into the run directory; for --poses NAME.npz, report_NAME/.
 """
 
 import sys
@@ -17,7 +17,7 @@ import argparse
 from lib.core.cli import collect_opts, make_parser, run_main
 from lib.core.compare3d import comparison, load_rows, save_comparison
 from lib.core.config_io import load_config, run_directory
-from lib.core.report import Animation, ReportSettings, write_report
+from lib.core.report import Animation, ReportSettings, report_directory, write_report
 from lib.core.run_poses import RunPoses, load_run_poses
 from lib.utils.checks import InputError
 
@@ -63,13 +63,13 @@ def main() -> None:
     directory = run_directory(config, args.cfg)
     rows = load_rows([directory, *args.compare])
     if args.tables_only:
-        save_comparison(directory / "report", rows)
+        save_comparison(report_directory(directory / args.poses), rows)
     else:
         run = load_run_poses(config, directory / args.poses)
         settings = ReportSettings(
             args.frames, animations(args, run), f".{args.format}", args.fps, args.turn, args.whole_images
         )
-        write_report(config, run, rows, directory / "report", settings)
+        write_report(config, run, rows, settings)
     if args.compare or args.tables_only:
         print(f"\n{comparison(rows)}")
 

@@ -57,7 +57,9 @@ def test_chosen_frames_animations_and_another_run(run_script, cfg, directory, tm
     done = run_script("pose3d/report.py", "--cfg", cfg, "--poses", "exact.npz", "--frames", 1, 3, "--animate", 0, 3,
                       "--sequence", 9, "Discussion", "--format", "gif", "--fps", 5, "--compare", other)  # fmt: skip
     assert (done.code, done.err) == (0, "")
-    report = directory / "report"
+    report = directory / "report_exact"
+    assert (directory / "contact_sheet_exact.png").is_file()
+    assert not (directory / "report").exists()
     assert sorted(path.name for path in report.glob("frame_*.png")) == ["frame_000001.png", "frame_000003.png"]
     with Image.open(report / "frames_0_3.gif") as image:
         assert (image.n_frames, image.info["duration"]) == (3, 200)
@@ -84,7 +86,7 @@ def test_poses_that_no_method_wrote_have_their_file_as_name(run_script, cfg, dir
     np.savez(directory / "mine.npz", **{**poses, "pose_world": poses["pose_world"] + 1})
     done = run_script("pose3d/report.py", "--cfg", cfg, "--poses", "mine.npz", "--frames", 0)
     assert done.code == 0, done.err
-    assert (directory / "report/report.md").read_text().startswith("# 3D results: mine.npz\n")
+    assert (directory / "report_mine/report.md").read_text().startswith("# 3D results: mine.npz\n")
 
 
 @pytest.mark.parametrize(
