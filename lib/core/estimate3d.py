@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,7 +128,7 @@ def estimate_poses(
     batch_size: int,
     method: str = "rpsm",
 ) -> Estimate:
-    """Run a method over all frames, reading the heatmaps batch by batch.
+    """Run a method over all frames, batch by batch; the next batch is read meanwhile.
 
     Args:
         config: the configuration.
@@ -135,7 +136,7 @@ def estimate_poses(
         predictions: their heatmaps and 2D locations.
         prior: limb-length prior; None for the methods that need none.
         kernel: NumpyKernel or TorchKernel.
-        batch_size: frames read at once.
+        batch_size: frames solved at once; the memory holds the heatmaps of two batches.
         method: one of METHODS in lib/core/methods3d.py.
 
     Returns:
@@ -145,15 +146,19 @@ def estimate_poses(
         InputError: the file is damaged or its heatmaps are not finite.
     """
     parts, start_time = [], time.perf_counter()
-    bar = tqdm(total=len(frames), desc="3D poses", unit="frame", disable=None, leave=False)
-    for start in range(0, len(frames), batch_size):
-        batch = _read_batch(config, frames, predictions, slice(start, min(start + batch_size, len(frames))))
-        try:
-            parts.append(run_method(method, config, batch, prior, kernel))
-        except InputError as error:
-            raise InputError(f"{predictions.path}: batch that begins with '{batch.image_ids[0, 0]}': {error}") from None
-        bar.update(len(batch.heatmaps))
-    bar.close()
+    rows = batch_size * frames.image_ids.shape[1]
+    with (
+        tqdm(total=len(frames), desc="3D poses", unit="frame", disable=None, leave=False) as bar,
+        closing(predictions.batches(rows)) as batches,
+    ):
+        for start, (heatmaps, locations) in zip(range(0, len(frames), batch_size), batches, strict=True):
+            batch = _make_batch(config, frames, heatmaps, locations, start)
+            try:
+                parts.append(run_method(method, config, batch, prior, kernel))
+            except InputError as error:
+                where = f"{predictions.path}: batch that begins with '{batch.image_ids[0, 0]}'"
+                raise InputError(f"{where}: {error}") from None
+            bar.update(len(batch.heatmaps))
     return Estimate(
         pose_world=np.concatenate([part.pose_world for part in parts]),
         num_views_agree=np.concatenate([part.num_views_agree for part in parts]),
@@ -163,10 +168,11 @@ def estimate_poses(
     )
 
 
-def _read_batch(config: Any, frames: Frames, predictions: PredictionFile, chosen: slice) -> FrameBatch:
+def _make_batch(config: Any, frames: Frames, heatmaps: np.ndarray, locations: np.ndarray, start: int) -> FrameBatch:
+    """Combine rows of the predictions with what is known of their frames, which begin at frame `start`."""
     num_views = frames.image_ids.shape[1]
+    chosen = slice(start, start + len(heatmaps) // num_views)
     order = [frames.joint_names.index(name) for name in H36M_BODY.joint_names]  # the file's names may be numbers
-    heatmaps, locations = predictions.read(chosen.start * num_views, chosen.stop * num_views)
     if order != sorted(order):  # Human3.6M's joints are in union order
         heatmaps, locations = heatmaps[:, order], locations[:, order]
     return FrameBatch(

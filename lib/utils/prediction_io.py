@@ -1,9 +1,10 @@
-"""The HDF5 file of 2D predictions: written batch by batch, renamed when complete, read lazily."""
+"""The HDF5 file of 2D predictions: written batch by batch, renamed when complete, read lazily or ahead."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from lib.utils.checks import InputError
 from lib.utils.files import atomic_path
+from lib.utils.hdf5_rows import read_rows
 
 
 class PredictionWriter:
@@ -162,9 +164,27 @@ class PredictionFile:
             InputError: the file is damaged there.
         """
         try:
-            return self.heatmaps[start:stop], self.locations[start:stop]
-        except OSError as error:
+            return read_rows(self.heatmaps, start, stop), read_rows(self.locations, start, stop)
+        except (OSError, RuntimeError) as error:
             raise InputError(f"{self.path}: rows {start} to {stop} are damaged ({error})") from None
+
+    def batches(self, num_rows: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Read all rows, `num_rows` at a time; a thread reads the next batch while one is worked on.
+
+        Two batches are in memory. Close the iterator (contextlib.closing) before the file.
+
+        Yields:
+            Heatmaps (n, J, H, W) and locations (n, J, 3), float32.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        with ThreadPoolExecutor(1, "read-ahead") as reader:
+            coming = reader.submit(self.read, 0, num_rows)
+            for stop in range(num_rows, len(self.heatmaps), num_rows):
+                batch, coming = coming.result(), reader.submit(self.read, stop, stop + num_rows)
+                yield batch
+            yield coming.result()
 
     def close(self) -> None:
         """Close the file."""

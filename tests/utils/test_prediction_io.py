@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import resource
+import time
+from contextlib import closing
 
 import h5py
 import numpy as np
@@ -47,6 +49,47 @@ def test_rows_are_read_in_slices(path, rows):
         assert np.array_equal(heatmaps, rows[0][1:5])
         assert np.array_equal(locations, rows[1][1:5])
         file.check_matches(IDS, NAMES)
+
+
+@pytest.mark.parametrize("size", [1, 2, 4, 6, 9])
+def test_batches_are_all_rows_in_order(path, rows, size):
+    with PredictionFile(path) as file:
+        parts = list(file.batches(size))
+    assert [len(heatmaps) for heatmaps, _ in parts] == [len(range(6)[i : i + size]) for i in range(0, 6, size)]
+    assert np.array_equal(np.concatenate([heatmaps for heatmaps, _ in parts]), rows[0])
+    assert np.array_equal(np.concatenate([locations for _, locations in parts]), rows[1])
+
+
+def test_one_batch_is_read_ahead_and_no_more(path, monkeypatch):
+    read = []
+
+    def slow_read(self, start, stop):
+        time.sleep(0.02)
+        read.append(start)
+        return start, stop
+
+    monkeypatch.setattr(PredictionFile, "read", slow_read)
+    with PredictionFile(path) as file, closing(file.batches(1)) as batches:
+        assert next(batches) == (0, 1)
+        assert next(batches) == (1, 2)
+        time.sleep(0.2)  # the computation
+        assert read == [0, 1, 2]
+
+
+def test_an_error_of_the_reading_thread_reaches_the_reader(path, monkeypatch):
+    read = PredictionFile.read
+
+    def fail_at_4(self, start, stop):
+        if start == 4:
+            raise InputError("p.h5: rows 4 to 6 are damaged")
+        return read(self, start, stop)
+
+    monkeypatch.setattr(PredictionFile, "read", fail_at_4)
+    with PredictionFile(path) as file:
+        batches = file.batches(2)
+        assert len(next(batches)[0]) == len(next(batches)[0]) == 2
+        with pytest.raises(InputError, match="rows 4 to 6"):
+            next(batches)
 
 
 def test_an_error_keeps_the_old_file(path, rows):

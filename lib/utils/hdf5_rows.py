@@ -1,0 +1,58 @@
+"""Rows of an HDF5 dataset, read so that other threads go on meanwhile.
+
+h5py holds Python's lock while it waits for the disk, so a thread that reads ahead would stop the computation. Rows
+that lie in the file as they are (neither compressed nor cut by chunks) are therefore read past HDF5.
+"""
+
+from __future__ import annotations
+
+import os
+
+import h5py
+import numpy as np
+
+
+def read_rows(dataset: h5py.Dataset, start: int, stop: int) -> np.ndarray:
+    """Read rows [start, stop) of a dataset, as dataset[start:stop] does.
+
+    Raises:
+        OSError: the file is damaged there, or ends before.
+        RuntimeError: HDF5's index of the dataset is damaged.
+    """
+    start, stop, _ = slice(start, stop).indices(len(dataset))
+    pieces = _pieces(dataset, start, max(start, stop))
+    if pieces is None:
+        return dataset[start:stop]
+    rows = np.empty((max(stop - start, 0), *dataset.shape[1:]), dataset.dtype)
+    buffer, filled = memoryview(rows.reshape(-1).view(np.uint8)), 0
+    handle = dataset.file.id.get_vfd_handle()  # HDF5's own, so it is the same file even if another took its name
+    for offset, size in pieces:
+        begin, end = filled, filled + size
+        while filled < end:
+            count = os.preadv(handle, [buffer[filled:end]], offset + filled - begin)
+            if not count:
+                raise OSError(f"the file ends within row {start + filled * len(rows) // len(buffer)}")
+            filled += count
+    return rows
+
+
+def _pieces(dataset: h5py.Dataset, start: int, stop: int) -> list[tuple[int, int]] | None:
+    """Return (offset, size) in bytes of the parts of the file that make up the rows, None if h5py must read them."""
+    row_size, file = dataset.dtype.itemsize * int(np.prod(dataset.shape[1:])), dataset.file
+    if file.driver != "sec2" or file.userblock_size or not hasattr(os, "preadv"):
+        return None
+    if dataset.dtype.hasobject or dataset.is_virtual or dataset.external or not row_size:
+        return None
+    if dataset.chunks is None:
+        offset = dataset.id.get_offset()  # None: compact, or nothing was written
+        return None if offset is None else [(offset + start * row_size, (stop - start) * row_size)]
+    if dataset.chunks[1:] != dataset.shape[1:] or dataset.id.get_create_plist().get_nfilters():
+        return None
+    pieces, step = [], dataset.chunks[0]
+    for first in range(start - start % step, stop, step):
+        offset = dataset.id.get_chunk_info_by_coord((first,) + (0,) * (dataset.ndim - 1)).byte_offset
+        if offset is None:
+            return None
+        begin, end = max(first, start), min(first + step, stop)
+        pieces.append((offset + (begin - first) * row_size, (end - begin) * row_size))
+    return pieces
