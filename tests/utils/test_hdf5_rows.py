@@ -70,5 +70,5 @@ def test_the_open_file_is_read_even_if_another_took_its_name(tmp_path):
 def test_a_file_that_was_cut_while_it_was_open(tmp_path, kind):
     with make(tmp_path / "a.h5", **PLAIN[kind]) as file:
         os.truncate(tmp_path / "a.h5", 1500 + 240 * 6)
-        with pytest.raises((OSError, RuntimeError), match="the file ends within row|B-tree"):
+        with pytest.raises((OSError, RuntimeError), match=r"the file ends within row|B-tree"):
             read_rows(file["rows"], 0, 11)
