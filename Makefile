@@ -16,7 +16,7 @@ $(VENV)/.installed: requirements.txt tests/requirements.txt
 	touch $@
 
 $(QUICK_DATA): | $(VENV)/.installed
-	$(BIN)/python run/data/make_synthetic.py --root $@
+	$(BIN)/python run/data/make_synthetic.py --root $@ --image-size 500 --groups-per-train 8 --occluders 0.2
 
 quickstart: $(VENV)/.installed $(QUICK_DATA)
 	$(BIN)/python run/pose2d/train.py --cfg $(QUICK)

@@ -119,6 +119,8 @@ DEFAULTS: dict[str, Any] = {
         "RESUME": Key(False, "continue from checkpoint.pth.tar if there is one"),
         "BATCH_SIZE": Key(8, "groups per step and GPU", minimum=1),
         "SHUFFLE": Key(True, "new order of the data each epoch"),
+        "AMP": Key("off", "bf16: products of the forward and backward pass in bfloat16, weights in float32",
+                   ("off", "bf16")),
         "VALIDATE_EVERY": Key(1, "epochs between validations; the last epoch is always validated", minimum=1),
     },
     "TEST": {

@@ -67,7 +67,7 @@ def train_one_epoch(
     for step, batch in enumerate(bar):
         meters.waiting.update(time.perf_counter() - end)
         inputs = {key: batch[key].to(device, non_blocking=True) for key in _TRAINING_INPUTS}
-        loss, routed = _train_step(model, optimizer, inputs, config.LOSS.USE_TARGET_WEIGHT)
+        loss, routed = _train_step(model, optimizer, inputs, config)
         if not math.isfinite(loss):
             names = ", ".join(_image_names(loader, batch))
             raise InputError(f"epoch {epoch}, step {step}: the loss is {loss}; images of the batch: {names}")
@@ -87,11 +87,14 @@ def train_one_epoch(
 
 
 def _train_step(
-    model: nn.Module, optimizer: torch.optim.Optimizer, inputs: dict[str, Tensor], use_weight: bool
+    model: nn.Module, optimizer: torch.optim.Optimizer, inputs: dict[str, Tensor], config: Any
 ) -> tuple[float, Tensor]:
     """Return the loss and the routed heatmaps; a loss that is not finite leaves the weights as they are."""
-    single, fused = model(inputs["images"])
-    weight = inputs["weight"] if use_weight else None
+    device = inputs["images"].device.type
+    with torch.autocast(device, torch.bfloat16, enabled=config.TRAIN.AMP == "bf16"):
+        single, fused = model(inputs["images"])
+    single, fused = single.float(), None if fused is None else fused.float()
+    weight = inputs["weight"] if config.LOSS.USE_TARGET_WEIGHT else None
     loss = total_loss(single, fused, inputs["target"], weight, inputs["is_multiview"])
     value = loss.item()
     if math.isfinite(value):

@@ -264,3 +264,20 @@ def test_memory_does_not_grow_with_the_heatmaps(loaders):
     assert len(alive) == 14
     assert max(alive) <= 2  # the heatmaps of the batch before may still have a name
     assert numpy_bytes[-1] - numpy_bytes[3] < 2**20  # kept arrays would be 2 MB per batch
+
+
+def test_bf16_trains_float32_weights_close_to_float32(loaders):
+    """One step from equal weights: the loss agrees to bfloat16's 8 bits, products really were in bfloat16."""
+    results = {}
+    for mode in ("off", "bf16"):
+        config, loader, _ = loaders(frames=2, mpii=0)("TRAIN.AMP", mode, "TRAIN.SHUFFLE", "false")
+        torch.manual_seed(0)
+        model = build_model(config, 4, is_train=True)
+        kinds = []
+        model.backbone.final_layer.register_forward_hook(lambda _, __, out, kinds=kinds: kinds.append(out.dtype))
+        summary = train_one_epoch(model, loader, build_optimizer(config, model), config, 0, CPU)
+        results[mode] = summary["loss"], kinds[0], {parameter.dtype for parameter in model.parameters()}
+    assert results["off"][1:] == (torch.float32, {torch.float32})
+    assert results["bf16"][1:] == (torch.bfloat16, {torch.float32})
+    assert results["bf16"][0] == pytest.approx(results["off"][0], rel=0.03)
+    assert results["bf16"][0] != results["off"][0]
