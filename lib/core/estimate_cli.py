@@ -11,6 +11,7 @@ from lib.core.config_io import load_config
 from lib.core.estimate3d import run_estimate
 from lib.core.methods3d import METHODS
 from lib.core.results3d import RESULTS_NAME, results_name
+from lib.core.run_poses import largest_distance
 from lib.core.run_setup import start_run
 from lib.core.tables3d import all_tables
 from lib.multiviews.kernels import Kernel
@@ -25,6 +26,7 @@ def estimate_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--method", choices=METHODS, default="rpsm", help="default rpsm; psm is its first grid alone")
     parser.add_argument("--poses", metavar="FILE",
                         help="poses, in the run directory; default poses3d.npz for rpsm, else poses3d_<method>.npz")
+    parser.add_argument("--check", metavar="FILE", help="poses of the run directory to measure the distance to")
     return parser
 
 
@@ -48,3 +50,6 @@ def estimate_and_print(args: argparse.Namespace, phase: str, make_kernel: Callab
     logger.info("MPJPE %.2f mm over %d frames, %.2f mm over actions; %.0f frames/s; results in %s",
                 means["frames"], results["num_frames"], means["actions"], results["frames_per_second"],
                 directory / RESULTS_NAME)  # fmt: skip
+    if args.check:
+        distance = largest_distance(directory / results["poses"], directory / args.check)
+        logger.info("joints are at most %.4f mm from those of %s", distance, args.check)

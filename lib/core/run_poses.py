@@ -134,6 +134,18 @@ def load_poses(path: Path) -> dict[str, np.ndarray]:
         raise InputError(f"{path}: not a file of 3D poses, or cut off ({error})") from None
 
 
+def largest_distance(path: Path, other: Path) -> float:
+    """Return the largest distance of a joint between two files of poses of the same frames, mm.
+
+    Raises:
+        InputError: a file is missing or damaged, or they hold other frames.
+    """
+    poses, others = load_poses(path), load_poses(other)
+    if not np.array_equal(poses["image_ids"], others["image_ids"]):
+        raise InputError(f"{other}: holds poses of other frames than {path.name}")
+    return float(np.linalg.norm(poses["pose_world"] - others["pose_world"], axis=-1).max())
+
+
 def load_run_poses(config: Any, path: Path) -> RunPoses:
     """Read the poses of a run and the annotation of its test images.
 

@@ -46,8 +46,10 @@ def test_prior_then_both_scripts(run_script, experiment, directory, tmp_path):
     assert "| **mean over actions** |" in numpy.out
     assert "| lwri  |" in numpy.out
     assert "root: triangulated" in numpy.out
-    torch = run_script("pose3d/estimate_cuda.py", "--device", "cpu", "--poses", "torch.npz", *experiment)
+    torch = run_script("pose3d/estimate_cuda.py", "--device", "cpu", "--poses", "torch.npz", "--check", "poses3d.npz",
+                       *experiment)  # fmt: skip
     assert torch.code == 0, torch.err
+    assert "from those of poses3d.npz" in torch.out
     poses = [np.load(directory / name)["pose_world"] for name in ("poses3d.npz", "torch.npz")]
     np.testing.assert_allclose(poses[0], poses[1], atol=0.1)
     results = json.loads((directory / "results_3d.json").read_text())
