@@ -60,8 +60,8 @@ class Kernel(Protocol):
     def numpy(self, values: Array) -> np.ndarray:
         """Return a numpy array."""
 
-    def contiguous(self, values: Array) -> Array:
-        """Return the values with the last axis contiguous in memory."""
+    def frames_last(self, parts: list[Array]) -> Array:
+        """Join blocks of frames (f, N, J) into one contiguous array (J, N, F)."""
 
     def take_along(self, values: Array, index: Array, axis: int) -> Array:
         """Return the entries that `index` names along an axis, as numpy's take_along_axis."""
@@ -124,8 +124,9 @@ class NumpyKernel:
     def numpy(self, values: np.ndarray) -> np.ndarray:
         return values
 
-    def contiguous(self, values: np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray(values)
+    def frames_last(self, parts: list[np.ndarray]) -> np.ndarray:
+        out = np.empty((*parts[0].shape[:0:-1], sum(map(len, parts))))
+        return np.concatenate([part.swapaxes(0, 2) for part in parts], -1, out=out)
 
     def take_along(self, values: np.ndarray, index: np.ndarray, axis: int) -> np.ndarray:
         return np.take_along_axis(values, index, axis)
@@ -158,7 +159,7 @@ class NumpyKernel:
         map_start = np.arange(maps[..., 0, 0].size).reshape(maps.shape[:3]) * (height * width)  # (F, V, J)
         first, values = taps.first + map_start[..., None], maps.reshape(-1)
         return sum(
-            np.maximum(values[first + step], 0) * weight
+            np.maximum(values.take(first + step), 0) * weight
             for step, weight in zip((0, 1, width, width + 1), taps.weights, strict=True)
         ).sum(1)
 

@@ -51,8 +51,8 @@ class TorchKernel:
     def numpy(self, values: torch.Tensor) -> np.ndarray:
         return values.cpu().numpy()
 
-    def contiguous(self, values: torch.Tensor) -> torch.Tensor:
-        return values.contiguous()
+    def frames_last(self, parts: list[torch.Tensor]) -> torch.Tensor:
+        return torch.cat([part.swapaxes(0, 2) for part in parts], -1).contiguous()
 
     def take_along(self, values: torch.Tensor, index: torch.Tensor, axis: int) -> torch.Tensor:
         return torch.take_along_dim(values, index, axis)
@@ -80,7 +80,7 @@ class TorchKernel:
         map_start = torch.arange(maps.shape[:3].numel(), device=self.device).reshape(maps.shape[:3]) * (height * width)
         first, values = taps.first + map_start[..., None], maps.reshape(-1)
         return sum(
-            values[first + step].clip(0) * weight
+            values.take(first + step).clip(0) * weight
             for step, weight in zip((0, 1, width, width + 1), taps.weights, strict=True)
         ).sum(1)
 

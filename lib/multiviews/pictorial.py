@@ -150,8 +150,7 @@ def _first_level(views: Views, center: Array, prior: LimbPrior, kernel: Kernel) 
     for frames in _blocks(len(center), kernel.sample_bins // len(grid)):
         taps = bilinear_taps(center[frames, None], grid, views[frames], kernel)
         parts.append(evidence_scores(kernel.sample_shared(views.maps[frames], taps), costs, kernel))  # (f, N, J)
-    scores = kernel.contiguous(kernel.xp.concatenate(parts).swapaxes(0, 2))  # (J, N, F)
-    return center[:, None] + grid[search_shared_grid(scores, prior, kernel)]
+    return center[:, None] + grid[search_shared_grid(kernel.frames_last(parts), prior, kernel)]
 
 
 def _later_level(

@@ -9,7 +9,7 @@ Both costs outweigh every sum of lesser terms. So where all joints have compatib
 of the product, exactly as without them. Elsewhere, where the product is 0 for every pose, as few limbs as possible
 are broken, then as few joints as possible are without evidence, and the rest of the tree keeps its evidence.
 
-Ties go to the lowest bin index. Scores are whole numbers of steps of 2^-20, so that their sums are exact in float64:
+Ties go to the lowest bin index. Scores are whole numbers of steps of 2^-30, so that their sums are exact in float64:
 numpy and torch, whose last bits differ, see the same ties.
 """
 
@@ -23,7 +23,7 @@ from lib.multiviews.body import HumanBody
 from lib.multiviews.kernels import Array, Kernel
 from lib.multiviews.limb_prior import LimbPrior
 
-_STEPS = 2.0**20  # scores per unit of log2: a step is 7e-7 of a unary
+_STEPS = 2.0**30  # scores per unit of log2: a step is 7e-10 of a unary; 24 joints stay below 2^53
 _LOWEST_EVIDENCE = -512.0  # log2; float32 heatmaps span 277
 
 
