@@ -1,5 +1,6 @@
 # make quickstart   everything from nothing: environment, embedded data, training, 2D, 3D, tables and pictures
 # make test         the tests; make test-all adds the slow ones; make lint runs ruff
+# make bench        frames per second of the 3D inference beside a plain dense implementation
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -8,7 +9,7 @@ QUICK := experiments-local/synthetic/resnet18/128_fusion.yaml
 QUICK_DATA := data/synthetic
 QUICK_RUN := output/mixed/multiview_pose_resnet_18/128_fusion
 
-.PHONY: quickstart test test-all lint clean
+.PHONY: quickstart test test-all bench lint clean
 
 $(VENV)/.installed: requirements.txt tests/requirements.txt
 	$(PYTHON) -m venv $(VENV)
@@ -31,6 +32,9 @@ test: $(VENV)/.installed
 
 test-all: $(VENV)/.installed
 	$(BIN)/python -m pytest
+
+bench: $(VENV)/.installed
+	$(BIN)/python tests/benchmarks/bench_rpsm.py
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
 from dataclasses import replace
 
 import cv2
@@ -11,6 +12,7 @@ import pytest
 
 from lib.multiviews.body import H36M_BODY, HumanBody
 from lib.multiviews.cameras import Cameras
+from lib.multiviews.kernels import NumpyKernel
 from lib.multiviews.limb_prior import make_limb_prior
 from lib.multiviews.pictorial import PictorialSettings, rpsm
 from lib.utils.checks import InputError
@@ -136,6 +138,18 @@ def test_a_frame_does_not_depend_on_its_batch(library):
         scene.heatmaps[17:18],
     )  # fmt: skip
     np.testing.assert_array_equal(estimate(alone, library=library)[0], together[17])
+
+
+def test_memory_does_not_grow_with_the_frames():
+    few, many, peaks = make_scene(16), make_scene(64), []
+    kernel = NumpyKernel(num_threads=1)
+    for scene in (few, few, many):  # the first call plans the prior
+        tracemalloc.start()
+        rpsm(scene.heatmaps, scene.cameras, scene.image_to_heatmap, scene.pose_world[:, 0], LENGTHS, PRIOR, PUBLISHED,
+             kernel)  # fmt: skip
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[2] < 1.1 * peaks[1]
 
 
 @pytest.mark.parametrize("seed", range(3))
