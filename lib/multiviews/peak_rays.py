@@ -11,6 +11,7 @@ import numpy as np
 
 from lib.multiviews.cameras import MIN_DEPTH_MM, Cameras, undistort, world_to_camera
 
+_FLOOR = 0.1  # what a view without a peak at a place says of it; a full peak says 1
 _MIN_SIN2 = 1e-6  # squared sine of the angle between two rays; below it they say nothing about the depth
 
 
@@ -34,6 +35,10 @@ class PeakRays:
 
     def __getitem__(self, frames: Any) -> PeakRays:
         return self.map(lambda array: array[frames])
+
+    def joints(self, index: list[int]) -> PeakRays:
+        """Return the peaks of some points."""
+        return PeakRays(self.place[:, :, index], self.weight[:, :, index], self.zoom)
 
 
 def peak_rays(peaks_img: np.ndarray, weights: np.ndarray, cameras: Cameras, tolerance_img: np.ndarray) -> PeakRays:
@@ -104,6 +109,12 @@ def plane_slopes(place: Any, depth: Any, zoom: Any, cameras: Cameras) -> Any:
     return slope * (zoom[:, :, None] / depth.clip(MIN_DEPTH_MM)[..., None])[..., None]
 
 
+def tolerance_mm(points_world: np.ndarray, rays: PeakRays, cameras: Cameras) -> np.ndarray:
+    """Return the length of a tolerance at points (F, 3), median over the views: (F,) mm."""
+    depth = project_to_planes(points_world[:, None], rays.zoom, cameras)[1][..., 0]  # (F, V)
+    return np.median(depth.clip(MIN_DEPTH_MM) / rays.zoom.mean(-1), 1)
+
+
 def squared_distances(place: Any, rays: PeakRays) -> Any:
     """Return the squared distances (F, V, P, H, K), in tolerances, of places (F, V, P, H, 2) from the peaks."""
     x = place[..., 0, None] - rays.place[:, :, :, None, :, 0]
@@ -126,3 +137,21 @@ def agreement(place: np.ndarray, depth: np.ndarray, rays: PeakRays) -> np.ndarra
     """
     gain = (1 - squared_distances(place, rays)).clip(0) * rays.weight[:, :, :, None]
     return gain * (depth >= MIN_DEPTH_MM)[..., None]
+
+
+def support(points_world: np.ndarray, rays: PeakRays, cameras: Cameras) -> np.ndarray:
+    """Return what each view says for places: the log of its best peak's agreement, with a floor for views that err.
+
+    Args:
+        points_world: (F, P, H, 3) mm.
+        rays: the peaks, weights up to 1.
+        cameras: leading axes (F, V).
+
+    Returns:
+        (F, V, P, H), from 0 to 2.4.
+    """
+    num_frames, num_points, num_places = points_world.shape[:3]
+    place, depth = project_to_planes(points_world.reshape(num_frames, -1, 3), rays.zoom, cameras)
+    shape = (num_frames, -1, num_points, num_places)
+    best = agreement(place.reshape(*shape, 2), depth.reshape(shape), rays).max(-1)
+    return np.log1p(best / _FLOOR)

@@ -1,0 +1,197 @@
+"""Refinement of 3D poses between the pixels: all joints together, for any array library.
+
+1. Peaks of all heatmaps, placed between the pixels: the result knows no grid.
+2. The best combination of places where their rays meet (lib/multiviews/hypotheses.py); the given pose is one of them.
+3. A robust fit of all joints to the peaks and to the limb lengths (lib/multiviews/pose_fit.py), started there. The
+   peaks' noise is measured on the residuals: it decides how much the limb lengths count.
+4. If frames of a person are known to belong together, the limb lengths these frames show (lib/multiviews/
+   person_lengths.py) take the place of the given ones, and the fit goes on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lib.multiviews.body import HumanBody
+from lib.multiviews.cameras import Cameras
+from lib.multiviews.hypotheses import pose_from_peaks
+from lib.multiviews.kernels import Array, Kernel
+from lib.multiviews.peak_rays import PeakRays, peak_rays, tolerance_mm
+from lib.multiviews.peaks import find_peaks
+from lib.multiviews.person_lengths import Distances, person_distances
+from lib.multiviews.pose_fit import PoseFit
+from lib.multiviews.sides import FlipPairs, exchange, exchange_rays, exchanged_views, limb_pairs, turned_limbs
+from lib.utils.checks import InputError, check_shape
+from lib.utils.transforms import invert_affine, transform_points
+
+_NOISE_SHARE = 0.1  # of the usual height of a frame's peaks; lower ones are noise
+_FIRST_NOISE = 0.4  # tolerances: 1 px of the published heatmaps
+_STEPS = (4, 4, 8)  # the noise is measured between these rounds
+_BLOCK_FRAMES = 16  # frames worked on together: bounds the memory, some 3 MB each with 4 views
+_PERSON_STEPS = 8  # with the person's own distances
+
+
+@dataclass(frozen=True)
+class RefineSettings:
+    """What the refinement looks at.
+
+    Attributes:
+        num_peaks: best peaks per map, K.
+        peak_mode: their place between the pixels, as in find_peaks.
+        tolerance: distance up to which a peak agrees with a place in the search, share of the box side.
+        length_std: standard deviation of the limb lengths around those given, share of a length.
+    """
+
+    num_peaks: int = 3
+    peak_mode: str = "log_quadratic"
+    tolerance: float = 0.04
+    length_std: float = 0.05
+
+
+def refine(
+    heatmaps: np.ndarray,
+    cameras: Cameras,
+    image_to_heatmap: np.ndarray,
+    start_world: np.ndarray,
+    limb_lengths: np.ndarray,
+    body: HumanBody,
+    kernel: Kernel,
+    settings: RefineSettings = RefineSettings(),
+    flip_pairs: FlipPairs = (),
+    person: np.ndarray | None = None,
+) -> np.ndarray:
+    """Refine the 3D poses of F frames from the heatmaps of V views.
+
+    Args:
+        heatmaps: (F, V, J, H, W) in the joint order of `body`.
+        cameras: numpy cameras with leading axes (F, V).
+        image_to_heatmap: (F, V, 2, 3) image px -> heatmap px.
+        start_world: (F, J, 3) poses to start from, mm.
+        limb_lengths: (F, E) or (E,) expected limb lengths in the order of `body.edges`, mm.
+        body: the skeleton.
+        kernel: NumpyKernel or TorchKernel.
+        settings: what to look at.
+        flip_pairs: (right, left) joints that a detector may take for each other.
+        person: (F,) frames with equal numbers show one person, whose own limb lengths are then estimated over them;
+            None = each frame by itself.
+
+    Returns:
+        (F, J, 3) joints, world frame, mm.
+
+    Raises:
+        InputError: shapes disagree, a value is not finite or there are fewer than two views.
+    """
+    start_world, limb_lengths = np.asarray(start_world, np.float64), np.asarray(limb_lengths, np.float64)
+    if limb_lengths.ndim == 1:
+        limb_lengths = np.broadcast_to(limb_lengths, (len(heatmaps), len(limb_lengths)))
+    _check_inputs(heatmaps, cameras, image_to_heatmap, start_world, limb_lengths, body, person)
+    if not len(heatmaps):
+        return start_world
+    given = Distances(body.edges, limb_lengths, settings.length_std * limb_lengths)
+    blocks = [slice(start, start + _BLOCK_FRAMES) for start in range(0, len(heatmaps), _BLOCK_FRAMES)]
+    fits, points = [None] * len(blocks), [None] * len(blocks)
+
+    def fit_block(frames: slice) -> None:
+        place, view = cameras[frames], (heatmaps[frames], cameras[frames], image_to_heatmap[frames])
+        rays = _trusted_rays(*view, settings)
+        pose, rays = _start(rays, place, start_world[frames], given[frames], body, flip_pairs, kernel)
+        number = frames.start // _BLOCK_FRAMES
+        fits[number], points[number] = _fit(pose, rays, place, given[frames], body, kernel)
+
+    kernel.for_each(fit_block, blocks)
+    if person is not None:
+        alone = [fit.by_peaks_alone(pose) for fit, pose in zip(fits, points, strict=True)]
+        own = person_distances(*map(np.concatenate, zip(*alone, strict=True)), np.asarray(person), given, body)
+
+        def fit_again(frames: slice) -> None:
+            number = frames.start // _BLOCK_FRAMES
+            points[number] = fits[number].with_distances(own[frames]).optimise(points[number], _PERSON_STEPS)
+
+        kernel.for_each(fit_again, blocks)
+    return np.concatenate([kernel.numpy(part) for part in points])
+
+
+def _start(
+    rays: PeakRays,
+    cameras: Cameras,
+    start_world: np.ndarray,
+    limbs: Distances,
+    body: HumanBody,
+    flip_pairs: FlipPairs,
+    kernel: Kernel,
+) -> tuple[np.ndarray, PeakRays]:
+    """Return the best combination of places where rays meet, (F, J, 3) mm, and the peaks, left and right settled."""
+    groups = limb_pairs(body, flip_pairs)
+    exchanged = exchanged_views(rays, cameras, groups)  # (F, V, groups)
+    rays = exchange_rays(rays, exchanged, groups)
+    pose = pose_from_peaks(rays, cameras, start_world, limbs.mean, limbs.std, body, kernel)
+    turned = turned_limbs(pose, exchanged, groups)  # (F, groups)
+    everywhere = np.broadcast_to(turned[:, None], exchanged.shape)
+    return exchange(pose, turned, groups), exchange_rays(rays, everywhere, groups)
+
+
+def _fit(
+    pose: np.ndarray, rays: PeakRays, cameras: Cameras, limbs: Distances, body: HumanBody, kernel: Kernel
+) -> tuple[PoseFit, Array]:
+    """Fit poses (F, J, 3) to their peaks and limbs; returns the fit with the measured noise and the joints, mm."""
+    floats, points = kernel.floats, kernel.floats(pose)
+    fit = PoseFit(
+        rays.map(floats),
+        cameras.map(floats),
+        links=limbs.links,
+        lengths=floats(limbs.mean),
+        length_std=floats(limbs.std),
+        noise=floats(np.full(len(pose), _FIRST_NOISE)),
+        tolerance_mm=floats(tolerance_mm(pose[:, body.root], rays, cameras)),
+        kernel=kernel,
+    )
+    for round_, num_steps in enumerate(_STEPS):
+        fit = fit.with_measured_noise(points) if round_ else fit
+        points = fit.optimise(points, num_steps)
+    return fit, points
+
+
+def _check_inputs(
+    heatmaps: np.ndarray,
+    cameras: Cameras,
+    image_to_heatmap: np.ndarray,
+    start_world: np.ndarray,
+    limb_lengths: np.ndarray,
+    body: HumanBody,
+    person: np.ndarray | None,
+) -> None:
+    sizes = check_shape("heatmaps", heatmaps.shape, ("F", "V", body.num_joints, "H", "W"))
+    num_frames, num_views = sizes["F"], sizes["V"]
+    if num_views < 2:
+        raise InputError(f"refinement needs at least 2 views, received {num_views}")
+    check_shape("image_to_heatmap", np.shape(image_to_heatmap), (num_frames, num_views, 2, 3))
+    check_shape("cameras.T", cameras.T.shape, (num_frames, num_views, 3))
+    check_shape("start_world", start_world.shape, (num_frames, body.num_joints, 3))
+    if person is not None:
+        check_shape("person", np.shape(person), (num_frames,))
+    check_shape("limb_lengths", limb_lengths.shape, (num_frames, len(body.edges)))
+    for name, values in (("heatmaps", heatmaps), ("start_world", start_world), ("limb_lengths", limb_lengths)):
+        if not np.isfinite(values).all():
+            frame = int(np.flatnonzero(~np.isfinite(values).reshape(num_frames, -1).all(1))[0])
+            raise InputError(f"{name}: frame {frame} of the batch has values that are not finite")
+    if not (limb_lengths > 0).all():
+        raise InputError(f"limb_lengths: expected lengths above 0 mm, received {limb_lengths.min():g}")
+
+
+def _trusted_rays(
+    heatmaps: np.ndarray, cameras: Cameras, image_to_heatmap: np.ndarray, settings: RefineSettings
+) -> PeakRays:
+    """Return the peaks (F, V, J, K) with weights: 1 for one as high as the frame's joints usually have, or higher.
+
+    So a wrong peak does not outweigh a right one by its height, and what is as low as noise is left out.
+    """
+    peaks_hm, values = find_peaks(heatmaps, settings.num_peaks, settings.peak_mode)  # (F, V, J, K, 2), (F, V, J, K)
+    usual = np.median(values.max((1, 3)), -1)[:, None, None, None]  # of the joints' highest peaks
+    weights = np.minimum(values / np.where(usual > 0, usual, 1.0), 1.0)
+    weights = np.where(weights >= _NOISE_SHARE, weights, 0.0)
+    flat = peaks_hm.reshape(*peaks_hm.shape[:2], -1, 2)
+    peaks_img = transform_points(flat, invert_affine(image_to_heatmap)).reshape(peaks_hm.shape)
+    box_side = heatmaps.shape[-1] / image_to_heatmap[..., 0, 0]  # (F, V) image px
+    return peak_rays(peaks_img, weights, cameras, settings.tolerance * box_side)
