@@ -130,6 +130,8 @@ def _check_inputs(
         raise InputError(f"limb prior: it is for {prior.grid}, the settings ask for {settings.first_grid}")
     sizes = check_shape("heatmaps", heatmaps.shape, ("F", "V", prior.body.num_joints, "H", "W"))
     num_frames, num_views = sizes["F"], sizes["V"]
+    if min(sizes["H"], sizes["W"]) < 2:
+        raise InputError(f"heatmaps: expected at least 2x2 px, received {heatmaps.shape[-2:]}")
     check_shape("image_to_heatmap", np.shape(image_to_heatmap), (num_frames, num_views, 2, 3))
     check_shape("cameras.T", cameras.T.shape, (num_frames, num_views, 3))
     check_shape("root_world", root_world.shape, (num_frames, 3))

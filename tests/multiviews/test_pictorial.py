@@ -268,6 +268,8 @@ def test_inputs_that_cannot_be_used():
         estimate(scene, broken)
     with pytest.raises(InputError, match="heatmaps: expected shape"):
         estimate(scene, scene.heatmaps[:, :, :16])
+    with pytest.raises(InputError, match="at least 2x2 px"):
+        estimate(scene, scene.heatmaps[..., :1])
     with pytest.raises(InputError, match="limb_lengths"):
         estimate(scene, limb_lengths=np.ones((2, 15)))
     with pytest.raises(InputError, match="limb prior"):
