@@ -45,6 +45,7 @@ class Frames:
         scale: (F, V, 2) box sides / 200 px.
         truth_world: (F, 17, 3) mm.
         actions: (F,) ids.
+        subjects: (F,) ids.
     """
 
     image_ids: np.ndarray
@@ -54,6 +55,7 @@ class Frames:
     scale: np.ndarray
     truth_world: np.ndarray
     actions: np.ndarray
+    subjects: np.ndarray
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -100,6 +102,7 @@ def load_frames(config: Any) -> Frames:
         scale=annotations.scale[groups].astype(np.float64),
         truth_world=labels.pose_world(first),
         actions=labels.action[first],
+        subjects=labels.subject[first],
     )
 
 
@@ -185,6 +188,7 @@ def _make_batch(config: Any, frames: Frames, heatmaps: np.ndarray, locations: np
         ),
         center=frames.center[chosen],
         truth_world=frames.truth_world[chosen],
+        subject=frames.subjects[chosen],
     )
 
 
@@ -266,6 +270,7 @@ def _sources_and_settings(config: Any, method: str) -> dict[str, Any]:
     if method in WITHOUT_PRIOR:
         return {"root_source": None, "limb_length_source": None, "settings": triangulation}
     names = ("FIRST_NBINS", "RECUR_NBINS", "RECUR_DEPTH", "LIMB_LENGTH_TOLERANCE", "GRID_SIZE", "PAIRWISE_FILE")
+    names += ("REFINE_PERSON", "REFINE_LENGTH_STD") if method == "rpsm+refine" else ()
     settings = {key: keys[key] for key in names} | ({"RECUR_DEPTH": 0} if method == "psm" else {})
     return {
         "root_source": keys.ROOT_SOURCE,

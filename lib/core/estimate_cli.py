@@ -9,7 +9,7 @@ from collections.abc import Callable
 from lib.core.cli import collect_opts, make_parser
 from lib.core.config_io import load_config
 from lib.core.estimate3d import run_estimate
-from lib.core.methods3d import METHODS
+from lib.core.methods3d import METHODS, chosen_method
 from lib.core.results3d import RESULTS_NAME, results_name
 from lib.core.run_poses import largest_distance
 from lib.core.run_setup import start_run
@@ -40,11 +40,11 @@ def estimate_and_print(args: argparse.Namespace, phase: str, make_kernel: Callab
     """
     config = load_config(args.cfg, collect_opts(args))
     directory = start_run(config, args.cfg, phase)
-    kernel = make_kernel()
-    results = run_estimate(config, directory, kernel, args.method, args.batch_size, args.poses)
+    kernel, method = make_kernel(), chosen_method(config, args.method)
+    results = run_estimate(config, directory, kernel, method, args.batch_size, args.poses)
     sources = {"root": results["root_source"], "limb lengths": results["limb_length_source"]}
     used = [f"{name}: {source}" for name, source in sources.items() if source]
-    print(f"\n{', '.join([results_name(config, args.method, kernel), *used])}; mm\n")
+    print(f"\n{', '.join([results_name(config, method, kernel), *used])}; mm\n")
     print(f"{all_tables(results)}\n")
     means = results["mpjpe"]["absolute"]
     logger.info("MPJPE %.2f mm over %d frames, %.2f mm over actions; %.0f frames/s; results in %s",

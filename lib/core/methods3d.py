@@ -20,10 +20,14 @@ from lib.multiviews.kernels import Kernel
 from lib.multiviews.limb_prior import LimbPrior
 from lib.multiviews.peaks import find_peaks
 from lib.multiviews.pictorial import PictorialSettings, rpsm
+from lib.multiviews.refine import RefineSettings, refine
 from lib.multiviews.triangulate import triangulate
 from lib.multiviews.triangulate_robust import triangulate_robust
 from lib.utils.checks import InputError
+from lib.utils.joints import H36M_17
 from lib.utils.transforms import invert_affine, transform_points
+
+_TRUE_LENGTH_STD = 0.005  # share of a length: the truth is not exactly rigid
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class FrameBatch:
         image_to_heatmap: (f, V, 2, 3) image px -> heatmap px.
         center: (f, V, 2) box centres, image px.
         truth_world: (f, J, 3) mm; only for the settings that ask for the ground truth.
+        subject: (f,) ids; None = the frames may be of different people.
     """
 
     image_ids: np.ndarray
@@ -47,6 +52,7 @@ class FrameBatch:
     image_to_heatmap: np.ndarray
     center: np.ndarray
     truth_world: np.ndarray
+    subject: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -195,13 +201,40 @@ def triangulate_robust_method(config: Any, batch: FrameBatch, prior: LimbPrior |
     return _without_gaps(robust_points(config, batch, slice(None)), batch)
 
 
+def rpsm_refine_method(config: Any, batch: FrameBatch, prior: LimbPrior, kernel: Kernel) -> BatchPoses:
+    """The pictorial structure, then all joints together between the pixels."""
+    poses, keys = rpsm_method(config, batch, prior, kernel), config.PICT_STRUCT
+    is_true = keys.LIMB_LENGTH_SOURCE == "ground_truth"
+    length_std = _TRUE_LENGTH_STD if is_true else keys.REFINE_LENGTH_STD
+    triangulation = config.TRIANGULATE
+    pose = refine(
+        batch.heatmaps,
+        batch.cameras,
+        batch.image_to_heatmap,
+        poses.pose_world,
+        limb_lengths(config, batch, prior),
+        prior.body,
+        kernel,
+        RefineSettings(triangulation.NUM_PEAKS, triangulation.PEAK_MODE, triangulation.TOLERANCE, length_std),
+        [tuple(H36M_17.indices(pair)) for pair in H36M_17.flip_pairs],
+        batch.subject if keys.REFINE_PERSON else None,
+    )
+    return replace(poses, pose_world=pose)
+
+
 METHODS: dict[str, Method] = {
     "rpsm": rpsm_method,
+    "rpsm+refine": rpsm_refine_method,
     "psm": psm_method,
     "triangulate": triangulate_method,
     "triangulate_robust": triangulate_robust_method,
 }
 WITHOUT_PRIOR = ("triangulate", "triangulate_robust")  # methods that get None as limb prior
+
+
+def chosen_method(config: Any, method: str) -> str:
+    """Return the method to run: rpsm means rpsm+refine where PICT_STRUCT.REFINE says so."""
+    return "rpsm+refine" if method == "rpsm" and config.PICT_STRUCT.REFINE else method
 
 
 def run_method(method: str, config: Any, batch: FrameBatch, prior: LimbPrior | None, kernel: Kernel) -> BatchPoses:
