@@ -1,6 +1,7 @@
 # make quickstart   everything from nothing: environment, embedded data, training, 2D, 3D, tables and pictures
 # make test         the tests; make test-all adds the slow ones; make lint runs ruff
 # make bench        frames per second of the 3D inference beside a plain dense implementation
+# make bench-accuracy  errors of all 3D methods on perfect, noisy and detector-like heatmaps, beside the targets
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -9,7 +10,7 @@ QUICK := experiments-local/synthetic/resnet18/128_fusion.yaml
 QUICK_DATA := data/synthetic
 QUICK_RUN := output/mixed/multiview_pose_resnet_18/128_fusion
 
-.PHONY: quickstart test test-all bench lint clean
+.PHONY: quickstart test test-all bench bench-accuracy lint clean
 
 $(VENV)/.installed: requirements.txt tests/requirements.txt
 	$(PYTHON) -m venv $(VENV)
@@ -35,6 +36,9 @@ test-all: $(VENV)/.installed
 
 bench: $(VENV)/.installed
 	$(BIN)/python tests/benchmarks/bench_rpsm.py
+
+bench-accuracy: $(VENV)/.installed
+	$(BIN)/python tests/benchmarks/bench_accuracy.py
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
