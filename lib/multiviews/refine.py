@@ -26,6 +26,7 @@ from lib.multiviews.sides import FlipPairs, exchange, exchange_rays, exchanged_v
 from lib.utils.checks import InputError, check_shape
 from lib.utils.transforms import invert_affine, transform_points
 
+_MIN_TOLERANCE_HM = 2.0  # px
 _NOISE_SHARE = 0.1  # of the usual height of a frame's peaks; lower ones are noise
 _FIRST_NOISE = 0.4  # tolerances: 1 px of the published heatmaps
 _STEPS = (4, 4, 8)  # the noise is measured between these rounds
@@ -40,7 +41,8 @@ class RefineSettings:
     Attributes:
         num_peaks: best peaks per map, K.
         peak_mode: their place between the pixels, as in find_peaks.
-        tolerance: distance up to which a peak agrees with a place in the search, share of the box side.
+        tolerance: distance up to which a peak agrees with a place in the search, share of the box side; at least 2
+            heatmap px count.
         length_std: standard deviation of the limb lengths around those given, share of a length.
     """
 
@@ -193,5 +195,5 @@ def _trusted_rays(
     weights = np.where(weights >= _NOISE_SHARE, weights, 0.0)
     flat = peaks_hm.reshape(*peaks_hm.shape[:2], -1, 2)
     peaks_img = transform_points(flat, invert_affine(image_to_heatmap)).reshape(peaks_hm.shape)
-    box_side = heatmaps.shape[-1] / image_to_heatmap[..., 0, 0]  # (F, V) image px
-    return peak_rays(peaks_img, weights, cameras, settings.tolerance * box_side)
+    tolerance_hm = max(settings.tolerance * heatmaps.shape[-1], _MIN_TOLERANCE_HM)
+    return peak_rays(peaks_img, weights, cameras, tolerance_hm / image_to_heatmap[..., 0, 0])
