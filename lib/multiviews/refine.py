@@ -26,8 +26,8 @@ from lib.multiviews.sides import FlipPairs, exchange, exchange_rays, exchanged_v
 from lib.utils.checks import InputError, check_shape
 from lib.utils.transforms import invert_affine, transform_points
 
-_MIN_TOLERANCE_HM = 2.0  # px
-_NOISE_SHARE = 0.1  # of the usual height of a frame's peaks; lower ones are noise
+_MIN_TOLERANCE_HM = 3.0  # px
+_NOISE_SHARE = 0.2  # of the usual height of a frame's peaks; lower ones are noise
 _FIRST_NOISE = 0.4  # tolerances: 1 px of the published heatmaps
 _STEPS = (4, 4, 8)  # the noise is measured between these rounds
 _BLOCK_FRAMES = 16  # frames worked on together: bounds the memory, some 3 MB each with 4 views
@@ -41,7 +41,7 @@ class RefineSettings:
     Attributes:
         num_peaks: best peaks per map, K.
         peak_mode: their place between the pixels, as in find_peaks.
-        tolerance: distance up to which a peak agrees with a place in the search, share of the box side; at least 2
+        tolerance: distance up to which a peak agrees with a place in the search, share of the box side; at least 3
             heatmap px count.
         length_std: standard deviation of the limb lengths around those given, share of a length.
     """
