@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from lib.core.config_io import load_config
 from lib.core.inference import predict_locations
-from lib.core.methods3d import METHODS, WITHOUT_PRIOR, FrameBatch, fill_from_skeleton, root_world, run_method
+from lib.core.methods3d import (
+    METHODS,
+    WITHOUT_PRIOR,
+    FrameBatch,
+    chosen_method,
+    fill_from_skeleton,
+    root_world,
+    run_method,
+)
 from lib.dataset.target import gaussian_targets
 from lib.multiviews.body import H36M_BODY, HumanBody
 from lib.multiviews.kernels import NumpyKernel
 from lib.multiviews.limb_prior import make_limb_prior
 from lib.multiviews.pictorial import PictorialSettings
 from lib.utils.transforms import invert_affine, transform_points
-from tests.multiviews.scenes import LENGTHS, draw_gaussians, make_scene
+from tests.multiviews.scenes import LENGTHS, draw_gaussians, make_kernel, make_scene
 
 WRIST = H36M_BODY.joint_names.index("lwri")
 
@@ -164,3 +174,48 @@ def test_view_counts_of_every_method(config):
         if method != "psm":  # 67 mm off: not within a few heatmap px
             poses = run_method(method, config, batch, prior, NumpyKernel())
             np.testing.assert_array_equal(poses.num_views_agree, expected, err_msg=method)
+
+
+# --- refinement ---------------------------------------------------------------------------------------------------
+
+
+def refined(config, batch, library="numpy", **keys):
+    config.PICT_STRUCT.update(keys)
+    prior = make_limb_prior(LENGTHS, H36M_BODY, PictorialSettings().first_grid)
+    return run_method("rpsm+refine", config, batch, prior, make_kernel(library)).pose_world
+
+
+def test_rpsm_means_rpsm_and_refinement_if_the_configuration_says_so(config):
+    assert [chosen_method(config, method) for method in METHODS] == list(METHODS)
+    config.PICT_STRUCT.REFINE = True
+    assert chosen_method(config, "rpsm") == "rpsm+refine"
+    assert chosen_method(config, "psm") == "psm"
+
+
+@pytest.mark.parametrize("source", ["prior", "ground_truth"])
+def test_refinement_is_exact_on_perfect_heatmaps(config, source):
+    scene = make_scene(4)
+    pose = refined(config, make_batch(scene), LIMB_LENGTH_SOURCE=source)
+    assert np.linalg.norm(pose - scene.pose_world, axis=-1).mean() < 0.5
+
+
+def test_refinement_of_noisy_heatmaps(config):
+    """True lengths beat the mean ones, and frames of one subject each other's ignorance of them."""
+    pytest.importorskip("torch")
+    scene, rng = make_scene(1, seed=2), np.random.default_rng(2)
+    scene = type(scene)(*(value[[0] * 12] for value in vars(scene).values()))  # one person, 12 times
+    noisy = draw_gaussians(scene.joints_hm + rng.normal(0, 1.0, scene.joints_hm.shape), (64, 64), 2.0)
+    batch = replace(make_batch(scene, noisy), subject=np.full(12, 9))
+    poses = {
+        "rpsm": run_method("rpsm", config, batch, make_limb_prior(LENGTHS, H36M_BODY, PictorialSettings().first_grid),
+                           NumpyKernel()).pose_world,
+        "together": refined(config, batch),
+        "torch": refined(config, batch, "torch"),
+        "apart": refined(config, batch, REFINE_PERSON=False),
+        "true": refined(config, batch, REFINE_PERSON=False, LIMB_LENGTH_SOURCE="ground_truth"),
+    }  # fmt: skip
+    error = {name: np.linalg.norm(pose - scene.pose_world, axis=-1).mean() for name, pose in poses.items()}
+    assert np.abs(poses["together"] - poses["torch"]).max() < 0.1
+    assert error["together"] < 0.9 * error["apart"]
+    assert error["true"] < error["apart"]
+    assert error["apart"] < 0.9 * error["rpsm"]
