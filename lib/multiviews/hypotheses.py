@@ -17,7 +17,7 @@ from lib.multiviews.peak_rays import PeakRays, midpoints, support, tolerance_mm,
 from lib.multiviews.tree_search import search_own_grids
 
 _BROKEN = 8.0  # highest cost of a limb: 4 standard deviations; a view's word counts 2.4 at most
-_PLACE_STD = 0.6  # of two rays' meeting point, tolerances: some 1.5 px of the published heatmaps
+_PLACE_STD = 0.6  # of two rays' meeting point, tolerances: some 1.8 px of the published heatmaps
 _KEPT = 24  # hypotheses of a joint that take part in the search over the skeleton: bounds its time
 _BLOCK_TESTS = 2**20  # hypotheses times peaks that are tested together: bounds the memory
 
@@ -72,13 +72,13 @@ def _choose(
     score = np.where(possible, support(points, rays, cameras).sum(1), -np.inf)
     best = np.argsort(-score, -1, kind="stable")[..., :_KEPT]
     points, score = np.take_along_axis(points, best[..., None], 2), np.take_along_axis(score, best, 2)
-    points = np.where(np.isfinite(score)[..., None], points, start_world[:, :, None])
-    points = np.concatenate([start_world[:, :, None], points], 2)
-    score = np.concatenate([support(points[:, :, :1], rays, cameras).sum(1), score], 2)  # (F, J, n)
+    found, start = np.isfinite(score), start_world[:, :, None]
+    points = np.concatenate([start, np.where(found[..., None], points, start)], 2)  # (F, J, n, 3)
+    score = np.concatenate([support(start, rays, cameras).sum(1), np.where(found, score, 0.0)], 2)  # (F, J, n)
 
     place_std = _PLACE_STD * tolerance_mm(start_world[:, body.root], rays, cameras)[:, None]  # (F, 1)
     bins = search_own_grids(
-        kernel.floats(np.maximum(score, -_BROKEN * len(body.edges) - score.max())),
+        kernel.floats(score),
         kernel.floats(-_limb_costs(points, limb_lengths, np.hypot(limb_std, place_std), body)),
         body,
         kernel,

@@ -1,11 +1,12 @@
 """Refinement of 3D poses between the pixels: all joints together, for any array library.
 
 1. Peaks of all heatmaps, placed between the pixels: the result knows no grid.
-2. The best combination of places where their rays meet (lib/multiviews/hypotheses.py); the given pose is one of them.
+2. Left and right of legs and arms settled per view (lib/multiviews/sides.py), then the best combination of places where
+   rays meet (lib/multiviews/hypotheses.py); the given pose is one of them.
 3. A robust fit of all joints to the peaks and to the limb lengths (lib/multiviews/pose_fit.py), started there. The
    peaks' noise is measured on the residuals: it decides how much the limb lengths count.
-4. If frames of a person are known to belong together, the limb lengths these frames show (lib/multiviews/
-   person_lengths.py) take the place of the given ones, and the fit goes on.
+4. If frames of a person are known to belong together, the measures that the person's other frames show
+   (lib/multiviews/person_lengths.py) take the place of the given lengths, and the fit goes on.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ from lib.utils.transforms import invert_affine, transform_points
 
 _MIN_TOLERANCE_HM = 3.0  # px
 _NOISE_SHARE = 0.2  # of the usual height of a frame's peaks; lower ones are noise
-_FIRST_NOISE = 0.4  # tolerances: 1 px of the published heatmaps
+_FIRST_NOISE = 0.4  # tolerances: some 1.2 px of the published heatmaps
 _STEPS = (4, 4, 8)  # the noise is measured between these rounds
-_BLOCK_FRAMES = 16  # frames worked on together: bounds the memory, some 3 MB each with 4 views
+_BLOCK_FRAMES = 16  # frames worked on together; several blocks at a time
 _PERSON_STEPS = 8  # with the person's own distances
 
 
@@ -96,11 +97,10 @@ def refine(
     fits, points = [None] * len(blocks), [None] * len(blocks)
 
     def fit_block(frames: slice) -> None:
-        place, view = cameras[frames], (heatmaps[frames], cameras[frames], image_to_heatmap[frames])
-        rays = _trusted_rays(*view, settings)
-        pose, rays = _start(rays, place, start_world[frames], given[frames], body, flip_pairs, kernel)
-        number = frames.start // _BLOCK_FRAMES
-        fits[number], points[number] = _fit(pose, rays, place, given[frames], body, kernel)
+        views, limbs, number = cameras[frames], given[frames], frames.start // _BLOCK_FRAMES
+        rays = _trusted_rays(heatmaps[frames], views, image_to_heatmap[frames], settings)
+        pose, rays = _start(rays, views, start_world[frames], limbs, body, flip_pairs, kernel)
+        fits[number], points[number] = _fit(pose, rays, views, limbs, body, kernel)
 
     kernel.for_each(fit_block, blocks)
     if person is not None:
