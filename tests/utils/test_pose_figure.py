@@ -41,7 +41,7 @@ def test_views_fill_two_rows_and_the_pose_a_column(tmp_path: Path) -> None:
     pictures = {views: draw(make_frame(views), tmp_path / "frame.png") for views in (2, 3, 4, 5)}
     widths = {views: picture.shape[1] for views, picture in pictures.items()}
     assert len({picture.shape[0] for picture in pictures.values()}) == 1
-    assert 2 * widths[4] == 3 * widths[2]
+    assert abs(2 * widths[4] - 3 * widths[2]) <= 3  # whole pixels, rounded
     assert widths[3] == widths[4] < widths[5] <= 1500
     views = pictures[4][:, : widths[4] * 2 // 3]
     assert all(count(views, SIDE_COLORS[side]) > 200 for side in SIDE_COLORS)
