@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from lib.dataset.conventions import CAMERA_T_MEANINGS, MM_PER_UNIT
 from lib.multiviews.peaks import PEAK_MODES
 
 BACKBONES = ("pose_resnet", "pose_mobilenetv2", "pose_hrnet")
@@ -24,6 +25,7 @@ class Key:
         choices: the allowed values, empty = any.
         minimum: smallest allowed number, None = any.
         is_size: [width, height], or one integer for both.
+        item: example of an entry, for lists that are empty by default.
     """
 
     default: Any
@@ -31,6 +33,7 @@ class Key:
     choices: tuple = ()
     minimum: float | None = None
     is_size: bool = False
+    item: Any = None
 
 
 def _stage(modules: int, channels: list[int]) -> dict[str, Key]:
@@ -100,6 +103,13 @@ DEFAULTS: dict[str, Any] = {
         "TRAIN_STEP": Key(5, "training keeps every n-th Human3.6M group", minimum=1),
         "TEST_STEP": Key(64, "validation keeps every n-th Human3.6M group", minimum=1),
         "INCOMPLETE_GROUPS": Key("drop", "groups that lack a view: drop with a warning, or error", ("drop", "error")),
+        "TEST_EXCLUDE": Key([], "recordings left out of the evaluated groups: SUBJECT-ACTION-SUBACTION, or damaged for "
+                            "those of Human3.6M's subject 9 with wrong 3D truth (9-5-2, 9-10-2, 9-13-1)", item=""),
+        "CAMERAS": Key([], "camera_id of the views to use, in this order; [] = all of the annotation", item=0),
+        "POSE_UNIT": Key("mm", "length unit of the file's 3D joints", tuple(MM_PER_UNIT)),
+        "CAMERA_UNIT": Key("mm", "length unit of the file's camera T", tuple(MM_PER_UNIT)),
+        "CAMERA_T": Key("centre", "the file's camera T is the centre, x_cam = R (x - T), or the translation of "
+                        "x_cam = R x + T", CAMERA_T_MEANINGS),
         "ROOTIDX": Key(0, "index of the root joint", minimum=0),
         "DATA_FORMAT": Key("jpg", "images in folders (jpg) or in images.zip (zip)", ("jpg", "zip")),
         "CROP": Key(True, "boxes around the person (true) or the whole image (false)"),

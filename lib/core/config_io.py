@@ -186,7 +186,8 @@ def _convert(entry: Key, value: Any, where: str) -> Any:
         return [_scalar(entry, 0, item, where) for item in pair]
     if isinstance(entry.default, list):
         items = value if isinstance(value, list) else [value]
-        return [_scalar(entry, entry.default[0], item, where) for item in items]
+        example = entry.default[0] if entry.default else entry.item
+        return [_scalar(entry, example, item, where) for item in items]
     return _scalar(entry, entry.default, value, where)
 
 

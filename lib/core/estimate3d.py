@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from lib.core.config_io import dataset_root
 from lib.core.evaluate3d import summarise
 from lib.core.make_prior import load_prior, prior_path
 from lib.core.methods3d import METHODS, WITHOUT_PRIOR, FrameBatch, root_index, run_method
 from lib.core.results3d import default_poses_name, results_name, save_poses, save_results
-from lib.dataset.h36m import group_views, load_h36m
+from lib.core.run_poses import evaluated_groups
 from lib.multiviews.body import H36M_BODY
 from lib.multiviews.cameras import Cameras
 from lib.multiviews.kernels import Kernel
@@ -86,13 +85,7 @@ def load_frames(config: Any) -> Frames:
     Raises:
         InputError: the data set has no calibrated views, or its annotation cannot be read.
     """
-    if config.DATASET.TEST_DATASET not in ("multiview_h36m", "h36m"):
-        raise InputError(
-            f"DATASET.TEST_DATASET: 3D poses need groups of calibrated views (multiview_h36m), "
-            f"received '{config.DATASET.TEST_DATASET}'"
-        )
-    annotations = load_h36m(dataset_root(config), config.DATASET.TEST_SUBSET, config.DATASET.CROP)
-    groups = group_views(annotations, config.DATASET.INCOMPLETE_GROUPS)[:: config.DATASET.TEST_STEP]
+    annotations, groups = evaluated_groups(config)
     labels, first = annotations.labels3d, groups[:, 0]
     return Frames(
         image_ids=np.array([[annotations.image_name(row) for row in group] for group in groups]),

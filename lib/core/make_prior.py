@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from lib.core.config_io import dataset_root
-from lib.dataset.h36m import group_views, load_h36m
+from lib.dataset.build_groups import MULTIVIEW_NAMES, load_multiview
+from lib.dataset.groups import group_views
 from lib.multiviews.body import H36M_BODY
 from lib.multiviews.limb_prior import LimbPrior, load_limb_prior, make_limb_prior
 from lib.multiviews.pictorial import PictorialSettings
@@ -51,8 +52,11 @@ def build_prior(config: Any) -> tuple[LimbPrior, np.ndarray]:
 
     Source: paper section 4.2: mean limb lengths over the training set.
     """
-    annotations = load_h36m(dataset_root(config), config.DATASET.TRAIN_SUBSET, config.DATASET.CROP)
-    rows = group_views(annotations, config.DATASET.INCOMPLETE_GROUPS)[:, 0]
+    keys = config.DATASET
+    # what was trained on single images alone has its limbs from the data set it is evaluated on
+    name = keys.TRAIN_DATASET if keys.TRAIN_DATASET in MULTIVIEW_NAMES else keys.TEST_DATASET
+    annotations = load_multiview(config, name, dataset_root(config), keys.TRAIN_SUBSET)
+    rows = group_views(annotations, keys.INCOMPLETE_GROUPS, keys.CAMERAS)[:, 0]
     lengths = H36M_BODY.limb_lengths(annotations.labels3d.pose_cam[rows].astype(np.float64))  # (poses, E)
     mean, grid = lengths.mean(0), pictorial_settings(config).first_grid
     prior = make_limb_prior(mean, H36M_BODY, grid, std_lengths=lengths.std(0), num_poses=len(rows))

@@ -12,7 +12,7 @@ from lib.core.config_io import dataset_root
 from lib.core.evaluate3d import joint_errors, mean_error
 from lib.dataset.actions import ACTION_NAMES, action_name
 from lib.dataset.annotations import Annotations
-from lib.dataset.h36m import group_views, load_h36m
+from lib.dataset.build_groups import MULTIVIEW_NAMES, build_groups
 from lib.multiviews.body import H36M_BODY
 from lib.multiviews.cameras import Cameras
 from lib.utils.checks import InputError, unknown_name
@@ -113,6 +113,22 @@ class RunPoses:
         return frames[np.lexsort([labels.frame[rows], labels.subaction[rows]])].tolist()
 
 
+def evaluated_groups(config: Any) -> tuple[Annotations, np.ndarray]:
+    """Read the test frames, in the order in which valid.py predicts them.
+
+    Returns:
+        The annotations, and (F, V) their rows.
+
+    Raises:
+        InputError: the data set has no groups of calibrated views, or its annotation cannot be read.
+    """
+    name = config.DATASET.TEST_DATASET
+    if name not in MULTIVIEW_NAMES or name == "mixed":
+        raise InputError(f"DATASET.TEST_DATASET: 3D poses need groups of calibrated views (multiview_h36m), received "
+                         f"'{name}'")  # fmt: skip
+    return build_groups(config, dataset_root(config), is_train=False)
+
+
 def load_poses(path: Path) -> dict[str, np.ndarray]:
     """Read a file of 3D results.
 
@@ -162,8 +178,7 @@ def load_run_poses(config: Any, path: Path) -> RunPoses:
         raise InputError(f"{path}: not a file of 3D poses: it has no '{min(lacking)}'")
     if poses["joint_names"].tolist() != list(H36M_BODY.joint_names):
         raise InputError(f"{path}: joints are {poses['joint_names'].tolist()}, expected {list(H36M_BODY.joint_names)}")
-    annotations = load_h36m(dataset_root(config), config.DATASET.TEST_SUBSET, config.DATASET.CROP)
-    groups = group_views(annotations, config.DATASET.INCOMPLETE_GROUPS)[:: config.DATASET.TEST_STEP]
+    annotations, groups = evaluated_groups(config)
     image_ids = annotations.image[groups].astype(str)
     if poses["image_ids"].shape != image_ids.shape or (poses["image_ids"] != image_ids).any():
         raise InputError(f"{path}: made for other images; run run/pose3d/estimate.py again")

@@ -21,7 +21,7 @@ class PoseLabels:
 
     Attributes:
         subject, action, subaction, frame: (M,) int32 ids of the recording and the frame in it.
-        view_idx: (M,) int32 position of the camera among the rig's cameras, from 0.
+        camera_id: (M,) int32 number of the camera in its rig, as annotated.
         pose_cam: (M, J, 3) joints in the image's camera frame, mm, in the order of the data set's joints.
         cameras: the C different cameras.
         camera_idx: (M,) int32 which of them took the image.
@@ -31,7 +31,7 @@ class PoseLabels:
     action: np.ndarray
     subaction: np.ndarray
     frame: np.ndarray
-    view_idx: np.ndarray
+    camera_id: np.ndarray
     pose_cam: np.ndarray
     cameras: Cameras
     camera_idx: np.ndarray

@@ -8,30 +8,25 @@ import cv2
 import torch
 from torch.utils.data import DataLoader
 
-from lib.dataset.h36m import group_views, load_h36m
+from lib.dataset.build_groups import build_groups
+from lib.dataset.groups import group_singles
 from lib.dataset.joints_dataset import SampleSettings
-from lib.dataset.mpii import group_singles, load_mpii
+from lib.dataset.mpii import load_mpii
 from lib.dataset.multiview_dataset import EpochSampler, MultiviewDataset, Part
 from lib.utils.checks import unknown_name
 
 PSEUDO_GROUP_VIEWS = 4  # of multiview_mpii alone; in a mixture it follows the multi-view part
 
 
-def _h36m_groups(config: Any, root: Any, subset: str, is_train: bool) -> Part:
-    annotations = load_h36m(root, subset, config.DATASET.CROP)
-    step = config.DATASET.TRAIN_STEP if is_train else config.DATASET.TEST_STEP
-    return Part(annotations, group_views(annotations, config.DATASET.INCOMPLETE_GROUPS)[::step], True)
+def _multiview(config: Any, root: Any, subset: str, is_train: bool) -> list[Part]:
+    return [Part(*build_groups(config, root, is_train), True)]
 
 
 def _h36m(config: Any, root: Any, subset: str, is_train: bool) -> list[Part]:
-    groups = _h36m_groups(config, root, subset, is_train)
+    annotations, groups = build_groups(config, root, is_train)
     if is_train:
-        return [Part(groups.annotations, groups.groups, False, random_view=True)]
-    return [Part(groups.annotations, groups.groups.reshape(-1, 1), False)]  # every view, so that it can be evaluated
-
-
-def _multiview_h36m(config: Any, root: Any, subset: str, is_train: bool) -> list[Part]:
-    return [_h36m_groups(config, root, subset, is_train)]
+        return [Part(annotations, groups, False, random_view=True)]
+    return [Part(annotations, groups.reshape(-1, 1), False)]  # every view, so that it can be evaluated
 
 
 def _mpii(config: Any, root: Any, subset: str, is_train: bool) -> list[Part]:
@@ -45,14 +40,14 @@ def _multiview_mpii(config: Any, root: Any, subset: str, is_train: bool) -> list
 
 
 def _mixed(config: Any, root: Any, subset: str, is_train: bool) -> list[Part]:
-    multiview = _h36m_groups(config, root, subset, is_train)
+    (multiview,) = _multiview(config, root, subset, is_train)
     singles = load_mpii(root, subset)
     return [multiview, Part(singles, group_singles(singles, multiview.groups.shape[1]), False)]
 
 
 _BUILDERS = {
     "h36m": _h36m,
-    "multiview_h36m": _multiview_h36m,
+    "multiview_h36m": _multiview,
     "mpii": _mpii,
     "multiview_mpii": _multiview_mpii,
     "mixed": _mixed,

@@ -12,6 +12,9 @@ from lib.utils.checks import InputError
 from lib.utils.files import read_json
 from lib.utils.joints import MPII_16, to_union
 
+# Boxes are moved down and enlarged, as published.
+MPII_DOWN_PX = 15.0  # times scale
+MPII_ENLARGE = 1.25
 _SUBSETS = {"validation": "valid"}  # Human3.6M's word for it
 _FOLDERS = ("mpii", "MPII")  # READMEs in the wild use either
 
@@ -19,7 +22,7 @@ _FOLDERS = ("mpii", "MPII")  # READMEs in the wild use either
 def load_mpii(root: str | os.PathLike, subset: str) -> Annotations:
     """Read ROOT/mpii/annot/<subset>.json.
 
-    Boxes are moved down by 15*scale and enlarged by 1.25 as published, and coordinates become 0-based.
+    Boxes are moved down by MPII_DOWN_PX*scale and enlarged by MPII_ENLARGE, and coordinates become 0-based.
 
     Args:
         root: folder that holds `mpii/` (or `MPII/`).
@@ -71,8 +74,8 @@ def _box(record: dict) -> tuple[np.ndarray, float]:
     if scale == 0:
         raise ValueError("'scale' is 0")
     if center[0] != -1:
-        center[1] += 15 * scale
-        scale *= 1.25
+        center[1] += MPII_DOWN_PX * scale
+        scale *= MPII_ENLARGE
     return center - 1, scale
 
 
@@ -81,22 +84,3 @@ def _numbers(record: dict, key: str, shape: tuple[int, ...]) -> np.ndarray:
     if values.shape != shape or not np.isfinite(values).all():
         raise ValueError(f"'{key}': expected finite numbers of shape {shape}, received shape {values.shape}")
     return values
-
-
-def group_singles(annotations: Annotations, num_views: int = 4) -> np.ndarray:
-    """Put unrelated images together in pseudo-groups, so that they fit a multi-view batch.
-
-    Args:
-        annotations: single images.
-        num_views: images per pseudo-group.
-
-    Returns:
-        (M // num_views, num_views) int64 rows, in order; the remainder is left out.
-
-    Raises:
-        InputError: fewer images than views.
-    """
-    num_groups = len(annotations) // num_views
-    if num_groups == 0:
-        raise InputError(f"{annotations.images_dir.parent}: {len(annotations)} images, need at least {num_views}")
-    return np.arange(num_groups * num_views).reshape(num_groups, num_views)

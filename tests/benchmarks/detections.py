@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lib.dataset.records import person_box
 from lib.dataset.synthetic.actions import ACTIONS, perform_action
 from lib.dataset.synthetic.body import make_subject
-from lib.dataset.synthetic.records import person_box
 from lib.dataset.synthetic.rig import make_rig
 from lib.dataset.synthetic.stage import MOTION_LENGTH_S
 from lib.multiviews.body import H36M_BODY

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from lib.dataset.build import build_dataset, build_loader
-from lib.dataset.h36m import group_views, load_h36m
+from lib.dataset.groups import group_views
+from lib.dataset.h36m import load_h36m
 from lib.utils.checks import InputError
 
 
@@ -44,6 +45,31 @@ def test_incomplete_groups_by_setting(tiny_root, build, caplog):
     assert "1 of 3 groups lack a view" in caplog.text
     with pytest.raises(InputError, match="1 of 3 groups lack a view"):
         build(root, "train", "DATASET.INCOMPLETE_GROUPS", "error")
+
+
+def test_evaluation_can_leave_recordings_out(tiny_root, build):
+    root = tiny_root(frames=6, mpii=0)  # actions 3 4 2 3 4 2
+    every = actual_names(build(root, "test"))
+    assert actual_names(build(root, "test", "DATASET.TEST_EXCLUDE", "[9-4-1]")) == [every[i] for i in (0, 2, 3, 5)]
+    stepped = build(root, "test", "DATASET.TEST_EXCLUDE", "[9-4-1, damaged]", "DATASET.TEST_STEP", "2")
+    assert actual_names(stepped) == [every[0], every[2]]  # out of 0, 2, 4
+    assert len(build(root, "train", "DATASET.TEST_EXCLUDE", "[1-4-1]")) == 6
+
+
+def test_chosen_cameras(tiny_root, build):
+    dataset = build(tiny_root(mpii=8), "train", "DATASET.TRAIN_DATASET", "mixed", "DATASET.CAMERAS", "[3, 1]")
+    assert dataset.num_views == 2
+    assert [name.split("_ca_")[1][:2] for name in actual_names(dataset)[0]] == ["04", "02"]
+
+
+def test_a_mirrored_camera_is_refused(tiny_root, build):
+    def mirror(records):
+        for record in records:
+            if record["camera_id"] == 2:
+                record["camera"] = record["camera"] | {"R": record["camera"]["R"] * [[-1], [1], [1]]}
+
+    with pytest.raises(InputError, match=r"h36m: train: camera 2: R mirrors the world .*check\.py"):
+        build(tiny_root(mpii=0, edit=mirror), "train")
 
 
 def test_single_views_in_training_and_every_view_in_validation(tiny_root, build):

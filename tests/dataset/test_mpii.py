@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from lib.dataset.mpii import group_singles, load_mpii
+from lib.dataset.mpii import load_mpii
 from lib.utils.checks import InputError
 from lib.utils.joints import UNION_20
 
@@ -107,12 +107,3 @@ def test_missing_files(tmp_path, write):
         load_mpii(tmp_path, "train")
     with pytest.raises(InputError, match=r"trainval\.json: no such file"):
         load_mpii(write([record()]), "trainval")
-
-
-def test_pseudo_groups_leave_the_remainder_out(write):
-    annotations = load_mpii(write([record()] * 11), "train")
-    assert group_singles(annotations).tolist() == [[0, 1, 2, 3], [4, 5, 6, 7]]
-    assert group_singles(annotations, 5).tolist() == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
-    assert group_singles(annotations, 1).tolist() == [[i] for i in range(11)]
-    with pytest.raises(InputError, match="11 images, need at least 12"):
-        group_singles(annotations, 12)

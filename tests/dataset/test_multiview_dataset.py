@@ -3,9 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lib.dataset.h36m import group_views, load_h36m
+from lib.dataset.groups import group_singles, group_views
+from lib.dataset.h36m import load_h36m
 from lib.dataset.joints_dataset import SampleSettings
-from lib.dataset.mpii import group_singles, load_mpii
+from lib.dataset.mpii import load_mpii
 from lib.dataset.multiview_dataset import EpochSampler, MultiviewDataset, Part
 from lib.utils.joints import H36M_17, MPII_16, UNION_20
 

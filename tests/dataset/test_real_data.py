@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from lib.dataset.build import build_dataset, build_loader
-from lib.dataset.h36m import group_views, load_h36m
+from lib.dataset.groups import group_views
+from lib.dataset.h36m import load_h36m
 from lib.multiviews.cameras import project
 from lib.utils.joints import H36M_17, to_union
 

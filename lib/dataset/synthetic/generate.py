@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -15,12 +12,15 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from lib.dataset.records import mpii_record, uncrop
 from lib.dataset.synthetic.actions import ACTIONS
-from lib.dataset.synthetic.records import mpii_record, recording_records, uncrop
+from lib.dataset.synthetic.records import recording_records
 from lib.dataset.synthetic.scene import Recording, SubjectWorld, WorldSettings
 from lib.dataset.synthetic.single import IMAGES_PER_PLACE, make_place, take_single
-from lib.dataset.synthetic.writer import MARKER, ImageSink, new_root, open_images, write_json, write_pickle
+from lib.dataset.synthetic.writer import MARKER, new_root, write_json, write_pickle
 from lib.utils.checks import InputError
+from lib.utils.image_store import ImageStore, open_images
+from lib.utils.parallel import map_processes
 
 SUBJECTS = (1, 5, 6, 7, 8, 9, 11)
 VALIDATION_SUBJECTS = (9, 11)
@@ -148,25 +148,6 @@ def _work(task: _Film | _Album) -> Any:
     return film(task) if isinstance(task, _Film) else take_album(task)
 
 
-def _start_worker() -> None:
-    cv2.setNumThreads(1)  # one process per core already
-
-
-def _results(tasks: Sequence[_Film | _Album], workers: int) -> Iterator[Any]:
-    """Yield the results in the order of the tasks."""
-    if workers == 1:
-        yield from map(_work, tasks)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as pool:
-        try:
-            yield from pool.map(_work, tasks)
-        except BrokenProcessPool:
-            raise InputError("--workers: a process was killed, most likely for want of memory; use fewer") from None
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
 def make_dataset(
     root: Path, settings: SetSettings, workers: int = 1, as_zip: bool = False, force: bool = False
 ) -> dict[str, int]:
@@ -186,8 +167,6 @@ def make_dataset(
         InputError: bad settings, `root` is taken, or the disk refuses.
     """
     settings.check()
-    if workers < 1:
-        raise InputError(f"--workers: expected at least 1, received {workers}")
     films = [_Film(settings, subject, action, subaction) for subject in sorted(set(settings.subjects))
              for action in sorted(set(settings.actions)) for subaction in SUBACTIONS]  # fmt: skip
     num_single = settings.mpii_train + settings.mpii_valid
@@ -195,7 +174,7 @@ def make_dataset(
               for start in range(0, num_single, IMAGES_PER_PLACE)]  # fmt: skip
     total = sum(len(task.image_ids) for task in films) * settings.world.num_views + num_single
     with new_root(root, force) as folder, tqdm(total=total, unit="image", disable=None) as bar:
-        results = _results([*films, *albums], workers)
+        results = map_processes(_work, [*films, *albums], workers)
         counts = _store_films(folder / "h36m", films, results, as_zip, bar.update)
         _store_albums(folder / "mpii", settings, albums, results, as_zip, bar.update)
         write_json(folder / MARKER, {**asdict(settings), "zip": as_zip})
@@ -220,13 +199,13 @@ def _store_films(
             done(len(new))
     for subset, rows in records.items():
         if rows:
-            whole = uncrop(rows, films[0].settings.world.image_size)
+            whole = uncrop(rows, (films[0].settings.world.image_size,) * 2)
             write_pickle(folder / "annot" / f"h36m_{subset}.pkl", rows)
             write_pickle(folder / "annot" / f"h36m_{subset}_uncrop.pkl", whole)
     return {f"{subset} groups": count for subset, count in groups.items()}
 
 
-def _add_images(sink: ImageSink, names: Sequence[str], images: Sequence[bytes]) -> None:
+def _add_images(sink: ImageStore, names: Sequence[str], images: Sequence[bytes]) -> None:
     for name, data in zip(names, images, strict=True):
         sink.add(name, data)
 

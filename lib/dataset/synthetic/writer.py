@@ -8,54 +8,13 @@ import os
 import pickle
 import shutil
 import tempfile
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from lib.utils.checks import InputError
 
 MARKER = "synthetic.json"  # says that a folder was made here, and how
-_ZIP_DATE = (2020, 1, 1, 0, 0, 0)  # fixed: the same data give the same archive
-
-
-class ImageSink(Protocol):
-    """Where encoded images go."""
-
-    def add(self, name: str, data: bytes) -> None:
-        """Store an image under its path below `images/`."""
-
-
-class _FolderSink:
-    def __init__(self, images_dir: Path) -> None:
-        self._images_dir = images_dir
-        self._known: set[Path] = set()
-
-    def add(self, name: str, data: bytes) -> None:
-        path = self._images_dir / name
-        if path.parent not in self._known:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._known.add(path.parent)
-        path.write_bytes(data)
-
-
-class _ZipSink:
-    def __init__(self, archive: zipfile.ZipFile) -> None:
-        self._archive = archive
-
-    def add(self, name: str, data: bytes) -> None:
-        self._archive.writestr(zipfile.ZipInfo(f"images/{name}", _ZIP_DATE), data)  # ZipInfo's default: stored
-
-
-@contextlib.contextmanager
-def open_images(folder: Path, as_zip: bool) -> Iterator[ImageSink]:
-    """Open `folder`/images or `folder`/images.zip (stored, entries under images/) for writing."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if not as_zip:
-        yield _FolderSink(folder / "images")
-        return
-    with zipfile.ZipFile(folder / "images.zip", "w", zipfile.ZIP_STORED) as archive:
-        yield _ZipSink(archive)
 
 
 def write_pickle(path: Path, value: Any) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 import pytest
 
-from lib.dataset.synthetic.writer import MARKER, new_root, open_images
+from lib.dataset.synthetic.writer import MARKER, new_root
 from lib.utils.checks import InputError
 
 
@@ -56,13 +55,3 @@ def test_an_unwritable_place_is_one_line(tmp_path):
     with pytest.raises(InputError, match="cannot be created") as error:
         _fill(tmp_path / "file" / "set", "x")
     assert "\n" not in str(error.value)
-
-
-def test_zip_stores_entries_below_images(tmp_path):
-    for name in ("a", "b"):
-        with open_images(tmp_path / name, as_zip=True) as sink:
-            sink.add("s_01/x.jpg", b"12345")
-    with zipfile.ZipFile(tmp_path / "a" / "images.zip") as archive:
-        assert archive.read("images/s_01/x.jpg") == b"12345"
-        assert archive.infolist()[0].compress_type == zipfile.ZIP_STORED
-    assert (tmp_path / "a" / "images.zip").read_bytes() == (tmp_path / "b" / "images.zip").read_bytes()

@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from lib.dataset.synthetic.records import image_name, mpii_record, person_box, recording_records, uncrop
+from lib.dataset.records import Clip, mpii_record, person_box, uncrop
+from lib.dataset.synthetic.records import recording_records
 from lib.dataset.synthetic.scene import Recording, SubjectWorld, WorldSettings
 
 KEYS = {"image", "joints_2d", "joints_3d", "joints_3d_camera", "joints_vis", "video_id", "image_id", "subject",
@@ -32,7 +33,7 @@ def test_keys_and_shapes_are_those_of_human36m(filmed):
         assert record["joints_2d"].shape == (17, 2)
         assert record["joints_vis"].shape == (17, 3)
         assert (record["joints_vis"] == 1).all()
-        assert record["image"] == image_name(9, 14, 2, record["camera_id"], record["image_id"])
+        assert record["image"] == Clip(9, 14, 2, record["camera_id"]).image_name(record["image_id"])
     assert records[6]["image"] == "s_09_act_14_subact_02_ca_03/s_09_act_14_subact_02_ca_03_000105.jpg"
 
 
@@ -70,11 +71,11 @@ def test_box_is_two_metres_at_the_roots_depth(filmed):
 
 def test_uncropped_records_have_the_whole_image_as_box(filmed):
     _, _, records = filmed
-    whole = uncrop(records, 1000)
-    assert whole[0]["center"] == (500.0, 500.0)
-    assert whole[0]["scale"] == (5.0, 5.0)
+    whole = uncrop(records, (1000, 1002))
+    assert whole[0]["center"] == (500.0, 501.0)
+    assert whole[0]["scale"] == (5.0, 5.01)
     assert whole[0]["joints_2d"] is records[0]["joints_2d"]
-    assert records[0]["scale"] != (5.0, 5.0)
+    assert records[0]["scale"] != (5.0, 5.01)
 
 
 def test_mpii_record_survives_its_readers_changes():

@@ -1,0 +1,127 @@
+"""The published list of records, one dictionary per image -> arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lib.dataset.annotations import Annotations, PoseLabels
+from lib.dataset.conventions import Conventions
+from lib.multiviews.cameras import Cameras
+from lib.utils.checks import InputError
+from lib.utils.joints import JointSet, to_union
+from lib.utils.safe_pickle import load_pickle
+
+_CAMERA_KEYS = ("R", "T", "fx", "fy", "cx", "cy", "k", "p")
+
+
+def read_records(
+    path: Path, images_dir: Path, source: str, joint_set: JointSet, conventions: Conventions
+) -> Annotations:
+    """Read a pickled list of records, one per image.
+
+    Args:
+        path: the pickle.
+        images_dir: folder of the images.
+        source: name of the data set.
+        joint_set: the joints, in the order of the file's arrays.
+        conventions: what the file's lengths and camera positions mean.
+
+    Returns:
+        The annotations in the order of the file.
+
+    Raises:
+        InputError: file missing, cut off or refused; a record without an entry or with another shape.
+    """
+    records = load_pickle(path)
+    if not isinstance(records, list) or not records or not all(isinstance(record, dict) for record in records):
+        raise InputError(f"{path}: expected a list of dictionaries, one per image")
+    num_joints = len(joint_set)
+    joints_img = _column(records, "joints_2d", (num_joints, 2), np.float32, path)
+    visible = _column(records, "joints_vis", (num_joints, None), np.float32, path)[..., 0] > 0
+    return Annotations(
+        source=source,
+        joint_set=joint_set,
+        images_dir=images_dir,
+        image=_names(records, path),
+        joints_img=to_union(joints_img, joint_set),
+        visible=to_union(visible, joint_set),
+        center=_column(records, "center", (2,), np.float32, path),
+        scale=_scale(records, path),
+        labels3d=_labels3d(records, num_joints, conventions, path),
+    )
+
+
+def _column(records: Sequence[dict], key: str, shape: tuple, dtype: type, path: Path) -> np.ndarray:
+    """Collect one entry of all records; None in `shape` is any size, equal for all."""
+    try:
+        column = np.array([record[key] for record in records], dtype)
+    except KeyError:
+        row = next(i for i, record in enumerate(records) if key not in record)
+        raise InputError(f"{path}: record {row} has no '{key}'") from None
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path}: '{key}' differs in shape or type between records ({error})") from None
+    fits = len(column.shape) == 1 + len(shape) and all(
+        want is None or size == want for size, want in zip(column.shape[1:], shape, strict=True)
+    )
+    if not fits:
+        wanted = ", ".join("*" if size is None else str(size) for size in shape)
+        raise InputError(f"{path}: '{key}': expected shape ({wanted}), received {column.shape[1:]}")
+    if not np.isfinite(column).all():
+        row = int(np.argwhere(~np.isfinite(column))[0][0])
+        raise InputError(f"{path}: record {row}: '{key}' is not finite")
+    return column
+
+
+def _scale(records: Sequence[dict], path: Path) -> np.ndarray:
+    scale = _column(records, "scale", (2,), np.float32, path)
+    if not (scale > 0).all():
+        row = int(np.argwhere(scale <= 0)[0, 0])
+        raise InputError(f"{path}: record {row}: 'scale' must be positive, received {scale[row].tolist()}")
+    return scale
+
+
+def _names(records: Sequence[dict], path: Path) -> np.ndarray:
+    try:
+        return np.array([record["image"].encode() for record in records])
+    except (KeyError, AttributeError):
+        row = next(i for i, record in enumerate(records) if not isinstance(record.get("image"), str))
+        raise InputError(f"{path}: record {row} has no image name") from None
+
+
+def _labels3d(records: Sequence[dict], num_joints: int, conventions: Conventions, path: Path) -> PoseLabels:
+    ids = {key: _column(records, key, (), np.int32, path) for key in ("subject", "action", "subaction", "camera_id")}
+    pose_cam = _column(records, "joints_3d_camera", (num_joints, 3), np.float32, path)
+    cameras, camera_idx = _unique_cameras(records, path)
+    pose_cam, cameras = conventions.convert(pose_cam, cameras)
+    return PoseLabels(
+        **ids,
+        frame=_column(records, "image_id", (), np.int32, path),
+        pose_cam=pose_cam,
+        cameras=cameras,
+        camera_idx=camera_idx,
+    )
+
+
+def _unique_cameras(records: Sequence[dict], path: Path) -> tuple[Cameras, np.ndarray]:
+    """Return the different cameras and, per record, which of them it is."""
+    known: dict[bytes, int] = {}
+    unique: list[dict[str, Any]] = []
+    camera_idx = np.empty(len(records), np.int32)
+    for row, record in enumerate(records):
+        camera = record.get("camera")
+        if not isinstance(camera, dict) or any(key not in camera for key in _CAMERA_KEYS):
+            missing = "camera" if not isinstance(camera, dict) else next(k for k in _CAMERA_KEYS if k not in camera)
+            raise InputError(f"{path}: record {row} ('{record['image']}') has no '{missing}' (camera parameters)")
+        content = b"".join(np.asarray(camera[key]).tobytes() for key in _CAMERA_KEYS)
+        if content not in known:
+            known[content] = len(unique)
+            unique.append(camera)
+        camera_idx[row] = known[content]
+    try:
+        return Cameras.from_records(unique), camera_idx
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
