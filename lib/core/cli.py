@@ -29,6 +29,22 @@ _KEY_FLAGS = {
 }
 
 
+class _Help(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
+    """The description has its own lines, and flags with a default show it."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        return super()._get_help_string(action) if action.default not in (None, False, []) else action.help
+
+
+def plain_parser(description: str) -> argparse.ArgumentParser:
+    """Return a parser of its own flags; wrong words end in one line and exit code 2.
+
+    Args:
+        description: beginning of the help, line by line.
+    """
+    return _Parser(description=description, formatter_class=_Help, allow_abbrev=False)
+
+
 def make_parser(description: str, *flags: str) -> argparse.ArgumentParser:
     """Return a parser with --cfg, --opts and some of the flags that stand for a configuration key.
 
@@ -36,8 +52,7 @@ def make_parser(description: str, *flags: str) -> argparse.ArgumentParser:
         description: beginning of the help, line by line.
         flags: names out of the published flags, e.g. "--gpus".
     """
-    formatter = argparse.RawDescriptionHelpFormatter  # the description has its own lines
-    parser = _Parser(description=description, formatter_class=formatter, allow_abbrev=False)
+    parser = plain_parser(description)
     parser.add_argument("--cfg", required=True, metavar="YAML", help="experiment, e.g. experiments-local/...")
     for flag in flags:
         key, text = _KEY_FLAGS[flag]

@@ -22,8 +22,8 @@ logger = logging.getLogger("estimate")
 def estimate_parser(description: str) -> argparse.ArgumentParser:
     """Return the parser of a 3D script."""
     parser = make_parser(description, "--modelDir", "--dataDir")
-    parser.add_argument("--batch-size", type=int, default=64, help="frames read and solved at once (64)")
-    parser.add_argument("--method", choices=METHODS, default="rpsm", help="default rpsm; psm is its first grid alone")
+    parser.add_argument("--batch-size", type=int, default=64, help="frames read and solved at once")
+    parser.add_argument("--method", choices=METHODS, default="rpsm", help="psm is the first grid of rpsm alone")
     parser.add_argument("--poses", metavar="FILE",
                         help="poses, in the run directory; default poses3d.npz for rpsm, else poses3d_<method>.npz")
     parser.add_argument("--check", metavar="FILE", help="poses of the run directory to measure the distance to")

@@ -6,8 +6,10 @@ loading process, arrays are shared.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -55,6 +57,8 @@ class Annotations:
         center: (M, 2) float32, box centre, image px.
         scale: (M, 2) float32, box (width, height) / 200 px.
         labels3d: 3D labels and cameras, None for single images.
+        reopen: opens the same annotations from disk; other processes call it instead of receiving a copy. None where
+            the arrays are in memory only; set it to None in anything derived.
     """
 
     source: str
@@ -66,9 +70,13 @@ class Annotations:
     center: np.ndarray
     scale: np.ndarray
     labels3d: PoseLabels | None = None
+    reopen: Callable[[], Annotations] | None = None
 
     def __len__(self) -> int:
         return len(self.image)
+
+    def __reduce_ex__(self, protocol: int) -> Any:
+        return super().__reduce_ex__(protocol) if self.reopen is None else (self.reopen, ())
 
     def image_name(self, row: int) -> str:
         """Return the path of an image below the images folder."""

@@ -24,6 +24,12 @@ _LOADERS = {
 MULTIVIEW_NAMES = tuple(_LOADERS)
 
 
+def conventions_of(config: Any) -> Conventions:
+    """Return what DATASET says about the file's lengths and camera positions."""
+    keys = config.DATASET
+    return Conventions(keys.POSE_UNIT, keys.CAMERA_UNIT, keys.CAMERA_T)
+
+
 def load_multiview(config: Any, name: str, root: Any, subset: str, check: bool = True) -> Annotations:
     """Read the multi-view part of a data set, in mm and with camera centres.
 
@@ -39,9 +45,7 @@ def load_multiview(config: Any, name: str, root: Any, subset: str, check: bool =
     """
     if name not in _LOADERS:
         raise InputError(f"'{name}' has no calibrated views; expected one of {', '.join(MULTIVIEW_NAMES)}")
-    keys = config.DATASET
-    conventions = Conventions(keys.POSE_UNIT, keys.CAMERA_UNIT, keys.CAMERA_T)
-    annotations = _LOADERS[name](root, subset, keys.CROP, conventions)
+    annotations = _LOADERS[name](root, subset, config.DATASET.CROP, conventions_of(config))
     if check:
         try:
             check_rotations(annotations.labels3d.cameras)

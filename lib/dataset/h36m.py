@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from lib.dataset.annotations import Annotations
+from lib.dataset.compact import load_annotations
 from lib.dataset.conventions import PUBLISHED, Conventions
-from lib.dataset.read_records import read_records
 from lib.utils.checks import InputError
 from lib.utils.joints import H36M_17
 
@@ -22,7 +22,7 @@ _SUBSETS = {"valid": "validation"}  # MPII's word for it
 def load_h36m(
     root: str | os.PathLike, subset: str, crop: bool = True, conventions: Conventions = PUBLISHED
 ) -> Annotations:
-    """Read ROOT/h36m/annot/h36m_<subset>.pkl.
+    """Read ROOT/h36m/annot/h36m_<subset>.pkl, or the arrays made of it.
 
     Args:
         root: folder that holds `h36m/`.
@@ -39,5 +39,10 @@ def load_h36m(
     folder = Path(root) / "h36m"
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; DATASET.ROOT must hold h36m/annot and h36m/images")
-    path = folder / "annot" / f"h36m_{_SUBSETS.get(subset, subset)}{'' if crop else '_uncrop'}.pkl"
-    return read_records(path, folder / "images", "h36m", H36M_17, conventions)
+    path = annotation_path(folder, subset, crop)
+    return load_annotations(path, folder / "images", "h36m", H36M_17, conventions)
+
+
+def annotation_path(folder: Path, subset: str, crop: bool) -> Path:
+    """Return the annotation file of a subset below ROOT/h36m."""
+    return folder / "annot" / f"h36m_{_SUBSETS.get(subset, subset)}{'' if crop else '_uncrop'}.pkl"

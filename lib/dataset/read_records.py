@@ -36,7 +36,13 @@ def read_records(
     Raises:
         InputError: file missing, cut off or refused; a record without an entry or with another shape.
     """
-    records = load_pickle(path)
+    return to_annotations(load_pickle(path), path, images_dir, source, joint_set, conventions)
+
+
+def to_annotations(
+    records: Any, path: Path, images_dir: Path, source: str, joint_set: JointSet, conventions: Conventions
+) -> Annotations:
+    """Turn a list of records into arrays; `path` names the file in messages, the rest is as in read_records()."""
     if not isinstance(records, list) or not records or not all(isinstance(record, dict) for record in records):
         raise InputError(f"{path}: expected a list of dictionaries, one per image")
     num_joints = len(joint_set)

@@ -35,9 +35,28 @@ class Clip:
         return (f"s_{self.subject:02d}_act_{self.action:02d}_subact_{self.subaction:02d}"
                 f"_ca_{self.camera_id + 1:02d}")  # fmt: skip
 
+    @classmethod
+    def from_stem(cls, stem: str) -> Clip:
+        """Read the name of a folder of images."""
+        subject, action, subaction, camera = (int(part) for part in stem.split("_")[1::2])
+        return cls(subject, action, subaction, camera - 1)
+
     def image_name(self, image_id: int) -> str:
         """Return the path of an image below `images/`."""
         return f"{self.stem}/{self.stem}_{image_id:06d}.jpg"
+
+
+def camera_record(
+    rotation: np.ndarray, centre: np.ndarray, focal: np.ndarray, middle: np.ndarray, radial: np.ndarray,
+    tangential: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """Return a camera dictionary as Human3.6M's annotation has it: R (3,3), T (3,1) mm, fx ..., k (3,1), p (2,1)."""
+    return {
+        "R": np.asarray(rotation, float), "T": np.reshape(centre, (3, 1)).astype(float),
+        "fx": np.array([focal[0]], float), "fy": np.array([focal[1]], float),
+        "cx": np.array([middle[0]], float), "cy": np.array([middle[1]], float),
+        "k": np.reshape(radial, (3, 1)).astype(float), "p": np.reshape(tangential, (2, 1)).astype(float),
+    }
 
 
 def person_box(root_cam: np.ndarray, camera: Cameras) -> np.ndarray:
@@ -56,7 +75,7 @@ def person_box(root_cam: np.ndarray, camera: Cameras) -> np.ndarray:
 
 
 def clip_records(
-    clip: Clip, video_id: int, camera_record: dict[str, np.ndarray], image_ids: np.ndarray, joints_img: np.ndarray,
+    clip: Clip, video_id: int, camera: dict[str, np.ndarray], image_ids: np.ndarray, joints_img: np.ndarray,
     joints_cam: np.ndarray, extra: Mapping[str, np.ndarray],
 ) -> list[dict[str, Any]]:
     """Make the records of one camera's film of a recording.
@@ -64,7 +83,7 @@ def clip_records(
     Args:
         clip: whose film it is.
         video_id: number of the video in the data set.
-        camera_record: camera dictionary, as Human3.6M's annotation has it; the records share it.
+        camera: camera dictionary, as Human3.6M's annotation has it; the records share it.
         image_ids: (F,) frame numbers.
         joints_img: (F, J, 2) px.
         joints_cam: (F, J, 3) camera frame, mm; joint 0 is the root, around which the box is.
@@ -73,7 +92,7 @@ def clip_records(
     Returns:
         F dictionaries.
     """
-    boxes = person_box(joints_cam[:, 0], Cameras.from_records([camera_record])[0])
+    boxes = person_box(joints_cam[:, 0], Cameras.from_records([camera])[0])
     visible = np.ones((joints_img.shape[1], 3))
     return [
         {
@@ -82,7 +101,7 @@ def clip_records(
             "joints_3d_camera": joints_cam[frame].copy(), "joints_vis": visible.copy(),
             **{key: values[frame].copy() for key, values in extra.items()},
             "video_id": video_id, "image_id": image_id, "subject": clip.subject, "action": clip.action,
-            "subaction": clip.subaction, "camera_id": clip.camera_id, "source": "h36m", "camera": camera_record,
+            "subaction": clip.subaction, "camera_id": clip.camera_id, "source": "h36m", "camera": camera,
             **_center_scale(boxes[frame]), "box": boxes[frame].copy(),
         }
         for frame, image_id in enumerate(image_ids.tolist())

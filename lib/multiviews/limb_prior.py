@@ -8,7 +8,6 @@ the published structure, {"pairwise_constrain": {(parent, child): CSR (N^3, N^3)
 from __future__ import annotations
 
 import os
-import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -26,7 +25,7 @@ from lib.multiviews.limb_offsets import (
 )
 from lib.multiviews.shift_max import ShiftMax, plan_shift_max
 from lib.utils.checks import InputError
-from lib.utils.files import atomic_path
+from lib.utils.files import write_pickle
 from lib.utils.safe_pickle import load_pickle
 
 PAIRS_KEY = "pairwise_constrain"  # the published name
@@ -110,8 +109,7 @@ def save_limb_prior(prior: LimbPrior, path: str | os.PathLike) -> None:
         "std_limb_lengths": dict(zip(limb_pairs, prior.std_lengths.tolist(), strict=True)),
         "num_poses": int(prior.num_poses),
     }
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        pickle.dump(content, file, protocol=4)
+    write_pickle(path, content)
 
 
 def load_limb_prior(path: str | os.PathLike, body: HumanBody, grid: PriorGrid) -> LimbPrior:

@@ -8,6 +8,9 @@ import io
 import json
 import math
 import os
+import pickle
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -54,10 +57,49 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def atomic_directory(path: str | os.PathLike) -> Iterator[Path]:
+    """Give a temporary directory beside `path` that becomes `path` when the block ends well, and disappears otherwise.
+
+    Args:
+        path: the final directory; what stands there is gone only once the new one is there.
+
+    Yields:
+        The directory to write to.
+
+    Raises:
+        InputError: the disk refuses (full, read-only, no permission).
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be created ({error.strerror})") from None
+    try:
+        partial.chmod(0o755)
+        yield partial
+        old = partial.with_name(partial.name + ".old")
+        if path.exists():
+            os.replace(path, old)
+        os.replace(partial, path)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
 def write_bytes(path: str | os.PathLike, data: bytes) -> None:
     """Write a file atomically."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
+
+
+def write_pickle(path: str | os.PathLike, value: Any) -> None:
+    """Write a pickle atomically, for Python 3.4 and later."""
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        pickle.dump(value, file, protocol=4)
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:

@@ -1,6 +1,6 @@
 """Make the embedded data set: a procedural world in the layout of Human3.6M and MPII.
 
-python run/data/make_synthetic.py --root data/synthetic
+    python run/data/make_synthetic.py --root data/synthetic
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from lib.core.cli import run_main
+from lib.core.cli import plain_parser, run_main
 from lib.dataset.synthetic.generate import SetSettings, make_dataset
 from lib.dataset.synthetic.scene import WorldSettings
 
@@ -20,9 +20,7 @@ from lib.dataset.synthetic.scene import WorldSettings
 def parse_args() -> argparse.Namespace:
     """Parse the command line; the defaults come from the settings."""
     world, data = WorldSettings(), SetSettings()
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = plain_parser(__doc__)
     add = parser.add_argument
     add("--root", type=Path, default=Path("data/synthetic"), help="folder to make")
     add("--subjects", type=int, nargs="+", default=list(data.subjects), help="9 and 11 are for validation")

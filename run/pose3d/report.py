@@ -25,16 +25,16 @@ from lib.utils.checks import InputError
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__, "--modelDir", "--dataDir", "--data-format")
     add = parser.add_argument
-    add("--poses", default="poses3d.npz", metavar="FILE", help="poses to show, in the run directory (poses3d.npz)")
+    add("--poses", default="poses3d.npz", metavar="FILE", help="poses to show, in the run directory")
     add("--compare", nargs="+", default=[], metavar="RUN", help="run directories or results_3d.json files")
     add("--tables-only", action="store_true", help="the comparison alone, from results_3d.json; needs no images")
     add("--frames", type=int, nargs="+", metavar="N", help="frames to draw (default: spread evenly over the contact "
         "sheet, and a figure each of the typical and the worst one)")  # fmt: skip
     add("--animate", type=int, nargs=2, metavar=("START", "STOP"), help="animate the frames START to STOP - 1")
     add("--sequence", nargs="+", metavar="ID", help="animate a recording: SUBJECT ACTION [SUBACTION], e.g. 9 Walking 1")
-    add("--format", choices=("mp4", "gif"), default="mp4", help="of animations (mp4)")
-    add("--fps", type=float, default=10.0, help="frames per second of animations (10)")
-    add("--turn", type=float, default=20.0, help="degrees per second by which the pose turns; 0 = stands still (20)")
+    add("--format", choices=("mp4", "gif"), default="mp4", help="of animations")
+    add("--fps", type=float, default=10.0, help="frames per second of animations")
+    add("--turn", type=float, default=20.0, help="degrees per second by which the pose turns; 0 = stands still")
     add("--whole-images", action="store_true", help="whole images instead of boxes in figures and animations")
     return parser.parse_args()
 

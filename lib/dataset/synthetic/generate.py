@@ -17,8 +17,9 @@ from lib.dataset.synthetic.actions import ACTIONS
 from lib.dataset.synthetic.records import recording_records
 from lib.dataset.synthetic.scene import Recording, SubjectWorld, WorldSettings
 from lib.dataset.synthetic.single import IMAGES_PER_PLACE, make_place, take_single
-from lib.dataset.synthetic.writer import MARKER, new_root, write_json, write_pickle
+from lib.dataset.synthetic.writer import MARKER, new_root, write_json
 from lib.utils.checks import InputError
+from lib.utils.files import write_pickle
 from lib.utils.image_store import ImageStore, open_images
 from lib.utils.parallel import map_processes
 

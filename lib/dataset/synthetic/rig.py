@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from lib.dataset.records import camera_record
 from lib.multiviews.cameras import Cameras, undistort
 
 RIG_STREAM = 102
@@ -28,19 +29,6 @@ def look_at(position: np.ndarray, target: np.ndarray, roll: float = 0.0) -> np.n
     down = np.cross(ahead, right)
     cos, sin = np.cos(roll), np.sin(roll)
     return np.stack([cos * right + sin * down, -sin * right + cos * down, ahead])
-
-
-def make_camera(
-    rotation: np.ndarray, centre: np.ndarray, focal: np.ndarray, middle: np.ndarray, radial: np.ndarray,
-    tangential: np.ndarray,
-) -> dict[str, np.ndarray]:
-    """Return a camera dictionary as Human3.6M's annotation has it: R (3,3), T (3,1) mm, fx ..., k (3,1), p (2,1)."""
-    return {
-        "R": np.asarray(rotation, float), "T": np.reshape(centre, (3, 1)).astype(float),
-        "fx": np.array([focal[0]], float), "fy": np.array([focal[1]], float),
-        "cx": np.array([middle[0]], float), "cy": np.array([middle[1]], float),
-        "k": np.reshape(radial, (3, 1)).astype(float), "p": np.reshape(tangential, (2, 1)).astype(float),
-    }
 
 
 def make_rig(subject: int, num_views: int, image_size: int, seed: int) -> list[dict[str, np.ndarray]]:
@@ -74,7 +62,7 @@ def make_rig(subject: int, num_views: int, image_size: int, seed: int) -> list[d
         centre += own.normal(0, 40.0, 3).clip(-90, 90)
         aim += own.normal(0, 40.0, 3).clip(-90, 90)
         rotation = look_at(centre, aim, roll + own.normal(0, 0.005))
-        cameras.append(make_camera(rotation, centre, focal, middle, radial, tangential))
+        cameras.append(camera_record(rotation, centre, focal, middle, radial, tangential))
     return cameras
 
 

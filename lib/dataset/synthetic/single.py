@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lib.dataset.records import camera_record
 from lib.dataset.synthetic.actions import ACTIONS, perform_action
 from lib.dataset.synthetic.body import Person, make_stranger
 from lib.dataset.synthetic.furniture import Furniture, add_chair, add_occluders
@@ -22,7 +23,7 @@ from lib.dataset.synthetic.render import (
     joint_occlusion,
     paint,
 )
-from lib.dataset.synthetic.rig import look_at, make_camera, pixel_rays
+from lib.dataset.synthetic.rig import look_at, pixel_rays
 from lib.dataset.synthetic.room import Room, make_open_ground, make_room
 from lib.dataset.synthetic.scene import joint_thickness
 from lib.dataset.synthetic.solids import body_solids, join
@@ -84,7 +85,7 @@ def _aim(rng: np.random.Generator, joints: np.ndarray, image_wh: tuple[int, int]
     person_mm = max(np.ptp(joints[:, 2]) + 150.0, 1.2 * np.ptp(joints[:, :2], axis=0).max())
     focal = fill * image_wh[1] * np.linalg.norm(centre - middle) / person_mm
     target = middle + (np.array([0, 0, 0.22 * np.ptp(joints[:, 2])]) if cut else rng.normal(0, 90, 3))
-    record = make_camera(look_at(centre, target, rng.normal(0, 0.05)), centre, (focal, focal),
+    record = camera_record(look_at(centre, target, rng.normal(0, 0.05)), centre, (focal, focal),
                          (image_wh[0] / 2, image_wh[1] / 2), np.zeros(3), np.zeros(2))
     return Cameras.from_records([record])[0]
 

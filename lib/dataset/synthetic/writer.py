@@ -4,24 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import pickle
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from lib.utils.checks import InputError
+from lib.utils.files import atomic_directory
 
 MARKER = "synthetic.json"  # says that a folder was made here, and how
-
-
-def write_pickle(path: Path, value: Any) -> None:
-    """Write a pickle that Python 3.4 and later read."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "wb") as file:
-        pickle.dump(value, file, protocol=4)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -45,19 +35,8 @@ def new_root(root: Path, force: bool) -> Iterator[Path]:
         InputError: `root` exists and may not be replaced, or the disk refuses.
     """
     check_root(root, force)
-    try:
-        root.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{root.name}.", suffix=".partial", dir=root.parent))
-    except OSError as error:
-        raise InputError(f"{root}: cannot be created ({error.strerror}); choose another --root") from None
-    try:
-        partial.chmod(0o755)
-        yield partial
-        _replace(partial, root)
-    except OSError as error:
-        raise InputError(f"{root}: cannot be written ({error.strerror or error})") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with atomic_directory(root) as folder:
+        yield folder
 
 
 def check_root(root: Path, force: bool) -> None:
@@ -68,12 +47,3 @@ def check_root(root: Path, force: bool) -> None:
         raise InputError(f"{root}: exists and is no synthetic data set (no {MARKER}); choose another --root")
     if not force:
         raise InputError(f"{root}: exists already; use --force to make it anew, or choose another --root")
-
-
-def _replace(partial: Path, root: Path) -> None:
-    """Put the new folder in place of the old one; the old one is gone only once the new one is there."""
-    old = partial.with_name(partial.name + ".old")
-    if root.exists():
-        os.replace(root, old)
-    os.replace(partial, root)
-    shutil.rmtree(old, ignore_errors=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from lib.dataset.records import camera_record
 from lib.dataset.synthetic.raycast import NOTHING, bounding_boxes, cast, distances, surface, to_local
-from lib.dataset.synthetic.rig import look_at, make_camera, pixel_rays
+from lib.dataset.synthetic.rig import look_at, pixel_rays
 from lib.dataset.synthetic.solids import Solids
 from lib.multiviews.cameras import Cameras
 
@@ -15,7 +16,7 @@ CENTRE = np.array([2500.0, 300.0, 1200.0])
 
 def _camera(focal: float = 150.0, size: int = 120) -> Cameras:
     rotation = look_at(CENTRE, np.array([0, 0, 900.0]), 0.2)
-    record = make_camera(rotation, CENTRE, (focal, focal), (size / 2, size / 2), np.zeros(3), np.zeros(2))
+    record = camera_record(rotation, CENTRE, (focal, focal), (size / 2, size / 2), np.zeros(3), np.zeros(2))
     return Cameras.from_records([record])[0]
 
 

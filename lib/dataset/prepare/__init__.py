@@ -1,0 +1,1 @@
+"""From the downloads of the data sets to the files that training reads."""

@@ -1,0 +1,112 @@
+"""Human3.6M's metadata.xml: which files belong to which recording, and the calibration of the cameras."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ElementTree
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lib.dataset.records import camera_record
+from lib.utils.checks import InputError
+
+NUM_SUBJECTS = 11
+NUM_EXTRINSICS, NUM_INTRINSICS = 6, 9
+FIRST_INTRINSIC = 264  # of w0: behind the extrinsics of 4 cameras and 11 subjects
+NUM_PARAMETERS = 300
+
+
+@dataclass(frozen=True)
+class H36MMetadata:
+    """What metadata.xml says.
+
+    Attributes:
+        base_names: (subject, action, sub-action) -> beginning of the files' names, e.g. "Directions 1".
+        serials: of cameras 1 to 4, as in the files' names.
+        w0: (300,) calibration.
+    """
+
+    base_names: dict[tuple[int, int, int], str]
+    serials: tuple[str, ...]
+    w0: np.ndarray
+
+    def file_stem(self, recording: tuple[int, int, int], camera_id: int) -> str:
+        """Return the name, without suffix, of the files of a recording and a camera (from 0)."""
+        return f"{self.base_names[recording]}.{self.serials[camera_id]}"
+
+    def camera(self, camera_id: int, subject: int) -> dict[str, np.ndarray]:
+        """Return the camera dictionary of the annotation.
+
+        Args:
+            camera_id: from 0.
+            subject: from 1; the rig was set up anew for each.
+
+        Source: the data set's own code and calibration file; R = Rx(a) Ry(b) Rz(g), T the centre in mm.
+        """
+        start = NUM_EXTRINSICS * (camera_id * NUM_SUBJECTS + subject - 1)
+        angles, centre = np.split(self.w0[start : start + NUM_EXTRINSICS], 2)
+        start = FIRST_INTRINSIC + NUM_INTRINSICS * camera_id
+        fx, fy, cx, cy, k1, k2, k3, p1, p2 = self.w0[start : start + NUM_INTRINSICS]
+        return camera_record(rotation_xyz(angles), centre, (fx, fy), (cx, cy), np.array([k1, k2, k3]),
+                             np.array([p1, p2]))  # fmt: skip
+
+
+def rotation_xyz(angles: np.ndarray) -> np.ndarray:
+    """Return Rx(a) Ry(b) Rz(g), (3, 3), of three angles in rad."""
+    (ca, cb, cg), (sa, sb, sg) = np.cos(angles), np.sin(angles)
+    rx = np.array([[1, 0, 0], [0, ca, -sa], [0, sa, ca]])
+    ry = np.array([[cb, 0, sb], [0, 1, 0], [-sb, 0, cb]])
+    rz = np.array([[cg, -sg, 0], [sg, cg, 0], [0, 0, 1]])
+    return rx @ ry @ rz
+
+
+def read_metadata(path: Path) -> H36MMetadata:
+    """Read metadata.xml.
+
+    Args:
+        path: the file.
+
+    Raises:
+        InputError: missing, not XML, or without one of its parts.
+    """
+    try:
+        tree = ElementTree.parse(path).getroot()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; it comes with Human3.6M's code and holds the calibration") from None
+    except (OSError, ElementTree.ParseError) as error:
+        raise InputError(f"{path}: not an XML file, or cut off ({error})") from None
+    serials = tuple(_text(cell) for cell in _part(tree, "dbcameras/index2id", path))
+    numbers = re.findall(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?", _part(tree, "w0", path).text or "")
+    if len(serials) != 4 or len(numbers) != NUM_PARAMETERS:
+        raise InputError(f"{path}: expected 4 cameras and {NUM_PARAMETERS} numbers in w0, received {len(serials)} and "
+                         f"{len(numbers)}")  # fmt: skip
+    return H36MMetadata(_base_names(_part(tree, "mapping", path), path), serials, np.array(numbers, np.float64))
+
+
+def _part(tree: ElementTree.Element, name: str, path: Path) -> ElementTree.Element:
+    # The parts may lie one level down, below <metadata> or the like.
+    found = next(tree.iter(name), None) if "/" not in name else tree.find(f".//{name}")
+    if found is None:
+        raise InputError(f"{path}: has no '{name}'")
+    return found
+
+
+def _text(cell: ElementTree.Element) -> str:
+    return (cell.text or "").strip()
+
+
+def _base_names(mapping: ElementTree.Element, path: Path) -> dict[tuple[int, int, int], str]:
+    """Read the rows (action, sub-action, one name per subject); rows of another kind, like the head, are left out."""
+    names = {}
+    for row in mapping:
+        cells = [_text(cell) for cell in row]
+        if len(cells) < 2 + NUM_SUBJECTS or not (cells[0].isdigit() and cells[1].isdigit()):
+            continue
+        for subject, name in enumerate(cells[2 : 2 + NUM_SUBJECTS], 1):
+            if name:
+                names[subject, int(cells[0]), int(cells[1])] = name
+    if not names:
+        raise InputError(f"{path}: 'mapping' has no rows of an action, a sub-action and {NUM_SUBJECTS} names")
+    return names

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import json
+import logging
+import multiprocessing
+import pickle
+import shutil
+from dataclasses import fields
+
+import numpy as np
+import pytest
+
+from lib.dataset.annotations import Annotations
+from lib.dataset.compact import compact_path, load_annotations, open_compact, save_compact
+from lib.dataset.conventions import PUBLISHED, Conventions
+from lib.dataset.groups import group_views
+from lib.dataset.h36m import load_h36m
+from lib.dataset.read_records import read_records
+from lib.utils.checks import InputError
+from lib.utils.joints import H36M_17, MPII_16
+
+
+@pytest.fixture
+def stored(tiny_root):
+    """(path of the pickle, annotations read from it, folder of arrays)."""
+    root = tiny_root(mpii=0)
+    path = root / "h36m/annot/h36m_train.pkl"
+    annotations = read_records(path, root / "h36m/images", "h36m", H36M_17, PUBLISHED)
+    return path, annotations, save_compact(annotations, path, PUBLISHED)
+
+
+def reload(path, conventions=PUBLISHED) -> Annotations:
+    return load_annotations(path, path.parents[1] / "images", "h36m", H36M_17, conventions)
+
+
+def assert_same(first: Annotations, second: Annotations) -> None:
+    for name in ("image", "joints_img", "visible", "center", "scale"):
+        np.testing.assert_array_equal(getattr(first, name), getattr(second, name), strict=True)
+    for field in fields(first.labels3d):
+        if field.name != "cameras":
+            one, other = getattr(first.labels3d, field.name), getattr(second.labels3d, field.name)
+            np.testing.assert_array_equal(one, other, strict=True)
+    for field in fields(first.labels3d.cameras):
+        np.testing.assert_array_equal(getattr(first.labels3d.cameras, field.name),
+                                      getattr(second.labels3d.cameras, field.name), strict=True)  # fmt: skip
+    assert (first.source, first.joint_set, first.images_dir) == (second.source, second.joint_set, second.images_dir)
+
+
+def test_arrays_are_what_the_pickle_says(stored):
+    path, annotations, folder = stored
+    assert folder == compact_path(path) == path.parent / "h36m_train.arrays"
+    opened = reload(path)
+    assert_same(opened, annotations)
+    assert not opened.joints_img.flags.owndata  # mapped, not read
+    assert not opened.joints_img.flags.writeable
+    np.testing.assert_array_equal(group_views(opened), group_views(annotations))
+
+
+def test_the_loader_takes_the_arrays_even_without_the_pickle(stored):
+    path, annotations, _ = stored
+    path.unlink()
+    assert_same(load_h36m(path.parents[2], "train"), annotations)
+
+
+def _joints_of(annotations: Annotations) -> tuple[np.ndarray, bool]:
+    return annotations.joints_img[:3].copy(), annotations.joints_img.flags.writeable
+
+
+def test_other_processes_open_it_themselves(stored):
+    path, annotations, _ = stored
+    opened = reload(path)
+    assert len(pickle.dumps(opened)) < 2000 < len(pickle.dumps(annotations))
+    assert_same(pickle.loads(pickle.dumps(opened)), annotations)
+    assert_same(pickle.loads(pickle.dumps(annotations)), annotations)
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        joints, writeable = pool.apply(_joints_of, (opened,))
+    np.testing.assert_array_equal(joints, annotations.joints_img[:3])
+    assert not writeable
+
+
+def test_a_pickle_made_anew_is_noticed(stored, caplog):
+    path, _, _ = stored
+    records = pickle.loads(path.read_bytes())
+    records[0]["joints_2d"] = records[0]["joints_2d"] + 5
+    path.write_bytes(pickle.dumps(records))
+    with caplog.at_level(logging.WARNING):
+        assert reload(path).joints_img[0, 0, 0] == pytest.approx(records[0]["joints_2d"][0, 0])
+    assert "h36m_train.arrays does not belong to h36m_train.pkl" in caplog.text
+
+
+def test_a_copy_elsewhere_is_current(stored, tmp_path):
+    path, annotations, _ = stored
+    shutil.copytree(path.parents[2], tmp_path / "copy", copy_function=shutil.copyfile)  # new times
+    (tmp_path / "copy/h36m/images").mkdir(exist_ok=True)
+    assert load_h36m(tmp_path / "copy", "train").reopen is not None
+    np.testing.assert_array_equal(load_h36m(tmp_path / "copy", "train").image, annotations.image)
+
+
+def test_other_conventions_are_refused(stored):
+    with pytest.raises(InputError, match=r"h36m_train.arrays: made for .*'mm'.* the configuration says .*'m'"):
+        reload(stored[0], Conventions("m"))
+
+
+@pytest.mark.parametrize("name", ["joints_img.npy", "camera_R.npy", "subject.npy", "meta.json"])
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(path.read_bytes()[:-9])])
+def test_damaged_arrays_are_named(stored, name, damage):
+    path, _, folder = stored
+    damage(folder / name)
+    with pytest.raises(InputError, match=rf"h36m_train\.arrays/{name}: .*(cut off|no such file|not a JSON)") as caught:
+        reload(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_arrays_of_another_length_version_or_joints(stored):
+    path, annotations, folder = stored
+    np.save(folder / "center.npy", annotations.center[:5])
+    with pytest.raises(InputError, match=r"center\.npy: expected 12 rows, received 5"):
+        reload(path)
+    with pytest.raises(InputError, match=r"joints are .*'rank', 'lhip'.* expected .*'rkne', 'rhip'"):
+        open_compact(folder, path.parent, MPII_16)
+    meta = json.loads((folder / "meta.json").read_text())
+    (folder / "meta.json").write_text(json.dumps(meta | {"version": 0}))
+    with pytest.raises(InputError, match="arrays of another version; make it anew"):
+        reload(path)
+
+
+def test_a_failure_leaves_the_old_arrays(stored, monkeypatch):
+    path, annotations, folder = stored
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(InputError, match="No space left"):
+        save_compact(annotations, path, PUBLISHED)
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+    assert {entry.name for entry in folder.parent.iterdir() if "arrays" in entry.name} == {folder.name}
