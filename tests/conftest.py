@@ -1,6 +1,7 @@
 """A data set in miniature, in the published files: exact cameras, a coloured blob at each joint.
 
-`tiny_root` writes a ROOT with `h36m/` and `mpii/`, `tiny_config` an experiment that trains on it in seconds.
+`tiny_root` writes a ROOT with `h36m/` and `mpii/`, `tiny_totalcapture` another one, `tiny_config` an experiment that
+trains in seconds.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import pickle
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -79,23 +81,53 @@ def h36m_records(
     for subject in subjects:
         cameras = [tiny_camera(view, num_views, rng) for view in range(num_views)]
         for frame in range(1, num_frames + 1):
-            action = 2 + frame % 3
-            pose = tiny_pose(rng)
-            for view, camera in enumerate(cameras):
-                one = Cameras.from_records([camera])[0]
-                joints_img, joints_cam = project(pose, one)[0], world_to_camera(pose, one)
-                clip = f"s_{subject:02}_act_{action:02}_subact_01_ca_{view + 1:02}"
-                name = f"{clip}/{clip}_{frame:06}.jpg"
-                files[name] = _jpeg(draw_blobs(joints_img, rng))
-                center = (joints_img.min(0) + joints_img.max(0)) / 2
-                records.append({
-                    "image": name, "source": "h36m", "video_id": subject * 100 + action,
-                    "subject": subject, "action": action, "subaction": 1, "image_id": frame, "camera_id": view,
-                    "joints_2d": joints_img, "joints_3d": joints_cam, "joints_3d_camera": joints_cam,
-                    "joints_vis": np.ones((17, 3)), "camera": camera,
-                    "center": center, "scale": np.full(2, BOX_PX / 200.0),
-                    "box": np.concatenate([center - BOX_PX / 2, center + BOX_PX / 2]),
-                })  # fmt: skip
+            ids = {"source": "h36m", "subject": subject, "action": 2 + frame % 3, "subaction": 1, "image_id": frame}
+            views, images = _view_records(tiny_pose(rng), ids, cameras, rng)
+            records, files = records + views, files | images
+    return records, files
+
+
+def _view_records(
+    pose: np.ndarray, ids: dict, cameras: Sequence[dict], rng: np.random.Generator
+) -> tuple[list[dict], dict[str, bytes]]:
+    """One record per camera of a pose (J, 3) mm, and the image files by name."""
+    records, files = [], {}
+    clip = f"s_{ids['subject']:02}_act_{str(ids['action']).zfill(2)}_subact_{ids['subaction']:02}"
+    for view, camera in enumerate(cameras):
+        one = Cameras.from_records([camera])[0]
+        joints_img, joints_cam = project(pose, one)[0], world_to_camera(pose, one)
+        name = f"{clip}_ca_{view + 1:02}/{clip}_ca_{view + 1:02}_{ids['image_id']:06}.jpg"
+        files[name] = _jpeg(draw_blobs(joints_img, rng))
+        center = (joints_img.min(0) + joints_img.max(0)) / 2
+        records.append({
+            "image": name, **ids, "camera_id": view, "video_id": ids["subject"] * 100 + view,
+            "joints_2d": joints_img, "joints_3d": joints_cam, "joints_3d_camera": joints_cam,
+            "joints_vis": np.ones((len(pose), 3)), "camera": camera,
+            "center": center, "scale": np.full(2, BOX_PX / 200.0),
+            "box": np.concatenate([center - BOX_PX / 2, center + BOX_PX / 2]),
+        })  # fmt: skip
+    return records, files
+
+
+TOTALCAPTURE_RECORDINGS = {
+    "train": [(subject, *recording) for subject in (1, 2, 3) for recording in (("ROM", 1), ("Running", 1))],
+    "validation": [(subject, *recording) for subject in (1, 2, 3, 4, 5)
+                   for recording in (("Walking", 2), ("Freestyle", 3), ("Acting", 3))],
+}  # fmt: skip
+
+
+def totalcapture_records(
+    recordings: Sequence[tuple[int, Any, int]], num_frames: int, rng: np.random.Generator
+) -> tuple[list[dict], dict[str, bytes]]:
+    """Records of 8 cameras of (subject, action, sub-action), and the image files by name."""
+    cameras = [tiny_camera(view, 8, rng) for view in range(8)]  # one rig for everybody
+    records, files = [], {}
+    for subject, action, subaction in recordings:
+        for frame in range(1, num_frames + 1):
+            ids = {"source": "totalcapture", "subject": subject, "action": action, "subaction": subaction}
+            pose = np.delete(tiny_pose(rng), 10, 0)  # no head
+            views, images = _view_records(pose, ids | {"image_id": frame}, cameras, rng)
+            records, files = records + views, files | images
     return records, files
 
 
@@ -132,13 +164,15 @@ def _write_images(folder: Path, files: dict[str, bytes], formats: Sequence[str])
                 archive.writestr(f"images/{name}", data)
 
 
-def _write_h36m(folder: Path, subset: str, records: list[dict]) -> None:
+def _write_annotation(folder: Path, subset: str, records: list[dict]) -> None:
+    """Write the records, with their boxes and with the whole image; the folder has the name of the data set."""
     uncrop = [
         record | {"center": np.full(2, SIDE / 2), "scale": np.full(2, SIDE / 200), "box": np.array([0, 0, SIDE, SIDE])}
         for record in records
     ]
+    (folder / "annot").mkdir(parents=True, exist_ok=True)
     for suffix, content in (("", records), ("_uncrop", uncrop)):
-        (folder / "annot" / f"h36m_{subset}{suffix}.pkl").write_bytes(pickle.dumps(content, protocol=2))
+        (folder / "annot" / f"{folder.name}_{subset}{suffix}.pkl").write_bytes(pickle.dumps(content, protocol=2))
 
 
 EditRecords = Callable[[list[dict]], "list[dict] | None"]
@@ -172,19 +206,38 @@ def tiny_root(tmp_path: Path) -> Callable[..., Path]:
         rng = np.random.default_rng(5)
         root = tmp_path / f"root_{len(made)}"
         made.append(root)
-        (root / "h36m/annot").mkdir(parents=True)
         for subset, ids in zip(("train", "validation"), subjects, strict=True):
             records, files = h36m_records(ids, frames, num_views, rng)
             if edit is not None:
                 changed = edit(records)
                 records = records if changed is None else changed
-            _write_h36m(root / "h36m", subset, records)
+            _write_annotation(root / "h36m", subset, records)
             _write_images(root / "h36m", files, formats)
         for subset in ("train", "valid") if mpii else ():
             records, files = mpii_records(mpii, rng)
             (root / mpii_name / "annot").mkdir(parents=True, exist_ok=True)
             (root / mpii_name / "annot" / f"{subset}.json").write_text(json.dumps(records))
             _write_images(root / mpii_name, files, formats)
+        return root
+
+    return make
+
+
+@pytest.fixture
+def tiny_totalcapture(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Write a small Total Capture of 8 cameras and return its ROOT.
+
+    Keyword arguments of the factory:
+        recordings: subset -> (subject, action, sub-action), actions by name or id (TOTALCAPTURE_RECORDINGS).
+        frames: groups per recording (1).
+    """
+
+    def make(recordings: dict[str, list] = TOTALCAPTURE_RECORDINGS, frames: int = 1) -> Path:
+        root, rng = tmp_path_factory.mktemp("totalcapture"), np.random.default_rng(6)
+        for subset, chosen in recordings.items():
+            records, files = totalcapture_records(chosen, frames, rng)
+            _write_annotation(root / "totalcapture", subset, records)
+            _write_images(root / "totalcapture", files, ("jpg",))
         return root
 
     return make

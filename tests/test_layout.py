@@ -166,6 +166,20 @@ def test_the_published_experiments(name):
         assert config.NETWORK.PRETRAINED.endswith("/resnet152-b121ed2d.pth")
 
 
+TOTAL_CAPTURE = {
+    "TRAIN_DATASET": "multiview_totalcapture", "TEST_DATASET": "multiview_totalcapture", "CAMERAS": [0, 2, 4, 6],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [f"resnet50/{size}_{kind}" for size in SIZES for kind in ("fusion", "nofusion")])
+def test_total_capture_differs_from_the_mixed_run_in_its_data_alone(name):
+    own, mixed = (load_config(REPOSITORY / f"experiments-local/{folder}/{name}.yaml")
+                  for folder in ("totalcapture", "mixed"))  # fmt: skip
+    mixed.DATASET.update(TOTAL_CAPTURE)
+    mixed.PICT_STRUCT.PAIRWISE_FILE = "data/pict/pairwise_totalcapture.pkl"
+    assert own == mixed
+
+
 def test_cluster_versions_are_the_fusion_runs_with_several_gpus():
     local, cluster = REPOSITORY / "experiments-local", REPOSITORY / "experiments-philly"
     wanted = {path.relative_to(local) for path in local.glob("mixed/*/*_fusion*.yaml")}

@@ -11,20 +11,25 @@ from typing import Any
 
 import numpy as np
 
-from lib.core.paper_results import TABLE_3, TABLE_3_COLUMNS, TABLE_4
+from lib.core.paper_results import TABLE_3, TABLE_3_COLUMNS, TABLE_4, TOTAL_CAPTURE, PaperRow
 from lib.core.results3d import RESULTS_NAME
-from lib.core.tables3d import TIDY_HEADER, percent, tidy_rows
+from lib.core.tables3d import TIDY_HEADER, named_parts, percent, tidy_rows
+from lib.dataset.protocol import ALL
 from lib.utils.checks import InputError
 from lib.utils.files import read_json, write_bytes, write_csv
 from lib.utils.tables import markdown_table
 
 PAPER = "paper"
-NOTES = (
-    "MPJPE in mm without alignment, unless a column says otherwise; PCK and AUC are root-relative.",
+NOTE = "MPJPE in mm without alignment, unless a column says otherwise; PCK and AUC are root-relative."
+HUMAN36M_NOTES = (
     "The rows of the paper (Qiu et al., ICCV 2019, Tables 3 and 4) are Human3.6M, subjects 9 and 11; they say nothing "
     "about other data. Its average is taken as the mean over frames, since it lies above the mean of its actions.",
     "Actions are matched by name; the paper's names may be shifted from Posing (action 7) on, as they are in the "
     "released code. Its means are not affected.",
+)
+TOTAL_CAPTURE_NOTE = (
+    "The rows of the paper (Qiu et al., ICCV 2019) are Total Capture: Walking 2 (W2), Freestyle 3 (FS3) and Acting 3 "
+    "(A3) of subjects 1 to 5."
 )
 
 
@@ -103,15 +108,20 @@ def load_rows(paths: Sequence[str | os.PathLike]) -> list[Row]:
 
 def comparison(rows: Sequence[Row]) -> str:
     """Format rows and the paper's as Markdown: means, per action, per joint, and what to mind."""
-    notes = list(NOTES)
+    papers = _papers(rows)
+    notes = [NOTE]
+    if any(not paper.sequences for paper in papers):
+        notes += HUMAN36M_NOTES
+    if any(paper.sequences for paper in papers):
+        notes.append(TOTAL_CAPTURE_NOTE)
     counts = {row.results.get("num_frames") for row in rows}
     if len(counts) > 1:
         notes.insert(0, f"The runs were evaluated on different numbers of frames ({', '.join(map(str, counts))}).")
-    parts = [
-        "## Means", _means_table(rows), "## Per action", _action_table(rows),
-        "## Per joint", _joint_table(rows), "\n".join(f"- {note}" for note in notes),
-    ]  # fmt: skip
-    return "\n\n".join(parts)
+    page = ["## Means", _means_table(rows, papers), "## Per action", _action_table(rows, papers)]
+    if any(_sequences(row) for row in rows):
+        page += ["## Per part", _part_table(rows)]
+    page += ["## Per joint", _joint_table(rows), "\n".join(f"- {note}" for note in notes)]
+    return "\n\n".join(page)
 
 
 def save_comparison(directory: str | os.PathLike, rows: Sequence[Row]) -> None:
@@ -124,7 +134,7 @@ def save_comparison(directory: str | os.PathLike, rows: Sequence[Row]) -> None:
     directory = Path(directory)
     write_bytes(directory / "comparison.md", f"# 3D results side by side\n\n{comparison(rows)}\n".encode())
     own = [[row.run, *values] for row in rows for values in tidy_rows(row.method, row.results)]
-    write_csv(directory / "comparison.csv", ["run", *TIDY_HEADER], own + _paper_tidy_rows())
+    write_csv(directory / "comparison.csv", ["run", *TIDY_HEADER], own + _paper_tidy_rows(_papers(rows)))
 
 
 def _results_file(path: str | os.PathLike) -> Path:
@@ -145,7 +155,17 @@ def _run_names(files: Sequence[Path]) -> list[str]:
     return ["/".join(part[-depth:]) for part in parts]
 
 
-def _means_table(rows: Sequence[Row]) -> str:
+def _sequences(row: Row) -> tuple[str, ...]:
+    return tuple(name for name in row.results.get("per_part", {}) if name != ALL)
+
+
+def _papers(rows: Sequence[Row]) -> list[PaperRow]:
+    """Return the paper's rows on the data that some run was evaluated on, told by the sequences in its results."""
+    evaluated = {_sequences(row) for row in rows}
+    return [paper for paper in (*TABLE_3, *TABLE_4, *TOTAL_CAPTURE) if paper.sequences in evaluated]
+
+
+def _means_table(rows: Sequence[Row], papers: Sequence[PaperRow]) -> str:
     header = ["run: method", "frames", "mean over frames", "over actions", "root-relative", "PA", "median", "95 %",
               "PCK@150 (%)", "AUC (%)", "root", "limbs"]  # fmt: skip
     lines: list[list[Any]] = []
@@ -159,23 +179,32 @@ def _means_table(rows: Sequence[Row]) -> str:
             distances.get("p50"), distances.get("p95"), percent(shares.get("pck150")), percent(shares.get("auc")),
             results.get("root_source"), results.get("limb_length_source"),
         ])  # fmt: skip
-    for paper in (*TABLE_3, *TABLE_4):
+    for paper in papers:
         over_actions = float(np.mean(paper.by_column)) if paper.by_column else None
         lines.append([f"{PAPER}: {paper.method}", None, paper.average, over_actions, *[None] * 8])
     return markdown_table(header, lines)
 
 
-def _action_table(rows: Sequence[Row]) -> str:
+def _action_table(rows: Sequence[Row], papers: Sequence[PaperRow]) -> str:
     """Rows are methods, columns the actions of the paper in its order, then those of other data sets."""
-    others = sorted({name for row in rows for name in row.results["per_action"]} - TABLE_3_COLUMNS.keys())
-    actions = [*TABLE_3_COLUMNS, *others]
+    papers = [paper for paper in papers if paper.by_column]
+    columns = TABLE_3_COLUMNS if papers else {}
+    others = sorted({name for row in rows for name in row.results["per_action"]} - columns.keys())
+    actions = [*columns, *others]
     lines = []
     for row in rows:
         means = {name: entry["absolute"] for name, entry in row.results["per_action"].items()}
         lines.append([row.label, *map(means.get, actions), row.results["mpjpe"]["absolute"]["frames"]])
-    for paper in TABLE_3:
+    for paper in papers:
         lines.append([f"{PAPER}: {paper.method}", *map(paper.per_action.get, actions), paper.average])
-    return markdown_table(["run: method", *TABLE_3_COLUMNS.values(), *others, "Avg"], lines)
+    return markdown_table(["run: method", *columns.values(), *others, "Avg"], lines)
+
+
+def _part_table(rows: Sequence[Row]) -> str:
+    parts = [named_parts(row.results) for row in rows]
+    names = dict.fromkeys(name for one in parts for name in one)
+    lines = [[name, *(one.get(name, {}).get("absolute") for one in parts)] for name in names]
+    return markdown_table(["part", *(row.label for row in rows)], lines)
 
 
 def _joint_table(rows: Sequence[Row]) -> str:
@@ -184,9 +213,9 @@ def _joint_table(rows: Sequence[Row]) -> str:
     return markdown_table(["joint", *(row.label for row in rows)], lines)
 
 
-def _paper_tidy_rows() -> list[list[Any]]:
+def _paper_tidy_rows(papers: Sequence[PaperRow]) -> list[list[Any]]:
     rows = []
-    for paper in (*TABLE_3, *TABLE_4):
+    for paper in papers:
         groups = [("all", "all", paper.average), *(("action", *item) for item in paper.per_action.items())]
         rows += [[PAPER, paper.method, group, name, "absolute", "mean", "mm", mm] for group, name, mm in groups]
     return rows

@@ -8,11 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from lib.dataset.actions import TOTALCAPTURE_ACTIONS
 from lib.dataset.conventions import CAMERA_T_MEANINGS, MM_PER_UNIT
 from lib.multiviews.peaks import PEAK_MODES
 
 BACKBONES = ("pose_resnet", "pose_mobilenetv2", "pose_hrnet")
-DATASETS = ("h36m", "multiview_h36m", "mpii", "multiview_mpii", "mixed")
+DATASETS = ("h36m", "multiview_h36m", "multiview_totalcapture", "mpii", "multiview_mpii", "mixed")
 
 
 @dataclass(frozen=True)
@@ -95,17 +96,19 @@ DEFAULTS: dict[str, Any] = {
     },
     "LOSS": {"USE_TARGET_WEIGHT": Key(True, "joints without annotation do not count")},
     "DATASET": {
-        "ROOT": Key("data/", "folder with h36m/ and mpii/"),
+        "ROOT": Key("data/", "folder with h36m/, totalcapture/ and mpii/"),
         "TRAIN_DATASET": Key("mixed", "training data set", DATASETS),
         "TEST_DATASET": Key("multiview_h36m", "validation data set", DATASETS),
         "TRAIN_SUBSET": Key("train", "annotation file for training"),
         "TEST_SUBSET": Key("validation", "annotation file for validation"),
-        "TRAIN_STEP": Key(5, "training keeps every n-th Human3.6M group", minimum=1),
-        "TEST_STEP": Key(64, "validation keeps every n-th Human3.6M group", minimum=1),
+        "TRAIN_STEP": Key(5, "training keeps every n-th multi-view group", minimum=1),
+        "TEST_STEP": Key(64, "validation keeps every n-th multi-view group", minimum=1),
         "INCOMPLETE_GROUPS": Key("drop", "groups that lack a view: drop with a warning, or error", ("drop", "error")),
         "TEST_EXCLUDE": Key([], "recordings left out of the evaluated groups: SUBJECT-ACTION-SUBACTION, or damaged for "
                             "those of Human3.6M's subject 9 with wrong 3D truth (9-5-2, 9-10-2, 9-13-1)", item=""),
         "CAMERAS": Key([], "camera_id of the views to use, in this order; [] = all of the annotation", item=0),
+        "TOTALCAPTURE_ACTIONS": Key(list(TOTALCAPTURE_ACTIONS.values()),
+                                    "names of the actions that the file of Total Capture numbers 1, 2, ..."),
         "POSE_UNIT": Key("mm", "length unit of the file's 3D joints", tuple(MM_PER_UNIT)),
         "CAMERA_UNIT": Key("mm", "length unit of the file's camera T", tuple(MM_PER_UNIT)),
         "CAMERA_T": Key("centre", "the file's camera T is the centre, x_cam = R (x - T), or the translation of "

@@ -17,12 +17,13 @@ from lib.core.make_prior import load_prior, prior_path
 from lib.core.methods3d import METHODS, WITHOUT_PRIOR, FrameBatch, root_index, run_method
 from lib.core.results3d import default_poses_name, results_name, save_poses, save_results
 from lib.core.run_poses import evaluated_groups
-from lib.multiviews.body import H36M_BODY
+from lib.dataset.protocol import Parts
+from lib.multiviews.body import body_of
 from lib.multiviews.cameras import Cameras
 from lib.multiviews.kernels import Kernel
 from lib.multiviews.limb_prior import LimbPrior
 from lib.utils.checks import InputError, unknown_name
-from lib.utils.joints import UNION_20, union_subset
+from lib.utils.joints import UNION_20, JointSet, union_subset
 from lib.utils.prediction_io import PredictionFile
 from lib.utils.transforms import image_to_heatmap_affine
 
@@ -38,26 +39,33 @@ class Frames:
 
     Attributes:
         image_ids: (F, V) image names.
-        joint_names: joints of the predictions, in union order.
+        joint_set: the J joints of the truth.
         cameras: leading axes (F, V).
         center: (F, V, 2) box centres, image px.
         scale: (F, V, 2) box sides / 200 px.
-        truth_world: (F, 17, 3) mm.
-        actions: (F,) ids.
+        truth_world: (F, J, 3) mm.
+        actions: (F,) what per-action tables list the frames under, ids or names.
         subjects: (F,) ids.
+        parts: the parts that results are given for, which frames they have; may be empty.
     """
 
     image_ids: np.ndarray
-    joint_names: list[str]
+    joint_set: JointSet
     cameras: Cameras
     center: np.ndarray
     scale: np.ndarray
     truth_world: np.ndarray
     actions: np.ndarray
     subjects: np.ndarray
+    parts: Parts
 
     def __len__(self) -> int:
         return len(self.image_ids)
+
+    @property
+    def joint_names(self) -> list[str]:
+        """Joints of the predictions, in union order."""
+        return [UNION_20.names[joint] for joint in union_subset(self.joint_set)]
 
 
 @dataclass(frozen=True)
@@ -65,8 +73,8 @@ class Estimate:
     """Poses of all frames.
 
     Attributes:
-        pose_world: (F, 17, 3) mm.
-        num_views_agree: (F, 17) views whose heatmap is high where the joint projects to.
+        pose_world: (F, J, 3) mm.
+        num_views_agree: (F, J) views whose heatmap is high where the joint projects to.
         num_box_roots: frames on whose root no two views agreed; the box centres stood in.
         num_filled_joints: joints that were not found and stand where the next one on the skeleton does.
         seconds: time of the inference, reading included.
@@ -89,13 +97,14 @@ def load_frames(config: Any) -> Frames:
     labels, first = annotations.labels3d, groups[:, 0]
     return Frames(
         image_ids=np.array([[annotations.image_name(row) for row in group] for group in groups]),
-        joint_names=[UNION_20.names[joint] for joint in union_subset(annotations.joint_set)],
+        joint_set=annotations.joint_set,
         cameras=labels.cameras[labels.camera_idx[groups]],
         center=annotations.center[groups].astype(np.float64),
         scale=annotations.scale[groups].astype(np.float64),
         truth_world=labels.pose_world(first),
-        actions=labels.action[first],
+        actions=labels.listed_actions(first),
         subjects=labels.subject[first],
+        parts=labels.parts(first),
     )
 
 
@@ -168,8 +177,9 @@ def _make_batch(config: Any, frames: Frames, heatmaps: np.ndarray, locations: np
     """Combine rows of the predictions with what is known of their frames, which begin at frame `start`."""
     num_views = frames.image_ids.shape[1]
     chosen = slice(start, start + len(heatmaps) // num_views)
-    order = [frames.joint_names.index(name) for name in H36M_BODY.joint_names]  # the file's names may be numbers
-    if order != sorted(order):  # Human3.6M's joints are in union order
+    names = frames.joint_names  # those of the file may be numbers
+    order = [names.index(name) for name in frames.joint_set.names]
+    if order != sorted(order):  # those of Human3.6M and Total Capture are in union order
         heatmaps, locations = heatmaps[:, order], locations[:, order]
     return FrameBatch(
         image_ids=frames.image_ids[chosen],
@@ -182,6 +192,7 @@ def _make_batch(config: Any, frames: Frames, heatmaps: np.ndarray, locations: np
         center=frames.center[chosen],
         truth_world=frames.truth_world[chosen],
         subject=frames.subjects[chosen],
+        joint_set=frames.joint_set,
     )
 
 
@@ -203,8 +214,9 @@ def run_estimate(
     """
     poses_name = default_poses_name(method) if poses_name is None else poses_name
     _check_arguments(method, batch_size, poses_name)
-    prior = None if method in WITHOUT_PRIOR else load_prior(config)
     frames = load_frames(config)
+    body = body_of(frames.joint_set)
+    prior = None if method in WITHOUT_PRIOR else load_prior(config, body)
     logger.info("%d frames of %d views; %s", *frames.image_ids.shape, method)
     _describe_prior(config, prior)
     with open_predictions(config, directory, frames) as predictions:
@@ -221,14 +233,15 @@ def run_estimate(
         "num_filled_joints": estimate.num_filled_joints,
         "mean_confidence": float(estimate.num_views_agree.mean() / frames.image_ids.shape[1]),
         **summarise(
-            estimate.pose_world, frames.truth_world, frames.actions, H36M_BODY.joint_names, root_index(config)
+            estimate.pose_world, frames.truth_world, frames.actions, body.joint_names, root_index(config, body),
+            frames.parts,
         ),
         "frames_per_second": len(frames) / max(estimate.seconds, 1e-9),
         "poses": poses_name,
     }
     save_poses(
         directory / poses_name,
-        H36M_BODY.joint_names,
+        body.joint_names,
         pose_world=estimate.pose_world,
         gt_world=frames.truth_world,
         image_ids=frames.image_ids,

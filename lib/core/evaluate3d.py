@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from lib.dataset.actions import action_name
+from lib.dataset.protocol import Parts
 from lib.utils.checks import check_shape
 
 # alignment -> heading of its column
@@ -126,7 +127,12 @@ def all_errors(pose: np.ndarray, truth: np.ndarray, root: int = 0) -> dict[str, 
 
 
 def summarise(
-    pose: np.ndarray, truth: np.ndarray, actions: np.ndarray, joint_names: Sequence[str], root: int = 0
+    pose: np.ndarray,
+    truth: np.ndarray,
+    actions: np.ndarray,
+    joint_names: Sequence[str],
+    root: int = 0,
+    parts: Parts | None = None,
 ) -> dict[str, Any]:
     """Evaluate poses.
 
@@ -136,22 +142,28 @@ def summarise(
     Args:
         pose: (F, J, 3) mm, world frame; joints that were not found are NaN.
         truth: (F, J, 3) mm, world frame.
-        actions: (F,) action ids; tables list them in their order.
+        actions: (F,) names, or action ids of Human3.6M; tables list them in their order.
         joint_names: the J joints.
         root: index of the root joint.
+        parts: row -> column -> (F,) bool, frames whose results are wanted by themselves; they may overlap.
 
     Returns:
         num_frames; num_missing joints; mpjpe: alignment -> {frames, actions}, the means over frames and over actions;
         distribution: alignment -> {p50, p90, p95, p99, max, pck150, auc} over all joints of all frames; per_action:
         name -> {num_frames, alignment -> mean, pck150 and auc -> {alignment -> share}}; per_joint: name -> the same
-        without num_frames. Distances in mm, shares from 0 to 1.
+        without num_frames; with `parts` also per_part: row -> column -> as per_action, NaN where a part has no frame.
+        Distances in mm, shares from 0 to 1.
     """
     errors = all_errors(pose, truth, root)
     everything = np.ones(len(pose), bool)
     per_action = {}
     for action in np.unique(actions):
-        chosen = actions == action
-        per_action[action_name(action)] = {"num_frames": int(chosen.sum()), **_statistics(errors, chosen, None, root)}
+        name = str(action) if isinstance(action, str) else action_name(action)
+        per_action[name] = _frame_statistics(errors, actions == action, root)
+    per_part = {
+        row: {column: _frame_statistics(errors, chosen, root) for column, chosen in columns.items()}
+        for row, columns in (parts or {}).items()
+    }
     return {
         "num_frames": len(pose),
         "num_missing": int(np.count_nonzero(~np.isfinite(errors["absolute"]))),
@@ -168,7 +180,12 @@ def summarise(
         },
         "per_action": per_action,
         "per_joint": {name: _statistics(errors, everything, joint, root) for joint, name in enumerate(joint_names)},
+        **({"per_part": per_part} if per_part else {}),
     }
+
+
+def _frame_statistics(errors: dict[str, np.ndarray], frames: np.ndarray, root: int) -> dict[str, Any]:
+    return {"num_frames": int(np.count_nonzero(frames)), **_statistics(errors, frames, None, root)}
 
 
 def _statistics(errors: dict[str, np.ndarray], frames: np.ndarray, joint: int | None, root: int) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 from lib.core.config_io import dataset_root
 from lib.dataset.build_groups import MULTIVIEW_NAMES, load_multiview
 from lib.dataset.groups import group_views
-from lib.multiviews.body import H36M_BODY
+from lib.multiviews.body import H36M_BODY, HumanBody, body_of
 from lib.multiviews.limb_prior import LimbPrior, load_limb_prior, make_limb_prior
 from lib.multiviews.pictorial import PictorialSettings
 from lib.utils.checks import InputError
@@ -33,9 +33,9 @@ def prior_path(config: Any) -> str:
     return config.PICT_STRUCT.PAIRWISE_FILE
 
 
-def load_prior(config: Any) -> LimbPrior:
-    """Load PICT_STRUCT.PAIRWISE_FILE for the skeleton of Human3.6M and the grid of the configuration."""
-    return load_limb_prior(prior_path(config), H36M_BODY, pictorial_settings(config).first_grid)
+def load_prior(config: Any, body: HumanBody = H36M_BODY) -> LimbPrior:
+    """Load PICT_STRUCT.PAIRWISE_FILE for a skeleton and the grid of the configuration."""
+    return load_limb_prior(prior_path(config), body, pictorial_settings(config).first_grid)
 
 
 def build_prior(config: Any) -> tuple[LimbPrior, np.ndarray]:
@@ -57,9 +57,10 @@ def build_prior(config: Any) -> tuple[LimbPrior, np.ndarray]:
     name = keys.TRAIN_DATASET if keys.TRAIN_DATASET in MULTIVIEW_NAMES else keys.TEST_DATASET
     annotations = load_multiview(config, name, dataset_root(config), keys.TRAIN_SUBSET)
     rows = group_views(annotations, keys.INCOMPLETE_GROUPS, keys.CAMERAS)[:, 0]
-    lengths = H36M_BODY.limb_lengths(annotations.labels3d.pose_cam[rows].astype(np.float64))  # (poses, E)
+    body = body_of(annotations.joint_set)
+    lengths = body.limb_lengths(annotations.labels3d.pose_cam[rows].astype(np.float64))  # (poses, E)
     mean, grid = lengths.mean(0), pictorial_settings(config).first_grid
-    prior = make_limb_prior(mean, H36M_BODY, grid, std_lengths=lengths.std(0), num_poses=len(rows))
+    prior = make_limb_prior(mean, body, grid, std_lengths=lengths.std(0), num_poses=len(rows))
     return prior, (np.abs(lengths - mean) < grid.tolerance).mean(0)
 
 

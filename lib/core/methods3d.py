@@ -14,7 +14,7 @@ import numpy as np
 
 from lib.core.make_prior import pictorial_settings
 from lib.multiviews.agreement import views_that_agree
-from lib.multiviews.body import H36M_BODY, HumanBody
+from lib.multiviews.body import HumanBody, body_of
 from lib.multiviews.cameras import Cameras
 from lib.multiviews.kernels import Kernel
 from lib.multiviews.limb_prior import LimbPrior
@@ -24,7 +24,7 @@ from lib.multiviews.refine import RefineSettings, refine
 from lib.multiviews.triangulate import triangulate
 from lib.multiviews.triangulate_robust import triangulate_robust
 from lib.utils.checks import InputError
-from lib.utils.joints import H36M_17
+from lib.utils.joints import H36M_17, JointSet
 from lib.utils.transforms import invert_affine, transform_points
 
 _TRUE_LENGTH_STD = 0.005  # share of a length: the truth is not exactly rigid
@@ -36,13 +36,14 @@ class FrameBatch:
 
     Attributes:
         image_ids: (f, V) image names.
-        heatmaps: (f, V, J, H, W) in the joint order of the prior's body.
+        heatmaps: (f, V, J, H, W) in the order of the joint set.
         locations: (f, V, J, 3) predicted joints: x, y in image px and the peak value.
         cameras: leading axes (f, V).
         image_to_heatmap: (f, V, 2, 3) image px -> heatmap px.
         center: (f, V, 2) box centres, image px.
         truth_world: (f, J, 3) mm; only for the settings that ask for the ground truth.
         subject: (f,) ids; None = the frames may be of different people.
+        joint_set: the J joints.
     """
 
     image_ids: np.ndarray
@@ -53,6 +54,12 @@ class FrameBatch:
     center: np.ndarray
     truth_world: np.ndarray
     subject: np.ndarray | None = None
+    joint_set: JointSet = H36M_17
+
+    @property
+    def body(self) -> HumanBody:
+        """The tree over the joints."""
+        return body_of(self.joint_set)
 
 
 @dataclass(frozen=True)
@@ -75,11 +82,11 @@ class BatchPoses:
 Method = Callable[[Any, FrameBatch, LimbPrior | None, Kernel], BatchPoses]
 
 
-def root_index(config: Any) -> int:
+def root_index(config: Any, body: HumanBody) -> int:
     """Return DATASET.ROOTIDX, checked against the skeleton."""
-    root, num_joints = config.DATASET.ROOTIDX, H36M_BODY.num_joints
-    if root >= num_joints:
-        raise InputError(f"DATASET.ROOTIDX: expected a joint index below {num_joints}, received {root}")
+    root = config.DATASET.ROOTIDX
+    if root >= body.num_joints:
+        raise InputError(f"DATASET.ROOTIDX: expected a joint index below {body.num_joints}, received {root}")
     return root
 
 
@@ -92,7 +99,7 @@ def root_world(config: Any, batch: FrameBatch) -> tuple[np.ndarray, int]:
     Raises:
         InputError: the views of a frame stand at one place.
     """
-    root = root_index(config)
+    root = root_index(config, batch.body)
     if config.PICT_STRUCT.ROOT_SOURCE == "ground_truth":
         return batch.truth_world[:, root], 0
     return _box_centers_where_missing(robust_points(config, batch, slice(root, root + 1))[:, 0], batch)
@@ -143,10 +150,10 @@ def limb_lengths(config: Any, batch: FrameBatch, prior: LimbPrior) -> np.ndarray
 def _without_gaps(pose_world: np.ndarray, batch: FrameBatch) -> BatchPoses:
     """Fill joints that are NaN from the skeleton."""
     filled = ~np.isfinite(pose_world).all(-1)
-    pose, found = fill_from_skeleton(pose_world, H36M_BODY), ~filled.all(1)
+    pose, found = fill_from_skeleton(pose_world, batch.body), ~filled.all(1)
     if found.all():
         return BatchPoses(pose, filled=filled)
-    centers, num_box_roots = _box_centers_where_missing(pose[:, H36M_BODY.root], batch)
+    centers, num_box_roots = _box_centers_where_missing(pose[:, batch.body.root], batch)
     return BatchPoses(np.where(found[:, None, None], pose, centers[:, None]), num_box_roots, filled)
 
 
@@ -216,7 +223,7 @@ def rpsm_refine_method(config: Any, batch: FrameBatch, prior: LimbPrior, kernel:
         prior.body,
         kernel,
         RefineSettings(triangulation.NUM_PEAKS, triangulation.PEAK_MODE, triangulation.TOLERANCE, length_std),
-        [tuple(H36M_17.indices(pair)) for pair in H36M_17.flip_pairs],
+        [tuple(batch.joint_set.indices(pair)) for pair in batch.joint_set.flip_pairs],
         batch.subject if keys.REFINE_PERSON else None,
     )
     return replace(poses, pose_world=pose)

@@ -1,11 +1,13 @@
-"""The figures of the paper that results are put beside: Human3.6M, subjects 9 and 11, MPJPE in mm, no alignment.
+"""The figures of the paper that results are put beside: MPJPE in mm, no alignment.
 
-Source: Qiu et al., ICCV 2019, Tables 3 and 4.
+Source: Qiu et al., ICCV 2019: Human3.6M, subjects 9 and 11, Tables 3 and 4; Total Capture.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from lib.dataset.totalcapture import TEST_RECORDINGS
 
 # The columns of Table 3: the data set's own name of the action -> the paper's. The authors' released code has a list of
 # names that is shifted from action 7 (Posing) on; whether the table was made with it is not known.
@@ -24,11 +26,13 @@ class PaperRow:
         method: heatmaps, training data, 3D method.
         average: MPJPE over all frames, mm.
         by_column: per action, in the order of TABLE_3_COLUMNS, mm; empty where the paper has none.
+        sequences: rows of per_part in results on the same data; () = Human3.6M, whose results have no parts.
     """
 
     method: str
     average: float
     by_column: tuple[float, ...] = ()
+    sequences: tuple[str, ...] = ()
 
     @property
     def per_action(self) -> dict[str, float]:
@@ -59,4 +63,9 @@ TABLE_3 = (
 TABLE_4 = tuple(
     PaperRow(f"Fusion, H36M+MPII, recursion depth {depth}", average)
     for depth, average in ((0, 77.28), (1, 57.22), (3, 30.76), (5, 26.26))
+)
+
+TOTAL_CAPTURE = tuple(
+    PaperRow(f"{heatmaps}, Total Capture, RPSM", average, sequences=tuple(TEST_RECORDINGS))
+    for heatmaps, average in (("Single", 41.0), ("Fusion", 29.0))
 )

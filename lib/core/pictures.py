@@ -13,13 +13,12 @@ from tqdm import tqdm
 from lib.core.compare3d import Row
 from lib.core.evaluate3d import METRICS, joint_errors
 from lib.core.run_poses import RunPoses
-from lib.multiviews.body import H36M_BODY
+from lib.multiviews.body import body_of
 from lib.multiviews.cameras import MIN_DEPTH_MM, Cameras, project
 from lib.utils.animation import save_animation
 from lib.utils.contact_sheet import SheetFrame, save_contact_sheet
 from lib.utils.error_charts import save_error_bars, save_error_histogram
 from lib.utils.image_io import read_image
-from lib.utils.joints import H36M_17
 from lib.utils.pose_figure import PosedFrame, save_pose_figure
 from lib.utils.pose_video import draw_frames
 from lib.utils.prediction_io import PredictionFile
@@ -30,7 +29,6 @@ from lib.utils.vis import Skeleton
 VIEW_PX = 512  # crops and, on their longer side, whole images in pictures
 CELL_PX, WHOLE_CELL_PX = 256, 384  # a view in an animation; the person is small in whole images
 START_DEG = 30.0  # first direction of a turntable
-_SKELETON = Skeleton.from_names(H36M_17.names, H36M_BODY.edges, H36M_17.flip_pairs)
 
 
 def make_contact_sheet(config: Any, run: RunPoses, frames: Sequence[int], path: Path) -> None:
@@ -48,7 +46,7 @@ def make_contact_sheet(config: Any, run: RunPoses, frames: Sequence[int], path: 
     num_views, image_wh = run.groups.shape[1], config.NETWORK.IMAGE_SIZE
     errors, rows = run.frame_errors(), []
     with PredictionFile(run.path.parent / config.TEST.HEATMAP_LOCATION_FILE) as predictions:
-        predictions.check_matches(run.image_names(), H36M_17.names)
+        predictions.check_matches(run.image_names(), run.joint_set.names)
         for frame in frames:
             heatmaps, locations = predictions.read(frame * num_views, (frame + 1) * num_views)
             to_crop = _crop_matrices(run, frame, image_wh)
@@ -62,7 +60,8 @@ def make_contact_sheet(config: Any, run: RunPoses, frames: Sequence[int], path: 
                     truth_world=run.truth_world[frame],
                 )
             )
-    save_contact_sheet(path, rows, _SKELETON, _SKELETON)
+    skeleton = _skeleton(run)
+    save_contact_sheet(path, rows, skeleton, skeleton)
 
 
 def make_pose_figure(config: Any, run: RunPoses, frame: int, path: Path, whole_images: bool = False) -> None:
@@ -78,7 +77,7 @@ def make_pose_figure(config: Any, run: RunPoses, frame: int, path: Path, whole_i
     Raises:
         InputError: an image is missing, or the disk refuses.
     """
-    save_pose_figure(path, posed_frame(config, run, frame, whole_images), _SKELETON)
+    save_pose_figure(path, posed_frame(config, run, frame, whole_images), _skeleton(run))
 
 
 def make_animation(
@@ -108,7 +107,7 @@ def make_animation(
     posed = (posed_frame(config, run, frame, whole_images) for frame in bar)
     azimuths = START_DEG + turn_deg / frames_per_second * np.arange(len(frames))
     stage, cell_px = stage_of(run.truth_world[list(frames)]), WHOLE_CELL_PX if whole_images else CELL_PX
-    pictures = draw_frames(posed, _SKELETON, stage, azimuths, cell_px)
+    pictures = draw_frames(posed, _skeleton(run), stage, azimuths, cell_px)
     save_animation(path, pictures, frames_per_second)
 
 
@@ -182,6 +181,11 @@ def posed_frame(config: Any, run: RunPoses, frame: int, whole_images: bool) -> P
         true_joints=_reproject(run.truth_world[frame], cameras, to_picture),
         truth_world=run.truth_world[frame],
     )
+
+
+def _skeleton(run: RunPoses) -> Skeleton:
+    joints = run.joint_set
+    return Skeleton.from_names(joints.names, body_of(joints).edges, joints.flip_pairs)
 
 
 def _crop_matrices(run: RunPoses, frame: int, crop_wh: Sequence[int]) -> np.ndarray:

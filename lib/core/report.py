@@ -22,7 +22,7 @@ from lib.core.pictures import (
 )
 from lib.core.run_poses import RunPoses
 from lib.core.tables3d import all_tables
-from lib.multiviews.body import H36M_BODY
+from lib.multiviews.body import body_of
 from lib.utils.files import write_bytes
 
 logger = logging.getLogger(__name__)
@@ -93,7 +93,10 @@ def write_report(config: Any, run: RunPoses, rows: Sequence[Row], settings: Repo
     directory = report_directory(run.path)
     sheet = run.path.with_name(f"contact_sheet{_suffix(run.path)}.png")
     method = method_of(run, rows)
-    results = summarise(run.pose_world, run.truth_world, run.actions, H36M_BODY.joint_names, root_index(config))
+    body = body_of(run.joint_set)
+    results = summarise(
+        run.pose_world, run.truth_world, run.actions, body.joint_names, root_index(config, body), run.parts
+    )
     save_comparison(directory, rows)
     charts = make_error_charts(run, results, f"{method}, {len(run)} frames", directory)
     figures = _make_figures(config, run, directory, settings)

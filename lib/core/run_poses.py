@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,12 @@ import numpy as np
 
 from lib.core.config_io import dataset_root
 from lib.core.evaluate3d import joint_errors, mean_error
-from lib.dataset.actions import ACTION_NAMES, action_name
 from lib.dataset.annotations import Annotations
 from lib.dataset.build_groups import MULTIVIEW_NAMES, build_groups
-from lib.multiviews.body import H36M_BODY
+from lib.dataset.protocol import Parts
 from lib.multiviews.cameras import Cameras
 from lib.utils.checks import InputError, unknown_name
+from lib.utils.joints import JointSet
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,8 @@ class RunPoses:
         path: the file of the poses.
         annotations: of the test images.
         groups: (F, V) rows of the annotations.
-        pose_world: (F, 17, 3) mm.
-        truth_world: (F, 17, 3) mm.
+        pose_world: (F, J, 3) mm.
+        truth_world: (F, J, 3) mm.
     """
 
     path: Path
@@ -40,9 +41,19 @@ class RunPoses:
         return len(self.groups)
 
     @property
+    def joint_set(self) -> JointSet:
+        """The J joints."""
+        return self.annotations.joint_set
+
+    @property
     def actions(self) -> np.ndarray:
-        """Action ids, (F,)."""
-        return self.annotations.labels3d.action[self.groups[:, 0]]
+        """What per-action tables list the frames under, (F,): ids or names."""
+        return self.annotations.labels3d.listed_actions(self.groups[:, 0])
+
+    @property
+    def parts(self) -> Parts:
+        """The parts that results are given for, which frames they have; may be empty."""
+        return self.annotations.labels3d.parts(self.groups[:, 0])
 
     def cameras(self, frame: int) -> Cameras:
         """Return the cameras of a frame, leading axis V."""
@@ -61,8 +72,8 @@ class RunPoses:
         """Name a frame: number, subject, action, frame of the recording, error."""
         labels, row = self.annotations.labels3d, self.groups[frame, 0]
         error = mean_error(joint_errors(self.pose_world[frame], self.truth_world[frame]))
-        recording = f"S{labels.subject[row]} {action_name(labels.action[row])} {labels.subaction[row]}"
-        return f"frame {frame}: {recording}, image {labels.frame[row]}, error {error:.0f} mm"
+        recording = labels.protocol.recording_name(labels.action[row], labels.subaction[row])
+        return f"frame {frame}: S{labels.subject[row]} {recording}, image {labels.frame[row]}, error {error:.0f} mm"
 
     def check_frames(self, frames: list[int], flag: str) -> None:
         """Raise an InputError if a frame does not exist.
@@ -98,7 +109,7 @@ class RunPoses:
         labels, rows = self.annotations.labels3d, self.groups[:, 0]
         ids = {
             "subject": (labels.subject[rows], _number("subject", subject.upper().removeprefix("S"))),
-            "action": (labels.action[rows], _action_id(action)),
+            "action": (labels.action[rows], _action_id(action, labels.protocol.action_names)),
         }
         if subaction is not None:
             ids["subaction"] = (labels.subaction[rows], _number("subaction", subaction))
@@ -124,8 +135,8 @@ def evaluated_groups(config: Any) -> tuple[Annotations, np.ndarray]:
     """
     name = config.DATASET.TEST_DATASET
     if name not in MULTIVIEW_NAMES or name == "mixed":
-        raise InputError(f"DATASET.TEST_DATASET: 3D poses need groups of calibrated views (multiview_h36m), received "
-                         f"'{name}'")  # fmt: skip
+        raise InputError(f"DATASET.TEST_DATASET: 3D poses need groups of calibrated views such as multiview_h36m, "
+                         f"received '{name}'")  # fmt: skip
     return build_groups(config, dataset_root(config), is_train=False)
 
 
@@ -136,7 +147,7 @@ def load_poses(path: Path) -> dict[str, np.ndarray]:
         path: poses3d.npz.
 
     Returns:
-        Its arrays: pose_world and gt_world (F, 17, 3) mm, image_ids (F, V), joint_names, ...
+        Its arrays: pose_world and gt_world (F, J, 3) mm, image_ids (F, V), joint_names, ...
 
     Raises:
         InputError: missing or damaged.
@@ -176,9 +187,10 @@ def load_run_poses(config: Any, path: Path) -> RunPoses:
     lacking = {"pose_world", "gt_world", "image_ids", "joint_names"} - poses.keys()
     if lacking:
         raise InputError(f"{path}: not a file of 3D poses: it has no '{min(lacking)}'")
-    if poses["joint_names"].tolist() != list(H36M_BODY.joint_names):
-        raise InputError(f"{path}: joints are {poses['joint_names'].tolist()}, expected {list(H36M_BODY.joint_names)}")
     annotations, groups = evaluated_groups(config)
+    joint_names = list(annotations.joint_set.names)
+    if poses["joint_names"].tolist() != joint_names:
+        raise InputError(f"{path}: joints are {poses['joint_names'].tolist()}, expected {joint_names}")
     image_ids = annotations.image[groups].astype(str)
     if poses["image_ids"].shape != image_ids.shape or (poses["image_ids"] != image_ids).any():
         raise InputError(f"{path}: made for other images; run run/pose3d/estimate.py again")
@@ -191,10 +203,10 @@ def _number(name: str, text: str) -> int:
     return int(text)
 
 
-def _action_id(text: str) -> int:
-    by_name = {name.lower(): action for action, name in ACTION_NAMES.items()}
+def _action_id(text: str, names: Mapping[int, str]) -> int:
+    by_name = {name.lower(): action for action, name in names.items()}
     if text.isdigit():
         return int(text)
     if text.lower() not in by_name:
-        raise unknown_name("action", text, ACTION_NAMES.values(), "--sequence")
+        raise unknown_name("action", text, names.values(), "--sequence")
     return by_name[text.lower()]

@@ -6,7 +6,10 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from lib.core.evaluate3d import METRICS, PCK_MM, PERCENTILES
+import numpy as np
+
+from lib.core.evaluate3d import METRICS, PCK_MM, PERCENTILES, mean_error
+from lib.dataset.protocol import ALL
 from lib.utils.files import write_csv
 from lib.utils.tables import markdown_table
 
@@ -36,6 +39,21 @@ def joint_table(results: dict[str, Any]) -> str:
     return markdown_table(["joint", *METRICS.values(), *_SHARES.values()], rows)
 
 
+def part_table(results: dict[str, Any], metric: str) -> str:
+    """Format the means of a metric per part as a Markdown table, mm: sequences down, subjects across, means below.
+
+    Args:
+        results: with per_part.
+        metric: a key of METRICS.
+    """
+    means = {row: [entry[metric] for entry in columns.values()] for row, columns in results["per_part"].items()}
+    over_frames = means.pop(ALL)
+    over_sequences = [mean_error(np.array(column, float)) for column in zip(*means.values(), strict=True)]
+    rows = [[name, *values] for name, values in means.items()]
+    rows += [["**mean over frames**", *over_frames], ["**mean over sequences**", *over_sequences]]
+    return markdown_table([f"{METRICS[metric]} per sequence", *results["per_part"][ALL]], rows)
+
+
 def distribution_table(results: dict[str, Any]) -> str:
     """Format mean, percentiles, PCK and AUC of every alignment as a Markdown table, mm and per cent."""
     columns = [*(f"p{percent}" for percent in PERCENTILES), "max"]
@@ -49,28 +67,40 @@ def distribution_table(results: dict[str, Any]) -> str:
 
 
 def all_tables(results: dict[str, Any]) -> str:
-    """Return the three tables of a method and what their columns mean."""
+    """Return the tables of a method and what their columns mean."""
     notes = ["Distances in mm. PCK and AUC (thresholds 0, 5, ..., 150 mm) per action and joint are root-relative. The "
              "root counts in the root-relative means, not in its percentiles, PCK and AUC."]  # fmt: skip
     if results["num_missing"]:
         notes.append(f"{results['num_missing']} joints have no position: left out of means and percentiles, wrong for "
                      "PCK and AUC.")  # fmt: skip
-    return "\n\n".join([action_table(results), joint_table(results), distribution_table(results), " ".join(notes)])
+    parts = [part_table(results, metric) for metric in METRICS] if "per_part" in results else []
+    tables = [action_table(results), *parts, joint_table(results), distribution_table(results)]
+    return "\n\n".join([*tables, " ".join(notes)])
+
+
+def named_parts(results: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the statistics of all parts under names such as "W2, seen subjects"; {} where there are none."""
+    return {
+        f"{row}, {column}": entry
+        for row, columns in results.get("per_part", {}).items()
+        for column, entry in columns.items()
+    }
 
 
 def tidy_rows(method: str, results: dict[str, Any]) -> Iterator[list[Any]]:
     """Yield one row (TIDY_HEADER) per number of a method's results.
 
-    `group` is all, action or joint, `name` the action or joint, `alignment` absolute, root_relative or pa, `statistic`
-    mean, mean_over_actions, p50 ..., max, pck150 or auc; `unit` mm or share (0 to 1).
+    `group` is all, action, joint or part, `name` the action, joint or part (as in named_parts()), `alignment` absolute,
+    root_relative or pa, `statistic` mean, mean_over_actions, p50 ..., max, pck150 or auc; `unit` mm or share (0 to 1).
     """
     for alignment in METRICS:
         for statistic, kind in (("mean", "frames"), ("mean_over_actions", "actions")):
             yield [method, "all", "all", alignment, statistic, "mm", results["mpjpe"][alignment][kind]]
         for statistic, value in results.get("distribution", {}).get(alignment, {}).items():
             yield [method, "all", "all", alignment, statistic, "share" if statistic in _SHARES else "mm", value]
-    for group in ("action", "joint"):
-        for name, entry in results[f"per_{group}"].items():
+    groups = {group: results[f"per_{group}"] for group in ("action", "joint")} | {"part": named_parts(results)}
+    for group, entries in groups.items():
+        for name, entry in entries.items():
             for alignment in METRICS:
                 yield [method, group, name, alignment, "mean", "mm", entry[alignment]]
                 for statistic in (key for key in _SHARES if key in entry):

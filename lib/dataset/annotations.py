@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from lib.dataset.protocol import HUMAN36M, Parts, Protocol
 from lib.multiviews.cameras import Cameras, camera_to_world
 from lib.utils.joints import JointSet
 
@@ -27,6 +28,7 @@ class PoseLabels:
         pose_cam: (M, J, 3) joints in the image's camera frame, mm, in the order of the data set's joints.
         cameras: the C different cameras.
         camera_idx: (M,) int32 which of them took the image.
+        protocol: names of the recordings, and what results are split into.
     """
 
     subject: np.ndarray
@@ -37,10 +39,19 @@ class PoseLabels:
     pose_cam: np.ndarray
     cameras: Cameras
     camera_idx: np.ndarray
+    protocol: Protocol = HUMAN36M
 
     def pose_world(self, rows: np.ndarray) -> np.ndarray:
         """Return the joints of some images in the world frame, (len(rows), J, 3) mm."""
         return camera_to_world(self.pose_cam[rows].astype(np.float64), self.cameras[self.camera_idx[rows]])
+
+    def listed_actions(self, rows: np.ndarray) -> np.ndarray:
+        """Return what per-action results list some images under, (len(rows),): ids of actions, or recordings' names."""
+        return self.protocol.listed_actions(self.action[rows], self.subaction[rows])
+
+    def parts(self, rows: np.ndarray) -> Parts:
+        """Split some images into the parts that results are given for; {} where there are none."""
+        return self.protocol.parts(self.subject[rows], self.action[rows], self.subaction[rows])
 
 
 @dataclass(frozen=True)
@@ -48,7 +59,7 @@ class Annotations:
     """Annotations of M images.
 
     Attributes:
-        source: "h36m" or "mpii".
+        source: "h36m", "totalcapture" or "mpii".
         joint_set: joints that the data set annotates.
         images_dir: folder of the images (or, plus `.zip`, the archive).
         image: (M,) bytes, path below `images_dir`; bytes take a quarter of the memory of str.

@@ -48,6 +48,7 @@ def _mixed(config: Any, root: Any, subset: str, is_train: bool) -> list[Part]:
 _BUILDERS = {
     "h36m": _h36m,
     "multiview_h36m": _multiview,
+    "multiview_totalcapture": _multiview,
     "mpii": _mpii,
     "multiview_mpii": _multiview_mpii,
     "mixed": _mixed,

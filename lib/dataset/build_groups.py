@@ -1,6 +1,6 @@
 """Configuration -> annotations of a multi-view data set and its groups. Imports no torch.
 
-To add a data set, name its loader in _LOADERS.
+To add a data set, name its annotation file in _FILES.
 """
 
 from __future__ import annotations
@@ -10,42 +10,63 @@ from typing import Any
 import numpy as np
 
 from lib.dataset.annotations import Annotations
+from lib.dataset.compact import AnnotationFile, open_annotations
 from lib.dataset.conventions import Conventions, check_rotations
 from lib.dataset.groups import group_views, parse_scenes, without_scenes
-from lib.dataset.h36m import load_h36m
+from lib.dataset.h36m import h36m_file
+from lib.dataset.totalcapture import totalcapture_file
 from lib.utils.checks import InputError
 
-# data set -> loader of its multi-view part
-_LOADERS = {
-    "h36m": load_h36m,
-    "multiview_h36m": load_h36m,
-    "mixed": load_h36m,
+
+def _h36m(keys: Any, root: Any, subset: str, crop: bool, conventions: Conventions) -> AnnotationFile:
+    return h36m_file(root, subset, crop, conventions)
+
+
+def _totalcapture(keys: Any, root: Any, subset: str, crop: bool, conventions: Conventions) -> AnnotationFile:
+    return totalcapture_file(root, subset, crop, conventions, keys.TOTALCAPTURE_ACTIONS)
+
+
+# data set -> annotation file of its multi-view part; `keys` is the configuration's DATASET
+_FILES = {
+    "h36m": _h36m,
+    "multiview_h36m": _h36m,
+    "multiview_totalcapture": _totalcapture,
+    "mixed": _h36m,
 }
-MULTIVIEW_NAMES = tuple(_LOADERS)
+MULTIVIEW_NAMES = tuple(_FILES)
 
 
-def conventions_of(config: Any) -> Conventions:
-    """Return what DATASET says about the file's lengths and camera positions."""
-    keys = config.DATASET
-    return Conventions(keys.POSE_UNIT, keys.CAMERA_UNIT, keys.CAMERA_T)
-
-
-def load_multiview(config: Any, name: str, root: Any, subset: str, check: bool = True) -> Annotations:
-    """Read the multi-view part of a data set, in mm and with camera centres.
+def annotation_file(config: Any, name: str, root: Any, subset: str, crop: bool) -> AnnotationFile:
+    """Return the annotation file of the multi-view part of a data set.
 
     Args:
-        config: the configuration: CROP, and the units and the meaning of T.
+        config: the configuration: the units, the meaning of T, and the ids of Total Capture's actions.
         name: one of MULTIVIEW_NAMES.
         root: DATA_DIR/DATASET.ROOT.
         subset: "train" or "validation".
+        crop: boxes around the person; otherwise the file with the whole image as box.
+
+    Raises:
+        InputError: the data set has no views that belong together, or there is no folder of it.
+    """
+    if name not in _FILES:
+        raise InputError(f"'{name}' has no calibrated views; expected one of {', '.join(MULTIVIEW_NAMES)}")
+    keys = config.DATASET
+    conventions = Conventions(keys.POSE_UNIT, keys.CAMERA_UNIT, keys.CAMERA_T)
+    return _FILES[name](keys, root, subset, crop, conventions)
+
+
+def load_multiview(config: Any, name: str, root: Any, subset: str, check: bool = True) -> Annotations:
+    """Read the multi-view part of a data set as DATASET.CROP says, in mm and with camera centres.
+
+    Args:
+        config, name, root, subset: as of annotation_file().
         check: refuse cameras whose R is no rotation.
 
     Raises:
-        InputError: the data set has no views that belong together; unreadable annotation; impossible camera.
+        InputError: as of annotation_file(), unreadable annotation, or impossible camera.
     """
-    if name not in _LOADERS:
-        raise InputError(f"'{name}' has no calibrated views; expected one of {', '.join(MULTIVIEW_NAMES)}")
-    annotations = _LOADERS[name](root, subset, config.DATASET.CROP, conventions_of(config))
+    annotations = open_annotations(annotation_file(config, name, root, subset, config.DATASET.CROP))
     if check:
         try:
             check_rotations(annotations.labels3d.cameras)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
-from dataclasses import asdict, fields
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 
 from lib.dataset.annotations import Annotations, PoseLabels
-from lib.dataset.conventions import Conventions
-from lib.dataset.read_records import read_records
+from lib.dataset.protocol import Protocol
 from lib.multiviews.cameras import Cameras
 from lib.utils.checks import InputError
 from lib.utils.files import atomic_directory, read_json, write_json
@@ -36,9 +35,28 @@ _CAMERA_ARRAYS = tuple(field.name for field in fields(Cameras))
 _SAMPLE_BYTES = 1 << 20
 
 
-def compact_path(pickle_path: Path) -> Path:
-    """Return the folder of arrays that belongs to a pickle."""
-    return pickle_path.with_suffix(".arrays")
+@dataclass(frozen=True)
+class AnnotationFile:
+    """A pickle of records and what it becomes.
+
+    Attributes:
+        path: the published file.
+        joint_set: the joints that the data set annotates.
+        protocol: names of the recordings, and what results are split into.
+        made_with: what else the annotations depend on: units, meaning of T, ...; plain values.
+        read: reads the pickle.
+    """
+
+    path: Path
+    joint_set: JointSet
+    protocol: Protocol
+    made_with: dict[str, Any]
+    read: Callable[[], Annotations]
+
+    @property
+    def compact_folder(self) -> Path:
+        """The folder of arrays that belongs to the pickle."""
+        return self.path.with_suffix(".arrays")
 
 
 def _fingerprint(path: Path) -> list[Any]:
@@ -52,25 +70,21 @@ def _fingerprint(path: Path) -> list[Any]:
     return [size, digest.hexdigest()]
 
 
-def save_compact(annotations: Annotations, pickle_path: Path, conventions: Conventions) -> Path:
+def save_compact(annotations: Annotations, file: AnnotationFile) -> None:
     """Write the folder of arrays beside a pickle, atomically.
 
     Args:
-        annotations: what the pickle holds, with 3D labels.
-        pickle_path: the pickle; its fingerprint is stored, so that a pickle made anew is noticed.
-        conventions: how the pickle was read.
-
-    Returns:
-        The folder.
+        annotations: what the pickle becomes, with 3D labels.
+        file: the pickle; its fingerprint is stored, so that a pickle made anew is noticed.
 
     Raises:
         InputError: the disk refuses.
     """
-    labels, folder = annotations.labels3d, compact_path(pickle_path)
+    labels = annotations.labels3d
     arrays = {name: getattr(annotations, name) for name in _IMAGE_ARRAYS}
     arrays |= {name: getattr(labels, name) for name in _LABEL_ARRAYS}
     arrays |= {f"camera_{name}": getattr(labels.cameras, name) for name in _CAMERA_ARRAYS}
-    with atomic_directory(folder) as partial_folder:
+    with atomic_directory(file.compact_folder) as partial_folder:
         for name, array in arrays.items():
             np.save(partial_folder / f"{name}.npy", array, allow_pickle=False)
         write_json(partial_folder / _META, {
@@ -78,19 +92,18 @@ def save_compact(annotations: Annotations, pickle_path: Path, conventions: Conve
             "source": annotations.source,
             "num_images": len(annotations),
             "joint_names": list(annotations.joint_set.names),
-            "conventions": asdict(conventions),
-            "pickle": _fingerprint(pickle_path),
+            "made_with": file.made_with,
+            "pickle": _fingerprint(file.path),
         })  # fmt: skip
-    return folder
 
 
-def open_compact(folder: str | os.PathLike, images_dir: Path, joint_set: JointSet) -> Annotations:
+def open_compact(folder: Path, joint_set: JointSet, protocol: Protocol) -> Annotations:
     """Map a folder of arrays into memory.
 
     Args:
-        folder: of save_compact().
-        images_dir: folder of the images.
+        folder: of save_compact(); the images are below images/ beside its parent.
         joint_set: the joints that the data set annotates.
+        protocol: names of the recordings, and what results are split into.
 
     Returns:
         The annotations; their arrays are read-only and read from disk when they are used.
@@ -98,7 +111,6 @@ def open_compact(folder: str | os.PathLike, images_dir: Path, joint_set: JointSe
     Raises:
         InputError: a file is missing, cut off, of another version or for other joints.
     """
-    folder = Path(folder)
     meta = read_json(folder / _META)
     if not isinstance(meta, dict) or meta.get("version") != _VERSION:
         raise InputError(f"{folder}: arrays of another version; {REMAKE}")
@@ -110,10 +122,10 @@ def open_compact(folder: str | os.PathLike, images_dir: Path, joint_set: JointSe
     return Annotations(
         source=meta["source"],
         joint_set=joint_set,
-        images_dir=images_dir,
+        images_dir=folder.parents[1] / "images",
         **{name: arrays[name] for name in _IMAGE_ARRAYS},
-        labels3d=PoseLabels(**{name: arrays[name] for name in _LABEL_ARRAYS}, cameras=cameras),
-        reopen=partial(open_compact, folder, images_dir, joint_set),
+        labels3d=PoseLabels(**{name: arrays[name] for name in _LABEL_ARRAYS}, cameras=cameras, protocol=protocol),
+        reopen=partial(open_compact, folder, joint_set, protocol),
     )
 
 
@@ -128,35 +140,26 @@ def _map(folder: Path, name: str, length: int | None) -> np.ndarray:
     return np.asarray(array)  # a plain view: memmap's own type is slow to index
 
 
-def load_annotations(
-    pickle_path: Path, images_dir: Path, source: str, joint_set: JointSet, conventions: Conventions
-) -> Annotations:
+def open_annotations(file: AnnotationFile) -> Annotations:
     """Open the arrays beside a pickle where they are there and belong to it, otherwise read the pickle.
 
     Args:
-        pickle_path: the published file; it may be absent where the arrays are there.
-        images_dir: folder of the images.
-        source: name of the data set.
-        joint_set: the joints, in the order of the pickle's arrays.
-        conventions: what the pickle's lengths and camera positions mean.
-
-    Returns:
-        The annotations.
+        file: the pickle; it may be absent where the arrays are there.
 
     Raises:
-        InputError: as of read_records() and open_compact(), or the arrays were made with other conventions.
+        InputError: as of file.read() and open_compact(), or the arrays were made with other settings.
     """
-    folder = compact_path(pickle_path)
+    folder = file.compact_folder
     if folder.is_dir():
         meta = read_json(folder / _META)
-        if not pickle_path.exists() or _fingerprint(pickle_path) == meta.get("pickle"):
-            if meta.get("conventions") != asdict(conventions):
-                raise InputError(f"{folder}: made for {meta.get('conventions')}, the configuration says "
-                                 f"{asdict(conventions)}; {REMAKE}")  # fmt: skip
-            return open_compact(folder, images_dir, joint_set)
-        logger.warning("%s does not belong to %s and is not used; %s", folder, pickle_path.name, REMAKE)
-    annotations = read_records(pickle_path, images_dir, source, joint_set, conventions)
+        if not file.path.exists() or _fingerprint(file.path) == meta.get("pickle"):
+            if meta.get("made_with") != file.made_with:
+                raise InputError(f"{folder}: made with {meta.get('made_with')}, the configuration says "
+                                 f"{file.made_with}; {REMAKE}")  # fmt: skip
+            return open_compact(folder, file.joint_set, file.protocol)
+        logger.warning("%s does not belong to %s and is not used; %s", folder, file.path.name, REMAKE)
+    annotations = file.read()
     if len(annotations) >= LARGE:
         logger.info("%s: %d records; run/data/compact_annotations.py makes a form of it that opens at once and is "
-                    "shared by all processes", pickle_path, len(annotations))  # fmt: skip
+                    "shared by all processes", file.path, len(annotations))  # fmt: skip
     return annotations

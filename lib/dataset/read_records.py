@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,80 +11,123 @@ import numpy as np
 
 from lib.dataset.annotations import Annotations, PoseLabels
 from lib.dataset.conventions import Conventions
+from lib.dataset.protocol import HUMAN36M, Protocol
 from lib.multiviews.cameras import Cameras
 from lib.utils.checks import InputError
 from lib.utils.joints import JointSet, to_union
 from lib.utils.safe_pickle import load_pickle
 
 _CAMERA_KEYS = ("R", "T", "fx", "fy", "cx", "cy", "k", "p")
+SUBSETS = {"valid": "validation"}  # MPII's word for it
 
 
-def read_records(
-    path: Path, images_dir: Path, source: str, joint_set: JointSet, conventions: Conventions
-) -> Annotations:
-    """Read a pickled list of records, one per image.
+def annotation_path(root: str | os.PathLike, source: str, subset: str, crop: bool) -> Path:
+    """Return ROOT/<source>/annot/<source>_<subset>.pkl, or its `_uncrop` file with the whole image as box.
 
     Args:
-        path: the pickle.
-        images_dir: folder of the images.
+        root: folder that holds `<source>/`.
         source: name of the data set.
-        joint_set: the joints, in the order of the file's arrays.
-        conventions: what the file's lengths and camera positions mean.
-
-    Returns:
-        The annotations in the order of the file.
+        subset: "train" or "validation" (also "valid").
+        crop: boxes around the person.
 
     Raises:
-        InputError: file missing, cut off or refused; a record without an entry or with another shape.
+        InputError: there is no folder of that data set.
     """
-    return to_annotations(load_pickle(path), path, images_dir, source, joint_set, conventions)
+    folder = Path(root) / source
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; DATASET.ROOT must hold {source}/annot and {source}/images")
+    return folder / "annot" / f"{source}_{SUBSETS.get(subset, subset)}{'' if crop else '_uncrop'}.pkl"
+
+
+def load_records(path: Path) -> list[dict]:
+    """Load a pickled list of records, one per image.
+
+    Raises:
+        InputError: file missing, cut off or refused, or no such list.
+    """
+    records = load_pickle(path)
+    if not isinstance(records, list) or not records or not all(isinstance(record, dict) for record in records):
+        raise InputError(f"{path}: expected a list of dictionaries, one per image")
+    return records
 
 
 def to_annotations(
-    records: Any, path: Path, images_dir: Path, source: str, joint_set: JointSet, conventions: Conventions
+    records: Sequence[dict],
+    path: Path,
+    source: str,
+    joint_set: JointSet,
+    conventions: Conventions,
+    protocol: Protocol = HUMAN36M,
 ) -> Annotations:
-    """Turn a list of records into arrays; `path` names the file in messages, the rest is as in read_records()."""
-    if not isinstance(records, list) or not records or not all(isinstance(record, dict) for record in records):
-        raise InputError(f"{path}: expected a list of dictionaries, one per image")
+    """Turn records into arrays.
+
+    Args:
+        records: one per image.
+        path: their file, of annotation_path(); the images are below images/ beside its folder.
+        source: name of the data set.
+        joint_set: the joints, in the order of the file's arrays.
+        conventions: what the file's lengths and camera positions mean.
+        protocol: names of the data set's recordings, and what results are split into.
+
+    Returns:
+        The annotations in the order of the records.
+
+    Raises:
+        InputError: a record without an entry or with another shape.
+    """
     num_joints = len(joint_set)
-    joints_img = _column(records, "joints_2d", (num_joints, 2), np.float32, path)
-    visible = _column(records, "joints_vis", (num_joints, None), np.float32, path)[..., 0] > 0
+    joints_img = column(records, "joints_2d", (num_joints, 2), np.float32, path)
+    visible = column(records, "joints_vis", (num_joints, None), np.float32, path)[..., 0] > 0
     return Annotations(
         source=source,
         joint_set=joint_set,
-        images_dir=images_dir,
+        images_dir=path.parents[1] / "images",
         image=_names(records, path),
         joints_img=to_union(joints_img, joint_set),
         visible=to_union(visible, joint_set),
-        center=_column(records, "center", (2,), np.float32, path),
+        center=column(records, "center", (2,), np.float32, path),
         scale=_scale(records, path),
-        labels3d=_labels3d(records, num_joints, conventions, path),
+        labels3d=_labels3d(records, num_joints, conventions, protocol, path),
     )
 
 
-def _column(records: Sequence[dict], key: str, shape: tuple, dtype: type, path: Path) -> np.ndarray:
-    """Collect one entry of all records; None in `shape` is any size, equal for all."""
+def column(records: Sequence[dict], key: str, shape: tuple, dtype: type, path: Path) -> np.ndarray:
+    """Collect one entry of M records.
+
+    Args:
+        records: one per image.
+        key: name of the entry.
+        shape: expected of each entry; None is any size, equal for all.
+        dtype: of the result.
+        path: the file that errors name.
+
+    Returns:
+        (M, *shape) of `dtype`.
+
+    Raises:
+        InputError: a record without the entry, with another shape or type, or with a number that is not finite.
+    """
     try:
-        column = np.array([record[key] for record in records], dtype)
+        values = np.array([record[key] for record in records], dtype)
     except KeyError:
         row = next(i for i, record in enumerate(records) if key not in record)
         raise InputError(f"{path}: record {row} has no '{key}'") from None
     except (TypeError, ValueError) as error:
         raise InputError(f"{path}: '{key}' differs in shape or type between records ({error})") from None
-    fits = len(column.shape) == 1 + len(shape) and all(
-        want is None or size == want for size, want in zip(column.shape[1:], shape, strict=True)
+    fits = len(values.shape) == 1 + len(shape) and all(
+        want is None or size == want for size, want in zip(values.shape[1:], shape, strict=True)
     )
     if not fits:
         wanted = ", ".join("*" if size is None else str(size) for size in shape)
-        raise InputError(f"{path}: '{key}': expected shape ({wanted}), received {column.shape[1:]}")
-    if not np.isfinite(column).all():
-        row = int(np.argwhere(~np.isfinite(column))[0][0])
+        raise InputError(f"{path}: '{key}': expected shape ({wanted}), received {values.shape[1:]}")
+    if not np.isfinite(values).all():
+        row = int(np.argwhere(~np.isfinite(values))[0][0])
         raise InputError(f"{path}: record {row}: '{key}' is not finite")
-    return column
+    return values
 
 
 def _scale(records: Sequence[dict], path: Path) -> np.ndarray:
-    scale = _column(records, "scale", (2,), np.float32, path)
+    scale = column(records, "scale", (2,), np.float32, path)
     if not (scale > 0).all():
         row = int(np.argwhere(scale <= 0)[0, 0])
         raise InputError(f"{path}: record {row}: 'scale' must be positive, received {scale[row].tolist()}")
@@ -98,17 +142,20 @@ def _names(records: Sequence[dict], path: Path) -> np.ndarray:
         raise InputError(f"{path}: record {row} has no image name") from None
 
 
-def _labels3d(records: Sequence[dict], num_joints: int, conventions: Conventions, path: Path) -> PoseLabels:
-    ids = {key: _column(records, key, (), np.int32, path) for key in ("subject", "action", "subaction", "camera_id")}
-    pose_cam = _column(records, "joints_3d_camera", (num_joints, 3), np.float32, path)
+def _labels3d(
+    records: Sequence[dict], num_joints: int, conventions: Conventions, protocol: Protocol, path: Path
+) -> PoseLabels:
+    ids = {key: column(records, key, (), np.int32, path) for key in ("subject", "action", "subaction", "camera_id")}
+    pose_cam = column(records, "joints_3d_camera", (num_joints, 3), np.float32, path)
     cameras, camera_idx = _unique_cameras(records, path)
     pose_cam, cameras = conventions.convert(pose_cam, cameras)
     return PoseLabels(
         **ids,
-        frame=_column(records, "image_id", (), np.int32, path),
+        frame=column(records, "image_id", (), np.int32, path),
         pose_cam=pose_cam,
         cameras=cameras,
         camera_idx=camera_idx,
+        protocol=protocol,
     )
 
 

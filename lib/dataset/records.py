@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lib.dataset.mpii import MPII_DOWN_PX
-from lib.multiviews.cameras import Cameras, project
+from lib.multiviews.cameras import Cameras, project_camera
 from lib.utils.transforms import SCALE_UNIT_PX
 
 BOX_MM = np.array([[-1000.0, -900.0, 0.0], [1000.0, 1100.0, 0.0]])  # corners around the root, camera frame
@@ -70,8 +70,7 @@ def person_box(root_cam: np.ndarray, camera: Cameras) -> np.ndarray:
         (F, 4) x0, y0, x1, y1, px.
     """
     corners_cam = root_cam[:, None] + BOX_MM
-    corners_world = corners_cam @ camera.R + camera.T
-    return project(corners_world, camera)[0].reshape(-1, 4)
+    return project_camera(corners_cam, camera)[0].reshape(-1, 4)
 
 
 def clip_records(

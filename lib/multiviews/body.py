@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 from lib.utils.checks import InputError
-from lib.utils.joints import H36M_17
+from lib.utils.joints import H36M_17, JointSet
 
 
 @dataclass(frozen=True)
@@ -107,13 +107,27 @@ class HumanBody:
         return (difference * difference).sum(-1) ** 0.5
 
 
-H36M_BODY = HumanBody.from_names(
-    H36M_17.names,
-    {
-        "rhip": "root", "rkne": "rhip", "rank": "rkne",
-        "lhip": "root", "lkne": "lhip", "lank": "lkne",
-        "belly": "root", "neck": "belly", "nose": "neck", "head": "nose",
-        "lsho": "neck", "lelb": "lsho", "lwri": "lelb",
-        "rsho": "neck", "relb": "rsho", "rwri": "relb",
-    },
-)  # fmt: skip
+_PARENT_OF = {
+    "rhip": "root", "rkne": "rhip", "rank": "rkne",
+    "lhip": "root", "lkne": "lhip", "lank": "lkne",
+    "belly": "root", "neck": "belly", "nose": "neck", "head": "nose",
+    "lsho": "neck", "lelb": "lsho", "lwri": "lelb",
+    "rsho": "neck", "relb": "rsho", "rwri": "relb",
+}  # fmt: skip
+
+
+@cache
+def body_of(joint_set: JointSet) -> HumanBody:
+    """Return the tree of Human3.6M between the joints of a set, in the order of the set.
+
+    Args:
+        joint_set: some of Human3.6M's joints, with the parent of each.
+
+    Raises:
+        InputError: a joint is not in the tree, or its parent is not in the set.
+    """
+    parent_of = {name: _PARENT_OF[name] for name in joint_set.names if name in _PARENT_OF}
+    return HumanBody.from_names(joint_set.names, parent_of)
+
+
+H36M_BODY = body_of(H36M_17)

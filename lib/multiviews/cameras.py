@@ -124,7 +124,11 @@ def project(points_world: Any, cameras: Cameras) -> tuple[Any, Any]:
         (..., P, 2) image px, and (..., P) depth along the optical axis in mm. Where the depth is below
         MIN_DEPTH_MM the pixel is meaningless; test the depth.
     """
-    points_cam = world_to_camera(points_world, cameras)
+    return project_camera(world_to_camera(points_world, cameras), cameras)
+
+
+def project_camera(points_cam: Any, cameras: Cameras) -> tuple[Any, Any]:
+    """Project points (..., P, 3) in the camera frame, mm; otherwise as project()."""
     depth = points_cam[..., 2]
     safe = depth.clip(MIN_DEPTH_MM)  # keeps points behind the camera finite
     normalised = points_cam[..., :2] / safe[..., None]

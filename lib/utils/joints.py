@@ -33,6 +33,14 @@ class JointSet:
         """Return the indices of several joint names."""
         return [self.names.index(name) for name in names]
 
+    def mirrored_order(self) -> list[int]:
+        """Return the indices of the joints with left and right exchanged."""
+        order = list(range(len(self)))
+        for pair in self.flip_pairs:
+            right, left = self.indices(pair)
+            order[right], order[left] = left, right
+        return order
+
 
 _LIMB_PAIRS = tuple((f"r{part}", f"l{part}") for part in ("hip", "kne", "ank", "sho", "elb", "wri"))
 
@@ -54,6 +62,8 @@ MPII_16 = JointSet(
      "rsho", "lsho", "lelb", "lwri"),
     _LIMB_PAIRS,
 )
+# Human3.6M's without the head; the joint of Total Capture's Head bone takes the place of the nose.
+TOTALCAPTURE_16 = JointSet("totalcapture", tuple(name for name in H36M_17.names if name != "head"), _LIMB_PAIRS)
 
 
 def to_union(values: np.ndarray, joint_set: JointSet, axis: int = 1) -> np.ndarray:

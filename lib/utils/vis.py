@@ -171,7 +171,7 @@ def heatmap_grid(
         cells.append(with_pose)
         for name, heatmap in zip(skeleton.names, heatmaps[image], strict=True):
             cell = overlay_heatmap(small, heatmap)
-            _label(cell, f"{name} {float(heatmap.max()):.2f}")
+            write_label(cell, f"{name} {float(heatmap.max()):.2f}")
             cells.append(cell)
     return tile(np.stack(cells), 1 + num_joints)
 
@@ -207,7 +207,7 @@ def save_picture(path: str | os.PathLike, picture: np.ndarray) -> None:
     write_bytes(path, cv2.imencode(suffix, picture, options)[1].tobytes())
 
 
-def _label(picture: np.ndarray, text: str) -> None:
+def write_label(picture: np.ndarray, text: str) -> None:
     """Write white text with a dark outline into the upper left corner, no wider than the picture."""
     font, scale = cv2.FONT_HERSHEY_SIMPLEX, 0.38
     (width, height), _ = cv2.getTextSize(text, font, scale, 1)

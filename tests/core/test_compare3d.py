@@ -67,6 +67,41 @@ def test_actions_of_other_data_sets_have_their_columns(run):
     assert table(text, "Per action")["paper: Single, H36M, RPSM"]["action 40"] == "-"
 
 
+def total_capture_results(offset_mm, **masks):
+    parts = {name: {"all subjects": np.array(mask)} for name, mask in masks.items()}
+    results = results_of(offset_mm)
+    truth = np.zeros((2, 3, 3))
+    pose = truth + [0, 0, offset_mm]
+    return {**results, **summarise(pose, truth, np.array(["Walking 2", "Acting 3"]), ["root", "knee", "foot"],
+                                   parts=parts)}  # fmt: skip
+
+
+def test_runs_on_total_capture_have_the_papers_figures_there(run, tmp_path):
+    masks = {"W2": [True, False], "FS3": [False] * 2, "A3": [False, True], "all": [True] * 2}
+    paths = [run(name, rpsm=total_capture_results(mm, **masks)) for name, mm in (("a", 30.0), ("b", 50.0))]
+    rows = load_rows(paths)
+    text = comparison(rows)
+    means = table(text, "Means")
+    assert list(means)[2:] == ["paper: Single, Total Capture, RPSM", "paper: Fusion, Total Capture, RPSM"]
+    assert [means[name]["mean over frames"] for name in list(means)[2:]] == ["41.0", "29.0"]
+    assert list(table(text, "Per action")["a: rpsm"]) == ["Acting 3", "Walking 2", "Avg"]
+    parts = table(text, "Per part")
+    assert parts["W2, all subjects"] == {"a: rpsm": "30.0", "b: rpsm": "50.0"}
+    assert parts["FS3, all subjects"] == {"a: rpsm": "-", "b: rpsm": "-"}
+    assert "Human3.6M" not in text
+    assert "are Total Capture" in text
+    save_comparison(tmp_path / "report", rows)
+    assert (tmp_path / "report/comparison.csv").read_text().splitlines()[-1] == (
+        'paper,"Fusion, Total Capture, RPSM",all,all,absolute,mean,mm,29.0'
+    )
+
+
+def test_runs_on_human36m_have_no_parts(run):
+    text = comparison(load_rows([run("a", rpsm=results_of(30.0))]))
+    assert "Per part" not in text
+    assert "Total Capture" not in text
+
+
 def test_files(run, tmp_path):
     rows = load_rows([run("a", rpsm=results_of(30.0)), run("b", rpsm=results_of(90.0))])
     save_comparison(tmp_path / "report", rows)

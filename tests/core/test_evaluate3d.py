@@ -121,6 +121,32 @@ def test_distribution_leaves_the_root_out_where_it_is_zero_by_definition(results
     assert np.isnan(results["per_joint"]["root"]["pck150"]["root_relative"])
 
 
+def test_actions_by_name():
+    truth = random_poses(3)
+    results = summarise(truth, truth, np.array(["Walking 2", "Acting 3", "Walking 2"]), [f"j{i}" for i in range(17)])
+    assert {name: entry["num_frames"] for name, entry in results["per_action"].items()} == {
+        "Acting 3": 1, "Walking 2": 2,
+    }  # fmt: skip
+    assert "per_part" not in results
+
+
+def test_parts_by_hand():
+    truth = np.zeros((4, 2, 3))
+    pose = np.zeros((4, 2, 3))
+    pose[:, 1, 0] = [2, 4, 12, 20]  # means of the frames: 1, 2, 6, 10
+    masks = {"seen": np.array([True, False, True, False]), "everyone": np.ones(4, bool), "nobody": np.zeros(4, bool)}
+    results = summarise(pose, truth, np.array([2, 2, 3, 3]), ["root", "knee"], parts={"day": masks})
+    assert list(results["per_part"]) == ["day"]
+    parts = results["per_part"]["day"]
+    assert {name: entry["num_frames"] for name, entry in parts.items()} == {"seen": 2, "everyone": 4, "nobody": 0}
+    assert (parts["seen"]["absolute"], parts["everyone"]["absolute"]) == (3.5, 4.75)
+    assert parts["seen"]["root_relative"] == 3.5
+    # knee distances 2 and 12: thresholds above them 30 and 28 of 31
+    assert parts["seen"]["auc"]["root_relative"] == pytest.approx((30 + 28) / 2 / 31)
+    assert np.isnan([parts["nobody"]["absolute"], parts["nobody"]["pck150"]["absolute"]]).all()
+    assert results["per_action"]["Directions"]["absolute"] == 1.5  # the rest is as without parts
+
+
 def test_joints_without_a_position_are_left_out_and_counted():
     truth = random_poses(2)
     pose = truth + [3.0, 4.0, 0.0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lib.core.paper_results import TABLE_3, TABLE_3_COLUMNS, TABLE_4
+from lib.core.paper_results import TABLE_3, TABLE_3_COLUMNS, TABLE_4, TOTAL_CAPTURE
 from lib.dataset.actions import ACTION_NAMES
 
 PRINTED = """
@@ -38,6 +38,12 @@ def test_table_4():
     assert [row.average for row in TABLE_4] == [77.28, 57.22, 30.76, 26.26]
     assert [row.method[-1] for row in TABLE_4] == list("0135")
     assert TABLE_4[0].per_action == {}
+
+
+def test_total_capture():
+    assert {row.method.split(",")[0]: row.average for row in TOTAL_CAPTURE} == {"Single": 41.0, "Fusion": 29.0}
+    assert {row.sequences for row in TOTAL_CAPTURE} == {("W2", "FS3", "A3")}
+    assert {row.sequences for row in (*TABLE_3, *TABLE_4)} == {()}
 
 
 @pytest.mark.parametrize(("name", "column"), [("TakingPhoto", "Photo"), ("Posing", "Pose"), ("WalkingDog", "WalkD")])

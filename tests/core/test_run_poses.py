@@ -70,6 +70,27 @@ def test_recordings_that_do_not_exist(make_run, words, message):
         run.recording(*words)
 
 
+def test_recordings_of_total_capture(tiny_totalcapture, tiny_config, tmp_path):
+    opts = [word for phase in ("TRAIN", "TEST") for word in (f"DATASET.{phase}_DATASET", "multiview_totalcapture")]
+    config = tiny_config(tiny_totalcapture(frames=2), *opts, "DATASET.CAMERAS", "[6, 0]")
+    frames = write_perfect_predictions(config, tmp_path / "run")
+    joint_names = np.array(frames.joint_set.names)
+    np.savez(tmp_path / "run/poses3d.npz", pose_world=frames.truth_world, gt_world=frames.truth_world,
+             image_ids=frames.image_ids, joint_names=joint_names)  # fmt: skip
+    run = load_run_poses(config, tmp_path / "run/poses3d.npz")
+    # 2 frames each of Walking 2, Freestyle 3, Acting 3 of S1, then of S2, ...
+    assert run.recording("4", "acting", "3") == run.recording("S4", "3", "3") == [22, 23]
+    assert run.title(20) == "frame 20: S4 Freestyle 3, image 1, error 0 mm"
+    assert set(run.actions) == {"Acting 3", "Freestyle 3", "Walking 2"}
+    assert np.flatnonzero(run.parts["FS3"]["unseen subjects"]).tolist() == [20, 21, 26, 27]
+    with pytest.raises(InputError, match="unknown action 'Freestile' in --sequence; did you mean 'Freestyle'"):
+        run.recording("4", "Freestile")
+    np.savez(tmp_path / "run/poses3d.npz", pose_world=run.pose_world, gt_world=run.truth_world,
+             image_ids=frames.image_ids, joint_names=np.insert(joint_names, 10, "head"))  # fmt: skip
+    with pytest.raises(InputError, match="joints are"):
+        load_run_poses(config, tmp_path / "run/poses3d.npz")
+
+
 def test_files_that_do_not_belong(make_run, tmp_path):
     config, run = make_run()
     path = tmp_path / "run/poses3d.npz"

@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 
 from lib.core.evaluate3d import summarise
-from lib.core.tables3d import TIDY_HEADER, action_table, all_tables, distribution_table, joint_table, save_tidy_csv
+from lib.core.tables3d import (
+    TIDY_HEADER,
+    action_table,
+    all_tables,
+    distribution_table,
+    joint_table,
+    part_table,
+    save_tidy_csv,
+)
+from lib.dataset.totalcapture import PROTOCOL
 
 
 @pytest.fixture
@@ -17,6 +26,16 @@ def results():
     pose = np.zeros((3, 2, 3))
     pose[:, 1, 0] = [2, 4, 12]  # Walking: 1 and 2 mm on average, Directions: 6
     return summarise(pose, truth, np.array([14, 14, 2]), ["root", "knee"])
+
+
+@pytest.fixture
+def split_results():
+    """Total Capture: Walking 2 of S1 (1 mm, two frames) and S4 (6 mm), Freestyle 3 of S2 (10 mm), no Acting 3."""
+    truth = np.zeros((4, 2, 3))
+    pose = np.zeros((4, 2, 3))
+    pose[:, 1, 0] = [2, 2, 12, 20]
+    parts = PROTOCOL.parts(np.array([1, 1, 4, 2]), np.array([2, 2, 2, 5]), np.array([2, 2, 2, 3]))
+    return summarise(pose, truth, np.array(["W", "W", "W", "F"]), ["root", "knee"], parts=parts)
 
 
 def cells(line):
@@ -48,6 +67,29 @@ def test_distribution(results):
 def test_missing_joints_are_mentioned(results):
     assert "no position" not in all_tables(results)
     assert "7 joints have no position" in all_tables({**results, "num_missing": 7})
+
+
+def test_parts(split_results, results):
+    lines = [cells(line) for line in part_table(split_results, "absolute").splitlines()]
+    assert lines[0] == ["MPJPE per sequence", "seen subjects", "unseen subjects", "all subjects"]
+    assert lines[2:5] == [["W2", "1.0", "6.0", "2.7"], ["FS3", "10.0", "-", "10.0"], ["A3", "-", "-", "-"]]
+    assert lines[5:] == [["**mean over frames**", "4.0", "6.0", "4.5"],  # 1 1 10, 6, 1 1 6 10
+                         ["**mean over sequences**", "5.5", "6.0", "6.3"]]  # 1 10, 6, 8 / 3 and 10
+    page = all_tables(split_results)
+    for heading in ("| MPJPE per sequence ", "| root-relative per sequence ", "| PA per sequence "):
+        assert page.count(heading) == 1
+    assert "per sequence" not in all_tables(results)
+
+
+def test_csv_holds_the_parts(split_results, tmp_path):
+    save_tidy_csv(tmp_path / "results.csv", {"rpsm": split_results})
+    with (tmp_path / "results.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["group"] == "part"]
+    values = {(row["name"], row["alignment"], row["statistic"]): row["value"] for row in rows}
+    assert len(values) == len(rows) == 4 * 3 * 3 * 3  # rows, columns, alignments, statistics
+    assert float(values["W2, unseen subjects", "absolute", "mean"]) == 6.0
+    assert float(values["all, all subjects", "root_relative", "pck150"]) == 1.0
+    assert values["A3, seen subjects", "pa", "mean"] == ""
 
 
 def test_csv_holds_every_number_once(results, tmp_path):

@@ -12,6 +12,7 @@ from lib.dataset.build import build_dataset, build_loader
 from lib.dataset.groups import group_views
 from lib.dataset.h36m import load_h36m
 from lib.utils.checks import InputError
+from lib.utils.joints import TOTALCAPTURE_16
 
 
 @pytest.fixture
@@ -60,6 +61,21 @@ def test_chosen_cameras(tiny_root, build):
     dataset = build(tiny_root(mpii=8), "train", "DATASET.TRAIN_DATASET", "mixed", "DATASET.CAMERAS", "[3, 1]")
     assert dataset.num_views == 2
     assert [name.split("_ca_")[1][:2] for name in actual_names(dataset)[0]] == ["04", "02"]
+
+
+def test_total_capture(tiny_totalcapture, build):
+    root = tiny_totalcapture({"train": [(1, "ROM", 1), (3, 2, 3)], "validation": [(4, 5, 3), (4, "Walking", 2)]})
+    opts = ["DATASET.CAMERAS", "[0, 2, 4, 6]"]
+    opts += [word for phase in ("TRAIN", "TEST") for word in (f"DATASET.{phase}_DATASET", "multiview_totalcapture")]
+    train = build(root, "train", *opts)
+    assert (len(train), train.num_views, train.joint_set) == (2, 4, TOTALCAPTURE_16)
+    assert [name.split("_ca_")[1][:2] for name in actual_names(train)[1]] == ["01", "03", "05", "07"]
+    assert (train[0]["weight"][..., 0] > 0).sum(1).tolist() == [16] * 4
+    (test,) = build(root, "test", *opts).parts
+    assert test.annotations.labels3d.action[test.groups[:, 0]].tolist() == [5, 2]
+    renumbered = ["DATASET.TOTALCAPTURE_ACTIONS", "[ROM, Freestyle, Acting, Running, Walking]"]
+    (test,) = build(root, "test", *opts, *renumbered).parts
+    assert test.annotations.labels3d.action[test.groups[:, 0]].tolist() == [2]  # what was 5 3 is Walking 3: no test
 
 
 def test_a_mirrored_camera_is_refused(tiny_root, build):

@@ -11,26 +11,27 @@ import numpy as np
 import pytest
 
 from lib.dataset.annotations import Annotations
-from lib.dataset.compact import compact_path, load_annotations, open_compact, save_compact
+from lib.dataset.compact import open_compact, save_compact
 from lib.dataset.conventions import PUBLISHED, Conventions
 from lib.dataset.groups import group_views
-from lib.dataset.h36m import load_h36m
-from lib.dataset.read_records import read_records
+from lib.dataset.h36m import h36m_file, load_h36m
+from lib.dataset.protocol import HUMAN36M
 from lib.utils.checks import InputError
-from lib.utils.joints import H36M_17, MPII_16
+from lib.utils.joints import MPII_16
 
 
 @pytest.fixture
 def stored(tiny_root):
     """(path of the pickle, annotations read from it, folder of arrays)."""
     root = tiny_root(mpii=0)
-    path = root / "h36m/annot/h36m_train.pkl"
-    annotations = read_records(path, root / "h36m/images", "h36m", H36M_17, PUBLISHED)
-    return path, annotations, save_compact(annotations, path, PUBLISHED)
+    file = h36m_file(root, "train")
+    annotations = file.read()
+    save_compact(annotations, file)
+    return file.path, annotations, file.compact_folder
 
 
 def reload(path, conventions=PUBLISHED) -> Annotations:
-    return load_annotations(path, path.parents[1] / "images", "h36m", H36M_17, conventions)
+    return load_h36m(path.parents[2], "train", True, conventions)
 
 
 def assert_same(first: Annotations, second: Annotations) -> None:
@@ -48,7 +49,7 @@ def assert_same(first: Annotations, second: Annotations) -> None:
 
 def test_arrays_are_what_the_pickle_says(stored):
     path, annotations, folder = stored
-    assert folder == compact_path(path) == path.parent / "h36m_train.arrays"
+    assert folder == path.parent / "h36m_train.arrays"
     opened = reload(path)
     assert_same(opened, annotations)
     assert not opened.joints_img.flags.owndata  # mapped, not read
@@ -97,7 +98,7 @@ def test_a_copy_elsewhere_is_current(stored, tmp_path):
 
 
 def test_other_conventions_are_refused(stored):
-    with pytest.raises(InputError, match=r"h36m_train.arrays: made for .*'mm'.* the configuration says .*'m'"):
+    with pytest.raises(InputError, match=r"h36m_train.arrays: made with .*'mm'.* the configuration says .*'m'"):
         reload(stored[0], Conventions("m"))
 
 
@@ -117,7 +118,7 @@ def test_arrays_of_another_length_version_or_joints(stored):
     with pytest.raises(InputError, match=r"center\.npy: expected 12 rows, received 5"):
         reload(path)
     with pytest.raises(InputError, match=r"joints are .*'rank', 'lhip'.* expected .*'rkne', 'rhip'"):
-        open_compact(folder, path.parent, MPII_16)
+        open_compact(folder, MPII_16, HUMAN36M)
     meta = json.loads((folder / "meta.json").read_text())
     (folder / "meta.json").write_text(json.dumps(meta | {"version": 0}))
     with pytest.raises(InputError, match="arrays of another version; make it anew"):
@@ -133,6 +134,6 @@ def test_a_failure_leaves_the_old_arrays(stored, monkeypatch):
 
     monkeypatch.setattr(np, "save", full)
     with pytest.raises(InputError, match="No space left"):
-        save_compact(annotations, path, PUBLISHED)
+        save_compact(annotations, h36m_file(path.parents[2], "train"))
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
     assert {entry.name for entry in folder.parent.iterdir() if "arrays" in entry.name} == {folder.name}

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lib.multiviews.body import H36M_BODY, HumanBody
+from lib.multiviews.body import H36M_BODY, HumanBody, body_of
 from lib.utils.checks import InputError
+from lib.utils.joints import H36M_17, MPII_16, TOTALCAPTURE_16, JointSet
 
 
 def test_h36m_tree():
@@ -15,6 +16,27 @@ def test_h36m_tree():
     assert H36M_BODY.children[8] == (9, 11, 14)
     assert [len(level) for level in H36M_BODY.levels] == [1, 3, 3, 5, 3, 2]
     assert H36M_BODY.limb_names[H36M_BODY.edges.index((1, 2))] == "rhip-rkne"
+
+
+def test_the_tree_between_the_joints_of_a_set():
+    assert body_of(H36M_17) is H36M_BODY
+    body = body_of(TOTALCAPTURE_16)  # without the head, a leaf behind the nose
+    assert body.parents == (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 8, 10, 11, 8, 13, 14)
+    assert set(body.limb_names) == set(H36M_BODY.limb_names) - {"nose-head"}
+    assert body_of(JointSet("legs", ("rkne", "root", "rhip"))).parents == (2, -1, 1)  # in the order of the set
+
+
+@pytest.mark.parametrize(
+    ("joint_set", "message"),
+    [
+        (JointSet("a gap", ("root", "rhip", "rank")), "rkne"),
+        (MPII_16, "neck"),
+        (JointSet("a joint beside", ("root", "ear")), "one root"),
+    ],
+)
+def test_sets_that_the_tree_does_not_span(joint_set, message):
+    with pytest.raises(InputError, match=f"body: .*{message}"):
+        body_of(joint_set)
 
 
 def test_orders_put_parents_first_and_leaves_first():

@@ -17,7 +17,7 @@ def test_the_command(tiny_root, tiny_yaml, run_script):
 
 
 def test_the_command_without_a_pickle(tiny_yaml, tmp_path, run_script):
-    (tmp_path / "none").mkdir()
+    (tmp_path / "none/h36m").mkdir(parents=True)
     done = run_script("data/compact_annotations.py", "--cfg", tiny_yaml(tmp_path / "none"))
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert "h36m_train.pkl" in done.err

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lib.utils.joints import H36M_17, MPII_16, UNION_20, to_union, union_subset
+from lib.utils.joints import H36M_17, MPII_16, TOTALCAPTURE_16, UNION_20, to_union, union_subset
 
 # as the data sets and published checkpoints have them; _ stands for a blank
 UNION = (
@@ -11,10 +11,14 @@ UNION = (
     "lsho lelb lwri rsho relb rwri"
 )
 H36M = "root rhip rkne rank lhip lkne lank belly neck nose head lsho lelb lwri rsho relb rwri"
+TOTALCAPTURE = "root rhip rkne rank lhip lkne lank belly neck nose lsho lelb lwri rsho relb rwri"
 MPII = "rank rkne rhip lhip lkne lank root thorax upper_neck head_top rwri relb rsho lsho lelb lwri"
 
 
-@pytest.mark.parametrize(("joint_set", "names"), [(UNION_20, UNION), (H36M_17, H36M), (MPII_16, MPII)])
+@pytest.mark.parametrize(
+    ("joint_set", "names"),
+    [(UNION_20, UNION), (H36M_17, H36M), (MPII_16, MPII), (TOTALCAPTURE_16, TOTALCAPTURE)],
+)
 def test_names_and_order(joint_set, names):
     assert [name.replace(" ", "_") for name in joint_set.names] == names.split()
 
@@ -38,10 +42,11 @@ def test_to_union_keeps_type_and_other_axes():
 def test_union_subset_is_ascending():
     assert union_subset(H36M_17) == [0, 1, 2, 3, 4, 5, 6, 7, 9, 11, 12, 14, 15, 16, 17, 18, 19]
     assert union_subset(MPII_16) == [0, 1, 2, 3, 4, 5, 6, 8, 10, 13, 14, 15, 16, 17, 18, 19]
+    assert union_subset(TOTALCAPTURE_16) == [0, 1, 2, 3, 4, 5, 6, 7, 9, 11, 14, 15, 16, 17, 18, 19]
     assert union_subset(UNION_20) == list(range(20))
 
 
 def test_flip_pairs_cover_the_limbs():
-    assert UNION_20.flip_pairs == (
+    assert UNION_20.flip_pairs == TOTALCAPTURE_16.flip_pairs == (
         ("rhip", "lhip"), ("rkne", "lkne"), ("rank", "lank"), ("rsho", "lsho"), ("relb", "lelb"), ("rwri", "lwri"),
     )  # fmt: skip

@@ -14,16 +14,15 @@ from tqdm import tqdm
 from lib.dataset.actions import ACTION_NAMES
 from lib.dataset.compact import save_compact
 from lib.dataset.conventions import PUBLISHED
-from lib.dataset.h36m import TEST_SUBJECTS, TRAIN_SUBJECTS, annotation_path
+from lib.dataset.h36m import TEST_SUBJECTS, TRAIN_SUBJECTS, h36m_file
 from lib.dataset.prepare.h36m_files import ClipFiles, Recording, find_clips, read_joints
 from lib.dataset.prepare.h36m_images import PARTS, ClipTask, ImageSettings, write_images
 from lib.dataset.prepare.h36m_metadata import H36MMetadata, read_metadata
 from lib.dataset.read_records import to_annotations
 from lib.dataset.records import Clip, clip_records, uncrop
-from lib.multiviews.cameras import Cameras, camera_to_world, project
+from lib.multiviews.cameras import Cameras, project_camera
 from lib.utils.checks import InputError
 from lib.utils.files import write_json, write_pickle
-from lib.utils.joints import H36M_17
 from lib.utils.journal import Journal
 from lib.utils.parallel import map_processes
 from lib.utils.video import VideoReader
@@ -230,19 +229,18 @@ def _read_records(
 
 def _distance(joints_img: np.ndarray, joints_cam: np.ndarray, camera: dict[str, np.ndarray]) -> float:
     """Return the largest distance between (F, 17, 2) px and the projection of (F, 17, 3) mm, px."""
-    one = Cameras.from_records([camera])[0]
-    projected, _ = project(camera_to_world(joints_cam, one), one)
+    projected, _ = project_camera(joints_cam, Cameras.from_records([camera])[0])
     return float(np.linalg.norm(projected - joints_img, axis=-1).max())
 
 
 def _write_subset(folder: Path, subset: str, clips: list[_ClipRecords], result: Prepared) -> None:
     """Write the pickles with the boxes and with whole images, and the memory-mapped form of each."""
     for crop in (True, False):
-        path = annotation_path(folder, subset, crop)
+        file = h36m_file(folder.parent, subset, crop)
         if not crop:
             for clip in clips:  # one after the other, so that no second list is in memory
                 clip.records = uncrop(clip.records, clip.image_wh)
         records = list(itertools.chain.from_iterable(clip.records for clip in clips))
-        write_pickle(path, records)
-        annotations = to_annotations(records, path, folder / "images", "h36m", H36M_17, PUBLISHED)
-        result.files += [path, save_compact(annotations, path, PUBLISHED)]
+        write_pickle(file.path, records)
+        save_compact(to_annotations(records, file.path, "h36m", file.joint_set, PUBLISHED), file)
+        result.files += [file.path, file.compact_folder]

@@ -1,0 +1,1 @@
+"""Is a prepared data set right? Counts, images, cameras, synchrony, boxes, limbs."""

@@ -1,0 +1,122 @@
+"""How many images there are, of whom and of which camera, against what should be there."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from lib.core.data_check.section import ERROR, NOTE, WARNING, Section
+from lib.dataset.actions import ACTION_NAMES, action_name
+from lib.dataset.annotations import Annotations
+from lib.dataset.h36m import TEST_SUBJECTS, TRAIN_SUBJECTS
+from lib.dataset.prepare.h36m import SUBACTIONS, SUMMARY
+from lib.dataset.records import Clip
+from lib.utils.files import read_json
+from lib.utils.tables import markdown_table
+
+MAX_LOST_SHARE = 0.01  # of the groups that lack a view
+MAX_NAMED = 3  # examples in a finding
+
+
+def check_counts(annotations: Annotations, groups: np.ndarray) -> Section:
+    """Count images per subject, action and camera.
+
+    Args:
+        annotations: all images.
+        groups: (G, V) rows of the complete groups.
+    """
+    section, labels = Section("Counts"), annotations.labels3d
+    cameras = np.unique(labels.camera_id)
+    rows = []
+    for subject in np.unique(labels.subject):
+        own = labels.subject == subject
+        recordings = np.unique(np.stack([labels.action[own], labels.subaction[own]]), axis=1).shape[1]
+        per_camera = [int((labels.camera_id[own] == camera).sum()) for camera in cameras]
+        num_groups = int((labels.subject[groups[:, 0]] == subject).sum())
+        rows.append([f"S{subject}", len(np.unique(labels.action[own])), recordings, num_groups, *per_camera])
+    header = ["subject", "actions", "recordings", "groups", *(f"camera {camera}" for camera in cameras)]
+    section.body = f"{markdown_table(header, rows)}\n\n{_action_table(annotations, groups)}"
+    _check_lost(section, annotations, groups)
+    _check_frames(section, annotations, groups)
+    if annotations.source == "h36m":
+        _check_expected(section, annotations)
+    return section
+
+
+def _action_table(annotations: Annotations, groups: np.ndarray) -> str:
+    labels, first = annotations.labels3d, groups[:, 0]
+    counts = Counter(zip(labels.action[first].tolist(), labels.subject[first].tolist(), strict=True))
+    subjects = sorted({subject for _, subject in counts})
+    names = labels.protocol.action_names
+    rows = [[f"{action} {action_name(action, names)}", *(counts[action, subject] for subject in subjects)]
+            for action in sorted({action for action, _ in counts})]  # fmt: skip
+    return markdown_table(["groups", *(f"S{subject}" for subject in subjects)], rows)
+
+
+def _check_lost(section: Section, annotations: Annotations, groups: np.ndarray) -> None:
+    """Find images that are in no complete group."""
+    lost = np.ones(len(annotations), bool)
+    lost[groups.ravel()] = False
+    used = np.isin(annotations.labels3d.camera_id, annotations.labels3d.camera_id[groups[0]])
+    lost &= used
+    if lost.any():
+        share = lost.sum() / used.sum()
+        level = ERROR if share > MAX_LOST_SHARE else WARNING
+        names = ", ".join(annotations.image_name(row) for row in np.flatnonzero(lost)[:MAX_NAMED])
+        section.add(level, f"{lost.sum()} of {used.sum()} images ({100 * share:.2f} %) are in no complete group: the "
+                           f"same frame is missing from another camera ({names}, ...)")  # fmt: skip
+
+
+def _check_frames(section: Section, annotations: Annotations, groups: np.ndarray) -> None:
+    """Find recordings whose frames are at another distance than everybody's, or have gaps."""
+    labels, first = annotations.labels3d, groups[:, 0]
+    keys = np.stack([labels.subject[first], labels.action[first], labels.subaction[first], labels.frame[first]])
+    keys = keys[:, np.lexsort(keys[::-1])]
+    same = (np.diff(keys[:3]) == 0).all(0)
+    gaps, recording = np.diff(keys[3])[same], keys[:3, 1:][:, same]
+    if not len(gaps):
+        return
+    usual = int(np.median(gaps))
+    section.add(NOTE, f"the frames of a recording are {usual} apart")
+    odd = gaps != usual
+    if odd.any():
+        subject, action, subaction = recording[:, odd][:, 0]
+        level = WARNING if odd.mean() < MAX_LOST_SHARE else ERROR
+        where = f"the first: S{subject} {labels.protocol.recording_name(action, subaction)}, {gaps[odd][0]}"
+        section.add(level, f"{odd.sum()} of {len(gaps)} distances between successive frames are not {usual} ({where}): "
+                           "frames are missing, or were taken at another rate")  # fmt: skip
+
+
+def _check_expected(section: Section, annotations: Annotations) -> None:
+    """Compare with what the preparation wrote down, or with the list of Human3.6M's recordings."""
+    labels = annotations.labels3d
+    clips = np.stack([labels.subject, labels.action, labels.subaction, labels.camera_id], 1)
+    found = {Clip(*clip): int(count) for clip, count in zip(*_unique_rows(clips), strict=True)}
+    summary = Path(annotations.images_dir.parent) / "annot" / SUMMARY
+    if summary.is_file():
+        stated = {Clip.from_stem(stem): count for stem, count in read_json(summary)["num_images"].items()}
+        stated = {clip: count for clip, count in stated.items() if clip.subject in set(labels.subject.tolist())}
+        wrong = sorted(clip for clip in {*stated, *found} if stated.get(clip, 0) != found.get(clip, 0))
+        if wrong:
+            examples = ", ".join(f"{clip.stem}: {found.get(clip, 0)} instead of {stated.get(clip, 0)}"
+                                 for clip in wrong[:MAX_NAMED])  # fmt: skip
+            section.add(ERROR, f"{len(wrong)} clips have other counts than {summary.name} says ({examples})")
+        else:
+            section.add(NOTE, f"every clip has as many images as {summary.name} says")
+        return
+    subjects = next((part for part in (TRAIN_SUBJECTS, TEST_SUBJECTS) if set(labels.subject.tolist()) <= set(part)), ())
+    wanted = set(itertools.product(subjects, ACTION_NAMES, SUBACTIONS))
+    missing = sorted(wanted - {(clip.subject, clip.action, clip.subaction) for clip in found})
+    if missing:
+        subject, action, subaction = missing[0]
+        section.add(NOTE, f"of the {len(wanted)} recordings of Human3.6M's subjects {', '.join(map(str, subjects))}, "
+                          f"{len(missing)} are not here (the first: S{subject} "
+                          f"{labels.protocol.recording_name(action, subaction)})")  # fmt: skip
+
+
+def _unique_rows(rows: np.ndarray) -> tuple[list[list[int]], list[int]]:
+    values, counts = np.unique(rows, axis=0, return_counts=True)
+    return values.tolist(), counts.tolist()

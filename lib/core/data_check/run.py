@@ -1,0 +1,221 @@
+"""All checks of the data sets of a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lib.core.config_io import dataset_root
+from lib.core.data_check.agreement import check_agreement
+from lib.core.data_check.counts import check_counts
+from lib.core.data_check.crops import check_crops
+from lib.core.data_check.images import ImageFacts, check_images, inspect, missing_images
+from lib.core.data_check.limbs import check_limbs
+from lib.core.data_check.motion import check_motion, find_windows
+from lib.core.data_check.reprojection import check_reprojection
+from lib.core.data_check.sample import Views
+from lib.core.data_check.section import ERROR, NOTE, WARNING, Section, count_level
+from lib.core.data_check.sheet import save_sheet
+from lib.dataset.annotations import Annotations
+from lib.dataset.build_groups import MULTIVIEW_NAMES, load_multiview
+from lib.dataset.groups import group_views
+from lib.dataset.mpii import load_mpii
+from lib.multiviews.body import body_of
+from lib.utils.checks import InputError
+from lib.utils.files import make_directory, write_bytes
+
+RUN_LENGTH = 50  # groups looked at from the beginning and the end of each recording
+WINDOWS = 4  # recordings whose images are compared with the labels in motion
+_HAS_MPII = ("mpii", "multiview_mpii", "mixed")
+
+
+@dataclass(frozen=True)
+class CheckSettings:
+    """How much to look at.
+
+    Attributes:
+        num_images: images to read beside those of the motion check; None = all.
+        workers: processes that read images.
+    """
+
+    num_images: int | None = 400
+    workers: int = 1
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The checks of one subset of one data set.
+
+    Attributes:
+        title: data set and subset.
+        sections: their results.
+        sheet: contact sheet, None where no image could be read.
+    """
+
+    title: str
+    sections: list[Section]
+    sheet: Path | None
+
+    @property
+    def num_errors(self) -> int:
+        """Findings with which training would be wrong."""
+        return count_level(self.sections, ERROR)
+
+
+def check_data(config: Any, directory: Path, settings: CheckSettings) -> Iterator[Checked]:
+    """Check the training and the evaluation data of a configuration.
+
+    Args:
+        config: the configuration; the steps do not matter here.
+        directory: receives the contact sheets.
+        settings: how much to look at.
+
+    Yields:
+        The result for each data set and subset.
+
+    Raises:
+        InputError: an annotation cannot be read.
+    """
+    keys, root = config.DATASET, dataset_root(config)
+    make_directory(directory)
+    wanted = dict.fromkeys([(keys.TRAIN_DATASET, keys.TRAIN_SUBSET), (keys.TEST_DATASET, keys.TEST_SUBSET)])
+    done: set[tuple[str, str]] = set()
+    for name, subset in wanted:
+        if name in MULTIVIEW_NAMES:
+            annotations = load_multiview(config, name, root, subset, check=False)
+            if _first_time(done, annotations, subset):
+                yield _check_multiview(config, annotations, subset, directory, settings)
+        if name in _HAS_MPII:
+            annotations = load_mpii(root, subset)
+            if _first_time(done, annotations, subset):
+                yield _check_singles(config, annotations, subset, directory, settings)
+
+
+def _first_time(done: set[tuple[str, str]], annotations: Annotations, subset: str) -> bool:
+    key = (annotations.source, subset)
+    if key in done:
+        return False
+    done.add(key)
+    return True
+
+
+def _check_multiview(
+    config: Any, annotations: Annotations, subset: str, directory: Path, settings: CheckSettings
+) -> Checked:
+    title = f"{annotations.source}, {subset}: {len(annotations)} images"
+    try:
+        groups = group_views(annotations, camera_ids=config.DATASET.CAMERAS)
+    except InputError as error:
+        section = Section("Counts")
+        section.add(ERROR, str(error))
+        return Checked(title, [section], None)
+    everything = Views.ordered(annotations, groups, body_of(annotations.joint_set))
+    views = everything.runs(RUN_LENGTH)
+    windows = find_windows(everything, WINDOWS)
+    data_format = config.DATASET.DATA_FORMAT
+    rows = np.concatenate([np.array([], int), *(window.groups.ravel() for window in windows)])
+    facts, missing = _read_images(annotations, rows, data_format, settings)
+    image_wh = [facts.size(everything.groups[:, view]) for view in range(everything.num_views)]
+    sections = [
+        check_counts(annotations, groups),
+        check_images(annotations, facts, missing),
+        check_reprojection(views, image_wh),
+        check_agreement(views),
+        check_motion(windows, data_format),
+        _view_crops(views, image_wh, config.DATASET.CROP),
+        check_limbs(views, config.PICT_STRUCT.LIMB_LENGTH_TOLERANCE),
+    ]
+    sheet = save_sheet(directory / f"{annotations.source}_{subset}.jpg", everything, data_format)
+    return Checked(title, sections, sheet)
+
+
+def _read_images(
+    annotations: Annotations, rows: np.ndarray, data_format: str, settings: CheckSettings
+) -> tuple[ImageFacts, np.ndarray]:
+    """Look for all images and read some: `rows` and as many others as asked for, evenly over the data set."""
+    missing = missing_images(annotations, data_format)
+    there = np.setdiff1d(np.arange(len(annotations)), missing)
+    count = len(there) if settings.num_images is None else min(settings.num_images, len(there))
+    spread = there[np.linspace(0, len(there) - 1, count).astype(int)] if count else there
+    rows = np.union1d(np.setdiff1d(rows, missing), spread)
+    return inspect(annotations, rows, data_format, settings.workers), missing
+
+
+def _view_crops(views: Views, image_wh: Sequence[tuple[int, int] | None], crop: bool) -> Section:
+    columns = range(views.num_views)
+    joints, visible, annotations = views.joints_img, views.visible, views.annotations
+    center, scale = annotations.center[views.groups], annotations.scale[views.groups]
+    return check_crops(
+        [f"camera {camera_id}" for camera_id in views.camera_ids],
+        [joints[:, view] for view in columns],
+        [visible[:, view] for view in columns],
+        [center[:, view] for view in columns],
+        [scale[:, view] for view in columns],
+        list(image_wh),
+        crop,
+    )
+
+
+def _check_singles(
+    config: Any, annotations: Annotations, subset: str, directory: Path, settings: CheckSettings
+) -> Checked:
+    """Check single images, which have neither cameras nor 3D."""
+    data_format = config.DATASET.DATA_FORMAT
+    facts, missing = _read_images(annotations, np.array([], int), data_format, settings)
+    counts = Section("Counts")
+    joints = annotations.visible.sum(1)
+    counts.body = (f"{len(annotations)} people in {len(np.unique(annotations.image))} images, "
+                   f"{joints.mean():.1f} of {len(annotations.joint_set)} joints annotated on average.")  # fmt: skip
+    if not joints.any():
+        counts.add(NOTE, "no joints: this subset can be predicted, not trained on or evaluated")
+    sections = [counts, check_images(annotations, facts, missing)]
+    if joints.any():
+        sections.append(check_crops([annotations.source], [annotations.joints_img], [annotations.visible],
+                                    [annotations.center], [annotations.scale], [None], True))  # fmt: skip
+        sections.append(_check_joints_in_images(annotations, facts))
+    return Checked(f"{annotations.source}, {subset}: {len(annotations)} people", sections, None)
+
+
+def _check_joints_in_images(annotations: Annotations, facts: ImageFacts) -> Section:
+    """Compare annotated joints with the sizes of the images that were read."""
+    section = Section("Joints in the images")
+    readable = (facts.image_wh > 0).all(1)
+    rows, size = facts.rows[readable], facts.image_wh[readable]
+    joints, visible = annotations.joints_img[rows], annotations.visible[rows]
+    inside = ((joints >= -1) & (joints <= size[:, None])).all(-1)
+    share = float(inside[visible].mean()) if visible.any() else 1.0
+    section.body = f"{100 * share:.2f} % of the annotated joints lie inside their images."
+    if share < 0.98:
+        section.add(ERROR if share < 0.9 else WARNING, "joints lie outside: images of another size or another order")
+    return section
+
+
+def report(results: Sequence[Checked], title: str) -> str:
+    """Format results as Markdown; the verdict stands at the end."""
+    parts = [f"# {title}"]
+    for checked in results:
+        parts.append(f"# {checked.title}")
+        parts += [section.markdown() for section in checked.sections]
+        if checked.sheet is not None:
+            parts.append(f"![labels in the images]({checked.sheet.name})")
+    parts.append(f"# Verdict\n\n{verdict(results)}")
+    return "\n\n".join(parts) + "\n"
+
+
+def verdict(results: Sequence[Checked]) -> str:
+    """Say in a line or a few what is wrong."""
+    warnings = sum(count_level(checked.sections, WARNING) for checked in results)
+    wrong = [f"- {checked.title}: {section.title}: {finding.text}" for checked in results
+             for section in checked.sections for finding in section.findings if finding.level == ERROR]  # fmt: skip
+    if not wrong:
+        return f"Nothing is wrong ({warnings} warnings)."
+    return "\n".join([f"{len(wrong)} findings with which training would be wrong ({warnings} warnings):", "", *wrong])
+
+
+def save_report(text: str, path: Path) -> None:
+    """Write the report atomically."""
+    write_bytes(path, text.encode())

@@ -1,0 +1,134 @@
+"""What the checks of a multi-view data set look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from lib.dataset.annotations import Annotations
+from lib.multiviews.body import HumanBody
+from lib.multiviews.cameras import Cameras
+from lib.utils.joints import UNION_20
+
+MAX_LAG = 10  # groups by which a view may be ahead or behind and is still recognised
+
+
+def lagged(piece: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Yield pairs of groups at every distance up to MAX_LAG but 0, the smallest first.
+
+    Args:
+        piece: (G,) of Views.
+
+    Yields:
+        The lag, and (K,) indices early and late = early + lag of groups of the same piece, K > 0.
+    """
+    for size in range(1, MAX_LAG + 1):
+        for lag in (size, -size):
+            early = np.arange(max(0, -lag), len(piece) - max(0, lag))
+            early = early[piece[early] == piece[early + lag]]
+            if len(early):
+                yield lag, early, early + lag
+
+
+@dataclass(frozen=True)
+class Views:
+    """Groups of a data set, ordered by recording and time.
+
+    Attributes:
+        annotations: all images.
+        groups: (G, V) rows.
+        body: skeleton of the data set's joints.
+    """
+
+    annotations: Annotations
+    groups: np.ndarray
+    body: HumanBody
+
+    @classmethod
+    def ordered(cls, annotations: Annotations, groups: np.ndarray, body: HumanBody) -> Views:
+        """Order groups by subject, action, sub-action and frame."""
+        labels, first = annotations.labels3d, groups[:, 0]
+        order = np.lexsort([labels.frame[first], labels.subaction[first], labels.action[first], labels.subject[first]])
+        return cls(annotations, groups[order], body)
+
+    def spread(self, count: int) -> Views:
+        """Return at most `count` groups, evenly over all."""
+        chosen = np.unique(np.linspace(0, len(self.groups) - 1, min(count, len(self.groups))).astype(int))
+        return Views(self.annotations, self.groups[chosen], self.body)
+
+    def runs(self, length: int) -> Views:
+        """Return groups that follow each other: at most `length` from the beginning and the end of each recording."""
+        number = self.recording_number
+        from_start = np.arange(len(number)) - np.searchsorted(number, number)
+        from_end = np.searchsorted(number, number, side="right") - 1 - np.arange(len(number))
+        return Views(self.annotations, self.groups[(from_start < length) | (from_end < length)], self.body)
+
+    @property
+    def num_views(self) -> int:
+        """Views per group."""
+        return self.groups.shape[1]
+
+    @property
+    def recording(self) -> np.ndarray:
+        """(G, 3) subject, action, sub-action."""
+        labels, first = self.annotations.labels3d, self.groups[:, 0]
+        return np.stack([labels.subject[first], labels.action[first], labels.subaction[first]], 1)
+
+    @property
+    def recording_number(self) -> np.ndarray:
+        """(G,) number of the recording, from 0, ascending."""
+        return np.unique(self.recording, axis=0, return_inverse=True)[1].ravel()
+
+    @property
+    def frame_gap(self) -> int:
+        """Usual distance of successive frames of a recording; 0 if no recording has two."""
+        gaps = np.diff(self.frame)[np.diff(self.recording_number) == 0]
+        return int(np.median(gaps)) if len(gaps) else 0
+
+    @property
+    def piece(self) -> np.ndarray:
+        """(G,) number of the piece: groups of one recording that follow each other at the usual distance."""
+        ends = (np.diff(self.recording_number) != 0) | (np.diff(self.frame) != self.frame_gap)
+        return np.concatenate([[0], np.cumsum(ends)])
+
+    @property
+    def frame(self) -> np.ndarray:
+        """(G,) frame numbers."""
+        return self.annotations.labels3d.frame[self.groups[:, 0]]
+
+    @property
+    def camera_ids(self) -> list[int]:
+        """Numbers of the cameras, as annotated."""
+        return self.annotations.labels3d.camera_id[self.groups[0]].tolist()
+
+    @property
+    def cameras(self) -> Cameras:
+        """Cameras with leading axes (G, V)."""
+        labels = self.annotations.labels3d
+        return labels.cameras[labels.camera_idx[self.groups]]
+
+    @property
+    def pose_cam(self) -> np.ndarray:
+        """(G, V, J, 3) joints in the camera frames, mm."""
+        return self.annotations.labels3d.pose_cam[self.groups].astype(np.float64)
+
+    @property
+    def joints_img(self) -> np.ndarray:
+        """(G, V, J, 2) joints in the images, px, in the order of the data set's joints."""
+        return self._own_joints(self.annotations.joints_img).astype(np.float64)
+
+    @property
+    def visible(self) -> np.ndarray:
+        """(G, V, J) bool."""
+        return self._own_joints(self.annotations.visible)
+
+    def _own_joints(self, union: np.ndarray) -> np.ndarray:
+        return union[self.groups][:, :, UNION_20.indices(self.annotations.joint_set.names)]
+
+    def name(self, group: int) -> str:
+        """Name a group for people."""
+        subject, *recording = self.recording[group].tolist()
+        name = self.annotations.labels3d.protocol.recording_name(*recording)
+        return f"S{subject} {name}, frame {self.frame[group]}"

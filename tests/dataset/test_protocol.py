@@ -1,0 +1,39 @@
+"""Names of recordings, and the parts that results are split into."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lib.dataset.protocol import HUMAN36M
+from lib.dataset.totalcapture import PROTOCOL
+
+# Walking 2 of S1 and S5, Freestyle 3 of S4, Walking 1 of S2, of which there is no part
+SUBJECTS, ACTIONS, SUBACTIONS = np.array([1, 5, 4, 2]), np.array([2, 2, 5, 2]), np.array([2, 2, 3, 1])
+
+
+def test_human36m_lists_actions_by_id_and_has_no_parts():
+    assert HUMAN36M.listed_actions(ACTIONS, SUBACTIONS) is ACTIONS
+    assert HUMAN36M.parts(SUBJECTS, ACTIONS, SUBACTIONS) == {}
+    assert HUMAN36M.recording_name(14, 1) == "Walking 1"
+    assert HUMAN36M.recording_name(1, 2) == "action 1 2"
+
+
+def test_total_capture_lists_recordings():
+    names = PROTOCOL.listed_actions(ACTIONS, SUBACTIONS)
+    assert names.tolist() == ["Walking 2", "Walking 2", "Freestyle 3", "Walking 1"]
+
+
+def test_parts_of_total_capture():
+    parts = PROTOCOL.parts(SUBJECTS, ACTIONS, SUBACTIONS)
+    frames = {
+        (row, column): np.flatnonzero(chosen).tolist()
+        for row, columns in parts.items()
+        for column, chosen in columns.items()
+    }
+    assert list(parts) == ["W2", "FS3", "A3", "all"]
+    assert frames == {
+        ("W2", "seen subjects"): [0], ("W2", "unseen subjects"): [1], ("W2", "all subjects"): [0, 1],
+        ("FS3", "seen subjects"): [], ("FS3", "unseen subjects"): [2], ("FS3", "all subjects"): [2],
+        ("A3", "seen subjects"): [], ("A3", "unseen subjects"): [], ("A3", "all subjects"): [],
+        ("all", "seen subjects"): [0, 3], ("all", "unseen subjects"): [1, 2], ("all", "all subjects"): [0, 1, 2, 3],
+    }  # fmt: skip
