@@ -135,8 +135,13 @@ def totalcapture_records(
 _MPII_FROM_H36M = [3, 2, 1, 4, 5, 6, 0, 8, 8, 10, 16, 15, 14, 11, 12, 13]
 
 
-def mpii_records(num_images: int, rng: np.random.Generator) -> tuple[list[dict], dict[str, bytes]]:
-    """Records with 1-based coordinates and the image files by name; joint 9 (head top) is not annotated."""
+def mpii_records(
+    num_images: int, rng: np.random.Generator, head_px: float | None = None
+) -> tuple[list[dict], dict[str, bytes]]:
+    """Records with 1-based coordinates and the image files by name; joint 9 (head top) is not annotated.
+
+    With `head_px` they have square head boxes of this head size, 0.6 of the diagonal.
+    """
     records, files = [], {}
     for number in range(num_images):
         camera = Cameras.from_records([tiny_camera(number, 7, rng)])[0]
@@ -150,6 +155,9 @@ def mpii_records(num_images: int, rng: np.random.Generator) -> tuple[list[dict],
             "joints": (joints + 1).tolist(),
             "joints_vis": [int(joint != 9) for joint in range(16)],
         })  # fmt: skip
+        if head_px is not None:
+            half = head_px / 0.6 / 8**0.5
+            records[-1]["head_box"] = [*(joints[9] + 1 - half), *(joints[9] + 1 + half)]
     return records, files
 
 
@@ -189,6 +197,7 @@ def tiny_root(tmp_path: Path) -> Callable[..., Path]:
         formats: "jpg" (folder), "zip" or both (("jpg",)).
         mpii: images per MPII subset, 0 = no mpii folder (8).
         mpii_name: name of that folder ("mpii").
+        mpii_head_px: head size of everybody there; None = no head boxes (None).
         edit: function of the list of Human3.6M records, applied to every subset before it is written; it changes
             the list in place or returns another one.
     """
@@ -201,6 +210,7 @@ def tiny_root(tmp_path: Path) -> Callable[..., Path]:
         formats: Sequence[str] = ("jpg",),
         mpii: int = 8,
         mpii_name: str = "mpii",
+        mpii_head_px: float | None = None,
         edit: EditRecords | None = None,
     ) -> Path:
         rng = np.random.default_rng(5)
@@ -214,7 +224,7 @@ def tiny_root(tmp_path: Path) -> Callable[..., Path]:
             _write_annotation(root / "h36m", subset, records)
             _write_images(root / "h36m", files, formats)
         for subset in ("train", "valid") if mpii else ():
-            records, files = mpii_records(mpii, rng)
+            records, files = mpii_records(mpii, rng, mpii_head_px)
             (root / mpii_name / "annot").mkdir(parents=True, exist_ok=True)
             (root / mpii_name / "annot" / f"{subset}.json").write_text(json.dumps(records))
             _write_images(root / mpii_name, files, formats)

@@ -13,6 +13,7 @@ from lib.dataset.conventions import CAMERA_T_MEANINGS, MM_PER_UNIT
 from lib.multiviews.peaks import PEAK_MODES
 
 BACKBONES = ("pose_resnet", "pose_mobilenetv2", "pose_hrnet")
+JDR_THRESHOLDS = ("published", "crop", "head")
 DATASETS = ("h36m", "multiview_h36m", "multiview_totalcapture", "mpii", "multiview_mpii", "mixed")
 
 
@@ -144,8 +145,9 @@ DEFAULTS: dict[str, Any] = {
                          "neighbour (quarter), top of a fit to the logarithms (log_quadratic)", PEAK_MODES),
         "MODEL_FILE": Key("", "checkpoint to validate instead of the run's own"),
         "HEATMAP_LOCATION_FILE": Key("predicted_heatmaps.h5", "predictions, in the run directory"),
-        "JDR_THRESHOLD": Key("published", "perf counts joints within IMAGE_SIZE/20 image px (published) or 1/20 of the "
-                             "crop side (crop)", ("published", "crop")),
+        "JDR_THRESHOLD": Key("published", "perf counts joints within IMAGE_SIZE/20 image px (published), 1/20 of the "
+                             "crop side (crop) or, as the paper defines it, half the annotated head size (head; MPII "
+                             "with head boxes)", JDR_THRESHOLDS),
     },
     "TRIANGULATE": {
         "NUM_PEAKS": Key(3, "peaks per map that the robust triangulation considers", minimum=1),

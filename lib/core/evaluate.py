@@ -12,18 +12,22 @@ from torch import Tensor
 HEAD_SHARE = 0.1  # the head is taken as a tenth of the input (or of the crop); half of it is the threshold
 
 
-def jdr_threshold(kind: str, image_wh: Sequence[int], scale: np.ndarray) -> np.ndarray:
+def jdr_threshold(kind: str, image_wh: Sequence[int], scale: np.ndarray, head_size: np.ndarray) -> np.ndarray:
     """Half the head size in original image px.
 
     Args:
         kind: "published": the head is IMAGE_SIZE/10 px in the *original* image, whatever its resolution;
-            "crop": a tenth of the side of the crop, so that neither input size nor distance matter.
+            "crop": a tenth of the side of the crop, so that neither input size nor distance matter;
+            "head": the annotated one, the paper's definition.
         image_wh: network input (width, height), px.
         scale: (M, 2) box sides / 200 px.
+        head_size: (M,) annotated head sizes, image px, NaN where unknown.
 
     Returns:
-        (M,) thresholds, image px.
+        (M,) thresholds, image px; NaN where unknown.
     """
+    if kind == "head":
+        return head_size / 2
     side = np.full(len(scale), image_wh[0], np.float64) if kind == "published" else scale[:, 0] * 200.0
     return side * HEAD_SHARE / 2
 
@@ -37,16 +41,16 @@ def joint_detection_rate(
         predicted_img: (M, J, 2) image px.
         true_img: (M, J, 2) image px.
         visible: (M, J) bool; other joints do not count.
-        threshold: (M,) image px.
+        threshold: (M,) image px; images without one (NaN) do not count.
 
     Returns:
         (J,) rates from 0 to 1; NaN for joints that no image shows.
 
     Source: paper section 5 (JDR); a released-code result equals "published" of jdr_threshold.
     """
-    found = np.linalg.norm(predicted_img - true_img, axis=-1) <= threshold[:, None]
-    counted = visible.sum(0)
-    return np.where(counted > 0, (found & visible).sum(0) / np.maximum(counted, 1), np.nan)
+    counts = visible & np.isfinite(threshold)[:, None]
+    found = counts & (np.linalg.norm(predicted_img - true_img, axis=-1) <= threshold[:, None])
+    return np.where(counts.any(0), found.sum(0) / np.maximum(counts.sum(0), 1), np.nan)
 
 
 def mean_rate(rates: np.ndarray) -> float:

@@ -16,9 +16,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from lib.core.evaluate import heatmap_accuracy, jdr_threshold, joint_detection_rate, mean_rate
+from lib.core.config import JDR_THRESHOLDS
+from lib.core.evaluate import heatmap_accuracy, jdr_table, jdr_threshold, joint_detection_rate, mean_rate
 from lib.core.inference import FLIP_SHIFT_PX, peak_mode, predict_locations
 from lib.core.loss import route, total_loss
+from lib.core.pckh import pckh_scores, pckh_table
 from lib.utils.checks import InputError
 from lib.utils.joints import UNION_20, union_subset
 from lib.utils.meters import AverageMeter
@@ -29,6 +31,7 @@ logger = logging.getLogger(__name__)
 DebugHook = Callable[[int, dict[str, Tensor], Tensor], None]
 
 _TRAINING_INPUTS = ("images", "target", "weight", "is_multiview")
+_PER_IMAGE = ("center", "scale", "joints_img", "visible", "head_size", "image_index")
 
 
 def train_one_epoch(
@@ -134,13 +137,22 @@ class ValidationResult:
         joint_names: the J joints, in union order.
         rates: row name -> (J,) joint detection rates; the first row is the one `perf` is the mean of.
         perf: mean JDR of the routed heatmaps.
-        num_images: images evaluated.
+        num_images: different images evaluated.
+        pckh: row name -> pckh_scores(); empty where no head size is annotated.
     """
 
     joint_names: list[str]
     rates: dict[str, np.ndarray]
     perf: float
     num_images: int
+    pckh: dict[str, dict[str, dict[str, float]]]
+
+    def tables(self) -> str:
+        """Format the detection rates and, where known, PCKh as Markdown tables."""
+        tables = [jdr_table(self.rates, self.joint_names)]
+        if self.pckh:
+            tables.append(pckh_table(self.pckh))
+        return "\n\n".join(tables)
 
 
 @torch.no_grad()
@@ -153,7 +165,7 @@ def validate(
     flip_pairs: list[tuple[int, int]] | None = None,
     debug: DebugHook | None = None,
 ) -> ValidationResult:
-    """Predict every image once and count the joints that were found.
+    """Predict all images and count the joints that were found; an image that comes again counts once.
 
     Memory does not grow with the heatmaps: each batch goes to the writer, only positions are kept.
 
@@ -167,7 +179,8 @@ def validate(
         debug: called with the first batch: (0, batch, routed heatmaps).
 
     Returns:
-        Rates with the published and the crop threshold, of routed and, where there is fusion, raw heatmaps.
+        Rates with each threshold that the data set allows and PCKh where it has head sizes, of routed and, where
+        there is fusion, raw heatmaps.
     """
     model.eval()
     joints = union_subset(loader.dataset.joint_set)
@@ -177,7 +190,7 @@ def validate(
         routed = next(iter(predicted.values()))
         if debug is not None and step == 0:
             debug(step, batch, routed)
-        flat = {key: batch[key].flatten(0, 1).numpy() for key in ("center", "scale", "joints_img", "visible")}
+        flat = {key: batch[key].flatten(0, 1).numpy() for key in _PER_IMAGE}
         for name, maps in predicted.items():
             heatmaps = maps.flatten(0, 1)[:, joints].float().cpu().numpy()  # (B*V, J, H, W)
             locations = predict_locations(
@@ -188,9 +201,9 @@ def validate(
                 writer.append(heatmaps, locations, _image_names(loader, batch))
         columns["true"].append(flat["joints_img"][:, joints])
         columns["visible"].append(flat["visible"][:, joints])
-        columns["scale"].append(flat["scale"])
-    arrays = {key: np.concatenate(parts) for key, parts in columns.items()}
-    return _rates(arrays, [UNION_20.names[joint] for joint in joints], config)
+        for key in ("scale", "head_size", "image_index"):
+            columns[key].append(flat[key])
+    return _rates(_each_image_once(columns), [UNION_20.names[joint] for joint in joints], config)
 
 
 def _predict(
@@ -210,17 +223,26 @@ def _image_names(loader: DataLoader, batch: dict[str, Tensor]) -> list[str]:
     return [loader.dataset.image_name(int(index)) for index in batch["image_index"].flatten()]
 
 
+def _each_image_once(columns: dict[str, list[np.ndarray]]) -> dict[str, np.ndarray]:
+    """Join the batches; the last pseudo-group may repeat images."""
+    arrays = {key: np.concatenate(parts) for key, parts in columns.items()}
+    _, first = np.unique(arrays["image_index"], return_index=True)
+    return {key: array[first] for key, array in arrays.items()}
+
+
 def _rates(arrays: dict[str, np.ndarray], joint_names: list[str], config: Any) -> ValidationResult:
-    kinds = sorted(("published", "crop"), key=lambda kind: kind != config.TEST.JDR_THRESHOLD)  # the configured first
+    head_size, truth = arrays["head_size"], (arrays["true"], arrays["visible"])
+    has_heads = bool(np.isfinite(head_size).any())
+    kinds = [kind for kind in JDR_THRESHOLDS if kind != "head" or has_heads]
+    kinds.sort(key=lambda kind: kind != config.TEST.JDR_THRESHOLD)  # the configured first
+    maps = [name for name in ("fused", "single") if name in arrays]
     rates = {}
     for kind in kinds:
-        threshold = jdr_threshold(kind, config.NETWORK.IMAGE_SIZE, arrays["scale"])
-        for name in ("fused", "single"):
-            if name in arrays:
-                rates[f"{name}, {kind} threshold"] = joint_detection_rate(
-                    arrays[name], arrays["true"], arrays["visible"], threshold
-                )
-    return ValidationResult(joint_names, rates, mean_rate(next(iter(rates.values()))), len(arrays["scale"]))
+        threshold = jdr_threshold(kind, config.NETWORK.IMAGE_SIZE, arrays["scale"], head_size)
+        for name in maps:
+            rates[f"{name}, {kind} threshold"] = joint_detection_rate(arrays[name], *truth, threshold)
+    pckh = {name: pckh_scores(arrays[name], *truth, head_size, joint_names) for name in maps if has_heads}
+    return ValidationResult(joint_names, rates, mean_rate(next(iter(rates.values()))), len(head_size), pckh)
 
 
 def _mirrored(model: nn.Module, images: Tensor, flip_pairs: list[tuple[int, int]]) -> Tensor:

@@ -68,6 +68,7 @@ class Annotations:
         center: (M, 2) float32, box centre, image px.
         scale: (M, 2) float32, box (width, height) / 200 px.
         labels3d: 3D labels and cameras, None for single images.
+        head_size: (M,) float32 head sizes of MPII's PCKh, image px, NaN where not annotated; None if nobody's is.
         reopen: opens the same annotations from disk; other processes call it instead of receiving a copy. None where
             the arrays are in memory only; set it to None in anything derived.
     """
@@ -81,6 +82,7 @@ class Annotations:
     center: np.ndarray
     scale: np.ndarray
     labels3d: PoseLabels | None = None
+    head_size: np.ndarray | None = None
     reopen: Callable[[], Annotations] | None = None
 
     def __len__(self) -> int:

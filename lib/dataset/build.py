@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import cv2
@@ -12,8 +13,11 @@ from lib.dataset.build_groups import build_groups
 from lib.dataset.groups import group_singles
 from lib.dataset.joints_dataset import SampleSettings
 from lib.dataset.mpii import load_mpii
+from lib.dataset.mpii_heads import GT_FILE
 from lib.dataset.multiview_dataset import EpochSampler, MultiviewDataset, Part
-from lib.utils.checks import unknown_name
+from lib.utils.checks import InputError, unknown_name
+
+logger = logging.getLogger(__name__)
 
 PSEUDO_GROUP_VIEWS = 4  # of multiview_mpii alone; in a mixture it follows the multi-view part
 
@@ -36,13 +40,14 @@ def _mpii(config: Any, root: Any, subset: str, is_train: bool) -> list[Part]:
 
 def _multiview_mpii(config: Any, root: Any, subset: str, is_train: bool) -> list[Part]:
     annotations = load_mpii(root, subset)
-    return [Part(annotations, group_singles(annotations, PSEUDO_GROUP_VIEWS), False)]
+    return [Part(annotations, group_singles(annotations, PSEUDO_GROUP_VIEWS, complete=not is_train), False)]
 
 
 def _mixed(config: Any, root: Any, subset: str, is_train: bool) -> list[Part]:
     (multiview,) = _multiview(config, root, subset, is_train)
     singles = load_mpii(root, subset)
-    return [multiview, Part(singles, group_singles(singles, multiview.groups.shape[1]), False)]
+    groups = group_singles(singles, multiview.groups.shape[1], complete=not is_train)
+    return [multiview, Part(singles, groups, False)]
 
 
 _BUILDERS = {
@@ -64,7 +69,8 @@ def build_dataset(config: Any, root: Any, is_train: bool) -> MultiviewDataset:
         is_train: training (augmentation, TRAIN_STEP) or validation.
 
     Raises:
-        InputError: unknown name, unreadable annotation, no group left.
+        InputError: unknown name, unreadable annotation, no group left, no head sizes where TEST.JDR_THRESHOLD needs
+            them.
     """
     name = config.DATASET.TRAIN_DATASET if is_train else config.DATASET.TEST_DATASET
     subset = config.DATASET.TRAIN_SUBSET if is_train else config.DATASET.TEST_SUBSET
@@ -80,7 +86,25 @@ def build_dataset(config: Any, root: Any, is_train: bool) -> MultiviewDataset:
         rot_factor=config.DATASET.ROT_FACTOR,
     )
     parts = _BUILDERS[name](config, root, subset, is_train)
-    return MultiviewDataset(parts, settings, augment=is_train, seed=config.SEED)
+    dataset = MultiviewDataset(parts, settings, augment=is_train, seed=config.SEED)
+    if not is_train:
+        _check_heads(config, dataset)
+    return dataset
+
+
+def _check_heads(config: Any, dataset: MultiviewDataset) -> None:
+    """Say why there will be no PCKh, or that TEST.JDR_THRESHOLD cannot be had."""
+    if dataset.has_head_sizes:
+        return
+    folders = [part.annotations.images_dir.parent for part in dataset.parts if part.annotations.source == "mpii"]
+    cause = f"{config.DATASET.TEST_DATASET} has no head boxes"
+    if folders:
+        cause = (f"{folders[0] / 'annot'}: no head_box in the records and, for valid, no {GT_FILE}; "
+                 "run/data/prepare_mpii.py writes both")  # fmt: skip
+    if config.TEST.JDR_THRESHOLD == "head":
+        raise InputError(f"TEST.JDR_THRESHOLD head: {cause}")
+    if folders:
+        logger.info("no PCKh: %s", cause)
 
 
 def build_loader(config: Any, dataset: MultiviewDataset, is_train: bool) -> DataLoader:

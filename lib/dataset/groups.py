@@ -130,20 +130,23 @@ def without_scenes(annotations: Annotations, groups: np.ndarray, scenes: Collect
     return groups[~out]
 
 
-def group_singles(annotations: Annotations, num_views: int = 4) -> np.ndarray:
+def group_singles(annotations: Annotations, num_views: int = 4, complete: bool = False) -> np.ndarray:
     """Put unrelated images together in pseudo-groups, so that they fit a multi-view batch.
 
     Args:
         annotations: single images.
         num_views: images per pseudo-group.
+        complete: fill the last pseudo-group with images from the front, for an evaluation of every image;
+            otherwise the remainder is left out.
 
     Returns:
-        (M // num_views, num_views) int64 rows, in order; the remainder is left out.
+        (G, num_views) int64 rows, in order.
 
     Raises:
-        InputError: fewer images than views.
+        InputError: fewer images than views where the remainder is left out.
     """
-    num_groups = len(annotations) // num_views
+    num_images = len(annotations)
+    num_groups = -(-num_images // num_views) if complete else num_images // num_views
     if num_groups == 0:
-        raise InputError(f"{annotations.images_dir.parent}: {len(annotations)} images, need at least {num_views}")
-    return np.arange(num_groups * num_views).reshape(num_groups, num_views)
+        raise InputError(f"{annotations.images_dir.parent}: {num_images} images, need at least {num_views}")
+    return np.resize(np.arange(num_images), (num_groups, num_views))

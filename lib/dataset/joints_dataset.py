@@ -55,7 +55,7 @@ def load_sample(
     Returns:
         image (3, H_in, W_in) float32; target (20, H, W); weight (20, 1); joints_crop (20, 2) network input px;
         joints_img (20, 2) original image px and visible (20,) as annotated; center (2,) image px and scale (2,) of
-        the crop that was taken.
+        the crop that was taken; head_size () float32, image px, NaN where unknown.
 
     Raises:
         InputError: the image is missing or unreadable.
@@ -85,6 +85,7 @@ def load_sample(
         "visible": annotations.visible[row],
         "center": center,
         "scale": scale,
+        "head_size": np.float32(np.nan if annotations.head_size is None else annotations.head_size[row]),
     }
 
 

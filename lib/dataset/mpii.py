@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from lib.dataset.annotations import Annotations
+from lib.dataset.mpii_heads import GT_FILE, head_sizes, read_gt_boxes
 from lib.utils.checks import InputError
 from lib.utils.files import read_json
 from lib.utils.joints import MPII_16, to_union
@@ -19,10 +20,16 @@ _SUBSETS = {"validation": "valid"}  # Human3.6M's word for it
 _FOLDERS = ("mpii", "MPII")  # READMEs in the wild use either
 
 
+def find_mpii(root: str | os.PathLike) -> Path | None:
+    """Return ROOT/mpii or ROOT/MPII, None if there is neither."""
+    return next((Path(root) / name for name in _FOLDERS if (Path(root) / name).is_dir()), None)
+
+
 def load_mpii(root: str | os.PathLike, subset: str) -> Annotations:
     """Read ROOT/mpii/annot/<subset>.json.
 
-    Boxes are moved down by MPII_DOWN_PX*scale and enlarged by MPII_ENLARGE, and coordinates become 0-based.
+    Boxes are moved down by MPII_DOWN_PX*scale and enlarged by MPII_ENLARGE, and coordinates become 0-based. Head
+    sizes come from the records' `head_box` or, where no record has it, for "valid" from gt_valid.mat if it is there.
 
     Args:
         root: folder that holds `mpii/` (or `MPII/`).
@@ -34,10 +41,30 @@ def load_mpii(root: str | os.PathLike, subset: str) -> Annotations:
     Raises:
         InputError: file missing or not as described; the message names the record.
     """
-    folder = next((Path(root) / name for name in _FOLDERS if (Path(root) / name).is_dir()), None)
+    folder = find_mpii(root)
     if folder is None:
         raise InputError(f"{Path(root) / 'mpii'}: no such folder; DATASET.ROOT must hold mpii/annot and mpii/images")
-    path = folder / "annot" / f"{_SUBSETS.get(subset, subset)}.json"
+    subset = _SUBSETS.get(subset, subset)
+    path, gt_path = folder / "annot" / f"{subset}.json", folder / "annot" / GT_FILE
+    columns = _read_columns(path)
+    joints, visible, boxes = columns["joints"], columns["visible"], columns["head_box"]
+    if subset == "valid" and np.isnan(boxes).all() and gt_path.is_file():
+        boxes = read_gt_boxes(gt_path, joints + 1, visible)
+    return Annotations(
+        source="mpii",
+        joint_set=MPII_16,
+        images_dir=folder / "images",
+        image=columns["image"],
+        joints_img=to_union(joints, MPII_16),
+        visible=to_union(visible, MPII_16),
+        center=columns["center"],
+        scale=columns["scale"],
+        head_size=None if np.isnan(boxes).all() else head_sizes(boxes),
+    )
+
+
+def _read_columns(path: Path) -> dict[str, np.ndarray]:
+    """Read M records: image (M,), center and scale (M, 2), joints (M, 16, 2), visible (M, 16), head_box (M, 4)."""
     records = read_json(path)
     if not isinstance(records, list) or not records:
         raise InputError(f"{path}: expected a list of records, one per person")
@@ -45,6 +72,7 @@ def load_mpii(root: str | os.PathLike, subset: str) -> Annotations:
     scale = np.empty((len(records), 2), np.float32)
     joints = np.zeros((len(records), len(MPII_16), 2), np.float32)
     visible = np.zeros((len(records), len(MPII_16)), bool)
+    head_box = np.full((len(records), 4), np.nan, np.float32)
     names = []
     for row, record in enumerate(records):
         try:
@@ -53,20 +81,21 @@ def load_mpii(root: str | os.PathLike, subset: str) -> Annotations:
             if "joints" in record:
                 joints[row] = _numbers(record, "joints", (len(MPII_16), 2)) - 1
                 visible[row] = _numbers(record, "joints_vis", (len(MPII_16),)) > 0
+            if record.get("head_box") is not None:
+                head_box[row] = _head_box(record)
         except KeyError as error:
             raise InputError(f"{path}: record {row} has no {error}") from None
         except (AttributeError, TypeError, ValueError) as error:
             raise InputError(f"{path}: record {row}: not in the published form ({error})") from None
-    return Annotations(
-        source="mpii",
-        joint_set=MPII_16,
-        images_dir=folder / "images",
-        image=np.array(names),
-        joints_img=to_union(joints, MPII_16),
-        visible=to_union(visible, MPII_16),
-        center=center,
-        scale=scale,
-    )
+    return {"image": np.array(names), "center": center, "scale": scale, "joints": joints, "visible": visible,
+            "head_box": head_box}  # fmt: skip
+
+
+def _head_box(record: dict) -> np.ndarray:
+    box = _numbers(record, "head_box", (4,))
+    if (box[:2] == box[2:]).all():
+        raise ValueError("'head_box' has no extent")
+    return box
 
 
 def _box(record: dict) -> tuple[np.ndarray, float]:

@@ -67,6 +67,12 @@ class MultiviewDataset(Dataset):
         sets = {part.annotations.joint_set for part in self.parts}
         return sets.pop() if len(sets) == 1 else UNION_20
 
+    @property
+    def has_head_sizes(self) -> bool:
+        """Whether the head of at least one person is annotated."""
+        sizes = [part.annotations.head_size for part in self.parts]
+        return any(size is not None and np.isfinite(size).any() for size in sizes)
+
     def image_name(self, image_index: int) -> str:
         """Return the path of an image below its folder."""
         part = int(np.searchsorted(self._image_starts, image_index, side="right")) - 1

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from lib.dataset.mpii import MPII_DOWN_PX
+from lib.dataset.mpii_heads import HEAD_OF_DIAGONAL
 from lib.multiviews.cameras import Cameras, project_camera
+from lib.utils.joints import MPII_16
 from lib.utils.transforms import SCALE_UNIT_PX
 
 BOX_MM = np.array([[-1000.0, -900.0, 0.0], [1000.0, 1100.0, 0.0]])  # corners around the root, camera frame
@@ -118,7 +120,9 @@ def uncrop(records: Sequence[dict[str, Any]], image_wh: tuple[int, int]) -> list
     return [{**record, **_center_scale(box), "box": box.copy()} for record in records]
 
 
-def mpii_record(name: str, joints: np.ndarray, hidden: np.ndarray, image_wh: tuple[int, int]) -> dict[str, Any]:
+def mpii_record(
+    name: str, joints: np.ndarray, hidden: np.ndarray, head_px: float, image_wh: tuple[int, int]
+) -> dict[str, Any]:
     """Make a record of MPII's json: coordinates count from 1, `scale` is the person's height / 200 px.
 
     The reader moves the box down by 15 * scale and enlarges it by 1.25; the box here is such that the result is
@@ -128,6 +132,7 @@ def mpii_record(name: str, joints: np.ndarray, hidden: np.ndarray, image_wh: tup
         name: file name of the image.
         joints: (16, 2) px from 0.
         hidden: (16) bool, stored as `joints_occluded`.
+        head_px: head size; `head_box` is the square that has it, between upper neck and head top.
         image_wh: (width, height), px.
 
     Returns:
@@ -138,7 +143,10 @@ def mpii_record(name: str, joints: np.ndarray, hidden: np.ndarray, image_wh: tup
     center = 0.5 * (low + high) + 1 - [0.0, MPII_DOWN_PX * scale]
     inside = ((joints >= 0) & (joints <= np.array(image_wh) - 1)).all(1)
     stored = np.where(inside[:, None], joints + 1, -1.0)
+    head = joints[MPII_16.indices(["upper neck", "head top"])].mean(0) + 1
+    half_side = head_px / HEAD_OF_DIAGONAL / np.sqrt(8)
     return {
         "image": name, "center": center.round(4).tolist(), "scale": round(scale, 6), "joints": stored.round(4).tolist(),
         "joints_vis": inside.astype(int).tolist(), "joints_occluded": hidden.astype(int).tolist(),
+        "head_box": np.concatenate([head - half_side, head + half_side]).round(4).tolist(),
     }  # fmt: skip

@@ -102,9 +102,15 @@ def write_pickle(path: str | os.PathLike, value: Any) -> None:
         pickle.dump(value, file, protocol=4)
 
 
-def write_json(path: str | os.PathLike, value: Any) -> None:
-    """Write a JSON file atomically, indented: numpy values as plain ones, NaN as null, paths as text."""
-    text = json.dumps(_json_value(value), indent=2, allow_nan=False)
+def write_json(path: str | os.PathLike, value: Any, indent: int | None = 2) -> None:
+    """Write a JSON file atomically: numpy values as plain ones, NaN as null, paths as text.
+
+    Args:
+        path: the final file.
+        value: what to write.
+        indent: blanks per level; None = all in one line, for large files.
+    """
+    text = json.dumps(_json_value(value), indent=indent, allow_nan=False)
     write_bytes(path, (text + "\n").encode())
 
 
@@ -127,13 +133,20 @@ def write_csv(path: str | os.PathLike, header: list[str], rows: list[list[Any]])
     write_bytes(path, text.getvalue().encode())
 
 
-def read_json(path: str | os.PathLike) -> Any:
-    """Read a JSON file; an InputError says what is wrong with it."""
+def read_bytes(path: str | os.PathLike) -> bytes:
+    """Read a file; an InputError says why it cannot be read."""
     try:
-        return json.loads(Path(path).read_bytes())
+        return Path(path).read_bytes()
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def read_json(path: str | os.PathLike) -> Any:
+    """Read a JSON file; an InputError says what is wrong with it."""
+    data = read_bytes(path)
+    try:
+        return json.loads(data)
     except ValueError as error:
         raise InputError(f"{path}: not a JSON file ({error})") from None

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
+from lib.utils.files import atomic_path
+
 _ZIP_DATE = (2020, 1, 1, 0, 0, 0)  # fixed: the same data give the same archive
 
 
@@ -41,10 +43,19 @@ class _ZipStore:
 
 @contextlib.contextmanager
 def open_images(folder: Path, as_zip: bool) -> Iterator[ImageStore]:
-    """Open `folder`/images or `folder`/images.zip (stored, entries under images/) for writing."""
+    """Open `folder`/images or `folder`/images.zip (stored, entries under images/) for writing.
+
+    The archive appears when the block ends without an error; until then, what stood there stays.
+
+    Raises:
+        InputError: the disk refuses the archive.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     if not as_zip:
         yield _FolderStore(folder / "images")
         return
-    with zipfile.ZipFile(folder / "images.zip", "w", zipfile.ZIP_STORED) as archive:
+    with (
+        atomic_path(folder / "images.zip") as temporary,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive,
+    ):
         yield _ZipStore(archive)

@@ -208,9 +208,10 @@ def save_picture(path: str | os.PathLike, picture: np.ndarray) -> None:
 
 
 def write_label(picture: np.ndarray, text: str) -> None:
-    """Write white text with a dark outline into the upper left corner, no wider than the picture."""
+    """Write white text on a dark bar into the upper left corner, no wider than the picture."""
     font, scale = cv2.FONT_HERSHEY_SIMPLEX, 0.38
-    (width, height), _ = cv2.getTextSize(text, font, scale, 1)
+    (width, height), below = cv2.getTextSize(text, font, scale, 1)
     scale *= min(1.0, (picture.shape[1] - 6) / width)
-    for color, thickness in ((OUTLINE, 3), ((255, 255, 255), 1)):
-        cv2.putText(picture, text, (3, height + 4), font, scale, color, thickness, cv2.LINE_AA)
+    bar = picture[: height + below + 4, : min(picture.shape[1], width + 6)]
+    bar[:] = bar // 4
+    cv2.putText(picture, text, (3, height + 3), font, scale, (255, 255, 255), 1, cv2.LINE_AA)

@@ -19,7 +19,6 @@ from lib.core.cli import collect_opts, make_parser, run_main
 from lib.core.config_io import dataset_root, load_config
 from lib.core.debug import DebugPictures
 from lib.core.device import select_device
-from lib.core.evaluate import jdr_table
 from lib.core.function import train_one_epoch, validate
 from lib.core.run_setup import start_run
 from lib.core.solver import build_optimizer, learning_rate, set_learning_rate
@@ -72,8 +71,7 @@ def main() -> None:
             last = epoch + 1 == config.TRAIN.END_EPOCH
             if last or (epoch + 1) % config.TRAIN.VALIDATE_EVERY == 0:
                 result = validate(model, test_loader, config, device, debug=debug.hook(f"valid_{epoch:03d}"))
-                logger.info("epoch %d, validation on %d images:\n%s", epoch, result.num_images,
-                            jdr_table(result.rates, result.joint_names))  # fmt: skip
+                logger.info("epoch %d, validation on %d images:\n%s", epoch, result.num_images, result.tables())
                 row["jdr"] = progress.perf = result.perf
             for name, value in row.items():
                 board.add_scalar(f"epoch/{name}", value, epoch)

@@ -1,4 +1,4 @@
-"""Predict heatmaps of the validation set and count the joints that are found.
+"""Predict heatmaps of the validation set and count the joints that are found (JDR; on MPII also PCKh).
 
     python run/pose2d/valid.py --cfg experiments-local/mixed/resnet50/256_fusion.yaml
 
@@ -17,7 +17,7 @@ from lib.core.cli import collect_opts, make_parser, run_main
 from lib.core.config_io import dataset_root, load_config
 from lib.core.debug import DebugPictures
 from lib.core.device import select_device
-from lib.core.evaluate import jdr_summary, jdr_table
+from lib.core.evaluate import jdr_summary
 from lib.core.function import validate
 from lib.core.run_setup import start_run
 from lib.dataset.build import build_dataset, build_loader
@@ -78,8 +78,9 @@ def main() -> None:
         "weights": str(path),
         "perf": result.perf,
         "jdr": jdr_summary(result.rates, result.joint_names),
+        "pckh": result.pckh,
     })  # fmt: skip
-    print(f"\n{jdr_table(result.rates, result.joint_names)}\n")
+    print(f"\n{result.tables()}\n")
     logger.info("%d images; mean JDR %.2f %%; heatmaps in %s", result.num_images, 100 * result.perf, predictions)
 
 

@@ -19,11 +19,13 @@ RATES = {"fused": np.array([0.5, np.nan, 1.0]), "single": np.full(3, np.nan)}
 NAMES = ["root", "nose", "upper neck"]
 
 
-def test_published_and_crop_thresholds():
+def test_thresholds_are_half_the_head():
     scale = np.array([[2.0, 3.0], [1.0, 1.0]])
-    assert jdr_threshold("published", (256, 256), scale).tolist() == [12.8, 12.8]
-    assert jdr_threshold("published", (320, 320), scale).tolist() == [16, 16]
-    assert jdr_threshold("crop", (256, 256), scale).tolist() == [20, 10]  # a twentieth of 400 and 200 px
+    heads = np.array([30.0, np.nan])
+    assert jdr_threshold("published", (256, 256), scale, heads).tolist() == [12.8, 12.8]
+    assert jdr_threshold("published", (320, 320), scale, heads).tolist() == [16, 16]
+    assert jdr_threshold("crop", (256, 256), scale, heads).tolist() == [20, 10]  # a twentieth of 400 and 200 px
+    np.testing.assert_array_equal(jdr_threshold("head", (256, 256), scale, heads), [15, np.nan])
 
 
 def test_detection_rates_by_hand():
@@ -34,6 +36,14 @@ def test_detection_rates_by_hand():
     # joint 0: distances 5 (counts: within), 0, 12.7; joint 1: 6, 5.01, not annotated
     assert joint_detection_rate(predicted, true, visible, threshold).tolist() == [2 / 3, 0.0]
     assert joint_detection_rate(predicted, true, visible, np.array([7.0, 5, 20])).tolist() == [1.0, 0.5]
+
+
+def test_images_without_a_threshold_do_not_count():
+    true, visible = np.zeros((3, 2, 2)), np.array([[True, False], [True, False], [True, True]])
+    predicted = np.array([[[0, 0]] * 2, [[9, 9]] * 2, [[0, 0]] * 2], np.float64)
+    rates = joint_detection_rate(predicted, true, visible, np.array([5.0, 5, np.nan]))
+    assert rates[0] == 0.5
+    assert np.isnan(rates[1])
 
 
 def test_joints_that_no_image_shows():

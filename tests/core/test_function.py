@@ -14,7 +14,7 @@ from lib.core.solver import build_optimizer
 from lib.dataset.build import build_dataset, build_loader
 from lib.models.build import build_model
 from lib.utils.checks import InputError
-from lib.utils.joints import H36M_17, UNION_20
+from lib.utils.joints import H36M_17, MPII_16, UNION_20, union_subset
 from lib.utils.prediction_io import PredictionWriter
 
 CPU = torch.device("cpu")
@@ -202,6 +202,62 @@ def test_perf_is_the_mean_at_the_configured_threshold(loaders, kind):
     result = validate(Table([(batch["target"], None)]), loader, config, CPU)
     assert next(iter(result.rates)) == f"single, {kind} threshold"
     assert result.perf == pytest.approx(result.rates[f"single, {kind} threshold"].mean())
+
+
+@pytest.mark.parametrize("name", ["mpii", "multiview_mpii"])
+def test_every_image_counts_once_though_the_last_pseudo_group_repeats_some(loaders, tmp_path, name):
+    config, _, loader = loaders(num_views=2, frames=1, mpii=6, mpii_head_px=30.0)(
+        "DATASET.TEST_DATASET", name, "TEST.JDR_THRESHOLD", "head", "NETWORK.AGGRE", "false"
+    )
+    batches = list(loader)
+    rows = sum(batch["image_index"].numel() for batch in batches)
+    assert rows == {"mpii": 6, "multiview_mpii": 8}[name]
+    outputs = [batch["target"].clone() for batch in batches]
+    lwri = UNION_20.index("lwri")
+    outputs[0].flatten(0, 1)[0, lwri] = 0  # image 0, which comes again at the end: missed the first time
+    names = [UNION_20.names[joint] for joint in union_subset(MPII_16)]
+    with PredictionWriter(tmp_path / "p.h5", rows, names, (16, 16)) as writer:
+        result = validate(Table([(maps, None) for maps in outputs]), loader, config, CPU, writer)
+    assert result.num_images == 6
+    found = dict(zip(names, result.rates["single, head threshold"], strict=True))
+    assert found["lwri"] == pytest.approx(5 / 6)
+    assert found["rwri"] == found["root"] == 1
+    assert result.perf == pytest.approx((14 + 5 / 6) / 15)  # head top is not annotated
+    score = result.pckh["single"]["PCKh@0.5"]
+    assert score["Wrist"] == pytest.approx((5 / 6 + 1) / 2)
+    assert score["Mean"] == pytest.approx(77 / 78)  # 13 joints of 6 images, one missed
+    assert np.isnan(score["Head"])
+    assert result.pckh["single"]["PCKh@0.1"]["Mean"] < 0.9  # 3 px are less than the rounding to 7.5 px
+    assert result.tables().count("| single") == 3 + 1
+    with h5py.File(tmp_path / "p.h5") as file:
+        images = [image.decode() for image in file["image_ids"]]
+    assert images == [loader.dataset.image_name(i % 6) for i in range(rows)]
+
+
+def test_pckh_of_a_mixture_is_that_of_its_mpii_images(loaders):
+    config, _, loader = loaders(num_views=2, frames=1, mpii=3, mpii_head_px=30.0)("DATASET.TEST_DATASET", "mixed")
+    batches = list(loader)
+    assert [batch["is_multiview"].tolist() for batch in batches] == [[True, False], [False]]
+    nothing = [batch["target"] * 0 for batch in batches]
+    nothing[0][1], nothing[1][0] = batches[0]["target"][1], batches[1]["target"][0]  # Human3.6M's all missed
+    result = validate(Table([(maps, maps) for maps in nothing]), loader, config, CPU)
+    assert result.num_images == 2 + 3
+    assert result.pckh.keys() == {"fused", "single"}
+    assert result.pckh["fused"]["PCKh@0.5"]["Mean"] == 1
+    found = dict(zip(result.joint_names, result.rates["fused, head threshold"], strict=True))
+    assert found["root"] == 1
+    assert np.isnan(found["belly"])
+    published = dict(zip(result.joint_names, result.rates["fused, crop threshold"], strict=True))
+    assert published["root"] == pytest.approx(3 / 5)
+
+
+def test_without_head_sizes_there_is_no_pckh(loaders):
+    config, _, loader = loaders(num_views=2, frames=1, mpii=4)("DATASET.TEST_DATASET", "mpii")
+    batches = list(loader)
+    result = validate(Table([(batch["target"], None) for batch in batches]), loader, config, CPU)
+    assert result.pckh == {}
+    assert list(result.rates) == ["single, published threshold", "single, crop threshold"]
+    assert "PCKh" not in result.tables()
 
 
 def test_unrelated_images_count_with_their_raw_heatmaps(loaders):

@@ -127,6 +127,55 @@ def test_mpii(tiny_root, build, name, groups, views, folder):
     assert dataset[0]["images"].shape == (views, 3, 64, 64)
 
 
+@pytest.mark.parametrize("name", ["multiview_mpii", "mixed"])
+@pytest.mark.parametrize("num_images", [3, 8, 10])
+def test_evaluation_has_every_image_and_training_drops_the_remainder(tiny_root, build, name, num_images):
+    root = tiny_root(frames=1, mpii=num_images)
+    others = 4 if name == "mixed" else 0  # of Human3.6M
+    test = build(root, "test", "DATASET.TEST_DATASET", name)
+    seen = np.concatenate([test[index]["image_index"] for index in range(len(test))])
+    assert len(seen) == others + 4 * -(-num_images // 4)
+    assert seen[: others + num_images].tolist() == list(range(others + num_images))
+    assert seen[others + num_images :].tolist() == [others + i for i in range(len(seen) - others - num_images)]
+    if num_images < 4:
+        with pytest.raises(InputError, match="3 images, need at least 4"):
+            build(root, "train", "DATASET.TRAIN_DATASET", name)
+    else:
+        assert len(build(root, "train", "DATASET.TRAIN_DATASET", name)) == others // 4 + num_images // 4
+
+
+def test_head_sizes_of_a_mixture_are_those_of_mpii(tiny_root, tiny_config):
+    root = tiny_root(frames=1, mpii=4, mpii_head_px=11.0)
+    config = tiny_config(root, "DATASET.TEST_DATASET", "mixed", "TEST.JDR_THRESHOLD", "head")
+    (batch,) = build_loader(config, build_dataset(config, root, False), False)
+    assert torch.isnan(batch["head_size"][0]).all()
+    torch.testing.assert_close(batch["head_size"][1], torch.full((4,), 11.0))
+
+
+@pytest.mark.parametrize("name", ["mpii", "multiview_mpii", "mixed"])
+def test_without_head_boxes_one_line_says_why_there_is_no_pckh(tiny_root, build, name, caplog):
+    root = tiny_root(frames=1, mpii=4)
+    with caplog.at_level(logging.INFO):
+        build(root, "train", "DATASET.TRAIN_DATASET", name)
+        assert not caplog.messages
+        build(root, "test", "DATASET.TEST_DATASET", name)
+    (message,) = caplog.messages
+    assert message.startswith("no PCKh")
+    assert "prepare_mpii.py" in message
+    with pytest.raises(InputError, match=r"TEST\.JDR_THRESHOLD head: .*/mpii/annot: no head_box"):
+        build(root, "test", "DATASET.TEST_DATASET", name, "TEST.JDR_THRESHOLD", "head")
+
+
+def test_half_the_head_is_no_threshold_for_human36m(tiny_root, build, caplog):
+    root = tiny_root(frames=1, mpii=0)
+    with caplog.at_level(logging.INFO):
+        build(root, "test")
+    assert not caplog.messages
+    with pytest.raises(InputError, match=r"TEST\.JDR_THRESHOLD head: multiview_h36m has no head boxes"):
+        build(root, "test", "TEST.JDR_THRESHOLD", "head")
+    build(root, "train", "TEST.JDR_THRESHOLD", "head")
+
+
 def test_zip_equals_folder(tiny_root, build):
     root = tiny_root(frames=1, formats=("jpg", "zip"), mpii=4)
     opts = ["DATASET.TRAIN_DATASET", "mixed"]
@@ -172,7 +221,7 @@ def test_batches_do_not_depend_on_the_number_of_workers(tiny_root, tiny_config):
     assert len(alone) == len(shared) == 2 * 4  # 5 + 2 groups, 2 per batch, the last one is kept
     for one, other in zip(alone, shared, strict=True):
         for key in one:
-            assert torch.equal(one[key], other[key]), key
+            torch.testing.assert_close(one[key], other[key], rtol=0, atol=0, equal_nan=True, msg=key)
     second = batches(config, root, 0, epochs=(1,))
     assert torch.equal(second[0]["images"], alone[4]["images"])  # an epoch does not need the ones before it
     assert not torch.equal(alone[0]["image_index"], second[0]["image_index"])
@@ -185,9 +234,11 @@ def test_the_batch_contract(tiny_root, tiny_config):
     shapes = {
         "images": (3, 3, 3, 64, 64), "target": (3, 3, 20, 16, 16), "weight": (3, 3, 20, 1), "center": (3, 3, 2),
         "scale": (3, 3, 2), "image_index": (3, 3), "joints_img": (3, 3, 20, 2), "visible": (3, 3, 20),
+        "head_size": (3, 3),
     }  # fmt: skip
     assert {key: tuple(batch[key].shape) for key in shapes} == shapes
-    assert batch["images"].dtype == batch["target"].dtype == batch["weight"].dtype == torch.float32
+    for key in ("images", "target", "weight", "head_size"):
+        assert batch[key].dtype == torch.float32
     assert batch["is_multiview"].tolist() == [True, True, False]
     assert batch["is_multiview"].dtype == torch.bool
 

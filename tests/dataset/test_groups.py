@@ -138,3 +138,10 @@ def test_pseudo_groups_leave_the_remainder_out(tiny_root):
     assert group_singles(annotations, 1).tolist() == [[i] for i in range(11)]
     with pytest.raises(InputError, match="11 images, need at least 12"):
         group_singles(annotations, 12)
+
+
+def test_pseudo_groups_for_evaluation_are_filled_from_the_front(tiny_root):
+    annotations = load_mpii(tiny_root(frames=1, mpii=11), "train")
+    assert group_singles(annotations, complete=True).tolist() == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 0]]
+    assert group_singles(annotations, 11, complete=True).tolist() == [list(range(11))]
+    assert group_singles(annotations, 25, complete=True).tolist() == [[*range(11), *range(11), 0, 1, 2]]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
@@ -35,7 +37,7 @@ def test_a_sample_is_the_crop_around_the_person(annotations):
     sample = load_sample(annotations, 2, SETTINGS, None)
     assert {key: value.shape for key, value in sample.items()} == {
         "image": (3, 64, 64), "target": (20, 16, 16), "weight": (20, 1), "joints_crop": (20, 2), "joints_img": (20, 2),
-        "visible": (20,), "center": (2,), "scale": (2,),
+        "visible": (20,), "center": (2,), "scale": (2,), "head_size": (),
     }  # fmt: skip
     picture = cv2.imread(str(annotations.images_dir / annotations.image_name(2)))
     left, top = annotations.center[2] - 60  # a box of 120 px
@@ -44,6 +46,15 @@ def test_a_sample_is_the_crop_around_the_person(annotations):
     visible = sample["visible"]
     np.testing.assert_allclose(sample["joints_crop"][visible],
                                (sample["joints_img"][visible] - [left, top]) * 64 / 120, atol=1e-3)  # fmt: skip
+
+
+def test_head_sizes_are_passed_on(annotations):
+    assert np.isnan(load_sample(annotations, 1, SETTINGS, None)["head_size"])
+    known = dataclasses.replace(annotations, head_size=np.array([np.nan, 12.5, 3, 4], np.float32))
+    sizes = [load_sample(known, row, SETTINGS, None)["head_size"] for row in (0, 1)]
+    assert np.isnan(sizes[0])
+    assert sizes[1] == 12.5
+    assert sizes[0].dtype == sizes[1].dtype == np.float32
 
 
 def test_targets_sit_on_the_blobs(annotations):

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from lib.dataset.mpii import load_mpii
+from lib.dataset.mpii import find_mpii, load_mpii
+from lib.dataset.mpii_heads import write_gt
 from lib.utils.checks import InputError
 from lib.utils.joints import UNION_20
 
@@ -41,6 +42,50 @@ def test_published_conventions_by_hand(write):
     lacking = {UNION_20.names[i] for i in np.flatnonzero(~annotations.visible[0])}
     assert lacking == {"belly", "neck", "nose", "head", "rwri"}
     assert annotations.labels3d is None
+    assert annotations.head_size is None
+
+
+def test_head_sizes_are_six_tenths_of_the_diagonal(write):
+    root = write([record(head_box=[10, 20, 40, 60]), record(), record(head_box=None)])  # 30 x 40 px
+    sizes = load_mpii(root, "train").head_size
+    assert sizes.dtype == np.float32
+    np.testing.assert_allclose(sizes, [30, np.nan, np.nan], rtol=1e-6)
+
+
+@pytest.fixture
+def with_gt(write):
+    """with_gt(subset, records, head boxes) writes the JSON and a gt_valid.mat about the same joints."""
+
+    def to_root(subset, records, boxes):
+        joints = np.array([one["joints"] for one in records])
+        root = write(records, subset=subset)
+        write_gt(root / "mpii/annot/gt_valid.mat", joints, np.ones(joints.shape[:2], bool), np.array(boxes, float))
+        return root
+
+    return to_root
+
+
+def test_head_boxes_of_older_files_are_in_gt_valid(with_gt):
+    boxes = [[10, 20, 40, 60], [0, 0, 0, 10]]
+    root = with_gt("valid", [record(), record()], boxes)
+    for subset in ("valid", "validation"):
+        assert load_mpii(root, subset).head_size.tolist() == [30, 6]
+    assert load_mpii(with_gt("train", [record(), record()], boxes), "train").head_size is None
+
+
+def test_the_records_own_head_boxes_come_first(with_gt):
+    root = with_gt("valid", [record(head_box=[0, 0, 30, 40]), record()], [[1, 1, 2, 2]] * 2)
+    np.testing.assert_allclose(load_mpii(root, "valid").head_size, [30, np.nan], rtol=1e-6)
+
+
+def test_a_gt_valid_of_other_persons_is_refused(with_gt, write):
+    root = with_gt("valid", [record(), record()], [[1, 1, 2, 2]] * 2)
+    write([record()], subset="valid")
+    with pytest.raises(InputError, match=r"gt_valid\.mat: .*for the 1 persons of valid\.json, received"):
+        load_mpii(root, "valid")
+    (root / "mpii/annot/gt_valid.mat").write_bytes(b"cut")
+    with pytest.raises(InputError, match=r"gt_valid\.mat: not a MATLAB file"):
+        load_mpii(root, "valid")
 
 
 def test_boxes_without_a_centre_are_left_alone(write):
@@ -61,6 +106,8 @@ def test_the_test_set_has_no_joints(write):
 def test_folder_in_either_case(write, folder):
     root = write([record()], folder)
     assert load_mpii(root, "train").images_dir == root / folder / "images"
+    assert find_mpii(root) == root / folder
+    assert find_mpii(root / folder) is None
 
 
 def test_human36ms_word_for_the_subset(write):
@@ -80,6 +127,8 @@ def test_human36ms_word_for_the_subset(write):
         ({"joints": [[float("nan"), 2.0]] * 16}, "record 1: not in the published form"),
         ({"joints_vis": [1] * 15}, "record 1: not in the published form"),
         ({"image": 5}, "record 1: not in the published form"),
+        ({"head_box": [1.0, 2.0, 3.0]}, "record 1: not in the published form .*head_box"),
+        ({"head_box": [1.0, 2.0, 1.0, 2.0]}, "record 1: not in the published form .*head_box"),
     ],
 )  # fmt: skip
 def test_a_bad_record_is_named(write, changes, message):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -22,7 +24,9 @@ def parts(tiny_root):
 
 
 def same(first, second):
-    return first.keys() == second.keys() and all(np.array_equal(first[key], second[key]) for key in first)
+    return first.keys() == second.keys() and all(
+        np.array_equal(first[key], second[key], equal_nan=first[key].dtype.kind == "f") for key in first
+    )
 
 
 def test_groups_of_the_parts_follow_each_other(parts):
@@ -56,6 +60,15 @@ def test_annotated_joints(parts):
     assert MultiviewDataset(parts[:1], PLAIN, False).joint_set is H36M_17
     assert MultiviewDataset(parts[1:], PLAIN, False).joint_set is MPII_16
     assert MultiviewDataset(parts, PLAIN, False).joint_set is UNION_20
+
+
+def test_head_sizes_are_known_if_one_part_has_one(parts):
+    assert not MultiviewDataset(parts, PLAIN, False).has_head_sizes
+    sizes = np.full(9, np.nan, np.float32)
+    nobody = Part(dataclasses.replace(parts[1].annotations, head_size=sizes), parts[1].groups, False)
+    assert not MultiviewDataset([parts[0], nobody], PLAIN, False).has_head_sizes
+    sizes[3] = 10
+    assert MultiviewDataset([parts[0], nobody], PLAIN, False).has_head_sizes
 
 
 def test_a_random_view_depends_on_epoch_and_index_alone(parts):

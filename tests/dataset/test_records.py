@@ -80,7 +80,7 @@ def test_uncropped_records_have_the_whole_image_as_box(filmed):
 
 def test_mpii_record_survives_its_readers_changes():
     joints = np.stack([np.linspace(100, 220, 16), np.linspace(-30, 400, 16)], 1)
-    record = mpii_record("a.jpg", joints, np.zeros(16, bool), (640, 480))
+    record = mpii_record("a.jpg", joints, np.zeros(16, bool), 60.0, (640, 480))
     seen = np.array(record["joints_vis"]) == 1
     np.testing.assert_array_equal(seen, joints[:, 1] >= 0)
     np.testing.assert_allclose((np.array(record["joints"]) - 1)[seen], joints[seen], atol=1e-3)
@@ -90,3 +90,7 @@ def test_mpii_record_survives_its_readers_changes():
     side = 200 * 1.25 * record["scale"]
     np.testing.assert_allclose(center, [160, 185], atol=1e-3)
     assert 430 * 1.2 < side < 430 * 1.5
+    # A square around the middle of joints 8 and 9, 1-based; 0.6 of its diagonal are the 60 px.
+    x1, y1, x2, y2 = record["head_box"]
+    np.testing.assert_allclose([(x1 + x2) / 2 - 1, (y1 + y2) / 2 - 1], joints[8:10].mean(0), atol=1e-3)
+    np.testing.assert_allclose([x2 - x1, y2 - y1], 100 / np.sqrt(2), atol=1e-3)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lib.utils.checks import InputError
-from lib.utils.files import atomic_path, make_directory, read_json, write_bytes, write_csv, write_json
+from lib.utils.files import atomic_path, make_directory, read_bytes, read_json, write_bytes, write_csv, write_json
 
 
 def names(folder):
@@ -81,6 +81,20 @@ def test_json_holds_numpy_values_and_no_nan(tmp_path):
     assert strict == {"count": 3, "mean": 0.5, "rates": [0.25, None], "none": None, "pair": [1, 2],
                       "path": str(tmp_path)}  # fmt: skip
     assert read_json(path) == strict
+
+
+def test_json_of_large_files_is_one_line(tmp_path):
+    write_json(tmp_path / "a.json", [{"a": [1, 2]}], indent=None)
+    assert (tmp_path / "a.json").read_text() == '[{"a": [1, 2]}]\n'
+
+
+def test_reading_bytes_says_what_is_wrong(tmp_path):
+    (tmp_path / "a").write_bytes(b"\xff\0")
+    assert read_bytes(tmp_path / "a") == b"\xff\0"
+    with pytest.raises(InputError, match="none: no such file"):
+        read_bytes(tmp_path / "none")
+    with pytest.raises(InputError, match=r"cannot be read \(Is a directory\)"):
+        read_bytes(tmp_path)
 
 
 def test_csv(tmp_path):

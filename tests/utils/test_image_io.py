@@ -12,7 +12,7 @@ import pytest
 
 from lib.utils import image_io
 from lib.utils.checks import InputError
-from lib.utils.image_io import read_image
+from lib.utils.image_io import missing_images, read_image
 
 
 @pytest.fixture
@@ -39,6 +39,17 @@ def images(tmp_path, picture):
 def test_images_are_bgr(images, picture, data_format):
     assert np.array_equal(read_image(images, "y.png", data_format), picture)
     assert np.abs(read_image(images, "a/x.jpg", data_format).astype(int) - picture).max() < 8
+
+
+@pytest.mark.parametrize("data_format", ["jpg", "zip"])
+def test_missing_images_are_found(images, data_format):
+    names = ["a/x.jpg", "x.jpg", "y.png", "a", "b/y.png"]
+    assert missing_images(images, names, data_format) == ["x.jpg", "a", "b/y.png"]
+    if data_format == "zip":
+        with pytest.raises(InputError, match=r"none\.zip: no such archive"):
+            missing_images(images.with_name("none"), names, data_format)
+    else:
+        assert missing_images(images.with_name("none"), names) == names
 
 
 def test_grey_images_get_three_channels(images):

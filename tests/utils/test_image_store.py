@@ -19,6 +19,23 @@ def test_what_is_stored_is_what_the_reader_finds(tmp_path, as_zip, data_format):
     np.testing.assert_array_equal(read_image(tmp_path / "h36m/images", "s_02/a.png", data_format), image)
 
 
+def test_an_archive_appears_whole_or_not_at_all(tmp_path):
+    folder = tmp_path / "mpii"
+    with open_images(folder, as_zip=True) as store:
+        store.add("x.jpg", b"12345")
+    before = (folder / "images.zip").read_bytes()
+
+    def fail_halfway():
+        with open_images(folder, as_zip=True) as store:
+            store.add("y.jpg", b"6")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_halfway()
+    assert (folder / "images.zip").read_bytes() == before
+    assert [path.name for path in folder.iterdir()] == ["images.zip"]
+
+
 def test_zip_stores_entries_below_images(tmp_path):
     for name in ("a", "b"):
         with open_images(tmp_path / name, as_zip=True) as store:

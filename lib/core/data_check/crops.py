@@ -59,7 +59,7 @@ def _outside(center: np.ndarray, side: np.ndarray, image_wh: tuple[int, int]) ->
     """Mean share of the boxes' area that lies out of the image."""
     low, high = center - side[:, None] / 2, center + side[:, None] / 2
     inside = np.clip(np.minimum(high, image_wh) - np.maximum(low, 0), 0, None).prod(1)
-    return float(1 - (inside / side**2).mean())
+    return max(0.0, float(1 - (inside / side**2).mean()))
 
 
 def _judge(section: Section, name: str, share: float, person: float, crop: bool) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +14,7 @@ from tqdm import tqdm
 from lib.core.data_check.section import ERROR, NOTE, WARNING, Section
 from lib.dataset.annotations import Annotations
 from lib.utils.checks import InputError
-from lib.utils.image_io import read_image
+from lib.utils.image_io import missing_images, read_image
 from lib.utils.parallel import map_processes
 
 MAX_DOUBLE_SHARE = 0.01
@@ -85,38 +83,19 @@ def _inspect_chunk(images_dir: Path, data_format: str, names: Sequence[str]) -> 
     return facts
 
 
-def missing_images(annotations: Annotations, data_format: str) -> np.ndarray:
-    """Return the rows whose image is not there; every folder is listed once.
+def missing_rows(annotations: Annotations, data_format: str) -> np.ndarray:
+    """Return the rows whose image is not there.
 
     Raises:
         InputError: the archive is missing or damaged.
     """
-    if data_format == "zip":
-        path = f"{annotations.images_dir}.zip"
-        try:
-            with zipfile.ZipFile(path) as archive:
-                there = set(archive.namelist())
-        except (OSError, zipfile.BadZipFile) as error:
-            raise InputError(f"{path}: not a zip archive, or cut off ({error})") from None
-        prefix = f"{annotations.images_dir.name}/"
-        names = (prefix + annotations.image_name(row) for row in range(len(annotations)))
-        return np.array([row for row, name in enumerate(names) if name not in there], int)
-    listed: dict[str, set[str]] = {}
-    missing = []
-    for row in range(len(annotations)):
-        folder, _, name = annotations.image_name(row).rpartition("/")
-        if folder not in listed:
-            try:
-                listed[folder] = set(os.listdir(annotations.images_dir / folder))
-            except OSError:
-                listed[folder] = set()
-        if name not in listed[folder]:
-            missing.append(row)
-    return np.array(missing, int)
+    names = [annotations.image_name(row) for row in range(len(annotations))]
+    missing = set(missing_images(annotations.images_dir, names, data_format))
+    return np.array([row for row, name in enumerate(names) if name in missing], int)
 
 
 def check_images(annotations: Annotations, facts: ImageFacts, missing: np.ndarray) -> Section:
-    """Judge what inspect() and missing_images() found.
+    """Judge what inspect() and missing_rows() found.
 
     Args:
         annotations: the data set.

@@ -13,7 +13,7 @@ from lib.core.config_io import dataset_root
 from lib.core.data_check.agreement import check_agreement
 from lib.core.data_check.counts import check_counts
 from lib.core.data_check.crops import check_crops
-from lib.core.data_check.images import ImageFacts, check_images, inspect, missing_images
+from lib.core.data_check.images import ImageFacts, check_images, inspect, missing_rows
 from lib.core.data_check.limbs import check_limbs
 from lib.core.data_check.motion import check_motion, find_windows
 from lib.core.data_check.reprojection import check_reprojection
@@ -137,7 +137,7 @@ def _read_images(
     annotations: Annotations, rows: np.ndarray, data_format: str, settings: CheckSettings
 ) -> tuple[ImageFacts, np.ndarray]:
     """Look for all images and read some: `rows` and as many others as asked for, evenly over the data set."""
-    missing = missing_images(annotations, data_format)
+    missing = missing_rows(annotations, data_format)
     there = np.setdiff1d(np.arange(len(annotations)), missing)
     count = len(there) if settings.num_images is None else min(settings.num_images, len(there))
     spread = there[np.linspace(0, len(there) - 1, count).astype(int)] if count else there

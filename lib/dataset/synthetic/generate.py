@@ -140,7 +140,8 @@ def take_album(task: _Album) -> list[tuple[bytes, dict[str, Any]]]:
     place, pictures = make_place(seed, task.start // IMAGES_PER_PLACE), []
     for index in range(task.start, task.stop):
         single = take_single(seed, index, place)
-        record = mpii_record(f"{index:09d}.jpg", single.joints, single.hidden, single.image.shape[1::-1])
+        image_wh = single.image.shape[1::-1]
+        record = mpii_record(f"{index:09d}.jpg", single.joints, single.hidden, single.head_px, image_wh)
         pictures.append((encode(single.image, task.settings.jpeg_quality), record))
     return pictures
 

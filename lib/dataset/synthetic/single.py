@@ -45,11 +45,13 @@ class Single:
         image: (H, W, 3) uint8 BGR.
         joints: (16, 2) px, first pixel (0, 0), in the order of MPII_16; all joints, seen or not.
         hidden: (16) bool, behind something or out of the picture.
+        head_px: length from upper neck to head top at the distance of their middle, px.
     """
 
     image: np.ndarray
     joints: np.ndarray
     hidden: np.ndarray
+    head_px: float
 
 
 def mpii_joints(pose: Pose, frame: int) -> np.ndarray:
@@ -110,5 +112,7 @@ def _render(
     thickness = dict(zip(H36M_17.names, joint_thickness(person.shape.girth), strict=True))
     thickness |= {"thorax": thickness["neck"], "upper neck": thickness["neck"], "head top": thickness["head"]}
     hidden = joint_occlusion(joints, hits, view, np.array([thickness[name] for name in MPII_16.names]))
-    points, _ = project(joints, camera)
-    return Single(expose(image, rng), points, hidden)
+    points, depth = project(joints, camera)
+    head = MPII_16.indices(["upper neck", "head top"])
+    head_px = float(np.linalg.norm(np.diff(joints[head], axis=0)) * camera.f[0] / depth[head].mean())
+    return Single(expose(image, rng), points, hidden, head_px)

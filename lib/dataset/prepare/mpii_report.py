@@ -1,0 +1,75 @@
+"""What the preparation of MPII found, as Markdown."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from lib.dataset.mpii_heads import GT_FILE
+from lib.dataset.prepare.mpii_mat import Person
+from lib.utils.joints import MPII_16
+from lib.utils.tables import markdown_table
+
+TRAINVAL, TEST, TRAIN, VALID = "trainval", "test", "train", "valid"  # the JSON files
+
+Subsets = dict[str, list[Person]]  # file -> its people
+LeftOut = dict[str, Counter]  # reason -> number of people of TRAINVAL and of TEST
+
+
+def make_report(
+    subsets: Subsets, left_out: LeftOut, missing: Sequence[str], chosen: Sequence[Person] | None
+) -> str:
+    """Say what is in each file, who was left out and how often each joint is annotated.
+
+    Args:
+        subsets: who is in which file.
+        left_out: how many people were not taken, by reason.
+        missing: images that do not exist.
+        chosen: the people that the list for validation names, None if there was no list.
+    """
+    parts = ["# MPII annotations", _people_table(subsets)]
+    if chosen is None:
+        parts.append(f"{TRAIN}.json, {VALID}.json and {GT_FILE} were not written: MPII's file has no split of its own; "
+                     "--valid-list names the images or people for validation.")  # fmt: skip
+    else:
+        parts += _split_notes(subsets, len(chosen))
+    parts += ["## People left out", _left_out_table(left_out), "## Annotated joints", _joint_table(subsets)]
+    parts.append(f"Missing images: {len(missing)}" + (f", the first is {missing[0]}." if missing else "."))
+    return "\n\n".join(parts)
+
+
+def _split_notes(subsets: Subsets, num_chosen: int) -> list[str]:
+    valid, notes = subsets[VALID], []
+    if num_chosen > len(valid):
+        notes.append(f"{num_chosen - len(valid)} of the {num_chosen} people on the list for validation are left out "
+                     "below.")  # fmt: skip
+    images = {person.image for person in valid}
+    shared = sum(person.image in images for person in subsets[TRAIN])
+    if shared:
+        notes.append(f"{shared} people of {TRAIN}.json are in images of {VALID}.json, for the list names others there.")
+    return notes
+
+
+def _people_table(subsets: Subsets) -> str:
+    rows = [
+        [f"{name}.json", len(people), len({person.image for person in people}),
+         "-" if name == TEST else sum(bool(np.isfinite(person.head_box).all()) for person in people)]
+        for name, people in subsets.items()
+    ]  # fmt: skip
+    return markdown_table(["file", "people", "images", "head boxes"], rows)
+
+
+def _left_out_table(left_out: LeftOut) -> str:
+    if not left_out:
+        return "Nobody."
+    rows = [[reason, counts[TRAINVAL], counts[TEST]] for reason, counts in left_out.items()]
+    return markdown_table(["reason", "training images", "test images"], rows)
+
+
+def _joint_table(subsets: Subsets) -> str:
+    names = [name for name in subsets if name != TEST]
+    counts = np.stack([np.sum([person.annotated for person in subsets[name]], axis=0) for name in names], 1)
+    rows = [[joint, *row] for joint, row in zip(MPII_16.names, counts.tolist(), strict=True)]
+    return markdown_table(["joint", *(f"{name}.json" for name in names)], rows)

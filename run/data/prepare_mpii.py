@@ -1,0 +1,52 @@
+"""Make MPII's annotation files from mpii_human_pose_v1_u12_1.mat, as training and validation read them.
+
+    python run/data/prepare_mpii.py --mat mpii_human_pose_v1_u12_1.mat --valid-list valid.json
+
+Writes trainval.json, test.json and, with a list for validation, train.json, valid.json and gt_valid.mat into
+ROOT/mpii/annot, in the published structure, and a report.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from lib.core.cli import plain_parser, run_main
+from lib.dataset.prepare.mpii import MpiiSettings, prepare_mpii
+
+
+def parse_args() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = plain_parser(__doc__)
+    add = parser.add_argument
+    add("--mat", type=Path, required=True, help="MPII's annotation file")
+    add("--root", type=Path, default=Path("data"), help="gets mpii/annot; the images are in its mpii/images")
+    add("--valid-list", type=Path, help="who is for validation: text or JSON with image names, somebody's valid.json, "
+        "or the stacked hourglass's valid.h5; without it there is no train/valid split")  # fmt: skip
+    add("--single-person", action="store_true", help="only people sufficiently separated from others")
+    add("--images", type=Path, help="folder of the images for --zip, if not ROOT/mpii/images")
+    add("--zip", action="store_true", help="put the annotated images into ROOT/mpii/images.zip")
+    add("--allow-missing", action="store_true", help="leave out people whose image is missing")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Prepare and print the report."""
+    args = parse_args()
+    settings = MpiiSettings(
+        mat=args.mat,
+        root=args.root,
+        valid_list=args.valid_list,
+        single_person=args.single_person,
+        images=args.images,
+        as_zip=args.zip,
+        allow_missing=args.allow_missing,
+    )
+    print(prepare_mpii(settings))
+
+
+if __name__ == "__main__":
+    run_main(main)

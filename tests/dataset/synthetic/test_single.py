@@ -1,0 +1,30 @@
+"""Single pictures: what their labels say about the people in them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lib.dataset.synthetic import single
+from lib.multiviews.cameras import project
+
+
+@pytest.mark.parametrize("index", [0, 1, 2])
+def test_the_head_size_is_the_heads_length_at_its_distance(index, monkeypatch):
+    seen = []
+
+    def spy(points, camera):
+        seen.append((points, camera))
+        return project(points, camera)
+
+    monkeypatch.setattr(single, "project", spy)
+    picture = single.take_single(3, index, single.make_place(3, 0))
+    ((joints, camera),) = seen
+    neck, top = joints[8], joints[9]
+    distance = camera.R[2] @ ((neck + top) / 2 - camera.T)  # along the optical axis
+    length = np.sqrt(((top - neck) ** 2).sum())
+    assert 120 < length < 400  # mm
+    assert picture.head_px == pytest.approx(length * camera.f[0] / distance)
+    np.testing.assert_allclose(picture.joints, project(joints, camera)[0])
+    # never much shorter than it looks
+    assert np.linalg.norm(picture.joints[9] - picture.joints[8]) < 1.1 * picture.head_px
