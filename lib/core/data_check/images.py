@@ -60,7 +60,7 @@ def inspect(annotations: Annotations, rows: np.ndarray, data_format: str, worker
     work = partial(_inspect_chunk, annotations.images_dir, data_format)
     facts = []
     with tqdm(total=len(names), desc="images", unit="image", disable=None, leave=False) as bar:
-        for part in map_processes(work, chunks, min(workers, len(chunks)) or 1):
+        for part in map_processes(work, chunks, min(workers, max(1, len(chunks)))):
             facts += part
             bar.update(len(part))
     return ImageFacts(

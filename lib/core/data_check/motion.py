@@ -25,7 +25,7 @@ MIN_STEP_PX = 0.5  # joints that move less from image to image do not count
 MIN_STEPS = 60  # joint motions needed for a judgement
 FOLLOWED = 0.85  # share of the motion that is left when the labels' motion is taken off; below, images follow labels
 CLEARLY = 0.15  # by which another explanation must leave less
-CLEARLY_LAG = 0.02  # the same for a shift in time, in which most of the motion is alike
+CLEARLY_LAG = 0.015  # the same for a shift in time, in which most of the motion is alike
 _FLOW = {"winSize": (21, 21), "maxLevel": 3}
 
 
@@ -113,16 +113,16 @@ def _judge(windows: list[Window], view: int) -> tuple[float | None, int | None, 
     plain = _unexplained(_tracks(window, view, view, None) for window in windows)
     if plain is None:
         return None, None, ""
+    lag, left, unshifted = _best_lag(windows, view)
     others = dict(_other_images(windows, view)) if plain > FOLLOWED else {}
     name = min(others, key=others.get, default="")
-    if name and others[name] < min(FOLLOWED, plain - CLEARLY):
+    if name and others[name] < min(FOLLOWED, plain - CLEARLY, left):
         return plain, None, name
-    if plain > 1 - CLEARLY / 2:  # what is tracked has nothing to do with the labels, nor with anything we know
-        return None, None, ""
-    lag, left = _best_lag(windows, view)
-    if left < plain - CLEARLY_LAG:
+    if left < min(FOLLOWED, unshifted - CLEARLY_LAG):
         side = "later" if lag > 0 else "earlier"
         return plain, lag, f"its images show the pose {{frames}} frames {side} than its labels: shifted in time"
+    if plain > FOLLOWED:  # what is tracked has nothing to do with the labels, nor with anything we know
+        return None, None, ""
     return plain, 0, ""
 
 
@@ -167,7 +167,8 @@ def _tracks(
     inside = ((joints >= 0) & (joints <= size - 1)).all(-1) & visible
     for step in range(len(moved)):
         chosen = np.flatnonzero(inside[step])
-        if len(chosen):
+        repeated = np.array_equal(images[step], images[step + 1])  # tells nothing of the motion
+        if len(chosen) and not repeated:
             start = joints[step, chosen].astype(np.float32)[:, None]
             end, found, _ = cv2.calcOpticalFlowPyrLK(images[step], images[step + 1], start, None, **_FLOW)
             good = found[:, 0] == 1
@@ -195,14 +196,26 @@ def _unexplained(tracks: Iterator[tuple[np.ndarray, np.ndarray]]) -> float | Non
     return float(np.minimum(left, limit).mean() / np.minimum(length, limit).mean())
 
 
-def _best_lag(windows: list[Window], view: int) -> tuple[int, float]:
-    """Return the shift in time (groups) of the images after which least is left, and how much that is."""
+def _best_lag(windows: list[Window], view: int) -> tuple[int, float, float]:
+    """Find the shift in time (groups) of the images after which least of the motion is left.
+
+    Returns:
+        The shift, and what is left with it and without it, in one measure for all shifts: each leaves out other
+        frames, with more or less motion in them.
+    """
     tracks = [_tracks(window, view, view, None) for window in windows]
     piece = np.concatenate([np.full(len(moved), number) for number, (moved, _) in enumerate(tracks)])
     moved, labelled = (np.concatenate(part) for part in zip(*tracks, strict=True))
-    best = (0, np.inf)
-    for lag, early, late in lagged(piece):
-        left = _unexplained(iter([(moved[early], labelled[late])]))
-        if left is not None and left < best[1]:
-            best = (lag, left)
-    return best
+    length = np.linalg.norm(labelled, axis=-1)
+    limit = 2 * np.median(length[length > MIN_STEP_PX])
+    usual = np.minimum(length, limit).mean()
+
+    def left(early: np.ndarray, late: np.ndarray) -> float:
+        distance = np.linalg.norm(moved[early] - labelled[late], axis=-1)
+        distance = distance[np.isfinite(distance)]
+        return float(np.minimum(distance, limit).mean() / usual) if len(distance) >= MIN_STEPS else np.inf
+
+    everything = np.arange(len(piece))
+    found = {lag: left(early, late) for lag, early, late in lagged(piece)}
+    best = min(found, key=found.get, default=0)
+    return best, found.get(best, np.inf), left(everything, everything)

@@ -187,7 +187,9 @@ def _mirrored_pixels(one: ViewData) -> Iterator[tuple[str, ViewData]]:
 def _other_cameras(data: list[ViewData], view: int, camera_ids: list[int]) -> Iterator[tuple[str, ViewData]]:
     for other, camera_id in enumerate(camera_ids):
         if other != view:
-            yield (f"the parameters given for camera {camera_id} fit: they were exchanged",
+            back = replace(data[other], cameras=data[view].cameras).worst_joint()
+            exchanged = back < data[other].worst_joint()
+            yield (f"the parameters given for camera {camera_id} fit{': they were exchanged' if exchanged else ''}",
                    replace(data[view], cameras=data[other].cameras))  # fmt: skip
 
 

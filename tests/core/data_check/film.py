@@ -1,0 +1,80 @@
+"""A data set of moving pictures: a textured room in front of which textured patches follow the joints."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from lib.multiviews.cameras import Cameras, project, world_to_camera
+from tests.conftest import BOX_PX, SIDE, STANDING_MM, tiny_camera
+
+NUM_FRAMES = 24
+ZOOM = 2  # on the images of the miniature data set, so that there is something to track
+SIZE = ZOOM * SIDE
+PATCH_PX = 25
+
+
+def _pose(frame: int) -> np.ndarray:
+    """(17, 3) mm: the person turns about a little, its joints sway each in its own rhythm."""
+    phase = np.arange(17)
+    sway = 85 * np.sin(0.35 * frame + phase[:, None] + [0, 2, 4]) * (0.3 + 0.1 * (phase[:, None] % 5))
+    angle = 0.12 * frame
+    return STANDING_MM + sway + [80 * np.cos(angle), 80 * np.sin(angle), 0]
+
+
+def _texture(rng: np.random.Generator, size: int, blur: float) -> np.ndarray:
+    noise = cv2.GaussianBlur(rng.normal(0, 1, (size, size)).astype(np.float32), (0, 0), blur)
+    return cv2.normalize(noise, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
+
+
+def _picture(room: np.ndarray, patches: np.ndarray, joints: np.ndarray) -> np.ndarray:
+    """Put a patch at each joint, at its place between the pixels."""
+    picture = room.copy()
+    for patch, (x, y) in zip(patches, joints, strict=True):
+        matrix = np.array([[1, 0, x - PATCH_PX // 2], [0, 1, y - PATCH_PX // 2]])
+        moved = cv2.warpAffine(patch, matrix, (SIZE, SIZE))
+        mask = cv2.warpAffine(np.full_like(patch, 255), matrix, (SIZE, SIZE)) > 127
+        picture[mask] = moved[mask]
+    return cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR)
+
+
+def write_film(root: Path, num_views: int = 4, gap: int = 1) -> list[dict]:
+    """Write ROOT/h36m with one recording of subject 1 (train) and returns its records, to be changed and stored again.
+
+    Args:
+        root: the folder to make.
+        num_views: cameras.
+        gap: distance of the frames kept.
+    """
+    rng, records = np.random.default_rng(3), []
+    patches = np.stack([_texture(rng, PATCH_PX, 1.5) for _ in range(17)])
+    for view in range(num_views):
+        record = tiny_camera(view, num_views, rng)
+        record |= {key: ZOOM * record[key] for key in ("fx", "fy", "cx", "cy")}
+        camera, room = Cameras.from_records([record])[0], _texture(rng, SIZE, 3.0)
+        clip = f"s_01_act_14_subact_01_ca_{view + 1:02}"
+        (root / "h36m/images" / clip).mkdir(parents=True)
+        for number in range(NUM_FRAMES):
+            frame, pose = 1 + gap * number, _pose(gap * number)
+            joints = project(pose, camera)[0]
+            name = f"{clip}/{clip}_{frame:06}.jpg"
+            cv2.imwrite(str(root / "h36m/images" / name), _picture(room, patches, joints))
+            center = (joints.min(0) + joints.max(0)) / 2
+            records.append({
+                "image": name, "source": "h36m", "video_id": view, "subject": 1, "action": 14, "subaction": 1,
+                "image_id": frame, "camera_id": view, "joints_2d": joints, "joints_3d": world_to_camera(pose, camera),
+                "joints_3d_camera": world_to_camera(pose, camera), "joints_vis": np.ones((17, 3)), "camera": record,
+                "center": center, "scale": np.full(2, ZOOM * BOX_PX / 200), "box": np.zeros(4),
+            })  # fmt: skip
+    (root / "h36m/annot").mkdir()
+    store(root, records)
+    return records
+
+
+def store(root: Path, records: list[dict]) -> None:
+    """Write the records as training and validation annotation."""
+    for subset in ("train", "validation"):
+        (root / f"h36m/annot/h36m_{subset}.pkl").write_bytes(pickle.dumps(records))

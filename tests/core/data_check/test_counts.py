@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from lib.core.data_check.counts import check_counts
+from lib.dataset.groups import group_views
+from lib.dataset.h36m import load_h36m
+
+
+@pytest.fixture
+def count(tiny_root):
+    """count(edit, summary, frames=9): the section of subjects 1 and 5, three recordings each, frames 3 apart."""
+
+    def make(edit=None, summary=None, frames=9):
+        root = tiny_root(frames=frames, mpii=0, subjects=((1, 5), (9,)), edit=edit)
+        if summary is not None:
+            (root / "h36m/annot/prepare_h36m.json").write_text(json.dumps({"num_images": summary}))
+        annotations = load_h36m(root, "train")
+        return check_counts(annotations, group_views(annotations))
+
+    return make
+
+
+def texts(section, *levels):
+    return [finding.text for finding in section.findings if finding.level in levels]
+
+
+def test_a_complete_set(count):
+    section = count()
+    assert texts(section, "error", "warning") == []
+    assert "| S5      |       3 |          3 |      9 |        9 |        9 |        9 |        9 |" in section.body
+    assert "| 3 Discussion |   3 |   3 |" in section.body
+    assert "the frames of a recording are 3 apart" in texts(section, "note")
+    assert any("of the 150 recordings of Human3.6M's subjects 1, 5, 6, 7, 8, 144 are not here" in text
+               for text in texts(section, "note"))  # fmt: skip
+
+
+def test_images_without_the_other_views(count):
+    (text,) = texts(count(lambda records: records[1:]), "error")
+    assert text.startswith("3 of 71 images (4.23 %) are in no complete group")
+    assert "s_01_act_03_subact_01_ca_02_000001.jpg" in text
+
+
+def test_a_few_lost_images_are_a_warning(count):
+    assert len(texts(count(lambda records: records[1:], frames=60), "warning")) == 1
+
+
+def test_missing_frames(count):
+    def drop(records):
+        return [record for record in records if not (record["subject"] == 5 and record["image_id"] == 4)]
+
+    (text,) = texts(count(drop), "error")
+    assert text.startswith("1 of 11 distances between successive frames are not 3 (the first: S5 Discussion 1, 6)")
+
+
+def test_what_the_preparation_wrote_down(count):
+    stems = [f"s_{subject:02}_act_{action:02}_subact_01_ca_{camera:02}" for subject in (1, 5) for action in (2, 3, 4)
+             for camera in (1, 2, 3, 4)]  # fmt: skip
+    right = dict.fromkeys(stems, 3)
+    section = count(summary=right)
+    assert texts(section, "error") == []
+    assert "every clip has as many images as prepare_h36m.json says" in texts(section, "note")
+    wrong = right | {stems[0]: 4, "s_05_act_09_subact_02_ca_01": 7}
+    (text,) = texts(count(summary=wrong), "error")
+    assert text.startswith("2 clips have other counts than prepare_h36m.json says (")
+    assert f"{stems[0]}: 3 instead of 4" in text
+    assert "s_05_act_09_subact_02_ca_01: 0 instead of 7" in text
+    others = right | {"s_07_act_09_subact_02_ca_01": 7}  # a subject of the other subset
+    assert texts(count(summary=others), "error") == []

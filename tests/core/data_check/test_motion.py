@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from lib.core.data_check.motion import MIN_WINDOW, check_motion, find_windows
+from lib.core.data_check.sample import Views
+from lib.dataset.groups import group_views
+from lib.dataset.h36m import load_h36m
+from lib.multiviews.body import H36M_BODY
+from tests.core.data_check.film import NUM_FRAMES, store, write_film
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory):
+    """(ROOT, records); tests store their own records and leave the images alone."""
+    root = tmp_path_factory.mktemp("film")
+    return root, write_film(root)
+
+
+def views_of(root) -> Views:
+    annotations = load_h36m(root, "train")
+    return Views.ordered(annotations, group_views(annotations), H36M_BODY)
+
+
+def check(root):
+    return check_motion(find_windows(views_of(root), 4), "jpg")
+
+
+def images_of(records, view):
+    return [record["image"] for record in records if record["camera_id"] == view]
+
+
+def test_images_that_follow_their_labels(film):
+    root, records = film
+    store(root, records)
+    section = check(root)
+    assert section.findings == []
+    assert section.body.count("| camera ") == 4
+    shares = [int(line.split("|")[2]) for line in section.body.splitlines()[2:]]
+    assert min(shares) > 30
+    assert [line.split("|")[3].strip() for line in section.body.splitlines()[2:]] == ["0"] * 4
+
+
+@pytest.mark.parametrize("lag", [2, -2, 4])
+def test_images_shifted_in_time(film, lag):
+    root, records = film
+    changed = [dict(record) for record in records]
+    names = images_of(records, 2)
+    for record in changed:
+        if record["camera_id"] == 2:
+            place = names.index(record["image"]) + lag
+            record["image"] = names[min(max(place, 0), NUM_FRAMES - 1)]
+    store(root, changed)
+    (finding,) = check(root).findings
+    side = "later" if lag > 0 else "earlier"
+    assert finding.level == "error"
+    text = f"camera 2: its images show the pose {abs(lag)} frames {side} than its labels: shifted in time"
+    assert finding.text == text
+
+
+@pytest.mark.parametrize(("code", "way"), [(1, "left and right"), (0, "top and bottom"), (-1, "both ways")])
+def test_mirrored_images(film, tmp_path, code, way):
+    root, records = film
+    store(root, records)
+    copy = tmp_path / "copy"
+    (copy / "h36m").mkdir(parents=True)
+    (copy / "h36m/annot").symlink_to(root / "h36m/annot")
+    for record in records:
+        target = copy / "h36m/images" / record["image"]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        image = cv2.imread(str(root / "h36m/images" / record["image"]))
+        cv2.imwrite(str(target), cv2.flip(image, code) if record["camera_id"] == 1 else image)
+    (finding,) = check(copy).findings
+    assert finding.text.startswith(f"camera 1: its images are mirrored against the labels, {way}")
+
+
+def test_exchanged_images(film):
+    root, records = film
+    changed = [dict(record) for record in records]
+    first, second = images_of(records, 0), images_of(records, 3)
+    for record in changed:
+        for own, other in ((first, second), (second, first)):
+            if record["image"] in own and record["camera_id"] in (0, 3):
+                record["image"] = other[own.index(record["image"])]
+                break
+    store(root, changed)
+    texts = [finding.text for finding in check(root).findings]
+    assert texts == ["camera 0: the images of camera 3 fit its labels: the cameras' images were exchanged",
+                     "camera 3: the images of camera 0 fit its labels: the cameras' images were exchanged"]  # fmt: skip
+
+
+def test_images_in_which_nothing_can_be_followed(tmp_path):
+    rng = np.random.default_rng(0)
+    for record in write_film(tmp_path, num_views=2, gap=40):
+        noise = rng.integers(0, 255, (200, 200, 3), np.uint8)
+        cv2.imwrite(str(tmp_path / "h36m/images" / record["image"]), noise)
+    findings = check(tmp_path).findings
+    assert [finding.level for finding in findings] == ["note", "note"]
+    assert "too far apart (40 frames)" in findings[0].text
+
+
+def test_a_missing_image_leaves_its_window_out(film, tmp_path):
+    root, records = film
+    store(root, [record | {"image": "none.jpg"} if record["image_id"] == 5 else record for record in records])
+    findings = check(root).findings
+    assert [finding.level for finding in findings] == ["note"] * 5
+    assert "a window was left out" in findings[0].text
+    assert "none.jpg" in findings[0].text
+
+
+def test_windows_are_consecutive_groups_of_different_subjects(make_views):
+    views = make_views(frames=30, subjects=((1, 5, 6), (9,)))
+    windows = find_windows(views, 5)
+    assert [len(window.groups) for window in windows] == [10] * 5
+    assert {window.recording[0, 0] for window in windows[:3]} == {1, 5, 6}
+    for window in windows:
+        assert len(np.unique(window.recording, axis=0)) == 1
+        assert set(np.diff(window.frame)) == {3}
+    assert find_windows(make_views(frames=3 * MIN_WINDOW - 3), 4) == []
+
+
+def test_nothing_in_a_row(make_views):
+    (finding,) = check_motion([], "jpg").findings
+    assert (finding.level, "groups in a row" in finding.text) == ("note", True)
