@@ -1,6 +1,7 @@
 # make quickstart   everything from nothing: environment, embedded data, training, 2D, 3D, tables and pictures
 # make test         the tests; make test-all adds the slow ones; make lint runs ruff
 # make bench        frames per second of the 3D inference beside a plain dense implementation
+# make bench-annotations  time and memory to open an annotation of Human3.6M's size
 # make bench-accuracy  errors of all 3D methods on perfect, noisy and detector-like heatmaps, beside the targets
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ QUICK := experiments-local/synthetic/resnet18/128_fusion.yaml
 QUICK_DATA := data/synthetic
 QUICK_RUN := output/mixed/multiview_pose_resnet_18/128_fusion
 
-.PHONY: quickstart test test-all bench bench-accuracy lint clean
+.PHONY: quickstart test test-all bench bench-annotations bench-accuracy lint clean
 
 $(VENV)/.installed: requirements.txt tests/requirements.txt
 	$(PYTHON) -m venv $(VENV)
@@ -36,6 +37,9 @@ test-all: $(VENV)/.installed
 
 bench: $(VENV)/.installed
 	$(BIN)/python tests/benchmarks/bench_rpsm.py
+
+bench-annotations: $(VENV)/.installed
+	$(BIN)/python tests/benchmarks/bench_annotations.py
 
 bench-accuracy: $(VENV)/.installed
 	$(BIN)/python tests/benchmarks/bench_accuracy.py

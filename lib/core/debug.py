@@ -10,23 +10,11 @@ from torch import Tensor
 
 from lib.core.function import DebugHook
 from lib.core.inference import get_max_preds
+from lib.core.skeletons import union_skeleton
 from lib.dataset.joints_dataset import IMAGE_MEAN, IMAGE_STD
-from lib.multiviews.body import H36M_BODY
-from lib.utils.joints import UNION_20
-from lib.utils.vis import Skeleton, denormalise, heatmap_grid, joint_grid, save_picture
+from lib.utils.vis import denormalise, heatmap_grid, joint_grid, save_picture
 
 MAX_GROUPS = 4
-
-# The limbs of Human3.6M, and those that only MPII's joints can show.
-_MPII_LIMBS = (("root", "thorax"), ("thorax", "upper neck"), ("upper neck", "head top"), ("thorax", "lsho"),
-               ("thorax", "rsho"))  # fmt: skip
-
-
-def union_skeleton() -> Skeleton:
-    """The skeleton drawn between the 20 union joints; limbs show where both ends are visible."""
-    names = [tuple(H36M_BODY.joint_names[joint] for joint in edge) for edge in H36M_BODY.edges]
-    edges = [(UNION_20.index(parent), UNION_20.index(child)) for parent, child in (*names, *_MPII_LIMBS)]
-    return Skeleton.from_names(UNION_20.names, edges, UNION_20.flip_pairs)
 
 
 class DebugPictures:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from lib.core.compare3d import Row
 from lib.core.evaluate3d import METRICS, joint_errors
 from lib.core.run_poses import RunPoses
-from lib.multiviews.body import body_of
+from lib.core.skeletons import skeleton_of
 from lib.multiviews.cameras import MIN_DEPTH_MM, Cameras, project
 from lib.utils.animation import save_animation
 from lib.utils.contact_sheet import SheetFrame, save_contact_sheet
@@ -24,7 +24,6 @@ from lib.utils.pose_video import draw_frames
 from lib.utils.prediction_io import PredictionFile
 from lib.utils.transforms import crop_image, get_affine_transform, transform_points
 from lib.utils.turntable import stage_of
-from lib.utils.vis import Skeleton
 
 VIEW_PX = 512  # crops and, on their longer side, whole images in pictures
 CELL_PX, WHOLE_CELL_PX = 256, 384  # a view in an animation; the person is small in whole images
@@ -60,7 +59,7 @@ def make_contact_sheet(config: Any, run: RunPoses, frames: Sequence[int], path: 
                     truth_world=run.truth_world[frame],
                 )
             )
-    skeleton = _skeleton(run)
+    skeleton = skeleton_of(run.annotations.joint_set)
     save_contact_sheet(path, rows, skeleton, skeleton)
 
 
@@ -77,7 +76,7 @@ def make_pose_figure(config: Any, run: RunPoses, frame: int, path: Path, whole_i
     Raises:
         InputError: an image is missing, or the disk refuses.
     """
-    save_pose_figure(path, posed_frame(config, run, frame, whole_images), _skeleton(run))
+    save_pose_figure(path, posed_frame(config, run, frame, whole_images), skeleton_of(run.annotations.joint_set))
 
 
 def make_animation(
@@ -107,7 +106,7 @@ def make_animation(
     posed = (posed_frame(config, run, frame, whole_images) for frame in bar)
     azimuths = START_DEG + turn_deg / frames_per_second * np.arange(len(frames))
     stage, cell_px = stage_of(run.truth_world[list(frames)]), WHOLE_CELL_PX if whole_images else CELL_PX
-    pictures = draw_frames(posed, _skeleton(run), stage, azimuths, cell_px)
+    pictures = draw_frames(posed, skeleton_of(run.annotations.joint_set), stage, azimuths, cell_px)
     save_animation(path, pictures, frames_per_second)
 
 
@@ -181,11 +180,6 @@ def posed_frame(config: Any, run: RunPoses, frame: int, whole_images: bool) -> P
         true_joints=_reproject(run.truth_world[frame], cameras, to_picture),
         truth_world=run.truth_world[frame],
     )
-
-
-def _skeleton(run: RunPoses) -> Skeleton:
-    joints = run.joint_set
-    return Skeleton.from_names(joints.names, body_of(joints).edges, joints.flip_pairs)
 
 
 def _crop_matrices(run: RunPoses, frame: int, crop_wh: Sequence[int]) -> np.ndarray:

@@ -26,7 +26,8 @@ def test_the_miniature_set(tiny_root, tiny_yaml, tmp_path, run_script):
     for title in ("h36m, train: 48 images", "mpii, train: 8 people", "h36m, validation: 48 images"):
         assert f"# {title}" in text
     assert "![labels in the images](h36m_train.jpg)" in text
-    assert cv2.imread(str(folder / "h36m_train.jpg")) is not None
+    for name in ("h36m_train.jpg", "h36m_validation.jpg", "mpii_train.jpg"):
+        assert cv2.imread(str(folder / name)) is not None
     assert "8 people in 8 images, 15.0 of 16 joints annotated" in text
 
 

@@ -29,6 +29,8 @@ from lib.utils.checks import InputError
 from lib.utils.files import make_directory, write_bytes
 
 RUN_LENGTH = 50  # groups looked at from the beginning and the end of each recording
+SHEET_ROWS = 6
+SHEET_COLUMNS = 4  # of single images; groups have a column per view
 WINDOWS = 4  # recordings whose images are compared with the labels in motion
 _HAS_MPII = ("mpii", "multiview_mpii", "mixed")
 
@@ -129,7 +131,11 @@ def _check_multiview(
         _view_crops(views, image_wh, config.DATASET.CROP),
         check_limbs(views, config.PICT_STRUCT.LIMB_LENGTH_TOLERANCE),
     ]
-    sheet = save_sheet(directory / f"{annotations.source}_{subset}.jpg", everything, data_format)
+    shown = everything.spread(SHEET_ROWS)
+    texts = [f"{shown.name(group)}, camera {camera_id}" for group in range(len(shown.groups))
+             for camera_id in shown.camera_ids]  # fmt: skip
+    sheet = save_sheet(directory / f"{annotations.source}_{subset}.jpg", annotations, shown.groups.ravel(), texts,
+                       shown.num_views, data_format)  # fmt: skip
     return Checked(title, sections, sheet)
 
 
@@ -177,7 +183,11 @@ def _check_singles(
         sections.append(check_crops([annotations.source], [annotations.joints_img], [annotations.visible],
                                     [annotations.center], [annotations.scale], [None], True))  # fmt: skip
         sections.append(_check_joints_in_images(annotations, facts))
-    return Checked(f"{annotations.source}, {subset}: {len(annotations)} people", sections, None)
+    count = min(SHEET_ROWS * SHEET_COLUMNS, len(annotations))
+    rows = np.linspace(0, len(annotations) - 1, count).astype(int)
+    sheet = save_sheet(directory / f"{annotations.source}_{subset}.jpg", annotations, rows,
+                       [annotations.image_name(row) for row in rows], SHEET_COLUMNS, data_format)  # fmt: skip
+    return Checked(f"{annotations.source}, {subset}: {len(annotations)} people", sections, sheet)
 
 
 def _check_joints_in_images(annotations: Annotations, facts: ImageFacts) -> Section:
