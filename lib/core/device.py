@@ -33,6 +33,21 @@ def select_device(config: Any) -> torch.device:
     return device
 
 
+def autocast_dtype(config: Any, device: torch.device) -> torch.dtype | None:
+    """Return the type of the products that TRAIN.AMP asks for, None for float32.
+
+    A CPU without instructions for bfloat16 emulates them, many times slower than float32; there AMP is switched off,
+    with a warning.
+    """
+    if config.TRAIN.AMP == "off":
+        return None
+    if device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        logger.warning("TRAIN.AMP %s: this CPU has no instructions for it (%s); float32 is used", config.TRAIN.AMP,
+                       torch.backends.cpu.get_cpu_capability())  # fmt: skip
+        return None
+    return torch.bfloat16
+
+
 def gpu_indices(gpus: str, num_devices: int) -> list[int]:
     """Read GPUS, e.g. "0,1" -> [0, 1].
 

@@ -43,6 +43,7 @@ def train_one_epoch(
     device: torch.device,
     debug: DebugHook | None = None,
     scalars: Callable[[str, float, int], None] | None = None,
+    products: torch.dtype | None = None,
 ) -> dict[str, float]:
     """Train on every batch once.
 
@@ -55,6 +56,7 @@ def train_one_epoch(
         device: where the model lives.
         debug: called every PRINT_FREQ steps with (step, batch, routed heatmaps).
         scalars: called with (name, value, global step) every PRINT_FREQ steps.
+        products: type of the products, of autocast_dtype(); None = float32.
 
     Returns:
         Mean loss and accuracy over the groups, and groups per second.
@@ -70,7 +72,7 @@ def train_one_epoch(
     for step, batch in enumerate(bar):
         meters.waiting.update(time.perf_counter() - end)
         inputs = {key: batch[key].to(device, non_blocking=True) for key in _TRAINING_INPUTS}
-        loss, routed = _train_step(model, optimizer, inputs, config)
+        loss, routed = _train_step(model, optimizer, inputs, config, products)
         if not math.isfinite(loss):
             names = ", ".join(_image_names(loader, batch))
             raise InputError(f"epoch {epoch}, step {step}: the loss is {loss}; images of the batch: {names}")
@@ -90,11 +92,15 @@ def train_one_epoch(
 
 
 def _train_step(
-    model: nn.Module, optimizer: torch.optim.Optimizer, inputs: dict[str, Tensor], config: Any
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    inputs: dict[str, Tensor],
+    config: Any,
+    products: torch.dtype | None,
 ) -> tuple[float, Tensor]:
     """Return the loss and the routed heatmaps; a loss that is not finite leaves the weights as they are."""
     device = inputs["images"].device.type
-    with torch.autocast(device, torch.bfloat16, enabled=config.TRAIN.AMP == "bf16"):
+    with torch.autocast(device, products, enabled=products is not None):
         single, fused = model(inputs["images"])
     single, fused = single.float(), None if fused is None else fused.float()
     weight = inputs["weight"] if config.LOSS.USE_TARGET_WEIGHT else None

@@ -18,7 +18,7 @@ from tensorboardX import SummaryWriter
 from lib.core.cli import collect_opts, make_parser, run_main
 from lib.core.config_io import dataset_root, load_config
 from lib.core.debug import DebugPictures
-from lib.core.device import select_device
+from lib.core.device import autocast_dtype, select_device
 from lib.core.function import train_one_epoch, validate
 from lib.core.run_setup import start_run
 from lib.core.solver import build_optimizer, learning_rate, set_learning_rate
@@ -61,13 +61,14 @@ def main() -> None:
     elif config.TRAIN.RESUME:
         logger.info("TRAIN.RESUME: there is no %s; training starts from the beginning", checkpoint)
 
+    products = autocast_dtype(config, device)
     debug = DebugPictures(config, directory / "debug")
     with SummaryWriter(str(Path(config.LOG_DIR) / directory.relative_to(config.OUTPUT_DIR))) as board:
         for epoch in range(progress.epoch, config.TRAIN.END_EPOCH):
             set_learning_rate(optimizer, learning_rate(config, epoch))
             row = {"epoch": epoch, "learning_rate": learning_rate(config, epoch)}
             row |= train_one_epoch(model, train_loader, optimizer, config, epoch, device,
-                                   debug.hook(f"train_{epoch:03d}"), board.add_scalar)  # fmt: skip
+                                   debug.hook(f"train_{epoch:03d}"), board.add_scalar, products)  # fmt: skip
             last = epoch + 1 == config.TRAIN.END_EPOCH
             if last or (epoch + 1) % config.TRAIN.VALIDATE_EVERY == 0:
                 result = validate(model, test_loader, config, device, debug=debug.hook(f"valid_{epoch:03d}"))

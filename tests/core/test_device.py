@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lib.core.config_io import load_config
-from lib.core.device import gpu_indices, select_device
+from lib.core.device import autocast_dtype, gpu_indices, select_device
 from lib.utils.checks import InputError
 
 
@@ -57,3 +57,16 @@ def test_gpus(text, indices):
 def test_gpus_that_are_no_numbers(text):
     with pytest.raises(InputError, match="GPUS: expected device numbers"):
         gpu_indices(text, 2)
+
+
+@pytest.mark.parametrize(("supported", "expected"), [(True, torch.bfloat16), (False, None)])
+def test_bfloat16_where_the_cpu_has_it(tmp_path, monkeypatch, caplog, supported, expected):
+    (tmp_path / "a.yaml").write_text("TRAIN: {AMP: bf16}")
+    config = load_config(tmp_path / "a.yaml")
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: supported)
+    with caplog.at_level(logging.WARNING):
+        assert autocast_dtype(config, torch.device("cpu")) is expected
+    assert ["float32 is used" in message for message in caplog.messages] == [True] * (not supported)
+    assert autocast_dtype(config, torch.device("cuda")) is torch.bfloat16
+    config.TRAIN.AMP = "off"
+    assert autocast_dtype(config, torch.device("cuda")) is None

@@ -325,13 +325,13 @@ def test_memory_does_not_grow_with_the_heatmaps(loaders):
 def test_bf16_trains_float32_weights_close_to_float32(loaders):
     """One step from equal weights: the loss agrees to bfloat16's 8 bits, products really were in bfloat16."""
     results = {}
-    for mode in ("off", "bf16"):
-        config, loader, _ = loaders(frames=2, mpii=0)("TRAIN.AMP", mode, "TRAIN.SHUFFLE", "false")
+    for mode, products in (("off", None), ("bf16", torch.bfloat16)):
+        config, loader, _ = loaders(frames=2, mpii=0)("TRAIN.SHUFFLE", "false")
         torch.manual_seed(0)
         model = build_model(config, 4, is_train=True)
         kinds = []
         model.backbone.final_layer.register_forward_hook(lambda _, __, out, kinds=kinds: kinds.append(out.dtype))
-        summary = train_one_epoch(model, loader, build_optimizer(config, model), config, 0, CPU)
+        summary = train_one_epoch(model, loader, build_optimizer(config, model), config, 0, CPU, products=products)
         results[mode] = summary["loss"], kinds[0], {parameter.dtype for parameter in model.parameters()}
     assert results["off"][1:] == (torch.float32, {torch.float32})
     assert results["bf16"][1:] == (torch.bfloat16, {torch.float32})
