@@ -14,7 +14,7 @@ import argparse
 import logging
 
 from lib.core.cli import collect_opts, make_parser, run_main
-from lib.core.config_io import dataset_root, load_config
+from lib.core.config_io import dataset_root, load_config, weights_file
 from lib.core.debug import DebugPictures
 from lib.core.device import select_device
 from lib.core.evaluate import jdr_summary
@@ -37,13 +37,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--post-process", action="store_true", help="quarter-px shift of the peaks (TEST.POST_PROCESS)")
     parser.add_argument("--flip-test", action="store_true", help="average with the mirrored image; without fusion only")
     return parser.parse_args()
-
-
-def weights_file(config: dict, directory: Path) -> Path:
-    """The checkpoint that TEST.MODEL_FILE or TEST.STATE asks for."""
-    if config.TEST.MODEL_FILE:
-        return Path(config.TEST.MODEL_FILE)
-    return directory / ("final_state.pth.tar" if config.TEST.STATE == "final" else "model_best.pth.tar")
 
 
 def main() -> None:
