@@ -73,10 +73,12 @@ def _recompute_contexts(
 def _without_statistics(backbone: nn.Module) -> Iterator[None]:
     """Leave the running statistics of batch norm alone: they have seen these images before."""
     norms = [module for module in backbone.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
+    kept = [(norm, norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
     for norm in norms:
-        norm.track_running_stats = False
+        norm.momentum = 0.0  # old * 1 + new * 0
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, momentum, count in kept:
+            norm.momentum = momentum
+            norm.num_batches_tracked.copy_(count)
