@@ -12,7 +12,7 @@ import torch
 from lib.core.config_io import weights_file
 from lib.core.run_poses import evaluated_groups
 from lib.dataset.annotations import Annotations
-from lib.models.build import build_model
+from lib.models.build import build_model, fusion_kind
 from lib.models.fusion import CrossViewFusion, source_views
 from lib.models.weights import load_model
 from lib.multiviews.body import body_of
@@ -140,8 +140,8 @@ def load_trained_fusion(config: Any, directory: Path) -> TrainedFusion:
         InputError: a network without fusion, data without calibrated views, unreadable annotation, or a checkpoint
             that is missing or does not fit.
     """
-    if not config.NETWORK.AGGRE:
-        raise InputError("NETWORK.AGGRE is false: this network has no fusion whose weights could be shown")
+    if fusion_kind(config) != "learned":
+        raise InputError(f"NETWORK.FUSION {fusion_kind(config)}: this network has no matrices that could be shown")
     annotations, groups = evaluated_groups(config)
     model = build_model(config, groups.shape[1])
     load_model(model, weights_file(config, directory))

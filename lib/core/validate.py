@@ -18,7 +18,7 @@ from lib.core.evaluate import jdr_table, jdr_threshold, joint_detection_rate, me
 from lib.core.inference import FLIP_SHIFT_PX, peak_mode, predict_locations
 from lib.core.loss import route
 from lib.core.pckh import pckh_scores, pckh_table
-from lib.dataset.network_input import network_images
+from lib.dataset.network_input import crop_cameras, network_images
 from lib.utils.distributed import gather_on_main
 from lib.utils.joints import UNION_20, union_subset
 from lib.utils.prediction_io import PredictionWriter
@@ -74,7 +74,7 @@ def validate(
     Memory does not grow with the heatmaps: each batch goes to the writer, only positions are kept.
 
     Args:
-        model: images -> (raw heatmaps, fused heatmaps or None), without DistributedDataParallel.
+        model: images, their cameras -> (raw heatmaps, fused heatmaps or None), without DistributedDataParallel.
         loader: unshuffled batches, each rank's share.
         config: the configuration.
         device: where the model lives.
@@ -119,7 +119,7 @@ def _predict(
 ) -> dict[str, Tensor]:
     """Row name -> heatmaps (B, V, 20, H, W): the routed ones first and, where there is fusion, the raw ones."""
     images = network_images(batch["crops"], device)
-    single, fused = model(images)
+    single, fused = model(images, crop_cameras(batch, device))
     if flip_test:
         single = (single + _mirrored(model, images)) / 2
     if fused is None:

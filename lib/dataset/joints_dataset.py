@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
 from lib.dataset.annotations import Annotations
+from lib.multiviews.cameras import Cameras
 from lib.utils.image_io import read_image
-from lib.utils.transforms import crop_image, get_affine_transform, transform_points
+from lib.utils.transforms import crop_image, get_affine_transform, to_heatmap, transform_points
 
 ROTATION_PROBABILITY = 0.6
+# Of single images, which are never fused: their rows of a batch must be filled, with numbers that stay finite.
+_NO_CAMERA = Cameras(np.eye(3), np.zeros(3), np.ones(2), np.zeros(2), np.zeros(3), np.zeros(2))
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,8 @@ def load_sample(
     Returns:
         crop (H_in, W_in, 3) uint8 BGR; joints_crop (20, 2) network input px; joints_img (20, 2) original image px and
         visible (20,) as annotated; center (2,) image px and scale (2,) of the crop that was taken; head_size ()
-        float32, image px, NaN where unknown.
+        float32, image px, NaN where unknown; image_to_heatmap (2, 3) float32, the crop with its augmentation; and
+        camera_R, ..., camera_p float32, the fields of Cameras, of a camera at the origin where there is none.
 
     Raises:
         InputError: the image is missing or unreadable.
@@ -69,8 +73,16 @@ def load_sample(
         "visible": annotations.visible[row],
         "center": center,
         "scale": scale,
+        **_camera(annotations, row),
+        "image_to_heatmap": to_heatmap(matrix, settings.image_wh, settings.heatmap_wh).astype(np.float32),
         "head_size": np.float32(np.nan if annotations.head_size is None else annotations.head_size[row]),
     }
+
+
+def _camera(annotations: Annotations, row: int) -> dict[str, np.ndarray]:
+    labels = annotations.labels3d
+    camera = _NO_CAMERA if labels is None else labels.cameras[labels.camera_idx[row]]
+    return {f"camera_{field.name}": np.asarray(getattr(camera, field.name), np.float32) for field in fields(Cameras)}
 
 
 def _augmentation(settings: SampleSettings, rng: np.random.Generator) -> tuple[float, float]:

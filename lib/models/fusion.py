@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from lib.multiviews.cameras import CropCameras
 from lib.utils.checks import InputError, check_shape, unknown_name
 
 PUBLISHED_INIT_MAX = 0.1
@@ -55,11 +56,12 @@ class CrossViewFusion(nn.Module):
         else:
             nn.init.uniform_(self.weight, 0.0, PUBLISHED_INIT_MAX)
 
-    def forward(self, heatmaps: Tensor) -> Tensor:
+    def forward(self, heatmaps: Tensor, views: CropCameras | None = None) -> Tensor:
         """Fuse the heatmaps of all views.
 
         Args:
             heatmaps: (B, V, J, H, W), views in the order of the rig.
+            views: not looked at; the other fusions need the cameras.
 
         Returns:
             (B, V, J, H, W) fused heatmaps.

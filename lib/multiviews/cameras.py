@@ -82,6 +82,30 @@ class Cameras:
         return len(self.T)
 
 
+@dataclass(frozen=True)
+class CropCameras:
+    """Cameras and the crops whose heatmaps they made; each view of each group may have its own.
+
+    Attributes:
+        cameras: leading axes (...), often (B, V).
+        to_heatmap: (..., 2, 3) image px -> heatmap px.
+    """
+
+    cameras: Cameras
+    to_heatmap: Any
+
+    def map(self, function: Callable) -> CropCameras:
+        """Apply a function to every array."""
+        return CropCameras(self.cameras.map(function), function(self.to_heatmap))
+
+    def __getitem__(self, index: Any) -> CropCameras:
+        """Index the leading axes."""
+        return self.map(lambda array: array[index])
+
+    def __len__(self) -> int:
+        return len(self.to_heatmap)
+
+
 def world_to_camera(points_world: Any, cameras: Cameras) -> Any:
     """Points (..., P, 3) in the world frame -> (..., P, 3) in the camera frame, mm; axes ... as in `cameras`."""
     return (points_world - cameras.T[..., None, :]) @ cameras.R.swapaxes(-1, -2)

@@ -26,7 +26,7 @@ from lib.core.run_setup import start_run
 from lib.core.validate import ValidationResult, validate
 from lib.dataset.build import build_dataset, build_loader
 from lib.dataset.multiview_dataset import MultiviewDataset
-from lib.models.build import build_model
+from lib.models.build import build_model, fusion_kind
 from lib.models.weights import load_model
 from lib.utils.checks import InputError
 from lib.utils.distributed import process_group
@@ -98,9 +98,9 @@ def main() -> None:
     args = parse_args()
     opts = collect_opts(args) + (["TEST.POST_PROCESS", "true"] if args.post_process else [])
     config = load_config(args.cfg, opts)
-    if args.flip_test and config.NETWORK.AGGRE:
-        raise InputError("--flip-test: the learned fusion maps pixels of one view to those of another and is wrong for "
-                         "mirrored images; use it with NETWORK.AGGRE false")  # fmt: skip
+    if args.flip_test and fusion_kind(config) != "none":
+        raise InputError("--flip-test: fusion maps pixels of one view to those of another and is wrong for mirrored "
+                         "images; use it with NETWORK.FUSION none")  # fmt: skip
     ranks, count = ranks_of_environment(), num_processes(config)
     if ranks == SINGLE and count > 1:
         sys.exit(run_processes(count))

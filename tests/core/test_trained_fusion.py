@@ -75,7 +75,7 @@ def test_loading_takes_the_layer_of_the_checkpoint(tiny_root, tiny_config, tmp_p
     weight = model.fusion.weight.detach().numpy()
     np.testing.assert_array_equal(votes[0], weight[2, :, :, 3 * 16 + 5].reshape(3, 16, 16))
     config.NETWORK.AGGRE = False
-    with pytest.raises(InputError, match=r"NETWORK\.AGGRE is false"):
+    with pytest.raises(InputError, match=r"NETWORK\.FUSION none: this network has no matrices"):
         load_trained_fusion(config, tmp_path)
 
 

@@ -150,7 +150,7 @@ def test_the_flip_test_swaps_sides_and_aligns(loaders):
     plain, mirrored = random_maps(batch, 0), random_maps(batch, 1)
 
     class Flipped(nn.Module):
-        def forward(self, images):
+        def forward(self, images, views=None):
             expected = network_images(batch["crops"], CPU)
             if torch.equal(images, expected):
                 return plain, None
@@ -177,7 +177,7 @@ def test_memory_does_not_grow_with_the_heatmaps(loaders):
     numpy_bytes, tensors, alive = [], [], []
 
     class Large(nn.Module):
-        def forward(self, images):
+        def forward(self, images, views=None):
             numpy_bytes.append(tracemalloc.get_traced_memory()[0])
             alive.append(sum(tensor() is not None for tensor in tensors))
             maps = torch.ones(1, 2, 20, 128, 128)

@@ -53,7 +53,7 @@ def test_picture_and_table(make_run, run_script):
 
 
 WRONG_WORDS = [
-    (["--opts", "NETWORK.AGGRE", "false"], "NETWORK.AGGRE is false"),
+    (["--opts", "NETWORK.AGGRE", "false"], "NETWORK.FUSION none: this network has no matrices"),
     (["--opts", "DATASET.TEST_DATASET", "mpii"], "expected groups of calibrated views"),
     (["--group", "3"], "--group: 3 does not exist; the data set has groups 0 to 2"),
     (["--view", "-1"], "--view: -1 does not exist; the data set has views 0 to 1"),
