@@ -9,6 +9,7 @@ import numpy as np
 from lib.dataset.annotations import Annotations
 from lib.multiviews.cameras import Cameras
 from lib.utils.image_io import read_image
+from lib.utils.joints import UNION_20
 from lib.utils.transforms import crop_image, get_affine_transform, to_heatmap, transform_points
 
 ROTATION_PROBABILITY = 0.6
@@ -52,9 +53,10 @@ def load_sample(
 
     Returns:
         crop (H_in, W_in, 3) uint8 BGR; joints_crop (20, 2) network input px; joints_img (20, 2) original image px and
-        visible (20,) as annotated; center (2,) image px and scale (2,) of the crop that was taken; head_size ()
-        float32, image px, NaN where unknown; image_to_heatmap (2, 3) float32, the crop with its augmentation; and
-        camera_R, ..., camera_p float32, the fields of Cameras, of a camera at the origin where there is none.
+        visible (20,) as annotated; occluded (20,) bool, false where nobody noted it; center (2,) image px and scale
+        (2,) of the crop that was taken; head_size () float32, image px, NaN where unknown; image_to_heatmap (2, 3)
+        float32, the crop with its augmentation; and camera_R, ..., camera_p float32, the fields of Cameras, of a camera
+        at the origin where there is none.
 
     Raises:
         InputError: the image is missing or unreadable.
@@ -71,6 +73,7 @@ def load_sample(
         "joints_crop": transform_points(joints_img.astype(np.float64), matrix).astype(np.float32),
         "joints_img": joints_img,
         "visible": annotations.visible[row],
+        "occluded": np.zeros(len(UNION_20), bool) if annotations.occluded is None else annotations.occluded[row],
         "center": center,
         "scale": scale,
         **_camera(annotations, row),

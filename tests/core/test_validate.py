@@ -63,6 +63,26 @@ def test_rates_of_fused_and_raw_heatmaps(loaders):
     assert result.rates["fused, published threshold"].mean() < 1  # 3.2 px is less than the rounding
 
 
+def test_occluded_joints_have_rates_of_their_own(loaders):
+    nose = H36M_17.index("nose")
+
+    def edit(records):
+        for row, record in enumerate(records):
+            record["joints_occluded"] = np.arange(17) == (nose if row % 2 else -1)
+
+    config, _, loader = loaders(num_views=2, frames=2, mpii=0, edit=edit)("TEST.JDR_THRESHOLD", "crop")
+    (inputs,) = inputs_of(loader)
+    truth, worse = inputs.target, inputs.target.clone()
+    worse[0, 1, UNION_20.index("nose")] = 0  # one of the two images that do not show it
+    rates = validate(Table([(worse, truth)]), loader, config, CPU).rates
+    assert list(rates)[-4:] == [f"{maps}, crop threshold, {which} joints" for which in ("occluded", "visible")
+                                for maps in ("fused", "single")]  # fmt: skip
+    assert rates["single, crop threshold, occluded joints"][nose] == 0.5
+    assert rates["fused, crop threshold, occluded joints"][nose] == 1
+    assert np.isnan(np.delete(rates["single, crop threshold, occluded joints"], nose)).all()
+    assert (rates["single, crop threshold, visible joints"] == 1).all()
+
+
 @pytest.mark.parametrize("kind", ["published", "crop"])
 def test_perf_is_the_mean_at_the_configured_threshold(loaders, kind):
     config, _, loader = loaders(num_views=2, frames=2, mpii=0)("TEST.JDR_THRESHOLD", kind)

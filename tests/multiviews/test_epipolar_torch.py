@@ -98,8 +98,8 @@ def test_lines_cover_the_curve_within_the_map_in_steps_of_a_pixel(scene):
 
 def along_x(center_x: float, center_z: float) -> Cameras:
     """A camera that looks along +z, with 100 px focal length."""
-    return Cameras(np.eye(3), np.array([center_x, 0, center_z], float), np.full(2, 100.0), np.full(2, 20.0), np.zeros(3),
-                   np.zeros(2))  # fmt: skip
+    center = np.array([center_x, 0, center_z], float)
+    return Cameras(np.eye(3), center, np.full(2, 100.0), np.full(2, 20.0), np.zeros(3), np.zeros(2))
 
 
 def test_a_line_begins_at_the_other_camera_and_ends_at_infinity():
