@@ -63,7 +63,7 @@ def test_what_only_some_files_note_is_stored_where_it_is(tiny_root):
     file = h36m_file(tiny_root(mpii=0, edit=edit), "train")
     annotations = file.read()
     assert annotations.occluded.shape == (12, 20)
-    np.testing.assert_array_equal(annotations.occluded[2], to_union(hidden, H36M_17))
+    np.testing.assert_array_equal(annotations.occluded[2], to_union(hidden[None], H36M_17)[0])
     save_compact(annotations, file)
     np.testing.assert_array_equal(reload(file.path).occluded, annotations.occluded, strict=True)
     plain = h36m_file(tiny_root(mpii=0, edit=lambda records: edit(records)[:-1] + records[-1:]), "train")
