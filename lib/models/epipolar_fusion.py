@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lib.multiviews.cameras import CropCameras
@@ -94,53 +95,41 @@ class AdaptiveFusion(_CalibratedFusion):
        the other views show on the ray of the highest one.
     2. On the ray of each pixel, the depth with the largest weighted sum over the other views is the consensus; a
        joint that is hidden here is where the others see it. With two views that is the maximum along the epipolar line.
-    3. The weighted mean of the own map and the consensus, plus what two small convolutions correct.
+    3. The weighted mean m of the own map and the consensus, sharpened to m (m / max m)^k with a learned k: chance
+       agreement on rays raises the background, and this lowers it without moving the peak.
 
-    Its weights know nothing of the rig, of the number of views or of joints. In training views are left out at
-    random as sources, so that it sees fewer of them too.
+    The weights of the network know nothing of the rig, of the number of views or of joints.
 
     Args:
-        hidden: channels of the convolutions and width of the network for the weights.
+        hidden: width of the network for the weights.
         depths_per_px: depths on a ray, per pixel of the larger side of the map.
-        drop: probability in training that a view is no source for the others.
 
     Source: weights per view and joint as in AdaFuse (Zhang et al., IJCV 2021), agreement in space instead of on lines
     as in learnable triangulation (Iskakov et al., ICCV 2019); the form is our own.
     """
 
-    def __init__(self, hidden: int = 16, depths_per_px: float = 1.5, drop: float = 0.3) -> None:
+    def __init__(self, hidden: int = 16, depths_per_px: float = 1.0) -> None:
         super().__init__()
-        self.depths_per_px, self.drop = depths_per_px, drop
+        self.depths_per_px = depths_per_px
         self.trust = nn.Sequential(nn.Linear(4, hidden), nn.ReLU(), nn.Linear(hidden, 1))
-        self.correct = nn.Sequential(
-            nn.Conv2d(3, hidden, 3, padding=1), nn.ReLU(),
-            nn.Conv2d(hidden, hidden, 3, padding=1), nn.ReLU(), nn.Conv2d(hidden, 1, 3, padding=1),
-        )  # fmt: skip
-        nn.init.zeros_(self.correct[-1].weight)
-        nn.init.zeros_(self.correct[-1].bias)
+        self.sharpness = nn.Parameter(torch.zeros(()))  # k before softplus
 
     def fuse(self, heatmaps: Tensor, rays: HeatmapRays) -> Tensor:
         """Fuse float32 heatmaps; shapes as in forward()."""
         num_views, size = heatmaps.shape[1], heatmaps.shape[-2:]
         depths = rays.scene_depths(round(self.depths_per_px * max(size)))  # (B, V, D)
         weights = torch.sigmoid(self.trust(self._evidence(heatmaps, rays, depths)))[..., None]  # (B, V, J, 1, 1)
-        sources = weights
-        if self.training and self.drop > 0:
-            kept = torch.rand(heatmaps.shape[:2], device=heatmaps.device) >= self.drop  # (B, V)
-            sources = weights * kept[..., None, None, None]
-        weighted = sources * heatmaps
-        fused = []
-        for view in range(num_views):
-            others = [other for other in range(num_views) if other != view]
-            total = sum(sources[:, other] for other in others)  # (B, J, 1, 1)
-            agreed = self._consensus(weighted, rays, view, others, depths[:, view]).unflatten(-1, size)
-            mean = (weights[:, view] * heatmaps[:, view] + agreed) / (weights[:, view] + total + _EPS)
-            fused.append(torch.stack([heatmaps[:, view], agreed / (total + _EPS), mean], 2))  # (B, J, 3, H, W)
-        stacked = torch.stack(fused, 1)
-        return stacked[:, :, :, 2] + self.correct(stacked.flatten(0, 2)).view_as(heatmaps)
+        weighted = weights * heatmaps
+        agreed = [self._consensus(weighted, rays, view, depths[:, view]).unflatten(-1, size)
+                  for view in range(num_views)]  # fmt: skip
+        mean = (weighted + torch.stack(agreed, 1)) / (weights.sum(1, keepdim=True) + _EPS)
+        mean = mean.clamp(min=_EPS)
+        power = F.softplus(self.sharpness)
+        return mean ** (1 + power) / mean.amax((-2, -1), keepdim=True) ** power
 
-    def _consensus(self, maps: Tensor, rays: HeatmapRays, view: int, others: list[int], depths: Tensor) -> Tensor:
+    def _consensus(self, maps: Tensor, rays: HeatmapRays, view: int, depths: Tensor) -> Tensor:
         """Largest sum of the other views on the rays of one view, (B, J, H*W)."""
+        others = [other for other in range(maps.shape[1]) if other != view]
         num_joints, num_pixels = maps.shape[2], maps[0, 0, 0].numel()
         pixels = torch.arange(num_pixels, device=maps.device).expand(len(maps), -1)
         found = []
