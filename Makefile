@@ -2,6 +2,7 @@
 # make test         the tests; make test-all adds the slow ones; make lint runs ruff
 # make bench        frames per second of the 3D inference beside a plain dense implementation
 # make bench-annotations  time and memory to open an annotation of Human3.6M's size
+# make bench-fusion  time per group of the fusions beside the floor of their lookups
 # make bench-accuracy  errors of all 3D methods on perfect, noisy and detector-like heatmaps, beside the targets
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ QUICK := experiments-local/synthetic/resnet18/128_fusion.yaml
 QUICK_DATA := data/synthetic
 QUICK_RUN := output/mixed/multiview_pose_resnet_18/128_fusion
 
-.PHONY: quickstart test test-all bench bench-annotations bench-accuracy lint clean
+.PHONY: quickstart test test-all bench bench-annotations bench-fusion bench-accuracy lint clean
 
 $(VENV)/.installed: requirements.txt tests/requirements.txt
 	$(PYTHON) -m venv $(VENV)
@@ -40,6 +41,9 @@ bench: $(VENV)/.installed
 
 bench-annotations: $(VENV)/.installed
 	$(BIN)/python tests/benchmarks/bench_annotations.py
+
+bench-fusion: $(VENV)/.installed
+	$(BIN)/python tests/benchmarks/bench_fusion.py
 
 bench-accuracy: $(VENV)/.installed
 	$(BIN)/python tests/benchmarks/bench_accuracy.py

@@ -170,13 +170,15 @@ def _best_on_rays(maps: list[Tensor], places: list[Tensor]) -> Tensor:
 
     Args:
         maps: per view (B, J, H, W).
-        places: per view (B, P, D, 2), heatmap px of that view; sample d is the same point in all.
+        places: per view (B, P, D, 2) in the map of that view; sample d is the same point in all.
 
     Returns:
         (B, J, P).
     """
     with torch.no_grad():
-        sums = sum(sample_maps(*pair) for pair in zip(maps, places, strict=True))  # (B, J, P, D)
+        sums = sample_maps(maps[0], places[0])  # (B, J, P, D)
+        for pair in zip(maps[1:], places[1:], strict=True):
+            sums += sample_maps(*pair)
         if not any(one.requires_grad for one in maps):
             return sums.amax(-1)
         best = sums.argmax(-1)

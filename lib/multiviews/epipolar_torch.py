@@ -2,6 +2,9 @@
 
 Every view has its own crop, camera and lens, and they may differ between the groups of a batch. A pixel is a ray; its
 points are projected through the other lens and crop. Coordinates are arrays of their own: plain passes over long rows.
+
+Places in a map are in the units of torch's grid_sample with align_corners: -1 and 1 are the centres of the first and
+last pixel of each axis; to_pixels() and to_places() convert.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from torch import Tensor
 from lib.multiviews.cameras import MIN_DEPTH_MM, CropCameras, lens_reach, lens_terms, undistort
 from lib.multiviews.epipolar import FARTHEST_MM, NEAREST_MM
 
-_OUTSIDE = -1e3  # heatmap px: no tap of any map is near
+_OUTSIDE = -1e3  # no tap of any map is near
 _MARGIN = 1.0  # px around a map where bilinear interpolation still finds something
 _TINY = 1e-9
 _BORDER, _COARSE_RAYS, _COARSE_DEPTHS = 9, 4, 96  # points per side of a crop; rays per side and depths of a first look
@@ -24,14 +27,27 @@ def sample_maps(maps: Tensor, places: Tensor) -> Tensor:
 
     Args:
         maps: (N, C, H, W).
-        places: (N, P, D, 2) heatmap px (x, y), the same for all C maps.
+        places: (N, P, D, 2), x and y, the same for all C maps.
 
     Returns:
         (N, C, P, D).
     """
-    height, width = maps.shape[-2:]
-    scale = places.new_tensor([2 / max(width - 1, 1), 2 / max(height - 1, 1)])
-    return F.grid_sample(maps, places * scale - 1, padding_mode="zeros", align_corners=True)
+    return F.grid_sample(maps, places, padding_mode="zeros", align_corners=True)
+
+
+def to_pixels(places: Tensor, heatmap_hw: tuple[int, int]) -> Tensor:
+    """Places (..., 2) -> heatmap px (..., 2)."""
+    return (places + 1) * places.new_tensor(_halves(heatmap_hw))
+
+
+def to_places(points_hm: Tensor, heatmap_hw: tuple[int, int]) -> Tensor:
+    """Heatmap px (..., 2) -> places (..., 2)."""
+    return points_hm / points_hm.new_tensor(_halves(heatmap_hw)) - 1
+
+
+def _halves(heatmap_hw: tuple[int, int]) -> list[float]:
+    """Half of the distance of the outermost pixels, x and y; 1 px where there is one pixel."""
+    return [max(size - 1, 1) / 2 for size in heatmap_hw[::-1]]
 
 
 class HeatmapRays:
@@ -57,9 +73,10 @@ class HeatmapRays:
         plane = torch.where(self._seen[..., None], plane, 0)
         self.directions = plane @ cameras.R[..., :2, :] + cameras.R[..., 2:, :]
         self._low, self._high = self._bounds()
-        # from the distorted normalised point to heatmap px: intrinsics and crop in one affine map, (B, V, 2, 3)
-        linear = views.to_heatmap[..., :2]
-        shift = (linear @ cameras.c[..., None])[..., 0] + views.to_heatmap[..., 2]
+        # from the distorted normalised point to its place: intrinsics and crop in one affine map, (B, V, 2, 3)
+        halves = cameras.T.new_tensor(_halves(heatmap_hw))
+        linear = views.to_heatmap[..., :2] / halves[:, None]
+        shift = (linear @ cameras.c[..., None])[..., 0] + views.to_heatmap[..., 2] / halves - 1
         self._affine = torch.cat([linear * cameras.f[..., None, :], shift[..., None]], -1)
 
     @property
@@ -79,7 +96,7 @@ class HeatmapRays:
             num_samples: D on each line; None = so many that steps are at most one heatmap px along an axis.
 
         Returns:
-            places: (B, H*W, D, 2) heatmap px of the other view; far outside where a pixel has no line in the map.
+            places: (B, H*W, D, 2) in the map of the other view; far outside where a pixel has no line in the map.
             steps: (B, H*W) distance of neighbouring samples, heatmap px; 0 where there is no line.
         """
         num_samples = num_samples or max(self._height, self._width) + 2
@@ -87,11 +104,10 @@ class HeatmapRays:
         start, end, found = self._cut(origin, direction, other)
         found = found & self._seen[:, view]
         along = torch.linspace(0, 1, num_samples).to(start)
-        line = start[..., None, :] + along[:, None] * (end - start)[..., None, :]  # (B, H*W, D, 2)
-        places = self._to_heatmap(line[..., 0], line[..., 1], other)
-        places = torch.where(found[..., None, None], places, _OUTSIDE)
-        length = torch.linalg.vector_norm(places[:, :, -1] - places[:, :, 0], dim=-1)
-        return places, length / (num_samples - 1)
+        (x0, y0), (x1, y1) = start[..., None].unbind(2), end[..., None].unbind(2)
+        places = self._to_map(x0 + (x1 - x0) * along, y0 + (y1 - y0) * along, found[..., None], other)
+        ends = to_pixels(places[:, :, [0, -1]], (self._height, self._width))
+        return places, torch.linalg.vector_norm(ends[:, :, 1] - ends[:, :, 0], dim=-1) / (num_samples - 1)
 
     def points(self, view: int, other: int, depths: Tensor, pixels: Tensor | None = None) -> Tensor:
         """Project points on the rays of one view into the heatmap of another one.
@@ -103,7 +119,7 @@ class HeatmapRays:
             pixels: (B, P) indices y * W + x; None = all H*W.
 
         Returns:
-            (B, P, D, 2) heatmap px of the other view; far outside where it cannot see a point.
+            (B, P, D, 2) places in the map of the other view; far outside where it cannot see a point.
         """
         directions, seen = self.directions[:, view], self._seen[:, view]
         if pixels is not None:
@@ -131,12 +147,13 @@ class HeatmapRays:
 
     def _common_span(self, view: int, coarse: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the first and the last of the coarse depths at which as many other views as possible see a ray."""
-        size = coarse.new_tensor([self._width - 0.5, self._height - 0.5])
+        size = (self._height, self._width)
+        low = to_places(coarse.new_tensor([-0.5, -0.5]), size)
         count = torch.zeros((), device=coarse.device)
         for other in range(self.num_views):
             if other != view:
                 places = self.points(view, other, coarse.expand(len(pixels), -1), pixels)
-                count = count + ((places >= -0.5) & (places <= size)).all(-1)  # (B, P, D)
+                count = count + ((places >= low) & (places <= -low)).all(-1)  # (B, P, D)
         most = (count == count.amax((1, 2), keepdim=True)).any(1)  # (B, D)
         last = most.shape[1] - 1
         return coarse[most.int().argmax(1)], coarse[last - most.flip(1).int().argmax(1)]
@@ -197,16 +214,17 @@ class HeatmapRays:
         nearness = 1 / z.clamp(min=MIN_DEPTH_MM)
         x, y = x * nearness, y * nearness
         visible = (z >= MIN_DEPTH_MM) & (x * x + y * y <= self._reach[:, other, None, None]) & seen[..., None]
-        return torch.where(visible[..., None], self._to_heatmap(x, y, other), _OUTSIDE)
+        return self._to_map(x, y, visible, other)
 
-    def _to_heatmap(self, x: Tensor, y: Tensor, view: int) -> Tensor:
-        """Normalised points, x and y (B, P, D) -> (B, P, D, 2) heatmap px."""
+    def _to_map(self, x: Tensor, y: Tensor, visible: Tensor, view: int) -> Tensor:
+        """Normalised points, x and y (B, P, D) -> (B, P, D, 2) places; far outside where not visible."""
         cameras = self._views.cameras
         k, p = _columns(cameras.k[:, view]), _columns(cameras.p[:, view])
         factor, r2 = lens_terms(x, y, k, p)
         x, y = x * factor + p[1] * r2, y * factor + p[0] * r2
         xx, xy, x0, yx, yy, y0 = _columns(self._affine[:, view].flatten(1))
-        return torch.stack([xx * x + xy * y + x0, yx * x + yy * y + y0], -1)
+        x, y = xx * x + xy * y + x0, yx * x + yy * y + y0
+        return torch.stack([torch.where(visible, x, _OUTSIDE), torch.where(visible, y, _OUTSIDE)], -1)
 
 
 def _columns(values: Tensor) -> list[Tensor]:

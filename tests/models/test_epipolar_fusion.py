@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lib.models import epipolar_fusion
 from lib.models.epipolar_fusion import AdaptiveFusion, EpipolarFusion
 from lib.multiviews.cameras import Cameras, CropCameras
-from lib.multiviews.epipolar_torch import HeatmapRays, sample_maps
+from lib.multiviews.epipolar_torch import HeatmapRays, sample_maps, to_pixels
 from lib.utils.checks import InputError
 from tests.multiviews.scenes import Scene, make_scene
 
@@ -52,7 +52,7 @@ def test_tiny_maps_equal_plain_loops(reduction: str) -> None:
                 for joint in range(2):
                     for pixel in range(30):
                         values = [bilinear(maps[frame, other, joint].numpy(), *place)
-                                  for place in places[frame, pixel].tolist()]  # fmt: skip
+                                  for place in to_pixels(places[frame, pixel], (5, 6)).tolist()]  # fmt: skip
                         vote = max(values) if reduction == "max" else sum(values) * steps[frame, pixel].item()
                         expected[frame, view, joint, pixel // 6, pixel % 6] += 0.3 * vote
     np.testing.assert_allclose(EpipolarFusion(reduction)(maps, views_of(scene)), expected, atol=2e-5)
