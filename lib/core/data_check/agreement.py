@@ -155,13 +155,17 @@ def _check_rotations(section: Section, views: Views) -> None:
                                "wrong sign")  # fmt: skip
 
 
+def _limit(before: float) -> float:
+    return min(max(MAX_DISTANCE_MM, FIT_SHARE * before), 0.5 * before)
+
+
 def _explain_all(data: WorldData) -> str:
     """Find the convention that, applied to all views, makes them agree."""
     before, found = float(np.median(_distance(data))), []
     for text, changed in _conventions(data):
         distance = _distance(changed)
         found.append((text, float(np.median(distance)) if len(_agreeing(distance)) > 1 else np.inf))
-    return best_explanations(found, max(MAX_DISTANCE_MM, FIT_SHARE * before), ALIKE_MM, "mm")
+    return best_explanations(found, _limit(before), ALIKE_MM, "mm")
 
 
 def _conventions(data: WorldData) -> Iterator[tuple[str, WorldData]]:
@@ -202,7 +206,7 @@ def _explain_one(data: WorldData, view: int, reference: np.ndarray) -> str:
     before = _away(one.world(), reference)
     found = [(text, _away(changed.world(), reference)) for text, changed in _view_hypotheses(data, one, view)]
     found += [(text, _away(changed.world(), wanted)) for text, changed, wanted in _shifted_in_time(one, reference)]
-    return best_explanations(found, max(MAX_DISTANCE_MM, FIT_SHARE * before), ALIKE_MM, "mm") or _UNKNOWN
+    return best_explanations(found, _limit(before), ALIKE_MM, "mm") or _UNKNOWN
 
 
 def _view_hypotheses(data: WorldData, one: WorldData, view: int) -> Iterator[tuple[str, WorldData]]:

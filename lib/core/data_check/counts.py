@@ -111,8 +111,8 @@ def _check_expected(section: Section, annotations: Annotations) -> None:
     whole = f"; subjects {', '.join(f'S{subject}' for subject in absent)} are missing altogether" if absent else ""
     subject, action, subaction = missing[0]
     whose = ", ".join(map(str, wanted_subjects))
-    section.add(level, f"of the {len(wanted)} recordings of Human3.6M's subjects {whose}, {len(missing)} are not here "
-                       f"(the first: S{subject} {labels.protocol.recording_name(action, subaction)}){whole}")  # fmt: skip
+    section.add(level, f"of the {len(wanted)} recordings of Human3.6M's subjects {whose}, {len(missing)} are not "
+                       f"here (the first: S{subject} {labels.protocol.recording_name(action, subaction)}){whole}")
 
 
 def _compare_summary(section: Section, summary: Path, found: dict[Clip, int], subjects: set[int]) -> None:

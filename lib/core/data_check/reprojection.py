@@ -137,7 +137,7 @@ def explain(
     before = data[view].worst_joint()
     found = [(text, changed.worst_joint())
              for text, changed in _hypotheses(data, view, camera_ids, joint_set, frame_gap)]  # fmt: skip
-    limit = min(max(MAX_ERROR_PX, SURE_SHARE * before), MAX_EXPLAINED_PX)
+    limit = min(max(MAX_ERROR_PX, SURE_SHARE * before), MAX_EXPLAINED_PX, 0.5 * before)
     return best_explanations(found, limit, 0.02 * MAX_ERROR_PX, "px") or _UNKNOWN
 
 

@@ -10,7 +10,8 @@ def test_block_medians_are_the_lower_medians_without_nan():
     values = np.array([[5.0, 1], [1, np.nan], [3, 7], [2, np.nan], [9, np.nan]])
     assert np.array_equal(block_medians(values, np.array([0, 3, 5])), [[3, 1], [2, np.nan]], equal_nan=True)
     values = np.random.default_rng(0).normal(size=(2 * BLOCK, 4, 4))
-    assert np.allclose(block_medians(values, np.array([0, BLOCK, 2 * BLOCK]))[1], np.sort(values[BLOCK:], 0)[BLOCK // 2 - 1])
+    second = block_medians(values, np.array([0, BLOCK, 2 * BLOCK]))[1]
+    assert np.allclose(second, np.sort(values[BLOCK:], 0)[BLOCK // 2 - 1])
 
 
 def test_blocks_are_of_one_recording(make_views):
