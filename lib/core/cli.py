@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Callable
 
+from lib.core.launch import REPORTED_BY_LAUNCHER
 from lib.utils.checks import InputError
+from lib.utils.stops import Interrupted, ProcessLost, Stop
 
 UNEXPECTED = 70  # exit code of an internal error, EX_SOFTWARE of sysexits.h
 
@@ -76,7 +79,11 @@ def collect_opts(args: argparse.Namespace) -> list[str]:
 
 
 def run_main(main: Callable[[], None]) -> None:
-    """Run a script: an InputError becomes one line on stderr and exit code 2; other errors a traceback and code 70."""
+    """Run a script: an InputError becomes one line on stderr and exit code 2, a Stop a line and its own code.
+
+    Other errors keep their traceback and end with code 70. A process that lost contact with another one keeps silent
+    where the launcher tells which one it was.
+    """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     try:
         main()
@@ -84,6 +91,10 @@ def run_main(main: Callable[[], None]) -> None:
         message = str(error).rsplit("InputError: ", 1)[-1]  # a loading process sends its traceback along
         print(f"error: {' '.join(message.split())}", file=sys.stderr)
         sys.exit(2)
+    except Stop as stop:
+        if not (isinstance(stop, ProcessLost) and REPORTED_BY_LAUNCHER in os.environ):
+            print(f"error: {stop}" if stop.exit_code != Interrupted.exit_code else stop, file=sys.stderr)
+        sys.exit(stop.exit_code)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
