@@ -135,6 +135,8 @@ DEFAULTS: dict[str, Any] = {
         "SHUFFLE": Key(True, "new order of the data each epoch"),
         "AMP": Key("off", "bf16: products of the forward and backward pass in bfloat16, weights in float32",
                    ("off", "bf16")),
+        "FUSION_STATE": Key("float32", "type of Adam's moments of the fusion matrices; bfloat16 halves them",
+                            ("float32", "bfloat16")),
         "VALIDATE_EVERY": Key(1, "epochs between validations; the last epoch is always validated", minimum=1),
     },
     "TEST": {

@@ -99,18 +99,36 @@ def _train_step(
     products: torch.dtype | None,
 ) -> tuple[float, Tensor]:
     """Return the loss and the routed heatmaps; a loss that is not finite leaves the weights as they are."""
+    loss, routed = training_loss(model, inputs, config, products)
+    value = loss.item()
+    if math.isfinite(value):
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+    return value, routed
+
+
+def training_loss(
+    model: nn.Module, inputs: dict[str, Tensor], config: Any, products: torch.dtype | None
+) -> tuple[Tensor, Tensor]:
+    """Run the network on a batch as training does.
+
+    Args:
+        model: images -> (raw heatmaps, fused heatmaps or None).
+        inputs: images (B, V, 3, H_in, W_in), target (B, V, J, H, W), weight (B, V, J, 1), is_multiview (B,).
+        config: the configuration.
+        products: type of the products; None = float32.
+
+    Returns:
+        The loss, scalar, and the routed heatmaps (B, V, J, H, W), detached.
+    """
     device = inputs["images"].device.type
     with torch.autocast(device, products, enabled=products is not None):
         single, fused = model(inputs["images"])
     single, fused = single.float(), None if fused is None else fused.float()
     weight = inputs["weight"] if config.LOSS.USE_TARGET_WEIGHT else None
     loss = total_loss(single, fused, inputs["target"], weight, inputs["is_multiview"])
-    value = loss.item()
-    if math.isfinite(value):
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-    return value, route(single, fused, inputs["is_multiview"]).detach()
+    return loss, route(single, fused, inputs["is_multiview"]).detach()
 
 
 class _TrainingMeters:
