@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Callable
 
+from lib.core.launch import REPORTED_BY_LAUNCHER
 from lib.utils.checks import InputError
+from lib.utils.stops import Interrupted, ProcessLost, Stop
 
 
 class _Parser(argparse.ArgumentParser):
@@ -73,7 +76,10 @@ def collect_opts(args: argparse.Namespace) -> list[str]:
 
 
 def run_main(main: Callable[[], None]) -> None:
-    """Run a script: an InputError becomes one line on stderr and exit code 2."""
+    """Run a script: an InputError becomes one line on stderr and exit code 2, a Stop a line and its own code.
+
+    A process that lost contact with another one keeps silent where the launcher tells which one it was.
+    """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     try:
         main()
@@ -81,6 +87,10 @@ def run_main(main: Callable[[], None]) -> None:
         message = str(error).rsplit("InputError: ", 1)[-1]  # a loading process sends its traceback along
         print(f"error: {' '.join(message.split())}", file=sys.stderr)
         sys.exit(2)
+    except Stop as stop:
+        if not (isinstance(stop, ProcessLost) and REPORTED_BY_LAUNCHER in os.environ):
+            print(f"error: {stop}" if stop.exit_code != Interrupted.exit_code else stop, file=sys.stderr)
+        sys.exit(stop.exit_code)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)

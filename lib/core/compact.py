@@ -8,7 +8,7 @@ from typing import Any
 
 from lib.core.config_io import dataset_root
 from lib.dataset.build_groups import MULTIVIEW_NAMES, annotation_file
-from lib.dataset.compact import save_compact
+from lib.dataset.compact_writer import save_compact
 from lib.utils.checks import InputError
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from lib.dataset.actions import TOTALCAPTURE_ACTIONS
 from lib.dataset.conventions import CAMERA_T_MEANINGS, MM_PER_UNIT
 from lib.multiviews.peaks import PEAK_MODES
+from lib.utils.prediction_io import COMPRESSIONS, DTYPES
 
 BACKBONES = ("pose_resnet", "pose_mobilenetv2", "pose_hrnet")
 JDR_THRESHOLDS = ("published", "crop", "head")
@@ -133,10 +134,19 @@ DEFAULTS: dict[str, Any] = {
         "RESUME": Key(False, "continue from checkpoint.pth.tar if there is one"),
         "BATCH_SIZE": Key(8, "groups per step and GPU", minimum=1),
         "SHUFFLE": Key(True, "new order of the data each epoch"),
-        "AMP": Key("off", "bf16: products of the forward and backward pass in bfloat16, weights in float32",
-                   ("off", "bf16")),
+        "AMP": Key("off", "type of the products in forward and backward pass, weights stay float32; fp16 scales the "
+                   "loss", ("off", "bf16", "fp16")),
         "FUSION_STATE": Key("float32", "type of Adam's moments of the fusion matrices; bfloat16 halves them",
                             ("float32", "bfloat16")),
+        "ACCUMULATE": Key(1, "parts into which each batch is split, one after the other: less memory, the same "
+                          "gradient but for batch norm", minimum=1),
+        "CHECKPOINT_ACTIVATIONS": Key(False, "keep the heatmaps of each view alone and compute the backbone again in "
+                                      "the backward pass: a quarter of the activations with 4 views, more time"),
+        "CHANNELS_LAST": Key(False, "memory format of the backbone; what tensor cores like, no gain on CPUs"),
+        "COMPILE": Key(False, "torch.compile the backbone; needs a C++ compiler"),
+        "SYNC_BN": Key(False, "batch norm over the images of all processes"),
+        "CHECKPOINT_STEPS": Key(0, "steps between checkpoints within an epoch; 0 = at its end alone", minimum=0),
+        "KEEP_CHECKPOINTS": Key(1, "checkpoints to keep; checkpoint.pth.tar is the newest", minimum=1),
         "VALIDATE_EVERY": Key(1, "epochs between validations; the last epoch is always validated", minimum=1),
     },
     "TEST": {
@@ -147,6 +157,9 @@ DEFAULTS: dict[str, Any] = {
                          "neighbour (quarter), top of a fit to the logarithms (log_quadratic)", PEAK_MODES),
         "MODEL_FILE": Key("", "checkpoint to validate instead of the run's own"),
         "HEATMAP_LOCATION_FILE": Key("predicted_heatmaps.h5", "predictions, in the run directory"),
+        "HEATMAP_COMPRESSION": Key("none", "of the heatmaps in the file, without loss: none is fastest to read",
+                                   COMPRESSIONS),
+        "HEATMAP_DTYPE": Key("float32", "of the heatmaps in the file; float16 halves it and keeps 11 bits", DTYPES),
         "JDR_THRESHOLD": Key("published", "perf counts joints within IMAGE_SIZE/20 image px (published), 1/20 of the "
                              "crop side (crop) or, as the paper defines it, half the annotated head size (head; MPII "
                              "with head boxes)", JDR_THRESHOLDS),

@@ -5,16 +5,41 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from lib.core.function import DebugHook
 from lib.core.inference import get_max_preds
 from lib.core.skeletons import union_skeleton
-from lib.dataset.joints_dataset import IMAGE_MEAN, IMAGE_STD
-from lib.utils.vis import denormalise, heatmap_grid, joint_grid, save_picture
+from lib.core.validate import DebugHook
+from lib.dataset.target import gaussian_targets
+from lib.utils.vis import heatmap_grid, joint_grid, overlay_heatmap, save_picture, tile
 
 MAX_GROUPS = 4
+
+
+def _rows(values: Tensor) -> np.ndarray:
+    """(B, V, ...) -> (images, ...) of the first groups."""
+    rows = values[:MAX_GROUPS].flatten(0, 1).cpu()
+    return (rows.float() if rows.is_floating_point() else rows).numpy()
+
+
+def fusion_picture(batch: dict[str, Tensor], single: Tensor, routed: Tensor) -> np.ndarray:
+    """Draw the views of the first group: picture, heatmaps of all joints before and after fusion.
+
+    Args:
+        batch: of the loader.
+        single: (B, V, J, H, W) raw heatmaps.
+        routed: (B, V, J, H, W) the heatmaps that count.
+
+    Returns:
+        (h, w, 3) uint8 BGR: a row per view.
+    """
+    crops = batch["crops"][0].numpy()
+    cells = [cell for view, crop in enumerate(crops)
+             for cell in (crop, *(overlay_heatmap(crop, maps[0, view].max(0).values.float().cpu().numpy())
+                                  for maps in (single, routed)))]  # fmt: skip
+    return tile(np.stack(cells), 3)
 
 
 class DebugPictures:
@@ -24,24 +49,24 @@ class DebugPictures:
         self._keys = config.DEBUG
         self._directory = directory
         self._skeleton = union_skeleton()
+        self._sigma, self._subpixel = config.NETWORK.SIGMA, config.NETWORK.TARGET_SUBPIXEL
 
     def hook(self, name: str) -> DebugHook | None:
-        """Return the function that train_one_epoch and validate call, None where pictures are switched off."""
+        """Return the function that training and validation call, None where pictures are switched off."""
         if not self._keys.DEBUG:
             return None
-        return lambda step, batch, heatmaps: self._save(f"{name}_{step:05d}", batch, heatmaps)
+        return lambda step, batch, single, routed: self._save(f"{name}_{step:05d}", batch, routed)
 
     def _save(self, stem: str, batch: dict[str, Tensor], heatmaps: Tensor) -> None:
-        def rows(values: Tensor) -> Any:  # (B, V, ...) -> (images, ...)
-            return values[:MAX_GROUPS].flatten(0, 1).float().cpu().numpy()
-
-        num_views = heatmaps.shape[1]
-        pictures = denormalise(rows(batch["images"]), IMAGE_MEAN, IMAGE_STD)
-        target, predicted = rows(batch["target"]), rows(heatmaps)
-        shown = rows(batch["weight"])[..., 0] > 0
-        stride = torch.tensor(batch["images"].shape[:-3:-1]) / torch.tensor(heatmaps.shape[:-3:-1])
-        joints_true = rows(batch["joints_crop"])
-        joints_predicted = get_max_preds(predicted)[0] * stride.numpy()
+        num_views, pictures = heatmaps.shape[1], _rows(batch["crops"])
+        joints_true, predicted = _rows(batch["joints_crop"]), _rows(heatmaps)
+        height, width = heatmaps.shape[-2:]
+        image_wh, heatmap_wh = pictures.shape[2:0:-1], (width, height)
+        target, weight = (values.numpy() for values in gaussian_targets(
+            torch.from_numpy(joints_true), torch.from_numpy(_rows(batch["visible"])), image_wh, heatmap_wh,
+            self._sigma, self._subpixel))  # fmt: skip
+        shown = weight[..., 0] > 0
+        joints_predicted = get_max_preds(predicted)[0] * (np.array(image_wh) / heatmap_wh)
         drawings = {
             "gt": (self._keys.SAVE_BATCH_IMAGES_GT, lambda: self._joints(pictures, joints_true, shown, num_views)),
             "pred": (

@@ -8,55 +8,90 @@ from typing import Any
 import torch
 
 from lib.utils.checks import InputError
+from lib.utils.ranks import SINGLE, Ranks
 
 logger = logging.getLogger(__name__)
 
+CPU = "cpu"
+_TYPES = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
-def select_device(config: Any) -> torch.device:
-    """Return the first GPU of GPUS where there is CUDA, else the CPU; says which in one line.
+
+def select_device(config: Any, ranks: Ranks = SINGLE) -> torch.device:
+    """Return the GPU of this process where there is CUDA, else the CPU; says which in one line.
+
+    Args:
+        config: the configuration: GPUS, of which the local rank's is taken, and CUDNN.
+        ranks: which of several processes this one is.
 
     Raises:
-        InputError: GPUS is no list of numbers, or its first one is no device here.
+        InputError: GPUS is no list of numbers, or this process's one is no device here.
     """
     torch.backends.cudnn.benchmark = config.CUDNN.BENCHMARK
     torch.backends.cudnn.deterministic = config.CUDNN.DETERMINISTIC
     torch.backends.cudnn.enabled = config.CUDNN.ENABLED
-    if not torch.cuda.is_available():
-        threads = torch.get_num_threads()
-        logger.info("device: cpu, %d threads (no CUDA here; GPUS %s is ignored)", threads, config.GPUS)
+    processes = "" if ranks.world_size == 1 else f"; {ranks.world_size} processes"
+    names = device_names(config.GPUS)
+    if not torch.cuda.is_available() or names[0] == CPU:
+        reason = "" if names[0] == CPU else f" (no CUDA here; GPUS {config.GPUS} is ignored)"
+        logger.info("device: cpu, %d threads%s%s", torch.get_num_threads(), reason, processes)
         return torch.device("cpu")
-    indices = gpu_indices(config.GPUS, torch.cuda.device_count())
-    device = torch.device("cuda", indices[0])
-    logger.info("device: %s, %s", device, torch.cuda.get_device_name(device))
-    if len(indices) > 1:
-        logger.info("one process uses one GPU: the others of GPUS %s stay idle", config.GPUS)
+    index = gpu_of_rank(names, ranks.local_rank, torch.cuda.device_count())
+    device = torch.device("cuda", index)
+    torch.cuda.set_device(device)
+    logger.info("device: %s, %s%s", device, torch.cuda.get_device_name(device), processes)
     return device
+
+
+def num_processes(config: Any) -> int:
+    """Return how many processes GPUS asks for: one per CUDA device, or as many as it says "cpu"."""
+    names = device_names(config.GPUS)
+    return len(names) if names[0] == CPU or torch.cuda.is_available() else 1
 
 
 def autocast_dtype(config: Any, device: torch.device) -> torch.dtype | None:
     """Return the type of the products that TRAIN.AMP asks for, None for float32.
 
     A CPU without instructions for bfloat16 emulates them, many times slower than float32; there AMP is switched off,
-    with a warning.
+    with a warning. The same holds for float16.
     """
-    if config.TRAIN.AMP == "off":
-        return None
-    if device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        logger.warning("TRAIN.AMP %s: this CPU has no instructions for it (%s); float32 is used", config.TRAIN.AMP,
-                       torch.backends.cpu.get_cpu_capability())  # fmt: skip
-        return None
-    return torch.bfloat16
+    products = _TYPES[config.TRAIN.AMP]
+    if products is None or device.type != "cpu":
+        return products
+    has_it = {
+        torch.bfloat16: torch.ops.mkldnn._is_mkldnn_bf16_supported,
+        torch.float16: torch.ops.mkldnn._is_mkldnn_fp16_supported,
+    }[products]
+    if has_it():
+        return products
+    logger.warning("TRAIN.AMP %s: this CPU has no instructions for it (%s); float32 is used", config.TRAIN.AMP,
+                   torch.backends.cpu.get_cpu_capability())  # fmt: skip
+    return None
 
 
-def gpu_indices(gpus: str, num_devices: int) -> list[int]:
-    """Read GPUS, e.g. "0,1" -> [0, 1].
+def device_names(gpus: str) -> list[str]:
+    """Read GPUS, e.g. "0,1" -> ["0", "1"]; "cpu,cpu" stands for processes on the CPU.
 
     Raises:
-        InputError: not a list of numbers, or the first one is not below `num_devices`.
+        InputError: not a list of numbers, nor of "cpu".
     """
     parts = [part.strip() for part in gpus.split(",")]
-    if not all(part.isdecimal() for part in parts):
-        raise InputError(f"GPUS: expected device numbers such as 0 or 0,1, received '{gpus}'")
-    if int(parts[0]) >= num_devices:
-        raise InputError(f"GPUS: there is no CUDA device {parts[0]}, only 0 to {num_devices - 1}")
-    return [int(part) for part in parts]
+    if all(part == CPU for part in parts) or all(part.isdecimal() for part in parts):
+        return parts
+    raise InputError(f"GPUS: expected device numbers such as 0 or 0,1, or cpu, received '{gpus}'")
+
+
+def gpu_of_rank(names: list[str], local_rank: int, num_devices: int) -> int:
+    """Return the CUDA device of a process.
+
+    Args:
+        names: of device_names().
+        local_rank: of the process; more processes than names (torchrun counts by itself) take the device of their rank.
+        num_devices: CUDA devices of this machine.
+
+    Raises:
+        InputError: there is no such device.
+    """
+    index = int(names[local_rank]) if local_rank < len(names) else local_rank
+    if index >= num_devices:
+        raise InputError(f"GPUS: there is no CUDA device {index}, only 0 to {num_devices - 1}")
+    return index

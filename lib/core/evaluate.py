@@ -85,8 +85,8 @@ def jdr_summary(rates: dict[str, np.ndarray], joint_names: Sequence[str]) -> dic
 
 
 @torch.no_grad()
-def heatmap_accuracy(prediction: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """PCK on heatmap peaks with threshold 0.5 of a tenth of the map size.
+def heatmap_hits(prediction: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Count the heatmap peaks within half of a tenth of the map size.
 
     Args:
         prediction: (B, V, J, H, W).
@@ -94,7 +94,7 @@ def heatmap_accuracy(prediction: Tensor, target: Tensor, weight: Tensor) -> Tens
         weight: (B, V, J, 1); joints without target do not count.
 
     Returns:
-        Scalar tensor: mean over the joints that occur of the share found; 0 if none occurs.
+        (2, J) float64: peaks that are right, and targets.
     """
     height, width = prediction.shape[-2:]
 
@@ -103,6 +103,12 @@ def heatmap_accuracy(prediction: Tensor, target: Tensor, weight: Tensor) -> Tens
         return torch.stack([best % width / width, best // width / height], -1)  # (B, V, J, 2)
 
     found = torch.linalg.vector_norm((peaks(prediction) - peaks(target)) / HEAD_SHARE, dim=-1) < 0.5
-    counts = (weight[..., 0] > 0).flatten(0, 1)  # (B*V, J)
-    per_joint = (found.flatten(0, 1) & counts).sum(0) / counts.sum(0).clamp(min=1)
-    return per_joint.sum() / (counts.any(0).sum().clamp(min=1))
+    counts = weight[..., 0] > 0
+    return torch.stack([(found & counts).sum((0, 1)), counts.sum((0, 1))]).double()
+
+
+def heatmap_accuracy(hits: Tensor) -> Tensor:
+    """Return the mean over the joints that occur of the share found, from (2, J) hits; 0 if none occurs."""
+    found, counts = hits
+    share = found / counts.clamp(min=1)
+    return share.sum() / (counts > 0).sum().clamp(min=1)

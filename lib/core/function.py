@@ -1,281 +1,151 @@
-"""One epoch of training, one pass of validation."""
+"""One epoch of training."""
 
 from __future__ import annotations
 
 import logging
-import math
 import time
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from lib.core.config import JDR_THRESHOLDS
-from lib.core.evaluate import heatmap_accuracy, jdr_table, jdr_threshold, joint_detection_rate, mean_rate
-from lib.core.inference import FLIP_SHIFT_PX, peak_mode, predict_locations
-from lib.core.loss import route, total_loss
-from lib.core.pckh import pckh_scores, pckh_table
+from lib.core.epoch_meters import EpochMeters
+from lib.core.evaluate import heatmap_hits
+from lib.core.train_step import StepResult, TrainStep
+from lib.dataset.network_input import network_input
 from lib.utils.checks import InputError
-from lib.utils.joints import UNION_20, union_subset
-from lib.utils.meters import AverageMeter
-from lib.utils.prediction_io import PredictionWriter
+from lib.utils.memory import peak_memory_mb
+from lib.utils.ranks import SINGLE, Ranks
 
 logger = logging.getLogger(__name__)
 
-DebugHook = Callable[[int, dict[str, Tensor], Tensor], None]
 
-_TRAINING_INPUTS = ("images", "target", "weight", "is_multiview")
-_PER_IMAGE = ("center", "scale", "joints_img", "visible", "head_size", "image_index")
+@dataclass
+class EpochHooks:
+    """What the loop calls; every one may be left out.
+
+    Attributes:
+        report: at every PRINT_FREQ, at rank 0: (step, values of the window and the run).
+        debug: at every PRINT_FREQ, at rank 0: (step, batch of the loader, raw heatmaps, routed heatmaps).
+        after_step: after every step, at all ranks: (next step); may raise to end the epoch there.
+    """
+
+    report: Callable[[int, dict[str, float]], None] | None = None
+    debug: Callable[[int, dict[str, Tensor], Tensor, Tensor], None] | None = None
+    after_step: Callable[[int], None] | None = None
+
+
+class _Clock:
+    """Time of the window: in all, and spent waiting for data."""
+
+    def __init__(self) -> None:
+        self.waiting, self._start = 0.0, time.perf_counter()
+
+    def lap(self) -> tuple[float, float]:
+        """Return seconds of the window, in all and waiting for data, and begin a new one."""
+        seconds, waiting = time.perf_counter() - self._start, self.waiting
+        self.waiting, self._start = 0.0, time.perf_counter()
+        return seconds, waiting
 
 
 def train_one_epoch(
-    model: nn.Module,
+    train_step: TrainStep,
     loader: DataLoader,
-    optimizer: torch.optim.Optimizer,
+    meters: EpochMeters,
     config: Any,
     epoch: int,
     device: torch.device,
-    debug: DebugHook | None = None,
-    scalars: Callable[[str, float, int], None] | None = None,
-    products: torch.dtype | None = None,
+    hooks: EpochHooks | None = None,
+    first_step: int = 0,
+    ranks: Ranks = SINGLE,
 ) -> dict[str, float]:
-    """Train on every batch once.
+    """Train on every batch once, or on those from `first_step` on.
+
+    Nothing is read from the device but at every PRINT_FREQ and at the end.
 
     Args:
-        model: images -> (raw heatmaps, fused heatmaps or None).
+        train_step: updates the model; its learning rate is already that of the epoch.
         loader: batches of lib.dataset.build.
-        optimizer: its learning rate is already that of the epoch.
+        meters: of the epoch; with `first_step`, those of the steps before.
         config: the configuration.
         epoch: its index, from 0.
         device: where the model lives.
-        debug: called every PRINT_FREQ steps with (step, batch, routed heatmaps).
-        scalars: called with (name, value, global step) every PRINT_FREQ steps.
-        products: type of the products, of autocast_dtype(); None = float32.
+        hooks: what to call.
+        first_step: where to begin.
+        ranks: the processes that train together.
 
     Returns:
-        Mean loss and accuracy over the groups, and groups per second.
+        Means over the groups of the epoch: loss, loss_routed, loss_raw, accuracy; and groups_per_s of this process's
+        part of the epoch, over all processes.
 
     Raises:
-        InputError: the loss is not finite; names the images of the batch.
+        InputError: a loss is not finite; names the images of the batch.
     """
-    model.train()
-    loader.sampler.epoch = epoch
-    meters = _TrainingMeters()
-    end = time.perf_counter()
-    bar = tqdm(loader, desc=f"epoch {epoch}", unit="batch", disable=None, leave=False)
-    for step, batch in enumerate(bar):
-        meters.waiting.update(time.perf_counter() - end)
-        inputs = {key: batch[key].to(device, non_blocking=True) for key in _TRAINING_INPUTS}
-        loss, routed = _train_step(model, optimizer, inputs, config, products)
-        if not math.isfinite(loss):
-            names = ", ".join(_image_names(loader, batch))
-            raise InputError(f"epoch {epoch}, step {step}: the loss is {loss}; images of the batch: {names}")
-        accuracy = heatmap_accuracy(routed, inputs["target"], inputs["weight"]).item()
-        meters.losses.update(loss, len(routed))
-        meters.accuracies.update(accuracy, len(routed))
-        bar.set_postfix(loss=f"{meters.losses.average:.4f}", accuracy=f"{meters.accuracies.average:.3f}")
+    hooks = hooks or EpochHooks()
+    train_step.model.train()
+    batches = loader.batch_sampler
+    batches.epoch, batches.first_step = epoch, first_step
+    clock, begin, end = _Clock(), time.perf_counter(), time.perf_counter()
+    bar = tqdm(loader, desc=f"epoch {epoch}", unit="batch", initial=first_step, total=len(batches), leave=False,
+               disable=None if ranks.is_main else True)  # fmt: skip
+    for step, batch in enumerate(bar, first_step):
+        clock.waiting += time.perf_counter() - end
+        shares = batches.shares(step)
+        inputs = network_input(batch, loader.dataset.settings, device, config.TRAIN.CHANNELS_LAST)
+        result = train_step(inputs, shares[ranks.rank] * ranks.world_size / sum(shares))
+        hits = heatmap_hits(result.routed, inputs.target, inputs.weight)
+        meters.update(result.losses, hits, len(inputs), step)
         if step % config.PRINT_FREQ == 0:
-            logger.info("epoch %d step %d/%d: %s", epoch, step, len(loader), meters)
-            if scalars is not None:
-                scalars("train_loss", loss, epoch * len(loader) + step)
-                scalars("train_acc", accuracy, epoch * len(loader) + step)
-            if debug is not None:
-                debug(step, batch, routed)
+            values = _read(meters, loader, clock, epoch, step, device)
+            if ranks.is_main:
+                _report(hooks, values, batch, result, epoch, step, len(batches))
+                bar.set_postfix(loss=f"{values['loss']:.4f}", accuracy=f"{values['accuracy']:.3f}")
+        if hooks.after_step is not None:
+            hooks.after_step(step + 1)
         end = time.perf_counter()
-    return meters.summary()
+    means, _, bad_step = meters.read()
+    _check_finite(loader, epoch, bad_step)
+    num_groups = sum(sum(batches.shares(step)) for step in range(first_step, len(batches)))
+    del means["groups"]
+    return {**means, "groups_per_s": num_groups / max(time.perf_counter() - begin, 1e-9)}
 
 
-def _train_step(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    inputs: dict[str, Tensor],
-    config: Any,
-    products: torch.dtype | None,
-) -> tuple[float, Tensor]:
-    """Return the loss and the routed heatmaps; a loss that is not finite leaves the weights as they are."""
-    loss, routed = training_loss(model, inputs, config, products)
-    value = loss.item()
-    if math.isfinite(value):
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-    return value, routed
+def _read(
+    meters: EpochMeters, loader: DataLoader, clock: _Clock, epoch: int, step: int, device: torch.device
+) -> dict[str, float]:
+    """Read the window: losses, accuracy, speed, waiting, memory."""
+    mean, window, bad_step = meters.read()
+    _check_finite(loader, epoch, bad_step)
+    seconds, waiting = clock.lap()
+    window["groups_per_s"] = window.pop("groups") / max(seconds, 1e-9)
+    window |= {"mean_loss": mean["loss"], "mean_accuracy": mean["accuracy"]}
+    return {**window, "data_seconds": waiting, "data_share": waiting / max(seconds, 1e-9),
+            "memory_mb": peak_memory_mb(device)}  # fmt: skip
 
 
-def training_loss(
-    model: nn.Module, inputs: dict[str, Tensor], config: Any, products: torch.dtype | None
-) -> tuple[Tensor, Tensor]:
-    """Run the network on a batch as training does.
-
-    Args:
-        model: images -> (raw heatmaps, fused heatmaps or None).
-        inputs: images (B, V, 3, H_in, W_in), target (B, V, J, H, W), weight (B, V, J, 1), is_multiview (B,).
-        config: the configuration.
-        products: type of the products; None = float32.
-
-    Returns:
-        The loss, scalar, and the routed heatmaps (B, V, J, H, W), detached.
-    """
-    device = inputs["images"].device.type
-    with torch.autocast(device, products, enabled=products is not None):
-        single, fused = model(inputs["images"])
-    single, fused = single.float(), None if fused is None else fused.float()
-    weight = inputs["weight"] if config.LOSS.USE_TARGET_WEIGHT else None
-    loss = total_loss(single, fused, inputs["target"], weight, inputs["is_multiview"])
-    return loss, route(single, fused, inputs["is_multiview"]).detach()
+def _report(
+    hooks: EpochHooks, values: dict[str, float], batch: dict[str, Tensor], result: StepResult, epoch: int, step: int,
+    num_steps: int,
+) -> None:
+    logger.info(
+        "epoch %d step %d/%d: loss %.5f (%.5f) accuracy %.3f (%.3f) | %.1f groups/s, %.0f %% waiting for data",
+        epoch, step, num_steps, values["loss"], values["mean_loss"], values["accuracy"], values["mean_accuracy"],
+        values["groups_per_s"], 100 * values["data_share"],
+    )  # fmt: skip
+    if hooks.report is not None:
+        hooks.report(step, values)
+    if hooks.debug is not None:
+        hooks.debug(step, batch, result.single, result.routed)
 
 
-class _TrainingMeters:
-    """Loss, accuracy and speed of an epoch so far."""
-
-    def __init__(self) -> None:
-        self.losses, self.accuracies, self.waiting = AverageMeter(), AverageMeter(), AverageMeter()
-        self._start = time.perf_counter()
-
-    def summary(self) -> dict[str, float]:
-        return {
-            "loss": self.losses.average,
-            "accuracy": self.accuracies.average,
-            "groups_per_s": self.losses.count / (time.perf_counter() - self._start),
-        }
-
-    def __str__(self) -> str:
-        return (
-            f"loss {self.losses.value:.5f} ({self.losses.average:.5f}) "
-            f"accuracy {self.accuracies.value:.3f} ({self.accuracies.average:.3f}) | "
-            f"{self.summary()['groups_per_s']:.1f} groups/s, {self.waiting.average:.3f} s waiting for data"
-        )
-
-
-@dataclass
-class ValidationResult:
-    """What one pass of validation found.
-
-    Attributes:
-        joint_names: the J joints, in union order.
-        rates: row name -> (J,) joint detection rates; the first row is the one `perf` is the mean of.
-        perf: mean JDR of the routed heatmaps.
-        num_images: different images evaluated.
-        pckh: row name -> pckh_scores(); empty where no head size is annotated.
-    """
-
-    joint_names: list[str]
-    rates: dict[str, np.ndarray]
-    perf: float
-    num_images: int
-    pckh: dict[str, dict[str, dict[str, float]]]
-
-    def tables(self) -> str:
-        """Format the detection rates and, where known, PCKh as Markdown tables."""
-        tables = [jdr_table(self.rates, self.joint_names)]
-        if self.pckh:
-            tables.append(pckh_table(self.pckh))
-        return "\n\n".join(tables)
-
-
-@torch.no_grad()
-def validate(
-    model: nn.Module,
-    loader: DataLoader,
-    config: Any,
-    device: torch.device,
-    writer: PredictionWriter | None = None,
-    flip_pairs: list[tuple[int, int]] | None = None,
-    debug: DebugHook | None = None,
-) -> ValidationResult:
-    """Predict all images and count the joints that were found; an image that comes again counts once.
-
-    Memory does not grow with the heatmaps: each batch goes to the writer, only positions are kept.
-
-    Args:
-        model: as in train_one_epoch.
-        loader: unshuffled batches.
-        config: the configuration.
-        device: where the model lives.
-        writer: receives the routed heatmaps and positions of the data set's own joints.
-        flip_pairs: indices of left/right joints: average with the mirrored image (only without fusion).
-        debug: called with the first batch: (0, batch, routed heatmaps).
-
-    Returns:
-        Rates with each threshold that the data set allows and PCKh where it has head sizes, of routed and, where
-        there is fusion, raw heatmaps.
-    """
-    model.eval()
-    joints = union_subset(loader.dataset.joint_set)
-    columns: dict[str, list[np.ndarray]] = defaultdict(list)
-    for step, batch in enumerate(tqdm(loader, desc="validation", unit="batch", disable=None, leave=False)):
-        predicted = _predict(model, batch, device, flip_pairs)
-        routed = next(iter(predicted.values()))
-        if debug is not None and step == 0:
-            debug(step, batch, routed)
-        flat = {key: batch[key].flatten(0, 1).numpy() for key in _PER_IMAGE}
-        for name, maps in predicted.items():
-            heatmaps = maps.flatten(0, 1)[:, joints].float().cpu().numpy()  # (B*V, J, H, W)
-            locations = predict_locations(
-                heatmaps, flat["center"], flat["scale"], config.NETWORK.IMAGE_SIZE, peak_mode(config)
-            )
-            columns[name].append(locations[..., :2])
-            if maps is routed and writer is not None:
-                writer.append(heatmaps, locations, _image_names(loader, batch))
-        columns["true"].append(flat["joints_img"][:, joints])
-        columns["visible"].append(flat["visible"][:, joints])
-        for key in ("scale", "head_size", "image_index"):
-            columns[key].append(flat[key])
-    return _rates(_each_image_once(columns), [UNION_20.names[joint] for joint in joints], config)
-
-
-def _predict(
-    model: nn.Module, batch: dict[str, Tensor], device: torch.device, flip_pairs: list[tuple[int, int]] | None
-) -> dict[str, Tensor]:
-    """Row name -> heatmaps (B, V, 20, H, W): the routed ones first and, where there is fusion, the raw ones."""
-    images = batch["images"].to(device, non_blocking=True)
-    single, fused = model(images)
-    if flip_pairs is not None:
-        single = (single + _mirrored(model, images, flip_pairs)) / 2
-    if fused is None:
-        return {"single": single}
-    return {"fused": route(single, fused, batch["is_multiview"].to(device)), "single": single}
-
-
-def _image_names(loader: DataLoader, batch: dict[str, Tensor]) -> list[str]:
-    return [loader.dataset.image_name(int(index)) for index in batch["image_index"].flatten()]
-
-
-def _each_image_once(columns: dict[str, list[np.ndarray]]) -> dict[str, np.ndarray]:
-    """Join the batches; the last pseudo-group may repeat images."""
-    arrays = {key: np.concatenate(parts) for key, parts in columns.items()}
-    _, first = np.unique(arrays["image_index"], return_index=True)
-    return {key: array[first] for key, array in arrays.items()}
-
-
-def _rates(arrays: dict[str, np.ndarray], joint_names: list[str], config: Any) -> ValidationResult:
-    head_size, truth = arrays["head_size"], (arrays["true"], arrays["visible"])
-    has_heads = bool(np.isfinite(head_size).any())
-    kinds = [kind for kind in JDR_THRESHOLDS if kind != "head" or has_heads]
-    kinds.sort(key=lambda kind: kind != config.TEST.JDR_THRESHOLD)  # the configured first
-    maps = [name for name in ("fused", "single") if name in arrays]
-    rates = {}
-    for kind in kinds:
-        threshold = jdr_threshold(kind, config.NETWORK.IMAGE_SIZE, arrays["scale"], head_size)
-        for name in maps:
-            rates[f"{name}, {kind} threshold"] = joint_detection_rate(arrays[name], *truth, threshold)
-    pckh = {name: pckh_scores(arrays[name], *truth, head_size, joint_names) for name in maps if has_heads}
-    return ValidationResult(joint_names, rates, mean_rate(next(iter(rates.values()))), len(head_size), pckh)
-
-
-def _mirrored(model: nn.Module, images: Tensor, flip_pairs: list[tuple[int, int]]) -> Tensor:
-    """Heatmaps of the mirrored images, mirrored back: (B, V, J, H, W)."""
-    maps = model(images.flip(-1))[0].flip(-1)
-    order = list(range(maps.shape[2]))
-    for right, left in flip_pairs:
-        order[right], order[left] = left, right
-    maps = maps[:, :, order]
-    shifted = maps.clone()
-    shifted[..., FLIP_SHIFT_PX:] = maps[..., :-FLIP_SHIFT_PX]
-    return shifted
+def _check_finite(loader: DataLoader, epoch: int, bad_step: int) -> None:
+    if bad_step < 0:
+        return
+    batches, dataset = loader.batch_sampler, loader.dataset
+    items = batches.batch(batches.order(), bad_step)
+    names = ", ".join(dataset.image_name(int(image)) for item in items for image in dataset.images_of(epoch, int(item)))
+    raise InputError(f"epoch {epoch}, step {bad_step}: the loss is not finite; images of the batch: {names}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -39,12 +41,27 @@ def route(single: Tensor, fused: Tensor | None, is_multiview: Tensor) -> Tensor:
     return torch.where(is_multiview[:, None, None, None, None], fused, single)
 
 
-def total_loss(
+class Losses(NamedTuple):
+    """The training loss and its parts, scalars.
+
+    Attributes:
+        total: routed + raw.
+        routed: on the routed heatmaps.
+        raw: with fusion, on the raw ones; 0 without.
+    """
+
+    total: Tensor
+    routed: Tensor
+    raw: Tensor
+
+
+def training_losses(
     single: Tensor, fused: Tensor | None, target: Tensor, weight: Tensor | None, is_multiview: Tensor
-) -> Tensor:
+) -> Losses:
     """Loss on the routed heatmaps, plus, with fusion, the loss on the raw ones.
 
     Unrelated images (MPII) so get their raw loss twice, as published. Shapes as in route() and heatmap_loss().
     """
-    loss = heatmap_loss(route(single, fused, is_multiview), target, weight)
-    return loss if fused is None else loss + heatmap_loss(single, target, weight)
+    routed = heatmap_loss(route(single, fused, is_multiview), target, weight)
+    raw = torch.zeros_like(routed) if fused is None else heatmap_loss(single, target, weight)
+    return Losses(routed + raw, routed, raw)

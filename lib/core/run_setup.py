@@ -13,13 +13,14 @@ from lib.utils.logger import log_versions, setup_logging
 logger = logging.getLogger(__name__)
 
 
-def start_run(config: Any, cfg_path: str, phase: str) -> Path:
+def start_run(config: Any, cfg_path: str, phase: str, is_main: bool = True) -> Path:
     """Create the run directory, open the log and store the merged configuration.
 
     Args:
         config: the merged configuration.
         cfg_path: the YAML file of the command line.
         phase: "train", "valid", ...; name of the log and of the stored configuration.
+        is_main: the process that writes; the others are silent but for errors.
 
     Returns:
         The run directory.
@@ -28,6 +29,9 @@ def start_run(config: Any, cfg_path: str, phase: str) -> Path:
         InputError: the directory cannot be written.
     """
     directory = make_directory(run_directory(config, cfg_path))
+    if not is_main:
+        logging.getLogger().setLevel(logging.ERROR)
+        return directory
     setup_logging(directory, phase)
     dump_config(config, directory / f"config_{phase}.yaml")
     logger.info("run directory: %s (merged configuration in config_%s.yaml)", directory, phase)

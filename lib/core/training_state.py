@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lib.models.multiview_pose import MultiViewPose
 from lib.models.weights import load_model_state
@@ -27,25 +27,32 @@ class Progress:
     """Where a training run stands.
 
     Attributes:
-        epoch: the next epoch.
+        epoch: the next epoch, or the one that is under way.
+        step: the next step of that epoch; 0 = it has not begun.
+        meters: sums of the steps before, of EpochMeters.state(); {} where `step` is 0.
         perf: score of the last validation, 0 to 1.
         best_perf: best score so far.
         history: one dictionary of numbers per finished epoch, for the training curves.
     """
 
     epoch: int = 0
+    step: int = 0
+    meters: dict[str, Tensor] = field(default_factory=dict)
     perf: float = 0.0
     best_perf: float = -1.0
     history: list[dict[str, float]] = field(default_factory=list)
 
 
 def save_training_state(
-    path: str | os.PathLike, model_name: str, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress
+    path: str | os.PathLike, model_name: str, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress,
+    scaler: torch.amp.GradScaler | None = None,
 ) -> None:
-    """Write model, optimizer, progress and random states; published keys keep their names."""
+    """Write model, optimizer, progress, loss scale and random states; published keys keep their names."""
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     state = {
         "epoch": progress.epoch,
+        "step": progress.step,
+        "meters": progress.meters,
         "model": model_name,
         "state_dict": model.state_dict(),
         "perf": progress.perf,
@@ -53,13 +60,15 @@ def save_training_state(
         "optimizer_kind": type(optimizer).__name__,
         "best_perf": progress.best_perf,
         "history": progress.history,
+        "scaler": {} if scaler is None else scaler.state_dict(),
         "rng": {"torch": torch.get_rng_state(), "cuda": cuda},
     }
     save_checkpoint(state, path)
 
 
 def load_training_state(
-    path: str | os.PathLike, model_name: str, model: MultiViewPose, optimizer: torch.optim.Optimizer
+    path: str | os.PathLike, model_name: str, model: MultiViewPose, optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler | None = None,
 ) -> Progress:
     """Continue from a file of save_training_state, or from a `checkpoint.pth.tar` of the released code.
 
@@ -100,7 +109,11 @@ def load_training_state(
     torch.set_rng_state(state["rng"]["torch"])
     if torch.cuda.is_available() and len(state["rng"]["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["rng"]["cuda"])
-    return Progress(state["epoch"], state["perf"], state["best_perf"], state["history"])
+    if scaler is not None and state.get("scaler"):
+        scaler.load_state_dict(state["scaler"])
+    # files of before steps were stored stand at the beginning of an epoch
+    return Progress(state["epoch"], state.get("step", 0), state.get("meters", {}), state["perf"], state["best_perf"],
+                    state["history"])  # fmt: skip
 
 
 def _load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:

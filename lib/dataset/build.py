@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from typing import Any
 
 import cv2
@@ -14,8 +15,9 @@ from lib.dataset.groups import group_singles
 from lib.dataset.joints_dataset import SampleSettings
 from lib.dataset.mpii import load_mpii
 from lib.dataset.mpii_heads import GT_FILE
-from lib.dataset.multiview_dataset import EpochSampler, MultiviewDataset, Part
+from lib.dataset.multiview_dataset import EpochBatches, MultiviewDataset, Part
 from lib.utils.checks import InputError, unknown_name
+from lib.utils.ranks import SINGLE, Ranks
 
 logger = logging.getLogger(__name__)
 
@@ -107,17 +109,18 @@ def _check_heads(config: Any, dataset: MultiviewDataset) -> None:
         logger.info("no PCKh: %s", cause)
 
 
-def build_loader(config: Any, dataset: MultiviewDataset, is_train: bool) -> DataLoader:
-    """Make a loader of batches; keys as in MultiviewDataset with a leading axis B, as torch tensors.
+def build_loader(config: Any, dataset: MultiviewDataset, is_train: bool, ranks: Ranks = SINGLE) -> DataLoader:
+    """Make a loader of one rank's share of the batches.
 
-    The sampler is an EpochSampler: set `loader.sampler.epoch` before each training epoch.
+    Keys as in MultiviewDataset with a leading axis B, as torch tensors. The batch sampler is an EpochBatches: set
+    `loader.batch_sampler.epoch` before each training epoch. BATCH_SIZE is that of each rank.
     """
-    sampler = EpochSampler(len(dataset), is_train and config.TRAIN.SHUFFLE, config.SEED)
-    workers = config.WORKERS
+    batch_size = config.TRAIN.BATCH_SIZE if is_train else config.TEST.BATCH_SIZE
+    shuffle, workers = is_train and config.TRAIN.SHUFFLE, config.WORKERS
+    batches = EpochBatches(len(dataset), batch_size, shuffle, config.SEED, ranks, every_item=not is_train)
     return DataLoader(
         dataset,
-        batch_size=config.TRAIN.BATCH_SIZE if is_train else config.TEST.BATCH_SIZE,
-        sampler=sampler,
+        batch_sampler=batches,
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
         worker_init_fn=_start_worker,
@@ -127,3 +130,4 @@ def build_loader(config: Any, dataset: MultiviewDataset, is_train: bool) -> Data
 
 def _start_worker(worker_idx: int) -> None:
     cv2.setNumThreads(0)  # the processes are the parallelism
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of the terminal; the trainer ends its workers

@@ -6,6 +6,7 @@ in mm and T is the camera centre, whatever the pickle states.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 from collections.abc import Callable
@@ -20,19 +21,18 @@ from lib.dataset.annotations import Annotations, PoseLabels
 from lib.dataset.protocol import Protocol
 from lib.multiviews.cameras import Cameras
 from lib.utils.checks import InputError
-from lib.utils.files import atomic_directory, read_json, write_json
+from lib.utils.files import read_json, write_json
 from lib.utils.joints import JointSet
 
 logger = logging.getLogger(__name__)
 
 REMAKE = "make it anew with run/data/compact_annotations.py"
 LARGE = 200_000  # records from which a hint to this form pays
-_VERSION = 1
-_META = "meta.json"
-_IMAGE_ARRAYS = ("image", "joints_img", "visible", "center", "scale")
-_LABEL_ARRAYS = ("subject", "action", "subaction", "frame", "camera_id", "pose_cam", "camera_idx")
-_CAMERA_ARRAYS = tuple(field.name for field in fields(Cameras))
-_SAMPLE_BYTES = 1 << 20
+VERSION = 2
+META = "meta.json"
+IMAGE_ARRAYS = ("image", "joints_img", "visible", "center", "scale")
+LABEL_ARRAYS = ("subject", "action", "subaction", "frame", "camera_id", "pose_cam", "camera_idx")
+CAMERA_ARRAYS = tuple(field.name for field in fields(Cameras))
 
 
 @dataclass(frozen=True)
@@ -59,49 +59,34 @@ class AnnotationFile:
         return self.path.with_suffix(".arrays")
 
 
-def _fingerprint(path: Path) -> list[Any]:
-    """Tell versions of a file apart by its size, beginning and end; times differ between copies."""
-    size = path.stat().st_size
-    digest = hashlib.blake2b(digest_size=16)
+def fingerprint(path: Path) -> dict[str, Any]:
+    """Tell versions of a file apart: its size, time and content."""
+    status = path.stat()
     with open(path, "rb") as file:
-        digest.update(file.read(_SAMPLE_BYTES))
-        file.seek(max(0, size - _SAMPLE_BYTES))
-        digest.update(file.read())
-    return [size, digest.hexdigest()]
+        digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+    return {"size": status.st_size, "mtime_ns": status.st_mtime_ns, "digest": digest}
 
 
-def save_compact(annotations: Annotations, file: AnnotationFile) -> None:
-    """Write the folder of arrays beside a pickle, atomically.
-
-    Args:
-        annotations: what the pickle becomes, with 3D labels.
-        file: the pickle; its fingerprint is stored, so that a pickle made anew is noticed.
-
-    Raises:
-        InputError: the disk refuses.
-    """
-    labels = annotations.labels3d
-    arrays = {name: getattr(annotations, name) for name in _IMAGE_ARRAYS}
-    arrays |= {name: getattr(labels, name) for name in _LABEL_ARRAYS}
-    arrays |= {f"camera_{name}": getattr(labels.cameras, name) for name in _CAMERA_ARRAYS}
-    with atomic_directory(file.compact_folder) as partial_folder:
-        for name, array in arrays.items():
-            np.save(partial_folder / f"{name}.npy", array, allow_pickle=False)
-        write_json(partial_folder / _META, {
-            "version": _VERSION,
-            "source": annotations.source,
-            "num_images": len(annotations),
-            "joint_names": list(annotations.joint_set.names),
-            "made_with": file.made_with,
-            "pickle": _fingerprint(file.path),
-        })  # fmt: skip
+def _belongs(folder: Path, meta: dict[str, Any], path: Path) -> bool:
+    """Tell whether arrays were made of the pickle that is there; a copy of it has another time and equal content."""
+    stored, status = meta.get("pickle"), path.stat()
+    if not isinstance(stored, dict) or stored.get("size") != status.st_size:
+        return False
+    if stored.get("mtime_ns") == status.st_mtime_ns:
+        return True
+    found = fingerprint(path)
+    if found["digest"] != stored.get("digest"):
+        return False
+    with contextlib.suppress(InputError):  # a data set may be read-only; then this is looked into every time
+        write_json(folder / META, meta | {"pickle": found})
+    return True
 
 
 def open_compact(folder: Path, joint_set: JointSet, protocol: Protocol) -> Annotations:
     """Map a folder of arrays into memory.
 
     Args:
-        folder: of save_compact(); the images are below images/ beside its parent.
+        folder: of compact_writer(); the images are below images/ beside its parent.
         joint_set: the joints that the data set annotates.
         protocol: names of the recordings, and what results are split into.
 
@@ -111,20 +96,20 @@ def open_compact(folder: Path, joint_set: JointSet, protocol: Protocol) -> Annot
     Raises:
         InputError: a file is missing, cut off, of another version or for other joints.
     """
-    meta = read_json(folder / _META)
-    if not isinstance(meta, dict) or meta.get("version") != _VERSION:
+    meta = read_json(folder / META)
+    if not isinstance(meta, dict) or meta.get("version") != VERSION:
         raise InputError(f"{folder}: arrays of another version; {REMAKE}")
     if meta.get("joint_names") != list(joint_set.names):
         raise InputError(f"{folder}: joints are {meta.get('joint_names')}, expected {list(joint_set.names)}; {REMAKE}")
     num_images = meta["num_images"]
-    arrays = {name: _map(folder, name, num_images) for name in (*_IMAGE_ARRAYS, *_LABEL_ARRAYS)}
-    cameras = Cameras(**{name: _map(folder, f"camera_{name}", None) for name in _CAMERA_ARRAYS})
+    arrays = {name: _map(folder, name, num_images) for name in (*IMAGE_ARRAYS, *LABEL_ARRAYS)}
+    cameras = Cameras(**{name: _map(folder, f"camera_{name}", None) for name in CAMERA_ARRAYS})
     return Annotations(
         source=meta["source"],
         joint_set=joint_set,
         images_dir=folder.parents[1] / "images",
-        **{name: arrays[name] for name in _IMAGE_ARRAYS},
-        labels3d=PoseLabels(**{name: arrays[name] for name in _LABEL_ARRAYS}, cameras=cameras, protocol=protocol),
+        **{name: arrays[name] for name in IMAGE_ARRAYS},
+        labels3d=PoseLabels(**{name: arrays[name] for name in LABEL_ARRAYS}, cameras=cameras, protocol=protocol),
         reopen=partial(open_compact, folder, joint_set, protocol),
     )
 
@@ -141,25 +126,37 @@ def _map(folder: Path, name: str, length: int | None) -> np.ndarray:
 
 
 def open_annotations(file: AnnotationFile) -> Annotations:
-    """Open the arrays beside a pickle where they are there and belong to it, otherwise read the pickle.
+    """Open the arrays beside a pickle where they are whole and belong to it, otherwise read the pickle.
 
     Args:
         file: the pickle; it may be absent where the arrays are there.
 
     Raises:
-        InputError: as of file.read() and open_compact(), or the arrays were made with other settings.
+        InputError: as of file.read(); without a pickle, the arrays are damaged or were made with other settings.
     """
     folder = file.compact_folder
     if folder.is_dir():
-        meta = read_json(folder / _META)
-        if not file.path.exists() or _fingerprint(file.path) == meta.get("pickle"):
-            if meta.get("made_with") != file.made_with:
-                raise InputError(f"{folder}: made with {meta.get('made_with')}, the configuration says "
-                                 f"{file.made_with}; {REMAKE}")  # fmt: skip
-            return open_compact(folder, file.joint_set, file.protocol)
-        logger.warning("%s does not belong to %s and is not used; %s", folder, file.path.name, REMAKE)
+        try:
+            return _open_made(folder, file)
+        except InputError as error:
+            if not file.path.exists():
+                raise
+            logger.warning("%s; reading %s instead", error, file.path.name)
     annotations = file.read()
     if len(annotations) >= LARGE:
         logger.info("%s: %d records; run/data/compact_annotations.py makes a form of it that opens at once and is "
                     "shared by all processes", file.path, len(annotations))  # fmt: skip
     return annotations
+
+
+def _open_made(folder: Path, file: AnnotationFile) -> Annotations:
+    """Open the arrays; an InputError says why they do not serve."""
+    meta = read_json(folder / META)
+    if not isinstance(meta, dict):
+        raise InputError(f"{folder / META}: expected an object; {REMAKE}")
+    if file.path.exists() and not _belongs(folder, meta, file.path):
+        raise InputError(f"{folder} does not belong to {file.path.name}; {REMAKE}")
+    if meta.get("made_with") != file.made_with:
+        raise InputError(f"{folder}: made with {meta.get('made_with')}, the configuration says {file.made_with}; "
+                         f"{REMAKE}")  # fmt: skip
+    return open_compact(folder, file.joint_set, file.protocol)

@@ -14,6 +14,10 @@ from lib.utils.joints import H36M_17
 
 TRAIN_SUBJECTS = (1, 5, 6, 7, 8)
 TEST_SUBJECTS = (9, 11)
+SUBACTIONS = (1, 2)
+# Groups of the published training (every 5th) and validation (every 64th) sets. Source: the released code's data.
+PUBLISHED_GROUPS = {"train": (77_988, 5), "validation": (2_151, 64)}
+SUMMARY = "prepare_h36m.json"  # in annot/: what run/data/prepare_h36m.py made
 # Recordings of subject 9 whose 3D truth does not lie on the person: Greeting 2, SittingDown 2, Waiting 1.
 # Source: Iskakov et al., ICCV 2019 (learnable triangulation), which evaluates with and without them.
 DAMAGED_SCENES = ((9, 5, 2), (9, 10, 2), (9, 13, 1))

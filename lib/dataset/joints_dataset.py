@@ -1,4 +1,4 @@
-"""One annotated image -> network input, target and weight."""
+"""One annotated image -> crop and joints."""
 
 from __future__ import annotations
 
@@ -7,13 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from lib.dataset.annotations import Annotations
-from lib.dataset.target import gaussian_targets
 from lib.utils.image_io import read_image
 from lib.utils.transforms import crop_image, get_affine_transform, transform_points
-
-# Applied to BGR images in this order: trained checkpoints depend on it.
-IMAGE_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
-IMAGE_STD = np.array([0.229, 0.224, 0.225], np.float32)
 
 ROTATION_PROBABILITY = 0.6
 
@@ -44,7 +39,7 @@ class SampleSettings:
 def load_sample(
     annotations: Annotations, row: int, settings: SampleSettings, rng: np.random.Generator | None
 ) -> dict[str, np.ndarray]:
-    """Read, crop and normalise an image and draw its targets.
+    """Read and crop an image.
 
     Args:
         annotations: the data set.
@@ -53,9 +48,9 @@ def load_sample(
         rng: source of the augmentation; None = no augmentation.
 
     Returns:
-        image (3, H_in, W_in) float32; target (20, H, W); weight (20, 1); joints_crop (20, 2) network input px;
-        joints_img (20, 2) original image px and visible (20,) as annotated; center (2,) image px and scale (2,) of
-        the crop that was taken; head_size () float32, image px, NaN where unknown.
+        crop (H_in, W_in, 3) uint8 BGR; joints_crop (20, 2) network input px; joints_img (20, 2) original image px and
+        visible (20,) as annotated; center (2,) image px and scale (2,) of the crop that was taken; head_size ()
+        float32, image px, NaN where unknown.
 
     Raises:
         InputError: the image is missing or unreadable.
@@ -66,34 +61,16 @@ def load_sample(
         factor, rotation = _augmentation(settings, rng)
         scale = scale * np.float32(factor)
     matrix = get_affine_transform(center, scale, rotation, settings.image_wh)
-    crop = crop_image(image, matrix, settings.image_wh)
-    joints_crop = transform_points(annotations.joints_img[row].astype(np.float64), matrix)
-    target, weight = gaussian_targets(
-        joints_crop,
-        annotations.visible[row],
-        settings.image_wh,
-        settings.heatmap_wh,
-        settings.sigma,
-        settings.target_subpixel,
-    )
+    joints_img = annotations.joints_img[row]
     return {
-        "image": normalise(crop),
-        "target": target,
-        "weight": weight,
-        "joints_crop": joints_crop.astype(np.float32),
-        "joints_img": annotations.joints_img[row],
+        "crop": crop_image(image, matrix, settings.image_wh),
+        "joints_crop": transform_points(joints_img.astype(np.float64), matrix).astype(np.float32),
+        "joints_img": joints_img,
         "visible": annotations.visible[row],
         "center": center,
         "scale": scale,
         "head_size": np.float32(np.nan if annotations.head_size is None else annotations.head_size[row]),
     }
-
-
-def normalise(crop: np.ndarray) -> np.ndarray:
-    """(H_in, W_in, 3) uint8 BGR -> (3, H_in, W_in) float32, normalised channel by channel."""
-    # one multiply-add per value: (x / 255 - mean) / std
-    scaled = crop * (1 / (255 * IMAGE_STD)) - IMAGE_MEAN / IMAGE_STD
-    return np.ascontiguousarray(scaled.transpose(2, 0, 1))
 
 
 def _augmentation(settings: SampleSettings, rng: np.random.Generator) -> tuple[float, float]:

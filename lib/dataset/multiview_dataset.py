@@ -11,6 +11,7 @@ from torch.utils.data import Dataset, Sampler
 from lib.dataset.annotations import Annotations
 from lib.dataset.joints_dataset import SampleSettings, load_sample
 from lib.utils.joints import UNION_20, JointSet
+from lib.utils.ranks import SINGLE, Ranks
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Part:
 class MultiviewDataset(Dataset):
     """Items are dictionaries with one leading view axis V.
 
-    Keys: images (V, 3, H_in, W_in), is_multiview (bool), image_index (V,) for image_name(), and the others of
+    Keys: crops (V, H_in, W_in, 3), is_multiview (bool), image_index (V,) for image_name(), and the others of
     load_sample() with the view axis in front.
     """
 
@@ -80,40 +81,85 @@ class MultiviewDataset(Dataset):
 
     def __getitem__(self, key: int | tuple[int, int]) -> dict[str, np.ndarray]:
         epoch, index = key if isinstance(key, tuple) else (0, key)
+        which, rows, rng = self._draw(epoch, index)
+        part = self.parts[which]
+        views = [load_sample(part.annotations, row, self.settings, rng if self._augment else None) for row in rows]
+        item = {key: np.stack([view[key] for view in views]) for key in views[0]}
+        item["crops"] = item.pop("crop")
+        item["is_multiview"] = np.asarray(part.is_multiview)
+        item["image_index"] = rows + self._image_starts[which]
+        return item
+
+    def _draw(self, epoch: int, index: int) -> tuple[int, np.ndarray, np.random.Generator]:
+        """Return the part of an item, the rows of its images, and the source of its augmentation."""
         if not 0 <= index < len(self):
             raise IndexError(index)
         which = int(np.searchsorted(self._group_ends, index, side="right"))
         part = self.parts[which]
         rows = part.groups[index - self._group_ends[which] + len(part.groups)]
         rng = np.random.default_rng((self._seed, epoch, index))
-        if part.random_view:
-            rows = rng.choice(rows, 1)
-        views = [load_sample(part.annotations, row, self.settings, rng if self._augment else None) for row in rows]
-        item = {key: np.stack([view[key] for view in views]) for key in views[0]}
-        item["images"] = item.pop("image")
-        item["is_multiview"] = np.asarray(part.is_multiview)
-        item["image_index"] = rows + self._image_starts[which]
-        return item
+        return which, rng.choice(rows, 1) if part.random_view else rows, rng
+
+    def images_of(self, epoch: int, index: int) -> np.ndarray:
+        """Return the image indices of an item, for image_name(); reads no image."""
+        which, rows, _ = self._draw(epoch, index)
+        return rows + self._image_starts[which]
 
 
-class EpochSampler(Sampler):
-    """Yields (epoch, index): the order, and what a data set draws for an item, depend on nothing else.
+class EpochBatches(Sampler):
+    """Yields one rank's share of every batch as lists of (epoch, index).
+
+    The order, and what a data set draws for an item, depend on seed and epoch alone: not on the number of ranks or
+    loading processes, nor on where in the epoch the work was taken up.
 
     Attributes:
         epoch: set it before each pass over the loader.
+        first_step: batches before it are left out; a resumed epoch begins there.
     """
 
-    def __init__(self, num_items: int, shuffle: bool, seed: int = 0) -> None:
-        self.epoch = 0
-        self._num_items = num_items
-        self._shuffle = shuffle
-        self._seed = seed
+    def __init__(
+        self, num_items: int, batch_size: int, shuffle: bool, seed: int = 0, ranks: Ranks = SINGLE,
+        every_item: bool = True,
+    ) -> None:
+        """
+        Args:
+            num_items: of the data set.
+            batch_size: items per rank in a step.
+            shuffle: another order each epoch.
+            seed: of the order.
+            ranks: which share of the batches is this process's.
+            every_item: the last step may have fewer items than ranks: those without one get the step's first item
+                once more. Otherwise such a step is left out.
+        """
+        self.epoch = self.first_step = 0
+        self._num_items, self._batch_size, self._shuffle, self._seed = num_items, batch_size, shuffle, seed
+        self._ranks = ranks
+        whole, rest = divmod(num_items, batch_size * ranks.world_size)
+        self._num_steps = whole + (rest > 0 if every_item else rest >= ranks.world_size)
 
     def __len__(self) -> int:
-        return self._num_items
+        return self._num_steps
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
+    def batch(self, order: np.ndarray, step: int) -> np.ndarray:
+        """Return the items of all ranks in a step."""
+        size = self._batch_size * self._ranks.world_size
+        return order[step * size : (step + 1) * size]
+
+    def order(self) -> np.ndarray:
+        """Return the items in the order of the epoch."""
         order = np.arange(self._num_items)
         if self._shuffle:
             np.random.default_rng((self._seed, self.epoch)).shuffle(order)
-        return ((self.epoch, int(index)) for index in order)
+        return order
+
+    def shares(self, step: int) -> list[int]:
+        """Return how many of a step's items each rank has."""
+        size = len(self.batch(np.arange(self._num_items), step))
+        return [len(part) for part in np.array_split(np.arange(size), self._ranks.world_size)]
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        order = self.order()
+        for step in range(self.first_step, self._num_steps):
+            batch = self.batch(order, step)
+            share = np.array_split(batch, self._ranks.world_size)[self._ranks.rank]
+            yield [(self.epoch, int(index)) for index in (share if len(share) else batch[:1])]

@@ -108,7 +108,7 @@ def build_model(cfg: Any, num_views: int, is_train: bool = False) -> MultiViewPo
     if is_train:
         _start_from_pretrained(backbone, cfg)
     fusion = CrossViewFusion(num_views, heatmap_hw, init=cfg.NETWORK.FUSION_INIT) if cfg.NETWORK.AGGRE else None
-    return MultiViewPose(backbone, fusion)
+    return MultiViewPose(backbone, fusion, recompute=is_train and cfg.TRAIN.CHECKPOINT_ACTIVATIONS)
 
 
 def _start_from_pretrained(backbone: nn.Module, cfg: Any) -> None:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from functools import partial
+
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
 
 from lib.models.fusion import CrossViewFusion
 from lib.utils.checks import check_shape
@@ -15,14 +21,19 @@ class MultiViewPose(nn.Module):
     Args:
         backbone: network (B, 3, H_in, W_in) -> (B, J, H, W), shared by the views.
         fusion: the fusion layer, or None for single-view heatmaps alone.
+        recompute: in training keep the images and heatmaps of each view alone and run the backbone once more in the
+            backward pass: the activations of one view are in memory at a time.
 
     Source: paper section 3.
     """
 
-    def __init__(self, backbone: nn.Module, fusion: CrossViewFusion | None = None) -> None:
+    def __init__(
+        self, backbone: nn.Module, fusion: CrossViewFusion | None = None, recompute: bool = False
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.fusion = fusion
+        self.recompute = recompute
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """Compute the heatmaps of all views, before and after fusion.
@@ -40,7 +51,34 @@ class MultiViewPose(nn.Module):
         num_views = "V" if self.fusion is None else self.fusion.num_views
         check_shape("images", images.shape, ("B", num_views, 3, "H_in", "W_in"))
         if self.training:  # batch statistics view by view, as the published checkpoints were trained
-            single = torch.stack([self.backbone(view) for view in images.unbind(1)], dim=1)
+            single = torch.stack([self._train_view(view) for view in images.unbind(1)], dim=1)
         else:
             single = self.backbone(images.flatten(0, 1)).unflatten(0, images.shape[:2])
         return single, None if self.fusion is None else self.fusion(single)
+
+    def _train_view(self, images: Tensor) -> Tensor:
+        if not self.recompute:
+            return self.backbone(images)
+        contexts = partial(_recompute_contexts, self.backbone)
+        return checkpoint(self.backbone, images, use_reentrant=False, context_fn=contexts)
+
+
+def _recompute_contexts(
+    backbone: nn.Module,
+) -> tuple[contextlib.AbstractContextManager, contextlib.AbstractContextManager]:
+    return contextlib.nullcontext(), _without_statistics(backbone)
+
+
+@contextlib.contextmanager
+def _without_statistics(backbone: nn.Module) -> Iterator[None]:
+    """Leave the running statistics of batch norm alone: they have seen these images before."""
+    norms = [module for module in backbone.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
+    kept = [(norm, norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0  # old * 1 + new * 0
+    try:
+        yield
+    finally:
+        for norm, momentum, count in kept:
+            norm.momentum = momentum
+            norm.num_batches_tracked.copy_(count)

@@ -90,6 +90,25 @@ def atomic_directory(path: str | os.PathLike) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def remove_stale(path: str | os.PathLike) -> None:
+    """Remove what atomic_path() of processes that were killed left beside a file."""
+    path = Path(path)
+    for left in path.parent.glob(f".{path.stem}.*.tmp{path.suffix}"):
+        process = left.name.removeprefix(f".{path.stem}.").split(".")[0]
+        if process.isdecimal() and not _is_running(int(process)):
+            left.unlink(missing_ok=True)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
+
+
 def write_bytes(path: str | os.PathLike, data: bytes) -> None:
     """Write a file atomically."""
     with atomic_path(path) as temporary:

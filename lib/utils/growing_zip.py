@@ -11,12 +11,15 @@ from types import TracebackType
 from typing import Any
 
 from lib.utils.checks import InputError
-
-_DATE = (2020, 1, 1, 0, 0, 0)  # fixed: the same data give the same archive
+from lib.utils.files import make_directory
+from lib.utils.image_store import ZIP_DATE
 
 
 class GrowingZip:
     """Appends groups of members to `<path>.partial`; finish() makes it the archive `path`.
+
+    An archive that was finished before can grow again: it goes back to the partial name and loses its directory, which
+    finish() writes anew.
 
     A zip's directory stands at its end and is written last. Until then the caller keeps what append() returns for each
     group (in a Journal, say) and gives it back when the work goes on: whatever lies behind the last known group is cut
@@ -40,7 +43,10 @@ class GrowingZip:
             if index["start"] != end:
                 raise InputError(f"{self._partial}: its index has a gap at byte {end}; remove both to begin anew")
             end = self._index(names, index)
+        make_directory(self.path.parent)
         try:
+            if self.path.exists() and not self._partial.exists():
+                os.replace(self.path, self._partial)
             self._partial.touch()
             self._file = open(self._partial, "r+b")  # noqa: SIM115 - closed by __exit__
             self._file.seek(0, os.SEEK_END)
@@ -114,7 +120,7 @@ class GrowingZip:
 
 
 def _info(name: str, size: int, crc: int, offset: int) -> zipfile.ZipInfo:
-    info = zipfile.ZipInfo(name, _DATE)
+    info = zipfile.ZipInfo(name, ZIP_DATE)
     info.file_size = info.compress_size = size
     info.CRC, info.header_offset = crc, offset
     return info

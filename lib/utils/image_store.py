@@ -10,7 +10,7 @@ from typing import Protocol
 
 from lib.utils.files import atomic_path
 
-_ZIP_DATE = (2020, 1, 1, 0, 0, 0)  # fixed: the same data give the same archive
+ZIP_DATE = (2020, 1, 1, 0, 0, 0)  # fixed: the same data give the same archive
 
 
 class ImageStore(Protocol):
@@ -38,7 +38,7 @@ class _ZipStore:
         self._archive = archive
 
     def add(self, name: str, data: bytes) -> None:
-        self._archive.writestr(zipfile.ZipInfo(f"images/{name}", _ZIP_DATE), data)  # ZipInfo's default: stored
+        self._archive.writestr(zipfile.ZipInfo(f"images/{name}", ZIP_DATE), data)  # ZipInfo's default: stored
 
 
 @contextlib.contextmanager

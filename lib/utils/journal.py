@@ -15,24 +15,25 @@ class Journal:
     """Remembers finished pieces of long work, so that it goes on where it was killed.
 
     Attributes:
+        path: the file.
         entries: key of a finished piece -> what was noted about it.
     """
 
     def __init__(self, path: str | os.PathLike, settings: dict[str, Any]) -> None:
-        """Open the journal of earlier work, or begin one.
+        """Read the journal of earlier work, if there is any; the file begins with the first add().
 
         Args:
             path: the file.
             settings: what all pieces are made with.
 
         Raises:
-            InputError: the file is no journal, the disk refuses, or earlier work was done with other settings.
+            InputError: the file is no journal, or earlier work was done with other settings.
         """
         self.path = Path(path)
         self.entries: dict[str, Any] = {}
+        self._settings = settings
         lines = self._read()
         if not lines:
-            write_bytes(self.path, (json.dumps({"settings": settings}) + "\n").encode())
             return
         stated = lines[0].get("settings") if isinstance(lines[0], dict) else None
         if not isinstance(stated, dict):
@@ -64,6 +65,8 @@ class Journal:
     def add(self, key: str, entry: Any) -> None:
         """Note a finished piece; it is on the disk when this returns."""
         line = json.dumps({"key": key, "entry": entry}) + "\n"
+        if not self.path.exists():
+            write_bytes(self.path, (json.dumps({"settings": self._settings}) + "\n").encode())
         try:
             with open(self.path, "a") as file:
                 file.write(line)

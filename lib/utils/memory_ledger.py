@@ -11,18 +11,20 @@ from torch import Tensor, UntypedStorage
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-PASSING = "passing tensors"
-
 
 class MemoryLedger(TorchDispatchMode):
     """A context that books every storage when an operation first gives or takes it, and when it goes.
 
     Views and results in place count once. Works on real tensors and, where only sizes are wanted, under FakeTensorMode
     (entered first). What an operation allocates inside itself (workspaces) is not seen.
+
+    Args:
+        rest: name of the part of tensors without a label.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, rest: str) -> None:
         super().__init__()
+        self._rest = rest
         self._numbers: dict[int, int] = {}  # id of a living storage -> its number
         self._parts: dict[int, str] = {}  # number -> part
         self._log: list[tuple[int, int]] = []  # (number, bytes that came or, negative, went)
@@ -39,21 +41,15 @@ class MemoryLedger(TorchDispatchMode):
         for tensor in tensors:
             self._parts.setdefault(self._number(tensor.untyped_storage()), part)
 
-    def balance(self) -> tuple[dict[str, int], dict[str, int]]:
-        """Return the bytes per part: the most of each at any time, and what existed when the sum was largest.
-
-        Storages without a label are PASSING.
-        """
+    def peak(self) -> dict[str, int]:
+        """Return the bytes of each part in the moment when the sum was largest."""
         now: Counter[str] = Counter()
-        most: Counter[str] = Counter()
-        peak: Counter[str] = Counter()
+        largest: Counter[str] = Counter()
         for number, size in self._log:
-            part = self._parts.get(number, PASSING)
-            now[part] += size
-            most[part] = max(most[part], now[part])
-            if now.total() > peak.total():
-                peak = now.copy()
-        return dict(most), dict(peak)
+            now[self._parts.get(number, self._rest)] += size
+            if now.total() > largest.total():
+                largest = now.copy()
+        return dict(largest)
 
     def _number(self, storage: UntypedStorage) -> int:
         if id(storage) not in self._numbers:

@@ -38,7 +38,7 @@ def map_processes(function: Callable[[Task], Any], tasks: Sequence[Task], worker
         except BrokenProcessPool:
             raise InputError("--workers: a process was killed, most likely for want of memory; use fewer") from None
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)
 
 
 def _start_worker() -> None:

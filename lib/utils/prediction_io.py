@@ -1,10 +1,11 @@
-"""The HDF5 file of 2D predictions: written batch by batch, renamed when complete, read lazily or ahead."""
+"""The HDF5 file of 2D predictions: written batch by batch in the background, renamed when complete, read lazily."""
 
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 
@@ -15,12 +16,17 @@ from lib.utils.checks import InputError
 from lib.utils.files import atomic_path
 from lib.utils.hdf5_rows import read_rows
 
+COMPRESSIONS = ("none", "lzf", "gzip")
+DTYPES = ("float32", "float16")
+_BATCHES_AHEAD = 2  # in memory at most, beside the one that is predicted
+
 
 class PredictionWriter:
     """Writes `heatmaps`, `locations`, `joint_names_order` and `image_ids`, rows in the order of append().
 
     Use as a context manager: the file appears at `path` when the block ends without an error and all rows
-    were written; otherwise what stood there stays.
+    were written; otherwise what stood there stays. A thread writes while the next batch is predicted; what the disk
+    refuses is raised by a later append() or at the end.
     """
 
     def __init__(
@@ -30,6 +36,8 @@ class PredictionWriter:
         joint_names: Sequence[str],
         heatmap_wh: Sequence[int],
         rows_per_chunk: int = 4,
+        compression: str = "none",
+        dtype: str = "float32",
     ) -> None:
         """
         Args:
@@ -38,13 +46,18 @@ class PredictionWriter:
             joint_names: names of the J joints, in the order of the heatmaps.
             heatmap_wh: (width, height) of a heatmap.
             rows_per_chunk: rows stored together; the views of a group, since they are read together.
+            compression: of the heatmaps, one of COMPRESSIONS, without loss.
+            dtype: of the heatmaps, one of DTYPES; float16 keeps 11 bits.
         """
         self.path = Path(path)
         self._num_images = num_images
         self._joint_names = list(joint_names)
         self._heatmap_wh = tuple(heatmap_wh)
         self._rows_per_chunk = min(rows_per_chunk, num_images)
+        self._compression, self._dtype = compression, dtype
         self._row = 0
+        self._thread = ThreadPoolExecutor(1, "write-behind")
+        self._pending: deque[Future] = deque()
 
     def __enter__(self) -> PredictionWriter:
         self._context = atomic_path(self.path)
@@ -63,21 +76,28 @@ class PredictionWriter:
         self._heatmaps = self._file.create_dataset(
             "heatmaps",
             (self._num_images, num_joints, height, width),
-            np.float32,
+            self._dtype,
             chunks=(self._rows_per_chunk, num_joints, height, width),
+            compression=None if self._compression == "none" else self._compression,
+            shuffle=self._compression != "none",  # like bytes beside each other: a third smaller
         )
         self._locations = self._file.create_dataset("locations", (self._num_images, num_joints, 3), np.float32)
         self._image_ids = self._file.create_dataset("image_ids", (self._num_images,), h5py.string_dtype())
         self._file["joint_names_order"] = np.array(self._joint_names, h5py.string_dtype())
 
     def append(self, heatmaps: np.ndarray, locations: np.ndarray, image_ids: Sequence[str]) -> None:
-        """Write the next rows.
+        """Write the next rows; the arrays must not change afterwards.
 
         Args:
             heatmaps: (n, J, H, W).
             locations: (n, J, 3) x, y in original image px and the peak value.
             image_ids: n names of the images below their folder.
         """
+        while len(self._pending) >= _BATCHES_AHEAD:
+            self._pending.popleft().result()
+        self._pending.append(self._thread.submit(self._write, heatmaps, locations, image_ids))
+
+    def _write(self, heatmaps: np.ndarray, locations: np.ndarray, image_ids: Sequence[str]) -> None:
         rows = slice(self._row, self._row + len(heatmaps))
         self._heatmaps[rows] = heatmaps
         self._locations[rows] = locations
@@ -87,11 +107,15 @@ class PredictionWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        failures = [future.exception() for future in self._pending]  # waits for them
+        self._thread.shutdown()
         try:
             self._file.close()
         except (OSError, RuntimeError) as close_error:  # a full disk shows when the buffers are written
-            if error is None:
-                kind, error = OSError, OSError(str(close_error))
+            failures.append(OSError(str(close_error)))
+        failure = next((one for one in failures if one is not None), None)
+        if error is None and failure is not None:
+            kind, error = type(failure), failure
         if error is None and self._row != self._num_images:
             kind, error = ValueError, ValueError(f"{self._row} of {self._num_images} rows were written")
         self._context.__exit__(kind, error, trace)
@@ -103,7 +127,7 @@ class PredictionFile:
     """Lazy access to a file of 2D predictions, ours or published.
 
     Attributes:
-        heatmaps: (M, J, H, W) float32 dataset; slices are read on access.
+        heatmaps: (M, J, H, W) float32 or float16 dataset; slices are read on access.
         locations: (M, J, 3) dataset: x, y in original image px and the peak value.
         joint_names: names of the J joints, or their numbers "0", "1", ... in published files.
         image_ids: M image names, or None in published files.
@@ -164,7 +188,8 @@ class PredictionFile:
             InputError: the file is damaged there.
         """
         try:
-            return read_rows(self.heatmaps, start, stop), read_rows(self.locations, start, stop)
+            heatmaps, locations = (read_rows(rows, start, stop) for rows in (self.heatmaps, self.locations))
+            return heatmaps.astype(np.float32, copy=False), locations
         except (OSError, RuntimeError) as error:
             raise InputError(f"{self.path}: rows {start} to {stop} are damaged ({error})") from None
 

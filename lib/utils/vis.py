@@ -48,22 +48,6 @@ class Skeleton:
         return [self.sides[child] for _, child in self.edges]
 
 
-def denormalise(images: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-    """Turn network inputs back into pictures.
-
-    Args:
-        images: (M, 3, h, w) normalised, BGR.
-        mean: (3,) that was subtracted from values in 0..1.
-        std: (3,) that they were divided by.
-
-    Returns:
-        (M, h, w, 3) uint8 BGR.
-    """
-    check_shape("images", images.shape, ("M", 3, "h", "w"))
-    values = images.transpose(0, 2, 3, 1) * np.asarray(std) + np.asarray(mean)
-    return (values * 255).round().clip(0, 255).astype(np.uint8)
-
-
 def draw_pose(picture: np.ndarray, joints: np.ndarray, visible: np.ndarray, skeleton: Skeleton) -> None:
     """Draw limbs and joints into a picture, left, right and middle in their colours.
 

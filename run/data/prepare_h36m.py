@@ -5,7 +5,7 @@
 DOWNLOADS holds S1, S5, ... as the archives Poses_D3_Positions_mono, Poses_D2_Positions, Videos and, if wanted,
 Poses_D3_Positions_mono_universal unpack, and metadata.xml. Writes ROOT/h36m: images (or images.zip), the pickles of
 training and validation in the published structure, their memory-mapped forms and a report. Interrupted, it goes on
-where it was.
+where it was; what an earlier call finished stays, so that subjects may be downloaded, prepared and removed in turn.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ def parse_args() -> argparse.Namespace:
     add("--zip", action="store_true", help="one images.zip (stored) instead of folders of images")
     add("--workers", type=int, default=os.cpu_count() or 1, help="processes")
     add("--keep-going", action="store_true", help="leave out recordings whose files are missing or damaged")
+    add("--force", action="store_true", help="replace images and annotations that something else made")
     return parser.parse_args()
 
 
@@ -55,6 +56,7 @@ def main() -> None:
         actions=tuple(args.actions),
         images=ImageSettings(args.step, args.jpeg_quality, args.zip),
         keep_going=args.keep_going,
+        force=args.force,
     )
     start = time.perf_counter()
     text = report(prepare_h36m(args.root, settings, args.workers), args.root)

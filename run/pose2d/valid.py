@@ -2,7 +2,8 @@
 
     python run/pose2d/valid.py --cfg experiments-local/mixed/resnet50/256_fusion.yaml
 
-Writes predicted_heatmaps.h5 and results_2d.json into the run directory.
+Writes predicted_heatmaps.h5 and results_2d.json into the run directory. Several GPUs (--gpus 0,1, or torchrun) share
+the work; the file is the same.
 """
 
 import sys
@@ -12,21 +13,27 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import argparse
 import logging
+from contextlib import nullcontext
+from typing import Any
 
 from lib.core.cli import collect_opts, make_parser, run_main
 from lib.core.config_io import dataset_root, load_config
 from lib.core.debug import DebugPictures
-from lib.core.device import select_device
+from lib.core.device import num_processes, select_device
 from lib.core.evaluate import jdr_summary
-from lib.core.function import validate
+from lib.core.launch import run_processes
 from lib.core.run_setup import start_run
+from lib.core.validate import ValidationResult, validate
 from lib.dataset.build import build_dataset, build_loader
+from lib.dataset.multiview_dataset import MultiviewDataset
 from lib.models.build import build_model
 from lib.models.weights import load_model
 from lib.utils.checks import InputError
+from lib.utils.distributed import process_group
 from lib.utils.files import write_json
 from lib.utils.joints import UNION_20, union_subset
 from lib.utils.prediction_io import PredictionWriter
+from lib.utils.ranks import SINGLE, Ranks, ranks_of_environment
 
 logger = logging.getLogger("valid")
 
@@ -36,14 +43,62 @@ def parse_args() -> argparse.Namespace:
                          "--data-format", "--state", "--model-file")  # fmt: skip
     parser.add_argument("--post-process", action="store_true", help="quarter-px shift of the peaks (TEST.POST_PROCESS)")
     parser.add_argument("--flip-test", action="store_true", help="average with the mirrored image; without fusion only")
+    parser.add_argument("--no-heatmaps", action="store_true", help="detection rates alone, without the HDF5 file")
     return parser.parse_args()
 
 
-def weights_file(config: dict, directory: Path) -> Path:
+def weights_file(config: Any, directory: Path) -> Path:
     """The checkpoint that TEST.MODEL_FILE or TEST.STATE asks for."""
     if config.TEST.MODEL_FILE:
         return Path(config.TEST.MODEL_FILE)
     return directory / ("final_state.pth.tar" if config.TEST.STATE == "final" else "model_best.pth.tar")
+
+
+def validate_run(args: argparse.Namespace, config: Any, ranks: Ranks) -> None:
+    """Validate as one of `ranks.world_size` processes."""
+    directory = start_run(config, args.cfg, "valid", ranks.is_main)
+    device = select_device(config, ranks)
+    with process_group(ranks, device):
+        dataset = build_dataset(config, dataset_root(config), is_train=False)
+        loader = build_loader(config, dataset, False, ranks)
+        model = build_model(config, dataset.num_views)
+        path = weights_file(config, directory)
+        load_model(model, path)
+        logger.info("weights: %s; %d groups of %d views", path, len(dataset), dataset.num_views)
+
+        predictions = directory / config.TEST.HEATMAP_LOCATION_FILE
+        writes = ranks.is_main and not args.no_heatmaps
+        with open_writer(config, dataset, predictions) if writes else nullcontext() as writer:
+            result = validate(
+                model.to(device), loader, config, device, writer, args.flip_test,
+                DebugPictures(config, directory / "debug").hook("valid") if ranks.is_main else None,
+                ranks, with_heatmaps=not args.no_heatmaps,
+            )  # fmt: skip
+    if result is not None:
+        report(result, config, directory, path)
+        logger.info("%d images; mean JDR %.2f %%%s", result.num_images, 100 * result.perf,
+                    "" if args.no_heatmaps else f"; heatmaps in {predictions}")  # fmt: skip
+
+
+def open_writer(config: Any, dataset: MultiviewDataset, path: Path) -> PredictionWriter:
+    """Begin the file of predictions."""
+    names = [UNION_20.names[joint] for joint in union_subset(dataset.joint_set)]
+    return PredictionWriter(path, len(dataset) * dataset.num_views, names, config.NETWORK.HEATMAP_SIZE,
+                            dataset.num_views, config.TEST.HEATMAP_COMPRESSION, config.TEST.HEATMAP_DTYPE)  # fmt: skip
+
+
+def report(result: ValidationResult, config: Any, directory: Path, weights: Path) -> None:
+    """Print the tables and write results_2d.json."""
+    write_json(directory / "results_2d.json", {
+        "dataset": config.DATASET.TEST_DATASET,
+        "subset": config.DATASET.TEST_SUBSET,
+        "num_images": result.num_images,
+        "weights": str(weights),
+        "perf": result.perf,
+        "jdr": jdr_summary(result.rates, result.joint_names),
+        "pckh": result.pckh,
+    })  # fmt: skip
+    print(f"\n{result.tables()}\n")
 
 
 def main() -> None:
@@ -53,35 +108,10 @@ def main() -> None:
     if args.flip_test and config.NETWORK.AGGRE:
         raise InputError("--flip-test: the learned fusion maps pixels of one view to those of another and is wrong for "
                          "mirrored images; use it with NETWORK.AGGRE false")  # fmt: skip
-    directory = start_run(config, args.cfg, "valid")
-    device = select_device(config)
-
-    dataset = build_dataset(config, dataset_root(config), is_train=False)
-    loader = build_loader(config, dataset, is_train=False)
-    model = build_model(config, dataset.num_views)
-    path = weights_file(config, directory)
-    load_model(model, path)
-    logger.info("weights: %s; %d groups of %d views", path, len(dataset), dataset.num_views)
-
-    names = [UNION_20.names[joint] for joint in union_subset(dataset.joint_set)]
-    predictions = directory / config.TEST.HEATMAP_LOCATION_FILE
-    flip_pairs = [(UNION_20.index(a), UNION_20.index(b)) for a, b in UNION_20.flip_pairs] if args.flip_test else None
-    debug = DebugPictures(config, directory / "debug").hook("valid")
-    with PredictionWriter(predictions, len(dataset) * dataset.num_views, names, config.NETWORK.HEATMAP_SIZE,
-                          rows_per_chunk=dataset.num_views) as writer:  # fmt: skip
-        result = validate(model.to(device), loader, config, device, writer, flip_pairs, debug)
-
-    write_json(directory / "results_2d.json", {
-        "dataset": config.DATASET.TEST_DATASET,
-        "subset": config.DATASET.TEST_SUBSET,
-        "num_images": result.num_images,
-        "weights": str(path),
-        "perf": result.perf,
-        "jdr": jdr_summary(result.rates, result.joint_names),
-        "pckh": result.pckh,
-    })  # fmt: skip
-    print(f"\n{result.tables()}\n")
-    logger.info("%d images; mean JDR %.2f %%; heatmaps in %s", result.num_images, 100 * result.perf, predictions)
+    ranks, count = ranks_of_environment(), num_processes(config)
+    if ranks == SINGLE and count > 1:
+        sys.exit(run_processes(count))
+    validate_run(args, config, ranks)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
 
-from lib.dataset.compact import open_annotations, save_compact
+from lib.dataset.compact import open_annotations
+from lib.dataset.compact_writer import save_compact
 from lib.dataset.h36m import h36m_file
 from lib.dataset.read_records import load_records
 from lib.dataset.records import Clip, camera_record, clip_records

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from lib.core.config_io import load_config
-from lib.core.device import autocast_dtype, gpu_indices, select_device
+from lib.core.device import autocast_dtype, device_names, gpu_of_rank, num_processes, select_device
 from lib.utils.checks import InputError
+from lib.utils.ranks import Ranks
 
 
 @pytest.fixture
@@ -34,39 +35,74 @@ def test_without_cuda_the_cpu_is_taken_and_said(config, monkeypatch, caplog):
     assert (torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic) == (False, True)
 
 
-@pytest.mark.usefixtures("kept_cudnn_flags")
-def test_with_cuda_the_first_of_gpus_is_taken(config, monkeypatch, caplog):
+@pytest.fixture
+def four_gpus(monkeypatch):
+    """CUDA with four devices, of which none is touched; the device that was chosen is in the list."""
+    chosen = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"name of {device}")
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    return chosen
+
+
+@pytest.mark.usefixtures("kept_cudnn_flags")
+@pytest.mark.parametrize(("rank", "index"), [(0, 2), (1, 3)])
+def test_each_process_takes_its_own_of_gpus(config, four_gpus, caplog, rank, index):
     with caplog.at_level(logging.INFO):
-        assert select_device(config) == torch.device("cuda", 2)
-    assert "name of cuda:2" in caplog.messages[0]
-    assert "stay idle" in caplog.messages[1]
+        assert select_device(config, Ranks(rank, 2, rank)) == torch.device("cuda", index)
+    assert four_gpus == [torch.device("cuda", index)]
+    assert f"name of cuda:{index}; 2 processes" in caplog.messages[0]
+    assert num_processes(config) == 2
+
+
+@pytest.mark.usefixtures("kept_cudnn_flags", "four_gpus")
+def test_a_gpu_that_does_not_exist(config, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(InputError, match="GPUS: there is no CUDA device 2, only 0 to 1"):
         select_device(config)
 
 
-@pytest.mark.parametrize(("text", "indices"), [("0", [0]), ("1,0", [1, 0]), (" 0 , 7 ", [0, 7])])
-def test_gpus(text, indices):
-    assert gpu_indices(text, 2) == indices
+@pytest.mark.usefixtures("kept_cudnn_flags", "four_gpus")
+def test_processes_on_the_cpu(config, caplog):
+    config.GPUS = "cpu,cpu,cpu"
+    with caplog.at_level(logging.INFO):
+        assert select_device(config, Ranks(1, 3, 1)) == torch.device("cpu")
+    assert "3 processes" in caplog.messages[0]
+    assert num_processes(config) == 3
 
 
-@pytest.mark.parametrize("text", ["", "a", "0,", "-1", "cuda:0"])
+def test_without_cuda_there_is_one_process(config, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert num_processes(config) == 1
+
+
+def test_more_processes_than_names_take_the_device_of_their_rank():
+    assert [gpu_of_rank(["0"], rank, 4) for rank in range(4)] == [0, 1, 2, 3]
+    assert gpu_of_rank(["3", "1"], 1, 4) == 1
+
+
+@pytest.mark.parametrize(("text", "names"), [("0", ["0"]), ("1,0", ["1", "0"]), (" 0 , 7 ", ["0", "7"]),
+                                             ("cpu, cpu", ["cpu", "cpu"])])  # fmt: skip
+def test_gpus(text, names):
+    assert device_names(text) == names
+
+
+@pytest.mark.parametrize("text", ["", "a", "0,", "-1", "cuda:0", "cpu,0"])
 def test_gpus_that_are_no_numbers(text):
     with pytest.raises(InputError, match="GPUS: expected device numbers"):
-        gpu_indices(text, 2)
+        device_names(text)
 
 
-@pytest.mark.parametrize(("supported", "expected"), [(True, torch.bfloat16), (False, None)])
-def test_bfloat16_where_the_cpu_has_it(tmp_path, monkeypatch, caplog, supported, expected):
-    (tmp_path / "a.yaml").write_text("TRAIN: {AMP: bf16}")
+@pytest.mark.parametrize(("mode", "kind"), [("bf16", torch.bfloat16), ("fp16", torch.float16)])
+@pytest.mark.parametrize("supported", [True, False])
+def test_short_numbers_where_the_cpu_has_them(tmp_path, monkeypatch, caplog, mode, kind, supported):
+    (tmp_path / "a.yaml").write_text(f"TRAIN: {{AMP: {mode}}}")
     config = load_config(tmp_path / "a.yaml")
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: supported)
+    monkeypatch.setattr(torch.ops.mkldnn, f"_is_mkldnn_{mode}_supported", lambda: supported)
     with caplog.at_level(logging.WARNING):
-        assert autocast_dtype(config, torch.device("cpu")) is expected
+        assert autocast_dtype(config, torch.device("cpu")) is (kind if supported else None)
     assert ["float32 is used" in message for message in caplog.messages] == [True] * (not supported)
-    assert autocast_dtype(config, torch.device("cuda")) is torch.bfloat16
+    assert autocast_dtype(config, torch.device("cuda")) is kind
     config.TRAIN.AMP = "off"
     assert autocast_dtype(config, torch.device("cuda")) is None

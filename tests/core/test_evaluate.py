@@ -8,6 +8,7 @@ import torch
 
 from lib.core.evaluate import (
     heatmap_accuracy,
+    heatmap_hits,
     jdr_summary,
     jdr_table,
     jdr_threshold,
@@ -87,7 +88,7 @@ def one_hot(*points, height=20, width=40):
     [((20, 10), 1), ((21, 10), 1), ((22, 10), 0), ((20, 11), 0), ((21, 11), 0), ((18, 10), 0), ((19, 10), 1)],
 )  # fmt: skip
 def test_accuracy_has_half_a_tenth_of_the_map_as_threshold(point, found):
-    accuracy = heatmap_accuracy(one_hot(point), one_hot((20, 10)), torch.ones(1, 1, 1, 1))
+    accuracy = heatmap_accuracy(heatmap_hits(one_hot(point), one_hot((20, 10)), torch.ones(1, 1, 1, 1)))
     assert accuracy.item() == found
 
 
@@ -99,5 +100,5 @@ def test_accuracy_is_the_mean_over_joints_that_occur():
     weight = torch.ones(2, 2, 3, 1)
     weight[:, :, 2] = 0
     weight[0, :, 1] = 0
-    assert heatmap_accuracy(prediction, target, weight).item() == pytest.approx((0.75 + 1) / 2)
-    assert heatmap_accuracy(prediction, target, weight * 0).item() == 0
+    assert heatmap_accuracy(heatmap_hits(prediction, target, weight)).item() == pytest.approx((0.75 + 1) / 2)
+    assert heatmap_accuracy(heatmap_hits(prediction, target, weight * 0)).item() == 0

@@ -1,66 +1,49 @@
 from __future__ import annotations
 
-import tracemalloc
-import weakref
-
-import h5py
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
-from lib.core.function import train_one_epoch, validate
+from lib.core.epoch_meters import EpochMeters
+from lib.core.function import EpochHooks, train_one_epoch
 from lib.core.solver import build_optimizer
-from lib.dataset.build import build_dataset, build_loader
+from lib.core.train_step import TrainStep
+from lib.core.validate import validate
 from lib.models.build import build_model
 from lib.utils.checks import InputError
-from lib.utils.joints import H36M_17, MPII_16, UNION_20, union_subset
-from lib.utils.prediction_io import PredictionWriter
-
-CPU = torch.device("cpu")
-
-
-@pytest.fixture
-def loaders(tiny_root, tiny_config):
-    """loaders(**root options)(*opts) -> configuration, training loader, validation loader."""
-    torch.set_num_threads(1)
-
-    def with_root(**options):
-        root = tiny_root(**options)
-
-        def with_opts(*opts):
-            config = tiny_config(root, *opts)
-            train, test = build_dataset(config, root, True), build_dataset(config, root, False)
-            return config, build_loader(config, train, True), build_loader(config, test, False)
-
-        return with_opts
-
-    return with_root
-
-
-def make_network(config, num_views):
-    torch.manual_seed(0)
-    model = build_model(config, num_views, is_train=True)
-    return model, build_optimizer(config, model)
-
-
-# --- training
-
+from lib.utils.joints import UNION_20
+from tests.core.stubs import CPU, Table, inputs_of
 
 OVERFIT = ["DATASET.TRAIN_DATASET", "mixed", "POSE_RESNET.NUM_DECONV_FILTERS", "[64, 64, 64]",
            "DATASET.TEST_SUBSET", "train", "TEST.JDR_THRESHOLD", "crop"]  # fmt: skip
 
 
+def make_step(config, num_views):
+    torch.manual_seed(0)
+    model = build_model(config, num_views, is_train=True)
+    return TrainStep(model, build_optimizer(config, model), config, CPU)
+
+
+def table_step(outputs, config, rate=0.0):
+    model = Table(outputs)
+    return TrainStep(model, torch.optim.SGD(model.parameters(), lr=rate, fused=True), config, CPU)
+
+
+def train(step, loader, config, epoch=0, hooks=None, **words):
+    meters = EpochMeters(20, CPU)
+    return train_one_epoch(step, loader, meters, config, epoch, CPU, hooks, **words)
+
+
 def zero_loss(loader):
     """Loss of heatmaps that are 0 everywhere, raw and fused."""
-    (batch,) = loader
-    return 2 * batch["target"].square().mean((0, 3, 4)).sum().item()
+    (inputs,) = inputs_of(loader)
+    return 2 * inputs.target.square().mean((0, 3, 4)).sum().item()
 
 
 def test_one_batch_is_learned(loaders):
     config, loader, _ = loaders(num_views=2, frames=1, mpii=2)(*OVERFIT)
-    model, optimizer = make_network(config, 2)
-    losses = [train_one_epoch(model, loader, optimizer, config, epoch, CPU)["loss"] for epoch in range(21)]
+    step = make_step(config, 2)
+    losses = [train(step, loader, config, epoch)["loss"] for epoch in range(21)]
     assert losses[0] == pytest.approx(zero_loss(loader), rel=0.1)
     assert losses[-1] < 0.4 * losses[0]
 
@@ -68,52 +51,51 @@ def test_one_batch_is_learned(loaders):
 @pytest.mark.slow
 def test_one_batch_is_learned_by_heart(loaders):
     config, loader, test_loader = loaders(num_views=2, frames=1, mpii=2)(*OVERFIT)
-    model, optimizer = make_network(config, 2)
-    results = [train_one_epoch(model, loader, optimizer, config, epoch, CPU) for epoch in range(120)]
+    step = make_step(config, 2)
+    results = [train(step, loader, config, epoch) for epoch in range(120)]
     assert results[-1]["loss"] < 0.1 * zero_loss(loader)
     assert results[-1]["accuracy"] > 0.95
-    assert validate(model, test_loader, config, CPU).perf > 0.9
+    assert validate(step.model, test_loader, config, CPU).perf > 0.9
 
 
 def test_the_epoch_reports_and_calls_back_at_print_freq(loaders):
     config, loader, _ = loaders(num_views=2, frames=5, mpii=0)("PRINT_FREQ", "2", "TRAIN.BATCH_SIZE", "2")
-    model, optimizer = make_network(config, 2)
-    seen, scalars = [], []
+    step, seen, reports, after = make_step(config, 2), [], [], []
 
-    def debug(step, batch, routed):
-        assert len(batch["images"]) == len(routed)
-        seen.append((step, tuple(routed.shape), routed.requires_grad))
+    def debug(number, batch, single, routed):
+        assert len(batch["crops"]) == len(routed) == len(single)
+        seen.append((number, tuple(routed.shape), routed.requires_grad or single.requires_grad))
 
-    def note(name, value, step):
-        assert np.isfinite(value)
-        scalars.append((name, step))
-
-    result = train_one_epoch(model, loader, optimizer, config, 4, CPU, debug, note)
+    hooks = EpochHooks(lambda number, values: reports.append((number, values)), debug, after.append)
+    result = train(step, loader, config, 4, hooks)
     assert seen == [(0, (2, 2, 20, 16, 16), False), (2, (1, 2, 20, 16, 16), False)]  # 5 groups: 2, 2, 1
-    assert scalars == [("train_loss", 12), ("train_acc", 12), ("train_loss", 14), ("train_acc", 14)]
-    assert result.keys() == {"loss", "accuracy", "groups_per_s"}
-    assert loader.sampler.epoch == 4
-    assert model.training
+    assert after == [1, 2, 3]
+    assert [number for number, _ in reports] == [0, 2]
+    for _, values in reports:
+        assert all(np.isfinite(value) for value in values.values())
+        assert values["loss"] == pytest.approx(values["loss_routed"] + values["loss_raw"])
+        assert values.keys() >= {"accuracy", "groups_per_s", "data_seconds", "memory_mb", "mean_loss", "mean_accuracy"}
+    assert reports[1][1]["mean_loss"] == pytest.approx(result["loss"])  # the last report comes after the last step
+    assert result.keys() == {"loss", "loss_routed", "loss_raw", "accuracy", "groups_per_s"}
+    assert loader.batch_sampler.epoch == 4
+    assert step.model.training
 
 
-class Table(nn.Module):
-    """Gives prepared heatmaps, batch after batch; one weight, so that it can be trained."""
-
-    def __init__(self, outputs):
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(()))
-        self.outputs = iter(outputs)
-
-    def forward(self, images):
-        single, fused = next(self.outputs)
-        return single * self.weight, None if fused is None else fused * self.weight
+def test_a_report_is_the_mean_since_the_last_one(loaders):
+    config, loader, _ = loaders(num_views=2, frames=6, mpii=0)("PRINT_FREQ", "2", "TRAIN.SHUFFLE", "false",
+                                                                "TRAIN.BATCH_SIZE", "1")  # fmt: skip
+    targets = [inputs.target for inputs in inputs_of(loader)]
+    losses = [target.square().mean((0, 3, 4)).sum().item() for target in targets]
+    reports = []
+    hooks = EpochHooks(report=lambda number, values: reports.append(values["loss"]))
+    train(table_step([(target * 0, None) for target in targets], config), loader, config, hooks=hooks)
+    assert reports == pytest.approx([losses[0], np.mean(losses[1:3]), np.mean(losses[3:5])])
 
 
 def test_the_epoch_means_count_groups(loaders):
     config, loader, _ = loaders(num_views=2, frames=3, mpii=0)("TRAIN.SHUFFLE", "false")
-    targets = [batch["target"] for batch in loader]  # batches of 2 and 1
-    model = Table([(targets[0], None), (targets[1] * 0, None)])
-    result = train_one_epoch(model, loader, torch.optim.SGD(model.parameters(), lr=0.0), config, 0, CPU)
+    targets = [inputs.target for inputs in inputs_of(loader)]  # batches of 2 and 1
+    result = train(table_step([(targets[0], None), (targets[1] * 0, None)], config), loader, config)
     last = targets[1].square().mean((0, 3, 4)).sum().item()
     assert result["loss"] == pytest.approx(last / 3)
     assert result["accuracy"] == pytest.approx(2 / 3, abs=0.05)  # empty maps have their peak at (0, 0)
@@ -122,218 +104,46 @@ def test_the_epoch_means_count_groups(loaders):
 @pytest.mark.parametrize(("use_weight", "expected"), [("true", 0.0), ("false", 3.0)])
 def test_the_target_weight_is_used_as_configured(loaders, use_weight, expected):
     config, loader, _ = loaders(num_views=2, frames=1, mpii=0)("LOSS.USE_TARGET_WEIGHT", use_weight)
-    (batch,) = loader
-    wrong = batch["target"].clone()
+    (inputs,) = inputs_of(loader)
+    wrong = inputs.target.clone()
     wrong[:, 0, UNION_20.indices(["thorax", "upper neck", "head top"])] += 1  # not annotated in Human3.6M
-    model = Table([(wrong, None)])
-    result = train_one_epoch(model, loader, torch.optim.SGD(model.parameters(), lr=0.0), config, 0, CPU)
+    result = train(table_step([(wrong, None)], config), loader, config)
     assert result["loss"] == pytest.approx(expected)
     assert result["accuracy"] == 1
 
 
-def test_a_loss_that_is_not_finite_stops_and_names_the_images(loaders):
-    config, loader, _ = loaders(num_views=2, frames=3, mpii=0)("TRAIN.SHUFFLE", "false")
-    batches = list(loader)
-    outputs = [(batch["target"].clone(), None) for batch in batches]
+@pytest.mark.parametrize("print_freq", [1, 100])
+def test_a_loss_that_is_not_finite_stops_and_names_the_images(loaders, print_freq):
+    config, loader, _ = loaders(num_views=2, frames=5, mpii=0)("TRAIN.SHUFFLE", "false", "PRINT_FREQ", str(print_freq))
+    outputs = [(inputs.target.clone() + 0.1, None) for inputs in inputs_of(loader)]
     outputs[1][0][0, 1, 2, 3, 4] = float("inf")
-    model = Table(outputs)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    step = table_step(outputs, config, rate=0.5)
     with pytest.raises(InputError) as caught:
-        train_one_epoch(model, loader, optimizer, config, 7, CPU)
-    names = [loader.dataset.image_name(i) for i in (4, 5)]
-    assert str(caught.value) == f"epoch 7, step 1: the loss is inf; images of the batch: {', '.join(names)}"
-    assert torch.isfinite(model.weight)
+        train(step, loader, config, 7)
+    names = [loader.dataset.image_name(i) for i in (4, 5, 6, 7)]
+    assert str(caught.value) == f"epoch 7, step 1: the loss is not finite; images of the batch: {', '.join(names)}"
+    assert torch.isfinite(step.model.weight)
 
 
-# --- validation
+def test_an_epoch_in_two_parts_is_the_whole_epoch(loaders):
+    config, loader, _ = loaders(num_views=2, frames=7, mpii=0)("TRAIN.BATCH_SIZE", "2")
+    whole, parts = make_step(config, 2), make_step(config, 2)
+    expected = train(whole, loader, config, 3)
+    meters = EpochMeters(20, CPU)
 
+    class Stop(Exception):
+        pass
 
-def random_maps(batch, seed=0):
-    shape = (*batch["images"].shape[:2], 20, 16, 16)
-    return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+    def stop(number):
+        if number == 2:
+            raise Stop
 
-
-def test_rows_are_written_in_order_with_the_joints_of_the_data_set(loaders, tmp_path):
-    config, _, loader = loaders(num_views=3, frames=3, mpii=0)()
-    outputs = [(random_maps(batch, 2 * i), random_maps(batch, 2 * i + 1)) for i, batch in enumerate(loader)]
-    names = [loader.dataset.image_name(i) for i in range(9)]
-    with PredictionWriter(tmp_path / "p.h5", 9, H36M_17.names, (16, 16), rows_per_chunk=3) as writer:
-        result = validate(Table(outputs), loader, config, CPU, writer)
-    fused = torch.cat([fused.flatten(0, 1) for _, fused in outputs]).numpy()
-    annotations = loader.dataset.parts[0].annotations
-    with h5py.File(tmp_path / "p.h5") as file:
-        assert [name.decode() for name in file["image_ids"]] == names
-        for column, name in enumerate(H36M_17.names):
-            joint = UNION_20.names.index(name)
-            np.testing.assert_array_equal(file["heatmaps"][:, column], fused[:, joint])
-            for row in range(9):
-                y, x = np.unravel_index(fused[row, joint].argmax(), (16, 16))
-                place = annotations.center[row] - 60 + np.array([x, y]) * 7.5  # boxes of 120 px on 16 heatmap px
-                np.testing.assert_allclose(file["locations"][row, column, :2], place, rtol=1e-5)
-                assert file["locations"][row, column, 2] == fused[row, joint, y, x]
-    assert result.joint_names == list(H36M_17.names)
-    assert result.num_images == 9
-
-
-def test_rates_of_fused_and_raw_heatmaps(loaders):
-    config, _, loader = loaders(num_views=2, frames=2, mpii=0)("TEST.JDR_THRESHOLD", "crop")
-    (batch,) = loader
-    truth = batch["target"]
-    worse = truth.clone()
-    worse[0, 1, UNION_20.index("nose")] = 0  # one of four images
-    worse[:, :, UNION_20.index("lwri")] = 0
-    model = Table([(worse, truth)])
-    result = validate(model, loader, config, CPU)
-    assert not model.training
-    assert list(result.rates) == ["fused, crop threshold", "single, crop threshold", "fused, published threshold",
-                                  "single, published threshold"]  # fmt: skip
-    # half a heatmap px of rounding per axis is at most 5.3 px, a twentieth of the crop is 6 px
-    assert result.perf == 1.0
-    expected = np.ones(17)
-    expected[H36M_17.index("nose")], expected[H36M_17.index("lwri")] = 0.75, 0
-    np.testing.assert_allclose(result.rates["single, crop threshold"], expected)
-    assert result.rates["fused, published threshold"].mean() < 1  # 3.2 px is less than the rounding
-
-
-@pytest.mark.parametrize("kind", ["published", "crop"])
-def test_perf_is_the_mean_at_the_configured_threshold(loaders, kind):
-    config, _, loader = loaders(num_views=2, frames=2, mpii=0)("TEST.JDR_THRESHOLD", kind)
-    (batch,) = loader
-    result = validate(Table([(batch["target"], None)]), loader, config, CPU)
-    assert next(iter(result.rates)) == f"single, {kind} threshold"
-    assert result.perf == pytest.approx(result.rates[f"single, {kind} threshold"].mean())
-
-
-@pytest.mark.parametrize("name", ["mpii", "multiview_mpii"])
-def test_every_image_counts_once_though_the_last_pseudo_group_repeats_some(loaders, tmp_path, name):
-    config, _, loader = loaders(num_views=2, frames=1, mpii=6, mpii_head_px=30.0)(
-        "DATASET.TEST_DATASET", name, "TEST.JDR_THRESHOLD", "head", "NETWORK.AGGRE", "false"
-    )
-    batches = list(loader)
-    rows = sum(batch["image_index"].numel() for batch in batches)
-    assert rows == {"mpii": 6, "multiview_mpii": 8}[name]
-    outputs = [batch["target"].clone() for batch in batches]
-    lwri = UNION_20.index("lwri")
-    outputs[0].flatten(0, 1)[0, lwri] = 0  # image 0, which comes again at the end: missed the first time
-    names = [UNION_20.names[joint] for joint in union_subset(MPII_16)]
-    with PredictionWriter(tmp_path / "p.h5", rows, names, (16, 16)) as writer:
-        result = validate(Table([(maps, None) for maps in outputs]), loader, config, CPU, writer)
-    assert result.num_images == 6
-    found = dict(zip(names, result.rates["single, head threshold"], strict=True))
-    assert found["lwri"] == pytest.approx(5 / 6)
-    assert found["rwri"] == found["root"] == 1
-    assert result.perf == pytest.approx((14 + 5 / 6) / 15)  # head top is not annotated
-    score = result.pckh["single"]["PCKh@0.5"]
-    assert score["Wrist"] == pytest.approx((5 / 6 + 1) / 2)
-    assert score["Mean"] == pytest.approx(77 / 78)  # 13 joints of 6 images, one missed
-    assert np.isnan(score["Head"])
-    assert result.pckh["single"]["PCKh@0.1"]["Mean"] < 0.9  # 3 px are less than the rounding to 7.5 px
-    assert result.tables().count("| single") == 3 + 1
-    with h5py.File(tmp_path / "p.h5") as file:
-        images = [image.decode() for image in file["image_ids"]]
-    assert images == [loader.dataset.image_name(i % 6) for i in range(rows)]
-
-
-def test_pckh_of_a_mixture_is_that_of_its_mpii_images(loaders):
-    config, _, loader = loaders(num_views=2, frames=1, mpii=3, mpii_head_px=30.0)("DATASET.TEST_DATASET", "mixed")
-    batches = list(loader)
-    assert [batch["is_multiview"].tolist() for batch in batches] == [[True, False], [False]]
-    nothing = [batch["target"] * 0 for batch in batches]
-    nothing[0][1], nothing[1][0] = batches[0]["target"][1], batches[1]["target"][0]  # Human3.6M's all missed
-    result = validate(Table([(maps, maps) for maps in nothing]), loader, config, CPU)
-    assert result.num_images == 2 + 3
-    assert result.pckh.keys() == {"fused", "single"}
-    assert result.pckh["fused"]["PCKh@0.5"]["Mean"] == 1
-    found = dict(zip(result.joint_names, result.rates["fused, head threshold"], strict=True))
-    assert found["root"] == 1
-    assert np.isnan(found["belly"])
-    published = dict(zip(result.joint_names, result.rates["fused, crop threshold"], strict=True))
-    assert published["root"] == pytest.approx(3 / 5)
-
-
-def test_without_head_sizes_there_is_no_pckh(loaders):
-    config, _, loader = loaders(num_views=2, frames=1, mpii=4)("DATASET.TEST_DATASET", "mpii")
-    batches = list(loader)
-    result = validate(Table([(batch["target"], None) for batch in batches]), loader, config, CPU)
-    assert result.pckh == {}
-    assert list(result.rates) == ["single, published threshold", "single, crop threshold"]
-    assert "PCKh" not in result.tables()
-
-
-def test_unrelated_images_count_with_their_raw_heatmaps(loaders):
-    config, _, loader = loaders(num_views=2, frames=1, mpii=2)(
-        "DATASET.TEST_DATASET", "mixed", "TEST.JDR_THRESHOLD", "crop"
-    )
-    (batch,) = loader  # one group, one pair of MPII images
-    assert batch["is_multiview"].tolist() == [True, False]
-    truth, nothing = batch["target"], batch["target"] * 0
-    fused, single = torch.stack([truth[0], nothing[1]]), torch.stack([nothing[0], truth[1]])
-    result = validate(Table([(single, fused)]), loader, config, CPU)
-    assert result.joint_names == list(UNION_20.names)
-    found = dict(zip(result.joint_names, result.rates["fused, crop threshold"], strict=True))
-    assert found["root"] == found["nose"] == found["thorax"] == 1.0
-    assert np.isnan(found["head top"])  # nobody annotated it
-    assert result.perf == 1.0
-
-
-def test_the_flip_test_swaps_sides_and_aligns(loaders):
-    config, _, loader = loaders(num_views=2, frames=1, mpii=0)()
-    (batch,) = loader
-    plain, mirrored = random_maps(batch, 0), random_maps(batch, 1)
-
-    class Flipped(nn.Module):
-        def forward(self, images):
-            if torch.equal(images, batch["images"]):
-                return plain, None
-            assert torch.equal(images, batch["images"].flip(-1))
-            return mirrored, None
-
-    pairs = [(UNION_20.index(a), UNION_20.index(b)) for a, b in UNION_20.flip_pairs]
-    shown = []
-    validate(Flipped(), loader, config, CPU, flip_pairs=pairs, debug=lambda step, _, maps: shown.append((step, maps)))
-    other = {**dict(pairs), **{b: a for a, b in pairs}}
-    expected = torch.empty_like(plain)
-    for joint in range(20):
-        for x in range(16):
-            there = 15 - max(x - 1, 0)  # mirrored back, then one px to the right
-            partner = mirrored[..., other.get(joint, joint), :, there]
-            expected[..., joint, :, x] = (plain[..., joint, :, x] + partner) / 2
-    assert [step for step, _ in shown] == [0]
-    torch.testing.assert_close(shown[0][1], expected)
-
-
-def test_memory_does_not_grow_with_the_heatmaps(loaders):
-    config, _, loader = loaders(num_views=2, frames=14, mpii=0)("TEST.BATCH_SIZE", "1")
-    numpy_bytes, tensors, alive = [], [], []
-
-    class Large(nn.Module):
-        def forward(self, images):
-            numpy_bytes.append(tracemalloc.get_traced_memory()[0])
-            alive.append(sum(tensor() is not None for tensor in tensors))
-            maps = torch.ones(1, 2, 20, 128, 128)
-            tensors.append(weakref.ref(maps))
-            return maps, maps * 2
-
-    tracemalloc.start()
-    validate(Large(), loader, config, CPU)
-    tracemalloc.stop()
-    assert len(alive) == 14
-    assert max(alive) <= 2  # the heatmaps of the batch before may still have a name
-    assert numpy_bytes[-1] - numpy_bytes[3] < 2**20  # kept arrays would be 2 MB per batch
-
-
-def test_bf16_trains_float32_weights_close_to_float32(loaders):
-    """One step from equal weights: the loss agrees to bfloat16's 8 bits, products really were in bfloat16."""
-    results = {}
-    for mode, products in (("off", None), ("bf16", torch.bfloat16)):
-        config, loader, _ = loaders(frames=2, mpii=0)("TRAIN.SHUFFLE", "false")
-        torch.manual_seed(0)
-        model = build_model(config, 4, is_train=True)
-        kinds = []
-        model.backbone.final_layer.register_forward_hook(lambda _, __, out, kinds=kinds: kinds.append(out.dtype))
-        summary = train_one_epoch(model, loader, build_optimizer(config, model), config, 0, CPU, products=products)
-        results[mode] = summary["loss"], kinds[0], {parameter.dtype for parameter in model.parameters()}
-    assert results["off"][1:] == (torch.float32, {torch.float32})
-    assert results["bf16"][1:] == (torch.bfloat16, {torch.float32})
-    assert results["bf16"][0] == pytest.approx(results["off"][0], rel=0.03)
-    assert results["bf16"][0] != results["off"][0]
+    with pytest.raises(Stop):
+        train_one_epoch(parts, loader, meters, config, 3, CPU, EpochHooks(after_step=stop))
+    again = EpochMeters(20, CPU)
+    again.load_state(meters.state())
+    found = train_one_epoch(parts, loader, again, config, 3, CPU, first_step=2)
+    for name in ("loss", "loss_routed", "loss_raw", "accuracy"):
+        assert found[name] == expected[name]
+    for one, other in zip(whole.model.parameters(), parts.model.parameters(), strict=True):
+        assert torch.equal(one, other)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lib.core.loss import heatmap_loss, route, total_loss
+from lib.core.loss import heatmap_loss, route, training_losses
 
 
 def random_batch(batch=2, views=3, joints=5, height=4, width=6, seed=0):
@@ -48,13 +48,13 @@ def test_route_takes_raw_heatmaps_of_unrelated_images():
     assert route(single, None, torch.tensor([True, False, True])) is single
 
 
-def test_total_loss_counts_raw_heatmaps_of_unrelated_images_twice():
+def test_the_total_counts_raw_heatmaps_of_unrelated_images_twice():
     single, fused, target, weight = random_batch()
     is_multiview = torch.tensor([True, False])
     routed = torch.stack([fused[0], single[1]])
     expected = published_loss(routed, target, weight) + published_loss(single, target, weight)
-    torch.testing.assert_close(total_loss(single, fused, target, weight, is_multiview), expected)
-    torch.testing.assert_close(total_loss(single, None, target, weight, is_multiview),
+    torch.testing.assert_close(training_losses(single, fused, target, weight, is_multiview).total, expected)
+    torch.testing.assert_close(training_losses(single, None, target, weight, is_multiview).total,
                                published_loss(single, target, weight))  # fmt: skip
 
 
@@ -62,7 +62,15 @@ def test_unrelated_images_do_not_train_the_fusion():
     single, fused, target, weight = random_batch()
     single.requires_grad_()
     fused.requires_grad_()
-    total_loss(single, fused, target, weight, torch.tensor([True, False])).backward()
+    training_losses(single, fused, target, weight, torch.tensor([True, False])).total.backward()
     assert fused.grad[0].abs().sum() > 0
     assert not fused.grad[1].any()
     assert single.grad[0].abs().sum() > 0
+
+
+def test_the_parts_make_the_total():
+    single, fused, target = torch.rand(3, 2, 2, 3, 4, 5).unbind(0)
+    losses = training_losses(single, fused, target, None, torch.tensor([True, False]))
+    assert losses.total == losses.routed + losses.raw
+    torch.testing.assert_close(losses.raw, heatmap_loss(single, target, None))
+    assert training_losses(single, None, target, None, torch.tensor([True, False])).raw == 0

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from lib.core.config_io import load_config
 from lib.core.inference import predict_locations
@@ -78,10 +79,10 @@ def test_what_quantisation_costs(config, side):
     """
     scene = make_scene(24, heatmap_wh=(side, side), image_wh=(4 * side, 4 * side))
     drawn = {
-        subpixel: np.stack([
-            gaussian_targets(4 * joints, np.ones(17, bool), (4 * side, 4 * side), (side, side), 2.0, subpixel)[0]
-            for joints in scene.joints_hm.reshape(-1, 17, 2)
-        ]).reshape(scene.heatmaps.shape)
+        subpixel: gaussian_targets(
+            4 * torch.from_numpy(scene.joints_hm), torch.ones(scene.joints_hm.shape[:-1], dtype=torch.bool),
+            (4 * side, 4 * side), (side, side), 2.0, subpixel,
+        )[0].numpy()
         for subpixel in (True, False)
     }  # fmt: skip
     px_mm, floor = 2000 / side, {}

@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 import torch
 
+from lib.core.epoch_meters import EpochMeters
 from lib.core.function import train_one_epoch
 from lib.core.solver import build_optimizer, learning_rate, set_learning_rate
+from lib.core.train_step import TrainStep
 from lib.core.training_state import Progress, load_training_state, save_training_state
 from lib.dataset.build import build_dataset, build_loader
 from lib.models.build import build_model
 from lib.utils.checks import InputError
 
+CPU = torch.device("cpu")
 AUGMENTED = ["DATASET.TRAIN_DATASET", "mixed", "DATASET.SCALE_FACTOR", "0.2", "DATASET.ROT_FACTOR", "20"]
 
 
@@ -26,12 +29,13 @@ class Run:
         self.loader = build_loader(config, build_dataset(config, root, True), True)
         self.model = build_model(config, 2, is_train=True)
         self.optimizer = build_optimizer(config, self.model)
+        self.step = TrainStep(self.model, self.optimizer, config, CPU)
         self.progress = Progress()
 
     def train(self, until):
         for epoch in range(self.progress.epoch, until):
             set_learning_rate(self.optimizer, learning_rate(self.config, epoch))
-            row = train_one_epoch(self.model, self.loader, self.optimizer, self.config, epoch, torch.device("cpu"))
+            row = train_one_epoch(self.step, self.loader, EpochMeters(20, CPU), self.config, epoch, CPU)
             self.progress.history.append({"epoch": epoch, "loss": row["loss"]})
             self.progress.epoch = epoch + 1
             self.progress.perf, self.progress.best_perf = 0.25 / (epoch + 1), 0.5
@@ -152,3 +156,27 @@ def test_a_checkpoint_of_the_released_code_goes_on(start, tmp_path, caplog):
     assert "afresh" in message
     run.train(6)
     assert run.progress.epoch == 6
+
+
+def test_the_middle_of_an_epoch_and_the_loss_scale_are_kept(start, tmp_path):
+    run = start()
+    run.progress.epoch, run.progress.step = 3, 17
+    run.progress.meters = {"sums": torch.tensor([1.5, 2.0], dtype=torch.float64)}
+    scaler = torch.amp.GradScaler("cpu", init_scale=64.0)
+    save_training_state(tmp_path / "a.pth.tar", run.config.MODEL, run.model, run.optimizer, run.progress, scaler)
+    other = torch.amp.GradScaler("cpu")
+    found = load_training_state(tmp_path / "a.pth.tar", run.config.MODEL, run.model, run.optimizer, other)
+    assert (found.epoch, found.step) == (3, 17)
+    assert torch.equal(found.meters["sums"], run.progress.meters["sums"])
+    assert other.state_dict()["scale"] == 64.0
+
+
+def test_a_file_of_before_steps_were_stored_stands_between_epochs(start, tmp_path):
+    run = start().train(1)
+    run.save(tmp_path / "a.pth.tar")
+    state = torch.load(tmp_path / "a.pth.tar", weights_only=True)
+    for key in ("step", "meters", "scaler"):
+        del state[key]
+    torch.save(state, tmp_path / "a.pth.tar")
+    progress = start().resume(tmp_path / "a.pth.tar").progress
+    assert (progress.epoch, progress.step, progress.meters) == (1, 0, {})

@@ -70,7 +70,7 @@ def test_total_capture(tiny_totalcapture, build):
     train = build(root, "train", *opts)
     assert (len(train), train.num_views, train.joint_set) == (2, 4, TOTALCAPTURE_16)
     assert [name.split("_ca_")[1][:2] for name in actual_names(train)[1]] == ["01", "03", "05", "07"]
-    assert (train[0]["weight"][..., 0] > 0).sum(1).tolist() == [16] * 4
+    assert train[0]["visible"].sum(1).tolist() == [16] * 4
     (test,) = build(root, "test", *opts).parts
     assert test.annotations.labels3d.action[test.groups[:, 0]].tolist() == [5, 2]
     renumbered = ["DATASET.TOTALCAPTURE_ACTIONS", "[ROM, Freestyle, Acting, Running, Walking]"]
@@ -107,7 +107,7 @@ def test_a_mixture_has_the_views_of_its_groups(tiny_root, build, num_views):
     dataset = build(root, "train", "DATASET.TRAIN_DATASET", "mixed")
     assert dataset.num_views == num_views
     assert [bool(dataset[i]["is_multiview"]) for i in range(len(dataset))] == [True] + [False] * (11 // num_views)
-    assert dataset[len(dataset) - 1]["images"].shape[0] == num_views
+    assert dataset[len(dataset) - 1]["crops"].shape[0] == num_views
 
 
 def test_a_mixture_asks_both_for_the_same_subset(tiny_root, build):
@@ -124,7 +124,7 @@ def test_mpii(tiny_root, build, name, groups, views, folder):
     root = tiny_root(frames=1, mpii=10, mpii_name=folder)
     dataset = build(root, "train", "DATASET.TRAIN_DATASET", name)
     assert (len(dataset), dataset.num_views) == (groups, views)
-    assert dataset[0]["images"].shape == (views, 3, 64, 64)
+    assert dataset[0]["crops"].shape == (views, 64, 64, 3)
 
 
 @pytest.mark.parametrize("name", ["multiview_mpii", "mixed"])
@@ -207,7 +207,7 @@ def batches(config, root, workers, epochs=(0, 1)):
     loader = build_loader(config, build_dataset(config, root, True), True)
     found = []
     for epoch in epochs:
-        loader.sampler.epoch = epoch
+        loader.batch_sampler.epoch = epoch
         found += list(loader)
     return found
 
@@ -223,7 +223,7 @@ def test_batches_do_not_depend_on_the_number_of_workers(tiny_root, tiny_config):
         for key in one:
             torch.testing.assert_close(one[key], other[key], rtol=0, atol=0, equal_nan=True, msg=key)
     second = batches(config, root, 0, epochs=(1,))
-    assert torch.equal(second[0]["images"], alone[4]["images"])  # an epoch does not need the ones before it
+    assert torch.equal(second[0]["crops"], alone[4]["crops"])  # an epoch does not need the ones before it
     assert not torch.equal(alone[0]["image_index"], second[0]["image_index"])
 
 
@@ -232,12 +232,13 @@ def test_the_batch_contract(tiny_root, tiny_config):
     config = tiny_config(root, "DATASET.TRAIN_DATASET", "mixed", "TRAIN.BATCH_SIZE", "3", "TRAIN.SHUFFLE", "false")
     (batch,) = build_loader(config, build_dataset(config, root, True), True)
     shapes = {
-        "images": (3, 3, 3, 64, 64), "target": (3, 3, 20, 16, 16), "weight": (3, 3, 20, 1), "center": (3, 3, 2),
-        "scale": (3, 3, 2), "image_index": (3, 3), "joints_img": (3, 3, 20, 2), "visible": (3, 3, 20),
-        "head_size": (3, 3),
+        "crops": (3, 3, 64, 64, 3), "joints_crop": (3, 3, 20, 2), "center": (3, 3, 2), "scale": (3, 3, 2),
+        "image_index": (3, 3), "joints_img": (3, 3, 20, 2), "visible": (3, 3, 20), "head_size": (3, 3),
+        "is_multiview": (3,),
     }  # fmt: skip
-    assert {key: tuple(batch[key].shape) for key in shapes} == shapes
-    for key in ("images", "target", "weight", "head_size"):
+    assert {key: tuple(value.shape) for key, value in batch.items()} == shapes
+    assert batch["crops"].dtype == torch.uint8
+    for key in ("joints_crop", "joints_img", "head_size"):
         assert batch[key].dtype == torch.float32
     assert batch["is_multiview"].tolist() == [True, True, False]
     assert batch["is_multiview"].dtype == torch.bool

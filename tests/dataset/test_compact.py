@@ -3,7 +3,9 @@ from __future__ import annotations
 import json
 import logging
 import multiprocessing
+import os
 import pickle
+import re
 import shutil
 from dataclasses import fields
 
@@ -11,13 +13,17 @@ import numpy as np
 import pytest
 
 from lib.dataset.annotations import Annotations
-from lib.dataset.compact import open_compact, save_compact
+from lib.dataset import compact
+from lib.dataset import compact_writer as compact_writer_module
+from lib.dataset.compact import open_compact
+from lib.dataset.compact_writer import compact_writer, save_compact
 from lib.dataset.conventions import PUBLISHED, Conventions
 from lib.dataset.groups import group_views
 from lib.dataset.h36m import h36m_file, load_h36m
 from lib.dataset.protocol import HUMAN36M
+from lib.dataset.read_records import load_records, to_annotations
 from lib.utils.checks import InputError
-from lib.utils.joints import MPII_16
+from lib.utils.joints import H36M_17, MPII_16
 
 
 @pytest.fixture
@@ -97,16 +103,61 @@ def test_a_copy_elsewhere_is_current(stored, tmp_path):
     np.testing.assert_array_equal(load_h36m(tmp_path / "copy", "train").image, annotations.image)
 
 
-def test_other_conventions_are_refused(stored):
-    with pytest.raises(InputError, match=r"h36m_train.arrays: made with .*'mm'.* the configuration says .*'m'"):
-        reload(stored[0], Conventions("m"))
+def test_a_copy_is_looked_into_once(stored, monkeypatch):
+    path, _, folder = stored
+    os.utime(path, ns=(1, 1))
+    assert reload(path).reopen is not None
+    assert json.loads((folder / "meta.json").read_text())["pickle"]["mtime_ns"] == 1
+    monkeypatch.setattr(compact, "fingerprint", None)
+    assert reload(path).reopen is not None
+
+
+def test_one_byte_in_the_middle_is_noticed(stored, caplog):
+    path, _, _ = stored
+    content = path.read_bytes()
+    middle = content.index(b".jpg", len(content) // 2)
+    path.write_bytes(content[:middle] + b".jpx" + content[middle + 4 :])
+    with caplog.at_level(logging.WARNING):
+        assert reload(path).reopen is None
+    assert "h36m_train.arrays does not belong to h36m_train.pkl" in caplog.text
+
+
+def test_other_conventions_are_refused(stored, caplog):
+    path, annotations, _ = stored
+    message = r"h36m_train.arrays: made with .*'mm'.* the configuration says .*'m'"
+    with caplog.at_level(logging.WARNING):  # the pickle is there: it serves any convention
+        metres = reload(path, Conventions("m"))
+    assert re.search(message, caplog.text)
+    np.testing.assert_allclose(metres.labels3d.pose_cam, 1000 * annotations.labels3d.pose_cam)
+    path.unlink()
+    with pytest.raises(InputError, match=message):
+        reload(path, Conventions("m"))
+
+
+def test_parts_are_as_one(stored, tmp_path):
+    path, annotations, folder = stored
+    root = tmp_path / "parts"
+    shutil.copytree(path.parents[2], root, ignore=shutil.ignore_patterns("*.arrays"))
+    file = h36m_file(root, "train")
+    records = load_records(file.path)
+    with compact_writer(file, len(records)) as append:
+        for part in (records[:5], records[5:6], records[6:]):
+            append(to_annotations(part, file.path, "h36m", H36M_17, PUBLISHED))
+    for name in ("joints_img", "image", "camera_idx", "camera_R"):
+        assert (file.compact_folder / f"{name}.npy").read_bytes() == (folder / f"{name}.npy").read_bytes()
+    opened = load_h36m(root, "train")
+    assert opened.reopen is not None
+    np.testing.assert_array_equal(opened.labels3d.pose_world(np.arange(len(records))),
+                                  annotations.labels3d.pose_world(np.arange(len(records))))  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["joints_img.npy", "camera_R.npy", "subject.npy", "meta.json"])
 @pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(path.read_bytes()[:-9])])
 def test_damaged_arrays_are_named(stored, name, damage):
-    path, _, folder = stored
+    path, annotations, folder = stored
     damage(folder / name)
+    assert_same(reload(path), annotations)  # of the pickle
+    path.unlink()
     with pytest.raises(InputError, match=rf"h36m_train\.arrays/{name}: .*(cut off|no such file|not a JSON)") as caught:
         reload(path)
     assert "\n" not in str(caught.value)
@@ -114,6 +165,7 @@ def test_damaged_arrays_are_named(stored, name, damage):
 
 def test_arrays_of_another_length_version_or_joints(stored):
     path, annotations, folder = stored
+    path.unlink()
     np.save(folder / "center.npy", annotations.center[:5])
     with pytest.raises(InputError, match=r"center\.npy: expected 12 rows, received 5"):
         reload(path)
@@ -132,7 +184,7 @@ def test_a_failure_leaves_the_old_arrays(stored, monkeypatch):
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(np, "save", full)
+    monkeypatch.setattr(compact_writer_module._ArrayFile, "append", full)
     with pytest.raises(InputError, match="No space left"):
         save_compact(annotations, h36m_file(path.parents[2], "train"))
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before

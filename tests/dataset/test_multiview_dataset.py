@@ -9,8 +9,9 @@ from lib.dataset.groups import group_singles, group_views
 from lib.dataset.h36m import load_h36m
 from lib.dataset.joints_dataset import SampleSettings
 from lib.dataset.mpii import load_mpii
-from lib.dataset.multiview_dataset import EpochSampler, MultiviewDataset, Part
+from lib.dataset.multiview_dataset import EpochBatches, MultiviewDataset, Part
 from lib.utils.joints import H36M_17, MPII_16, UNION_20
+from lib.utils.ranks import Ranks
 
 PLAIN = SampleSettings((64, 64), (16, 16), 1.0)
 AUGMENTED = SampleSettings((64, 64), (16, 16), 1.0, scale_factor=0.2, rot_factor=20)
@@ -43,9 +44,10 @@ def test_groups_of_the_parts_follow_each_other(parts):
         names = [dataset.image_name(i) for i in item["image_index"]]
         assert names == [source.image_name(row) for row in rows]
         np.testing.assert_array_equal(item["joints_img"], source.joints_img[rows])
-        assert item["images"].shape == (4, 3, 64, 64)
-        assert item["target"].shape == (4, 20, 16, 16)
-        assert item["weight"].shape == (4, 20, 1)
+        assert item["crops"].shape == (4, 64, 64, 3)
+        assert item["crops"].dtype == np.uint8
+        assert item["joints_crop"].shape == (4, 20, 2)
+        np.testing.assert_array_equal(dataset.images_of(0, index), item["image_index"])
         assert item["center"].shape == item["scale"].shape == (4, 2)
 
 
@@ -77,6 +79,7 @@ def test_a_random_view_depends_on_epoch_and_index_alone(parts):
     assert dataset.num_views == 1
     rows = [int(dataset[epoch, 1]["image_index"][0]) for epoch in range(30)]
     assert rows == [int(again[epoch, 1]["image_index"][0]) for epoch in range(30)]
+    assert rows == [int(dataset.images_of(epoch, 1)[0]) for epoch in range(30)]
     assert set(rows) == {4, 5, 6, 7}  # every view of the group comes, none of another group
     other_seed = MultiviewDataset([part], PLAIN, True, seed=2)
     assert rows != [int(other_seed[epoch, 1]["image_index"][0]) for epoch in range(30)]
@@ -102,16 +105,52 @@ def test_validation_is_not_augmented(parts):
     assert same(MultiviewDataset(parts, AUGMENTED, augment=False)[0], MultiviewDataset(parts, PLAIN, augment=True)[0])
 
 
+def all_batches(*words, epoch=0, first_step=0, **options):
+    batches = EpochBatches(*words, **options)
+    batches.epoch, batches.first_step = epoch, first_step
+    return list(batches)
+
+
 def test_the_order_depends_on_seed_and_epoch_alone():
-    sampler = EpochSampler(50, shuffle=True, seed=1)
-    orders = []
-    for epoch in (0, 1, 0):
-        sampler.epoch = epoch
-        pairs = list(sampler)
-        assert {pair[0] for pair in pairs} == {epoch}
-        orders.append([pair[1] for pair in pairs])
+    orders = [[index for batch in all_batches(50, 4, True, 1, epoch=epoch) for _, index in batch]
+              for epoch in (0, 1, 0)]  # fmt: skip
     assert orders[0] == orders[2] != orders[1]
     assert sorted(orders[0]) == sorted(orders[1]) == list(range(50))
-    assert [index for _, index in EpochSampler(50, True, seed=2)] != orders[0]
-    assert list(EpochSampler(3, shuffle=False)) == [(0, 0), (0, 1), (0, 2)]
-    assert len(sampler) == 50
+    assert {epoch for batch in all_batches(50, 4, True, 1, epoch=7) for epoch, _ in batch} == {7}
+    assert [index for batch in all_batches(50, 4, True, 2) for _, index in batch] != orders[0]
+    assert all_batches(3, 2, False) == [[(0, 0), (0, 1)], [(0, 2)]]
+    assert len(EpochBatches(50, 4, True)) == 13
+
+
+def test_an_epoch_can_begin_in_the_middle():
+    assert all_batches(50, 4, True, 1, first_step=5) == all_batches(50, 4, True, 1)[5:]
+    assert all_batches(50, 4, True, 1, first_step=13) == []
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 4])
+@pytest.mark.parametrize("num_items", [48, 50, 49, 3])
+def test_ranks_share_the_batches_of_one_process(num_items, world_size):
+    size = 12 // world_size
+    whole = all_batches(num_items, 12, True, 1)
+    shares = [all_batches(num_items, size, True, 1, Ranks(rank, world_size), every_item=False)
+              for rank in range(world_size)]  # fmt: skip
+    assert len({len(share) for share in shares}) == 1
+    for step, parts in enumerate(zip(*shares, strict=True)):
+        assert [item for part in parts for item in part] == whole[step]
+        counts = EpochBatches(num_items, size, True, 1, Ranks(0, world_size)).shares(step)
+        assert [len(part) for part in parts] == counts
+        assert min(counts) > 0
+    lost = num_items - sum(len(part) for share in shares for part in share)
+    assert lost == (num_items % 12 if 0 < num_items % 12 < world_size else 0)
+
+
+def test_every_item_is_evaluated_though_some_rank_has_none():
+    ranks = [Ranks(rank, 4) for rank in range(4)]
+    shares = [all_batches(9, 2, False, 0, rank) for rank in ranks]
+    assert [len(share) for share in shares] == [2] * 4
+    counts = EpochBatches(9, 2, False, 0, ranks[0]).shares(1)
+    assert counts == [1, 0, 0, 0]
+    assert [share[1] for share in shares] == [[(0, 8)]] * 4  # those without one get the step's first item
+    found = [index for step in range(2) for rank, share in enumerate(shares)
+             for _, index in share[step][: EpochBatches(9, 2, False, 0, ranks[0]).shares(step)[rank]]]  # fmt: skip
+    assert found == list(range(9))

@@ -31,5 +31,6 @@ def test_annotations_agree_with_themselves(subset, groups):
 def test_images_become_batches(tiny_config):
     config = tiny_config(REAL, "TEST.BATCH_SIZE", "3", "DATASET.TEST_STEP", "5")
     (batch,) = build_loader(config, build_dataset(config, REAL, False), False)
-    assert batch["images"].shape == (3, 4, 3, 64, 64)
-    assert batch["weight"].sum() >= 0.95 * 3 * 4 * 17
+    assert batch["crops"].shape == (3, 4, 64, 64, 3)
+    inside = ((batch["joints_crop"] >= 0) & (batch["joints_crop"] < 64)).all(-1) & batch["visible"]
+    assert inside.sum() >= 0.95 * 3 * 4 * 17

@@ -4,14 +4,16 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from lib.dataset.target import gaussian_targets
 
 
 def targets(joints, visible=None, image_wh=(64, 64), heatmap_wh=(16, 16), sigma=1.0, subpixel=False):
-    joints = np.array(joints, np.float64)
+    joints = np.array(joints, np.float32)
     visible = np.ones(len(joints), bool) if visible is None else np.array(visible)
-    return gaussian_targets(joints, visible, image_wh, heatmap_wh, sigma, subpixel)
+    drawn = gaussian_targets(torch.from_numpy(joints), torch.from_numpy(visible), image_wh, heatmap_wh, sigma, subpixel)
+    return tuple(tensor.numpy() for tensor in drawn)
 
 
 def test_a_gaussian_by_hand():
@@ -73,3 +75,13 @@ def test_between_the_pixels(sigma):
                     expected[y, x] = math.exp(-((x - center_x) ** 2 + (y - center_y) ** 2) / (2 * sigma**2))
         np.testing.assert_allclose(target[joint], expected, atol=1e-6)
     assert not target[2].any()
+
+
+def test_leading_axes_are_those_of_the_joints():
+    joints = torch.rand(2, 3, 5, 2) * 80 - 8
+    visible = torch.rand(2, 3, 5) > 0.2
+    target, weight = gaussian_targets(joints, visible, (64, 64), (16, 16), 1.5, True)
+    assert (target.shape, weight.shape) == ((2, 3, 5, 16, 16), (2, 3, 5, 1))
+    one, one_weight = gaussian_targets(joints[1, 2], visible[1, 2], (64, 64), (16, 16), 1.5, True)
+    assert torch.equal(target[1, 2], one)
+    assert torch.equal(weight[1, 2], one_weight)

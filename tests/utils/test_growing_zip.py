@@ -56,6 +56,18 @@ def test_groups_may_be_given_back_in_any_order(tmp_path):
         assert archive.namelist() == names(FIRST + SECOND)
 
 
+def test_a_finished_archive_grows_again(tmp_path):
+    with GrowingZip(tmp_path / "a.zip", []) as archive:
+        index = archive.append(FIRST)
+        archive.finish()
+    with GrowingZip(tmp_path / "a.zip", [(names(FIRST), index)]) as archive:
+        archive.append(SECOND)
+        archive.finish()
+    with zipfile.ZipFile(tmp_path / "a.zip") as archive:
+        assert archive.testzip() is None
+        assert archive.namelist() == names(FIRST + SECOND)
+
+
 def test_an_index_that_does_not_fit_the_file(tmp_path):
     with GrowingZip(tmp_path / "a.zip", []) as archive:
         first, second = archive.append(FIRST), archive.append(SECOND)

@@ -9,6 +9,7 @@ from lib.utils.journal import Journal
 def test_finished_pieces_are_known_again(tmp_path):
     journal = Journal(tmp_path / "deep/work.jsonl", {"step": 5})
     assert journal.entries == {}
+    assert not journal.path.exists()  # until there is something to remember
     journal.add("a", {"frames": 3})
     journal.add("b", [1, 2])
     assert Journal(journal.path, {"step": 5}).entries == journal.entries == {"a": {"frames": 3}, "b": [1, 2]}
@@ -26,7 +27,7 @@ def test_half_a_line_is_cut_off(tmp_path):
 
 
 def test_other_settings_are_refused(tmp_path):
-    Journal(tmp_path / "work.jsonl", {"step": 5, "quality": 95})
+    Journal(tmp_path / "work.jsonl", {"step": 5, "quality": 95}).add("a", 1)
     with pytest.raises(InputError, match=r"work\.jsonl: earlier work was done with step 5, now it is 1"):
         Journal(tmp_path / "work.jsonl", {"step": 1, "quality": 95})
 

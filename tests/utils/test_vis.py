@@ -11,7 +11,6 @@ from lib.utils.vis import (
     GAP_PX,
     SIDE_COLORS,
     Skeleton,
-    denormalise,
     draw_pose,
     heatmap_grid,
     joint_grid,
@@ -32,16 +31,6 @@ def _grey(height: int = 60, width: int = 120) -> np.ndarray:
 def test_sides_follow_the_pairs() -> None:
     assert SKELETON.sides == ("middle", "right", "left")
     assert SKELETON.edge_sides() == ["right", "left"]
-
-
-def test_denormalise_undoes_the_normalisation_channel_by_channel() -> None:
-    pictures = np.random.default_rng(0).integers(0, 256, (2, 5, 7, 3), dtype=np.uint8)
-    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-    images = ((pictures / 255.0 - mean) / std).transpose(0, 3, 1, 2)
-    np.testing.assert_array_equal(denormalise(images.astype(np.float32), mean, std), pictures)
-    np.testing.assert_array_equal(denormalise(images * 50, mean, std)[images.transpose(0, 2, 3, 1) > 0.5], 255)
-    with pytest.raises(InputError, match=r"expected shape \(M, 3, h, w\), received \(2, 5, 7, 3\)"):
-        denormalise(pictures, mean, std)
 
 
 def test_joints_and_limbs_are_drawn_in_the_colour_of_their_side() -> None:

@@ -12,7 +12,7 @@ from lib.core.data_check.section import ERROR, NOTE, WARNING, Section
 from lib.dataset.actions import ACTION_NAMES, action_name
 from lib.dataset.annotations import Annotations
 from lib.dataset.h36m import TEST_SUBJECTS, TRAIN_SUBJECTS
-from lib.dataset.prepare.h36m import SUBACTIONS, SUMMARY
+from lib.dataset.h36m import SUBACTIONS, SUMMARY
 from lib.dataset.records import Clip
 from lib.utils.files import read_json
 from lib.utils.tables import markdown_table

@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from lib.dataset.actions import ACTION_NAMES
-from lib.dataset.compact import save_compact
-from lib.dataset.conventions import PUBLISHED
-from lib.dataset.h36m import TEST_SUBJECTS, TRAIN_SUBJECTS, h36m_file
-from lib.dataset.prepare.h36m_files import ClipFiles, Recording, find_clips, read_joints
-from lib.dataset.prepare.h36m_images import PARTS, ClipTask, ImageSettings, write_images
+from lib.dataset.h36m import SUBACTIONS, SUMMARY, TEST_SUBJECTS, TRAIN_SUBJECTS
+from lib.dataset.prepare.h36m_annotations import FinishedClip, write_annotations
+from lib.dataset.prepare.h36m_files import NUM_CAMERAS, ClipFiles, Recording, find_clips, read_joints
+from lib.dataset.prepare.h36m_images import PARTS, ClipTask, ImageSettings, write_clips
 from lib.dataset.prepare.h36m_metadata import H36MMetadata, read_metadata
-from lib.dataset.read_records import to_annotations
-from lib.dataset.records import Clip, clip_records, uncrop
-from lib.multiviews.cameras import Cameras, project_camera
+from lib.dataset.records import Clip
 from lib.utils.checks import InputError
-from lib.utils.files import write_json, write_pickle
+from lib.utils.files import write_json
 from lib.utils.journal import Journal
 from lib.utils.parallel import map_processes
 from lib.utils.video import VideoReader
 
 SUBJECTS = (*TRAIN_SUBJECTS, *TEST_SUBJECTS)
-SUBACTIONS = (1, 2)
-JOURNAL, SUMMARY = "prepare_h36m.jsonl", "prepare_h36m.json"
+JOURNAL = "prepare_h36m.jsonl"
 MAX_LENGTH_DIFFERENCE = 25  # frames between a video and its poses; half a second: the video is another one or cut off
 
 
@@ -43,6 +38,7 @@ class PrepareSettings:
         subjects, actions: which recordings.
         images: how videos become images.
         keep_going: leave recordings out whose files are missing or damaged, instead of stopping.
+        force: replace images and annotations that something else made.
     """
 
     raw: Path
@@ -51,6 +47,7 @@ class PrepareSettings:
     actions: tuple[int, ...] = tuple(ACTION_NAMES)
     images: ImageSettings = field(default_factory=ImageSettings)
     keep_going: bool = False
+    force: bool = False
 
     def check(self) -> None:
         """Raise an InputError for values that make no data set."""
@@ -88,7 +85,8 @@ class Prepared:
 def prepare_h36m(root: Path, settings: PrepareSettings, workers: int = 1) -> Prepared:
     """Make ROOT/h36m: images, pickles, their memory-mapped forms and a summary.
 
-    Recordings that an earlier call made stay; work that was interrupted goes on behind the last finished clip.
+    Recordings that an earlier call finished stay, and their downloads are not needed any more; work that was
+    interrupted goes on behind the last finished clip.
 
     Args:
         root: DATASET.ROOT.
@@ -99,30 +97,50 @@ def prepare_h36m(root: Path, settings: PrepareSettings, workers: int = 1) -> Pre
         What came of it.
 
     Raises:
-        InputError: bad settings, missing or damaged files (unless they are to be left out), or the disk refuses.
+        InputError: bad settings, missing or damaged files (unless they are to be left out), images or annotations that
+            something else made (unless they are to be replaced), or the disk refuses.
     """
     settings.check()
     folder, result = root / "h36m", Prepared(settings)
-    metadata = read_metadata(settings.metadata)
     journal = Journal(folder / JOURNAL, asdict(settings.images))
-    earlier = {_recording(Clip.from_stem(stem)) for stem in journal.entries}
-    wanted = earlier | set(itertools.product(settings.subjects, settings.actions, SUBACTIONS))
-    found, missing = find_clips(settings.raw, metadata, sorted(wanted))
-    for recording, paths in missing.items():
-        result.left_out[recording] = f"{paths[0]}: missing" + (f", and {len(paths) - 1} more" if paths[1:] else "")
-    _stop_if(result.left_out and not settings.keep_going, result.left_out, "are incomplete")
-    tasks = _plan(folder, found, result, workers)
-    _stop_if(result.left_out and not settings.keep_going, result.left_out, "are damaged")
-    _extract(folder, tasks, journal, result, workers)
-    _stop_if(result.left_out and not settings.keep_going, result.left_out, "are damaged; the others are in place")
-    if not result.num_images:
+    if not (journal.entries or settings.force):
+        _refuse_foreign(folder)
+    wanted = set(itertools.product(settings.subjects, settings.actions, SUBACTIONS)) - _complete(journal)
+    tasks = _plan(folder, sorted(wanted), journal, result, workers) if wanted else []
+    errors = _extract(folder, tasks, journal, result, workers)
+    result.left_out |= {_recording(clip): error for clip, error in errors.items()}
+    _stop_if(errors and not settings.keep_going, result.left_out, "are damaged; the others are in place")
+    finished = sorted(_complete(journal))
+    if not finished:
         _stop_if(True, result.left_out, "cannot be used, and there are no others")
-    _write_annotations(folder, found, metadata, journal, result)
+    for clip in (Clip.from_stem(stem) for stem in journal.entries):
+        if _recording(clip) not in finished:
+            result.left_out.setdefault(_recording(clip), "begun by an earlier call and not finished")
+    _annotate(root, finished, journal, result)
     return result
 
 
 def _recording(clip: Clip) -> Recording:
     return clip.subject, clip.action, clip.subaction
+
+
+def _clips(recording: Recording) -> list[Clip]:
+    return [Clip(*recording, camera_id) for camera_id in range(NUM_CAMERAS)]
+
+
+def _complete(journal: Journal) -> set[Recording]:
+    """Return the recordings of which all clips are in place."""
+    begun = {_recording(Clip.from_stem(stem)) for stem in journal.entries}
+    return {recording for recording in begun if all(clip.stem in journal.entries for clip in _clips(recording))}
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Raise an InputError where there are images or annotations that this did not make."""
+    there = [folder / "images", folder / "images.zip", *sorted((folder / "annot").glob("h36m_*.pkl"))]
+    there = [path for path in there if path.is_file() or (path.is_dir() and any(path.iterdir()))]
+    if there:
+        raise InputError(f"{there[0]} exists and was not made by this (there is no {JOURNAL}); choose another --root, "
+                         "or --force to replace it")  # fmt: skip
 
 
 def _stop_if(condition: object, left_out: dict[Recording, str], what: str) -> None:
@@ -131,27 +149,52 @@ def _stop_if(condition: object, left_out: dict[Recording, str], what: str) -> No
         raise InputError(f"{len(left_out)} recordings {what}; the first: {first}; --keep-going leaves them out")
 
 
-def _plan(folder: Path, found: dict[Recording, list[ClipFiles]], result: Prepared, workers: int) -> list[ClipTask]:
-    """Find out how many frames the four clips of each recording have in common; drops what is damaged from `found`.
-
-    Every pose file is read once here: better to know of a damaged one before the hours of decoding than after.
-    """
-    clips = [files for clips in found.values() for files in clips]
-    measured = tqdm(map_processes(_measure, clips, workers), "poses", len(clips), disable=None, leave=False)
-    lengths: dict[Clip, tuple[int, int]] = {}
-    for files, length in zip(clips, measured, strict=True):
-        if isinstance(length, str):
-            result.left_out.setdefault(_recording(files.clip), length)
-            found.pop(_recording(files.clip), None)
-        else:
-            lengths[files.clip] = length
+def _plan(
+    folder: Path, recordings: Iterable[Recording], journal: Journal, result: Prepared, workers: int
+) -> list[ClipTask]:
+    """Find the files of recordings and how many frames the four clips of each have in common."""
+    settings = result.settings
+    metadata = read_metadata(settings.metadata)
+    found, missing = find_clips(settings.raw, metadata, recordings)
+    for recording, paths in missing.items():
+        result.left_out[recording] = f"{paths[0]}: missing" + (f", and {len(paths) - 1} more" if paths[1:] else "")
+    _stop_if(missing and not settings.keep_going, result.left_out, "are incomplete")
+    lengths, damaged = _measure_all([files for clips in found.values() for files in clips], workers)
+    for clip, error in damaged.items():
+        result.left_out.setdefault(_recording(clip), error)
+        found.pop(_recording(clip), None)
+    _stop_if(damaged and not settings.keep_going, result.left_out, "are damaged")
     tasks: list[ClipTask] = []
     for clips in found.values():
         num_frames = min(min(lengths[files.clip]) for files in clips)
-        tasks += [ClipTask(files.clip, files.video, num_frames, result.settings.images, folder / PARTS)
-                  for files in clips]  # fmt: skip
-        result.lengths |= {files.clip: lengths[files.clip] for files in clips if len({*lengths[files.clip]}) > 1}
+        tasks += [_task(folder, files, metadata, num_frames, lengths[files.clip], settings.images)
+                  for files in clips if files.clip.stem not in journal.entries]  # fmt: skip
     return tasks
+
+
+def _task(
+    folder: Path, files: ClipFiles, metadata: H36MMetadata, num_frames: int, lengths: tuple[int, int],
+    images: ImageSettings,
+) -> ClipTask:
+    camera = metadata.camera(files.clip.camera_id, files.clip.subject)
+    return ClipTask(files, camera, num_frames, lengths, images, folder / PARTS)
+
+
+def _measure_all(clips: Sequence[ClipFiles], workers: int) -> tuple[dict[Clip, tuple[int, int]], dict[Clip, str]]:
+    """Read every pose file once: better to know of a damaged one before the hours of decoding than after.
+
+    Returns:
+        Clip -> (frames of the video, poses), and clip -> what is wrong with its files.
+    """
+    lengths: dict[Clip, tuple[int, int]] = {}
+    damaged: dict[Clip, str] = {}
+    measured = tqdm(map_processes(_measure, clips, workers), "poses", len(clips), disable=None, leave=False)
+    for files, length in zip(clips, measured, strict=True):
+        if isinstance(length, str):
+            damaged[files.clip] = length
+        else:
+            lengths[files.clip] = length
+    return lengths, damaged
 
 
 def _measure(files: ClipFiles) -> tuple[int, int] | str:
@@ -171,76 +214,31 @@ def _measure(files: ClipFiles) -> tuple[int, int] | str:
     return num_frames, num_poses
 
 
-def _extract(folder: Path, tasks: Sequence[ClipTask], journal: Journal, result: Prepared, workers: int) -> None:
-    """Make the images; recordings with a damaged video are left out."""
-    total = sum(len(task.image_ids) for task in tasks)
-    with tqdm(total=total, desc="images", unit="image", disable=None) as bar:
-        errors = write_images(folder, tasks, result.settings.images, journal, workers, result.settings.keep_going,
-                              bar.update)  # fmt: skip
-    result.left_out |= {_recording(clip): error for clip, error in errors.items()}
-    result.num_images = {
-        task.clip: len(task.image_ids) for task in tasks if _recording(task.clip) not in result.left_out
-    }
+def _extract(
+    folder: Path, tasks: Sequence[ClipTask], journal: Journal, result: Prepared, workers: int
+) -> dict[Clip, str]:
+    """Make images and labels; returns clip -> what is wrong with its files."""
+    settings = result.settings
+    with tqdm(total=sum(len(task.image_ids) for task in tasks), desc="images", unit="image", disable=None) as bar:
+        return write_clips(folder, tasks, settings.images, journal, workers, settings.keep_going, bar.update)
 
 
-def _write_annotations(
-    folder: Path, found: dict[Recording, list[ClipFiles]], metadata: H36MMetadata, journal: Journal, result: Prepared
-) -> None:
-    """Write pickles, memory-mapped forms and the summary."""
-    files = sorted((one for clips in found.values() for one in clips), key=lambda one: one.clip)
-    for subset, subjects in (("train", TRAIN_SUBJECTS), ("validation", TEST_SUBJECTS)):
-        clips = [(number, one) for number, one in enumerate(files)
-                 if one.clip.subject in subjects and one.clip in result.num_images]  # fmt: skip
-        if clips:
-            bar = tqdm(clips, desc=f"{subset} annotation", unit="clip", disable=None, leave=False)
-            records = [_read_records(number, one, metadata, journal, result) for number, one in bar]
-            _write_subset(folder, subset, records, result)
-    result.files.append(folder / "annot" / SUMMARY)
+def _annotate(root: Path, recordings: Sequence[Recording], journal: Journal, result: Prepared) -> None:
+    """Write annotations and summary of what is in place."""
+    clips = []
+    for clip in itertools.chain.from_iterable(map(_clips, recordings)):
+        entry = journal.entries[clip.stem]
+        image_ids = np.arange(1, entry["num_frames"] + 1, result.settings.images.step)
+        clips.append(FinishedClip(clip, image_ids, (entry["width"], entry["height"])))
+        result.num_images[clip] = len(image_ids)
+        result.distances[clip.subject] = max(result.distances.get(clip.subject, 0.0), entry["distance"])
+        video, poses = entry["lengths"]
+        if video != poses:
+            result.lengths[clip] = (video, poses)
+    result.files += write_annotations(root, clips)
+    result.files.append(root / "h36m/annot" / SUMMARY)
     write_json(result.files[-1], {
         **asdict(result.settings.images),
         "num_images": {clip.stem: count for clip, count in sorted(result.num_images.items())},
         "left_out": {"{}-{}-{}".format(*recording): why for recording, why in sorted(result.left_out.items())},
     })  # fmt: skip
-
-
-@dataclass
-class _ClipRecords:
-    """The records of a clip and the (width, height) of its images, px."""
-
-    records: list[dict[str, Any]]
-    image_wh: tuple[int, int]
-
-
-def _read_records(
-    video_id: int, files: ClipFiles, metadata: H36MMetadata, journal: Journal, result: Prepared
-) -> _ClipRecords:
-    """Make the records of the frames that became images."""
-    clip, count, step = files.clip, result.num_images[files.clip], result.settings.images.step
-    frames = slice(0, count * step, step)
-    joints_img, joints_cam = read_joints(files.points, 2)[frames], read_joints(files.pose, 3)[frames]
-    camera = metadata.camera(clip.camera_id, clip.subject)
-    distance = _distance(joints_img, joints_cam, camera)
-    result.distances[clip.subject] = max(result.distances.get(clip.subject, 0.0), distance)
-    extra = {} if files.universal is None else {"joints_3d_universal": read_joints(files.universal, 3)[frames]}
-    records = clip_records(clip, video_id, camera, 1 + step * np.arange(count), joints_img, joints_cam, extra)
-    entry = journal.entries[clip.stem]
-    return _ClipRecords(records, (entry["width"], entry["height"]))
-
-
-def _distance(joints_img: np.ndarray, joints_cam: np.ndarray, camera: dict[str, np.ndarray]) -> float:
-    """Return the largest distance between (F, 17, 2) px and the projection of (F, 17, 3) mm, px."""
-    projected, _ = project_camera(joints_cam, Cameras.from_records([camera])[0])
-    return float(np.linalg.norm(projected - joints_img, axis=-1).max())
-
-
-def _write_subset(folder: Path, subset: str, clips: list[_ClipRecords], result: Prepared) -> None:
-    """Write the pickles with the boxes and with whole images, and the memory-mapped form of each."""
-    for crop in (True, False):
-        file = h36m_file(folder.parent, subset, crop)
-        if not crop:
-            for clip in clips:  # one after the other, so that no second list is in memory
-                clip.records = uncrop(clip.records, clip.image_wh)
-        records = list(itertools.chain.from_iterable(clip.records for clip in clips))
-        write_pickle(file.path, records)
-        save_compact(to_annotations(records, file.path, "h36m", file.joint_set, PUBLISHED), file)
-        result.files += [file.path, file.compact_folder]

@@ -1,4 +1,8 @@
-"""Videos of Human3.6M -> images, clip by clip, in several processes; goes on where it was killed."""
+"""Videos and pose files of Human3.6M -> images and labels, clip by clip, in several processes.
+
+Goes on where it was killed: what is finished stands in a journal, with all that the annotation needs, so that the
+downloads of a finished recording may be removed.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 
+from lib.dataset.prepare.h36m_files import ClipFiles, read_joints
 from lib.dataset.records import Clip
+from lib.multiviews.cameras import Cameras, project_camera
 from lib.utils.checks import InputError
 from lib.utils.files import make_directory
 from lib.utils.growing_zip import GrowingZip
@@ -22,7 +29,7 @@ from lib.utils.journal import Journal
 from lib.utils.parallel import map_processes
 from lib.utils.video import VideoReader
 
-PARTS = ".parts"  # below h36m/: images of clips that are being extracted
+PARTS, LABELS = ".parts", "prepared"  # below h36m/: clips that are being extracted; labels of the finished ones
 
 
 @dataclass(frozen=True)
@@ -45,18 +52,25 @@ class ClipTask:
     """A clip to extract.
 
     Attributes:
-        clip: names the images.
-        video: the file.
+        files: its video and poses.
+        camera: camera dictionary of the annotation.
         num_frames: frames to look at, from the first one; the settings' step chooses among them.
+        lengths: frames of the video, and poses.
         settings: how.
-        parts: folder for the finished images, below a folder of the clip's own.
+        parts: folder for what is finished, below a folder of the clip's own.
     """
 
-    clip: Clip
-    video: Path
+    files: ClipFiles
+    camera: dict[str, np.ndarray]
     num_frames: int
+    lengths: tuple[int, int]
     settings: ImageSettings
     parts: Path
+
+    @property
+    def clip(self) -> Clip:
+        """Names the images."""
+        return self.files.clip
 
     @property
     def image_ids(self) -> range:
@@ -65,7 +79,7 @@ class ClipTask:
 
     @property
     def folder(self) -> Path:
-        """Where extract() leaves images/ or images.zip."""
+        """Where extract() leaves images/ or images.zip, and labels.npz."""
         return self.parts / self.clip.stem
 
 
@@ -75,38 +89,59 @@ class Extracted:
 
     Attributes:
         width, height: of its images, px.
-        error: what is wrong with the video; "" = nothing.
+        distance: largest distance between the 2D joints and the projected 3D joints, px.
+        error: what is wrong with a file; "" = nothing.
     """
 
     width: int = 0
     height: int = 0
+    distance: float = 0.0
     error: str = ""
 
 
 def extract(task: ClipTask) -> Extracted:
-    """Decode a video and store its images below task.folder; what a killed process left there is replaced."""
+    """Store images and labels of a clip below task.folder; what a killed process left there is replaced.
+
+    Raises:
+        InputError: the disk refuses; no other clip would fare better.
+    """
     shutil.rmtree(task.folder, ignore_errors=True)
-    quality = [cv2.IMWRITE_JPEG_QUALITY, task.settings.jpeg_quality]
-    expected = iter(task.image_ids)
     try:
-        with VideoReader(task.video) as video, open_images(task.folder, task.settings.as_zip) as images:
-            for number, picture in video.frames(0, task.num_frames, task.settings.step):
-                image_id = next(expected)
-                if number + 1 != image_id:
-                    return Extracted(error=f"{task.video}: lacks frame {image_id}; the next one it has is {number + 1}")
-                images.add(task.clip.image_name(image_id), cv2.imencode(".jpg", picture, quality)[1].tobytes())
-            size = (video.width, video.height)
+        width, height, error = _extract_images(task)
+        return Extracted(error=error) if error else Extracted(width, height, _extract_labels(task))
     except InputError as error:
         return Extracted(error=str(error))
-    except OSError as error:  # of the disk: no other clip would fare better
+    except OSError as error:
         raise InputError(f"{task.folder}: cannot be written ({error.strerror})") from None
+
+
+def _extract_images(task: ClipTask) -> tuple[int, int, str]:
+    """Return width and height of the images, px, and what is wrong with the video."""
+    quality = [cv2.IMWRITE_JPEG_QUALITY, task.settings.jpeg_quality]
+    expected, path = iter(task.image_ids), task.files.video
+    with VideoReader(path) as video, open_images(task.folder, task.settings.as_zip) as images:
+        for number, picture in video.frames(0, task.num_frames, task.settings.step):
+            image_id = next(expected)
+            if number + 1 != image_id:
+                return 0, 0, f"{path}: lacks frame {image_id}; the next one it has is {number + 1}"
+            images.add(task.clip.image_name(image_id), cv2.imencode(".jpg", picture, quality)[1].tobytes())
+        size = (video.width, video.height)
     image_id = next(expected, None)
-    if image_id is not None:
-        return Extracted(error=f"{task.video}: ends before frame {image_id}, though it states more of them")
-    return Extracted(*size)
+    return *size, "" if image_id is None else f"{path}: ends before frame {image_id}, though it states more of them"
 
 
-class ImageWriter:
+def _extract_labels(task: ClipTask) -> float:
+    """Store the joints of the frames that became images; returns how far the 2D files are from the 3D files, px."""
+    files, frames = task.files, slice(0, task.num_frames, task.settings.step)
+    joints = {"joints_img": read_joints(files.points, 2)[frames], "joints_cam": read_joints(files.pose, 3)[frames]}
+    if files.universal is not None:
+        joints["universal_cam"] = read_joints(files.universal, 3)[frames]
+    np.savez(task.folder / "labels.npz", **joints, **{f"camera_{key}": value for key, value in task.camera.items()})
+    projected, _ = project_camera(joints["joints_cam"], Cameras.from_records([task.camera])[0])
+    return float(np.linalg.norm(projected - joints["joints_img"], axis=-1).max())
+
+
+class ClipWriter:
     """Puts extracted clips in place, one after the other, and notes each in the journal."""
 
     def __init__(self, folder: Path, settings: ImageSettings, journal: Journal) -> None:
@@ -114,13 +149,14 @@ class ImageWriter:
         Args:
             folder: ROOT/h36m.
             settings: how videos become images.
-            journal: clip's stem -> {"width", "height", "num_frames", "zip"}; its clips are in place already.
+            journal: clip's stem -> {"width", "height", "num_frames", "lengths", "distance", "zip"}; its clips are in
+                place already.
         """
         self._folder, self._settings, self._journal = folder, settings, journal
         self._archive: GrowingZip | None = None
 
-    def __enter__(self) -> ImageWriter:
-        if self._settings.as_zip and not (self._folder / "images.zip").exists():
+    def __enter__(self) -> ClipWriter:
+        if self._settings.as_zip:
             groups = [(self._members(stem, entry), entry["zip"]) for stem, entry in self._journal.entries.items()]
             self._archive = GrowingZip(self._folder / "images.zip", groups)
         return self
@@ -135,9 +171,11 @@ class ImageWriter:
             self._archive.__exit__(*exception)
 
     def place(self, task: ClipTask, result: Extracted) -> None:
-        """Move a clip's images to their place; an InputError says why the disk refuses."""
-        entry: dict[str, Any] = {"width": result.width, "height": result.height, "num_frames": task.num_frames}
+        """Move what was extracted to its place; an InputError says why the disk refuses."""
+        entry: dict[str, Any] = {"width": result.width, "height": result.height, "num_frames": task.num_frames,
+                                 "lengths": task.lengths, "distance": result.distance}  # fmt: skip
         try:
+            os.replace(task.folder / "labels.npz", make_directory(self._folder / LABELS) / f"{task.clip.stem}.npz")
             if self._archive is not None:
                 with zipfile.ZipFile(task.folder / "images.zip") as part:
                     entry["zip"] = self._archive.append((name, part.read(name)) for name in part.namelist())
@@ -156,15 +194,15 @@ class ImageWriter:
             self._archive.finish()
 
 
-def write_images(
+def write_clips(
     folder: Path, tasks: Sequence[ClipTask], settings: ImageSettings, journal: Journal, workers: int,
     keep_going: bool, done: Callable[[int], Any],
 ) -> dict[Clip, str]:
-    """Extract the clips that are not in place yet.
+    """Extract clips.
 
     Args:
         folder: ROOT/h36m.
-        tasks: the clips.
+        tasks: the clips, of which none is in the journal.
         settings: how videos become images.
         journal: of finished clips.
         workers: processes.
@@ -172,21 +210,18 @@ def write_images(
         done: called with the number of images of each finished clip.
 
     Returns:
-        Clip -> what is wrong with its video; the others are in place.
+        Clip -> what is wrong with its files; the others are in place.
 
     Raises:
-        InputError: the disk refuses, or images.zip is complete and cannot take new clips.
+        InputError: the disk refuses.
     """
-    todo = [task for task in tasks if not _in_place(folder, task, journal)]
-    done(sum(len(task.image_ids) for task in tasks) - sum(len(task.image_ids) for task in todo))
-    if todo and settings.as_zip and (folder / "images.zip").exists():
-        raise InputError(f"{folder / 'images.zip'}: is complete and lacks {todo[0].clip.stem}; remove it and "
-                         f"{journal.path} to make it anew, or use another --root")  # fmt: skip
+    if not tasks and (not settings.as_zip or (folder / "images.zip").exists()):
+        return {}
     errors = {}
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder / PARTS, ignore_errors=True)
-        writer = stack.enter_context(ImageWriter(folder, settings, journal))
-        for task, result in zip(todo, map_processes(extract, todo, workers), strict=True):
+        writer = stack.enter_context(ClipWriter(folder, settings, journal))
+        for task, result in zip(tasks, map_processes(extract, tasks, workers), strict=True):
             if result.error:
                 errors[task.clip] = result.error
             else:
@@ -195,13 +230,3 @@ def write_images(
         if keep_going or not errors:
             writer.finish()
     return errors
-
-
-def _in_place(folder: Path, task: ClipTask, journal: Journal) -> bool:
-    entry = journal.entries.get(task.clip.stem)
-    if entry is None or not (task.settings.as_zip or (folder / "images" / task.clip.stem).is_dir()):
-        return False
-    if entry["num_frames"] < task.num_frames:
-        raise InputError(f"{journal.path}: {task.clip.stem} was made of {entry['num_frames']} frames, now there are "
-                         f"{task.num_frames}; use another --root for the new files")  # fmt: skip
-    return True

@@ -6,14 +6,12 @@ from collections import Counter
 from pathlib import Path
 
 from lib.dataset.actions import action_name
-from lib.dataset.h36m import TEST_SUBJECTS, TRAIN_SUBJECTS
+from lib.dataset.h36m import PUBLISHED_GROUPS, TEST_SUBJECTS, TRAIN_SUBJECTS
 from lib.dataset.prepare.h36m import Prepared
 from lib.utils.tables import markdown_table
 
 MAX_DISTANCE_PX = 1.0  # between 2D files and projected 3D files; more means that the calibration is another one
 MAX_ROWS = 20
-# Groups of the published training (every 5th) and validation (every 64th) sets. Source: the released code's data.
-PUBLISHED_GROUPS = {"train": (77_988, 5), "validation": (2_151, 64)}
 
 
 def report(prepared: Prepared, root: Path) -> str:
@@ -60,8 +58,8 @@ def _subjects(prepared: Prepared) -> str:
 
 
 def _published(prepared: Prepared) -> str:
-    """Compare with the published sizes where all recordings and frames are there."""
-    if prepared.settings.images.step != 1 or prepared.left_out:
+    """Compare with the published sizes where all subjects and frames are there."""
+    if prepared.settings.images.step != 1:
         return ""
     groups, lines = _groups(prepared), []
     for subset, subjects in (("train", TRAIN_SUBJECTS), ("validation", TEST_SUBJECTS)):

@@ -178,7 +178,7 @@ def test_every_nth_frame(plain, tmp_path, step):
 
 def test_zip_and_jpeg_quality(rendered, prepared, tmp_path):
     prepare_h36m(tmp_path, settings(rendered.folder, as_zip=True, jpeg_quality=30))
-    assert {path.name for path in (tmp_path / "h36m").iterdir()} == {"images.zip", "annot", JOURNAL}
+    assert {path.name for path in (tmp_path / "h36m").iterdir()} == {"images.zip", "annot", "prepared", JOURNAL}
     records = records_of(tmp_path, "validation")
     for record in records:
         assert marked_number(read_image(tmp_path / "h36m/images", record["image"], "zip")) == record["image_id"]
@@ -191,14 +191,14 @@ def test_zip_and_jpeg_quality(rendered, prepared, tmp_path):
 
 def killed_after(monkeypatch, num_clips: int) -> None:
     """Let the process die in the middle of placing a clip."""
-    original, count = h36m_images.ImageWriter.place, iter(range(100))
+    original, count = h36m_images.ClipWriter.place, iter(range(100))
 
     def place(self, task, result):
         if next(count) == num_clips:
             raise KeyboardInterrupt
         original(self, task, result)
 
-    monkeypatch.setattr(h36m_images.ImageWriter, "place", place)
+    monkeypatch.setattr(h36m_images.ClipWriter, "place", place)
 
 
 @pytest.mark.parametrize("as_zip", [False, True])
@@ -225,7 +225,7 @@ def test_interrupted_work_goes_on(plain, tmp_path, monkeypatch, as_zip):
     files = {path.relative_to(whole) for path in whole.rglob("*") if path.is_file()}
     assert {path.relative_to(parts) for path in parts.rglob("*") if path.is_file()} == files
     for name in files:
-        if name.name != JOURNAL:
+        if name.name not in (JOURNAL, "meta.json"):  # those hold times
             assert (parts / name).read_bytes() == (whole / name).read_bytes(), name
 
 
@@ -234,8 +234,48 @@ def test_subject_by_subject(tmp_path):
     root = tmp_path / "root"
     prepare_h36m(root, settings(raw.folder, subjects=(9,)))
     assert not (root / "h36m/annot/h36m_train.pkl").exists()
-    prepare_h36m(root, settings(raw.folder, subjects=(1,)))
+    shutil.rmtree(raw.folder / "S9")  # the disk is small
+    result = prepare_h36m(root, settings(raw.folder, subjects=(1,)))
     assert len(records_of(root, "train")) == len(records_of(root, "validation")) == 24
+    assert {clip.subject for clip in result.num_images} == {1, 9}
+    shutil.rmtree(raw.folder)
+    files = {path: path.read_bytes() for path in root.rglob("*.pkl")}
+    again = prepare_h36m(root, settings(raw.folder, subjects=(1, 9)))  # nothing is left to do, and nothing is needed
+    assert (again.num_images, again.distances) == (result.num_images, result.distances)
+    assert {path: path.read_bytes() for path in root.rglob("*.pkl")} == files
+
+
+@pytest.mark.parametrize("as_zip", [False, True])
+def test_a_recording_more(tmp_path, as_zip):
+    raw = write_raw(tmp_path / "raw", RECORDINGS, 3, render=False)
+    root, at_once = tmp_path / "root", tmp_path / "at_once"
+    for subject in (9, 1):
+        prepare_h36m(root, settings(raw.folder, as_zip=as_zip, subjects=(subject,)))
+    prepare_h36m(at_once, settings(raw.folder, as_zip=as_zip))
+    for subset in ("train", "validation"):
+        names = [record["image"] for record in records_of(root, subset)]
+        assert names == [record["image"] for record in records_of(at_once, subset)]
+        for name in names:
+            read_image(root / "h36m/images", name, "zip" if as_zip else "jpg")
+
+
+def test_what_something_else_made_is_not_replaced(plain, tmp_path):
+    root = tmp_path / "root"
+    (root / "h36m/annot").mkdir(parents=True)
+    (root / "h36m/annot/h36m_train.pkl").write_bytes(b"precious")
+    with pytest.raises(InputError, match=r"h36m_train\.pkl exists and was not made by this .*--force"):
+        prepare_h36m(root, settings(plain.folder))
+    assert [path.name for path in (root / "h36m").iterdir()] == ["annot"]
+    prepare_h36m(root, settings(plain.folder, force=True))
+    assert len(records_of(root, "validation")) == 40
+
+
+def test_labels_that_are_gone(plain, tmp_path):
+    prepare_h36m(tmp_path / "root", settings(plain.folder))
+    (tmp_path / "root/h36m/prepared/s_09_act_02_subact_02_ca_02.npz").write_bytes(b"PK")
+    with pytest.raises(InputError, match=r"s_09_act_02_subact_02_ca_02\.npz: missing or damaged"):
+        prepare_h36m(tmp_path / "root", settings(plain.folder))
+    assert len(records_of(tmp_path / "root", "validation")) == 40
 
 
 def test_other_settings_do_not_mix(plain, tmp_path):

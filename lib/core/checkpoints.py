@@ -1,0 +1,43 @@
+"""The checkpoints of a run directory: the newest under the published name, earlier ones beside it if wanted."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from lib.core.train_step import TrainStep
+from lib.core.training_state import Progress, save_training_state
+from lib.utils.files import remove_stale
+
+NAME = "checkpoint.pth.tar"
+
+
+class CheckpointKeeper:
+    """Writes checkpoints and removes old ones.
+
+    Attributes:
+        path: the newest checkpoint; it is replaced as a whole, so that a kill at any instant leaves a whole file.
+    """
+
+    def __init__(self, directory: Path, config: Any) -> None:
+        """
+        Args:
+            directory: the run directory.
+            config: the configuration: MODEL, TRAIN.KEEP_CHECKPOINTS.
+        """
+        self.path = directory / NAME
+        self._model_name, self._keep = config.MODEL, config.TRAIN.KEEP_CHECKPOINTS
+        remove_stale(self.path)  # gigabytes that a killed process left half written
+
+    def save(self, train_step: TrainStep, model: Any, progress: Progress) -> None:
+        """Write the training state; an InputError says why the disk refuses, and leaves the one before."""
+        save_training_state(
+            self.path, self._model_name, model, train_step.optimizer, progress, train_step.scaler
+        )
+        if self._keep > 1:
+            kept = self.path.with_name(f"checkpoint_{progress.epoch:04d}_{progress.step:06d}.pth.tar")
+            kept.unlink(missing_ok=True)
+            os.link(self.path, kept)
+            for old in sorted(self.path.parent.glob("checkpoint_[0-9]*.pth.tar"))[: -self._keep]:
+                old.unlink()

@@ -1,0 +1,108 @@
+"""One process per device, started by the script itself; several machines take torchrun. Imports no torch."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from typing import IO
+
+from lib.utils.stops import Interrupted, ProcessLost
+
+REPORTED_BY_LAUNCHER = "LAUNCHER_REPORTS"  # set for the processes: the launcher says which of them was lost
+_POLL_SECONDS = 0.1
+_GRACE_SECONDS = 60.0  # for a process to finish its step and to write a checkpoint
+
+
+def run_processes(count: int) -> int:
+    """Run this very command in `count` processes that train together, and wait for them.
+
+    Signals are passed on. When one process ends with an error, the others are ended too; what the processes but the
+    first one say on stderr is shown only if the first one did not fail by itself.
+
+    Args:
+        count: number of processes.
+
+    Returns:
+        The exit code: 0, 2 for bad input (a process said which), or Interrupted's.
+
+    Raises:
+        ProcessLost: a process ended otherwise.
+    """
+    environment = {**os.environ, "WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()),
+                   REPORTED_BY_LAUNCHER: "1"}  # fmt: skip
+    environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
+    with tempfile.TemporaryDirectory() as folder:
+        errors = [None, *(open(os.path.join(folder, str(rank)), "w+") for rank in range(1, count))]  # noqa: SIM115
+        processes = [
+            subprocess.Popen([sys.executable, *sys.argv], stderr=errors[rank],
+                             env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)})
+            for rank in range(count)
+        ]  # fmt: skip
+        previous = {number: signal.signal(number, lambda received, _: _send(processes, received))
+                    for number in (signal.SIGTERM, signal.SIGINT)}  # fmt: skip
+        try:
+            return _wait(processes, errors)
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+            _end(processes)
+            for file in errors[1:]:
+                file.close()
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def _send(processes: Sequence[subprocess.Popen], number: int) -> None:
+    for process in processes:
+        if process.poll() is None:
+            process.send_signal(number)
+
+
+def _wait(processes: Sequence[subprocess.Popen], errors: Sequence[IO | None]) -> int:
+    calm = (None, 0, Interrupted.exit_code)
+    while True:
+        codes = [process.poll() for process in processes]
+        if any(code not in calm for code in codes):
+            time.sleep(5 * _POLL_SECONDS)  # who failed first may be seen second
+            return _failure([process.poll() for process in processes], errors)
+        if None not in codes:
+            return max(codes)
+        time.sleep(_POLL_SECONDS)
+
+
+def _failure(codes: Sequence[int | None], errors: Sequence[IO | None]) -> int:
+    """Find the process that failed by itself: the others have lost contact with it."""
+    by_itself = [rank for rank, code in enumerate(codes)
+                 if code not in (None, 0, Interrupted.exit_code, ProcessLost.exit_code)]  # fmt: skip
+    rank = by_itself[0] if by_itself else next(rank for rank, code in enumerate(codes) if code)
+    code = codes[rank]
+    if errors[rank] is not None:
+        errors[rank].seek(0)
+        sys.stderr.write(errors[rank].read())
+    if code == 2:
+        return 2
+    how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+    raise ProcessLost(f"process {rank} of {len(codes)} {how}; training stops. TRAIN.RESUME true goes on from the last "
+                      "checkpoint")  # fmt: skip
+
+
+def _end(processes: Sequence[subprocess.Popen]) -> None:
+    """End what still runs: politely, then not."""
+    _send(processes, signal.SIGTERM)
+    until = time.monotonic() + _GRACE_SECONDS
+    for process in processes:
+        try:
+            process.wait(max(0.0, until - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -1,0 +1,181 @@
+"""A whole training: epochs, validation, checkpoints, numbers, and going on after an interruption."""
+
+from __future__ import annotations
+
+import logging
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from lib.core.checkpoints import CheckpointKeeper
+from lib.core.debug import DebugPictures, fusion_picture
+from lib.core.epoch_meters import EpochMeters
+from lib.core.function import EpochHooks, train_one_epoch
+from lib.core.interrupt import InterruptGuard
+from lib.core.metrics_log import MetricsLog
+from lib.core.profile import StepProfiler
+from lib.core.solver import learning_rate, set_learning_rate
+from lib.core.train_step import TrainStep
+from lib.core.training_state import Progress
+from lib.core.training_summary import training_summary
+from lib.core.validate import validate
+from lib.utils.checkpoint import save_checkpoint
+from lib.utils.curves import save_curves
+from lib.utils.files import write_bytes
+from lib.utils.joints import UNION_20
+from lib.utils.memory import peak_memory_mb
+from lib.utils.ranks import Ranks
+from lib.utils.stops import Interrupted
+
+logger = logging.getLogger(__name__)
+
+CURVES = ("epoch", "loss", "accuracy", "jdr")
+
+
+class Training:
+    """Trains a model from where its progress stands to TRAIN.END_EPOCH.
+
+    Rank 0 writes checkpoints, logs and pictures; all ranks train and validate.
+    """
+
+    def __init__(
+        self, config: Any, directory: Path, model: nn.Module, train_step: TrainStep,
+        loaders: tuple[DataLoader, DataLoader], progress: Progress, device: torch.device, ranks: Ranks,
+        profiler: StepProfiler,
+    ) -> None:
+        """
+        Args:
+            config: the configuration.
+            directory: the run directory.
+            model: the network itself, without DistributedDataParallel.
+            train_step: updates it.
+            loaders: of training and validation.
+            progress: where to begin.
+            device: where the model lives.
+            ranks: which of several processes this one is.
+            profiler: records some steps, if wanted.
+        """
+        self._config, self._directory, self._model, self._train_step = config, directory, model, train_step
+        self._train_loader, self._test_loader = loaders
+        self._progress, self._device, self._ranks, self._profiler = progress, device, ranks, profiler
+        self._steps_per_epoch = len(self._train_loader.batch_sampler)
+        self._debug = DebugPictures(config, directory / "debug") if ranks.is_main else None
+        self._keeper = CheckpointKeeper(directory, config) if ranks.is_main else None
+        self._log: MetricsLog | None = None
+        self._guard = InterruptGuard()
+
+    def run(self) -> None:
+        """Train until the last epoch is done.
+
+        Raises:
+            Interrupted: a signal came; a checkpoint of the step that was finished is written.
+            InputError: a loss is not finite, an image cannot be read, or the disk refuses.
+        """
+        start = time.perf_counter()
+        with self._guard:
+            if not self._ranks.is_main:
+                self._epochs()
+                return
+            board = Path(self._config.LOG_DIR) / self._directory.relative_to(self._config.OUTPUT_DIR)
+            with MetricsLog(self._directory, board, self._global_step(self._progress.step)) as self._log:
+                self._epochs()
+        save_checkpoint(self._model.state_dict(), self._directory / "final_state.pth.tar")
+        text = training_summary(self._progress, time.perf_counter() - start, peak_memory_mb(self._device))
+        write_bytes(self._directory / "training_summary.md", f"{text}\n".encode())
+        logger.info("\n%s\n", text)
+        logger.info("done: best score %.4f; weights in %s", self._progress.best_perf, self._directory)
+
+    def _global_step(self, step: int) -> int:
+        return self._progress.epoch * self._steps_per_epoch + step
+
+    def _epochs(self) -> None:
+        for epoch in range(self._progress.epoch, self._config.TRAIN.END_EPOCH):
+            self._train_epoch(epoch)
+
+    def _train_epoch(self, epoch: int) -> None:
+        progress, rate = self._progress, learning_rate(self._config, epoch)
+        set_learning_rate(self._train_step.optimizer, rate)
+        meters = EpochMeters(len(UNION_20), self._device)
+        if progress.step and self._ranks.is_main:  # the checkpoint holds the sums of all ranks
+            meters.load_state(progress.meters)
+        hooks = EpochHooks(
+            report=lambda step, values: self._report(step, {**values, "learning_rate": rate}),
+            debug=None if self._debug is None else self._debug.hook(f"train_{epoch:03d}"),
+            after_step=lambda step: self._after_step(step, meters),
+        )
+        values = train_one_epoch(self._train_step, self._train_loader, meters, self._config, epoch, self._device, hooks,
+                                 progress.step, self._ranks)  # fmt: skip
+        row = {"epoch": epoch, "learning_rate": rate, **values, **self._validate(epoch, meters)}
+        progress.epoch, progress.step, progress.meters = epoch + 1, 0, {}
+        if self._ranks.is_main:
+            self._finish_epoch(row)
+
+    def _report(self, step: int, values: dict[str, float]) -> None:
+        self._log.add("train", self._global_step(step), values)
+
+    def _after_step(self, step: int, meters: EpochMeters) -> None:
+        """Write a checkpoint where one is due, and end where a signal asks for it."""
+        self._profiler.step()
+        every = self._config.TRAIN.CHECKPOINT_STEPS
+        self._end_if_asked(step, meters)
+        if every and step % every == 0 and step < self._steps_per_epoch:
+            self._save_within_epoch(step, meters)
+
+    def _end_if_asked(self, step: int, meters: EpochMeters) -> None:
+        if self._guard.requested():
+            self._save_within_epoch(step, meters)
+            raise Interrupted(f"interrupted at epoch {self._progress.epoch}, step {step}; the same command with "
+                              "TRAIN.RESUME true goes on there")  # fmt: skip
+
+    def _save_within_epoch(self, step: int, meters: EpochMeters) -> None:
+        self._progress.step, self._progress.meters = step, meters.state()
+        if self._ranks.is_main:
+            self._keeper.save(self._train_step, self._model, self._progress)
+
+    def _validate(self, epoch: int, meters: EpochMeters) -> dict[str, float]:
+        """Return the epoch's score where it is validated, at rank 0."""
+        config = self._config
+        last = epoch + 1 == config.TRAIN.END_EPOCH
+        if not last and (epoch + 1) % config.TRAIN.VALIDATE_EVERY:
+            return {}
+
+        def after_batch() -> None:
+            self._end_if_asked(self._steps_per_epoch, meters)
+
+        result = validate(
+            self._model, self._test_loader, config, self._device, ranks=self._ranks, after_batch=after_batch,
+            debug=partial(self._show_fusion, epoch) if self._ranks.is_main else None,
+        )  # fmt: skip
+        if result is None:
+            return {}
+        logger.info("epoch %d, validation on %d images:\n%s", epoch, result.num_images, result.tables())
+        return {"jdr": result.perf}
+
+    def _show_fusion(
+        self, epoch: int, step: int, batch: dict[str, Tensor], single: Tensor, routed: Tensor
+    ) -> None:
+        hook = self._debug.hook(f"valid_{epoch:03d}")
+        if hook is not None:
+            hook(step, batch, single, routed)
+        picture = fusion_picture(batch, single, routed)
+        self._log.add_picture("heatmaps_before_and_after_fusion", (epoch + 1) * self._steps_per_epoch, picture)
+
+    def _finish_epoch(self, row: dict[str, float]) -> None:
+        """Note the epoch, keep the best weights, and write the checkpoint."""
+        progress = self._progress
+        self._log.add("epoch", progress.epoch * self._steps_per_epoch, row)
+        progress.history.append(row)
+        if "jdr" in row:
+            progress.perf = row["jdr"]
+        if row.get("jdr", -1.0) > progress.best_perf:
+            progress.best_perf = row["jdr"]
+            save_checkpoint(self._model.state_dict(), self._directory / "model_best.pth.tar")
+            logger.info("epoch %d: best score so far, %.4f", row["epoch"], progress.best_perf)
+        self._keeper.save(self._train_step, self._model, progress)
+        curves = [{key: row[key] for key in CURVES if key in row} for row in progress.history]
+        save_curves(self._directory / "training_curves.png", curves, title=str(self._directory))

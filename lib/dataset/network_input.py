@@ -1,0 +1,84 @@
+"""A batch of the loader -> what the network is trained on, made on the device.
+
+The loading processes send crops as bytes and joints as numbers: a quarter of the images' floats and nothing of the
+targets has to be copied between processes and to the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lib.dataset.joints_dataset import SampleSettings
+from lib.dataset.target import gaussian_targets
+
+# Applied to BGR images in this order: trained checkpoints depend on it.
+IMAGE_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+IMAGE_STD = np.array([0.229, 0.224, 0.225], np.float32)
+
+
+@dataclass(frozen=True)
+class NetworkInput:
+    """A batch on the device.
+
+    Attributes:
+        images: (B, V, 3, H_in, W_in) float32, normalised; the images of one view are contiguous.
+        target: (B, V, 20, H, W) float32.
+        weight: (B, V, 20, 1) float32, 0 for joints without target.
+        is_multiview: (B,) bool.
+    """
+
+    images: Tensor
+    target: Tensor
+    weight: Tensor
+    is_multiview: Tensor
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def split(self, num_parts: int) -> list[NetworkInput]:
+        """Split along B into parts of nearly equal size."""
+        columns = [getattr(self, field.name).tensor_split(num_parts) for field in fields(self)]
+        return [NetworkInput(*part) for part in zip(*columns, strict=True) if len(part[0])]
+
+
+def network_images(crops: Tensor, device: torch.device, channels_last: bool = False) -> Tensor:
+    """Normalise crops on the device.
+
+    Args:
+        crops: (B, V, H_in, W_in, 3) uint8 BGR.
+        device: where the network lives.
+        channels_last: memory format of the images.
+
+    Returns:
+        (B, V, 3, H_in, W_in) float32; the images of one view, [:, v], are contiguous in the wanted format.
+    """
+    by_view = crops.to(device, non_blocking=True).permute(1, 0, 4, 2, 3)  # (V, B, 3, H_in, W_in)
+    mean, std = (torch.from_numpy(values).to(device)[:, None, None] for values in (IMAGE_MEAN, IMAGE_STD))
+    memory_format = torch.channels_last if channels_last else torch.contiguous_format
+    flat = by_view.flatten(0, 1).to(torch.float32, memory_format=memory_format)
+    # one multiply-add per value: (x / 255 - mean) / std
+    return flat.mul_(1 / (255 * std)).sub_(mean / std).unflatten(0, by_view.shape[:2]).transpose(0, 1)
+
+
+def network_input(
+    batch: Mapping[str, Tensor], settings: SampleSettings, device: torch.device, channels_last: bool = False
+) -> NetworkInput:
+    """Make images and targets on the device.
+
+    Args:
+        batch: of the loader.
+        settings: sizes and sigma of the data set.
+        device: where the network lives.
+        channels_last: memory format of the images.
+    """
+    joints, visible = (batch[key].to(device, non_blocking=True) for key in ("joints_crop", "visible"))
+    target, weight = gaussian_targets(
+        joints, visible, settings.image_wh, settings.heatmap_wh, settings.sigma, settings.target_subpixel
+    )
+    is_multiview = batch["is_multiview"].to(device, non_blocking=True)
+    return NetworkInput(network_images(batch["crops"], device, channels_last), target, weight, is_multiview)

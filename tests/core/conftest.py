@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lib.dataset.build import build_dataset, build_loader
+
+
+@pytest.fixture
+def loaders(tiny_root, tiny_config):
+    """loaders(**root options)(*opts) -> configuration, training loader, validation loader."""
+    torch.set_num_threads(1)
+
+    def with_root(**options):
+        root = tiny_root(**options)
+
+        def with_opts(*opts):
+            config = tiny_config(root, *opts)
+            train, test = build_dataset(config, root, True), build_dataset(config, root, False)
+            return config, build_loader(config, train, True), build_loader(config, test, False)
+
+        return with_opts
+
+    return with_root

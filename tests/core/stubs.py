@@ -1,0 +1,31 @@
+"""Stand-ins for a network, and the inputs of a loader's batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from lib.dataset.network_input import NetworkInput, network_input
+
+CPU = torch.device("cpu")
+
+
+class Table(nn.Module):
+    """Gives prepared heatmaps, batch after batch; one weight, so that it can be trained."""
+
+    def __init__(self, outputs: Iterable[tuple[Tensor, Tensor | None]]) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+        self.outputs = iter(outputs)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        single, fused = next(self.outputs)
+        return single * self.weight, None if fused is None else fused * self.weight
+
+
+def inputs_of(loader: DataLoader) -> list[NetworkInput]:
+    """The network inputs of all batches."""
+    return [network_input(batch, loader.dataset.settings, CPU) for batch in loader]

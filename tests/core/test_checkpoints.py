@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from lib.core.checkpoints import CheckpointKeeper
+from lib.core.train_step import TrainStep
+from lib.core.training_state import Progress
+from tests.core.stubs import CPU
+
+
+@pytest.fixture
+def keeper(tiny_root, tiny_config, tmp_path):
+    """keeper(n) -> function that saves the state of an epoch and a step, and the directory."""
+    root = tiny_root(frames=1, mpii=0)
+
+    def make(count):
+        config = tiny_config(root, "TRAIN.KEEP_CHECKPOINTS", str(count))
+        model = nn.Linear(2, 2)
+        step = TrainStep(model, torch.optim.Adam(model.parameters(), fused=True), config, CPU)
+        directory = tmp_path / "run"
+        directory.mkdir(exist_ok=True)
+        kept = CheckpointKeeper(directory, config)
+        return lambda epoch, number: kept.save(step, model, Progress(epoch, number)), directory
+
+    return make
+
+
+def names(directory):
+    return sorted(path.name for path in directory.iterdir())
+
+
+def position(path):
+    state = torch.load(path, weights_only=True)
+    return state["epoch"], state["step"]
+
+
+def test_by_default_the_newest_alone_is_kept(keeper):
+    save, directory = keeper(1)
+    for place in ((0, 5), (1, 0), (1, 5)):
+        save(*place)
+    assert names(directory) == ["checkpoint.pth.tar"]
+    assert position(directory / "checkpoint.pth.tar") == (1, 5)
+
+
+def test_older_ones_are_pruned(keeper):
+    save, directory = keeper(2)
+    for place in ((0, 5), (1, 0), (1, 500), (1, 500), (12, 3)):
+        save(*place)
+    older, newest = "checkpoint_0001_000500.pth.tar", "checkpoint_0012_000003.pth.tar"
+    assert names(directory) == ["checkpoint.pth.tar", older, newest]
+    assert position(directory / "checkpoint.pth.tar") == position(directory / newest) == (12, 3)
+    assert position(directory / older) == (1, 500)
+
+
+def test_what_a_killed_process_left_half_written_is_removed(keeper):
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    _, directory = keeper(1)
+    dead = directory / f".checkpoint.pth.{process.pid}.tmp.tar"
+    alive = directory / f".checkpoint.pth.{os.getpid()}.tmp.tar"
+    other = directory / ".checkpoint.pth.old.tmp.tar"
+    for path in (dead, alive, other):
+        path.write_bytes(b"half")
+    keeper(1)
+    assert names(directory) == sorted([alive.name, other.name])

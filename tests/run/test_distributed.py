@@ -1,0 +1,137 @@
+"""Several training processes on the CPU (gloo), as torchrun and as the script itself start them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from tests.run.conftest import REPOSITORY
+
+RUN = "multiview_h36m/multiview_pose_resnet_18/tiny"
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+TRAIN = str(REPOSITORY / "run/pose2d/train.py")
+
+
+def run(*words: object, **options) -> subprocess.CompletedProcess:
+    return subprocess.run([*map(str, words)], capture_output=True, text=True, env=ENVIRONMENT, timeout=240, **options)
+
+
+def test_two_processes_take_the_steps_of_one(tiny_root, tiny_yaml, tmp_path):
+    """10 groups in batches of 4: the last one is smaller, and its halves are of the same size or not."""
+    cfg = tiny_yaml(tiny_root(frames=7, mpii=12))
+    values = yaml.safe_load(cfg.read_text())
+    values["DATASET"]["TRAIN_DATASET"], values["TRAIN"]["BATCH_SIZE"], values["PRINT_FREQ"] = "mixed", 4, 1
+    cfg.write_text(yaml.safe_dump(values))
+    script = str(REPOSITORY / "tests/run/equal_steps.py")
+    for out, words in (("one.pt", [sys.executable]), ("two.pt", TORCHRUN)):
+        done = run(*words, script, cfg, tmp_path / out)
+        assert done.returncode == 0, done.stderr
+    one, two = (torch.load(tmp_path / name, weights_only=True) for name in ("one.pt", "two.pt"))
+    assert len(one["losses"]) == len(two["losses"]) > 2 * 3
+    for expected, found in zip(one["losses"], two["losses"], strict=True):
+        for name in ("loss", "loss_routed", "loss_raw", "accuracy"):
+            assert found[name] == pytest.approx(expected[name], rel=1e-4), name
+    for name, value in one["weights"].items():
+        torch.testing.assert_close(two["weights"][name], value, rtol=1e-3, atol=2e-4, msg=name)
+    start = one["losses"][0]["loss"]
+    assert one["losses"][-1]["loss"] < 0.97 * start  # the comparison is not of weights that stand still
+
+
+def test_two_processes_train_and_write_one_set_of_results(tiny_root, tiny_yaml, tmp_path, run_script):
+    cfg = tiny_yaml(tiny_root(frames=5, mpii=0))
+    done = run(sys.executable, TRAIN, "--cfg", cfg, "--gpus", "cpu,cpu", "--opts", "TRAIN.BATCH_SIZE", 1)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("epoch 0, validation on 20 images") == 1
+    directory = tmp_path / "output" / RUN
+    lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+    # 2 groups a step; the fifth is left out, since one of the processes would have none
+    assert [line["step"] for line in lines if line["kind"] == "epoch"] == [2, 4]
+    alone = run_script("pose2d/valid.py", "--cfg", cfg)
+    assert alone.code == 0, alone.err
+    results = (directory / "results_2d.json").read_text()
+    with h5py.File(directory / "predicted_heatmaps.h5") as file:
+        expected = {key: file[key][:] for key in file}
+    shared = run(*TORCHRUN, str(REPOSITORY / "run/pose2d/valid.py"), "--cfg", cfg)
+    assert shared.returncode == 0, shared.stderr
+    assert (directory / "results_2d.json").read_text() == results
+    with h5py.File(directory / "predicted_heatmaps.h5") as file:
+        assert list(file) == list(expected)
+        for key, values in expected.items():
+            np.testing.assert_array_equal(file[key][:], values, err_msg=key)
+
+
+def start_training(cfg: Path, *words: object) -> subprocess.Popen:
+    command = [sys.executable, TRAIN, "--cfg", str(cfg), *map(str, words)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, env=ENVIRONMENT, **pipes)
+
+
+def wait_for(path: Path, text: str, process: subprocess.Popen) -> None:
+    """Wait until a file holds some text."""
+    until = time.monotonic() + 120
+    while not (path.exists() and text in path.read_text()):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+LONG = ("--opts", "TRAIN.END_EPOCH", 500, "TRAIN.VALIDATE_EVERY", 500, "PRINT_FREQ", 1, "TRAIN.BATCH_SIZE", 1)
+
+
+def children_of(process: subprocess.Popen) -> list[int]:
+    path = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    if not path.exists():
+        pytest.skip("this system does not list children")
+    return [int(number) for number in path.read_text().split()]
+
+
+def test_a_lost_process_ends_all_with_one_message(tiny_root, tiny_yaml, tmp_path):
+    process = start_training(tiny_yaml(tiny_root(frames=4, mpii=0)), "--gpus", "cpu,cpu", *LONG)
+    wait_for(tmp_path / "output" / RUN / "metrics.jsonl", "loss", process)
+    first, second = children_of(process)
+    os.kill(second, signal.SIGKILL)
+    _, err = process.communicate(timeout=90)
+    assert process.returncode == 3
+    message = "error: process 1 of 2 was killed by signal 9; training stops. TRAIN.RESUME true goes on from the last "
+    assert err.splitlines() == [f"{message}checkpoint"]
+    with pytest.raises(ProcessLookupError):
+        os.kill(first, 0)
+
+
+def test_bad_input_of_several_processes_is_one_line(tiny_root, tiny_yaml):
+    root = tiny_root(frames=4, mpii=0)
+    min((root / "h36m/images").glob("s_01*/*.jpg")).unlink()
+    done = run(sys.executable, TRAIN, "--cfg", tiny_yaml(root), "--gpus", "cpu,cpu")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "no such image" in done.stderr
+
+
+@pytest.mark.parametrize("gpus", ["0", pytest.param("cpu,cpu", marks=pytest.mark.slow)])
+def test_a_signal_ends_training_where_it_can_go_on(tiny_root, tiny_yaml, tmp_path, gpus):
+    cfg = tiny_yaml(tiny_root(frames=4, mpii=0))
+    process = start_training(cfg, "--gpus", gpus, *LONG)
+    wait_for(tmp_path / "output" / RUN / "metrics.jsonl", '"step": 3', process)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=90)
+    assert process.returncode == 75, err
+    assert err.startswith("interrupted at epoch")
+    assert err.count("\n") == 1
+    state = torch.load(tmp_path / "output" / RUN / "checkpoint.pth.tar", weights_only=True)
+    assert f"interrupted at epoch {state['epoch']}, step {state['step']};" in err
+    end = state["epoch"] + 1
+    again = run(sys.executable, TRAIN, "--cfg", cfg, "--gpus", gpus, *LONG[:2], end, *LONG[3:], "TRAIN.RESUME", "true")
+    assert again.returncode == 0, again.stderr
+    assert f"at epoch {state['epoch']}, step {state['step']}" in again.stdout

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import pytest
+
+from lib.utils.checks import InputError
+from lib.utils.ranks import SINGLE, Ranks, ranks_of_environment
+
+
+@pytest.fixture(autouse=True)
+def without_torchrun(monkeypatch):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_what_torchrun_sets(monkeypatch):
+    assert ranks_of_environment() == SINGLE
+    assert SINGLE.is_main
+    for name, value in (("RANK", "9"), ("WORLD_SIZE", "16"), ("LOCAL_RANK", "1")):
+        monkeypatch.setenv(name, value)
+    assert ranks_of_environment() == Ranks(9, 16, 1)
+    assert not ranks_of_environment().is_main
+
+
+@pytest.mark.parametrize("values", [{"RANK": "1"}, {"RANK": "x", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}])
+def test_half_an_environment_is_refused(monkeypatch, values):
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match="expected numbers in RANK, WORLD_SIZE, LOCAL_RANK"):
+        ranks_of_environment()
