@@ -8,6 +8,7 @@ from torch import nn
 
 from lib.core import lean_adam
 from lib.core.lean_adam import LeanAdam, round_at_random
+from lib.models.fusion import CrossViewFusion
 
 
 @pytest.fixture(autouse=True)
@@ -288,3 +289,36 @@ def test_the_learning_rate_of_all_groups_counts():
     set_gradients(lean, 0)
     lean.step()
     assert all(torch.equal(one, before) for one, before in zip(parameters(lean), kept, strict=True))
+
+
+def fusion_losses(make_optimizer) -> list[float]:
+    """Losses of the fusion layer alone, from published weights: views with missing joints, each a shuffled other."""
+    generator = torch.Generator().manual_seed(0)
+    side, views, joints = 12, 3, 20
+    orders = [torch.randperm(side * side, generator=generator) for _ in range(views)]
+    torch.manual_seed(0)
+    fusion = CrossViewFusion(views, (side, side))
+    optimizer = make_optimizer(fusion)
+    grid, losses = torch.arange(side, dtype=torch.float32), []
+    for _ in range(1500):
+        x, y = torch.rand(2, 4, joints, 1, generator=generator) * (side - 1)
+        maps = (-(grid - y).square() / 2).exp()[..., None] * (-(grid - x).square() / 2).exp()[..., None, :]
+        target = torch.stack([maps.flatten(2)[..., order] for order in orders], 1).unflatten(-1, (side, side))
+        seen = (torch.rand(4, views, joints, 1, 1, generator=generator) < 0.7).float()
+        loss = (fusion(target * seen) - target).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+@pytest.mark.slow
+def test_the_fusion_layer_learns_as_with_adam():
+    other = nn.Parameter(torch.zeros(1))
+    lean = fusion_losses(lambda fusion: LeanAdam(fusion.parameters(), [other], 1e-3, 0))
+    plain = fusion_losses(lambda fusion: torch.optim.Adam(fusion.parameters(), lr=1e-3, fused=True))
+    ends = [sum(losses[-100:]) / 100 for losses in (plain, lean)]
+    print(f"first loss {plain[0]:.4f}, mean of the last 100 of 1500: Adam {ends[0]:.6f}, LeanAdam {ends[1]:.6f}")
+    assert ends[0] < plain[0] / 5
+    assert ends[1] == pytest.approx(ends[0], rel=0.02)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from lib.models.fusion_product import fusion_product, source_views
-from lib.utils.memory_ledger import PASSING, MemoryLedger
+from lib.utils.memory_ledger import MemoryLedger
 
 LOW = pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bf16", "fp16"])
 
@@ -64,14 +64,17 @@ def test_products_in_a_lower_precision_give_gradients_in_the_types_of_the_inputs
         assert error < torch.finfo(dtype).eps
 
 
-def most_bytes(run, rows: torch.Tensor, weight: torch.Tensor) -> dict[str, int]:
-    """Run something and return the most bytes that existed at a time, those of the inputs and of .grad apart."""
-    with MemoryLedger() as ledger:
+PASSING = "passing tensors"
+
+
+def peak_bytes(run, rows: torch.Tensor, weight: torch.Tensor) -> dict[str, int]:
+    """Run something and return the bytes when there were most of them, those of the inputs and of .grad apart."""
+    with MemoryLedger(PASSING) as ledger:
         ledger.label("inputs", [rows, weight])
         result = run()
         ledger.label("gradients", [tensor.grad for tensor in (rows, weight) if tensor.grad is not None])
     del result
-    return ledger.balance()[0]
+    return ledger.peak()
 
 
 @pytest.mark.parametrize("needed", [0, 1], ids=["rows", "weight"])
@@ -80,11 +83,11 @@ def test_only_the_gradient_that_is_needed_is_computed(needed: int) -> None:
     seed = torch.randn(3, 2, 32)
     expected = values_and_gradients(fusion_product, *inputs, seed)[1 + needed]
     inputs[1 - needed].requires_grad_(False)
-    most = most_bytes(lambda: fusion_product(*inputs).backward(seed), *inputs)
+    peak = peak_bytes(lambda: fusion_product(*inputs).backward(seed), *inputs)
     assert torch.equal(inputs[needed].grad, expected)
     assert inputs[1 - needed].grad is None
-    assert most["gradients"] == inputs[needed].nbytes
-    assert most[PASSING] < inputs[1].nbytes  # nothing of the matrices' size but their gradient
+    assert peak["gradients"] == inputs[needed].nbytes
+    assert peak[PASSING] < inputs[1].nbytes  # nothing of the matrices' size but their gradient
 
 
 @LOW
@@ -98,9 +101,9 @@ def test_of_the_matrices_one_views_are_converted_at_a_time_and_none_are_kept(dty
         mixed = fusion_product(rows, weight)
     assert [tensor.data_ptr() for tensor in kept] == [rows.data_ptr(), weight.data_ptr()]
 
-    forward = most_bytes(lambda: fusion_product(rows, weight), rows, weight)
+    forward = peak_bytes(lambda: fusion_product(rows, weight), rows, weight)
     assert one_view < forward[PASSING] < one_view + small
-    backward = most_bytes(lambda: mixed.backward(torch.ones_like(mixed)), rows, weight)
+    backward = peak_bytes(lambda: mixed.backward(torch.ones_like(mixed)), rows, weight)
     assert one_view < backward[PASSING] < one_view + small
     assert backward["gradients"] == weight.nbytes + rows.nbytes  # what backward made is .grad itself, not copied to it
 
