@@ -22,7 +22,7 @@ EXPERIMENTS = sorted([*(REPOSITORY / "experiments-local").rglob("*.yaml"),
 MAY_IMPORT = {
     "lib.utils": (),
     "lib.multiviews": ("lib.utils",),
-    "lib.models": ("lib.utils",),
+    "lib.models": ("lib.utils", "lib.multiviews"),
     "lib.dataset": ("lib.utils", "lib.multiviews.cameras"),
     "lib.core": ("lib.utils", "lib.multiviews", "lib.models", "lib.dataset"),
     "run": ("lib",),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib.models.fusion import CrossViewFusion
+from lib.models.fusion import CrossViewFusion, source_views
 from lib.utils.checks import InputError
 
 
@@ -76,6 +76,21 @@ def test_under_autocast_the_products_are_in_its_type_and_gradients_in_the_weight
     for found, wanted in ((fused, plain), (fusion.weight.grad, expected)):
         error = (found - wanted).abs().max() / wanted.abs().max()
         assert 0 < error < 4 * torch.finfo(dtype).eps  # another precision, and no worse than its rounding
+
+
+def test_votes_are_what_single_pixels_add_to_a_pixel() -> None:
+    torch.manual_seed(0)
+    fusion = CrossViewFusion(3, (3, 5)).double()
+    pixels = torch.tensor([[4, 1], [0, 2]])  # (x, y)
+    votes = fusion.votes(1, pixels)
+    assert votes.shape == (2, 2, 3, 5)
+    assert source_views(3) == [[1, 2], [0, 2], [0, 1]]
+    for n, source in enumerate((0, 2)):
+        alone = torch.zeros(15, 3, 1, 3, 5, dtype=torch.float64)  # one pixel of the source view at a time
+        alone[:, source, 0] = torch.eye(15, dtype=torch.float64).view(15, 3, 5)
+        fused = fusion(alone).detach()[:, 1, 0]  # (15, 3, 5)
+        for p, (x, y) in enumerate(pixels.tolist()):
+            torch.testing.assert_close(0.3 * votes[p, n], fused[:, y, x].view(3, 5))
 
 
 def test_initialisations() -> None:

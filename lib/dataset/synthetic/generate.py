@@ -26,6 +26,7 @@ from lib.utils.parallel import map_processes
 SUBJECTS = (1, 5, 6, 7, 8, 9, 11)
 VALIDATION_SUBJECTS = (9, 11)
 SUBACTIONS = (1, 2)
+MOST_OCCLUDERS = 4
 
 
 @dataclass(frozen=True)
@@ -61,15 +62,15 @@ class SetSettings:
             raise InputError("--actions: none given; Human3.6M's ids are 2 to 16")
         first_subject = min(self.subjects, default=0)
         least = {"--views": (self.world.num_views, 2), "--image-size": (self.world.image_size, 32),
-                 "--seed": (self.world.seed, 0), "--frame-step": (self.frame_step, 1),
+                 "--seed": (self.world.seed, 0), "--rig": (self.world.rig, 0), "--frame-step": (self.frame_step, 1),
                  "--groups-per-train": (self.train_groups, 1), "--groups-per-validation": (self.validation_groups, 1),
                  "--mpii-train": (self.mpii_train, 0), "--mpii-valid": (self.mpii_valid, 0),
                  "--jpeg-quality": (self.jpeg_quality, 1), "--subjects": (first_subject, 1)}  # fmt: skip
         for flag, (value, low) in least.items():
             if value < low:
                 raise InputError(f"{flag}: expected at least {low}, received {value}")
-        if self.jpeg_quality > 100 or not 0 <= self.world.occluders <= 1:
-            raise InputError("--jpeg-quality must be at most 100 and --occluders between 0 and 1")
+        if self.jpeg_quality > 100 or not 0 <= self.world.occluders <= MOST_OCCLUDERS:
+            raise InputError(f"--jpeg-quality must be at most 100 and --occluders between 0 and {MOST_OCCLUDERS}")
 
 
 @dataclass(frozen=True)
