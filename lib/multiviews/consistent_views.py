@@ -105,7 +105,7 @@ def _best_sets(
     points_img: np.ndarray, cameras: Cameras, box_side: np.ndarray, sets: np.ndarray, tolerance: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the points (F, J, 3) of the best sets, and the sets (F, V, J) bool."""
-    num_frames, num_views, num_joints, _ = points_img.shape
+    num_frames, _, num_joints, _ = points_img.shape
     num_sets = len(sets)
     copies = np.tile(points_img, (1, 1, num_sets, 1))  # (F, V, S*J, 2)
     member = np.repeat(sets.T, num_joints, 1)  # (V, S*J)

@@ -49,7 +49,7 @@ def choose_person(
     filled = [frame for frame in range(num_frames) if len(frames[frame][0])]
     costs, ways = [], []
     for step, frame in enumerate(filled):
-        people, scores, places = frames[frame]
+        _, scores, places = frames[frame]
         cost = -scores
         if step:
             before = frames[filled[step - 1]][2]

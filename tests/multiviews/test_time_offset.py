@@ -18,7 +18,8 @@ def late(shifts, num_frames=120, noise_px=1.0):
     views, bias = [], rng.normal(0, 4, (len(shifts), 17, 2))
     for view, shift in enumerate(shifts):
         start = 80 - round(4 * shift)
-        points, cameras = film(fine[start : start + 4 * num_frames : 4], len(shifts), np.random.default_rng(8), noise_px)
+        pose = fine[start : start + 4 * num_frames : 4]
+        points, cameras = film(pose, len(shifts), np.random.default_rng(8), noise_px)
         views.append(points[:, view, :, :2] + bias[view])
     return np.stack(views, 1), cameras[0]
 

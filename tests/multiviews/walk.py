@@ -22,7 +22,9 @@ def walking(num_frames: int, rng: np.random.Generator, speed: float = 1.0) -> np
     return pose + swing + place[:, None]
 
 
-def film(pose: np.ndarray, num_views: int, rng: np.random.Generator, noise_px: float = 1.0) -> tuple[np.ndarray, Cameras]:
+def film(
+    pose: np.ndarray, num_views: int, rng: np.random.Generator, noise_px: float = 1.0
+) -> tuple[np.ndarray, Cameras]:
     """Detections (F, V, 17, 3) with confidence 1, and cameras (F, V)."""
     rig = make_rig(num_views, rng)
     cameras = rig.map(lambda array: np.repeat(array[None], len(pose), 0))

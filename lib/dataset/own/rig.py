@@ -65,8 +65,8 @@ class Rig:
 def load_rig(path: str | os.PathLike, unit: str = "m") -> Rig:
     """Read a TOML file of cameras.
 
-    One table per camera: name, size (width, height), matrix (3x3), distortions (k1 k2 p1 p2 and, if wanted, k3; OpenCV),
-    rotation (Rodrigues vector or 3x3) and translation of x_cam = R x_world + t.
+    One table per camera: name, size (width, height), matrix (3x3), distortions (OpenCV's k1 k2 p1 p2 and, if wanted,
+    k3), rotation (Rodrigues vector or 3x3) and translation of x_cam = R x_world + t.
 
     Args:
         path: the file.
@@ -110,7 +110,7 @@ def _checked(rig: Rig, where: str) -> Rig:
 def _read_camera(table: dict[str, Any], where: str, mm_per_unit: float) -> dict[str, np.ndarray]:
     """Return the fields of Cameras and `size` of one table."""
     if table.get("fisheye"):
-        raise InputError(f"{where}: a fisheye lens; undistort the videos and calibrate what comes out as a pinhole camera")
+        raise InputError(f"{where}: a fisheye lens; undistort the videos and calibrate the result as a pinhole camera")
     size = _numbers(table, "size", (2,), where)
     matrix = _numbers(table, "matrix", (3, 3), where)
     rotation, translation = _rotation(table, where), _numbers(table, "translation", (3,), where) * mm_per_unit
@@ -132,7 +132,7 @@ def _rotation(table: dict[str, Any], where: str) -> np.ndarray:
     if value.shape == (3, 3):
         return value
     if value.size != 3:
-        raise InputError(f"{where}: rotation: expected a Rodrigues vector or 3x3 numbers, received {value.size} numbers")
+        raise InputError(f"{where}: rotation: expected a Rodrigues vector or 3x3, received {value.size} numbers")
     return cv2.Rodrigues(value.reshape(3))[0]
 
 
