@@ -14,6 +14,7 @@ from lib.multiviews.time_offset import epipolar_distances, swap_free_points
 from lib.multiviews.triangulate import triangulate
 
 LARGE = 0.025  # share of the person's size: more than detectors are wrong by
+_CLEARLY = 2.0  # times the error: a choice between views is no accident
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def check_rig(
                                       cameras[0, one], cameras[0, other])  # fmt: skip
         pairs[one, other] = _median(np.abs(distance.reshape(len(points), -1)) / side[:, other, None])
     return RigCheck(np.array([_median(error[:, view]) for view in range(num_views)]), from_others, pairs,
-                    _views_that_are_off(pairs))  # fmt: skip
+                    _views_that_are_off(points, cameras, side))  # fmt: skip
 
 
 def _median(values: np.ndarray) -> float:
@@ -72,13 +73,21 @@ def _median(values: np.ndarray) -> float:
     return float(np.median(known)) if known.size else np.nan
 
 
-def _views_that_are_off(pairs: np.ndarray) -> tuple[int, ...] | None:
-    """Find the fewest views that take part in every pair that does not fit; at least two must be left."""
-    num_views = len(pairs)
-    large = np.fmax(pairs, pairs.T) > LARGE  # NaN compares as false
+def _views_that_are_off(points: np.ndarray, cameras: Cameras, side: np.ndarray) -> tuple[int, ...] | None:
+    """Find the fewest views without which the others fit, clearly better than without as many other ones."""
+    num_views = points.shape[1]
     for count in range(num_views - 1):
-        fits = [out for out in itertools.combinations(range(num_views), count)
-                if not np.delete(np.delete(large, out, 0), out, 1).any()]  # fmt: skip
-        if fits:
-            return fits[0] if len(fits) == 1 else None
+        left_out = list(itertools.combinations(range(num_views), count))
+        errors = [_worst(points, cameras, side, [view for view in range(num_views) if view not in out])
+                  for out in left_out]  # fmt: skip
+        best, *others = np.sort(errors)
+        if best <= LARGE:
+            return left_out[int(np.argmin(errors))] if not others or others[0] > _CLEARLY * best else None
     return None
+
+
+def _worst(points: np.ndarray, cameras: Cameras, side: np.ndarray, views: list[int]) -> float:
+    """Return the largest of some views' median reprojection errors, triangulated from them alone."""
+    some, rig = points[:, views], cameras[:, views]
+    error = reprojection_error(triangulate(some, rig), some, rig, side[:, views])
+    return max(_median(error[:, view]) for view in range(len(views)))

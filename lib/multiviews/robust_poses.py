@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -59,6 +59,12 @@ class RobustPoses:
     def rejected(self) -> np.ndarray:
         """(F, V, J) bool, detections that the joint does not rest on."""
         return np.isfinite(self.points_img).all(-1) & ~self.agrees
+
+    def with_pose(self, pose_world: np.ndarray, cameras: Cameras) -> RobustPoses:
+        """Return the same detections with poses (F, J, 3) of another method, all of whose joints count as known."""
+        side = sizes_over_time(self.points_img)
+        error = reprojection_error(pose_world, self.points_img, cameras, side) * side[..., None]
+        return replace(self, pose_world=pose_world, known=np.isfinite(pose_world).all(-1), error=error)
 
 
 def person_sizes(points_img: np.ndarray) -> np.ndarray:

@@ -9,7 +9,6 @@ import pytest
 from lib.dataset.new_root import new_root
 from lib.utils.checks import InputError
 
-
 MARKER = "made.json"
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from lib.dataset.own.blazepose import detect_people
 from lib.dataset.own.detections import Detections, load_detections
 from lib.dataset.own.rig import Rig, load_rig
 from lib.dataset.own.videos import Videos, frame_table, open_videos
@@ -127,8 +128,7 @@ def load_capture(
     rates = opened.rates if opened is not None else np.full(len(rig), DEFAULT_RATE if rate is None else rate)
     capture = Capture(rig, float(rates.min()), frame_table(num_frames, rates), None, opened)
     if found is not None:
-        capture = _with_points(capture, found)
-        capture = _with_offsets(capture)
+        capture = with_detections(capture, found)
         if synchronise:
             offsets = capture.offsets.whole() * rates / rates.min()
             table = frame_table(num_frames, rates, offsets)
@@ -137,6 +137,22 @@ def load_capture(
     for note in notes:
         logger.warning("%s", note)
     return replace(capture, notes=tuple(notes))
+
+
+def with_detections(capture: Capture, detections: Detections) -> Capture:
+    """Return the recording with the person of some detections, and the offsets in time that they show."""
+    return _with_offsets(_with_points(capture, detections))
+
+
+def detect(capture: Capture) -> Capture:
+    """Return the recording with what the optional detector sees in its videos.
+
+    Raises:
+        InputError: no videos, or the detector is not installed.
+    """
+    if capture.videos is None:
+        raise InputError("the detector needs the videos: --videos")
+    return with_detections(capture, detect_people(capture.videos, capture.rig.names))
 
 
 def _with_points(capture: Capture, detections: Detections) -> Capture:

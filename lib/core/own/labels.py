@@ -10,7 +10,7 @@ import numpy as np
 
 from lib.core.own.capture import Capture
 from lib.core.own.pictures import save_label_sheet
-from lib.core.own.tables import capture_tables, pose_statistics, pose_tables, rig_tables, rig_verdict, unit_warning
+from lib.core.own.tables import capture_tables, pose_statistics, pose_tables, rig_tables, warn
 from lib.dataset.new_root import check_root, new_root
 from lib.dataset.own.videos import read_instants
 from lib.dataset.own.writer import MARKER, OwnLabels, WriteSettings, write_labels
@@ -62,9 +62,7 @@ def make_labels(capture: Capture, root: Path, settings: LabelSettings, force: bo
     poses, check = capture.poses(settings.robust), capture.check()
     _check_complete(poses)
     statistics = pose_statistics(poses, capture.rig.names, H36M_BODY)
-    warning = unit_warning(statistics)
-    for text in filter(None, [warning, "" if check.off == () else rig_verdict(check, capture.rig.names)]):
-        logger.warning("%s", text.strip("*"))
+    warnings = warn(statistics, check, capture.rig.names)
     with new_root(root, force, MARKER) as folder:
         labels = OwnLabels(poses.pose_world, poses.agrees)
         pictures = read_instants(capture.videos, capture.table)
@@ -74,7 +72,7 @@ def make_labels(capture: Capture, root: Path, settings: LabelSettings, force: bo
         text = "\n\n".join([
             "# Labels without annotation", f"{counts['train']} instants for training, {counts['validation']} for "
             f"validation. Tolerance {100 * settings.robust.tolerance:g} % of the person's size; {_smoothing(settings)}",
-            *([f"**{warning}**"] if warning else []), capture_tables(capture),
+            *warnings, capture_tables(capture),
             "## Cameras\n\n" + rig_tables(check, capture.rig.names), pose_tables(statistics),
             f"## Pictures\n\nFilled: kept; crosses: detections that were rejected.\n\n![labels]({SHEET})",
         ]) + "\n"  # fmt: skip

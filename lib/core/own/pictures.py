@@ -59,10 +59,10 @@ def save_label_sheet(path: Path, capture: Capture, poses: RobustPoses, rows: Seq
             cell = crop_image(picture, matrix, (CELL_PX, CELL_PX))
             draw_pose(cell, transform_points(joints, matrix), poses.agrees[frame, view], skeleton)
             rejected = poses.points_img[frame, view, poses.rejected[frame, view]]
-            for point in transform_points(rejected, matrix):
-                cv2.drawMarker(cell, tuple(np.round(point).astype(int).tolist()), _REJECTED, cv2.MARKER_TILTED_CROSS, 9, 2)
-            swapped = ", ".join(name for name, is_swapped in zip(poses.groups, poses.exchanged[frame, view], strict=True)
-                                if is_swapped)  # fmt: skip
+            for x, y in np.round(transform_points(rejected, matrix)).astype(int).tolist():
+                cv2.drawMarker(cell, (x, y), _REJECTED, cv2.MARKER_TILTED_CROSS, 9, 2)
+            exchanged = poses.exchanged[frame, view]
+            swapped = ", ".join(name for name, is_swapped in zip(poses.groups, exchanged, strict=True) if is_swapped)
             write_label(cell, f"{capture.rig.names[view]} {capture.table[frame, view]}"
                               f"{' exchanged: ' + swapped if swapped else ''}")  # fmt: skip
             cells.append(cell)

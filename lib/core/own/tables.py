@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from lib.multiviews.body import HumanBody
 from lib.multiviews.rig_check import LARGE, RigCheck
 from lib.multiviews.robust_poses import RobustPoses
 from lib.utils.tables import markdown_table
+
+logger = logging.getLogger(__name__)
 
 _SHORT_LEG_MM, _LONG_LEG_MM = 450.0, 1250.0  # hip to ankle, from children to tall adults
 
@@ -111,7 +114,8 @@ def capture_tables(capture: Capture) -> str:
                                                               float(capture.offsets.spread[view])]  # fmt: skip
         rows.append([name, f"{rig.image_wh[view][0]} x {rig.image_wh[view][1]}", *video, *offset])
     header = ["view", "size (px)", "frames", "per second", "late by (frames)", "pairs disagree by"]
-    text = f"{len(capture)} instants of {len(rig)} views, {capture.rate:g} per second.\n\n" + markdown_table(header, rows)
+    text = f"{len(capture)} instants of {len(rig)} views, {capture.rate:g} per second.\n\n"
+    text += markdown_table(header, rows)
     if capture.offsets is not None and np.abs(np.nan_to_num(capture.offsets.frames)).max() >= 1.5:
         text += "\n\nViews are late or early; --synchronise corrects whole frames."
     return "\n\n".join([text, *(f"- {note}" for note in capture.notes)])
@@ -129,7 +133,7 @@ def rig_tables(check: RigCheck, names: Sequence[str]) -> str:
 def rig_verdict(check: RigCheck, names: Sequence[str]) -> str:
     """Say whether the cameras fit together."""
     if check.off == ():
-        return f"The cameras fit together (no pair is more than {100 * LARGE:g} % apart)."
+        return f"The cameras fit together (no view is more than {100 * LARGE:g} % off)."
     if check.off is None:
         return ("**The cameras do not fit together, and too few agree to say which one is wrong; check calibration, "
                 "names, sizes and synchronisation.**")  # fmt: skip
@@ -137,12 +141,21 @@ def rig_verdict(check: RigCheck, names: Sequence[str]) -> str:
     return f"**{listed}: does not fit the other cameras, which fit each other; check its calibration and its timing.**"
 
 
-def unit_warning(statistics: dict[str, Any]) -> str:
+def warn(statistics: dict[str, Any], check: RigCheck, names: Sequence[str]) -> list[str]:
+    """Log what is wrong with the calibration, and return it for a report."""
+    verdict = "" if check.off == () else rig_verdict(check, names)
+    texts = [text for text in (_unit_warning(statistics), verdict) if text]
+    for text in texts:
+        logger.warning("%s", text.strip("*"))
+    return texts
+
+
+def _unit_warning(statistics: dict[str, Any]) -> str:
     """Say so if the person has no human size, else ""."""
     legs = [sum(statistics["limbs"][name]["mean"] for name in (f"{side}hip-{side}kne", f"{side}kne-{side}ank"))
             for side in "rl"]  # fmt: skip
     leg = sum(legs) / 2
     if _SHORT_LEG_MM <= leg <= _LONG_LEG_MM:
         return ""
-    return (f"the person's legs are {leg:.0f} mm long: the calibration's translations are in another unit; "
-            "see --unit")  # fmt: skip
+    return (f"**The person's legs are {leg:.0f} mm long: the calibration's translations are in another unit; "
+            "see --unit.**")  # fmt: skip
