@@ -77,8 +77,9 @@ def _table(rig: Rig, view: int) -> str:
     translation = -camera.R @ camera.T / 1000
     lens = (camera.k, camera.p, camera.f, camera.c)
     (k1, k2, k3), (p1, p2), (fx, fy), (cx, cy) = (value.tolist() for value in lens)
+    rotation = cv2.Rodrigues(camera.R)[0].ravel().tolist()
     return TABLE.format(name=rig.names[view], side=SIDE, fx=fx, fy=fy, cx=cx, cy=cy, k1=k1, k2=k2, k3=k3, p1=p1, p2=p2,
-                        rotation=cv2.Rodrigues(camera.R)[0].ravel().tolist(), translation=translation.tolist())  # fmt: skip
+                        rotation=rotation, translation=translation.tolist())  # fmt: skip
 
 
 def _write_video(path: Path, joints: np.ndarray) -> None:

@@ -15,6 +15,8 @@ from lib.multiviews.sides import FlipPairs, exchange, exchanged_views, limb_pair
 from lib.multiviews.smoothing import smooth_trajectories
 from lib.utils.checks import InputError, check_shape
 
+_MUCH_NEARER = 2.0  # times
+
 
 @dataclass(frozen=True)
 class RobustSettings:
@@ -131,6 +133,8 @@ def robust_poses(
     exchanged = exchanged_views(rays, cameras, groups)
     found = consistent_points(exchange(points_img, exchanged, groups), cameras, side, tolerance, min_views)
     exchanged ^= turned_over_time(found.points_world, exchanged, groups)[:, None]
+    found = consistent_points(exchange(points_img, exchanged, groups), cameras, side, tolerance, min_views)
+    exchanged ^= _nearer_exchanged(found, exchange(points_img, exchanged, groups), cameras, side, groups, tolerance)
     points_img = exchange(points_img, exchanged, groups)
     found = consistent_points(points_img, cameras, side, tolerance, min_views)
     pose = smooth_trajectories(found.points_world, settings.cutoff)
@@ -143,6 +147,27 @@ def robust_poses(
         exchanged=exchanged,
         groups=tuple(_group_name(body, group) for group in groups),
     )
+
+
+def _nearer_exchanged(
+    found: ConsistentPoints, points_img: np.ndarray, cameras: Cameras, side: np.ndarray, groups: Sequence[FlipPairs],
+    tolerance: float,
+) -> np.ndarray:
+    """Find the groups of joints (F, V, groups) that fit no side within the tolerance, but the other one much better.
+
+    A detector that is about to turn the person round is off as well, so that rays never meet; what the other views
+    agree on tells all the same.
+    """
+    everywhere = np.ones((*points_img.shape[:2], len(groups)), bool)
+    errors = [reprojection_error(found.points_world, points, cameras, side)
+              for points in (points_img, exchange(points_img, everywhere, groups))]  # fmt: skip
+    nearer = np.zeros_like(everywhere)
+    for number, group in enumerate(groups):
+        joints = [joint for pair in group for joint in pair]
+        as_is, other = (np.where(np.isnan(error[..., joints]), np.inf, error[..., joints]) for error in errors)
+        as_is, other = np.sort(as_is, -1)[..., len(joints) // 2], np.sort(other, -1)[..., len(joints) // 2]
+        nearer[..., number] = np.isfinite(as_is) & (as_is > tolerance) & (other * _MUCH_NEARER < as_is)
+    return nearer
 
 
 def _still_near(

@@ -1,4 +1,4 @@
-"""What a user with own cameras has: calibration, videos, detections; read, put in time and checked. Imports no torch."""
+"""What a user with own cameras has: calibration, videos, detections; read, put in time, checked. Imports no torch."""
 
 from __future__ import annotations
 
@@ -75,9 +75,9 @@ class Capture:
         points = self._points()[..., :2]
         return check_rig(points, self.cameras, sizes_over_time(points), FLIP_PAIRS)
 
-    def poses(self, settings: RobustSettings = RobustSettings()) -> RobustPoses:
-        """Return the 3D poses that the detections agree on."""
-        return robust_poses(self._points(), self.cameras, H36M_BODY, FLIP_PAIRS, settings)
+    def poses(self, settings: RobustSettings | None = None) -> RobustPoses:
+        """Return the 3D poses that the detections agree on; None = the settings' defaults."""
+        return robust_poses(self._points(), self.cameras, H36M_BODY, FLIP_PAIRS, settings or RobustSettings())
 
     def _points(self) -> np.ndarray:
         if self.points is None:

@@ -18,7 +18,7 @@ def add_recording(parser: argparse.ArgumentParser) -> None:
     add("--cameras", type=Path, required=True, metavar="TOML", help="calibration, as Pose2Sim, Anipose and FreeMoCap "
         "write it")  # fmt: skip
     add("--videos", type=Path, metavar="DIR", help="a video per camera, e.g. cam01.mp4")
-    add("--detections", type=Path, metavar="DIR", help="per camera a folder of OpenPose's JSON files, e.g. cam01_json/, "
+    add("--detections", type=Path, metavar="DIR", help="per camera a folder of OpenPose's JSON files, cam01_json/, "
         "or a file in COCO's form, e.g. cam01.json; or one .npz file of run/data/detect_people.py")  # fmt: skip
     add("--unit", choices=tuple(MM_PER_UNIT), default="m", help="of the calibration's translations")
     add("--views", nargs="+", default=[], metavar="NAME", help="cameras to use (default: all of the calibration)")

@@ -58,7 +58,7 @@ def person_prior(poses: RobustPoses, config: Any) -> LimbPrior:
     lengths = np.nanmedian(H36M_BODY.limb_lengths(poses.pose_world), 0)
     if not np.isfinite(lengths).all():
         name = H36M_BODY.limb_names[int(np.flatnonzero(~np.isfinite(lengths))[0])]
-        raise InputError(f"the views never agree on both ends of {name}, so that its length is unknown; name a prior in "
+        raise InputError(f"the views never agree on both ends of {name}, so its length is unknown; name a prior in "
                          "PICT_STRUCT.PAIRWISE_FILE")  # fmt: skip
     return make_limb_prior(lengths, H36M_BODY, pictorial_settings(config).first_grid)
 
