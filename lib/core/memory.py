@@ -20,7 +20,8 @@ from lib.core.loss import route
 from lib.core.solver import build_optimizer
 from lib.core.train_step import TrainStep
 from lib.dataset.network_input import NetworkInput
-from lib.models.build import build_model
+from lib.models.build import build_model, fusion_kind
+from lib.multiviews.cameras import Cameras, CropCameras
 from lib.utils.joints import UNION_20
 from lib.utils.memory_ledger import MemoryLedger
 from lib.utils.tables import markdown_table
@@ -101,7 +102,7 @@ def num_views(config: Any) -> int:
 
 @torch.no_grad()
 def _validate(model: nn.Module, inputs: NetworkInput) -> Tensor:
-    single, fused = model(inputs.images)
+    single, fused = model(inputs.images, inputs.views)
     return route(single, fused, inputs.is_multiview)
 
 
@@ -114,13 +115,21 @@ def _batch(config: Any, batch_size: int) -> NetworkInput:
         torch.zeros(batch_size, views, joints, map_height, map_width),
         torch.ones(batch_size, views, joints, 1),
         torch.ones(batch_size, dtype=torch.bool),
+        _crop_cameras((batch_size, views)),
     )
+
+
+def _crop_cameras(shape: tuple[int, int]) -> CropCameras:
+    """Any cameras: what they hold does not matter to the memory."""
+    cameras = Cameras(R=torch.eye(3).expand(*shape, 3, 3), T=torch.zeros(*shape, 3), f=torch.ones(*shape, 2),
+                      c=torch.zeros(*shape, 2), k=torch.zeros(*shape, 3), p=torch.zeros(*shape, 2))  # fmt: skip
+    return CropCameras(cameras, torch.eye(2, 3).expand(*shape, 2, 3))
 
 
 def _variants(config: Any) -> list[dict[str, Any]]:
     """Nothing, each switch that changes something, and all of these."""
     useful = {key: value for key, value in SWITCHES.items()
-              if config.TRAIN[key] != value and (config.NETWORK.AGGRE or key != "FUSION_STATE")}  # fmt: skip
+              if config.TRAIN[key] != value and not (key == "FUSION_STATE" and fusion_kind(config) != "learned")}
     single = [{key: value} for key, value in useful.items()]
     return [{}, *single, *([useful] if len(useful) > 1 else [])]
 
