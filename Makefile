@@ -2,6 +2,7 @@
 # make demo         3D poses in four real videos that pip fetches; DETECTIONS=PATH instead of the optional detector
 # make test         the tests; make test-all adds the slow ones; make lint runs ruff
 # make bench        frames per second of the 3D inference beside a plain dense implementation
+# make bench-training  input, step, validation and checkpoints beside their floors or a plain loop
 # make bench-annotations  time and memory to open an annotation of Human3.6M's size
 # make bench-accuracy  errors of all 3D methods on perfect, noisy and detector-like heatmaps, beside the targets
 
@@ -17,7 +18,7 @@ DEMO_CAMERAS := experiments-local/own/pose2sim_demo.toml
 DETECTOR := $(DEMO)/.venv-detector
 DETECTIONS ?= $(DEMO)/detections.npz
 
-.PHONY: quickstart demo test test-all bench bench-annotations bench-accuracy lint clean
+.PHONY: quickstart demo test test-all bench bench-training bench-annotations bench-accuracy lint clean
 
 $(VENV)/.installed: requirements.txt tests/requirements.txt
 	$(PYTHON) -m venv $(VENV)
@@ -56,6 +57,9 @@ test-all: $(VENV)/.installed
 
 bench: $(VENV)/.installed
 	$(BIN)/python tests/benchmarks/bench_rpsm.py
+
+bench-training: $(VENV)/.installed
+	$(BIN)/python tests/benchmarks/bench_training.py
 
 bench-annotations: $(VENV)/.installed
 	$(BIN)/python tests/benchmarks/bench_annotations.py
