@@ -48,6 +48,7 @@ def test_the_account_is_what_the_allocator_gives_out(config, opts):
     settings = config(*opts)
     computed = sum(training_account(settings).values())
     measured = allocated_bytes(lambda: training_account(settings, fake=False))
+    print(f"computed {computed / 2**20:.1f} MiB, measured {measured / 2**20:.1f} MiB")
     assert computed == pytest.approx(measured, rel=TOLERANCE)
 
 
