@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -48,6 +51,7 @@ def test_the_account_is_what_the_allocator_gives_out(config, opts):
     settings = config(*opts)
     computed = sum(training_account(settings).values())
     measured = allocated_bytes(lambda: training_account(settings, fake=False))
+    print(f"computed {computed / 2**20:.1f} MiB, measured {measured / 2**20:.1f} MiB")
     assert computed == pytest.approx(measured, rel=TOLERANCE)
 
 
@@ -95,6 +99,13 @@ def test_the_table_has_a_row_per_switch_that_changes_something(config, monkeypat
     keys = ["FUSION_STATE bfloat16", "AMP bf16", "CHECKPOINT_ACTIVATIONS true"]
     assert [row[2] for row in rows] == ["as configured", *keys, ", ".join(keys), "as configured", keys[2]]
     assert [row[-2:] for row in rows[:3]] == [["23.00", "no"], ["19.00", "yes"], ["23.00", "no"]]
+
+
+def test_an_impossible_batch_is_one_line(tiny_yaml, tmp_path):
+    command = [sys.executable, "run/pose2d/memory.py", "--cfg", tiny_yaml(tmp_path), "--batch", "0"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == "error: --opts: TRAIN.BATCH_SIZE: expected at least 1, received 0\n"
 
 
 @pytest.mark.slow
