@@ -16,16 +16,16 @@ from tqdm import tqdm
 from lib.core.device import select_device
 from lib.core.inference import predict_locations
 from lib.core.own.capture import Capture
-from lib.dataset.joints_dataset import normalise
+from lib.dataset.network_input import network_images
 from lib.dataset.own.videos import read_instants
 from lib.dataset.records import person_box
 from lib.models.build import build_model
 from lib.models.weights import load_model
-from lib.multiviews.cameras import MIN_DEPTH_MM, Cameras, project, world_to_camera
+from lib.multiviews.cameras import MIN_DEPTH_MM, Cameras, CropCameras, project, world_to_camera
 from lib.multiviews.triangulate_robust import triangulate_robust
 from lib.utils.checks import InputError
 from lib.utils.joints import H36M_17, UNION_20
-from lib.utils.transforms import SCALE_UNIT_PX, crop_image, get_affine_transform
+from lib.utils.transforms import SCALE_UNIT_PX, crop_image, get_affine_transform, to_heatmap
 
 logger = logging.getLogger(__name__)
 
@@ -55,30 +55,35 @@ class Prediction:
 class PoseNetwork:
     """A network with its weights, on pictures of one instant."""
 
-    def __init__(self, config: Any, checkpoint: str | os.PathLike, num_views: int) -> None:
+    def __init__(self, config: Any, checkpoint: str | os.PathLike, cameras: Cameras) -> None:
         """
         Args:
             config: the configuration that it was trained with.
             checkpoint: its weights.
-            num_views: of the rig.
+            cameras: of the rig, leading axis (V,).
 
         Raises:
             InputError: weights that are missing, damaged, or for another network or rig.
         """
         self.config, self.device = config, select_device(config)
-        self._model = build_model(config, num_views)
+        self._model = build_model(config, len(cameras))
         load_model(self._model, checkpoint)
         self._model.to(self.device).eval()
+        self._cameras = cameras.map(lambda array: self._batch(array.astype(np.float32)))
         self._joints = UNION_20.indices(H36M_17.names)
+
+    def _batch(self, array: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(array)[None].to(self.device)
 
     @torch.no_grad()
     def __call__(self, pictures: Sequence[np.ndarray], center: np.ndarray, scale: np.ndarray) -> np.ndarray:
         """Return the heatmaps (V, 17, H, W) of V pictures (h, w, 3) BGR in their boxes, (V, 2) px and / 200 px."""
         size = self.config.NETWORK.IMAGE_SIZE
         matrices = get_affine_transform(center, scale, 0.0, size)
-        crops = [normalise(crop_image(picture, matrix, size))
-                 for picture, matrix in zip(pictures, matrices, strict=True)]  # fmt: skip
-        single, fused = self._model(torch.from_numpy(np.stack(crops))[None].to(self.device))
+        crops = [crop_image(picture, matrix, size) for picture, matrix in zip(pictures, matrices, strict=True)]
+        images = network_images(torch.from_numpy(np.stack(crops))[None], self.device)
+        matrices = to_heatmap(matrices, size, self.config.NETWORK.HEATMAP_SIZE).astype(np.float32)
+        single, fused = self._model(images, CropCameras(self._cameras, self._batch(matrices)))
         maps = single if fused is None else fused
         return maps[0, :, self._joints].float().cpu().numpy()
 
@@ -109,7 +114,7 @@ def predict(
     """
     if capture.videos is None:
         raise InputError("the network needs the videos: --videos")
-    network, cameras = PoseNetwork(config, checkpoint, len(capture.rig)), capture.rig.cameras
+    network, cameras = PoseNetwork(config, checkpoint, capture.rig.cameras), capture.rig.cameras
     parts, root = [], None
     frames = tqdm(read_instants(capture.videos, capture.table), total=len(capture), desc="network", unit="instant",
                   disable=None, leave=False)  # fmt: skip

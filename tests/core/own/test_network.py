@@ -21,7 +21,7 @@ OPTS = ["NETWORK.IMAGE_SIZE", "256", "NETWORK.HEATMAP_SIZE", "64"]
 class Knowing(network.PoseNetwork):
     """Gaussians at the true joints of the instant that the pictures show."""
 
-    def __init__(self, config, checkpoint, num_views):
+    def __init__(self, config, checkpoint, cameras):
         self.config, self.calls = config, 0
 
     def __call__(self, pictures, center, scale):
