@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+import traceback
 from collections.abc import Callable
 
 from lib.utils.checks import InputError
+
+UNEXPECTED = 70  # exit code of an internal error, EX_SOFTWARE of sysexits.h
 
 
 class _Parser(argparse.ArgumentParser):
@@ -73,7 +76,7 @@ def collect_opts(args: argparse.Namespace) -> list[str]:
 
 
 def run_main(main: Callable[[], None]) -> None:
-    """Run a script: an InputError becomes one line on stderr and exit code 2."""
+    """Run a script: an InputError becomes one line on stderr and exit code 2; other errors a traceback and code 70."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     try:
         main()
@@ -84,3 +87,6 @@ def run_main(main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+    except Exception:  # a fault of ours; the interpreter's own code 1 means a finding in some scripts
+        traceback.print_exc()
+        sys.exit(UNEXPECTED)

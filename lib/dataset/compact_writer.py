@@ -82,7 +82,8 @@ class CompactWriter:
 
     def finish(self, file: AnnotationFile) -> None:
         """Write the cameras and what all of it is; the pickle must be in place."""
-        assert self._left == 0, "the parts have other lengths than was said"
+        if self._left:
+            raise RuntimeError("the parts have other lengths than was said")
         for array in self._arrays.values():
             array.close()
         for name in CAMERA_ARRAYS:

@@ -12,9 +12,9 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from lib.dataset.annotations import Annotations
 from lib.dataset import compact
 from lib.dataset import compact_writer as compact_writer_module
+from lib.dataset.annotations import Annotations
 from lib.dataset.compact import open_compact
 from lib.dataset.compact_writer import compact_writer, save_compact
 from lib.dataset.conventions import PUBLISHED, Conventions
