@@ -22,6 +22,7 @@ from lib.dataset.records import person_box
 from lib.models.build import build_model
 from lib.models.weights import load_model
 from lib.multiviews.cameras import MIN_DEPTH_MM, Cameras, CropCameras, project, world_to_camera
+from lib.multiviews.consistent_views import consistent_points
 from lib.multiviews.triangulate_robust import triangulate_robust
 from lib.utils.checks import InputError
 from lib.utils.joints import H36M_17, UNION_20
@@ -32,7 +33,7 @@ logger = logging.getLogger(__name__)
 _SEARCH_MM, _SEARCH_STEPS = 800.0, (-1, 0, 1)  # where the person is looked for at first, around the middle of the views
 _REFINEMENTS = 3  # boxes placed anew around the root that was found
 _JUMP_MM = 400.0  # a root that moved farther since the last instant is not believed
-_TOLERANCE = 0.06  # share of the box; for the root alone
+_TOLERANCE = 0.06  # share of the box; for the search and the root alone
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ def _root(locations: np.ndarray, cameras: Cameras, scale: np.ndarray) -> np.ndar
 def _find(
     network: PoseNetwork, pictures: Sequence[np.ndarray], cameras: Cameras, image_wh: np.ndarray
 ) -> np.ndarray:
-    """Look for the person: the root (3,) mm of the box in which the heatmaps are highest."""
+    """Look for the person: the root (3,) mm of the boxes in which the views agree best and the peaks are high."""
     middle = _middle(cameras)
     places = middle + _SEARCH_MM * np.array(list(itertools.product(_SEARCH_STEPS, repeat=3)))
     points, depth = project(places[None], cameras)  # (V, N, 2), (V, N)
@@ -165,15 +166,25 @@ def _find(
         for _ in range(_REFINEMENTS):
             center, scale = _boxes(root, cameras)
             heatmaps = network(pictures, center, scale)
-            found = _root(network.locations(heatmaps, center, scale), cameras, scale)
-            score = float(heatmaps.max((-2, -1)).mean())
+            locations = network.locations(heatmaps, center, scale)
+            found = _root(locations, cameras, scale)
+            score = _agreement(locations, cameras, scale) * float(heatmaps.max((-2, -1)).mean())
             if score > best_score:
                 best, best_score = root, score
             if not np.linalg.norm(found - root) < 2 * _SEARCH_MM:  # NaN too
                 break
             root = found
-    logger.info("the person was found around %s mm, mean height of the peaks %.2f", best.round().tolist(), best_score)
+    logger.info("the person was found around %s mm; share of joints that agree times height of the peaks: %.2f",
+                best.round().tolist(), best_score)  # fmt: skip
     return best
+
+
+def _agreement(locations: np.ndarray, cameras: Cameras, scale: np.ndarray) -> float:
+    """Return the share of the joints (V, 17, 3) on which the views agree."""
+    one, side = cameras.map(lambda array: array[None]), scale[None, :, 0] * SCALE_UNIT_PX
+    points_img = locations[None, ..., :2].astype(np.float64)
+    found = consistent_points(points_img, one, side, _TOLERANCE, min(3, len(cameras)))
+    return float(found.agrees.mean())
 
 
 def _middle(cameras: Cameras) -> np.ndarray:

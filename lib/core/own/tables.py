@@ -16,6 +16,7 @@ from lib.utils.tables import markdown_table
 
 logger = logging.getLogger(__name__)
 
+_FEW_KEPT = 0.5  # share of the joints
 _SHORT_LEG_MM, _LONG_LEG_MM = 450.0, 1250.0  # hip to ankle, from children to tall adults
 
 
@@ -142,12 +143,20 @@ def rig_verdict(check: RigCheck, names: Sequence[str]) -> str:
 
 
 def warn(statistics: dict[str, Any], check: RigCheck, names: Sequence[str]) -> list[str]:
-    """Log what is wrong with the calibration, and return it for a report."""
+    """Log what is wrong with the calibration or the joints, and return it for a report."""
     verdict = "" if check.off == () else rig_verdict(check, names)
-    texts = [text for text in (_unit_warning(statistics), verdict) if text]
+    texts = [text for text in (_unit_warning(statistics), _kept_warning(statistics), verdict) if text]
     for text in texts:
         logger.warning("%s", text.strip("*"))
     return texts
+
+
+def _kept_warning(statistics: dict[str, Any]) -> str:
+    """Say so if the views hardly agree, else ""."""
+    if statistics["kept_share"] >= _FEW_KEPT:
+        return ""
+    return (f"**The views agree on {100 * statistics['kept_share']:.0f} % of the joints only: the poses are not to be "
+            "trusted. A network that looked in the wrong place needs --detections beside --checkpoint.**")  # fmt: skip
 
 
 def _unit_warning(statistics: dict[str, Any]) -> str:

@@ -6,9 +6,13 @@ import numpy as np
 import pytest
 
 from lib.core.own.capture import detect, load_capture
+from lib.core.own.tables import pose_statistics, warn
 from lib.dataset.own.detections import Detections, load_detections
+from lib.multiviews.body import H36M_BODY
 from lib.utils.checks import InputError
 from tests.own_recording import RATE, SWAPPED, WRONG, make_recording
+
+LIMBS = {name: {"mean": 400.0} for name in H36M_BODY.limb_names}
 
 
 def test_five_lines_give_the_poses(recording):
@@ -78,3 +82,15 @@ def test_nothing_to_look_at(recording, monkeypatch):
     monkeypatch.setitem(sys.modules, "mediapipe", None)
     with pytest.raises(InputError, match="pip install mediapipe"):
         detect(capture)
+
+
+def test_what_is_wrong_is_warned_of(recording):
+    capture = load_capture(recording.cameras, None, recording.detections)
+    statistics = pose_statistics(capture.poses(), capture.rig.names, H36M_BODY)
+    assert warn(statistics, capture.check(), capture.rig.names) == []
+    centimetres = load_capture(recording.cameras, None, recording.detections, unit="cm")
+    statistics = pose_statistics(centimetres.poses(), capture.rig.names, H36M_BODY)
+    (text,) = warn(statistics, centimetres.check(), capture.rig.names)
+    assert "--unit" in text
+    (text,) = warn({**statistics, "kept_share": 0.2, "limbs": LIMBS}, capture.check(), capture.rig.names)
+    assert "20 % of the joints" in text
