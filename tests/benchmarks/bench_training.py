@@ -3,7 +3,9 @@
     python tests/benchmarks/bench_training.py [--rounds 5] [--groups 48] [--only loader step validation checkpoint]
 
 ResNet-50 with fusion, 256 px, on a synthetic data set of 4 views with images of 1000 px, as Human3.6M has them. What is
-compared takes turns, round by round, and the median round counts. Needs 15 GB of memory and 6 GB of temporary disk.
+compared takes turns, round by round, and the median round counts. Where other work disturbs the machine, --cpu-time
+tells more: one thread, and what this process spent instead of what the clock shows. Needs 15 GB of memory and 9 GB of
+temporary disk.
 """
 
 from __future__ import annotations
@@ -58,6 +60,8 @@ NUM_WORKERS = 2
 AGREEMENT = 1e-4  # of the losses
 
 Contestants = dict[str, Callable[[], Any]]
+Times = dict[str, list[float]]
+Clock = Callable[[], float]
 Row = list[str]
 
 
@@ -74,21 +78,26 @@ def make_data(root: Path, num_groups: int) -> Any:
     ])  # fmt: skip
 
 
-def take_turns(contestants: Contestants, num_rounds: int) -> dict[str, float]:
-    """Return the median seconds of each; the first round warms up and does not count."""
-    times: dict[str, list[float]] = {name: [] for name in contestants}
-    for _ in range(num_rounds + 1):
+def take_turns(contestants: Contestants, num_rounds: int, clock: Clock) -> Times:
+    """Return the seconds of each in every round but the first, which warms up."""
+    times: Times = {name: [] for name in contestants}
+    for turn in range(num_rounds + 1):
         for name, run in contestants.items():
-            start = time.perf_counter()
+            start = clock()
             run()
-            times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values[1:]) for name, values in times.items()}
+            if turn:
+                times[name].append(clock() - start)
+    return times
 
 
-def rows_of(what: str, seconds: dict[str, float], amount: float, unit: str, base: str) -> list[Row]:
+def rows_of(what: str, times: Times, amount: float, unit: str, base: str) -> list[Row]:
     """Rows of the table; `base` is what the others are compared with."""
-    return [[f"{what}: {name}", f"{time * 1e3:.0f}", f"{amount / time:.2f} {unit}", f"{time / seconds[base]:.2f}"]
-            for name, time in seconds.items()]  # fmt: skip
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    return [
+        [f"{what}: {name}", f"{median * 1e3:.0f}", f"{min(times[name]) * 1e3:.0f} to {max(times[name]) * 1e3:.0f}",
+         f"{amount / median:.2f} {unit}", f"{median / medians[base]:.2f}"]
+        for name, median in medians.items()
+    ]  # fmt: skip
 
 
 # --- input ------------------------------------------------------------------------------------------------------------
@@ -118,27 +127,31 @@ def read_all(loader: DataLoader, to_network: bool = False) -> None:
             network_input(batch, loader.dataset.settings, CPU)
 
 
-def bench_loader(config: Any, root: Path, num_rounds: int) -> Iterator[Row]:
+def bench_loader(config: Any, root: Path, num_rounds: int, clock: Clock) -> Iterator[Row]:
     """The loader beside decode and warp alone, in one process and in several."""
     cv2.setNumThreads(0)  # as in the loading processes
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     dataset = build_dataset(config, root, True)
     groups = crops_to_make(dataset)
     floor = partial(decode_and_warp, size=dataset.settings.image_wh)
-    alone = copy.deepcopy(config)
-    shared = copy.deepcopy(config)
-    shared.WORKERS = NUM_WORKERS
-    with ProcessPoolExecutor(NUM_WORKERS) as pool:
-        name, name_shared = "decode and warp alone", f"decode and warp alone, {NUM_WORKERS} processes"
-        contestants: Contestants = {
-            name: lambda: [floor(group) for group in groups],
-            "loader": partial(read_all, build_loader(alone, dataset, True)),
-            "loader, normalised images and targets": partial(read_all, build_loader(alone, dataset, True), True),
-            name_shared: lambda: list(pool.map(floor, groups, chunksize=BATCH)),
-            f"loader, {NUM_WORKERS} processes": partial(read_all, build_loader(shared, dataset, True)),
-        }
-        seconds = take_turns(contestants, num_rounds)
-    for pair, base in ((list(seconds)[:3], name), (list(seconds)[3:], name_shared)):
-        yield from rows_of("input", {key: seconds[key] for key in pair}, len(groups), "groups/s", base)
+    loader, name = build_loader(config, dataset, True), "decode and warp alone"
+    times = take_turns({
+        name: lambda: [floor(group) for group in groups],
+        "loader": partial(read_all, loader),
+        "loader, normalised images and targets": partial(read_all, loader, True),
+    }, num_rounds, clock)  # fmt: skip
+    yield from rows_of("input", times, len(groups), "groups/s", name)
+    if clock is not time.process_time:
+        config = copy.deepcopy(config)
+        config.WORKERS, name = NUM_WORKERS, f"decode and warp alone, {NUM_WORKERS} processes"
+        with ProcessPoolExecutor(NUM_WORKERS) as pool:
+            times = take_turns({
+                name: lambda: list(pool.map(floor, groups, chunksize=BATCH)),
+                f"loader, {NUM_WORKERS} processes": partial(read_all, build_loader(config, dataset, True)),
+            }, num_rounds, clock)  # fmt: skip
+        yield from rows_of("input", times, len(groups), "groups/s", name)
+    torch.set_num_threads(threads)
 
 
 # --- step -------------------------------------------------------------------------------------------------------------
@@ -152,7 +165,7 @@ def our_step(train_step: TrainStep, meters: EpochMeters, batch: dict, dataset: M
     return result.losses.total
 
 
-def bench_step(config: Any, root: Path, num_rounds: int, with_bf16: bool) -> Iterator[Row]:
+def bench_step(config: Any, root: Path, num_rounds: int, clock: Clock, with_bf16: bool) -> Iterator[Row]:
     """Our step beside the plain one, whose images and targets are ready."""
     config = copy.deepcopy(config)
     config.TRAIN.BATCH_SIZE = STEP_BATCH
@@ -170,14 +183,15 @@ def bench_step(config: Any, root: Path, num_rounds: int, with_bf16: bool) -> Ite
         "plain loop": lambda: losses["plain loop"].append(plain.step(*ready)[0]),
         "ours": lambda: losses["ours"].append(our_step(train_step, meters, batch, dataset)),
     }
-    seconds = take_turns(contestants, num_rounds)
+    times = take_turns(contestants, num_rounds, clock)
     first, second = (float(values[0]) for values in losses.values())
     if abs(first - second) > AGREEMENT * abs(first):
         raise SystemExit(f"the losses of the first step disagree: {first} and {second}")
     if with_bf16:
         short = TrainStep(model, optimizer, config, CPU, torch.bfloat16)
-        seconds |= take_turns({"ours, bfloat16": lambda: our_step(short, meters, batch, dataset)}, STEP_ROUNDS_BF16)
-    yield from rows_of("step", seconds, STEP_BATCH, "groups/s", "plain loop")
+        times |= take_turns({"ours, bfloat16": lambda: our_step(short, meters, batch, dataset)},
+                            STEP_ROUNDS_BF16, clock)  # fmt: skip
+    yield from rows_of("step", times, STEP_BATCH, "groups/s", "plain loop")
 
 
 # --- validation -------------------------------------------------------------------------------------------------------
@@ -202,10 +216,10 @@ def validate_into(path: Path | None, model: MultiViewPose, loader: DataLoader, c
         validate(model, loader, config, CPU, writer)
 
 
-def bench_validation(config: Any, root: Path, num_rounds: int, num_groups: int) -> Iterator[Row]:
+def bench_validation(config: Any, root: Path, num_rounds: int, clock: Clock, num_groups: int) -> Iterator[Row]:
     """validate() beside the network alone."""
     config = copy.deepcopy(config)
-    config.WORKERS = 1
+    config.WORKERS = 0 if clock is time.process_time else 1
     dataset = build_dataset(config, root, False)
     (part,) = dataset.parts
     dataset = MultiviewDataset([replace(part, groups=part.groups[:num_groups])], dataset.settings, augment=False)
@@ -213,12 +227,12 @@ def bench_validation(config: Any, root: Path, num_rounds: int, num_groups: int) 
     model = build_model(config, dataset.num_views).eval()
     ready = [network_images(batch["crops"], CPU) for batch in loader]
     file = root / "predicted_heatmaps.h5"
-    seconds = take_turns({
+    times = take_turns({
         "network alone": partial(forward_all, model, ready),
         "with heatmaps in HDF5": partial(validate_into, file, model, loader, config),
         "without heatmaps": partial(validate_into, None, model, loader, config),
-    }, num_rounds)  # fmt: skip
-    yield from rows_of("validation", seconds, len(dataset), "groups/s", "network alone")
+    }, num_rounds, clock)  # fmt: skip
+    yield from rows_of("validation", times, len(dataset), "groups/s", "network alone")
 
 
 # --- checkpoint -------------------------------------------------------------------------------------------------------
@@ -230,7 +244,7 @@ def write_bytes(path: Path, content: memoryview) -> None:
         file.write(content)
 
 
-def bench_checkpoint(config: Any, root: Path, num_rounds: int) -> Iterator[Row]:
+def bench_checkpoint(config: Any, root: Path, num_rounds: int, clock: Clock) -> Iterator[Row]:
     """Writing and reading a training state beside its bytes and beside torch's own functions."""
     model = build_model(config, 4, is_train=True)
     optimizer = build_optimizer(config, model)
@@ -254,14 +268,14 @@ def bench_checkpoint(config: Any, root: Path, num_rounds: int) -> Iterator[Row]:
     save()
     size, content = ours.stat().st_size, memoryview(bytes(ours.stat().st_size))
     writing = take_turns({"the bytes alone": partial(write_bytes, raw, content), "torch.save": save_plain,
-                          "ours, whole or not at all": save}, num_rounds)  # fmt: skip
+                          "ours, whole or not at all": save}, num_rounds, clock)  # fmt: skip
     raw.unlink()
     del content
     yield from rows_of(f"checkpoint of {size / 1e9:.2f} GB", writing, size / 1e9, "GB/s", "the bytes alone")
     reading = take_turns({
         "torch.load": load_plain,
         "resume, ours": lambda: load_training_state(ours, config.MODEL, model, optimizer),
-    }, num_rounds)  # fmt: skip
+    }, num_rounds, clock)  # fmt: skip
     yield from rows_of(f"checkpoint of {size / 1e9:.2f} GB", reading, size / 1e9, "GB/s", "torch.load")
 
 
@@ -275,18 +289,23 @@ def main() -> None:
     parser.add_argument("--validation-groups", type=int, default=16, help="groups to validate (16)")
     parser.add_argument("--bf16", action="store_true", help="the step with bfloat16 too, even where it is emulated")
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS, help="sections to run")
+    parser.add_argument("--cpu-time", action="store_true", help="one thread and CPU time, in this process alone")
     args = parser.parse_args()
-    print(describe_machine(("torch", "numpy", "h5py")) + f", {torch.get_num_threads()} threads\n")
+    clock: Clock = time.process_time if args.cpu_time else time.perf_counter
+    if args.cpu_time:
+        torch.set_num_threads(1)
+    print(describe_machine(("torch", "numpy", "h5py")) + f", {torch.get_num_threads()} threads"
+          f"{', CPU time' if args.cpu_time else ''}\n")
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "data"
         config = make_data(root, max(args.groups, args.validation_groups))
         sections = {
-            "loader": lambda: bench_loader(config, root, args.rounds),
-            "step": lambda: bench_step(config, root, args.rounds, args.bf16),
-            "validation": lambda: bench_validation(config, root, args.rounds, args.validation_groups),
-            "checkpoint": lambda: bench_checkpoint(config, root, args.rounds),
+            "loader": lambda: bench_loader(config, root, args.rounds, clock),
+            "step": lambda: bench_step(config, root, args.rounds, clock, args.bf16),
+            "validation": lambda: bench_validation(config, root, args.rounds, clock, args.validation_groups),
+            "checkpoint": lambda: bench_checkpoint(config, root, args.rounds, clock),
         }
-        print(markdown_table(["", "ms", "speed", "times the first"], []))
+        print(markdown_table(["", "ms", "all rounds", "speed", "times the first"], []))
         for name in args.only:
             for row in sections[name]():
                 print(f"| {' | '.join(row)} |", flush=True)
