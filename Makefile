@@ -50,10 +50,10 @@ demo: $(VENV)/.installed
 	  --smooth 6 --leave-one-out --out output/demo
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
 
 test-all: $(VENV)/.installed
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 bench: $(VENV)/.installed
 	$(BIN)/python tests/benchmarks/bench_rpsm.py
