@@ -22,7 +22,7 @@ EXPERIMENTS = sorted([*(REPOSITORY / "experiments-local").rglob("*.yaml"),
 MAY_IMPORT = {
     "lib.utils": (),
     "lib.multiviews": ("lib.utils",),
-    "lib.models": ("lib.utils",),
+    "lib.models": ("lib.utils", "lib.multiviews"),
     "lib.dataset": ("lib.utils", "lib.multiviews.cameras"),
     "lib.core": ("lib.utils", "lib.multiviews", "lib.models", "lib.dataset"),
     "run": ("lib",),
@@ -86,6 +86,7 @@ NUMPY_ONLY = [
     *(f"lib.multiviews.{path.stem}" for path in sorted((REPOSITORY / "lib/multiviews").glob("*.py"))
       if not path.stem.endswith("_torch")),
     "lib.utils.prediction_io", "lib.dataset.h36m", "lib.dataset.prepare.mpii", "lib.core.config_io", "lib.core.cli",
+    "lib.core.own.estimate", "lib.core.own.labels", "lib.core.own.cli",
     "lib.core.run_setup", "lib.core.estimate3d", "lib.core.evaluate3d", "lib.core.estimate_cli", "lib.core.make_prior",
 ]  # fmt: skip
 BLOCK_TORCH = """

@@ -81,8 +81,8 @@ def collect_opts(args: argparse.Namespace) -> list[str]:
 def run_main(main: Callable[[], None]) -> None:
     """Run a script: an InputError becomes one line on stderr and exit code 2, a Stop a line and its own code.
 
-    Other errors end with a traceback and code 70. A process that lost contact with another one keeps silent where the
-    launcher tells which one it was.
+    Other errors keep their traceback and end with code 70. A process that lost contact with another one keeps silent
+    where the launcher tells which one it was.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     try:

@@ -14,6 +14,7 @@ from lib.multiviews.peaks import PEAK_MODES
 from lib.utils.prediction_io import COMPRESSIONS, DTYPES
 
 BACKBONES = ("pose_resnet", "pose_mobilenetv2", "pose_hrnet")
+FUSIONS = ("learned", "epipolar_sum", "epipolar_max", "adaptive", "none")
 JDR_THRESHOLDS = ("published", "crop", "head")
 DATASETS = ("h36m", "multiview_h36m", "multiview_totalcapture", "mpii", "multiview_mpii", "mixed")
 
@@ -84,7 +85,11 @@ DEFAULTS: dict[str, Any] = {
         "SIGMA": Key(2.0, "standard deviation of the target Gaussian, heatmap px", minimum=0.1),
         "TARGET_TYPE": Key("gaussian", "kind of target", ("gaussian",)),
         "TARGET_SUBPIXEL": Key(False, "targets around the joint itself (true) or its rounded px, as published (false)"),
-        "AGGRE": Key(True, "learned fusion across views"),
+        "AGGRE": Key(True, "published key: fusion across views, learned (true) or none (false); FUSION, where it is "
+                     "set, decides instead"),
+        "FUSION": Key("", "'': as AGGRE says; learned: the paper's matrices, for one rig; epipolar_sum, epipolar_max: "
+                      "the paper's baselines from the cameras, nothing learned; adaptive: learned weights per view and "
+                      "joint, from the cameras, for any rig and number of views; none", ("", *FUSIONS)),
         "INIT": Key("published", "fresh backbone weights: published N(0, .001) or kaiming", ("published", "kaiming")),
         "FUSION_INIT": Key("published", "fresh fusion weights: published U(0, .1) or zeros", ("published", "zeros")),
     },
@@ -136,6 +141,10 @@ DEFAULTS: dict[str, Any] = {
         "SHUFFLE": Key(True, "new order of the data each epoch"),
         "AMP": Key("off", "type of the products in forward and backward pass, weights stay float32; fp16 scales the "
                    "loss", ("off", "bf16", "fp16")),
+        "FUSION_STATE": Key("float32", "type of Adam's moments of the fusion matrices; bfloat16 halves them",
+                            ("float32", "bfloat16")),
+        "FREEZE_BACKBONE": Key(False, "train the fusion alone: backbone and batch-norm statistics stay as "
+                               "NETWORK.PRETRAINED has them"),
         "ACCUMULATE": Key(1, "parts into which each batch is split, one after the other: less memory, the same "
                           "gradient but for batch norm", minimum=1),
         "CHECKPOINT_ACTIVATIONS": Key(False, "keep the heatmaps of each view alone and compute the backbone again in "

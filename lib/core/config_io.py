@@ -69,6 +69,13 @@ def run_directory(config: EasyDict, cfg_path: str | os.PathLike) -> Path:
     return Path(config.OUTPUT_DIR) / config.DATASET.TRAIN_DATASET / model / run_name(cfg_path)
 
 
+def weights_file(config: EasyDict, directory: Path) -> Path:
+    """Return the checkpoint that TEST.MODEL_FILE or, in the run directory, TEST.STATE asks for."""
+    if config.TEST.MODEL_FILE:
+        return Path(config.TEST.MODEL_FILE)
+    return directory / ("final_state.pth.tar" if config.TEST.STATE == "final" else "model_best.pth.tar")
+
+
 def dataset_root(config: EasyDict) -> Path:
     """Return DATA_DIR/DATASET.ROOT."""
     return Path(config.DATA_DIR) / config.DATASET.ROOT

@@ -11,6 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from lib.core.compare3d import Row
+from lib.core.crops import read_crops, read_view
 from lib.core.evaluate3d import METRICS, joint_errors
 from lib.core.run_poses import RunPoses
 from lib.core.skeletons import skeleton_of
@@ -18,11 +19,10 @@ from lib.multiviews.cameras import MIN_DEPTH_MM, Cameras, project
 from lib.utils.animation import save_animation
 from lib.utils.contact_sheet import SheetFrame, save_contact_sheet
 from lib.utils.error_charts import save_error_bars, save_error_histogram
-from lib.utils.image_io import read_image
 from lib.utils.pose_figure import PosedFrame, save_pose_figure
 from lib.utils.pose_video import draw_frames
 from lib.utils.prediction_io import PredictionFile
-from lib.utils.transforms import crop_image, get_affine_transform, transform_points
+from lib.utils.transforms import transform_points
 from lib.utils.turntable import stage_of
 
 VIEW_PX = 512  # crops and, on their longer side, whole images in pictures
@@ -48,11 +48,11 @@ def make_contact_sheet(config: Any, run: RunPoses, frames: Sequence[int], path: 
         predictions.check_matches(run.image_names(), run.joint_set.names)
         for frame in frames:
             heatmaps, locations = predictions.read(frame * num_views, (frame + 1) * num_views)
-            to_crop = _crop_matrices(run, frame, image_wh)
+            crops, to_crop = _crops(config, run, frame, image_wh)
             rows.append(
                 SheetFrame(
                     title=f"frame {frame}\n{errors[frame]:.0f} mm",
-                    crops=np.stack(_crops(config, run, frame, to_crop, image_wh)),
+                    crops=np.stack(crops),
                     heatmaps=heatmaps,
                     joints_crop=transform_points(locations[..., :2].astype(np.float64), to_crop),
                     pose_world=run.pose_world[frame],
@@ -169,9 +169,7 @@ def posed_frame(config: Any, run: RunPoses, frame: int, whole_images: bool) -> P
     if whole_images:
         pictures, to_picture = _whole_images(config, run, frame)
     else:
-        size = (VIEW_PX, VIEW_PX)
-        to_picture = _crop_matrices(run, frame, size)
-        pictures = _crops(config, run, frame, to_picture, size)
+        pictures, to_picture = _crops(config, run, frame, (VIEW_PX, VIEW_PX))
     return PosedFrame(
         title=run.title(frame),
         pictures=pictures,
@@ -182,30 +180,16 @@ def posed_frame(config: Any, run: RunPoses, frame: int, whole_images: bool) -> P
     )
 
 
-def _crop_matrices(run: RunPoses, frame: int, crop_wh: Sequence[int]) -> np.ndarray:
-    """Image px -> px of the boxes' crops, (V, 2, 3)."""
-    rows = run.groups[frame]
-    return get_affine_transform(run.annotations.center[rows], run.annotations.scale[rows], 0.0, crop_wh)
-
-
-def _image(config: Any, run: RunPoses, row: int) -> np.ndarray:
-    return read_image(run.annotations.images_dir, run.annotations.image_name(row), config.DATASET.DATA_FORMAT)
-
-
-def _crops(
-    config: Any, run: RunPoses, frame: int, matrices: np.ndarray, crop_wh: Sequence[int]
-) -> list[np.ndarray]:
-    rows = run.groups[frame]
-    return [
-        crop_image(_image(config, run, row), matrix, crop_wh) for row, matrix in zip(rows, matrices, strict=True)
-    ]
+def _crops(config: Any, run: RunPoses, frame: int, crop_wh: Sequence[int]) -> tuple[list[np.ndarray], np.ndarray]:
+    """The boxes of a frame, and the matrices (V, 2, 3) from image px to theirs."""
+    return read_crops(run.annotations, run.groups[frame], crop_wh, config.DATASET.DATA_FORMAT)
 
 
 def _whole_images(config: Any, run: RunPoses, frame: int) -> tuple[list[np.ndarray], np.ndarray]:
     """Images of a frame, no larger than VIEW_PX, and the matrices (V, 2, 3) from image px to theirs."""
     pictures, matrices = [], []
     for row in run.groups[frame]:
-        image = _image(config, run, row)
+        image = read_view(run.annotations, row, config.DATASET.DATA_FORMAT)
         height, width = image.shape[:2]
         size = [max(1, round(side * min(1.0, VIEW_PX / max(height, width)))) for side in (width, height)]
         pictures.append(cv2.resize(image, size, interpolation=cv2.INTER_AREA))

@@ -135,8 +135,8 @@ def evaluated_groups(config: Any) -> tuple[Annotations, np.ndarray]:
     """
     name = config.DATASET.TEST_DATASET
     if name not in MULTIVIEW_NAMES or name == "mixed":
-        raise InputError(f"DATASET.TEST_DATASET: 3D poses need groups of calibrated views such as multiview_h36m, "
-                         f"received '{name}'")  # fmt: skip
+        raise InputError(f"DATASET.TEST_DATASET: expected groups of calibrated views such as multiview_h36m, received "
+                         f"'{name}'")  # fmt: skip
     return build_groups(config, dataset_root(config), is_train=False)
 
 

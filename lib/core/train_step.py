@@ -41,7 +41,7 @@ class TrainStep:
     ) -> None:
         """
         Args:
-            model: images -> (raw heatmaps, fused heatmaps or None), maybe in DistributedDataParallel.
+            model: images, their cameras -> (raw heatmaps, fused heatmaps or None), maybe in DistributedDataParallel.
             optimizer: a fused one.
             config: the configuration: TRAIN.ACCUMULATE, LOSS.
             device: where the model lives.
@@ -78,7 +78,7 @@ class TrainStep:
 
     def _forward_backward(self, part: NetworkInput, part_share: float, share: float) -> tuple[Losses, Tensor, Tensor]:
         with torch.autocast(self._device.type, self._products, enabled=self._products is not None):
-            single, fused = self.model(part.images)
+            single, fused = self.model(part.images, part.views)
         single, fused = single.float(), None if fused is None else fused.float()
         weight = part.weight if self._use_weight else None
         losses = training_losses(single, fused, part.target, weight, part.is_multiview)

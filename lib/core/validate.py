@@ -18,7 +18,7 @@ from lib.core.evaluate import jdr_table, jdr_threshold, joint_detection_rate, me
 from lib.core.inference import FLIP_SHIFT_PX, peak_mode, predict_locations
 from lib.core.loss import route
 from lib.core.pckh import pckh_scores, pckh_table
-from lib.dataset.network_input import network_images
+from lib.dataset.network_input import crop_cameras, network_images
 from lib.utils.distributed import gather_on_main
 from lib.utils.joints import UNION_20, union_subset
 from lib.utils.prediction_io import PredictionWriter
@@ -27,7 +27,7 @@ from lib.utils.ranks import SINGLE, Ranks
 # (step, batch of the loader, raw heatmaps, routed heatmaps)
 DebugHook = Callable[[int, dict[str, Tensor], Tensor, Tensor], None]
 
-_PER_IMAGE = ("center", "scale", "joints_img", "visible", "head_size", "image_index")
+_PER_IMAGE = ("center", "scale", "joints_img", "visible", "occluded", "head_size", "image_index")
 
 
 @dataclass
@@ -36,7 +36,8 @@ class ValidationResult:
 
     Attributes:
         joint_names: the J joints, in union order.
-        rates: row name -> (J,) joint detection rates; the first row is the one `perf` is the mean of.
+        rates: row name -> (J,) joint detection rates; the first row is the one `perf` is the mean of. Where the
+            annotation says which joints are occluded, also for those and for the others, at the first threshold.
         perf: mean JDR of the routed heatmaps.
         num_images: different images evaluated.
         pckh: row name -> pckh_scores(); empty where no head size is annotated.
@@ -74,7 +75,7 @@ def validate(
     Memory does not grow with the heatmaps: each batch goes to the writer, only positions are kept.
 
     Args:
-        model: images -> (raw heatmaps, fused heatmaps or None), without DistributedDataParallel.
+        model: images, their cameras -> (raw heatmaps, fused heatmaps or None), without DistributedDataParallel.
         loader: unshuffled batches, each rank's share.
         config: the configuration.
         device: where the model lives.
@@ -119,7 +120,7 @@ def _predict(
 ) -> dict[str, Tensor]:
     """Row name -> heatmaps (B, V, 20, H, W): the routed ones first and, where there is fusion, the raw ones."""
     images = network_images(batch["crops"], device)
-    single, fused = model(images)
+    single, fused = model(images, crop_cameras(batch, device))
     if flip_test:
         single = (single + _mirrored(model, images)) / 2
     if fused is None:
@@ -133,7 +134,7 @@ def _rows_of_batch(
     """Positions and annotation of the first `share` groups of a batch, image by image, and the routed heatmaps."""
     flat = {key: batch[key].flatten(0, 1).numpy() for key in _PER_IMAGE}
     rows: dict[str, np.ndarray] = {key: flat[key] for key in ("scale", "head_size", "image_index")}
-    rows |= {key: flat[key][:, joints] for key in ("joints_img", "visible")}
+    rows |= {key: flat[key][:, joints] for key in ("joints_img", "visible", "occluded")}
     for name, maps in predicted.items():
         heatmaps = maps.flatten(0, 1)[:, joints].float().cpu().numpy()  # (B*V, J, H, W)
         locations = predict_locations(
@@ -171,6 +172,13 @@ def _rates(arrays: dict[str, np.ndarray], joint_names: list[str], config: Any) -
         threshold = jdr_threshold(kind, config.NETWORK.IMAGE_SIZE, arrays["scale"], head_size)
         for name in maps:
             rates[f"{name}, {kind} threshold"] = joint_detection_rate(arrays[name], *truth, threshold)
+    if arrays["occluded"].any():
+        threshold = jdr_threshold(kinds[0], config.NETWORK.IMAGE_SIZE, arrays["scale"], head_size)
+        for group, rows in (("occluded", arrays["occluded"]), ("visible", ~arrays["occluded"])):
+            for name in maps:
+                rates[f"{name}, {kinds[0]} threshold, {group} joints"] = joint_detection_rate(
+                    arrays[name], arrays["joints_img"], arrays["visible"] & rows, threshold
+                )
     pckh = {name: pckh_scores(arrays[name], *truth, head_size, joint_names) for name in maps if has_heads}
     return ValidationResult(joint_names, rates, mean_rate(next(iter(rates.values()))), len(head_size), pckh)
 

@@ -69,6 +69,8 @@ class Annotations:
         scale: (M, 2) float32, box (width, height) / 200 px.
         labels3d: 3D labels and cameras, None for single images.
         head_size: (M,) float32 head sizes of MPII's PCKh, image px, NaN where not annotated; None if nobody's is.
+        occluded: (M, 20) bool, joints that the picture does not show, though they are annotated; None where nobody
+            noted it.
         reopen: opens the same annotations from disk; other processes call it instead of receiving a copy. None where
             the arrays are in memory only; set it to None in anything derived.
     """
@@ -83,6 +85,7 @@ class Annotations:
     scale: np.ndarray
     labels3d: PoseLabels | None = None
     head_size: np.ndarray | None = None
+    occluded: np.ndarray | None = None
     reopen: Callable[[], Annotations] | None = None
 
     def __len__(self) -> int:

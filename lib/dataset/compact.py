@@ -31,6 +31,7 @@ LARGE = 200_000  # records from which a hint to this form pays
 VERSION = 2
 META = "meta.json"
 IMAGE_ARRAYS = ("image", "joints_img", "visible", "center", "scale")
+OPTIONAL_ARRAYS = ("occluded",)  # of some data sets; meta.json lists those that are there
 LABEL_ARRAYS = ("subject", "action", "subaction", "frame", "camera_id", "pose_cam", "camera_idx")
 CAMERA_ARRAYS = tuple(field.name for field in fields(Cameras))
 
@@ -109,6 +110,7 @@ def open_compact(folder: Path, joint_set: JointSet, protocol: Protocol) -> Annot
         joint_set=joint_set,
         images_dir=folder.parents[1] / "images",
         **{name: arrays[name] for name in IMAGE_ARRAYS},
+        **{name: _map(folder, name, num_images) for name in meta.get("optional", ())},
         labels3d=PoseLabels(**{name: arrays[name] for name in LABEL_ARRAYS}, cameras=cameras, protocol=protocol),
         reopen=partial(open_compact, folder, joint_set, protocol),
     )

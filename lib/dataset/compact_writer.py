@@ -11,7 +11,16 @@ from typing import BinaryIO
 import numpy as np
 
 from lib.dataset.annotations import Annotations
-from lib.dataset.compact import CAMERA_ARRAYS, IMAGE_ARRAYS, LABEL_ARRAYS, META, VERSION, AnnotationFile, fingerprint
+from lib.dataset.compact import (
+    CAMERA_ARRAYS,
+    IMAGE_ARRAYS,
+    LABEL_ARRAYS,
+    META,
+    OPTIONAL_ARRAYS,
+    VERSION,
+    AnnotationFile,
+    fingerprint,
+)
 from lib.multiviews.cameras import Cameras
 from lib.utils.checks import InputError
 from lib.utils.files import atomic_directory, write_json
@@ -56,7 +65,8 @@ class CompactWriter:
         """
         self._folder, self._left = folder, num_images
         self._arrays = {name: _ArrayFile(folder / f"{name}.npy", num_images)
-                        for name in (*IMAGE_ARRAYS, *LABEL_ARRAYS)}  # fmt: skip
+                        for name in (*IMAGE_ARRAYS, *OPTIONAL_ARRAYS, *LABEL_ARRAYS)}  # fmt: skip
+        self._optional: set[str] = set()
         self._cameras: list[Cameras] = []
         self._known: dict[bytes, int] = {}
         self._source, self._joint_names = "", []
@@ -69,6 +79,10 @@ class CompactWriter:
         own = np.array([self._number(labels.cameras[camera : camera + 1]) for camera in range(len(labels.cameras.R))])
         for name in IMAGE_ARRAYS:
             self._arrays[name].append(getattr(part, name))
+        for name in OPTIONAL_ARRAYS:
+            if getattr(part, name) is not None:
+                self._arrays[name].append(getattr(part, name))
+                self._optional.add(name)
         for name in LABEL_ARRAYS:
             values = getattr(labels, name)
             self._arrays[name].append(own[values].astype(np.int32) if name == "camera_idx" else values)
@@ -83,7 +97,7 @@ class CompactWriter:
     def finish(self, file: AnnotationFile) -> None:
         """Write the cameras and what all of it is; the pickle must be in place."""
         if self._left:
-            raise ValueError(f"{self._left} of the images that were announced were not written")
+            raise ValueError(f"the parts have {self._left} images less than was said")
         for array in self._arrays.values():
             array.close()
         for name in CAMERA_ARRAYS:
@@ -94,6 +108,7 @@ class CompactWriter:
             "source": self._source,
             "num_images": len(np.load(self._folder / "image.npy", mmap_mode="r")),
             "joint_names": self._joint_names,
+            "optional": sorted(self._optional),
             "made_with": file.made_with,
             "pickle": fingerprint(file.path),
         })  # fmt: skip

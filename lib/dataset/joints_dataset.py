@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
 from lib.dataset.annotations import Annotations
+from lib.multiviews.cameras import Cameras
 from lib.utils.image_io import read_image
-from lib.utils.transforms import crop_image, get_affine_transform, transform_points
+from lib.utils.joints import UNION_20
+from lib.utils.transforms import crop_image, get_affine_transform, to_heatmap, transform_points
 
 ROTATION_PROBABILITY = 0.6
+# Of single images, which are never fused: their rows of a batch must be filled, with numbers that stay finite.
+_NO_CAMERA = Cameras(np.eye(3), np.zeros(3), np.ones(2), np.zeros(2), np.zeros(3), np.zeros(2))
 
 
 @dataclass(frozen=True)
@@ -49,8 +53,10 @@ def load_sample(
 
     Returns:
         crop (H_in, W_in, 3) uint8 BGR; joints_crop (20, 2) network input px; joints_img (20, 2) original image px and
-        visible (20,) as annotated; center (2,) image px and scale (2,) of the crop that was taken; head_size ()
-        float32, image px, NaN where unknown.
+        visible (20,) as annotated; occluded (20,) bool, false where nobody noted it; center (2,) image px and scale
+        (2,) of the crop that was taken; head_size () float32, image px, NaN where unknown; image_to_heatmap (2, 3)
+        float32, the crop with its augmentation; and camera_R, ..., camera_p float32, the fields of Cameras, of a camera
+        at the origin where there is none.
 
     Raises:
         InputError: the image is missing or unreadable.
@@ -67,10 +73,19 @@ def load_sample(
         "joints_crop": transform_points(joints_img.astype(np.float64), matrix).astype(np.float32),
         "joints_img": joints_img,
         "visible": annotations.visible[row],
+        "occluded": np.zeros(len(UNION_20), bool) if annotations.occluded is None else annotations.occluded[row],
         "center": center,
         "scale": scale,
+        **_camera(annotations, row),
+        "image_to_heatmap": to_heatmap(matrix, settings.image_wh, settings.heatmap_wh).astype(np.float32),
         "head_size": np.float32(np.nan if annotations.head_size is None else annotations.head_size[row]),
     }
+
+
+def _camera(annotations: Annotations, row: int) -> dict[str, np.ndarray]:
+    labels = annotations.labels3d
+    camera = _NO_CAMERA if labels is None else labels.cameras[labels.camera_idx[row]]
+    return {f"camera_{field.name}": np.asarray(getattr(camera, field.name), np.float32) for field in fields(Cameras)}
 
 
 def _augmentation(settings: SampleSettings, rng: np.random.Generator) -> tuple[float, float]:

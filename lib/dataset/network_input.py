@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lib.dataset.joints_dataset import SampleSettings
 from lib.dataset.target import gaussian_targets
+from lib.multiviews.cameras import Cameras, CropCameras
 
 # Applied to BGR images in this order: trained checkpoints depend on it.
 IMAGE_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
@@ -30,20 +31,23 @@ class NetworkInput:
         target: (B, V, 20, H, W) float32.
         weight: (B, V, 20, 1) float32, 0 for joints without target.
         is_multiview: (B,) bool.
+        views: cameras and crops, leading axes (B, V), float32; meaningless where not is_multiview.
     """
 
     images: Tensor
     target: Tensor
     weight: Tensor
     is_multiview: Tensor
+    views: CropCameras
 
     def __len__(self) -> int:
         return len(self.images)
 
     def split(self, num_parts: int) -> list[NetworkInput]:
         """Split along B into parts of nearly equal size."""
-        columns = [getattr(self, field.name).tensor_split(num_parts) for field in fields(self)]
-        return [NetworkInput(*part) for part in zip(*columns, strict=True) if len(part[0])]
+        parts = np.array_split(np.arange(len(self)), min(num_parts, len(self)))
+        ends = [(int(part[0]), int(part[-1]) + 1) for part in parts]
+        return [NetworkInput(*(getattr(self, field.name)[low:high] for field in fields(self))) for low, high in ends]
 
 
 def network_images(crops: Tensor, device: torch.device, channels_last: bool = False) -> Tensor:
@@ -65,6 +69,12 @@ def network_images(crops: Tensor, device: torch.device, channels_last: bool = Fa
     return flat.mul_(1 / (255 * std)).sub_(mean / std).unflatten(0, by_view.shape[:2]).transpose(0, 1)
 
 
+def crop_cameras(batch: Mapping[str, Tensor], device: torch.device) -> CropCameras:
+    """Collect cameras and crops of a batch of the loader on the device; leading axes (B, V)."""
+    cameras = Cameras(**{field.name: batch[f"camera_{field.name}"] for field in fields(Cameras)})
+    return CropCameras(cameras, batch["image_to_heatmap"]).map(lambda values: values.to(device, non_blocking=True))
+
+
 def network_input(
     batch: Mapping[str, Tensor], settings: SampleSettings, device: torch.device, channels_last: bool = False
 ) -> NetworkInput:
@@ -81,4 +91,5 @@ def network_input(
         joints, visible, settings.image_wh, settings.heatmap_wh, settings.sigma, settings.target_subpixel
     )
     is_multiview = batch["is_multiview"].to(device, non_blocking=True)
-    return NetworkInput(network_images(batch["crops"], device, channels_last), target, weight, is_multiview)
+    images = network_images(batch["crops"], device, channels_last)
+    return NetworkInput(images, target, weight, is_multiview, crop_cameras(batch, device))

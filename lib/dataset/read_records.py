@@ -88,7 +88,15 @@ def to_annotations(
         center=column(records, "center", (2,), np.float32, path),
         scale=_scale(records, path),
         labels3d=_labels3d(records, num_joints, conventions, protocol, path),
+        occluded=_occluded(records, joint_set, path),
     )
+
+
+def _occluded(records: Sequence[dict], joint_set: JointSet, path: Path) -> np.ndarray | None:
+    """Read `joints_occluded`, which the embedded data have, where every record has it."""
+    if not all("joints_occluded" in record for record in records):
+        return None
+    return to_union(column(records, "joints_occluded", (len(joint_set),), bool, path), joint_set)
 
 
 def column(records: Sequence[dict], key: str, shape: tuple, dtype: type, path: Path) -> np.ndarray:

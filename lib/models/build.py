@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from lib.models.epipolar_fusion import AdaptiveFusion, EpipolarFusion
 from lib.models.fusion import CrossViewFusion
 from lib.models.initialize import initialize
 from lib.models.multiview_pose import MultiViewPose
@@ -87,11 +88,11 @@ def build_model(cfg: Any, num_views: int, is_train: bool = False) -> MultiViewPo
 
     Args:
         cfg: the configuration: MODEL, BACKBONE_MODEL, NETWORK, POSE_RESNET, MODEL_EXTRA, DATA_DIR.
-        num_views: V of the data set; matters only with NETWORK.AGGRE.
+        num_views: V of the data set; matters only with fusion.
         is_train: start from the weights of NETWORK.PRETRAINED, unless that is ''.
 
     Returns:
-        The network on the CPU. Without NETWORK.AGGRE it has no fusion layer.
+        The network on the CPU. Without fusion it has no such layer.
 
     Raises:
         InputError: unknown names, impossible settings, fewer than 2 views to fuse, heatmaps of another size than
@@ -107,8 +108,32 @@ def build_model(cfg: Any, num_views: int, is_train: bool = False) -> MultiViewPo
     initialize(backbone, cfg.NETWORK.INIT)
     if is_train:
         _start_from_pretrained(backbone, cfg)
-    fusion = CrossViewFusion(num_views, heatmap_hw, init=cfg.NETWORK.FUSION_INIT) if cfg.NETWORK.AGGRE else None
-    return MultiViewPose(backbone, fusion, recompute=is_train and cfg.TRAIN.CHECKPOINT_ACTIVATIONS)
+    fusion = build_fusion(cfg, num_views, heatmap_hw)
+    frozen = is_train and cfg.TRAIN.FREEZE_BACKBONE
+    if frozen and (fusion is None or not list(fusion.parameters())):
+        raise InputError(f"TRAIN.FREEZE_BACKBONE: with NETWORK.FUSION {fusion_kind(cfg)} nothing is left to train")
+    return MultiViewPose(backbone, fusion, is_train and cfg.TRAIN.CHECKPOINT_ACTIVATIONS, frozen)
+
+
+def fusion_kind(cfg: Any) -> str:
+    """Return the fusion that the configuration asks for: NETWORK.FUSION or, where that is unset, NETWORK.AGGRE."""
+    return cfg.NETWORK.FUSION or ("learned" if cfg.NETWORK.AGGRE else "none")
+
+
+def build_fusion(cfg: Any, num_views: int, heatmap_hw: tuple[int, int]) -> nn.Module | None:
+    """Build the fusion layer; None where there is none.
+
+    Raises:
+        InputError: fewer than 2 views to fuse.
+    """
+    kind = fusion_kind(cfg)
+    if kind == "none":
+        return None
+    if kind == "learned":
+        return CrossViewFusion(num_views, heatmap_hw, init=cfg.NETWORK.FUSION_INIT)
+    if num_views < 2:
+        raise InputError(f"NETWORK.FUSION {kind} needs at least 2 views, received {num_views}; set it none")
+    return AdaptiveFusion() if kind == "adaptive" else EpipolarFusion(kind.removeprefix("epipolar_"))
 
 
 def _start_from_pretrained(backbone: nn.Module, cfg: Any) -> None:

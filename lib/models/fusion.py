@@ -5,18 +5,25 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from lib.models.fusion_product import fusion_product
+from lib.multiviews.cameras import CropCameras
 from lib.utils.checks import InputError, check_shape, unknown_name
 
 PUBLISHED_INIT_MAX = 0.1
 _INITS = ("published", "zeros")
 
 
+def source_views(num_views: int) -> list[list[int]]:
+    """Return for each view the others, ascending: [i][n] is the view that `weight[i, n]` of the fusion comes from."""
+    return [[view for view in range(num_views) if view != target] for target in range(num_views)]
+
+
 class CrossViewFusion(nn.Module):
     """Add to the heatmaps of each view what the heatmaps of the other views say about it.
 
     fused_i = own * H_i + (1 - own) / (V - 1) * sum over views j != i of H_j W_ij, with H_j as a row vector of H*W
-    pixels. All joints share the matrices. `weight[i, n]` is the matrix into view i from the n-th of the other views
-    in ascending order; one matrix product per target view, without a copy of any matrix.
+    pixels. All joints share the matrices. `weight[i, n]` is the matrix into view i from view source_views(V)[i][n].
+    Under torch.autocast the products are in its type, with the memory of fusion_product().
 
     Args:
         num_views: V, at least 2. The matrices encode the rig, so V and the order of the views are fixed.
@@ -50,11 +57,12 @@ class CrossViewFusion(nn.Module):
         else:
             nn.init.uniform_(self.weight, 0.0, PUBLISHED_INIT_MAX)
 
-    def forward(self, heatmaps: Tensor) -> Tensor:
+    def forward(self, heatmaps: Tensor, views: CropCameras | None = None) -> Tensor:
         """Fuse the heatmaps of all views.
 
         Args:
             heatmaps: (B, V, J, H, W), views in the order of the rig.
+            views: not looked at; the other fusions need the cameras.
 
         Returns:
             (B, V, J, H, W) fused heatmaps.
@@ -66,11 +74,26 @@ class CrossViewFusion(nn.Module):
         sizes = check_shape("fusion: heatmaps", heatmaps.shape, ("B", self.num_views, "J", height, width))
         batch, joints, num_pixels = sizes["B"], sizes["J"], height * width
         rows = heatmaps.transpose(0, 1).reshape(self.num_views, batch * joints, num_pixels)  # (V, B*J, H*W)
-        views = rows.unbind(0)
-        # Slices instead of an index array: the backward of indexing adds in an order that varies between runs.
-        sources = torch.stack([torch.cat(views[:i] + views[i + 1 :], -1) for i in range(len(views))])
-        # (V, B*J, (V-1)*H*W)
-        mixed = torch.bmm(sources, self.weight.flatten(1, 2))  # (V, B*J, H*W): the product sums over the sources
+        mixed = fusion_product(rows.to(self._products_dtype(heatmaps)), self.weight)  # (V, B*J, H*W)
         other_weight = (1.0 - self.self_weight) / (self.num_views - 1)
         fused = self.self_weight * rows + other_weight * mixed
         return fused.view(self.num_views, batch, joints, height, width).transpose(0, 1)  # (B, V, J, H, W)
+
+    def _products_dtype(self, heatmaps: Tensor) -> torch.dtype:
+        device = heatmaps.device.type
+        return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else self.weight.dtype
+
+    @torch.no_grad()
+    def votes(self, view: int, pixels: Tensor) -> Tensor:
+        """Return what the pixels of the other views count for pixels of one view.
+
+        Args:
+            view: target view i.
+            pixels: (P, 2) integer (x, y), heatmap px of view i.
+
+        Returns:
+            (P, V-1, H, W) columns of the matrices W_ij as maps, the other views j as in source_views(V)[i].
+        """
+        height, width = self.heatmap_hw
+        columns = self.weight[view][:, :, pixels[:, 1] * width + pixels[:, 0]]  # (V-1, H*W, P)
+        return columns.permute(2, 0, 1).unflatten(-1, (height, width))  # (P, V-1, H, W)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lib.models.epipolar_fusion import AdaptiveFusion
 from lib.models.multiview_pose import MultiViewPose
 from lib.models.weight_names import PUBLISHED_FUSION, is_fusion, state_tensors, to_backbone_names, to_model_names
 from lib.utils.checkpoint import load_checkpoint
@@ -102,14 +103,14 @@ def load_model_state(model: MultiViewPose, content: Any, source: str) -> LoadRep
     """
     state = to_model_names(state_tensors(content, source))
     wanted = model.state_dict()  # shares memory with the parameters
-    if model.fusion is None:
+    if not any(is_fusion(name) for name in wanted):  # no fusion, or one without weights
         dropped = [name for name in state if is_fusion(name)]
         if dropped:
-            logger.info("%s: fusion weights left out, because NETWORK.AGGRE is false", source)
+            logger.info("%s: fusion weights left out, because the configuration asks for none", source)
         state = {name: value for name, value in state.items() if not is_fusion(name)}
     elif any(name.startswith("backbone.") for name in state):  # else nothing fits, which is reported as such
         _check_fusion(model, state, source)
-        if "fusion.weight" not in state:
+        if "fusion.weight" in wanted and "fusion.weight" not in state:
             matrices = wanted.pop("fusion.weight").flatten(0, 1)  # views: 0.8 GB at 64 x 64 are not copied
             wanted.update({f"{PUBLISHED_FUSION}{n}.weight": matrix for n, matrix in enumerate(matrices)})
     report = compare(wanted, state)
@@ -199,14 +200,23 @@ def _check_fit(
 
 
 def _check_fusion(model: MultiViewPose, state: Mapping[str, Tensor], source: str) -> None:
-    """Compare the fusion matrices of a file with the model's, in terms of views and pixels."""
+    """Compare the fusion of a file with the model's; matrices in terms of views and pixels."""
+    adaptive = isinstance(model.fusion, AdaptiveFusion)
+    if not any(map(is_fusion, state)):
+        raise InputError(f"{source}: has no fusion weights; it was trained without, set NETWORK.FUSION none, or "
+                         "train a fusion from it with NETWORK.PRETRAINED")  # fmt: skip
+    is_adaptive = not ("fusion.weight" in state or any(name.startswith(PUBLISHED_FUSION) for name in state))
+    if adaptive != is_adaptive:
+        kinds = ("learned", "adaptive")
+        raise InputError(f"{source}: was trained with NETWORK.FUSION {kinds[is_adaptive]}, the configuration says "
+                         f"{kinds[adaptive]}")  # fmt: skip
+    if adaptive:
+        return
     expected = tuple(model.fusion.weight.shape)
     if "fusion.weight" in state:
         received = tuple(state["fusion.weight"].shape)
     else:
         matrices = [value for name, value in state.items() if name.startswith(PUBLISHED_FUSION)]
-        if not matrices:
-            raise InputError(f"{source}: has no fusion weights; it was trained with NETWORK.AGGRE false, set that")
         num_views = (1 + math.isqrt(1 + 4 * len(matrices))) // 2  # from V (V - 1) matrices
         received = (num_views, len(matrices) // num_views, *matrices[0].shape)
     if received != expected:

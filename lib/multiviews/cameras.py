@@ -6,6 +6,7 @@ OpenCV's model with (k1, k2, p1, p2, k3) = (k[0], k[1], p[0], p[1], k[2]); OpenC
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 from lib.utils.checks import InputError
 
 MIN_DEPTH_MM = 1.0  # points nearer than this, or behind the camera, have no projection
+_WIDEST_DEG = 85  # from the optical axis; no lens of this model sees further
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,30 @@ class Cameras:
         return len(self.T)
 
 
+@dataclass(frozen=True)
+class CropCameras:
+    """Cameras and the crops whose heatmaps they made; each view of each group may have its own.
+
+    Attributes:
+        cameras: leading axes (...), often (B, V).
+        to_heatmap: (..., 2, 3) image px -> heatmap px.
+    """
+
+    cameras: Cameras
+    to_heatmap: Any
+
+    def map(self, function: Callable) -> CropCameras:
+        """Apply a function to every array."""
+        return CropCameras(self.cameras.map(function), function(self.to_heatmap))
+
+    def __getitem__(self, index: Any) -> CropCameras:
+        """Index the leading axes."""
+        return self.map(lambda array: array[index])
+
+    def __len__(self) -> int:
+        return len(self.to_heatmap)
+
+
 def world_to_camera(points_world: Any, cameras: Cameras) -> Any:
     """Points (..., P, 3) in the world frame -> (..., P, 3) in the camera frame, mm; axes ... as in `cameras`."""
     return (points_world - cameras.T[..., None, :]) @ cameras.R.swapaxes(-1, -2)
@@ -110,6 +136,28 @@ def distort(points: Any, cameras: Cameras) -> Any:
         points[..., 0], points[..., 1], [k[..., i, :] for i in range(3)], [p[..., i, :] for i in range(2)]
     )
     return points * factor[..., None] + p[..., [1, 0], :].swapaxes(-1, -2) * r2[..., None]
+
+
+def lens_reach(cameras: Cameras) -> Any:
+    """Find how far from the optical axis a lens model can be trusted: up to where it is one-to-one.
+
+    The radial polynomial of a fitted lens may turn back outside the field of view, and then shows points there inside
+    the image. Found in steps of one degree, up to 85 degrees; the small tangential terms are left out.
+
+    Args:
+        cameras: cameras with leading axes (...).
+
+    Returns:
+        (...) the largest trusted x^2 + y^2 of normalised points (x, y) = (x/z, y/z).
+    """
+    k = cameras.k
+    rising, reach, previous = k[..., 0] == k[..., 0], 0 * k[..., 0], 0.0
+    for angle in range(1, _WIDEST_DEG + 1):
+        r2 = math.tan(math.radians(angle)) ** 2
+        slope = 1 + r2 * (3 * k[..., 0] + r2 * (5 * k[..., 1] + r2 * 7 * k[..., 2]))  # of r (1 + k0 r2 + ...) by r
+        rising = rising & (slope > 0)
+        reach, previous = reach + rising * (r2 - previous), r2
+    return reach
 
 
 def project(points_world: Any, cameras: Cameras) -> tuple[Any, Any]:

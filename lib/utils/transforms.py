@@ -52,8 +52,13 @@ def image_to_heatmap_affine(
     Returns:
         (..., 2, 3) matrices, image px -> heatmap px.
     """
+    return to_heatmap(get_affine_transform(center, scale, 0.0, image_wh), image_wh, heatmap_wh)
+
+
+def to_heatmap(matrix: np.ndarray, image_wh: Sequence[int], heatmap_wh: Sequence[int]) -> np.ndarray:
+    """Continue (..., 2, 3) matrices image px -> network input px to heatmap px; sizes as in image_to_heatmap_affine."""
     stride = np.asarray(image_wh, np.float64) / np.asarray(heatmap_wh, np.float64)
-    return get_affine_transform(center, scale, 0.0, image_wh) / stride[:, None]
+    return matrix / stride[:, None]
 
 
 def invert_affine(matrix: np.ndarray) -> np.ndarray:

@@ -32,7 +32,8 @@ def parse_args() -> argparse.Namespace:
     add("--mpii-valid", type=int, default=data.mpii_valid, help="single pictures to validate with")
     add("--views", type=int, default=world.num_views, help="cameras per rig")
     add("--image-size", type=int, default=world.image_size, help="side of the multi-view images, px")
-    add("--occluders", type=float, default=world.occluders, help="chance of furniture before a camera")
+    add("--occluders", type=float, default=world.occluders, help="furniture before a camera, pieces on average, 0 to 4")
+    add("--rig", type=int, default=world.rig, help="0 as Human3.6M's; other numbers: other rigs, less regular")
     add("--jpeg-quality", type=int, default=data.jpeg_quality, help="1 to 100")
     add("--seed", type=int, default=world.seed, help="same seed, same data")
     add("--workers", type=int, default=2, help="processes; the result does not depend on it")
@@ -45,7 +46,7 @@ def main() -> None:
     """Make the data set and say what it holds."""
     args = parse_args()
     settings = SetSettings(
-        world=WorldSettings(args.seed, args.views, args.image_size, args.occluders),
+        world=WorldSettings(args.seed, args.views, args.image_size, args.occluders, args.rig),
         subjects=tuple(args.subjects),
         actions=tuple(args.actions),
         train_groups=args.groups_per_train,

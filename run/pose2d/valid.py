@@ -17,7 +17,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from lib.core.cli import collect_opts, make_parser, run_main
-from lib.core.config_io import dataset_root, load_config
+from lib.core.config_io import dataset_root, load_config, weights_file
 from lib.core.debug import DebugPictures
 from lib.core.device import num_processes, select_device
 from lib.core.evaluate import jdr_summary
@@ -26,7 +26,7 @@ from lib.core.run_setup import start_run
 from lib.core.validate import ValidationResult, validate
 from lib.dataset.build import build_dataset, build_loader
 from lib.dataset.multiview_dataset import MultiviewDataset
-from lib.models.build import build_model
+from lib.models.build import build_model, fusion_kind
 from lib.models.weights import load_model
 from lib.utils.checks import InputError
 from lib.utils.distributed import process_group
@@ -45,13 +45,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--flip-test", action="store_true", help="average with the mirrored image; without fusion only")
     parser.add_argument("--no-heatmaps", action="store_true", help="detection rates alone, without the HDF5 file")
     return parser.parse_args()
-
-
-def weights_file(config: Any, directory: Path) -> Path:
-    """The checkpoint that TEST.MODEL_FILE or TEST.STATE asks for."""
-    if config.TEST.MODEL_FILE:
-        return Path(config.TEST.MODEL_FILE)
-    return directory / ("final_state.pth.tar" if config.TEST.STATE == "final" else "model_best.pth.tar")
 
 
 def validate_run(args: argparse.Namespace, config: Any, ranks: Ranks) -> None:
@@ -105,9 +98,9 @@ def main() -> None:
     args = parse_args()
     opts = collect_opts(args) + (["TEST.POST_PROCESS", "true"] if args.post_process else [])
     config = load_config(args.cfg, opts)
-    if args.flip_test and config.NETWORK.AGGRE:
-        raise InputError("--flip-test: the learned fusion maps pixels of one view to those of another and is wrong for "
-                         "mirrored images; use it with NETWORK.AGGRE false")  # fmt: skip
+    if args.flip_test and fusion_kind(config) != "none":
+        raise InputError("--flip-test: fusion maps pixels of one view to those of another and is wrong for mirrored "
+                         "images; use it with NETWORK.FUSION none")  # fmt: skip
     ranks, count = ranks_of_environment(), num_processes(config)
     if ranks == SINGLE and count > 1:
         sys.exit(run_processes(count))

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from lib.dataset.network_input import NetworkInput, network_input
+from lib.multiviews.cameras import CropCameras
 
 CPU = torch.device("cpu")
 
@@ -21,7 +22,7 @@ class Table(nn.Module):
         self.weight = nn.Parameter(torch.ones(()))
         self.outputs = iter(outputs)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+    def forward(self, images: Tensor, views: CropCameras | None = None) -> tuple[Tensor, Tensor | None]:
         single, fused = next(self.outputs)
         return single * self.weight, None if fused is None else fused * self.weight
 

@@ -59,7 +59,7 @@ def test_joints_are_projected_onto_the_pictures(make_run, h36m_pickle, num_views
 def test_large_images_are_reduced_with_their_joints(make_run, h36m_pickle, monkeypatch):
     config, run, records = make_run(h36m_pickle)
     large = cv2.imread(str(run.annotations.images_dir / records[0]["image"])).repeat(5, 0).repeat(5, 1)
-    monkeypatch.setattr("lib.core.pictures.read_image", lambda *_: large)
+    monkeypatch.setattr("lib.core.pictures.read_view", lambda *_: large)
     frame = posed_frame(config, run, 0, whole_images=True)
     assert frame.pictures[0].shape == (VIEW_PX, VIEW_PX, 3)
     # the centre of pixel x of 1000 lies at (x + 0.5) * 512 / 1000 - 0.5

@@ -63,6 +63,26 @@ def test_rates_of_fused_and_raw_heatmaps(loaders):
     assert result.rates["fused, published threshold"].mean() < 1  # 3.2 px is less than the rounding
 
 
+def test_occluded_joints_have_rates_of_their_own(loaders):
+    nose = H36M_17.index("nose")
+
+    def edit(records):
+        for row, record in enumerate(records):
+            record["joints_occluded"] = np.arange(17) == (nose if row % 2 else -1)
+
+    config, _, loader = loaders(num_views=2, frames=2, mpii=0, edit=edit)("TEST.JDR_THRESHOLD", "crop")
+    (inputs,) = inputs_of(loader)
+    truth, worse = inputs.target, inputs.target.clone()
+    worse[0, 1, UNION_20.index("nose")] = 0  # one of the two images that do not show it
+    rates = validate(Table([(worse, truth)]), loader, config, CPU).rates
+    assert list(rates)[-4:] == [f"{maps}, crop threshold, {which} joints" for which in ("occluded", "visible")
+                                for maps in ("fused", "single")]  # fmt: skip
+    assert rates["single, crop threshold, occluded joints"][nose] == 0.5
+    assert rates["fused, crop threshold, occluded joints"][nose] == 1
+    assert np.isnan(np.delete(rates["single, crop threshold, occluded joints"], nose)).all()
+    assert (rates["single, crop threshold, visible joints"] == 1).all()
+
+
 @pytest.mark.parametrize("kind", ["published", "crop"])
 def test_perf_is_the_mean_at_the_configured_threshold(loaders, kind):
     config, _, loader = loaders(num_views=2, frames=2, mpii=0)("TEST.JDR_THRESHOLD", kind)
@@ -150,7 +170,7 @@ def test_the_flip_test_swaps_sides_and_aligns(loaders):
     plain, mirrored = random_maps(batch, 0), random_maps(batch, 1)
 
     class Flipped(nn.Module):
-        def forward(self, images):
+        def forward(self, images, views=None):
             expected = network_images(batch["crops"], CPU)
             if torch.equal(images, expected):
                 return plain, None
@@ -177,7 +197,7 @@ def test_memory_does_not_grow_with_the_heatmaps(loaders):
     numpy_bytes, tensors, alive = [], [], []
 
     class Large(nn.Module):
-        def forward(self, images):
+        def forward(self, images, views=None):
             numpy_bytes.append(tracemalloc.get_traced_memory()[0])
             alive.append(sum(tensor() is not None for tensor in tensors))
             maps = torch.ones(1, 2, 20, 128, 128)

@@ -23,7 +23,7 @@ from lib.dataset.h36m import h36m_file, load_h36m
 from lib.dataset.protocol import HUMAN36M
 from lib.dataset.read_records import load_records, to_annotations
 from lib.utils.checks import InputError
-from lib.utils.joints import H36M_17, MPII_16
+from lib.utils.joints import H36M_17, MPII_16, to_union
 
 
 @pytest.fixture
@@ -51,6 +51,25 @@ def assert_same(first: Annotations, second: Annotations) -> None:
         np.testing.assert_array_equal(getattr(first.labels3d.cameras, field.name),
                                       getattr(second.labels3d.cameras, field.name), strict=True)  # fmt: skip
     assert (first.source, first.joint_set, first.images_dir) == (second.source, second.joint_set, second.images_dir)
+
+
+def test_what_only_some_files_note_is_stored_where_it_is(tiny_root):
+    hidden = np.zeros(17, bool)
+    hidden[3] = True
+
+    def edit(records):
+        return [record | {"joints_occluded": hidden if row == 2 else ~hidden} for row, record in enumerate(records)]
+
+    file = h36m_file(tiny_root(mpii=0, edit=edit), "train")
+    annotations = file.read()
+    assert annotations.occluded.shape == (12, 20)
+    np.testing.assert_array_equal(annotations.occluded[2], to_union(hidden[None], H36M_17)[0])
+    save_compact(annotations, file)
+    np.testing.assert_array_equal(reload(file.path).occluded, annotations.occluded, strict=True)
+    plain = h36m_file(tiny_root(mpii=0, edit=lambda records: edit(records)[:-1] + records[-1:]), "train")
+    assert plain.read().occluded is None  # not all records note it
+    save_compact(plain.read(), plain)
+    assert reload(plain.path).occluded is None
 
 
 def test_arrays_are_what_the_pickle_says(stored):

@@ -21,8 +21,9 @@ def annotations(tiny_root):
 def test_a_sample_is_the_crop_around_the_person(annotations):
     sample = load_sample(annotations, 2, SETTINGS, None)
     assert {key: value.shape for key, value in sample.items()} == {
-        "crop": (64, 64, 3), "joints_crop": (20, 2), "joints_img": (20, 2), "visible": (20,), "center": (2,),
-        "scale": (2,), "head_size": (),
+        "crop": (64, 64, 3), "joints_crop": (20, 2), "joints_img": (20, 2), "visible": (20,), "occluded": (20,),
+        "center": (2,), "scale": (2,), "head_size": (), "image_to_heatmap": (2, 3), "camera_R": (3, 3),
+        "camera_T": (3,), "camera_f": (2,), "camera_c": (2,), "camera_k": (3,), "camera_p": (2,),
     }  # fmt: skip
     picture = cv2.imread(str(annotations.images_dir / annotations.image_name(2)))
     left, top = annotations.center[2] - 60  # a box of 120 px

@@ -5,7 +5,9 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from lib.models.build import build_model
+from lib.models.build import build_model, fusion_kind
+from lib.models.epipolar_fusion import AdaptiveFusion, EpipolarFusion
+from lib.models.fusion import CrossViewFusion
 from lib.models.pose_hrnet import PoseHRNet
 from lib.models.pose_mobilenetv2 import PoseMobileNetV2
 from lib.models.pose_resnet import PoseResNet
@@ -59,3 +61,43 @@ def test_heatmap_size_must_be_what_the_backbone_makes(make_config: Callable) -> 
         build_model(make_config("pose_resnet", *opts), 4)
     with pytest.raises(InputError, match=r"multiples of 32, received \(80, 80\)"):
         build_model(make_config("pose_hrnet", "NETWORK.IMAGE_SIZE", "80", "NETWORK.HEATMAP_SIZE", "20"), 4)
+
+
+@pytest.mark.parametrize(
+    ("aggre", "fusion", "kind"),
+    [
+        ("true", "", "learned"), ("false", "", "none"), ("false", "epipolar_max", "epipolar_max"),
+        ("true", "none", "none"), ("false", "adaptive", "adaptive"), ("false", "learned", "learned"),
+    ],
+)  # fmt: skip
+def test_which_fusion_the_keys_ask_for(make_config: Callable, aggre: str, fusion: str, kind: str) -> None:
+    config = make_config("pose_resnet", "NETWORK.AGGRE", aggre, "NETWORK.FUSION", fusion)
+    assert fusion_kind(config) == kind
+    model = build_model(config, 3)
+    types = {"learned": CrossViewFusion, "none": type(None), "epipolar_max": EpipolarFusion, "adaptive": AdaptiveFusion}
+    assert type(model.fusion) is types[kind]
+    if kind == "epipolar_max":
+        assert model.fusion.reduction == "max"
+
+
+def test_fusions_that_cannot_be(make_config: Callable) -> None:
+    with pytest.raises(InputError, match=r"unknown value 'epipolar_mx' .*did you mean 'epipolar_max'"):
+        make_config("pose_resnet", "NETWORK.FUSION", "epipolar_mx")
+    with pytest.raises(InputError, match=r"NETWORK\.FUSION adaptive needs at least 2 views, received 1"):
+        build_model(make_config("pose_resnet", "NETWORK.FUSION", "adaptive"), 1)
+    for kind in ("none", "epipolar_sum"):
+        config = make_config("pose_resnet", "NETWORK.FUSION", kind, "TRAIN.FREEZE_BACKBONE", "true")
+        with pytest.raises(InputError, match=f"with NETWORK.FUSION {kind} nothing is left to train"):
+            build_model(config, 3, is_train=True)
+        build_model(config, 3)
+
+
+def test_a_frozen_backbone_does_not_move(make_config: Callable) -> None:
+    config = make_config("pose_resnet", "NETWORK.FUSION_INIT", "zeros", "TRAIN.FREEZE_BACKBONE", "true")
+    model = build_model(config, 2, is_train=True).train()
+    before = {name: value.clone() for name, value in model.backbone.state_dict().items()}
+    _, fused = model(torch.randn(2, 2, 3, 64, 64))
+    fused.sum().backward()
+    assert {name for name, one in model.named_parameters() if one.requires_grad} == {"fusion.weight"}
+    assert model.fusion.weight.grad is not None
+    assert all(torch.equal(value, before[name]) for name, value in model.backbone.state_dict().items())

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib.models.fusion import CrossViewFusion
+from lib.models.fusion import CrossViewFusion, source_views
 from lib.utils.checks import InputError
 
 
@@ -59,6 +59,38 @@ def test_gradients_reach_every_matrix_and_the_maps() -> None:
         for n, source in enumerate(others):
             expected = 0.3 * sums[source][:, None].expand(4, 4)
             torch.testing.assert_close(fusion.weight.grad[target, n], expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_under_autocast_the_products_are_in_its_type_and_gradients_in_the_weights(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    fusion = CrossViewFusion(3, (3, 5))
+    heatmaps = torch.rand(2, 3, 4, 3, 5)
+    plain = fusion(heatmaps)
+    plain.square().sum().backward()
+    expected, fusion.weight.grad = fusion.weight.grad, None
+    with torch.autocast("cpu", dtype):
+        fused = fusion(heatmaps)
+    fused.square().sum().backward()
+    assert fusion.weight.grad.dtype == torch.float32
+    for found, wanted in ((fused, plain), (fusion.weight.grad, expected)):
+        error = (found - wanted).abs().max() / wanted.abs().max()
+        assert 0 < error < 4 * torch.finfo(dtype).eps  # another precision, and no worse than its rounding
+
+
+def test_votes_are_what_single_pixels_add_to_a_pixel() -> None:
+    torch.manual_seed(0)
+    fusion = CrossViewFusion(3, (3, 5)).double()
+    pixels = torch.tensor([[4, 1], [0, 2]])  # (x, y)
+    votes = fusion.votes(1, pixels)
+    assert votes.shape == (2, 2, 3, 5)
+    assert source_views(3) == [[1, 2], [0, 2], [0, 1]]
+    for n, source in enumerate((0, 2)):
+        alone = torch.zeros(15, 3, 1, 3, 5, dtype=torch.float64)  # one pixel of the source view at a time
+        alone[:, source, 0] = torch.eye(15, dtype=torch.float64).view(15, 3, 5)
+        fused = fusion(alone).detach()[:, 1, 0]  # (15, 3, 5)
+        for p, (x, y) in enumerate(pixels.tolist()):
+            torch.testing.assert_close(0.3 * votes[p, n], fused[:, y, x].view(3, 5))
 
 
 def test_initialisations() -> None:

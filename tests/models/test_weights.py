@@ -132,7 +132,7 @@ def test_other_numbers_of_views_and_missing_fusion_are_refused(
     with pytest.raises(InputError, match=r"fusion is for 3 views .* give 4 views"):
         load_model(build_model(make_config(), 4), path)
     torch.save({k: v for k, v in theirs.state_dict().items() if k.startswith("resnet.")}, path)
-    with pytest.raises(InputError, match=r"has no fusion weights; .* NETWORK\.AGGRE false"):
+    with pytest.raises(InputError, match=r"has no fusion weights; .* NETWORK\.FUSION none"):
         load_model(build_model(make_config(), VIEWS), path)
 
 
@@ -247,3 +247,23 @@ def test_missing_pretrained_file_says_how_to_do_without(make_config: Callable, t
     config = make_config("pose_resnet", "NETWORK.PRETRAINED", "absent.pth", "DATA_DIR", str(tmp_path))
     with pytest.raises(InputError, match=r"no such file .*absent\.pth; .*--opts NETWORK\.PRETRAINED ''"):
         build_model(config, VIEWS, is_train=True)
+
+
+def test_weights_and_fusions_of_other_kinds(make_config: Callable, tmp_path: Path) -> None:
+    """Any checkpoint serves a fusion without weights; one with weights wants its own kind."""
+    paths = {}
+    for kind in ("none", "learned", "adaptive"):
+        model = build_model(make_config("pose_resnet", "NETWORK.FUSION", kind), VIEWS)
+        paths[kind] = tmp_path / f"{kind}.pth.tar"
+        torch.save(model.state_dict(), paths[kind])
+    for kind in ("none", "epipolar_sum", "epipolar_max"):
+        for path in paths.values():
+            load_model(build_model(make_config("pose_resnet", "NETWORK.FUSION", kind), 2), path)
+    adaptive = build_model(make_config("pose_resnet", "NETWORK.FUSION", "adaptive"), 8)  # any number of views
+    load_model(adaptive, paths["adaptive"])
+    with pytest.raises(InputError, match=r"has no fusion weights; .* train a fusion from it with NETWORK\.PRETRAINED"):
+        load_model(adaptive, paths["none"])
+    with pytest.raises(InputError, match=r"trained with NETWORK\.FUSION learned, the configuration says adaptive"):
+        load_model(adaptive, paths["learned"])
+    with pytest.raises(InputError, match=r"trained with NETWORK\.FUSION adaptive, the configuration says learned"):
+        load_model(build_model(make_config(), VIEWS), paths["adaptive"])

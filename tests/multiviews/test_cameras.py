@@ -9,6 +9,7 @@ from lib.multiviews.cameras import (
     MIN_DEPTH_MM,
     Cameras,
     camera_to_world,
+    lens_reach,
     project,
     undistort,
     world_to_camera,
@@ -110,6 +111,30 @@ def test_points_behind_the_camera_stay_finite_and_show_in_the_depth(records):
     pixels, depth = project(behind, cameras)
     assert np.isfinite(pixels).all()
     assert ((depth < MIN_DEPTH_MM) == [True, True, False]).all()
+
+
+@pytest.mark.parametrize(
+    ("k", "expected"),
+    [
+        ((0, 0, 0), np.tan(np.deg2rad(85)) ** 2),  # no lens: the widest angle there is
+        ((-1, 0, 0), 1 / 3),  # x - x^3 turns at x^2 = 1/3
+        ((0, -1, 0), 0.2**0.5),  # x - x^5 at x^4 = 1/5
+        ((-0.5, 0.1, 0), 1.0),  # 1 - 1.5 s + 0.5 s^2 is 0 at s = 1, and rises again from s = 2 on
+    ],
+)
+def test_the_reach_of_a_lens_ends_where_its_polynomial_turns(k, expected):
+    camera = Cameras(np.eye(3), np.zeros(3), np.ones(2), np.zeros(2), np.array(k, float), np.zeros(2))
+    angle = np.rad2deg(np.arctan(lens_reach(camera) ** 0.5))
+    limit = np.rad2deg(np.arctan(expected**0.5))
+    assert limit - 1 <= angle <= limit + 1e-9  # steps of one degree
+
+
+def test_the_reach_has_the_axes_of_the_cameras(records):
+    cameras = Cameras.from_records(records)
+    both = cameras.map(lambda array: np.stack([array, array]))
+    assert lens_reach(both).shape == (2, 4)
+    assert (lens_reach(both) > 4).all()  # far beyond the field of view of Human3.6M's cameras
+    np.testing.assert_allclose(lens_reach(both.map(torch.as_tensor)), lens_reach(both))
 
 
 def test_indexing(records):

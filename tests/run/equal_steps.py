@@ -23,6 +23,7 @@ from lib.core.solver import build_optimizer
 from lib.core.train_step import TrainStep
 from lib.dataset.build import build_dataset, build_loader
 from lib.models.build import build_model
+from lib.multiviews.cameras import CropCameras
 from lib.utils.distributed import process_group
 from lib.utils.ranks import ranks_of_environment
 
@@ -41,8 +42,8 @@ class Frozen(nn.Module):
                 module.training = False
         return self
 
-    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        return self.model(images)
+    def forward(self, images: torch.Tensor, views: CropCameras) -> tuple[torch.Tensor, torch.Tensor | None]:
+        return self.model(images, views)
 
 
 def main(cfg: str, out: str) -> None:

@@ -93,6 +93,55 @@ def test_flip_test_only_without_fusion(tiny_root, tiny_yaml, run_script):
     assert run_script("pose2d/valid.py", "--cfg", cfg, "--flip-test", "--state", "final", *plain).code == 0
 
 
+@pytest.mark.parametrize("kind", ["epipolar_sum", "epipolar_max"])
+def test_a_network_without_fusion_is_fused_along_epipolar_lines(kind, tiny_root, tiny_yaml, tmp_path, run_script):
+    cfg = tiny_yaml(tiny_root(num_views=3, frames=2))
+    assert run_script("pose2d/train.py", "--cfg", cfg, "--opts", "NETWORK.AGGRE", "false").code == 0
+    done = run_script("pose2d/valid.py", "--cfg", cfg, "--opts", "NETWORK.FUSION", kind, "NETWORK.AGGRE", "false")
+    assert done.code == 0
+    assert "| fused, crop threshold |" in done.out
+    assert "| single, crop threshold |" in done.out
+    with h5py.File(tmp_path / "output" / RUN / "predicted_heatmaps.h5") as file:
+        assert np.abs(file["heatmaps"][:]).max() > 0
+
+
+def test_the_adaptive_fusion_is_trained_alone_and_serves_another_number_of_views(
+    tiny_root, tiny_yaml, tmp_path, run_script
+):
+    cfg = tiny_yaml(tiny_root(num_views=3, frames=2))
+    single = ("NETWORK.AGGRE", "false", "TRAIN.END_EPOCH", 1)
+    assert run_script("pose2d/train.py", "--cfg", cfg, "--modelDir", tmp_path / "single", "--opts", *single).code == 0
+    weights = tmp_path / "single" / RUN / "final_state.pth.tar"
+    opts = ("--opts", "NETWORK.FUSION", "adaptive", "TRAIN.FREEZE_BACKBONE", "true", "NETWORK.PRETRAINED", weights,
+            "DATASET.TRAIN_DATASET", "mixed", "DATASET.ROT_FACTOR", 20)  # fmt: skip
+    assert run_script("pose2d/train.py", "--cfg", cfg, *opts).code == 0
+    fused = tmp_path / "output" / RUN.replace("multiview_h36m", "mixed") / "final_state.pth.tar"
+    before, after = torch.load(weights), torch.load(fused)
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    assert any((after[name] != 0).any() for name in after if name.startswith("fusion.correct.4"))
+    other = tiny_yaml(tiny_root(num_views=5, frames=2))
+    done = run_script("pose2d/valid.py", "--cfg", other, "--model-file", fused, "--opts", "NETWORK.FUSION", "adaptive")
+    assert done.code == 0
+    assert "| fused, crop threshold |" in done.out
+
+
+def test_whole_images_from_training_to_poses(tiny_root, tiny_yaml, tmp_path, run_script):
+    cfg = tiny_yaml(tiny_root(frames=2))
+    opts = ("--opts", "DATASET.CROP", "false", "TRAIN.END_EPOCH", 1, "PICT_STRUCT.FIRST_NBINS", 8,
+            "PICT_STRUCT.PAIRWISE_FILE", tmp_path / "pairwise.pkl")  # fmt: skip
+    for script in ("pose2d/train.py", "pose2d/valid.py", "data/make_limb_prior.py", "pose3d/estimate.py"):
+        assert run_script(script, "--cfg", cfg, *opts).code == 0, script
+    with h5py.File(tmp_path / "output" / RUN / "predicted_heatmaps.h5") as file:
+        best = file["heatmaps"][:].reshape(-1, 256).argmax(-1)
+        x, y, height = file["locations"][:].reshape(-1, 3).T
+    positive = height > 0
+    assert positive.any()
+    scale = 200 / 16  # heatmap px of the whole image, which is 200 px wide
+    np.testing.assert_allclose(np.stack([x, y])[:, positive], np.stack([best % 16, best // 16])[:, positive] * scale,
+                               atol=1e-3)  # fmt: skip
+    assert (tmp_path / "output" / RUN / "results_3d.json").is_file()
+
+
 def _zip_cut(root: Path) -> None:
     archive = root / "h36m/images.zip"
     archive.write_bytes(archive.read_bytes()[:-200])

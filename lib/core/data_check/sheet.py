@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from lib.core.crops import read_crops
 from lib.core.skeletons import union_skeleton
 from lib.dataset.annotations import Annotations
 from lib.utils.checks import InputError
-from lib.utils.image_io import read_image
-from lib.utils.transforms import crop_image, get_affine_transform, transform_points
+from lib.utils.transforms import transform_points
 from lib.utils.vis import joint_grid, save_picture, write_label
 
 CELL_PX = 300
@@ -37,10 +37,8 @@ def save_sheet(
         InputError: the disk refuses.
     """
     size = (CELL_PX, CELL_PX)
-    matrices = get_affine_transform(annotations.center[rows], annotations.scale[rows], 0.0, size)
     try:
-        crops = [crop_image(read_image(annotations.images_dir, annotations.image_name(row), data_format), matrix, size)
-                 for row, matrix in zip(rows, matrices, strict=True)]  # fmt: skip
+        crops, matrices = read_crops(annotations, rows, size, data_format)
     except InputError:
         return None
     for crop, text in zip(crops, texts, strict=True):

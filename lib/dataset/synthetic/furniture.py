@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from dataclasses import dataclass, field
 
 import cv2
@@ -134,7 +136,7 @@ _NARROW_PIECES = (_board, _plant, _plant)
 
 
 def add_occluders(
-    furniture: Furniture, target: np.ndarray, cameras: Cameras, rng: np.random.Generator, share: float,
+    furniture: Furniture, target: np.ndarray, cameras: Cameras, rng: np.random.Generator, number: float,
     clear_mm: float,
 ) -> None:
     """Put pieces between the person and some cameras: they hide joints from that view and hardly from others.
@@ -144,16 +146,17 @@ def add_occluders(
         target: (2) where the person mostly is, mm.
         cameras: cameras with leading axis (V).
         rng: source of the choice.
-        share: probability that a camera gets a piece in its way.
+        number: pieces in the way of each camera, on average; below 1 the probability of one.
         clear_mm: distance from the target that the middle of every piece keeps.
     """
-    for centre in cameras.T[:, :2]:
+    chances = [number - whole for whole in range(math.ceil(number))]
+    for chance, centre in itertools.product(chances, cameras.T[:, :2]):
         line = centre - target
         distance = np.linalg.norm(line)
         far = clear_mm + rng.uniform(80, 700)
         aside = rng.normal(0, 0.11)
         yaw = float(np.arctan2(line[1], line[0]) + rng.normal(0, 0.35))
-        piece, skip = _PIECES[rng.integers(len(_PIECES))], rng.random() >= share
+        piece, skip = _PIECES[rng.integers(len(_PIECES))], rng.random() >= chance
         if skip or far > 0.62 * distance:
             continue
         place = target + line * (far / distance) + aside * far * np.array([-line[1], line[0]]) / distance

@@ -12,12 +12,13 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from lib.dataset.new_root import new_root
 from lib.dataset.records import mpii_record, uncrop
 from lib.dataset.synthetic.actions import ACTIONS
 from lib.dataset.synthetic.records import recording_records
 from lib.dataset.synthetic.scene import Recording, SubjectWorld, WorldSettings
 from lib.dataset.synthetic.single import IMAGES_PER_PLACE, make_place, take_single
-from lib.dataset.synthetic.writer import MARKER, new_root, write_json
+from lib.dataset.synthetic.writer import MARKER, write_json
 from lib.utils.checks import InputError
 from lib.utils.files import write_pickle
 from lib.utils.image_store import ImageStore, open_images
@@ -26,6 +27,7 @@ from lib.utils.parallel import map_processes
 SUBJECTS = (1, 5, 6, 7, 8, 9, 11)
 VALIDATION_SUBJECTS = (9, 11)
 SUBACTIONS = (1, 2)
+MOST_OCCLUDERS = 4
 
 
 @dataclass(frozen=True)
@@ -61,15 +63,15 @@ class SetSettings:
             raise InputError("--actions: none given; Human3.6M's ids are 2 to 16")
         first_subject = min(self.subjects, default=0)
         least = {"--views": (self.world.num_views, 2), "--image-size": (self.world.image_size, 32),
-                 "--seed": (self.world.seed, 0), "--frame-step": (self.frame_step, 1),
+                 "--seed": (self.world.seed, 0), "--rig": (self.world.rig, 0), "--frame-step": (self.frame_step, 1),
                  "--groups-per-train": (self.train_groups, 1), "--groups-per-validation": (self.validation_groups, 1),
                  "--mpii-train": (self.mpii_train, 0), "--mpii-valid": (self.mpii_valid, 0),
                  "--jpeg-quality": (self.jpeg_quality, 1), "--subjects": (first_subject, 1)}  # fmt: skip
         for flag, (value, low) in least.items():
             if value < low:
                 raise InputError(f"{flag}: expected at least {low}, received {value}")
-        if self.jpeg_quality > 100 or not 0 <= self.world.occluders <= 1:
-            raise InputError("--jpeg-quality must be at most 100 and --occluders between 0 and 1")
+        if self.jpeg_quality > 100 or not 0 <= self.world.occluders <= MOST_OCCLUDERS:
+            raise InputError(f"--jpeg-quality must be at most 100 and --occluders between 0 and {MOST_OCCLUDERS}")
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,7 @@ def make_dataset(
     albums = [_Album(settings, start, min(start + IMAGES_PER_PLACE, num_single))
               for start in range(0, num_single, IMAGES_PER_PLACE)]  # fmt: skip
     total = sum(len(task.image_ids) for task in films) * settings.world.num_views + num_single
-    with new_root(root, force) as folder, tqdm(total=total, unit="image", disable=None) as bar:
+    with new_root(root, force, MARKER) as folder, tqdm(total=total, unit="image", disable=None) as bar:
         results = map_processes(_work, [*films, *albums], workers)
         counts = _store_films(folder / "h36m", films, results, as_zip, bar.update)
         _store_albums(folder / "mpii", settings, albums, results, as_zip, bar.update)

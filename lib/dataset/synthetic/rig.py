@@ -8,6 +8,7 @@ from lib.dataset.records import camera_record
 from lib.multiviews.cameras import Cameras, undistort
 
 RIG_STREAM = 102
+_OTHER_RIGS = 10_000  # no number of a subject
 REFERENCE_SIZE_PX = 1000  # the image size that focal length and centre below belong to
 _LENS_GRID_PX = 8.0  # the lens is smooth: exact rays on this grid, linear between (error below 0.01 px)
 
@@ -31,27 +32,35 @@ def look_at(position: np.ndarray, target: np.ndarray, roll: float = 0.0) -> np.n
     return np.stack([cos * right + sin * down, -sin * right + cos * down, ahead])
 
 
-def make_rig(subject: int, num_views: int, image_size: int, seed: int) -> list[dict[str, np.ndarray]]:
+def make_rig(subject: int, num_views: int, image_size: int, seed: int, rig: int = 0) -> list[dict[str, np.ndarray]]:
     """Make the cameras around the room: one rig for all, set up anew (some centimetres, one degree) per subject.
+
+    Rig 0 has them at even angles, 1.4 to 1.6 m high and 4.8 to 5.4 m away. The others begin anywhere, turn each camera
+    by up to a third of their distance, and put them 1 to 2.6 m high and 4.4 to 5.3 m away.
 
     Args:
         subject: number of the subject.
         num_views: number of cameras V.
         image_size: side of the square image, px.
         seed: of the data set.
+        rig: which rig.
 
     Returns:
         V camera dictionaries.
 
     Source: sizes after Human3.6M's calibration.
     """
-    common = np.random.default_rng([seed, RIG_STREAM])
+    common = np.random.default_rng([seed, RIG_STREAM, *([_OTHER_RIGS, rig] if rig else [])])
     own = np.random.default_rng([seed, RIG_STREAM, subject])
     zoom = image_size / REFERENCE_SIZE_PX
+    begin, spread, distances, heights = 0.5, None, (4800, 5400), (1420, 1620)
+    if rig:
+        begin, spread, distances, heights = common.random(), 1 / 3, (4400, 5300), (1000, 2600)
     cameras = []
     for view in range(num_views):
-        angle = 2 * np.pi * (view + 0.5) / num_views + common.normal(0, 0.06)
-        distance, height = common.uniform(4800, 5400), common.uniform(1420, 1620)
+        turn = common.normal(0, 0.06) if spread is None else 2 * np.pi / num_views * common.uniform(-spread, spread)
+        angle = 2 * np.pi * (view + begin) / num_views + turn
+        distance, height = common.uniform(*distances), common.uniform(*heights)
         aim = np.array([*common.normal(0, 60, 2), common.uniform(880, 980)])
         centre = np.array([distance * np.cos(angle), distance * np.sin(angle), height])
         focal = zoom * (1145.0 + common.normal(0, 2.0) + common.normal(0, 0.6, 2))

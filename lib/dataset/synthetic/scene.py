@@ -55,13 +55,16 @@ class WorldSettings:
         seed: of everything random.
         num_views: cameras per rig.
         image_size: side of the square images, px.
-        occluders: probability that a camera gets a piece of furniture in its way.
+        occluders: pieces of furniture in the way of each camera, on average; below 1 the probability of one.
+        rig: 0 is the rig like Human3.6M's; every other number is another one, with cameras at uneven angles, heights
+            and distances.
     """
 
     seed: int = 0
     num_views: int = 4
     image_size: int = 1000
     occluders: float = 0.35
+    rig: int = 0
 
 
 class SubjectWorld:
@@ -76,7 +79,7 @@ class SubjectWorld:
         self.settings = settings
         self.subject = subject
         self.person: Person = make_subject(subject, settings.seed)
-        self.camera_records = make_rig(subject, settings.num_views, settings.image_size, settings.seed)
+        self.camera_records = make_rig(subject, settings.num_views, settings.image_size, settings.seed, settings.rig)
         self.cameras = Cameras.from_records(self.camera_records)
 
     @cached_property

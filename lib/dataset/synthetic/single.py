@@ -100,7 +100,7 @@ def _render(
     if act.seat is not None:
         add_chair(furniture, act.seat, rng)
     ground = act.pose.joints[0, 0, :2]
-    add_occluders(furniture, ground, camera.map(lambda array: array[None]), rng, share=0.35, clear_mm=650.0)
+    add_occluders(furniture, ground, camera.map(lambda array: array[None]), rng, number=0.35, clear_mm=650.0)
     view = furnish(empty_room(place, camera, pixel_rays(camera, image_wh)), furniture, lighting, materials)
     solids = join(body_solids(act.pose, 0, person), prop_solids(act.pose, 0, act.props))
     image = view.image.copy()

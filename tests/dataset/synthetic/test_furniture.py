@@ -65,6 +65,20 @@ def test_occluders_stand_between_person_and_camera_and_keep_clear():
         assert none.solids() is None
 
 
+def test_more_than_one_piece_per_camera_adds_to_those_of_one():
+    cameras = Cameras.from_records(make_rig(1, 4, SIZE, seed=0))
+
+    def boxes(number: float) -> list[Box]:
+        furniture = Furniture()
+        add_occluders(furniture, np.zeros(2), cameras, np.random.default_rng(3), number, clear_mm=1200)
+        return furniture.boxes
+
+    one, many = boxes(1.0), boxes(3.0)
+    assert len(many) > 1.8 * len(one)
+    for first, second in zip(one, many, strict=False):
+        np.testing.assert_array_equal(first.centre, second.centre)
+
+
 def test_a_chair_has_its_seat_at_the_height_asked_for():
     furniture = Furniture()
     add_chair(furniture, Seat(np.array([100.0, 50.0]), 0.3, 450.0), np.random.default_rng(0))

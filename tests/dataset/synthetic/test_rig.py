@@ -37,6 +37,22 @@ def test_rigs_of_subjects_are_nearly_the_same():
         assert 0.01 < turn < 5
 
 
+def test_other_rigs_are_less_regular_and_see_the_middle_too():
+    rigs = [make_rig(9, 4, 1000, seed=0, rig=rig) for rig in (0, 1, 2)]
+    for records in rigs[1:]:
+        centres = np.array([camera["T"].ravel() for camera in records])
+        for camera, centre in zip(records, centres, strict=True):
+            middle = camera["R"] @ (np.array([0, 0, 900.0]) - centre)
+            assert np.abs(middle[:2] / middle[2]).max() < 0.08
+            assert 4200 < np.hypot(*centre[:2]) < 5500
+            assert 900 < centre[2] < 2700
+        angles = np.unwrap(np.arctan2(centres[:, 1], centres[:, 0]))
+        assert np.diff(angles).min() > np.deg2rad(25)
+        assert np.ptp(np.diff(angles)) > np.deg2rad(10)  # uneven
+        assert min(np.linalg.norm(a - b["T"].ravel()) for a in centres for b in rigs[0]) > 150
+    assert not np.allclose(rigs[1][0]["T"], rigs[2][0]["T"], atol=100)
+
+
 def test_look_at_without_roll_keeps_the_horizon():
     rotation = look_at(np.array([3000.0, 0, 1500]), np.array([0, 0, 1500.0]))
     np.testing.assert_allclose(rotation, [[0, 1, 0], [0, 0, -1], [-1, 0, 0]], atol=1e-12)

@@ -1,0 +1,202 @@
+"""Fusion of heatmaps along epipolar lines: knows the cameras and crops, so rigs and numbers of views may change."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from lib.multiviews.cameras import CropCameras
+from lib.multiviews.epipolar_torch import HeatmapRays, sample_maps
+from lib.utils.checks import InputError, check_shape, unknown_name
+
+_REDUCTIONS = ("sum", "max")
+_CHUNK_VALUES = 1 << 24  # samples that exist at a time: 64 MB
+_PEAK_RADIUS = 0.1  # of the map's width: what is nearer to the highest pixel belongs to its peak
+_EPS = 1e-6
+
+
+class _CalibratedFusion(nn.Module):
+    """Base of the fusions that need cameras: checks, and float32 whatever the network computes in."""
+
+    num_views = None  # any
+
+    def forward(self, heatmaps: Tensor, views: CropCameras | None) -> Tensor:
+        """Fuse the heatmaps of all views.
+
+        Args:
+            heatmaps: (B, V, J, H, W), V at least 2.
+            views: their cameras and crops, leading axes (B, V).
+
+        Returns:
+            (B, V, J, H, W) fused heatmaps, float32.
+
+        Raises:
+            InputError: no cameras, or another number of them than of views.
+        """
+        if views is None:
+            raise InputError("fusion along epipolar lines needs the cameras of the views")
+        sizes = check_shape("fusion: heatmaps", heatmaps.shape, ("B", "V", "J", "H", "W"))
+        check_shape("fusion: cameras", views.to_heatmap.shape, (sizes["B"], sizes["V"], 2, 3))
+        if sizes["V"] < 2:
+            raise InputError("fusion needs at least 2 views, received 1; set NETWORK.FUSION none")
+        with torch.autocast(heatmaps.device.type, enabled=False):
+            return self.fuse(heatmaps.float(), HeatmapRays(views, heatmaps.shape[-2:]))
+
+    def fuse(self, heatmaps: Tensor, rays: HeatmapRays) -> Tensor:
+        """Fuse float32 heatmaps; shapes as in forward()."""
+        raise NotImplementedError
+
+
+class EpipolarFusion(_CalibratedFusion):
+    """Add to each pixel the sum or the maximum along its epipolar line in every other view; nothing is learned.
+
+    fused_i = own * H_i + (1 - own) / (V - 1) * sum over views j != i of the reduced H_j. The sum is taken per heatmap
+    px of the line, so that it does not depend on the density of the samples.
+
+    Args:
+        reduction: "sum" or "max".
+        self_weight: weight `own` of the view itself, as in CrossViewFusion.
+
+    Source: the baselines of the paper's Table 1, which the released code lacks.
+    """
+
+    def __init__(self, reduction: str, self_weight: float = 0.4) -> None:
+        super().__init__()
+        if reduction not in _REDUCTIONS:
+            raise unknown_name("reduction", reduction, _REDUCTIONS)
+        self.reduction, self.self_weight = reduction, self_weight
+
+    def fuse(self, heatmaps: Tensor, rays: HeatmapRays) -> Tensor:
+        """Fuse float32 heatmaps; shapes as in forward()."""
+        num_views, size = heatmaps.shape[1], heatmaps.shape[-2:]
+        fused = []
+        for view in range(num_views):
+            votes = torch.zeros_like(heatmaps[:, view]).flatten(-2)  # (B, J, H*W)
+            for other in range(num_views):
+                if other != view:
+                    votes = votes + self._reduce(heatmaps[:, other], *rays.lines(view, other))
+            votes = (1 - self.self_weight) / (num_views - 1) * votes.unflatten(-1, size)
+            fused.append(self.self_weight * heatmaps[:, view] + votes)
+        return torch.stack(fused, 1)
+
+    def _reduce(self, maps: Tensor, places: Tensor, steps: Tensor) -> Tensor:
+        """Maps (B, J, H, W) along lines (B, P, D, 2) -> (B, J, P)."""
+        parts = zip(_chunks(places, maps.shape[1]), _chunks(steps, maps.shape[1], places.shape[2]), strict=True)
+        if self.reduction == "max":
+            return torch.cat([_best_on_rays([maps], [part]) for part, _ in parts], -1)
+        return torch.cat([sample_maps(maps, part).sum(-1) * step[:, None] for part, step in parts], -1)
+
+
+class AdaptiveFusion(_CalibratedFusion):
+    """Average each pixel with the point on its ray that the other views agree on most, weighted by trust in each view.
+
+    1. A small network gives every view and joint a weight, from its map's highest and second peak and from how much
+       the other views show on the ray of the highest one.
+    2. On the ray of each pixel, the depth with the largest weighted sum over the other views is the consensus; a
+       joint that is hidden here is where the others see it. With two views that is the maximum along the epipolar line.
+    3. The weighted mean of the own map and the consensus, plus what two small convolutions correct.
+
+    Its weights know nothing of the rig, of the number of views or of joints. In training views are left out at
+    random as sources, so that it sees fewer of them too.
+
+    Args:
+        hidden: channels of the convolutions and width of the network for the weights.
+        depths_per_px: depths on a ray, per pixel of the larger side of the map.
+        drop: probability in training that a view is no source for the others.
+
+    Source: weights per view and joint as in AdaFuse (Zhang et al., IJCV 2021), agreement in space instead of on lines
+    as in learnable triangulation (Iskakov et al., ICCV 2019); the form is our own.
+    """
+
+    def __init__(self, hidden: int = 16, depths_per_px: float = 1.5, drop: float = 0.3) -> None:
+        super().__init__()
+        self.depths_per_px, self.drop = depths_per_px, drop
+        self.trust = nn.Sequential(nn.Linear(4, hidden), nn.ReLU(), nn.Linear(hidden, 1))
+        self.correct = nn.Sequential(
+            nn.Conv2d(3, hidden, 3, padding=1), nn.ReLU(),
+            nn.Conv2d(hidden, hidden, 3, padding=1), nn.ReLU(), nn.Conv2d(hidden, 1, 3, padding=1),
+        )  # fmt: skip
+        nn.init.zeros_(self.correct[-1].weight)
+        nn.init.zeros_(self.correct[-1].bias)
+
+    def fuse(self, heatmaps: Tensor, rays: HeatmapRays) -> Tensor:
+        """Fuse float32 heatmaps; shapes as in forward()."""
+        num_views, size = heatmaps.shape[1], heatmaps.shape[-2:]
+        depths = rays.scene_depths(round(self.depths_per_px * max(size)))  # (B, V, D)
+        weights = torch.sigmoid(self.trust(self._evidence(heatmaps, rays, depths)))[..., None]  # (B, V, J, 1, 1)
+        sources = weights
+        if self.training and self.drop > 0:
+            kept = torch.rand(heatmaps.shape[:2], device=heatmaps.device) >= self.drop  # (B, V)
+            sources = weights * kept[..., None, None, None]
+        weighted = sources * heatmaps
+        fused = []
+        for view in range(num_views):
+            others = [other for other in range(num_views) if other != view]
+            total = sum(sources[:, other] for other in others)  # (B, J, 1, 1)
+            agreed = self._consensus(weighted, rays, view, others, depths[:, view]).unflatten(-1, size)
+            mean = (weights[:, view] * heatmaps[:, view] + agreed) / (weights[:, view] + total + _EPS)
+            fused.append(torch.stack([heatmaps[:, view], agreed / (total + _EPS), mean], 2))  # (B, J, 3, H, W)
+        stacked = torch.stack(fused, 1)
+        return stacked[:, :, :, 2] + self.correct(stacked.flatten(0, 2)).view_as(heatmaps)
+
+    def _consensus(self, maps: Tensor, rays: HeatmapRays, view: int, others: list[int], depths: Tensor) -> Tensor:
+        """Largest sum of the other views on the rays of one view, (B, J, H*W)."""
+        num_joints, num_pixels = maps.shape[2], maps[0, 0, 0].numel()
+        pixels = torch.arange(num_pixels, device=maps.device).expand(len(maps), -1)
+        found = []
+        for part in _chunks(pixels, num_joints, depths.shape[1]):
+            places = [rays.points(view, other, depths, part) for other in others]
+            found.append(_best_on_rays([maps[:, other] for other in others], places))
+        return torch.cat(found, -1)
+
+    @torch.no_grad()
+    def _evidence(self, heatmaps: Tensor, rays: HeatmapRays, depths: Tensor) -> Tensor:
+        """What the weights are made of, (B, V, J, 4): highest peak, second peak, and what others show on its ray."""
+        num_views, width = heatmaps.shape[1], heatmaps.shape[-1]
+        peak, index = heatmaps.flatten(-2).max(-1)  # (B, V, J)
+        rows, columns = (torch.arange(size, device=heatmaps.device) for size in heatmaps.shape[-2:])
+        distance2 = ((rows[:, None] - (index // width)[..., None, None]) ** 2
+                     + (columns - (index % width)[..., None, None]) ** 2)  # (B, V, J, H, W)  # fmt: skip
+        second = heatmaps.masked_fill(distance2 <= (_PEAK_RADIUS * width) ** 2, 0).flatten(-2).amax(-1)
+        columns = []
+        for view in range(num_views):
+            shown = torch.stack([
+                _sample_each(heatmaps[:, other], rays.points(view, other, depths[:, view], index[:, view]))
+                for other in range(num_views) if other != view
+            ])  # (V-1, B, J, D)  # fmt: skip
+            columns.append(torch.stack([shown.mean(0).amax(-1), shown.amax(-1).mean(0)], -1))
+        return torch.cat([torch.stack([peak, second], -1), torch.stack(columns, 1)], -1)
+
+
+def _chunks(pixels: Tensor, num_joints: int, num_samples: int | None = None) -> tuple[Tensor, ...]:
+    """Split pixels (B, P, ...) so that _CHUNK_VALUES bounds the samples of a part; (B, P, D, ...) tells D itself."""
+    per_pixel = len(pixels) * num_joints * (num_samples or pixels.shape[2])
+    return pixels.split(max(1, _CHUNK_VALUES // per_pixel), 1)
+
+
+def _best_on_rays(maps: list[Tensor], places: list[Tensor]) -> Tensor:
+    """Find the largest sum over some views among the samples of each ray.
+
+    The search keeps nothing for the backward pass: the gradient flows through the best samples alone, taken anew.
+
+    Args:
+        maps: per view (B, J, H, W).
+        places: per view (B, P, D, 2), heatmap px of that view; sample d is the same point in all.
+
+    Returns:
+        (B, J, P).
+    """
+    with torch.no_grad():
+        sums = sum(sample_maps(*pair) for pair in zip(maps, places, strict=True))  # (B, J, P, D)
+        if not any(one.requires_grad for one in maps):
+            return sums.amax(-1)
+        best = sums.argmax(-1)
+    chosen = [one[:, None].expand(-1, best.shape[1], -1, -1, -1)
+              .take_along_dim(best[..., None, None], 3).squeeze(3) for one in places]  # (B, J, P, 2)  # fmt: skip
+    return sum(_sample_each(*pair) for pair in zip(maps, chosen, strict=True))
+
+
+def _sample_each(maps: Tensor, places: Tensor) -> Tensor:
+    """Interpolate the maps (B, J, H, W) at places of their own (B, J, K, 2), 0 outside: (B, J, K)."""
+    flat = sample_maps(maps.flatten(0, 1)[:, None], places.flatten(0, 1)[:, :, None])  # (B*J, 1, K, 1)
+    return flat.reshape(places.shape[:-1])

@@ -1,0 +1,77 @@
+"""show_fusion.py from the command line."""
+
+from __future__ import annotations
+
+import cv2
+import pytest
+import torch
+
+from lib.core.config_io import load_config, run_directory
+from lib.models.build import build_model
+from lib.utils.checkpoint import save_checkpoint
+
+
+@pytest.fixture
+def make_run(tiny_root, tiny_yaml):
+    """make_run(num_views) returns the YAML of an experiment whose run directory has both states, and that directory."""
+
+    def make(num_views: int = 2):
+        cfg = tiny_yaml(tiny_root(mpii=0, num_views=num_views))
+        config = load_config(cfg)
+        directory = run_directory(config, cfg)
+        model = build_model(config, num_views)
+        torch.nn.init.normal_(model.fusion.weight)
+        save_checkpoint(model.state_dict(), directory / "model_best.pth.tar")
+        torch.nn.init.constant_(model.fusion.weight, 0.1)
+        save_checkpoint(model.state_dict(), directory / "final_state.pth.tar")
+        return cfg, directory
+
+    return make
+
+
+def size_of(path):
+    return cv2.imread(str(path)).shape[:2]
+
+
+def test_picture_and_table(make_run, run_script):
+    cfg, directory = make_run(num_views=3)
+    done = run_script("pose2d/show_fusion.py", "--cfg", cfg)
+    assert (done.code, done.err) == (0, "")
+    assert sum(line.startswith(("| 0 <- ", "| 1 <- ", "| 2 <- ")) for line in done.out.splitlines()) == 6
+    assert "within 2 heatmap px of the true epipolar line" in done.out
+    assert "(mean over 3 groups)" in done.out
+    one_row = size_of(directory / "fusion_weights.png")
+    uniform = run_script("pose2d/show_fusion.py", "--cfg", cfg, "--state", "final", "--sample", 2, "--group", 0,
+                         "--view", 2, "--pixel", 100, 95.5, "--pixel", 110, 90, "--out",
+                         directory / "other/rows.png")  # fmt: skip
+    assert uniform.code == 0
+    total = next(line for line in uniform.out.splitlines() if line.startswith("| all "))
+    assert total.rstrip(" |").endswith("1.0")  # uniform weights have the share of the area
+    two_rows = size_of(directory / "other/rows.png")
+    assert two_rows[1] == one_row[1]
+    assert two_rows[0] > 1.6 * one_row[0]
+
+
+WRONG_WORDS = [
+    (["--opts", "NETWORK.AGGRE", "false"], "NETWORK.FUSION none: this network has no matrices"),
+    (["--opts", "DATASET.TEST_DATASET", "mpii"], "expected groups of calibrated views"),
+    (["--group", "3"], "--group: 3 does not exist; the data set has groups 0 to 2"),
+    (["--view", "-1"], "--view: -1 does not exist; the data set has views 0 to 1"),
+    (["--joint", "rwrst"], "unknown joint 'rwrst' in --joint; did you mean 'rwri'?"),
+    (["--pixel", "1", "1"], "lies outside the crop of view 0"),
+    (["--pixel", "1", "left"], "invalid float value: 'left'"),
+    (["--pixel", "1", "1", "--joint", "nose"], "not allowed with"),
+    (["--sample", "0"], "--sample: expected at least 1 group"),
+    (["--model-file", "none.pth"], "none.pth: no such checkpoint"),
+    (["--out", "picture.jpg"], "--out: expected a .png file, received picture.jpg"),
+]
+
+
+def test_wrong_words_end_in_one_line(make_run, run_script):
+    cfg, directory = make_run()
+    for words, message in WRONG_WORDS:  # one data set for all of them
+        done = run_script("pose2d/show_fusion.py", "--cfg", cfg, *words)
+        assert (done.code, done.err.count("\n")) == (2, 1), words
+        assert done.err.startswith("error: ")
+        assert message in done.err
+        assert not (directory / "fusion_weights.png").exists()
