@@ -1,6 +1,8 @@
 # make quickstart   everything from nothing: environment, embedded data, training, 2D, 3D, tables and pictures
+# make demo         3D poses in four real videos that pip fetches; DETECTIONS=PATH instead of the optional detector
 # make test         the tests; make test-all adds the slow ones; make lint runs ruff
 # make bench        frames per second of the 3D inference beside a plain dense implementation
+# make bench-training  input, step, validation and checkpoints beside their floors or a plain loop
 # make bench-annotations  time and memory to open an annotation of Human3.6M's size
 # make bench-fusion  time per group of the fusions beside the floor of their lookups
 # make bench-accuracy  errors of all 3D methods on perfect, noisy and detector-like heatmaps, beside the targets
@@ -12,7 +14,12 @@ QUICK := experiments-local/synthetic/resnet18/128_fusion.yaml
 QUICK_DATA := data/synthetic
 QUICK_RUN := output/mixed/multiview_pose_resnet_18/128_fusion
 
-.PHONY: quickstart test test-all bench bench-annotations bench-fusion bench-accuracy lint clean
+DEMO := data/demo
+DEMO_CAMERAS := experiments-local/own/pose2sim_demo.toml
+DETECTOR := $(DEMO)/.venv-detector
+DETECTIONS ?= $(DEMO)/detections.npz
+
+.PHONY: quickstart demo test test-all bench bench-training bench-annotations bench-fusion bench-accuracy lint clean
 
 $(VENV)/.installed: requirements.txt tests/requirements.txt
 	$(PYTHON) -m venv $(VENV)
@@ -30,14 +37,30 @@ quickstart: $(VENV)/.installed $(QUICK_DATA)
 	$(BIN)/python run/pose3d/estimate_cuda.py --cfg $(QUICK) --poses poses3d_torch.npz --check poses3d.npz
 	$(BIN)/python run/pose3d/report.py --cfg $(QUICK)
 
+# The detector has an environment of its own: it wants other versions of what this project uses.
+$(DEMO)/detections.npz: | $(VENV)/.installed
+	$(PYTHON) -m venv $(DETECTOR)
+	$(DETECTOR)/bin/pip install --quiet mediapipe==0.10.14 av tqdm || { echo "error: the optional detector cannot \
+	be installed (offline?); name detections of your own: make demo DETECTIONS=PATH" >&2; exit 2; }
+	$(DETECTOR)/bin/python run/data/detect_people.py --videos $(DEMO)/videos --cameras $(DEMO_CAMERAS) --out $@
+
+demo: $(VENV)/.installed
+	$(BIN)/python run/demo/fetch_demo.py --out $(DEMO)
+	test "$(DETECTIONS)" != $(DEMO)/detections.npz || $(MAKE) $(DEMO)/detections.npz
+	$(BIN)/python run/demo/multiview.py --videos $(DEMO)/videos --cameras $(DEMO_CAMERAS) --detections $(DETECTIONS) \
+	  --smooth 6 --leave-one-out --out output/demo
+
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
 
 test-all: $(VENV)/.installed
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 bench: $(VENV)/.installed
 	$(BIN)/python tests/benchmarks/bench_rpsm.py
+
+bench-training: $(VENV)/.installed
+	$(BIN)/python tests/benchmarks/bench_training.py
 
 bench-annotations: $(VENV)/.installed
 	$(BIN)/python tests/benchmarks/bench_annotations.py

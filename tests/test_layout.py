@@ -86,6 +86,7 @@ NUMPY_ONLY = [
     *(f"lib.multiviews.{path.stem}" for path in sorted((REPOSITORY / "lib/multiviews").glob("*.py"))
       if not path.stem.endswith("_torch")),
     "lib.utils.prediction_io", "lib.dataset.h36m", "lib.dataset.prepare.mpii", "lib.core.config_io", "lib.core.cli",
+    "lib.core.own.estimate", "lib.core.own.labels", "lib.core.own.cli",
     "lib.core.run_setup", "lib.core.estimate3d", "lib.core.evaluate3d", "lib.core.estimate_cli", "lib.core.make_prior",
 ]  # fmt: skip
 BLOCK_TORCH = """

@@ -6,11 +6,14 @@ import argparse
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Callable
 
 from lib.core.launch import REPORTED_BY_LAUNCHER
 from lib.utils.checks import InputError
 from lib.utils.stops import Interrupted, ProcessLost, Stop
+
+UNEXPECTED = 70  # exit code of an internal error, EX_SOFTWARE of sysexits.h
 
 
 class _Parser(argparse.ArgumentParser):
@@ -78,7 +81,8 @@ def collect_opts(args: argparse.Namespace) -> list[str]:
 def run_main(main: Callable[[], None]) -> None:
     """Run a script: an InputError becomes one line on stderr and exit code 2, a Stop a line and its own code.
 
-    A process that lost contact with another one keeps silent where the launcher tells which one it was.
+    Other errors keep their traceback and end with code 70. A process that lost contact with another one keeps silent
+    where the launcher tells which one it was.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     try:
@@ -94,3 +98,6 @@ def run_main(main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+    except Exception:  # a fault of ours; the interpreter's own code 1 means a finding in some scripts
+        traceback.print_exc()
+        sys.exit(UNEXPECTED)

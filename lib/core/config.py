@@ -141,6 +141,8 @@ DEFAULTS: dict[str, Any] = {
         "SHUFFLE": Key(True, "new order of the data each epoch"),
         "AMP": Key("off", "type of the products in forward and backward pass, weights stay float32; fp16 scales the "
                    "loss", ("off", "bf16", "fp16")),
+        "FUSION_STATE": Key("float32", "type of Adam's moments of the fusion matrices; bfloat16 halves them",
+                            ("float32", "bfloat16")),
         "FREEZE_BACKBONE": Key(False, "train the fusion alone: backbone and batch-norm statistics stay as "
                                "NETWORK.PRETRAINED has them"),
         "ACCUMULATE": Key(1, "parts into which each batch is split, one after the other: less memory, the same "

@@ -1,4 +1,4 @@
-"""The device that train.py and valid.py run on."""
+"""The device that train.py and valid.py run on, and the network there."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import logging
 from typing import Any
 
 import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from lib.utils.checks import InputError
 from lib.utils.ranks import SINGLE, Ranks
@@ -95,3 +97,28 @@ def gpu_of_rank(names: list[str], local_rank: int, num_devices: int) -> int:
     if index >= num_devices:
         raise InputError(f"GPUS: there is no CUDA device {index}, only 0 to {num_devices - 1}")
     return index
+
+
+def prepare_model(model: nn.Module, config: Any, device: torch.device, ranks: Ranks) -> nn.Module:
+    """Put the model on its device, and into DistributedDataParallel where several processes train.
+
+    Args:
+        model: a MultiViewPose; it is changed in place.
+        config: the configuration: TRAIN.CHANNELS_LAST, COMPILE, SYNC_BN.
+        device: of this process.
+        ranks: the processes that train together.
+
+    Returns:
+        The model or, around it, DistributedDataParallel.
+    """
+    model.to(device)
+    if config.TRAIN.CHANNELS_LAST:
+        model.backbone.to(memory_format=torch.channels_last)
+    if config.TRAIN.COMPILE:
+        model.backbone.compile()
+    if ranks.world_size == 1:
+        return model
+    if config.TRAIN.SYNC_BN and device.type == "cuda":
+        model.backbone = nn.SyncBatchNorm.convert_sync_batchnorm(model.backbone)
+    ids = [device.index] if device.type == "cuda" else None
+    return DistributedDataParallel(model, device_ids=ids, gradient_as_bucket_view=True)

@@ -26,11 +26,11 @@ class MetricsLog:
         Args:
             directory: the run directory.
             board_directory: of the TensorBoard files.
-            first_step: where the training goes on.
+            first_step: steps that are done; where the training goes on.
         """
         self._path = directory / FILE_NAME
-        self._board = SummaryWriter(str(board_directory), purge_step=first_step)
-        kept = [line for line in _whole_lines(self._path) if json.loads(line)["step"] < first_step]
+        self._board = SummaryWriter(str(board_directory), purge_step=first_step + 1)
+        kept = [line for line in _whole_lines(self._path) if json.loads(line)["step"] <= first_step]
         write_bytes(self._path, "".join(f"{line}\n" for line in kept).encode())
 
     def add(self, kind: str, step: int, values: dict[str, float]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from lib.core.lean_adam import LeanAdam
 from lib.utils.checks import InputError
 
 
@@ -15,17 +16,39 @@ def build_optimizer(config: Any, model: nn.Module) -> torch.optim.Optimizer:
 
     Both are fused: one pass over the 200 M fusion weights, and they look at `found_inf` on the device.
 
+    Args:
+        config: the configuration: TRAIN and SEED.
+        model: the network itself, not wrapped; its `fusion` holds the matrices that TRAIN.FUSION_STATE is about.
+
     Raises:
-        InputError: Nesterov momentum without momentum.
+        InputError: Nesterov momentum without momentum; bfloat16 moments without Adam or without fusion.
     """
     train = config.TRAIN
     if train.OPTIMIZER == "sgd" and train.NESTEROV and train.MOMENTUM == 0:
         raise InputError("TRAIN.NESTEROV needs TRAIN.MOMENTUM above 0, received 0")
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if train.FUSION_STATE == "bfloat16":
+        return _lean_adam(config, model, parameters)
     if train.OPTIMIZER == "sgd":
         return torch.optim.SGD(parameters, lr=train.LR, momentum=train.MOMENTUM, weight_decay=train.WD,
                                nesterov=train.NESTEROV, fused=True)  # fmt: skip
     return torch.optim.Adam(parameters, lr=train.LR, fused=True)
+
+
+def _lean_adam(config: Any, model: nn.Module, parameters: list[nn.Parameter]) -> LeanAdam:
+    if config.TRAIN.OPTIMIZER != "adam":
+        raise InputError(f"TRAIN.FUSION_STATE bfloat16 is for TRAIN.OPTIMIZER adam, received {config.TRAIN.OPTIMIZER}; "
+                         "set TRAIN.FUSION_STATE float32")  # fmt: skip
+    if getattr(model, "fusion", None) is None:
+        raise InputError("TRAIN.FUSION_STATE bfloat16 is about the fusion matrices, and NETWORK.AGGRE is false; "
+                         "set TRAIN.FUSION_STATE float32")  # fmt: skip
+    fusion = set(model.fusion.parameters())
+    return LeanAdam(
+        [parameter for parameter in parameters if parameter in fusion],
+        [parameter for parameter in parameters if parameter not in fusion],
+        config.TRAIN.LR,
+        config.SEED,
+    )
 
 
 def learning_rate(config: Any, epoch: int) -> float:

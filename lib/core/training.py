@@ -116,7 +116,7 @@ class Training:
             self._finish_epoch(row)
 
     def _report(self, step: int, values: dict[str, float]) -> None:
-        self._log.add("train", self._global_step(step), values)
+        self._log.add("train", self._global_step(step + 1), values)
 
     def _after_step(self, step: int, meters: EpochMeters) -> None:
         """Write a checkpoint where one is due, and end where a signal asks for it."""

@@ -97,7 +97,8 @@ def load_training_state(
         raise InputError(f"{path}: holds '{state['model']}', the configuration wants '{model_name}'")
     if state["optimizer_kind"] != type(optimizer).__name__:
         raise InputError(
-            f"{path}: was trained with {state['optimizer_kind']}, TRAIN.OPTIMIZER makes {type(optimizer).__name__}"
+            f"{path}: was trained with {state['optimizer_kind']}, TRAIN.OPTIMIZER and TRAIN.FUSION_STATE make "
+            f"{type(optimizer).__name__}"
         )
     try:
         model.load_state_dict(state["state_dict"])

@@ -125,6 +125,7 @@ def build_loader(config: Any, dataset: MultiviewDataset, is_train: bool, ranks: 
         pin_memory=torch.cuda.is_available(),
         worker_init_fn=_start_worker,
         persistent_workers=workers > 0,
+        generator=torch.Generator(),  # else each pass takes a number of torch's own, and a resumed epoch is two passes
     )
 
 

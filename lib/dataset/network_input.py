@@ -45,8 +45,8 @@ class NetworkInput:
 
     def split(self, num_parts: int) -> list[NetworkInput]:
         """Split along B into parts of nearly equal size."""
-        num_parts, rows = min(num_parts, len(self)), torch.arange(len(self))
-        ends = [(int(part[0]), int(part[-1]) + 1) for part in rows.tensor_split(num_parts)]
+        parts = np.array_split(np.arange(len(self)), min(num_parts, len(self)))
+        ends = [(int(part[0]), int(part[-1]) + 1) for part in parts]
         return [NetworkInput(*(getattr(self, field.name)[low:high] for field in fields(self))) for low, high in ends]
 
 

@@ -88,7 +88,7 @@ def clip_records(
         image_ids: (F,) frame numbers.
         joints_img: (F, J, 2) px.
         joints_cam: (F, J, 3) camera frame, mm; joint 0 is the root, around which the box is.
-        extra: further entries, key -> (F, ...).
+        extra: further entries, key -> (F, ...), or others than usual, e.g. joints_vis (F, J, 3).
 
     Returns:
         F dictionaries.
@@ -117,7 +117,12 @@ def _center_scale(box: np.ndarray) -> dict[str, tuple[float, float]]:
 def uncrop(records: Sequence[dict[str, Any]], image_wh: tuple[int, int]) -> list[dict[str, Any]]:
     """Return copies of records whose box is the whole image of (width, height) px."""
     box = np.array([0.0, 0.0, *image_wh])
-    return [{**record, **_center_scale(box), "box": box.copy()} for record in records]
+    return [with_box(record, box) for record in records]
+
+
+def with_box(record: dict[str, Any], box: np.ndarray) -> dict[str, Any]:
+    """Return a copy of a record with another box x0, y0, x1, y1, px."""
+    return {**record, **_center_scale(box), "box": box.copy()}
 
 
 def mpii_record(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from lib.models.fusion_product import fusion_product
 from lib.multiviews.cameras import CropCameras
 from lib.utils.checks import InputError, check_shape, unknown_name
 
@@ -21,8 +22,8 @@ class CrossViewFusion(nn.Module):
     """Add to the heatmaps of each view what the heatmaps of the other views say about it.
 
     fused_i = own * H_i + (1 - own) / (V - 1) * sum over views j != i of H_j W_ij, with H_j as a row vector of H*W
-    pixels. All joints share the matrices. `weight[i, n]` is the matrix into view i from view source_views(V)[i][n];
-    one matrix product per target view, without a copy of any matrix.
+    pixels. All joints share the matrices. `weight[i, n]` is the matrix into view i from view source_views(V)[i][n].
+    Under torch.autocast the products are in its type, with the memory of fusion_product().
 
     Args:
         num_views: V, at least 2. The matrices encode the rig, so V and the order of the views are fixed.
@@ -73,14 +74,14 @@ class CrossViewFusion(nn.Module):
         sizes = check_shape("fusion: heatmaps", heatmaps.shape, ("B", self.num_views, "J", height, width))
         batch, joints, num_pixels = sizes["B"], sizes["J"], height * width
         rows = heatmaps.transpose(0, 1).reshape(self.num_views, batch * joints, num_pixels)  # (V, B*J, H*W)
-        views = rows.unbind(0)
-        # View by view instead of by an index array, whose backward adds in an order that varies between runs.
-        sources = torch.stack([torch.cat([views[j] for j in others], -1) for others in source_views(len(views))])
-        # (V, B*J, (V-1)*H*W)
-        mixed = torch.bmm(sources, self.weight.flatten(1, 2))  # (V, B*J, H*W): the product sums over the sources
+        mixed = fusion_product(rows.to(self._products_dtype(heatmaps)), self.weight)  # (V, B*J, H*W)
         other_weight = (1.0 - self.self_weight) / (self.num_views - 1)
         fused = self.self_weight * rows + other_weight * mixed
         return fused.view(self.num_views, batch, joints, height, width).transpose(0, 1)  # (B, V, J, H, W)
+
+    def _products_dtype(self, heatmaps: Tensor) -> torch.dtype:
+        device = heatmaps.device.type
+        return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else self.weight.dtype
 
     @torch.no_grad()
     def votes(self, view: int, pixels: Tensor) -> Tensor:

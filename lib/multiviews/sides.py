@@ -22,6 +22,7 @@ FlipPairs = Sequence[tuple[int, int]]  # (right, left) joints
 
 _EXCHANGE_COST = 2.7  # log odds against a view that exchanges sides: 6 % of them
 _FACING = 5.0  # log odds for hips and shoulders that face the same way
+_JUMP_MM, _JUMP_COST = 200.0, 10.0  # log odds against joints that move by so much, or more, from frame to frame
 _BLOCK_TESTS = 2**21  # hypotheses times peaks that are tested together: bounds the memory
 
 
@@ -140,3 +141,47 @@ def exchange(values: np.ndarray, exchanged: np.ndarray, groups: Sequence[FlipPai
 def exchange_rays(rays: PeakRays, exchanged: np.ndarray, groups: Sequence[FlipPairs]) -> PeakRays:
     """Exchange the peaks of the right and left joints of groups where (F, V, groups) bool says so."""
     return replace(rays, place=exchange(rays.place, exchanged, groups), weight=exchange(rays.weight, exchanged, groups))
+
+
+def turned_over_time(pose: np.ndarray, exchanged: np.ndarray, groups: Sequence[FlipPairs]) -> np.ndarray:
+    """Find pairs of limbs of which left and right are to be exchanged in all views, for consecutive frames.
+
+    The fewer exchanged views the better, and limbs do not jump; so half of the views may be exchanged, one of two
+    even, as long as they are not most of the time.
+
+    Args:
+        pose: (F, J, 3) mm, consecutive frames; NaN = unknown.
+        exchanged: (F, V, groups) bool, views in which a pair of limbs was exchanged before.
+        groups: as from limb_pairs.
+
+    Returns:
+        (F, groups) bool.
+
+    Source: the path of least cost through the frames (Viterbi).
+    """
+    num_frames, num_views, num_groups = exchanged.shape
+    turned = np.zeros((num_frames, num_groups), bool)
+    for number, group in enumerate(groups):
+        right, left = (list(side) for side in zip(*group, strict=True))
+        as_is, other = pose[:, right + left], pose[:, left + right]
+        jumps = [_jumps(as_is[1:], as_is[:-1]), _jumps(other[1:], as_is[:-1])]  # the side stays, the side changes
+        num_exchanged = exchanged[..., number].sum(1)
+        cost = _EXCHANGE_COST * np.stack([num_exchanged, num_views - num_exchanged], 1).astype(float)  # (F, 2)
+        came_from = np.zeros((num_frames, 2), int)
+        for frame in range(1, num_frames):
+            ways = cost[frame - 1] + np.where(np.eye(2, dtype=bool), jumps[0][frame - 1], jumps[1][frame - 1])
+            came_from[frame] = ways.argmin(1)  # (state now)
+            cost[frame] += ways.min(1)
+        state = int(cost[-1].argmin()) if num_frames else 0
+        for frame in range(num_frames - 1, -1, -1):
+            turned[frame, number] = state
+            state = came_from[frame, state]
+    return turned
+
+
+def _jumps(points: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """Return what it costs that joints (F, K, 3) move from where they were before, (F,); unknown ones cost nothing."""
+    distance = np.linalg.norm(points - before, axis=-1)
+    known = np.isfinite(distance)
+    mean = np.where(known, np.minimum(distance / _JUMP_MM, 1.0), 0.0).sum(1) / np.maximum(known.sum(1), 1)
+    return _JUMP_COST * mean

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,9 @@ def _latin1(text: str, encoding: str = "latin1") -> bytes:
 def load_checkpoint(path: str | os.PathLike, map_location: Any = "cpu") -> Any:
     """Load a torch file without running foreign code.
 
+    The tensors of a file in the zip format are mapped: they take memory when they are read, page by page, so that a
+    checkpoint of gigabytes is never held beside the model it is copied into. Changing them leaves the file as it is.
+
     Args:
         path: a file of torch.save, in the zip or the old format.
         map_location: device of the tensors.
@@ -52,7 +56,8 @@ def load_checkpoint(path: str | os.PathLike, map_location: Any = "cpu") -> Any:
     """
     try:
         with torch.serialization.safe_globals(_numpy_scalars()):
-            return torch.load(path, map_location=map_location, weights_only=True)
+            mapped = zipfile.is_zipfile(path)  # False too for what is missing or cut off
+            return torch.load(path, map_location=map_location, weights_only=True, mmap=mapped)
     except FileNotFoundError:
         raise InputError(f"{path}: no such checkpoint") from None
     except Exception as error:  # a damaged file raises nearly anything

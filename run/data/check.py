@@ -13,7 +13,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import argparse
-import os
 
 from lib.core.cli import collect_opts, make_parser, run_main
 from lib.core.config_io import dataset_root, load_config, run_directory
@@ -31,17 +30,17 @@ def number_of_images(text: str) -> int | None:
 
 
 def parse_args() -> argparse.Namespace:
-    parser = make_parser(__doc__, "--modelDir", "--dataDir", "--data-format")
+    parser = make_parser(__doc__, "--modelDir", "--dataDir", "--data-format", "--workers")
     parser.add_argument("--images", default="400", metavar="N", help="images to read, or 'all'")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the report, instead of the run directory's")
-    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="that read images")
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    settings = CheckSettings(number_of_images(args.images), args.processes)
+    num_images = number_of_images(args.images)
     config = load_config(args.cfg, collect_opts(args))
+    settings = CheckSettings(num_images, max(1, config.WORKERS))
     directory = args.out or run_directory(config, args.cfg) / "check"
     results = []
     for checked in check_data(config, directory, settings):

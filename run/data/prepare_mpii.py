@@ -30,6 +30,7 @@ def parse_args() -> argparse.Namespace:
     add("--images", type=Path, help="folder of the images for --zip, if not ROOT/mpii/images")
     add("--zip", action="store_true", help="put the annotated images into ROOT/mpii/images.zip")
     add("--allow-missing", action="store_true", help="leave out people whose image is missing")
+    add("--force", action="store_true", help="replace annotation files that something else made")
     return parser.parse_args()
 
 
@@ -44,6 +45,7 @@ def main() -> None:
         images=args.images,
         as_zip=args.zip,
         allow_missing=args.allow_missing,
+        force=args.force,
     )
     print(prepare_mpii(settings))
 

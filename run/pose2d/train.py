@@ -19,12 +19,11 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from lib.core.checkpoints import NAME
 from lib.core.cli import collect_opts, make_parser, run_main
 from lib.core.config_io import dataset_root, load_config
-from lib.core.device import autocast_dtype, num_processes, select_device
+from lib.core.device import autocast_dtype, num_processes, prepare_model, select_device
 from lib.core.launch import run_processes
 from lib.core.profile import StepProfiler
 from lib.core.run_setup import start_run
@@ -47,21 +46,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--resume", type=Path, metavar="FILE", help="go on from this checkpoint")
     parser.add_argument("--profile", type=int, default=0, metavar="N", help="record N steps into trace.json")
     return parser.parse_args()
-
-
-def prepare_model(model: nn.Module, config: Any, device: torch.device, ranks: Ranks) -> nn.Module:
-    """Put the model on its device, and into DistributedDataParallel where several processes train."""
-    model.to(device)
-    if config.TRAIN.CHANNELS_LAST:
-        model.backbone.to(memory_format=torch.channels_last)
-    if config.TRAIN.COMPILE:
-        model.backbone.compile()
-    if ranks.world_size == 1:
-        return model
-    if config.TRAIN.SYNC_BN and device.type == "cuda":
-        model.backbone = nn.SyncBatchNorm.convert_sync_batchnorm(model.backbone)
-    ids = [device.index] if device.type == "cuda" else None
-    return DistributedDataParallel(model, device_ids=ids, gradient_as_bucket_view=True)
 
 
 def starting_point(

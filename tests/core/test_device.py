@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import copy
 import logging
+from functools import partialmethod
 
 import pytest
 import torch
+from torch import nn
 
 from lib.core.config_io import load_config
-from lib.core.device import autocast_dtype, device_names, gpu_of_rank, num_processes, select_device
+from lib.core.device import autocast_dtype, device_names, gpu_of_rank, num_processes, prepare_model, select_device
+from lib.models.build import build_model
 from lib.utils.checks import InputError
-from lib.utils.ranks import Ranks
+from lib.utils.ranks import SINGLE, Ranks
 
 
 @pytest.fixture
@@ -106,3 +110,36 @@ def test_short_numbers_where_the_cpu_has_them(tmp_path, monkeypatch, caplog, mod
     assert autocast_dtype(config, torch.device("cuda")) is kind
     config.TRAIN.AMP = "off"
     assert autocast_dtype(config, torch.device("cuda")) is None
+
+
+def outputs_and_gradients(model, images):
+    single, fused = model(images)
+    (single.square().mean() + fused.square().mean()).backward()
+    return single.detach(), fused.detach(), {name: value.grad for name, value in model.named_parameters()}
+
+
+@pytest.mark.parametrize("compiler", ["eager", pytest.param("inductor", marks=pytest.mark.slow)])
+def test_a_compiled_network_computes_the_same_under_the_same_names(tiny_root, tiny_config, monkeypatch, compiler):
+    """The tracing alone takes 2 s, the compilation of the kernels a minute."""
+    monkeypatch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend=compiler))
+    config = tiny_config(tiny_root(frames=1, mpii=0), "TRAIN.COMPILE", "true", "NETWORK.FUSION_INIT", "published")
+    torch.manual_seed(0)
+    plain = build_model(config, 4).eval()  # batch statistics of few images enlarge differences of rounding
+    compiled = prepare_model(copy.deepcopy(plain), config, torch.device("cpu"), SINGLE)
+    images = torch.randn(2, 4, 3, 64, 64)
+    graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    found, expected = outputs_and_gradients(compiled, images), outputs_and_gradients(plain, images)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == graphs + 1  # it is compiled, in one piece
+    assert list(compiled.state_dict()) == list(plain.state_dict())
+    for name, value in expected[2].items():
+        torch.testing.assert_close(found[2][name], value, rtol=1e-3, atol=1e-3 * value.abs().max().item(), msg=name)
+    for one, other in zip(found[:2], expected[:2], strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4 * other.abs().max().item())
+
+
+def test_channels_last_reaches_the_convolutions(tiny_root, tiny_config):
+    root = tiny_root(frames=1, mpii=0)
+    for value in ("true", "false"):
+        config = tiny_config(root, "TRAIN.CHANNELS_LAST", value)
+        weight = prepare_model(build_model(config, 4), config, torch.device("cpu"), SINGLE).backbone.conv1.weight
+        assert weight.is_contiguous(memory_format=torch.channels_last) == (value == "true")

@@ -27,13 +27,13 @@ def test_numbers_and_pictures(tmp_path):
 
 def test_a_resumed_run_cuts_off_what_lies_behind_it(tmp_path):
     with MetricsLog(tmp_path, tmp_path / "board", 0) as log:
-        for step in range(6):
+        for step in range(1, 6):
             log.add("train", step, {"loss": step})
     with open(tmp_path / "metrics.jsonl", "a") as file:
         file.write('{"kind": "train", "st')  # a kill in the middle of a line
-    with MetricsLog(tmp_path, tmp_path / "board", 4) as log:
+    with MetricsLog(tmp_path, tmp_path / "board", 3) as log:
         log.add("train", 4, {"loss": 40})
-    assert [(line["step"], line["loss"]) for line in lines(tmp_path)] == [(0, 0), (1, 1), (2, 2), (3, 3), (4, 40)]
+    assert [(line["step"], line["loss"]) for line in lines(tmp_path)] == [(1, 1), (2, 2), (3, 3), (4, 40)]
 
 
 @pytest.mark.parametrize("content", ["no json\n", "[1]\n", '{"a": 1}\n'])

@@ -61,7 +61,12 @@ def check_same_tensors(first, second):
         assert torch.equal(torch.as_tensor(first[name]), torch.as_tensor(second[name])), name
 
 
-@pytest.mark.parametrize("opts", [(), ("TRAIN.OPTIMIZER", "sgd", "TRAIN.LR", "0.01")], ids=["adam", "sgd"])
+LEAN = ("TRAIN.FUSION_STATE", "bfloat16")
+
+
+@pytest.mark.parametrize(
+    "opts", [(), LEAN, ("TRAIN.OPTIMIZER", "sgd", "TRAIN.LR", "0.01")], ids=["adam", "bfloat16 state", "sgd"]
+)
 def test_a_resumed_run_equals_the_uninterrupted_one(start, tmp_path, opts):
     whole = start(*opts).train(2)  # the rate drops at epoch 1
     start(*opts).train(1).save(tmp_path / "checkpoint.pth.tar")
@@ -105,8 +110,13 @@ def test_settings_of_the_optimizer_are_the_configurations(start, tmp_path):
 def test_another_run_is_refused(start, tmp_path):
     path = tmp_path / "a.pth.tar"
     start().save(path)
-    with pytest.raises(InputError, match=r"was trained with Adam, TRAIN\.OPTIMIZER makes SGD"):
+    with pytest.raises(InputError, match=r"was trained with Adam, TRAIN\.OPTIMIZER and .* make SGD"):
         start("TRAIN.OPTIMIZER", "sgd").resume(path)
+    with pytest.raises(InputError, match=r"was trained with Adam, .* TRAIN\.FUSION_STATE make LeanAdam"):
+        start(*LEAN).resume(path)
+    start(*LEAN).save(tmp_path / "lean.pth.tar")
+    with pytest.raises(InputError, match=r"was trained with LeanAdam, .* TRAIN\.FUSION_STATE make Adam"):
+        start().resume(tmp_path / "lean.pth.tar")
     run = start()
     run.config.MODEL = "multiview_pose_hrnet"
     with pytest.raises(InputError, match="holds 'multiview_pose_resnet', the configuration wants 'multiview_pose_hr"):

@@ -234,7 +234,9 @@ def test_the_batch_contract(tiny_root, tiny_config):
     shapes = {
         "crops": (3, 3, 64, 64, 3), "joints_crop": (3, 3, 20, 2), "center": (3, 3, 2), "scale": (3, 3, 2),
         "image_index": (3, 3), "joints_img": (3, 3, 20, 2), "visible": (3, 3, 20), "head_size": (3, 3),
-        "is_multiview": (3,),
+        "is_multiview": (3,), "occluded": (3, 3, 20), "image_to_heatmap": (3, 3, 2, 3), "camera_R": (3, 3, 3, 3),
+        "camera_T": (3, 3, 3), "camera_f": (3, 3, 2), "camera_c": (3, 3, 2), "camera_k": (3, 3, 3),
+        "camera_p": (3, 3, 2),
     }  # fmt: skip
     assert {key: tuple(value.shape) for key, value in batch.items()} == shapes
     assert batch["crops"].dtype == torch.uint8

@@ -61,6 +61,23 @@ def test_gradients_reach_every_matrix_and_the_maps() -> None:
             torch.testing.assert_close(fusion.weight.grad[target, n], expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_under_autocast_the_products_are_in_its_type_and_gradients_in_the_weights(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    fusion = CrossViewFusion(3, (3, 5))
+    heatmaps = torch.rand(2, 3, 4, 3, 5)
+    plain = fusion(heatmaps)
+    plain.square().sum().backward()
+    expected, fusion.weight.grad = fusion.weight.grad, None
+    with torch.autocast("cpu", dtype):
+        fused = fusion(heatmaps)
+    fused.square().sum().backward()
+    assert fusion.weight.grad.dtype == torch.float32
+    for found, wanted in ((fused, plain), (fusion.weight.grad, expected)):
+        error = (found - wanted).abs().max() / wanted.abs().max()
+        assert 0 < error < 4 * torch.finfo(dtype).eps  # another precision, and no worse than its rounding
+
+
 def test_votes_are_what_single_pixels_add_to_a_pixel() -> None:
     torch.manual_seed(0)
     fusion = CrossViewFusion(3, (3, 5)).double()

@@ -33,6 +33,7 @@ def test_two_processes_take_the_steps_of_one(tiny_root, tiny_yaml, tmp_path):
     cfg = tiny_yaml(tiny_root(frames=7, mpii=12))
     values = yaml.safe_load(cfg.read_text())
     values["DATASET"]["TRAIN_DATASET"], values["TRAIN"]["BATCH_SIZE"], values["PRINT_FREQ"] = "mixed", 4, 1
+    values["TRAIN"]["LR"] = 1e-4  # more, and rounding grows from step to step
     cfg.write_text(yaml.safe_dump(values))
     script = str(REPOSITORY / "tests/run/equal_steps.py")
     for out, words in (("one.pt", [sys.executable]), ("two.pt", TORCHRUN)):
@@ -42,11 +43,11 @@ def test_two_processes_take_the_steps_of_one(tiny_root, tiny_yaml, tmp_path):
     assert len(one["losses"]) == len(two["losses"]) > 2 * 3
     for expected, found in zip(one["losses"], two["losses"], strict=True):
         for name in ("loss", "loss_routed", "loss_raw", "accuracy"):
-            assert found[name] == pytest.approx(expected[name], rel=1e-4), name
+            assert found[name] == pytest.approx(expected[name], rel=1e-5), name
     for name, value in one["weights"].items():
         torch.testing.assert_close(two["weights"][name], value, rtol=1e-3, atol=2e-4, msg=name)
-    start = one["losses"][0]["loss"]
-    assert one["losses"][-1]["loss"] < 0.97 * start  # the comparison is not of weights that stand still
+    first, second = (one["losses"][step]["loss"] for step in (3, 7))  # means of the epochs, behind their 3 steps
+    assert second < 0.99 * first  # the comparison is not of weights that stand still
 
 
 def test_two_processes_train_and_write_one_set_of_results(tiny_root, tiny_yaml, tmp_path, run_script):

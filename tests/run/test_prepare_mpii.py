@@ -117,3 +117,14 @@ def test_bad_input_ends_with_one_line(world, run_script, monkeypatch, flags, wor
     assert done.err.count("\n") == 1
     assert words in done.err
     assert not (world / "root").exists()
+
+
+def test_files_of_others_are_not_replaced(world, run_script, tmp_path):
+    annot = tmp_path / "mpii/annot"
+    annot.mkdir(parents=True)
+    (annot / "train.json").write_text("[]")
+    words = ["data/prepare_mpii.py", "--mat", world / "mpii.mat", "--root", tmp_path, "--allow-missing"]
+    done = run_script(*words)
+    assert (done.code, "train.json exists and was not made by this" in done.err) == (2, True)
+    assert [file.name for file in annot.iterdir()] == ["train.json"]
+    assert "--allow-missing: " not in run_script(*words, "--force").err

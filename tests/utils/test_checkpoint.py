@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import resource
 from collections import OrderedDict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -52,6 +54,36 @@ def test_numpy_scalars_under_the_name_of_numpy_1(tmp_path):
     assert (new in data) != (old in data)
     path.write_bytes(data.replace(new, old) if new in data else data.replace(old, new))
     assert load_checkpoint(path)["perf"] == 0.875
+
+
+def own_memory_mb():
+    """Memory of this process that is no copy of a file."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        pytest.skip("this system does not tell")
+    return int(re.search(r"RssAnon:\s+(\d+) kB", status.read_text()).group(1)) / 1e3
+
+
+def test_loading_takes_no_memory_of_its_own(tmp_path):
+    path = tmp_path / "a.pth"
+    save_checkpoint({"weight": torch.rand(20_000_000)}, path)  # 80 MB
+    before = own_memory_mb()
+    weight = load_checkpoint(path)["weight"]
+    assert 0.4 < weight.mean().item() < 0.6
+    assert own_memory_mb() - before < 20
+
+
+def test_what_was_loaded_is_apart_from_the_file(tmp_path):
+    """An optimizer goes on with the loaded tensors themselves, and its checkpoint is replaced while it does."""
+    path = tmp_path / "a.pth"
+    save_checkpoint(state(), path)
+    loaded = load_checkpoint(path)
+    loaded["weight"] += 1
+    assert torch.equal(load_checkpoint(path)["weight"], state()["weight"])
+    save_checkpoint(loaded, path)
+    assert torch.equal(loaded["weight"], state()["weight"] + 1)
+    assert torch.equal(load_checkpoint(path)["weight"], state()["weight"] + 1)
+    assert loaded["count"] == 3
 
 
 class Foreign:

@@ -137,6 +137,86 @@ def test_a_place_that_cannot_be_written(tmp_path):
         pass
 
 
+@pytest.mark.parametrize("compression", ["lzf", "gzip"])
+def test_compression_loses_nothing_and_takes_less(tmp_path, compression):
+    """Heatmaps of a network are smooth and near zero nearly everywhere."""
+    y, x = np.mgrid[:64, :48]
+    maps = np.exp(-((x - 20) ** 2 + (y - 30) ** 2) / 8).astype(np.float32) + np.zeros((6, 3, 64, 48), np.float32)
+    sizes = {}
+    for kind in ("none", compression):
+        path = tmp_path / f"{kind}.h5"
+        with PredictionWriter(path, 6, NAMES, (48, 64), 2, compression=kind) as writer:
+            writer.append(maps, np.zeros((6, 3, 3), np.float32), IDS)
+        with PredictionFile(path) as file:
+            assert file.heatmaps.compression == (None if kind == "none" else kind)
+            assert file.heatmaps.chunks == (2, 3, 64, 48)
+            np.testing.assert_array_equal(file.read(0, 6)[0], maps)
+        sizes[kind] = path.stat().st_size
+    assert sizes[compression] < 0.5 * sizes["none"]
+
+
+@pytest.mark.parametrize("compression", ["none", "lzf"])
+def test_float16_keeps_11_bits_and_is_read_as_float32(tmp_path, rows, compression):
+    path = tmp_path / "p.h5"
+    with PredictionWriter(path, 6, NAMES, WH, 2, compression, "float16") as writer:
+        writer.append(*rows, IDS)
+    with PredictionFile(path) as file:
+        assert (file.heatmaps.dtype, file.locations.dtype) == (np.float16, np.float32)
+        heatmaps, locations = file.read(0, 6)
+        batches = [part for part, _ in file.batches(4)]
+    assert heatmaps.dtype == batches[0].dtype == np.float32
+    np.testing.assert_allclose(heatmaps, rows[0], rtol=2**-11)
+    np.testing.assert_array_equal(np.concatenate(batches), heatmaps)
+    np.testing.assert_array_equal(locations, rows[1])
+    assert not np.array_equal(heatmaps, rows[0])
+
+
+@pytest.mark.parametrize("bad", [0, 2, 5])
+def test_an_error_of_the_writing_thread_reaches_the_caller(path, rows, monkeypatch, bad):
+    """By a later append(), or at the end; what stood there stays."""
+    write, written = PredictionWriter._write, []
+
+    def fail(self, heatmaps, *others):
+        if len(written) == bad:
+            raise OSError(28, "No space left on device")
+        written.append(len(heatmaps))
+        write(self, heatmaps, *others)
+
+    monkeypatch.setattr(PredictionWriter, "_write", fail)
+    before, appended = path.read_bytes(), []
+
+    def write_all():
+        with PredictionWriter(path, 6, NAMES, WH) as writer:
+            for row in range(6):
+                writer.append(rows[0][row : row + 1], rows[1][row : row + 1], IDS[row : row + 1])
+                appended.append(row)
+
+    with pytest.raises(InputError, match=r"p\.h5: cannot be written \(No space left on device\)"):
+        write_all()
+    assert len(appended) <= bad + 3  # soon, not after hours of predicting
+    assert path.read_bytes() == before
+    assert [file.name for file in path.parent.iterdir()] == ["p.h5"]
+
+
+def test_few_batches_wait_to_be_written(tmp_path, rows, monkeypatch):
+    """append() waits for a slow disk: memory stays bounded."""
+    write, started, most = PredictionWriter._write, [], []
+
+    def slow(self, *batch):
+        time.sleep(0.02)
+        started.append(1)
+        write(self, *batch)
+
+    monkeypatch.setattr(PredictionWriter, "_write", slow)
+    with PredictionWriter(tmp_path / "p.h5", 6, NAMES, WH) as writer:
+        for row in range(6):
+            writer.append(rows[0][row : row + 1], rows[1][row : row + 1], IDS[row : row + 1])
+            most.append(row + 1 - len(started))
+    assert max(most) <= 2
+    with PredictionFile(tmp_path / "p.h5") as file:
+        np.testing.assert_array_equal(file.heatmaps, rows[0])
+
+
 def published(path, rows, names) -> PredictionFile:
     with h5py.File(path, "w") as file:
         file["heatmaps"], file["locations"], file["joint_names_order"] = *rows, names

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from lib.core.data_check.axes import signed_permutations
-from lib.core.data_check.sample import Views, lagged
+from lib.core.data_check.explain import best_explanations, block_groups, where_wrong
+from lib.core.data_check.reprojection import EXPLAINED_BLOCKS, WORLD_FRAME
+from lib.core.data_check.sample import Views, block_medians, frames_apart, lagged
 from lib.core.data_check.section import ERROR, Section
 from lib.dataset.conventions import MM_PER_UNIT, Conventions
-from lib.multiviews.cameras import Cameras, camera_to_world
+from lib.multiviews.cameras import Cameras, camera_to_world, world_to_camera
 from lib.multiviews.triangulate import triangulate
 from lib.utils.joints import JointSet
 from lib.utils.tables import markdown_table
 
-MAX_DISTANCE_MM = 5.0  # median over joints and frames between two views' poses in the world
+MAX_DISTANCE_MM = 5.0  # between two views' poses in the world: median over the joints, then over a block's frames
 FIT_SHARE = 0.1  # an explanation must bring the distance below this share of it, or below MAX_DISTANCE_MM
+ALIKE_MM = 0.1
+TABLE_GROUPS = 2000  # that the table is of
+MAX_PATTERNS = 4  # sets of cameras that agree in some parts and not in others; more are not explained one by one
 _UNKNOWN = "no known convention explains it: R and T are not those of this camera"
 
 
@@ -29,22 +33,28 @@ class WorldData:
     Attributes:
         pose_cam: (G, V, J, 3) mm.
         cameras: leading axes (G, V).
-        recording, piece: (G,) of Views.
+        piece: (G,) of Views.
+        frame_gap: frames from a group to the next.
         camera_ids: numbers of the cameras.
         joint_set: the joints.
     """
 
     pose_cam: np.ndarray
     cameras: Cameras
-    recording: np.ndarray
     piece: np.ndarray
+    frame_gap: int
     camera_ids: list[int]
     joint_set: JointSet
 
+    @classmethod
+    def of(cls, views: Views) -> WorldData:
+        """Take what is needed of some groups."""
+        return cls(views.pose_cam, views.cameras, views.piece, views.frame_gap, views.camera_ids,
+                   views.annotations.joint_set)  # fmt: skip
+
     def frames(self, chosen: np.ndarray) -> WorldData:
         """Return some of the groups."""
-        return replace(self, pose_cam=self.pose_cam[chosen], cameras=self.cameras[chosen],
-                       recording=self.recording[chosen], piece=self.piece[chosen])  # fmt: skip
+        return replace(self, pose_cam=self.pose_cam[chosen], cameras=self.cameras[chosen], piece=self.piece[chosen])
 
     def world(self) -> np.ndarray:
         """Return each view's pose in the world frame, (G, V, J, 3) mm."""
@@ -54,48 +64,60 @@ class WorldData:
 def check_agreement(views: Views) -> Section:
     """Compare the poses of the views in the world frame, and both with what the 2D joints triangulate to."""
     section = Section("One world for all cameras")
-    data = WorldData(views.pose_cam, views.cameras, views.recording_number, views.piece, views.camera_ids,
-                     views.annotations.joint_set)  # fmt: skip
-    section.body = _table(views, data)
+    section.body = _table(views.spread(TABLE_GROUPS))
     _check_rotations(section, views)
-    world = data.world()
-    wrong = [number for number in range(data.recording.max() + 1)
-             if (_distances(world[data.recording == number]) > MAX_DISTANCE_MM).any()]  # fmt: skip
-    if wrong:
-        chosen = np.isin(data.recording, wrong)
-        where = ""
-        if not chosen.all():
-            where = (f" in {len(wrong)} of {data.recording.max() + 1} recordings (the first: "
-                     f"{views.name(int(np.flatnonzero(chosen)[0]))})")  # fmt: skip
-        _explain(section, data.frames(chosen), where)
+    distances = np.concatenate([_distances(part.pose_cam, part.cameras) for part in views.chunks()])
+    starts = views.block_starts()
+    medians = block_medians(distances, starts)  # (B, V, V)
+    wrong = (medians > MAX_DISTANCE_MM).any((1, 2))
+    if wrong.any():
+        # Different cameras may be wrong in different recordings: parts with the same cameras at fault go together.
+        near = medians[wrong] <= MAX_DISTANCE_MM
+        agreeing = near[np.arange(len(near)), np.argmax(near.sum(-1), axis=-1)]  # (wrong blocks, V)
+        patterns, which, counts = np.unique(agreeing, axis=0, return_inverse=True, return_counts=True)
+        for pattern in np.argsort(-counts, kind="stable")[:MAX_PATTERNS]:
+            own = np.zeros_like(wrong)
+            own[np.flatnonzero(wrong)[which.reshape(-1) == pattern]] = True
+            data = WorldData.of(views.take(block_groups(starts, own, EXPLAINED_BLOCKS)))
+            _explain(section, data, where_wrong(views, starts, own))
+        if len(patterns) > MAX_PATTERNS:
+            section.add(ERROR, f"other cameras do not agree in {len(patterns) - MAX_PATTERNS} more combinations")
     return section
 
 
 def _explain(section: Section, data: WorldData, where: str) -> None:
     """Add a finding for all cameras, or one for each that does not agree with the others."""
-    distance = _distances(data.world())
+    distance = _distance(data)
     good = _agreeing(distance)
-    num_views = len(data.camera_ids)
+    num_views, names = len(data.camera_ids), data.camera_ids
     reason = _explain_all(data) if len(good) < max(2, num_views - 1) else ""
+    apart = f"(they are {np.median(distance[~np.eye(num_views, dtype=bool)]):.0f} mm apart)"
+    if num_views == 2 and not reason:
+        world = data.world()
+        either = [f"if camera {names[view]} is: {_explain_one(data, view, world[:, 1 - view])}" for view in (0, 1)]
+        reason = f"which one is wrong cannot be told from two; {'; '.join(either)}"
+    elif len(good) < 2 and not reason:
+        reason = f"no two agree, and {_UNKNOWN}"
     if reason:
-        section.add(ERROR, f"the poses of the cameras do not meet in the world{where} (they are "
-                           f"{np.median(distance):.0f} mm apart); {reason}")  # fmt: skip
+        section.add(ERROR, f"the poses of the cameras do not meet in the world{where} {apart}; {reason}")
         return
     reference = np.median(data.world()[:, good], axis=1)  # (G, J, 3)
     for view in (view for view in range(num_views) if view not in good):
         away = float(np.median(distance[view, good]))
-        section.add(ERROR, f"camera {data.camera_ids[view]}{where}: its poses lie {away:.0f} mm from those of the "
+        section.add(ERROR, f"camera {names[view]}{where}: its poses lie {away:.0f} mm from those of the "
                            f"other cameras; {_explain_one(data, view, reference)}")  # fmt: skip
 
 
-def _distances(world: np.ndarray) -> np.ndarray:
-    """Median distance of (G, V, J, 3) poses between the views, (V, V) mm."""
-    num_views = world.shape[1]
-    result = np.zeros((num_views, num_views))
-    for view in range(num_views):
-        away = np.linalg.norm(world - world[:, view : view + 1], axis=-1)  # (G, V, J)
-        result[view] = np.median(away, axis=(0, 2))
-    return result
+def _distances(pose_cam: np.ndarray, cameras: Cameras) -> np.ndarray:
+    """Distance of (G, V, J, 3) poses in the world between the views, median over the joints, (G, V, V) mm."""
+    world = camera_to_world(pose_cam, cameras)
+    return np.stack([np.median(np.linalg.norm(world - world[:, view : view + 1], axis=-1), axis=-1)
+                     for view in range(world.shape[1])], axis=1)  # fmt: skip
+
+
+def _distance(data: WorldData) -> np.ndarray:
+    """The same, median over all groups, (V, V) mm."""
+    return np.median(_distances(data.pose_cam, data.cameras), axis=0)
 
 
 def _agreeing(distance: np.ndarray) -> list[int]:
@@ -104,13 +126,14 @@ def _agreeing(distance: np.ndarray) -> list[int]:
     return np.flatnonzero(near[np.argmax(near.sum(1))]).tolist()
 
 
-def _table(views: Views, data: WorldData) -> str:
+def _table(views: Views) -> str:
     """Per camera: distance of its pose to the mean of the views, and of the triangulated 2D joints to its pose."""
-    world = data.world()
+    cameras = views.cameras
+    world = camera_to_world(views.pose_cam, cameras)
     middle = np.median(world, axis=1, keepdims=True)
     away = np.linalg.norm(world - middle, axis=-1)
     weights = views.visible.astype(np.float64)
-    triangulated = triangulate(views.joints_img, data.cameras, weights)  # (G, J, 3)
+    triangulated = triangulate(views.joints_img, cameras, weights)  # (G, J, 3)
     missed = np.linalg.norm(world - triangulated[:, None], axis=-1)
     rows = [
         [f"camera {camera_id}", float(np.median(away[:, view])), float(away[:, view].max()),
@@ -132,14 +155,17 @@ def _check_rotations(section: Section, views: Views) -> None:
                                "wrong sign")  # fmt: skip
 
 
+def _limit(before: float) -> float:
+    return min(max(MAX_DISTANCE_MM, FIT_SHARE * before), 0.5 * before)
+
+
 def _explain_all(data: WorldData) -> str:
     """Find the convention that, applied to all views, makes them agree."""
-    before = float(np.median(_distances(data.world())))
+    before, found = float(np.median(_distance(data))), []
     for text, changed in _conventions(data):
-        distance = _distances(changed.world())
-        if np.median(distance) <= max(MAX_DISTANCE_MM, FIT_SHARE * before) and len(_agreeing(distance)) > 1:
-            return f"{text} (with that: {np.median(distance):.1f} mm)"
-    return ""
+        distance = _distance(changed)
+        found.append((text, float(np.median(distance)) if len(_agreeing(distance)) > 1 else np.inf))
+    return best_explanations(found, _limit(before), ALIKE_MM, "mm")
 
 
 def _conventions(data: WorldData) -> Iterator[tuple[str, WorldData]]:
@@ -147,11 +173,12 @@ def _conventions(data: WorldData) -> Iterator[tuple[str, WorldData]]:
     for camera_t in ("centre", "translation"):
         for camera_unit in MM_PER_UNIT:
             for pose_unit in MM_PER_UNIT:
+                if pose_unit == camera_unit != "mm" or (pose_unit, camera_t) == (camera_unit, "centre"):
+                    continue  # the size of the whole world makes no difference here
                 conventions = Conventions(pose_unit, camera_unit, camera_t)
-                if conventions == Conventions():
-                    continue
                 pose, cameras = conventions.convert(data.pose_cam, data.cameras)
                 yield _setting_text(conventions), replace(data, pose_cam=pose, cameras=cameras)
+    yield WORLD_FRAME, replace(data, pose_cam=world_to_camera(data.pose_cam, data.cameras))
     turned = replace(data.cameras, R=data.cameras.R.swapaxes(-1, -2))
     yield "R is transposed (camera to world)", replace(data, cameras=turned)
     pose, cameras = Conventions(camera_t="translation").convert(data.pose_cam, turned)
@@ -176,15 +203,10 @@ def _setting_text(conventions: Conventions) -> str:
 def _explain_one(data: WorldData, view: int, reference: np.ndarray) -> str:
     """Find what makes one view agree with a reference (G, J, 3) in the world, mm."""
     one = replace(data, pose_cam=data.pose_cam[:, view], cameras=data.cameras[:, view])
-    before, best, best_text = _away(one.world(), reference), np.inf, ""
-    hypotheses = ((text, changed, reference) for text, changed in _view_hypotheses(data, one, view))
-    for text, changed, wanted in itertools.chain(hypotheses, _shifted_in_time(one, reference)):
-        error = _away(changed.world(), wanted)
-        if error < 0.5 * best:  # a later, less simple one must be clearly better
-            best, best_text = error, text
-    if best < max(MAX_DISTANCE_MM, FIT_SHARE * before):
-        return f"{best_text} (with that: {best:.1f} mm)"
-    return _UNKNOWN
+    before = _away(one.world(), reference)
+    found = [(text, _away(changed.world(), reference)) for text, changed in _view_hypotheses(data, one, view)]
+    found += [(text, _away(changed.world(), wanted)) for text, changed, wanted in _shifted_in_time(one, reference)]
+    return best_explanations(found, _limit(before), ALIKE_MM, "mm") or _UNKNOWN
 
 
 def _view_hypotheses(data: WorldData, one: WorldData, view: int) -> Iterator[tuple[str, WorldData]]:
@@ -206,9 +228,8 @@ def _view_hypotheses(data: WorldData, one: WorldData, view: int) -> Iterator[tup
 
 def _shifted_in_time(one: WorldData, reference: np.ndarray) -> Iterator[tuple[str, WorldData, np.ndarray]]:
     for lag, early, late in lagged(one.piece):
-        side = "later" if lag > 0 else "earlier"
-        yield (f"it shows the pose of {abs(lag)} frames {side}: the view is shifted in time", one.frames(early),
-               reference[late])  # fmt: skip
+        away = frames_apart(lag, one.frame_gap)
+        yield f"it shows the pose of {away}: the view is shifted in time", one.frames(early), reference[late]
 
 
 def _away(world: np.ndarray, reference: np.ndarray) -> float:

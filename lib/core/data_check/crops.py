@@ -10,6 +10,8 @@ from lib.utils.transforms import get_affine_transform, transform_points
 
 MIN_INSIDE, SOME_INSIDE = 0.9, 0.99  # share of the visible joints inside the crop: below, wrong / look at it
 PERSON_SHARE = (0.25, 1.0)  # usual extent of the joints / side of the box
+ANY_PERSON_SHARE = (0.1, 2.0)  # outside of it the scale is another one
+MAX_OUTSIDE = 0.5  # share of the boxes that may lie out of the image
 
 
 def check_crops(
@@ -40,6 +42,9 @@ def check_crops(
         rows.append([name, float(side.mean()), float(side.min()), float(side.max()), 100 * share,
                      float(np.nanmedian(extent / side)), 100 * outside])  # fmt: skip
         _judge(section, name, share, float(np.nanmedian(extent / side)), crop)
+        if outside > MAX_OUTSIDE:
+            section.add(ERROR, f"{name}: {100 * outside:.0f} % of the boxes lie out of the images: center and scale "
+                               "are not in px of these images")  # fmt: skip
     header = ["", "side, mean (px)", "min", "max", "joints inside (%)", "person / side", "box out of the image (%)"]
     section.body = markdown_table(header, rows, 2)
     return section
@@ -68,6 +73,8 @@ def _judge(section: Section, name: str, share: float, person: float, crop: bool)
         section.add(ERROR, f"{text}: center and scale are not those of these images (scale is the side / 200 px)")
     elif share < SOME_INSIDE:
         section.add(WARNING, f"{text}; the others are not trained on")
-    if crop and share >= MIN_INSIDE and not PERSON_SHARE[0] <= person <= PERSON_SHARE[1]:
-        section.add(WARNING, f"{name}: the person takes {100 * person:.0f} % of the box's side; expected "
-                             f"{100 * PERSON_SHARE[0]:.0f} to {100 * PERSON_SHARE[1]:.0f} %")  # fmt: skip
+    low, high = PERSON_SHARE
+    if crop and share >= MIN_INSIDE and not low <= person <= high:
+        level = WARNING if ANY_PERSON_SHARE[0] <= person <= ANY_PERSON_SHARE[1] else ERROR
+        section.add(level, f"{name}: the person takes {100 * person:.0f} % of the box's side; expected "
+                           f"{100 * low:.0f} to {100 * high:.0f} % (scale is the side / 200 px)")  # fmt: skip

@@ -84,14 +84,20 @@ def _inspect_chunk(images_dir: Path, data_format: str, names: Sequence[str]) -> 
 
 
 def missing_rows(annotations: Annotations, data_format: str) -> np.ndarray:
-    """Return the rows whose image is not there.
+    """Return the rows whose image is not there, the first row of each image.
 
     Raises:
         InputError: the archive is missing or damaged.
     """
-    names = [annotations.image_name(row) for row in range(len(annotations))]
+    rows = first_rows(annotations)
+    names = [annotations.image_name(row) for row in rows]
     missing = set(missing_images(annotations.images_dir, names, data_format))
-    return np.array([row for row, name in enumerate(names) if name in missing], int)
+    return rows[[name in missing for name in names]]
+
+
+def first_rows(annotations: Annotations) -> np.ndarray:
+    """Return the first row of each image, in order: on images of MPII there may be several people."""
+    return np.sort(np.unique(annotations.image, return_index=True)[1])
 
 
 def check_images(annotations: Annotations, facts: ImageFacts, missing: np.ndarray) -> Section:
@@ -103,11 +109,13 @@ def check_images(annotations: Annotations, facts: ImageFacts, missing: np.ndarra
         missing: rows of the images that are not there.
     """
     section = Section("Images")
-    section.body = f"{len(annotations)} images, {len(missing)} missing; {len(facts.rows)} were read."
+    total = len(first_rows(annotations))
+    section.body = f"{total} images, {len(missing)} missing; {len(facts.rows)} were read."
     if len(missing):
-        section.add(ERROR, f"{len(missing)} of {len(annotations)} images are not in {annotations.images_dir} (the "
+        section.add(ERROR, f"{len(missing)} of {total} images are not in {annotations.images_dir} (the "
                            f"first: {annotations.image_name(missing[0])})")  # fmt: skip
-    unreadable = {row: text for row, text in facts.errors.items() if row not in set(missing.tolist())}
+    absent = set(missing.tolist())
+    unreadable = {row: text for row, text in facts.errors.items() if row not in absent}
     if unreadable:
         section.add(ERROR, f"{len(unreadable)} of the {len(facts.rows)} images that were read are damaged (the first: "
                            f"{next(iter(unreadable.values()))})")  # fmt: skip

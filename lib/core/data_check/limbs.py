@@ -9,10 +9,13 @@ import numpy as np
 from lib.core.data_check.sample import Views
 from lib.core.data_check.section import ERROR, WARNING, Section
 from lib.dataset.conventions import MM_PER_UNIT
+from lib.utils.joints import JointSet
 from lib.utils.tables import markdown_table
 
 THIGH_MM = (250.0, 650.0)  # hip to knee, from children to tall adults
-MAX_SIDES_RATIO = 1.15
+MAX_SIDES_RATIO, WRONG_SIDES_RATIO = 1.15, 1.5  # of a limb and that of the other side: a warning, an error
+SOME_AHEAD = 0.5  # share of the poses whose nose is in front of the neck; most are
+_FACING = ("nose", "neck", "root", "lsho", "rsho")
 OUTLIER_SHARE = 0.25  # of a limb's length
 MAX_OUTLIERS = 0.01  # share of the poses
 
@@ -25,7 +28,8 @@ def check_limbs(views: Views, tolerance: float) -> Section:
         tolerance: PICT_STRUCT.LIMB_LENGTH_TOLERANCE, mm.
     """
     section, body = Section("Limbs"), views.body
-    lengths = body.limb_lengths(views.pose_cam[:, 0])  # (G, E)
+    pose_cam = views.annotations.labels3d.pose_cam[views.groups[:, 0]].astype(np.float64)  # all views would be too much
+    lengths = body.limb_lengths(pose_cam)  # (G, E)
     subject = views.recording[:, 0]
     subjects, index = np.unique(subject, return_inverse=True)
     own_length = np.stack([np.median(lengths[subject == one], axis=0) for one in subjects])  # (subjects, E)
@@ -37,6 +41,7 @@ def check_limbs(views: Views, tolerance: float) -> Section:
     section.body = markdown_table(header, rows)
     _check_unit(section, views, lengths)
     _check_sides(section, body.limb_names, own_length)
+    _check_facing(section, views.annotations.joint_set, pose_cam)
     _check_outliers(section, views, np.abs(lengths - own_length[index]), own_length[index], tolerance)
     return section
 
@@ -90,5 +95,25 @@ def _check_sides(section: Section, names: Sequence[str], own_length: np.ndarray)
             ratio = own_length[:, limb] / own_length[:, names.index(other)]
             worst = float(np.exp(np.abs(np.log(ratio)).max()))
             if worst > MAX_SIDES_RATIO:
-                section.add(WARNING, f"{name} and {other} differ by {100 * (worst - 1):.0f} %: are the joints in the "
-                                     "expected order?")  # fmt: skip
+                section.add(ERROR if worst > WRONG_SIDES_RATIO else WARNING,
+                            f"{name} and {other} differ by {100 * (worst - 1):.0f} %: are the joints in the expected "
+                            "order?")  # fmt: skip
+
+
+def _check_facing(section: Section, joints: JointSet, pose_cam: np.ndarray) -> None:
+    """Find left and right exchanged everywhere, or a mirrored world: the face is then on the back of the body.
+
+    Args:
+        section: receives the finding.
+        joints: names of the joints.
+        pose_cam: (G, J, 3) mm.
+    """
+    if not {*_FACING, "head"} <= set(joints.names):  # without a head joint, "nose" is often the middle of the head
+        return
+    nose, neck, root, left, right = np.moveaxis(pose_cam[:, joints.indices(_FACING)], 1, 0)
+    forward = np.cross(left - right, neck - root)
+    ahead = ((nose - neck) * forward).sum(-1) > 0
+    share = float(ahead.mean())
+    if share < SOME_AHEAD:
+        section.add(ERROR, f"in {100 * (1 - share):.0f} % of the poses the nose is on the back: left and right of the "
+                           "3D joints are exchanged, or the world is mirrored")  # fmt: skip

@@ -9,16 +9,39 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from lib.core.data_check.axes import signed_permutations
-from lib.core.data_check.sample import Views, lagged
+from lib.core.data_check.explain import best_explanations, block_groups, where_wrong
+from lib.core.data_check.sample import Views, block_medians, frames_apart, lagged
 from lib.core.data_check.section import ERROR, Section
-from lib.multiviews.cameras import MIN_DEPTH_MM, Cameras, project_camera
+from lib.multiviews.cameras import MIN_DEPTH_MM, Cameras, project_camera, world_to_camera
 from lib.utils.joints import JointSet
 from lib.utils.tables import markdown_table
 
-MAX_ERROR_PX = 1.0  # median over the frames, of every joint
+MAX_ERROR_PX = 1.0  # median over the frames of a block, of every joint
 SURE_SHARE = 0.2  # an explanation must bring the error below this share of it, or below MAX_ERROR_PX
+MAX_EXPLAINED_PX = 3.0  # and below this in any case
+EXPLAINED_BLOCKS = 40  # blocks that explanations are tried on
 _FAR_PX = 1e6  # stands for points that have no projection
+WORLD_FRAME = "the 3D joints (joints_3d_camera) are in the world frame, not in the camera's"
 _UNKNOWN = "no known convention explains it: these are not the parameters of this camera"
+
+
+def joint_errors(pose_cam: np.ndarray, joints_img: np.ndarray, visible: np.ndarray, cameras: Cameras) -> np.ndarray:
+    """Return the distances of 2D joints to projected 3D joints.
+
+    Args:
+        pose_cam: (..., J, 3) mm.
+        joints_img: (..., J, 2) px.
+        visible: (..., J) bool.
+        cameras: leading axes as the joints'.
+
+    Returns:
+        (..., J) px; NaN where a joint is not visible, a large number where it has no projection.
+    """
+    projected, depth = project_camera(pose_cam, cameras)
+    with np.errstate(over="ignore", invalid="ignore"):
+        distance = np.linalg.norm(projected - joints_img, axis=-1)
+    distance = np.where((depth > MIN_DEPTH_MM) & np.isfinite(distance), distance, _FAR_PX)
+    return np.where(visible, distance, np.nan)
 
 
 @dataclass(frozen=True)
@@ -45,11 +68,7 @@ class ViewData:
 
     def errors(self) -> np.ndarray:
         """Return the distances of the 2D joints to the projected ones, (F, J) px; NaN where a joint is not visible."""
-        projected, depth = project_camera(self.pose_cam, self.cameras)
-        with np.errstate(over="ignore", invalid="ignore"):
-            distance = np.linalg.norm(projected - self.joints_img, axis=-1)
-        distance = np.where((depth > MIN_DEPTH_MM) & np.isfinite(distance), distance, _FAR_PX)
-        return np.where(self.visible, distance, np.nan)
+        return joint_errors(self.pose_cam, self.joints_img, self.visible, self.cameras)
 
     def worst_joint(self) -> float:
         """Return the largest of the joints' median errors, px."""
@@ -64,56 +83,34 @@ class ViewData:
 
 
 def check_reprojection(views: Views, image_wh: list[tuple[int, int] | None]) -> Section:
-    """Compare 2D and 3D joints per camera and recording.
+    """Compare 2D and 3D joints of all groups, per camera.
 
     Args:
         views: the groups.
         image_wh: per view the size of its images, px.
     """
     section, rows = Section("2D against projected 3D"), []
-    data = [_view_data(views, view, image_wh[view]) for view in range(views.num_views)]
+    errors = np.concatenate([
+        joint_errors(part.pose_cam, part.joints_img, part.visible, part.cameras).astype(np.float32)
+        for part in views.chunks()
+    ])  # (G, V, J)
+    starts = views.block_starts()
+    wrong = (block_medians(errors, starts) > MAX_ERROR_PX).any(-1)  # (B, V)
     reasons: dict[str, list[str]] = {}
     for view, camera_id in enumerate(views.camera_ids):
-        errors = data[view].errors()
-        errors = errors[np.isfinite(errors)]
-        rows.append([f"camera {camera_id}", len(errors), *np.percentile(errors, [50, 95, 100]).tolist()])
-        wrong = wrong_recordings(data[view].recording, data[view].errors(), MAX_ERROR_PX)
-        if wrong.any():
-            frames = np.isin(data[view].recording, np.flatnonzero(wrong))
-            reason = explain([one.frames(frames) for one in data], view, views.camera_ids, views.annotations.joint_set)
-            where = f"camera {camera_id}{_where(views, data[view].recording, wrong)}"
-            reasons.setdefault(reason, []).append(f"{where} ({_distance(data[view].frames(frames).worst_joint())})")
+        known = errors[:, view][np.isfinite(errors[:, view])]
+        figures = np.percentile(known, [50, 95, 100]).tolist() if len(known) else [None] * 3
+        rows.append([f"camera {camera_id}", len(known), *figures])
+        if wrong[:, view].any():
+            chosen = views.take(block_groups(starts, wrong[:, view], EXPLAINED_BLOCKS))
+            data = [_view_data(chosen, other, image_wh[other]) for other in range(views.num_views)]
+            reason = explain(data, view, views.camera_ids, views.annotations.joint_set, views.frame_gap)
+            where = f"camera {camera_id}{where_wrong(views, starts, wrong[:, view])}"
+            reasons.setdefault(reason, []).append(f"{where} ({_distance(data[view].worst_joint())})")
     for reason, cameras in reasons.items():
         section.add(ERROR, f"{', '.join(cameras)}: the projected 3D joints do not lie on the 2D joints; {reason}")
     section.body = markdown_table(["", "joints", "median (px)", "95 % (px)", "max (px)"], rows, 2)
     return section
-
-
-def wrong_recordings(recording: np.ndarray, errors: np.ndarray, tolerance: float) -> np.ndarray:
-    """Return which recordings have a joint whose median error is above a tolerance.
-
-    Args:
-        recording: (F,) numbers from 0.
-        errors: (F, J), NaN = not known.
-        tolerance: in the unit of the errors.
-
-    Returns:
-        (number of recordings,) bool.
-    """
-    wrong = np.zeros(recording.max() + 1, bool)
-    for number in range(len(wrong)):
-        own = errors[recording == number]
-        own = own[:, np.isfinite(own).any(0)]
-        wrong[number] = own.size > 0 and bool((np.nanmedian(own, axis=0) > tolerance).any())
-    return wrong
-
-
-def _where(views: Views, recording: np.ndarray, wrong: np.ndarray) -> str:
-    """Name the recordings, unless it is all of them."""
-    if wrong.all():
-        return ""
-    first = views.name(int(np.flatnonzero(wrong[recording])[0]))
-    return f" in {np.count_nonzero(wrong)} of {len(wrong)} recordings (the first: {first})"
 
 
 def _distance(error: float) -> str:
@@ -125,7 +122,9 @@ def _view_data(views: Views, view: int, image_wh: tuple[int, int] | None) -> Vie
                     views.recording_number, views.piece, image_wh)  # fmt: skip
 
 
-def explain(data: list[ViewData], view: int, camera_ids: list[int], joint_set: JointSet) -> str:
+def explain(
+    data: list[ViewData], view: int, camera_ids: list[int], joint_set: JointSet, frame_gap: int
+) -> str:
     """Say which convention makes the 2D and 3D joints of a view agree.
 
     Args:
@@ -133,35 +132,32 @@ def explain(data: list[ViewData], view: int, camera_ids: list[int], joint_set: J
         view: the one that does not agree.
         camera_ids: numbers of the cameras.
         joint_set: the joints.
+        frame_gap: frames from a group to the next.
     """
     before = data[view].worst_joint()
-    best_error, best_text = np.inf, ""
-    for text, changed in _hypotheses(data, view, camera_ids, joint_set):
-        error = changed.worst_joint()
-        if error < 0.5 * best_error:  # a later, less simple one must be clearly better
-            best_error, best_text = error, text
-        if best_error < 0.1 * MAX_ERROR_PX:
-            break
-    if best_error < max(MAX_ERROR_PX, SURE_SHARE * before):
-        return f"{best_text} (with that: {best_error:.2f} px)"
-    return _offset(data[view]) or _UNKNOWN
+    found = [(text, changed.worst_joint())
+             for text, changed in _hypotheses(data, view, camera_ids, joint_set, frame_gap)]  # fmt: skip
+    limit = min(max(MAX_ERROR_PX, SURE_SHARE * before), MAX_EXPLAINED_PX, 0.5 * before)
+    return best_explanations(found, limit, 0.02 * MAX_ERROR_PX, "px") or _UNKNOWN
 
 
 def _hypotheses(
-    data: list[ViewData], view: int, camera_ids: list[int], joint_set: JointSet
+    data: list[ViewData], view: int, camera_ids: list[int], joint_set: JointSet, frame_gap: int
 ) -> Iterator[tuple[str, ViewData]]:
     """Yield explanations with the data as they would be if each were true, the most common ones first."""
     one = data[view]
     yield from _mirrored_pixels(one)
-    yield from _shifted_in_time(one)
+    yield from _shifted_in_time(one, frame_gap)
     yield "x and y of the 2D joints are exchanged (row, column)", replace(one, joints_img=one.joints_img[..., ::-1])
     mirrored = one.joints_img[:, joint_set.mirrored_order()]
     yield "left and right of the 2D joints are exchanged", replace(one, joints_img=mirrored)
     yield from _other_cameras(data, view, camera_ids)
     for name, matrix in signed_permutations():
         yield f"of the 3D joints in the camera frame, {name}", replace(one, pose_cam=one.pose_cam @ matrix.T)
+    yield WORLD_FRAME, replace(one, pose_cam=world_to_camera(one.pose_cam, one.cameras))
     yield from _other_scale(one)
     yield from _other_lens(one)
+    yield from _offset(one)
     order = _order(one)
     names = ", ".join(joint_set.names[joint] for joint in np.argsort(order))
     yield f"the 2D joints are in another order ({names})", replace(one, joints_img=one.joints_img[:, order])
@@ -193,16 +189,15 @@ def _other_cameras(data: list[ViewData], view: int, camera_ids: list[int]) -> It
                    replace(data[view], cameras=data[other].cameras))  # fmt: skip
 
 
-def _shifted_in_time(one: ViewData) -> Iterator[tuple[str, ViewData]]:
+def _shifted_in_time(one: ViewData, frame_gap: int) -> Iterator[tuple[str, ViewData]]:
     for lag, early, late in lagged(one.piece):
-        side = "later" if lag > 0 else "earlier"
         earlier = one.frames(early)
-        yield (f"the 2D joints are those of {abs(lag)} frames {side}",
+        yield (f"the 2D joints are those of {frames_apart(lag, frame_gap)}",
                replace(earlier, pose_cam=one.pose_cam[late], cameras=one.cameras[late]))  # fmt: skip
 
 
 def _other_scale(one: ViewData) -> Iterator[tuple[str, ViewData]]:
-    """2D joints, or the camera, in px of an image of another size."""
+    """2D joints, or the camera, in px of an image of another size; a focal length of another size."""
     projected, _ = project_camera(one.pose_cam, one.cameras)
     seen, expected = one.joints_img[one.visible], projected[one.visible]
     centred = (seen - np.median(seen, 0), expected - np.median(expected, 0))
@@ -211,6 +206,13 @@ def _other_scale(one: ViewData) -> Iterator[tuple[str, ViewData]]:
         cameras = replace(one.cameras, f=one.cameras.f * factor, c=one.cameras.c * factor)
         yield (f"the camera's parameters belong to images {1 / factor:.3g} times as large as the 2D joints' (focal "
                "length and centre must be scaled with the image)", replace(one, cameras=cameras))  # fmt: skip
+    centre = np.broadcast_to(one.cameras.c[:, None], one.joints_img.shape)[one.visible]
+    ratio = np.median((seen - centre) * np.sign(expected - centre), axis=0)
+    ratio = ratio / np.maximum(np.median(np.abs(expected - centre), axis=0), 1e-9)
+    if (ratio > 0.01).all():
+        cameras = replace(one.cameras, f=one.cameras.f * ratio)
+        yield (f"the focal lengths are another camera's or wrong: {1 / ratio[0]:.3g} (fx) and {1 / ratio[1]:.3g} (fy) "
+               "times what fits", replace(one, cameras=cameras))  # fmt: skip
 
 
 def _other_lens(one: ViewData) -> Iterator[tuple[str, ViewData]]:
@@ -229,13 +231,10 @@ def _order(one: ViewData) -> np.ndarray:
     return linear_sum_assignment(np.median(np.minimum(distance, _FAR_PX), axis=0))[1]
 
 
-def _offset(one: ViewData) -> str:
+def _offset(one: ViewData) -> Iterator[tuple[str, ViewData]]:
     """A constant shift in the image, as from coordinates that count from 1 or belong to a crop."""
     projected, _ = project_camera(one.pose_cam, one.cameras)
     shift = np.median((one.joints_img - projected)[one.visible], axis=0)
-    error = replace(one, joints_img=one.joints_img - shift).worst_joint()
-    if error > MAX_ERROR_PX:
-        return ""
     x, y = shift.round(1) + 0.0  # no negative zero
-    return (f"the 2D joints are shifted by ({x:.1f}, {y:.1f}) px: another origin, or a crop of the image (without "
-            f"the shift: {error:.2f} px)")  # fmt: skip
+    yield (f"the 2D joints are shifted by ({x:.1f}, {y:.1f}) px: another origin, a crop of the image, or another "
+           "principal point", replace(one, joints_img=one.joints_img - shift))  # fmt: skip

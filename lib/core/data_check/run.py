@@ -13,7 +13,7 @@ from lib.core.config_io import dataset_root
 from lib.core.data_check.agreement import check_agreement
 from lib.core.data_check.counts import check_counts
 from lib.core.data_check.crops import check_crops
-from lib.core.data_check.images import ImageFacts, check_images, inspect, missing_rows
+from lib.core.data_check.images import ImageFacts, check_images, first_rows, inspect, missing_rows
 from lib.core.data_check.limbs import check_limbs
 from lib.core.data_check.motion import check_motion, find_windows
 from lib.core.data_check.reprojection import check_reprojection
@@ -27,11 +27,13 @@ from lib.dataset.mpii import load_mpii
 from lib.multiviews.body import body_of
 from lib.utils.checks import InputError
 from lib.utils.files import make_directory, write_bytes
+from lib.utils.tables import markdown_table
 
-RUN_LENGTH = 50  # groups looked at from the beginning and the end of each recording
+BOX_GROUPS = 20_000  # whose boxes are measured
 SHEET_ROWS = 6
 SHEET_COLUMNS = 4  # of single images; groups have a column per view
 WINDOWS = 4  # recordings whose images are compared with the labels in motion
+MOST_IN_IMAGE, SOME_IN_IMAGE = 0.98, 0.9  # share of the joints; fewer: a warning, an error
 _HAS_MPII = ("mpii", "multiview_mpii", "mixed")
 
 
@@ -116,7 +118,6 @@ def _check_multiview(
         section.add(ERROR, str(error))
         return Checked(title, [section], None)
     everything = Views.ordered(annotations, groups, body_of(annotations.joint_set))
-    views = everything.runs(RUN_LENGTH)
     windows = find_windows(everything, WINDOWS)
     data_format = config.DATASET.DATA_FORMAT
     rows = np.concatenate([np.array([], int), *(window.groups.ravel() for window in windows)])
@@ -125,11 +126,12 @@ def _check_multiview(
     sections = [
         check_counts(annotations, groups),
         check_images(annotations, facts, missing),
-        check_reprojection(views, image_wh),
-        check_agreement(views),
+        check_reprojection(everything, image_wh),
+        check_agreement(everything),
         check_motion(windows, data_format),
-        _view_crops(views, image_wh, config.DATASET.CROP),
-        check_limbs(views, config.PICT_STRUCT.LIMB_LENGTH_TOLERANCE),
+        _view_crops(everything.spread(BOX_GROUPS), image_wh, config.DATASET.CROP),
+        _joints_in_images(annotations, facts, everything),
+        check_limbs(everything, config.PICT_STRUCT.LIMB_LENGTH_TOLERANCE),
     ]
     shown = everything.spread(SHEET_ROWS)
     texts = [f"{shown.name(group)}, camera {camera_id}" for group in range(len(shown.groups))
@@ -144,7 +146,7 @@ def _read_images(
 ) -> tuple[ImageFacts, np.ndarray]:
     """Look for all images and read some: `rows` and as many others as asked for, evenly over the data set."""
     missing = missing_rows(annotations, data_format)
-    there = np.setdiff1d(np.arange(len(annotations)), missing)
+    there = np.setdiff1d(first_rows(annotations), missing)
     count = len(there) if settings.num_images is None else min(settings.num_images, len(there))
     spread = there[np.linspace(0, len(there) - 1, count).astype(int)] if count else there
     rows = np.union1d(np.setdiff1d(rows, missing), spread)
@@ -182,7 +184,7 @@ def _check_singles(
     if joints.any():
         sections.append(check_crops([annotations.source], [annotations.joints_img], [annotations.visible],
                                     [annotations.center], [annotations.scale], [None], True))  # fmt: skip
-        sections.append(_check_joints_in_images(annotations, facts))
+        sections.append(_joints_in_images(annotations, facts))
     count = min(SHEET_ROWS * SHEET_COLUMNS, len(annotations))
     rows = np.linspace(0, len(annotations) - 1, count).astype(int)
     sheet = save_sheet(directory / f"{annotations.source}_{subset}.jpg", annotations, rows,
@@ -190,17 +192,29 @@ def _check_singles(
     return Checked(f"{annotations.source}, {subset}: {len(annotations)} people", sections, sheet)
 
 
-def _check_joints_in_images(annotations: Annotations, facts: ImageFacts) -> Section:
-    """Compare annotated joints with the sizes of the images that were read."""
+def _joints_in_images(annotations: Annotations, facts: ImageFacts, views: Views | None = None) -> Section:
+    """Compare annotated joints with the sizes of the images that were read, per camera."""
     section = Section("Joints in the images")
     readable = (facts.image_wh > 0).all(1)
     rows, size = facts.rows[readable], facts.image_wh[readable]
     joints, visible = annotations.joints_img[rows], annotations.visible[rows]
     inside = ((joints >= -1) & (joints <= size[:, None])).all(-1)
-    share = float(inside[visible].mean()) if visible.any() else 1.0
-    section.body = f"{100 * share:.2f} % of the annotated joints lie inside their images."
-    if share < 0.98:
-        section.add(ERROR if share < 0.9 else WARNING, "joints lie outside: images of another size or another order")
+    camera = np.zeros(len(rows), int) if views is None else annotations.labels3d.camera_id[rows]
+    lines = []
+    for camera_id in [0] if views is None else views.camera_ids:
+        own = visible & (camera == camera_id)[:, None]
+        if not own.any():
+            continue
+        name = "all images" if views is None else f"camera {camera_id}"
+        share = float(inside[own].mean())
+        lines.append([name, int(own.sum()), 100 * share])
+        if share < MOST_IN_IMAGE:
+            section.add(ERROR if share < SOME_IN_IMAGE else WARNING,
+                        f"{name}: {100 * (1 - share):.1f} % of the joints lie outside their images: images of another "
+                        "size, or another order of x and y")  # fmt: skip
+    if not lines:
+        section.not_judged("where the joints lie: no image could be read")
+    section.body = markdown_table(["", "joints", "inside their images (%)"], lines, 2) if lines else ""
     return section
 
 
@@ -217,13 +231,18 @@ def report(results: Sequence[Checked], title: str) -> str:
 
 
 def verdict(results: Sequence[Checked]) -> str:
-    """Say in a line or a few what is wrong."""
+    """Say in a line or a few what is wrong, and what could not be judged."""
     warnings = sum(count_level(checked.sections, WARNING) for checked in results)
-    wrong = [f"- {checked.title}: {section.title}: {finding.text}" for checked in results
-             for section in checked.sections for finding in section.findings if finding.level == ERROR]  # fmt: skip
-    if not wrong:
-        return f"Nothing is wrong ({warnings} warnings)."
-    return "\n".join([f"{len(wrong)} findings with which training would be wrong ({warnings} warnings):", "", *wrong])
+    sections = [(f"{checked.title}: {section.title}", section) for checked in results for section in checked.sections]
+    wrong = [f"- {title}: {finding.text}" for title, section in sections for finding in section.findings
+             if finding.level == ERROR]  # fmt: skip
+    unjudged = [f"- {title}: {text}" for title, section in sections for text in section.unjudged]
+    parts = [f"Nothing is wrong ({warnings} warnings)."]
+    if wrong:
+        parts = [f"{len(wrong)} findings with which training would be wrong ({warnings} warnings):", "\n".join(wrong)]
+    if unjudged:
+        parts += ["Not judged:", "\n".join(unjudged)]
+    return "\n\n".join(parts)
 
 
 def save_report(text: str, path: Path) -> None:

@@ -13,6 +13,8 @@ from lib.multiviews.cameras import Cameras
 from lib.utils.joints import UNION_20
 
 MAX_LAG = 10  # groups by which a view may be ahead or behind and is still recognised
+BLOCK = 50  # groups that are judged as one
+CHUNK = 5000  # groups that are in memory at a time
 
 
 def lagged(piece: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
@@ -30,6 +32,31 @@ def lagged(piece: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
             early = early[piece[early] == piece[early + lag]]
             if len(early):
                 yield lag, early, early + lag
+
+
+def block_medians(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Return the (lower) median of each block over its groups, without NaN; NaN where a block has nothing else.
+
+    Args:
+        values: (G, ...).
+        starts: (B + 1,) of Views.block_starts().
+
+    Returns:
+        (B, ...).
+    """
+    place = starts[:-1, None] + np.arange(BLOCK)
+    beyond = place >= starts[1:, None]
+    padded = values[np.minimum(place, len(values) - 1)]  # (B, BLOCK, ...)
+    padded[beyond] = np.nan
+    ordered = np.sort(padded, axis=1)  # NaN comes last
+    middle = np.maximum(np.isfinite(ordered).sum(1, keepdims=True) - 1, 0) // 2
+    return np.take_along_axis(ordered, middle, 1)[:, 0]
+
+
+def frames_apart(lag: int, gap: int) -> str:
+    """Say how far a view is ahead or behind, for a lag in groups that are `gap` frames apart."""
+    more = " or more" if abs(lag) == MAX_LAG else ""
+    return f"{abs(lag) * max(gap, 1)}{more} frames {'later' if lag > 0 else 'earlier'}"
 
 
 @dataclass(frozen=True)
@@ -56,14 +83,26 @@ class Views:
     def spread(self, count: int) -> Views:
         """Return at most `count` groups, evenly over all."""
         chosen = np.unique(np.linspace(0, len(self.groups) - 1, min(count, len(self.groups))).astype(int))
+        return self.take(chosen)
+
+    def take(self, chosen: np.ndarray) -> Views:
+        """Return some of the groups, (K,) indices in order."""
         return Views(self.annotations, self.groups[chosen], self.body)
 
-    def runs(self, length: int) -> Views:
-        """Return groups that follow each other: at most `length` from the beginning and the end of each recording."""
+    def block_starts(self) -> np.ndarray:
+        """Divide the groups into blocks that are judged as one: of one recording, at most BLOCK long.
+
+        Returns:
+            (B + 1,) where each block begins, and the number of groups.
+        """
         number = self.recording_number
-        from_start = np.arange(len(number)) - np.searchsorted(number, number)
-        from_end = np.searchsorted(number, number, side="right") - 1 - np.arange(len(number))
-        return Views(self.annotations, self.groups[(from_start < length) | (from_end < length)], self.body)
+        place = np.arange(len(number)) - np.searchsorted(number, number)
+        return np.append(np.flatnonzero(place % BLOCK == 0), len(number))
+
+    def chunks(self) -> Iterator[Views]:
+        """Yield the groups in parts that fit into memory."""
+        for start in range(0, len(self.groups), CHUNK):
+            yield self.take(np.arange(start, min(start + CHUNK, len(self.groups))))
 
     @property
     def num_views(self) -> int:
@@ -79,7 +118,7 @@ class Views:
     @property
     def recording_number(self) -> np.ndarray:
         """(G,) number of the recording, from 0, ascending."""
-        return np.unique(self.recording, axis=0, return_inverse=True)[1].ravel()
+        return np.cumsum((np.diff(self.recording, axis=0, prepend=self.recording[:1]) != 0).any(1))
 
     @property
     def frame_gap(self) -> int:

@@ -30,15 +30,22 @@ class Section:
         title: heading.
         body: Markdown between heading and findings.
         findings: what it found.
+        unjudged: what it could not look into, and why.
     """
 
     title: str
     body: str = ""
     findings: list[Finding] = field(default_factory=list)
+    unjudged: list[str] = field(default_factory=list)
 
     def add(self, level: str, text: str) -> None:
         """Add a finding."""
         self.findings.append(Finding(level, text))
+
+    def not_judged(self, text: str) -> None:
+        """Note what could not be looked into; the verdict repeats it, for silence would read as a pass."""
+        self.unjudged.append(text)
+        self.add(NOTE, f"not judged: {text}")
 
     def markdown(self) -> str:
         """Format the section."""

@@ -40,6 +40,7 @@ class MpiiSettings:
         images: folder of the images, None = ROOT/mpii/images.
         as_zip: put the images into ROOT/mpii/images.zip.
         allow_missing: leave out people whose image is missing.
+        force: replace annotation files that something else made.
     """
 
     mat: Path
@@ -49,6 +50,7 @@ class MpiiSettings:
     images: Path | None = None
     as_zip: bool = False
     allow_missing: bool = False
+    force: bool = False
 
 
 def prepare_mpii(settings: MpiiSettings) -> str:
@@ -60,9 +62,14 @@ def prepare_mpii(settings: MpiiSettings) -> str:
         The report, Markdown; it is also stored as annot/prepare_mpii.md.
 
     Raises:
-        InputError: a file is missing, damaged or of another form; images are missing; a subset is empty.
+        InputError: a file is missing, damaged or of another form; images are missing; a subset is empty; there are
+            annotation files that this did not make.
     """
     folder = find_mpii(settings.root) or settings.root / "mpii"
+    foreign = [] if (folder / "annot" / REPORT_FILE).is_file() else sorted((folder / "annot").glob("*.json"))
+    if foreign and not settings.force:
+        raise InputError(f"{foreign[0]} exists and was not made by this (there is no {REPORT_FILE}); choose another "
+                         "--root, or --force to replace it")  # fmt: skip
     if settings.images is not None and not settings.as_zip:
         raise InputError("--images: only with --zip; otherwise the images must lie where they are read from, in "
                          f"{folder / 'images'}")  # fmt: skip

@@ -12,12 +12,13 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from lib.dataset.new_root import new_root
 from lib.dataset.records import mpii_record, uncrop
 from lib.dataset.synthetic.actions import ACTIONS
 from lib.dataset.synthetic.records import recording_records
 from lib.dataset.synthetic.scene import Recording, SubjectWorld, WorldSettings
 from lib.dataset.synthetic.single import IMAGES_PER_PLACE, make_place, take_single
-from lib.dataset.synthetic.writer import MARKER, new_root, write_json
+from lib.dataset.synthetic.writer import MARKER, write_json
 from lib.utils.checks import InputError
 from lib.utils.files import write_pickle
 from lib.utils.image_store import ImageStore, open_images
@@ -176,7 +177,7 @@ def make_dataset(
     albums = [_Album(settings, start, min(start + IMAGES_PER_PLACE, num_single))
               for start in range(0, num_single, IMAGES_PER_PLACE)]  # fmt: skip
     total = sum(len(task.image_ids) for task in films) * settings.world.num_views + num_single
-    with new_root(root, force) as folder, tqdm(total=total, unit="image", disable=None) as bar:
+    with new_root(root, force, MARKER) as folder, tqdm(total=total, unit="image", disable=None) as bar:
         results = map_processes(_work, [*films, *albums], workers)
         counts = _store_films(folder / "h36m", films, results, as_zip, bar.update)
         _store_albums(folder / "mpii", settings, albums, results, as_zip, bar.update)

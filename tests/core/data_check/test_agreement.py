@@ -97,8 +97,8 @@ def test_one_camera_that_departs(make_views, case):
 def test_a_view_shifted_in_time(make_views, lag):
     (finding,) = check_agreement(make_views(shifted(LABELS, 2, lag))).findings
     side = "later" if lag > 0 else "earlier"
-    assert f"camera 2: its poses lie" in finding.text  # noqa: F541
-    assert f"it shows the pose of {abs(lag)} frames {side}: the view is shifted in time" in finding.text
+    assert "camera 2: its poses lie" in finding.text
+    assert f"it shows the pose of {3 * abs(lag)} frames {side}: the view is shifted in time" in finding.text
 
 
 def test_in_one_recording_only(make_views):
@@ -107,8 +107,8 @@ def test_in_one_recording_only(make_views):
         shifted(LABELS, 0, 2)(own)
 
     (finding,) = check_agreement(make_views(edit)).findings
-    assert "camera 0 in 1 of 3 recordings (the first: S1 Eating 1, frame 2)" in finding.text
-    assert "2 frames later" in finding.text
+    assert "camera 0 in 1 of 3 recordings (1 of 3 parts of them; the first: S1 Eating 1, frame 2)" in finding.text
+    assert "of 6 frames later" in finding.text
 
 
 @pytest.mark.parametrize("num_views", [2, 3, 5])
@@ -121,3 +121,39 @@ def test_other_numbers_of_views(make_views, num_views):
 def test_a_matrix_that_is_no_rotation(make_views):
     findings = check_agreement(make_views(of_camera(3, set_camera(R=lambda R: 1.1 * R)))).findings
     assert "camera 3: R is no rotation" in findings[0].text
+
+
+def test_different_cameras_in_different_recordings(make_views):
+    def edit(records):
+        for action, camera in ((3, 1), (4, 2)):
+            of_camera(camera, translation)([record for record in records if record["action"] == action])
+
+    texts = [finding.text for finding in check_agreement(make_views(edit)).findings]
+    assert len(texts) == 2
+    assert texts[0].startswith("camera 1 in 1 of 3 recordings (1 of 3 parts of them; the first: S1 Discussion 1")
+    assert texts[1].startswith("camera 2 in 1 of 3 recordings (1 of 3 parts of them; the first: S1 Eating 1")
+
+
+def test_a_fault_late_in_a_long_recording(make_views):
+    def edit(records):
+        late = [record for record in records if record["image_id"] > 400]
+        of_camera(2, set_camera(R=np.transpose))(late)
+
+    (finding,) = check_agreement(make_views(edit, frames=600)).findings
+    assert "camera 2 in 3 of 3 recordings" in finding.text
+    assert "R is transposed" in finding.text
+
+
+def test_of_two_cameras_both_explanations_are_given(make_views):
+    (finding,) = check_agreement(make_views(of_camera(1, translation), num_views=2)).findings
+    assert "which one is wrong cannot be told from two; if camera 0 is: " in finding.text
+    assert re.search("if camera 1 is: [^;]*set DATASET.CAMERA_T translation", finding.text)
+
+
+def test_joints_in_the_world_frame(make_views):
+    def edit(records):
+        for record in records:
+            record["joints_3d_camera"] = record["joints_3d_camera"] @ record["camera"]["R"] + record["camera"]["T"].T
+
+    (finding,) = check_agreement(make_views(edit)).findings
+    assert "are in the world frame, not in the camera's" in finding.text

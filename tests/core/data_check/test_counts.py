@@ -7,6 +7,7 @@ import pytest
 from lib.core.data_check.counts import check_counts
 from lib.dataset.groups import group_views
 from lib.dataset.h36m import load_h36m
+from lib.utils.checks import InputError
 
 
 @pytest.fixture
@@ -16,7 +17,7 @@ def count(tiny_root):
     def make(edit=None, summary=None, frames=9):
         root = tiny_root(frames=frames, mpii=0, subjects=((1, 5), (9,)), edit=edit)
         if summary is not None:
-            (root / "h36m/annot/prepare_h36m.json").write_text(json.dumps({"num_images": summary}))
+            (root / "h36m/annot/prepare_h36m.json").write_text(json.dumps(summary))
         annotations = load_h36m(root, "train")
         return check_counts(annotations, group_views(annotations))
 
@@ -59,13 +60,26 @@ def test_what_the_preparation_wrote_down(count):
     stems = [f"s_{subject:02}_act_{action:02}_subact_01_ca_{camera:02}" for subject in (1, 5) for action in (2, 3, 4)
              for camera in (1, 2, 3, 4)]  # fmt: skip
     right = dict.fromkeys(stems, 3)
-    section = count(summary=right)
+    section = count(summary={"num_images": right})
     assert texts(section, "error") == []
     assert "every clip has as many images as prepare_h36m.json says" in texts(section, "note")
     wrong = right | {stems[0]: 4, "s_05_act_09_subact_02_ca_01": 7}
-    (text,) = texts(count(summary=wrong), "error")
+    (text,) = texts(count(summary={"num_images": wrong}), "error")
     assert text.startswith("2 clips have other counts than prepare_h36m.json says (")
     assert f"{stems[0]}: 3 instead of 4" in text
     assert "s_05_act_09_subact_02_ca_01: 0 instead of 7" in text
+    section = count(summary={"num_images": right})
+    assert any("of the 150 recordings" in text for text in texts(section, "warning"))  # evidently Human3.6M
     others = right | {"s_07_act_09_subact_02_ca_01": 7}  # a subject of the other subset
-    assert texts(count(summary=others), "error") == []
+    assert texts(count(summary={"num_images": others}), "error") == []
+
+
+def test_recordings_left_out_by_the_preparation(count):
+    section = count(summary={"num_images": {}, "left_out": {"S1 Directions 1": "damaged"}})
+    assert "the preparation left 1 recordings out: S1 Directions 1" in texts(section, "warning")
+
+
+@pytest.mark.parametrize("summary", [[], {}, {"num_images": 3}, {"num_images": {"s_01_act_02_subact_01_ca_01": "9"}}])
+def test_a_summary_of_another_form(count, summary):
+    with pytest.raises(InputError, match=r"prepare_h36m\.json: expected 'num_images'"):
+        count(summary=summary)

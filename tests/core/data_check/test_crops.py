@@ -48,5 +48,13 @@ def test_joints_out_of_the_boxes(outside, level):
 def test_boxes_of_another_scale():
     joints = np.array([[[48, 48], [52, 52]]] * 3)
     (finding,) = judge(joints, (50, 50), 60).findings
-    assert (finding.level, "the person takes 7 % of the box's side" in finding.text) == ("warning", True)
+    assert (finding.level, "the person takes 7 % of the box's side" in finding.text) == ("error", True)
+    (finding,) = judge(joints * 2 - 50, (50, 50), 60).findings
+    assert (finding.level, "the person takes 13 %" in finding.text) == ("warning", True)
     assert judge(joints, (50, 50), 60, crop=False).findings == []  # whole images
+
+
+def test_boxes_that_lie_out_of_the_images():
+    findings = judge([[[140, 140], [160, 160]]] * 3, (150, 150), 60).findings
+    assert ["100 % of the boxes lie out of the images" in finding.text for finding in findings] == [True]
+    assert findings[0].level == "error"

@@ -70,3 +70,12 @@ def test_outliers_are_named(make_views):
     assert "S1 Eating 1, frame 17, relb-rwri" in finding.text
     (finding,) = check(make_views(edit, frames=120)).findings
     assert finding.level == "warning"
+
+
+def test_the_face_on_the_back(make_views):
+    order = H36M_17.mirrored_order()
+    exchanged = make_views(of_camera(None, set_entry("joints_3d_camera", lambda joints: joints[order])))
+    assert not any("nose" in finding.text for finding in check(make_views()).findings)
+    (finding,) = [finding for finding in check(exchanged).findings if "nose" in finding.text]
+    assert finding.text.startswith("in 100 % of the poses the nose is on the back")
+    assert finding.level == "error"

@@ -6,18 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from lib.dataset.synthetic.writer import MARKER, new_root
+from lib.dataset.new_root import new_root
 from lib.utils.checks import InputError
+
+MARKER = "made.json"
 
 
 def _fill(root: Path, text: str, force: bool = False) -> None:
-    with new_root(root, force) as folder:
+    with new_root(root, force, MARKER) as folder:
         (folder / MARKER).write_text(text)
 
 
 def test_the_folder_appears_when_complete(tmp_path):
     root = tmp_path / "deep" / "set"
-    with new_root(root, force=False) as folder:
+    with new_root(root, force=False, marker=MARKER) as folder:
         (folder / MARKER).write_text("{}")
         assert not root.exists()
     assert (root / MARKER).read_text() == "{}"
@@ -25,7 +27,7 @@ def test_the_folder_appears_when_complete(tmp_path):
 
 
 def test_a_failure_leaves_nothing(tmp_path):
-    with pytest.raises(RuntimeError), new_root(tmp_path / "set", force=False):
+    with pytest.raises(RuntimeError), new_root(tmp_path / "set", False, MARKER):
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
 
@@ -45,7 +47,7 @@ def test_other_data_are_never_replaced(tmp_path):
     root = tmp_path / "human36m"
     root.mkdir()
     (root / "precious.pkl").write_text("years of work")
-    with pytest.raises(InputError, match="no synthetic data set"):
+    with pytest.raises(InputError, match="was not made by this script"):
         _fill(root, "new", force=True)
     assert (root / "precious.pkl").read_text() == "years of work"
 

@@ -1,0 +1,1 @@
+"""Own cameras: from videos and detections to 3D poses, labels and pictures."""

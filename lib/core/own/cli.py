@@ -1,0 +1,53 @@
+"""Flags that the scripts for own cameras share; imports no torch."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from lib.core.own.capture import DEFAULT_RATE, Capture, load_capture
+from lib.dataset.conventions import MM_PER_UNIT
+from lib.dataset.own.point_sets import POINT_SETS
+from lib.multiviews.robust_poses import RobustSettings
+from lib.utils.checks import InputError
+
+
+def add_recording(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that name a recording and say how its detections are judged."""
+    defaults, add = RobustSettings(), parser.add_argument
+    add("--cameras", type=Path, required=True, metavar="TOML", help="calibration, as Pose2Sim, Anipose and FreeMoCap "
+        "write it")  # fmt: skip
+    add("--videos", type=Path, metavar="DIR", help="a video per camera, e.g. cam01.mp4")
+    add("--detections", type=Path, metavar="DIR", help="per camera a folder of OpenPose's JSON files, cam01_json/, "
+        "or a file in COCO's form, e.g. cam01.json; or one .npz file of run/data/detect_people.py")  # fmt: skip
+    add("--unit", choices=tuple(MM_PER_UNIT), default="m", help="of the calibration's translations")
+    add("--views", nargs="+", default=[], metavar="NAME", help="cameras to use (default: all of the calibration)")
+    add("--points", choices=tuple(POINT_SETS), help="the detector's points (default: by their number)")
+    add("--frames", type=int, nargs=2, metavar=("START", "STOP"), help="instants START to STOP - 1 alone")
+    add("--synchronise", action="store_true", help="correct the estimated offsets between the views, in whole frames")
+    add("--fps", type=float, default=DEFAULT_RATE, help="frames per second where there are no videos")
+    add("--tolerance", type=float, default=defaults.tolerance, help="largest reprojection error of a detection that "
+        "is kept, share of the person's size")  # fmt: skip
+    add("--min-views", type=int, help="views that must agree (default: 3, or 2 of 2)")
+    add("--min-confidence", type=float, default=defaults.min_confidence, help="detections below it are not used")
+    add("--smooth", type=float, metavar="HZ", help="smooth over time: the frequency that keeps half of its amplitude")
+
+
+def read_recording(args: argparse.Namespace) -> Capture:
+    """Read the recording that the flags of add_recording() name."""
+    if not args.fps > 0:
+        raise InputError(f"--fps: expected a positive number, received {args.fps:g}")
+    capture = load_capture(args.cameras, args.videos, args.detections, unit=args.unit, views=args.views,
+                           point_set=args.points, synchronise=args.synchronise, rate=args.fps)  # fmt: skip
+    return capture.frames(*args.frames) if args.frames else capture
+
+
+def read_robust(args: argparse.Namespace, capture: Capture) -> RobustSettings:
+    """Return what the flags say of agreement and smoothing."""
+    cutoff = None if args.smooth is None else args.smooth / capture.rate
+    if cutoff is not None and not 0 < cutoff < 0.5:
+        raise InputError(f"--smooth: expected more than 0 and less than half of {capture.rate:g} Hz, received "
+                         f"{args.smooth:g}")  # fmt: skip
+    if args.min_views is not None and not 2 <= args.min_views <= len(capture.rig):
+        raise InputError(f"--min-views: expected 2 to {len(capture.rig)}, received {args.min_views}")
+    return RobustSettings(args.tolerance, args.min_views, args.min_confidence, cutoff)

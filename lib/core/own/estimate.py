@@ -1,0 +1,196 @@
+"""From an own recording to 3D poses on disk: what run/demo/multiview.py does."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lib.core.make_prior import pictorial_settings
+from lib.core.methods3d import METHODS, WITHOUT_PRIOR, FrameBatch, run_method
+from lib.core.own.capture import Capture
+from lib.core.own.pictures import save_label_sheet, save_video
+from lib.core.own.tables import capture_tables, pose_statistics, pose_tables, rig_tables, warn
+from lib.multiviews.body import H36M_BODY
+from lib.multiviews.kernels import NumpyKernel
+from lib.multiviews.limb_prior import LimbPrior, make_limb_prior
+from lib.multiviews.robust_poses import RobustPoses, RobustSettings, leave_one_out
+from lib.utils.checks import InputError, unknown_name
+from lib.utils.files import atomic_path, make_directory, write_bytes, write_csv, write_json
+from lib.utils.joints import H36M_17
+from lib.utils.tables import markdown_table
+from lib.utils.transforms import image_to_heatmap_affine
+
+logger = logging.getLogger(__name__)
+
+AGREEMENT = "agreement"  # the poses of lib/multiviews/robust_poses.py, which need no heatmaps
+POSES, TABLE, VIDEO, SHEET, REPORT, RESULTS = (
+    "poses3d.npz", "poses3d.csv", "poses.mp4", "frames.jpg", "report.md", "results.json")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class EstimateSettings:
+    """What to do.
+
+    Attributes:
+        method: AGREEMENT or, with a network, one of METHODS in lib/core/methods3d.py.
+        robust: what counts as agreement.
+        leave_one_out: also predict each view from the others.
+        video: write the video.
+    """
+
+    method: str = AGREEMENT
+    robust: RobustSettings = field(default_factory=RobustSettings)
+    leave_one_out: bool = False
+    video: bool = True
+
+
+def person_prior(poses: RobustPoses, config: Any) -> LimbPrior:
+    """Return the limb prior of the recorded person for the configuration's grid.
+
+    Raises:
+        InputError: a limb is in no instant known at both ends.
+    """
+    lengths = np.nanmedian(H36M_BODY.limb_lengths(poses.pose_world), 0)
+    if not np.isfinite(lengths).all():
+        name = H36M_BODY.limb_names[int(np.flatnonzero(~np.isfinite(lengths))[0])]
+        raise InputError(f"the views never agree on both ends of {name}, so its length is unknown; name a prior in "
+                         "PICT_STRUCT.PAIRWISE_FILE")  # fmt: skip
+    return make_limb_prior(lengths, H36M_BODY, pictorial_settings(config).first_grid)
+
+
+def poses_by_method(
+    capture: Capture, prediction: Any, config: Any, method: str, poses: RobustPoses, prior: LimbPrior | None = None
+) -> RobustPoses:
+    """Put the poses of a 3D method in place of those of the agreement.
+
+    Args:
+        capture: the recording, with the network's joints.
+        prediction: of predict().
+        config: of the network.
+        method: one of METHODS.
+        poses: of the agreement of the network's joints.
+        prior: limb lengths; None = the person's own, measured on `poses`.
+
+    Returns:
+        The poses of the method and their reprojection errors; what was kept stays that of the agreement.
+
+    Raises:
+        InputError: unknown method, or no prior can be made.
+    """
+    if method not in METHODS:
+        raise unknown_name("method", method, [AGREEMENT, *METHODS], "--method")
+    if method not in WITHOUT_PRIOR and prior is None:
+        prior = person_prior(poses, config)
+    num_frames = len(capture)
+    batch = FrameBatch(
+        image_ids=np.array([[f"{name} {frame}" for name, frame in zip(capture.rig.names, row, strict=True)]
+                            for row in capture.table]),
+        heatmaps=prediction.heatmaps,
+        locations=prediction.locations,
+        cameras=capture.cameras,
+        image_to_heatmap=image_to_heatmap_affine(prediction.center, prediction.scale, config.NETWORK.IMAGE_SIZE,
+                                                 config.NETWORK.HEATMAP_SIZE),
+        center=prediction.center,
+        truth_world=np.full((num_frames, len(H36M_17), 3), np.nan),
+        subject=np.zeros(num_frames, int),
+    )  # fmt: skip
+    found = run_method(method, config, batch, prior, NumpyKernel())
+    return poses.with_pose(found.pose_world, capture.cameras)
+
+
+def estimate(
+    capture: Capture, out: Path, settings: EstimateSettings, poses: RobustPoses | None = None
+) -> dict[str, Any]:
+    """Write poses, tables and pictures of a recording.
+
+    Args:
+        capture: with detections, or the network's joints.
+        out: folder that receives poses3d.npz and .csv, results.json, report.md and, with videos, poses.mp4 and
+            frames.jpg.
+        settings: what to do.
+        poses: made by a method; None = those on which the detections agree.
+
+    Returns:
+        The content of results.json.
+
+    Raises:
+        InputError: the disk refuses, or the detections do not suffice.
+    """
+    make_directory(out)
+    poses = capture.poses(settings.robust) if poses is None else poses
+    names, check = capture.rig.names, capture.check()
+    statistics = pose_statistics(poses, names, H36M_BODY)
+    warnings = warn(statistics, check, names)
+    results = {
+        "method": settings.method, "views": names, "rate": capture.rate, "statistics": statistics,
+        "rig": {"error": check.error, "from_others": check.from_others, "pairs": check.pairs,
+                "off": None if check.off is None else [names[view] for view in check.off]},
+        "late_by_frames": None if capture.offsets is None else capture.offsets.frames,
+    }  # fmt: skip
+    parts = [f"# 3D poses: {settings.method}", *warnings,
+             capture_tables(capture), "## Cameras\n\n" + rig_tables(check, names), pose_tables(statistics)]  # fmt: skip
+    if settings.leave_one_out:
+        results["leave_one_out_px"] = left_out_statistics(capture, poses, settings.robust)
+        parts.append("## Each view predicted from the others\n\n" + left_out_table(results["leave_one_out_px"]))
+    _save_poses(out, capture, poses)
+    if capture.videos is not None:
+        save_label_sheet(out / SHEET, capture, poses)
+        parts.append(f"## Pictures\n\n![frames]({SHEET})")
+        if settings.video:
+            counts = [f"{round(100 * float(share))} % of the joints kept" for share in poses.agrees.mean((1, 2))]
+            save_video(out / VIDEO, capture, poses.pose_world, counts)
+            parts.append(f"[{VIDEO}]({VIDEO})")
+    write_bytes(out / REPORT, ("\n\n".join(parts) + "\n").encode())
+    write_json(out / RESULTS, results)
+    return results
+
+
+def left_out_statistics(
+    capture: Capture, poses: RobustPoses, settings: RobustSettings
+) -> dict[str, dict[str, float]]:
+    """Predict the joints of each view from the other views.
+
+    Returns:
+        View -> median, mean and p95 of the distance from the view's own detections (left and right as all views
+        together settled them), px, and the share of the joints that could be compared.
+
+    Raises:
+        InputError: fewer than three views.
+    """
+    errors = leave_one_out(poses, capture.cameras, settings)
+    table = {}
+    for view, name in enumerate(capture.rig.names):
+        known = errors[:, view][np.isfinite(errors[:, view])]
+        table[name] = {
+            "median": float(np.median(known)) if known.size else np.nan,
+            "mean": float(known.mean()) if known.size else np.nan,
+            "p95": float(np.percentile(known, 95)) if known.size else np.nan,
+            "compared": float(known.size / errors[:, view].size),
+        }
+    return table
+
+
+def left_out_table(statistics: Mapping[str, Mapping[str, float]]) -> str:
+    """Format left_out_statistics()."""
+    rows = [[name, one["median"], one["mean"], one["p95"], 100 * one["compared"]] for name, one in statistics.items()]
+    return markdown_table(["view left out", "median (px)", "mean (px)", "95 % (px)", "joints compared (%)"], rows)
+
+
+def _save_poses(out: Path, capture: Capture, poses: RobustPoses) -> None:
+    time_s = np.arange(len(capture)) / capture.rate
+    with atomic_path(out / POSES) as temporary:
+        np.savez_compressed(
+            temporary, pose_world=poses.pose_world, known=poses.known, num_views_agree=poses.agrees.sum(1),
+            joints_img=poses.points_img, kept=poses.agrees, time_s=time_s, frames=capture.table,
+            views=np.array(capture.rig.names), joint_names=np.array(H36M_17.names),
+        )  # fmt: skip
+    header = ["instant", "time_s", *(f"{joint}_{axis}_mm" for joint in H36M_17.names for axis in "xyz")]
+    flat = poses.pose_world.reshape(len(capture), -1)
+    rows = [[frame, f"{time_s[frame]:.4f}", *("" if np.isnan(value) else f"{value:.2f}" for value in flat[frame])]
+            for frame in range(len(capture))]  # fmt: skip
+    write_csv(out / TABLE, header, rows)

@@ -1,0 +1,170 @@
+"""What was kept of the detections, and how well the poses fit them, as Markdown."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from lib.core.own.capture import Capture
+from lib.multiviews.body import HumanBody
+from lib.multiviews.rig_check import LARGE, RigCheck
+from lib.multiviews.robust_poses import RobustPoses
+from lib.utils.tables import markdown_table
+
+logger = logging.getLogger(__name__)
+
+_FEW_KEPT = 0.5  # share of the joints
+_SHORT_LEG_MM, _LONG_LEG_MM = 450.0, 1250.0  # hip to ankle, from children to tall adults
+
+
+def pose_statistics(poses: RobustPoses, names: Sequence[str], body: HumanBody) -> dict[str, Any]:
+    """Return the figures of poses.
+
+    Args:
+        poses: of F frames and V views.
+        names: of the views.
+        body: the skeleton.
+
+    Returns:
+        kept_share of the detections; kept_per_view and kept_per_joint; reprojection_px of the kept ones: median, mean,
+        p95, and median per_view; limbs: name -> mean, std (mm) and variation (std / mean) over time; exchanged:
+        view -> group -> frames; bridged: joint -> frames that stand between others.
+    """
+    errors = np.where(poses.agrees, poses.error, np.nan)
+    kept = errors[np.isfinite(errors)]
+    lengths = body.limb_lengths(np.where(poses.known[..., None], poses.pose_world, np.nan))
+    mean, std = np.nanmean(lengths, 0), np.nanstd(lengths, 0)
+    swaps = {
+        name: {group: np.flatnonzero(poses.exchanged[:, view, number]).tolist()
+               for number, group in enumerate(poses.groups) if poses.exchanged[:, view, number].any()}
+        for view, name in enumerate(names)
+    }  # fmt: skip
+    return {
+        "num_frames": len(poses.known),
+        "kept_share": float(poses.agrees.mean()),
+        "kept_per_view": dict(zip(names, poses.agrees.mean((0, 2)).tolist(), strict=True)),
+        "kept_per_joint": dict(zip(body.joint_names, poses.agrees.mean((0, 1)).tolist(), strict=True)),
+        "kept_per_joint_and_view": {
+            name: dict(zip(body.joint_names, poses.agrees[:, view].mean(0).tolist(), strict=True))
+            for view, name in enumerate(names)
+        },
+        "reprojection_px": {
+            "median": float(np.median(kept)), "mean": float(kept.mean()), "p95": float(np.percentile(kept, 95)),
+            "per_view": {name: float(np.nanmedian(errors[:, view])) for view, name in enumerate(names)},
+        },
+        "limbs": {
+            name: {"mean": float(mean[limb]), "std": float(std[limb]), "variation": float(std[limb] / mean[limb])}
+            for limb, name in enumerate(body.limb_names)
+        },
+        "exchanged": {name: groups for name, groups in swaps.items() if groups},
+        "bridged": {name: int(count) for name, count in zip(body.joint_names, (~poses.known).sum(0), strict=True)
+                    if count},
+    }  # fmt: skip
+
+
+def pose_tables(statistics: dict[str, Any]) -> str:
+    """Format pose_statistics()."""
+    views, error = list(statistics["kept_per_view"]), statistics["reprojection_px"]
+    by_view = statistics["kept_per_joint_and_view"]
+    joints = [[joint, *(100 * by_view[view][joint] for view in views), 100 * share]
+              for joint, share in statistics["kept_per_joint"].items()]  # fmt: skip
+    total = ["all", *(100 * statistics["kept_per_view"][view] for view in views), 100 * statistics["kept_share"]]
+    limbs = [[name, limb["mean"], limb["std"], 100 * limb["variation"]] for name, limb in statistics["limbs"].items()]
+    parts = [
+        f"## Kept\n\n{100 * statistics['kept_share']:.1f} % of the joints in {len(views)} views and "
+        f"{statistics['num_frames']} instants, in %:\n\n" + markdown_table(["joint", *views, "all"], [*joints, total]),
+        "## Reprojection of the kept joints\n\n" + markdown_table(
+            ["px", *views, "all"],
+            [["median", *error["per_view"].values(), error["median"]], ["mean", *[None] * len(views), error["mean"]],
+             ["95 %", *[None] * len(views), error["p95"]]]),
+        "## Limbs over time\n\n" + markdown_table(["limb", "mean (mm)", "std (mm)", "std / mean (%)"], limbs),
+        "## Left and right exchanged by the detector\n\n" + (_swaps(statistics["exchanged"]) or "In no frame."),
+    ]  # fmt: skip
+    if statistics["bridged"]:
+        listed = ", ".join(f"{joint} {count}" for joint, count in statistics["bridged"].items())
+        parts.append(f"Instants in which too few views agree on a joint, bridged over time: {listed}.")
+    return "\n\n".join(parts)
+
+
+def _swaps(exchanged: dict[str, dict[str, list[int]]]) -> str:
+    rows = [[view, group, len(frames), ranges(frames)]
+            for view, groups in exchanged.items() for group, frames in groups.items()]  # fmt: skip
+    return markdown_table(["view", "joints", "instants", "which"], rows) if rows else ""
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """Write ascending numbers as ranges, e.g. "3, 7-9"."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in runs)
+
+
+def capture_tables(capture: Capture) -> str:
+    """Format what there is: videos, offsets in time, notes."""
+    rig, videos, rows = capture.rig, capture.videos, []
+    for view, name in enumerate(rig.names):
+        video = [None, None] if videos is None else [int(videos.num_frames[view]), float(videos.rates[view])]
+        offset = [None, None] if capture.offsets is None else [float(capture.offsets.frames[view]),
+                                                              float(capture.offsets.spread[view])]  # fmt: skip
+        rows.append([name, f"{rig.image_wh[view][0]} x {rig.image_wh[view][1]}", *video, *offset])
+    header = ["view", "size (px)", "frames", "per second", "late by (frames)", "pairs disagree by"]
+    text = f"{len(capture)} instants of {len(rig)} views, {capture.rate:g} per second.\n\n"
+    text += markdown_table(header, rows)
+    if capture.offsets is not None and np.abs(np.nan_to_num(capture.offsets.frames)).max() >= 1.5:
+        text += "\n\nViews are late or early; --synchronise corrects whole frames."
+    return "\n\n".join([text, *(f"- {note}" for note in capture.notes)])
+
+
+def rig_tables(check: RigCheck, names: Sequence[str]) -> str:
+    """Format the check of the cameras, with a verdict in its last line."""
+    rows = [[name, 100 * float(check.error[view]), 100 * float(check.from_others[view]),
+             *(100 * float(value) for value in check.pairs[:, view])] for view, name in enumerate(names)]  # fmt: skip
+    header = ["view", "reprojection", "from the others", *(f"lines of {name}" for name in names)]
+    return (f"Medians in % of the person's size in the image:\n\n{markdown_table(header, rows, 2)}\n\n"
+            f"{rig_verdict(check, names)}")  # fmt: skip
+
+
+def rig_verdict(check: RigCheck, names: Sequence[str]) -> str:
+    """Say whether the cameras fit together."""
+    if check.off == ():
+        return f"The cameras fit together (no view is more than {100 * LARGE:g} % off)."
+    if check.off is None:
+        return ("**The cameras do not fit together, and too few agree to say which one is wrong; check calibration, "
+                "names, sizes and synchronisation.**")  # fmt: skip
+    listed = ", ".join(names[view] for view in check.off)
+    return f"**{listed}: does not fit the other cameras, which fit each other; check its calibration and its timing.**"
+
+
+def warn(statistics: dict[str, Any], check: RigCheck, names: Sequence[str]) -> list[str]:
+    """Log what is wrong with the calibration or the joints, and return it for a report."""
+    verdict = "" if check.off == () else rig_verdict(check, names)
+    texts = [text for text in (_unit_warning(statistics), _kept_warning(statistics), verdict) if text]
+    for text in texts:
+        logger.warning("%s", text.strip("*"))
+    return texts
+
+
+def _kept_warning(statistics: dict[str, Any]) -> str:
+    """Say so if the views hardly agree, else ""."""
+    if statistics["kept_share"] >= _FEW_KEPT:
+        return ""
+    return (f"**The views agree on {100 * statistics['kept_share']:.0f} % of the joints only: the poses are not to be "
+            "trusted. A network that looked in the wrong place needs --detections beside --checkpoint.**")  # fmt: skip
+
+
+def _unit_warning(statistics: dict[str, Any]) -> str:
+    """Say so if the person has no human size, else ""."""
+    legs = [sum(statistics["limbs"][name]["mean"] for name in (f"{side}hip-{side}kne", f"{side}kne-{side}ank"))
+            for side in "rl"]  # fmt: skip
+    leg = sum(legs) / 2
+    if _SHORT_LEG_MM <= leg <= _LONG_LEG_MM:
+        return ""
+    return (f"**The person's legs are {leg:.0f} mm long: the calibration's translations are in another unit; "
+            "see --unit.**")  # fmt: skip

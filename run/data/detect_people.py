@@ -1,0 +1,38 @@
+"""Detect the person in the videos of own cameras with BlazePose (package mediapipe, which is optional).
+
+    python run/data/detect_people.py --videos DIR --cameras Calib.toml --out detections.npz
+
+Writes a file for --detections of run/demo/multiview.py and run/data/prepare_own.py.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from lib.core.cli import plain_parser, run_main
+from lib.dataset.own.blazepose import detect_people
+from lib.dataset.own.rig import load_rig
+from lib.dataset.own.videos import open_videos
+from lib.utils.checks import InputError
+
+
+def main() -> None:
+    """Detect and store."""
+    parser = plain_parser(__doc__)
+    parser.add_argument("--videos", type=Path, required=True, metavar="DIR", help="a video per camera")
+    parser.add_argument("--cameras", type=Path, required=True, metavar="TOML", help="calibration, for the names")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="an .npz file")
+    args = parser.parse_args()
+    if args.out.suffix != ".npz":
+        raise InputError(f"--out: expected a name that ends in .npz, received {args.out}")
+    names = load_rig(args.cameras).names
+    found = detect_people(open_videos(args.videos, names), names)
+    found.save(args.out)
+    print(f"{args.out}: {len(found.points)} frames of {', '.join(names)}")
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,94 @@
+"""3D poses of a person in videos of own, calibrated cameras.
+
+    python run/demo/multiview.py --videos DIR --cameras Calib.toml --detections DIR --out OUT
+    python run/demo/multiview.py --videos DIR --cameras Calib.toml --cfg YAML --checkpoint FILE --out OUT
+
+Writes poses3d.npz and .csv, a video of the views with the projected pose beside the turning pose, statistics and a
+report. Without detections and without a checkpoint the person is found by MediaPipe, where it is installed.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import argparse
+
+from lib.core.cli import plain_parser, run_main
+from lib.core.config_io import load_config
+from lib.core.make_prior import load_prior
+from lib.core.methods3d import METHODS, WITHOUT_PRIOR
+from lib.core.own.capture import Capture, detect
+from lib.core.own.cli import add_recording, read_recording, read_robust
+from lib.core.own.estimate import (
+    AGREEMENT,
+    REPORT,
+    EstimateSettings,
+    estimate,
+    left_out_table,
+    poses_by_method,
+)
+from lib.core.own.tables import pose_tables
+from lib.multiviews.robust_poses import RobustPoses, RobustSettings
+from lib.utils.checks import InputError
+
+
+def parse_args() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = plain_parser(__doc__)
+    add_recording(parser)
+    add = parser.add_argument
+    add("--out", type=Path, required=True, metavar="DIR", help="gets the results")
+    add("--cfg", metavar="YAML", help="experiment of the network")
+    add("--checkpoint", type=Path, metavar="FILE", help="weights of the network; detections, if given as well, tell "
+        "where the person is")  # fmt: skip
+    add("--opts", nargs="*", action="extend", default=[], metavar="KEY VALUE", help="configuration keys of the network")
+    add("--method", choices=(AGREEMENT, *METHODS), help=f"{AGREEMENT}: every joint from the largest set of views that "
+        "agree (default with detections); with a network also those of run/pose3d/estimate.py (default rpsm)")
+    add("--leave-one-out", action="store_true", help="also predict the joints of each view from the others")
+    add("--no-video", action="store_true", help="no video")
+    return parser.parse_args()
+
+
+def from_network(args: argparse.Namespace, capture: Capture, robust: RobustSettings) -> tuple[Capture, RobustPoses]:
+    """Run the network and, where asked for, a method of 3D inference on its heatmaps."""
+    from lib.core.own.network import predict  # torch, which detections do not need
+
+    if not args.cfg:
+        raise InputError("--checkpoint needs --cfg, the experiment that the network was trained with")
+    config = load_config(args.cfg, args.opts)
+    roots = None if capture.points is None else capture.poses(robust).pose_world[:, 0]
+    capture, prediction = predict(capture, config, args.checkpoint, roots)
+    poses = capture.poses(robust)
+    if args.method == AGREEMENT:
+        return capture, poses
+    has_file = Path(config.PICT_STRUCT.PAIRWISE_FILE or "-").is_file() and args.method not in WITHOUT_PRIOR
+    prior = load_prior(config) if has_file else None
+    return capture, poses_by_method(capture, prediction, config, args.method, poses, prior)
+
+
+def main() -> None:
+    """Estimate and print the tables."""
+    args = parse_args()
+    if args.method is None:
+        args.method = "rpsm" if args.checkpoint else AGREEMENT
+    if args.method != AGREEMENT and not args.checkpoint:
+        raise InputError(f"--method {args.method} works on heatmaps: it needs --cfg and --checkpoint")
+    capture, poses = read_recording(args), None
+    robust = read_robust(args, capture)
+    if args.checkpoint:
+        capture, poses = from_network(args, capture, robust)
+    elif capture.points is None:
+        capture = detect(capture)
+    settings = EstimateSettings(args.method, robust, args.leave_one_out, not args.no_video)
+    results = estimate(capture, args.out, settings, poses)
+    print(f"\n{pose_tables(results['statistics'])}\n")
+    if args.leave_one_out:
+        print(f"{left_out_table(results['leave_one_out_px'])}\n")
+    print(f"{args.out / REPORT} holds the report")
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,89 @@
+"""A training step as one writes it first: the reference that ours is timed against.
+
+View by view, pair by pair, joint by joint, heatmaps to numpy in every step, everything float32; the network, the loss
+and the first weights are the same, so that the losses agree.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lib.models.multiview_pose import MultiViewPose
+
+
+class PlainTraining:
+    """A copy of a model with its optimizer."""
+
+    def __init__(self, model: MultiViewPose, rate: float) -> None:
+        """
+        Args:
+            model: with fusion; its weights are copied.
+            rate: learning rate.
+        """
+        self.backbone, self.own = copy.deepcopy(model.backbone).train(), model.fusion.self_weight
+        num_views, num_others, num_pixels = model.fusion.weight.shape[:3]
+        self.matrices = nn.ModuleList(
+            nn.Linear(num_pixels, num_pixels, bias=False, device="meta") for _ in range(num_views * num_others)
+        )
+        for matrix, weight in zip(self.matrices, model.fusion.weight.detach().flatten(0, 1), strict=True):
+            matrix.weight = nn.Parameter(weight.T.contiguous())
+        self.optimizer = torch.optim.Adam([*self.backbone.parameters(), *self.matrices.parameters()], rate)
+
+    def step(self, images: Tensor, target: Tensor, weight: Tensor, is_multiview: Tensor) -> tuple[float, float]:
+        """Update the weights; shapes as in lib.dataset.network_input.NetworkInput.
+
+        Returns:
+            Loss and accuracy.
+        """
+        num_views = images.shape[1]
+        single = [self.backbone(images[:, view]) for view in range(num_views)]
+        fused = self._fuse(single)
+        loss, accuracies = 0.0, []
+        for view in range(num_views):
+            chosen = torch.stack([fused[view][i] if is_multiview[i] else single[view][i] for i in range(len(images))])
+            loss = loss + joint_loss(chosen, target[:, view], weight[:, view])
+            loss = loss + joint_loss(single[view], target[:, view], weight[:, view])
+            accuracies.append(accuracy(chosen.detach().cpu().numpy(), target[:, view].cpu().numpy()))
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return loss.item(), float(np.mean(accuracies))
+
+    def _fuse(self, single: list[Tensor]) -> list[Tensor]:
+        fused, matrices = [], iter(self.matrices)
+        share = (1 - self.own) / (len(single) - 1)
+        for view, maps in enumerate(single):
+            total = self.own * maps
+            for other, source in enumerate(single):
+                if other != view:
+                    total = total + share * next(matrices)(source.flatten(2)).view_as(maps)
+            fused.append(total)
+        return fused
+
+
+def joint_loss(prediction: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Sum over the joints of the mean squared error of maps (B, J, H, W), weighted by (B, J, 1)."""
+    criterion, loss = nn.MSELoss(), 0.0
+    for joint in range(prediction.shape[1]):
+        found, wanted = prediction[:, joint].flatten(1), target[:, joint].flatten(1)
+        loss = loss + criterion(found * weight[:, joint], wanted * weight[:, joint])
+    return loss
+
+
+def accuracy(prediction: np.ndarray, target: np.ndarray) -> float:
+    """Share of peaks of maps (B, J, H, W) within half of a tenth of the map, of the joints that have a target."""
+    height, width = prediction.shape[2:]
+    rates = []
+    for joint in range(prediction.shape[1]):
+        hits = []
+        for found, wanted in zip(prediction[:, joint], target[:, joint], strict=True):
+            if wanted.max() > 0:
+                (y, x), (v, u) = (np.unravel_index(np.argmax(maps), maps.shape) for maps in (found, wanted))
+                hits.append(np.hypot((x - u) / width, (y - v) / height) < 0.05)
+        if hits:
+            rates.append(np.mean(hits))
+    return float(np.mean(rates)) if rates else 0.0

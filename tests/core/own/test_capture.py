@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+
+from lib.core.own.capture import detect, load_capture
+from lib.core.own.tables import pose_statistics, warn
+from lib.dataset.own.detections import Detections, load_detections
+from lib.multiviews.body import H36M_BODY
+from lib.utils.checks import InputError
+from tests.own_recording import RATE, SWAPPED, WRONG, make_recording
+
+LIMBS = {name: {"mean": 400.0} for name in H36M_BODY.limb_names}
+
+
+def test_five_lines_give_the_poses(recording):
+    capture = load_capture(recording.cameras, recording.videos, recording.detections)
+    poses = capture.poses()
+    assert (len(capture), capture.rate, capture.rig.names) == (20, RATE, ("front", "left", "back", "right"))
+    assert np.median(np.linalg.norm(poses.pose_world - recording.pose_world, axis=-1)) < 10
+    assert np.argwhere(poses.exchanged.all(-1)).tolist() == [[frame, 1] for frame in range(20)[SWAPPED]]
+    assert poses.rejected[WRONG]
+    assert capture.check().off == ()
+
+
+@pytest.mark.parametrize("names", [("front", "left"), ("right", "front", "left")])
+def test_some_views(recording, names):
+    capture = load_capture(recording.cameras, recording.videos, recording.detections, views=names)
+    error = np.linalg.norm(capture.poses().pose_world - recording.pose_world, axis=-1)
+    assert capture.rig.names == names
+    assert np.median(error) < 12
+
+
+def test_a_camera_that_was_moved_is_named(recording, tmp_path):
+    text = recording.cameras.read_text()
+    line = next(line for line in text.split("[back]")[1].splitlines() if line.startswith("translation"))
+    x, *rest = (float(value) for value in line.split("[")[1].rstrip("]").split(","))
+    moved = tmp_path / "moved.toml"
+    moved.write_text(text.replace(line, f"translation = {[x + 0.3, *rest]}"))
+    for names, expected in ((("front", "left", "back", "right"), (2,)), (("front", "back", "left"), (1,)),
+                            (("front", "back"), None)):  # fmt: skip
+        check = load_capture(moved, None, recording.detections, views=names).check()
+        assert check.off == expected
+    assert check.pairs[0, 1] > 0.03
+
+
+def test_views_that_are_late_are_put_right_when_asked(recording, tmp_path):
+    long = make_recording(tmp_path, num_frames=90)
+    found = load_detections(long.detections, long.rig.names)
+    points = found.points.copy()
+    points[4:, 2] = found.points[:-4, 2]  # shows at t + 4 what happens at t
+    points[:4, 2] = found.points[0, 2]
+    Detections(found.view_names, points).save(tmp_path / "late.npz")
+    capture = load_capture(long.cameras, None, tmp_path / "late.npz")
+    assert capture.offsets.frames[2] == pytest.approx(4, abs=0.5)
+    assert len(capture) == 90
+    right = load_capture(long.cameras, None, tmp_path / "late.npz", synchronise=True)
+    assert right.table.tolist() == [[t, t, t + 4, t] for t in range(86)]
+    np.testing.assert_array_equal(right.points[:, 2], found.points[:86, 2, 0])
+    assert "corrected" in " ".join(right.notes)
+
+
+def test_detections_may_end_before_the_videos(recording, tmp_path):
+    found = load_detections(recording.detections, recording.rig.names)
+    Detections(found.view_names, found.points[:12]).save(tmp_path / "short.npz")
+    capture = load_capture(recording.cameras, recording.videos, tmp_path / "short.npz")
+    assert len(capture) == 12
+    assert capture.notes == ("detections end after 12 frames, the videos after 20",)
+    assert capture.frames(3, 7).table[:, 0].tolist() == [3, 4, 5, 6]
+    with pytest.raises(InputError, match="the recording has 12"):
+        capture.frames(12, 15)
+
+
+def test_nothing_to_look_at(recording, monkeypatch):
+    with pytest.raises(InputError, match="videos, detections or both"):
+        load_capture(recording.cameras)
+    capture = load_capture(recording.cameras, recording.videos)
+    with pytest.raises(InputError, match="no detections"):
+        capture.poses()
+    monkeypatch.setitem(sys.modules, "mediapipe", None)
+    with pytest.raises(InputError, match="pip install mediapipe"):
+        detect(capture)
+
+
+def test_what_is_wrong_is_warned_of(recording):
+    capture = load_capture(recording.cameras, None, recording.detections)
+    statistics = pose_statistics(capture.poses(), capture.rig.names, H36M_BODY)
+    assert warn(statistics, capture.check(), capture.rig.names) == []
+    centimetres = load_capture(recording.cameras, None, recording.detections, unit="cm")
+    statistics = pose_statistics(centimetres.poses(), capture.rig.names, H36M_BODY)
+    (text,) = warn(statistics, centimetres.check(), capture.rig.names)
+    assert "--unit" in text
+    (text,) = warn({**statistics, "kept_share": 0.2, "limbs": LIMBS}, capture.check(), capture.rig.names)
+    assert "20 % of the joints" in text

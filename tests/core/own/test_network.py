@@ -1,0 +1,76 @@
+"""The network's part with a network that knows where the joints are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lib.core.config_io import load_config
+from lib.core.own import network
+from lib.core.own.capture import load_capture
+from lib.core.own.estimate import poses_by_method
+from lib.multiviews.cameras import project
+from lib.utils.checks import InputError
+from lib.utils.transforms import image_to_heatmap_affine, transform_points
+from tests.multiviews.scenes import draw_gaussians
+
+CFG = "experiments-local/own/resnet18/96_fusion.yaml"
+OPTS = ["NETWORK.IMAGE_SIZE", "256", "NETWORK.HEATMAP_SIZE", "64"]
+
+
+class Knowing(network.PoseNetwork):
+    """Gaussians at the true joints of the instant that the pictures show."""
+
+    def __init__(self, config, checkpoint, cameras):
+        self.config, self.calls = config, 0
+
+    def __call__(self, pictures, center, scale):
+        self.calls += 1
+        frame = next(index for index, shown in enumerate(self.known) if np.array_equal(shown[0], pictures[0]))
+        matrix = image_to_heatmap_affine(center, scale, (256, 256), (64, 64))
+        return draw_gaussians(transform_points(self.joints[frame], matrix), (64, 64), 2.0)
+
+
+@pytest.fixture
+def predicted(recording, monkeypatch):
+    """predicted(roots) runs predict() and returns (capture, prediction, config)."""
+
+    def run(roots_world=None):
+        capture = load_capture(recording.cameras, recording.videos)
+        Knowing.known = list(network.read_instants(capture.videos, capture.table))
+        Knowing.joints = project(recording.pose_world[:, None], capture.cameras)[0]
+        monkeypatch.setattr(network, "PoseNetwork", Knowing)
+        config = load_config(CFG, OPTS)
+        return *network.predict(capture, config, "none", roots_world), config
+
+    return run
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_the_person_is_found_and_followed(recording, predicted, told):
+    capture, prediction, _ = predicted(recording.pose_world[:, 0] if told else None)
+    truth = project(recording.pose_world[:, None], capture.cameras)[0]
+    assert np.median(np.linalg.norm(prediction.locations[..., :2] - truth, axis=-1)) < 0.3
+    root = truth[:, :, 0]
+    side = prediction.scale * 200
+    assert (np.abs(root - prediction.center) < 0.2 * side).all()
+    error = np.linalg.norm(capture.poses().pose_world - recording.pose_world, axis=-1)
+    assert np.median(error) < 5
+
+
+@pytest.mark.parametrize(("method", "limit"), [("triangulate", 5), ("rpsm", 25), ("rpsm+refine", 25)])
+def test_methods_of_3d_inference(recording, predicted, method, limit):
+    """The limbs of the person in walk.py are not rigid, which the last two methods cannot know."""
+    capture, prediction, config = predicted(recording.pose_world[:, 0])
+    poses = poses_by_method(capture, prediction, config, method, capture.poses())
+    assert np.linalg.norm(poses.pose_world - recording.pose_world, axis=-1).mean() < limit
+    assert poses.known.all()
+    assert np.nanmedian(poses.error) < 2
+    with pytest.raises(InputError, match="did you mean 'rpsm'"):
+        poses_by_method(capture, prediction, config, "rpsn", capture.poses())
+
+
+def test_it_needs_pictures(recording):
+    capture = load_capture(recording.cameras, None, recording.detections)
+    with pytest.raises(InputError, match="needs the videos"):
+        network.predict(capture, None, "none")

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from lib.core.own.capture import load_capture
+from lib.core.own.pictures import CELL_PX, save_label_sheet, save_video, upright
+from lib.core.own.tables import ranges
+from lib.utils.checks import InputError
+
+
+def test_video_of_all_frames(recording, tmp_path):
+    capture = load_capture(recording.cameras, recording.videos, recording.detections).frames(0, 6)
+    pose = recording.pose_world[:6].copy()
+    pose[2, 5] = np.nan
+    assert save_video(tmp_path / "poses.mp4", capture, pose) == 6
+    video = cv2.VideoCapture(str(tmp_path / "poses.mp4"))
+    assert (video.get(cv2.CAP_PROP_FRAME_COUNT), video.get(cv2.CAP_PROP_FPS)) == (6, 30)
+    without = load_capture(recording.cameras, None, recording.detections)
+    with pytest.raises(InputError, match="needs the videos"):
+        save_video(tmp_path / "none.mp4", without, recording.pose_world)
+
+
+def test_sheet_has_a_row_per_instant(recording, tmp_path):
+    capture = load_capture(recording.cameras, recording.videos, recording.detections)
+    save_label_sheet(tmp_path / "sheet.png", capture, capture.poses(), [5, 9])
+    height, width, _ = cv2.imread(str(tmp_path / "sheet.png")).shape
+    assert (height // CELL_PX, width // CELL_PX) == (2, 4)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_person_stands_upright(recording, axis, sign):
+    turn = np.roll(np.eye(3), axis + 1, 0) * np.array([1, 1, sign])
+    if np.linalg.det(turn) < 0:
+        turn = turn * np.array([-1, 1, 1])
+    pose = recording.pose_world @ turn.T
+    rotation = upright(pose)
+    np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-12)
+    assert np.linalg.det(rotation) == pytest.approx(1)
+    heights = (pose @ rotation.T)[..., 2]
+    expected = recording.pose_world[..., 2]
+    np.testing.assert_allclose(heights, expected, atol=1e-6)
+
+
+def test_ranges():
+    assert ranges([1, 2, 3, 7, 9, 10]) == "1-3, 7, 9-10"
+    assert ranges([]) == ""

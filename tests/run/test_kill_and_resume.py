@@ -1,0 +1,93 @@
+"""train.py killed at any instant goes on from a whole file, and comes to the very weights of a run left in peace."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.run.conftest import REPOSITORY
+
+RUN = "multiview_h36m/multiview_pose_resnet_18/tiny"
+TIMES = ("groups_per_s", "data_seconds", "data_share", "memory_mb")
+
+
+def start_training(cfg: Path, out: Path, *opts: object) -> subprocess.Popen:
+    words = [sys.executable, REPOSITORY / "run/pose2d/train.py", "--cfg", cfg, "--modelDir", out, "--logDir",
+             out / "log", "--opts", "TRAIN.RESUME", "true", "PRINT_FREQ", 1, *opts]  # fmt: skip
+    return subprocess.Popen([*map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                            env={**os.environ, "OMP_NUM_THREADS": "1"})  # fmt: skip
+
+
+def finish(process: subprocess.Popen) -> None:
+    out, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, out
+
+
+def metrics(directory: Path) -> list[dict]:
+    """What the run noted, without what depends on time."""
+    lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key not in TIMES} for line in lines]
+
+
+def check_equal(found: object, expected: object, where: str) -> None:
+    """Compare nested dictionaries of tensors and numbers, bit by bit."""
+    if isinstance(expected, dict):
+        assert found.keys() == expected.keys(), where
+        for key, value in expected.items():
+            if key not in TIMES:
+                check_equal(found[key], value, f"{where}/{key}")
+    elif isinstance(expected, (list, tuple)):
+        assert len(found) == len(expected), where
+        for number, pair in enumerate(zip(found, expected, strict=True)):
+            check_equal(*pair, f"{where}/{number}")
+    elif isinstance(expected, torch.Tensor):
+        assert torch.equal(found, expected), where
+    else:
+        assert found == expected, where
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("num_kills", "num_epochs"), [(20, 30)])
+def test_a_run_killed_again_and_again_equals_one_left_in_peace(tiny_root, tiny_yaml, tmp_path, num_kills, num_epochs):
+    cfg, rng = tiny_yaml(tiny_root(frames=6, mpii=0)), random.Random(0)
+    opts = ("TRAIN.END_EPOCH", num_epochs, "TRAIN.VALIDATE_EVERY", 3, "DATASET.ROT_FACTOR", 20)
+    start = time.perf_counter()
+    peaceful = start_training(cfg, tmp_path / "whole", *opts)
+    while not (tmp_path / "whole" / RUN / "metrics.jsonl").exists():
+        assert peaceful.poll() is None, peaceful.communicate()
+        time.sleep(0.02)
+    until_it_trains = time.perf_counter() - start
+    finish(peaceful)
+
+    directory = tmp_path / "killed" / RUN
+    checkpoint, positions, half_written = directory / "checkpoint.pth.tar", [(0, 0)], 0
+    for kill in range(num_kills):
+        process = start_training(cfg, tmp_path / "killed", *opts, "TRAIN.CHECKPOINT_STEPS", 1, "WORKERS", kill % 2)
+        try:
+            process.wait(rng.uniform(0.6, 2.0) * until_it_trains)
+            raise AssertionError(f"the run ended before it could be killed: {process.communicate()}")
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+        half_written += any(directory.glob(".checkpoint*.tmp.tar"))
+        if checkpoint.exists():
+            state = torch.load(checkpoint, weights_only=True)  # whole at any time
+            positions.append((state["epoch"], state["step"]))
+    assert positions == sorted(positions)  # never back
+    assert len(set(positions)) > num_kills / 3  # and it did train in between
+    print(f"{num_kills} kills, {half_written} of them within a checkpoint; positions {positions}")
+    finish(start_training(cfg, tmp_path / "killed", *opts))
+
+    for name in ("checkpoint.pth.tar", "model_best.pth.tar", "final_state.pth.tar"):
+        found, expected = (torch.load(tmp_path / one / RUN / name, weights_only=True) for one in ("killed", "whole"))
+        check_equal(found, expected, name)
+    assert metrics(directory) == metrics(tmp_path / "whole" / RUN)
+    assert not list(directory.glob(".*.tmp*"))

@@ -1,0 +1,83 @@
+"""The scripts for own cameras as a user runs them."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from lib.core.config_io import load_config, run_directory
+from tests.own_recording import make_recording
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory):
+    return make_recording(tmp_path_factory.mktemp("recording"))
+
+
+def test_poses_from_detections(run_script, recording, tmp_path):
+    out = tmp_path / "out"
+    done = run_script("demo/multiview.py", *recording.flags(), "--out", out, "--leave-one-out", "--smooth", "5")
+    assert done.code == 0, done.err
+    assert "| view left out |" in done.out
+    assert {path.name for path in out.iterdir()} == {
+        "poses3d.npz", "poses3d.csv", "poses.mp4", "frames.jpg", "report.md", "results.json"}  # fmt: skip
+    poses = np.load(out / "poses3d.npz")
+    assert np.median(np.linalg.norm(poses["pose_world"] - recording.pose_world, axis=-1)) < 15
+    with open(out / "poses3d.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 20
+    assert float(rows[7]["lwri_z_mm"]) == pytest.approx(poses["pose_world"][7, 13, 2], abs=0.01)
+    results = json.loads((out / "results.json").read_text())
+    assert results["statistics"]["exchanged"]["left"]["hip, kne, ank"] == [8, 9, 10, 11, 12, 13]
+    assert results["rig"]["off"] == []
+    assert all(view["median"] < 2 for view in results["leave_one_out_px"].values())
+
+
+def test_detections_alone_and_two_views(run_script, recording, tmp_path):
+    words = [*recording.flags()[2:], "--views", "front", "left"]
+    done = run_script("demo/multiview.py", *words, "--out", tmp_path / "out")
+    assert done.code == 0, done.err
+    assert not (tmp_path / "out/poses.mp4").exists()
+    assert "fit together" in (tmp_path / "out/report.md").read_text()
+
+
+@pytest.mark.slow
+def test_labels_training_and_the_network_on_the_videos(run_script, recording, tiny_yaml, tmp_path):
+    root = tmp_path / "root"
+    done = run_script("data/prepare_own.py", *recording.flags(), "--root", root, "--validation", "14", "20")
+    assert done.code == 0, done.err
+    again = run_script("data/prepare_own.py", *recording.flags(), "--root", root)
+    assert again.code == 2
+    assert "--force" in again.err
+    yaml = tiny_yaml(root)
+    trained = run_script("pose2d/train.py", "--cfg", yaml, "--opts", "TRAIN.END_EPOCH", "1")
+    assert trained.code == 0, trained.err
+    weights = run_directory(load_config(yaml), yaml) / "final_state.pth.tar"
+    out = tmp_path / "out"
+    words = ["demo/multiview.py", *recording.flags(), "--cfg", yaml, "--checkpoint", weights, "--out", out, "--frames",
+             "14", "18", "--min-views", "2", "--tolerance", "0.9", "--no-video"]  # fmt: skip
+    shown = run_script(*words, "--method", "triangulate")
+    assert shown.code == 0, shown.err
+    assert np.load(out / "poses3d.npz")["pose_world"].shape == (4, 17, 3)
+    other = run_script(*words, "--views", "front", "left", "back")
+    assert other.code == 2
+    assert "fusion is for 4 views" in other.err
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (["--method", "rpsm"], "needs --cfg and --checkpoint"),
+    (["--checkpoint", "none.pth.tar"], "--checkpoint needs --cfg"),
+    (["--smooth", "20"], "less than half of 30 Hz"),
+    (["--min-views", "7"], "expected 2 to 4"),
+    (["--frames", "30", "40"], "the recording has 20"),
+    (["--views", "front", "top"], "unknown camera 'top'"),
+    (["--detections", "nowhere"], "expected a folder of detections"),
+])  # fmt: skip
+def test_what_is_wrong_is_one_line(run_script, recording, tmp_path, words, message):
+    done = run_script("demo/multiview.py", *recording.flags(), "--out", tmp_path / "out", *words)
+    assert done.code == 2
+    assert message in done.err
+    assert len(done.err.strip().splitlines()) == 1

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from lib.utils.memory_ledger import MemoryLedger
+
+MODES = pytest.mark.parametrize("mode", [contextlib.nullcontext, FakeTensorMode], ids=["real", "fake"])
+
+
+@MODES
+def test_storages_count_once_from_when_they_come_to_when_they_go(mode):
+    with mode(), MemoryLedger("rest") as ledger:
+        first = torch.zeros(1000)  # 4000 bytes
+        view = first[10:].view(9, 110)
+        view.add_(1)
+        second = torch.zeros(10, dtype=torch.float64)  # + 80
+        del first
+        third = torch.zeros(500, dtype=torch.bool)  # + 500: the view holds the first
+        del view, third
+        fourth = torch.zeros(1500, dtype=torch.int16)  # 80 + 3000
+    assert ledger.peak() == {"rest": 4580}
+    del second, fourth
+
+
+@MODES
+def test_labels_tell_parts_apart_and_the_first_one_stays(mode):
+    with mode(), MemoryLedger("rest") as ledger:
+        weights = torch.zeros(100)
+        ledger.label("weights", [weights])
+        ledger.label("kept", [weights.view(10, 10)])
+        passing = torch.zeros(1000)
+        del passing
+        kept = torch.zeros(700)
+        result = torch.zeros(600)
+        ledger.label("kept", [kept])  # after the fact
+    assert ledger.peak() == {"weights": 400, "kept": 2800, "rest": 2400}
+    del result
+
+
+@MODES
+def test_what_autograd_keeps_and_frees_is_seen(mode):
+    with mode():
+        weight = torch.zeros(50, 50, requires_grad=True)
+        with MemoryLedger("rest") as ledger:
+            ledger.label("weights", [weight])
+            loss = (weight @ weight).exp().sum()  # exp keeps its result, 10000 bytes; the product goes
+            assert ledger.peak() == {"weights": 10000, "rest": 20000}
+            loss.backward()
+            ledger.label("gradients", [weight.grad])
+    peak = ledger.peak()
+    assert sum(peak.values()) > 30000
+    assert loss.ndim == 0
+
+
+def test_numbers_of_storages_that_are_gone_are_not_used_again():
+    with MemoryLedger("rest") as ledger:
+        ledger.label("one", [torch.zeros(1000)])  # gone at once; the next may get its place in memory
+        for _ in range(20):
+            torch.zeros(1001)
+    assert ledger.peak() == {"one": 0, "rest": 4004}
