@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from lib.core.lean_adam import LeanAdam
+from lib.models.build import fusion_kind
 from lib.utils.checks import InputError
 
 
@@ -21,7 +22,7 @@ def build_optimizer(config: Any, model: nn.Module) -> torch.optim.Optimizer:
         model: the network itself, not wrapped; its `fusion` holds the matrices that TRAIN.FUSION_STATE is about.
 
     Raises:
-        InputError: Nesterov momentum without momentum; bfloat16 moments without Adam or without fusion.
+        InputError: Nesterov momentum without momentum; bfloat16 moments without Adam or without fusion matrices.
     """
     train = config.TRAIN
     if train.OPTIMIZER == "sgd" and train.NESTEROV and train.MOMENTUM == 0:
@@ -39,10 +40,13 @@ def _lean_adam(config: Any, model: nn.Module, parameters: list[nn.Parameter]) ->
     if config.TRAIN.OPTIMIZER != "adam":
         raise InputError(f"TRAIN.FUSION_STATE bfloat16 is for TRAIN.OPTIMIZER adam, received {config.TRAIN.OPTIMIZER}; "
                          "set TRAIN.FUSION_STATE float32")  # fmt: skip
-    if getattr(model, "fusion", None) is None:
-        raise InputError("TRAIN.FUSION_STATE bfloat16 is about the fusion matrices, and NETWORK.AGGRE is false; "
-                         "set TRAIN.FUSION_STATE float32")  # fmt: skip
+    if getattr(model, "fusion", None) is None or fusion_kind(config) != "learned":
+        raise InputError("TRAIN.FUSION_STATE bfloat16 is about the matrices of the learned fusion, which this network "
+                         "lacks; set TRAIN.FUSION_STATE float32")  # fmt: skip
     fusion = set(model.fusion.parameters())
+    if all(parameter in fusion for parameter in parameters):
+        raise InputError("TRAIN.FUSION_STATE bfloat16 is for training the backbone too, which TRAIN.FREEZE_BACKBONE "
+                         "leaves out; set TRAIN.FUSION_STATE float32")  # fmt: skip
     return LeanAdam(
         [parameter for parameter in parameters if parameter in fusion],
         [parameter for parameter in parameters if parameter not in fusion],

@@ -85,8 +85,10 @@ def test_the_seed_of_the_rounding_is_the_configurations(config):
 def test_bfloat16_moments_need_adam_and_fusion(config):
     with pytest.raises(InputError, match=r"TRAIN\.FUSION_STATE bfloat16 is for TRAIN\.OPTIMIZER adam, received sgd"):
         build_optimizer(config("TRAIN.FUSION_STATE", "bfloat16", "TRAIN.OPTIMIZER", "sgd"), Network())
-    with pytest.raises(InputError, match=r"FUSION_STATE bfloat16 is about the fusion matrices, and NETWORK\.AGGRE is"):
+    with pytest.raises(InputError, match="FUSION_STATE bfloat16 is about the matrices of the learned fusion, which"):
         build_optimizer(config("TRAIN.FUSION_STATE", "bfloat16"), Network(with_fusion=False))
+    with pytest.raises(InputError, match="about the matrices of the learned fusion"):
+        build_optimizer(config("TRAIN.FUSION_STATE", "bfloat16", "NETWORK.FUSION", "adaptive"), Network())
 
 
 def test_frozen_weights_are_left_out(config):
