@@ -1,7 +1,8 @@
 # make quickstart   everything from nothing: environment, embedded data, training, 2D, 3D, tables and pictures
 # make demo         3D poses in four real videos that pip fetches; DETECTIONS=PATH instead of the optional detector
 # make test         the tests; make test-all adds the slow ones; make lint runs ruff
-# make bench        frames per second of the 3D inference beside a plain dense implementation
+# make bench        bench-rpsm, bench-fusion and bench-training, which needs 15 GB of memory
+# make bench-rpsm   frames per second of the 3D inference beside a plain dense implementation
 # make bench-training  input, step, validation and checkpoints beside their floors or a plain loop
 # make bench-annotations  time and memory to open an annotation of Human3.6M's size
 # make bench-fusion  time per group of the fusions beside the floor of their lookups
@@ -19,7 +20,7 @@ DEMO_CAMERAS := experiments-local/own/pose2sim_demo.toml
 DETECTOR := $(DEMO)/.venv-detector
 DETECTIONS ?= $(DEMO)/detections.npz
 
-.PHONY: quickstart demo test test-all bench bench-training bench-annotations bench-fusion bench-accuracy lint clean
+.PHONY: quickstart demo test test-all bench bench-rpsm bench-training bench-annotations bench-fusion bench-accuracy lint clean
 
 $(VENV)/.installed: requirements.txt tests/requirements.txt
 	$(PYTHON) -m venv $(VENV)
@@ -56,7 +57,9 @@ test: $(VENV)/.installed
 test-all: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-bench: $(VENV)/.installed
+bench: bench-rpsm bench-fusion bench-training
+
+bench-rpsm: $(VENV)/.installed
 	$(BIN)/python tests/benchmarks/bench_rpsm.py
 
 bench-training: $(VENV)/.installed

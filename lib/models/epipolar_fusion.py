@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,7 +18,7 @@ _PEAK_RADIUS = 0.1  # of the map's width: what is nearer to the highest pixel be
 _EPS = 1e-6
 
 
-class _CalibratedFusion(nn.Module):
+class _CalibratedFusion(nn.Module, ABC):
     """Base of the fusions that need cameras: checks, and float32 whatever the network computes in."""
 
     num_views = None  # any
@@ -43,9 +45,9 @@ class _CalibratedFusion(nn.Module):
         with torch.autocast(heatmaps.device.type, enabled=False):
             return self.fuse(heatmaps.float(), HeatmapRays(views, heatmaps.shape[-2:]))
 
+    @abstractmethod
     def fuse(self, heatmaps: Tensor, rays: HeatmapRays) -> Tensor:
         """Fuse float32 heatmaps; shapes as in forward()."""
-        raise NotImplementedError
 
 
 class EpipolarFusion(_CalibratedFusion):

@@ -13,11 +13,6 @@ PUBLISHED_INIT_MAX = 0.1
 _INITS = ("published", "zeros")
 
 
-def source_views(num_views: int) -> list[list[int]]:
-    """Return for each view the others, ascending: [i][n] is the view that `weight[i, n]` of the fusion comes from."""
-    return [[view for view in range(num_views) if view != target] for target in range(num_views)]
-
-
 class CrossViewFusion(nn.Module):
     """Add to the heatmaps of each view what the heatmaps of the other views say about it.
 

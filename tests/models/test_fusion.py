@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from lib.models.fusion import CrossViewFusion, source_views
+from lib.models.fusion import CrossViewFusion
+from lib.models.fusion_product import source_views
 from lib.utils.checks import InputError
 
 

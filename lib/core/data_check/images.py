@@ -83,13 +83,12 @@ def _inspect_chunk(images_dir: Path, data_format: str, names: Sequence[str]) -> 
     return facts
 
 
-def missing_rows(annotations: Annotations, data_format: str) -> np.ndarray:
-    """Return the rows whose image is not there, the first row of each image.
+def missing_rows(annotations: Annotations, rows: np.ndarray, data_format: str) -> np.ndarray:
+    """Return those of some rows whose image is not there.
 
     Raises:
         InputError: the archive is missing or damaged.
     """
-    rows = first_rows(annotations)
     names = [annotations.image_name(row) for row in rows]
     missing = set(missing_images(annotations.images_dir, names, data_format))
     return rows[[name in missing for name in names]]
@@ -100,16 +99,16 @@ def first_rows(annotations: Annotations) -> np.ndarray:
     return np.sort(np.unique(annotations.image, return_index=True)[1])
 
 
-def check_images(annotations: Annotations, facts: ImageFacts, missing: np.ndarray) -> Section:
+def check_images(annotations: Annotations, facts: ImageFacts, missing: np.ndarray, total: int) -> Section:
     """Judge what inspect() and missing_rows() found.
 
     Args:
         annotations: the data set.
         facts: of the images that were read.
         missing: rows of the images that are not there.
+        total: number of images.
     """
     section = Section("Images")
-    total = len(first_rows(annotations))
     section.body = f"{total} images, {len(missing)} missing; {len(facts.rows)} were read."
     if len(missing):
         section.add(ERROR, f"{len(missing)} of {total} images are not in {annotations.images_dir} (the "

@@ -121,11 +121,11 @@ def _check_multiview(
     windows = find_windows(everything, WINDOWS)
     data_format = config.DATASET.DATA_FORMAT
     rows = np.concatenate([np.array([], int), *(window.groups.ravel() for window in windows)])
-    facts, missing = _read_images(annotations, rows, data_format, settings)
+    facts, missing, num_images = _read_images(annotations, rows, data_format, settings)
     image_wh = [facts.size(everything.groups[:, view]) for view in range(everything.num_views)]
     sections = [
         check_counts(annotations, groups),
-        check_images(annotations, facts, missing),
+        check_images(annotations, facts, missing, num_images),
         check_reprojection(everything, image_wh),
         check_agreement(everything),
         check_motion(windows, data_format),
@@ -143,14 +143,19 @@ def _check_multiview(
 
 def _read_images(
     annotations: Annotations, rows: np.ndarray, data_format: str, settings: CheckSettings
-) -> tuple[ImageFacts, np.ndarray]:
-    """Look for all images and read some: `rows` and as many others as asked for, evenly over the data set."""
-    missing = missing_rows(annotations, data_format)
-    there = np.setdiff1d(first_rows(annotations), missing)
+) -> tuple[ImageFacts, np.ndarray, int]:
+    """Look for all images and read some: `rows` and as many others as asked for, evenly over the data set.
+
+    Returns:
+        What was read, the rows whose image is missing, and the number of images.
+    """
+    images = first_rows(annotations)
+    missing = missing_rows(annotations, images, data_format)
+    there = np.setdiff1d(images, missing)
     count = len(there) if settings.num_images is None else min(settings.num_images, len(there))
     spread = there[np.linspace(0, len(there) - 1, count).astype(int)] if count else there
     rows = np.union1d(np.setdiff1d(rows, missing), spread)
-    return inspect(annotations, rows, data_format, settings.workers), missing
+    return inspect(annotations, rows, data_format, settings.workers), missing, len(images)
 
 
 def _view_crops(views: Views, image_wh: Sequence[tuple[int, int] | None], crop: bool) -> Section:
@@ -173,14 +178,14 @@ def _check_singles(
 ) -> Checked:
     """Check single images, which have neither cameras nor 3D."""
     data_format = config.DATASET.DATA_FORMAT
-    facts, missing = _read_images(annotations, np.array([], int), data_format, settings)
+    facts, missing, num_images = _read_images(annotations, np.array([], int), data_format, settings)
     counts = Section("Counts")
     joints = annotations.visible.sum(1)
     counts.body = (f"{len(annotations)} people in {len(np.unique(annotations.image))} images, "
                    f"{joints.mean():.1f} of {len(annotations.joint_set)} joints annotated on average.")  # fmt: skip
     if not joints.any():
         counts.add(NOTE, "no joints: this subset can be predicted, not trained on or evaluated")
-    sections = [counts, check_images(annotations, facts, missing)]
+    sections = [counts, check_images(annotations, facts, missing, num_images)]
     if joints.any():
         sections.append(check_crops([annotations.source], [annotations.joints_img], [annotations.visible],
                                     [annotations.center], [annotations.scale], [None], True))  # fmt: skip

@@ -109,7 +109,7 @@ def load_capture(
         rate: frames per second where there are no videos; None = DEFAULT_RATE.
 
     Raises:
-        InputError: something is missing or does not fit; neither videos nor detections.
+        InputError: something is missing or does not fit; neither videos nor detections; too few frames to synchronise.
     """
     rig = load_rig(cameras, unit)
     rig = rig.select(views) if views else rig
@@ -130,6 +130,8 @@ def load_capture(
     if found is not None:
         capture = with_detections(capture, found)
         if synchronise:
+            if capture.offsets is None:
+                raise InputError(f"--synchronise: {len(capture)} frames are too few to estimate offsets from")
             offsets = capture.offsets.whole() * rates / rates.min()
             table = frame_table(num_frames, rates, offsets)
             capture = _with_points(replace(capture, table=table), found)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lib.core.data_check.images import check_images, inspect, missing_rows
+from lib.core.data_check.images import check_images, first_rows, inspect, missing_rows
 from lib.dataset.h36m import load_h36m
 from tests.conftest import SIDE
 
@@ -16,7 +16,8 @@ def annotations(tiny_root):
 def judge(annotations, rows=None, data_format="jpg"):
     rows = np.arange(len(annotations)) if rows is None else rows
     facts = inspect(annotations, rows, data_format, 1)
-    return facts, check_images(annotations, facts, missing_rows(annotations, data_format))
+    images = first_rows(annotations)
+    return facts, check_images(annotations, facts, missing_rows(annotations, images, data_format), len(images))
 
 
 def path(annotations, row):

@@ -94,3 +94,11 @@ def test_what_is_wrong_is_warned_of(recording):
     assert "--unit" in text
     (text,) = warn({**statistics, "kept_share": 0.2, "limbs": LIMBS}, capture.check(), capture.rig.names)
     assert "20 % of the joints" in text
+
+
+def test_too_few_frames_to_synchronise(recording, tmp_path):
+    found = load_detections(recording.detections, recording.rig.names)
+    Detections(found.view_names, found.points[:2]).save(tmp_path / "short.npz")
+    assert len(load_capture(recording.cameras, None, tmp_path / "short.npz")) == 2
+    with pytest.raises(InputError, match="--synchronise: 2 frames are too few"):
+        load_capture(recording.cameras, None, tmp_path / "short.npz", synchronise=True)
