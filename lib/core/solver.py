@@ -22,7 +22,8 @@ def build_optimizer(config: Any, model: nn.Module) -> torch.optim.Optimizer:
         model: the network itself, not wrapped; its `fusion` holds the matrices that TRAIN.FUSION_STATE is about.
 
     Raises:
-        InputError: Nesterov momentum without momentum; bfloat16 moments without Adam or without fusion matrices.
+        InputError: Nesterov momentum without momentum; bfloat16 moments without Adam, without fusion matrices,
+            or with nothing else to train.
     """
     train = config.TRAIN
     if train.OPTIMIZER == "sgd" and train.NESTEROV and train.MOMENTUM == 0:

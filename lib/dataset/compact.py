@@ -102,6 +102,8 @@ def open_compact(folder: Path, joint_set: JointSet, protocol: Protocol) -> Annot
         raise InputError(f"{folder}: arrays of another version; {REMAKE}")
     if meta.get("joint_names") != list(joint_set.names):
         raise InputError(f"{folder}: joints are {meta.get('joint_names')}, expected {list(joint_set.names)}; {REMAKE}")
+    if not isinstance(meta.get("num_images"), int) or not isinstance(meta.get("source"), str):
+        raise InputError(f"{folder / META}: does not say whose arrays these are; {REMAKE}")
     num_images = meta["num_images"]
     arrays = {name: _map(folder, name, num_images) for name in (*IMAGE_ARRAYS, *LABEL_ARRAYS)}
     cameras = Cameras(**{name: _map(folder, f"camera_{name}", None) for name in CAMERA_ARRAYS})

@@ -182,6 +182,18 @@ def test_damaged_arrays_are_named(stored, name, damage):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("lost", ["num_images", "source"])
+def test_a_description_that_lacks_an_entry(stored, lost):
+    path, annotations, folder = stored
+    meta = json.loads((folder / "meta.json").read_text())
+    del meta[lost]
+    (folder / "meta.json").write_text(json.dumps(meta))
+    assert_same(reload(path), annotations)  # of the pickle
+    path.unlink()
+    with pytest.raises(InputError, match=r"meta\.json: does not say whose arrays these are; make it anew"):
+        reload(path)
+
+
 def test_arrays_of_another_length_version_or_joints(stored):
     path, annotations, folder = stored
     path.unlink()

@@ -132,7 +132,8 @@ def _compare_summary(section: Section, summary: Path, found: dict[Clip, int], su
     else:
         section.add(NOTE, f"every clip has as many images as {summary.name} says")
     if left_out:
-        section.add(WARNING, f"the preparation left {len(left_out)} recordings out: {', '.join(sorted(left_out))}")
+        names = ", ".join(sorted(left_out))
+        section.add(WARNING, f"the preparation left {len(left_out)} recordings out: {names} (subject-action-subaction)")
 
 
 def _unique_rows(rows: np.ndarray) -> tuple[list[list[int]], list[int]]:
