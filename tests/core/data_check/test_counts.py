@@ -75,8 +75,8 @@ def test_what_the_preparation_wrote_down(count):
 
 
 def test_recordings_left_out_by_the_preparation(count):
-    section = count(summary={"num_images": {}, "left_out": {"S1 Directions 1": "damaged"}})
-    assert "the preparation left 1 recordings out: S1 Directions 1" in texts(section, "warning")
+    section = count(summary={"num_images": {}, "left_out": {"1-2-1": "damaged"}})
+    assert "the preparation left 1 recordings out: 1-2-1 (subject-action-subaction)" in texts(section, "warning")
 
 
 @pytest.mark.parametrize("summary", [[], {}, {"num_images": 3}, {"num_images": {"s_01_act_02_subact_01_ca_01": "9"}}])
