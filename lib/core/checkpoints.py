@@ -8,7 +8,6 @@ from typing import Any
 
 from lib.core.train_step import TrainStep
 from lib.core.training_state import Progress, save_training_state
-from lib.utils.files import remove_stale
 
 NAME = "checkpoint.pth.tar"
 
@@ -28,7 +27,6 @@ class CheckpointKeeper:
         """
         self.path = directory / NAME
         self._model_name, self._keep = config.MODEL, config.TRAIN.KEEP_CHECKPOINTS
-        remove_stale(self.path)  # gigabytes that a killed process left half written
 
     def save(self, train_step: TrainStep, model: Any, progress: Progress) -> None:
         """Write the training state; an InputError says why the disk refuses, and leaves the one before."""

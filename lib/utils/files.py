@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import glob
 import io
 import json
 import math
@@ -36,6 +37,8 @@ def make_directory(path: str | os.PathLike) -> Path:
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """Give a temporary path beside `path`; on success it is renamed to `path`, otherwise it is removed.
 
+    What processes that were killed left half written of this file, gigabytes perhaps, is removed first.
+
     Args:
         path: the final file; its directory is created.
 
@@ -47,6 +50,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     make_directory(path.parent)
+    _remove_stale(path)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
         yield temporary
@@ -90,10 +94,9 @@ def atomic_directory(path: str | os.PathLike) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def remove_stale(path: str | os.PathLike) -> None:
+def _remove_stale(path: Path) -> None:
     """Remove what atomic_path() of processes that were killed left beside a file."""
-    path = Path(path)
-    for left in path.parent.glob(f".{path.stem}.*.tmp{path.suffix}"):
+    for left in path.parent.glob(glob.escape(f".{path.stem}.") + "*" + glob.escape(f".tmp{path.suffix}")):
         process = left.name.removeprefix(f".{path.stem}.").split(".")[0]
         if process.isdecimal() and not _is_running(int(process)):
             left.unlink(missing_ok=True)

@@ -1,9 +1,5 @@
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
 from torch import nn
@@ -56,16 +52,3 @@ def test_older_ones_are_pruned(keeper):
     assert names(directory) == ["checkpoint.pth.tar", older, newest]
     assert position(directory / "checkpoint.pth.tar") == position(directory / newest) == (12, 3)
     assert position(directory / older) == (1, 500)
-
-
-def test_what_a_killed_process_left_half_written_is_removed(keeper):
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    _, directory = keeper(1)
-    dead = directory / f".checkpoint.pth.{process.pid}.tmp.tar"
-    alive = directory / f".checkpoint.pth.{os.getpid()}.tmp.tar"
-    other = directory / ".checkpoint.pth.old.tmp.tar"
-    for path in (dead, alive, other):
-        path.write_bytes(b"half")
-    keeper(1)
-    assert names(directory) == sorted([alive.name, other.name])

@@ -3,6 +3,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -113,3 +115,16 @@ def test_reading_json_says_what_is_wrong(tmp_path):
         read_json(tmp_path / "bytes.json")
     with pytest.raises(InputError, match="cannot be read"):
         read_json(tmp_path)
+
+
+def test_what_killed_processes_left_of_a_file_goes_with_the_next_one(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    path = tmp_path / "a[1].pth.tar"
+    dead = tmp_path / f".a[1].pth.{process.pid}.tmp.tar"
+    kept = [tmp_path / f".a[1].pth.{os.getppid()}.tmp.tar", tmp_path / ".a[1].pth.old.tmp.tar",
+            tmp_path / f".b.{process.pid}.tmp.tar"]  # of a process that runs, of nobody, of another file  # fmt: skip
+    for file in (dead, *kept):
+        file.write_bytes(b"half")
+    write_bytes(path, b"new")
+    assert names(tmp_path) == sorted(file.name for file in (path, *kept))
