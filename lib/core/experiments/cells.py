@@ -1,0 +1,200 @@
+"""Cells: scripts with what they need and what they depend on, run once and remembered."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lib.utils.checks import InputError
+from lib.utils.files import make_directory, read_json, write_json
+from lib.utils.stops import Interrupted
+
+logger = logging.getLogger(__name__)
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+_POLL_SECONDS = 0.2
+_ENDING_SECONDS = 120.0  # a training that is asked to end finishes its step and writes a checkpoint
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One unit of work.
+
+    Attributes:
+        name: unique, e.g. "seed0/h36m/single/train"; also the path of its record and log.
+        commands: each a script of run/ and its arguments; one after the other.
+        needs: names of the cells that come before.
+        folder: what the cell alone writes; removed where the cell has changed. None = nothing to remove.
+        depends: what else the result depends on, plain values, e.g. the merged configuration.
+    """
+
+    name: str
+    commands: tuple[tuple[str, ...], ...]
+    needs: tuple[str, ...] = ()
+    folder: Path | None = None
+    depends: Mapping[str, object] | None = None
+
+
+def fingerprints(cells: Sequence[Cell]) -> dict[str, str]:
+    """Return cell -> digest of its commands, of what it depends on, and of all cells before it.
+
+    Raises:
+        InputError: a name stands twice, or a cell needs one that does not come before it.
+    """
+    known: dict[str, str] = {}
+    for cell in cells:
+        missing = [name for name in cell.needs if name not in known]
+        if missing or cell.name in known:
+            raise InputError(f"cell {cell.name}: {'stands twice' if cell.name in known else f'needs {missing[0]}'}")
+        content = [cell.commands, cell.depends, [known[name] for name in cell.needs]]
+        known[cell.name] = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    return known
+
+
+class CellRunner:
+    """Runs cells, several at a time, and keeps a record of each that is done."""
+
+    def __init__(self, cells: Sequence[Cell], out: Path, jobs: int = 1) -> None:
+        """
+        Args:
+            cells: those that are needed before those that need them.
+            out: receives records (cells/) and logs (logs/).
+            jobs: cells at a time; they share the cores.
+
+        Raises:
+            InputError: cells that do not fit together, or `jobs` below 1.
+        """
+        if jobs < 1:
+            raise InputError(f"--jobs: expected at least 1, received {jobs}")
+        self._cells, self._out, self._jobs = list(cells), out, jobs
+        self._fingerprints = fingerprints(cells)
+
+    def seconds(self) -> dict[str, float]:
+        """Return cell -> seconds that it took, of the cells that are done as they stand."""
+        records = {cell.name: self._record(cell) for cell in self._cells}
+        return {name: record["seconds"] for name, record in records.items() if self._is_done(name, record)}
+
+    def run(self) -> None:
+        """Run what is not done yet. What ran is kept when it is called again, in the middle of a training too.
+
+        Raises:
+            InputError: a script failed; the others that were running came to their end.
+            Interrupted: SIGTERM or Ctrl-C; trainings wrote a checkpoint.
+        """
+        done = set(self.seconds())
+        waiting = [cell for cell in self._cells if cell.name not in done]
+        logger.info("%d of %d cells are done", len(done), len(self._cells))
+        running: dict[str, Iterator[None]] = {}
+        processes: dict[str, subprocess.Popen] = {}
+        before = signal.signal(signal.SIGTERM, _interrupt)
+        try:
+            while waiting or running:
+                ready = [cell for cell in waiting if done.issuperset(cell.needs)]
+                for cell in ready[: self._jobs - len(running)]:
+                    waiting.remove(cell)
+                    running[cell.name] = self._execute(cell, processes)
+                for name, steps in list(running.items()):
+                    try:
+                        next(steps)
+                    except StopIteration:
+                        del running[name]
+                        done.add(name)
+                        logger.info("%d of %d: %s", len(done), len(self._cells), name)
+                time.sleep(_POLL_SECONDS)
+        except InputError:
+            for steps in running.values():  # what is under way is not lost
+                _finish(steps)
+            raise
+        except KeyboardInterrupt:
+            _end(processes.values())
+            raise Interrupted("interrupted; the same command goes on") from None
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+    def _execute(self, cell: Cell, processes: dict[str, subprocess.Popen]) -> Iterator[None]:
+        """Run a cell; yields while it is running."""
+        record = self._record(cell)
+        begun = record.get("fingerprint") == self._fingerprints[cell.name]
+        if not begun and cell.folder is not None:
+            shutil.rmtree(cell.folder, ignore_errors=True)
+        spent, first = (record.get("seconds", 0.0), record.get("commands_done", 0)) if begun else (0.0, 0)
+        log = self._out / "logs" / f"{cell.name}.log"
+        make_directory(log.parent)
+        for number in range(first, len(cell.commands)):
+            start = time.monotonic()
+            self._save(cell, spent, number)
+            with log.open("ab" if begun or number else "wb") as file:
+                processes[cell.name] = process = subprocess.Popen(
+                    [sys.executable, str(REPOSITORY / cell.commands[number][0]), *cell.commands[number][1:]],
+                    stdout=file, stderr=subprocess.STDOUT, env=self._environment(), start_new_session=True,
+                )  # fmt: skip
+            while process.poll() is None:
+                yield
+            spent += time.monotonic() - start
+            if process.returncode:
+                self._save(cell, spent, number)
+                raise InputError(f"{cell.name}: exit code {process.returncode}: {_last_line(log)} ({log})")
+        self._save(cell, spent, len(cell.commands))
+
+    def _environment(self) -> dict[str, str]:
+        threads = max(1, len(os.sched_getaffinity(0)) // self._jobs)
+        return {**os.environ, "OMP_NUM_THREADS": str(threads)}
+
+    def _path(self, cell: Cell) -> Path:
+        return self._out / "cells" / f"{cell.name}.json"
+
+    def _record(self, cell: Cell) -> dict:
+        try:
+            record = read_json(self._path(cell))
+        except InputError:
+            return {}
+        return record if isinstance(record, dict) else {}
+
+    def _is_done(self, name: str, record: Mapping) -> bool:
+        return record.get("done") is True and record.get("fingerprint") == self._fingerprints[name]
+
+    def _save(self, cell: Cell, seconds: float, commands_done: int) -> None:
+        write_json(self._path(cell), {
+            "fingerprint": self._fingerprints[cell.name], "done": commands_done == len(cell.commands),
+            "seconds": seconds, "commands_done": commands_done,
+            "commands": [" ".join(command) for command in cell.commands],
+        })  # fmt: skip
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _finish(steps: Iterator[None]) -> None:
+    try:
+        for _ in steps:
+            time.sleep(_POLL_SECONDS)
+    except InputError as error:  # one failure is told already
+        logger.warning("%s", error)
+
+
+def _end(processes: Iterator[subprocess.Popen]) -> None:
+    running = [process for process in processes if process.poll() is None]
+    for process in running:
+        process.terminate()
+    limit = time.monotonic() + _ENDING_SECONDS
+    for process in running:
+        try:
+            process.wait(max(0.0, limit - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "no output"

@@ -1,0 +1,59 @@
+"""The protocol of the tables on the embedded data, and that of a published experiment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lib.core.experiments.plan import Protocol, ExtraSet
+
+CFG = Path("experiments-local/synthetic/resnet18/96_tables.yaml")
+OCCLUDERS = "0.5"
+RIG_VIEWS = (2, 3, 4, 5, 8)
+_TEST = ("--image-size", "500", "--subjects", "9", "11", "--groups-per-validation", "2", "--mpii-train", "1",
+         "--mpii-valid", "1")  # fmt: skip
+
+_VIEWS_ALONE = ("DATASET.TRAIN_DATASET", "multiview_h36m")  # single images do not train a fusion
+
+
+def embedded_protocol(data: Path, opts: Sequence[str] = ()) -> Protocol:
+    """Return the protocol of `make experiments`: small networks, fusions trained on the backbone of the single one.
+
+    Args:
+        data: folder of the data sets.
+        opts: further keys and values.
+    """
+    root = data / "main"
+    occluded = [
+        ExtraSet(f"occluders{count}", f"rig of the training, {count} pieces of furniture before each camera",
+                data / f"occluders{count}", (*_TEST, "--occluders", str(count)), same_rig=True)
+        for count in (0, 2)
+    ]  # fmt: skip
+    rigs = [
+        ExtraSet(f"rig1_v{views}", f"unseen rig, {views} views", data / f"rig1_v{views}",
+                (*_TEST, "--occluders", OCCLUDERS, "--rig", "1", "--views", str(views)))
+        for views in RIG_VIEWS
+    ]  # fmt: skip
+    return Protocol(
+        cfg=CFG,
+        opts=("DATASET.ROOT", str(root), "PICT_STRUCT.PAIRWISE_FILE", str(root / "pict/pairwise.pkl"), *opts),
+        make=("--image-size", "500", "--groups-per-train", "8", "--occluders", OCCLUDERS, "--mpii-train", "1600",
+              "--mpii-valid", "16"),
+        fusion_opts=(*_VIEWS_ALONE, "TRAIN.END_EPOCH", "6", "TRAIN.LR_STEP", "[4, 5]"),
+        adaptive_opts=(*_VIEWS_ALONE, "DATASET.TRAIN_STEP", "2", "TRAIN.END_EPOCH", "1", "TRAIN.LR", "0.003"),
+        start_opts=("TRAIN.END_EPOCH", "8", "TRAIN.LR_STEP", "[6, 7]"),
+        free_opts=("TRAIN.END_EPOCH", "2", "TRAIN.LR_STEP", "[1]"),
+        test_sets=(*occluded, *rigs),
+    )  # fmt: skip
+
+
+def published_protocol(cfg: Path, opts: Sequence[str] = ()) -> Protocol:
+    """Return the protocol of a published experiment on a data set that is there: networks as its YAML says.
+
+    The paper's fusion is trained together with its backbone; the adaptive one alone, since it has 98 weights.
+
+    Args:
+        cfg: YAML of the network with learned fusion.
+        opts: further keys and values.
+    """
+    return Protocol(cfg=cfg, opts=tuple(opts), adaptive_opts=("TRAIN.END_EPOCH", "1", "TRAIN.LR", "0.003"))

@@ -1,0 +1,213 @@
+"""Which trainings and evaluations the tables are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lib.core.config_io import load_config, run_directory
+from lib.core.experiments.cells import Cell
+
+# key -> value of NETWORK.FUSION; the keys name the rows
+FUSIONS = {"single": "none", "sum": "epipolar_sum", "max": "epipolar_max", "fusion": "learned", "adaptive": "adaptive"}
+TRAINED_FUSIONS = ("fusion", "adaptive")
+TRAINING_DATA = {"h36m": "multiview_h36m", "mixed": "mixed"}
+START = "mpii"  # single images alone: what the training without pose labels starts from
+FREE = "free"
+FREE_ROWS = (f"{START}/single", f"{FREE}/single", f"{FREE}/fusion", f"{FREE}/adaptive")
+METHODS_3D = ("triangulate", "triangulate_robust", "rpsm", "rpsm+refine")
+DEPTHS = (1, 3, 5)  # of the recursion, beside psm (0) and rpsm (10)
+DEPTHS_ROW = "mixed/fusion"
+WITH_3D = ("single", "max", "fusion", "adaptive")
+
+
+@dataclass(frozen=True)
+class ExtraSet:
+    """Other frames that the networks are tested on.
+
+    Attributes:
+        key: name of its rows, e.g. "rig1_v8".
+        text: what it is.
+        root: folder of the data set.
+        make: arguments of run/data/make_synthetic.py.
+        same_rig: the learned matrices can be applied.
+    """
+
+    key: str
+    text: str
+    root: Path
+    make: tuple[str, ...]
+    same_rig: bool = False
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How the tables are made.
+
+    Attributes:
+        cfg: YAML of the network with learned fusion.
+        opts: keys and values for all of it.
+        make: arguments of run/data/make_synthetic.py; () = the data set is there.
+        fusion_opts: of the training of the learned fusion alone, on the backbone of the single-view network; None =
+            backbone and fusion together, as the YAML says.
+        adaptive_opts: of the training of the adaptive fusion alone.
+        start_opts: of the training on single images alone.
+        free_opts: of the training on labels that the views agree on.
+        test_sets: further test sets.
+    """
+
+    cfg: Path
+    opts: tuple[str, ...] = ()
+    make: tuple[str, ...] = ()
+    fusion_opts: tuple[str, ...] | None = None
+    adaptive_opts: tuple[str, ...] = ()
+    start_opts: tuple[str, ...] = ()
+    free_opts: tuple[str, ...] = ()
+    test_sets: tuple[ExtraSet, ...] = ()
+
+
+@dataclass
+class Plan:
+    """What is to be run and where its results are.
+
+    Attributes:
+        cells: in an order in which they can be run.
+        results: row -> seed -> run directory.
+    """
+
+    cells: list[Cell] = field(default_factory=list)
+    results: dict[str, dict[int, Path]] = field(default_factory=dict)
+
+
+class _Planner:
+    """Builds the plan of one protocol."""
+
+    def __init__(self, protocol: Protocol, out: Path) -> None:
+        self.protocol, self.out, self.plan = protocol, out, Plan()
+
+    def config(self, opts: Sequence[str]) -> Mapping:
+        return load_config(self.protocol.cfg, [*self.protocol.opts, *opts])
+
+    def add(self, name: str, *commands: Sequence[str], needs: Sequence[str] = (), **more: object) -> str:
+        self.plan.cells.append(Cell(name, tuple(map(tuple, commands)), tuple(needs), **more))
+        return name
+
+    def script(self, script: str, opts: Sequence[str], *flags: str) -> tuple[str, ...]:
+        return (f"run/{script}", "--cfg", str(self.protocol.cfg), *flags, "--opts", *self.protocol.opts, *opts)
+
+    def train(self, seed: int, row: str, opts: Sequence[str], needs: Sequence[str]) -> tuple[str, Path]:
+        """Add a training; returns its cell and the weights."""
+        folder = self.out / f"seed{seed}" / row / "train"
+        opts = [*opts, "SEED", str(seed), "TRAIN.RESUME", "true", "OUTPUT_DIR", str(folder),
+                "LOG_DIR", str(self.out / "log")]  # fmt: skip
+        config = self.config(opts)
+        name = self.add(f"seed{seed}/{row}/train", self.script("pose2d/train.py", opts), needs=needs, folder=folder,
+                        depends=config)  # fmt: skip
+        return name, run_directory(config, self.protocol.cfg) / "final_state.pth.tar"
+
+    def evaluate(
+        self, seed: int, row: str, opts: Sequence[str], weights: tuple[str, Path], needs: Sequence[str],
+        methods: Sequence[str], depths: Sequence[int] = (),
+    ) -> None:
+        """Add 2D and 3D results of a row."""
+        folder = self.out / f"seed{seed}" / row / "results"
+        opts = [*opts, "SEED", str(seed), "OUTPUT_DIR", str(folder), "TEST.MODEL_FILE", str(weights[1])]
+        config = self.config(opts)
+        commands = [self.script("pose2d/valid.py", opts)]
+        commands += [self.script("pose3d/estimate.py", opts, "--method", method) for method in methods]
+        commands += [self.script("pose3d/estimate.py", [*opts, "PICT_STRUCT.RECUR_DEPTH", str(depth)])
+                     for depth in depths]  # fmt: skip
+        self.add(f"seed{seed}/{row}/results", *commands, needs=[weights[0], *needs], folder=folder, depends=config)
+        self.plan.results.setdefault(row, {})[seed] = run_directory(config, self.protocol.cfg)
+
+    def train_fusion(
+        self, seed: int, row: str, kind: str, opts: Sequence[str], single: tuple[str, Path], needs: Sequence[str],
+    ) -> tuple[str, Path]:
+        """Add the training of a fusion, on the backbone of a single-view network or together with its own."""
+        extra = self.protocol.fusion_opts if kind == "fusion" else self.protocol.adaptive_opts
+        if extra is None:
+            return self.train(seed, row, [*opts, "NETWORK.FUSION", FUSIONS[kind]], needs)
+        frozen = ["NETWORK.PRETRAINED", str(single[1]), "TRAIN.FREEZE_BACKBONE", "true"]
+        return self.train(seed, row, [*opts, "NETWORK.FUSION", FUSIONS[kind], *frozen, *extra], [*needs, single[0]])
+
+
+def make_plan(protocol: Protocol, seeds: Sequence[int], out: Path) -> Plan:
+    """List all cells of the tables.
+
+    Args:
+        protocol: how they are made.
+        seeds: networks are trained once per seed.
+        out: folder of all results.
+
+    Raises:
+        InputError: the YAML or an option is wrong.
+    """
+    planner = _Planner(protocol, out)
+    root = Path(planner.config(()).DATASET.ROOT)
+    data = ()
+    if protocol.make:
+        data = (planner.add("data/main", _make(root, protocol.make)),)
+    prior = planner.add("data/prior", planner.script("data/make_limb_prior.py", ()), needs=data)
+    for test in protocol.test_sets:
+        planner.add(f"data/{test.key}", _make(test.root, test.make))
+    for seed in seeds:
+        for data_key, data_set in TRAINING_DATA.items():
+            _add_rows(planner, seed, data_key, ["DATASET.TRAIN_DATASET", data_set], data, prior)
+        _add_label_free(planner, seed, data, prior)
+    return planner.plan
+
+
+def _make(root: Path, words: Sequence[str]) -> tuple[str, ...]:
+    return ("run/data/make_synthetic.py", "--root", str(root), *words, "--force")  # replaces what it made alone
+
+
+def _add_rows(
+    planner: _Planner, seed: int, data_key: str, opts: list[str], data: tuple[str, ...], prior: str
+) -> None:
+    """Add the rows of Tables 1 to 4 of one training set and, of the larger one, those of the further test sets."""
+    single = planner.train(seed, f"{data_key}/single", [*opts, "NETWORK.FUSION", "none"], data)
+    weights = {kind: single for kind in FUSIONS}
+    for kind in TRAINED_FUSIONS:
+        weights[kind] = planner.train_fusion(seed, f"{data_key}/{kind}", kind, opts, single, data)
+    for kind, fusion in FUSIONS.items():
+        row = f"{data_key}/{kind}"
+        planner.evaluate(
+            seed, row, [*opts, "NETWORK.FUSION", fusion], weights[kind], [prior],
+            METHODS_3D if kind in WITH_3D else (), DEPTHS if row == DEPTHS_ROW else (),
+        )  # fmt: skip
+    for test in planner.protocol.test_sets if data_key == "mixed" else ():
+        for kind, fusion in FUSIONS.items():
+            if kind != "fusion" or test.same_rig:
+                planner.evaluate(
+                    seed, f"{test.key}/{kind}", [*opts, "NETWORK.FUSION", fusion, "DATASET.ROOT", str(test.root)],
+                    weights[kind], [prior, f"data/{test.key}"], ("rpsm",),
+                )  # fmt: skip
+
+
+def _add_label_free(planner: _Planner, seed: int, data: tuple[str, ...], prior: str) -> None:
+    """Add the rows of section 7.5: no pose label of the rig is used."""
+    protocol, none = planner.protocol, ["NETWORK.FUSION", "none"]
+    test = ["DATASET.TRAIN_DATASET", "multiview_mpii", *none]
+    start = planner.train(seed, f"{START}/single", [*test, *protocol.start_opts], data)
+    planner.evaluate(seed, f"{START}/single", test, start, [prior], METHODS_3D)
+    folder = planner.out / f"seed{seed}" / FREE / "labels"
+    root, step = folder / "data", planner.config(()).DATASET.TRAIN_STEP
+    on_train = [*test, "SEED", str(seed), "DATASET.TEST_SUBSET", "train", "DATASET.TEST_STEP", str(step),
+                "OUTPUT_DIR", str(folder), "TEST.MODEL_FILE", str(start[1])]  # fmt: skip
+    labels = planner.add(
+        f"seed{seed}/{FREE}/labels", planner.script("pose2d/valid.py", on_train),
+        planner.script("data/pseudo_labels.py", on_train, "--root", str(root), "--force"),
+        needs=[start[0]], folder=folder, depends=planner.config(on_train),
+    )  # fmt: skip
+    free = ["DATASET.ROOT", str(root), "DATASET.TRAIN_DATASET", "mixed", "DATASET.TRAIN_STEP", "1"]
+    single = planner.train(
+        seed, f"{FREE}/single", [*free, *none, "NETWORK.PRETRAINED", str(start[1]), *protocol.free_opts],
+        [labels, start[0]],
+    )  # fmt: skip
+    weights = {"single": single}
+    for kind in TRAINED_FUSIONS:
+        weights[kind] = planner.train_fusion(seed, f"{FREE}/{kind}", kind, free, single, [labels])
+    for kind, trained in weights.items():
+        planner.evaluate(seed, f"{FREE}/{kind}", ["DATASET.TRAIN_DATASET", "mixed", "NETWORK.FUSION", FUSIONS[kind]],
+                         trained, [prior], METHODS_3D)  # fmt: skip

@@ -1,0 +1,159 @@
+"""Predictions on the training images -> labels on which the views agree: a data set that needed no annotated pose."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lib.core.config_io import dataset_root
+from lib.core.estimate3d import Frames, load_frames, open_predictions
+from lib.dataset.build_groups import annotation_file
+from lib.dataset.conventions import MM_PER_UNIT
+from lib.dataset.new_root import new_root
+from lib.dataset.read_records import load_records
+from lib.multiviews.cameras import project, world_to_camera
+from lib.multiviews.consistent_views import consistent_points
+from lib.multiviews.triangulate import triangulate
+from lib.utils.checks import InputError
+from lib.utils.files import write_json, write_pickle
+from lib.utils.tables import markdown_table
+from lib.utils.transforms import SCALE_UNIT_PX
+
+MARKER = "pseudo_labels.json"
+
+
+@dataclass(frozen=True)
+class PseudoLabelSettings:
+    """What counts as agreement.
+
+    Attributes:
+        tolerance: largest reprojection error of a kept joint, share of the box.
+        min_views: views that must agree; None = 3, or 2 where there are but two.
+    """
+
+    tolerance: float = 0.03
+    min_views: int | None = None
+
+
+@dataclass(frozen=True)
+class PseudoLabels:
+    """Labels of F frames of V views.
+
+    Attributes:
+        pose_world: (F, J, 3) mm; of joints on which too few views agree, the triangulation from all of them.
+        kept: (F, V, J) bool, joints that are trained on.
+    """
+
+    pose_world: np.ndarray
+    kept: np.ndarray
+
+
+def agreeing_labels(locations: np.ndarray, frames: Frames, settings: PseudoLabelSettings) -> PseudoLabels:
+    """Keep the 2D joints on which the views agree.
+
+    Args:
+        locations: (F, V, J, 3) predicted x, y in image px and peak value, joints of the frames' joint set.
+        frames: cameras and boxes.
+        settings: what counts as agreement.
+
+    Returns:
+        The labels.
+
+    Raises:
+        InputError: `min_views` does not fit the number of views.
+
+    Source: paper section 3.2.
+    """
+    points_img = locations[..., :2].astype(np.float64)
+    min_views = min(3, points_img.shape[1]) if settings.min_views is None else settings.min_views
+    side = frames.scale[..., 0] * SCALE_UNIT_PX
+    found = consistent_points(points_img, frames.cameras, side, settings.tolerance, min_views)
+    anyway = triangulate(points_img, frames.cameras, np.ones(points_img.shape[:3]))
+    return PseudoLabels(np.where(np.isfinite(found.points_world), found.points_world, anyway), found.agrees)
+
+
+def make_pseudo_labels(
+    config: Any, directory: Path, root: Path, settings: PseudoLabelSettings, force: bool = False
+) -> str:
+    """Write a data set ROOT whose training labels are what a network predicted and the views agree on.
+
+    Boxes, cameras, images (linked) and the validation set are those of DATASET.ROOT. True poses are read for the
+    report alone.
+
+    Args:
+        config: TEST_SUBSET names the training annotation that was predicted.
+        directory: run directory with the predictions.
+        root: the new folder.
+        settings: what counts as agreement.
+        force: replace a data set that was made here before.
+
+    Returns:
+        The report, Markdown.
+
+    Raises:
+        InputError: no predictions, those of other images, no pickle of the annotation, or the disk refuses.
+    """
+    frames = load_frames(config)
+    with open_predictions(config, directory, frames) as predictions:
+        locations = predictions.locations[:].reshape(*frames.image_ids.shape, -1, 3)
+    order = [frames.joint_names.index(name) for name in frames.joint_set.names]
+    labels = agreeing_labels(locations[:, :, order], frames, settings)
+    home, keys = dataset_root(config), config.DATASET
+    source = annotation_file(config, keys.TEST_DATASET, home, keys.TEST_SUBSET, keys.CROP).path
+    report = _report(labels, frames)
+    with new_root(root, force, MARKER) as folder:
+        folder_name = source.parent.parent.name
+        write_pickle(folder / folder_name / "annot" / source.name, list(_records(config, source, frames, labels)))
+        for path in _linked(home, source):
+            link = folder / path.relative_to(home)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(os.path.relpath(path.resolve(), root.resolve() / path.relative_to(home).parent))
+        write_json(folder / MARKER, {"settings": asdict(settings), "frames": len(frames), "kept": labels.kept.mean()})
+    return report
+
+
+def _linked(home: Path, source: Path) -> Iterator[Path]:
+    """Yield what the new data set shares with the one it is made of."""
+    own = {source.name, source.with_suffix(".arrays").name}
+    yield from (path for path in sorted(source.parent.iterdir())
+                if path.name not in own and "train" not in path.name)  # fmt: skip
+    yield from sorted(source.parent.parent.glob("images*"))
+    yield from (home / name for name in ("mpii", "MPII") if (home / name).exists())
+
+
+def _records(config: Any, source: Path, frames: Frames, labels: PseudoLabels) -> Iterator[dict[str, Any]]:
+    """Yield the published records of the frames with the new joints in place of the annotated ones."""
+    by_image = {record.get("image"): record for record in load_records(source)}
+    factor = MM_PER_UNIT[config.DATASET.POSE_UNIT]
+    joints_img, _ = project(labels.pose_world[:, None], frames.cameras)  # (F, V, J, 2)
+    joints_cam = world_to_camera(labels.pose_world[:, None], frames.cameras) / factor
+    visible = np.repeat(labels.kept[..., None].astype(float), 3, -1)
+    for place in np.ndindex(frames.image_ids.shape):
+        name = frames.image_ids[place]
+        if name not in by_image:
+            raise InputError(f"{source}: has no record of '{name}', which was predicted")
+        yield {
+            **{key: value for key, value in by_image[name].items() if key != "joints_occluded"},
+            "joints_2d": joints_img[place], "joints_3d": joints_cam[place], "joints_3d_camera": joints_cam[place],
+            "joints_vis": visible[place],
+        }  # fmt: skip
+
+
+def _report(labels: PseudoLabels, frames: Frames) -> str:
+    """Say what was kept and, since these frames are annotated, how far it is from the truth."""
+    known = labels.kept.any(1)
+    error = np.linalg.norm(labels.pose_world - frames.truth_world, axis=-1)
+    rows = [[name, 100 * float(labels.kept[:, :, joint].mean()), _median(error[known[:, joint], joint]),
+             _median(error[~known[:, joint], joint])] for joint, name in enumerate(frames.joint_set.names)]  # fmt: skip
+    rows.append(["**all**", 100 * float(labels.kept.mean()), _median(error[known]), _median(error[~known])])
+    header = ["joint", "kept (%)", "error of the kept, median (mm)", "of the others"]
+    return f"{len(frames)} frames\n\n{markdown_table(header, rows)}"
+
+
+def _median(values: np.ndarray) -> float:
+    return float(np.median(values)) if values.size else float("nan")

@@ -1,0 +1,39 @@
+"""Make a training set without annotated poses: what a network predicts where the views agree.
+
+    python run/pose2d/valid.py --cfg YAML --opts DATASET.TEST_SUBSET train DATASET.TEST_STEP 5 TEST.MODEL_FILE FILE
+    python run/data/pseudo_labels.py --cfg YAML --opts DATASET.TEST_SUBSET train DATASET.TEST_STEP 5 --root data/free
+    python run/pose2d/train.py --cfg YAML --opts DATASET.ROOT data/free DATASET.TRAIN_STEP 1
+
+Reads the predictions of the run directory. Images are linked, the validation set stays as it is; joints on which too
+few views agree are not trained on.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from lib.core.cli import collect_opts, make_parser, run_main
+from lib.core.config_io import load_config, run_directory
+from lib.core.pseudo_labels import PseudoLabelSettings, make_pseudo_labels
+
+
+def main() -> None:
+    """Make the data set and print the report."""
+    usual = PseudoLabelSettings()
+    parser = make_parser(__doc__, "--modelDir", "--dataDir")
+    add = parser.add_argument
+    add("--root", type=Path, required=True, help="folder to make")
+    add("--tolerance", type=float, default=usual.tolerance, help="reprojection error of a kept joint, share of the box")
+    add("--min-views", type=int, help="views that must agree (3, or 2 of 2)")
+    add("--force", action="store_true", help="replace a data set that this script made")
+    args = parser.parse_args()
+    config = load_config(args.cfg, collect_opts(args))
+    settings = PseudoLabelSettings(args.tolerance, args.min_views)
+    print(make_pseudo_labels(config, run_directory(config, args.cfg), args.root, settings, args.force))
+
+
+if __name__ == "__main__":
+    run_main(main)

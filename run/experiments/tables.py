@@ -1,0 +1,54 @@
+"""Make the paper's tables: train and evaluate all their rows, and write a page of results.
+
+    python run/experiments/tables.py --seeds 0 1 2 --jobs 2                    # on embedded data, which it makes
+    python run/experiments/tables.py --cfg experiments-local/mixed/resnet50/256_fusion.yaml --out output/tables_h36m
+
+Every training and evaluation is a cell that is kept; after an interruption, or with more seeds, the same command goes
+on. Writes PAGE (RESULTS.md) with plots beside PLOTS.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import argparse
+
+from lib.core.cli import plain_parser, run_main
+from lib.core.experiments.cells import CellRunner
+from lib.core.experiments.embedded import embedded_protocol, published_protocol
+from lib.core.experiments.plan import make_plan
+
+
+def parse_args() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = plain_parser(__doc__)
+    add = parser.add_argument
+    add("--cfg", type=Path, metavar="YAML", help="experiment with learned fusion, e.g. of Human3.6M; without it, the "
+        "embedded data")  # fmt: skip
+    add("--data", type=Path, default=Path("data/experiments"), help="folder of the embedded data sets")
+    add("--out", type=Path, default=Path("output/experiments"), help="folder of runs, logs and records")
+    add("--seeds", type=int, nargs="+", default=[0, 1, 2], help="each trains networks of its own")
+    add("--jobs", type=int, default=1, help="cells at a time; they share the cores")
+    add("--list", action="store_true", help="show the cells and which are done")
+    add("--opts", nargs="*", default=[], metavar="KEY VALUE", help="any configuration keys")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    protocol = published_protocol(args.cfg, args.opts) if args.cfg else embedded_protocol(args.data, args.opts)
+    plan = make_plan(protocol, args.seeds, args.out)
+    runner = CellRunner(plan.cells, args.out, args.jobs)
+    if args.list:
+        done = runner.seconds()
+        for cell in plan.cells:
+            print(f"{cell.name}: {f'{done[cell.name]:.0f} s' if cell.name in done else 'not done'}")
+        return
+    runner.run()
+
+
+if __name__ == "__main__":
+    run_main(main)
