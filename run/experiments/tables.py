@@ -4,7 +4,7 @@
     python run/experiments/tables.py --cfg experiments-local/mixed/resnet50/256_fusion.yaml --out output/tables_h36m
 
 Every training and evaluation is a cell that is kept; after an interruption, or with more seeds, the same command goes
-on. Writes PAGE (RESULTS.md) with plots beside PLOTS.
+on. Then it writes the page (RESULTS.md, or RESULTS.md in OUT with --cfg) and its plots.
 """
 
 from __future__ import annotations
@@ -15,11 +15,15 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import argparse
+import shlex
 
 from lib.core.cli import plain_parser, run_main
 from lib.core.experiments.cells import CellRunner
 from lib.core.experiments.embedded import embedded_protocol, published_protocol
+from lib.core.experiments.outcome import Outcome
+from lib.core.experiments.page import PageSettings, read_remarks, write_page
 from lib.core.experiments.plan import make_plan
+from lib.core.machine import describe_machine
 
 
 def parse_args() -> argparse.Namespace:
@@ -32,6 +36,10 @@ def parse_args() -> argparse.Namespace:
     add("--out", type=Path, default=Path("output/experiments"), help="folder of runs, logs and records")
     add("--seeds", type=int, nargs="+", default=[0, 1, 2], help="each trains networks of its own")
     add("--jobs", type=int, default=1, help="cells at a time; they share the cores")
+    add("--page", type=Path, help="Markdown file of the results (RESULTS.md; with --cfg, OUT/RESULTS.md)")
+    add("--plots", type=Path, help="folder of its pictures (OUT/plots)")
+    add("--remarks", type=Path, metavar="YAML", help="texts of the page's sections")
+    add("--page-only", action="store_true", help="the page of what is there, running nothing")
     add("--list", action="store_true", help="show the cells and which are done")
     add("--opts", nargs="*", default=[], metavar="KEY VALUE", help="any configuration keys")
     return parser.parse_args()
@@ -47,7 +55,18 @@ def main() -> None:
         for cell in plan.cells:
             print(f"{cell.name}: {f'{done[cell.name]:.0f} s' if cell.name in done else 'not done'}")
         return
-    runner.run()
+    remarks = read_remarks(args.remarks)
+    if not args.page_only:
+        runner.run()
+    page = args.page or (args.out / "RESULTS.md" if args.cfg else Path("RESULTS.md"))
+    words = [word for word in sys.argv[1:] if word != "--page-only"]
+    settings = PageSettings(
+        path=page, plots=args.plots or args.out / "plots",
+        command=shlex.join(["python", "run/experiments/tables.py", *words]), machine=describe_machine(),
+        seconds=runner.seconds(), num_cells=len(plan.cells), seeds=args.seeds, remarks=remarks,
+    )  # fmt: skip
+    write_page(Outcome(plan.results, args.seeds), protocol, settings)
+    print(f"{page}: {len(settings.seconds)} of {len(plan.cells)} cells")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
 
+from lib.core.machine import describe_machine
 from lib.dataset.compact import open_annotations
 from lib.dataset.compact_writer import save_compact
 from lib.dataset.h36m import h36m_file
@@ -29,7 +30,6 @@ from lib.dataset.read_records import load_records
 from lib.dataset.records import Clip, camera_record, clip_records
 from lib.utils.files import write_pickle
 from lib.utils.tables import markdown_table
-from tests.benchmarks.machine import describe_machine
 
 CLIP_FRAMES = 3000
 NUM_WORKERS = 4

@@ -18,11 +18,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
 
+from lib.core.machine import describe_machine
 from lib.models.epipolar_fusion import AdaptiveFusion, EpipolarFusion
 from lib.models.fusion import CrossViewFusion
 from lib.multiviews.cameras import CropCameras
 from lib.multiviews.epipolar_torch import HeatmapRays, sample_maps
-from tests.benchmarks.machine import describe_machine, markdown_table
+from tests.benchmarks.markdown import markdown_table
 from tests.multiviews.scenes import make_scene
 
 VIEWS, JOINTS, SIZE = 4, 20, 64

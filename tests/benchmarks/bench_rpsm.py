@@ -24,13 +24,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
 
+from lib.core.machine import describe_machine
 from lib.multiviews.body import H36M_BODY
 from lib.multiviews.kernels import Kernel, NumpyKernel
 from lib.multiviews.limb_prior import LimbPrior, make_limb_prior
 from lib.multiviews.pictorial import PictorialSettings, rpsm
 from lib.utils.prediction_io import PredictionFile, PredictionWriter
 from tests.benchmarks.dense_reference import DenseRpsm
-from tests.benchmarks.machine import describe_machine, markdown_table
+from tests.benchmarks.markdown import markdown_table
 from tests.multiviews.scenes import LENGTHS, Scene, make_scene
 
 BATCH = 64  # frames, as estimate.py

@@ -34,6 +34,7 @@ from torch.utils.data import DataLoader
 from lib.core.config_io import load_config
 from lib.core.epoch_meters import EpochMeters
 from lib.core.evaluate import heatmap_hits
+from lib.core.machine import describe_machine
 from lib.core.solver import build_optimizer
 from lib.core.train_step import TrainStep
 from lib.core.training_state import Progress, load_training_state, save_training_state
@@ -48,7 +49,7 @@ from lib.models.multiview_pose import MultiViewPose
 from lib.utils.joints import UNION_20, union_subset
 from lib.utils.prediction_io import PredictionWriter
 from lib.utils.transforms import get_affine_transform
-from tests.benchmarks.machine import describe_machine, markdown_table
+from tests.benchmarks.markdown import markdown_table
 from tests.benchmarks.plain_training import PlainTraining
 
 CPU = torch.device("cpu")

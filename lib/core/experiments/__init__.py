@@ -1,1 +1,1 @@
-"""The paper's tables as one run: which trainings and evaluations they need, their execution, and the page of results."""
+"""The paper's tables as one run: the trainings and evaluations they need, their execution, and the page."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from lib.core.experiments.plan import Protocol, ExtraSet
+from lib.core.experiments.plan import ExtraSet, Protocol
 
-CFG = Path("experiments-local/synthetic/resnet18/96_tables.yaml")
+CFG = Path("experiments-local/synthetic/resnet18/128_tables.yaml")
 OCCLUDERS = "0.5"
 RIG_VIEWS = (2, 3, 4, 5, 8)
 _TEST = ("--image-size", "500", "--subjects", "9", "11", "--groups-per-validation", "2", "--mpii-train", "1",
@@ -39,7 +39,8 @@ def embedded_protocol(data: Path, opts: Sequence[str] = ()) -> Protocol:
         opts=("DATASET.ROOT", str(root), "PICT_STRUCT.PAIRWISE_FILE", str(root / "pict/pairwise.pkl"), *opts),
         make=("--image-size", "500", "--groups-per-train", "8", "--occluders", OCCLUDERS, "--mpii-train", "1600",
               "--mpii-valid", "16"),
-        fusion_opts=(*_VIEWS_ALONE, "TRAIN.END_EPOCH", "6", "TRAIN.LR_STEP", "[4, 5]"),
+        fusion_opts=(*_VIEWS_ALONE, "TRAIN.END_EPOCH", "4", "TRAIN.LR_STEP", "[3]"),
+        mixed_opts=("TRAIN.END_EPOCH", "3", "TRAIN.LR_STEP", "[2]"),
         adaptive_opts=(*_VIEWS_ALONE, "DATASET.TRAIN_STEP", "2", "TRAIN.END_EPOCH", "1", "TRAIN.LR", "0.003"),
         start_opts=("TRAIN.END_EPOCH", "8", "TRAIN.LR_STEP", "[6, 7]"),
         free_opts=("TRAIN.END_EPOCH", "2", "TRAIN.LR_STEP", "[1]"),

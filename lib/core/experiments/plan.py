@@ -19,6 +19,7 @@ FREE_ROWS = (f"{START}/single", f"{FREE}/single", f"{FREE}/fusion", f"{FREE}/ada
 METHODS_3D = ("triangulate", "triangulate_robust", "rpsm", "rpsm+refine")
 DEPTHS = (1, 3, 5)  # of the recursion, beside psm (0) and rpsm (10)
 DEPTHS_ROW = "mixed/fusion"
+_ON_SINGLE_IMAGES = ("DATASET.TRAIN_DATASET", "multiview_mpii", "NETWORK.FUSION", "none")
 WITH_3D = ("single", "max", "fusion", "adaptive")
 
 
@@ -53,6 +54,8 @@ class Protocol:
             backbone and fusion together, as the YAML says.
         adaptive_opts: of the training of the adaptive fusion alone.
         start_opts: of the training on single images alone.
+        mixed_opts: of the single-view training on both, which goes on from the one on single images; None = from where
+            the YAML says.
         free_opts: of the training on labels that the views agree on.
         test_sets: further test sets.
     """
@@ -63,6 +66,7 @@ class Protocol:
     fusion_opts: tuple[str, ...] | None = None
     adaptive_opts: tuple[str, ...] = ()
     start_opts: tuple[str, ...] = ()
+    mixed_opts: tuple[str, ...] | None = None
     free_opts: tuple[str, ...] = ()
     test_sets: tuple[ExtraSet, ...] = ()
 
@@ -152,9 +156,10 @@ def make_plan(protocol: Protocol, seeds: Sequence[int], out: Path) -> Plan:
     for test in protocol.test_sets:
         planner.add(f"data/{test.key}", _make(test.root, test.make))
     for seed in seeds:
-        for data_key, data_set in TRAINING_DATA.items():
-            _add_rows(planner, seed, data_key, ["DATASET.TRAIN_DATASET", data_set], data, prior)
-        _add_label_free(planner, seed, data, prior)
+        start = planner.train(seed, f"{START}/single", [*_ON_SINGLE_IMAGES, *protocol.start_opts], data)
+        for data_key in TRAINING_DATA:
+            _add_rows(planner, seed, data_key, start, data, prior)
+        _add_label_free(planner, seed, start, prior)
     return planner.plan
 
 
@@ -163,11 +168,16 @@ def _make(root: Path, words: Sequence[str]) -> tuple[str, ...]:
 
 
 def _add_rows(
-    planner: _Planner, seed: int, data_key: str, opts: list[str], data: tuple[str, ...], prior: str
+    planner: _Planner, seed: int, data_key: str, start: tuple[str, Path], data: tuple[str, ...], prior: str
 ) -> None:
     """Add the rows of Tables 1 to 4 of one training set and, of the larger one, those of the further test sets."""
-    single = planner.train(seed, f"{data_key}/single", [*opts, "NETWORK.FUSION", "none"], data)
-    weights = {kind: single for kind in FUSIONS}
+    opts = ["DATASET.TRAIN_DATASET", TRAINING_DATA[data_key]]
+    if data_key == "mixed" and planner.protocol.mixed_opts is not None:
+        first = ["NETWORK.PRETRAINED", str(start[1]), *planner.protocol.mixed_opts]
+        single = planner.train(seed, f"{data_key}/single", [*opts, "NETWORK.FUSION", "none", *first], [start[0]])
+    else:
+        single = planner.train(seed, f"{data_key}/single", [*opts, "NETWORK.FUSION", "none"], data)
+    weights = dict.fromkeys(FUSIONS, single)
     for kind in TRAINED_FUSIONS:
         weights[kind] = planner.train_fusion(seed, f"{data_key}/{kind}", kind, opts, single, data)
     for kind, fusion in FUSIONS.items():
@@ -185,11 +195,9 @@ def _add_rows(
                 )  # fmt: skip
 
 
-def _add_label_free(planner: _Planner, seed: int, data: tuple[str, ...], prior: str) -> None:
+def _add_label_free(planner: _Planner, seed: int, start: tuple[str, Path], prior: str) -> None:
     """Add the rows of section 7.5: no pose label of the rig is used."""
-    protocol, none = planner.protocol, ["NETWORK.FUSION", "none"]
-    test = ["DATASET.TRAIN_DATASET", "multiview_mpii", *none]
-    start = planner.train(seed, f"{START}/single", [*test, *protocol.start_opts], data)
+    protocol, none, test = planner.protocol, ["NETWORK.FUSION", "none"], list(_ON_SINGLE_IMAGES)
     planner.evaluate(seed, f"{START}/single", test, start, [prior], METHODS_3D)
     folder = planner.out / f"seed{seed}" / FREE / "labels"
     root, step = folder / "data", planner.config(()).DATASET.TRAIN_STEP

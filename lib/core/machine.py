@@ -1,4 +1,4 @@
-"""What a benchmark ran on, and tables for the README."""
+"""What something was measured on."""
 
 from __future__ import annotations
 
@@ -29,9 +29,3 @@ def _processor_name() -> str:
         if line.startswith("model name"):
             return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
-
-
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table, first column to the left, the others to the right."""
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

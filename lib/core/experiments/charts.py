@@ -1,0 +1,150 @@
+"""Charts of the results page."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from lib.core.experiments.outcome import TABLE_1_JOINTS, Outcome, Values
+from lib.core.experiments.plan import FREE_ROWS, METHODS_3D, ExtraSet
+from lib.core.experiments.tables import (
+    DATA_TEXT,
+    FREE_TEXT,
+    KIND_TEXT,
+    METHOD_TEXT,
+    depth_values,
+    paper_depths,
+)
+from lib.utils.error_charts import COLORS
+from lib.utils.files import atomic_path
+
+DPI = 110
+
+
+def save_charts(outcome: Outcome, sets: Sequence[ExtraSet], folder: Path) -> dict[str, Path]:
+    """Write the charts.
+
+    Args:
+        outcome: results of the seeds.
+        sets: further test sets.
+        folder: receives the PNGs.
+
+    Returns:
+        Table -> picture: "rates", "errors", "depth", "free" and, where there are further test sets, "difficulty".
+    """
+    drawn = {"rates": _rates(outcome), "errors": _errors(outcome), "depth": _depth(outcome), "free": _free(outcome)}
+    if sets:
+        drawn["difficulty"] = _difficulty(outcome, sets)
+    paths = {name: folder / f"{name}.png" for name in drawn}
+    for name, figure in drawn.items():
+        with atomic_path(paths[name]) as temporary:
+            figure.savefig(temporary, format="png")
+    return paths
+
+
+def _figure(width: float, columns: int, height: float = 3.6) -> tuple[Figure, np.ndarray]:
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, columns, squeeze=False)[0]
+    for one in axes:
+        one.tick_params(labelsize=8)
+        one.grid(axis="y", color="0.9", linewidth=0.6)
+        one.set_axisbelow(True)
+        for side in ("top", "right"):
+            one.spines[side].set_visible(False)
+    return figure, axes
+
+
+def _bars(axes: Axes, groups: Sequence[str], series: Mapping[str, Sequence[Values]], colors: Sequence[str]) -> None:
+    """Draw groups of bars, means with the seeds as dots."""
+    width = 0.84 / len(series)
+    for index, (label, values) in enumerate(series.items()):
+        places = np.arange(len(groups)) + (index - (len(series) - 1) / 2) * width
+        axes.bar(places, [one.mean for one in values], width, color=colors[index], label=label)
+        for place, one in zip(places, values, strict=True):
+            axes.plot([place] * len(one.by_seed), list(one.by_seed.values()), ".", color="0.15", markersize=3)
+    axes.set_xticks(range(len(groups)), groups)
+
+
+def _lowest(series: Mapping[str, Sequence[Values]]) -> float:
+    known = [number for values in series.values() for one in values for number in one.by_seed.values()]
+    return max(0.0, 10 * np.floor(min(known, default=10.0) / 10 - 0.5))
+
+
+def _rates(outcome: Outcome) -> Figure:
+    figure, axes = _figure(11, 2)
+    groups = {**TABLE_1_JOINTS, "occluded": None}
+    drawn = {
+        data: {text: [outcome.detection_rate(f"{data}/{kind}", where="occluded") if joints is None
+                      else outcome.detection_rate(f"{data}/{kind}", joints) for joints in groups.values()]
+               for kind, text in KIND_TEXT.items()}
+        for data in DATA_TEXT
+    }  # fmt: skip
+    bottom = min(_lowest(series) for series in drawn.values())
+    for one, (data, series) in zip(axes, drawn.items(), strict=True):
+        _bars(one, list(groups), series, COLORS)
+        one.set(ylim=(bottom, 100), ylabel="joint detection rate, %")
+        one.set_title(f"trained on {DATA_TEXT[data]}", fontsize=10)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=8, frameon=False)
+    return figure
+
+
+def _errors(outcome: Outcome) -> Figure:
+    figure, axes = _figure(11, 2)
+    kinds = ("single", "max", "fusion", "adaptive")
+    for one, data in zip(axes, DATA_TEXT, strict=True):
+        series = {METHOD_TEXT[method]: [outcome.error(f"{data}/{kind}", method) for kind in kinds]
+                  for method in METHODS_3D}  # fmt: skip
+        _bars(one, [KIND_TEXT[kind].split(" along")[0] for kind in kinds], series, COLORS)
+        one.set(ylabel="MPJPE, mm")
+        one.set_title(f"trained on {DATA_TEXT[data]}", fontsize=10)
+    top = max(one.get_ylim()[1] for one in axes)
+    for one in axes:
+        one.set_ylim(0, top)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8, frameon=False)
+    return figure
+
+
+def _depth(outcome: Outcome) -> Figure:
+    figure, (axes,) = _figure(5.5, 1)
+    values, papers = depth_values(outcome), paper_depths()
+    depths = list(values)
+    axes.errorbar(depths, [one.mean for one in values.values()], [np.nan_to_num(one.spread) for one in values.values()],
+                  marker="o", color=COLORS[0], capsize=3, label="here")  # fmt: skip
+    axes.plot(depths, [papers[depth] for depth in depths], marker="s", linestyle="--", color="0.45",
+              label="paper, Human3.6M")  # fmt: skip
+    axes.set(xlabel="depth of the recursion", ylabel="MPJPE, mm", ylim=(0, None))
+    axes.legend(fontsize=8, frameon=False)
+    return figure
+
+
+def _free(outcome: Outcome) -> Figure:
+    figure, (axes,) = _figure(7.5, 1)
+    series = {METHOD_TEXT[method]: [outcome.error(row, method) for row in FREE_ROWS] for method in METHODS_3D}
+    _bars(axes, [FREE_TEXT[row].replace(", ", ",\n").replace(" on ", "\non ") for row in FREE_ROWS], series, COLORS)
+    axes.set(ylabel="MPJPE, mm")
+    axes.legend(fontsize=8, frameon=False)
+    return figure
+
+
+def _difficulty(outcome: Outcome, sets: Sequence[ExtraSet]) -> Figure:
+    figure, axes = _figure(11, 2)
+    rigs = [one for one in sets if not one.same_rig]
+    num_views = [int(re.findall(r"\d+", one.key)[-1]) for one in rigs]
+    for one, where in zip(axes, ("all", "occluded"), strict=True):
+        for index, (kind, text) in enumerate(KIND_TEXT.items()):
+            values = [outcome.detection_rate(f"{rig.key}/{kind}", where=where) for rig in rigs]
+            if any(value.by_seed for value in values):
+                one.errorbar(num_views, [value.mean for value in values],
+                             [np.nan_to_num(value.spread) for value in values], marker="o", capsize=3,
+                             color=COLORS[index], label=text)  # fmt: skip
+        one.set(xlabel="views of an unseen rig", ylabel="joint detection rate, %", xticks=num_views)
+        one.set_title(f"{where} joints", fontsize=10)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=8, frameon=False)
+    return figure

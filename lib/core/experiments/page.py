@@ -1,0 +1,128 @@
+"""The page of results: tables beside the paper's rows, charts, and whether its orderings hold."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from lib.core.experiments.charts import save_charts
+from lib.core.experiments.outcome import Outcome
+from lib.core.experiments.plan import Protocol
+from lib.core.experiments.tables import (
+    Claim,
+    action_table,
+    depth_claims,
+    depth_table,
+    difficulty_claims,
+    difficulty_table,
+    error_claims,
+    error_table,
+    free_claims,
+    free_table,
+    rate_claims,
+    rate_table,
+)
+from lib.utils.checks import InputError
+from lib.utils.files import read_bytes, write_bytes
+
+SECTIONS = ("intro", "rates", "errors", "actions", "depth", "free", "difficulty")
+
+
+@dataclass(frozen=True)
+class PageSettings:
+    """What the page says beside the results.
+
+    Attributes:
+        path: the Markdown file.
+        plots: folder of the pictures.
+        command: that made it.
+        machine: what it ran on.
+        seconds: cell -> time that it took.
+        num_cells: of the whole plan.
+        seeds: those that are shown.
+        remarks: section (SECTIONS) -> text written by hand.
+    """
+
+    path: Path
+    plots: Path
+    command: str
+    machine: str
+    seconds: Mapping[str, float]
+    num_cells: int
+    seeds: Sequence[int]
+    remarks: Mapping[str, str]
+
+
+def read_remarks(path: Path | None) -> dict[str, str]:
+    """Read the texts written by hand: a YAML file, section -> Markdown.
+
+    Raises:
+        InputError: missing, or it has other sections.
+    """
+    if path is None:
+        return {}
+    try:
+        remarks = yaml.safe_load(read_bytes(path).decode())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+    known = isinstance(remarks, dict) and all(isinstance(text, str) for text in remarks.values())
+    if not known or set(remarks) - set(SECTIONS):
+        raise InputError(f"{path}: expected texts for the sections {', '.join(SECTIONS)}")
+    return remarks
+
+
+def write_page(outcome: Outcome, protocol: Protocol, settings: PageSettings) -> None:
+    """Write the page and its pictures.
+
+    Args:
+        outcome: results of the seeds.
+        protocol: how they were made.
+        settings: what else the page says.
+
+    Raises:
+        InputError: the disk refuses.
+    """
+    charts = save_charts(outcome, protocol.test_sets, settings.plots)
+    beside = {name: os.path.relpath(path, settings.path.parent) for name, path in charts.items()}
+    embedded = bool(protocol.make)
+    occluders = protocol.make[protocol.make.index("--occluders") + 1] if embedded else None
+    parts = ["# The paper's tables", _intro(outcome, protocol, settings)]
+
+    def section(key: str, title: str, table: str, claims: Sequence[Claim] = (), picture: str | None = None) -> None:
+        parts.extend([f"## {title}", table])
+        if picture in beside:
+            parts.append(f"![{title}]({beside[picture]})")
+        if claims:
+            parts.append("\n".join(claim.line() for claim in claims))
+        if key in settings.remarks:
+            parts.append(settings.remarks[key].strip())
+
+    section("rates", "Table 1: 2D joints", rate_table(outcome), rate_claims(outcome), "rates")
+    section("errors", "Table 2: 3D, means", error_table(outcome), error_claims(outcome), "errors")
+    section("actions", "Table 3: 3D, per action", action_table(outcome))
+    section("depth", "Table 4: depth of the recursion", depth_table(outcome), depth_claims(outcome), "depth")
+    section("free", "Section 7.5: without pose labels of the rig", free_table(outcome), free_claims(outcome), "free")
+    if protocol.test_sets:
+        section("difficulty", "Beyond the paper: occlusion, an unseen rig, other numbers of views",
+                difficulty_table(outcome, protocol.test_sets, occluders),
+                difficulty_claims(outcome, protocol.test_sets), "difficulty")  # fmt: skip
+    write_bytes(settings.path, ("\n\n".join(parts) + "\n").encode())
+
+
+def _intro(outcome: Outcome, protocol: Protocol, settings: PageSettings) -> str:
+    hours = sum(settings.seconds.values()) / 3600
+    left = settings.num_cells - len(settings.seconds)
+    lines = [
+        f"`{settings.command}`", "",
+        f"{len(settings.seconds)} trainings and evaluations, {hours:.1f} hours of cells, on {settings.machine}; seeds "
+        f"{', '.join(map(str, settings.seeds))}." + (f" {left} cells are not run yet." if left else ""),
+        "Figures are means ± standard deviation over the seeds. Rows marked as the paper's (Qiu et al., ICCV 2019) are "
+        "Human3.6M: orderings can be compared, figures cannot." if protocol.make else
+        "Figures are means ± standard deviation over the seeds; the paper's rows are those of Qiu et al., ICCV 2019.",
+        f"Network: `{protocol.cfg}`. Evaluated: {outcome.num_frames('mixed/single') or 0} groups of views.",
+    ]  # fmt: skip
+    return "\n".join([*lines, "", settings.remarks.get("intro", "").strip()]).strip()
