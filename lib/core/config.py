@@ -125,6 +125,8 @@ DEFAULTS: dict[str, Any] = {
         "CROP": Key(True, "boxes around the person (true) or the whole image (false)"),
         "SCALE_FACTOR": Key(0.0, "scale augmentation: standard deviation and clip", minimum=0),
         "ROT_FACTOR": Key(0.0, "rotation augmentation: standard deviation, degrees", minimum=0),
+        "SHIFT_FACTOR": Key(0.0, "shift augmentation: standard deviation, share of the box's side; for networks that "
+                            "have to find people who are not in the middle of the box", minimum=0),
     },
     "TRAIN": {
         "LR": Key(0.001, "learning rate", minimum=0),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 from typing import Any
 
@@ -15,6 +16,8 @@ from lib.utils.ranks import SINGLE, Ranks
 logger = logging.getLogger(__name__)
 
 CPU = "cpu"
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
+_TOP_PAD_BYTES = 1 << 26
 _TYPES = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -36,12 +39,28 @@ def select_device(config: Any, ranks: Ranks = SINGLE) -> torch.device:
     if not torch.cuda.is_available() or names[0] == CPU:
         reason = "" if names[0] == CPU else f" (no CUDA here; GPUS {config.GPUS} is ignored)"
         logger.info("device: cpu, %d threads%s%s", torch.get_num_threads(), reason, processes)
+        keep_freed_memory()
         return torch.device("cpu")
     index = gpu_of_rank(names, ranks.local_rank, torch.cuda.device_count())
     device = torch.device("cuda", index)
     torch.cuda.set_device(device)
     logger.info("device: %s, %s%s", device, torch.cuda.get_device_name(device), processes)
     return device
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep large blocks that were freed instead of giving them back; nothing happens with other C libraries.
+
+    torch takes the memory of every activation anew from malloc, which hands blocks above 32 MB back to the kernel at
+    once: the kernel then clears their pages again in each layer of each step.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # musl, macOS, Windows
+        return
+    mallopt(_M_MMAP_MAX, 0)
+    mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+    mallopt(_M_TOP_PAD, _TOP_PAD_BYTES)
 
 
 def num_processes(config: Any) -> int:

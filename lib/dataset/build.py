@@ -86,6 +86,7 @@ def build_dataset(config: Any, root: Any, is_train: bool) -> MultiviewDataset:
         data_format=config.DATASET.DATA_FORMAT,
         scale_factor=config.DATASET.SCALE_FACTOR,
         rot_factor=config.DATASET.ROT_FACTOR,
+        shift_factor=config.DATASET.SHIFT_FACTOR,
     )
     parts = _BUILDERS[name](config, root, subset, is_train)
     dataset = MultiviewDataset(parts, settings, augment=is_train, seed=config.SEED)

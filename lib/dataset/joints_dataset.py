@@ -10,7 +10,7 @@ from lib.dataset.annotations import Annotations
 from lib.multiviews.cameras import Cameras
 from lib.utils.image_io import read_image
 from lib.utils.joints import UNION_20
-from lib.utils.transforms import crop_image, get_affine_transform, to_heatmap, transform_points
+from lib.utils.transforms import SCALE_UNIT_PX, crop_image, get_affine_transform, to_heatmap, transform_points
 
 ROTATION_PROBABILITY = 0.6
 # Of single images, which are never fused: their rows of a batch must be filled, with numbers that stay finite.
@@ -29,6 +29,8 @@ class SampleSettings:
         data_format: "jpg" or "zip".
         scale_factor: standard deviation and clip of the random scale; 0 = none.
         rot_factor: standard deviation of the random rotation, degrees; 0 = none.
+        shift_factor: standard deviation of the random shift of the box, share of its side, clipped at twice that; 0 =
+            none.
     """
 
     image_wh: tuple[int, int]
@@ -38,6 +40,12 @@ class SampleSettings:
     data_format: str = "jpg"
     scale_factor: float = 0.0
     rot_factor: float = 0.0
+    shift_factor: float = 0.0
+
+    @property
+    def augments(self) -> bool:
+        """Whether anything is changed at random."""
+        return self.scale_factor > 0 or self.rot_factor > 0 or self.shift_factor > 0
 
 
 def load_sample(
@@ -64,7 +72,8 @@ def load_sample(
     image = read_image(annotations.images_dir, annotations.image_name(row), settings.data_format)
     center, scale, rotation = annotations.center[row], annotations.scale[row], 0.0
     if rng is not None:
-        factor, rotation = _augmentation(settings, rng)
+        factor, rotation, shift = _augmentation(settings, rng)
+        center = (center + shift * SCALE_UNIT_PX * scale).astype(np.float32)
         scale = scale * np.float32(factor)
     matrix = get_affine_transform(center, scale, rotation, settings.image_wh)
     joints_img = annotations.joints_img[row]
@@ -88,9 +97,13 @@ def _camera(annotations: Annotations, row: int) -> dict[str, np.ndarray]:
     return {f"camera_{field.name}": np.asarray(getattr(camera, field.name), np.float32) for field in fields(Cameras)}
 
 
-def _augmentation(settings: SampleSettings, rng: np.random.Generator) -> tuple[float, float]:
-    sf, rf = settings.scale_factor, settings.rot_factor
+def _augmentation(settings: SampleSettings, rng: np.random.Generator) -> tuple[float, float, np.ndarray]:
+    """Draw a factor of the scale, a rotation in degrees, and a shift (2,) in shares of the box."""
+    sf, rf, shift_std = settings.scale_factor, settings.rot_factor, settings.shift_factor
     factor = np.clip(rng.standard_normal() * sf + 1, 1 - sf, 1 + sf)
     rotated = rng.random() < ROTATION_PROBABILITY
     rotation = np.clip(rng.standard_normal() * rf, -2 * rf, 2 * rf) if rotated else 0.0
-    return float(factor), float(rotation)
+    shift = np.zeros(2)
+    if shift_std > 0:  # else nothing is drawn: trainings without it stay as they were
+        shift = np.clip(rng.standard_normal(2) * shift_std, -2 * shift_std, 2 * shift_std)
+    return float(factor), float(rotation), shift

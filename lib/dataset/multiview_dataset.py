@@ -43,13 +43,13 @@ class MultiviewDataset(Dataset):
         Args:
             parts: their groups follow each other.
             settings: sizes and augmentation.
-            augment: training: random scale and rotation as in `settings`.
+            augment: training: random scale, rotation and shift as in `settings`.
             seed: of augmentation and random views; the same (seed, epoch, index) gives the same item in any
                 process.
         """
         self.parts = list(parts)
         self.settings = settings
-        self._augment = augment and (settings.scale_factor > 0 or settings.rot_factor > 0)
+        self._augment = augment and settings.augments
         self._seed = seed
         self._group_ends = np.cumsum([len(part.groups) for part in parts])
         self._image_starts = np.cumsum([0] + [len(part.annotations) for part in parts])

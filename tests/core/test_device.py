@@ -2,7 +2,11 @@ from __future__ import annotations
 
 import copy
 import logging
+import platform
+import subprocess
+import sys
 from functools import partialmethod
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +17,8 @@ from lib.core.device import autocast_dtype, device_names, gpu_of_rank, num_proce
 from lib.models.build import build_model
 from lib.utils.checks import InputError
 from lib.utils.ranks import SINGLE, Ranks
+
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -143,3 +149,28 @@ def test_channels_last_reaches_the_convolutions(tiny_root, tiny_config):
         config = tiny_config(root, "TRAIN.CHANNELS_LAST", value)
         weight = prepare_model(build_model(config, 4), config, torch.device("cpu"), SINGLE).backbone.conv1.weight
         assert weight.is_contiguous(memory_format=torch.channels_last) == (value == "true")
+
+
+FAULTS = """
+import resource, sys, torch
+if sys.argv[1] == "keep":
+    from lib.core.device import keep_freed_memory
+    keep_freed_memory()
+def touch():
+    for _ in range(20):
+        torch.empty(2**24).fill_(1.0)  # 64 MB
+touch()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+touch()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the switch is glibc's")
+def test_freed_memory_is_used_again():
+    faults = {
+        word: int(subprocess.run([sys.executable, "-c", FAULTS, word], cwd=REPOSITORY, check=True, capture_output=True,
+                                 text=True).stdout)
+        for word in ("keep", "as it is")
+    }  # fmt: skip
+    assert faults["keep"] * 20 < faults["as it is"]

@@ -9,6 +9,7 @@ import pytest
 from lib.dataset.h36m import load_h36m
 from lib.dataset.joints_dataset import ROTATION_PROBABILITY, SampleSettings, load_sample
 from lib.utils.checks import InputError
+from lib.utils.transforms import get_affine_transform, to_heatmap, transform_points
 
 SETTINGS = SampleSettings(image_wh=(64, 64), heatmap_wh=(16, 16), sigma=1.0)
 
@@ -87,6 +88,21 @@ def test_augmentation_has_the_published_distribution(annotations):
     assert np.abs(angles).max() == pytest.approx(60, abs=0.01)  # clipped at two
     assert angles[np.abs(angles) > 1e-3].std() == pytest.approx(29, abs=4)
     assert abs(angles.mean()) < 4
+
+
+def test_shifted_boxes_keep_joints_cameras_and_places_together(annotations):
+    settings = SampleSettings((64, 64), (16, 16), 1.0, shift_factor=0.1)
+    rng, shifts = np.random.default_rng(0), []
+    for _ in range(300):
+        sample = load_sample(annotations, 0, settings, rng)
+        matrix = get_affine_transform(sample["center"], sample["scale"], 0.0, (64, 64))
+        np.testing.assert_allclose(sample["joints_crop"], transform_points(sample["joints_img"], matrix), atol=1e-2)
+        np.testing.assert_allclose(sample["image_to_heatmap"], to_heatmap(matrix, (64, 64), (16, 16)), atol=1e-4)
+        shifts.append((sample["center"] - annotations.center[0]) / (200 * annotations.scale[0]))
+    shifts = np.array(shifts)
+    assert np.abs(shifts).max() == pytest.approx(0.2, abs=1e-4)  # clipped at two
+    assert shifts.std(0) == pytest.approx([0.09, 0.09], abs=0.012)
+    assert np.abs(shifts.mean(0)).max() < 0.02
 
 
 def test_without_factors_nothing_is_augmented(annotations):

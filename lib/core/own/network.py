@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from heapq import nlargest
 from typing import Any
 
 import numpy as np
@@ -30,9 +31,14 @@ from lib.utils.transforms import SCALE_UNIT_PX, crop_image, get_affine_transform
 
 logger = logging.getLogger(__name__)
 
-_SEARCH_MM, _SEARCH_STEPS = 800.0, (-1, 0, 1)  # where the person is looked for at first, around the middle of the views
-_REFINEMENTS = 3  # boxes placed anew around the root that was found
-_JUMP_MM = 400.0  # a root that moved farther since the last instant is not believed
+# Where the person is looked for at first, around the middle of the views. A network that was trained with the person in
+# the middle of the box shows a low peak 400 mm beside it.
+_SEARCH_MM, _SEARCH_STEPS = 400.0, range(-4, 5)
+_BEST_PLACES = 3  # that are looked at more closely
+_FIND_STEPS_MM = (200.0, 100.0, 50.0, 25.0)  # the box is moved by them as long as that makes it better
+_FOLLOW_STEPS_MM = (60.0, 30.0)
+_JUMP_MM = 400.0  # a root that is farther away is not believed
+_OFF_CENTRE = 0.2  # what a root that far from the middle of the box takes from the score
 _TOLERANCE = 0.06  # share of the box; for the search and the root alone
 
 
@@ -99,7 +105,8 @@ def predict(
     """Run a network over a recording.
 
     The boxes are those of the training: 2 m around the root. Where no roots are given the person is looked for in the
-    first instant, in boxes around places near the middle of the views, and then followed.
+    first instant, in boxes around places near the middle of the views, and then followed: the boxes are moved to where
+    the views agree most and the peaks are highest.
 
     Args:
         capture: with videos.
@@ -120,18 +127,15 @@ def predict(
     frames = tqdm(read_instants(capture.videos, capture.table), total=len(capture), desc="network", unit="instant",
                   disable=None, leave=False)  # fmt: skip
     for frame, pictures in enumerate(frames):
+        look = _Look(network, pictures, cameras)
         if roots_world is not None:
-            root = roots_world[frame]
+            glance = look.at(roots_world[frame])
         elif root is None:
-            root = _find(network, pictures, cameras, capture.rig.image_wh)
-        center, scale = _boxes(root, cameras)
-        heatmaps = network(pictures, center, scale)
-        locations = network.locations(heatmaps, center, scale)
-        parts.append((heatmaps, locations, center, scale))
-        if roots_world is None:
-            found = _root(locations, cameras, scale)
-            if np.linalg.norm(found - root) < _JUMP_MM:  # NaN compares as false
-                root = found
+            glance = look.find(capture.rig.image_wh)
+        else:
+            glance = look.climb(look.at(root), _FOLLOW_STEPS_MM)
+        root = glance.root
+        parts.append((glance.heatmaps, glance.locations, glance.center, glance.scale))
     prediction = Prediction(*(np.stack(column) for column in zip(*parts, strict=True)))
     points = prediction.locations.astype(np.float64)
     return replace(capture, points=np.where(points[..., 2:] > 0, points, np.nan)), prediction
@@ -144,39 +148,82 @@ def _boxes(root: np.ndarray, cameras: Cameras) -> tuple[np.ndarray, np.ndarray]:
     return (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / SCALE_UNIT_PX
 
 
+@dataclass(frozen=True)
+class _Glance:
+    """What the network shows in boxes around a place.
+
+    Attributes:
+        root: (3,) mm, the place.
+        found: (3,) mm, where its peaks say that the root is; NaN where no two views agree.
+        score: share of the joints that agree times height of the peaks, less where the root is off the middle.
+        heatmaps, locations, center, scale: of the V views, as in Prediction.
+    """
+
+    root: np.ndarray
+    found: np.ndarray
+    score: float
+    heatmaps: np.ndarray
+    locations: np.ndarray
+    center: np.ndarray
+    scale: np.ndarray
+
+
+class _Look:
+    """Looks for the person in the pictures of one instant."""
+
+    def __init__(self, network: PoseNetwork, pictures: Sequence[np.ndarray], cameras: Cameras) -> None:
+        self._network, self._pictures, self._cameras = network, pictures, cameras
+
+    def at(self, root: np.ndarray) -> _Glance:
+        """Look at one place, (3,) mm."""
+        center, scale = _boxes(root, self._cameras)
+        heatmaps = self._network(self._pictures, center, scale)
+        locations = self._network.locations(heatmaps, center, scale)
+        found = _root(locations, self._cameras, scale)
+        distance = np.nan_to_num(np.linalg.norm(found - root), nan=np.inf)
+        middle = 1 - _OFF_CENTRE * min(1.0, distance / _JUMP_MM)
+        score = _agreement(locations, self._cameras, scale) * float(heatmaps.max((-2, -1)).mean()) * middle
+        return _Glance(root, found, score, heatmaps, locations, center, scale)
+
+    def climb(self, glance: _Glance, steps_mm: Sequence[float]) -> _Glance:
+        """Move the boxes to the root that the network shows, and along the axes, as long as that makes it better."""
+        for step in steps_mm:
+            better = True
+            while better:
+                moves = [glance.root + move for move in step * np.concatenate([np.eye(3), -np.eye(3)])]
+                if np.linalg.norm(glance.found - glance.root) < _JUMP_MM:  # NaN compares as false
+                    moves.insert(0, glance.found)
+                better = False
+                for place in moves:
+                    other = self.at(place)
+                    if other.score > glance.score:
+                        glance, better = other, True
+                        break
+        return glance
+
+    def find(self, image_wh: np.ndarray) -> _Glance:
+        """Look for the person anywhere near the middle of the views of (V, 2) px."""
+        middle = _middle(self._cameras)
+        places = middle + _SEARCH_MM * np.array(list(itertools.product(_SEARCH_STEPS, repeat=3)))
+        points, depth = project(places[None], self._cameras)  # (V, N, 2), (V, N)
+        seen = ((points >= 0) & (points < image_wh[:, None])).all(-1) & (depth > MIN_DEPTH_MM)
+        chosen = places[seen.sum(0) >= 2]
+        if not len(chosen):
+            chosen = middle[None]
+        bar = tqdm(chosen, desc="search", unit="place", disable=None, leave=False)
+        glances = nlargest(_BEST_PLACES, map(self.at, bar), key=lambda glance: glance.score)
+        best = max((self.climb(glance, _FIND_STEPS_MM) for glance in glances), key=lambda glance: glance.score)
+        logger.info("the person was found around %s mm; share of joints that agree times height of the peaks: %.2f",
+                    best.root.round().tolist(), best.score)  # fmt: skip
+        return best
+
+
 def _root(locations: np.ndarray, cameras: Cameras, scale: np.ndarray) -> np.ndarray:
     """Triangulate the root from its peaks: (3,) mm, NaN where no two views agree."""
     joint = H36M_17.index("root")
     peaks, one = locations[None, :, joint, None, None], cameras.map(lambda array: array[None])
     tolerance = _TOLERANCE * scale[None, :, 0] * SCALE_UNIT_PX
     return triangulate_robust(peaks[..., :2].astype(np.float64), peaks[..., 2].astype(np.float64), one, tolerance)[0, 0]
-
-
-def _find(
-    network: PoseNetwork, pictures: Sequence[np.ndarray], cameras: Cameras, image_wh: np.ndarray
-) -> np.ndarray:
-    """Look for the person: the root (3,) mm of the boxes in which the views agree best and the peaks are high."""
-    middle = _middle(cameras)
-    places = middle + _SEARCH_MM * np.array(list(itertools.product(_SEARCH_STEPS, repeat=3)))
-    points, depth = project(places[None], cameras)  # (V, N, 2), (V, N)
-    seen = ((points >= 0) & (points < image_wh[:, None])).all(-1) & (depth > MIN_DEPTH_MM)
-    best, best_score = middle, -1.0
-    for start in places[seen.sum(0) >= 2]:
-        root = start
-        for _ in range(_REFINEMENTS):
-            center, scale = _boxes(root, cameras)
-            heatmaps = network(pictures, center, scale)
-            locations = network.locations(heatmaps, center, scale)
-            found = _root(locations, cameras, scale)
-            score = _agreement(locations, cameras, scale) * float(heatmaps.max((-2, -1)).mean())
-            if score > best_score:
-                best, best_score = root, score
-            if not np.linalg.norm(found - root) < 2 * _SEARCH_MM:  # NaN too
-                break
-            root = found
-    logger.info("the person was found around %s mm; share of joints that agree times height of the peaks: %.2f",
-                best.round().tolist(), best_score)  # fmt: skip
-    return best
 
 
 def _agreement(locations: np.ndarray, cameras: Cameras, scale: np.ndarray) -> float:

@@ -59,7 +59,8 @@ def save_label_sheet(path: Path, capture: Capture, poses: RobustPoses, rows: Seq
             cell = crop_image(picture, matrix, (CELL_PX, CELL_PX))
             draw_pose(cell, transform_points(joints, matrix), poses.agrees[frame, view], skeleton)
             rejected = poses.points_img[frame, view, poses.rejected[frame, view]]
-            for x, y in np.round(transform_points(rejected, matrix)).astype(int).tolist():
+            places = transform_points(rejected, matrix)
+            for x, y in np.round(places[(np.abs(places) < 2 * CELL_PX).all(-1)]).astype(int).tolist():
                 cv2.drawMarker(cell, (x, y), _REJECTED, cv2.MARKER_TILTED_CROSS, 9, 2)
             exchanged = poses.exchanged[frame, view]
             swapped = ", ".join(name for name, is_swapped in zip(poses.groups, exchanged, strict=True) if is_swapped)
@@ -70,8 +71,9 @@ def save_label_sheet(path: Path, capture: Capture, poses: RobustPoses, rows: Seq
 
 
 def _box(joints: np.ndarray) -> np.ndarray:
-    """Map the surroundings of joints (17, 2) to a cell: (2, 3)."""
-    low, high = np.nanmin(joints, 0), np.nanmax(joints, 0)
+    """Map the surroundings of joints (17, 2) to a cell: (2, 3); where none is known, the corner of the picture."""
+    known = joints[np.isfinite(joints).all(-1)]
+    low, high = (known.min(0), known.max(0)) if len(known) else (np.zeros(2), np.full(2, float(CELL_PX)))
     side = max(1.0, float((high - low).max())) * _BOX_MARGIN
     return get_affine_transform((low + high) / 2, np.array([side, side]) / 200.0, 0.0, (CELL_PX, CELL_PX))
 

@@ -31,15 +31,28 @@ class Knowing(network.PoseNetwork):
         return draw_gaussians(transform_points(self.joints[frame], matrix), (64, 64), 2.0)
 
 
+class Centred(Knowing):
+    """As networks are that saw nobody but in the middle of the box: they show a person there, low where nobody is."""
+
+    def __call__(self, pictures, center, scale):
+        self.calls += 1
+        frame = next(index for index, shown in enumerate(self.known) if np.array_equal(shown[0], pictures[0]))
+        joints, root = self.joints[frame], self.joints[frame][:, :1]
+        matrix = image_to_heatmap_affine(center, scale, (256, 256), (64, 64))
+        maps = draw_gaussians(transform_points(joints - root + center[:, None], matrix), (64, 64), 2.0)
+        off = np.linalg.norm(root[:, 0] - center, axis=-1) / (200 * scale[:, 0])  # shares of the box
+        return maps * (0.3 + 0.6 * np.exp(-((off / 0.15) ** 2) / 2))[:, None, None, None]
+
+
 @pytest.fixture
 def predicted(recording, monkeypatch):
-    """predicted(roots) runs predict() and returns (capture, prediction, config)."""
+    """predicted(roots, kind) runs predict() and returns (capture, prediction, config)."""
 
-    def run(roots_world=None):
+    def run(roots_world=None, kind=Knowing):
         capture = load_capture(recording.cameras, recording.videos)
-        Knowing.known = list(network.read_instants(capture.videos, capture.table))
-        Knowing.joints = project(recording.pose_world[:, None], capture.cameras)[0]
-        monkeypatch.setattr(network, "PoseNetwork", Knowing)
+        kind.known = list(network.read_instants(capture.videos, capture.table))
+        kind.joints = project(recording.pose_world[:, None], capture.cameras)[0]
+        monkeypatch.setattr(network, "PoseNetwork", kind)
         config = load_config(CFG, OPTS)
         return *network.predict(capture, config, "none", roots_world), config
 
@@ -56,6 +69,13 @@ def test_the_person_is_found_and_followed(recording, predicted, told):
     assert (np.abs(root - prediction.center) < 0.2 * side).all()
     error = np.linalg.norm(capture.poses().pose_world - recording.pose_world, axis=-1)
     assert np.median(error) < 5
+
+
+def test_a_network_that_sees_everybody_in_the_middle_is_led_to_the_person(recording, predicted):
+    capture, prediction, _ = predicted(kind=Centred)
+    truth = project(recording.pose_world[:, None], capture.cameras)[0]
+    off = np.linalg.norm(truth[:, :, 0] - prediction.center, axis=-1) / (200 * prediction.scale[..., 0])
+    assert off.max() < 0.04  # 80 mm
 
 
 @pytest.mark.parametrize(("method", "limit"), [("triangulate", 5), ("rpsm", 25), ("rpsm+refine", 25)])

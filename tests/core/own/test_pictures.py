@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -27,6 +29,15 @@ def test_sheet_has_a_row_per_instant(recording, tmp_path):
     save_label_sheet(tmp_path / "sheet.png", capture, capture.poses(), [5, 9])
     height, width, _ = cv2.imread(str(tmp_path / "sheet.png")).shape
     assert (height // CELL_PX, width // CELL_PX) == (2, 4)
+
+
+def test_sheet_of_poses_that_cannot_be_drawn(recording, tmp_path):
+    capture = load_capture(recording.cameras, recording.videos, recording.detections)
+    poses = capture.poses()
+    nothing = replace(poses, pose_world=np.full_like(poses.pose_world, np.nan), agrees=np.zeros_like(poses.agrees),
+                      points_img=poses.points_img + np.where(np.arange(4)[:, None, None] == 1, 1e12, 0.0))  # fmt: skip
+    save_label_sheet(tmp_path / "sheet.png", capture, nothing, [5])
+    assert cv2.imread(str(tmp_path / "sheet.png")) is not None
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])

@@ -1,0 +1,114 @@
+"""Cells: order, records, what is done again and what is not, failures and interruptions."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from lib.core.experiments import cells
+from lib.core.experiments.cells import Cell, CellRunner, fingerprints
+from lib.utils.checks import InputError
+
+SCRIPT = """
+import sys, time
+from pathlib import Path
+path, text, seconds = sys.argv[1:4]
+if text == "fail":
+    sys.exit("error: it went wrong")
+time.sleep(float(seconds))
+Path(path).parent.mkdir(parents=True, exist_ok=True)
+with open(path, "a") as file:
+    file.write(text + " ")
+"""
+
+
+@pytest.fixture
+def work(tmp_path, monkeypatch):
+    """work(name, text, needs...) makes a cell that appends a text to all.txt."""
+    (tmp_path / "work.py").write_text(SCRIPT)
+    monkeypatch.setattr(cells, "REPOSITORY", tmp_path)
+
+    def make(name, text, *needs, seconds=0.0, folder=None, depends=None):
+        path = str((folder or tmp_path) / "all.txt")
+        return Cell(name, (("work.py", path, text, str(seconds)),), needs, folder, depends)
+
+    make.text = lambda: (tmp_path / "all.txt").read_text().split()
+    return make
+
+
+def test_needs_come_first_and_nothing_is_done_twice(work, tmp_path):
+    plan = [work("a", "a", seconds=0.5), work("b", "b", "a"), work("c/d", "c")]
+    CellRunner(plan, tmp_path, jobs=2).run()
+    assert work.text() == ["c", "a", "b"]
+    CellRunner(plan, tmp_path, jobs=2).run()
+    assert work.text() == ["c", "a", "b"]
+    assert set(CellRunner(plan, tmp_path).seconds()) == {"a", "b", "c/d"}
+
+
+def test_what_changed_and_what_needs_it_are_done_again(work, tmp_path):
+    CellRunner([work("a", "a"), work("b", "b", "a"), work("c", "c")], tmp_path).run()
+    CellRunner([work("a", "a", depends={"rate": 1}), work("b", "b", "a"), work("c", "c")], tmp_path).run()
+    assert sorted(work.text()) == ["a", "a", "b", "b", "c"]
+
+
+def test_a_changed_cell_begins_with_an_empty_folder(work, tmp_path):
+    folder = tmp_path / "own"
+    CellRunner([work("a", "first", folder=folder)], tmp_path).run()
+    CellRunner([work("a", "second", folder=folder)], tmp_path).run()
+    assert (folder / "all.txt").read_text() == "second "
+
+
+def test_a_failure_is_one_line_and_the_others_are_kept(work, tmp_path):
+    plan = [work("bad", "fail"), work("slow", "slow", seconds=1), work("after", "after", "bad")]
+    with pytest.raises(InputError, match=r"bad: exit code 1: error: it went wrong \(.*bad\.log\)"):
+        CellRunner(plan, tmp_path, jobs=2).run()
+    assert set(CellRunner(plan, tmp_path).seconds()) == {"slow"}
+
+
+def test_commands_of_a_cell_that_are_done_are_not_repeated(work, tmp_path):
+    one = work("a", "one").commands[0]
+    bad = (one[0], one[1], "fail", "0")
+    with pytest.raises(InputError):
+        CellRunner([Cell("a", (one, bad))], tmp_path).run()
+    (tmp_path / "work.py").write_text(SCRIPT.replace('"fail"', '"never"'))
+    CellRunner([Cell("a", (one, bad))], tmp_path).run()
+    assert work.text() == ["one", "fail"]
+
+
+def test_a_signal_ends_the_scripts_too(tmp_path):
+    repository = cells.REPOSITORY
+    (tmp_path / "wait.py").write_text("import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(60)\n")
+    code = f"""
+import sys; sys.path.insert(0, {str(repository)!r})
+from pathlib import Path
+from lib.core.cli import run_main
+from lib.core.experiments import cells
+cells.REPOSITORY = Path({str(tmp_path)!r})
+run_main(cells.CellRunner([cells.Cell("a", (("wait.py",),))], Path({str(tmp_path)!r})).run)
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+    log = tmp_path / "logs/a.log"
+    until = time.monotonic() + 30
+    while not (log.exists() and log.read_text().strip()) and time.monotonic() < until:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 75
+    assert "the same command goes on" in process.stderr.read()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(log.read_text()), 0)
+
+
+@pytest.mark.parametrize(("plan", "message"), [
+    ([Cell("a", (), ("b",)), Cell("b", ())], "needs b"),
+    ([Cell("a", ()), Cell("a", ())], "stands twice"),
+])  # fmt: skip
+def test_plans_that_cannot_be(plan, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        fingerprints(plan)
+    with pytest.raises(InputError, match="--jobs"):
+        CellRunner([], tmp_path, jobs=0)

@@ -1,0 +1,122 @@
+"""Results of seeds -> tables, claims, charts and page."""
+
+from __future__ import annotations
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from lib.core.experiments.embedded import embedded_protocol, published_protocol
+from lib.core.experiments.outcome import Outcome, Values
+from lib.core.experiments.page import PageSettings, read_remarks, write_page
+from lib.core.experiments.plan import DEPTHS_ROW, make_plan
+from lib.core.experiments.tables import Claim, depth_table, free_claims, rate_claims, rate_table
+from lib.utils.checks import InputError
+from lib.utils.joints import H36M_17
+
+RATES = {"single": 0.80, "sum": 0.82, "max": 0.84, "fusion": 0.90, "adaptive": 0.92}
+ERRORS = {"triangulate": 60.0, "triangulate_robust": 50.0, "rpsm": 40.0, "rpsm+refine": 30.0, "psm": 90.0,
+          "rpsm, depth 1": 70.0, "rpsm, depth 3": 45.0, "rpsm, depth 5": 40.5}  # fmt: skip
+
+
+@pytest.fixture
+def plan(tmp_path):
+    return make_plan(embedded_protocol(tmp_path / "data"), (0, 1), tmp_path / "out")
+
+
+@pytest.fixture
+def written(plan):
+    """Results of seeds 0 and 1 of all rows; seed 1 is one point and one mm better."""
+    for row, seeds in plan.results.items():
+        for seed, directory in seeds.items():
+            directory.mkdir(parents=True)
+            rate = RATES[row.split("/")[1]] + 0.01 * seed
+            names = {"": rate, ", occluded joints": rate - 0.2, ", visible joints": rate + 0.05}
+            (directory / "results_2d.json").write_text(json.dumps({"jdr": {
+                f"fused, crop threshold{where}": {"mean": value, "per_joint": dict.fromkeys(H36M_17.names, value)}
+                for where, value in names.items()
+            }}))  # fmt: skip
+            worse = 20 * row.startswith("mpii")
+            (directory / "results_3d.json").write_text(json.dumps({
+                f"{method} (numpy)": {"num_frames": 7, "mpjpe": {"absolute": {"frames": error - seed + worse}},
+                                      "per_action": {"Eating": {"absolute": error}}}
+                for method, error in ERRORS.items()
+            }))  # fmt: skip
+    return Outcome(plan.results, (0, 1))
+
+
+def test_values():
+    both = Values({0: 1.0, 1: 3.0})
+    assert str(both) == "2.0 ± 1.4"
+    assert str(Values({0: 1.0})) == "1.0"
+    assert str(Values({})) == "-"
+    assert both.minus(Values({1: 1.0, 2: 5.0})).by_seed == {1: 2.0}
+
+
+@pytest.mark.parametrize(("gain", "words"), [
+    ({0: 1.0, 1: 2.0}, "holds, +1.5 ± 0.7 points, 2 of 2 seeds; paper +3.0"),
+    ({0: -1.0, 1: 0.0}, "**does not hold**, -0.5 ± 0.7 points, 0 of 2 seeds; paper +3.0"),
+    ({0: -1.0, 1: 2.0}, "**undecided**, +0.5 ± 2.1 points, 1 of 2 seeds; paper +3.0"),
+    ({}, "not run"),
+])  # fmt: skip
+def test_claims(gain, words):
+    assert Claim("A above B", Values(gain), "points", 3.0).line() == f"- A above B: {words}"
+
+
+def test_tables_show_what_the_files_hold(written):
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in rate_table(written).splitlines()]
+    fusion = next(row for row in rows if row[0] == "Fusion, H36M+MPII")
+    assert fusion[1:] == ["90.5 ± 0.7"] * 8 + ["70.5 ± 0.7", "95.5 ± 0.7"]
+    paper = next(row for row in rows if row[0] == "*paper:* Fusion, H36M+MPII")
+    assert paper[1:8] == ["99.0", "98.1", "97.2", "99.8", "98.9", "95.1", "98.0"]  # as printed, and their mean
+    assert all(": holds, " in claim.line() for claim in rate_claims(written))
+    assert "| 89.5 ± 0.7 | 69.5 ± 0.7 | 44.5 ± 0.7 | 40.0 ± 0.7 | 39.5 ± 0.7 |" in depth_table(written)
+    assert [": holds, " in claim.line() for claim in free_claims(written)] == [True, False, False]
+
+
+def test_page_with_charts_and_remarks(written, plan, tmp_path):
+    (tmp_path / "remarks.yaml").write_text("intro: Of two seeds.\ndepth: |\n  Deeper is better.\n")
+    settings = PageSettings(tmp_path / "RESULTS.md", tmp_path / "plots", "make experiments", "a machine", {"a": 7200.0},
+                            len(plan.cells), (0, 1), read_remarks(tmp_path / "remarks.yaml"))  # fmt: skip
+    write_page(written, embedded_protocol(tmp_path / "data"), settings)
+    text = (tmp_path / "RESULTS.md").read_text()
+    for words in ("`make experiments`", "2.0 hours of cells, on a machine; seeds 0, 1.", "Of two seeds.",
+                  "Deeper is better", "Evaluated: 7 groups", "unseen rig, 8 views", f"{len(plan.cells) - 1} cells are not run yet"):
+        assert words in text
+    for name in ("rates", "errors", "depth", "free", "difficulty"):
+        assert f"](plots/{name}.png)" in text
+        assert cv2.imread(str(tmp_path / f"plots/{name}.png")).std() > 5
+
+
+def test_a_page_without_results_says_so(plan, tmp_path):
+    settings = PageSettings(tmp_path / "RESULTS.md", tmp_path / "plots", "x", "y", {}, len(plan.cells), (0,), {})
+    write_page(Outcome(plan.results, (0,)), embedded_protocol(tmp_path / "data"), settings)
+    assert "Fusion above Single: not run" in (tmp_path / "RESULTS.md").read_text()
+
+
+@pytest.mark.parametrize("text", ["other: x", "depth: 3", "- x", "a: [", "\xff"])
+def test_remarks_that_do_not_fit(text, tmp_path):
+    (tmp_path / "r.yaml").write_bytes(text.encode("latin-1"))
+    with pytest.raises(InputError, match=r"r\.yaml"):
+        read_remarks(tmp_path / "r.yaml")
+
+
+def test_plans(plan, tmp_path):
+    names = [cell.name for cell in plan.cells]
+    assert len(names) == len(set(names))
+    trainings = [cell for cell in plan.cells if cell.name.startswith("seed1/") and cell.name.endswith("/train")]
+    assert len(trainings) == 10
+    for cell in trainings:
+        words = " ".join(cell.commands[0])
+        assert "SEED 1" in words
+        assert ("TRAIN.FREEZE_BACKBONE true" in words) == ("fusion" in cell.name or "adaptive" in cell.name)
+    assert np.all([directory.is_relative_to(tmp_path / "out/seed1") for row in plan.results.values()
+                   for seed, directory in row.items() if seed == 1])  # fmt: skip
+    assert "rig1_v3/fusion" not in plan.results
+    assert DEPTHS_ROW in plan.results
+    published = make_plan(published_protocol("experiments-local/mixed/resnet50/256_fusion.yaml"), (0,), tmp_path)
+    fusion = next(cell for cell in published.cells if cell.name == "seed0/mixed/fusion/train")
+    assert "TRAIN.FREEZE_BACKBONE" not in fusion.commands[0]
+    assert not any(command[0].endswith("make_synthetic.py") for cell in published.cells for command in cell.commands)

@@ -1,0 +1,85 @@
+"""Labels made of predictions: what agrees is kept, what does not is not trained on."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from lib.core.config_io import load_config
+from lib.core.estimate3d import load_frames
+from lib.core.pseudo_labels import MARKER, PseudoLabelSettings, agreeing_labels, make_pseudo_labels
+from lib.core.run_poses import evaluated_groups
+from lib.multiviews.cameras import project
+from lib.utils.checks import InputError
+from lib.utils.prediction_io import PredictionWriter
+
+ON_TRAIN = ["DATASET.TEST_SUBSET", "train"]
+
+
+def true_locations(frames):
+    """(F, V, 17, 3) in the order of the frames' joints."""
+    points, _ = project(frames.truth_world[:, None], frames.cameras)
+    return np.concatenate([points, np.ones((*points.shape[:-1], 1))], -1)
+
+
+def write_predictions(config, directory, frames, locations):
+    """Store locations in the order of predictions, with empty maps."""
+    width, height = config.NETWORK.HEATMAP_SIZE
+    order = [frames.joint_set.names.index(name) for name in frames.joint_names]
+    rows = locations[:, :, order].reshape(-1, 17, 3).astype(np.float32)
+    directory.mkdir(parents=True)
+    with PredictionWriter(directory / "predicted_heatmaps.h5", len(rows), frames.joint_names, (width, height)) as file:
+        file.append(np.zeros((len(rows), 17, height, width), np.float32), rows, frames.image_ids.ravel().tolist())
+
+
+def test_what_agrees_is_kept(tiny_root, tiny_config):
+    frames = load_frames(tiny_config(tiny_root(), *ON_TRAIN))
+    locations = true_locations(frames)
+    locations[1, 2, 5, :2] += 40  # one view is wrong
+    locations[2, :2, 7, :2] += [[40], [-40]]  # two are: no three agree
+    labels = agreeing_labels(locations, frames, PseudoLabelSettings())
+    expected = np.ones(locations.shape[:3], bool)
+    expected[1, 2, 5] = False
+    expected[2, :, 7] = False
+    np.testing.assert_array_equal(labels.kept, expected)
+    error = np.linalg.norm(labels.pose_world - frames.truth_world, axis=-1)
+    assert error[expected.any(1)].max() < 0.1
+    assert np.isfinite(error).all()
+
+
+def test_a_data_set_that_trains_and_shares_the_rest(tiny_root, tiny_config, tmp_path):
+    root = tiny_root()
+    config = tiny_config(root, *ON_TRAIN)
+    frames = load_frames(config)
+    locations = true_locations(frames)
+    locations[0, 1, 3, :2] -= 50
+    write_predictions(config, tmp_path / "run", frames, locations)
+    report = make_pseudo_labels(config, tmp_path / "run", tmp_path / "free", PseudoLabelSettings())
+    assert "| **all** |" in report
+    assert json.loads((tmp_path / "free" / MARKER).read_text())["frames"] == 3
+    made = load_config(tmp_path / "tiny.yaml", ["DATASET.ROOT", str(tmp_path / "free")])
+    for opts, is_new in ((["DATASET.TEST_SUBSET", "train"], True), ([], False)):
+        new, groups = evaluated_groups(load_config(tmp_path / "tiny.yaml", ["DATASET.ROOT", made.DATASET.ROOT, *opts]))
+        old, _ = evaluated_groups(load_config(tmp_path / "tiny.yaml", opts))
+        np.testing.assert_allclose(new.joints_img[old.visible], old.joints_img[old.visible], atol=0.02)
+        np.testing.assert_allclose(new.labels3d.pose_cam, old.labels3d.pose_cam, atol=0.1)
+        assert (old.visible & ~new.visible).sum() == int(is_new)
+        for name in (new.image_name(row) for row in groups.ravel()):
+            assert (new.images_dir / name).is_file()
+    assert (tmp_path / "free/mpii/annot/train.json").is_file()
+
+
+def test_it_replaces_only_its_own(tiny_root, tiny_config, tmp_path):
+    config = tiny_config(tiny_root(), *ON_TRAIN)
+    frames = load_frames(config)
+    write_predictions(config, tmp_path / "run", frames, true_locations(frames))
+    make_pseudo_labels(config, tmp_path / "run", tmp_path / "free", PseudoLabelSettings())
+    with pytest.raises(InputError, match="--force"):
+        make_pseudo_labels(config, tmp_path / "run", tmp_path / "free", PseudoLabelSettings())
+    make_pseudo_labels(config, tmp_path / "run", tmp_path / "free", PseudoLabelSettings(), force=True)
+    with pytest.raises(InputError, match="at least 2 views"):
+        agreeing_labels(true_locations(frames), frames, PseudoLabelSettings(min_views=1))
+    with pytest.raises(InputError, match="another data set"):
+        make_pseudo_labels(tiny_config(config.DATASET.ROOT), tmp_path / "run", tmp_path / "x", PseudoLabelSettings())

@@ -1,0 +1,22 @@
+"""run/experiments/tables.py: all cells of a tiny experiment, the page, going on, failures."""
+
+from __future__ import annotations
+
+import pytest
+
+OPTS = ("TRAIN.END_EPOCH", "1", "TRAIN.LR_STEP", "[9]", "PICT_STRUCT.RECUR_DEPTH", "2")
+
+
+@pytest.mark.slow
+def test_all_cells_and_the_page(tiny_root, tiny_yaml, tmp_path, run_script):
+    root = tiny_root()
+    cfg, out, page = tiny_yaml(root), tmp_path / "tables", tmp_path / "RESULTS.md"
+    words = ("--cfg", cfg, "--out", out, "--page", page, "--jobs", 2, "--seeds", 0, "--opts", *OPTS,
+             "PICT_STRUCT.PAIRWISE_FILE", tmp_path / "pairwise.pkl")  # fmt: skip
+    done = run_script("experiments/tables.py", *words)
+    assert done.code == 0, done.err
+    text = page.read_text()
+    for title in ("Table 1", "Table 2", "Table 3", "Table 4", "without pose labels"):
+        assert title in text
+    again = run_script("experiments/tables.py", *words, "--list")
+    assert "not done" not in again.out
