@@ -81,6 +81,16 @@ def dataset_root(config: EasyDict) -> Path:
     return Path(config.DATA_DIR) / config.DATASET.ROOT
 
 
+def changed_values(config: dict, schema: dict[str, Any] = DEFAULTS) -> dict[str, Any]:
+    """Return what differs from the defaults, as nested plain values: keys that come later do not change it."""
+    changed = {}
+    for name, entry in schema.items():
+        value = changed_values(config[name], entry) if isinstance(entry, dict) else _plain(config[name])
+        if value != ({} if isinstance(entry, dict) else _plain(entry.default)):
+            changed[name] = value
+    return changed
+
+
 def _defaults(schema: dict[str, Any]) -> EasyDict:
     plain = {name: _defaults(entry) if isinstance(entry, dict) else entry.default for name, entry in schema.items()}
     return EasyDict(_plain(plain))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lib.core.config_io import dataset_root, dump_config, load_config, run_directory, run_name
+from lib.core.config_io import changed_values, dataset_root, dump_config, load_config, run_directory, run_name
 from lib.utils.checks import InputError
 
 
@@ -240,3 +240,9 @@ def test_places(write):
     assert dataset_root(config) == Path("/disk/data")
     config.DATA_DIR = ""
     assert dataset_root(config) == Path("data")
+
+
+def test_what_differs_from_the_defaults(tmp_path):
+    (tmp_path / "a.yaml").write_text("NETWORK: {SIGMA: 2, HEATMAP_SIZE: 64}\nTRAIN: {LR: 0.5}\nWORKERS: 8\n")
+    changed = changed_values(load_config(tmp_path / "a.yaml"))
+    assert changed == {"NETWORK": {"HEATMAP_SIZE": [64, 64]}, "TRAIN": {"LR": 0.5}}

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lib.core.config_io import load_config, run_directory
+from lib.core.config_io import changed_values, load_config, run_directory
 from lib.core.experiments.cells import Cell
 
 # key -> value of NETWORK.FUSION; the keys name the rows
@@ -107,7 +107,7 @@ class _Planner:
                 "LOG_DIR", str(self.out / "log")]  # fmt: skip
         config = self.config(opts)
         name = self.add(f"seed{seed}/{row}/train", self.script("pose2d/train.py", opts), needs=needs, folder=folder,
-                        depends=config)  # fmt: skip
+                        depends=changed_values(config))  # fmt: skip
         return name, run_directory(config, self.protocol.cfg) / "final_state.pth.tar"
 
     def evaluate(
@@ -122,7 +122,8 @@ class _Planner:
         commands += [self.script("pose3d/estimate.py", opts, "--method", method) for method in methods]
         commands += [self.script("pose3d/estimate.py", [*opts, "PICT_STRUCT.RECUR_DEPTH", str(depth)])
                      for depth in depths]  # fmt: skip
-        self.add(f"seed{seed}/{row}/results", *commands, needs=[weights[0], *needs], folder=folder, depends=config)
+        self.add(f"seed{seed}/{row}/results", *commands, needs=[weights[0], *needs], folder=folder,
+                 depends=changed_values(config))  # fmt: skip
         self.plan.results.setdefault(row, {})[seed] = run_directory(config, self.protocol.cfg)
 
     def train_fusion(
@@ -155,11 +156,15 @@ def make_plan(protocol: Protocol, seeds: Sequence[int], out: Path) -> Plan:
     prior = planner.add("data/prior", planner.script("data/make_limb_prior.py", ()), needs=data)
     for test in protocol.test_sets:
         planner.add(f"data/{test.key}", _make(test.root, test.make))
+    trained, starts = {}, {}
     for seed in seeds:
-        start = planner.train(seed, f"{START}/single", [*_ON_SINGLE_IMAGES, *protocol.start_opts], data)
+        starts[seed] = planner.train(seed, f"{START}/single", [*_ON_SINGLE_IMAGES, *protocol.start_opts], data)
         for data_key in TRAINING_DATA:
-            _add_rows(planner, seed, data_key, start, data, prior)
-        _add_label_free(planner, seed, start, prior)
+            trained[seed] = _add_rows(planner, seed, data_key, starts[seed], data, prior)
+    for seed in seeds:
+        _add_label_free(planner, seed, starts[seed], prior)
+    for seed in seeds:
+        _add_extra_sets(planner, seed, trained[seed], prior)  # of the last, larger training set
     return planner.plan
 
 
@@ -169,8 +174,8 @@ def _make(root: Path, words: Sequence[str]) -> tuple[str, ...]:
 
 def _add_rows(
     planner: _Planner, seed: int, data_key: str, start: tuple[str, Path], data: tuple[str, ...], prior: str
-) -> None:
-    """Add the rows of Tables 1 to 4 of one training set and, of the larger one, those of the further test sets."""
+) -> dict[str, tuple[str, Path]]:
+    """Add the rows of Tables 1 to 4 of one training set; returns the weights of its fusions."""
     opts = ["DATASET.TRAIN_DATASET", TRAINING_DATA[data_key]]
     if data_key == "mixed" and planner.protocol.mixed_opts is not None:
         first = ["NETWORK.PRETRAINED", str(start[1]), *planner.protocol.mixed_opts]
@@ -186,13 +191,17 @@ def _add_rows(
             seed, row, [*opts, "NETWORK.FUSION", fusion], weights[kind], [prior],
             METHODS_3D if kind in WITH_3D else (), DEPTHS if row == DEPTHS_ROW else (),
         )  # fmt: skip
-    for test in planner.protocol.test_sets if data_key == "mixed" else ():
+    return weights
+
+
+def _add_extra_sets(planner: _Planner, seed: int, weights: Mapping[str, tuple[str, Path]], prior: str) -> None:
+    """Add the rows of the further test sets."""
+    for test in planner.protocol.test_sets:
         for kind, fusion in FUSIONS.items():
             if kind != "fusion" or test.same_rig:
-                planner.evaluate(
-                    seed, f"{test.key}/{kind}", [*opts, "NETWORK.FUSION", fusion, "DATASET.ROOT", str(test.root)],
-                    weights[kind], [prior, f"data/{test.key}"], ("rpsm",),
-                )  # fmt: skip
+                opts = ["DATASET.TRAIN_DATASET", "mixed", "NETWORK.FUSION", fusion, "DATASET.ROOT", str(test.root)]
+                planner.evaluate(seed, f"{test.key}/{kind}", opts, weights[kind], [prior, f"data/{test.key}"],
+                                 ("rpsm",))  # fmt: skip
 
 
 def _add_label_free(planner: _Planner, seed: int, start: tuple[str, Path], prior: str) -> None:
@@ -206,7 +215,7 @@ def _add_label_free(planner: _Planner, seed: int, start: tuple[str, Path], prior
     labels = planner.add(
         f"seed{seed}/{FREE}/labels", planner.script("pose2d/valid.py", on_train),
         planner.script("data/pseudo_labels.py", on_train, "--root", str(root), "--force"),
-        needs=[start[0]], folder=folder, depends=planner.config(on_train),
+        needs=[start[0]], folder=folder, depends=changed_values(planner.config(on_train)),
     )  # fmt: skip
     free = ["DATASET.ROOT", str(root), "DATASET.TRAIN_DATASET", "mixed", "DATASET.TRAIN_STEP", "1"]
     single = planner.train(

@@ -83,7 +83,8 @@ def test_page_with_charts_and_remarks(written, plan, tmp_path):
     write_page(written, embedded_protocol(tmp_path / "data"), settings)
     text = (tmp_path / "RESULTS.md").read_text()
     for words in ("`make experiments`", "2.0 hours of cells, on a machine; seeds 0, 1.", "Of two seeds.",
-                  "Deeper is better", "Evaluated: 7 groups", "unseen rig, 8 views", f"{len(plan.cells) - 1} cells are not run yet"):
+                  "Deeper is better", "Evaluated: 7 groups", "unseen rig, 8 views",
+                  f"{len(plan.cells) - 1} cells are not run yet"):
         assert words in text
     for name in ("rates", "errors", "depth", "free", "difficulty"):
         assert f"](plots/{name}.png)" in text
