@@ -1,5 +1,6 @@
 # make quickstart   everything from nothing: environment, embedded data, training, 2D, 3D, tables and pictures
 # make demo         3D poses in four real videos that pip fetches; DETECTIONS=PATH instead of the optional detector
+# make experiments  the paper's tables on embedded data, beside the paper's rows, into RESULTS.md: hours, goes on where it was
 # make test         the tests; make test-all adds the slow ones; make lint runs ruff
 # make bench        bench-rpsm, bench-fusion and bench-training, which needs 15 GB of memory
 # make bench-rpsm   frames per second of the 3D inference beside a plain dense implementation
@@ -15,12 +16,15 @@ QUICK := experiments-local/synthetic/resnet18/128_fusion.yaml
 QUICK_DATA := data/synthetic
 QUICK_RUN := output/mixed/multiview_pose_resnet_18/128_fusion
 
+SEEDS ?= 0 1 2
+JOBS ?= 2
+
 DEMO := data/demo
 DEMO_CAMERAS := experiments-local/own/pose2sim_demo.toml
 DETECTOR := $(DEMO)/.venv-detector
 DETECTIONS ?= $(DEMO)/detections.npz
 
-.PHONY: quickstart demo test test-all bench bench-rpsm bench-training bench-annotations bench-fusion bench-accuracy lint clean
+.PHONY: quickstart demo experiments test test-all bench bench-rpsm bench-training bench-annotations bench-fusion bench-accuracy lint clean
 
 $(VENV)/.installed: requirements.txt tests/requirements.txt
 	$(PYTHON) -m venv $(VENV)
@@ -50,6 +54,10 @@ demo: $(VENV)/.installed
 	test "$(DETECTIONS)" != $(DEMO)/detections.npz || $(MAKE) $(DEMO)/detections.npz
 	$(BIN)/python run/demo/multiview.py --videos $(DEMO)/videos --cameras $(DEMO_CAMERAS) --detections $(DETECTIONS) \
 	  --smooth 6 --leave-one-out --out output/demo
+
+experiments: $(VENV)/.installed
+	$(BIN)/python run/experiments/tables.py --seeds $(SEEDS) --jobs $(JOBS) --plots experiments-local/synthetic/results \
+	  --remarks experiments-local/synthetic/remarks.yaml
 
 test: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
