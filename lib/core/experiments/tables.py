@@ -160,7 +160,7 @@ def action_table(outcome: Outcome) -> str:
 
 def depth_values(outcome: Outcome) -> dict[int, Values]:
     """Return depth of the recursion -> error, mm."""
-    methods = {0: "psm", **{depth: f"rpsm, depth {depth}" for depth in DEPTHS}, 10: "rpsm"}
+    methods = {**{depth: f"rpsm, depth {depth}" for depth in DEPTHS}, 10: "rpsm"}
     return {depth: outcome.error(DEPTHS_ROW, method) for depth, method in methods.items()}
 
 

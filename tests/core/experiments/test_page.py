@@ -17,7 +17,7 @@ from lib.utils.checks import InputError
 from lib.utils.joints import H36M_17
 
 RATES = {"single": 0.80, "sum": 0.82, "max": 0.84, "fusion": 0.90, "adaptive": 0.92}
-ERRORS = {"triangulate": 60.0, "triangulate_robust": 50.0, "rpsm": 40.0, "rpsm+refine": 30.0, "psm": 90.0,
+ERRORS = {"triangulate": 60.0, "triangulate_robust": 50.0, "rpsm": 40.0, "rpsm+refine": 30.0, "rpsm, depth 0": 90.0,
           "rpsm, depth 1": 70.0, "rpsm, depth 3": 45.0, "rpsm, depth 5": 40.5}  # fmt: skip
 
 
