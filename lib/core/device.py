@@ -59,7 +59,7 @@ def keep_freed_memory() -> None:
     except (AttributeError, OSError, TypeError):  # musl, macOS, Windows
         return
     mallopt(_M_MMAP_MAX, 0)
-    mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+    mallopt(_M_TRIM_THRESHOLD, -1)  # never
     mallopt(_M_TOP_PAD, _TOP_PAD_BYTES)
 
 

@@ -1,4 +1,4 @@
-"""Predictions on the training images -> labels on which the views agree: a data set that needed no annotated pose."""
+"""Predictions on the training images -> labels on which the views agree: a data set without annotated joints."""
 
 from __future__ import annotations
 
@@ -65,16 +65,26 @@ def agreeing_labels(locations: np.ndarray, frames: Frames, settings: PseudoLabel
         The labels.
 
     Raises:
-        InputError: `min_views` does not fit the number of views.
+        InputError: the settings are out of range, or nothing agrees.
 
     Source: paper section 3.2.
     """
+    if not 0 < settings.tolerance < 1:
+        raise InputError(f"--tolerance: expected a share of the box between 0 and 1, received {settings.tolerance:g}")
+    num_views = locations.shape[1]
+    if settings.min_views is not None and not 2 <= settings.min_views <= num_views:
+        raise InputError(f"--min-views: expected 2 to {num_views}, received {settings.min_views}")
     points_img = locations[..., :2].astype(np.float64)
     min_views = min(3, points_img.shape[1]) if settings.min_views is None else settings.min_views
     side = frames.scale[..., 0] * SCALE_UNIT_PX
     found = consistent_points(points_img, frames.cameras, side, settings.tolerance, min_views)
+    if not found.agrees.any():
+        raise InputError("the views agree on no joint at all: wrong cameras, a network that knows too little, or too "
+                         "small a --tolerance")  # fmt: skip
     anyway = triangulate(points_img, frames.cameras, np.ones(points_img.shape[:3]))
-    return PseudoLabels(np.where(np.isfinite(found.points_world), found.points_world, anyway), found.agrees)
+    pose_world = np.where(np.isfinite(found.points_world), found.points_world, anyway)
+    root = np.nanmedian(pose_world, 1, keepdims=True)  # rays that never meet: the label must be finite, not right
+    return PseudoLabels(np.where(np.isfinite(pose_world), pose_world, np.nan_to_num(root)), found.agrees)
 
 
 def make_pseudo_labels(

@@ -33,13 +33,15 @@ def parse_args() -> argparse.Namespace:
     add("--cfg", type=Path, metavar="YAML", help="experiment with learned fusion, e.g. of Human3.6M; without it, the "
         "embedded data")  # fmt: skip
     add("--data", type=Path, default=Path("data/experiments"), help="folder of the embedded data sets")
-    add("--out", type=Path, default=Path("output/experiments"), help="folder of runs, logs and records")
+    add("--out", type=Path, help="folder of runs, logs and records (output/experiments; with --cfg, "
+        "output/experiments_NAME)")  # fmt: skip
     add("--seeds", type=int, nargs="+", default=[0, 1, 2], help="each trains networks of its own")
     add("--jobs", type=int, default=1, help="cells at a time; they share the cores")
     add("--page", type=Path, help="Markdown file of the results (RESULTS.md; with --cfg, OUT/RESULTS.md)")
     add("--plots", type=Path, help="folder of its pictures (OUT/plots)")
     add("--remarks", type=Path, metavar="YAML", help="texts of the page's sections")
     add("--page-only", action="store_true", help="the page of what is there, running nothing")
+    add("--redo", action="store_true", help="cells that were run with other options are removed and run anew")
     add("--list", action="store_true", help="show the cells and which are done")
     add("--opts", nargs="*", default=[], metavar="KEY VALUE", help="any configuration keys")
     return parser.parse_args()
@@ -47,9 +49,10 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    protocol = published_protocol(args.cfg, args.opts) if args.cfg else embedded_protocol(args.data, args.opts)
-    plan = make_plan(protocol, args.seeds, args.out)
-    runner = CellRunner(plan.cells, args.out, args.jobs)
+    out = args.out or Path("output") / (f"experiments_{args.cfg.stem}" if args.cfg else "experiments")
+    protocol = published_protocol(args.cfg, out, args.opts) if args.cfg else embedded_protocol(args.data, args.opts)
+    plan = make_plan(protocol, args.seeds, out)
+    runner, machine = CellRunner(plan.cells, out, args.jobs), describe_machine()
     if args.list:
         done = runner.seconds()
         for cell in plan.cells:
@@ -57,15 +60,19 @@ def main() -> None:
         return
     remarks = read_remarks(args.remarks)
     if not args.page_only:
-        runner.run()
-    page = args.page or (args.out / "RESULTS.md" if args.cfg else Path("RESULTS.md"))
+        runner.run(args.redo)
+    page = args.page or (out / "RESULTS.md" if args.cfg else Path("RESULTS.md"))
     words = [word for word in sys.argv[1:] if word != "--page-only"]
     settings = PageSettings(
-        path=page, plots=args.plots or args.out / "plots",
-        command=shlex.join(["python", "run/experiments/tables.py", *words]), machine=describe_machine(),
+        path=page, plots=args.plots or out / "plots",
+        command=shlex.join(["python", "run/experiments/tables.py", *words]), machine=machine,
         seconds=runner.seconds(), num_cells=len(plan.cells), seeds=args.seeds, remarks=remarks,
     )  # fmt: skip
-    write_page(Outcome(plan.results, args.seeds), protocol, settings)
+    done = {
+        row: {seed: directory for seed, directory in seeds.items() if f"seed{seed}/{row}/results" in settings.seconds}
+        for row, seeds in plan.results.items()
+    }
+    write_page(Outcome(done, args.seeds), protocol, settings)
     print(f"{page}: {len(settings.seconds)} of {len(plan.cells)} cells")
 
 

@@ -79,7 +79,11 @@ def test_it_replaces_only_its_own(tiny_root, tiny_config, tmp_path):
     with pytest.raises(InputError, match="--force"):
         make_pseudo_labels(config, tmp_path / "run", tmp_path / "free", PseudoLabelSettings())
     make_pseudo_labels(config, tmp_path / "run", tmp_path / "free", PseudoLabelSettings(), force=True)
-    with pytest.raises(InputError, match="at least 2 views"):
-        agreeing_labels(true_locations(frames), frames, PseudoLabelSettings(min_views=1))
+    for settings, message in ((PseudoLabelSettings(min_views=1), "--min-views"), (PseudoLabelSettings(0.0), "--tolerance"),
+                              (PseudoLabelSettings(float("nan")), "--tolerance")):  # fmt: skip
+        with pytest.raises(InputError, match=message):
+            agreeing_labels(true_locations(frames), frames, settings)
+    with pytest.raises(InputError, match="agree on no joint"):
+        agreeing_labels(np.random.default_rng(0).uniform(0, 200, (3, 4, 17, 3)), frames, PseudoLabelSettings(1e-4))
     with pytest.raises(InputError, match="another data set"):
         make_pseudo_labels(tiny_config(config.DATASET.ROOT), tmp_path / "run", tmp_path / "x", PseudoLabelSettings())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import logging
@@ -11,10 +12,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lib.multiviews.kernels import usable_processors
 from lib.utils.checks import InputError
 from lib.utils.files import make_directory, read_json, write_json
 from lib.utils.stops import Interrupted
@@ -82,49 +84,79 @@ class CellRunner:
     def seconds(self) -> dict[str, float]:
         """Return cell -> seconds that it took, of the cells that are done as they stand."""
         records = {cell.name: self._record(cell) for cell in self._cells}
-        return {name: record["seconds"] for name, record in records.items() if self._is_done(name, record)}
+        return {cell.name: records[cell.name]["seconds"] for cell in self._cells
+                if self._is_done(cell, records[cell.name])}  # fmt: skip
 
-    def run(self) -> None:
+    def run(self, redo: bool = False) -> None:
         """Run what is not done yet. What ran is kept when it is called again, in the middle of a training too.
 
+        Args:
+            redo: run cells anew that were run with other options, instead of refusing.
+
         Raises:
-            InputError: a script failed; the others that were running came to their end.
-            Interrupted: SIGTERM or Ctrl-C; trainings wrote a checkpoint.
+            InputError: another process works in the folder, cells were run with other options, or a script failed; the
+                others that were running came to their end.
+            Interrupted: SIGTERM, SIGHUP or Ctrl-C; trainings wrote a checkpoint.
         """
+        make_directory(self._out)
+        with (self._out / ".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise InputError(f"{self._out}: another process works there") from None
+            if not redo:
+                self._refuse_others()
+            self._run()
+
+    def _refuse_others(self) -> None:
+        stored = {name: self._record(cell).get("fingerprint") for name, cell in zip(self._fingerprints, self._cells,
+                                                                                    strict=True)}  # fmt: skip
+        other = [name for name, found in stored.items() if found not in (None, self._fingerprints[name])]
+        if other:
+            raise InputError(f"{self._out}: {len(other)} cells were run with other options, e.g. {other[0]}; name another "
+                             "--out, or --redo removes them and runs them anew")  # fmt: skip
+
+    def _run(self) -> None:
         done = set(self.seconds())
         waiting = [cell for cell in self._cells if cell.name not in done]
         logger.info("%d of %d cells are done", len(done), len(self._cells))
         running: dict[str, Iterator[None]] = {}
         processes: dict[str, subprocess.Popen] = {}
-        before = signal.signal(signal.SIGTERM, _interrupt)
+        failures: list[InputError] = []
+        before = {number: signal.signal(number, _interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
         try:
-            while waiting or running:
-                ready = [cell for cell in waiting if done.issuperset(cell.needs)]
+            while running or (waiting and not failures):
+                ready = [] if failures else [cell for cell in waiting if done.issuperset(cell.needs)]
                 for cell in ready[: self._jobs - len(running)]:
                     waiting.remove(cell)
                     running[cell.name] = self._execute(cell, processes)
                 for name, steps in list(running.items()):
                     try:
                         next(steps)
+                        continue
                     except StopIteration:
-                        del running[name]
                         done.add(name)
                         logger.info("%d of %d: %s", len(done), len(self._cells), name)
+                    except InputError as error:  # what is under way comes to its end, nothing new begins
+                        failures.append(error)
+                        logger.warning("%s", error)
+                    del running[name]
                 time.sleep(_POLL_SECONDS)
-        except InputError:
-            for steps in running.values():  # what is under way is not lost
-                _finish(steps)
-            raise
+            if failures:
+                raise failures[0]
         except KeyboardInterrupt:
-            _end(processes.values())
             raise Interrupted("interrupted; the same command goes on") from None
         finally:
-            signal.signal(signal.SIGTERM, before)
+            _end(processes.values())
+            for steps in running.values():
+                steps.close()
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def _execute(self, cell: Cell, processes: dict[str, subprocess.Popen]) -> Iterator[None]:
         """Run a cell; yields while it is running."""
         record = self._record(cell)
-        begun = record.get("fingerprint") == self._fingerprints[cell.name]
+        begun = record.get("fingerprint") == self._fingerprints[cell.name] and self._is_there(cell)
         if not begun and cell.folder is not None:
             shutil.rmtree(cell.folder, ignore_errors=True)
         spent, first = (record.get("seconds", 0.0), record.get("commands_done", 0)) if begun else (0.0, 0)
@@ -138,17 +170,18 @@ class CellRunner:
                     [sys.executable, str(REPOSITORY / cell.commands[number][0]), *cell.commands[number][1:]],
                     stdout=file, stderr=subprocess.STDOUT, env=self._environment(), start_new_session=True,
                 )  # fmt: skip
-            while process.poll() is None:
-                yield
-            spent += time.monotonic() - start
-            if process.returncode:
+            try:
+                while process.poll() is None:
+                    yield
+            finally:
+                spent += time.monotonic() - start
                 self._save(cell, spent, number)
+            if process.returncode:
                 raise InputError(f"{cell.name}: exit code {process.returncode}: {_last_line(log)} ({log})")
         self._save(cell, spent, len(cell.commands))
 
     def _environment(self) -> dict[str, str]:
-        threads = max(1, len(os.sched_getaffinity(0)) // self._jobs)
-        return {**os.environ, "OMP_NUM_THREADS": str(threads)}
+        return {"OMP_NUM_THREADS": str(max(1, usable_processors() // self._jobs)), **os.environ}
 
     def _path(self, cell: Cell) -> Path:
         return self._out / "cells" / f"{cell.name}.json"
@@ -160,8 +193,13 @@ class CellRunner:
             return {}
         return record if isinstance(record, dict) else {}
 
-    def _is_done(self, name: str, record: Mapping) -> bool:
-        return record.get("done") is True and record.get("fingerprint") == self._fingerprints[name]
+    def _is_done(self, cell: Cell, record: Mapping) -> bool:
+        same = record.get("fingerprint") == self._fingerprints[cell.name]
+        return record.get("done") is True and same and self._is_there(cell)
+
+    @staticmethod
+    def _is_there(cell: Cell) -> bool:
+        return cell.folder is None or cell.folder.exists()
 
     def _save(self, cell: Cell, seconds: float, commands_done: int) -> None:
         write_json(self._path(cell), {
@@ -175,15 +213,8 @@ def _interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def _finish(steps: Iterator[None]) -> None:
-    try:
-        for _ in steps:
-            time.sleep(_POLL_SECONDS)
-    except InputError as error:  # one failure is told already
-        logger.warning("%s", error)
-
-
-def _end(processes: Iterator[subprocess.Popen]) -> None:
+def _end(processes: Iterable[subprocess.Popen]) -> None:
+    """Ask the scripts that are running to end, and wait until they did."""
     running = [process for process in processes if process.poll() is None]
     for process in running:
         process.terminate()

@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from lib.core.experiments.outcome import TABLE_1_JOINTS, Outcome, Values
-from lib.core.experiments.plan import FREE_ROWS, METHODS_3D, ExtraSet
+from lib.core.experiments.plan import FREE_ROWS, METHODS_3D, WITH_3D, ExtraSet
 from lib.core.experiments.tables import (
     DATA_TEXT,
     FREE_TEXT,
@@ -97,11 +97,10 @@ def _rates(outcome: Outcome) -> Figure:
 
 def _errors(outcome: Outcome) -> Figure:
     figure, axes = _figure(11, 2)
-    kinds = ("single", "max", "fusion", "adaptive")
     for one, data in zip(axes, DATA_TEXT, strict=True):
-        series = {METHOD_TEXT[method]: [outcome.error(f"{data}/{kind}", method) for kind in kinds]
+        series = {METHOD_TEXT[method]: [outcome.error(f"{data}/{kind}", method) for kind in WITH_3D]
                   for method in METHODS_3D}  # fmt: skip
-        _bars(one, [KIND_TEXT[kind].split(" along")[0] for kind in kinds], series, COLORS)
+        _bars(one, [KIND_TEXT[kind].split(" along")[0] for kind in WITH_3D], series, COLORS)
         one.set(ylabel="MPJPE, mm")
         one.set_title(f"trained on {DATA_TEXT[data]}", fontsize=10)
     top = max(one.get_ylim()[1] for one in axes)

@@ -48,13 +48,18 @@ def embedded_protocol(data: Path, opts: Sequence[str] = ()) -> Protocol:
     )  # fmt: skip
 
 
-def published_protocol(cfg: Path, opts: Sequence[str] = ()) -> Protocol:
+def published_protocol(cfg: Path, out: Path, opts: Sequence[str] = ()) -> Protocol:
     """Return the protocol of a published experiment on a data set that is there: networks as its YAML says.
 
     The paper's fusion is trained together with its backbone; the adaptive one alone, since it has 98 weights.
 
     Args:
         cfg: YAML of the network with learned fusion.
+        out: folder of all results; receives the limb prior, too, so that the YAML's own one stays as it is.
         opts: further keys and values.
     """
-    return Protocol(cfg=cfg, opts=tuple(opts), adaptive_opts=("TRAIN.END_EPOCH", "1", "TRAIN.LR", "0.003"))
+    return Protocol(
+        cfg=cfg,
+        opts=("PICT_STRUCT.PAIRWISE_FILE", str(out / "pairwise.pkl"), *opts),
+        adaptive_opts=("TRAIN.END_EPOCH", "1", "TRAIN.LR", "0.003"),
+    )

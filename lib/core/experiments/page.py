@@ -105,7 +105,8 @@ def write_page(outcome: Outcome, protocol: Protocol, settings: PageSettings) -> 
     section("errors", "Table 2: 3D, means", error_table(outcome), error_claims(outcome), "errors")
     section("actions", "Table 3: 3D, per action", action_table(outcome))
     section("depth", "Table 4: depth of the recursion", depth_table(outcome), depth_claims(outcome), "depth")
-    section("free", "Section 7.5: without pose labels of the rig", free_table(outcome), free_claims(outcome), "free")
+    section("free", "Section 7.5: trained without pose labels of the rig", free_table(outcome), free_claims(outcome),
+            "free")  # fmt: skip
     if protocol.test_sets:
         section("difficulty", "Beyond the paper: occlusion, an unseen rig, other numbers of views",
                 difficulty_table(outcome, protocol.test_sets, occluders),
@@ -118,8 +119,8 @@ def _intro(outcome: Outcome, protocol: Protocol, settings: PageSettings) -> str:
     left = settings.num_cells - len(settings.seconds)
     lines = [
         f"`{settings.command}`", "",
-        f"{len(settings.seconds)} trainings and evaluations, {hours:.1f} hours of cells, on {settings.machine}; seeds "
-        f"{', '.join(map(str, settings.seeds))}." + (f" {left} cells are not run yet." if left else ""),
+        f"{len(settings.seconds)} cells (data sets, trainings, evaluations), {hours:.1f} hours in all, on "
+        f"{settings.machine}; seeds {', '.join(map(str, settings.seeds))}." + (f" {left} cells are not run yet." if left else ""),
         "Figures are means ± standard deviation over the seeds. Rows marked as the paper's (Qiu et al., ICCV 2019) are "
         "Human3.6M: orderings can be compared, figures cannot." if protocol.make else
         "Figures are means ± standard deviation over the seeds; the paper's rows are those of Qiu et al., ICCV 2019.",

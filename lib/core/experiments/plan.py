@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lib.core.config_io import changed_values, load_config, run_directory
 from lib.core.experiments.cells import Cell
+from lib.utils.checks import InputError
 
 # key -> value of NETWORK.FUSION; the keys name the rows
 FUSIONS = {"single": "none", "sum": "epipolar_sum", "max": "epipolar_max", "fusion": "learned", "adaptive": "adaptive"}
@@ -17,7 +18,7 @@ START = "mpii"  # single images alone: what the training without pose labels sta
 FREE = "free"
 FREE_ROWS = (f"{START}/single", f"{FREE}/single", f"{FREE}/fusion", f"{FREE}/adaptive")
 METHODS_3D = ("triangulate", "triangulate_robust", "rpsm", "rpsm+refine")
-DEPTHS = (0, 1, 3, 5)  # of the recursion, beside those of rpsm (10)
+DEPTHS, DEEPEST = (0, 1, 3, 5), 10  # of the recursion
 DEPTHS_ROW = "mixed/fusion"
 _ON_SINGLE_IMAGES = ("DATASET.TRAIN_DATASET", "multiview_mpii", "NETWORK.FUSION", "none")
 WITH_3D = ("single", "max", "fusion", "adaptive")
@@ -119,9 +120,9 @@ class _Planner:
         opts = [*opts, "SEED", str(seed), "OUTPUT_DIR", str(folder), "TEST.MODEL_FILE", str(weights[1])]
         config = self.config(opts)
         commands = [self.script("pose2d/valid.py", opts)]
-        commands += [self.script("pose3d/estimate.py", opts, "--method", method) for method in methods]
         commands += [self.script("pose3d/estimate.py", [*opts, "PICT_STRUCT.RECUR_DEPTH", str(depth)])
                      for depth in depths]  # fmt: skip
+        commands += [self.script("pose3d/estimate.py", opts, "--method", method) for method in methods]
         self.add(f"seed{seed}/{row}/results", *commands, needs=[weights[0], *needs], folder=folder,
                  depends=changed_values(config))  # fmt: skip
         self.plan.results.setdefault(row, {})[seed] = run_directory(config, self.protocol.cfg)
@@ -149,11 +150,18 @@ def make_plan(protocol: Protocol, seeds: Sequence[int], out: Path) -> Plan:
         InputError: the YAML or an option is wrong.
     """
     planner = _Planner(protocol, out)
-    root = Path(planner.config(()).DATASET.ROOT)
+    config = planner.config(())
+    root = Path(config.DATASET.ROOT)
+    if config.DATA_DIR:
+        raise InputError("DATA_DIR: the tables need DATASET.ROOT alone, received both")
+    if config.PICT_STRUCT.RECUR_DEPTH != DEEPEST:
+        raise InputError(f"PICT_STRUCT.RECUR_DEPTH: the tables compare depths up to {DEEPEST} themselves, received "
+                         f"{config.PICT_STRUCT.RECUR_DEPTH}")  # fmt: skip
     data = ()
     if protocol.make:
         data = (planner.add("data/main", _make(root, protocol.make)),)
-    prior = planner.add("data/prior", planner.script("data/make_limb_prior.py", ()), needs=data)
+    prior = planner.add("data/prior", planner.script("data/make_limb_prior.py", ()), needs=data,
+                        depends=changed_values(config))
     for test in protocol.test_sets:
         planner.add(f"data/{test.key}", _make(test.root, test.make))
     trained, starts = {}, {}
@@ -205,7 +213,7 @@ def _add_extra_sets(planner: _Planner, seed: int, weights: Mapping[str, tuple[st
 
 
 def _add_label_free(planner: _Planner, seed: int, start: tuple[str, Path], prior: str) -> None:
-    """Add the rows of section 7.5: no pose label of the rig is used."""
+    """Add the rows of section 7.5: no joint label of the rig is trained on; boxes and limb lengths are annotated."""
     protocol, none, test = planner.protocol, ["NETWORK.FUSION", "none"], list(_ON_SINGLE_IMAGES)
     planner.evaluate(seed, f"{START}/single", test, start, [prior], METHODS_3D)
     folder = planner.out / f"seed{seed}" / FREE / "labels"
@@ -224,7 +232,9 @@ def _add_label_free(planner: _Planner, seed: int, start: tuple[str, Path], prior
     )  # fmt: skip
     weights = {"single": single}
     for kind in TRAINED_FUSIONS:
-        weights[kind] = planner.train_fusion(seed, f"{FREE}/{kind}", kind, free, single, [labels])
+        whole = kind == "fusion" and protocol.fusion_opts is None  # then it starts where the single one does
+        first = ["NETWORK.PRETRAINED", str(start[1]), *protocol.free_opts] if whole else []
+        weights[kind] = planner.train_fusion(seed, f"{FREE}/{kind}", kind, [*free, *first], single, [labels, start[0]])
     for kind, trained in weights.items():
         planner.evaluate(seed, f"{FREE}/{kind}", ["DATASET.TRAIN_DATASET", "mixed", "NETWORK.FUSION", FUSIONS[kind]],
                          trained, [prior], METHODS_3D)  # fmt: skip

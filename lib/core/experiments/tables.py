@@ -8,7 +8,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from lib.core.experiments.outcome import TABLE_1_JOINTS, WHERE, Outcome, Values
-from lib.core.experiments.plan import DEPTHS, DEPTHS_ROW, FREE, FREE_ROWS, FUSIONS, METHODS_3D, START, ExtraSet
+from lib.core.experiments.plan import (
+    DEEPEST,
+    DEPTHS,
+    DEPTHS_ROW,
+    FREE,
+    FREE_ROWS,
+    FUSIONS,
+    METHODS_3D,
+    START,
+    WITH_3D,
+    ExtraSet,
+)
 from lib.core.paper_results import LABEL_FREE, TABLE_1, TABLE_3, TABLE_3_COLUMNS, TABLE_4
 from lib.utils.tables import markdown_table
 
@@ -47,7 +58,7 @@ class Claim:
         """Return what was found, as one line of a list."""
         known = list(self.gain.by_seed.values())
         if not known:
-            return f"- {self.text}: not run"
+            return f"- {self.text}: no figures yet, or none in this data"
         holds = sum(value > 0 for value in known)
         verdict = {0: "**does not hold**", len(known): "holds"}.get(holds, "**undecided**")
         paper = "" if self.paper is None else f"; paper {self.paper:+.1f}"
@@ -101,7 +112,7 @@ def error_table(outcome: Outcome) -> str:
     rows = [
         [f"{KIND_TEXT[kind]}, {DATA_TEXT[data]}",
          *(str(outcome.error(f"{data}/{kind}", method)) for method in METHODS_3D)]
-        for data in DATA_TEXT for kind in ("single", "max", "fusion", "adaptive")
+        for data in DATA_TEXT for kind in WITH_3D
     ]  # fmt: skip
     for kind in ("Single", "Fusion"):
         for data in DATA_TEXT.values():
@@ -160,7 +171,7 @@ def action_table(outcome: Outcome) -> str:
 
 def depth_values(outcome: Outcome) -> dict[int, Values]:
     """Return depth of the recursion -> error, mm."""
-    methods = {**{depth: f"rpsm, depth {depth}" for depth in DEPTHS}, 10: "rpsm"}
+    methods = {**{depth: f"rpsm, depth {depth}" for depth in DEPTHS}, DEEPEST: "rpsm"}
     return {depth: outcome.error(DEPTHS_ROW, method) for depth, method in methods.items()}
 
 

@@ -38,6 +38,7 @@ _BEST_PLACES = 3  # that are looked at more closely
 _FIND_STEPS_MM = (200.0, 100.0, 50.0, 25.0)  # the box is moved by them as long as that makes it better
 _FOLLOW_STEPS_MM = (60.0, 30.0)
 _JUMP_MM = 400.0  # a root that is farther away is not believed
+_GAIN = 1.002  # a move that makes it better by less is not worth the looks it takes
 _OFF_CENTRE = 0.2  # what a root that far from the middle of the box takes from the score
 _TOLERANCE = 0.06  # share of the box; for the search and the root alone
 
@@ -106,7 +107,7 @@ def predict(
 
     The boxes are those of the training: 2 m around the root. Where no roots are given the person is looked for in the
     first instant, in boxes around places near the middle of the views, and then followed: the boxes are moved to where
-    the views agree most and the peaks are highest.
+    the views agree most and the peaks are highest. A person who is lost is not looked for again.
 
     Args:
         capture: with videos.
@@ -196,7 +197,7 @@ class _Look:
                 better = False
                 for place in moves:
                     other = self.at(place)
-                    if other.score > glance.score:
+                    if other.score > _GAIN * glance.score:
                         glance, better = other, True
                         break
         return glance

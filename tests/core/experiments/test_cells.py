@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -52,15 +53,34 @@ def test_needs_come_first_and_nothing_is_done_twice(work, tmp_path):
 
 def test_what_changed_and_what_needs_it_are_done_again(work, tmp_path):
     CellRunner([work("a", "a"), work("b", "b", "a"), work("c", "c")], tmp_path).run()
-    CellRunner([work("a", "a", depends={"rate": 1}), work("b", "b", "a"), work("c", "c")], tmp_path).run()
+    CellRunner([work("a", "a", depends={"rate": 1}), work("b", "b", "a"), work("c", "c")], tmp_path).run(redo=True)
     assert sorted(work.text()) == ["a", "a", "b", "b", "c"]
 
-
-def test_a_changed_cell_begins_with_an_empty_folder(work, tmp_path):
+def test_what_was_run_with_other_options_is_not_removed_unasked(work, tmp_path):
     folder = tmp_path / "own"
     CellRunner([work("a", "first", folder=folder)], tmp_path).run()
-    CellRunner([work("a", "second", folder=folder)], tmp_path).run()
+    with pytest.raises(InputError, match="1 cells were run with other options, e.g. a; name another --out"):
+        CellRunner([work("a", "second", folder=folder)], tmp_path).run()
+    assert (folder / "all.txt").read_text() == "first "
+    CellRunner([work("a", "second", folder=folder)], tmp_path).run(redo=True)
     assert (folder / "all.txt").read_text() == "second "
+
+
+def test_a_cell_whose_folder_is_gone_is_run_again(work, tmp_path):
+    plan = [work("a", "a", folder=tmp_path / "own")]
+    CellRunner(plan, tmp_path).run()
+    (tmp_path / "own/all.txt").rename(tmp_path / "elsewhere")
+    (tmp_path / "own").rmdir()
+    assert not CellRunner(plan, tmp_path).seconds()
+    CellRunner(plan, tmp_path).run()
+    assert (tmp_path / "own/all.txt").read_text() == "a "
+
+
+def test_one_process_at_a_time(work, tmp_path):
+    with (tmp_path / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(InputError, match="another process works there"):
+            CellRunner([work("a", "a")], tmp_path).run()
 
 
 def test_a_failure_is_one_line_and_the_others_are_kept(work, tmp_path):

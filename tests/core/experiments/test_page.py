@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -16,6 +17,7 @@ from lib.core.experiments.tables import Claim, depth_table, free_claims, rate_cl
 from lib.utils.checks import InputError
 from lib.utils.joints import H36M_17
 
+PUBLISHED = Path("experiments-local/mixed/resnet50/256_fusion.yaml")
 RATES = {"single": 0.80, "sum": 0.82, "max": 0.84, "fusion": 0.90, "adaptive": 0.92}
 ERRORS = {"triangulate": 60.0, "triangulate_robust": 50.0, "rpsm": 40.0, "rpsm+refine": 30.0, "rpsm, depth 0": 90.0,
           "rpsm, depth 1": 70.0, "rpsm, depth 3": 45.0, "rpsm, depth 5": 40.5}  # fmt: skip
@@ -59,7 +61,7 @@ def test_values():
     ({0: 1.0, 1: 2.0}, "holds, +1.5 ± 0.7 points, 2 of 2 seeds; paper +3.0"),
     ({0: -1.0, 1: 0.0}, "**does not hold**, -0.5 ± 0.7 points, 0 of 2 seeds; paper +3.0"),
     ({0: -1.0, 1: 2.0}, "**undecided**, +0.5 ± 2.1 points, 1 of 2 seeds; paper +3.0"),
-    ({}, "not run"),
+    ({}, "no figures yet, or none in this data"),
 ])  # fmt: skip
 def test_claims(gain, words):
     assert Claim("A above B", Values(gain), "points", 3.0).line() == f"- A above B: {words}"
@@ -82,7 +84,7 @@ def test_page_with_charts_and_remarks(written, plan, tmp_path):
                             len(plan.cells), (0, 1), read_remarks(tmp_path / "remarks.yaml"))  # fmt: skip
     write_page(written, embedded_protocol(tmp_path / "data"), settings)
     text = (tmp_path / "RESULTS.md").read_text()
-    for words in ("`make experiments`", "2.0 hours of cells, on a machine; seeds 0, 1.", "Of two seeds.",
+    for words in ("`make experiments`", "2.0 hours in all, on a machine; seeds 0, 1.", "Of two seeds.",
                   "Deeper is better", "Evaluated: 7 groups", "unseen rig, 8 views",
                   f"{len(plan.cells) - 1} cells are not run yet"):
         assert words in text
@@ -94,7 +96,7 @@ def test_page_with_charts_and_remarks(written, plan, tmp_path):
 def test_a_page_without_results_says_so(plan, tmp_path):
     settings = PageSettings(tmp_path / "RESULTS.md", tmp_path / "plots", "x", "y", {}, len(plan.cells), (0,), {})
     write_page(Outcome(plan.results, (0,)), embedded_protocol(tmp_path / "data"), settings)
-    assert "Fusion above Single: not run" in (tmp_path / "RESULTS.md").read_text()
+    assert "Fusion above Single: no figures yet" in (tmp_path / "RESULTS.md").read_text()
 
 
 @pytest.mark.parametrize("text", ["other: x", "depth: 3", "- x", "a: [", "\xff"])
@@ -117,7 +119,7 @@ def test_plans(plan, tmp_path):
                    for seed, directory in row.items() if seed == 1])  # fmt: skip
     assert "rig1_v3/fusion" not in plan.results
     assert DEPTHS_ROW in plan.results
-    published = make_plan(published_protocol("experiments-local/mixed/resnet50/256_fusion.yaml"), (0,), tmp_path)
+    published = make_plan(published_protocol(PUBLISHED, tmp_path), (0,), tmp_path)
     fusion = next(cell for cell in published.cells if cell.name == "seed0/mixed/fusion/train")
     assert "TRAIN.FREEZE_BACKBONE" not in fusion.commands[0]
     assert not any(command[0].endswith("make_synthetic.py") for cell in published.cells for command in cell.commands)
