@@ -29,8 +29,8 @@ from lib.core.make_prior import pictorial_settings
 from lib.core.methods3d import FrameBatch, run_method
 from lib.multiviews.kernels import Kernel, NumpyKernel
 from lib.multiviews.limb_prior import LimbPrior
+from lib.utils.tables import markdown_table
 from tests.benchmarks.detections import DETECTORS, HEATMAP_PX, INPUT_PX, Frames, make_frames, training_prior
-from tests.benchmarks.markdown import markdown_table
 
 BATCH = 64  # frames, as estimate.py
 TRUE = ("PICT_STRUCT.ROOT_SOURCE", "ground_truth", "PICT_STRUCT.LIMB_LENGTH_SOURCE", "ground_truth")

@@ -23,7 +23,7 @@ from lib.models.epipolar_fusion import AdaptiveFusion, EpipolarFusion
 from lib.models.fusion import CrossViewFusion
 from lib.multiviews.cameras import CropCameras
 from lib.multiviews.epipolar_torch import HeatmapRays, sample_maps
-from tests.benchmarks.markdown import markdown_table
+from lib.utils.tables import markdown_table
 from tests.multiviews.scenes import make_scene
 
 VIEWS, JOINTS, SIZE = 4, 20, 64

@@ -30,8 +30,8 @@ from lib.multiviews.kernels import Kernel, NumpyKernel
 from lib.multiviews.limb_prior import LimbPrior, make_limb_prior
 from lib.multiviews.pictorial import PictorialSettings, rpsm
 from lib.utils.prediction_io import PredictionFile, PredictionWriter
+from lib.utils.tables import markdown_table
 from tests.benchmarks.dense_reference import DenseRpsm
-from tests.benchmarks.markdown import markdown_table
 from tests.multiviews.scenes import LENGTHS, Scene, make_scene
 
 BATCH = 64  # frames, as estimate.py

@@ -48,8 +48,8 @@ from lib.models.build import build_model
 from lib.models.multiview_pose import MultiViewPose
 from lib.utils.joints import UNION_20, union_subset
 from lib.utils.prediction_io import PredictionWriter
+from lib.utils.tables import markdown_table
 from lib.utils.transforms import get_affine_transform
-from tests.benchmarks.markdown import markdown_table
 from tests.benchmarks.plain_training import PlainTraining
 
 CPU = torch.device("cpu")

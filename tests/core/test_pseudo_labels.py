@@ -79,10 +79,14 @@ def test_it_replaces_only_its_own(tiny_root, tiny_config, tmp_path):
     with pytest.raises(InputError, match="--force"):
         make_pseudo_labels(config, tmp_path / "run", tmp_path / "free", PseudoLabelSettings())
     make_pseudo_labels(config, tmp_path / "run", tmp_path / "free", PseudoLabelSettings(), force=True)
-    for settings, message in ((PseudoLabelSettings(min_views=1), "--min-views"), (PseudoLabelSettings(0.0), "--tolerance"),
-                              (PseudoLabelSettings(float("nan")), "--tolerance")):  # fmt: skip
-        with pytest.raises(InputError, match=message):
-            agreeing_labels(true_locations(frames), frames, settings)
+    wrong = {
+        "--min-views": [{"min_views": 1}, {"min_views": 5}],
+        "--tolerance": [{"tolerance": 0.0}, {"tolerance": np.nan}],
+    }
+    for flag, values in wrong.items():
+        for value in values:
+            with pytest.raises(InputError, match=flag):
+                agreeing_labels(true_locations(frames), frames, PseudoLabelSettings(**value))
     with pytest.raises(InputError, match="agree on no joint"):
         agreeing_labels(np.random.default_rng(0).uniform(0, 200, (3, 4, 17, 3)), frames, PseudoLabelSettings(1e-4))
     with pytest.raises(InputError, match="another data set"):

@@ -109,12 +109,11 @@ class CellRunner:
             self._run()
 
     def _refuse_others(self) -> None:
-        stored = {name: self._record(cell).get("fingerprint") for name, cell in zip(self._fingerprints, self._cells,
-                                                                                    strict=True)}  # fmt: skip
+        stored = {cell.name: self._record(cell).get("fingerprint") for cell in self._cells}
         other = [name for name, found in stored.items() if found not in (None, self._fingerprints[name])]
         if other:
-            raise InputError(f"{self._out}: {len(other)} cells were run with other options, e.g. {other[0]}; name another "
-                             "--out, or --redo removes them and runs them anew")  # fmt: skip
+            raise InputError(f"{self._out}: {len(other)} cells were run with other options, e.g. {other[0]}; name "
+                             "another --out, or --redo removes them and runs them anew")  # fmt: skip
 
     def _run(self) -> None:
         done = set(self.seconds())

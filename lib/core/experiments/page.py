@@ -120,7 +120,8 @@ def _intro(outcome: Outcome, protocol: Protocol, settings: PageSettings) -> str:
     lines = [
         f"`{settings.command}`", "",
         f"{len(settings.seconds)} cells (data sets, trainings, evaluations), {hours:.1f} hours in all, on "
-        f"{settings.machine}; seeds {', '.join(map(str, settings.seeds))}." + (f" {left} cells are not run yet." if left else ""),
+        f"{settings.machine}; seeds {', '.join(map(str, settings.seeds))}."
+        + (f" **{left} cells are not run yet.**" if left else ""),
         "Figures are means ± standard deviation over the seeds. Rows marked as the paper's (Qiu et al., ICCV 2019) are "
         "Human3.6M: orderings can be compared, figures cannot." if protocol.make else
         "Figures are means ± standard deviation over the seeds; the paper's rows are those of Qiu et al., ICCV 2019.",

@@ -59,7 +59,7 @@ def test_what_changed_and_what_needs_it_are_done_again(work, tmp_path):
 def test_what_was_run_with_other_options_is_not_removed_unasked(work, tmp_path):
     folder = tmp_path / "own"
     CellRunner([work("a", "first", folder=folder)], tmp_path).run()
-    with pytest.raises(InputError, match="1 cells were run with other options, e.g. a; name another --out"):
+    with pytest.raises(InputError, match=r"1 cells were run with other options, e\.g\. a; name another --out"):
         CellRunner([work("a", "second", folder=folder)], tmp_path).run()
     assert (folder / "all.txt").read_text() == "first "
     CellRunner([work("a", "second", folder=folder)], tmp_path).run(redo=True)
