@@ -57,7 +57,7 @@ demo: $(VENV)/.installed
 
 experiments: $(VENV)/.installed
 	$(BIN)/python run/experiments/tables.py --seeds $(SEEDS) --jobs $(JOBS) --plots experiments-local/synthetic/results \
-	  --remarks experiments-local/synthetic/remarks.yaml
+	  --remarks experiments-local/synthetic/remarks.md
 
 test: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"

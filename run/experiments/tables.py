@@ -39,7 +39,7 @@ def parse_args() -> argparse.Namespace:
     add("--jobs", type=int, default=1, help="cells at a time; they share the cores")
     add("--page", type=Path, help="Markdown file of the results (RESULTS.md; with --cfg, OUT/RESULTS.md)")
     add("--plots", type=Path, help="folder of its pictures (OUT/plots)")
-    add("--remarks", type=Path, metavar="YAML", help="texts of the page's sections")
+    add("--remarks", type=Path, metavar="FILE", help="Markdown: texts of the page's sections, each below its name")
     add("--page-only", action="store_true", help="the page of what is there, running nothing")
     add("--redo", action="store_true", help="cells that were run with other options are removed and run anew")
     add("--list", action="store_true", help="show the cells and which are done")

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import yaml
 
 from lib.core.experiments.charts import save_charts
 from lib.core.experiments.outcome import Outcome
@@ -58,20 +57,22 @@ class PageSettings:
 
 
 def read_remarks(path: Path | None) -> dict[str, str]:
-    """Read the texts written by hand: a YAML file, section -> Markdown.
+    """Read the texts written by hand: Markdown, the text of a section (SECTIONS) below `## SECTION`.
 
     Raises:
-        InputError: missing, or it has other sections.
+        InputError: missing, not text, or it has other sections.
     """
     if path is None:
         return {}
     try:
-        remarks = yaml.safe_load(read_bytes(path).decode())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
-    known = isinstance(remarks, dict) and all(isinstance(text, str) for text in remarks.values())
-    if not known or set(remarks) - set(SECTIONS):
-        raise InputError(f"{path}: expected texts for the sections {', '.join(SECTIONS)}")
+        before, *parts = re.split(r"^## +", read_bytes(path).decode(), flags=re.MULTILINE)
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not a text in UTF-8") from None
+    remarks = dict(part.partition("\n")[::2] for part in parts)
+    unknown = [name for name in remarks if name not in SECTIONS]
+    if before.strip() or unknown:
+        raise InputError(f"{path}: expected texts below ## and one of {', '.join(SECTIONS)}; received "
+                         f"'{unknown[0] if unknown else before.strip().splitlines()[0]}'")  # fmt: skip
     return remarks
 
 

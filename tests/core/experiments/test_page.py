@@ -79,9 +79,9 @@ def test_tables_show_what_the_files_hold(written):
 
 
 def test_page_with_charts_and_remarks(written, plan, tmp_path):
-    (tmp_path / "remarks.yaml").write_text("intro: Of two seeds.\ndepth: |\n  Deeper is better.\n")
+    (tmp_path / "remarks.md").write_text("## intro\n\nOf two seeds.\n\n## depth\nDeeper is better.\n")
     settings = PageSettings(tmp_path / "RESULTS.md", tmp_path / "plots", "make experiments", "a machine", {"a": 7200.0},
-                            len(plan.cells), (0, 1), read_remarks(tmp_path / "remarks.yaml"))  # fmt: skip
+                            len(plan.cells), (0, 1), read_remarks(tmp_path / "remarks.md"))  # fmt: skip
     write_page(written, embedded_protocol(tmp_path / "data"), settings)
     text = (tmp_path / "RESULTS.md").read_text()
     for words in ("`make experiments`", "2.0 hours in all, on a machine; seeds 0, 1.", "Of two seeds.",
@@ -99,11 +99,11 @@ def test_a_page_without_results_says_so(plan, tmp_path):
     assert "Fusion above Single: no figures yet" in (tmp_path / "RESULTS.md").read_text()
 
 
-@pytest.mark.parametrize("text", ["other: x", "depth: 3", "- x", "a: [", "\xff"])
+@pytest.mark.parametrize("text", ["## other\nx", "depth: 3", "## depth 3", "\xff"])
 def test_remarks_that_do_not_fit(text, tmp_path):
-    (tmp_path / "r.yaml").write_bytes(text.encode("latin-1"))
-    with pytest.raises(InputError, match=r"r\.yaml"):
-        read_remarks(tmp_path / "r.yaml")
+    (tmp_path / "r.md").write_bytes(text.encode("latin-1"))
+    with pytest.raises(InputError, match=r"r\.md"):
+        read_remarks(tmp_path / "r.md")
 
 
 def test_plans(plan, tmp_path):
