@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from typing import IO
 
+from lib.utils.processes import end_processes, send_signal
 from lib.utils.stops import Interrupted, ProcessLost
 
 REPORTED_BY_LAUNCHER = "LAUNCHER_REPORTS"  # set for the processes: the launcher says which of them was lost
@@ -44,14 +45,14 @@ def run_processes(count: int) -> int:
                              env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)})
             for rank in range(count)
         ]  # fmt: skip
-        previous = {number: signal.signal(number, lambda received, _: _send(processes, received))
+        previous = {number: signal.signal(number, lambda received, _: send_signal(processes, received))
                     for number in (signal.SIGTERM, signal.SIGINT)}  # fmt: skip
         try:
             return _wait(processes, errors)
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
-            _end(processes)
+            end_processes(processes, _GRACE_SECONDS)
             for file in errors[1:]:
                 file.close()
 
@@ -60,12 +61,6 @@ def _free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
-
-
-def _send(processes: Sequence[subprocess.Popen], number: int) -> None:
-    for process in processes:
-        if process.poll() is None:
-            process.send_signal(number)
 
 
 def _wait(processes: Sequence[subprocess.Popen], errors: Sequence[IO | None]) -> int:
@@ -94,15 +89,3 @@ def _failure(codes: Sequence[int | None], errors: Sequence[IO | None]) -> int:
     how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
     raise ProcessLost(f"process {rank} of {len(codes)} {how}; training stops. TRAIN.RESUME true goes on from the last "
                       "checkpoint")  # fmt: skip
-
-
-def _end(processes: Sequence[subprocess.Popen]) -> None:
-    """End what still runs: politely, then not."""
-    _send(processes, signal.SIGTERM)
-    until = time.monotonic() + _GRACE_SECONDS
-    for process in processes:
-        try:
-            process.wait(max(0.0, until - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()

@@ -75,7 +75,7 @@ def agreeing_labels(locations: np.ndarray, frames: Frames, settings: PseudoLabel
     if settings.min_views is not None and not 2 <= settings.min_views <= num_views:
         raise InputError(f"--min-views: expected 2 to {num_views}, received {settings.min_views}")
     points_img = locations[..., :2].astype(np.float64)
-    min_views = min(3, points_img.shape[1]) if settings.min_views is None else settings.min_views
+    min_views = min(3, num_views) if settings.min_views is None else settings.min_views
     side = frames.scale[..., 0] * SCALE_UNIT_PX
     found = consistent_points(points_img, frames.cameras, side, settings.tolerance, min_views)
     if not found.agrees.any():
@@ -110,7 +110,7 @@ def make_pseudo_labels(
     """
     frames = load_frames(config)
     with open_predictions(config, directory, frames) as predictions:
-        locations = predictions.locations[:].reshape(*frames.image_ids.shape, -1, 3)
+        locations = predictions.read_locations().reshape(*frames.image_ids.shape, -1, 3)
     order = [frames.joint_names.index(name) for name in frames.joint_set.names]
     labels = agreeing_labels(locations[:, :, order], frames, settings)
     home, keys = dataset_root(config), config.DATASET

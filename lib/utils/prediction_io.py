@@ -193,6 +193,17 @@ class PredictionFile:
         except (OSError, RuntimeError) as error:
             raise InputError(f"{self.path}: rows {start} to {stop} are damaged ({error})") from None
 
+    def read_locations(self) -> np.ndarray:
+        """Read all locations, (M, J, 3): x, y in original image px and the peak value.
+
+        Raises:
+            InputError: the file is damaged there.
+        """
+        try:
+            return self.locations[:]
+        except (OSError, RuntimeError) as error:
+            raise InputError(f"{self.path}: the locations are damaged ({error})") from None
+
     def batches(self, num_rows: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Read all rows, `num_rows` at a time; a thread reads the next batch while one is worked on.
 

@@ -19,10 +19,10 @@ import shlex
 
 from lib.core.cli import plain_parser, run_main
 from lib.core.experiments.cells import CellRunner
-from lib.core.experiments.embedded import embedded_protocol, published_protocol
 from lib.core.experiments.outcome import Outcome
 from lib.core.experiments.page import PageSettings, read_remarks, write_page
 from lib.core.experiments.plan import make_plan
+from lib.core.experiments.protocols import embedded_protocol, published_protocol
 from lib.core.machine import describe_machine
 
 

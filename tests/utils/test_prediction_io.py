@@ -284,3 +284,18 @@ def test_a_damaged_chunk_is_named(tmp_path, rows):
         assert np.array_equal(file.read(0, 2)[0], rows[0][:2])
         with pytest.raises(InputError, match=r"p\.h5: rows 2 to 4 are damaged"):
             file.read(2, 4)
+
+
+def test_damaged_locations_are_named(tmp_path, rows):
+    path = tmp_path / "p.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("locations", data=rows[1], chunks=(2, *rows[1].shape[1:]), fletcher32=True)
+        file["heatmaps"], file["joint_names_order"] = rows[0], [0, 1, 2]
+    with PredictionFile(path) as file:
+        assert np.array_equal(file.read_locations(), rows[1])
+    data = bytearray(path.read_bytes())
+    start = data.index(rows[1][2:4].tobytes())
+    data[start : start + 8] = b"\1" * 8
+    path.write_bytes(data)
+    with PredictionFile(path) as file, pytest.raises(InputError, match=r"p\.h5: the locations are damaged"):
+        file.read_locations()

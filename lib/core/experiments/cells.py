@@ -12,20 +12,21 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lib.multiviews.kernels import usable_processors
 from lib.utils.checks import InputError
 from lib.utils.files import make_directory, read_json, write_json
+from lib.utils.processes import end_processes
 from lib.utils.stops import Interrupted
 
 logger = logging.getLogger(__name__)
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 _POLL_SECONDS = 0.2
-_ENDING_SECONDS = 120.0  # a training that is asked to end finishes its step and writes a checkpoint
+_GRACE_SECONDS = 120.0  # a training that is asked to end finishes its step and writes a checkpoint
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ class CellRunner:
         except KeyboardInterrupt:
             raise Interrupted("interrupted; the same command goes on") from None
         finally:
-            _end(processes.values())
+            end_processes(list(processes.values()), _GRACE_SECONDS)
             for steps in running.values():
                 steps.close()
             for number, handler in before.items():
@@ -210,19 +211,6 @@ class CellRunner:
 
 def _interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
-
-
-def _end(processes: Iterable[subprocess.Popen]) -> None:
-    """Ask the scripts that are running to end, and wait until they did."""
-    running = [process for process in processes if process.poll() is None]
-    for process in running:
-        process.terminate()
-    limit = time.monotonic() + _ENDING_SECONDS
-    for process in running:
-        try:
-            process.wait(max(0.0, limit - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            process.kill()
 
 
 def _last_line(log: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -48,8 +47,8 @@ def save_charts(outcome: Outcome, sets: Sequence[ExtraSet], folder: Path) -> dic
     return paths
 
 
-def _figure(width: float, columns: int, height: float = 3.6) -> tuple[Figure, np.ndarray]:
-    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+def _figure(width: float, columns: int) -> tuple[Figure, np.ndarray]:
+    figure = Figure(figsize=(width, 3.6), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, columns, squeeze=False)[0]
     for one in axes:
@@ -61,12 +60,12 @@ def _figure(width: float, columns: int, height: float = 3.6) -> tuple[Figure, np
     return figure, axes
 
 
-def _bars(axes: Axes, groups: Sequence[str], series: Mapping[str, Sequence[Values]], colors: Sequence[str]) -> None:
+def _bars(axes: Axes, groups: Sequence[str], series: Mapping[str, Sequence[Values]]) -> None:
     """Draw groups of bars, means with the seeds as dots."""
     width = 0.84 / len(series)
     for index, (label, values) in enumerate(series.items()):
         places = np.arange(len(groups)) + (index - (len(series) - 1) / 2) * width
-        axes.bar(places, [one.mean for one in values], width, color=colors[index], label=label)
+        axes.bar(places, [one.mean for one in values], width, color=COLORS[index], label=label)
         for place, one in zip(places, values, strict=True):
             axes.plot([place] * len(one.by_seed), list(one.by_seed.values()), ".", color="0.15", markersize=3)
     axes.set_xticks(range(len(groups)), groups)
@@ -88,7 +87,7 @@ def _rates(outcome: Outcome) -> Figure:
     }  # fmt: skip
     bottom = min(_lowest(series) for series in drawn.values())
     for one, (data, series) in zip(axes, drawn.items(), strict=True):
-        _bars(one, list(groups), series, COLORS)
+        _bars(one, list(groups), series)
         one.set(ylim=(bottom, 100), ylabel="joint detection rate, %")
         one.set_title(f"trained on {DATA_TEXT[data]}", fontsize=10)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=8, frameon=False)
@@ -100,7 +99,7 @@ def _errors(outcome: Outcome) -> Figure:
     for one, data in zip(axes, DATA_TEXT, strict=True):
         series = {METHOD_TEXT[method]: [outcome.error(f"{data}/{kind}", method) for kind in WITH_3D]
                   for method in METHODS_3D}  # fmt: skip
-        _bars(one, [KIND_TEXT[kind].split(" along")[0] for kind in WITH_3D], series, COLORS)
+        _bars(one, [KIND_TEXT[kind].split(" along")[0] for kind in WITH_3D], series)
         one.set(ylabel="MPJPE, mm")
         one.set_title(f"trained on {DATA_TEXT[data]}", fontsize=10)
     top = max(one.get_ylim()[1] for one in axes)
@@ -126,7 +125,7 @@ def _depth(outcome: Outcome) -> Figure:
 def _free(outcome: Outcome) -> Figure:
     figure, (axes,) = _figure(7.5, 1)
     series = {METHOD_TEXT[method]: [outcome.error(row, method) for row in FREE_ROWS] for method in METHODS_3D}
-    _bars(axes, [FREE_TEXT[row].replace(", ", ",\n").replace(" on ", "\non ") for row in FREE_ROWS], series, COLORS)
+    _bars(axes, [FREE_TEXT[row].replace(", ", ",\n").replace(" on ", "\non ") for row in FREE_ROWS], series)
     axes.set(ylabel="MPJPE, mm")
     axes.legend(fontsize=8, frameon=False)
     return figure
@@ -135,7 +134,7 @@ def _free(outcome: Outcome) -> Figure:
 def _difficulty(outcome: Outcome, sets: Sequence[ExtraSet]) -> Figure:
     figure, axes = _figure(11, 2)
     rigs = [one for one in sets if not one.same_rig]
-    num_views = [int(re.findall(r"\d+", one.key)[-1]) for one in rigs]
+    num_views = [one.num_views for one in rigs]
     for one, where in zip(axes, ("all", "occluded"), strict=True):
         for index, (kind, text) in enumerate(KIND_TEXT.items()):
             values = [outcome.detection_rate(f"{rig.key}/{kind}", where=where) for rig in rigs]

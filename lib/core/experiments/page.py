@@ -89,29 +89,26 @@ def write_page(outcome: Outcome, protocol: Protocol, settings: PageSettings) -> 
     """
     charts = save_charts(outcome, protocol.test_sets, settings.plots)
     beside = {name: os.path.relpath(path, settings.path.parent) for name, path in charts.items()}
-    embedded = bool(protocol.make)
-    occluders = protocol.make[protocol.make.index("--occluders") + 1] if embedded else None
     parts = ["# The paper's tables", _intro(outcome, protocol, settings)]
 
-    def section(key: str, title: str, table: str, claims: Sequence[Claim] = (), picture: str | None = None) -> None:
+    def section(key: str, title: str, table: str, claims: Sequence[Claim] = ()) -> None:
         parts.extend([f"## {title}", table])
-        if picture in beside:
-            parts.append(f"![{title}]({beside[picture]})")
+        if key in beside:
+            parts.append(f"![{title}]({beside[key]})")
         if claims:
             parts.append("\n".join(claim.line() for claim in claims))
         if key in settings.remarks:
             parts.append(settings.remarks[key].strip())
 
-    section("rates", "Table 1: 2D joints", rate_table(outcome), rate_claims(outcome), "rates")
-    section("errors", "Table 2: 3D, means", error_table(outcome), error_claims(outcome), "errors")
+    section("rates", "Table 1: 2D joints", rate_table(outcome), rate_claims(outcome))
+    section("errors", "Table 2: 3D, means", error_table(outcome), error_claims(outcome))
     section("actions", "Table 3: 3D, per action", action_table(outcome))
-    section("depth", "Table 4: depth of the recursion", depth_table(outcome), depth_claims(outcome), "depth")
-    section("free", "Section 7.5: trained without pose labels of the rig", free_table(outcome), free_claims(outcome),
-            "free")  # fmt: skip
+    section("depth", "Table 4: depth of the recursion", depth_table(outcome), depth_claims(outcome))
+    section("free", "Section 7.5: trained without pose labels of the rig", free_table(outcome), free_claims(outcome))
     if protocol.test_sets:
         section("difficulty", "Beyond the paper: occlusion, an unseen rig, other numbers of views",
-                difficulty_table(outcome, protocol.test_sets, occluders),
-                difficulty_claims(outcome, protocol.test_sets), "difficulty")  # fmt: skip
+                difficulty_table(outcome, protocol.own_set, protocol.test_sets),
+                difficulty_claims(outcome, protocol.test_sets))  # fmt: skip
     write_bytes(settings.path, ("\n\n".join(parts) + "\n").encode())
 
 

@@ -33,6 +33,7 @@ class ExtraSet:
         text: what it is.
         root: folder of the data set.
         make: arguments of run/data/make_synthetic.py.
+        num_views: its views.
         same_rig: the learned matrices can be applied.
     """
 
@@ -40,6 +41,7 @@ class ExtraSet:
     text: str
     root: Path
     make: tuple[str, ...]
+    num_views: int
     same_rig: bool = False
 
 
@@ -58,7 +60,8 @@ class Protocol:
         mixed_opts: of the single-view training on both, which goes on from the one on single images; None = from where
             the YAML says.
         free_opts: of the training on labels that the views agree on.
-        test_sets: further test sets.
+        own_set: what the validation set is called beside the further test sets.
+        test_sets: those.
     """
 
     cfg: Path
@@ -69,6 +72,7 @@ class Protocol:
     start_opts: tuple[str, ...] = ()
     mixed_opts: tuple[str, ...] | None = None
     free_opts: tuple[str, ...] = ()
+    own_set: str = "validation set"
     test_sets: tuple[ExtraSet, ...] = ()
 
 
@@ -167,12 +171,11 @@ def make_plan(protocol: Protocol, seeds: Sequence[int], out: Path) -> Plan:
     trained, starts = {}, {}
     for seed in seeds:
         starts[seed] = planner.train(seed, f"{START}/single", [*_ON_SINGLE_IMAGES, *protocol.start_opts], data)
-        for data_key in TRAINING_DATA:
-            trained[seed] = _add_rows(planner, seed, data_key, starts[seed], data, prior)
+        trained[seed] = {key: _add_rows(planner, seed, key, starts[seed], data, prior) for key in TRAINING_DATA}
     for seed in seeds:
         _add_label_free(planner, seed, starts[seed], prior)
     for seed in seeds:
-        _add_extra_sets(planner, seed, trained[seed], prior)  # of the last, larger training set
+        _add_extra_sets(planner, seed, trained[seed]["mixed"], prior)
     return planner.plan
 
 

@@ -231,10 +231,9 @@ def free_claims(outcome: Outcome) -> list[Claim]:
     ]  # fmt: skip
 
 
-def difficulty_table(outcome: Outcome, sets: Sequence[ExtraSet], occluders: str | None) -> str:
-    """Return rates and 3D errors on further test sets: networks of the larger training set."""
-    named = [("mixed", "validation set" if occluders is None else f"validation set, {occluders} pieces of furniture"),
-             *((one.key, one.text) for one in sets)]  # fmt: skip
+def difficulty_table(outcome: Outcome, own_set: str, sets: Sequence[ExtraSet]) -> str:
+    """Return rates and 3D errors on the validation set, called `own_set`, and further ones; networks of H36M+MPII."""
+    named = [("mixed", own_set), *((one.key, one.text) for one in sets)]
     rows = [[text, *(_rates(outcome, f"{key}/{kind}") for kind in FUSIONS),
              *(str(outcome.error(f"{key}/{kind}", "rpsm")) for kind in ("single", "fusion", "adaptive"))]
             for key, text in named]  # fmt: skip

@@ -130,13 +130,11 @@ def predict(
     for frame, pictures in enumerate(frames):
         look = _Look(network, pictures, cameras)
         if roots_world is not None:
-            glance = look.at(roots_world[frame])
-        elif root is None:
-            glance = look.find(capture.rig.image_wh)
-        else:
-            glance = look.climb(look.at(root), _FOLLOW_STEPS_MM)
+            parts.append(look.see(roots_world[frame]))
+            continue
+        glance = look.find(capture.rig.image_wh) if root is None else look.climb(look.at(root), _FOLLOW_STEPS_MM)
         root = glance.root
-        parts.append((glance.heatmaps, glance.locations, glance.center, glance.scale))
+        parts.append(glance.seen)
     prediction = Prediction(*(np.stack(column) for column in zip(*parts, strict=True)))
     points = prediction.locations.astype(np.float64)
     return replace(capture, points=np.where(points[..., 2:] > 0, points, np.nan)), prediction
@@ -157,16 +155,13 @@ class _Glance:
         root: (3,) mm, the place.
         found: (3,) mm, where its peaks say that the root is; NaN where no two views agree.
         score: share of the joints that agree times height of the peaks, less where the root is off the middle.
-        heatmaps, locations, center, scale: of the V views, as in Prediction.
+        seen: of see().
     """
 
     root: np.ndarray
     found: np.ndarray
     score: float
-    heatmaps: np.ndarray
-    locations: np.ndarray
-    center: np.ndarray
-    scale: np.ndarray
+    seen: tuple[np.ndarray, ...]
 
 
 class _Look:
@@ -175,16 +170,20 @@ class _Look:
     def __init__(self, network: PoseNetwork, pictures: Sequence[np.ndarray], cameras: Cameras) -> None:
         self._network, self._pictures, self._cameras = network, pictures, cameras
 
-    def at(self, root: np.ndarray) -> _Glance:
-        """Look at one place, (3,) mm."""
+    def see(self, root: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Return heatmaps, locations, center and scale of the V views around a place (3,) mm, as in Prediction."""
         center, scale = _boxes(root, self._cameras)
         heatmaps = self._network(self._pictures, center, scale)
-        locations = self._network.locations(heatmaps, center, scale)
+        return heatmaps, self._network.locations(heatmaps, center, scale), center, scale
+
+    def at(self, root: np.ndarray) -> _Glance:
+        """Look at one place, (3,) mm, and judge it."""
+        seen = heatmaps, locations, _, scale = self.see(root)
         found = _root(locations, self._cameras, scale)
         distance = np.nan_to_num(np.linalg.norm(found - root), nan=np.inf)
         middle = 1 - _OFF_CENTRE * min(1.0, distance / _JUMP_MM)
         score = _agreement(locations, self._cameras, scale) * float(heatmaps.max((-2, -1)).mean()) * middle
-        return _Glance(root, found, score, heatmaps, locations, center, scale)
+        return _Glance(root, found, score, seen)
 
     def climb(self, glance: _Glance, steps_mm: Sequence[float]) -> _Glance:
         """Move the boxes to the root that the network shows, and along the axes, as long as that makes it better."""

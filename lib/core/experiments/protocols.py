@@ -1,4 +1,4 @@
-"""The protocol of the tables on the embedded data, and that of a published experiment."""
+"""The protocols of the tables: on the embedded data, and of a published experiment."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def embedded_protocol(data: Path, opts: Sequence[str] = ()) -> Protocol:
     root = data / "main"
     occluded = [
         ExtraSet(f"occluders{count}", f"rig of the training, {count} pieces of furniture before each camera",
-                data / f"occluders{count}", (*_TEST, "--occluders", str(count)), same_rig=True)
+                data / f"occluders{count}", (*_TEST, "--occluders", str(count)), num_views=4, same_rig=True)
         for count in (0, 2)
     ]  # fmt: skip
     rigs = [
         ExtraSet(f"rig1_v{views}", f"unseen rig, {views} views", data / f"rig1_v{views}",
-                (*_TEST, "--occluders", OCCLUDERS, "--rig", "1", "--views", str(views)))
+                (*_TEST, "--occluders", OCCLUDERS, "--rig", "1", "--views", str(views)), num_views=views)
         for views in RIG_VIEWS
     ]  # fmt: skip
     return Protocol(
@@ -44,6 +44,7 @@ def embedded_protocol(data: Path, opts: Sequence[str] = ()) -> Protocol:
         adaptive_opts=(*_VIEWS_ALONE, "DATASET.TRAIN_STEP", "2", "TRAIN.END_EPOCH", "1", "TRAIN.LR", "0.003"),
         start_opts=("TRAIN.END_EPOCH", "8", "TRAIN.LR_STEP", "[6, 7]"),
         free_opts=("TRAIN.END_EPOCH", "2", "TRAIN.LR_STEP", "[1]"),
+        own_set=f"validation set, {OCCLUDERS} pieces of furniture",
         test_sets=(*occluded, *rigs),
     )  # fmt: skip
 
