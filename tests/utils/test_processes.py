@@ -8,8 +8,8 @@ from lib.utils.processes import end_processes
 
 
 def start(code: str) -> subprocess.Popen:
-    process = subprocess.Popen([sys.executable, "-c", f"import signal, time\n{code}\nprint(flush=True)\ntime.sleep(60)"],
-                               stdout=subprocess.PIPE)  # fmt: skip
+    code = f"import signal, time\n{code}\nprint(flush=True)\ntime.sleep(60)"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     process.stdout.readline()
     return process
 
