@@ -126,8 +126,8 @@ def _free(outcome: Outcome) -> Figure:
     figure, (axes,) = _figure(7.5, 1)
     series = {METHOD_TEXT[method]: [outcome.error(row, method) for row in FREE_ROWS] for method in METHODS_3D}
     _bars(axes, [FREE_TEXT[row].replace(", ", ",\n").replace(" on ", "\non ") for row in FREE_ROWS], series)
-    axes.set(ylabel="MPJPE, mm")
-    axes.legend(fontsize=8, frameon=False)
+    axes.set(ylabel="MPJPE, mm", xlim=(-0.5, len(FREE_ROWS) - 0.5))
+    figure.legend(loc="outside lower center", ncols=4, fontsize=8, frameon=False)
     return figure
 
 
