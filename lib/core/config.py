@@ -165,6 +165,9 @@ DEFAULTS: dict[str, Any] = {
         "PEAK_MODE": Key("argmax", "place of a joint in its map: highest px (argmax), 1/4 px toward the larger "
                          "neighbour (quarter), top of a fit to the logarithms (log_quadratic)", PEAK_MODES),
         "MODEL_FILE": Key("", "checkpoint to validate instead of the run's own"),
+        "JOINTS": Key([], "joints that the network has learned, if its training data label fewer than the test data; "
+                      "the others get empty heatmaps and no detection rate, and stand in 3D where their limbs put "
+                      "them; [] = all of the test data", item=""),
         "HEATMAP_LOCATION_FILE": Key("predicted_heatmaps.h5", "predictions, in the run directory"),
         "HEATMAP_COMPRESSION": Key("none", "of the heatmaps in the file, without loss: none is fastest to read",
                                    COMPRESSIONS),
@@ -174,6 +177,8 @@ DEFAULTS: dict[str, Any] = {
                              "with head boxes)", JDR_THRESHOLDS),
     },
     "TRIANGULATE": {
+        "WEIGHTS": Key("peaks", "how much a view counts in the linear triangulation: the height of its peak, or equal",
+                       ("peaks", "equal")),
         "NUM_PEAKS": Key(3, "peaks per map that the robust triangulation considers", minimum=1),
         "PEAK_MODE": Key("log_quadratic", "place of those peaks in their maps, as TEST.PEAK_MODE", PEAK_MODES),
         "TOLERANCE": Key(0.04, "distance up to which a peak agrees with a point, share of the box side", minimum=1e-6),

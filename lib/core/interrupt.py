@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C end the work at a point from which it can go on."""
+"""SIGTERM, SIGHUP and Ctrl-C end the work at a point from which it can go on."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from types import FrameType, TracebackType
 
 from lib.utils.distributed import any_rank
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 
 class InterruptGuard:
@@ -18,7 +18,9 @@ class InterruptGuard:
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> InterruptGuard:
-        self._previous = {number: signal.signal(number, self._receive) for number in _SIGNALS}
+        under_nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        self._previous = {number: signal.signal(number, self._receive) for number in _SIGNALS
+                          if not (number == signal.SIGHUP and under_nohup)}  # fmt: skip
         return self
 
     def __exit__(

@@ -195,8 +195,10 @@ def psm_method(config: Any, batch: FrameBatch, prior: LimbPrior, kernel: Kernel)
 
 
 def triangulate_method(config: Any, batch: FrameBatch, prior: LimbPrior | None, kernel: Kernel) -> BatchPoses:
-    """Each joint by itself, from the predicted locations of all views: the paper's baseline."""
-    pose = triangulate(batch.locations[..., :2], batch.cameras, batch.locations[..., 2])
+    """Each joint by itself, from the predicted locations of all views: with equal weights the paper's baseline."""
+    peaks = batch.locations[..., 2]
+    weights = (peaks > 0).astype(float) if config.TRIANGULATE.WEIGHTS == "equal" else peaks
+    pose = triangulate(batch.locations[..., :2], batch.cameras, weights)
     return _without_gaps(pose, batch)
 
 

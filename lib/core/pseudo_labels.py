@@ -57,7 +57,8 @@ def agreeing_labels(locations: np.ndarray, frames: Frames, settings: PseudoLabel
     """Keep the 2D joints on which the views agree.
 
     Args:
-        locations: (F, V, J, 3) predicted x, y in image px and peak value, joints of the frames' joint set.
+        locations: (F, V, J, 3) predicted x, y in image px and peak value, joints of the frames' joint set; where the
+            peak is not positive nothing was predicted.
         frames: cameras and boxes.
         settings: what counts as agreement.
 
@@ -74,7 +75,7 @@ def agreeing_labels(locations: np.ndarray, frames: Frames, settings: PseudoLabel
     num_views = locations.shape[1]
     if settings.min_views is not None and not 2 <= settings.min_views <= num_views:
         raise InputError(f"--min-views: expected 2 to {num_views}, received {settings.min_views}")
-    points_img = locations[..., :2].astype(np.float64)
+    points_img = np.where(locations[..., 2:] > 0, locations[..., :2], np.nan).astype(np.float64)  # empty maps: not seen
     min_views = min(3, num_views) if settings.min_views is None else settings.min_views
     side = frames.scale[..., 0] * SCALE_UNIT_PX
     found = consistent_points(points_img, frames.cameras, side, settings.tolerance, min_views)

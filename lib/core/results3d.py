@@ -29,9 +29,12 @@ def default_poses_name(method: str) -> str:
 
 def results_name(config: Any, method: str, kernel: Kernel) -> str:
     """Return a method's name in results_3d.json, e.g. "rpsm (numpy)" or "rpsm, depth 3 (torch)"."""
-    depth = config.PICT_STRUCT.RECUR_DEPTH
-    is_usual = not method.startswith("rpsm") or depth == DEFAULTS["PICT_STRUCT"]["RECUR_DEPTH"].default
-    return f"{method}{'' if is_usual else f', depth {depth}'} ({kernel.xp.__name__})"
+    depth, setting = config.PICT_STRUCT.RECUR_DEPTH, ""
+    if method.startswith("rpsm") and depth != DEFAULTS["PICT_STRUCT"]["RECUR_DEPTH"].default:
+        setting = f", depth {depth}"
+    if method == "triangulate" and config.TRIANGULATE.WEIGHTS == "equal":
+        setting = ", equal weights"
+    return f"{method}{setting} ({kernel.xp.__name__})"
 
 
 def save_poses(

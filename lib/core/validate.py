@@ -19,8 +19,9 @@ from lib.core.inference import FLIP_SHIFT_PX, peak_mode, predict_locations
 from lib.core.loss import route
 from lib.core.pckh import pckh_scores, pckh_table
 from lib.dataset.network_input import crop_cameras, network_images
+from lib.utils.checks import unknown_name
 from lib.utils.distributed import gather_on_main
-from lib.utils.joints import UNION_20, union_subset
+from lib.utils.joints import UNION_20, JointSet, union_subset
 from lib.utils.prediction_io import PredictionWriter
 from lib.utils.ranks import SINGLE, Ranks
 
@@ -89,10 +90,14 @@ def validate(
     Returns:
         Rates with each threshold that the data set allows and PCKh where it has head sizes, of routed and, where
         there is fusion, raw heatmaps; None at the ranks but 0.
+
+    Raises:
+        InputError: TEST.JOINTS names a joint that the data set does not have.
     """
     model.eval()
     with_heatmaps = writer is not None if with_heatmaps is None else with_heatmaps
     joints = union_subset(loader.dataset.joint_set)
+    learned = learned_joints(config, loader.dataset.joint_set)[joints]
     columns: dict[str, list[np.ndarray]] = defaultdict(list)
     bar = tqdm(loader, desc="validation", unit="batch", disable=None if ranks.is_main else True, leave=False)
     for step, batch in enumerate(bar):
@@ -100,7 +105,7 @@ def validate(
         predicted = _predict(model, batch, device, flip_test)
         if debug is not None and step == 0:
             debug(step, batch, predicted["single"], next(iter(predicted.values())))
-        rows = _rows_of_batch(predicted, batch, share, joints, config)
+        rows = _rows_of_batch(predicted, batch, share, joints, learned, config)
         written = rows.pop("heatmaps"), rows.pop("locations"), rows["image_index"]
         for part in (gather_on_main(written, ranks) or ()) if with_heatmaps else ():
             _write(writer, loader, *part)
@@ -113,6 +118,19 @@ def validate(
         return None
     arrays = {key: np.concatenate([part[key] for part in gathered]) for key in gathered[0]}
     return _rates(_each_image_once(arrays), [UNION_20.names[joint] for joint in joints], config)
+
+
+def learned_joints(config: Any, joint_set: JointSet) -> np.ndarray:
+    """Return which union joints the network has learned as TEST.JOINTS says, (20) bool.
+
+    Raises:
+        InputError: a name that the data set does not have.
+    """
+    names = config.TEST.JOINTS or joint_set.names
+    for name in names:
+        if name not in joint_set.names:
+            raise unknown_name("joint", name, joint_set.names, "TEST.JOINTS")
+    return np.isin(UNION_20.names, names)
 
 
 def _predict(
@@ -129,14 +147,20 @@ def _predict(
 
 
 def _rows_of_batch(
-    predicted: dict[str, Tensor], batch: dict[str, Tensor], share: int, joints: list[int], config: Any
+    predicted: dict[str, Tensor], batch: dict[str, Tensor], share: int, joints: list[int], learned: np.ndarray,
+    config: Any,
 ) -> dict[str, np.ndarray]:
-    """Positions and annotation of the first `share` groups of a batch, image by image, and the routed heatmaps."""
+    """Positions and annotation of the first `share` groups of a batch, image by image, and the routed heatmaps.
+
+    Of the `joints` those that are not learned (J bool) have empty heatmaps and count as not annotated.
+    """
     flat = {key: batch[key].flatten(0, 1).numpy() for key in _PER_IMAGE}
     rows: dict[str, np.ndarray] = {key: flat[key] for key in ("scale", "head_size", "image_index")}
     rows |= {key: flat[key][:, joints] for key in ("joints_img", "visible", "occluded")}
+    rows["visible"] = rows["visible"] & learned
     for name, maps in predicted.items():
-        heatmaps = maps.flatten(0, 1)[:, joints].float().cpu().numpy()  # (B*V, J, H, W)
+        heatmaps = maps.flatten(0, 1)[:, joints].float().cpu().numpy()  # (B*V, J, H, W), a copy
+        heatmaps[:, ~learned] = 0
         locations = predict_locations(
             heatmaps, flat["center"], flat["scale"], config.NETWORK.IMAGE_SIZE, peak_mode(config)
         )

@@ -118,6 +118,20 @@ def test_robust_triangulation_of_detections(config):
     assert np.median(error_of(config, "triangulate_robust", batch)) > np.median(robust)
 
 
+def test_weights_of_the_linear_triangulation(config):
+    scene = make_scene(20)
+    heatmaps = scene.heatmaps.copy()
+    heatmaps[:, 0, WRIST] = 0.1 * draw_gaussians(np.array([8.0, 8.0]), (64, 64), 2.0)  # a low peak in a wrong place
+    by_peaks = error_of(config, "triangulate", make_batch(scene, heatmaps))
+    config.TRIANGULATE.WEIGHTS = "equal"
+    equal = error_of(config, "triangulate", make_batch(scene, heatmaps))
+    assert equal[:, WRIST].mean() > 10 * by_peaks[:, WRIST].mean()
+    np.testing.assert_allclose(np.delete(equal, WRIST, 1), np.delete(by_peaks, WRIST, 1), atol=3)
+    heatmaps[:, 0, WRIST] = 0  # an empty map does not count
+    three_views = error_of(config, "triangulate", make_batch(scene, heatmaps))
+    assert three_views[:, WRIST].max() < equal[:, WRIST].min()
+
+
 def test_root_of_rpsm_is_the_robust_one(config):
     scene = make_scene(3)
     heatmaps = scene.heatmaps.copy()

@@ -49,6 +49,16 @@ def test_what_agrees_is_kept(tiny_root, tiny_config):
     assert np.isfinite(error).all()
 
 
+def test_what_was_not_predicted_is_not_kept(tiny_root, tiny_config):
+    frames = load_frames(tiny_config(tiny_root(), *ON_TRAIN))
+    locations = true_locations(frames)
+    locations[:, :, 9, 2] = 0  # empty maps: their places mean nothing, even where they agree
+    labels = agreeing_labels(locations, frames, PseudoLabelSettings())
+    np.testing.assert_array_equal(labels.kept.all((0, 1)), np.arange(17) != 9)
+    assert not labels.kept[:, :, 9].any()
+    assert np.isfinite(labels.pose_world).all()
+
+
 def test_a_data_set_that_trains_and_shares_the_rest(tiny_root, tiny_config, tmp_path):
     root = tiny_root()
     config = tiny_config(root, *ON_TRAIN)

@@ -11,6 +11,7 @@ from torch import nn
 
 from lib.core.validate import validate
 from lib.dataset.network_input import network_images
+from lib.utils.checks import InputError
 from lib.utils.joints import H36M_17, MPII_16, UNION_20, union_subset
 from lib.utils.prediction_io import PredictionWriter
 from tests.core.stubs import CPU, Table, inputs_of
@@ -61,6 +62,31 @@ def test_rates_of_fused_and_raw_heatmaps(loaders):
     expected[H36M_17.index("nose")], expected[H36M_17.index("lwri")] = 0.75, 0
     np.testing.assert_allclose(result.rates["single, crop threshold"], expected)
     assert result.rates["fused, published threshold"].mean() < 1  # 3.2 px is less than the rounding
+
+
+def test_joints_that_were_not_learned_have_empty_maps_and_do_not_count(loaders, tmp_path):
+    learned = [name for name in H36M_17.names if name in MPII_16.names]
+    assert len(learned) == 13
+    config, _, loader = loaders(num_views=2, frames=2, mpii=0)(
+        "TEST.JDR_THRESHOLD", "crop", "TEST.JOINTS", str(learned))  # fmt: skip
+    (inputs,) = inputs_of(loader)
+    truth = inputs.target.clone()
+    truth[:, :, UNION_20.indices(["neck", "nose"])] = 1.0
+    with PredictionWriter(tmp_path / "p.h5", 4, H36M_17.names, (16, 16), rows_per_chunk=2) as writer:
+        result = validate(Table([(truth, truth)]), loader, config, CPU, writer)
+    others = [name not in learned for name in H36M_17.names]
+    np.testing.assert_array_equal(np.isnan(result.rates["fused, crop threshold"]), others)
+    assert result.perf == 1.0
+    with h5py.File(tmp_path / "p.h5") as file:
+        assert not file["heatmaps"][:][:, others].any()
+        assert not file["locations"][:][:, others, 2].any()
+        assert (file["locations"][:][:, ~np.array(others), 2] > 0).all()
+
+
+def test_unknown_joints_are_refused(loaders):
+    config, _, loader = loaders(num_views=2, frames=2, mpii=0)("TEST.JOINTS", "[root, toe]")
+    with pytest.raises(InputError, match=r"unknown joint 'toe' in TEST\.JOINTS"):
+        validate(Table([]), loader, config, CPU)
 
 
 def test_occluded_joints_have_rates_of_their_own(loaders):

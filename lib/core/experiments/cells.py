@@ -8,7 +8,6 @@ import json
 import logging
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lib.core.interrupt import InterruptGuard
 from lib.multiviews.kernels import usable_processors
 from lib.utils.checks import InputError
 from lib.utils.files import make_directory, read_json, write_json
@@ -107,7 +107,8 @@ class CellRunner:
                 raise InputError(f"{self._out}: another process works there") from None
             if not redo:
                 self._refuse_others()
-            self._run()
+            with InterruptGuard() as guard:
+                self._run(guard)
 
     def _refuse_others(self) -> None:
         stored = {cell.name: self._record(cell).get("fingerprint") for cell in self._cells}
@@ -116,16 +117,17 @@ class CellRunner:
             raise InputError(f"{self._out}: {len(other)} cells were run with other options, e.g. {other[0]}; name "
                              "another --out, or --redo removes them and runs them anew")  # fmt: skip
 
-    def _run(self) -> None:
+    def _run(self, guard: InterruptGuard) -> None:
         done = set(self.seconds())
         waiting = [cell for cell in self._cells if cell.name not in done]
         logger.info("%d of %d cells are done", len(done), len(self._cells))
         running: dict[str, Iterator[None]] = {}
         processes: dict[str, subprocess.Popen] = {}
         failures: list[InputError] = []
-        before = {number: signal.signal(number, _interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
         try:
             while running or (waiting and not failures):
+                if guard.requested():
+                    raise Interrupted("interrupted; the same command goes on")
                 ready = [] if failures else [cell for cell in waiting if done.issuperset(cell.needs)]
                 for cell in ready[: self._jobs - len(running)]:
                     waiting.remove(cell)
@@ -144,14 +146,10 @@ class CellRunner:
                 time.sleep(_POLL_SECONDS)
             if failures:
                 raise failures[0]
-        except KeyboardInterrupt:
-            raise Interrupted("interrupted; the same command goes on") from None
         finally:
             end_processes(list(processes.values()), _GRACE_SECONDS)
             for steps in running.values():
                 steps.close()
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     def _execute(self, cell: Cell, processes: dict[str, subprocess.Popen]) -> Iterator[None]:
         """Run a cell; yields while it is running."""
@@ -207,10 +205,6 @@ class CellRunner:
             "seconds": seconds, "commands_done": commands_done,
             "commands": [" ".join(command) for command in cell.commands],
         })  # fmt: skip
-
-
-def _interrupt(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
 
 
 def _last_line(log: Path) -> str:

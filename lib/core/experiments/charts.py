@@ -18,6 +18,7 @@ from lib.core.experiments.tables import (
     KIND_TEXT,
     METHOD_TEXT,
     depth_values,
+    free_error,
     paper_depths,
 )
 from lib.utils.error_charts import COLORS
@@ -124,7 +125,7 @@ def _depth(outcome: Outcome) -> Figure:
 
 def _free(outcome: Outcome) -> Figure:
     figure, (axes,) = _figure(7.5, 1)
-    series = {METHOD_TEXT[method]: [outcome.error(row, method) for row in FREE_ROWS] for method in METHODS_3D}
+    series = {METHOD_TEXT[method]: [free_error(outcome, row, method) for row in FREE_ROWS] for method in METHODS_3D}
     _bars(axes, [FREE_TEXT[row].replace(", ", ",\n").replace(" on ", "\non ") for row in FREE_ROWS], series)
     axes.set(ylabel="MPJPE, mm", xlim=(-0.5, len(FREE_ROWS) - 0.5))
     figure.legend(loc="outside lower center", ncols=4, fontsize=8, frameon=False)

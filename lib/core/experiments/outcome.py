@@ -82,19 +82,22 @@ class Outcome:
 
         return self._values(row, RESULTS_2D, read)
 
-    def error(self, row: str, method: str, action: str | None = None) -> Values:
+    def error(self, row: str, method: str, action: str | None = None, joints: Sequence[str] = ()) -> Values:
         """Return the mean joint error (MPJPE, mm, no alignment) of a row, over all frames or those of an action.
 
         Args:
             row: e.g. "mixed/fusion".
             method: name in results_3d.json without its library, e.g. "rpsm" or "rpsm, depth 3".
             action: name of the action.
+            joints: mean over these, of all frames; () = over all.
         """
 
         def read(results: Any) -> float | None:
             entry = results.get(f"{method} (numpy)")
             if entry is None:
                 return None
+            if joints:
+                return float(np.mean([entry["per_joint"][name]["absolute"] for name in joints]))
             if action is None:
                 return entry["mpjpe"]["absolute"]["frames"]
             return entry["per_action"].get(action, {}).get("absolute")

@@ -9,6 +9,7 @@ from pathlib import Path
 from lib.core.config_io import changed_values, load_config, run_directory
 from lib.core.experiments.cells import Cell
 from lib.utils.checks import InputError
+from lib.utils.joints import H36M_17, MPII_16
 
 # key -> value of NETWORK.FUSION; the keys name the rows
 FUSIONS = {"single": "none", "sum": "epipolar_sum", "max": "epipolar_max", "fusion": "learned", "adaptive": "adaptive"}
@@ -17,8 +18,16 @@ TRAINING_DATA = {"h36m": "multiview_h36m", "mixed": "mixed"}
 START = "mpii"  # single images alone: what the training without pose labels starts from
 FREE = "free"
 FREE_ROWS = (f"{START}/single", f"{FREE}/single", f"{FREE}/fusion", f"{FREE}/adaptive")
-METHODS_3D = ("triangulate", "triangulate_robust", "rpsm", "rpsm+refine")
+FREE_JOINTS = tuple(name for name in H36M_17.names if name in MPII_16.names)  # those that single images label
 DEPTHS, DEEPEST = (0, 1, 3, 5), 10  # of the recursion
+PLAIN = "triangulate, equal weights"  # the paper's baseline
+# name in results_3d.json -> --method of estimate.py and keys
+_ESTIMATES = {
+    **{f"rpsm, depth {depth}": ("rpsm", "PICT_STRUCT.RECUR_DEPTH", str(depth)) for depth in DEPTHS},
+    PLAIN: ("triangulate", "TRIANGULATE.WEIGHTS", "equal"),
+    **{name: (name,) for name in ("triangulate", "triangulate_robust", "rpsm", "rpsm+refine")},
+}
+METHODS_3D = tuple(_ESTIMATES)[len(DEPTHS) :]
 DEPTHS_ROW = "mixed/fusion"
 _ON_SINGLE_IMAGES = ("DATASET.TRAIN_DATASET", "multiview_mpii", "NETWORK.FUSION", "none")
 WITH_3D = ("single", "max", "fusion", "adaptive")
@@ -117,16 +126,15 @@ class _Planner:
 
     def evaluate(
         self, seed: int, row: str, opts: Sequence[str], weights: tuple[str, Path], needs: Sequence[str],
-        methods: Sequence[str], depths: Sequence[int] = (),
+        methods: Sequence[str],
     ) -> None:
-        """Add 2D and 3D results of a row."""
+        """Add the 2D results of a row, and those of 3D methods (keys of _ESTIMATES)."""
         folder = self.out / f"seed{seed}" / row / "results"
         opts = [*opts, "SEED", str(seed), "OUTPUT_DIR", str(folder), "TEST.MODEL_FILE", str(weights[1])]
         config = self.config(opts)
         commands = [self.script("pose2d/valid.py", opts)]
-        commands += [self.script("pose3d/estimate.py", [*opts, "PICT_STRUCT.RECUR_DEPTH", str(depth)])
-                     for depth in depths]  # fmt: skip
-        commands += [self.script("pose3d/estimate.py", opts, "--method", method) for method in methods]
+        for method, *keys in (_ESTIMATES[name] for name in methods):
+            commands.append(self.script("pose3d/estimate.py", [*opts, *keys], "--method", method))
         self.add(f"seed{seed}/{row}/results", *commands, needs=[weights[0], *needs], folder=folder,
                  depends=changed_values(config))  # fmt: skip
         self.plan.results.setdefault(row, {})[seed] = run_directory(config, self.protocol.cfg)
@@ -200,7 +208,7 @@ def _add_rows(
         row = f"{data_key}/{kind}"
         planner.evaluate(
             seed, row, [*opts, "NETWORK.FUSION", fusion], weights[kind], [prior],
-            METHODS_3D if kind in WITH_3D else (), DEPTHS if row == DEPTHS_ROW else (),
+            tuple(_ESTIMATES) if row == DEPTHS_ROW else METHODS_3D if kind in WITH_3D else (),
         )  # fmt: skip
     return weights
 
@@ -216,8 +224,12 @@ def _add_extra_sets(planner: _Planner, seed: int, weights: Mapping[str, tuple[st
 
 
 def _add_label_free(planner: _Planner, seed: int, start: tuple[str, Path], prior: str) -> None:
-    """Add the rows of section 7.5: no joint label of the rig is trained on; boxes and limb lengths are annotated."""
-    protocol, none, test = planner.protocol, ["NETWORK.FUSION", "none"], list(_ON_SINGLE_IMAGES)
+    """Add the rows of section 7.5: no joint label of the rig is trained on; boxes and limb lengths are annotated.
+
+    Single images label 13 of Human3.6M's 17 joints, so these networks know no others.
+    """
+    protocol, none, learned = planner.protocol, ["NETWORK.FUSION", "none"], ["TEST.JOINTS", str(list(FREE_JOINTS))]
+    test = [*_ON_SINGLE_IMAGES, *learned]
     planner.evaluate(seed, f"{START}/single", test, start, [prior], METHODS_3D)
     folder = planner.out / f"seed{seed}" / FREE / "labels"
     root, step = folder / "data", planner.config(()).DATASET.TRAIN_STEP
@@ -239,5 +251,5 @@ def _add_label_free(planner: _Planner, seed: int, start: tuple[str, Path], prior
         first = ["NETWORK.PRETRAINED", str(start[1]), *protocol.free_opts] if whole else []
         weights[kind] = planner.train_fusion(seed, f"{FREE}/{kind}", kind, [*free, *first], single, [labels, start[0]])
     for kind, trained in weights.items():
-        planner.evaluate(seed, f"{FREE}/{kind}", ["DATASET.TRAIN_DATASET", "mixed", "NETWORK.FUSION", FUSIONS[kind]],
-                         trained, [prior], METHODS_3D)  # fmt: skip
+        opts = ["DATASET.TRAIN_DATASET", "mixed", "NETWORK.FUSION", FUSIONS[kind], *learned]
+        planner.evaluate(seed, f"{FREE}/{kind}", opts, trained, [prior], METHODS_3D)

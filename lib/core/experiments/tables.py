@@ -13,9 +13,11 @@ from lib.core.experiments.plan import (
     DEPTHS,
     DEPTHS_ROW,
     FREE,
+    FREE_JOINTS,
     FREE_ROWS,
     FUSIONS,
     METHODS_3D,
+    PLAIN,
     START,
     WITH_3D,
     ExtraSet,
@@ -29,9 +31,10 @@ KIND_TEXT = {
     "adaptive": "Adaptive (ours)",
 }  # fmt: skip
 METHOD_TEXT = {
-    "triangulate": "triangulation", "triangulate_robust": "robust triangulation (ours)", "rpsm": "RPSM",
-    "rpsm+refine": "RPSM + refine (ours)",
+    PLAIN: "triangulation", "triangulate": "weighted triangulation (ours)",
+    "triangulate_robust": "robust triangulation (ours)", "rpsm": "RPSM", "rpsm+refine": "RPSM + refine (ours)",
 }  # fmt: skip
+PAPER_METHODS = (PLAIN, "rpsm")
 FREE_TEXT = dict(zip(FREE_ROWS, (
     "single images alone, as it is", "retrained on agreeing labels, no fusion", "retrained, fusion",
     "retrained, adaptive (ours)"), strict=True))  # fmt: skip
@@ -116,8 +119,8 @@ def error_table(outcome: Outcome) -> str:
     ]  # fmt: skip
     for kind in ("Single", "Fusion"):
         for data in DATA_TEXT.values():
-            rows.append([f"{PAPER}{kind}, {data}", _paper(kind, data, "triangulation"), None,
-                         _paper(kind, data, "RPSM"), None])  # fmt: skip
+            rows.append([f"{PAPER}{kind}, {data}",
+                         *(_paper(kind, data, method) if method in PAPER_METHODS else None for method in METHODS_3D)])
     return markdown_table(["MPJPE (mm)", *METHOD_TEXT.values()], rows)
 
 
@@ -127,13 +130,12 @@ def error_claims(outcome: Outcome) -> list[Claim]:
     for data, text in DATA_TEXT.items():
         for kind in ("single", "fusion"):
             name = KIND_TEXT[kind]
-            paper = _paper(name, text, "triangulation") - _paper(name, text, "RPSM")
+            paper = _paper(name, text, PLAIN) - _paper(name, text, "rpsm")
             row = f"{data}/{kind}"
             claims.append(_error_claim(outcome, f"{name}, {text}: RPSM better than triangulation", (row, "rpsm"),
-                                       (row, "triangulate"), paper))  # fmt: skip
-        for method in ("triangulate", "rpsm"):
-            other = {"triangulate": "triangulation", "rpsm": "RPSM"}[method]
-            paper = _paper("Single", text, other) - _paper("Fusion", text, other)
+                                       (row, PLAIN), paper))  # fmt: skip
+        for method in PAPER_METHODS:
+            paper = _paper("Single", text, method) - _paper("Fusion", text, method)
             claims.append(_error_claim(outcome, f"{text}, {METHOD_TEXT[method]}: Fusion better than Single",
                                        (f"{data}/fusion", method), (f"{data}/single", method), paper))  # fmt: skip
         for kind in ("single", "fusion"):
@@ -151,13 +153,14 @@ def _error_claim(
 
 
 def _paper(kind: str, data: str, method: str) -> float:
-    return next(row.average for row in TABLE_3 if row.method == f"{kind}, {data}, {method}")
+    name = f"{kind}, {data}, {METHOD_TEXT[method]}"
+    return next(row.average for row in TABLE_3 if row.method == name)
 
 
 def action_table(outcome: Outcome) -> str:
     """Return Table 3: 3D errors per action, means over the seeds, the paper's rows beneath."""
     rows = []
-    for kind, methods in (("single", ("triangulate", "rpsm")), ("fusion", ("triangulate", "rpsm", "rpsm+refine")),
+    for kind, methods in (("single", PAPER_METHODS), ("fusion", (*PAPER_METHODS, "rpsm+refine")),
                           ("adaptive", ("rpsm+refine",))):  # fmt: skip
         for data in DATA_TEXT:
             for method in methods:
@@ -178,7 +181,7 @@ def depth_values(outcome: Outcome) -> dict[int, Values]:
 def paper_depths() -> dict[int, float]:
     """Return the paper's depth of the recursion -> error on Human3.6M, mm."""
     rows = {int(row.method.rsplit(" ", 1)[1]): row.average for row in TABLE_4}
-    return {**rows, 10: _paper("Fusion", DATA_TEXT["mixed"], "RPSM")}
+    return {**rows, 10: _paper("Fusion", DATA_TEXT["mixed"], "rpsm")}
 
 
 def depth_table(outcome: Outcome) -> str:
@@ -204,31 +207,33 @@ def depth_claims(outcome: Outcome) -> list[Claim]:
                            1.0 - abs(papers[10] - papers[5]))]  # fmt: skip
 
 
+def free_error(outcome: Outcome, row: str, method: str) -> Values:
+    """Return the mean error of a row over the joints that single images label, mm."""
+    return outcome.error(row, method, joints=FREE_JOINTS)
+
+
 def free_table(outcome: Outcome) -> str:
-    """Return the rows of section 7.5: no pose label of the rig."""
-    rows = [[text, *(str(outcome.error(row, method)) for method in METHODS_3D), str(outcome.detection_rate(row)),
-             str(outcome.detection_rate(row, where="occluded"))] for row, text in FREE_TEXT.items()]  # fmt: skip
-    rows.append(["with all labels: Fusion, H36M+MPII",
-                 *(str(outcome.error("mixed/fusion", method)) for method in METHODS_3D),
-                 str(outcome.detection_rate("mixed/fusion")),
-                 str(outcome.detection_rate("mixed/fusion", where="occluded"))])  # fmt: skip
-    rows += [[f"{PAPER}{name}", None, None, value, None, None, None] for name, value in LABEL_FREE.items()]
-    header = ["MPJPE (mm)", *METHOD_TEXT.values(), "JDR (%)", "JDR, occluded (%)"]
+    """Return the rows of section 7.5, no pose label of the rig: means over the joints that single images label."""
+    rows = [[text, *(str(free_error(outcome, row, method)) for method in METHODS_3D),
+             *(str(outcome.detection_rate(row, FREE_JOINTS, where)) for where in ("all", "occluded"))]
+            for row, text in {**FREE_TEXT, "mixed/fusion": "with all labels: Fusion, H36M+MPII"}.items()]  # fmt: skip
+    rows += [[f"{PAPER}{name}", *(value if method == "rpsm" else None for method in METHODS_3D), None, None]
+             for name, value in LABEL_FREE.items()]  # fmt: skip
+    header = [f"MPJPE (mm), {len(FREE_JOINTS)} joints", *METHOD_TEXT.values(), "JDR (%)", "JDR, occluded (%)"]
     return markdown_table(header, rows)
 
 
 def free_claims(outcome: Outcome) -> list[Claim]:
     """Return the orderings of section 7.5."""
     as_it_is, no_fusion, fusion = LABEL_FREE.values()
-    start, single = (f"{START}/single", "rpsm"), (f"{FREE}/single", "rpsm")
-    return [
-        _error_claim(outcome, "RPSM: retrained without fusion better than as it is", single, start,
-                     as_it_is - no_fusion),
-        _error_claim(outcome, "RPSM: retrained with fusion better than without", (f"{FREE}/fusion", "rpsm"), single,
-                     no_fusion - fusion),
-        _error_claim(outcome, "RPSM: retrained with Adaptive better than without fusion", (f"{FREE}/adaptive", "rpsm"),
-                     single),
+    start, single = f"{START}/single", f"{FREE}/single"
+    pairs = [
+        ("retrained without fusion better than as it is", single, start, as_it_is - no_fusion),
+        ("retrained with fusion better than without", f"{FREE}/fusion", single, no_fusion - fusion),
+        ("retrained with Adaptive better than without fusion", f"{FREE}/adaptive", single, None),
     ]  # fmt: skip
+    return [Claim(f"RPSM: {text}", free_error(outcome, worse, "rpsm").minus(free_error(outcome, better, "rpsm")), "mm",
+                  paper) for text, better, worse, paper in pairs]  # fmt: skip
 
 
 def difficulty_table(outcome: Outcome, own_set: str, sets: Sequence[ExtraSet]) -> str:
