@@ -20,7 +20,8 @@ from lib.utils.joints import H36M_17, MPII_16
 PUBLISHED = Path("experiments-local/mixed/resnet50/256_fusion.yaml")
 RATES = {"single": 0.80, "sum": 0.82, "max": 0.84, "fusion": 0.90, "adaptive": 0.92}
 ERRORS = {"triangulate, equal weights": 65.0, "triangulate": 60.0, "triangulate_robust": 50.0, "rpsm": 40.0,
-          "rpsm+refine": 30.0, "rpsm, depth 0": 90.0, "rpsm, depth 1": 70.0, "rpsm, depth 3": 45.0, "rpsm, depth 5": 40.5}  # fmt: skip
+          "rpsm+refine": 30.0, "rpsm, depth 0": 90.0, "rpsm, depth 1": 70.0, "rpsm, depth 3": 45.0,
+          "rpsm, depth 5": 40.5}  # fmt: skip
 
 
 @pytest.fixture
