@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lib.core.experiments.plan import ExtraSet, Protocol
 
-CFG = Path("experiments-local/synthetic/resnet18/128_tables.yaml")
+CFG = Path("experiments-local/synthetic/resnet18/192_tables.yaml")
 OCCLUDERS = "0.5"
 RIG_VIEWS = (2, 3, 4, 5, 8)
 _TEST = ("--image-size", "500", "--subjects", "9", "11", "--groups-per-validation", "2", "--mpii-train", "1",
@@ -37,12 +37,12 @@ def embedded_protocol(data: Path, opts: Sequence[str] = ()) -> Protocol:
     return Protocol(
         cfg=CFG,
         opts=("DATASET.ROOT", str(root), "PICT_STRUCT.PAIRWISE_FILE", str(root / "pict/pairwise.pkl"), *opts),
-        make=("--image-size", "500", "--groups-per-train", "8", "--occluders", OCCLUDERS, "--mpii-train", "1600",
+        make=("--image-size", "500", "--groups-per-train", "8", "--occluders", OCCLUDERS, "--mpii-train", "4800",
               "--mpii-valid", "16"),
-        fusion_opts=(*_VIEWS_ALONE, "TRAIN.END_EPOCH", "4", "TRAIN.LR_STEP", "[3]"),
-        mixed_opts=("TRAIN.END_EPOCH", "3", "TRAIN.LR_STEP", "[2]"),
+        fusion_opts=(*_VIEWS_ALONE, "TRAIN.END_EPOCH", "2", "TRAIN.LR_STEP", "[1]"),
+        mixed_opts=("TRAIN.END_EPOCH", "4", "TRAIN.LR_STEP", "[3]"),
         adaptive_opts=(*_VIEWS_ALONE, "DATASET.TRAIN_STEP", "2", "TRAIN.END_EPOCH", "1", "TRAIN.LR", "0.003"),
-        start_opts=("TRAIN.END_EPOCH", "8", "TRAIN.LR_STEP", "[6, 7]"),
+        start_opts=("TRAIN.END_EPOCH", "10", "TRAIN.LR_STEP", "[8, 9]"),
         free_opts=("TRAIN.END_EPOCH", "2", "TRAIN.LR_STEP", "[1]"),
         own_set=f"validation set, {OCCLUDERS} pieces of furniture",
         test_sets=(*occluded, *rigs),
