@@ -228,12 +228,15 @@ def free_claims(outcome: Outcome) -> list[Claim]:
     as_it_is, no_fusion, fusion = LABEL_FREE.values()
     start, single = f"{START}/single", f"{FREE}/single"
     pairs = [
-        ("retrained without fusion better than as it is", single, start, as_it_is - no_fusion),
-        ("retrained with fusion better than without", f"{FREE}/fusion", single, no_fusion - fusion),
-        ("retrained with Adaptive better than without fusion", f"{FREE}/adaptive", single, None),
+        ("as it is: RPSM better than triangulation", (start, "rpsm"), (start, PLAIN), None),
+        ("RPSM: retrained without fusion better than as it is", (single, "rpsm"), (start, "rpsm"), as_it_is - no_fusion),
+        ("RPSM: retrained with fusion better than without", (f"{FREE}/fusion", "rpsm"), (single, "rpsm"),
+         no_fusion - fusion),
+        ("RPSM: retrained with Adaptive better than without fusion", (f"{FREE}/adaptive", "rpsm"), (single, "rpsm"),
+         None),
     ]  # fmt: skip
-    return [Claim(f"RPSM: {text}", free_error(outcome, worse, "rpsm").minus(free_error(outcome, better, "rpsm")), "mm",
-                  paper) for text, better, worse, paper in pairs]  # fmt: skip
+    return [Claim(text, free_error(outcome, *worse).minus(free_error(outcome, *better)), "mm", paper)
+            for text, better, worse, paper in pairs]  # fmt: skip
 
 
 def difficulty_table(outcome: Outcome, own_set: str, sets: Sequence[ExtraSet]) -> str:
