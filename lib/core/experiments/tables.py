@@ -229,7 +229,8 @@ def free_claims(outcome: Outcome) -> list[Claim]:
     start, single = f"{START}/single", f"{FREE}/single"
     pairs = [
         ("as it is: RPSM better than triangulation", (start, "rpsm"), (start, PLAIN), None),
-        ("RPSM: retrained without fusion better than as it is", (single, "rpsm"), (start, "rpsm"), as_it_is - no_fusion),
+        ("RPSM: retrained without fusion better than as it is", (single, "rpsm"), (start, "rpsm"),
+         as_it_is - no_fusion),
         ("RPSM: retrained with fusion better than without", (f"{FREE}/fusion", "rpsm"), (single, "rpsm"),
          no_fusion - fusion),
         ("RPSM: retrained with Adaptive better than without fusion", (f"{FREE}/adaptive", "rpsm"), (single, "rpsm"),
