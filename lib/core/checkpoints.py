@@ -37,5 +37,6 @@ class CheckpointKeeper:
             kept = self.path.with_name(f"checkpoint_{progress.epoch:04d}_{progress.step:06d}.pth.tar")
             kept.unlink(missing_ok=True)
             os.link(self.path, kept)
-            for old in sorted(self.path.parent.glob("checkpoint_[0-9]*.pth.tar"))[: -self._keep]:
+            every = self.path.parent.glob("checkpoint_[0-9]*.pth.tar")  # an earlier training's may be further on
+            for old in sorted(every, key=lambda path: (path.stat().st_mtime_ns, path.name))[: -self._keep]:
                 old.unlink()

@@ -19,6 +19,8 @@ from lib.utils.files import write_bytes
 
 logger = logging.getLogger(__name__)
 
+BEST_NAME, FINAL_NAME = "model_best.pth.tar", "final_state.pth.tar"  # weights in a run directory
+
 
 def load_config(path: str | os.PathLike, opts: Sequence[str] = ()) -> EasyDict:
     """Read an experiment.
@@ -73,7 +75,7 @@ def weights_file(config: EasyDict, directory: Path) -> Path:
     """Return the checkpoint that TEST.MODEL_FILE or, in the run directory, TEST.STATE asks for."""
     if config.TEST.MODEL_FILE:
         return Path(config.TEST.MODEL_FILE)
-    return directory / ("final_state.pth.tar" if config.TEST.STATE == "final" else "model_best.pth.tar")
+    return directory / (FINAL_NAME if config.TEST.STATE == "final" else BEST_NAME)
 
 
 def dataset_root(config: EasyDict) -> Path:

@@ -7,22 +7,23 @@ from torch import Tensor
 
 from lib.core.evaluate import heatmap_accuracy
 from lib.core.loss import Losses
-from lib.utils.distributed import sum_over_ranks
+from lib.utils.distributed import least_over_ranks, sum_over_ranks
 
 _LOSSES = ("loss", "loss_routed", "loss_raw")
+_NEVER = 2**53 - 1  # later than any step, and a double holds it exactly
 
 
 class EpochMeters:
     """Losses, weighted by groups, and hits of an epoch so far and since the last reading.
 
     Attributes:
-        first_bad_step: (1,) int64 on the device, the first step whose loss was not finite; -1 = none.
+        first_bad_step: (1,) int64 on the device, the first step whose loss was not finite here.
     """
 
     def __init__(self, num_joints: int, device: torch.device) -> None:
         self._sums = torch.zeros(2, len(_LOSSES) + 1, dtype=torch.float64, device=device)  # epoch, window
         self._hits = torch.zeros(2, 2, num_joints, dtype=torch.float64, device=device)
-        self.first_bad_step = torch.full((1,), -1, dtype=torch.int64, device=device)
+        self.first_bad_step = torch.full((1,), _NEVER, dtype=torch.int64, device=device)
 
     def update(self, losses: Losses, hits: Tensor, num_groups: int, step: int) -> None:
         """Add a step; nothing is read from the device.
@@ -36,7 +37,7 @@ class EpochMeters:
         row = torch.stack([*losses, torch.ones_like(losses.total)]).double() * num_groups
         self._sums += row
         self._hits += hits
-        bad = ~torch.isfinite(losses.total) & (self.first_bad_step < 0)
+        bad = ~torch.isfinite(losses.total) & (self.first_bad_step == _NEVER)
         self.first_bad_step = torch.where(bad, step, self.first_bad_step)
 
     def read(self) -> tuple[dict[str, float], dict[str, float], int]:
@@ -47,15 +48,15 @@ class EpochMeters:
             bad step of any process, -1 = none.
         """
         sums, hits = sum_over_ranks(self._sums.clone()), sum_over_ranks(self._hits.clone())
-        bad = sum_over_ranks((self.first_bad_step >= 0).double())
+        bad = least_over_ranks(self.first_bad_step.clone())
         means = sums[:, :-1] / sums[:, -1:].clamp(min=1)
         accuracy = torch.stack([heatmap_accuracy(part) for part in hits])
         everything = torch.cat([means, accuracy[:, None], sums[:, -1:]], 1)  # (2, 5)
-        values = torch.cat([everything.flatten(), bad, self.first_bad_step.double()]).tolist()
+        *values, bad_step = torch.cat([everything.flatten(), bad.double()]).tolist()
         self._sums[1], self._hits[1] = 0, 0
         names = (*_LOSSES, "accuracy", "groups")
         epoch, window = (dict(zip(names, values[i : i + 5], strict=True)) for i in (0, 5))
-        return epoch, window, int(values[-1]) if values[-2] else -1
+        return epoch, window, -1 if bad_step == _NEVER else int(bad_step)
 
     def state(self) -> dict[str, Tensor]:
         """Return the sums of the epoch so far over all processes, for a checkpoint; all must ask at the same step."""

@@ -75,7 +75,7 @@ class Estimate:
     Attributes:
         pose_world: (F, J, 3) mm.
         num_views_agree: (F, J) views whose heatmap is high where the joint projects to.
-        num_box_roots: frames on whose root no two views agreed; the box centres stood in.
+        num_box_roots: frames on no joint of which two views agreed; the box centres stood in for the root.
         num_filled_joints: joints that were not found and stand where the next one on the skeleton does.
         seconds: time of the inference, reading included.
     """
@@ -212,7 +212,7 @@ def run_estimate(
     Returns:
         The results as stored in results_3d.json under results_name().
     """
-    poses_name = default_poses_name(method) if poses_name is None else poses_name
+    poses_name = default_poses_name(config, method) if poses_name is None else poses_name
     _check_arguments(method, batch_size, poses_name)
     frames = load_frames(config)
     body = body_of(frames.joint_set)
@@ -222,7 +222,7 @@ def run_estimate(
     with open_predictions(config, directory, frames) as predictions:
         estimate = estimate_poses(config, frames, predictions, prior, kernel, batch_size, method)
     if estimate.num_box_roots:
-        logger.warning("%d frames: no two views agree on the root; the boxes' centres stood in", estimate.num_box_roots)
+        logger.warning("%d frames: no two views agree on any joint; the boxes' centres stood in for the root", estimate.num_box_roots)
     if estimate.num_filled_joints:
         logger.warning("%d of %d joints: no two views agree; they stand where the next joint on the skeleton does",
                        estimate.num_filled_joints, estimate.num_views_agree.size)  # fmt: skip

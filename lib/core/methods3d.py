@@ -61,6 +61,14 @@ class FrameBatch:
         """The tree over the joints."""
         return body_of(self.joint_set)
 
+    def frames(self, rows: np.ndarray) -> FrameBatch:
+        """Return some of the frames."""
+        return FrameBatch(
+            self.image_ids[rows], self.heatmaps[rows], self.locations[rows], self.cameras[rows],
+            self.image_to_heatmap[rows], self.center[rows], self.truth_world[rows],
+            None if self.subject is None else self.subject[rows], self.joint_set,
+        )  # fmt: skip
+
 
 @dataclass(frozen=True)
 class BatchPoses:
@@ -68,7 +76,7 @@ class BatchPoses:
 
     Attributes:
         pose_world: (f, J, 3) mm.
-        num_box_roots: frames on whose root no two views agreed; the box centres stood in.
+        num_box_roots: frames on no joint of which two views agreed; the box centres stood in for the root.
         filled: (f, J) bool, joints that were not found and stand where the next one on the skeleton does; None = none.
         num_views_agree: (f, J) views whose heatmap is high where the joint projects to; run_method() counts them.
     """
@@ -93,6 +101,9 @@ def root_index(config: Any, body: HumanBody) -> int:
 def root_world(config: Any, batch: FrameBatch) -> tuple[np.ndarray, int]:
     """Locate the roots as PICT_STRUCT.ROOT_SOURCE says: "triangulated" is the robust one, from the root's heatmaps.
 
+    Where no two views agree on the root, the nearest joint on the skeleton that they agree on stands in, and where
+    there is none the box centre: a whole image's is not where the person is.
+
     Returns:
         (f, 3) mm, world frame, and the number of frames in which the box centres stood in.
 
@@ -102,13 +113,18 @@ def root_world(config: Any, batch: FrameBatch) -> tuple[np.ndarray, int]:
     root = root_index(config, batch.body)
     if config.PICT_STRUCT.ROOT_SOURCE == "ground_truth":
         return batch.truth_world[:, root], 0
-    return _box_centers_where_missing(robust_points(config, batch, slice(root, root + 1))[:, 0], batch)
+    points = robust_points(config, batch, slice(root, root + 1))[:, 0]
+    missing = np.flatnonzero(~np.isfinite(points).all(1))
+    if len(missing):
+        others = robust_points(config, batch.frames(missing), slice(None))
+        points[missing] = fill_from_skeleton(others, batch.body)[:, root]
+    return _box_centers_where_missing(points, batch)
 
 
 def _box_centers_where_missing(points_world: np.ndarray, batch: FrameBatch) -> tuple[np.ndarray, int]:
     """Put the triangulated box centres where (f, 3) points are NaN, and count them.
 
-    The box surrounds the person, so its centre is near enough for a cube of 2 m.
+    A box around the person has its centre near enough for a cube of 2 m.
     """
     missing = ~np.isfinite(points_world).all(1)
     if missing.any():

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from lib.core.config import DEFAULTS
+from lib.core.methods3d import WITHOUT_PRIOR
 from lib.core.tables3d import save_tidy_csv
 from lib.multiviews.kernels import Kernel
 from lib.utils.checks import InputError
@@ -22,19 +23,29 @@ RESULTS_NAME = "results_3d.json"
 CSV_NAME = "results_3d.csv"
 
 
-def default_poses_name(method: str) -> str:
-    """Return poses3d.npz for the default method, poses3d_<method>.npz for the others."""
-    return "poses3d.npz" if method == "rpsm" else f"poses3d_{method}.npz"
+def method_name(config: Any, method: str) -> str:
+    """Return a method with the settings that depart from the paper's, e.g. "rpsm, depth 3" or "rpsm, true root"."""
+    keys, settings = config.PICT_STRUCT, []
+    if method.startswith("rpsm") and keys.RECUR_DEPTH != DEFAULTS["PICT_STRUCT"]["RECUR_DEPTH"].default:
+        settings.append(f"depth {keys.RECUR_DEPTH}")
+    if method not in WITHOUT_PRIOR and keys.ROOT_SOURCE == "ground_truth":
+        settings.append("true root")
+    if method.startswith("rpsm") and keys.LIMB_LENGTH_SOURCE == "ground_truth":
+        settings.append("true limbs")
+    if method == "triangulate" and config.TRIANGULATE.WEIGHTS == "equal":
+        settings.append("equal weights")
+    return ", ".join([method, *settings])
+
+
+def default_poses_name(config: Any, method: str) -> str:
+    """Return poses3d.npz for rpsm as it is, poses3d_<method_name()>.npz for everything else."""
+    name = method_name(config, method)
+    return "poses3d.npz" if name == "rpsm" else f"poses3d_{name.replace(', ', '_').replace(' ', '_')}.npz"
 
 
 def results_name(config: Any, method: str, kernel: Kernel) -> str:
     """Return a method's name in results_3d.json, e.g. "rpsm (numpy)" or "rpsm, depth 3 (torch)"."""
-    depth, setting = config.PICT_STRUCT.RECUR_DEPTH, ""
-    if method.startswith("rpsm") and depth != DEFAULTS["PICT_STRUCT"]["RECUR_DEPTH"].default:
-        setting = f", depth {depth}"
-    if method == "triangulate" and config.TRIANGULATE.WEIGHTS == "equal":
-        setting = ", equal weights"
-    return f"{method}{setting} ({kernel.xp.__name__})"
+    return f"{method_name(config, method)} ({kernel.xp.__name__})"
 
 
 def save_poses(

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from lib.core.checkpoints import CheckpointKeeper
+from lib.core.config_io import BEST_NAME, FINAL_NAME
 from lib.core.debug import DebugPictures, fusion_picture
 from lib.core.epoch_meters import EpochMeters
 from lib.core.function import EpochHooks, train_one_epoch
@@ -84,11 +85,13 @@ class Training:
             board = Path(self._config.LOG_DIR) / self._directory.relative_to(self._config.OUTPUT_DIR)
             with MetricsLog(self._directory, board, self._global_step(self._progress.step)) as self._log:
                 self._epochs()
-        save_checkpoint(self._model.state_dict(), self._directory / "final_state.pth.tar")
+        save_checkpoint(self._model.state_dict(), self._directory / FINAL_NAME)
         text = training_summary(self._progress, time.perf_counter() - start, peak_memory_mb(self._device))
         write_bytes(self._directory / "training_summary.md", f"{text}\n".encode())
         logger.info("\n%s\n", text)
-        logger.info("done: best score %.4f; weights in %s", self._progress.best_perf, self._directory)
+        best = self._progress.best_perf
+        logger.info("done: %s; weights in %s", "no validation" if best < 0 else f"best score {best:.4f}",
+                    self._directory)  # fmt: skip
 
     def _global_step(self, step: int) -> int:
         return self._progress.epoch * self._steps_per_epoch + step
@@ -174,7 +177,7 @@ class Training:
             progress.perf = row["jdr"]
         if row.get("jdr", -1.0) > progress.best_perf:
             progress.best_perf = row["jdr"]
-            save_checkpoint(self._model.state_dict(), self._directory / "model_best.pth.tar")
+            save_checkpoint(self._model.state_dict(), self._directory / BEST_NAME)
             logger.info("epoch %d: best score so far, %.4f", row["epoch"], progress.best_perf)
         self._keeper.save(self._train_step, self._model, progress)
         curves = [{key: row[key] for key in CURVES if key in row} for row in progress.history]

@@ -83,13 +83,14 @@ def build_backbone(cfg: Any) -> nn.Module:
     return BACKBONES[cfg.BACKBONE_MODEL](cfg)
 
 
-def build_model(cfg: Any, num_views: int, is_train: bool = False) -> MultiViewPose:
+def build_model(cfg: Any, num_views: int, is_train: bool = False, resumes: bool = False) -> MultiViewPose:
     """Build the multi-view network.
 
     Args:
-        cfg: the configuration: MODEL, BACKBONE_MODEL, NETWORK, POSE_RESNET, MODEL_EXTRA, DATA_DIR.
+        cfg: the configuration: MODEL, BACKBONE_MODEL, NETWORK, POSE_RESNET, MODEL_EXTRA, TRAIN, DATA_DIR.
         num_views: V of the data set; matters only with fusion.
-        is_train: start from the weights of NETWORK.PRETRAINED, unless that is ''.
+        is_train: for training, from the weights of NETWORK.PRETRAINED unless that is ''.
+        resumes: a checkpoint will be loaded, so those weights are not.
 
     Returns:
         The network on the CPU. Without fusion it has no such layer.
@@ -106,7 +107,7 @@ def build_model(cfg: Any, num_views: int, is_train: bool = False) -> MultiViewPo
         logger.warning("MODEL is %s, but the backbone is BACKBONE_MODEL %s", cfg.MODEL, cfg.BACKBONE_MODEL)
     backbone = build_backbone(cfg)
     initialize(backbone, cfg.NETWORK.INIT)
-    if is_train:
+    if is_train and not resumes:
         _start_from_pretrained(backbone, cfg)
     fusion = build_fusion(cfg, num_views, heatmap_hw)
     frozen = is_train and cfg.TRAIN.FREEZE_BACKBONE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lib.multiviews.cameras import MIN_DEPTH_MM, Cameras, project
+from lib.multiviews.cameras import Cameras, project_camera, visible_to, world_to_camera
 from lib.utils.transforms import transform_points
 
 # A Gaussian is half as high 1.2 standard deviations from its peak: 2.4 px for the published 64 px maps. The second of
@@ -19,7 +19,7 @@ def views_that_agree(
     """Count the views whose heatmap is high where the joint projects to.
 
     A view agrees with a joint where its heatmap, read between the pixels, has at least half of its highest value. Views
-    that the joint is behind, outside of whose map it is, or whose whole map is below a tenth of the joint's highest
+    that cannot see the joint, outside of whose map it is, or whose whole map is below a tenth of the joint's highest
     one do not agree.
 
     Args:
@@ -32,11 +32,11 @@ def views_that_agree(
         (F, J) int64, 0 to V.
     """
     exists = np.isfinite(pose_world).all(-1)  # (F, J)
-    points_img, depth = project(np.where(exists[..., None], pose_world, 0.0)[:, None], cameras)
-    points_hm = transform_points(points_img, image_to_heatmap)  # (F, V, J, 2)
+    points_cam = world_to_camera(np.where(exists[..., None], pose_world, 0.0)[:, None], cameras)
+    points_hm = transform_points(project_camera(points_cam, cameras)[0], image_to_heatmap)  # (F, V, J, 2)
     highest = heatmaps.max((-2, -1))  # (F, V, J)
     seen = (highest > 0) & (highest >= SEEING_SHARE * highest.max(1, keepdims=True))
-    agrees = seen & (depth >= MIN_DEPTH_MM) & (_sample(heatmaps, points_hm) >= AGREEING_SHARE * highest)
+    agrees = seen & visible_to(points_cam, cameras) & (_sample(heatmaps, points_hm) >= AGREEING_SHARE * highest)
     return agrees.sum(1) * exists
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from lib.utils.checks import InputError
 
 MIN_DEPTH_MM = 1.0  # points nearer than this, or behind the camera, have no projection
+_MISSED_PX = 0.1  # more, and a pixel's ray has not been found
 _WIDEST_DEG = 85  # from the optical axis; no lens of this model sees further
 
 
@@ -160,6 +161,20 @@ def lens_reach(cameras: Cameras) -> Any:
     return reach
 
 
+def visible_to(points_cam: Any, cameras: Cameras) -> Any:
+    """Tell which points have a projection that means something: before the camera, and within its lens's reach.
+
+    Args:
+        points_cam: (..., P, 3) camera frame, mm.
+        cameras: leading axes (...).
+
+    Returns:
+        (..., P) bool; false for NaN.
+    """
+    depth, off_axis2 = points_cam[..., 2], (points_cam[..., :2] ** 2).sum(-1)
+    return (depth >= MIN_DEPTH_MM) & (off_axis2 <= lens_reach(cameras)[..., None] * depth**2)
+
+
 def project(points_world: Any, cameras: Cameras) -> tuple[Any, Any]:
     """Project world points into each camera.
 
@@ -170,7 +185,7 @@ def project(points_world: Any, cameras: Cameras) -> tuple[Any, Any]:
 
     Returns:
         (..., P, 2) image px, and (..., P) depth along the optical axis in mm. Where the depth is below
-        MIN_DEPTH_MM the pixel is meaningless; test the depth.
+        MIN_DEPTH_MM the pixel is meaningless; test the depth, or visible_to(), which knows the lens's reach too.
     """
     return project_camera(world_to_camera(points_world, cameras), cameras)
 
@@ -192,10 +207,12 @@ def undistort(points_img: Any, cameras: Cameras, num_iterations: int = 20) -> An
         num_iterations: steps; 20 leave less than 1e-9 for lenses like Human3.6M's within the image.
 
     Returns:
-        (..., P, 2) = (x/z, y/z).
+        (..., P, 2) = (x/z, y/z); NaN where the iteration does not lead back to the pixel: no ray reaches it.
     """
     distorted = (points_img - cameras.c[..., None, :]) / cameras.f[..., None, :]
     points = distorted
     for _ in range(num_iterations):
         points = points + (distorted - distort(points, cameras))
+    missed = abs((distorted - distort(points, cameras)) * cameras.f[..., None, :]).sum(-1) > _MISSED_PX
+    points[missed] = math.nan
     return points

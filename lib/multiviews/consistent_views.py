@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lib.multiviews.cameras import MIN_DEPTH_MM, Cameras, project
+from lib.multiviews.cameras import Cameras, project_camera, visible_to, world_to_camera
 from lib.multiviews.triangulate import triangulate
 from lib.utils.checks import InputError, check_shape
 
@@ -42,12 +42,12 @@ def reprojection_error(
         box_side: (F, V) px.
 
     Returns:
-        (F, V, J) shares of the box; NaN where either is missing, infinite behind the camera.
+        (F, V, J) shares of the box; NaN where either is missing, infinite where the camera cannot see the point.
     """
     exists = np.isfinite(points_world).all(-1)[:, None]  # (F, 1, J)
-    projected, depth = project(np.where(exists[:, 0, :, None], points_world, 0.0)[:, None], cameras)
-    distance = np.linalg.norm(projected - points_img, axis=-1) / box_side[..., None]
-    return np.where(exists & np.isfinite(distance), np.where(depth >= MIN_DEPTH_MM, distance, np.inf), np.nan)
+    points_cam = world_to_camera(np.where(exists[:, 0, :, None], points_world, 0.0)[:, None], cameras)
+    distance = np.linalg.norm(project_camera(points_cam, cameras)[0] - points_img, axis=-1) / box_side[..., None]
+    return np.where(exists & np.isfinite(distance), np.where(visible_to(points_cam, cameras), distance, np.inf), np.nan)
 
 
 def consistent_points(

@@ -9,7 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from lib.multiviews.cameras import MIN_DEPTH_MM, Cameras, lens_reach, project_camera, undistort, world_to_camera
+from lib.multiviews.cameras import (
+    MIN_DEPTH_MM,
+    Cameras,
+    lens_reach,
+    project_camera,
+    undistort,
+    visible_to,
+    world_to_camera,
+)
 
 NEAREST_MM, FARTHEST_MM = 50.0, 1e5  # first and last depth of a sampled ray
 _NUM_OUTSIDE, _NUM_NEAR = 48, 81  # depths before, and as many behind, the person; depths around him
@@ -38,10 +46,8 @@ def epipolar_curve(points_img: Any, cameras: Cameras, other_cameras: Cameras, de
     points_world = rays[..., None, :] * depths[..., None] + cameras.T[..., None, None, :]  # (..., P, D, 3)
     num_points, num_depths = points_world.shape[-3:-1]
     points_cam = world_to_camera(points_world.reshape(*points_world.shape[:-3], -1, 3), other_cameras)
-    curve, depth = project_camera(points_cam, other_cameras)
-    # NaN and infinity, from pixels that no ray has, are not valid: comparisons with NaN are false
-    off_axis2 = (points_cam[..., :2] ** 2).sum(-1)
-    valid = (depth >= MIN_DEPTH_MM) & (off_axis2 <= lens_reach(other_cameras)[..., None] * depth**2)
+    curve, _ = project_camera(points_cam, other_cameras)
+    valid = visible_to(points_cam, other_cameras)  # not for NaN, from pixels that no ray has
     own = ((plane**2).sum(-1) <= lens_reach(cameras)[..., None])[..., None] & (depths >= MIN_DEPTH_MM)  # (..., P, D)
     shape = (*curve.shape[:-2], num_points, num_depths)
     return curve.reshape(*shape, 2), valid.reshape(shape) & own

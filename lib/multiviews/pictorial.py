@@ -90,7 +90,7 @@ def rpsm(
         limb_lengths = np.broadcast_to(limb_lengths, (num_frames, len(limb_lengths)))
     _check_inputs(heatmaps, cameras, image_to_heatmap, root_world, limb_lengths, prior, settings)
 
-    views = Views(kernel.heatmaps(heatmaps), cameras.map(kernel.floats), kernel.floats(image_to_heatmap))
+    views = Views.load(heatmaps, cameras, image_to_heatmap, kernel)
     center, lengths = kernel.floats(root_world), kernel.floats(limb_lengths)
     positions = kernel.floats(np.empty((num_frames, body.num_joints, 3)))
 

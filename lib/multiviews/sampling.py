@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from lib.multiviews.cameras import MIN_DEPTH_MM, Cameras, lens_terms
+import numpy as np
+
+from lib.multiviews.cameras import MIN_DEPTH_MM, Cameras, lens_reach, lens_terms
 from lib.multiviews.kernels import Array, Kernel, Taps
 
 _FAR_OUTSIDE = -2.0  # px: no tap of the map is nearer than 1 px
@@ -23,21 +25,30 @@ class Views:
         maps: (F, V, J, H, W) float32 heatmaps; values below 0 count as 0.
         cameras: cameras with leading axes (F, V), float64.
         image_to_heatmap: (F, V, 2, 3) image px -> heatmap px, float64.
+        reach: (F, V) lens_reach() of the cameras.
     """
 
     maps: Array
     cameras: Cameras
     image_to_heatmap: Array
+    reach: Array
+
+    @classmethod
+    def load(cls, heatmaps: np.ndarray, cameras: Cameras, image_to_heatmap: np.ndarray, kernel: Kernel) -> Views:
+        """Put numpy arrays on the kernel's device."""
+        return cls(kernel.heatmaps(heatmaps), cameras.map(kernel.floats), kernel.floats(image_to_heatmap),
+                   kernel.floats(lens_reach(cameras)))  # fmt: skip
 
     def __getitem__(self, frames: Any) -> Views:
-        return Views(self.maps[frames], self.cameras[frames], self.image_to_heatmap[frames])
+        return Views(self.maps[frames], self.cameras[frames], self.image_to_heatmap[frames], self.reach[frames])
 
 
 def bilinear_taps(centers: Array, grid: Array, views: Views, kernel: Kernel) -> Taps:
     """Find the four pixels around each bin's projection and their bilinear weights.
 
     Heatmap pixel centres lie on integers and the map is 0 outside (torch's grid_sample with align_corners=True and
-    zero padding). A bin nearer to a camera than MIN_DEPTH_MM, or behind it, gets nothing from that view.
+    zero padding). A bin nearer to a camera than MIN_DEPTH_MM, behind it, or beyond its lens's reach gets nothing from
+    that view.
 
     Args:
         centers: (F, C, 3) world frame, mm.
@@ -78,7 +89,8 @@ def _project_bins(centers: Array, grid: Array, views: Views, kernel: Kernel) -> 
     # From the distorted normalised point to heatmap px: the intrinsics and the crop in one affine map.
     xx, xy, yx, yy = _columns((affine[..., :2] * cameras.f[..., None, :]).reshape(*affine.shape[:2], 4))
     x0, y0 = _columns((affine[..., :2] @ cameras.c[..., None])[..., 0] + affine[..., 2])
-    x_hm = kernel.xp.where(depth >= MIN_DEPTH_MM, xx * x + xy * y + x0, _FAR_OUTSIDE)
+    visible = (depth >= MIN_DEPTH_MM) & (r2 <= views.reach[..., None, None])
+    x_hm = kernel.xp.where(visible, xx * x + xy * y + x0, _FAR_OUTSIDE)
     return x_hm, yx * x + yy * y + y0
 
 

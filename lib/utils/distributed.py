@@ -65,6 +65,13 @@ def sum_over_ranks(values: Tensor) -> Tensor:
     return values
 
 
+def least_over_ranks(values: Tensor) -> Tensor:
+    """Take the least of a tensor over all processes, in place; returns it."""
+    if is_distributed():
+        dist.all_reduce(values, op=dist.ReduceOp.MIN)
+    return values
+
+
 def any_rank(flag: bool) -> bool:
     """Whether a flag is set in any process; all must ask at the same time."""
     if not is_distributed():

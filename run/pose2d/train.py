@@ -22,7 +22,7 @@ from torch import nn
 
 from lib.core.checkpoints import NAME
 from lib.core.cli import collect_opts, make_parser, run_main
-from lib.core.config_io import dataset_root, load_config
+from lib.core.config_io import BEST_NAME, dataset_root, load_config
 from lib.core.device import autocast_dtype, num_processes, prepare_model, select_device
 from lib.core.launch import run_processes
 from lib.core.profile import StepProfiler
@@ -48,19 +48,25 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def starting_point(
-    args: argparse.Namespace, config: Any, directory: Path, model: nn.Module, step: TrainStep
-) -> Progress:
-    """Load the checkpoint that --resume or TRAIN.RESUME names, if there is one."""
+def checkpoint_to_resume(args: argparse.Namespace, config: Any, directory: Path) -> Path | None:
+    """Return the checkpoint that --resume or TRAIN.RESUME names, if there is one."""
     path = args.resume or directory / NAME
     if args.resume or (config.TRAIN.RESUME and path.is_file()):
-        progress = load_training_state(path, config.MODEL, model, step.optimizer, step.scaler)
-        logger.info("resumed from %s at epoch %d, step %d; best score %.4f", path, progress.epoch, progress.step,
-                    progress.best_perf)  # fmt: skip
-        return progress
+        return path
     if config.TRAIN.RESUME:
         logger.info("TRAIN.RESUME: there is no %s; training starts from the beginning", path)
-    return Progress(epoch=config.TRAIN.BEGIN_EPOCH)
+    return None
+
+
+def resume(path: Path, config: Any, directory: Path, model: nn.Module, step: TrainStep) -> Progress:
+    """Load a checkpoint; its best score counts only where the weights that reached it are."""
+    progress = load_training_state(path, config.MODEL, model, step.optimizer, step.scaler)
+    logger.info("resumed from %s at epoch %d, step %d; best score %.4f", path, progress.epoch, progress.step,
+                progress.best_perf)  # fmt: skip
+    if progress.best_perf >= 0 and not (directory / BEST_NAME).is_file():
+        logger.info("the weights of that score are not in %s; the best of what follows will be", directory)
+        progress.best_perf = -1.0
+    return progress
 
 
 def train(args: argparse.Namespace, config: Any, ranks: Ranks) -> None:
@@ -74,13 +80,16 @@ def train(args: argparse.Namespace, config: Any, ranks: Ranks) -> None:
         loaders = build_loader(config, train_set, True, ranks), build_loader(config, test_set, False, ranks)
         logger.info("training: %d groups of %d views; validation: %d of %d",
                     len(train_set), train_set.num_views, len(test_set), test_set.num_views)  # fmt: skip
-        model = build_model(config, train_set.num_views, is_train=True)
+        checkpoint = checkpoint_to_resume(args, config, directory)
+        model = build_model(config, train_set.num_views, is_train=True, resumes=checkpoint is not None)
         logger.info("network: %s on %s, %.1f M weights", config.MODEL, config.BACKBONE_MODEL,
                     sum(p.numel() for p in model.parameters()) / 1e6)  # fmt: skip
         wrapped = prepare_model(model, config, device, ranks)
         optimizer = build_optimizer(config, model)
         step = TrainStep(wrapped, optimizer, config, device, autocast_dtype(config, device))
-        progress = starting_point(args, config, directory, model, step)
+        progress = Progress(epoch=config.TRAIN.BEGIN_EPOCH)
+        if checkpoint is not None:
+            progress = resume(checkpoint, config, directory, model, step)
         profiler = StepProfiler(args.profile if ranks.is_main else 0, directory, device)
         try:
             Training(config, directory, model, step, loaders, progress, device, ranks, profiler).run()

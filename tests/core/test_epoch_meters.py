@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -56,3 +61,34 @@ def test_sums_go_on_from_a_checkpoint():
     for step in (2, 3):
         second.update(losses(0.1 * step, 0.3), hits([step, 1], [4, 4]), step + 1, step)
     assert second.read()[0] == whole.read()[0]
+
+
+TWO_PROCESSES = """
+import sys, torch
+from lib.core.epoch_meters import EpochMeters
+from lib.core.loss import Losses
+from lib.utils.distributed import process_group
+from lib.utils.ranks import ranks_of_environment
+
+ranks, cpu = ranks_of_environment(), torch.device("cpu")
+with process_group(ranks, cpu):
+    meters = EpochMeters(1, cpu)
+    print(meters.read()[2])
+    for step in range(3):
+        value = torch.tensor(float("nan") if (ranks.rank, step) in ((1, 1), (0, 2)) else 1.0)
+        meters.update(Losses(value, value, value), torch.ones(2, 1, dtype=torch.float64), 1, step)
+    print(meters.read()[2])
+"""
+
+
+def test_every_process_hears_of_the_first_bad_step():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    processes = [
+        subprocess.Popen([sys.executable, "-c", TWO_PROCESSES], stdout=subprocess.PIPE, text=True, env={
+            **os.environ, "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": port, "OMP_NUM_THREADS": "1"})
+        for rank in "01"
+    ]  # fmt: skip
+    assert [process.communicate(timeout=120)[0].split() for process in processes] == [["-1", "1"], ["-1", "1"]]

@@ -138,9 +138,16 @@ def test_root_of_rpsm_is_the_robust_one(config):
     far = draw_gaussians(np.array([8.0, 55.0]), (64, 64), 2.0)
     heatmaps[0, 1, 0] = 1.5 * far  # wrong in one view
     heatmaps[1, 0, 0] = np.maximum(0.7 * heatmaps[1, 0, 0], far)  # second in one view
-    heatmaps[2, 1:, 0] = 0  # found in one view only
-    root, num_box_roots = root_world(config, make_batch(scene, heatmaps))
+    heatmaps[2, 1:, 0] = 0  # found in one view only: a neighbour stands in
+    batch = make_batch(scene, heatmaps)
+    root, num_box_roots = root_world(config, batch)
     np.testing.assert_allclose(root[:2], scene.pose_world[:2, 0], atol=0.5)
+    np.testing.assert_allclose(root[2], scene.pose_world[2, H36M_BODY.joint_names.index("belly")], atol=0.5)
+    assert num_box_roots == 0
+    whole_images = replace(batch, center=batch.center + 700)  # centres that are not on the person
+    np.testing.assert_array_equal(root_world(config, whole_images)[0], root)
+    heatmaps[2, 1:] = 0  # nothing is
+    root, num_box_roots = root_world(config, make_batch(scene, heatmaps))
     assert num_box_roots == 1
     assert np.linalg.norm(root[2] - scene.pose_world[2, 0]) < 50  # the boxes are centred on the root
     config.PICT_STRUCT.ROOT_SOURCE = "ground_truth"

@@ -9,9 +9,11 @@ from lib.multiviews.cameras import (
     MIN_DEPTH_MM,
     Cameras,
     camera_to_world,
+    distort,
     lens_reach,
     project,
     undistort,
+    visible_to,
     world_to_camera,
 )
 from lib.utils.checks import InputError
@@ -159,3 +161,30 @@ def test_a_missing_entry_is_named(records):
     del records[1]["p"]
     with pytest.raises(InputError, match="camera: entry 'p' is missing"):
         Cameras.from_records(records)
+
+
+def folding_camera():
+    """Barrel distortion that turns back at x/z = 1.05: farther points project into the image again."""
+    record = {"R": np.eye(3), "T": np.zeros(3), "fx": 1000.0, "fy": 1000.0, "cx": 500.0, "cy": 500.0, "k": [-0.3, 0, 0],
+              "p": [0, 0]}  # fmt: skip
+    return Cameras.from_records([record])[0]
+
+
+def test_points_beyond_the_reach_of_a_lens_are_not_visible():
+    camera = folding_camera()
+    points = np.array([[0.5, 0, 1], [1.0, 0, 1], [1.1, 0, 1], [1.5, 0, 1], [0, 0, -1], [0, 0, np.nan]]) * 1000
+    assert project(points[3:4], camera)[0][0, 0] < 1100  # in the picture all the same
+    np.testing.assert_array_equal(visible_to(points, camera), [True, True, False, False, False, False])
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+def test_a_pixel_that_no_ray_reaches_has_none(library):
+    camera, radius = folding_camera(), np.array([0.3, 0.6, 0.72, 0.76, 3.0])
+    pixels = np.stack([500 + 1000 * radius, np.full(5, 500.0)], 1)
+    if library == "torch":
+        camera, pixels = camera.map(torch.as_tensor), torch.as_tensor(pixels)
+    with np.errstate(over="ignore", invalid="ignore"):
+        plane = undistort(pixels, camera)
+    np.testing.assert_array_equal(np.isfinite(np.asarray(plane)).all(1), [True, True, False, False, False])
+    back = distort(plane[:2], camera) * 1000 + 500
+    np.testing.assert_allclose(np.asarray(back), np.asarray(pixels)[:2], atol=0.1)

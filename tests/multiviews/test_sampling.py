@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 
-from lib.multiviews.cameras import Cameras
+from lib.multiviews.cameras import Cameras, visible_to, world_to_camera
 from lib.multiviews.sampling import Views, bilinear_taps
 from tests.multiviews.scenes import make_kernel, make_scene
 
@@ -40,7 +42,7 @@ def expected_sums(points_world, scene, heatmaps):
 
 def sample(centers, grid, scene, heatmaps, kernel):
     """Sample all joints at the bins (P, 3) around centers (F, 3), in both ways: (F, J, P)."""
-    views = Views(kernel.heatmaps(heatmaps), scene.cameras.map(kernel.floats), kernel.floats(scene.image_to_heatmap))
+    views = Views.load(heatmaps, scene.cameras, scene.image_to_heatmap, kernel)
     centers, grid = kernel.floats(centers[:, None]), kernel.floats(grid)
     shared = kernel.sample_shared(views.maps, bilinear_taps(centers, grid, views, kernel))
     shared = kernel.numpy(shared).swapaxes(1, 2)
@@ -88,3 +90,25 @@ def test_camera_that_looks_away_adds_nothing(library):
     centers, grid = scene.pose_world[:, 0], np.random.default_rng(2).uniform(-300, 300, (P, 3))
     np.testing.assert_allclose(sample(centers, grid, scene, heatmaps, kernel), 3)  # every bin is in every crop
     np.testing.assert_allclose(sample(centers, grid, scene_turned, heatmaps, kernel), 2)
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+def test_bins_beyond_the_reach_of_a_lens_add_nothing(library):
+    scene = make_scene(F, V)
+    cameras = scene.cameras
+    folding = replace(cameras, k=np.zeros_like(cameras.k), p=np.zeros_like(cameras.p), c=cameras.c * 0 + 500)
+    folding.k[..., 0] = -0.3
+    to_heatmap = np.zeros_like(scene.image_to_heatmap)
+    to_heatmap[..., [0, 1], [0, 1]] = 0.01  # the map is far larger than the picture
+    to_heatmap[..., 2] = 16
+    heatmaps = np.ones((F, V, J, 64, 64), np.float32)
+    wide = np.array([[1.5, 0, 1.0], [0.5, 0, 1.0]]) * 2000  # beyond the fold, and before it, in the first camera
+    points_world = wide @ folding.R[0, 0] + folding.T[0, 0]
+    folding_scene = replace(scene, cameras=folding, image_to_heatmap=to_heatmap, heatmaps=heatmaps)
+    centers = np.broadcast_to(points_world[0], (F, 3))
+    sums = sample(centers, points_world - points_world[0], folding_scene, heatmaps, make_kernel(library))[0, 0]
+    seen = np.stack([visible_to(world_to_camera(points_world, folding[0, view]), folding[0, view])
+                     for view in range(V)])  # fmt: skip
+    assert not seen[0, 0]
+    assert seen[0, 1]
+    np.testing.assert_allclose(sums, seen.sum(0))

@@ -75,6 +75,19 @@ def test_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(tiny_root, ti
         assert torch.equal(state["exp_avg_sq"], states[1]["optimizer"]["state"][index]["exp_avg_sq"])
 
 
+def test_going_on_elsewhere_needs_no_first_weights_and_finds_its_own_best(tiny_root, tiny_yaml, tmp_path, run_script):
+    cfg = tiny_yaml(tiny_root(frames=2, mpii=0))
+    assert run_script("pose2d/train.py", "--cfg", cfg, "--opts", "TRAIN.END_EPOCH", 1).code == 0
+    run = "multiview_h36m/multiview_pose_resnet_18/tiny"
+    path = tmp_path / "output" / run / "checkpoint.pth.tar"
+    state = torch.load(path, weights_only=True)
+    torch.save({**state, "best_perf": 0.99}, path)
+    done = run_script("pose2d/train.py", "--cfg", cfg, "--modelDir", tmp_path / "other", "--resume", path, "--opts",
+                      "TRAIN.END_EPOCH", 2, "NETWORK.PRETRAINED", "nowhere.pth")  # fmt: skip
+    assert done.code == 0, done.err
+    assert (tmp_path / "other" / run / "model_best.pth.tar").is_file()
+
+
 @pytest.mark.parametrize("num_views", [2, 3, 5])
 def test_other_numbers_of_views(num_views, tiny_root, tiny_yaml, run_script):
     cfg = tiny_yaml(tiny_root(num_views=num_views, frames=2))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lib.core.config_io import changed_values, load_config, run_directory
+from lib.core.config_io import FINAL_NAME, changed_values, load_config, run_directory
 from lib.core.experiments.cells import Cell
 from lib.utils.checks import InputError
 from lib.utils.joints import H36M_17, MPII_16
@@ -122,7 +122,7 @@ class _Planner:
         config = self.config(opts)
         name = self.add(f"seed{seed}/{row}/train", self.script("pose2d/train.py", opts), needs=needs, folder=folder,
                         depends=changed_values(config))  # fmt: skip
-        return name, run_directory(config, self.protocol.cfg) / "final_state.pth.tar"
+        return name, run_directory(config, self.protocol.cfg) / FINAL_NAME
 
     def evaluate(
         self, seed: int, row: str, opts: Sequence[str], weights: tuple[str, Path], needs: Sequence[str],
