@@ -26,7 +26,7 @@ CSV_NAME = "results_3d.csv"
 def method_name(config: Any, method: str) -> str:
     """Return a method with the settings that depart from the paper's, e.g. "rpsm, depth 3" or "rpsm, true root"."""
     keys, settings = config.PICT_STRUCT, []
-    if method.startswith("rpsm") and keys.RECUR_DEPTH != DEFAULTS["PICT_STRUCT"]["RECUR_DEPTH"].default:
+    if method.startswith("rpsm") and DEFAULTS["PICT_STRUCT"]["RECUR_DEPTH"].default != keys.RECUR_DEPTH:
         settings.append(f"depth {keys.RECUR_DEPTH}")
     if method not in WITHOUT_PRIOR and keys.ROOT_SOURCE == "ground_truth":
         settings.append("true root")

@@ -8,7 +8,6 @@ from lib.core.config_io import load_config
 from lib.core.results3d import default_poses_name, results_name
 from lib.multiviews.kernels import NumpyKernel
 
-
 TRUE = ("PICT_STRUCT.ROOT_SOURCE", "ground_truth", "PICT_STRUCT.LIMB_LENGTH_SOURCE", "ground_truth")
 
 
