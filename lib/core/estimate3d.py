@@ -222,7 +222,8 @@ def run_estimate(
     with open_predictions(config, directory, frames) as predictions:
         estimate = estimate_poses(config, frames, predictions, prior, kernel, batch_size, method)
     if estimate.num_box_roots:
-        logger.warning("%d frames: no two views agree on any joint; the boxes' centres stood in for the root", estimate.num_box_roots)
+        logger.warning("%d frames: no two views agree on any joint; the boxes' centres stood in for the root",
+                       estimate.num_box_roots)  # fmt: skip
     if estimate.num_filled_joints:
         logger.warning("%d of %d joints: no two views agree; they stand where the next joint on the skeleton does",
                        estimate.num_filled_joints, estimate.num_views_agree.size)  # fmt: skip

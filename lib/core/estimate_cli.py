@@ -25,8 +25,8 @@ def estimate_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--batch-size", type=int, default=64, help="frames read and solved at once")
     parser.add_argument("--method", choices=METHODS, default="rpsm", help="psm is the first grid of rpsm alone")
     parser.add_argument("--poses", metavar="FILE",
-                        help="poses, in the run directory; default poses3d.npz for rpsm, else poses3d_<method>.npz, with "
-                        "settings that depart from the usual ones in the name")
+                        help="poses, in the run directory; default poses3d.npz for rpsm, else poses3d_<method>.npz; "
+                        "unusual settings stand in the name too")
     parser.add_argument("--check", metavar="FILE", help="poses of the run directory to measure the distance to")
     return parser
 
