@@ -151,7 +151,7 @@ DEFAULTS: dict[str, Any] = {
                           "gradient but for batch norm", minimum=1),
         "CHECKPOINT_ACTIVATIONS": Key(False, "keep the heatmaps of each view alone and compute the backbone again in "
                                       "the backward pass: a quarter of the activations with 4 views, more time"),
-        "CHANNELS_LAST": Key(False, "memory format of the backbone: faster on tensor cores and on CPUs with AMX, as fast elsewhere"),
+        "CHANNELS_LAST": Key(False, "memory format of the backbone: faster on tensor cores and CPUs with AMX"),
         "COMPILE": Key(False, "torch.compile the backbone; needs a C++ compiler"),
         "SYNC_BN": Key(False, "batch norm over the images of all processes"),
         "CHECKPOINT_STEPS": Key(0, "steps between checkpoints within an epoch; 0 = at its end alone", minimum=0),
