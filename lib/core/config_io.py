@@ -67,8 +67,12 @@ def run_name(path: str | os.PathLike) -> str:
 
 def run_directory(config: EasyDict, cfg_path: str | os.PathLike) -> Path:
     """Return OUTPUT_DIR/<train data set>/<model>_<layers>/<yaml name>, as published."""
-    model = f"{config.MODEL}_{config.POSE_RESNET.NUM_LAYERS}"
-    return Path(config.OUTPUT_DIR) / config.DATASET.TRAIN_DATASET / model / run_name(cfg_path)
+    return Path(config.OUTPUT_DIR) / config.DATASET.TRAIN_DATASET / model_name(config) / run_name(cfg_path)
+
+
+def model_name(config: EasyDict) -> str:
+    """Return <model>_<layers>, e.g. multiview_pose_resnet_50."""
+    return f"{config.MODEL}_{config.POSE_RESNET.NUM_LAYERS}"
 
 
 def weights_file(config: EasyDict, directory: Path) -> Path:

@@ -13,7 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from lib.core.cli import plain_parser, run_main
-from lib.dataset.synthetic.generate import SetSettings, make_dataset
+from lib.dataset.synthetic.generate import SetSettings, is_made, make_dataset
 from lib.dataset.synthetic.scene import WorldSettings
 
 
@@ -38,7 +38,9 @@ def parse_args() -> argparse.Namespace:
     add("--seed", type=int, default=world.seed, help="same seed, same data")
     add("--workers", type=int, default=2, help="processes; the result does not depend on it")
     add("--zip", action="store_true", help="images.zip instead of folders of images")
-    add("--force", action="store_true", help="replace a synthetic data set that is there")
+    there = parser.add_mutually_exclusive_group()
+    there.add_argument("--force", action="store_true", help="replace a synthetic data set that is there")
+    there.add_argument("--reuse", action="store_true", help="leave one that is there as it is, if it is the same")
     return parser.parse_args()
 
 
@@ -56,6 +58,9 @@ def main() -> None:
         mpii_valid=args.mpii_valid,
         jpeg_quality=args.jpeg_quality,
     )
+    if args.reuse and is_made(args.root, settings, args.zip):
+        print(f"{args.root}: is there")
+        return
     start = time.perf_counter()
     counts = make_dataset(args.root, settings, args.workers, args.zip, args.force)
     contents = ", ".join(f"{count} {what}" for what, count in counts.items())

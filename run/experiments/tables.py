@@ -18,6 +18,7 @@ import argparse
 import shlex
 
 from lib.core.cli import plain_parser, run_main
+from lib.core.config_io import load_config, model_name, run_name
 from lib.core.experiments.cells import CellRunner
 from lib.core.experiments.outcome import Outcome
 from lib.core.experiments.page import PageSettings, read_remarks, write_page
@@ -34,7 +35,7 @@ def parse_args() -> argparse.Namespace:
         "embedded data")  # fmt: skip
     add("--data", type=Path, default=Path("data/experiments"), help="folder of the embedded data sets")
     add("--out", type=Path, help="folder of runs, logs and records (output/experiments; with --cfg, "
-        "output/experiments_NAME)")  # fmt: skip
+        "output/experiments_MODEL_NAME)")  # fmt: skip
     add("--seeds", type=int, nargs="+", default=[0, 1, 2], help="each trains networks of its own")
     add("--jobs", type=int, default=1, help="cells at a time; they share the cores")
     add("--page", type=Path, help="Markdown file of the results (RESULTS.md; with --cfg, OUT/RESULTS.md)")
@@ -49,8 +50,13 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    out = args.out or Path("output") / (f"experiments_{args.cfg.stem}" if args.cfg else "experiments")
-    protocol = published_protocol(args.cfg, out, args.opts) if args.cfg else embedded_protocol(args.data, args.opts)
+    if args.cfg:
+        config = load_config(args.cfg, args.opts)
+        out = args.out or Path("output") / f"experiments_{model_name(config)}_{run_name(args.cfg)}"
+        protocol = published_protocol(args.cfg, out, args.opts)
+    else:
+        out = args.out or Path("output/experiments")
+        protocol = embedded_protocol(args.data, out, args.opts)
     plan = make_plan(protocol, args.seeds, out)
     runner, machine = CellRunner(plan.cells, out, args.jobs), describe_machine()
     if args.list:

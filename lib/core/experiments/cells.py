@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 _POLL_SECONDS = 0.2
+_NO_RECORD = {"fingerprint": None, "done": False, "seconds": 0.0, "commands_done": 0, "finished": 0.0, "needs": {}}
 _GRACE_SECONDS = 120.0  # a training that is asked to end finishes its step and writes a checkpoint
 
 
@@ -37,7 +38,9 @@ class Cell:
         name: unique, e.g. "seed0/h36m/single/train"; also the path of its record and log.
         commands: each a script of run/ and its arguments; one after the other.
         needs: names of the cells that come before.
-        folder: what the cell alone writes; removed where the cell has changed. None = nothing to remove.
+        folder: what the cell alone writes; removed where the cell has changed. None = nothing to remove, and what it
+            makes is the same whenever it runs.
+        output: a file or folder that is there when the cell is done; None = nothing to look for.
         depends: what else the result depends on, plain values, e.g. the merged configuration.
     """
 
@@ -45,6 +48,7 @@ class Cell:
     commands: tuple[tuple[str, ...], ...]
     needs: tuple[str, ...] = ()
     folder: Path | None = None
+    output: Path | None = None
     depends: Mapping[str, object] | None = None
 
 
@@ -81,22 +85,38 @@ class CellRunner:
             raise InputError(f"--jobs: expected at least 1, received {jobs}")
         self._cells, self._out, self._jobs = list(cells), out, jobs
         self._fingerprints = fingerprints(cells)
+        self._own = {cell.name for cell in cells if cell.folder is not None}
 
     def seconds(self) -> dict[str, float]:
-        """Return cell -> seconds that it took, of the cells that are done as they stand."""
-        records = {cell.name: self._record(cell) for cell in self._cells}
-        return {cell.name: records[cell.name]["seconds"] for cell in self._cells
-                if self._is_done(cell, records[cell.name])}  # fmt: skip
+        """Return cell -> seconds that it took, of the cells that are done as they stand.
+
+        Raises:
+            InputError: a record is damaged.
+        """
+        done: dict[str, dict] = {}
+        for cell in self._cells:
+            record = self._record(cell)
+            there = _is_there(cell.folder) and _is_there(cell.output)
+            if record["done"] and there and self._is_current(cell, record, done):
+                done[cell.name] = record
+        return {name: record["seconds"] for name, record in done.items()}
+
+    def _is_current(self, cell: Cell, record: Mapping, done: Mapping[str, Mapping]) -> bool:
+        """Return whether a record is of this cell, and of what the cells before it have made last."""
+        return record["fingerprint"] == self._fingerprints[cell.name] and record["needs"] == self._stamps(cell, done)
+
+    def _stamps(self, cell: Cell, done: Mapping[str, Mapping]) -> dict[str, float | None]:
+        return {name: done[name]["finished"] if name in done else None for name in cell.needs if name in self._own}
 
     def run(self, redo: bool = False) -> None:
         """Run what is not done yet. What ran is kept when it is called again, in the middle of a training too.
 
         Args:
-            redo: run cells anew that were run with other options, instead of refusing.
+            redo: run cells anew that were run with other options or have no readable record, instead of refusing.
 
         Raises:
-            InputError: another process works in the folder, cells were run with other options, or a script failed; the
-                others that were running came to their end.
+            InputError: another process works in the folder, cells were run with other options, a record is damaged or
+                missing, or a script failed; the others that were running came to their end.
             Interrupted: SIGTERM, SIGHUP or Ctrl-C; trainings wrote a checkpoint.
         """
         make_directory(self._out)
@@ -105,19 +125,37 @@ class CellRunner:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 raise InputError(f"{self._out}: another process works there") from None
-            if not redo:
+            if redo:
+                self._forget_damaged()
+            else:
                 self._refuse_others()
             with InterruptGuard() as guard:
-                self._run(guard)
+                self._run(guard, lock.fileno())
+
+    def _forget_damaged(self) -> None:
+        for cell in self._cells:
+            try:
+                self._record(cell)
+            except InputError as error:
+                logger.warning("%s; it is run anew", error)
+                self._path(cell).unlink()
 
     def _refuse_others(self) -> None:
-        stored = {cell.name: self._record(cell).get("fingerprint") for cell in self._cells}
-        other = [name for name, found in stored.items() if found not in (None, self._fingerprints[name])]
+        other, unknown = [], []
+        for cell in self._cells:
+            record = self._record(cell)
+            if record["fingerprint"] not in (None, self._fingerprints[cell.name]):
+                other.append(cell.name)
+            if record["fingerprint"] is None and cell.folder is not None and cell.folder.exists():
+                unknown.append(cell)
         if other:
             raise InputError(f"{self._out}: {len(other)} cells were run with other options, e.g. {other[0]}; name "
                              "another --out, or --redo removes them and runs them anew")  # fmt: skip
+        if unknown:
+            raise InputError(f"{unknown[0].folder}: is there, but not its record {self._path(unknown[0])}; move it "
+                             "away, or --redo removes it and runs the cell anew")  # fmt: skip
 
-    def _run(self, guard: InterruptGuard) -> None:
+    def _run(self, guard: InterruptGuard, lock: int) -> None:
         done = set(self.seconds())
         waiting = [cell for cell in self._cells if cell.name not in done]
         logger.info("%d of %d cells are done", len(done), len(self._cells))
@@ -131,7 +169,7 @@ class CellRunner:
                 ready = [] if failures else [cell for cell in waiting if done.issuperset(cell.needs)]
                 for cell in ready[: self._jobs - len(running)]:
                     waiting.remove(cell)
-                    running[cell.name] = self._execute(cell, processes)
+                    running[cell.name] = self._execute(cell, processes, lock)
                 for name, steps in list(running.items()):
                     try:
                         next(steps)
@@ -151,32 +189,37 @@ class CellRunner:
             for steps in running.values():
                 steps.close()
 
-    def _execute(self, cell: Cell, processes: dict[str, subprocess.Popen]) -> Iterator[None]:
+    def _execute(self, cell: Cell, processes: dict[str, subprocess.Popen], lock: int) -> Iterator[None]:
         """Run a cell; yields while it is running."""
         record = self._record(cell)
-        begun = record.get("fingerprint") == self._fingerprints[cell.name] and self._is_there(cell)
+        before = {one.name: self._record(one) for one in self._cells if one.name in cell.needs}
+        begun = self._is_current(cell, record, before) and _is_there(cell.folder)
         if not begun and cell.folder is not None:
             shutil.rmtree(cell.folder, ignore_errors=True)
-        spent, first = (record.get("seconds", 0.0), record.get("commands_done", 0)) if begun else (0.0, 0)
+        spent, first = (record["seconds"], record["commands_done"]) if begun else (0.0, 0)
+        if record["done"]:  # and its output is gone
+            first = 0
+        needs = self._stamps(cell, before)
         log = self._out / "logs" / f"{cell.name}.log"
         make_directory(log.parent)
         for number in range(first, len(cell.commands)):
             start = time.monotonic()
-            self._save(cell, spent, number)
+            self._save(cell, needs, spent, number)
             with log.open("ab" if begun or number else "wb") as file:
                 processes[cell.name] = process = subprocess.Popen(
                     [sys.executable, str(REPOSITORY / cell.commands[number][0]), *cell.commands[number][1:]],
                     stdout=file, stderr=subprocess.STDOUT, env=self._environment(), start_new_session=True,
+                    pass_fds=[lock],  # nobody else begins here while a script of ours still writes
                 )  # fmt: skip
             try:
                 while process.poll() is None:
                     yield
             finally:
                 spent += time.monotonic() - start
-                self._save(cell, spent, number)
+                self._save(cell, needs, spent, number)
             if process.returncode:
                 raise InputError(f"{cell.name}: exit code {process.returncode}: {_last_line(log)} ({log})")
-        self._save(cell, spent, len(cell.commands))
+        self._save(cell, needs, spent, len(cell.commands))
 
     def _environment(self) -> dict[str, str]:
         return {"OMP_NUM_THREADS": str(max(1, usable_processors() // self._jobs)), **os.environ}
@@ -185,26 +228,25 @@ class CellRunner:
         return self._out / "cells" / f"{cell.name}.json"
 
     def _record(self, cell: Cell) -> dict:
-        try:
-            record = read_json(self._path(cell))
-        except InputError:
-            return {}
-        return record if isinstance(record, dict) else {}
+        path = self._path(cell)
+        if not path.exists():
+            return _NO_RECORD
+        record = read_json(path)
+        if not isinstance(record, dict) or any(type(record.get(key)) is not type(value)
+                                               for key, value in {**_NO_RECORD, "fingerprint": ""}.items()):
+            raise InputError(f"{path}: not the record of a cell; --redo runs it anew")
+        return record
 
-    def _is_done(self, cell: Cell, record: Mapping) -> bool:
-        same = record.get("fingerprint") == self._fingerprints[cell.name]
-        return record.get("done") is True and same and self._is_there(cell)
-
-    @staticmethod
-    def _is_there(cell: Cell) -> bool:
-        return cell.folder is None or cell.folder.exists()
-
-    def _save(self, cell: Cell, seconds: float, commands_done: int) -> None:
+    def _save(self, cell: Cell, needs: Mapping[str, float], seconds: float, commands_done: int) -> None:
         write_json(self._path(cell), {
             "fingerprint": self._fingerprints[cell.name], "done": commands_done == len(cell.commands),
-            "seconds": seconds, "commands_done": commands_done,
+            "seconds": seconds, "commands_done": commands_done, "finished": time.time(), "needs": needs,
             "commands": [" ".join(command) for command in cell.commands],
         })  # fmt: skip
+
+
+def _is_there(path: Path | None) -> bool:
+    return path is None or path.exists()
 
 
 def _last_line(log: Path) -> str:

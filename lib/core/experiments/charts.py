@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,11 +36,11 @@ def save_charts(outcome: Outcome, sets: Sequence[ExtraSet], folder: Path) -> dic
         folder: receives the PNGs.
 
     Returns:
-        Table -> picture: "rates", "errors", "depth", "free" and, where there are further test sets, "difficulty".
+        Table -> picture: "rates", "errors", "depth", "free" and "difficulty", those that have something to show.
     """
-    drawn = {"rates": _rates(outcome), "errors": _errors(outcome), "depth": _depth(outcome), "free": _free(outcome)}
-    if sets:
-        drawn["difficulty"] = _difficulty(outcome, sets)
+    drawn = {"rates": _rates(outcome), "errors": _errors(outcome), "depth": _depth(outcome), "free": _free(outcome),
+             "difficulty": _difficulty(outcome, sets)}  # fmt: skip
+    drawn = {name: figure for name, figure in drawn.items() if figure is not None}
     paths = {name: folder / f"{name}.png" for name in drawn}
     for name, figure in drawn.items():
         with atomic_path(paths[name]) as temporary:
@@ -48,10 +48,15 @@ def save_charts(outcome: Outcome, sets: Sequence[ExtraSet], folder: Path) -> dic
     return paths
 
 
+def _known(values: Iterable[Values]) -> list[float]:
+    return [number for one in values for number in one.by_seed.values()]
+
+
 def _figure(width: float, columns: int) -> tuple[Figure, np.ndarray]:
+    """Return a figure of one row, the vertical axis in common."""
     figure = Figure(figsize=(width, 3.6), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(1, columns, squeeze=False)[0]
+    axes = figure.subplots(1, columns, squeeze=False, sharey=True)[0]
     for one in axes:
         one.tick_params(labelsize=8)
         one.grid(axis="y", color="0.9", linewidth=0.6)
@@ -72,13 +77,16 @@ def _bars(axes: Axes, groups: Sequence[str], series: Mapping[str, Sequence[Value
     axes.set_xticks(range(len(groups)), groups)
 
 
-def _lowest(series: Mapping[str, Sequence[Values]]) -> float:
-    known = [number for values in series.values() for one in values for number in one.by_seed.values()]
-    return max(0.0, 10 * np.floor(min(known, default=10.0) / 10 - 0.5))
+def _points(axes: Axes, groups: Sequence[str], series: Mapping[str, Sequence[Values]]) -> None:
+    """Draw groups of points, means with the spread over the seeds: for axes that do not begin at 0."""
+    for index, (label, values) in enumerate(series.items()):
+        places = np.arange(len(groups)) + (index - (len(series) - 1) / 2) * 0.6 / len(series)
+        axes.errorbar(places, [one.mean for one in values], [np.nan_to_num(one.spread) for one in values], fmt="o",
+                      markersize=5, capsize=2, color=COLORS[index], label=label)  # fmt: skip
+    axes.set_xticks(range(len(groups)), groups)
 
 
-def _rates(outcome: Outcome) -> Figure:
-    figure, axes = _figure(11, 2)
+def _rates(outcome: Outcome) -> Figure | None:
     groups = {**TABLE_1_JOINTS, "occluded": None}
     drawn = {
         data: {text: [outcome.detection_rate(f"{data}/{kind}", where="occluded") if joints is None
@@ -86,33 +94,36 @@ def _rates(outcome: Outcome) -> Figure:
                for kind, text in KIND_TEXT.items()}
         for data in DATA_TEXT
     }  # fmt: skip
-    bottom = min(_lowest(series) for series in drawn.values())
+    if not _known(value for series in drawn.values() for values in series.values() for value in values):
+        return None
+    figure, axes = _figure(11, 2)
     for one, (data, series) in zip(axes, drawn.items(), strict=True):
-        _bars(one, list(groups), series)
-        one.set(ylim=(bottom, 100), ylabel="joint detection rate, %")
+        _points(one, list(groups), series)
+        one.set(ylabel="joint detection rate, %")
         one.set_title(f"trained on {DATA_TEXT[data]}", fontsize=10)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=8, frameon=False)
     return figure
 
 
-def _errors(outcome: Outcome) -> Figure:
+def _errors(outcome: Outcome) -> Figure | None:
+    drawn = {data: {METHOD_TEXT[method]: [outcome.error(f"{data}/{kind}", method) for kind in WITH_3D]
+                    for method in METHODS_3D} for data in DATA_TEXT}  # fmt: skip
+    if not _known(value for series in drawn.values() for values in series.values() for value in values):
+        return None
     figure, axes = _figure(11, 2)
-    for one, data in zip(axes, DATA_TEXT, strict=True):
-        series = {METHOD_TEXT[method]: [outcome.error(f"{data}/{kind}", method) for kind in WITH_3D]
-                  for method in METHODS_3D}  # fmt: skip
+    for one, (data, series) in zip(axes, drawn.items(), strict=True):
         _bars(one, [KIND_TEXT[kind].split(" along")[0] for kind in WITH_3D], series)
         one.set(ylabel="MPJPE, mm")
         one.set_title(f"trained on {DATA_TEXT[data]}", fontsize=10)
-    top = max(one.get_ylim()[1] for one in axes)
-    for one in axes:
-        one.set_ylim(0, top)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8, frameon=False)
     return figure
 
 
-def _depth(outcome: Outcome) -> Figure:
-    figure, (axes,) = _figure(5.5, 1)
+def _depth(outcome: Outcome) -> Figure | None:
     values, papers = depth_values(outcome), paper_depths()
+    if not _known(values.values()):
+        return None
+    figure, (axes,) = _figure(5.5, 1)
     depths = list(values)
     axes.errorbar(depths, [one.mean for one in values.values()], [np.nan_to_num(one.spread) for one in values.values()],
                   marker="o", color=COLORS[0], capsize=3, label="here")  # fmt: skip
@@ -123,23 +134,28 @@ def _depth(outcome: Outcome) -> Figure:
     return figure
 
 
-def _free(outcome: Outcome) -> Figure:
-    figure, (axes,) = _figure(7.5, 1)
+def _free(outcome: Outcome) -> Figure | None:
     series = {METHOD_TEXT[method]: [free_error(outcome, row, method) for row in FREE_ROWS] for method in METHODS_3D}
+    if not _known(value for values in series.values() for value in values):
+        return None
+    figure, (axes,) = _figure(7.5, 1)
     _bars(axes, [FREE_TEXT[row].replace(", ", ",\n").replace(" on ", "\non ") for row in FREE_ROWS], series)
     axes.set(ylabel="MPJPE, mm", xlim=(-0.5, len(FREE_ROWS) - 0.5))
     figure.legend(loc="outside lower center", ncols=4, fontsize=8, frameon=False)
     return figure
 
 
-def _difficulty(outcome: Outcome, sets: Sequence[ExtraSet]) -> Figure:
-    figure, axes = _figure(11, 2)
+def _difficulty(outcome: Outcome, sets: Sequence[ExtraSet]) -> Figure | None:
     rigs = [one for one in sets if not one.same_rig]
     num_views = [one.num_views for one in rigs]
-    for one, where in zip(axes, ("all", "occluded"), strict=True):
-        for index, (kind, text) in enumerate(KIND_TEXT.items()):
-            values = [outcome.detection_rate(f"{rig.key}/{kind}", where=where) for rig in rigs]
-            if any(value.by_seed for value in values):
+    drawn = {where: [[outcome.detection_rate(f"{rig.key}/{kind}", where=where) for rig in rigs] for kind in KIND_TEXT]
+             for where in ("all", "occluded")}  # fmt: skip
+    if not _known(value for series in drawn.values() for values in series for value in values):
+        return None
+    figure, axes = _figure(11, 2)
+    for one, (where, series) in zip(axes, drawn.items(), strict=True):
+        for index, (text, values) in enumerate(zip(KIND_TEXT.values(), series, strict=True)):
+            if _known(values):
                 one.errorbar(num_views, [value.mean for value in values],
                              [np.nan_to_num(value.spread) for value in values], marker="o", capsize=3,
                              color=COLORS[index], label=text)  # fmt: skip

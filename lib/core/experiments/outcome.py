@@ -64,6 +64,13 @@ class Outcome:
         self._results, self._seeds = results, seeds
         self._files: dict[Path, Any] = {}
 
+    def incomplete(self) -> dict[str, tuple[int, ...]]:
+        """Return row -> seeds without results, of the rows that have some."""
+        missing = {row: tuple(seed for seed in self._seeds
+                              if seed not in by_seed or not (by_seed[seed] / RESULTS_2D).is_file())
+                   for row, by_seed in self._results.items()}  # fmt: skip
+        return {row: seeds for row, seeds in missing.items() if 0 < len(seeds) < len(self._seeds)}
+
     def detection_rate(self, row: str, joints: Sequence[str] = (), where: str = "all") -> Values:
         """Return the detection rate (JDR, %) of a row.
 

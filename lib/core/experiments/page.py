@@ -112,6 +112,13 @@ def write_page(outcome: Outcome, protocol: Protocol, settings: PageSettings) -> 
     write_bytes(settings.path, ("\n\n".join(parts) + "\n").encode())
 
 
+def _by_seeds(incomplete: Mapping[str, tuple[int, ...]]) -> dict[tuple[int, ...], list[str]]:
+    rows: dict[tuple[int, ...], list[str]] = {}
+    for row, seeds in incomplete.items():
+        rows.setdefault(seeds, []).append(row)
+    return rows
+
+
 def _intro(outcome: Outcome, protocol: Protocol, settings: PageSettings) -> str:
     hours = sum(settings.seconds.values()) / 3600
     left = settings.num_cells - len(settings.seconds)
@@ -123,6 +130,8 @@ def _intro(outcome: Outcome, protocol: Protocol, settings: PageSettings) -> str:
         "Figures are means ± standard deviation over the seeds. Rows marked as the paper's (Qiu et al., ICCV 2019) are "
         "Human3.6M: orderings can be compared, figures cannot." if protocol.make else
         "Figures are means ± standard deviation over the seeds; the paper's rows are those of Qiu et al., ICCV 2019.",
+        *(f"**Rows of fewer seeds than others: without seed {', '.join(map(str, seeds))}: {', '.join(rows)}.**"
+          for seeds, rows in _by_seeds(outcome.incomplete()).items()),
         f"Network: `{protocol.cfg}`. Evaluated: {outcome.num_frames('mixed/single') or 0} groups of views.",
     ]  # fmt: skip
     return "\n".join([*lines, "", settings.remarks.get("intro", "").strip()]).strip()

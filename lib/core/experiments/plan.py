@@ -8,6 +8,9 @@ from pathlib import Path
 
 from lib.core.config_io import FINAL_NAME, changed_values, load_config, run_directory
 from lib.core.experiments.cells import Cell
+from lib.core.experiments.outcome import RESULTS_2D
+from lib.core.results3d import RESULTS_NAME
+from lib.dataset.synthetic.writer import MARKER
 from lib.utils.checks import InputError
 from lib.utils.joints import H36M_17, MPII_16
 
@@ -120,9 +123,10 @@ class _Planner:
         opts = [*opts, "SEED", str(seed), "TRAIN.RESUME", "true", "OUTPUT_DIR", str(folder),
                 "LOG_DIR", str(self.out / "log")]  # fmt: skip
         config = self.config(opts)
+        weights = run_directory(config, self.protocol.cfg) / FINAL_NAME
         name = self.add(f"seed{seed}/{row}/train", self.script("pose2d/train.py", opts), needs=needs, folder=folder,
-                        depends=changed_values(config))  # fmt: skip
-        return name, run_directory(config, self.protocol.cfg) / FINAL_NAME
+                        output=weights, depends=changed_values(config))  # fmt: skip
+        return name, weights
 
     def evaluate(
         self, seed: int, row: str, opts: Sequence[str], weights: tuple[str, Path], needs: Sequence[str],
@@ -135,9 +139,10 @@ class _Planner:
         commands = [self.script("pose2d/valid.py", opts)]
         for method, *keys in (_ESTIMATES[name] for name in methods):
             commands.append(self.script("pose3d/estimate.py", [*opts, *keys], "--method", method))
+        directory = run_directory(config, self.protocol.cfg)
         self.add(f"seed{seed}/{row}/results", *commands, needs=[weights[0], *needs], folder=folder,
-                 depends=changed_values(config))  # fmt: skip
-        self.plan.results.setdefault(row, {})[seed] = run_directory(config, self.protocol.cfg)
+                 output=directory / (RESULTS_NAME if methods else RESULTS_2D), depends=changed_values(config))
+        self.plan.results.setdefault(row, {})[seed] = directory
 
     def train_fusion(
         self, seed: int, row: str, kind: str, opts: Sequence[str], single: tuple[str, Path], needs: Sequence[str],
@@ -169,13 +174,14 @@ def make_plan(protocol: Protocol, seeds: Sequence[int], out: Path) -> Plan:
     if config.PICT_STRUCT.RECUR_DEPTH != DEEPEST:
         raise InputError(f"PICT_STRUCT.RECUR_DEPTH: the tables compare depths up to {DEEPEST} themselves, received "
                          f"{config.PICT_STRUCT.RECUR_DEPTH}")  # fmt: skip
-    data = ()
-    if protocol.make:
-        data = (planner.add("data/main", _make(root, protocol.make)),)
+    if config.DATASET.TEST_DATASET != "multiview_h36m":
+        raise InputError("DATASET.TEST_DATASET: the tables are those of Human3.6M, expected multiview_h36m, received "
+                         f"{config.DATASET.TEST_DATASET}")  # fmt: skip
+    data = (_add_data(planner, "main", root, protocol.make),) if protocol.make else ()
     prior = planner.add("data/prior", planner.script("data/make_limb_prior.py", ()), needs=data,
-                        depends=changed_values(config))
+                        output=Path(config.PICT_STRUCT.PAIRWISE_FILE), depends=changed_values(config))  # fmt: skip
     for test in protocol.test_sets:
-        planner.add(f"data/{test.key}", _make(test.root, test.make))
+        _add_data(planner, test.key, test.root, test.make)
     trained, starts = {}, {}
     for seed in seeds:
         starts[seed] = planner.train(seed, f"{START}/single", [*_ON_SINGLE_IMAGES, *protocol.start_opts], data)
@@ -187,8 +193,9 @@ def make_plan(protocol: Protocol, seeds: Sequence[int], out: Path) -> Plan:
     return planner.plan
 
 
-def _make(root: Path, words: Sequence[str]) -> tuple[str, ...]:
-    return ("run/data/make_synthetic.py", "--root", str(root), *words, "--force")  # replaces what it made alone
+def _add_data(planner: _Planner, key: str, root: Path, words: Sequence[str]) -> str:
+    return planner.add(f"data/{key}", ("run/data/make_synthetic.py", "--root", str(root), *words, "--reuse"),
+                       output=root / MARKER)  # fmt: skip
 
 
 def _add_rows(
@@ -238,7 +245,7 @@ def _add_label_free(planner: _Planner, seed: int, start: tuple[str, Path], prior
     labels = planner.add(
         f"seed{seed}/{FREE}/labels", planner.script("pose2d/valid.py", on_train),
         planner.script("data/pseudo_labels.py", on_train, "--root", str(root), "--force"),
-        needs=[start[0]], folder=folder, depends=changed_values(planner.config(on_train)),
+        needs=[start[0]], folder=folder, output=root, depends=changed_values(planner.config(on_train)),
     )  # fmt: skip
     free = ["DATASET.ROOT", str(root), "DATASET.TRAIN_DATASET", "mixed", "DATASET.TRAIN_STEP", "1"]
     single = planner.train(

@@ -16,11 +16,12 @@ _TEST = ("--image-size", "500", "--subjects", "9", "11", "--groups-per-validatio
 _VIEWS_ALONE = ("DATASET.TRAIN_DATASET", "multiview_h36m")  # single images do not train a fusion
 
 
-def embedded_protocol(data: Path, opts: Sequence[str] = ()) -> Protocol:
+def embedded_protocol(data: Path, out: Path, opts: Sequence[str] = ()) -> Protocol:
     """Return the protocol of `make experiments`: small networks, fusions trained on the backbone of the single one.
 
     Args:
-        data: folder of the data sets.
+        data: folder of the data sets; several tables may share it.
+        out: folder of all results; receives the limb prior, too.
         opts: further keys and values.
     """
     root = data / "main"
@@ -36,7 +37,7 @@ def embedded_protocol(data: Path, opts: Sequence[str] = ()) -> Protocol:
     ]  # fmt: skip
     return Protocol(
         cfg=CFG,
-        opts=("DATASET.ROOT", str(root), "PICT_STRUCT.PAIRWISE_FILE", str(root / "pict/pairwise.pkl"), *opts),
+        opts=("DATASET.ROOT", str(root), *_prior_in(out), *opts),
         make=("--image-size", "500", "--groups-per-train", "8", "--occluders", OCCLUDERS, "--mpii-train", "4800",
               "--mpii-valid", "16"),
         fusion_opts=(*_VIEWS_ALONE, "TRAIN.END_EPOCH", "2", "TRAIN.LR_STEP", "[1]"),
@@ -47,6 +48,10 @@ def embedded_protocol(data: Path, opts: Sequence[str] = ()) -> Protocol:
         own_set=f"validation set, {OCCLUDERS} pieces of furniture",
         test_sets=(*occluded, *rigs),
     )  # fmt: skip
+
+
+def _prior_in(out: Path) -> tuple[str, str]:
+    return "PICT_STRUCT.PAIRWISE_FILE", str(out / "pairwise.pkl")
 
 
 def published_protocol(cfg: Path, out: Path, opts: Sequence[str] = ()) -> Protocol:
@@ -61,6 +66,6 @@ def published_protocol(cfg: Path, out: Path, opts: Sequence[str] = ()) -> Protoc
     """
     return Protocol(
         cfg=cfg,
-        opts=("PICT_STRUCT.PAIRWISE_FILE", str(out / "pairwise.pkl"), *opts),
+        opts=(*_prior_in(out), *opts),
         adaptive_opts=("TRAIN.END_EPOCH", "1", "TRAIN.LR", "0.003"),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
@@ -20,7 +21,7 @@ from lib.dataset.synthetic.scene import Recording, SubjectWorld, WorldSettings
 from lib.dataset.synthetic.single import IMAGES_PER_PLACE, make_place, take_single
 from lib.dataset.synthetic.writer import MARKER, write_json
 from lib.utils.checks import InputError
-from lib.utils.files import write_pickle
+from lib.utils.files import read_json, write_pickle
 from lib.utils.image_store import ImageStore, open_images
 from lib.utils.parallel import map_processes
 
@@ -152,6 +153,20 @@ def _work(task: _Film | _Album) -> Any:
     return film(task) if isinstance(task, _Film) else take_album(task)
 
 
+def is_made(root: Path, settings: SetSettings, as_zip: bool = False) -> bool:
+    """Return whether `root` holds a whole data set with these settings.
+
+    Raises:
+        InputError: its note of them is damaged.
+    """
+    marker = root / MARKER
+    return marker.exists() and read_json(marker) == json.loads(json.dumps(_described(settings, as_zip)))
+
+
+def _described(settings: SetSettings, as_zip: bool) -> dict:
+    return {**asdict(settings), "zip": as_zip}
+
+
 def make_dataset(
     root: Path, settings: SetSettings, workers: int = 1, as_zip: bool = False, force: bool = False
 ) -> dict[str, int]:
@@ -181,7 +196,7 @@ def make_dataset(
         results = map_processes(_work, [*films, *albums], workers)
         counts = _store_films(folder / "h36m", films, results, as_zip, bar.update)
         _store_albums(folder / "mpii", settings, albums, results, as_zip, bar.update)
-        write_json(folder / MARKER, {**asdict(settings), "zip": as_zip})
+        write_json(folder / MARKER, _described(settings, as_zip))
     return {**counts, "single pictures": num_single}
 
 

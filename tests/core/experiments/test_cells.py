@@ -36,7 +36,7 @@ def work(tmp_path, monkeypatch):
 
     def make(name, text, *needs, seconds=0.0, folder=None, depends=None):
         path = str((folder or tmp_path) / "all.txt")
-        return Cell(name, (("work.py", path, text, str(seconds)),), needs, folder, depends)
+        return Cell(name, (("work.py", path, text, str(seconds)),), needs, folder, depends=depends)
 
     make.text = lambda: (tmp_path / "all.txt").read_text().split()
     return make
@@ -76,6 +76,60 @@ def test_a_cell_whose_folder_is_gone_is_run_again(work, tmp_path):
     assert (tmp_path / "own/all.txt").read_text() == "a "
 
 
+def test_a_cell_whose_output_is_gone_goes_on_in_its_folder(work, tmp_path):
+    folder = tmp_path / "own"
+    cell = work("a", "a", folder=folder)
+    plan = [Cell("a", cell.commands, folder=folder, output=folder / "all.txt")]
+    CellRunner(plan, tmp_path).run()
+    (folder / "all.txt").unlink()
+    (folder / "checkpoint").touch()
+    assert not CellRunner(plan, tmp_path).seconds()
+    CellRunner(plan, tmp_path).run()
+    assert (folder / "all.txt").read_text() == "a "
+    assert (folder / "checkpoint").exists()
+
+
+@pytest.mark.parametrize(("own", "again"), [(True, ["b", "b"]), (False, ["b"])])
+def test_what_stands_on_a_cell_that_ran_again_is_done_again(own, again, work, tmp_path):
+    first, second = work("a", "a", folder=tmp_path / "own"), work("b", "b", "a")
+    output = tmp_path / "own/all.txt"
+    plan = [Cell("a", first.commands, folder=tmp_path / "own" if own else None, output=output), second]
+    CellRunner(plan, tmp_path).run()
+    output.unlink()
+    CellRunner(plan, tmp_path).run()
+    assert work.text() == again  # without a folder of its own, what a cell makes is always the same
+    assert set(CellRunner(plan, tmp_path).seconds()) == {"a", "b"}
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ('{"finger', "not a JSON file"), ("[]", "not the record of a cell"), ('{"done": true}', "not the record of a cell"),
+    (None, "is there, but not its record"),
+])  # fmt: skip
+def test_nothing_is_removed_where_a_record_is_damaged_or_gone(text, message, work, tmp_path):
+    folder = tmp_path / "own"
+    plan = [work("a", "a", folder=folder)]
+    CellRunner(plan, tmp_path).run()
+    record = tmp_path / "cells/a.json"
+    record.unlink() if text is None else record.write_text(text)
+    with pytest.raises(InputError, match=message):
+        CellRunner(plan, tmp_path).run()
+    assert (folder / "all.txt").read_text() == "a "
+    CellRunner(plan, tmp_path).run(redo=True)
+    assert (folder / "all.txt").read_text() == "a "  # anew, so not "a a "
+    assert set(CellRunner(plan, tmp_path).seconds()) == {"a"}
+
+
+def test_nobody_begins_while_a_script_of_a_killed_process_works(tmp_path):
+    process, log = _start_waiting(tmp_path)
+    process.kill()
+    process.wait()
+    try:
+        with pytest.raises(InputError, match="another process works there"):
+            CellRunner([], tmp_path).run()
+    finally:
+        os.kill(int(log.read_text()), signal.SIGKILL)
+
+
 def test_one_process_at_a_time(work, tmp_path):
     with (tmp_path / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -100,7 +154,8 @@ def test_commands_of_a_cell_that_are_done_are_not_repeated(work, tmp_path):
     assert work.text() == ["one", "fail"]
 
 
-def test_a_signal_ends_the_scripts_too(tmp_path):
+def _start_waiting(tmp_path):
+    """Start a process whose cell waits; returns it and the log with the script's process number."""
     repository = cells.REPOSITORY
     (tmp_path / "wait.py").write_text("import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(60)\n")
     code = f"""
@@ -116,6 +171,11 @@ run_main(cells.CellRunner([cells.Cell("a", (("wait.py",),))], Path({str(tmp_path
     until = time.monotonic() + 30
     while not (log.exists() and log.read_text().strip()) and time.monotonic() < until:
         time.sleep(0.1)
+    return process, log
+
+
+def test_a_signal_ends_the_scripts_too(tmp_path):
+    process, log = _start_waiting(tmp_path)
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 75
     assert "the same command goes on" in process.stderr.read()

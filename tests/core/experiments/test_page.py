@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from lib.core.experiments.charts import save_charts
 from lib.core.experiments.outcome import Outcome, Values
 from lib.core.experiments.page import PageSettings, read_remarks, write_page
 from lib.core.experiments.plan import DEPTHS_ROW, make_plan
@@ -26,7 +27,7 @@ ERRORS = {"triangulate, equal weights": 65.0, "triangulate": 60.0, "triangulate_
 
 @pytest.fixture
 def plan(tmp_path):
-    return make_plan(embedded_protocol(tmp_path / "data"), (0, 1), tmp_path / "out")
+    return make_plan(embedded_protocol(tmp_path / "data", tmp_path / "out"), (0, 1), tmp_path / "out")
 
 
 @pytest.fixture
@@ -85,7 +86,7 @@ def test_page_with_charts_and_remarks(written, plan, tmp_path):
     (tmp_path / "remarks.md").write_text("## intro\n\nOf two seeds.\n\n## depth\nDeeper is better.\n")
     settings = PageSettings(tmp_path / "RESULTS.md", tmp_path / "plots", "make experiments", "a machine", {"a": 7200.0},
                             len(plan.cells), (0, 1), read_remarks(tmp_path / "remarks.md"))  # fmt: skip
-    write_page(written, embedded_protocol(tmp_path / "data"), settings)
+    write_page(written, embedded_protocol(tmp_path / "data", tmp_path / "out"), settings)
     text = (tmp_path / "RESULTS.md").read_text()
     for words in ("`make experiments`", "2.0 hours in all, on a machine; seeds 0, 1.", "Of two seeds.",
                   "Deeper is better", "Evaluated: 7 groups", "unseen rig, 8 views",
@@ -94,12 +95,36 @@ def test_page_with_charts_and_remarks(written, plan, tmp_path):
     for name in ("rates", "errors", "depth", "free", "difficulty"):
         assert f"](plots/{name}.png)" in text
         assert cv2.imread(str(tmp_path / f"plots/{name}.png")).std() > 5
+    assert "fewer seeds" not in text
+
+
+def test_charts_show_the_results(written, plan, tmp_path):
+    """Other results, other pictures; nothing to show, no picture."""
+    sets = embedded_protocol(tmp_path / "data", tmp_path / "out").test_sets
+    both = save_charts(written, sets, tmp_path / "both")
+    first = save_charts(Outcome(plan.results, (0,)), sets, tmp_path / "first")
+    assert set(both) == set(first) == {"rates", "errors", "depth", "free", "difficulty"}
+    for name in both:
+        pictures = [cv2.imread(str(paths[name])) for paths in (both, first)]
+        assert pictures[0].shape == pictures[1].shape
+        assert (pictures[0] != pictures[1]).any()
+    assert save_charts(Outcome(plan.results, (7,)), sets, tmp_path / "none") == {}
+
+
+def test_rows_of_fewer_seeds_are_named(written, plan, tmp_path):
+    (plan.results["mixed/sum"][1] / "results_2d.json").unlink()
+    assert written.incomplete() == {"mixed/sum": (1,)}
+    settings = PageSettings(tmp_path / "R.md", tmp_path / "plots", "x", "y", {}, len(plan.cells), (0, 1), {})
+    write_page(written, embedded_protocol(tmp_path / "data", tmp_path / "out"), settings)
+    assert "**Rows of fewer seeds than others: without seed 1: mixed/sum.**" in (tmp_path / "R.md").read_text()
 
 
 def test_a_page_without_results_says_so(plan, tmp_path):
     settings = PageSettings(tmp_path / "RESULTS.md", tmp_path / "plots", "x", "y", {}, len(plan.cells), (0,), {})
-    write_page(Outcome(plan.results, (0,)), embedded_protocol(tmp_path / "data"), settings)
-    assert "Fusion above Single: no figures yet" in (tmp_path / "RESULTS.md").read_text()
+    write_page(Outcome(plan.results, (0,)), embedded_protocol(tmp_path / "data", tmp_path / "out"), settings)
+    text = (tmp_path / "RESULTS.md").read_text()
+    assert "Fusion above Single: no figures yet" in text
+    assert ".png" not in text
 
 
 @pytest.mark.parametrize("text", ["## other\nx", "depth: 3", "## depth 3", "\xff"])
@@ -126,3 +151,9 @@ def test_plans(plan, tmp_path):
     fusion = next(cell for cell in published.cells if cell.name == "seed0/mixed/fusion/train")
     assert "TRAIN.FREEZE_BACKBONE" not in fusion.commands[0]
     assert not any(command[0].endswith("make_synthetic.py") for cell in published.cells for command in cell.commands)
+
+
+def test_plans_are_of_human36m(tmp_path):
+    cfg = Path("experiments-local/totalcapture/resnet50/256_fusion.yaml")
+    with pytest.raises(InputError, match="expected multiview_h36m"):
+        make_plan(published_protocol(cfg, tmp_path), (0,), tmp_path)

@@ -150,7 +150,12 @@ def test_the_script_says_what_it_made_and_refuses_to_overwrite(tmp_path):
     assert again.returncode == 2
     assert again.stderr.count("\n") == 1
     assert "--force" in again.stderr
+    (tmp_path / "set/more").touch()  # as a limb prior
+    assert _run(*flags, "--reuse").stdout == f"{tmp_path / 'set'}: is there\n"
+    assert (tmp_path / "set/more").exists()
+    assert _run(*flags, "--reuse", "--seed", "1").returncode == 2
     assert _run(*flags, "--force").returncode == 0
+    assert not (tmp_path / "set/more").exists()
 
 
 def test_the_projects_readers_take_it(made):
