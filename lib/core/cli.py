@@ -14,6 +14,7 @@ from lib.utils.checks import InputError
 from lib.utils.stops import Interrupted, ProcessLost, Stop
 
 UNEXPECTED = 70  # exit code of an internal error, EX_SOFTWARE of sysexits.h
+OUTPUT_CLOSED = 141  # what a shell reports of SIGPIPE
 
 
 class _Parser(argparse.ArgumentParser):
@@ -81,8 +82,8 @@ def collect_opts(args: argparse.Namespace) -> list[str]:
 def run_main(main: Callable[[], None]) -> None:
     """Run a script: an InputError becomes one line on stderr and exit code 2, a Stop a line and its own code.
 
-    Other errors keep their traceback and end with code 70. A process that lost contact with another one keeps silent
-    where the launcher tells which one it was.
+    Other errors keep their traceback and end with code 70, closed output silently with 141. A process that lost contact
+    with another one keeps silent where the launcher tells which one it was.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     try:
@@ -98,6 +99,9 @@ def run_main(main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+    except BrokenPipeError:  # who read our output has ended, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains once more
+        sys.exit(OUTPUT_CLOSED)
     except Exception:  # a fault of ours; the interpreter's own code 1 means a finding in some scripts
         traceback.print_exc()
         sys.exit(UNEXPECTED)

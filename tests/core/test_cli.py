@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from lib.core.cli import collect_opts, make_parser, run_main
@@ -98,3 +102,14 @@ def test_interruption_and_defects(capsys):
         run_main(fail_with(ZeroDivisionError()))
     assert caught.value.code == 70
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_whoever_reads_the_output_may_end():
+    code = "from lib.core.cli import run_main\nrun_main(lambda: [print('x' * 1000) for _ in range(1000)])"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               cwd=Path(__file__).resolve().parents[2])  # fmt: skip
+    process.stdout.read(10)
+    process.stdout.close()
+    assert process.wait(60) == 141
+    assert process.stderr.read() == b""
+    process.stderr.close()
