@@ -97,7 +97,7 @@ def make_pseudo_labels(
     report alone.
 
     Args:
-        config: TEST_SUBSET names the training annotation that was predicted.
+        config: TEST_SUBSET is TRAIN_SUBSET, the training annotation that was predicted.
         directory: run directory with the predictions.
         root: the new folder.
         settings: what counts as agreement.
@@ -107,14 +107,19 @@ def make_pseudo_labels(
         The report, Markdown.
 
     Raises:
-        InputError: no predictions, those of other images, no pickle of the annotation, or the disk refuses.
+        InputError: TEST_SUBSET is another one, no predictions, those of other images, no pickle of the annotation, or
+            the disk refuses.
     """
+    keys = config.DATASET
+    if keys.TEST_SUBSET != keys.TRAIN_SUBSET:  # labels of the validation set would be taken for its truth
+        raise InputError(f"DATASET.TEST_SUBSET is {keys.TEST_SUBSET}: set it {keys.TRAIN_SUBSET}, here and for "
+                         "run/pose2d/valid.py, to label the training set")  # fmt: skip
     frames = load_frames(config)
     with open_predictions(config, directory, frames) as predictions:
         locations = predictions.read_locations().reshape(*frames.image_ids.shape, -1, 3)
     order = [frames.joint_names.index(name) for name in frames.joint_set.names]
     labels = agreeing_labels(locations[:, :, order], frames, settings)
-    home, keys = dataset_root(config), config.DATASET
+    home = dataset_root(config)
     source = annotation_file(config, keys.TEST_DATASET, home, keys.TEST_SUBSET, keys.CROP).path
     report = _report(labels, frames)
     with new_root(root, force, MARKER) as folder:

@@ -99,5 +99,15 @@ def test_it_replaces_only_its_own(tiny_root, tiny_config, tmp_path):
                 agreeing_labels(true_locations(frames), frames, PseudoLabelSettings(**value))
     with pytest.raises(InputError, match="agree on no joint"):
         agreeing_labels(np.random.default_rng(0).uniform(0, 200, (3, 4, 17, 3)), frames, PseudoLabelSettings(1e-4))
+    other_step = tiny_config(config.DATASET.ROOT, *ON_TRAIN, "DATASET.TEST_STEP", "2")
     with pytest.raises(InputError, match="another data set"):
-        make_pseudo_labels(tiny_config(config.DATASET.ROOT), tmp_path / "run", tmp_path / "x", PseudoLabelSettings())
+        make_pseudo_labels(other_step, tmp_path / "run", tmp_path / "x", PseudoLabelSettings())
+
+
+def test_the_validation_set_gets_no_predictions_as_truth(tiny_root, tiny_config, tmp_path):
+    config = tiny_config(tiny_root())
+    frames = load_frames(config)
+    write_predictions(config, tmp_path / "run", frames, true_locations(frames))
+    with pytest.raises(InputError, match=r"DATASET\.TEST_SUBSET is validation: set it train"):
+        make_pseudo_labels(config, tmp_path / "run", tmp_path / "free", PseudoLabelSettings())
+    assert not (tmp_path / "free").exists()
