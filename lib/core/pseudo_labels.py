@@ -119,7 +119,7 @@ def make_pseudo_labels(
         raise InputError(f"DATASET.TEST_SUBSET is {keys.TEST_SUBSET}: set it {keys.TRAIN_SUBSET}, here and for "
                          "run/pose2d/valid.py, to label the training set")  # fmt: skip
     frames = load_frames(config)
-    with open_predictions(config, directory, frames) as predictions:
+    with open_predictions(config, directory, frames, needs_heatmaps=False) as predictions:
         locations = predictions.read_locations().reshape(*frames.image_ids.shape, -1, 3)
     order = [frames.joint_names.index(name) for name in frames.joint_set.names]
     labels = agreeing_labels(locations[:, :, order], frames, settings)
