@@ -66,7 +66,8 @@ DEFAULTS: dict[str, Any] = {
     "PRINT_FREQ": Key(100, "steps between log lines and debug pictures", minimum=1),
     "SEED": Key(0, "seed of initialisation, data order and augmentation", minimum=0),
     "MODEL_EXTRA": {
-        "PRETRAINED_LAYERS": Key(_HRNET_LAYERS, "HRNet modules taken from NETWORK.PRETRAINED; '*' = all"),
+        "PRETRAINED_LAYERS": Key(_HRNET_LAYERS, "HRNet modules taken from NETWORK.PRETRAINED, '*' = all; from a "
+                                 "trained pose network always all"),
         "FINAL_CONV_KERNEL": Key(1, "kernel of HRNet's last convolution, px", (1, 3)),
         "STAGE2": _stage(1, [48, 96]),
         "STAGE3": _stage(4, [48, 96, 192]),
@@ -146,7 +147,7 @@ DEFAULTS: dict[str, Any] = {
         "FUSION_STATE": Key("float32", "type of Adam's moments of the fusion matrices; bfloat16 halves them",
                             ("float32", "bfloat16")),
         "FREEZE_BACKBONE": Key(False, "train the fusion alone: backbone and batch-norm statistics stay as "
-                               "NETWORK.PRETRAINED has them"),
+                               "NETWORK.PRETRAINED, a trained pose network, has them"),
         "ACCUMULATE": Key(1, "parts into which each batch is split, one after the other: less memory, the same "
                           "gradient but for batch norm", minimum=1),
         "CHECKPOINT_ACTIVATIONS": Key(False, "keep the heatmaps of each view alone and compute the backbone again in "

@@ -108,16 +108,16 @@ def load_frames(config: Any) -> Frames:
     )
 
 
-def open_predictions(config: Any, directory: Path, frames: Frames) -> PredictionFile:
+def open_predictions(config: Any, directory: Path, frames: Frames, needs_heatmaps: bool = True) -> PredictionFile:
     """Open the run's predictions and check that they are those of the frames.
 
     Raises:
-        InputError: missing or damaged file, other images, joints or map size.
+        InputError: missing or damaged file, no heatmaps where they are needed, other images, joints or map size.
     """
-    predictions = PredictionFile(directory / config.TEST.HEATMAP_LOCATION_FILE)
+    predictions = PredictionFile(directory / config.TEST.HEATMAP_LOCATION_FILE, needs_heatmaps)
     predictions.check_matches(frames.image_ids.ravel().tolist(), frames.joint_names)
     width, height = config.NETWORK.HEATMAP_SIZE
-    if predictions.heatmaps.shape[2:] != (height, width):
+    if predictions.heatmaps is not None and predictions.heatmaps.shape[2:] != (height, width):
         found = predictions.heatmaps.shape[:1:-1]
         raise InputError(f"{predictions.path}: heatmaps are {found} px (width, height), NETWORK.HEATMAP_SIZE is "
                          f"({width}, {height})")  # fmt: skip

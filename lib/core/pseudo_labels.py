@@ -16,7 +16,7 @@ from lib.dataset.build_groups import annotation_file
 from lib.dataset.conventions import MM_PER_UNIT
 from lib.dataset.new_root import new_root
 from lib.dataset.read_records import load_records
-from lib.multiviews.cameras import project, world_to_camera
+from lib.multiviews.cameras import project_camera, visible_to, world_to_camera
 from lib.multiviews.consistent_views import consistent_points
 from lib.multiviews.triangulate import triangulate
 from lib.utils.checks import InputError
@@ -45,11 +45,13 @@ class PseudoLabels:
     """Labels of F frames of V views.
 
     Attributes:
-        pose_world: (F, J, 3) mm; of joints on which too few views agree, the triangulation from all of them.
+        pose_world: (F, J, 3) mm, finite; joints that are kept in no view stand in the middle of those that are.
+        all_views_world: (F, J, 3) mm, triangulated from all views, for the report; NaN where that is impossible.
         kept: (F, V, J) bool, joints that are trained on.
     """
 
     pose_world: np.ndarray
+    all_views_world: np.ndarray
     kept: np.ndarray
 
 
@@ -82,10 +84,12 @@ def agreeing_labels(locations: np.ndarray, frames: Frames, settings: PseudoLabel
     if not found.agrees.any():
         raise InputError("the views agree on no joint at all: wrong cameras, a network that knows too little, or too "
                          "small a --tolerance")  # fmt: skip
-    anyway = triangulate(points_img, frames.cameras, np.ones(points_img.shape[:3]))
-    pose_world = np.where(np.isfinite(found.points_world), found.points_world, anyway)
-    root = np.nanmedian(pose_world, 1, keepdims=True)  # rays that never meet: the label must be finite, not right
-    return PseudoLabels(np.where(np.isfinite(pose_world), pose_world, np.nan_to_num(root)), found.agrees)
+    # What is not trained on must stand somewhere all the same; rays that hardly meet may do so kilometres away.
+    pose_world = found.points_world.copy()
+    pose_world[~found.agrees.any((1, 2))] = np.nanmedian(pose_world, (0, 1))
+    middle = np.nanmedian(pose_world, 1, keepdims=True)
+    pose_world = np.where(np.isfinite(pose_world), pose_world, middle)
+    return PseudoLabels(pose_world, triangulate(points_img, frames.cameras), found.agrees)
 
 
 def make_pseudo_labels(
@@ -97,7 +101,7 @@ def make_pseudo_labels(
     report alone.
 
     Args:
-        config: TEST_SUBSET names the training annotation that was predicted.
+        config: TEST_SUBSET is TRAIN_SUBSET, the training annotation that was predicted.
         directory: run directory with the predictions.
         root: the new folder.
         settings: what counts as agreement.
@@ -107,14 +111,19 @@ def make_pseudo_labels(
         The report, Markdown.
 
     Raises:
-        InputError: no predictions, those of other images, no pickle of the annotation, or the disk refuses.
+        InputError: TEST_SUBSET is another one, no predictions, those of other images, no pickle of the annotation, or
+            the disk refuses.
     """
+    keys = config.DATASET
+    if keys.TEST_SUBSET != keys.TRAIN_SUBSET:  # labels of the validation set would be taken for its truth
+        raise InputError(f"DATASET.TEST_SUBSET is {keys.TEST_SUBSET}: set it {keys.TRAIN_SUBSET}, here and for "
+                         "run/pose2d/valid.py, to label the training set")  # fmt: skip
     frames = load_frames(config)
-    with open_predictions(config, directory, frames) as predictions:
+    with open_predictions(config, directory, frames, needs_heatmaps=False) as predictions:
         locations = predictions.read_locations().reshape(*frames.image_ids.shape, -1, 3)
     order = [frames.joint_names.index(name) for name in frames.joint_set.names]
     labels = agreeing_labels(locations[:, :, order], frames, settings)
-    home, keys = dataset_root(config), config.DATASET
+    home = dataset_root(config)
     source = annotation_file(config, keys.TEST_DATASET, home, keys.TEST_SUBSET, keys.CROP).path
     report = _report(labels, frames)
     with new_root(root, force, MARKER) as folder:
@@ -141,8 +150,11 @@ def _records(config: Any, source: Path, frames: Frames, labels: PseudoLabels) ->
     """Yield the published records of the frames with the new joints in place of the annotated ones."""
     by_image = {record.get("image"): record for record in load_records(source)}
     factor = MM_PER_UNIT[config.DATASET.POSE_UNIT]
-    joints_img, _ = project(labels.pose_world[:, None], frames.cameras)  # (F, V, J, 2)
-    joints_cam = world_to_camera(labels.pose_world[:, None], frames.cameras) / factor
+    joints_cam = world_to_camera(labels.pose_world[:, None], frames.cameras)  # (F, V, J, 3)
+    # What a view cannot see has no pixel there, only numbers that may be too large for a float32.
+    seen = visible_to(joints_cam, frames.cameras)[..., None]
+    joints_img = np.where(seen, project_camera(joints_cam, frames.cameras)[0], frames.center[:, :, None])
+    joints_cam = joints_cam / factor
     visible = np.repeat(labels.kept[..., None].astype(float), 3, -1)
     for place in np.ndindex(frames.image_ids.shape):
         name = frames.image_ids[place]
@@ -158,7 +170,8 @@ def _records(config: Any, source: Path, frames: Frames, labels: PseudoLabels) ->
 def _report(labels: PseudoLabels, frames: Frames) -> str:
     """Say what was kept and, since these frames are annotated, how far it is from the truth."""
     known = labels.kept.any(1)
-    error = np.linalg.norm(labels.pose_world - frames.truth_world, axis=-1)
+    pose_world = np.where(known[..., None], labels.pose_world, labels.all_views_world)
+    error = np.linalg.norm(pose_world - frames.truth_world, axis=-1)
     rows = [[name, 100 * float(labels.kept[:, :, joint].mean()), _median(error[known[:, joint], joint]),
              _median(error[~known[:, joint], joint])] for joint, name in enumerate(frames.joint_set.names)]  # fmt: skip
     rows.append(["**all**", 100 * float(labels.kept.mean()), _median(error[known]), _median(error[~known])])
@@ -167,4 +180,5 @@ def _report(labels: PseudoLabels, frames: Frames) -> str:
 
 
 def _median(values: np.ndarray) -> float:
+    values = values[np.isfinite(values)]
     return float(np.median(values)) if values.size else float("nan")

@@ -28,6 +28,7 @@ from lib.utils.ranks import SINGLE, Ranks
 # (step, batch of the loader, raw heatmaps, routed heatmaps)
 DebugHook = Callable[[int, dict[str, Tensor], Tensor, Tensor], None]
 
+OUTPUTS = ("heatmaps", "locations", "nothing")  # of a pass; heatmaps come with locations
 _PER_IMAGE = ("center", "scale", "joints_img", "visible", "occluded", "head_size", "image_index")
 
 
@@ -68,7 +69,7 @@ def validate(
     flip_test: bool = False,
     debug: DebugHook | None = None,
     ranks: Ranks = SINGLE,
-    with_heatmaps: bool | None = None,
+    output: str | None = None,
     after_batch: Callable[[], None] | None = None,
 ) -> ValidationResult | None:
     """Predict all images and count the joints that were found; an image that comes again counts once.
@@ -84,7 +85,8 @@ def validate(
         flip_test: average with the mirrored image (only without fusion).
         debug: called with the first batch.
         ranks: the processes that share the work.
-        with_heatmaps: send heatmaps to the writer of rank 0; None = where this process has a writer.
+        output: what all ranks send to the writer of rank 0, one of OUTPUTS; None = the first where this process has a
+            writer, else the last.
         after_batch: called after each batch; may raise to end the pass there.
 
     Returns:
@@ -95,7 +97,7 @@ def validate(
         InputError: TEST.JOINTS names a joint that the data set does not have.
     """
     model.eval()
-    with_heatmaps = writer is not None if with_heatmaps is None else with_heatmaps
+    output = output or (OUTPUTS[-1] if writer is None else OUTPUTS[0])
     joints = union_subset(loader.dataset.joint_set)
     learned = learned_joints(config, loader.dataset.joint_set)[joints]
     columns: dict[str, list[np.ndarray]] = defaultdict(list)
@@ -106,8 +108,9 @@ def validate(
         if debug is not None and step == 0:
             debug(step, batch, predicted["single"], next(iter(predicted.values())))
         rows = _rows_of_batch(predicted, batch, share, joints, learned, config)
-        written = rows.pop("heatmaps"), rows.pop("locations"), rows["image_index"]
-        for part in (gather_on_main(written, ranks) or ()) if with_heatmaps else ():
+        heatmaps, locations = rows.pop("heatmaps"), rows.pop("locations")
+        written = heatmaps if output == "heatmaps" else None, locations, rows["image_index"]
+        for part in () if output == "nothing" else (gather_on_main(written, ranks) or ()):
             _write(writer, loader, *part)
         for key, values in rows.items():
             columns[key].append(values)
@@ -172,10 +175,10 @@ def _rows_of_batch(
 
 
 def _write(
-    writer: PredictionWriter, loader: DataLoader, heatmaps: np.ndarray, locations: np.ndarray, images: np.ndarray
+    writer: PredictionWriter, loader: DataLoader, heatmaps: np.ndarray | None, locations: np.ndarray, images: np.ndarray
 ) -> None:
     """Write one rank's part of a batch; those of all ranks in their order are the order of the data set."""
-    if len(heatmaps):
+    if len(locations):
         writer.append(heatmaps, locations, [loader.dataset.image_name(int(index)) for index in images])
 
 

@@ -97,7 +97,8 @@ def build_model(cfg: Any, num_views: int, is_train: bool = False, resumes: bool 
 
     Raises:
         InputError: unknown names, impossible settings, fewer than 2 views to fuse, heatmaps of another size than
-            NETWORK.HEATMAP_SIZE, or a weight file that is missing or does not fit.
+            NETWORK.HEATMAP_SIZE, a weight file that is missing or does not fit, or a backbone to be frozen that would
+            not come from the file whole.
     """
     if cfg.MODEL not in MODELS:
         raise unknown_name("model", cfg.MODEL, MODELS, "MODEL")
@@ -107,12 +108,12 @@ def build_model(cfg: Any, num_views: int, is_train: bool = False, resumes: bool 
         logger.warning("MODEL is %s, but the backbone is BACKBONE_MODEL %s", cfg.MODEL, cfg.BACKBONE_MODEL)
     backbone = build_backbone(cfg)
     initialize(backbone, cfg.NETWORK.INIT)
-    if is_train and not resumes:
-        _start_from_pretrained(backbone, cfg)
     fusion = build_fusion(cfg, num_views, heatmap_hw)
     frozen = is_train and cfg.TRAIN.FREEZE_BACKBONE
     if frozen and (fusion is None or not list(fusion.parameters())):
         raise InputError(f"TRAIN.FREEZE_BACKBONE: with NETWORK.FUSION {fusion_kind(cfg)} nothing is left to train")
+    if is_train and not resumes:
+        _start_from_pretrained(backbone, cfg)
     return MultiViewPose(backbone, fusion, is_train and cfg.TRAIN.CHECKPOINT_ACTIVATIONS, frozen)
 
 
@@ -139,6 +140,9 @@ def build_fusion(cfg: Any, num_views: int, heatmap_hw: tuple[int, int]) -> nn.Mo
 
 def _start_from_pretrained(backbone: nn.Module, cfg: Any) -> None:
     if not cfg.NETWORK.PRETRAINED:
+        if cfg.TRAIN.FREEZE_BACKBONE:
+            raise InputError("NETWORK.PRETRAINED is '', but TRAIN.FREEZE_BACKBONE does not train the backbone; name a "
+                             "trained pose network")  # fmt: skip
         logger.info("NETWORK.PRETRAINED is '': fresh weights everywhere (NETWORK.INIT %s)", cfg.NETWORK.INIT)
         return
     path = os.path.join(cfg.DATA_DIR, cfg.NETWORK.PRETRAINED)
@@ -148,7 +152,7 @@ def _start_from_pretrained(backbone: nn.Module, cfg: Any) -> None:
             f"--opts NETWORK.PRETRAINED ''"
         )
     layers = cfg.MODEL_EXTRA.PRETRAINED_LAYERS if cfg.BACKBONE_MODEL == "pose_hrnet" else ["*"]
-    load_pretrained(backbone, path, layers)
+    load_pretrained(backbone, path, layers, whole=cfg.TRAIN.FREEZE_BACKBONE)
 
 
 def _height_width(size_wh: int | list[int]) -> tuple[int, int]:

@@ -49,29 +49,38 @@ class LoadReport:
         return "; ".join(parts)
 
 
-def load_pretrained(backbone: nn.Module, path: str | os.PathLike, layers: Sequence[str] = ("*",)) -> LoadReport:
+def load_pretrained(
+    backbone: nn.Module, path: str | os.PathLike, layers: Sequence[str] = ("*",), whole: bool = False
+) -> LoadReport:
     """Start a backbone from ImageNet weights, from a single-view pose network or from a multi-view checkpoint.
 
-    The head may be absent from the file or have other shapes; it then keeps its values. Fusion weights are not read.
+    The head may be absent from the file or have other shapes; it then keeps its values, unless `whole`. Fusion weights
+    are not read.
 
     Args:
         backbone: a pose network.
         path: torchvision's or the flat MobileNetV2 names, torchvision's ResNet or the official HRNet ones, or a
             checkpoint of this project or of the released code.
-        layers: top-level layers to load (HRNet's PRETRAINED_LAYERS); "*" first means all.
+        layers: top-level layers to load from a file without this network's head (HRNet's PRETRAINED_LAYERS); "*" first
+            means all. A file with the head is a pose network and is loaded in full.
+        whole: the head must be in the file too: the backbone will not be trained.
 
     Returns:
         The report, which is also logged in one line.
 
     Raises:
-        InputError: missing or damaged file, unknown layer, nothing fits, or the file holds another backbone.
+        InputError: missing or damaged file, unknown layer, nothing fits, the file holds another backbone, or another
+            head or none where `whole` wants this one.
     """
     _check_layers(backbone, layers)
-    wanted = _select_layers(backbone.state_dict(), layers)
-    state = _select_layers(to_backbone_names(state_tensors(load_checkpoint(path), str(path))), layers)
+    wanted, state = backbone.state_dict(), to_backbone_names(state_tensors(load_checkpoint(path), str(path)))
+    if not (whole or _has_head(wanted, state)):
+        wanted, state = _select_layers(wanted, layers), _select_layers(state, layers)
     report = compare(wanted, state)
     leftovers = tuple(getattr(backbone, "imagenet_leftovers", ()))
     _check_fit(report, str(path), type(backbone).__name__, state, optional=HEAD_LAYERS, leftovers=leftovers)
+    if whole:
+        _check_head(report, str(path))
     _copy(wanted, state, report)
     logger.info("%s: %s", path, report)
     return report
@@ -149,6 +158,20 @@ def _check_layers(backbone: nn.Module, layers: Sequence[str]) -> None:
 
 def _select_layers(state: Mapping[str, Tensor], layers: Sequence[str]) -> dict[str, Tensor]:
     return {name: value for name, value in state.items() if layers[0] == "*" or name.split(".")[0] in layers}
+
+
+def _has_head(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> bool:
+    report = compare({name: value for name, value in wanted.items() if name.startswith(HEAD_LAYERS)}, state)
+    return not (report.missing or report.mismatched)
+
+
+def _check_head(report: LoadReport, source: str) -> None:
+    """Refuse a file whose head is absent or another one, beside a trunk that fits."""
+    names = [*report.missing, *(name for name, _, _ in report.mismatched), *report.unexpected]
+    differing = [name for name in names if name.startswith(HEAD_LAYERS)]
+    if differing:
+        raise InputError(f"{source}: {_layers(differing)} are absent or of another network, but TRAIN.FREEZE_BACKBONE "
+                         "does not train them; set NETWORK.PRETRAINED to a trained pose network")  # fmt: skip
 
 
 @torch.no_grad()

@@ -115,7 +115,8 @@ def _best_sets(
     inside = np.where(member, np.nan_to_num(error, nan=np.inf), 0.0)
     fits = complete & (inside.max(1) <= tolerance)
     # One number to minimise: the size of the set and, below 1, the mean squared error relative to the tolerance.
-    mean2 = np.where(fits[:, None], (inside / tolerance) ** 2, 0.0).sum(1) / (2 * member.sum(0))
+    inside = np.where(fits[:, None], inside, 0.0)  # the others may be too large for a square
+    mean2 = ((inside / tolerance) ** 2).sum(1) / (2 * member.sum(0))
     score = np.where(fits, mean2 - member.sum(0), np.inf).reshape(num_frames, num_sets, num_joints)
     best = score.argmin(1)  # (F, J)
     found = np.isfinite(np.take_along_axis(score, best[:, None], 1)[:, 0])

@@ -12,7 +12,7 @@ from types import TracebackType
 import h5py
 import numpy as np
 
-from lib.utils.checks import InputError
+from lib.utils.checks import InputError, check_shape
 from lib.utils.files import atomic_path
 from lib.utils.hdf5_rows import read_rows
 
@@ -34,7 +34,7 @@ class PredictionWriter:
         path: str | os.PathLike,
         num_images: int,
         joint_names: Sequence[str],
-        heatmap_wh: Sequence[int],
+        heatmap_wh: Sequence[int] | None,
         rows_per_chunk: int = 4,
         compression: str = "none",
         dtype: str = "float32",
@@ -44,7 +44,7 @@ class PredictionWriter:
             path: the final file.
             num_images: rows in all (groups * views).
             joint_names: names of the J joints, in the order of the heatmaps.
-            heatmap_wh: (width, height) of a heatmap.
+            heatmap_wh: (width, height) of a heatmap; None = a file of locations alone.
             rows_per_chunk: rows stored together; the views of a group, since they are read together.
             compression: of the heatmaps, one of COMPRESSIONS, without loss.
             dtype: of the heatmaps, one of DTYPES; float16 keeps 11 bits.
@@ -52,7 +52,7 @@ class PredictionWriter:
         self.path = Path(path)
         self._num_images = num_images
         self._joint_names = list(joint_names)
-        self._heatmap_wh = tuple(heatmap_wh)
+        self._heatmap_wh = heatmap_wh
         self._rows_per_chunk = min(rows_per_chunk, num_images)
         self._compression, self._dtype = compression, dtype
         self._row = 0
@@ -70,26 +70,28 @@ class PredictionWriter:
         return self
 
     def _create(self, temporary: Path) -> None:
-        (width, height), num_joints = self._heatmap_wh, len(self._joint_names)
+        num_joints = len(self._joint_names)
         # Without a chunk cache a full disk is an error of append(); with one, HDF5 crashes when it closes the file.
         self._file = h5py.File(temporary, "w", rdcc_nbytes=0)
-        self._heatmaps = self._file.create_dataset(
-            "heatmaps",
-            (self._num_images, num_joints, height, width),
-            self._dtype,
-            chunks=(self._rows_per_chunk, num_joints, height, width),
-            compression=None if self._compression == "none" else self._compression,
-            shuffle=self._compression != "none",  # like bytes beside each other: a third smaller
-        )
+        if self._heatmap_wh is not None:
+            width, height = self._heatmap_wh
+            self._heatmaps = self._file.create_dataset(
+                "heatmaps",
+                (self._num_images, num_joints, height, width),
+                self._dtype,
+                chunks=(self._rows_per_chunk, num_joints, height, width),
+                compression=None if self._compression == "none" else self._compression,
+                shuffle=self._compression != "none",  # like bytes beside each other: a third smaller
+            )
         self._locations = self._file.create_dataset("locations", (self._num_images, num_joints, 3), np.float32)
         self._image_ids = self._file.create_dataset("image_ids", (self._num_images,), h5py.string_dtype())
         self._file["joint_names_order"] = np.array(self._joint_names, h5py.string_dtype())
 
-    def append(self, heatmaps: np.ndarray, locations: np.ndarray, image_ids: Sequence[str]) -> None:
+    def append(self, heatmaps: np.ndarray | None, locations: np.ndarray, image_ids: Sequence[str]) -> None:
         """Write the next rows; the arrays must not change afterwards.
 
         Args:
-            heatmaps: (n, J, H, W).
+            heatmaps: (n, J, H, W); None in a file of locations alone.
             locations: (n, J, 3) x, y in original image px and the peak value.
             image_ids: n names of the images below their folder.
         """
@@ -97,9 +99,10 @@ class PredictionWriter:
             self._pending.popleft().result()
         self._pending.append(self._thread.submit(self._write, heatmaps, locations, image_ids))
 
-    def _write(self, heatmaps: np.ndarray, locations: np.ndarray, image_ids: Sequence[str]) -> None:
-        rows = slice(self._row, self._row + len(heatmaps))
-        self._heatmaps[rows] = heatmaps
+    def _write(self, heatmaps: np.ndarray | None, locations: np.ndarray, image_ids: Sequence[str]) -> None:
+        rows = slice(self._row, self._row + len(locations))
+        if heatmaps is not None:
+            self._heatmaps[rows] = heatmaps
         self._locations[rows] = locations
         self._image_ids[rows] = np.asarray(image_ids, dtype=object)
         self._row = rows.stop
@@ -127,14 +130,19 @@ class PredictionFile:
     """Lazy access to a file of 2D predictions, ours or published.
 
     Attributes:
-        heatmaps: (M, J, H, W) float32 or float16 dataset; slices are read on access.
+        heatmaps: (M, J, H, W) float32 or float16 dataset; slices are read on access; None in a file of
+            locations alone, which has no batches either.
         locations: (M, J, 3) dataset: x, y in original image px and the peak value.
         joint_names: names of the J joints, or their numbers "0", "1", ... in published files.
         image_ids: M image names, or None in published files.
     """
 
-    def __init__(self, path: str | os.PathLike) -> None:
+    def __init__(self, path: str | os.PathLike, needs_heatmaps: bool = True) -> None:
         """
+        Args:
+            path: the file.
+            needs_heatmaps: refuse a file of locations alone.
+
         Raises:
             InputError: missing, cut off, not HDF5, or without the expected arrays.
         """
@@ -143,15 +151,20 @@ class PredictionFile:
             raise InputError(f"{path}: no such file of predictions; run/pose2d/valid.py writes it")
         try:
             self._file = h5py.File(path, "r")
-            self.heatmaps, self.locations = self._file["heatmaps"], self._file["locations"]
+            has_heatmaps = "heatmaps" in self._file
+            self.heatmaps = self._file["heatmaps"] if has_heatmaps else None
+            self.locations = self._file["locations"]
             names = self._file["joint_names_order"][:]
             ids = self._file["image_ids"][:] if "image_ids" in self._file else None
-            shapes = self.heatmaps.shape, self.locations.shape
+            shapes = self.heatmaps.shape if has_heatmaps else None, self.locations.shape
         except (OSError, KeyError, RuntimeError, AttributeError, TypeError) as error:
             raise InputError(f"{path}: not a file of predictions, or cut off ({error})") from None
         self.joint_names = [name.decode() if isinstance(name, bytes) else str(name) for name in names]
         self.image_ids = None if ids is None else [name.decode() for name in ids]
-        if len(shapes[0]) != 4 or shapes[1] != (*shapes[0][:2], 3):
+        if needs_heatmaps and not has_heatmaps:
+            raise InputError(f"{path}: has no heatmaps; run run/pose2d/valid.py without --locations-only")
+        check_shape(f"{path}: locations", shapes[1], ("M", "J", 3))
+        if has_heatmaps and (len(shapes[0]) != 4 or shapes[1] != (*shapes[0][:2], 3)):
             raise InputError(
                 f"{path}: expected heatmaps (M, J, H, W) and locations (M, J, 3), received {shapes[0]} and {shapes[1]}"
             )
@@ -166,9 +179,9 @@ class PredictionFile:
         Raises:
             InputError: other number of images, other images or other joints.
         """
-        if len(image_ids) != len(self.heatmaps):
+        if len(image_ids) != len(self.locations):
             raise InputError(
-                f"{self.path}: made for another data set or step: it has {len(self.heatmaps)} images, "
+                f"{self.path}: made for another data set or step: it has {len(self.locations)} images, "
                 f"the data set {len(image_ids)}"
             )
         numbers = [str(joint) for joint in range(len(joint_names))]  # the released code numbers the data set's joints

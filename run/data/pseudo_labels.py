@@ -1,11 +1,12 @@
 """Make a training set without annotated poses: what a network predicts where the views agree.
 
-    python run/pose2d/valid.py --cfg YAML --opts DATASET.TEST_SUBSET train DATASET.TEST_STEP 5 TEST.MODEL_FILE FILE
+    python run/pose2d/valid.py --cfg YAML --opts DATASET.TEST_SUBSET train DATASET.TEST_STEP 5 TEST.MODEL_FILE FILE \\
+        --locations-only
     python run/data/pseudo_labels.py --cfg YAML --opts DATASET.TEST_SUBSET train DATASET.TEST_STEP 5 --root data/free
     python run/pose2d/train.py --cfg YAML --opts DATASET.ROOT data/free DATASET.TRAIN_STEP 1
 
-Reads the predictions of the run directory. Images are linked, the validation set stays as it is; joints on which too
-few views agree are not trained on.
+Reads the predictions of the run directory, their locations alone. Images are linked, the validation set stays as it is;
+joints on which too few views agree are not trained on.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
     python run/pose2d/valid.py --cfg experiments-local/mixed/resnet50/256_fusion.yaml
 
 Writes predicted_heatmaps.h5 and results_2d.json into the run directory. Several GPUs (--gpus 0,1, or torchrun) share
-the work; the file is the same.
+the work; the file is the same. With --locations-only it has the joints' places without the heatmaps: enough for pseudo
+labels, not for 3D poses.
 """
 
 import sys
@@ -43,7 +44,9 @@ def parse_args() -> argparse.Namespace:
                          "--data-format", "--state", "--model-file")  # fmt: skip
     parser.add_argument("--post-process", action="store_true", help="quarter-px shift of the peaks (TEST.POST_PROCESS)")
     parser.add_argument("--flip-test", action="store_true", help="average with the mirrored image; without fusion only")
-    parser.add_argument("--no-heatmaps", action="store_true", help="detection rates alone, without the HDF5 file")
+    less = parser.add_mutually_exclusive_group()
+    less.add_argument("--no-heatmaps", action="store_true", help="detection rates alone, without the HDF5 file")
+    less.add_argument("--locations-only", action="store_true", help="HDF5 file of the joints' places without heatmaps")
     return parser.parse_args()
 
 
@@ -60,24 +63,26 @@ def validate_run(args: argparse.Namespace, config: Any, ranks: Ranks) -> None:
         logger.info("weights: %s; %d groups of %d views", path, len(dataset), dataset.num_views)
 
         predictions = directory / config.TEST.HEATMAP_LOCATION_FILE
-        writes = ranks.is_main and not args.no_heatmaps
-        with open_writer(config, dataset, predictions) if writes else nullcontext() as writer:
+        output = "nothing" if args.no_heatmaps else "locations" if args.locations_only else "heatmaps"
+        writes = ranks.is_main and output != "nothing"
+        with open_writer(config, dataset, predictions, output) if writes else nullcontext() as writer:
             result = validate(
                 model.to(device), loader, config, device, writer, args.flip_test,
                 DebugPictures(config, directory / "debug").hook("valid") if ranks.is_main else None,
-                ranks, with_heatmaps=not args.no_heatmaps,
+                ranks, output=output,
             )  # fmt: skip
     if result is not None:
         report(result, config, directory, path)
         logger.info("%d images; mean JDR %.2f %%%s", result.num_images, 100 * result.perf,
-                    "" if args.no_heatmaps else f"; heatmaps in {predictions}")  # fmt: skip
+                    "" if output == "nothing" else f"; {output} in {predictions}")  # fmt: skip
 
 
-def open_writer(config: Any, dataset: MultiviewDataset, path: Path) -> PredictionWriter:
-    """Begin the file of predictions."""
+def open_writer(config: Any, dataset: MultiviewDataset, path: Path, output: str) -> PredictionWriter:
+    """Begin the file of predictions: heatmaps and locations, or locations alone."""
+    heatmap_wh = config.NETWORK.HEATMAP_SIZE if output == "heatmaps" else None
     names = [UNION_20.names[joint] for joint in union_subset(dataset.joint_set)]
-    return PredictionWriter(path, len(dataset) * dataset.num_views, names, config.NETWORK.HEATMAP_SIZE,
-                            dataset.num_views, config.TEST.HEATMAP_COMPRESSION, config.TEST.HEATMAP_DTYPE)  # fmt: skip
+    return PredictionWriter(path, len(dataset) * dataset.num_views, names, heatmap_wh, dataset.num_views,
+                            config.TEST.HEATMAP_COMPRESSION, config.TEST.HEATMAP_DTYPE)  # fmt: skip
 
 
 def report(result: ValidationResult, config: Any, directory: Path, weights: Path) -> None:

@@ -11,7 +11,7 @@ from lib.core.config_io import load_config
 from lib.core.estimate3d import load_frames
 from lib.core.pseudo_labels import MARKER, PseudoLabelSettings, agreeing_labels, make_pseudo_labels
 from lib.core.run_poses import evaluated_groups
-from lib.multiviews.cameras import project
+from lib.multiviews.cameras import distort, project, world_to_camera
 from lib.utils.checks import InputError
 from lib.utils.prediction_io import PredictionWriter
 
@@ -59,6 +59,54 @@ def test_what_was_not_predicted_is_not_kept(tiny_root, tiny_config):
     assert np.isfinite(labels.pose_world).all()
 
 
+def along_the_rays(points_world, cameras):
+    """Pixels (V, 2) of the lines through a point, also where it is behind the camera."""
+    points_cam = world_to_camera(points_world, cameras)
+    return (distort(points_cam[..., :2] / points_cam[..., 2:], cameras) * cameras.f[:, None] + cameras.c[:, None])[:, 0]
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_is_written_is_finite_though_rays_meet_far_behind_a_camera(tiny_root, tiny_config, tmp_path):
+    root = tiny_root()
+    config = tiny_config(root, *ON_TRAIN)
+    frames = load_frames(config)
+    locations, cameras = true_locations(frames), frames.cameras[0]
+    away = (cameras.T[2] - cameras.T[0]) @ [[1, 0.1, 0], [-0.1, 1, 0], [0, 0, 1]]
+    behind = cameras.T[2] + 200 * away  # 2000 km from camera 2
+    locations[0, :, 5, :2] = along_the_rays(behind, cameras)
+    locations[0, [1, 3], 5, 2] = 0  # the two opposite cameras alone: not kept
+    locations[1, ..., 2] = 0  # nothing at all was predicted
+    labels = agreeing_labels(locations, frames, PseudoLabelSettings())
+    assert not labels.kept[0, :, 5].any()
+    assert not labels.kept[1].any()
+    np.testing.assert_allclose(labels.pose_world[0, 5], np.median(np.delete(labels.pose_world[0], 5, 0), 0))
+    assert np.isfinite(labels.pose_world).all()
+    write_predictions(config, tmp_path / "run", frames, locations)
+    make_pseudo_labels(config, tmp_path / "run", tmp_path / "free", PseudoLabelSettings())
+    made = load_config(tmp_path / "tiny.yaml", ["DATASET.ROOT", str(tmp_path / "free"), *ON_TRAIN])
+    annotations, groups = evaluated_groups(made)
+    assert np.abs(annotations.joints_img[groups][annotations.visible[groups]]).max() < 400
+
+
+def _looks_away(records):
+    for record in records[3::4]:
+        record["camera"] = {**record["camera"], "R": np.diag([-1.0, 1, -1]) @ record["camera"]["R"]}
+
+
+def test_a_view_that_cannot_see_a_joint_has_its_box_centre(tiny_root, tiny_config, tmp_path):
+    config = tiny_config(tiny_root(edit=_looks_away), *ON_TRAIN)
+    frames = load_frames(config)
+    write_predictions(config, tmp_path / "run", frames, true_locations(frames))
+    make_pseudo_labels(config, tmp_path / "run", tmp_path / "free", PseudoLabelSettings())
+    made = load_config(tmp_path / "tiny.yaml", ["DATASET.ROOT", str(tmp_path / "free"), *ON_TRAIN])
+    annotations, groups = evaluated_groups(made)
+    seen = annotations.visible[groups].any(-1)
+    np.testing.assert_array_equal(seen, np.tile([True, True, True, False], (3, 1)))
+    centres = np.repeat(annotations.center[groups[:, 3]][:, None], 17, 1)
+    joints = [joint for joint in range(20) if annotations.visible[groups[0, 0], joint]]
+    np.testing.assert_array_equal(annotations.joints_img[groups[:, 3]][:, joints], centres)
+
+
 def test_a_data_set_that_trains_and_shares_the_rest(tiny_root, tiny_config, tmp_path):
     root = tiny_root()
     config = tiny_config(root, *ON_TRAIN)
@@ -99,5 +147,15 @@ def test_it_replaces_only_its_own(tiny_root, tiny_config, tmp_path):
                 agreeing_labels(true_locations(frames), frames, PseudoLabelSettings(**value))
     with pytest.raises(InputError, match="agree on no joint"):
         agreeing_labels(np.random.default_rng(0).uniform(0, 200, (3, 4, 17, 3)), frames, PseudoLabelSettings(1e-4))
+    other_step = tiny_config(config.DATASET.ROOT, *ON_TRAIN, "DATASET.TEST_STEP", "2")
     with pytest.raises(InputError, match="another data set"):
-        make_pseudo_labels(tiny_config(config.DATASET.ROOT), tmp_path / "run", tmp_path / "x", PseudoLabelSettings())
+        make_pseudo_labels(other_step, tmp_path / "run", tmp_path / "x", PseudoLabelSettings())
+
+
+def test_the_validation_set_gets_no_predictions_as_truth(tiny_root, tiny_config, tmp_path):
+    config = tiny_config(tiny_root())
+    frames = load_frames(config)
+    write_predictions(config, tmp_path / "run", frames, true_locations(frames))
+    with pytest.raises(InputError, match=r"DATASET\.TEST_SUBSET is validation: set it train"):
+        make_pseudo_labels(config, tmp_path / "run", tmp_path / "free", PseudoLabelSettings())
+    assert not (tmp_path / "free").exists()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -92,8 +93,11 @@ def test_fusions_that_cannot_be(make_config: Callable) -> None:
         build_model(config, 3)
 
 
-def test_a_frozen_backbone_does_not_move(make_config: Callable) -> None:
-    config = make_config("pose_resnet", "NETWORK.FUSION_INIT", "zeros", "TRAIN.FREEZE_BACKBONE", "true")
+def test_a_frozen_backbone_does_not_move(make_config: Callable, tmp_path: Path) -> None:
+    weights = tmp_path / "single.pth.tar"
+    config = make_config("pose_resnet", "NETWORK.FUSION_INIT", "zeros", "TRAIN.FREEZE_BACKBONE", "true",
+                         "NETWORK.PRETRAINED", str(weights))  # fmt: skip
+    torch.save(build_model(config, 2).state_dict(), weights)
     model = build_model(config, 2, is_train=True).train()
     before = {name: value.clone() for name, value in model.backbone.state_dict().items()}
     _, fused = model(torch.randn(2, 2, 3, 64, 64))

@@ -215,11 +215,10 @@ def test_hrnet_file_loads_the_layers_named(make_config: Callable, tmp_path: Path
     source = build_model(config, VIEWS).backbone.state_dict()
     extra = {name: torch.zeros(2) for name in ("incre_modules.0.0.conv1.weight", "classifier.weight")}
     extra |= {"final_layer.0.weight": torch.zeros(2), "stage4.2.fuse_layers.1.0.0.0.weight": torch.zeros(2)}
-    torch.save({**source, **extra}, tmp_path / "hrnet.pth")
+    trunk = [name for name in source if not name.startswith("final_layer")]
+    torch.save({**{name: source[name] for name in trunk}, **extra}, tmp_path / "hrnet.pth")
     state = build_model(config, VIEWS, is_train=True).backbone.state_dict()
-    trunk = [name for name in state if not name.startswith("final_layer")]
     assert all(torch.equal(state[name], source[name]) for name in trunk)
-    assert not torch.equal(state["final_layer.weight"], source["final_layer.weight"])  # not among PRETRAINED_LAYERS
 
     config.MODEL_EXTRA.PRETRAINED_LAYERS = ["conv1", "stage2"]
     state = build_model(config, VIEWS, is_train=True).backbone.state_dict()
@@ -230,6 +229,62 @@ def test_hrnet_file_loads_the_layers_named(make_config: Callable, tmp_path: Path
     config.MODEL_EXTRA.PRETRAINED_LAYERS = ["stage5"]
     with pytest.raises(InputError, match=r"unknown layer 'stage5' in MODEL_EXTRA\.PRETRAINED_LAYERS; did you"):
         build_model(config, VIEWS, is_train=True)
+
+
+def test_hrnet_takes_the_head_of_a_pose_checkpoint(make_config: Callable, tmp_path: Path) -> None:
+    path = tmp_path / "model_best.pth.tar"
+    config = make_config("pose_hrnet", *NARROW_HRNET, "NETWORK.PRETRAINED", str(path))
+    source = build_model(config, VIEWS)
+    torch.save(source.state_dict(), path)
+    state = build_model(config, VIEWS, is_train=True).backbone.state_dict()
+    assert all(torch.equal(state[name], value) for name, value in source.backbone.state_dict().items())
+
+    config.NETWORK.NUM_JOINTS = 17  # as a network for other joints: its head is no start, its trunk is
+    torch.save(build_model(config, VIEWS).state_dict(), path)
+    config.NETWORK.NUM_JOINTS = 20
+    state = build_model(config, VIEWS, is_train=True).backbone.state_dict()
+    assert torch.equal(state["conv1.weight"], torch.load(path)["backbone.conv1.weight"])
+    assert state["final_layer.weight"].shape[0] == 20
+
+
+@pytest.mark.parametrize(
+    ("backbone", "head"),
+    [("pose_resnet", "deconv_layers, final_layer"), ("pose_mobilenetv2", "deconv_layers, final_layer"),
+     ("pose_hrnet", "final_layer")],
+)  # fmt: skip
+def test_a_frozen_backbone_comes_from_the_file_whole(
+    backbone: str, head: str, make_config: Callable, randomize: Callable, tmp_path: Path
+) -> None:
+    path = tmp_path / "single.pth.tar"
+    opts = ["NETWORK.FUSION", "adaptive", "TRAIN.FREEZE_BACKBONE", "true", "NETWORK.PRETRAINED"]
+    config = make_config(backbone, *NARROW_HRNET, *opts, str(path))
+    source = randomize(build_model(config, VIEWS)).backbone.state_dict()
+    torch.save({f"backbone.{name}": value for name, value in source.items()}, path)  # without fusion weights
+    state = build_model(config, VIEWS, is_train=True).backbone.state_dict()
+    assert all(torch.equal(state[name], value) for name, value in source.items())
+
+    trunk = {name: value for name, value in source.items() if not name.startswith(("deconv_layers", "final_layer"))}
+    other_joints = {**source, "final_layer.weight": torch.zeros(17, *source["final_layer.weight"].shape[1:])}
+    for content, layers in ((trunk, head), (other_joints, "final_layer")):
+        torch.save(content, path)
+        with pytest.raises(InputError, match=rf"{layers} are absent or of another network, but TRAIN\.FREEZE_BACKBONE"):
+            build_model(config, VIEWS, is_train=True)
+    torch.save(dict(list(source.items())[1:]), path)
+    with pytest.raises(InputError, match="is missing"):
+        build_model(config, VIEWS, is_train=True)
+    fresh = make_config(backbone, *NARROW_HRNET, *opts, "")
+    with pytest.raises(InputError, match=r"NETWORK\.PRETRAINED is '', but TRAIN\.FREEZE_BACKBONE"):
+        build_model(fresh, VIEWS, is_train=True)
+    assert build_model(fresh, VIEWS, is_train=True, resumes=True).frozen  # the checkpoint brings the backbone
+
+
+def test_a_frozen_backbone_wants_no_other_head(make_config: Callable, tmp_path: Path) -> None:
+    path = tmp_path / "single.pth.tar"
+    opts = ["NETWORK.FUSION", "adaptive", "TRAIN.FREEZE_BACKBONE", "true", "NETWORK.PRETRAINED", str(path)]
+    with_bias = build_model(make_config("pose_resnet", *opts, "POSE_RESNET.DECONV_WITH_BIAS", "true"), VIEWS)
+    torch.save(with_bias.state_dict(), path)
+    with pytest.raises(InputError, match="deconv_layers are absent or of another network"):
+        build_model(make_config("pose_resnet", *opts), VIEWS, is_train=True)
 
 
 def test_backbone_starts_from_a_multi_view_checkpoint(

@@ -64,6 +64,15 @@ def test_error_behind_the_camera_is_infinite():
     assert np.isinf(reprojection_error(behind, points, cameras, side)[:, 0]).all()
 
 
+@pytest.mark.filterwarnings("error")
+def test_what_no_view_can_see_ends_without_warnings():
+    _, points, cameras, side = setup(1)
+    points[:] = np.random.default_rng(0).uniform(0, 1000, points.shape)  # points behind cameras and beyond lenses
+    assert not consistent_points(points, cameras, side, 1e-4, 2).agrees.any()
+    points[0, 2:] = setup(1)[1][0, 2:]
+    assert consistent_points(points, cameras, side, 0.03, 2).agrees[0, 2:].all()
+
+
 @pytest.mark.parametrize("min_views", [1, 5])
 def test_impossible_numbers_of_views(min_views):
     _, points, cameras, side = setup(1)

@@ -138,6 +138,31 @@ def test_the_adaptive_fusion_is_trained_alone_and_serves_another_number_of_views
     assert "| fused, crop threshold |" in done.out
 
 
+def test_locations_alone_make_pseudo_labels_but_no_poses(tiny_root, tiny_yaml, tmp_path, run_script):
+    cfg = tiny_yaml(tiny_root(frames=2, mpii=0))
+    assert run_script("pose2d/train.py", "--cfg", cfg, "--opts", "TRAIN.END_EPOCH", 1).code == 0
+    words = ("--cfg", cfg, "--opts", "DATASET.TEST_SUBSET", "train")
+    assert run_script("pose2d/valid.py", *words).code == 0
+    path = tmp_path / "output" / RUN / "predicted_heatmaps.h5"
+    with h5py.File(path) as file:
+        expected = {key: file[key][:] for key in file if key != "heatmaps"}
+    done = run_script("pose2d/valid.py", "--locations-only", *words)
+    assert done.code == 0, done.err
+    assert f"locations in {path}" in done.out
+    with h5py.File(path) as file:
+        assert list(file) == list(expected)
+        for key, values in expected.items():
+            np.testing.assert_array_equal(file[key][:], values, err_msg=key)
+    lenient = ("--root", tmp_path / "free", "--tolerance", 0.9, "--min-views", 2)
+    labels = run_script("data/pseudo_labels.py", *lenient, *words)
+    assert labels.code == 0, labels.err
+    for script in ("pose3d/estimate.py", "pose3d/estimate_cuda.py"):
+        refused = run_script(script, "--method", "triangulate", *words)
+        assert (refused.code, refused.err.count("\n")) == (2, 1)
+        assert "has no heatmaps" in refused.err
+    assert run_script("pose2d/valid.py", "--locations-only", "--no-heatmaps", *words).code == 2
+
+
 def test_whole_images_from_training_to_poses(tiny_root, tiny_yaml, tmp_path, run_script):
     cfg = tiny_yaml(tiny_root(frames=2))
     opts = ("--opts", "DATASET.CROP", "false", "TRAIN.END_EPOCH", 1, "PICT_STRUCT.FIRST_NBINS", 8,

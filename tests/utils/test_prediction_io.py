@@ -223,6 +223,27 @@ def published(path, rows, names) -> PredictionFile:
     return PredictionFile(path)
 
 
+def test_locations_alone(tmp_path, rows):
+    path = tmp_path / "p.h5"
+    with PredictionWriter(path, 6, NAMES, None) as writer:
+        for part in (slice(0, 4), slice(4, 6)):
+            writer.append(None, rows[1][part], IDS[part])
+    with h5py.File(path) as file:
+        assert sorted(file) == ["image_ids", "joint_names_order", "locations"]
+    with PredictionFile(path, needs_heatmaps=False) as file:
+        assert file.heatmaps is None
+        np.testing.assert_array_equal(file.read_locations(), rows[1])
+        file.check_matches(IDS, NAMES)
+        with pytest.raises(InputError, match="has 6 images, the data set 4"):
+            file.check_matches(IDS[:4], NAMES)
+    with pytest.raises(InputError, match=r"p\.h5: has no heatmaps; .*without --locations-only"):
+        PredictionFile(path)
+    with h5py.File(tmp_path / "flat.h5", "w") as file:
+        file["locations"], file["joint_names_order"] = rows[1][0], [0, 1, 2]
+    with pytest.raises(InputError, match=r"flat\.h5: locations: expected shape \(M, J, 3\), received \(3, 3\)"):
+        PredictionFile(tmp_path / "flat.h5", needs_heatmaps=False)
+
+
 @pytest.mark.parametrize("names", [[0, 1, 2], np.array(NAMES, "S")])
 def test_published_files_have_no_image_ids(tmp_path, rows, names):
     # the released code writes the joints as numbers 0..J-1 of the data set's own order

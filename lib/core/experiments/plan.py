@@ -243,7 +243,7 @@ def _add_label_free(planner: _Planner, seed: int, start: tuple[str, Path], prior
     on_train = [*test, "SEED", str(seed), "DATASET.TEST_SUBSET", "train", "DATASET.TEST_STEP", str(step),
                 "OUTPUT_DIR", str(folder), "TEST.MODEL_FILE", str(start[1])]  # fmt: skip
     labels = planner.add(
-        f"seed{seed}/{FREE}/labels", planner.script("pose2d/valid.py", on_train),
+        f"seed{seed}/{FREE}/labels", planner.script("pose2d/valid.py", on_train, "--locations-only"),
         planner.script("data/pseudo_labels.py", on_train, "--root", str(root), "--force"),
         needs=[start[0]], folder=folder, output=root, depends=changed_values(planner.config(on_train)),
     )  # fmt: skip

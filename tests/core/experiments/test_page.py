@@ -145,6 +145,8 @@ def test_plans(plan, tmp_path):
         assert ("TRAIN.FREEZE_BACKBONE true" in words) == ("fusion" in cell.name or "adaptive" in cell.name)
     assert np.all([directory.is_relative_to(tmp_path / "out/seed1") for row in plan.results.values()
                    for seed, directory in row.items() if seed == 1])  # fmt: skip
+    labels = next(cell for cell in plan.cells if cell.name == "seed1/free/labels")
+    assert "--locations-only" in labels.commands[0]  # the maps of a training set may fill a disk
     assert "rig1_v3/fusion" not in plan.results
     assert DEPTHS_ROW in plan.results
     published = make_plan(published_protocol(PUBLISHED, tmp_path), (0,), tmp_path)
