@@ -115,7 +115,7 @@ def _errors(outcome: Outcome) -> Figure | None:
         _bars(one, [KIND_TEXT[kind].split(" along")[0] for kind in WITH_3D], series)
         one.set(ylabel="MPJPE, mm")
         one.set_title(f"trained on {DATA_TEXT[data]}", fontsize=10)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8, frameon=False)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=8, frameon=False)
     return figure
 
 
@@ -141,7 +141,7 @@ def _free(outcome: Outcome) -> Figure | None:
     figure, (axes,) = _figure(7.5, 1)
     _bars(axes, [FREE_TEXT[row].replace(", ", ",\n").replace(" on ", "\non ") for row in FREE_ROWS], series)
     axes.set(ylabel="MPJPE, mm", xlim=(-0.5, len(FREE_ROWS) - 0.5))
-    figure.legend(loc="outside lower center", ncols=4, fontsize=8, frameon=False)
+    figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     return figure
 
 
