@@ -158,9 +158,11 @@ def bench_loader(config: Any, root: Path, num_rounds: int, clock: Clock) -> Iter
 # --- step -------------------------------------------------------------------------------------------------------------
 
 
-def our_step(train_step: TrainStep, meters: EpochMeters, batch: dict, dataset: MultiviewDataset) -> torch.Tensor:
+def our_step(
+    train_step: TrainStep, meters: EpochMeters, batch: dict, dataset: MultiviewDataset, channels_last: bool = False
+) -> torch.Tensor:
     """What train_one_epoch does in a step, from the loader's batch on."""
-    inputs = network_input(batch, dataset.settings, CPU)
+    inputs = network_input(batch, dataset.settings, CPU, channels_last)
     result = train_step(inputs)
     meters.update(result.losses, heatmap_hits(result.routed, inputs.target, inputs.weight), len(inputs), 0)
     return result.losses.total
@@ -191,10 +193,12 @@ def bench_step(config: Any, root: Path, num_rounds: int, clock: Clock, with_bf16
     yield from rows_of("step", times, STEP_BATCH, "groups/s", "plain loop")
     if with_bf16:
         short = TrainStep(model, optimizer, config, CPU, torch.bfloat16)
-        bf16 = {"plain loop": times["plain loop"]} | take_turns(
-            {"ours, bfloat16": lambda: our_step(short, meters, batch, dataset)}, STEP_ROUNDS_BF16, clock
-        )
-        yield rows_of("step", bf16, STEP_BATCH, "groups/s", "plain loop")[1]
+        bf16 = {"plain loop": times["plain loop"]}
+        bf16 |= take_turns({"ours, bfloat16": lambda: our_step(short, meters, batch, dataset)}, STEP_ROUNDS_BF16, clock)
+        model.backbone.to(memory_format=torch.channels_last)
+        bf16 |= take_turns({"ours, bfloat16, channels last": lambda: our_step(short, meters, batch, dataset, True)},
+                           STEP_ROUNDS_BF16, clock)  # fmt: skip
+        yield from rows_of("step", bf16, STEP_BATCH, "groups/s", "plain loop")[1:]
 
 
 # --- validation -------------------------------------------------------------------------------------------------------
