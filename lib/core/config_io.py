@@ -20,6 +20,7 @@ from lib.utils.files import write_bytes
 logger = logging.getLogger(__name__)
 
 BEST_NAME, FINAL_NAME = "model_best.pth.tar", "final_state.pth.tar"  # weights in a run directory
+RESULTS_2D_NAME = "results_2d.json"
 
 
 def load_config(path: str | os.PathLike, opts: Sequence[str] = ()) -> EasyDict:

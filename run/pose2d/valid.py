@@ -18,7 +18,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from lib.core.cli import collect_opts, make_parser, run_main
-from lib.core.config_io import dataset_root, load_config, weights_file
+from lib.core.config_io import RESULTS_2D_NAME, dataset_root, load_config, weights_file
 from lib.core.debug import DebugPictures
 from lib.core.device import num_processes, select_device
 from lib.core.evaluate import jdr_summary
@@ -87,7 +87,7 @@ def open_writer(config: Any, dataset: MultiviewDataset, path: Path, output: str)
 
 def report(result: ValidationResult, config: Any, directory: Path, weights: Path) -> None:
     """Print the tables and write results_2d.json."""
-    write_json(directory / "results_2d.json", {
+    write_json(directory / RESULTS_2D_NAME, {
         "dataset": config.DATASET.TEST_DATASET,
         "subset": config.DATASET.TEST_SUBSET,
         "num_images": result.num_images,

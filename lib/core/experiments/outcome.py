@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from lib.core.config_io import RESULTS_2D_NAME
 from lib.core.results3d import RESULTS_NAME
 from lib.utils.files import read_json
 
-RESULTS_2D = "results_2d.json"
 # column of the paper's Table 1 -> our joints
 TABLE_1_JOINTS = {
     "shoulder": ("lsho", "rsho"), "elbow": ("lelb", "relb"), "wrist": ("lwri", "rwri"), "hip": ("lhip", "rhip"),
@@ -67,7 +67,7 @@ class Outcome:
     def incomplete(self) -> dict[str, tuple[int, ...]]:
         """Return row -> seeds without results, of the rows that have some."""
         missing = {row: tuple(seed for seed in self._seeds
-                              if seed not in by_seed or not (by_seed[seed] / RESULTS_2D).is_file())
+                              if seed not in by_seed or not (by_seed[seed] / RESULTS_2D_NAME).is_file())
                    for row, by_seed in self._results.items()}  # fmt: skip
         return {row: seeds for row, seeds in missing.items() if 0 < len(seeds) < len(self._seeds)}
 
@@ -87,7 +87,7 @@ class Outcome:
             known = [rate for rate in rates or () if rate is not None]
             return 100 * float(np.mean(known)) if known else None
 
-        return self._values(row, RESULTS_2D, read)
+        return self._values(row, RESULTS_2D_NAME, read)
 
     def error(self, row: str, method: str, action: str | None = None, joints: Sequence[str] = ()) -> Values:
         """Return the mean joint error (MPJPE, mm, no alignment) of a row, over all frames or those of an action.

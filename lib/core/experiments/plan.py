@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lib.core.config_io import FINAL_NAME, changed_values, load_config, run_directory
+from lib.core.config_io import FINAL_NAME, RESULTS_2D_NAME, changed_values, load_config, run_directory
 from lib.core.experiments.cells import Cell
-from lib.core.experiments.outcome import RESULTS_2D
 from lib.core.results3d import RESULTS_NAME
 from lib.dataset.synthetic.writer import MARKER
 from lib.utils.checks import InputError
@@ -141,7 +140,7 @@ class _Planner:
             commands.append(self.script("pose3d/estimate.py", [*opts, *keys], "--method", method))
         directory = run_directory(config, self.protocol.cfg)
         self.add(f"seed{seed}/{row}/results", *commands, needs=[weights[0], *needs], folder=folder,
-                 output=directory / (RESULTS_NAME if methods else RESULTS_2D), depends=changed_values(config))
+                 output=directory / (RESULTS_NAME if methods else RESULTS_2D_NAME), depends=changed_values(config))
         self.plan.results.setdefault(row, {})[seed] = directory
 
     def train_fusion(
