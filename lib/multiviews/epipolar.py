@@ -40,8 +40,7 @@ def epipolar_curve(points_img: Any, cameras: Cameras, other_cameras: Cameras, de
 
     Source: checked against cv2.undistortPoints and cv2.projectPoints.
     """
-    with np.errstate(over="ignore", invalid="ignore"):  # far outside the image the lens model may not be invertible
-        plane = undistort(points_img, cameras)  # (..., P, 2)
+    plane = undistort(points_img, cameras)  # (..., P, 2)
     rays = plane @ cameras.R[..., :2, :] + cameras.R[..., 2:, :]  # (..., P, 3), world frame, 1 along the optical axis
     points_world = rays[..., None, :] * depths[..., None] + cameras.T[..., None, None, :]  # (..., P, D, 3)
     num_points, num_depths = points_world.shape[-3:-1]

@@ -52,8 +52,7 @@ def peak_rays(peaks_img: np.ndarray, weights: np.ndarray, cameras: Cameras, tole
     """
     exists = np.isfinite(peaks_img).all(-1) & (weights > 0)  # (F, V, P, K)
     flat = peaks_img.reshape(*peaks_img.shape[:2], -1, 2)
-    with np.errstate(over="ignore", invalid="ignore"):  # far outside the image the lens model may not be invertible
-        place = undistort(np.where(exists.reshape(flat.shape[:3])[..., None], flat, cameras.c[:, :, None]), cameras)
+    place = undistort(np.where(exists.reshape(flat.shape[:3])[..., None], flat, cameras.c[:, :, None]), cameras)
     place = place.reshape(peaks_img.shape)
     exists &= np.isfinite(place).all(-1)
     zoom = cameras.f / tolerance_img[..., None]

@@ -38,8 +38,7 @@ def triangulate(points_img: np.ndarray, cameras: Cameras, weights: np.ndarray | 
     check_shape("weights", weights.shape, points_img.shape[:3])
 
     used = np.isfinite(points_img).all(-1) & np.isfinite(weights) & (weights > 0)  # (F, V, P)
-    with np.errstate(over="ignore", invalid="ignore"):  # far outside the image the lens model may not be invertible
-        points = undistort(np.where(used[..., None], points_img, cameras.c[..., None, :]), cameras)
+    points = undistort(np.where(used[..., None], points_img, cameras.c[..., None, :]), cameras)
     used &= np.isfinite(points).all(-1)
     points = np.where(used[..., None], points, 0.0)
     weights = np.where(used, weights, 0.0)

@@ -178,13 +178,53 @@ def test_points_beyond_the_reach_of_a_lens_are_not_visible():
 
 
 @pytest.mark.parametrize("library", ["numpy", "torch"])
+@pytest.mark.filterwarnings("error")
 def test_a_pixel_that_no_ray_reaches_has_none(library):
-    camera, radius = folding_camera(), np.array([0.3, 0.6, 0.72, 0.76, 3.0])
-    pixels = np.stack([500 + 1000 * radius, np.full(5, 500.0)], 1)
+    camera, radius = folding_camera(), np.array([0.3, 0.6, 0.72, 0.76, 3.0, 1e9, np.nan])
+    pixels = np.stack([500 + 1000 * radius, np.full(7, 500.0)], 1)
     if library == "torch":
         camera, pixels = camera.map(torch.as_tensor), torch.as_tensor(pixels)
-    with np.errstate(over="ignore", invalid="ignore"):
-        plane = undistort(pixels, camera)
-    np.testing.assert_array_equal(np.isfinite(np.asarray(plane)).all(1), [True, True, False, False, False])
+    plane = undistort(pixels, camera)
+    np.testing.assert_array_equal(np.isfinite(np.asarray(plane)).all(1), [True, True, False, False, False, False, False])
     back = distort(plane[:2], camera) * 1000 + 500
-    np.testing.assert_allclose(np.asarray(back), np.asarray(pixels)[:2], atol=0.1)
+    np.testing.assert_allclose(np.asarray(back), np.asarray(pixels)[:2], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "k",
+    [
+        (-0.28, 0.08, -0.01),  # an action camera, 94 degrees: turns back in the picture
+        (-0.4, 0.15, 0.0),  # fx 0.57 times the width, to the corners
+        (0.6, 0.2, 0.1),  # steeper than 2 at the border: fixed-point iteration runs away
+        (1.0, -0.5, 0.0),  # steep in the middle, flat at the end: plain Newton steps jump over the axis
+        (-0.638, 0.0, 0.253),  # nearly flat half-way
+    ],
+)
+def test_every_pixel_that_has_a_ray_gets_it(k):
+    camera = Cameras(np.eye(3), np.zeros(3), np.full(2, 900.0), np.array([960.0, 540.0]), np.array(k), np.zeros(2))
+    matrix, distortion = np.array([[900.0, 0, 960], [0, 900, 540], [0, 0, 1]]), np.array([*k[:2], 0, 0, k[2]])
+    limit = np.sqrt(lens_reach(camera))
+    radius, angle = np.meshgrid(np.linspace(0, min(0.99 * limit, 1.8), 60), np.linspace(0, 6, 20))
+    rays = np.stack([radius * np.cos(angle), radius * np.sin(angle), np.ones_like(radius)], -1).reshape(-1, 3)
+    pixels = cv2.projectPoints(rays, np.zeros(3), np.zeros(3), matrix, distortion)[0][:, 0]
+    np.testing.assert_allclose(undistort(pixels, camera), rays[:, :2], atol=1e-6)
+    short = undistort(torch.as_tensor(pixels).float(), camera.map(torch.as_tensor).map(torch.Tensor.float))
+    again = cv2.projectPoints(np.c_[short.double().numpy(), np.ones(len(rays))], *[np.zeros(3)] * 2, matrix, distortion)
+    np.testing.assert_allclose(again[0][:, 0], pixels, rtol=1e-5, atol=0.01)
+    # beyond the longest radius nothing is made up
+    rim = 900 * limit * (1 + k[0] * limit**2 + k[1] * limit**4 + k[2] * limit**6)
+    assert np.isnan(undistort(np.array([[960 + 1.01 * rim, 540], [960, 540 - 1.5 * rim]]), camera)).all()
+
+
+def test_undistortion_is_opencvs_where_that_converges():
+    k, size = np.array([-0.28, 0.08, -0.01]), 64
+    p = np.array([-0.001, 0.002])
+    camera = Cameras(np.eye(3), np.zeros(3), np.full(2, 900.0), np.array([960.0, 540.0]), k, p)
+    matrix, distortion = np.array([[900.0, 0, 960], [0, 900, 540], [0, 0, 1]]), np.array([*k[:2], *p, k[2]])
+    pixels = np.stack(np.meshgrid(np.linspace(1200, 2100, size), np.linspace(0, 900, size)), -1).reshape(-1, 2)
+    stop = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 300, 1e-12)
+    theirs = cv2.undistortPoints(pixels[:, None], matrix, distortion, None, None, None, stop)[:, 0]
+    again = cv2.projectPoints(np.c_[theirs, np.ones(len(theirs))], *[np.zeros(3)] * 2, matrix, distortion)[0][:, 0]
+    found = (np.abs(again - pixels).max(1) < 1e-6) & ((theirs**2).sum(1) < 0.98 * lens_reach(camera))
+    assert 0.6 < found.mean() < 0.9  # the rest has no ray
+    np.testing.assert_allclose(undistort(pixels, camera)[found], theirs[found], atol=1e-8)
