@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lib.multiviews.cameras import CropCameras
-from lib.multiviews.epipolar_torch import HeatmapRays, sample_maps
+from lib.multiviews.epipolar_torch import HeatmapRays, arc_lengths, sample_maps
 from lib.utils.checks import InputError, check_shape, unknown_name
 
 _REDUCTIONS = ("sum", "max")
@@ -77,17 +77,17 @@ class EpipolarFusion(_CalibratedFusion):
             votes = torch.zeros_like(heatmaps[:, view]).flatten(-2)  # (B, J, H*W)
             for other in range(num_views):
                 if other != view:
-                    votes = votes + self._reduce(heatmaps[:, other], *rays.lines(view, other))
+                    votes = votes + self._reduce(heatmaps[:, other], rays.lines(view, other))
             votes = (1 - self.self_weight) / (num_views - 1) * votes.unflatten(-1, size)
             fused.append(self.self_weight * heatmaps[:, view] + votes)
         return torch.stack(fused, 1)
 
-    def _reduce(self, maps: Tensor, places: Tensor, steps: Tensor) -> Tensor:
+    def _reduce(self, maps: Tensor, places: Tensor) -> Tensor:
         """Maps (B, J, H, W) along lines (B, P, D, 2) -> (B, J, P)."""
-        parts = zip(_chunks(places, maps.shape[1]), _chunks(steps, maps.shape[1], places.shape[2]), strict=True)
+        parts = _chunks(places, maps.shape[1])
         if self.reduction == "max":
-            return torch.cat([_best_on_rays([maps], [part]) for part, _ in parts], -1)
-        return torch.cat([sample_maps(maps, part).sum(-1) * step[:, None] for part, step in parts], -1)
+            return torch.cat([_best_on_rays([maps], [part]) for part in parts], -1)
+        return torch.cat([_sum_on_lines(maps, part) for part in parts], -1)
 
 
 class AdaptiveFusion(_CalibratedFusion):
@@ -187,6 +187,11 @@ def _best_on_rays(maps: list[Tensor], places: list[Tensor]) -> Tensor:
     chosen = [one[:, None].expand(-1, best.shape[1], -1, -1, -1)
               .take_along_dim(best[..., None, None], 3).squeeze(3) for one in places]  # (B, J, P, 2)  # fmt: skip
     return sum(_sample_each(*pair) for pair in zip(maps, chosen, strict=True))
+
+
+def _sum_on_lines(maps: Tensor, places: Tensor) -> Tensor:
+    """Add up the maps (B, J, H, W) per heatmap px of lines (B, P, D, 2): (B, J, P)."""
+    return sample_maps(maps, places).mul_(arc_lengths(places, maps.shape[-2:])[:, None]).sum(-1)
 
 
 def _sample_each(maps: Tensor, places: Tensor) -> Tensor:

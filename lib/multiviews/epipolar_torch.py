@@ -9,8 +9,13 @@ last pixel of each axis; to_pixels() and to_places() convert.
 
 from __future__ import annotations
 
+import math
+from functools import lru_cache
+
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.polynomial.chebyshev import chebvander
 from torch import Tensor
 
 from lib.multiviews.cameras import MIN_DEPTH_MM, CropCameras, lens_reach, lens_terms, undistort
@@ -20,6 +25,9 @@ _OUTSIDE = -1e3  # no tap of any map is near
 _MARGIN = 1.0  # px around a map where bilinear interpolation still finds something
 _TINY = 1e-9
 _BORDER, _COARSE_RAYS, _COARSE_DEPTHS = 9, 4, 96  # points per side of a crop; rays per side and depths of a first look
+_DEGREE = 7  # of the lens model: along a straight line, distorted points are polynomials of this degree
+_COARSE_STEPS = 24  # that tell how long the steps of a line are
+_ROUNDING = 1e-3  # px
 
 
 def sample_maps(maps: Tensor, places: Tensor) -> Tensor:
@@ -50,6 +58,12 @@ def _halves(heatmap_hw: tuple[int, int]) -> list[float]:
     return [max(size - 1, 1) / 2 for size in heatmap_hw[::-1]]
 
 
+def arc_lengths(places: Tensor, heatmap_hw: tuple[int, int]) -> Tensor:
+    """Return how much of a line each of its samples (B, P, D, 2) stands for, heatmap px (B, P, D)."""
+    moves = (places.diff(dim=2) * places.new_tensor(_halves(heatmap_hw))).square().sum(-1).sqrt()
+    return (F.pad(moves, (1, 0)) + F.pad(moves, (0, 1))) / 2
+
+
 class HeatmapRays:
     """The rays of all heatmap pixels of V views, B groups at once.
 
@@ -68,62 +82,66 @@ class HeatmapRays:
         self._reach = lens_reach(cameras)  # (B, V)
         rows, columns = (torch.arange(size).to(cameras.T) for size in heatmap_hw)
         pixels = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), -1).flatten(0, 1)  # (H*W, 2)
-        plane = self._to_plane(pixels)
-        self._seen = (plane**2).sum(-1) <= self._reach[..., None]  # (B, V, H*W); false for NaN
+        plane = undistort(self._to_image(pixels), cameras)
+        self._seen = plane.isfinite().all(-1)  # (B, V, H*W)
         plane = torch.where(self._seen[..., None], plane, 0)
         self.directions = plane @ cameras.R[..., :2, :] + cameras.R[..., 2:, :]
-        self._low, self._high = self._bounds()
         # from the distorted normalised point to its place: intrinsics and crop in one affine map, (B, V, 2, 3)
         halves = cameras.T.new_tensor(_halves(heatmap_hw))
         linear = views.to_heatmap[..., :2] / halves[:, None]
         shift = (linear @ cameras.c[..., None])[..., 0] + views.to_heatmap[..., 2] / halves - 1
         self._affine = torch.cat([linear * cameras.f[..., None, :], shift[..., None]], -1)
+        self._low, self._high = self._bounds()
 
     @property
     def num_views(self) -> int:
         """Number of views V."""
         return self.directions.shape[1]
 
-    def lines(self, view: int, other: int, num_samples: int | None = None) -> tuple[Tensor, Tensor]:
+    def lines(self, view: int, other: int) -> Tensor:
         """Follow the epipolar lines of all pixels of one view through the heatmap of another one.
 
-        From NEAREST_MM before the camera to infinity, as far as they run through the map. With a lens they are
-        curves: samples are even on the straight line in the undistorted plane.
+        From NEAREST_MM before the camera to infinity, as far as they run through the map and the lens reaches. With a
+        lens they are curves: samples are even on the straight line in the undistorted plane.
 
         Args:
             view: whose pixels.
             other: whose heatmap.
-            num_samples: D on each line; None = so many that steps are at most one heatmap px along an axis.
 
         Returns:
-            places: (B, H*W, D, 2) in the map of the other view; far outside where a pixel has no line in the map.
-            steps: (B, H*W) distance of neighbouring samples, heatmap px; 0 where there is no line.
+            (B, H*W, D, 2) places in the map of the other view; far outside where a pixel has no line in the map. D is
+            such that no step in the map is longer than one heatmap px along an axis.
         """
-        num_samples = num_samples or max(self._height, self._width) + 2
         origin, direction = self._in_camera(self.directions[:, view], view, other)
         start, end, found = self._cut(origin, direction, other)
         found = found & self._seen[:, view]
-        along = torch.linspace(0, 1, num_samples).to(start)
+        along = torch.as_tensor(_nodes()).to(start)
         (x0, y0), (x1, y1) = start[..., None].unbind(2), end[..., None].unbind(2)
-        places = self._to_map(x0 + (x1 - x0) * along, y0 + (y1 - y0) * along, found[..., None], other)
-        ends = to_pixels(places[:, :, [0, -1]], (self._height, self._width))
-        return places, torch.linalg.vector_norm(ends[:, :, 1] - ends[:, :, 0], dim=-1) / (num_samples - 1)
+        knots = self._to_map(x0 + (x1 - x0) * along, y0 + (y1 - y0) * along, found[..., None], other)
+        return _between(knots, 1 + self._steps(_between(knots, _COARSE_STEPS + 1)))
 
-    def points(self, view: int, other: int, depths: Tensor, pixels: Tensor | None = None) -> Tensor:
+    def _steps(self, coarse: Tensor) -> int:
+        """Return in how many steps each line must run, from coarse samples (B, P, D, 2)."""
+        coarse = coarse.transpose(-1, -2)  # (B, P, 2, D): plain passes over long rows
+        halves = coarse.new_tensor(_halves((self._height, self._width)))[:, None]
+        beyond = (coarse.abs() - _MARGIN / halves).amax(-2) > 1
+        moves = (coarse.diff(dim=-1).abs() * halves).amax(-2).masked_fill(beyond[..., 1:] & beyond[..., :-1], 0)
+        return max(1, math.ceil(moves.amax().item() * moves.shape[-1] - _ROUNDING))
+
+    def points(self, view: int, other: int, depths: Tensor, pixels: Tensor) -> Tensor:
         """Project points on the rays of one view into the heatmap of another one.
 
         Args:
             view: whose pixels.
             other: whose heatmap.
             depths: (B, D) along the optical axis of `view`, mm.
-            pixels: (B, P) indices y * W + x; None = all H*W.
+            pixels: (B, P) indices y * W + x.
 
         Returns:
             (B, P, D, 2) places in the map of the other view; far outside where it cannot see a point.
         """
-        directions, seen = self.directions[:, view], self._seen[:, view]
-        if pixels is not None:
-            directions, seen = directions.take_along_dim(pixels[..., None], 1), seen.take_along_dim(pixels, 1)
+        directions = self.directions[:, view].take_along_dim(pixels[..., None], 1)
+        seen = self._seen[:, view].take_along_dim(pixels, 1)
         return self._project(directions, seen, depths, view, other)
 
     def scene_depths(self, num_depths: int) -> Tensor:
@@ -158,22 +176,24 @@ class HeatmapRays:
         last = most.shape[1] - 1
         return coarse[most.int().argmax(1)], coarse[last - most.flip(1).int().argmax(1)]
 
-    def _to_plane(self, points_hm: Tensor) -> Tensor:
-        """Heatmap px (P, 2) -> normalised points (B, V, P, 2), without lens distortion."""
+    def _to_image(self, points_hm: Tensor) -> Tensor:
+        """Heatmap px (P, 2) -> image px (B, V, P, 2)."""
         linear, shift = self._views.to_heatmap[..., :2], self._views.to_heatmap[..., 2]
-        points_img = (points_hm - shift[..., None, :]) @ torch.linalg.inv(linear).transpose(-1, -2)
-        return undistort(points_img, self._views.cameras)
+        return (points_hm - shift[..., None, :]) @ torch.linalg.inv(linear).transpose(-1, -2)
 
     def _bounds(self) -> tuple[Tensor, Tensor]:
-        """Return the corners (B, V, 2) of a box around each crop in the normalised plane."""
+        """Return the corners (B, V, 2) of a box around each crop without its lens, along the sides of the crop."""
         width, height = self._width - 1 + _MARGIN, self._height - 1 + _MARGIN
         ends = torch.linspace(0, 1, _BORDER).to(self._reach)
         x, y = -_MARGIN + ends * (width + _MARGIN), -_MARGIN + ends * (height + _MARGIN)
         sides = [torch.stack([x, torch.full_like(x, edge)], -1) for edge in (-_MARGIN, height)]
         sides += [torch.stack([torch.full_like(y, edge), y], -1) for edge in (-_MARGIN, width)]
-        border = self._to_plane(torch.cat(sides))  # (B, V, 4*_BORDER, 2)
-        limit = self._reach.sqrt()[..., None, None]
-        border = torch.where(torch.isfinite(border), border, limit).clamp(-limit, limit)
+        border, cameras = self._to_image(torch.cat(sides)), self._views.cameras  # (B, V, 4*_BORDER, 2)
+        plane = undistort(border, cameras)
+        # what no ray reaches lies behind the end of the lens's reach in the same direction
+        outward = F.normalize((border - cameras.c[..., None, :]) / cameras.f[..., None, :], dim=-1)
+        plane = torch.where(plane.isfinite(), plane, outward * self._reach.sqrt()[..., None, None])
+        border = plane @ self._affine[..., :2].transpose(-1, -2)
         return border.amin(-2), border.amax(-2)
 
     def _in_camera(self, directions: Tensor, view: int, other: int) -> tuple[Tensor, Tensor]:
@@ -183,14 +203,16 @@ class HeatmapRays:
         return (cameras.T[:, view] - cameras.T[:, other])[:, None] @ rotation, directions @ rotation
 
     def _cut(self, origin: Tensor, direction: Tensor, other: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Cut rays with the pyramid of a crop.
+        """Cut rays with the pyramid of a crop and the cone that its lens reaches.
 
         In s = 1 / depth all planes of the pyramid, and infinity (s = 0), are linear bounds: origin * s + direction.
 
         Returns:
             Both ends (B, P, 2) as normalised points, and (B, P) whether there is anything between them.
         """
-        (ox, oy, oz), (qx, qy, qz) = origin.unbind(-1), direction.unbind(-1)
+        oz, qz = origin[..., 2], direction[..., 2]
+        axes = self._affine[:, other, :, :2].transpose(-1, -2)  # along the sides of the crop
+        (ox, oy), (qx, qy) = ((ray[..., :2] @ axes).unbind(-1) for ray in (origin, direction))
         (x0, y0), (x1, y1) = (corner[:, other, :, None].unbind(1) for corner in (self._low, self._high))
         bounds = [(oz - MIN_DEPTH_MM, qz), (ox - x0 * oz, qx - x0 * qz), (x1 * oz - ox, x1 * qz - qx),
                   (oy - y0 * oz, qy - y0 * qz), (y1 * oz - oy, y1 * qz - qy)]  # fmt: skip
@@ -205,7 +227,7 @@ class HeatmapRays:
         found = found & (low < high)
         ends = [origin * s[..., None] + direction for s in (low, high)]
         start, end = (torch.where(found[..., None], x[..., :2] / x[..., 2:].clamp(min=_TINY), 0) for x in ends)
-        return start, end, found
+        return _cut_with_disc(start, end, found, self._reach[:, other, None])
 
     def _project(self, directions: Tensor, seen: Tensor, depths: Tensor, view: int, other: int) -> Tensor:
         origin, direction = self._in_camera(directions, view, other)
@@ -230,3 +252,32 @@ class HeatmapRays:
 def _columns(values: Tensor) -> list[Tensor]:
     """Split (B, n) into n tensors (B, 1, 1)."""
     return [column[:, None, None] for column in values.unbind(-1)]
+
+
+def _cut_with_disc(start: Tensor, end: Tensor, found: Tensor, radius2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Shorten segments (..., 2) to what lies within a radius of the origin; returned like _cut()."""
+    way = end - start
+    length2 = (way * way).sum(-1).clamp(min=_TINY**2)
+    middle = -(start * way).sum(-1) / length2  # nearest to the origin
+    nearest = start + way * middle[..., None]
+    half2 = (radius2 - (nearest * nearest).sum(-1)) / length2
+    half = half2.clamp(min=0).sqrt()
+    low, high = (middle - half).clamp(min=0), (middle + half).clamp(max=1)
+    return start + way * low[..., None], start + way * high[..., None], found & (half2 > 0) & (low < high)
+
+
+def _between(knots: Tensor, num_samples: int) -> Tensor:
+    """Places (B, P, K, 2) at the _nodes() of lines -> (B, P, D, 2), even from the first to the last."""
+    return (knots.transpose(-1, -2) @ torch.as_tensor(_weights(num_samples)).to(knots)).transpose(-1, -2)
+
+
+def _nodes() -> np.ndarray:
+    """Return where on a line from 0 to 1 to sample a polynomial: the nodes of Chebyshev, which keep errors small."""
+    return (1 - np.cos(np.linspace(0, np.pi, _DEGREE + 1))) / 2
+
+
+@lru_cache(maxsize=64)
+def _weights(num_samples: int) -> np.ndarray:
+    """Return (K, num_samples) by which a polynomial's values at the _nodes() give those evenly from 0 to 1."""
+    nodes, even = (chebvander(2 * at - 1, _DEGREE) for at in (_nodes(), np.linspace(0, 1, num_samples)))
+    return np.linalg.solve(nodes.T, even.T)

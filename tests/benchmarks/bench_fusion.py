@@ -56,7 +56,7 @@ def main() -> None:
     maps = torch.rand(args.groups, VIEWS, JOINTS, SIZE, SIZE)
     with torch.no_grad():
         rays = HeatmapRays(views, (SIZE, SIZE))
-        places = {(view, other): rays.lines(view, other)[0] for view in range(VIEWS) for other in range(VIEWS)
+        places = {(view, other): rays.lines(view, other) for view in range(VIEWS) for other in range(VIEWS)
                   if view != other}  # fmt: skip
         works = {
             "learned matrices": lambda: learned(maps),

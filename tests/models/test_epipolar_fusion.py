@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import math
 
+import cv2
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import map_coordinates
 from torch import Tensor, nn
 
 from lib.models import epipolar_fusion
@@ -14,7 +18,7 @@ from lib.models.epipolar_fusion import AdaptiveFusion, EpipolarFusion
 from lib.multiviews.cameras import Cameras, CropCameras
 from lib.multiviews.epipolar_torch import HeatmapRays, sample_maps, to_pixels
 from lib.utils.checks import InputError
-from tests.multiviews.scenes import Scene, make_scene
+from tests.multiviews.scenes import Scene, draw_gaussians, make_scene
 
 FUSIONS = {"sum": lambda: EpipolarFusion("sum"), "max": lambda: EpipolarFusion("max"), "adaptive": AdaptiveFusion}
 
@@ -47,25 +51,71 @@ def test_tiny_maps_equal_plain_loops(reduction: str) -> None:
     for view in range(3):
         expected[:, view] = 0.4 * maps[:, view]
         for other in {0, 1, 2} - {view}:
-            places, steps = rays.lines(view, other)
+            places = rays.lines(view, other)
             for frame in range(2):
                 for joint in range(2):
                     for pixel in range(30):
-                        values = [bilinear(maps[frame, other, joint].numpy(), *place)
-                                  for place in to_pixels(places[frame, pixel], (5, 6)).tolist()]  # fmt: skip
-                        vote = max(values) if reduction == "max" else sum(values) * steps[frame, pixel].item()
+                        line = to_pixels(places[frame, pixel], (5, 6)).tolist()
+                        values = [bilinear(maps[frame, other, joint].numpy(), *place) for place in line]
+                        steps = [math.dist(*ends) for ends in itertools.pairwise(line)]
+                        areas = [step * sum(ends) / 2 for step, ends in
+                                 zip(steps, itertools.pairwise(values), strict=True)]  # fmt: skip
+                        vote = max(values) if reduction == "max" else sum(areas)
                         expected[frame, view, joint, pixel // 6, pixel % 6] += 0.3 * vote
     np.testing.assert_allclose(EpipolarFusion(reduction)(maps, views_of(scene)), expected, atol=2e-5)
 
 
-def test_the_sum_does_not_depend_on_the_density_of_samples() -> None:
-    scene = make_scene(1, 2)
-    rays = HeatmapRays(views_of(scene), (64, 64))
-    maps = torch.as_tensor(scene.heatmaps[:, 1])
-    sums = [sample_maps(maps, places).sum(-1) * steps[:, None] for places, steps in
-            (rays.lines(0, 1, count) for count in (66, 400))]  # fmt: skip
-    torch.testing.assert_close(*sums, atol=0.05, rtol=0)
-    assert sums[0].amax().item() == pytest.approx(2 * math.sqrt(2 * math.pi), rel=0.02)  # across a Gaussian of 2 px
+LENSES = {  # k, p, focal length in widths of the image
+    "Human3.6M": ((-0.207, 0.248, -0.003), (-0.001, -0.0014), 1.145),
+    "action camera": ((-0.25, 0.09, -0.017), (0.0, 0.0), 0.45),  # turns back in the corners of the map
+    "action camera, turned crop": ((-0.28, 0.08, -0.01), (0.001, 0.001), 0.45),
+    "steep at the border": ((-0.4, 0.15, 0.0), (0.0, 0.0), 0.57),
+}
+
+
+@pytest.mark.parametrize("lens", LENSES)
+def test_sum_and_maximum_follow_the_line_through_any_lens(lens: str) -> None:
+    """Whole images, against OpenCV at dense depths: the line ends where the lens turns back."""
+    k, p, focal = LENSES[lens]
+    size, sigma, scene = 32, 1.5, make_scene(1, 2, seed=4)
+    f, c = np.array([focal, 1.01 * focal]) * 1000, np.array([510.0, 490.0])
+    two = (1, 2, 1)
+    cameras = dataclasses.replace(scene.cameras, f=np.tile(f, two), c=np.tile(c, two), k=np.tile(k, two),
+                                  p=np.tile(p, two))  # fmt: skip
+    angle = 0.5 if "turned" in lens else 0.0
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) * (size / 1000)
+    crop = np.concatenate([turn, (15.5 - turn @ [500, 500])[:, None]], 1)
+    matrix, distortion = np.array([[f[0], 0, c[0]], [0, f[1], c[1]], [0, 0, 1]]), np.array([*k[:2], *p, k[2]])
+    radius = np.linspace(0, 5, 100001)[1:]
+    slope = 1 + 3 * k[0] * radius**2 + 5 * k[1] * radius**4 + 7 * k[2] * radius**6
+    reach = radius[np.argmin(slope > 0)] if (slope <= 0).any() else radius[-1]
+
+    def image(points_world: np.ndarray, view: int) -> np.ndarray:
+        points = (points_world - cameras.T[0, view]) @ cameras.R[0, view].T
+        seen = (points[:, 2] > 1) & (np.linalg.norm(points[:, :2], axis=1) < reach * points[:, 2])
+        pixels = cv2.projectPoints(points, np.zeros(3), np.zeros(3), matrix, distortion)[0][:, 0]
+        return np.where(seen[:, None], pixels @ crop[:, :2].T + crop[:, 2], np.nan)
+
+    joints = np.stack([image(scene.pose_world[0], view) for view in range(2)])
+    maps = torch.as_tensor(draw_gaussians(joints[None], (size, size), sigma))
+    views = CropCameras(cameras, np.tile(crop, (1, 2, 1, 1))).map(lambda x: torch.as_tensor(x, dtype=torch.float32))
+    fused = {name: EpipolarFusion(name, self_weight=0)(maps, views)[0, 0].numpy() for name in ("max", "sum")}
+    stop = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 2000, 1e-12)
+    depths = 1 / np.concatenate([np.linspace(1e-9, 1e-3, 10000), np.linspace(1e-3, 1 / 50, 2000)[1:]])[:, None]
+    for joint in range(17):
+        column, row = np.rint(joints[0, joint]).astype(int)
+        pixel = np.linalg.solve(crop[:, :2], [column, row] - crop[:, 2])
+        ray = cv2.undistortPoints(pixel[None], matrix, distortion, None, None, None, stop).ravel()
+        line = image(np.append(ray, 1) @ cameras.R[0, 0] * depths + cameras.T[0, 0], 1)
+        inside = (line > -1).all(1) & (line < size).all(1)  # false for NaN
+        values = np.zeros(len(line))
+        values[inside] = map_coordinates(maps[0, 1, joint].numpy(), line[inside].T[::-1], order=1, mode="grid-constant")
+        steps = np.nan_to_num(np.linalg.norm(np.diff(line, axis=0), axis=1))
+        assert values.max() > 0.8  # within a pixel of the joint
+        assert fused["max"][joint, row, column] == pytest.approx(values.max(), abs=0.12)  # half a diagonal of a pixel
+        assert fused["max"][joint, row, column] < values.max() + 1e-3
+        assert fused["sum"][joint, row, column] == pytest.approx((steps * (values[1:] + values[:-1])).sum() / 2, rel=0.03)
+        assert 3.0 < fused["sum"][joint, row, column] < 3.8  # across a Gaussian: sigma sqrt(2 pi) = 3.76
 
 
 def test_the_gradient_of_the_maximum_is_that_of_the_plain_one() -> None:
@@ -73,7 +123,7 @@ def test_the_gradient_of_the_maximum_is_that_of_the_plain_one() -> None:
     views, rays = views_of(scene), HeatmapRays(views_of(scene), (8, 8))
     maps = torch.rand(1, 3, 2, 8, 8, generator=torch.Generator().manual_seed(1)).requires_grad_()
     (found,) = torch.autograd.grad(EpipolarFusion("max")(maps, views).square().sum(), maps)
-    fused = [0.4 * maps[:, v] + 0.3 * sum(sample_maps(maps[:, o], rays.lines(v, o)[0]).amax(-1).view(1, 2, 8, 8)
+    fused = [0.4 * maps[:, v] + 0.3 * sum(sample_maps(maps[:, o], rays.lines(v, o)).amax(-1).view(1, 2, 8, 8)
              for o in range(3) if o != v) for v in range(3)]  # fmt: skip
     (expected,) = torch.autograd.grad(torch.stack(fused, 1).square().sum(), maps)
     torch.testing.assert_close(found, expected)

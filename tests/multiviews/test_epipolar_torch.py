@@ -10,7 +10,7 @@ import torch
 
 from lib.multiviews.cameras import Cameras, CropCameras, project
 from lib.multiviews.epipolar import distance_to_curve, epipolar_curve
-from lib.multiviews.epipolar_torch import HeatmapRays, sample_maps, to_pixels, to_places
+from lib.multiviews.epipolar_torch import HeatmapRays, arc_lengths, sample_maps, to_pixels, to_places
 from lib.utils.transforms import invert_affine, transform_points
 from tests.multiviews.scenes import Scene, make_scene
 
@@ -52,7 +52,7 @@ def pixel_of(scene: Scene) -> np.ndarray:
 def test_the_line_of_a_true_pixel_hits_the_joint_in_the_other_views(scene, dtype, tolerance):
     rays = HeatmapRays(views_of(scene, dtype), WH[::-1])
     for other in (1, 2):
-        places = to_pixels(rays.lines(0, other)[0], WH[::-1])
+        places = to_pixels(rays.lines(0, other), WH[::-1])
         for frame, pixel in enumerate(pixel_of(scene)):
             line = places[frame, pixel].double().numpy()
             joint, whole = scene.joints_hm[frame, other, JOINT][None], np.ones(len(line), bool)
@@ -67,8 +67,6 @@ def test_points_are_where_the_projection_is(scene):
     for other in (1, 2):
         places = rays.points(0, other, torch.as_tensor(depth)[:, None], pixels)
         np.testing.assert_allclose(to_pixels(places[:, 0, 0], WH[::-1]), scene.joints_hm[:, other, JOINT], atol=1e-5)
-        all_pixels = rays.points(0, other, torch.as_tensor(depth)[:, None])
-        torch.testing.assert_close(all_pixels.take_along_dim(pixels[..., None, None], 1), places)
 
 
 def test_lines_cover_the_curve_within_the_map_in_steps_of_a_pixel(scene):
@@ -78,8 +76,9 @@ def test_lines_cover_the_curve_within_the_map_in_steps_of_a_pixel(scene):
     to_image = invert_affine(scene.image_to_heatmap)
     depths = 1 / np.linspace(1e-7, 1 / 60, 20000)
     for own, other in ((0, 1), (2, 0)):
-        places, steps = rays.lines(own, other)
-        places, steps = to_pixels(places, WH[::-1]).numpy(), steps.numpy()
+        places = rays.lines(own, other)
+        lengths = arc_lengths(places, WH[::-1])[:, ::97].numpy()
+        places = to_pixels(places, WH[::-1]).numpy()
         for frame in range(2):
             image = transform_points(pixels, to_image[frame, own])
             curve, valid = epipolar_curve(image, scene.cameras[frame, own], scene.cameras[frame, other], depths)
@@ -87,14 +86,13 @@ def test_lines_cover_the_curve_within_the_map_in_steps_of_a_pixel(scene):
             for n, line in enumerate(places[frame, ::97]):
                 inside = valid[n] & (curve[n] >= -0.5).all(-1) & (curve[n] <= np.array(WH) - 0.5).all(-1)
                 if not inside.any():
-                    outside = ((line < -0.5) | (line > np.array(WH) - 0.5)).any(-1).all()
-                    assert steps[frame, 97 * n] == 0 or outside
+                    assert ((line < -0.5) | (line > np.array(WH) - 0.5)).any(-1).all()
                     continue
                 distances = np.linalg.norm(curve[n][inside][:, None] - line, axis=-1).min(1)
                 assert distances.max() < 0.8  # half a step and what the lens bends between samples
+                assert np.abs(np.diff(line, axis=0)).max() < 1.01
                 moves = np.linalg.norm(np.diff(line, axis=0), axis=-1)
-                assert moves.max() < 1.6  # a diagonal of a pixel and the lens
-                np.testing.assert_allclose(moves, steps[frame, 97 * n], rtol=0.1)
+                np.testing.assert_allclose(lengths[frame, n], (np.append(0, moves) + np.append(moves, 0)) / 2, atol=1e-9)
 
 
 def along_x(center_x: float, center_z: float) -> Cameras:
@@ -110,16 +108,16 @@ def test_a_line_begins_at_the_other_camera_and_ends_at_infinity():
     matrix = np.broadcast_to(np.eye(2, 3), (1, 2, 2, 3))
     views = CropCameras(cameras, matrix).map(lambda array: torch.as_tensor(array.copy()))
     rays = HeatmapRays(views, (41, 41))
-    places, steps = rays.lines(0, 1)
+    places = rays.lines(0, 1)
     line = to_pixels(places, (41, 41))[0, 20 * 41 + 36].numpy()  # of (36, 20): 0.16 aside per depth, at 36 at infinity
     near = 20 + 100 * (300 + 0.16 * 50) / 3050  # NEAREST_MM is 50
     np.testing.assert_allclose(line[[0, -1]], [[36, 20], [near, 20]], atol=1e-9)
-    assert steps[0, 20 * 41 + 36].item() == pytest.approx((36 - near) / 42)
-    away, none = rays.lines(1, 0)  # of what the camera behind sees at (36, 20), the front one sees what is before it
+    assert arc_lengths(places, (41, 41))[0, 20 * 41 + 36].sum().item() == pytest.approx(36 - near)
+    away = rays.lines(1, 0)  # of what the camera behind sees at (36, 20), the front one sees what is before it
     # x = 0.16 (3000 + z) there, less 300: aside 0.16 + 180 / z, which enters the map at 20.5 px + margin of 1
     ends = to_pixels(away, (41, 41))[0, 20 * 41 + 36, [0, -1], 0]
     np.testing.assert_allclose(ends, [36, 41])
-    assert none.isfinite().all()
+    assert arc_lengths(away, (41, 41)).isfinite().all()
 
 
 def test_scene_depths_hold_the_person_and_are_not_far_beyond():
