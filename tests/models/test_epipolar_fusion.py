@@ -114,7 +114,8 @@ def test_sum_and_maximum_follow_the_line_through_any_lens(lens: str) -> None:
         assert values.max() > 0.8  # within a pixel of the joint
         assert fused["max"][joint, row, column] == pytest.approx(values.max(), abs=0.12)  # half a diagonal of a pixel
         assert fused["max"][joint, row, column] < values.max() + 1e-3
-        assert fused["sum"][joint, row, column] == pytest.approx((steps * (values[1:] + values[:-1])).sum() / 2, rel=0.03)
+        integral = (steps * (values[1:] + values[:-1])).sum() / 2
+        assert fused["sum"][joint, row, column] == pytest.approx(integral, rel=0.03)
         assert 3.0 < fused["sum"][joint, row, column] < 3.8  # across a Gaussian: sigma sqrt(2 pi) = 3.76
 
 

@@ -92,7 +92,7 @@ def test_lines_cover_the_curve_within_the_map_in_steps_of_a_pixel(scene):
                 assert distances.max() < 0.8  # half a step and what the lens bends between samples
                 assert np.abs(np.diff(line, axis=0)).max() < 1.01
                 moves = np.linalg.norm(np.diff(line, axis=0), axis=-1)
-                np.testing.assert_allclose(lengths[frame, n], (np.append(0, moves) + np.append(moves, 0)) / 2, atol=1e-9)
+                np.testing.assert_allclose(2 * lengths[frame, n], np.append(0, moves) + np.append(moves, 0), atol=1e-9)
 
 
 def along_x(center_x: float, center_z: float) -> Cameras:
