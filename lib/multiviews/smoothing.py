@@ -22,7 +22,7 @@ def smooth_trajectories(points: np.ndarray, cutoff: float | None) -> np.ndarray:
             they are.
 
     Returns:
-        The same shape; NaN where a trajectory has fewer than two known points.
+        The same shape; where a trajectory has fewer than two known points, nothing is bridged and the one stays.
 
     Raises:
         InputError: a cutoff out of range.
@@ -43,9 +43,8 @@ def smooth_trajectories(points: np.ndarray, cutoff: float | None) -> np.ndarray:
         middle = values[known[:, column]].mean()  # small numbers: the gaps pull to 0 by their tiny weight
         solved = solveh_banded(_banded(weight, strength), weight * np.where(known[:, column], values - middle, 0.0))
         result[:, column] = solved + middle
-    if cutoff is None:
-        result = np.where(known, flat, result)
-    return result.reshape(points.shape)
+    stays = known if cutoff is None else known & (known.sum(0) < 2)
+    return np.where(stays, flat, result).reshape(points.shape)
 
 
 def _banded(weight: np.ndarray, strength: float) -> np.ndarray:

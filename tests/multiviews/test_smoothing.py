@@ -35,10 +35,11 @@ def test_without_a_cutoff_known_points_stay_exactly():
     assert np.abs(bridged[10, 1]).max() < 400
 
 
-def test_too_little_is_known():
+@pytest.mark.parametrize("cutoff", [None, 0.1])
+def test_a_single_point_stays_and_nothing_is_made_up(cutoff):
     points = np.full((5, 2), np.nan)
     points[2, 0] = 1.0
-    assert np.isnan(smooth_trajectories(points, 0.1)).all()
+    np.testing.assert_array_equal(smooth_trajectories(points, cutoff), points)
 
 
 def test_impossible_cutoff():
