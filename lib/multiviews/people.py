@@ -77,33 +77,34 @@ def _hypotheses(points: np.ndarray, cameras: Cameras, side: np.ndarray) -> tuple
         (H, V) people, -1 = none; (H,) scores, about the number of views that agree; (H, 3) their places, mm.
     """
     num_views, num_people = side.shape
-    views = np.arange(num_views)
-    people, scores, places = [], [], []
-    for (one, a), (other, b) in itertools.combinations(itertools.product(range(num_views), range(num_people)), 2):
-        if one == other or not (np.isfinite(side[one, a]) and np.isfinite(side[other, b])):
-            continue
-        pair = np.full((1, *points[:, 0].shape), np.nan)
-        pair[0, one], pair[0, other] = points[one, a], points[other, b]
-        world = triangulate(pair, cameras)  # (1, J, 3)
-        if np.isfinite(world).all(-1).sum() < _MIN_POINTS:
-            continue
-        errors = np.stack([_median_error(world, points[:, person], cameras, side[:, person])
-                           for person in range(num_people)], 1)  # fmt: skip
-        nearest = errors.argmin(1)
-        nearest[one], nearest[other] = a, b
-        error = errors[views, nearest]
-        agrees = error < _TOLERANCE
-        if agrees[one] and agrees[other]:
-            people.append(np.where(agrees, nearest, -1))
-            scores.append((1 - (error[agrees] / _TOLERANCE) ** 2 / 2).sum())
-            places.append(np.nanmedian(world[0], 0))
-    return np.array(people).reshape(-1, num_views), np.array(scores), np.array(places).reshape(-1, 3)
+    slots = [slot for slot in itertools.product(range(num_views), range(num_people)) if np.isfinite(side[slot])]
+    pairs = [(*one, *other) for one, other in itertools.combinations(slots, 2) if one[0] != other[0]]
+    one, a, other, b = np.array(pairs, int).reshape(-1, 4).T
+    world = triangulate(np.stack([points[one, a], points[other, b]], 1), cameras[0, np.stack([one, other], 1)])
+    enough = np.isfinite(world).all(-1).sum(1) >= _MIN_POINTS
+    world, one, a, other, b = (array[enough] for array in (world, one, a, other, b))
+    everywhere = cameras.map(lambda array: np.repeat(array, len(world), 0))
+    errors = np.stack([_median_error(world, points[:, person], everywhere, side[:, person])
+                       for person in range(num_people)], -1)  # (H, V, P)  # fmt: skip
+    nearest, row = errors.argmin(-1), np.arange(len(world))
+    nearest[row, one], nearest[row, other] = a, b
+    error = np.take_along_axis(errors, nearest[..., None], -1)[..., 0]
+    agrees = error < _TOLERANCE
+    kept = agrees[row, one] & agrees[row, other]
+    scores = np.where(agrees, 1 - (np.where(agrees, error, 0.0) / _TOLERANCE) ** 2 / 2, 0.0).sum(1)
+    return np.where(agrees, nearest, -1)[kept], scores[kept], np.nanmedian(world[kept], 1).reshape(-1, 3)
 
 
 def _median_error(world: np.ndarray, points: np.ndarray, cameras: Cameras, side: np.ndarray) -> np.ndarray:
-    """Return each view's median error (V,) against points (V, J, 2), shares of the box; infinite for too few."""
-    error = reprojection_error(world, points[None], cameras, np.where(np.isfinite(side), side, 1.0)[None])[0]
-    enough = np.isfinite(error).sum(1) >= _MIN_POINTS
-    median = np.array([np.median(row[np.isfinite(row)]) if ok else np.inf
-                       for row, ok in zip(error, enough, strict=True)])  # fmt: skip
-    return np.where(np.isfinite(side), median, np.inf)
+    """Return how far points (H, J, 3) are from those of a person in each view, (V, J, 2): medians, shares of the box.
+
+    Returns:
+        (H, V); infinite where too few points are in both.
+    """
+    seen = np.broadcast_to(points, (len(world), *points.shape))
+    boxes = np.broadcast_to(np.where(np.isfinite(side), side, 1.0), seen.shape[:2])
+    error = reprojection_error(world, seen, cameras, boxes)
+    error = np.sort(np.where(np.isfinite(error), error, np.nan), -1)  # NaN last
+    count = np.isfinite(error).sum(-1, keepdims=True)
+    middle = [np.take_along_axis(error, (count - back).clip(0) // 2, -1)[..., 0] for back in (0, 1)]
+    return np.where((count[..., 0] >= _MIN_POINTS) & np.isfinite(side), (middle[0] + middle[1]) / 2, np.inf)

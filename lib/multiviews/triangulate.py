@@ -51,7 +51,7 @@ def triangulate(points_img: np.ndarray, cameras: Cameras, weights: np.ndarray | 
     shift = cameras.R @ ((middle[:, None] - cameras.T) / unit[:, None, None])[..., None]
     matrix = np.concatenate([cameras.R, shift], -1)  # (F, V, 3, 4): camera coordinates of scaled world points
     rows = points[..., None] * matrix[:, :, None, 2:] - matrix[:, :, None, :2]  # (F, V, P, 2, 4)
-    rows = (rows * weights[..., None, None]).swapaxes(1, 2).reshape(num_frames, -1, 2 * num_views, 4)
+    rows = (rows * weights[..., None, None]).swapaxes(1, 2).reshape(num_frames, sizes["P"], 2 * num_views, 4)
     _, singular, vectors = np.linalg.svd(rows, full_matrices=False)  # (F, P, 4), (F, P, 4, 4)
     solution = vectors[..., 3, :]
 

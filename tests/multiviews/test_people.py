@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from lib.multiviews import people as people_module
 from lib.multiviews.people import choose_person
 from lib.multiviews.robust_poses import person_sizes
+from lib.multiviews.triangulate import triangulate
 from tests.multiviews.walk import FLIP_PAIRS, film, swapped, walking
 
 
@@ -23,6 +25,16 @@ def test_the_person_whom_all_views_show_over_time():
     expected = (order == 0).argmax(-1)
     expected[9, 0] = -1
     np.testing.assert_array_equal(chosen, expected)
+
+
+def test_all_pairs_of_a_frame_are_triangulated_together(monkeypatch):
+    calls = []
+    monkeypatch.setattr(people_module, "triangulate", lambda *args: calls.append(0) or triangulate(*args))
+    rng = np.random.default_rng(6)
+    people, cameras = zip(*(film(walking(3, rng) + place, 4, rng) for place in ([0, 0, 0], [1500, -1200, 0])), strict=True)
+    points = np.stack(people, 2)[..., :2]
+    assert (choose_person(points, cameras[0], person_sizes(points), FLIP_PAIRS) >= 0).all()
+    assert len(calls) == 3
 
 
 def test_time_decides_between_equals():
