@@ -145,36 +145,32 @@ class HeatmapRays:
         return self._project(directions, seen, depths, view, other)
 
     def scene_depths(self, num_depths: int) -> Tensor:
-        """Choose depths at which to cut each view's rays: where the largest number of other views sees something.
+        """Choose depths at which to cut each view's rays: wherever two other views see something, densest where most do.
+
+        Views may look elsewhere: what the largest number of them sees need not be where the person is.
 
         Args:
             num_depths: D.
 
         Returns:
-            (B, V, D) along the optical axes, mm, evenly spaced.
+            (B, V, D) along the optical axes, mm, ascending.
         """
-        ratio = (FARTHEST_MM / NEAREST_MM) ** (1 / (_COARSE_DEPTHS - 1))
-        coarse = NEAREST_MM * ratio ** torch.arange(_COARSE_DEPTHS).to(self._reach)
+        coarse = torch.logspace(math.log10(NEAREST_MM), math.log10(FARTHEST_MM), _COARSE_DEPTHS).to(self._reach)
         rows = torch.linspace(0, self._height - 1, _COARSE_RAYS).round().long()
         columns = torch.linspace(0, self._width - 1, _COARSE_RAYS).round().long()
         batch = len(self._reach)
         pixels = (rows[:, None] * self._width + columns).flatten().to(self._reach.device).expand(batch, -1)
-        spans = [self._common_span(view, coarse, pixels) for view in range(self.num_views)]
-        near, far = (torch.stack(ends, 1)[..., None] for ends in zip(*spans, strict=True))  # (B, V, 1)
-        return near / ratio + torch.linspace(0, 1, num_depths).to(near) * (far * ratio - near / ratio)
+        counts = [self._others_that_see(view, coarse, pixels).amax(1) for view in range(self.num_views)]
+        most = torch.stack(counts, 1)  # (B, V, depths of the first look)
+        enough = most.amax(-1, keepdim=True).clamp(max=min(2, self.num_views - 1))
+        return _spread(coarse, (most - enough + 1).clamp(min=0), num_depths)
 
-    def _common_span(self, view: int, coarse: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the first and the last of the coarse depths at which as many other views as possible see a ray."""
-        size = (self._height, self._width)
-        low = to_places(coarse.new_tensor([-0.5, -0.5]), size)
-        count = torch.zeros((), device=coarse.device)
-        for other in range(self.num_views):
-            if other != view:
-                places = self.points(view, other, coarse.expand(len(pixels), -1), pixels)
-                count = count + ((places >= low) & (places <= -low)).all(-1)  # (B, P, D)
-        most = (count == count.amax((1, 2), keepdim=True)).any(1)  # (B, D)
-        last = most.shape[1] - 1
-        return coarse[most.int().argmax(1)], coarse[last - most.flip(1).int().argmax(1)]
+    def _others_that_see(self, view: int, depths: Tensor, pixels: Tensor) -> Tensor:
+        """Return how many other views see the points at depths (D,) on the rays of pixels (B, P): (B, P, D)."""
+        low = to_places(depths.new_tensor([-0.5, -0.5]), (self._height, self._width))
+        places = [self.points(view, other, depths.expand(len(pixels), -1), pixels)
+                  for other in range(self.num_views) if other != view]  # fmt: skip
+        return sum(((one >= low) & (one <= -low)).all(-1).to(depths) for one in places)
 
     def _to_image(self, points_hm: Tensor) -> Tensor:
         """Heatmap px (P, 2) -> image px (B, V, P, 2)."""
@@ -252,6 +248,17 @@ class HeatmapRays:
 def _columns(values: Tensor) -> list[Tensor]:
     """Split (B, n) into n tensors (B, 1, 1)."""
     return [column[:, None, None] for column in values.unbind(-1)]
+
+
+def _spread(places: Tensor, weight: Tensor, num: int) -> Tensor:
+    """Distribute numbers over ascending places (K,) as densely as weights (..., K) there say: (..., num), ascending."""
+    share = ((weight[..., 1:] + weight[..., :-1]) * places.diff()).cumsum(-1)
+    share = F.pad(share / share[..., -1:], (1, 0))  # (..., K), from 0 to 1
+    wanted = ((torch.arange(num).to(places) + 0.5) / num).expand(*share.shape[:-1], num).contiguous()
+    after = torch.searchsorted(share, wanted).clamp(1, len(places) - 1)
+    low, high = (share.take_along_dim(index, -1) for index in (after - 1, after))
+    mix = (wanted - low) / (high - low).clamp(min=_TINY)
+    return places[after - 1] + mix * (places[after] - places[after - 1])
 
 
 def _cut_with_disc(start: Tensor, end: Tensor, found: Tensor, radius2: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lib.models import epipolar_fusion
 from lib.models.epipolar_fusion import AdaptiveFusion, EpipolarFusion
-from lib.multiviews.cameras import Cameras, CropCameras
+from lib.multiviews.cameras import Cameras, CropCameras, project
 from lib.multiviews.epipolar_torch import HeatmapRays, sample_maps, to_pixels
 from lib.utils.checks import InputError
 from tests.multiviews.scenes import Scene, draw_gaussians, make_scene
@@ -142,6 +142,27 @@ def test_a_joint_hidden_in_one_view_comes_back(name: str, num_views: int) -> Non
     index = fused.flatten(1).argmax(-1).numpy()
     peaks = np.stack([index % 40, index // 40], -1)
     assert np.linalg.norm(peaks - scene.joints_hm[:, 0, joint], axis=-1).max() < 2
+
+
+def test_a_view_that_looks_elsewhere_takes_nothing_away() -> None:
+    """Whole images: the fourth camera sees a corner of the room close up, which all others see too."""
+    scene, size = make_scene(2, 4, seed=3), 40
+    cameras = scene.cameras.map(np.copy)
+    forward = np.array([1300.0, 1300, 2000]) - cameras.T[0, 3]
+    forward /= np.linalg.norm(forward)
+    right = np.cross(forward, [0, 0, 1.0])
+    right /= np.linalg.norm(right)
+    cameras.R[:, 3] = np.stack([right, np.cross(forward, right), forward])
+    cameras.f[:, 3] *= 6
+    crop = np.array([[size / 1000, 0, -0.5], [0, size / 1000, -0.5]])
+    joints = project(scene.pose_world[:, None], cameras)[0] @ crop[:, :2] + crop[:, 2]
+    maps = torch.as_tensor(draw_gaussians(joints, (size, size), 1.5))
+    maps[:, 0] = 0  # hidden
+    views = CropCameras(cameras, np.tile(crop, (2, 4, 1, 1))).map(lambda x: torch.as_tensor(x, dtype=torch.float32))
+    with torch.no_grad():
+        index = AdaptiveFusion()(maps, views)[:, 0].flatten(-2).argmax(-1).numpy()
+    peaks = np.stack([index % size, index // size], -1)
+    assert np.linalg.norm(peaks - joints[:, 0], axis=-1).max() < 2
 
 
 def test_views_and_frames_do_not_depend_on_their_order(fusion: nn.Module) -> None:
