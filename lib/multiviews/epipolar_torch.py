@@ -145,7 +145,7 @@ class HeatmapRays:
         return self._project(directions, seen, depths, view, other)
 
     def scene_depths(self, num_depths: int) -> Tensor:
-        """Choose depths at which to cut each view's rays: wherever two other views see something, densest where most do.
+        """Choose depths at which to cut each view's rays: where two other views see something, densest where most do.
 
         Views may look elsewhere: what the largest number of them sees need not be where the person is.
 
