@@ -27,12 +27,20 @@ class RobustSettings:
         min_views: views that must agree on a joint; None = 3, or 2 where there are but two cameras.
         min_confidence: detections below it are not looked at.
         cutoff: of the smoothing over time, cycles per frame; None = none, gaps are bridged.
+
+    Raises:
+        InputError: a tolerance out of range.
     """
 
     tolerance: float = 0.03
     min_views: int | None = None
     min_confidence: float = 0.1
     cutoff: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.tolerance < 1:
+            raise InputError(f"tolerance: expected a share of the person's size between 0 and 1, received "
+                             f"{self.tolerance:g}")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,19 @@ class RobustPoses:
     error: np.ndarray
     exchanged: np.ndarray
     groups: tuple[str, ...]
+
+    @property
+    def places(self) -> np.ndarray:
+        """(F, 3) mm, where the person is: the root or, where that is not known, the middle of the known joints.
+
+        Of the nearest instant in which a joint is known, where none is.
+        """
+        known = np.isfinite(self.pose_world).all(-1)  # (F, J)
+        middle = np.where(known[..., None], self.pose_world, 0.0).sum(1) / known.sum(1).clip(1)[:, None]
+        places = np.where(known[:, :1], self.pose_world[:, 0], middle)
+        found = np.flatnonzero(known.any(1))
+        nearest = np.abs(np.arange(len(known))[:, None] - found).argmin(1)
+        return places[found[nearest]]
 
     @property
     def rejected(self) -> np.ndarray:
@@ -115,13 +136,10 @@ def robust_poses(
         The poses.
 
     Raises:
-        InputError: shapes disagree, or settings out of range.
+        InputError: shapes disagree, or `min_views` or `cutoff` out of range.
     """
     sizes = check_shape("points", points.shape, ("F", "V", body.num_joints, 3))
     check_shape("cameras.T", cameras.T.shape, (sizes["F"], sizes["V"], 3))
-    if not 0 < settings.tolerance < 1:
-        raise InputError(f"tolerance: expected a share of the person's size between 0 and 1, received "
-                         f"{settings.tolerance:g}")  # fmt: skip
     min_views = min(3, sizes["V"]) if settings.min_views is None else settings.min_views
     seen = np.isfinite(points).all(-1) & (points[..., 2] >= settings.min_confidence)
     points_img = np.where(seen[..., None], points[..., :2], np.nan)

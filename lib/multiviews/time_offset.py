@@ -24,7 +24,8 @@ class TimeOffsets:
     """Offsets of V views.
 
     Attributes:
-        frames: (V,) by how many frames each view is late against view 0; NaN where nothing can be said.
+        frames: (V,) by how many frames each view is late against the first one of the largest set of views that can be
+            compared; NaN for the views outside.
         spread: (V,) how far single pairs of views disagree with it, frames; NaN where one pair alone decided.
         pairs: pairs of views that decided.
     """
@@ -99,7 +100,7 @@ def estimate_offsets(
         max_offset: frames to look to either side.
 
     Returns:
-        The offsets: view v shows at frame t + frames[v] what view 0 shows at t.
+        The offsets: view v shows at frame t + frames[v] what the one with frames 0 shows at t.
 
     Raises:
         InputError: fewer than two views, or fewer frames than the offsets to look at.
@@ -165,26 +166,31 @@ def _cost(points_a: np.ndarray, points_b: np.ndarray, camera_a: Cameras, camera_
 
 
 def _solve(pairs: list[tuple[int, int]], measured: np.ndarray, num_views: int) -> TimeOffsets:
-    """Solve offset[b] - offset[a] = measured for all views, offset[0] = 0, by robust least squares (Huber)."""
+    """Solve offset[b] - offset[a] = measured for the largest set of connected views by robust least squares (Huber)."""
+    compared = _largest_set(pairs, num_views)
     rows = np.zeros((len(pairs), num_views))
     for row, (one, other) in enumerate(pairs):
         rows[row, one], rows[row, other] = -1, 1
-    known, grown = {0}, True
-    while grown:  # views that pairs connect with view 0
-        grown = False
-        for one, other in pairs:
-            if (one in known) != (other in known):
-                known |= {one, other}
-                grown = True
+    unknown = np.delete(rows, compared[0], 1)  # the offset of the first one is 0
     frames, weight = np.zeros(num_views), np.ones(len(pairs))
     for _ in range(10 if len(pairs) else 0):  # reweighted: one bad pair hardly moves the others
-        solution = np.linalg.lstsq(rows[:, 1:] * weight[:, None], measured * weight, rcond=None)[0]
-        frames = np.append(0.0, solution)
+        solution = np.linalg.lstsq(unknown * weight[:, None], measured * weight, rcond=None)[0]
+        frames = np.insert(solution, compared[0], 0.0)
         weight = 1 / np.sqrt(np.abs(rows @ frames - measured).clip(_USUAL_ERROR))
     spread = np.full(num_views, np.nan)
-    for view in range(num_views):
+    for view in compared:
         mine = [row for row, pair in enumerate(pairs) if view in pair]
         if len(mine) > 1:
             spread[view] = np.abs(rows[mine] @ frames - measured[mine]).mean()
-    frames[[view not in known for view in range(num_views)]] = np.nan
+    frames[[view not in compared for view in range(num_views)]] = np.nan
     return TimeOffsets(frames, spread, pairs)
+
+
+def _largest_set(pairs: list[tuple[int, int]], num_views: int) -> list[int]:
+    """Return the most views that pairs connect, ascending."""
+    connected = [{view} for view in range(num_views)]
+    for one, other in pairs:
+        joined = connected[one] | connected[other]
+        for view in joined:
+            connected[view] = joined
+    return sorted(max(connected, key=len))

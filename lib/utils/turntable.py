@@ -41,7 +41,8 @@ def stage_of(poses: np.ndarray) -> Stage:
         return Stage(np.zeros(3), 1000.0, -1000.0)
     heights = poses[finite][:, 2]
     low, high = float(heights.min()), float(heights.max())
-    spread = np.abs(poses[..., :2] - np.nanmean(poses[..., :2], axis=1, keepdims=True))[finite].max()
+    shown = poses[finite.any(1), :, :2]
+    spread = np.nanmax(np.abs(shown - np.nanmean(shown, axis=1, keepdims=True)))
     half_mm = 1.15 * max(600.0, (high - low) / 2, float(spread))
     return Stage(np.append(np.nanmean(poses[finite][:, :2], axis=0), (low + high) / 2), half_mm, low)
 

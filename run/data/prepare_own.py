@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import argparse
 
 from lib.core.cli import plain_parser, run_main
-from lib.core.own.cli import add_recording, read_recording, read_robust
+from lib.core.own.cli import add_recording, read_recording
 from lib.core.own.labels import REPORT, LabelSettings, make_labels
 from lib.dataset.own.writer import WriteSettings
 
@@ -39,10 +39,10 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Make the data set and print the report."""
     args = parse_args()
-    capture = read_recording(args)
+    capture, robust = read_recording(args)
     split = tuple(args.validation) if args.validation else (len(capture) - max(1, len(capture) // 4), len(capture))
     write = WriteSettings(split, args.max_side, args.jpeg_quality, args.zip)
-    print(make_labels(capture, args.root, LabelSettings(write, read_robust(args, capture)), args.force))
+    print(make_labels(capture, args.root, LabelSettings(write, robust), args.force))
     print(f"{args.root / REPORT} holds this report")
 
 

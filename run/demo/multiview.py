@@ -20,8 +20,8 @@ from lib.core.cli import plain_parser, run_main
 from lib.core.config_io import load_config
 from lib.core.make_prior import load_prior
 from lib.core.methods3d import METHODS, WITHOUT_PRIOR
-from lib.core.own.capture import Capture, detect
-from lib.core.own.cli import add_recording, read_recording, read_robust
+from lib.core.own.capture import Capture
+from lib.core.own.cli import add_recording, read_recording
 from lib.core.own.estimate import (
     AGREEMENT,
     REPORT,
@@ -29,10 +29,12 @@ from lib.core.own.estimate import (
     estimate,
     left_out_table,
     poses_by_method,
+    save_poses,
 )
-from lib.core.own.tables import pose_tables
+from lib.core.own.tables import pose_tables, require_poses
 from lib.multiviews.robust_poses import RobustPoses, RobustSettings
 from lib.utils.checks import InputError
+from lib.utils.files import make_directory
 
 
 def parse_args() -> argparse.Namespace:
@@ -56,17 +58,30 @@ def from_network(args: argparse.Namespace, capture: Capture, robust: RobustSetti
     """Run the network and, where asked for, a method of 3D inference on its heatmaps."""
     from lib.core.own.network import predict  # torch, which detections do not need
 
-    if not args.cfg:
-        raise InputError("--checkpoint needs --cfg, the experiment that the network was trained with")
     config = load_config(args.cfg, args.opts)
-    roots = None if capture.points is None else capture.poses(robust).pose_world[:, 0]
-    capture, prediction = predict(capture, config, args.checkpoint, roots)
+    has_file = Path(config.PICT_STRUCT.PAIRWISE_FILE or "-").is_file() and args.method not in WITHOUT_PRIOR
+    prior = load_prior(config) if has_file else None
+    places = None
+    if capture.points is not None:
+        seen = capture.poses(robust)
+        require_poses(seen, capture.check(), capture.rig.names)
+        places = seen.places
+    capture, prediction = predict(capture, config, args.checkpoint, places)
     poses = capture.poses(robust)
     if args.method == AGREEMENT:
         return capture, poses
-    has_file = Path(config.PICT_STRUCT.PAIRWISE_FILE or "-").is_file() and args.method not in WITHOUT_PRIOR
-    prior = load_prior(config) if has_file else None
+    save_poses(args.out, capture, poses)  # if the method cannot be used, that much is there
     return capture, poses_by_method(capture, prediction, config, args.method, poses, prior)
+
+
+def check_args(args: argparse.Namespace) -> None:
+    """Raise an InputError for flags that do not go together."""
+    if args.checkpoint and not args.cfg:
+        raise InputError("--checkpoint needs --cfg, the experiment that the network was trained with")
+    if args.method != AGREEMENT and not args.checkpoint:
+        raise InputError(f"--method {args.method} works on heatmaps: it needs --cfg and --checkpoint")
+    if (args.cfg or args.opts) and not args.checkpoint:
+        raise InputError("--cfg and --opts tell of a network: they need --checkpoint, its weights")
 
 
 def main() -> None:
@@ -74,15 +89,13 @@ def main() -> None:
     args = parse_args()
     if args.method is None:
         args.method = "rpsm" if args.checkpoint else AGREEMENT
-    if args.method != AGREEMENT and not args.checkpoint:
-        raise InputError(f"--method {args.method} works on heatmaps: it needs --cfg and --checkpoint")
-    capture, poses = read_recording(args), None
-    robust = read_robust(args, capture)
+    check_args(args)
+    (capture, robust), poses = read_recording(args, look=not args.checkpoint), None
+    settings = EstimateSettings(args.method, robust, args.leave_one_out, not args.no_video)
+    settings.check(len(capture.rig))
+    make_directory(args.out)
     if args.checkpoint:
         capture, poses = from_network(args, capture, robust)
-    elif capture.points is None:
-        capture = detect(capture)
-    settings = EstimateSettings(args.method, robust, args.leave_one_out, not args.no_video)
     results = estimate(capture, args.out, settings, poses)
     print(f"\n{pose_tables(results['statistics'])}\n")
     if args.leave_one_out:

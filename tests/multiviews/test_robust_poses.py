@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lib.multiviews.robust_poses import RobustSettings, leave_one_out, person_sizes, robust_poses
+from lib.multiviews.robust_poses import RobustPoses, RobustSettings, leave_one_out, person_sizes, robust_poses
 from lib.utils.checks import InputError
 from tests.multiviews.walk import BODY, FLIP_PAIRS, film, swapped, walking
 
@@ -94,3 +94,12 @@ def test_a_view_that_shows_nobody():
         robust_poses(points, cameras, BODY, FLIP_PAIRS)
     with pytest.raises(InputError, match="tolerance"):
         robust_poses(points, cameras, BODY, FLIP_PAIRS, RobustSettings(tolerance=3.0))
+
+
+def test_where_the_person_is_without_a_root():
+    pose = np.full((4, 17, 3), np.nan)
+    pose[1, 3:5] = [[0.0, 10, 20], [2, 30, 40]]
+    pose[2, :2] = [[5.0, 6, 7], [0, 0, 0]]
+    kept = np.zeros((4, 2, 17), bool)
+    poses = RobustPoses(pose, np.isfinite(pose).all(-1), np.zeros((4, 2, 17, 2)), kept, np.zeros(kept.shape), kept, ())
+    np.testing.assert_array_equal(poses.places, [[1, 20, 30], [1, 20, 30], [5, 6, 7], [5, 6, 7]])

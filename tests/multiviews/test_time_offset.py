@@ -43,6 +43,14 @@ def test_who_does_not_move_shows_nothing():
     assert found.whole().tolist() == [0, 0]
 
 
+def test_the_largest_set_of_views_decides_where_the_first_one_fits_none():
+    points, cameras = late([0, 2, 5, -3])
+    points[:, 0] = np.random.default_rng(0).uniform(300, 700, points[:, 0].shape)  # shows something else
+    found = estimate_offsets(points, cameras, np.full(4, 400.0), FLIP_PAIRS)
+    np.testing.assert_allclose(found.frames, [np.nan, 0, 3, -5], atol=0.3)
+    assert np.isnan(found.spread).tolist() == [True, False, False, False]
+
+
 def test_distance_from_epipolar_lines_against_opencv():
     rng = np.random.default_rng(9)
     rig = make_rig(2, rng).map(lambda array: array)

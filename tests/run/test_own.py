@@ -75,9 +75,50 @@ def test_labels_training_and_the_network_on_the_videos(run_script, recording, ti
     (["--frames", "30", "40"], "the recording has 20"),
     (["--views", "front", "top"], "unknown camera 'top'"),
     (["--detections", "nowhere"], "expected a folder of detections"),
+    (["--tolerance", "0.0001"], "agree on no joint in any instant. The cameras fit together"),
+    (["--tolerance", "5"], "between 0 and 1, received 5"),
+    (["--cfg", "experiments-local/own/resnet18/96_fusion.yaml"], "--cfg and --opts tell of a network"),
+    (["--opts", "TRAIN.LR", "1"], "--cfg and --opts tell of a network"),
+    (["--leave-one-out", "--views", "front", "left"], "--leave-one-out needs 3 views, received 2"),
+    (["--frames", "10", "50"], "frames 10 to 50: the recording has 20"),
+    (["--fps", "inf"], "--fps: expected a positive number, received inf"),
+    (["--first-frame", "1"], "frame 0 comes before --first-frame 1"),
 ])  # fmt: skip
 def test_what_is_wrong_is_one_line(run_script, recording, tmp_path, words, message):
     done = run_script("demo/multiview.py", *recording.flags(), "--out", tmp_path / "out", *words)
     assert done.code == 2
     assert message in done.err
     assert len(done.err.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists() or list((tmp_path / "out").iterdir()) == []
+
+
+def test_cameras_that_do_not_fit_say_so(run_script, recording, tmp_path):
+    tables = recording.cameras.read_text().split("rotation = ")
+    turned = [tables[0], *(f"[0.0, 0.0, 0.0]{table[table.index(chr(10)) :]}" for table in tables[1:])]
+    (tmp_path / "Calib.toml").write_text("rotation = ".join(turned))
+    words = ["--cameras", tmp_path / "Calib.toml", *recording.flags()[4:], "--views", "front", "left"]
+    done = run_script("demo/multiview.py", *words, "--out", tmp_path / "out")
+    assert done.code == 2
+    assert "agree on no joint in any instant. The cameras do not fit together, and too few agree" in done.err
+    assert len(done.err.strip().splitlines()) == 1
+
+
+def test_one_instant_smoothed(run_script, recording, tmp_path):
+    words = [*recording.flags()[2:], "--frames", "0", "1", "--smooth", "6", "--out", tmp_path / "out"]
+    done = run_script("demo/multiview.py", *words)
+    assert (done.code, done.err) == (0, "")
+    pose = np.load(tmp_path / "out/poses3d.npz")["pose_world"]
+    assert np.median(np.linalg.norm(pose - recording.pose_world[:1], axis=-1)) < 15
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (["--max-side", "0"], "--max-side: expected at least 32 px, received 0"),
+    (["--max-side", "-5"], "received -5"),
+    (["--jpeg-quality", "500"], "--jpeg-quality: expected 1 to 100, received 500"),
+    (["--validation", "0", "20"], "some of them left for training"),
+])  # fmt: skip
+def test_labels_that_cannot_be(run_script, recording, tmp_path, words, message):
+    done = run_script("data/prepare_own.py", *recording.flags(), "--root", tmp_path / "root", *words)
+    assert done.code == 2
+    assert message in done.err
+    assert not (tmp_path / "root").exists()

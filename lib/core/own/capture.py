@@ -34,7 +34,8 @@ class Capture:
 
     Attributes:
         rig: the cameras.
-        rate: instants per second.
+        num_frames: (V,) frames of each view that can be used.
+        rates: (V,) frames per second of each view.
         table: (F, V) frame of each view that shows each instant.
         points: (F, V, 17, 3) detections of the person: x, y in px and confidence, NaN = not seen; None = there are no
             detections.
@@ -44,9 +45,10 @@ class Capture:
     """
 
     rig: Rig
-    rate: float
+    num_frames: np.ndarray
+    rates: np.ndarray
     table: np.ndarray
-    points: np.ndarray | None
+    points: np.ndarray | None = None
     videos: Videos | None = None
     offsets: TimeOffsets | None = None
     notes: tuple[str, ...] = ()
@@ -55,19 +57,24 @@ class Capture:
         return len(self.table)
 
     @property
+    def rate(self) -> float:
+        """Instants per second: the lowest rate."""
+        return float(self.rates.min())
+
+    @property
     def cameras(self) -> Cameras:
         """The cameras with leading axes (F, V)."""
         return self.rig.over_frames(len(self))
 
     def frames(self, start: int, stop: int | None = None) -> Capture:
-        """Return the instants start to stop - 1.
+        """Return the instants start to stop - 1; None = to the end.
 
         Raises:
             InputError: there are no such instants.
         """
-        chosen = slice(start, stop)
-        if start < 0 or not len(self.table[chosen]):
+        if not 0 <= start < (len(self) if stop is None else stop) <= len(self):
             raise InputError(f"frames {start} to {stop}: the recording has {len(self)}")
+        chosen = slice(start, stop)
         return replace(self, table=self.table[chosen], points=None if self.points is None else self.points[chosen])
 
     def check(self) -> RigCheck:
@@ -93,8 +100,9 @@ def load_capture(
     unit: str = "m",
     views: Sequence[str] = (),
     point_set: str | None = None,
+    first_frame: int = 0,
     synchronise: bool = False,
-    rate: float | None = None,
+    rate: float = DEFAULT_RATE,
 ) -> Capture:
     """Read a recording.
 
@@ -105,56 +113,101 @@ def load_capture(
         unit: of the calibration's translations.
         views: names of the cameras to use; () = all.
         point_set: the detector's points; None = found by their number.
-        synchronise: correct the estimated offsets between the views, in whole frames.
-        rate: frames per second where there are no videos; None = DEFAULT_RATE.
+        first_frame: the number that the detector gave to a video's first frame.
+        synchronise: as for with_detections().
+        rate: frames per second where there are no videos.
 
     Raises:
-        InputError: something is missing or does not fit; neither videos nor detections; too few frames to synchronise.
+        InputError: something is missing or does not fit; neither videos nor detections; nothing to synchronise by.
     """
     rig = load_rig(cameras, unit)
     rig = rig.select(views) if views else rig
     if videos is None and detections is None:
         raise InputError("expected videos, detections or both")
+    if synchronise and detections is None:
+        raise InputError("--synchronise estimates offsets from detections: name them with --detections")
     opened = None if videos is None else open_videos(videos, rig.names)
-    found = None if detections is None else load_detections(detections, rig.names, point_set)
+    found = None if detections is None else load_detections(detections, rig.names, point_set, first_frame)
     notes = []
     if opened is not None:
         opened.check_sizes(rig)
-        notes += opened.differences()
-    num_frames = opened.num_frames if opened is not None else np.full(len(rig), len(found.points))
-    if found is not None and len(found.points) < num_frames.max():
-        notes.append(f"detections end after {len(found.points)} frames, the videos after {num_frames.max()}")
-        num_frames = np.minimum(num_frames, len(found.points))
-    rates = opened.rates if opened is not None else np.full(len(rig), DEFAULT_RATE if rate is None else rate)
-    capture = Capture(rig, float(rates.min()), frame_table(num_frames, rates), None, opened)
-    if found is not None:
-        capture = with_detections(capture, found)
-        if synchronise:
-            if capture.offsets is None:
-                raise InputError(f"--synchronise: {len(capture)} frames are too few to estimate offsets from")
-            offsets = capture.offsets.whole() * rates / rates.min()
-            table = frame_table(num_frames, rates, offsets)
-            capture = _with_points(replace(capture, table=table), found)
-            notes.append(f"offsets of {offsets.tolist()} frames were corrected")
-    for note in notes:
-        logger.warning("%s", note)
-    return replace(capture, notes=tuple(notes))
+        notes = opened.differences()
+        num_frames, rates = opened.num_frames, opened.rates
+    else:
+        num_frames, rates = np.full(len(rig), len(found.points)), np.full(len(rig), rate)
+    capture = Capture(rig, num_frames, rates, frame_table(num_frames, rates), videos=opened)
+    capture = _noted(capture, *notes)
+    return capture if found is None else with_detections(capture, found, synchronise)
 
 
-def with_detections(capture: Capture, detections: Detections) -> Capture:
-    """Return the recording with the person of some detections, and the offsets in time that they show."""
-    return _with_offsets(_with_points(capture, detections))
+def with_detections(capture: Capture, detections: Detections, synchronise: bool = False) -> Capture:
+    """Return a recording with the person of some detections, and the offsets in time that they show.
+
+    Args:
+        capture: the whole recording.
+        detections: of its views, numbered as its frames.
+        synchronise: correct the offsets between the views, in whole frames; those in the result are what is left.
+
+    Raises:
+        InputError: detections of frames that the videos do not have; offsets that cannot be estimated.
+    """
+    capture = _with_offsets(_with_points(_as_long_as(capture, detections), detections))
+    return _in_time(capture, detections) if synchronise else capture
 
 
-def detect(capture: Capture) -> Capture:
-    """Return the recording with what the optional detector sees in its videos.
+def detect(capture: Capture, synchronise: bool = False) -> Capture:
+    """Return the recording with what the optional detector sees in its videos; otherwise as with_detections().
 
     Raises:
         InputError: no videos, or the detector is not installed.
     """
     if capture.videos is None:
         raise InputError("the detector needs the videos: --videos")
-    return with_detections(capture, detect_people(capture.videos, capture.rig.names))
+    return with_detections(capture, detect_people(capture.videos, capture.rig.names), synchronise)
+
+
+def _noted(capture: Capture, *notes: str) -> Capture:
+    for note in notes:
+        logger.warning("%s", note)
+    return replace(capture, notes=(*capture.notes, *notes))
+
+
+def _as_long_as(capture: Capture, detections: Detections) -> Capture:
+    """Compare the numbers of the detections with the frames of the videos: the instants end where one of them does."""
+    seen = np.isfinite(detections.points).any((2, 3, 4))  # (F, V)
+    first, length = int(seen.any(1).argmax()), len(seen)
+    last = length - 1 - seen[::-1].argmax(0)
+    beyond = np.flatnonzero(last >= capture.num_frames)
+    if len(beyond) or length > capture.num_frames.max():
+        view = int(beyond[0]) if len(beyond) else int(capture.num_frames.argmax())
+        raise InputError(f"view {capture.rig.names[view]}: detections of frames {int(seen[:, view].argmax())} to "
+                         f"{last[view] if len(beyond) else length - 1}, but the video has frames 0 to "
+                         f"{capture.num_frames[view] - 1}; if the detector does not count from 0, say so with "
+                         "--first-frame")  # fmt: skip
+    if first == 1:
+        capture = _noted(capture, "nobody is seen in frame 0; if the detector counts from 1, say --first-frame 1")
+    if length < capture.num_frames.max():
+        capture = _noted(capture, f"detections end after {length} frames, the videos after {capture.num_frames.max()}")
+        num_frames = np.minimum(capture.num_frames, length)
+        capture = replace(capture, num_frames=num_frames, table=frame_table(num_frames, capture.rates))
+    return capture
+
+
+def _in_time(capture: Capture, detections: Detections) -> Capture:
+    """Correct the offsets that were estimated, in whole frames."""
+    if capture.offsets is None:
+        raise InputError(f"--synchronise: {len(capture)} frames are too few to estimate offsets from")
+    names, known = np.array(capture.rig.names), np.isfinite(capture.offsets.frames)
+    if known.sum() < 2:
+        raise InputError("--synchronise: no offset can be estimated: the person hardly moves, or along the lines of "
+                         "sight, or the cameras do not fit (which the report without --synchronise says)")  # fmt: skip
+    late = capture.offsets.whole() * capture.rates / capture.rates.min()
+    table = frame_table(capture.num_frames, capture.rates, late)
+    listed = ", ".join(f"{name} {frames:+g}" for name, frames in zip(names, late, strict=True) if frames)
+    notes = [f"corrected, frames late: {listed}" if listed else "no view is late by a frame: nothing to synchronise"]
+    if not known.all():
+        notes.append(f"no offset can be estimated for {', '.join(names[~known])}, left as recorded")
+    return _with_offsets(_with_points(_noted(replace(capture, table=table), *notes), detections))
 
 
 def _with_points(capture: Capture, detections: Detections) -> Capture:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 
-from lib.core.own.capture import DEFAULT_RATE, Capture, load_capture
+from lib.core.own.capture import DEFAULT_RATE, Capture, detect, load_capture
 from lib.dataset.conventions import MM_PER_UNIT
 from lib.dataset.own.point_sets import POINT_SETS
 from lib.multiviews.robust_poses import RobustSettings
@@ -23,6 +24,8 @@ def add_recording(parser: argparse.ArgumentParser) -> None:
     add("--unit", choices=tuple(MM_PER_UNIT), default="m", help="of the calibration's translations")
     add("--views", nargs="+", default=[], metavar="NAME", help="cameras to use (default: all of the calibration)")
     add("--points", choices=tuple(POINT_SETS), help="the detector's points (default: by their number)")
+    add("--first-frame", type=int, default=0, metavar="N", help="the detector's number of a video's first frame "
+        "(default 0)")  # fmt: skip
     add("--frames", type=int, nargs=2, metavar=("START", "STOP"), help="instants START to STOP - 1 alone")
     add("--synchronise", action="store_true", help="correct the estimated offsets between the views, in whole frames")
     add("--fps", type=float, default=DEFAULT_RATE, help="frames per second where there are no videos")
@@ -33,17 +36,35 @@ def add_recording(parser: argparse.ArgumentParser) -> None:
     add("--smooth", type=float, metavar="HZ", help="smooth over time: the frequency that keeps half of its amplitude")
 
 
-def read_recording(args: argparse.Namespace) -> Capture:
-    """Read the recording that the flags of add_recording() name."""
-    if not args.fps > 0:
+def read_recording(args: argparse.Namespace, look: bool = False) -> tuple[Capture, RobustSettings]:
+    """Read what the flags of add_recording() say.
+
+    Args:
+        args: parsed.
+        look: where no detections are named, detect the person in the videos.
+
+    Returns:
+        The recording, and what counts as agreement.
+
+    Raises:
+        InputError: a flag out of range, or as load_capture() and detect().
+    """
+    if not 0 < args.fps < math.inf:
         raise InputError(f"--fps: expected a positive number, received {args.fps:g}")
+    if args.first_frame < 0:
+        raise InputError(f"--first-frame: expected 0 or more, received {args.first_frame}")
+    look = look and args.detections is None
     capture = load_capture(args.cameras, args.videos, args.detections, unit=args.unit, views=args.views,
-                           point_set=args.points, synchronise=args.synchronise, rate=args.fps)  # fmt: skip
-    return capture.frames(*args.frames) if args.frames else capture
+                           point_set=args.points, first_frame=args.first_frame,
+                           synchronise=args.synchronise and not look, rate=args.fps)  # fmt: skip
+    robust, instants = _robust_settings(args, capture), args.frames or (0, None)
+    if look:
+        capture.frames(*instants)  # what cannot be is told before the minutes of the detector
+        capture = detect(capture, args.synchronise)
+    return capture.frames(*instants), robust
 
 
-def read_robust(args: argparse.Namespace, capture: Capture) -> RobustSettings:
-    """Return what the flags say of agreement and smoothing."""
+def _robust_settings(args: argparse.Namespace, capture: Capture) -> RobustSettings:
     cutoff = None if args.smooth is None else args.smooth / capture.rate
     if cutoff is not None and not 0 < cutoff < 0.5:
         raise InputError(f"--smooth: expected more than 0 and less than half of {capture.rate:g} Hz, received "

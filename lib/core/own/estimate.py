@@ -14,10 +14,19 @@ from lib.core.make_prior import pictorial_settings
 from lib.core.methods3d import METHODS, WITHOUT_PRIOR, FrameBatch, run_method
 from lib.core.own.capture import Capture
 from lib.core.own.pictures import save_label_sheet, save_video
-from lib.core.own.tables import capture_tables, pose_statistics, pose_tables, rig_tables, warn
+from lib.core.own.prior import person_prior
+from lib.core.own.tables import (
+    capture_tables,
+    error_summary,
+    pose_statistics,
+    pose_tables,
+    require_poses,
+    rig_tables,
+    warn,
+)
 from lib.multiviews.body import H36M_BODY
 from lib.multiviews.kernels import NumpyKernel
-from lib.multiviews.limb_prior import LimbPrior, make_limb_prior
+from lib.multiviews.limb_prior import LimbPrior
 from lib.multiviews.robust_poses import RobustPoses, RobustSettings, leave_one_out
 from lib.utils.checks import InputError, unknown_name
 from lib.utils.files import atomic_path, make_directory, write_bytes, write_csv, write_json
@@ -48,19 +57,10 @@ class EstimateSettings:
     leave_one_out: bool = False
     video: bool = True
 
-
-def person_prior(poses: RobustPoses, config: Any) -> LimbPrior:
-    """Return the limb prior of the recorded person for the configuration's grid.
-
-    Raises:
-        InputError: a limb is in no instant known at both ends.
-    """
-    lengths = np.nanmedian(H36M_BODY.limb_lengths(poses.pose_world), 0)
-    if not np.isfinite(lengths).all():
-        name = H36M_BODY.limb_names[int(np.flatnonzero(~np.isfinite(lengths))[0])]
-        raise InputError(f"the views never agree on both ends of {name}, so its length is unknown; name a prior in "
-                         "PICT_STRUCT.PAIRWISE_FILE")  # fmt: skip
-    return make_limb_prior(lengths, H36M_BODY, pictorial_settings(config).first_grid)
+    def check(self, num_views: int) -> None:
+        """Raise an InputError for what cannot be done with that many views, before any work is done."""
+        if self.leave_one_out and num_views < 3:
+            raise InputError(f"--leave-one-out needs 3 views, received {num_views}")
 
 
 def poses_by_method(
@@ -85,7 +85,7 @@ def poses_by_method(
     if method not in METHODS:
         raise unknown_name("method", method, [AGREEMENT, *METHODS], "--method")
     if method not in WITHOUT_PRIOR and prior is None:
-        prior = person_prior(poses, config)
+        prior = person_prior(poses, pictorial_settings(config).first_grid)
     num_frames = len(capture)
     batch = FrameBatch(
         image_ids=np.array([[f"{name} {frame}" for name, frame in zip(capture.rig.names, row, strict=True)]
@@ -119,11 +119,14 @@ def estimate(
         The content of results.json.
 
     Raises:
-        InputError: the disk refuses, or the detections do not suffice.
+        InputError: the disk refuses, the detections do not suffice, or the views agree on nothing.
     """
+    settings.check(len(capture.rig))
     make_directory(out)
     poses = capture.poses(settings.robust) if poses is None else poses
     names, check = capture.rig.names, capture.check()
+    require_poses(poses, check, names)
+    save_poses(out, capture, poses)
     statistics = pose_statistics(poses, names, H36M_BODY)
     warnings = warn(statistics, check, names)
     results = {
@@ -137,7 +140,7 @@ def estimate(
     if settings.leave_one_out:
         results["leave_one_out_px"] = left_out_statistics(capture, poses, settings.robust)
         parts.append("## Each view predicted from the others\n\n" + left_out_table(results["leave_one_out_px"]))
-    _save_poses(out, capture, poses)
+    write_json(out / RESULTS, results)
     if capture.videos is not None:
         save_label_sheet(out / SHEET, capture, poses)
         parts.append(f"## Pictures\n\n![frames]({SHEET})")
@@ -146,7 +149,6 @@ def estimate(
             save_video(out / VIDEO, capture, poses.pose_world, counts)
             parts.append(f"[{VIDEO}]({VIDEO})")
     write_bytes(out / REPORT, ("\n\n".join(parts) + "\n").encode())
-    write_json(out / RESULTS, results)
     return results
 
 
@@ -165,13 +167,8 @@ def left_out_statistics(
     errors = leave_one_out(poses, capture.cameras, settings)
     table = {}
     for view, name in enumerate(capture.rig.names):
-        known = errors[:, view][np.isfinite(errors[:, view])]
-        table[name] = {
-            "median": float(np.median(known)) if known.size else np.nan,
-            "mean": float(known.mean()) if known.size else np.nan,
-            "p95": float(np.percentile(known, 95)) if known.size else np.nan,
-            "compared": float(known.size / errors[:, view].size),
-        }
+        own = errors[:, view]
+        table[name] = {**error_summary(own), "compared": float(np.isfinite(own).mean())}
     return table
 
 
@@ -181,7 +178,8 @@ def left_out_table(statistics: Mapping[str, Mapping[str, float]]) -> str:
     return markdown_table(["view left out", "median (px)", "mean (px)", "95 % (px)", "joints compared (%)"], rows)
 
 
-def _save_poses(out: Path, capture: Capture, poses: RobustPoses) -> None:
+def save_poses(out: Path, capture: Capture, poses: RobustPoses) -> None:
+    """Write poses3d.npz and poses3d.csv."""
     time_s = np.arange(len(capture)) / capture.rate
     with atomic_path(out / POSES) as temporary:
         np.savez_compressed(

@@ -10,12 +10,13 @@ import numpy as np
 
 from lib.core.own.capture import Capture
 from lib.core.own.pictures import save_label_sheet
-from lib.core.own.tables import capture_tables, pose_statistics, pose_tables, rig_tables, warn
+from lib.core.own.prior import person_prior
+from lib.core.own.tables import capture_tables, pose_statistics, pose_tables, require_poses, rig_tables, warn
 from lib.dataset.new_root import check_root, new_root
 from lib.dataset.own.videos import read_instants
 from lib.dataset.own.writer import MARKER, OwnLabels, WriteSettings, write_labels
 from lib.multiviews.body import H36M_BODY
-from lib.multiviews.limb_prior import make_limb_prior, save_limb_prior
+from lib.multiviews.limb_prior import save_limb_prior
 from lib.multiviews.pictorial import PictorialSettings
 from lib.multiviews.robust_poses import RobustPoses, RobustSettings
 from lib.utils.checks import InputError
@@ -52,22 +53,26 @@ def make_labels(capture: Capture, root: Path, settings: LabelSettings, force: bo
         The report.
 
     Raises:
-        InputError: no videos, a joint that is never known, or `root` may not be replaced.
+        InputError: no videos, a joint or a limb that is never known, settings out of range, or `root` may not be
+            replaced.
 
     Source: paper sections 3.2 and 7.5, training on labels that the views agree on.
     """
     if capture.videos is None:
         raise InputError("labels need the videos: --videos")
     check_root(root, force, MARKER)
+    settings.write.check(len(capture))
     poses, check = capture.poses(settings.robust), capture.check()
+    require_poses(poses, check, capture.rig.names)
     _check_complete(poses)
+    prior = person_prior(poses, PictorialSettings().first_grid)
     statistics = pose_statistics(poses, capture.rig.names, H36M_BODY)
     warnings = warn(statistics, check, capture.rig.names)
     with new_root(root, force, MARKER) as folder:
         labels = OwnLabels(poses.pose_world, poses.agrees)
         pictures = read_instants(capture.videos, capture.table)
         counts = write_labels(folder, capture.rig, pictures, labels, settings.write)
-        _write_prior(folder / PRIOR, poses)
+        save_limb_prior(prior, folder / PRIOR)
         save_label_sheet(folder / SHEET, capture, poses)
         text = "\n\n".join([
             "# Labels without annotation", f"{counts['train']} instants for training, {counts['validation']} for "
@@ -91,11 +96,3 @@ def _check_complete(poses: RobustPoses) -> None:
     if missing.any():
         name = H36M_BODY.joint_names[int(missing.argmax())]
         raise InputError(f"the views hardly ever agree on the {name}; check the cameras, or allow a larger --tolerance")
-
-
-def _write_prior(path: Path, poses: RobustPoses) -> None:
-    """Write the person's limb lengths, medians over the instants in which both joints are known."""
-    lengths = H36M_BODY.limb_lengths(np.where(poses.known[..., None], poses.pose_world, np.nan))
-    prior = make_limb_prior(np.nanmedian(lengths, 0), H36M_BODY, PictorialSettings().first_grid,
-                            np.nanstd(lengths, 0), len(lengths))  # fmt: skip
-    save_limb_prior(prior, path)

@@ -82,18 +82,22 @@ def upright(pose_world: np.ndarray) -> np.ndarray:
     """Return the rotation (3, 3) that turns the world so that z is up.
 
     Calibrations differ: the person tells. The axis of the world along which he stands is up; if none is near, his own
-    direction from the ankles to the neck.
+    direction from the ankles to the neck; where they never are known, z as it is.
 
     Args:
         pose_world: (F, 17, 3).
     """
     feet = pose_world[:, H36M_17.indices(["rank", "lank"])].mean(1)
-    up = np.nanmean(pose_world[:, H36M_17.index("neck")] - feet, 0)
+    standing = pose_world[:, H36M_17.index("neck")] - feet
+    standing = standing[np.isfinite(standing).all(1)]
+    if not len(standing):
+        return np.eye(3)
+    up = standing.mean(0)
     up = up / max(float(np.linalg.norm(up)), 1e-9)
     axis = int(np.abs(up).argmax())
     if abs(up[axis]) > _NEAR_AXIS:
         up = np.eye(3)[axis] * np.sign(up[axis])
-    if not np.isfinite(up).all() or up[2] > 1 - 1e-9:
+    if up[2] > 1 - 1e-9:
         return np.eye(3)
     if up[2] < -1 + 1e-9:
         return np.diag([1.0, -1.0, -1.0])

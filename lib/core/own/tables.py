@@ -12,6 +12,7 @@ from lib.core.own.capture import Capture
 from lib.multiviews.body import HumanBody
 from lib.multiviews.rig_check import LARGE, RigCheck
 from lib.multiviews.robust_poses import RobustPoses
+from lib.utils.checks import InputError
 from lib.utils.tables import markdown_table
 
 logger = logging.getLogger(__name__)
@@ -31,12 +32,10 @@ def pose_statistics(poses: RobustPoses, names: Sequence[str], body: HumanBody) -
     Returns:
         kept_share of the detections; kept_per_view and kept_per_joint; reprojection_px of the kept ones: median, mean,
         p95, and median per_view; limbs: name -> mean, std (mm) and variation (std / mean) over time; exchanged:
-        view -> group -> frames; bridged: joint -> frames that stand between others.
+        view -> group -> frames; bridged: joint -> frames that stand between others. NaN for what is never known.
     """
     errors = np.where(poses.agrees, poses.error, np.nan)
-    kept = errors[np.isfinite(errors)]
     lengths = body.limb_lengths(np.where(poses.known[..., None], poses.pose_world, np.nan))
-    mean, std = np.nanmean(lengths, 0), np.nanstd(lengths, 0)
     swaps = {
         name: {group: np.flatnonzero(poses.exchanged[:, view, number]).tolist()
                for number, group in enumerate(poses.groups) if poses.exchanged[:, view, number].any()}
@@ -52,17 +51,27 @@ def pose_statistics(poses: RobustPoses, names: Sequence[str], body: HumanBody) -
             for view, name in enumerate(names)
         },
         "reprojection_px": {
-            "median": float(np.median(kept)), "mean": float(kept.mean()), "p95": float(np.percentile(kept, 95)),
-            "per_view": {name: float(np.nanmedian(errors[:, view])) for view, name in enumerate(names)},
+            **error_summary(errors),
+            "per_view": {name: error_summary(errors[:, view])["median"] for view, name in enumerate(names)},
         },
-        "limbs": {
-            name: {"mean": float(mean[limb]), "std": float(std[limb]), "variation": float(std[limb] / mean[limb])}
-            for limb, name in enumerate(body.limb_names)
-        },
+        "limbs": {name: _length_summary(lengths[:, limb]) for limb, name in enumerate(body.limb_names)},
         "exchanged": {name: groups for name, groups in swaps.items() if groups},
         "bridged": {name: int(count) for name, count in zip(body.joint_names, (~poses.known).sum(0), strict=True)
                     if count},
     }  # fmt: skip
+
+
+def error_summary(errors: np.ndarray) -> dict[str, float]:
+    """Return median, mean and 95th percentile of the finite errors; NaN where there are none."""
+    known = errors[np.isfinite(errors)]
+    values = (np.median(known), known.mean(), np.percentile(known, 95)) if known.size else [np.nan] * 3
+    return dict(zip(("median", "mean", "p95"), map(float, values), strict=True))
+
+
+def _length_summary(lengths: np.ndarray) -> dict[str, float]:
+    known = lengths[np.isfinite(lengths)]
+    mean, std = (float(known.mean()), float(known.std())) if known.size else (np.nan, np.nan)
+    return {"mean": mean, "std": std, "variation": std / mean}
 
 
 def pose_tables(statistics: dict[str, Any]) -> str:
@@ -142,6 +151,13 @@ def rig_verdict(check: RigCheck, names: Sequence[str]) -> str:
     return f"**{listed}: does not fit the other cameras, which fit each other; check its calibration and its timing.**"
 
 
+def require_poses(poses: RobustPoses, check: RigCheck, names: Sequence[str]) -> None:
+    """Raise an InputError that says what may be wrong with the cameras, if no joint is known in any instant."""
+    if not poses.known.any():
+        raise InputError(f"the views agree on no joint in any instant. {rig_verdict(check, names).strip('*')} A larger "
+                         "--tolerance or a smaller --min-views would take more for agreement.")  # fmt: skip
+
+
 def warn(statistics: dict[str, Any], check: RigCheck, names: Sequence[str]) -> list[str]:
     """Log what is wrong with the calibration or the joints, and return it for a report."""
     verdict = "" if check.off == () else rig_verdict(check, names)
@@ -164,7 +180,7 @@ def _unit_warning(statistics: dict[str, Any]) -> str:
     legs = [sum(statistics["limbs"][name]["mean"] for name in (f"{side}hip-{side}kne", f"{side}kne-{side}ank"))
             for side in "rl"]  # fmt: skip
     leg = sum(legs) / 2
-    if _SHORT_LEG_MM <= leg <= _LONG_LEG_MM:
+    if not (leg < _SHORT_LEG_MM or leg > _LONG_LEG_MM):  # NaN: never seen
         return ""
     return (f"**The person's legs are {leg:.0f} mm long: the calibration's translations are in another unit; "
             "see --unit.**")  # fmt: skip

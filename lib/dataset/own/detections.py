@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from lib.utils.checks import InputError
 from lib.utils.files import atomic_path, read_json
 from lib.utils.joints import H36M_17
 
+_MOST_FRAMES = 2_000_000  # 18 hours at 30 per second
 _COCO_MAX = 2.0  # COCO's annotation has 0, 1, 2 where detections have a score from 0 to 1
 _KEYS = ("points", "view_names")
 
@@ -41,7 +42,7 @@ class Detections:
 
 
 def load_detections(
-    path: str | os.PathLike, view_names: Sequence[str], point_set: str | None = None
+    path: str | os.PathLike, view_names: Sequence[str], point_set: str | None = None, first_frame: int = 0
 ) -> Detections:
     """Read the detections of some views.
 
@@ -50,21 +51,23 @@ def load_detections(
             file in COCO's form, e.g. cam01.json; or an .npz file of Detections.save().
         view_names: the views, in the wanted order.
         point_set: the detector's points, a name of POINT_SETS; None = the set that has as many.
+        first_frame: the number that the detector gave to a video's first frame.
 
     Returns:
         The detections; views that end early have nobody in their last frames.
 
     Raises:
-        InputError: missing or damaged, a view without detections, unknown points, nobody found in a view.
+        InputError: missing or damaged, a view without detections, unknown points, nobody found in a view, numbers that
+            are no frames of a video.
     """
     path = Path(path)
     if path.is_file() and path.suffix == ".npz":
-        found = _load_compact(path, view_names)
+        found = _load_compact(path, view_names, first_frame)
     elif path.is_dir():
         entries = [entry for entry in sorted(path.iterdir()) if entry.is_dir() or entry.suffix == ".json"]
         chosen = match_names(view_names, entries, f"{path}: detections")
         views = [_read_folder(entry) if entry.is_dir() else _read_coco(entry) for entry in chosen]
-        found = Detections(tuple(view_names), _stack(views, chosen, point_set))
+        found = Detections(tuple(view_names), _stack(views, chosen, point_set, first_frame))
     else:
         raise InputError(f"{path}: expected a folder of detections or an .npz file of them")
     empty = ~np.isfinite(found.points).any((0, 2, 3, 4))
@@ -73,7 +76,7 @@ def load_detections(
     return found
 
 
-def _load_compact(path: Path, view_names: Sequence[str]) -> Detections:
+def _load_compact(path: Path, view_names: Sequence[str], first_frame: int) -> Detections:
     try:
         with np.load(path, allow_pickle=False) as file:
             points, names = (file[key] for key in _KEYS)
@@ -86,7 +89,18 @@ def _load_compact(path: Path, view_names: Sequence[str]) -> Detections:
     if missing:
         raise InputError(f"{path}: no view {missing[0]}; it has {', '.join(stored)}")
     order = [stored.index(name) for name in view_names]
-    return Detections(tuple(view_names), points[:, order].astype(np.float64))
+    seen = np.flatnonzero(np.isfinite(points).any((1, 2, 3, 4)))
+    _check_number(int(seen[0]) if len(seen) else first_frame, first_frame, str(path))
+    return Detections(tuple(view_names), points[first_frame:, order].astype(np.float64))
+
+
+def _check_number(frame: int, first_frame: int, where: str) -> None:
+    """Raise an InputError for the number of a frame that no video has."""
+    if frame < first_frame:
+        raise InputError(f"{where}: frame {frame} comes before --first-frame {first_frame}")
+    if frame - first_frame >= _MOST_FRAMES:
+        raise InputError(f"{where}: {frame} is no number of a frame (expected less than {_MOST_FRAMES}; a time?); "
+                         "number the frames as the video has them, from 0 or from --first-frame")  # fmt: skip
 
 
 def _last_number(text: str, where: str) -> int:
@@ -140,15 +154,18 @@ def _read_coco(file: Path) -> _Frames:
     return frames
 
 
-def _stack(views: Sequence[_Frames], files: Iterable[Path], point_set: str | None) -> np.ndarray:
+def _stack(views: Sequence[_Frames], files: Sequence[Path], point_set: str | None, first_frame: int) -> np.ndarray:
     """Put views into one array (F, V, P, 17, 3)."""
-    num_frames = max(max(frames) for frames in views) + 1
+    for frames, file in zip(views, files, strict=True):
+        for frame in (min(frames), max(frames)):
+            _check_number(frame, first_frame, str(file))
+    num_frames = max(max(frames) for frames in views) + 1 - first_frame
     num_people = max(1, max(len(people) for frames in views for people in frames.values()))
     stacked = np.full((num_frames, len(views), num_people, len(H36M_17), 3), np.nan)
     for view, (frames, file) in enumerate(zip(views, files, strict=True)):
         for frame, people in frames.items():
             for number, flat in enumerate(people):
-                stacked[frame, view, number] = _person(flat, point_set, f"{file}: frame {frame}")
+                stacked[frame - first_frame, view, number] = _person(flat, point_set, f"{file}: frame {frame}")
     return stacked
 
 

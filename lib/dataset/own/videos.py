@@ -35,11 +35,6 @@ class Videos:
     rates: np.ndarray
     image_wh: np.ndarray
 
-    @property
-    def rate(self) -> float:
-        """Instants per second: the lowest rate."""
-        return float(self.rates.min())
-
     def differences(self) -> list[str]:
         """Say in which lengths and rates the videos differ; [] = in none."""
         texts = []

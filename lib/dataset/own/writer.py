@@ -20,6 +20,7 @@ from lib.utils.image_store import open_images
 
 MARKER = "own.json"  # says that a folder was made here, and how
 SUBJECT, ACTION, SUBACTION = 1, 1, 1
+MIN_SIDE_PX = 32  # smaller images show nobody
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,17 @@ class WriteSettings:
     jpeg_quality: int = 95
     as_zip: bool = False
 
+    def check(self, num_frames: int) -> None:
+        """Raise an InputError for a split or a setting that cannot be, before anything is decoded."""
+        start, stop = self.validation
+        if not (0 <= start < stop <= num_frames and (start > 0 or stop < num_frames)):
+            raise InputError(f"validation: expected START and STOP within the {num_frames} instants, and some of them "
+                             f"left for training; received {start} {stop}")  # fmt: skip
+        if self.max_side is not None and self.max_side < MIN_SIDE_PX:
+            raise InputError(f"--max-side: expected at least {MIN_SIDE_PX} px, received {self.max_side}")
+        if not 1 <= self.jpeg_quality <= 100:
+            raise InputError(f"--jpeg-quality: expected 1 to 100, received {self.jpeg_quality}")
+
 
 def smaller(rig: Rig, max_side: int | None) -> Rig:
     """Return the rig for images whose longer side is at most `max_side` px."""
@@ -77,15 +89,13 @@ def write_labels(
         Subset -> number of instants.
 
     Raises:
-        InputError: a split that leaves a subset empty, fewer pictures than labels, or the disk refuses.
+        InputError: a split that leaves a subset empty, settings out of range, fewer pictures than labels, or the disk
+            refuses.
     """
     num_frames = len(labels.pose_world)
-    start, stop = settings.validation
-    if not (0 <= start < stop <= num_frames and (start > 0 or stop < num_frames)):
-        raise InputError(f"validation: expected START and STOP within the {num_frames} instants, and some of them left "
-                         f"for training; received {start} {stop}")  # fmt: skip
+    settings.check(num_frames)
     validation = np.zeros(num_frames, bool)
-    validation[start:stop] = True
+    validation[slice(*settings.validation)] = True
     small = smaller(rig, settings.max_side)
     records = _records(small, labels)
     quality = [cv2.IMWRITE_JPEG_QUALITY, settings.jpeg_quality]

@@ -29,6 +29,7 @@ SUBJECTS = (1, 5, 6, 7, 8, 9, 11)
 VALIDATION_SUBJECTS = (9, 11)
 SUBACTIONS = (1, 2)
 MOST_OCCLUDERS = 4
+LARGEST_IMAGE_PX = 4096  # a view needs 2 GB for its layers there
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,8 @@ class SetSettings:
         for flag, (value, low) in least.items():
             if value < low:
                 raise InputError(f"{flag}: expected at least {low}, received {value}")
+        if self.world.image_size > LARGEST_IMAGE_PX:
+            raise InputError(f"--image-size: expected at most {LARGEST_IMAGE_PX} px, received {self.world.image_size}")
         if self.jpeg_quality > 100 or not 0 <= self.world.occluders <= MOST_OCCLUDERS:
             raise InputError(f"--jpeg-quality must be at most 100 and --occluders between 0 and {MOST_OCCLUDERS}")
 

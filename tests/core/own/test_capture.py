@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import argparse
 import sys
 
 import numpy as np
 import pytest
 
+from lib.core.own import capture as capture_module
 from lib.core.own.capture import detect, load_capture
+from lib.core.own.cli import add_recording, read_recording
 from lib.core.own.tables import pose_statistics, warn
 from lib.dataset.own.detections import Detections, load_detections
 from lib.multiviews.body import H36M_BODY
 from lib.utils.checks import InputError
+from lib.utils.joints import H36M_17
 from tests.own_recording import RATE, SWAPPED, WRONG, make_recording
 
 LIMBS = {name: {"mean": 400.0} for name in H36M_BODY.limb_names}
@@ -59,7 +63,66 @@ def test_views_that_are_late_are_put_right_when_asked(recording, tmp_path):
     right = load_capture(long.cameras, None, tmp_path / "late.npz", synchronise=True)
     assert right.table.tolist() == [[t, t, t + 4, t] for t in range(86)]
     np.testing.assert_array_equal(right.points[:, 2], found.points[:86, 2, 0])
-    assert "corrected" in " ".join(right.notes)
+    assert right.notes == ("corrected, frames late: back +4",)
+    assert np.abs(right.offsets.frames).max() < 0.5  # what is left
+
+
+def test_views_whose_offset_nobody_knows_are_named(tmp_path):
+    """The first view shows something else: the others are put in time all the same."""
+    long = make_recording(tmp_path, num_frames=90)
+    found = load_detections(long.detections, long.rig.names)
+    points = found.points.copy()
+    points[4:, 2] = found.points[:-4, 2]
+    points[:, 0, ..., :2] = np.random.default_rng(0).uniform(50, 150, points[:, 0, ..., :2].shape)
+    Detections(found.view_names, points).save(tmp_path / "late.npz")
+    capture = load_capture(long.cameras, None, tmp_path / "late.npz", synchronise=True)
+    assert capture.notes == ("corrected, frames late: back +4",
+                             "no offset can be estimated for front, left as recorded")  # fmt: skip
+    still = Detections(found.view_names, np.repeat(found.points[:1], 90, 0))
+    still.save(tmp_path / "still.npz")
+    with pytest.raises(InputError, match="no offset can be estimated: the person hardly moves"):
+        load_capture(long.cameras, None, tmp_path / "still.npz", synchronise=True)
+
+
+def test_what_the_detector_sees_is_synchronised_too(tmp_path, monkeypatch):
+    long = make_recording(tmp_path, num_frames=90)
+    found = load_detections(long.detections, long.rig.names)
+    points = found.points.copy()
+    points[4:, 2], points[:4, 2] = found.points[:-4, 2], found.points[0, 2]
+    monkeypatch.setattr(capture_module, "detect_people", lambda videos, names: Detections(names, points))
+    parser = argparse.ArgumentParser()
+    add_recording(parser)
+    args = parser.parse_args([*long.flags()[:4], "--synchronise", "--frames", "10", "60"])
+    capture, _ = read_recording(args, look=True)
+    assert capture.table.tolist() == [[t, t, t + 4, t] for t in range(10, 60)]
+    with pytest.raises(InputError, match="--synchronise estimates offsets from detections"):
+        read_recording(args)
+
+
+def test_detections_of_frames_that_the_videos_do_not_have(recording, tmp_path):
+    found = load_detections(recording.detections, recording.rig.names)
+    late = np.concatenate([np.full_like(found.points[:1], np.nan), found.points])  # counted from 1
+    Detections(found.view_names, late).save(tmp_path / "from_1.npz")
+    text = "view front: detections of frames 1 to 20, but the video has frames 0 to 19; .*--first-frame"
+    with pytest.raises(InputError, match=text):
+        load_capture(recording.cameras, recording.videos, tmp_path / "from_1.npz")
+    capture = load_capture(recording.cameras, recording.videos, tmp_path / "from_1.npz", first_frame=1)
+    np.testing.assert_array_equal(capture.points, load_capture(recording.cameras, None, recording.detections).points)
+    alone = load_capture(recording.cameras, None, tmp_path / "from_1.npz")
+    assert alone.notes == ("nobody is seen in frame 0; if the detector counts from 1, say --first-frame 1",)
+
+
+def test_detections_without_hips(recording, tmp_path):
+    found = load_detections(recording.detections, recording.rig.names)
+    hidden = found.points.copy()
+    hidden[..., H36M_17.indices(["root", "belly", "rhip", "lhip"]), :] = np.nan
+    Detections(found.view_names, hidden).save(tmp_path / "no_hips.npz")
+    capture = load_capture(recording.cameras, None, tmp_path / "no_hips.npz")
+    poses = capture.poses()
+    assert np.linalg.norm(poses.places - recording.pose_world[:, 0], axis=-1).max() < 400  # the box is of 2 m
+    statistics = pose_statistics(poses, capture.rig.names, H36M_BODY)
+    assert np.isnan(statistics["limbs"]["rhip-rkne"]["mean"])
+    assert warn(statistics, capture.check(), capture.rig.names) == []
 
 
 def test_detections_may_end_before_the_videos(recording, tmp_path):
@@ -69,8 +132,9 @@ def test_detections_may_end_before_the_videos(recording, tmp_path):
     assert len(capture) == 12
     assert capture.notes == ("detections end after 12 frames, the videos after 20",)
     assert capture.frames(3, 7).table[:, 0].tolist() == [3, 4, 5, 6]
-    with pytest.raises(InputError, match="the recording has 12"):
-        capture.frames(12, 15)
+    for start, stop in ((12, 15), (10, 13), (5, 5)):
+        with pytest.raises(InputError, match="the recording has 12"):
+            capture.frames(start, stop)
 
 
 def test_nothing_to_look_at(recording, monkeypatch):

@@ -127,3 +127,23 @@ def test_every_view_needs_its_detections(tmp_path):
         load_detections(tmp_path, ["one", "two"])
     with pytest.raises(InputError, match="expected a folder"):
         load_detections(tmp_path / "nothing", ["one", "two"])
+
+
+def test_the_number_of_the_first_frame(tmp_path):
+    for name in ("one", "two"):
+        write_openpose(tmp_path / "json" / name, {number: [named_points("coco17")] for number in (7, 9)})
+    found = load_detections(tmp_path / "json", ["one", "two"], first_frame=7)
+    assert np.isfinite(found.points).all((1, 2, 3, 4)).tolist() == [True, False, True]
+    load_detections(tmp_path / "json", ["one", "two"]).save(tmp_path / "found.npz")
+    again = load_detections(tmp_path / "found.npz", ["one", "two"], first_frame=7)
+    np.testing.assert_allclose(again.points, found.points, atol=1e-4)
+    for path in ("json", "found.npz"):
+        with pytest.raises(InputError, match="frame 7 comes before --first-frame 8"):
+            load_detections(tmp_path / path, ["one", "two"], first_frame=8)
+
+
+def test_times_are_no_frames(tmp_path):
+    for name in ("one", "two"):
+        write_openpose(tmp_path / name, {1690000000123: [named_points("coco17")]})
+    with pytest.raises(InputError, match=r"one: 1690000000123 is no number of a frame \(expected less than 2000000"):
+        load_detections(tmp_path, ["one", "two"])

@@ -123,6 +123,7 @@ def test_any_number_of_views(num_views, tmp_path):
     ({"actions": (1,)}, "no action 1"), ({"train_groups": 0}, "--groups-per-train: expected at least 1"),
     ({"world": WorldSettings(num_views=1)}, "--views"), ({"world": WorldSettings(occluders=4.5)}, "--occluders"),
     ({"jpeg_quality": 101}, "--jpeg-quality"), ({"subjects": ()}, "--subjects"),
+    ({"world": WorldSettings(image_size=5_000_000)}, "--image-size: expected at most 4096 px, received 5000000"),
 ])  # fmt: skip
 def test_settings_that_make_no_data_are_refused(change, words, tmp_path):
     with pytest.raises(InputError, match=words):
