@@ -190,3 +190,8 @@ def test_cluster_versions_are_the_fusion_runs_with_several_gpus():
         assert len(own.GPUS.split(",")) > 1
         assert own.DATASET.DATA_FORMAT == "zip"
         assert (own.NETWORK, own.TRAIN.LR, own.TRAIN.END_EPOCH) == (base.NETWORK, base.TRAIN.LR, base.TRAIN.END_EPOCH)
+
+
+@pytest.mark.parametrize("name", ["96_fusion", "128_nofusion", "128_adaptive"])
+def test_a_second_recording_does_not_resume_the_first_ones_training(name):
+    assert load_config(REPOSITORY / f"experiments-local/own/resnet18/{name}.yaml").TRAIN.RESUME is False

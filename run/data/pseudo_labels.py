@@ -1,11 +1,13 @@
 """Make a training set without annotated poses: what a network predicts where the views agree.
 
-    python run/pose2d/valid.py --cfg YAML --opts DATASET.TEST_SUBSET train DATASET.TEST_STEP 5 TEST.MODEL_FILE FILE \\
-        --locations-only
-    python run/data/pseudo_labels.py --cfg YAML --opts DATASET.TEST_SUBSET train DATASET.TEST_STEP 5 --root data/free
+    python run/pose2d/valid.py --cfg YAML --locations-only --opts OUTPUT_DIR output/on_train TEST.MODEL_FILE FILE \\
+        DATASET.TEST_SUBSET train DATASET.TEST_STEP 5
+    python run/data/pseudo_labels.py --cfg YAML --root data/free --opts OUTPUT_DIR output/on_train \\
+        DATASET.TEST_SUBSET train DATASET.TEST_STEP 5
     python run/pose2d/train.py --cfg YAML --opts DATASET.ROOT data/free DATASET.TRAIN_STEP 1
 
-Reads the predictions of the run directory, their locations alone. Images are linked, the validation set stays as it is;
+Reads the predictions of the run directory, their locations alone; an OUTPUT_DIR of their own leaves the run's results
+on the validation set in place. Images are linked, the validation set stays as it is;
 joints on which too few views agree are not trained on.
 """
 
