@@ -56,8 +56,8 @@ demo: $(VENV)/.installed
 	  --smooth 6 --leave-one-out --out output/demo
 
 experiments: $(VENV)/.installed
-	$(BIN)/python run/experiments/tables.py --seeds $(SEEDS) --jobs $(JOBS) --plots experiments-local/synthetic/results \
-	  --remarks experiments-local/synthetic/remarks.md
+	$(BIN)/python run/experiments/tables.py --seeds $(SEEDS) --jobs $(JOBS) --page RESULTS.md \
+	  --plots experiments-local/synthetic/results --remarks experiments-local/synthetic/remarks.md
 
 test: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"

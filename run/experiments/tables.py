@@ -4,7 +4,8 @@
     python run/experiments/tables.py --cfg experiments-local/mixed/resnet50/256_fusion.yaml --out output/tables_h36m
 
 Every training and evaluation is a cell that is kept; after an interruption, or with more seeds, the same command goes
-on. Then it writes the page (RESULTS.md, or RESULTS.md in OUT with --cfg) and its plots.
+on. Then it writes the page (RESULTS.md in OUT) and its plots. A page of more cells, or with remarks, is not replaced by
+one of fewer, or without.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ from lib.core.cli import plain_parser, run_main
 from lib.core.config_io import load_config, model_name, run_name
 from lib.core.experiments.cells import CellRunner
 from lib.core.experiments.outcome import Outcome
-from lib.core.experiments.page import PageSettings, read_remarks, write_page
+from lib.core.experiments.page import PageSettings, check_page, read_remarks, write_page
 from lib.core.experiments.plan import make_plan
 from lib.core.experiments.protocols import embedded_protocol, published_protocol
 from lib.core.machine import describe_machine
+from lib.utils.checks import InputError
 
 
 def parse_args() -> argparse.Namespace:
@@ -38,13 +40,13 @@ def parse_args() -> argparse.Namespace:
         "output/experiments_MODEL_NAME)")  # fmt: skip
     add("--seeds", type=int, nargs="+", default=[0, 1, 2], help="each trains networks of its own")
     add("--jobs", type=int, default=1, help="cells at a time; they share the cores")
-    add("--page", type=Path, help="Markdown file of the results (RESULTS.md; with --cfg, OUT/RESULTS.md)")
+    add("--page", type=Path, help="Markdown file of the results (OUT/RESULTS.md)")
     add("--plots", type=Path, help="folder of its pictures (OUT/plots)")
     add("--remarks", type=Path, metavar="FILE", help="Markdown: texts of the page's sections, each below its name")
     add("--page-only", action="store_true", help="the page of what is there, running nothing")
     add("--redo", action="store_true", help="cells that were run with other options are removed and run anew")
     add("--list", action="store_true", help="show the cells and which are done")
-    add("--opts", nargs="*", default=[], metavar="KEY VALUE", help="any configuration keys")
+    add("--opts", nargs="*", action="extend", default=[], metavar="KEY VALUE", help="any configuration keys")
     return parser.parse_args()
 
 
@@ -64,10 +66,10 @@ def main() -> None:
         for cell in plan.cells:
             print(f"{cell.name}: {f'{done[cell.name]:.0f} s' if cell.name in done else 'not done'}")
         return
-    remarks = read_remarks(args.remarks)
+    remarks, page = read_remarks(args.remarks), args.page or out / "RESULTS.md"
+    check_page(page, len(runner.seconds()) if args.page_only else len(plan.cells), args.remarks)
     if not args.page_only:
         runner.run(args.redo)
-    page = args.page or (out / "RESULTS.md" if args.cfg else Path("RESULTS.md"))
     words = [word for word in sys.argv[1:] if word != "--page-only"]
     settings = PageSettings(
         path=page, plots=args.plots or out / "plots",
@@ -78,6 +80,9 @@ def main() -> None:
         row: {seed: directory for seed, directory in seeds.items() if f"seed{seed}/{row}/results" in settings.seconds}
         for row, seeds in plan.results.items()
     }
+    if not any(done.values()):
+        raise InputError(f"{out}: no results yet of seeds {', '.join(map(str, args.seeds))}; without --page-only the "
+                         "cells are run")  # fmt: skip
     write_page(Outcome(done, args.seeds), protocol, settings)
     print(f"{page}: {len(settings.seconds)} of {len(plan.cells)} cells")
 

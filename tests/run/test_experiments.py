@@ -7,6 +7,26 @@ import pytest
 OPTS = ("TRAIN.END_EPOCH", "1", "TRAIN.LR_STEP", "[9]")
 
 
+def test_nothing_is_written_where_nothing_is_done(tmp_path, run_script):
+    page = tmp_path / "RESULTS.md"
+    words = ("--out", tmp_path / "tables", "--page-only", "--seeds", 0)
+    done = run_script("experiments/tables.py", *words, "--page", page)
+    assert done.code == 2
+    assert "no results yet of seeds 0" in done.err
+    assert not page.exists()
+    page.write_text("`python run/experiments/tables.py`\n\n7 cells (data sets, trainings, evaluations), 1 hour\n")
+    done = run_script("experiments/tables.py", *words, "--page", page)
+    assert "RESULTS.md: is of 7 cells, the new page would be of 0" in done.err
+    assert "7 cells" in page.read_text()
+
+
+def test_options_may_be_named_twice(tmp_path, run_script):
+    twice = ("--opts", "TRAIN.LRR", 1, "--opts", "WORKERS", 1)
+    done = run_script("experiments/tables.py", "--list", "--out", tmp_path, *twice)
+    assert done.code == 2
+    assert "unknown key 'TRAIN.LRR' in --opts" in done.err
+
+
 @pytest.mark.slow
 def test_all_cells_and_the_page(tiny_root, tiny_yaml, tmp_path, run_script):
     root = tiny_root()

@@ -11,7 +11,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+import zipfile
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 _POLL_SECONDS = 0.2
-_NO_RECORD = {"fingerprint": None, "done": False, "seconds": 0.0, "commands_done": 0, "finished": 0.0, "needs": {}}
+_NO_RECORD = {"fingerprint": None, "done": False, "seconds": 0.0, "commands_done": 0, "made": "", "needs": {}}
 _GRACE_SECONDS = 120.0  # a training that is asked to end finishes its step and writes a checkpoint
 
 
@@ -40,8 +41,9 @@ class Cell:
         needs: names of the cells that come before.
         folder: what the cell alone writes; removed where the cell has changed. None = nothing to remove, and what it
             makes is the same whenever it runs.
-        output: a file or folder that is there when the cell is done; None = nothing to look for.
-        depends: what else the result depends on, plain values, e.g. the merged configuration.
+        output: a file that is there when the cell is done; None = nothing to look for.
+        depends: what the result depends on, plain values by name, e.g. those of the configuration that change it; None
+            = on every word of the commands.
     """
 
     name: str
@@ -53,7 +55,7 @@ class Cell:
 
 
 def fingerprints(cells: Sequence[Cell]) -> dict[str, str]:
-    """Return cell -> digest of its commands, of what it depends on, and of all cells before it.
+    """Return cell -> digest of what it depends on, itself and by all cells before it.
 
     Raises:
         InputError: a name stands twice, or a cell needs one that does not come before it.
@@ -63,9 +65,27 @@ def fingerprints(cells: Sequence[Cell]) -> dict[str, str]:
         missing = [name for name in cell.needs if name not in known]
         if missing or cell.name in known:
             raise InputError(f"cell {cell.name}: {'stands twice' if cell.name in known else f'needs {missing[0]}'}")
-        content = [cell.commands, cell.depends, [known[name] for name in cell.needs]]
-        known[cell.name] = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
+        own = cell.commands if cell.depends is None else cell.depends
+        content = json.dumps([own, [known[name] for name in cell.needs]], sort_keys=True, default=str)
+        known[cell.name] = _digest(content.encode())
     return known
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def content_digest(path: Path) -> str:
+    """Return a digest of what a file holds; of an archive, as torch writes them, by the checksums of its entries.
+
+    The name that torch gives an archive's first folder, and what it notes of the writing, do not count.
+    """
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            entries = [(entry.filename.partition("/")[2], entry.CRC) for entry in archive.infolist()]
+        return _digest(json.dumps(sorted(entry for entry in entries if not entry[0].startswith("."))).encode())
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 class CellRunner:
@@ -86,37 +106,45 @@ class CellRunner:
         self._cells, self._out, self._jobs = list(cells), out, jobs
         self._fingerprints = fingerprints(cells)
         self._own = {cell.name for cell in cells if cell.folder is not None}
+        self._needed = {name for cell in cells for name in cell.needs}
 
     def seconds(self) -> dict[str, float]:
         """Return cell -> seconds that it took, of the cells that are done as they stand.
 
+        What only other cells need, e.g. weights, may have been removed since; results must be there.
+
         Raises:
             InputError: a record is damaged.
         """
-        done: dict[str, dict] = {}
-        for cell in self._cells:
-            record = self._record(cell)
-            there = _is_there(cell.folder) and _is_there(cell.output)
-            if record["done"] and there and self._is_current(cell, record, done):
-                done[cell.name] = record
-        return {name: record["seconds"] for name, record in done.items()}
+        records = {cell.name: self._record(cell) for cell in self._cells}
+        return {cell.name: records[cell.name]["seconds"] for cell in self._cells
+                if records[cell.name]["done"] and self._is_current(cell, records)
+                and (cell.name in self._needed or _is_whole(cell))}  # fmt: skip
 
-    def _is_current(self, cell: Cell, record: Mapping, done: Mapping[str, Mapping]) -> bool:
+    def _is_current(self, cell: Cell, records: Mapping[str, Mapping]) -> bool:
         """Return whether a record is of this cell, and of what the cells before it have made last."""
-        return record["fingerprint"] == self._fingerprints[cell.name] and record["needs"] == self._stamps(cell, done)
+        record = records[cell.name]
+        return record["fingerprint"] == self._fingerprints[cell.name] and not self._is_outdated(cell, records)
 
-    def _stamps(self, cell: Cell, done: Mapping[str, Mapping]) -> dict[str, float | None]:
-        return {name: done[name]["finished"] if name in done else None for name in cell.needs if name in self._own}
+    def _is_outdated(self, cell: Cell, records: Mapping[str, Mapping]) -> bool:
+        """Return whether a cell before this one has run again since, and made something else."""
+        made = self._made_before(cell, records)
+        return any(records[cell.name]["needs"].get(name) != digest for name, digest in made.items() if digest)
+
+    def _made_before(self, cell: Cell, records: Mapping[str, Mapping]) -> dict[str, str]:
+        """Return cell -> digest of what it made, "" if it is not done, of the cells before this one."""
+        return {name: records[name]["made"] for name in cell.needs if name in self._own}
 
     def run(self, redo: bool = False) -> None:
         """Run what is not done yet. What ran is kept when it is called again, in the middle of a training too.
 
         Args:
-            redo: run cells anew that were run with other options or have no readable record, instead of refusing.
+            redo: run cells anew that were run with other options, stand on what was made anew since or have no readable
+                record, instead of refusing.
 
         Raises:
-            InputError: another process works in the folder, cells were run with other options, a record is damaged or
-                missing, or a script failed; the others that were running came to their end.
+            InputError: another process works in the folder, finished cells would have to be removed, a record is
+                damaged or missing, or a script failed; the others that were running came to their end.
             Interrupted: SIGTERM, SIGHUP or Ctrl-C; trainings wrote a checkpoint.
         """
         make_directory(self._out)
@@ -130,7 +158,7 @@ class CellRunner:
             else:
                 self._refuse_others()
             with InterruptGuard() as guard:
-                self._run(guard, lock.fileno())
+                self._run(guard, lock.fileno(), redo)
 
     def _forget_damaged(self) -> None:
         for cell in self._cells:
@@ -141,23 +169,35 @@ class CellRunner:
                 self._path(cell).unlink()
 
     def _refuse_others(self) -> None:
-        other, unknown = [], []
-        for cell in self._cells:
-            record = self._record(cell)
-            if record["fingerprint"] not in (None, self._fingerprints[cell.name]):
-                other.append(cell.name)
-            if record["fingerprint"] is None and cell.folder is not None and cell.folder.exists():
-                unknown.append(cell)
+        records = {cell.name: self._record(cell) for cell in self._cells}
+        other = [cell for cell in self._cells
+                 if records[cell.name]["fingerprint"] not in (None, self._fingerprints[cell.name])]  # fmt: skip
+        unknown = [cell for cell in self._cells
+                   if records[cell.name]["fingerprint"] is None and cell.folder is not None and cell.folder.exists()]
+        outdated = [cell for cell in self._cells
+                    if records[cell.name]["done"] and self._is_outdated(cell, records)]  # fmt: skip
         if other:
-            raise InputError(f"{self._out}: {len(other)} cells were run with other options, e.g. {other[0]}; name "
-                             "another --out, or --redo removes them and runs them anew")  # fmt: skip
+            raise InputError(f"{self._out}: {len(other)} cells were run with other options, e.g. {other[0].name}"
+                             f"{_difference(records[other[0].name], other[0])}; name another --out, or --redo removes "
+                             "them and runs them anew")  # fmt: skip
         if unknown:
             raise InputError(f"{unknown[0].folder}: is there, but not its record {self._path(unknown[0])}; move it "
                              "away, or --redo removes it and runs the cell anew")  # fmt: skip
+        if outdated:
+            raise _outdated_error(outdated[0])
 
-    def _run(self, guard: InterruptGuard, lock: int) -> None:
-        done = set(self.seconds())
-        waiting = [cell for cell in self._cells if cell.name not in done]
+    def _waiting(self, done: Collection[str]) -> list[Cell]:
+        """Return the cells to run: those that are not done, and what they need and is gone."""
+        waiting, needed = [], set()
+        for cell in reversed(self._cells):
+            if cell.name not in done or (cell.name in needed and not _is_whole(cell)):
+                waiting.insert(0, cell)
+                needed.update(cell.needs)
+        return waiting
+
+    def _run(self, guard: InterruptGuard, lock: int, redo: bool) -> None:
+        waiting = self._waiting(self.seconds())
+        done = {cell.name for cell in self._cells if cell not in waiting}
         logger.info("%d of %d cells are done", len(done), len(self._cells))
         running: dict[str, Iterator[None]] = {}
         processes: dict[str, subprocess.Popen] = {}
@@ -169,7 +209,7 @@ class CellRunner:
                 ready = [] if failures else [cell for cell in waiting if done.issuperset(cell.needs)]
                 for cell in ready[: self._jobs - len(running)]:
                     waiting.remove(cell)
-                    running[cell.name] = self._execute(cell, processes, lock)
+                    running[cell.name] = self._execute(cell, processes, lock, redo)
                 for name, steps in list(running.items()):
                     try:
                         next(steps)
@@ -189,17 +229,21 @@ class CellRunner:
             for steps in running.values():
                 steps.close()
 
-    def _execute(self, cell: Cell, processes: dict[str, subprocess.Popen], lock: int) -> Iterator[None]:
+    def _execute(
+        self, cell: Cell, processes: dict[str, subprocess.Popen], lock: int, redo: bool
+    ) -> Iterator[None]:
         """Run a cell; yields while it is running."""
-        record = self._record(cell)
-        before = {one.name: self._record(one) for one in self._cells if one.name in cell.needs}
-        begun = self._is_current(cell, record, before) and _is_there(cell.folder)
+        records = {one.name: self._record(one) for one in self._cells if one is cell or one.name in cell.needs}
+        record = records[cell.name]
+        begun = self._is_current(cell, records) and _is_there(cell.folder)
         if not begun and cell.folder is not None:
+            if record["done"] and cell.folder.exists() and not redo:
+                raise _outdated_error(cell)  # what it needs has been made anew just now
             shutil.rmtree(cell.folder, ignore_errors=True)
         spent, first = (record["seconds"], record["commands_done"]) if begun else (0.0, 0)
         if record["done"]:  # and its output is gone
             first = 0
-        needs = self._stamps(cell, before)
+        needs = self._made_before(cell, records)
         log = self._out / "logs" / f"{cell.name}.log"
         make_directory(log.parent)
         for number in range(first, len(cell.commands)):
@@ -232,17 +276,54 @@ class CellRunner:
         if not path.exists():
             return _NO_RECORD
         record = read_json(path)
+        if isinstance(record, dict) and "finished" in record:
+            record = self._translated(record, cell)
         if not isinstance(record, dict) or any(type(record.get(key)) is not type(value)
                                                for key, value in {**_NO_RECORD, "fingerprint": ""}.items()):
             raise InputError(f"{path}: not the record of a cell; --redo runs it anew")
         return record
 
-    def _save(self, cell: Cell, needs: Mapping[str, float], seconds: float, commands_done: int) -> None:
+    def _translated(self, record: dict, cell: Cell) -> dict:
+        """Read a record of earlier versions, whose digest was of the commands: the same ones make the same cell."""
+        same = record.get("commands") == _written(cell)
+        needs = {name: str(finished) for name, finished in record.get("needs", {}).items()}
+        return {**record, "made": str(record["finished"]), "needs": needs,
+                "fingerprint": self._fingerprints[cell.name] if same else record.get("fingerprint")}  # fmt: skip
+
+    def _save(self, cell: Cell, needs: Mapping[str, str], seconds: float, commands_done: int) -> None:
+        done = commands_done == len(cell.commands)
+        has_file = done and cell.output is not None and cell.output.is_file()
+        made = content_digest(cell.output) if has_file else str(time.time()) if done else ""
         write_json(self._path(cell), {
-            "fingerprint": self._fingerprints[cell.name], "done": commands_done == len(cell.commands),
-            "seconds": seconds, "commands_done": commands_done, "finished": time.time(), "needs": needs,
-            "commands": [" ".join(command) for command in cell.commands],
+            "fingerprint": self._fingerprints[cell.name], "done": done, "seconds": seconds,
+            "commands_done": commands_done, "made": made, "needs": needs, "depends": cell.depends,
+            "commands": _written(cell),
         })  # fmt: skip
+
+
+def _written(cell: Cell) -> list[str]:
+    return [" ".join(command) for command in cell.commands]
+
+
+def _outdated_error(cell: Cell) -> InputError:
+    return InputError(f"{cell.name}: is done, but what it needs has been made anew since, with another outcome; --redo "
+                      "removes it and what stands on it and runs them anew")  # fmt: skip
+
+
+def _difference(record: Mapping, cell: Cell) -> str:
+    """Say which value has changed since a record was written, if the cell's own ones tell."""
+    before, now = record.get("depends"), cell.depends
+    if not isinstance(before, dict) or now is None:
+        return ""
+    now = json.loads(json.dumps(now, default=str))
+    for key in sorted({*before, *now}):
+        if before.get(key) != now.get(key):
+            return f" ({key}: {before.get(key, 'default')}, now {now.get(key, 'default')})"
+    return ""
+
+
+def _is_whole(cell: Cell) -> bool:
+    return _is_there(cell.folder) and _is_there(cell.output)
 
 
 def _is_there(path: Path | None) -> bool:

@@ -28,6 +28,7 @@ from lib.core.experiments.tables import (
 from lib.utils.checks import InputError
 from lib.utils.files import read_bytes, write_bytes
 
+_CELLS = "cells (data sets, trainings, evaluations)"
 SECTIONS = ("intro", "rates", "errors", "actions", "depth", "free", "difficulty")
 
 
@@ -74,6 +75,28 @@ def read_remarks(path: Path | None) -> dict[str, str]:
         raise InputError(f"{path}: expected texts below ## and one of {', '.join(SECTIONS)}; received "
                          f"'{unknown[0] if unknown else before.strip().splitlines()[0]}'")  # fmt: skip
     return remarks
+
+
+def check_page(path: Path, num_cells: int, remarks: Path | None) -> None:
+    """Check that a page which is there may be replaced.
+
+    Args:
+        path: of the page.
+        num_cells: that the new one will be of.
+        remarks: file of its texts written by hand, if any.
+
+    Raises:
+        InputError: the page that is there is of more cells, or has remarks and the new one would have none.
+    """
+    if not path.exists():
+        return
+    text = read_bytes(path).decode(errors="replace")
+    cells = re.search(rf"^(\d+) {re.escape(_CELLS)}", text, re.MULTILINE)
+    if cells and int(cells[1]) > num_cells:
+        raise InputError(f"{path}: is of {cells[1]} cells, the new page would be of {num_cells}; name another --page")
+    written = re.search(r"^`.* --remarks[ =](\S+).*`$", text, re.MULTILINE)
+    if written and remarks is None:
+        raise InputError(f"{path}: has the texts of {written[1]}; name them with --remarks, or another --page")
 
 
 def write_page(outcome: Outcome, protocol: Protocol, settings: PageSettings) -> None:
@@ -124,7 +147,7 @@ def _intro(outcome: Outcome, protocol: Protocol, settings: PageSettings) -> str:
     left = settings.num_cells - len(settings.seconds)
     lines = [
         f"`{settings.command}`", "",
-        f"{len(settings.seconds)} cells (data sets, trainings, evaluations), {hours:.1f} hours in all, on "
+        f"{len(settings.seconds)} {_CELLS}, {hours:.1f} hours in all, on "
         f"{settings.machine}; seeds {', '.join(map(str, settings.seeds))}."
         + (f" **{left} cells are not run yet.**" if left else ""),
         "Figures are means ± standard deviation over the seeds. Rows marked as the paper's (Qiu et al., ICCV 2019) are "

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lib.core.config_io import FINAL_NAME, RESULTS_2D_NAME, changed_values, load_config, run_directory
+from lib.core.config_io import FINAL_NAME, RESULTS_2D_NAME, load_config, run_directory
 from lib.core.experiments.cells import Cell
+from lib.core.experiments.identity import decisive_values
 from lib.core.results3d import RESULTS_NAME
 from lib.dataset.synthetic.writer import MARKER
 from lib.utils.checks import InputError
@@ -105,6 +106,13 @@ class _Planner:
 
     def __init__(self, protocol: Protocol, out: Path) -> None:
         self.protocol, self.out, self.plan = protocol, out, Plan()
+        made = {"main": Path(self.config(()).DATASET.ROOT)} if protocol.make else {}
+        made |= {test.key: test.root for test in protocol.test_sets}
+        self._folders = {out: "out", **{root: f"data/{key}" for key, root in made.items()}}
+
+    def decisive(self, config: Mapping) -> dict[str, object]:
+        """Return what of a configuration the results depend on; of paths, nothing that the user may choose."""
+        return decisive_values(config, self._folders)
 
     def config(self, opts: Sequence[str]) -> Mapping:
         return load_config(self.protocol.cfg, [*self.protocol.opts, *opts])
@@ -124,7 +132,7 @@ class _Planner:
         config = self.config(opts)
         weights = run_directory(config, self.protocol.cfg) / FINAL_NAME
         name = self.add(f"seed{seed}/{row}/train", self.script("pose2d/train.py", opts), needs=needs, folder=folder,
-                        output=weights, depends=changed_values(config))  # fmt: skip
+                        output=weights, depends=self.decisive(config))  # fmt: skip
         return name, weights
 
     def evaluate(
@@ -140,7 +148,8 @@ class _Planner:
             commands.append(self.script("pose3d/estimate.py", [*opts, *keys], "--method", method))
         directory = run_directory(config, self.protocol.cfg)
         self.add(f"seed{seed}/{row}/results", *commands, needs=[weights[0], *needs], folder=folder,
-                 output=directory / (RESULTS_NAME if methods else RESULTS_2D_NAME), depends=changed_values(config))
+                 output=directory / (RESULTS_NAME if methods else RESULTS_2D_NAME),
+                 depends={**self.decisive(config), "methods": [_ESTIMATES[name] for name in methods]})  # fmt: skip
         self.plan.results.setdefault(row, {})[seed] = directory
 
     def train_fusion(
@@ -178,7 +187,7 @@ def make_plan(protocol: Protocol, seeds: Sequence[int], out: Path) -> Plan:
                          f"{config.DATASET.TEST_DATASET}")  # fmt: skip
     data = (_add_data(planner, "main", root, protocol.make),) if protocol.make else ()
     prior = planner.add("data/prior", planner.script("data/make_limb_prior.py", ()), needs=data,
-                        output=Path(config.PICT_STRUCT.PAIRWISE_FILE), depends=changed_values(config))  # fmt: skip
+                        output=Path(config.PICT_STRUCT.PAIRWISE_FILE), depends=planner.decisive(config))  # fmt: skip
     for test in protocol.test_sets:
         _add_data(planner, test.key, test.root, test.make)
     trained, starts = {}, {}
@@ -194,7 +203,7 @@ def make_plan(protocol: Protocol, seeds: Sequence[int], out: Path) -> Plan:
 
 def _add_data(planner: _Planner, key: str, root: Path, words: Sequence[str]) -> str:
     return planner.add(f"data/{key}", ("run/data/make_synthetic.py", "--root", str(root), *words, "--reuse"),
-                       output=root / MARKER)  # fmt: skip
+                       output=root / MARKER, depends={"make": list(words)})  # fmt: skip
 
 
 def _add_rows(
@@ -244,7 +253,8 @@ def _add_label_free(planner: _Planner, seed: int, start: tuple[str, Path], prior
     labels = planner.add(
         f"seed{seed}/{FREE}/labels", planner.script("pose2d/valid.py", on_train, "--locations-only"),
         planner.script("data/pseudo_labels.py", on_train, "--root", str(root), "--force"),
-        needs=[start[0]], folder=folder, output=root, depends=changed_values(planner.config(on_train)),
+        needs=[start[0]], folder=folder, output=root / "h36m/annot/h36m_train.pkl",
+        depends=planner.decisive(planner.config(on_train)),
     )  # fmt: skip
     free = ["DATASET.ROOT", str(root), "DATASET.TRAIN_DATASET", "mixed", "DATASET.TRAIN_STEP", "1"]
     single = planner.train(

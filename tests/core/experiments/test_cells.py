@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import signal
 import subprocess
@@ -10,9 +11,10 @@ import sys
 import time
 
 import pytest
+import torch
 
 from lib.core.experiments import cells
-from lib.core.experiments.cells import Cell, CellRunner, fingerprints
+from lib.core.experiments.cells import Cell, CellRunner, content_digest, fingerprints
 from lib.utils.checks import InputError
 
 SCRIPT = """
@@ -89,16 +91,71 @@ def test_a_cell_whose_output_is_gone_goes_on_in_its_folder(work, tmp_path):
     assert (folder / "checkpoint").exists()
 
 
-@pytest.mark.parametrize(("own", "again"), [(True, ["b", "b"]), (False, ["b"])])
-def test_what_stands_on_a_cell_that_ran_again_is_done_again(own, again, work, tmp_path):
-    first, second = work("a", "a", folder=tmp_path / "own"), work("b", "b", "a")
-    output = tmp_path / "own/all.txt"
-    plan = [Cell("a", first.commands, folder=tmp_path / "own" if own else None, output=output), second]
+def upstream(work, tmp_path, text="a"):
+    """A cell that makes a file which others need; what it depends on is not its text."""
+    cell = work("a", text, folder=tmp_path / "own")
+    return Cell("a", cell.commands, folder=cell.folder, output=cell.folder / "all.txt", depends={"rate": 1})
+
+
+def test_what_is_done_stays_so_when_what_it_needed_is_removed(work, tmp_path):
+    plan = [upstream(work, tmp_path), work("b", "b", "a")]
     CellRunner(plan, tmp_path).run()
-    output.unlink()
-    CellRunner(plan, tmp_path).run()
-    assert work.text() == again  # without a folder of its own, what a cell makes is always the same
+    (tmp_path / "own/all.txt").unlink()  # weights, to have room on the disk
     assert set(CellRunner(plan, tmp_path).seconds()) == {"a", "b"}
+    CellRunner(plan, tmp_path).run()
+    assert work.text() == ["b"]
+    assert not (tmp_path / "own/all.txt").exists()
+    plan.append(work("c", "c", "a"))  # needs it, too
+    CellRunner(plan, tmp_path).run()
+    assert work.text() == ["b", "c"]
+    assert (tmp_path / "own/all.txt").read_text() == "a "
+    assert set(CellRunner(plan, tmp_path).seconds()) == {"a", "b", "c"}  # the same was made again
+
+
+def test_what_stands_on_something_that_is_another_now_is_done_again_when_asked(work, tmp_path):
+    own = work("b", "b", "a", folder=tmp_path / "b")
+    CellRunner([upstream(work, tmp_path), own], tmp_path).run()
+    (tmp_path / "own/all.txt").unlink()
+    plan = [upstream(work, tmp_path, "other"), own, work("c", "c", "a")]
+    CellRunner(plan, tmp_path).run()
+    assert set(CellRunner(plan, tmp_path).seconds()) == {"a", "c"}
+    with pytest.raises(InputError, match="b: is done, but what it needs has been made anew since"):
+        CellRunner(plan, tmp_path).run()
+    assert (tmp_path / "b/all.txt").read_text() == "b "
+    CellRunner(plan, tmp_path).run(redo=True)
+    assert set(CellRunner(plan, tmp_path).seconds()) == {"a", "b", "c"}
+    assert (tmp_path / "b/all.txt").read_text() == "b "  # anew, so not "b b "
+
+
+def test_words_of_commands_do_not_count_where_it_is_said_what_does(work, tmp_path):
+    CellRunner([work("a", "one", depends={"TRAIN.LR": 1})], tmp_path).run()
+    CellRunner([work("a", "two", depends={"TRAIN.LR": 1})], tmp_path).run()
+    assert work.text() == ["one"]
+    with pytest.raises(InputError, match=r"e\.g\. a \(TRAIN\.LR: 1, now 2\)"):
+        CellRunner([work("a", "one", depends={"TRAIN.LR": 2})], tmp_path).run()
+
+
+def test_records_of_earlier_versions_go_on_with_the_same_commands(work, tmp_path):
+    """They noted times, and their digest was of the commands."""
+    plan = [work("a", "a", folder=tmp_path / "own", depends={"rate": 1}), work("b", "b", "a", depends={"rate": 1})]
+    CellRunner(plan, tmp_path).run()
+    for name, needs in (("a", {}), ("b", {"a": 17.5})):
+        path = tmp_path / f"cells/{name}.json"
+        record = {**json.loads(path.read_text()), "fingerprint": "old", "finished": 17.5, "needs": needs}
+        path.write_text(json.dumps({key: record[key] for key in record if key not in ("made", "depends")}))
+    assert set(CellRunner(plan, tmp_path).seconds()) == {"a", "b"}
+    plan[0] = work("a", "other", folder=tmp_path / "own", depends={"rate": 1})
+    with pytest.raises(InputError, match=r"1 cells were run with other options, e\.g\. a;"):
+        CellRunner(plan, tmp_path).run()
+
+
+def test_archives_of_the_same_content_are_the_same(tmp_path):
+    for name, value in (("one", 1.0), ("two", 1.0), ("other", 2.0)):
+        torch.save({"weight": torch.full((3,), value)}, tmp_path / f".{name}.pth.tar")
+        (tmp_path / f"{name}.pkl").write_bytes(bytes([int(value)]) * 10)
+    for files in ([".one.pth.tar", ".two.pth.tar", ".other.pth.tar"], ["one.pkl", "two.pkl", "other.pkl"]):
+        one, two, other = (content_digest(tmp_path / file) for file in files)
+        assert one == two != other
 
 
 @pytest.mark.parametrize(("text", "message"), [

@@ -9,9 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
+from lib.core.experiments.cells import fingerprints
 from lib.core.experiments.charts import save_charts
 from lib.core.experiments.outcome import Outcome, Values
-from lib.core.experiments.page import PageSettings, read_remarks, write_page
+from lib.core.experiments.page import PageSettings, check_page, read_remarks, write_page
 from lib.core.experiments.plan import DEPTHS_ROW, make_plan
 from lib.core.experiments.protocols import embedded_protocol, published_protocol
 from lib.core.experiments.tables import Claim, depth_table, free_claims, rate_claims, rate_table
@@ -98,6 +99,19 @@ def test_page_with_charts_and_remarks(written, plan, tmp_path):
     assert "fewer seeds" not in text
 
 
+def test_a_page_of_more_cells_or_with_remarks_is_not_replaced(written, plan, tmp_path):
+    path, command = tmp_path / "RESULTS.md", "python run/experiments/tables.py --remarks texts.md --seeds 0 1"
+    settings = PageSettings(path, tmp_path / "plots", command, "x", {"a": 1.0, "b": 1.0}, len(plan.cells), (0, 1), {})
+    check_page(path, 0, None)  # there is none
+    write_page(written, embedded_protocol(tmp_path / "data", tmp_path / "out"), settings)
+    check_page(path, 2, Path("texts.md"))
+    with pytest.raises(InputError, match="is of 2 cells, the new page would be of 1; name another --page"):
+        check_page(path, 1, Path("texts.md"))
+    with pytest.raises(InputError, match=r"has the texts of texts\.md; name them with --remarks"):
+        check_page(path, 2, None)
+    check_page(Path("RESULTS.md"), 119, Path("experiments-local/synthetic/remarks.md"))  # the committed one
+
+
 def test_charts_show_the_results(written, plan, tmp_path):
     """Other results, other pictures; nothing to show, no picture."""
     sets = embedded_protocol(tmp_path / "data", tmp_path / "out").test_sets
@@ -159,3 +173,41 @@ def test_plans_are_of_human36m(tmp_path):
     cfg = Path("experiments-local/totalcapture/resnet50/256_fusion.yaml")
     with pytest.raises(InputError, match="expected multiview_h36m"):
         make_plan(published_protocol(cfg, tmp_path), (0,), tmp_path)
+
+
+def digests(out, *opts, data=Path("data/experiments")):
+    return fingerprints(make_plan(embedded_protocol(data, out, opts), (0,), out).cells)
+
+
+@pytest.mark.parametrize("opts", [
+    ("WORKERS", "1"), ("PRINT_FREQ", "7"), ("GPUS", "7"), ("DEBUG.DEBUG", "true"), ("CUDNN.BENCHMARK", "false"),
+    ("TRAIN.CHECKPOINT_STEPS", "50"), ("TRAIN.VALIDATE_EVERY", "3"), ("TRAIN.KEEP_CHECKPOINTS", "2"),
+    ("TEST.HEATMAP_COMPRESSION", "lzf"), ("LOG_DIR", "elsewhere"),
+])  # fmt: skip
+def test_cells_stay_the_same_where_the_results_do(opts):
+    assert digests(Path("output/x"), *opts) == digests(Path("output/x"))
+
+
+def test_cells_stay_the_same_wherever_they_lie(tmp_path):
+    assert digests(tmp_path / "moved", data=tmp_path / "sets") == digests(Path("output/x"))
+    plan = make_plan(published_protocol(PUBLISHED, Path("output/x")), (0,), Path("output/x"))
+    there = ("DATASET.ROOT", str(Path("data").resolve()))
+    out = Path("output/x").resolve()
+    absolute = make_plan(published_protocol(PUBLISHED, out, there), (0,), out)
+    assert fingerprints(absolute.cells) == fingerprints(plan.cells)
+
+
+@pytest.mark.parametrize("opts", [
+    ("TRAIN.LR", "0.5"), ("GPUS", "0,1,2"), ("TRAIN.AMP", "bf16"), ("DATASET.ROOT", "data/other"),
+])  # fmt: skip
+def test_cells_change_where_the_results_do(opts):
+    out = Path("output/x")
+    before, after = (fingerprints(make_plan(published_protocol(PUBLISHED, out, words), (0,), out).cells)
+                     for words in ((), opts))  # fmt: skip
+    assert not {name for name in before if before[name] == after[name]}
+
+
+def test_data_sets_depend_on_how_they_are_made_alone():
+    before, after = digests(Path("output/x")), digests(Path("output/x"), "TRAIN.LR", "0.5")
+    kept = {name for name in before if before[name] == after[name]}
+    assert kept == {name for name in before if name.startswith("data/") and name != "data/prior"}

@@ -1,0 +1,56 @@
+"""Of a configuration, what its results depend on: cells are the same as long as that is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from lib.core.config_io import changed_values
+
+# Keys, or groups of them, that change where results go, how fast they come or what is shown of them.
+_WITHOUT_EFFECT = frozenset([
+    "WORKERS", "PRINT_FREQ", "LOG_DIR", "OUTPUT_DIR", "DATA_DIR", "DEBUG", "CUDNN", "TRAIN.RESUME",
+    "TRAIN.CHECKPOINT_STEPS", "TRAIN.KEEP_CHECKPOINTS", "TRAIN.CHECKPOINT_ACTIVATIONS", "TRAIN.VALIDATE_EVERY",
+    "TEST.BATCH_SIZE", "TEST.HEATMAP_COMPRESSION", "TEST.HEATMAP_LOCATION_FILE",
+])  # fmt: skip
+_PATHS = (("DATASET", "ROOT"), ("NETWORK", "PRETRAINED"), ("TEST", "MODEL_FILE"), ("PICT_STRUCT", "PAIRWISE_FILE"))
+
+
+def decisive_values(config: Any, known_folders: Mapping[Path, str]) -> dict[str, Any]:
+    """Return paths, and the other values that differ from the defaults, as far as they change results.
+
+    Args:
+        config: merged configuration.
+        known_folders: folder -> name, of what the cells themselves make: the same wherever they lie.
+
+    Returns:
+        Key, e.g. "TRAIN.LR" -> plain value; paths by the known folder they are in, or as seen from here; the number of
+        GPUs.
+    """
+    values = dict(_flat(changed_values(config)))
+    for group, name in _PATHS:
+        values[f"{group}.{name}"] = _place(config[group][name], known_folders)
+    return {**values, "GPUS": len(config.GPUS.split(","))}
+
+
+def _flat(values: Mapping[str, Any], group: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        key = group + name
+        if key in _WITHOUT_EFFECT:
+            continue
+        if isinstance(value, dict):
+            yield from _flat(value, f"{key}.")
+        else:
+            yield key, value
+
+
+def _place(path: str, known_folders: Mapping[Path, str]) -> str:
+    if not path:
+        return path
+    whole = Path(path).resolve()
+    for folder in sorted(known_folders, key=lambda folder: -len(folder.resolve().parts)):  # the innermost first
+        if whole.is_relative_to(folder.resolve()):
+            return f"{known_folders[folder]}/{whole.relative_to(folder.resolve())}"
+    return os.path.relpath(path)
