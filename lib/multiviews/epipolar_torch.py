@@ -60,7 +60,7 @@ def _halves(heatmap_hw: tuple[int, int]) -> list[float]:
 
 def arc_lengths(places: Tensor, heatmap_hw: tuple[int, int]) -> Tensor:
     """Return how much of a line each of its samples (B, P, D, 2) stands for, heatmap px (B, P, D)."""
-    moves = (places.diff(dim=2) * places.new_tensor(_halves(heatmap_hw))).square().sum(-1).sqrt()
+    moves = to_pixels(places, heatmap_hw).diff(dim=2).square().sum(-1).sqrt()
     return (F.pad(moves, (1, 0)) + F.pad(moves, (0, 1))) / 2
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lib.core.config_io import FINAL_NAME, RESULTS_2D_NAME, load_config, run_directory
-from lib.core.experiments.cells import Cell
 from lib.core.experiments.identity import decisive_values
+from lib.core.experiments.records import Cell
 from lib.core.results3d import RESULTS_NAME
 from lib.dataset.synthetic.writer import MARKER
 from lib.utils.checks import InputError

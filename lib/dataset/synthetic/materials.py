@@ -184,8 +184,3 @@ def body_materials(wear: Wardrobe) -> dict[str, Material]:
     materials.update({part: _sleeve(wear, part, wear.trouser_leg, trousers) for part in ("thigh", "shin", "calf")})
     materials["shoe"] = _plain(wear.shoes, 0.05)
     return materials
-
-
-def thing_materials() -> dict[str, Material]:
-    """Return the materials of things without a person."""
-    return dict(_THINGS)

@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from lib.core.experiments import cells
-from lib.core.experiments.cells import Cell, CellRunner, content_digest, fingerprints
+from lib.core.experiments.cells import CellRunner
+from lib.core.experiments.records import Cell, content_digest, fingerprints
 from lib.utils.checks import InputError
 
 SCRIPT = """

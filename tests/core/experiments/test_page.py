@@ -9,12 +9,12 @@ import cv2
 import numpy as np
 import pytest
 
-from lib.core.experiments.cells import fingerprints
 from lib.core.experiments.charts import save_charts
 from lib.core.experiments.outcome import Outcome, Values
 from lib.core.experiments.page import PageSettings, check_page, read_remarks, write_page
 from lib.core.experiments.plan import DEPTHS_ROW, make_plan
 from lib.core.experiments.protocols import embedded_protocol, published_protocol
+from lib.core.experiments.records import fingerprints
 from lib.core.experiments.tables import Claim, depth_table, free_claims, rate_claims, rate_table
 from lib.utils.checks import InputError
 from lib.utils.joints import H36M_17, MPII_16
