@@ -26,8 +26,8 @@ _MARGIN = 1.0  # px around a map where bilinear interpolation still finds someth
 _TINY = 1e-9
 _BORDER, _COARSE_RAYS, _COARSE_DEPTHS = 9, 4, 96  # points per side of a crop; rays per side and depths of a first look
 _DEGREE = 7  # of the lens model: along a straight line, distorted points are polynomials of this degree
-_COARSE_STEPS = 24  # that tell how long the steps of a line are
-_ROUNDING = 1e-3  # px
+_COARSE_STEPS, _COARSE_LINES = 24, 3  # that tell how long the steps of lines are; every third line is looked at
+_FAR, _ROUNDING = 2.0, 1e-3  # half a map beside it, where steps need not be followed; px
 
 
 def sample_maps(maps: Tensor, places: Tensor) -> Tensor:
@@ -118,11 +118,11 @@ class HeatmapRays:
         along = torch.as_tensor(_nodes()).to(start)
         (x0, y0), (x1, y1) = start[..., None].unbind(2), end[..., None].unbind(2)
         knots = self._to_map(x0 + (x1 - x0) * along, y0 + (y1 - y0) * along, found[..., None], other)
-        return _between(knots, 1 + self._steps(_between(knots, _COARSE_STEPS + 1)))
+        return _between(knots, 1 + self._steps(_between(knots[:, ::_COARSE_LINES], _COARSE_STEPS + 1)))
 
     def _steps(self, coarse: Tensor) -> int:
         """Return in how many steps each line must run, from coarse samples (B, P, D, 2)."""
-        coarse = coarse.transpose(-1, -2)  # (B, P, 2, D): plain passes over long rows
+        coarse = coarse.transpose(-1, -2).clamp(-_FAR, _FAR)  # (B, P, 2, D): plain passes over long rows
         halves = coarse.new_tensor(_halves((self._height, self._width)))[:, None]
         beyond = (coarse.abs() - _MARGIN / halves).amax(-2) > 1
         moves = (coarse.diff(dim=-1).abs() * halves).amax(-2).masked_fill(beyond[..., 1:] & beyond[..., :-1], 0)

@@ -105,8 +105,9 @@ class CellRunner:
                              f"{difference(records[other[0].name], other[0])}; name another --out, or --redo removes "
                              "them and runs them anew")  # fmt: skip
         if unknown:
-            raise InputError(f"{unknown[0].folder}: is there, but not its record {self._records.path(unknown[0])}; move "
-                             "it away, or --redo removes it and runs the cell anew")  # fmt: skip
+            path = self._records.path(unknown[0])
+            raise InputError(f"{unknown[0].folder}: is there, but not its record {path}; move it away, or --redo "
+                             "removes it and runs the cell anew")  # fmt: skip
         if outdated:
             raise _outdated_error(outdated[0])
 
