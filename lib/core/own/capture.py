@@ -176,7 +176,7 @@ def _as_long_as(capture: Capture, detections: Detections) -> Capture:
     """Compare the numbers of the detections with the frames of the videos: the instants end where one of them does."""
     seen = np.isfinite(detections.points).any((2, 3, 4))  # (F, V)
     first, length = int(seen.any(1).argmax()), len(seen)
-    last = length - 1 - seen[::-1].argmax(0)
+    last = np.where(seen.any(0), length - 1 - seen[::-1].argmax(0), -1)
     beyond = np.flatnonzero(last >= capture.num_frames)
     if len(beyond) or length > capture.num_frames.max():
         view = int(beyond[0]) if len(beyond) else int(capture.num_frames.argmax())

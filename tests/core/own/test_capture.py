@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from lib.core.own import capture as capture_module
-from lib.core.own.capture import detect, load_capture
+from lib.core.own.capture import detect, load_capture, with_detections
 from lib.core.own.cli import add_recording, read_recording
 from lib.core.own.tables import pose_statistics, warn
 from lib.dataset.own.detections import Detections, load_detections
@@ -108,6 +109,12 @@ def test_detections_of_frames_that_the_videos_do_not_have(recording, tmp_path):
         load_capture(recording.cameras, recording.videos, tmp_path / "from_1.npz")
     capture = load_capture(recording.cameras, recording.videos, tmp_path / "from_1.npz", first_frame=1)
     np.testing.assert_array_equal(capture.points, load_capture(recording.cameras, None, recording.detections).points)
+    whole = load_capture(recording.cameras, recording.videos)
+    shorter = replace(whole, num_frames=np.array([20, 20, 20, 15]))
+    empty = found.points.copy()
+    empty[:, 3] = np.nan  # the detector saw nobody there: no frame is wrong
+    with pytest.raises(InputError, match="view 3: no frame shows half"):
+        with_detections(shorter, Detections(found.view_names, empty))
     alone = load_capture(recording.cameras, None, tmp_path / "from_1.npz")
     assert alone.notes == ("nobody is seen in frame 0; if the detector counts from 1, say --first-frame 1",)
 
