@@ -148,7 +148,9 @@ def _results_file(path: str | os.PathLike) -> Path:
 
 def _run_names(files: Sequence[Path]) -> list[str]:
     """Name runs after their directories (or files of another name), with as many parents as tell them apart."""
-    parts = [(file.parent if file.name == RESULTS_NAME else file.with_suffix("")).parts for file in files]
+    paths = [file.parent if file.name == RESULTS_NAME else file for file in files]  # all different
+    short = [path.with_suffix("") if path == file else path for path, file in zip(paths, files, strict=True)]
+    parts = [path.parts for path in (short if len(set(short)) == len(short) else paths)]
     depth = 1
     while max(Counter(part[-depth:] for part in parts).values()) > 1:
         depth += 1

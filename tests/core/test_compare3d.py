@@ -127,6 +127,13 @@ def test_results_files_of_any_name(run):
     assert load_rows([path.rename(path.with_name("old.json"))])[0].label == "old: rpsm"
 
 
+def test_a_run_and_a_file_of_its_name(run):
+    directory = run("a", rpsm=results_of(30.0))
+    file = (run("b", rpsm=results_of(40.0)) / "results_3d.json").rename(directory.with_name("a.json"))
+    other = (run("b", rpsm=results_of(50.0)) / "results_3d.json").rename(directory.with_name("a.txt"))
+    assert [row.run for row in load_rows([directory, file, other])] == ["a", "a.json", "a.txt"]
+
+
 def test_results_without_the_newer_entries(run):
     old = results_of(30.0)
     del old["distribution"], old["num_missing"]
