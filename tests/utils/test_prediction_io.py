@@ -292,6 +292,26 @@ def test_files_of_another_kind(tmp_path, rows):
         published(tmp_path / "c.h5", (rows[0], rows[1][:5]), [0, 1, 2])
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("joint_names_order", "root", "not a file of predictions"),  # one name, no list
+        ("joint_names_order", np.array([b"\xff", b"b", b"c"]), "not a file of predictions.*utf-8"),
+        ("image_ids", np.array([b"\xff"] * 6), "not a file of predictions.*utf-8"),
+        ("image_ids", IDS[0], "not a file of predictions"),
+        ("image_ids", np.arange(5), r"image_ids: expected shape \(6\), received \(5,\)"),
+        ("image_ids", np.arange(6), f"made for another data set: row 0 is '0', the data set has '{IDS[0]}'"),
+    ],
+)
+def test_names_of_another_kind(tmp_path, rows, name, value, message):
+    with h5py.File(tmp_path / "p.h5", "w") as file:
+        file["heatmaps"], file["locations"] = rows
+        for key, names in {"joint_names_order": [0, 1, 2], name: value}.items():
+            file[key] = names
+    with pytest.raises(InputError, match=rf"p\.h5: {message}"):
+        PredictionFile(tmp_path / "p.h5").check_matches(IDS, NAMES)
+
+
 def test_a_damaged_chunk_is_named(tmp_path, rows):
     path = tmp_path / "p.h5"
     with h5py.File(path, "w") as file:
