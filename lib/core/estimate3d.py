@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from lib.core.evaluate3d import summarise
+from lib.core.evaluate3d import joint_errors, summarise
 from lib.core.make_prior import load_prior, prior_path
 from lib.core.methods3d import METHODS, WITHOUT_PRIOR, FrameBatch, root_index, run_method
 from lib.core.results3d import default_poses_name, results_name, save_poses, save_results
-from lib.core.run_poses import evaluated_groups
+from lib.core.run_poses import evaluated_groups, image_ids_of, poses_of_frames
 from lib.dataset.protocol import Parts
 from lib.multiviews.body import body_of
 from lib.multiviews.cameras import Cameras
@@ -96,7 +96,7 @@ def load_frames(config: Any) -> Frames:
     annotations, groups = evaluated_groups(config)
     labels, first = annotations.labels3d, groups[:, 0]
     return Frames(
-        image_ids=np.array([[annotations.image_name(row) for row in group] for group in groups]),
+        image_ids=image_ids_of(annotations, groups),
         joint_set=annotations.joint_set,
         cameras=labels.cameras[labels.camera_idx[groups]],
         center=annotations.center[groups].astype(np.float64),
@@ -197,7 +197,13 @@ def _make_batch(config: Any, frames: Frames, heatmaps: np.ndarray, locations: np
 
 
 def run_estimate(
-    config: Any, directory: Path, kernel: Kernel, method: str, batch_size: int, poses_name: str | None = None
+    config: Any,
+    directory: Path,
+    kernel: Kernel,
+    method: str,
+    batch_size: int,
+    poses_name: str | None = None,
+    check_name: str | None = None,
 ) -> dict[str, Any]:
     """Estimate, evaluate and store the poses of the test frames.
 
@@ -208,25 +214,27 @@ def run_estimate(
         method: one of METHODS in lib/core/methods3d.py.
         batch_size: frames read at once.
         poses_name: file of the poses, in the run directory; None = default_poses_name().
+        check_name: poses of the run directory, the largest distance to which is logged; None = none.
 
     Returns:
         The results as stored in results_3d.json under results_name().
+
+    Raises:
+        InputError: arguments or files that cannot be used, or the disk refuses.
     """
     poses_name = default_poses_name(config, method) if poses_name is None else poses_name
     _check_arguments(method, batch_size, poses_name)
     frames = load_frames(config)
     body = body_of(frames.joint_set)
+    root, others = root_index(config, body), None
+    if check_name is not None:
+        others = poses_of_frames(directory / check_name, frames.image_ids, body.joint_names)["pose_world"]
     prior = None if method in WITHOUT_PRIOR else load_prior(config, body)
     logger.info("%d frames of %d views; %s", *frames.image_ids.shape, method)
     _describe_prior(config, prior)
     with open_predictions(config, directory, frames) as predictions:
         estimate = estimate_poses(config, frames, predictions, prior, kernel, batch_size, method)
-    if estimate.num_box_roots:
-        logger.warning("%d frames: no two views agree on any joint; the boxes' centres stood in for the root",
-                       estimate.num_box_roots)  # fmt: skip
-    if estimate.num_filled_joints:
-        logger.warning("%d of %d joints: no two views agree; they stand where the next joint on the skeleton does",
-                       estimate.num_filled_joints, estimate.num_views_agree.size)  # fmt: skip
+    _warn_of_gaps(estimate)
     results = {
         "unit": "mm",
         **_sources_and_settings(config, method),
@@ -234,8 +242,7 @@ def run_estimate(
         "num_filled_joints": estimate.num_filled_joints,
         "mean_confidence": float(estimate.num_views_agree.mean() / frames.image_ids.shape[1]),
         **summarise(
-            estimate.pose_world, frames.truth_world, frames.actions, body.joint_names, root_index(config, body),
-            frames.parts,
+            estimate.pose_world, frames.truth_world, frames.actions, body.joint_names, root, frames.parts
         ),
         "frames_per_second": len(frames) / max(estimate.seconds, 1e-9),
         "poses": poses_name,
@@ -249,6 +256,9 @@ def run_estimate(
         num_views_agree=estimate.num_views_agree,
     )
     save_results(directory, config.TEST.HEATMAP_LOCATION_FILE, results_name(config, method, kernel), results)
+    if others is not None:
+        distance = float(joint_errors(estimate.pose_world, others).max())
+        logger.info("joints are at most %.4f mm from those of %s", distance, check_name)
     return results
 
 
@@ -259,6 +269,15 @@ def _check_arguments(method: str, batch_size: int, poses_name: str) -> None:
         raise InputError(f"--batch-size: expected at least 1, received {batch_size}")
     if not poses_name.endswith(".npz"):
         raise InputError(f"--poses: expected a name that ends in .npz, received '{poses_name}'")
+
+
+def _warn_of_gaps(estimate: Estimate) -> None:
+    if estimate.num_box_roots:
+        logger.warning("%d frames: no two views agree on any joint; the boxes' centres stood in for the root",
+                       estimate.num_box_roots)  # fmt: skip
+    if estimate.num_filled_joints:
+        logger.warning("%d of %d joints: no two views agree; they stand where the next joint on the skeleton does",
+                       estimate.num_filled_joints, estimate.num_views_agree.size)  # fmt: skip
 
 
 def _describe_prior(config: Any, prior: LimbPrior | None) -> None:

@@ -63,9 +63,9 @@ def main() -> None:
     directory = run_directory(config, args.cfg)
     rows = load_rows([directory, *args.compare])
     if args.tables_only:
-        save_comparison(report_directory(directory / args.poses), rows)
+        save_comparison(report_directory(directory, args.poses), rows)
     else:
-        run = load_run_poses(config, directory / args.poses)
+        run = load_run_poses(config, directory, args.poses)
         settings = ReportSettings(
             args.frames, animations(args, run), f".{args.format}", args.fps, args.turn, args.whole_images
         )

@@ -118,6 +118,23 @@ def test_wrong_input_ends_in_one_line(run_script, experiment, directory, script,
     assert not (directory / "results_3d.json").exists()
 
 
+def test_poses_to_check_against_are_looked_at_before_the_inference(run_script, experiment, directory):
+    assert run_script("data/make_limb_prior.py", *experiment).code == 0
+    np.savez(directory / "foreign.npz", pose_world=np.zeros((3, 17, 3)))
+    done = run_script("pose3d/estimate.py", "--check", "foreign.npz", *experiment)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "foreign.npz: not a file of 3D poses: it has no 'gt_world'" in done.err
+    assert not (directory / "results_3d.json").exists()
+
+
+@pytest.mark.parametrize("method", ["rpsm", "triangulate"])
+def test_a_root_that_does_not_exist_is_blamed_on_its_key(run_script, experiment, directory, method):
+    assert run_script("data/make_limb_prior.py", *experiment).code == 0
+    done = run_script("pose3d/estimate.py", "--method", method, *experiment, "DATASET.ROOTIDX", 99)
+    assert (done.code, done.err) == (2, "error: DATASET.ROOTIDX: expected a joint index below 17, received 99\n")
+    assert not list(directory.glob("*.npz"))
+
+
 def test_device_without_cuda(run_script, experiment):
     torch = pytest.importorskip("torch")
     if torch.cuda.is_available():
