@@ -23,7 +23,7 @@ from lib.multiviews.pictorial import PictorialSettings, rpsm
 from lib.multiviews.refine import RefineSettings, refine
 from lib.multiviews.triangulate import triangulate
 from lib.multiviews.triangulate_robust import triangulate_robust
-from lib.utils.checks import InputError
+from lib.utils.checks import InputError, check_finite
 from lib.utils.joints import H36M_17, JointSet
 from lib.utils.transforms import invert_affine, transform_points
 
@@ -212,6 +212,7 @@ def psm_method(config: Any, batch: FrameBatch, prior: LimbPrior, kernel: Kernel)
 
 def triangulate_method(config: Any, batch: FrameBatch, prior: LimbPrior | None, kernel: Kernel) -> BatchPoses:
     """Each joint by itself, from the predicted locations of all views: with equal weights the paper's baseline."""
+    check_finite("locations", batch.locations)
     peaks = batch.locations[..., 2]
     weights = (peaks > 0).astype(float) if config.TRIANGULATE.WEIGHTS == "equal" else peaks
     pose = triangulate(batch.locations[..., :2], batch.cameras, weights)
@@ -220,9 +221,6 @@ def triangulate_method(config: Any, batch: FrameBatch, prior: LimbPrior | None, 
 
 def triangulate_robust_method(config: Any, batch: FrameBatch, prior: LimbPrior | None, kernel: Kernel) -> BatchPoses:
     """Each joint by itself, where most views agree on one of their best peaks."""
-    if not np.isfinite(batch.heatmaps).all():
-        frame = int(np.flatnonzero(~np.isfinite(batch.heatmaps).all((1, 2, 3, 4)))[0])
-        raise InputError(f"heatmaps: frame {frame} of the batch has values that are not finite")
     return _without_gaps(robust_points(config, batch, slice(None)), batch)
 
 
@@ -264,6 +262,7 @@ def chosen_method(config: Any, method: str) -> str:
 
 def run_method(method: str, config: Any, batch: FrameBatch, prior: LimbPrior | None, kernel: Kernel) -> BatchPoses:
     """Run a method of METHODS and count the views that agree with its joints; none agrees with a filled one."""
+    check_finite("heatmaps", batch.heatmaps)
     poses = METHODS[method](config, batch, prior, kernel)
     agree = views_that_agree(batch.heatmaps, poses.pose_world, batch.cameras, batch.image_to_heatmap)
     return replace(poses, num_views_agree=agree if poses.filled is None else agree * ~poses.filled)

@@ -24,7 +24,7 @@ from lib.multiviews.peaks import find_peaks
 from lib.multiviews.person_lengths import Distances, person_distances
 from lib.multiviews.pose_fit import PoseFit
 from lib.multiviews.sides import FlipPairs, exchange, exchange_rays, exchanged_views, limb_pairs, turned_limbs
-from lib.utils.checks import InputError, check_shape
+from lib.utils.checks import InputError, check_finite, check_shape
 from lib.utils.transforms import invert_affine, transform_points
 
 _MIN_TOLERANCE_HM = 3.0  # px
@@ -175,9 +175,7 @@ def _check_inputs(
         check_shape("person", np.shape(person), (num_frames,))
     check_shape("limb_lengths", limb_lengths.shape, (num_frames, len(body.edges)))
     for name, values in (("heatmaps", heatmaps), ("start_world", start_world), ("limb_lengths", limb_lengths)):
-        if not np.isfinite(values).all():
-            frame = int(np.flatnonzero(~np.isfinite(values).reshape(num_frames, -1).all(1))[0])
-            raise InputError(f"{name}: frame {frame} of the batch has values that are not finite")
+        check_finite(name, values)
     if not (limb_lengths > 0).all():
         raise InputError(f"limb_lengths: expected lengths above 0 mm, received {limb_lengths.min():g}")
 

@@ -173,13 +173,17 @@ def test_input_that_cannot_be_used(make_run):
         estimate(config, directory)
 
 
-@pytest.mark.parametrize("method", ["rpsm", "triangulate_robust"])
-def test_heatmaps_that_are_not_finite(make_run, method):
+@pytest.mark.parametrize(
+    ("method", "array"),
+    [("rpsm", "heatmaps"), ("triangulate_robust", "heatmaps"), ("triangulate", "heatmaps"),
+     ("triangulate", "locations")],
+)  # fmt: skip
+def test_predictions_that_are_not_finite(make_run, method, array):
     def spoil(heatmaps, locations):
-        heatmaps[1, 2, 3, 4, 5] = np.nan
+        {"heatmaps": heatmaps[1, 2, 3, 4], "locations": locations[1, 2, 3]}[array][1] = np.nan
 
     config, directory = make_run(edit=spoil)
-    with pytest.raises(InputError, match=r"heatmaps: frame 1 of the batch"):
+    with pytest.raises(InputError, match=rf"predicted_heatmaps\.h5: .*{array}: frame 1 of the batch"):
         estimate(config, directory, method=method)
     assert not (directory / "results_3d.json").exists()
 
