@@ -203,7 +203,7 @@ DEFAULTS: dict[str, Any] = {
         "LIMB_LENGTH_SOURCE": Key("prior", "limb lengths: training means, or the frame's true ones",
                                   ("prior", "ground_truth")),
         "REFINE": Key(False, "--method rpsm goes on between the pixels, as rpsm+refine does"),
-        "REFINE_PERSON": Key(True, "the refinement measures each subject's own lengths over the frames of a batch"),
+        "REFINE_PERSON": Key(True, "the refinement measures each subject's own lengths over all frames"),
         "REFINE_LENGTH_STD": Key(0.05, "spread of people's limb lengths around the means, share of a length",
                                  minimum=1e-4),
     },

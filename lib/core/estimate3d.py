@@ -6,6 +6,7 @@ import logging
 import time
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ import numpy as np
 from tqdm import tqdm
 
 from lib.core.evaluate3d import joint_errors, summarise
+from lib.core.frame_batch import BatchPoses, FrameBatch
 from lib.core.make_prior import load_prior, prior_path
-from lib.core.methods3d import METHODS, WITHOUT_PRIOR, FrameBatch, root_index, run_method
+from lib.core.methods3d import METHODS, WITHOUT_PRIOR, Solve, root_index, run_batches
 from lib.core.results3d import default_poses_name, results_name, save_poses, save_results
 from lib.core.run_poses import evaluated_groups, image_ids_of, poses_of_frames
 from lib.dataset.protocol import Parts
@@ -135,6 +137,8 @@ def estimate_poses(
 ) -> Estimate:
     """Run a method over all frames, batch by batch; the next batch is read meanwhile.
 
+    The method rpsm+refine reads them twice, the second time to count the views that agree with the final poses.
+
     Args:
         config: the configuration.
         frames: the frames.
@@ -150,8 +154,24 @@ def estimate_poses(
     Raises:
         InputError: the file is damaged or its heatmaps are not finite.
     """
-    parts, start_time = [], time.perf_counter()
-    rows = batch_size * frames.image_ids.shape[1]
+    start_time = time.perf_counter()
+    found = run_batches(
+        method, config, partial(_for_each_batch, config, frames, predictions, batch_size), prior, kernel
+    )
+    return Estimate(
+        pose_world=found.pose_world,
+        num_views_agree=found.num_views_agree,
+        num_box_roots=found.num_box_roots,
+        num_filled_joints=0 if found.filled is None else int(found.filled.sum()),
+        seconds=time.perf_counter() - start_time,
+    )
+
+
+def _for_each_batch(
+    config: Any, frames: Frames, predictions: PredictionFile, batch_size: int, solve: Solve
+) -> list[BatchPoses]:
+    """Read the frames batch by batch and call a function for each; errors name the batch."""
+    parts, rows = [], batch_size * frames.image_ids.shape[1]
     with (
         tqdm(total=len(frames), desc="3D poses", unit="frame", disable=None, leave=False) as bar,
         closing(predictions.batches(rows)) as batches,
@@ -159,18 +179,12 @@ def estimate_poses(
         for start, (heatmaps, locations) in zip(range(0, len(frames), batch_size), batches, strict=True):
             batch = _make_batch(config, frames, heatmaps, locations, start)
             try:
-                parts.append(run_method(method, config, batch, prior, kernel))
+                parts.append(solve(batch))
             except InputError as error:
                 where = f"{predictions.path}: batch that begins with '{batch.image_ids[0, 0]}'"
                 raise InputError(f"{where}: {error}") from None
             bar.update(len(batch.heatmaps))
-    return Estimate(
-        pose_world=np.concatenate([part.pose_world for part in parts]),
-        num_views_agree=np.concatenate([part.num_views_agree for part in parts]),
-        num_box_roots=sum(part.num_box_roots for part in parts),
-        num_filled_joints=sum(int(part.filled.sum()) for part in parts if part.filled is not None),
-        seconds=time.perf_counter() - start_time,
-    )
+    return parts
 
 
 def _make_batch(config: Any, frames: Frames, heatmaps: np.ndarray, locations: np.ndarray, start: int) -> FrameBatch:

@@ -115,13 +115,23 @@ def _poses_and_truth(directory):
         return np.stack([stored["pose_world"], stored["gt_world"]])
 
 
-def test_numpy_equals_torch_and_batches_do_not_matter(make_run):
-    config, directory = make_run(frames=5)
-    estimate(config, directory, "numpy", batch_size=64)
-    estimate(config, directory, "torch", "rpsm", 3, "torch.npz")
-    poses = [np.load(directory / name)["pose_world"] for name in ("poses3d.npz", "torch.npz")]
-    np.testing.assert_allclose(poses[0], poses[1], atol=0.1)
-    assert set(json.loads((directory / "results_3d.json").read_text())) == {"rpsm (numpy)", "rpsm (torch)"}
+@pytest.mark.parametrize("method", ["rpsm", "rpsm+refine"])
+def test_numpy_equals_torch_and_batches_do_not_matter(make_run, method):
+    def jitter(heatmaps, locations):
+        for index in np.ndindex(heatmaps.shape[:3]):
+            heatmaps[index] = np.roll(heatmaps[index], rng.integers(-1, 2, 2), (0, 1))
+
+    rng = np.random.default_rng(0)
+    config, directory = make_run(frames=5, edit=jitter)
+    settings = {"numpy": 64, "torch": 3, "one": 1}
+    for name, batch_size in settings.items():
+        estimate(config, directory, name if name == "torch" else "numpy", method, batch_size, f"{name}.npz")
+    stored = [np.load(directory / f"{name}.npz") for name in settings]
+    for other in stored[1:]:
+        np.testing.assert_allclose(other["pose_world"], stored[0]["pose_world"], atol=0.1)
+        np.testing.assert_array_equal(other["num_views_agree"], stored[0]["num_views_agree"])
+    names = {f"{method} (numpy)", f"{method} (torch)"}
+    assert set(json.loads((directory / "results_3d.json").read_text())) == names
 
 
 def test_results_of_older_predictions_go(make_run):
