@@ -17,7 +17,7 @@ from lib.core.evaluate3d import joint_errors, summarise
 from lib.core.frame_batch import BatchPoses, FrameBatch
 from lib.core.make_prior import load_prior, prior_path
 from lib.core.methods3d import METHODS, WITHOUT_PRIOR, Solve, root_index, run_batches
-from lib.core.results3d import default_poses_name, results_name, save_poses, save_results
+from lib.core.results3d import default_poses_name, results_name, save_poses, save_results, sources_and_settings
 from lib.core.run_poses import evaluated_groups, image_ids_of, poses_of_frames
 from lib.dataset.protocol import Parts
 from lib.multiviews.body import body_of
@@ -236,8 +236,9 @@ def run_estimate(
     Raises:
         InputError: arguments or files that cannot be used, or the disk refuses.
     """
-    poses_name = default_poses_name(config, method) if poses_name is None else poses_name
     _check_arguments(method, batch_size, poses_name)
+    library = kernel.xp.__name__
+    poses_name = default_poses_name(config, method, library) if poses_name is None else poses_name
     frames = load_frames(config)
     body = body_of(frames.joint_set)
     root, others = root_index(config, body), None
@@ -247,11 +248,12 @@ def run_estimate(
     logger.info("%d frames of %d views; %s", *frames.image_ids.shape, method)
     _describe_prior(config, prior)
     with open_predictions(config, directory, frames) as predictions:
+        source = {"file": config.TEST.HEATMAP_LOCATION_FILE, "fingerprint": predictions.fingerprint()}
         estimate = estimate_poses(config, frames, predictions, prior, kernel, batch_size, method)
     _warn_of_gaps(estimate)
     results = {
         "unit": "mm",
-        **_sources_and_settings(config, method),
+        **sources_and_settings(config, method),
         "num_box_roots": estimate.num_box_roots,
         "num_filled_joints": estimate.num_filled_joints,
         "mean_confidence": float(estimate.num_views_agree.mean() / frames.image_ids.shape[1]),
@@ -269,19 +271,19 @@ def run_estimate(
         image_ids=frames.image_ids,
         num_views_agree=estimate.num_views_agree,
     )
-    save_results(directory, config.TEST.HEATMAP_LOCATION_FILE, results_name(config, method, kernel), results)
+    save_results(directory, source, results_name(config, method, library), results)
     if others is not None:
         distance = float(joint_errors(estimate.pose_world, others).max())
         logger.info("joints are at most %.4f mm from those of %s", distance, check_name)
     return results
 
 
-def _check_arguments(method: str, batch_size: int, poses_name: str) -> None:
+def _check_arguments(method: str, batch_size: int, poses_name: str | None) -> None:
     if method not in METHODS:
         raise unknown_name("method", method, METHODS, "--method")
     if batch_size < 1:
         raise InputError(f"--batch-size: expected at least 1, received {batch_size}")
-    if not poses_name.endswith(".npz"):
+    if poses_name is not None and not poses_name.endswith(".npz"):
         raise InputError(f"--poses: expected a name that ends in .npz, received '{poses_name}'")
 
 
@@ -302,18 +304,3 @@ def _describe_prior(config: Any, prior: LimbPrior | None) -> None:
     if prior.length_errors.any() and keys.LIMB_LENGTH_SOURCE == "prior":
         logger.warning("%s states no limb lengths (published form): they were derived from its bins, within %.0f mm",
                        prior_path(config), prior.length_errors.max())  # fmt: skip
-
-
-def _sources_and_settings(config: Any, method: str) -> dict[str, Any]:
-    """Say what a method's results rest on; a source is None where the method uses none."""
-    keys, triangulation = config.PICT_STRUCT, {"TRIANGULATE": dict(config.TRIANGULATE)}
-    if method in WITHOUT_PRIOR:
-        return {"root_source": None, "limb_length_source": None, "settings": triangulation}
-    names = ("FIRST_NBINS", "RECUR_NBINS", "RECUR_DEPTH", "LIMB_LENGTH_TOLERANCE", "GRID_SIZE", "PAIRWISE_FILE")
-    names += ("REFINE_PERSON", "REFINE_LENGTH_STD") if method == "rpsm+refine" else ()
-    settings = {key: keys[key] for key in names} | ({"RECUR_DEPTH": 0} if method == "psm" else {})
-    return {
-        "root_source": keys.ROOT_SOURCE,
-        "limb_length_source": "prior" if method == "psm" else keys.LIMB_LENGTH_SOURCE,
-        "settings": settings | triangulation,
-    }

@@ -2,7 +2,7 @@
 
 A method takes (configuration, batch, limb prior, kernel) and returns BatchPoses; METHODS lists them by name and
 run_method() runs one, run_batches() over more frames than fit into memory. To add one, write the function and name it
-there.
+there and, with the keys that it reads, in lib/core/results3d.py.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -216,6 +218,19 @@ class PredictionFile:
             return self.locations[:]
         except (OSError, RuntimeError) as error:
             raise InputError(f"{self.path}: the locations are damaged ({error})") from None
+
+    def fingerprint(self) -> str:
+        """Return a digest of what the predictions are: sizes and type, joints, images and all locations.
+
+        Those tell predictions apart; the heatmaps, gigabytes perhaps, are not read.
+
+        Raises:
+            InputError: the locations are damaged.
+        """
+        kind = None if self.heatmaps is None else [*self.heatmaps.shape, str(self.heatmaps.dtype)]
+        digest = hashlib.sha256(json.dumps([kind, self.joint_names, self.image_ids]).encode())
+        digest.update(self.read_locations().tobytes())
+        return digest.hexdigest()[:16]
 
     def batches(self, num_rows: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Read all rows, `num_rows` at a time; a thread reads the next batch while one is worked on.

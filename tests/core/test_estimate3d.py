@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
+import shutil
 from pathlib import Path
 
 import h5py
@@ -16,15 +18,16 @@ from lib.multiviews.body import H36M_BODY
 from lib.multiviews.limb_offsets import offsets_to_csr
 from lib.multiviews.limb_prior import PAIRS_KEY, save_limb_prior
 from lib.utils.checks import InputError
-from tests.core.predictions import write_perfect_predictions
+from tests.core.predictions import take_for_default, write_perfect_predictions
 from tests.multiviews.scenes import make_kernel
 
 SETTINGS = ("NETWORK.IMAGE_SIZE", "256", "NETWORK.HEATMAP_SIZE", "64", "PICT_STRUCT.FIRST_NBINS", "12")
 
 
 @pytest.fixture
-def make_run(tiny_root, tiny_config, tmp_path):
+def make_run(tiny_root, tiny_config, tmp_path, monkeypatch):
     """Make a data set, its prior and perfect predictions; return (configuration, run directory)."""
+    take_for_default(monkeypatch, "PICT_STRUCT", "FIRST_NBINS", 12)
 
     def make(*opts, edit=None, sigma=2.0, edit_records=None, **root_options):
         root = tiny_root(edit=edit_records, **root_options)
@@ -134,17 +137,42 @@ def test_numpy_equals_torch_and_batches_do_not_matter(make_run, method):
     assert set(json.loads((directory / "results_3d.json").read_text())) == names
 
 
-def test_results_of_older_predictions_go(make_run):
+def test_results_belong_to_the_content_of_the_predictions(make_run, tmp_path, caplog):
+    """Not to the time of their file, which a copy changes."""
     config, directory = make_run()
     estimate(config, directory, method="triangulate")
-    stored = json.loads((directory / "results_3d.json").read_text())
-    stored["triangulate (numpy)"]["predictions"]["written"] = "2001-01-01 00:00:00"
-    (directory / "results_3d.json").write_text(json.dumps(stored))
-    estimate(config, directory, method="triangulate_robust")
-    assert set(json.loads((directory / "results_3d.json").read_text())) == {"triangulate_robust (numpy)"}
+    copy = tmp_path / "copy"
+    shutil.copytree(directory, copy)
+    os.utime(copy / "predicted_heatmaps.h5", (0, 0))
+    estimate(config, copy, method="triangulate_robust")
+    both = {"triangulate (numpy)", "triangulate_robust (numpy)"}
+    assert set(json.loads((copy / "results_3d.json").read_text())) == both
+    assert "dropped" not in caplog.text
+
+    def edit(heatmaps, locations):
+        locations[0, 0, 0, 0] += 1
+
+    config.TEST.HEATMAP_LOCATION_FILE = "other.h5"
+    write_perfect_predictions(config, copy, 2.0, edit)
+    estimate(config, copy, method="triangulate")
+    names = {*both, "triangulate, from other.h5 (numpy)"}
+    assert set(json.loads((copy / "results_3d.json").read_text())) == names
+    assert (copy / "poses3d_triangulate_from_other.h5.npz").is_file()
+    assert "dropped" not in caplog.text
+    (copy / "other.h5").replace(copy / "predicted_heatmaps.h5")
+    config.TEST.HEATMAP_LOCATION_FILE = "predicted_heatmaps.h5"
+    estimate(config, copy, method="triangulate")
+    names -= {"triangulate_robust (numpy)"}
+    assert set(json.loads((copy / "results_3d.json").read_text())) == names
+    assert "holds now: triangulate_robust (numpy)" in caplog.text
+
+
+def test_damaged_results_are_written_anew(make_run, caplog):
+    config, directory = make_run()
     (directory / "results_3d.json").write_text("{")
     estimate(config, directory, method="triangulate")
     assert set(json.loads((directory / "results_3d.json").read_text())) == {"triangulate (numpy)"}
+    assert "it is written anew" in caplog.text
 
 
 def test_published_prior_and_predictions_work(make_run, tmp_path, caplog):

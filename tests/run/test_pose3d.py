@@ -15,6 +15,7 @@ from lib.core.config_io import load_config, run_directory
 from tests.core.predictions import write_perfect_predictions
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+POSES = "poses3d_rpsm_FIRST_NBINS_12.npz"
 
 
 @pytest.fixture
@@ -46,13 +47,13 @@ def test_prior_then_both_scripts(run_script, experiment, directory, tmp_path):
     assert "| **mean over actions** |" in numpy.out
     assert "| lwri  |" in numpy.out
     assert "root: triangulated" in numpy.out
-    torch = run_script("pose3d/estimate_cuda.py", "--device", "cpu", "--poses", "torch.npz", "--check", "poses3d.npz",
-                       *experiment)  # fmt: skip
+    torch = run_script("pose3d/estimate_cuda.py", "--device", "cpu", "--check", POSES, *experiment)
     assert torch.code == 0, torch.err
-    assert "from those of poses3d.npz" in torch.out
-    poses = [np.load(directory / name)["pose_world"] for name in ("poses3d.npz", "torch.npz")]
-    np.testing.assert_allclose(poses[0], poses[1], atol=0.1)
+    assert f"from those of {POSES}" in torch.out
     results = json.loads((directory / "results_3d.json").read_text())
+    poses = {entry["poses"]: np.load(directory / entry["poses"])["pose_world"] for entry in results.values()}
+    assert list(poses) == [POSES, POSES.replace(".npz", "_torch.npz")]
+    np.testing.assert_allclose(*poses.values(), atol=0.1)
     assert all(entry["mpjpe"]["absolute"]["frames"] < 25 for entry in results.values())
     assert len(results) == 2
 
@@ -63,7 +64,8 @@ def test_other_methods(run_script, experiment, directory, script):
     done = run_script(script, "--method", "triangulate_robust", *experiment)  # there is no prior, nor does it need one
     assert done.code == 0, done.err
     assert f"triangulate_robust ({library}); mm" in done.out
-    stored = np.load(directory / "poses3d_triangulate_robust.npz")
+    suffix = "_torch" if library == "torch" else ""
+    stored = np.load(directory / f"poses3d_triangulate_robust{suffix}.npz")
     assert stored["confidence"].shape == (3, 17)
     np.testing.assert_allclose(stored["pose_world"], stored["gt_world"], atol=1e-2)
     unknown = run_script(script, "--method", "dlt", *experiment)
@@ -93,7 +95,7 @@ def test_numpy_script_needs_no_torch(experiment, directory):
     for script in ("data/make_limb_prior.py", "pose3d/estimate.py"):
         done = run_without_torch(script, *experiment)
         assert done.returncode == 0, done.stderr
-    assert (directory / "poses3d.npz").is_file()
+    assert (directory / POSES).is_file()
     assert "ModuleNotFoundError: torch" in run_without_torch("pose3d/estimate_cuda.py", *experiment).stderr
 
 

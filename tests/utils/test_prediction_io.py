@@ -217,6 +217,21 @@ def test_few_batches_wait_to_be_written(tmp_path, rows, monkeypatch):
         np.testing.assert_array_equal(file.heatmaps, rows[0])
 
 
+def test_the_fingerprint_is_that_of_the_content(tmp_path, rows):
+    def fingerprint(name, rows=rows, ids=IDS, names=NAMES, dtype="float32", compression="none"):
+        with PredictionWriter(tmp_path / name, 6, names, WH, 2, compression, dtype) as writer:
+            writer.append(*rows, ids)
+        with PredictionFile(tmp_path / name) as file:
+            return file.fingerprint()
+
+    other = rows[1].copy()
+    other[5, 2, 1] += 0.5
+    assert fingerprint("a.h5") == fingerprint("b.h5", compression="gzip")
+    changed = [fingerprint("a.h5", rows=(rows[0], other)), fingerprint("a.h5", ids=IDS[::-1]),
+               fingerprint("a.h5", names=NAMES[::-1]), fingerprint("a.h5", dtype="float16")]  # fmt: skip
+    assert len({fingerprint("a.h5"), *changed}) == 5
+
+
 def published(path, rows, names) -> PredictionFile:
     with h5py.File(path, "w") as file:
         file["heatmaps"], file["locations"], file["joint_names_order"] = *rows, names
