@@ -9,16 +9,16 @@ import io
 import json
 import math
 import os
-import pickle
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lib.utils.checks import InputError
+from lib.utils.portable_pickle import PortablePickler
 
 
 def make_directory(path: str | os.PathLike) -> Path:
@@ -118,10 +118,18 @@ def write_bytes(path: str | os.PathLike, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
-def write_pickle(path: str | os.PathLike, value: Any) -> None:
-    """Write a pickle atomically, for Python 3.4 and later."""
+def write_pickle(path: str | os.PathLike, value: Any, public: Sequence[type] = ()) -> None:
+    """Write a pickle atomically, for Python 3.4 and later and any version of NumPy.
+
+    Args:
+        path: the final file.
+        value: what to write.
+        public: as in PortablePickler.
+    """
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        pickle.dump(value, file, protocol=4)
+        pickler = PortablePickler(file, 4, public)
+        file.write(pickler.head)
+        pickler.dump(value)
 
 
 def write_json(path: str | os.PathLike, value: Any, indent: int | None = 2) -> None:
