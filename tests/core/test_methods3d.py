@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -255,10 +256,18 @@ def test_the_batch_size_does_not_matter(config, library):
     prior, kernel = make_limb_prior(LENGTHS, H36M_BODY, PictorialSettings().first_grid), make_kernel(library)
     found = {}
     for size in (1, 3, 8):
-        batches = [whole.frames(np.arange(8)[start : start + size]) for start in range(0, 8, size)]
-        found[size] = run_batches(
-            "rpsm+refine", config, lambda solve, batches=batches: [solve(batch) for batch in batches], prior, kernel
-        )
+
+        def for_each_batch(solve, size=size):
+            parts = []
+            for start in range(0, 8, size):
+                batch = whole.frames(np.arange(8)[start : start + size])
+                heatmaps = weakref.ref(batch.heatmaps)
+                parts.append(solve(batch))
+                del batch
+                assert heatmaps() is None  # they are not kept
+            return parts
+
+        found[size] = run_batches("rpsm+refine", config, for_each_batch, prior, kernel)
         np.testing.assert_allclose(found[size].pose_world, found[1].pose_world, atol=1e-4)
         np.testing.assert_array_equal(found[size].num_views_agree, found[1].num_views_agree)
     assert found[1].num_views_agree[3, WRIST] <= 2
