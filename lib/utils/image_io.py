@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from lib.utils.checks import InputError
+from lib.utils.image_store import PARTIAL
 
 DATA_FORMATS = ("jpg", "zip")
 
@@ -32,6 +33,9 @@ def _open_archive(path: str) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
     except FileNotFoundError:
+        if os.path.exists(path + PARTIAL):
+            raise InputError(f"{path}: no such archive, but {path}{PARTIAL}, whose writer was killed or is at work; "
+                             "run/data/prepare_h36m.py --zip, called again, goes on with it and completes it") from None
         raise InputError(f"{path}: no such archive (DATASET.DATA_FORMAT is zip)") from None
     except (OSError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: not a zip archive, or cut off ({error})") from None

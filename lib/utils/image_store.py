@@ -11,6 +11,7 @@ from typing import Protocol
 from lib.utils.files import atomic_path
 
 ZIP_DATE = (2020, 1, 1, 0, 0, 0)  # fixed: the same data give the same archive
+PARTIAL = ".partial"  # added to the name of an archive that a killed process left without its directory
 
 
 class ImageStore(Protocol):
