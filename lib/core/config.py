@@ -28,6 +28,7 @@ class Key:
         help: meaning and unit.
         choices: the allowed values, empty = any.
         minimum: smallest allowed number, None = any.
+        below: numbers must be smaller than this, None = any.
         is_size: [width, height], or one integer for both.
         item: example of an entry, for lists that are empty by default.
     """
@@ -36,6 +37,7 @@ class Key:
     help: str
     choices: tuple = ()
     minimum: float | None = None
+    below: float | None = None
     is_size: bool = False
     item: Any = None
 
@@ -124,7 +126,7 @@ DEFAULTS: dict[str, Any] = {
         "ROOTIDX": Key(0, "index of the root joint", minimum=0),
         "DATA_FORMAT": Key("jpg", "images in folders (jpg) or in images.zip (zip)", ("jpg", "zip")),
         "CROP": Key(True, "boxes around the person (true) or the whole image (false)"),
-        "SCALE_FACTOR": Key(0.0, "scale augmentation: standard deviation and clip", minimum=0),
+        "SCALE_FACTOR": Key(0.0, "scale augmentation: standard deviation and clip", minimum=0, below=1),
         "ROT_FACTOR": Key(0.0, "rotation augmentation: standard deviation, degrees", minimum=0),
         "SHIFT_FACTOR": Key(0.0, "shift augmentation: standard deviation, share of the box's side; for networks that "
                             "have to find people who are not in the middle of the box", minimum=0),
