@@ -11,6 +11,7 @@ from typing import Any
 from lib.dataset.actions import TOTALCAPTURE_ACTIONS
 from lib.dataset.conventions import CAMERA_T_MEANINGS, MM_PER_UNIT
 from lib.multiviews.peaks import PEAK_MODES
+from lib.utils.image_io import DATA_FORMATS
 from lib.utils.prediction_io import COMPRESSIONS, DTYPES
 
 BACKBONES = ("pose_resnet", "pose_mobilenetv2", "pose_hrnet")
@@ -124,7 +125,7 @@ DEFAULTS: dict[str, Any] = {
         "CAMERA_T": Key("centre", "the file's camera T is the centre, x_cam = R (x - T), or the translation of "
                         "x_cam = R x + T", CAMERA_T_MEANINGS),
         "ROOTIDX": Key(0, "index of the root joint", minimum=0),
-        "DATA_FORMAT": Key("jpg", "images in folders (jpg) or in images.zip (zip)", ("jpg", "zip")),
+        "DATA_FORMAT": Key("jpg", "images in folders (jpg) or in images.zip (zip)", DATA_FORMATS),
         "CROP": Key(True, "boxes around the person (true) or the whole image (false)"),
         "SCALE_FACTOR": Key(0.0, "scale augmentation: standard deviation and clip", minimum=0, below=1),
         "ROT_FACTOR": Key(0.0, "rotation augmentation: standard deviation, degrees", minimum=0),
