@@ -65,7 +65,8 @@ DEFAULTS: dict[str, Any] = {
     "BACKBONE_MODEL": Key("pose_resnet", "heatmap network", BACKBONES),
     "MODEL": Key("multiview_pose_resnet", "the backbone with fusion", tuple("multiview_" + b for b in BACKBONES)),
     "GPUS": Key("0,1", "CUDA devices, comma separated; ignored where there is no CUDA"),
-    "WORKERS": Key(8, "data loading processes", minimum=0),
+    "WORKERS": Key(8, "data loading processes of each loader, on a machine with several GPUs for all of them together",
+                   minimum=0),
     "PRINT_FREQ": Key(100, "steps between log lines and debug pictures", minimum=1),
     "SEED": Key(0, "seed of initialisation, data order and augmentation", minimum=0),
     "MODEL_EXTRA": {

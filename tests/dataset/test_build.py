@@ -13,6 +13,7 @@ from lib.dataset.groups import group_views
 from lib.dataset.h36m import load_h36m
 from lib.utils.checks import InputError
 from lib.utils.joints import TOTALCAPTURE_16
+from lib.utils.ranks import Ranks
 
 
 @pytest.fixture
@@ -225,6 +226,16 @@ def test_batches_do_not_depend_on_the_number_of_workers(tiny_root, tiny_config):
     second = batches(config, root, 0, epochs=(1,))
     assert torch.equal(second[0]["crops"], alone[4]["crops"])  # an epoch does not need the ones before it
     assert not torch.equal(alone[0]["image_index"], second[0]["image_index"])
+
+
+@pytest.mark.parametrize(("workers", "each"), [(0, 0), (1, 1), (2, 1), (5, 2)])
+def test_the_processes_of_a_machine_share_the_workers(tiny_root, tiny_config, workers, each):
+    root = tiny_root(num_views=2, frames=1, mpii=0)
+    config = tiny_config(root, "WORKERS", str(workers))
+    for is_train in (True, False):
+        dataset = build_dataset(config, root, is_train)
+        assert build_loader(config, dataset, is_train, Ranks(1, 8, 1, 4)).num_workers == each
+        assert build_loader(config, dataset, is_train).num_workers == workers
 
 
 def test_the_batch_contract(tiny_root, tiny_config):
