@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lib.dataset.actions import TOTALCAPTURE_ACTIONS
+from lib.dataset.build_groups import DATA_SETS
 from lib.dataset.conventions import CAMERA_T_MEANINGS, MM_PER_UNIT
 from lib.multiviews.peaks import PEAK_MODES
 from lib.utils.image_io import DATA_FORMATS
@@ -17,7 +18,6 @@ from lib.utils.prediction_io import COMPRESSIONS, DTYPES
 BACKBONES = ("pose_resnet", "pose_mobilenetv2", "pose_hrnet")
 FUSIONS = ("learned", "epipolar_sum", "epipolar_max", "adaptive", "none")
 JDR_THRESHOLDS = ("published", "crop", "head")
-DATASETS = ("h36m", "multiview_h36m", "multiview_totalcapture", "mpii", "multiview_mpii", "mixed")
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,8 @@ DEFAULTS: dict[str, Any] = {
     "LOSS": {"USE_TARGET_WEIGHT": Key(True, "joints without annotation do not count")},
     "DATASET": {
         "ROOT": Key("data/", "folder with h36m/, totalcapture/ and mpii/"),
-        "TRAIN_DATASET": Key("mixed", "training data set", DATASETS),
-        "TEST_DATASET": Key("multiview_h36m", "validation data set", DATASETS),
+        "TRAIN_DATASET": Key("mixed", "training data set", tuple(DATA_SETS)),
+        "TEST_DATASET": Key("multiview_h36m", "validation data set", tuple(DATA_SETS)),
         "TRAIN_SUBSET": Key("train", "annotation file for training"),
         "TEST_SUBSET": Key("validation", "annotation file for validation"),
         "TRAIN_STEP": Key(5, "training keeps every n-th multi-view group", minimum=1),

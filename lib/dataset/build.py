@@ -1,4 +1,7 @@
-"""Configuration -> data sets and loaders. To add a data set, add a function to _BUILDERS."""
+"""Configuration -> data sets and loaders.
+
+To add a data set, add it to DATA_SETS in build_groups.py and a function to _BUILDERS here.
+"""
 
 from __future__ import annotations
 

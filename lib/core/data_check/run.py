@@ -21,7 +21,7 @@ from lib.core.data_check.sample import Views
 from lib.core.data_check.section import ERROR, NOTE, WARNING, Section, count_level
 from lib.core.data_check.sheet import save_sheet
 from lib.dataset.annotations import Annotations
-from lib.dataset.build_groups import MULTIVIEW_NAMES, load_multiview
+from lib.dataset.build_groups import DATA_SETS, load_multiview
 from lib.dataset.groups import group_views
 from lib.dataset.mpii import load_mpii
 from lib.multiviews.body import body_of
@@ -35,7 +35,6 @@ SHEET_ROWS = 6
 SHEET_COLUMNS = 4  # of single images; groups have a column per view
 WINDOWS = 4  # recordings whose images are compared with the labels in motion
 MOST_IN_IMAGE, SOME_IN_IMAGE = 0.98, 0.9  # share of the joints; fewer: a warning, an error
-_HAS_MPII = ("mpii", "multiview_mpii", "mixed")
 
 
 @dataclass(frozen=True)
@@ -90,11 +89,11 @@ def check_data(config: Any, directory: Path, settings: CheckSettings) -> Iterato
     wanted = dict.fromkeys([(keys.TRAIN_DATASET, keys.TRAIN_SUBSET), (keys.TEST_DATASET, keys.TEST_SUBSET)])
     done: set[tuple[str, str]] = set()
     for name, subset in wanted:
-        if name in MULTIVIEW_NAMES:
+        if DATA_SETS[name].views_file is not None:
             annotations = load_multiview(config, name, root, subset, check=False)
             if _first_time(done, annotations, subset):
                 yield _check_multiview(config, annotations, subset, directory, settings)
-        if name in _HAS_MPII:
+        if DATA_SETS[name].has_mpii:
             annotations = load_mpii(root, subset)
             if _first_time(done, annotations, subset):
                 yield _check_singles(config, annotations, subset, directory, settings)
