@@ -13,6 +13,9 @@ from lib.utils.checks import InputError
 from lib.utils.files import make_directory
 from lib.utils.image_store import PARTIAL, ZIP_DATE
 
+# bytes at most: what an entry of the directory has more than the member's header, and what stands behind the entries
+_DIRECTORY_ENTRY, _DIRECTORY_END = 46 - 30 + 28, 22 + 56 + 20
+
 
 class GrowingZip:
     """Appends groups of members to `<path>.partial`, which is the archive `path` once the block ends, even by an error.
@@ -39,6 +42,7 @@ class GrowingZip:
         self._partial = self.path.with_name(self.path.name + PARTIAL)
         self._members: list[zipfile.ZipInfo] = []
         self._end = 0  # of the last whole group
+        self._directory_size = _DIRECTORY_END
         for names, index in sorted(groups, key=lambda group: group[1]["start"]):
             if index["start"] != self._end:
                 raise InputError(f"{self._partial}: its index has a gap at byte {self._end}; remove both to begin anew")
@@ -66,6 +70,7 @@ class GrowingZip:
             info = _info(name, size, crc, offset)
             self._members.append(info)
             offset += len(info.FileHeader()) + size
+            self._directory_size += _DIRECTORY_ENTRY + len(info.FileHeader())
         return offset
 
     def append(self, members: Iterable[tuple[str, bytes]]) -> dict[str, Any]:
@@ -91,11 +96,14 @@ class GrowingZip:
                 index["sizes"].append(info.file_size)
                 index["crcs"].append(info.CRC)
             self._file.flush()
+            end = self._file.tell()
+            directory_size = self._directory_size + sum(_DIRECTORY_ENTRY + len(info.FileHeader()) for info in group)
+            _reserve(self._file, end, directory_size)
             os.fsync(self._file.fileno())
         except OSError as error:
             raise InputError(f"{self._partial}: cannot be written ({error.strerror})") from None
         self._members += group
-        self._end = self._file.tell()
+        self._end, self._directory_size = end, directory_size
         return index
 
     def __enter__(self) -> GrowingZip:
@@ -128,6 +136,12 @@ class GrowingZip:
             archive.NameToInfo.update({info.filename: info for info in self._members})
         self._file.flush()
         os.fsync(self._file.fileno())
+
+
+def _reserve(file: BinaryIO, start: int, size: int) -> None:
+    """Take room for the directory behind the last group: a disk that is full must not keep the archive from its end."""
+    if hasattr(os, "posix_fallocate"):  # macOS has none
+        os.posix_fallocate(file.fileno(), start, size)
 
 
 def _info(name: str, size: int, crc: int, offset: int) -> zipfile.ZipInfo:

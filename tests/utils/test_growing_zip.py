@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -111,13 +113,41 @@ def test_a_disk_that_is_full_at_the_end(tmp_path, monkeypatch):
     assert read_all(tmp_path / "a.zip") == FIRST
 
 
+LIMITED = """
+import json, resource, signal, sys
+from lib.utils.checks import InputError
+from lib.utils.growing_zip import GrowingZip
+path, size, indices = sys.argv[1], int(sys.argv[2]), []
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+try:
+    with GrowingZip(path, []) as archive:
+        for number in range(100):
+            indices.append(archive.append([(f"images/{number}.jpg", bytes(50)), (f"images/{number}b.jpg", bytes(9))]))
+except InputError as error:
+    print(json.dumps([str(error), len(indices)]))
+"""
+
+
+@pytest.mark.parametrize("size", [5000, 5061, 5137])
+def test_whatever_a_full_disk_cuts_off_the_directory_has_its_room(tmp_path, size):
+    command = [sys.executable, "-c", LIMITED, str(tmp_path / "a.zip"), str(size)]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
+    error, num_groups = json.loads(done.stdout)
+    assert "a.zip.partial: cannot be written (File too large)" in error
+    assert [path.name for path in tmp_path.iterdir()] == ["a.zip"]
+    names = [name for number in range(num_groups) for name in (f"images/{number}.jpg", f"images/{number}b.jpg")]
+    assert [name for name, _ in read_all(tmp_path / "a.zip")] == names
+    assert num_groups > 10
+
+
 def test_an_index_that_does_not_fit_the_file(tmp_path):
     archive = GrowingZip(tmp_path / "a.zip", [])
     first, second = archive.append(FIRST), archive.append(SECOND)
     partial = tmp_path / "a.zip.partial"
     with pytest.raises(InputError, match="its index has a gap at byte 0"):
         GrowingZip(tmp_path / "a.zip", [(names(SECOND), second)])
-    partial.write_bytes(partial.read_bytes()[:-5])
+    os.truncate(partial, second["start"] + 5)
     with pytest.raises(InputError, match=r"a\.zip\.partial: has \d+ bytes, its index says \d+"):
         GrowingZip(tmp_path / "a.zip", [(names(FIRST), first), (names(SECOND), second)])
 
