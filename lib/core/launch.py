@@ -38,6 +38,7 @@ def run_processes(count: int) -> int:
     environment = {**os.environ, "WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()),
                    REPORTED_BY_LAUNCHER: "1"}  # fmt: skip
     environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
+    environment["LOCAL_WORLD_SIZE"] = str(count)
     with tempfile.TemporaryDirectory() as folder:
         errors = [None, *(open(os.path.join(folder, str(rank)), "w+") for rank in range(1, count))]  # noqa: SIM115
         processes = [

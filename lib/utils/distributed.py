@@ -88,9 +88,3 @@ def gather_on_main(value: Any, ranks: Ranks) -> list[Any] | None:
     gathered: list[Any] | None = [None] * ranks.world_size if ranks.is_main else None
     dist.gather_object(value, gathered, dst=0, group=_on_cpu)
     return gathered
-
-
-def wait_for_all() -> None:
-    """Wait until every process is here."""
-    if is_distributed():
-        dist.barrier(_on_cpu)

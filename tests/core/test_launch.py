@@ -39,7 +39,7 @@ def test_every_process_knows_its_place_and_the_command(launch, tmp_path, monkeyp
         assert words == ["--word", "two words"]
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
-        assert ranks_of_environment() == Ranks(rank, 3, rank)
+        assert ranks_of_environment() == Ranks(rank, 3, rank, 3)
         assert environment["OMP_NUM_THREADS"] == str(max(1, os.cpu_count() // 3))  # not all cores for each
         assert environment[REPORTED_BY_LAUNCHER] == "1"
     assert len({(environment["MASTER_ADDR"], environment["MASTER_PORT"]) for _, environment in found}) == 1
