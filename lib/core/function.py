@@ -109,7 +109,7 @@ def train_one_epoch(
         end = time.perf_counter()
     means, _, bad_step = meters.read()
     _check_finite(loader, epoch, bad_step)
-    num_groups = sum(sum(batches.shares(step)) for step in range(first_step, len(batches)))
+    num_groups = batches.items_before(len(batches)) - batches.items_before(first_step)
     del means["groups"]
     return {**means, "groups_per_s": num_groups / max(time.perf_counter() - begin, 1e-9)}
 
