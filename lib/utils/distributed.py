@@ -39,7 +39,7 @@ def process_group(ranks: Ranks, device: torch.device) -> Iterator[None]:
     except (RuntimeError, dist.DistBackendError) as error:
         if _is_lost_contact(error):
             raise ProcessLost(f"process {ranks.rank} of {ranks.world_size} lost contact with another one, which ended; "
-                           "training stops") from error  # fmt: skip
+                           "this one ends too") from error  # fmt: skip
         raise
     finally:
         _on_cpu = None

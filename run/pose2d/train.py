@@ -104,9 +104,9 @@ def main() -> None:
     count = num_processes(config)
     if config.TRAIN.SYNC_BN and config.GPUS.startswith("cpu"):
         raise InputError("TRAIN.SYNC_BN: torch synchronises batch norm on GPUs alone; set it false for GPUS cpu")
-    if ranks == SINGLE and count > 1:
-        sys.exit(run_processes(count))
-    train(args, config, ranks)
+    if ranks is None and count > 1:
+        sys.exit(run_processes(count, "training stops. TRAIN.RESUME true goes on from the last checkpoint"))
+    train(args, config, ranks or SINGLE)
 
 
 if __name__ == "__main__":

@@ -107,9 +107,9 @@ def main() -> None:
         raise InputError("--flip-test: fusion maps pixels of one view to those of another and is wrong for mirrored "
                          "images; use it with NETWORK.FUSION none")  # fmt: skip
     ranks, count = ranks_of_environment(), num_processes(config)
-    if ranks == SINGLE and count > 1:
-        sys.exit(run_processes(count))
-    validate_run(args, config, ranks)
+    if ranks is None and count > 1:
+        sys.exit(run_processes(count, "validation stops; run it again"))
+    validate_run(args, config, ranks or SINGLE)
 
 
 if __name__ == "__main__":

@@ -88,6 +88,18 @@ def test_going_on_elsewhere_needs_no_first_weights_and_finds_its_own_best(tiny_r
     assert (tmp_path / "other" / run / "model_best.pth.tar").is_file()
 
 
+@pytest.mark.parametrize(("script", "code"), [("pose2d/train.py", 0), ("pose2d/valid.py", 2)])
+def test_one_process_of_torchrun_starts_no_others(script, code, tiny_root, tiny_yaml, run_script, monkeypatch):
+    """It works as the one process that torchrun wants; there is nothing to validate yet."""
+    for name, value in (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("lib.core.launch.run_processes", lambda *words: pytest.fail("others were started"))
+    cfg = tiny_yaml(tiny_root(frames=1, mpii=0))
+    done = run_script(script, "--cfg", cfg, "--gpus", "cpu,cpu", "--opts", "TRAIN.END_EPOCH", 0)
+    assert done.code == code
+    assert "no such checkpoint" in done.err or not code
+
+
 @pytest.mark.parametrize("num_views", [2, 3, 5])
 def test_other_numbers_of_views(num_views, tiny_root, tiny_yaml, run_script):
     cfg = tiny_yaml(tiny_root(num_views=num_views, frames=2))
