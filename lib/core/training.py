@@ -20,6 +20,7 @@ from lib.core.function import EpochHooks, train_one_epoch
 from lib.core.interrupt import InterruptGuard
 from lib.core.metrics_log import MetricsLog
 from lib.core.profile import StepProfiler
+from lib.core.run_setup import board_directory
 from lib.core.solver import learning_rate, set_learning_rate
 from lib.core.train_step import TrainStep
 from lib.core.training_state import Progress
@@ -82,7 +83,7 @@ class Training:
             if not self._ranks.is_main:
                 self._epochs()
                 return
-            board = Path(self._config.LOG_DIR) / self._directory.relative_to(self._config.OUTPUT_DIR)
+            board = board_directory(self._config, self._directory)
             with MetricsLog(self._directory, board, self._global_step(self._progress.step)) as self._log:
                 self._epochs()
         save_checkpoint(self._model.state_dict(), self._directory / FINAL_NAME)
