@@ -39,6 +39,9 @@ from lib.utils.ranks import SINGLE, Ranks, ranks_of_environment
 
 logger = logging.getLogger("train")
 
+LESS_MEMORY = ("a smaller TRAIN.BATCH_SIZE (TEST.BATCH_SIZE in validation), TRAIN.ACCUMULATE, TRAIN.AMP bf16 and "
+               "TRAIN.CHECKPOINT_ACTIVATIONS true need less; run/pose2d/memory.py tells how much")  # fmt: skip
+
 
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__, "--frequent", "--gpus", "--workers", "--modelDir", "--logDir", "--dataDir",
@@ -110,4 +113,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_main(main, LESS_MEMORY)

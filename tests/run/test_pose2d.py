@@ -237,6 +237,17 @@ def test_error_in_a_loading_process_is_one_line_too(tiny_root, tiny_yaml, run_sc
     assert "Traceback" not in done.err
 
 
+def test_a_lack_of_memory_names_the_keys_that_save_some(tiny_root, tiny_yaml, run_script, monkeypatch):
+    def refuse(*words):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of")
+
+    monkeypatch.setattr("lib.core.train_step.training_losses", refuse)
+    done = run_script("pose2d/train.py", "--cfg", tiny_yaml(tiny_root(frames=1, mpii=0)))
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    for word in ("BATCH_SIZE", "ACCUMULATE", "CHECKPOINT_ACTIVATIONS", "AMP", "run/pose2d/memory.py"):
+        assert word in done.err
+
+
 def _without_camera(records: list) -> None:
     del records[3]["camera"]
 
