@@ -9,6 +9,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable
+from typing import Any
 
 from lib.core.launch import REPORTED_BY_LAUNCHER
 from lib.utils.checks import InputError
@@ -36,6 +37,15 @@ _KEY_FLAGS = {
     "--state": ("TEST.STATE", "weights to validate: best or final"),
     "--model-file": ("TEST.MODEL_FILE", "checkpoint to validate"),
 }
+
+
+class Refused(argparse.Action):
+    """A published flag that a script cannot serve: it is refused, and its help is the reason."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, flag: str | None = None
+    ) -> None:
+        raise argparse.ArgumentError(self, str(self.help))
 
 
 class _Help(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):

@@ -134,7 +134,7 @@ def prepare_model(model: nn.Module, config: Any, device: torch.device, ranks: Ra
         InputError: TRAIN.SYNC_BN for several processes without GPUs.
     """
     if config.TRAIN.SYNC_BN and ranks.world_size > 1 and device.type != "cuda":
-        raise InputError(f"TRAIN.SYNC_BN: torch synchronises batch norm on GPUs alone, but {ranks.world_size} processes "
+        raise InputError(f"TRAIN.SYNC_BN: torch synchronises batch norm on GPUs alone, {ranks.world_size} processes "
                          f"train on {device}; set it false")  # fmt: skip
     model.to(device)
     if config.TRAIN.CHANNELS_LAST:

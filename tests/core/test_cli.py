@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib.core.cli import collect_opts, make_parser, run_main
+from lib.core.cli import Refused, collect_opts, make_parser, run_main
 from lib.core.config_io import load_config
 from lib.utils.checks import InputError
 
@@ -62,6 +62,16 @@ def test_wrong_flags_end_in_one_line(capsys, words, message):
     assert error.startswith("error: ")
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_a_flag_that_a_script_cannot_serve_is_refused_with_the_reason(capsys):
+    parser = make_parser("Text", "--gpus")
+    parser.add_argument("--logDir", action=Refused, help="refused: nothing is logged")
+    assert collect_opts(parser.parse_args(["--cfg", "a"])) == []
+    with pytest.raises(SystemExit) as caught:
+        parser.parse_args(["--cfg", "a", "--logDir", "log"])
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == "error: argument --logDir: refused: nothing is logged; see --help\n"
 
 
 def test_help_keeps_the_lines_of_the_description(capsys):
