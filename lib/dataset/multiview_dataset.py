@@ -155,6 +155,10 @@ class EpochBatches(Sampler):
         """Return how many items of the epoch, of all ranks, come before a step."""
         return min(step * self._step_size, self._num_items)
 
+    def step_after(self, num_items: int) -> int:
+        """Return the step to go on with when the first items of the epoch are done; some may come again in it."""
+        return len(self) if num_items >= self._num_items else min(num_items // self._step_size, len(self))
+
     def shares(self, step: int) -> list[int]:
         """Return how many of a step's items each rank has: equal parts, the first ones larger by 1 if need be."""
         part, rest = divmod(self.items_before(step + 1) - self.items_before(step), self._ranks.world_size)

@@ -88,6 +88,27 @@ def test_going_on_elsewhere_needs_no_first_weights_and_finds_its_own_best(tiny_r
     assert (tmp_path / "other" / run / "model_best.pth.tar").is_file()
 
 
+def test_what_a_finished_run_left_stays_when_nothing_is_trained(tiny_root, tiny_yaml, tmp_path, run_script):
+    """The run directory does not depend on DATASET.ROOT: its weights would pass for those of other data."""
+    end = ("TRAIN.RESUME", "true", "TRAIN.END_EPOCH", 1)
+    assert run_script("pose2d/train.py", "--cfg", tiny_yaml(tiny_root(frames=2, mpii=0)), "--opts", *end).code == 0
+    names = ("checkpoint.pth.tar", "final_state.pth.tar", "model_best.pth.tar", "metrics.jsonl", "training_summary.md")
+    files = [tmp_path / "output" / RUN / name for name in names]
+    before = [path.read_bytes() for path in files]
+    cfg = tiny_yaml(tiny_root(frames=3, mpii=0))
+    refused = run_script("pose2d/train.py", "--cfg", cfg, "--opts", *end)
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    for word in ("checkpoint.pth.tar", "2 groups, here 3", "--modelDir", "OUTPUT_DIR", "TRAIN.RESUME false"):
+        assert word in refused.err
+    nothing = run_script("pose2d/train.py", "--cfg", cfg, "--opts", "TRAIN.BEGIN_EPOCH", 1, "TRAIN.END_EPOCH", 1)
+    assert nothing.code == 0
+    assert "nothing to train" in nothing.out
+    wrong = run_script("pose2d/train.py", "--cfg", cfg, "--opts", "TRAIN.BEGIN_EPOCH", 3)
+    assert (wrong.code, wrong.err.count("\n")) == (2, 1)
+    assert "TRAIN.BEGIN_EPOCH: expected at most TRAIN.END_EPOCH 2, received 3" in wrong.err
+    assert [path.read_bytes() for path in files] == before
+
+
 @pytest.mark.parametrize(("script", "code"), [("pose2d/train.py", 0), ("pose2d/valid.py", 2)])
 def test_one_process_of_torchrun_starts_no_others(script, code, tiny_root, tiny_yaml, run_script, monkeypatch):
     """It works as the one process that torchrun wants; there is nothing to validate yet."""
@@ -214,6 +235,7 @@ def _first_image(root: Path) -> Path:
         (lambda root: None, ("NETWORK.HEATMAP_SIZE", "32"), ["HEATMAP_SIZE", "16"]),
         (lambda root: None, ("NETWORK.PRETRAINED", "models/none.pth"), ["models/none.pth", "NETWORK.PRETRAINED"]),
         (lambda root: None, ("OUTPUT_DIR", "/proc/nowhere"), ["/proc/nowhere"]),
+        (lambda root: None, ("LOG_DIR", "/proc/nowhere"), ["/proc/nowhere", "cannot be created"]),
     ],
 )  # fmt: skip
 def test_bad_input_ends_with_one_line(damage, opts, words, tiny_root, tiny_yaml, run_script):
