@@ -28,6 +28,7 @@ from lib.core.training_summary import training_summary
 from lib.core.validate import validate
 from lib.utils.checkpoint import save_checkpoint
 from lib.utils.curves import save_curves
+from lib.utils.distributed import broadcast_buffers
 from lib.utils.files import write_bytes
 from lib.utils.joints import UNION_20
 from lib.utils.memory import peak_memory_mb
@@ -152,7 +153,8 @@ class Training:
             self._keeper.save(self._train_step, self._model, progress, keep)
 
     def _validate(self, epoch: int) -> dict[str, float]:
-        """Return the epoch's score, at rank 0."""
+        """Return the score of the weights that rank 0 saves, at rank 0; all ranks work with them."""
+        broadcast_buffers(self._model)
         result = validate(
             self._model, self._test_loader, self._config, self._device, ranks=self._ranks,
             after_batch=lambda: self._end_if(self._guard.requested()),
