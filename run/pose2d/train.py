@@ -29,6 +29,7 @@ from lib.core.run_setup import start_run
 from lib.core.solver import build_optimizer
 from lib.core.train_step import TrainStep
 from lib.core.training import Training
+from lib.core.training_checks import check_training
 from lib.core.training_state import Progress
 from lib.dataset.build import build_dataset, build_loader
 from lib.dataset.identity import data_identity
@@ -64,6 +65,7 @@ def train(args: argparse.Namespace, config: Any, ranks: Ranks) -> None:
                     len(train_set), train_set.num_views, len(test_set), test_set.num_views)  # fmt: skip
         checkpoint = checkpoint_to_resume(args.resume, config, directory)
         model = build_model(config, train_set.num_views, is_train=True, resumes=checkpoint is not None)
+        check_training(config, model.fusion, test_set)
         logger.info("network: %s on %s, %.1f M weights", config.MODEL, config.BACKBONE_MODEL,
                     sum(p.numel() for p in model.parameters()) / 1e6)  # fmt: skip
         wrapped = prepare_model(model, config, device, ranks)

@@ -236,6 +236,7 @@ def _first_image(root: Path) -> Path:
         (lambda root: None, ("NETWORK.PRETRAINED", "models/none.pth"), ["models/none.pth", "NETWORK.PRETRAINED"]),
         (lambda root: None, ("OUTPUT_DIR", "/proc/nowhere"), ["/proc/nowhere"]),
         (lambda root: None, ("LOG_DIR", "/proc/nowhere"), ["/proc/nowhere", "cannot be created"]),
+        (lambda root: None, ("DATASET.TEST_DATASET", "mpii"), ["DATASET.TEST_DATASET mpii", "4 views"]),
     ],
 )  # fmt: skip
 def test_bad_input_ends_with_one_line(damage, opts, words, tiny_root, tiny_yaml, run_script):
