@@ -69,5 +69,5 @@ def _fit_to_steps(progress: Progress, batches: EpochBatches) -> None:
         logger.warning("%d groups of epoch %d are done, no whole number of steps of %d: %d of them come again",
                        progress.groups, progress.epoch, batches.items_before(1), again)  # fmt: skip
     if progress.steps_before is not None:
-        progress.steps_before += progress.step - step  # as many steps as were made lie before
+        progress.steps_before += progress.step - step
     progress.step = step

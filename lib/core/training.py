@@ -87,7 +87,8 @@ class Training:
                 self._epochs()
                 return
             board = board_directory(self._config, self._directory)
-            with MetricsLog(self._directory, board, self._global_step(self._progress.step)) as self._log:
+            first_step = self._global_step(self._progress.step)
+            with MetricsLog(self._directory, board, first_step, self._progress.epoch) as self._log:
                 self._epochs()
         save_checkpoint(self._model.state_dict(), self._directory / FINAL_NAME)
         text = training_summary(self._progress, time.perf_counter() - start, peak_memory_mb(self._device))

@@ -30,7 +30,7 @@ class Progress:
         epoch: the next epoch, or the one that is under way.
         step: the next step of that epoch; 0 = it has not begun.
         groups: groups of that epoch that are done, of all processes; a step may have another number of them later.
-        steps_before: steps made in the epochs before; None = unknown, as in older files.
+        steps_before: with `step`, all steps that were made; None = unknown, as in older files.
         meters: sums of the steps before, of EpochMeters.state(); {} where `step` is 0.
         perf: score of the last validation, 0 to 1.
         best_perf: best score so far.

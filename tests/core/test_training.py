@@ -8,6 +8,7 @@ import signal
 import pytest
 import torch
 
+from lib.core.checkpoints import CheckpointKeeper
 from lib.core.profile import StepProfiler
 from lib.core.resume import resume
 from lib.core.solver import build_optimizer
@@ -118,6 +119,23 @@ def test_what_ends_the_validation_does_not_take_the_epoch_along(training, monkey
     assert [cell.strip() for cell in summary.splitlines()[4].strip("|").split("|")][-1] == "-"
 
 
+def test_an_epoch_that_was_noted_but_not_saved_is_noted_once(training, monkeypatch):
+    """Killed between the two; the checkpoint is that of before the validation."""
+    save, calls = CheckpointKeeper.save, []
+
+    def once(self, *words):
+        calls.append(words)
+        if len(calls) == 2:
+            raise InputError("no space left")
+        save(self, *words)
+
+    monkeypatch.setattr(CheckpointKeeper, "save", once)
+    with pytest.raises(InputError, match="no space left"):
+        training().run()
+    training(again=True, at=refuse).run()
+    assert [line["step"] for line in metrics(training.directory, "epoch")] == [5]
+
+
 def test_one_checkpoint_of_each_epoch_is_kept(training):
     training("TRAIN.END_EPOCH", "2", "TRAIN.KEEP_CHECKPOINTS", "5").run()
     names = sorted(path.name for path in training.directory.glob("checkpoint_*"))
@@ -144,10 +162,12 @@ def test_another_batch_size_goes_on_behind_the_groups_that_are_done(training):
     with pytest.raises(Interrupted, match="interrupted at epoch 1, step 3;"):
         training("TRAIN.END_EPOCH", "2", "PRINT_FREQ", "1", at=interrupt(7)).run()
     assert state_of(training.directory)["groups"] == 3
-    training("TRAIN.END_EPOCH", "3", "PRINT_FREQ", "1", "TRAIN.BATCH_SIZE", "3", at=note, again=True).run()
-    assert seen == [2, 3, 2]
-    assert [line["step"] for line in metrics(training.directory, "train")] == list(range(1, 12))
-    assert [line["step"] for line in metrics(training.directory, "epoch")] == [5, 9, 11]
+    with pytest.raises(Interrupted, match="interrupted at epoch 2, step 1;"):
+        training("TRAIN.END_EPOCH", "3", "PRINT_FREQ", "1", "TRAIN.BATCH_SIZE", "3", at=interrupt(1), again=True).run()
+    training("TRAIN.END_EPOCH", "3", "PRINT_FREQ", "1", "TRAIN.BATCH_SIZE", "1", at=note, again=True).run()
+    assert seen == [1, 1]
+    assert [line["step"] for line in metrics(training.directory, "train")] == list(range(1, 13))
+    assert [line["step"] for line in metrics(training.directory, "epoch")] == [5, 9, 12]
     assert [line["epoch"] for line in metrics(training.directory, "epoch")] == [0, 1, 2]
 
 
