@@ -35,15 +35,15 @@ class Ranks:
 SINGLE = Ranks()
 
 
-def ranks_of_environment() -> Ranks:
-    """Read what torchrun sets; SINGLE where it is not set.
+def ranks_of_environment() -> Ranks | None:
+    """Read what torchrun sets, for a single process too; None where nothing is set.
 
     Raises:
         InputError: some of the variables are missing or are no numbers.
     """
     values = {name: os.environ.get(name) for name in _VARIABLES}
     if all(value is None for value in values.values()):
-        return SINGLE
+        return None
     if not all(value is not None and value.isdecimal() for value in values.values()):
         raise InputError(f"environment: expected numbers in {', '.join(_VARIABLES)}, as torchrun sets them, received "
                          f"{', '.join(f'{name}={value}' for name, value in values.items())}")  # fmt: skip

@@ -13,12 +13,18 @@ def without_torchrun(monkeypatch):
 
 
 def test_what_torchrun_sets(monkeypatch):
-    assert ranks_of_environment() == SINGLE
+    assert ranks_of_environment() is None
     assert SINGLE.is_main
     for name, value in (("RANK", "9"), ("WORLD_SIZE", "16"), ("LOCAL_RANK", "1")):
         monkeypatch.setenv(name, value)
     assert ranks_of_environment() == Ranks(9, 16, 1)
     assert not ranks_of_environment().is_main
+
+
+def test_one_process_of_torchrun_is_not_nothing(monkeypatch):
+    for name, value in (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0")):
+        monkeypatch.setenv(name, value)
+    assert ranks_of_environment() == SINGLE
 
 
 @pytest.mark.parametrize("values", [{"RANK": "1"}, {"RANK": "x", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}])
