@@ -39,7 +39,7 @@ quickstart: $(VENV)/.installed $(QUICK_DATA)
 	$(BIN)/python run/pose2d/valid.py --cfg $(QUICK)
 	$(BIN)/python run/data/make_limb_prior.py --cfg $(QUICK)
 	$(BIN)/python run/pose3d/estimate.py --cfg $(QUICK)
-	$(BIN)/python run/pose3d/estimate_cuda.py --cfg $(QUICK) --poses poses3d_torch.npz --check poses3d.npz
+	$(BIN)/python run/pose3d/estimate_cuda.py --cfg $(QUICK) --check poses3d.npz
 	$(BIN)/python run/pose3d/report.py --cfg $(QUICK)
 
 # The detector has an environment of its own: it wants other versions of what this project uses.

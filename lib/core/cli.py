@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable
+from typing import Any
 
 from lib.core.launch import REPORTED_BY_LAUNCHER
 from lib.utils.checks import InputError
@@ -15,6 +17,7 @@ from lib.utils.stops import Interrupted, ProcessLost, Stop
 
 UNEXPECTED = 70  # exit code of an internal error, EX_SOFTWARE of sysexits.h
 OUTPUT_CLOSED = 141  # what a shell reports of SIGPIPE
+_ASKED_FOR = re.compile(r"(?:tried|unable) to allocate ([\d.]+ \w+)", re.IGNORECASE)  # as torch and numpy say it
 
 
 class _Parser(argparse.ArgumentParser):
@@ -34,6 +37,15 @@ _KEY_FLAGS = {
     "--state": ("TEST.STATE", "weights to validate: best or final"),
     "--model-file": ("TEST.MODEL_FILE", "checkpoint to validate"),
 }
+
+
+class Refused(argparse.Action):
+    """A published flag that a script cannot serve: it is refused, and its help is the reason."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, flag: str | None = None
+    ) -> None:
+        raise argparse.ArgumentError(self, str(self.help))
 
 
 class _Help(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
@@ -79,11 +91,15 @@ def collect_opts(args: argparse.Namespace) -> list[str]:
     return opts
 
 
-def run_main(main: Callable[[], None]) -> None:
-    """Run a script: an InputError becomes one line on stderr and exit code 2, a Stop a line and its own code.
+def run_main(main: Callable[[], None], less_memory: str = "do less at a time, or end other programs") -> None:
+    """Run a script: an InputError or a lack of memory is one line on stderr and exit code 2, a Stop has its own code.
 
     Other errors keep their traceback and end with code 70, closed output silently with 141. A process that lost contact
     with another one keeps silent where the launcher tells which one it was.
+
+    Args:
+        main: the script.
+        less_memory: what to do where memory does not suffice.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     try:
@@ -102,6 +118,17 @@ def run_main(main: Callable[[], None]) -> None:
     except BrokenPipeError:  # who read our output has ended, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains once more
         sys.exit(OUTPUT_CLOSED)
-    except Exception:  # a fault of ours; the interpreter's own code 1 means a finding in some scripts
-        traceback.print_exc()
+    except Exception as error:
+        if _is_out_of_memory(error):
+            amount = _ASKED_FOR.search(str(error))
+            detail = f" ({amount[1]} more were asked for)" if amount else ""
+            print(f"error: out of memory{detail}; {less_memory}", file=sys.stderr)
+            sys.exit(2)
+        traceback.print_exc()  # a fault of ours; the interpreter's own code 1 means a finding in some scripts
         sys.exit(UNEXPECTED)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Tell by names: torch is not imported here."""
+    is_gpu, is_cpu = type(error).__name__ == "OutOfMemoryError", "DefaultCPUAllocator: can't allocate" in str(error)
+    return is_gpu or is_cpu or isinstance(error, MemoryError)

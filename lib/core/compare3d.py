@@ -13,7 +13,7 @@ import numpy as np
 
 from lib.core.paper_results import TABLE_3, TABLE_3_COLUMNS, TABLE_4, TOTAL_CAPTURE, PaperRow
 from lib.core.results3d import RESULTS_NAME
-from lib.core.tables3d import TIDY_HEADER, named_parts, percent, tidy_rows
+from lib.core.tables3d import TIDY_HEADER, is_readable, named_parts, percent, tidy_rows
 from lib.dataset.protocol import ALL
 from lib.utils.checks import InputError
 from lib.utils.files import read_json, write_bytes, write_csv
@@ -70,12 +70,8 @@ def load_results(path: str | os.PathLike) -> dict[str, dict[str, Any]]:
     if not isinstance(methods, dict) or not methods:
         raise InputError(f"{file}: expected the results of at least one method")
     for name, results in methods.items():
-        try:
-            np.array([results["mpjpe"]["absolute"][kind] for kind in ("frames", "actions")], float)
-            for group in ("per_action", "per_joint"):
-                np.array([entry["absolute"] for entry in results[group].values()], float)
-        except (KeyError, TypeError, ValueError, AttributeError):
-            raise InputError(f"{file}: '{name}' has no 3D results with mpjpe, per_action and per_joint") from None
+        if not is_readable(results):
+            raise InputError(f"{file}: '{name}' has no 3D results with mpjpe, per_action and per_joint")
     return methods
 
 
@@ -148,7 +144,9 @@ def _results_file(path: str | os.PathLike) -> Path:
 
 def _run_names(files: Sequence[Path]) -> list[str]:
     """Name runs after their directories (or files of another name), with as many parents as tell them apart."""
-    parts = [(file.parent if file.name == RESULTS_NAME else file.with_suffix("")).parts for file in files]
+    paths = [file.parent if file.name == RESULTS_NAME else file for file in files]  # all different
+    short = [path.with_suffix("") if path == file else path for path, file in zip(paths, files, strict=True)]
+    parts = [path.parts for path in (short if len(set(short)) == len(short) else paths)]
     depth = 1
     while max(Counter(part[-depth:] for part in parts).values()) > 1:
         depth += 1

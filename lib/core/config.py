@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from lib.dataset.actions import TOTALCAPTURE_ACTIONS
+from lib.dataset.build_groups import DATA_SETS
 from lib.dataset.conventions import CAMERA_T_MEANINGS, MM_PER_UNIT
 from lib.multiviews.peaks import PEAK_MODES
+from lib.utils.image_io import DATA_FORMATS
 from lib.utils.prediction_io import COMPRESSIONS, DTYPES
 
 BACKBONES = ("pose_resnet", "pose_mobilenetv2", "pose_hrnet")
 FUSIONS = ("learned", "epipolar_sum", "epipolar_max", "adaptive", "none")
 JDR_THRESHOLDS = ("published", "crop", "head")
-DATASETS = ("h36m", "multiview_h36m", "multiview_totalcapture", "mpii", "multiview_mpii", "mixed")
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Key:
         help: meaning and unit.
         choices: the allowed values, empty = any.
         minimum: smallest allowed number, None = any.
+        below: numbers must be smaller than this, None = any.
         is_size: [width, height], or one integer for both.
         item: example of an entry, for lists that are empty by default.
     """
@@ -36,6 +38,7 @@ class Key:
     help: str
     choices: tuple = ()
     minimum: float | None = None
+    below: float | None = None
     is_size: bool = False
     item: Any = None
 
@@ -62,7 +65,8 @@ DEFAULTS: dict[str, Any] = {
     "BACKBONE_MODEL": Key("pose_resnet", "heatmap network", BACKBONES),
     "MODEL": Key("multiview_pose_resnet", "the backbone with fusion", tuple("multiview_" + b for b in BACKBONES)),
     "GPUS": Key("0,1", "CUDA devices, comma separated; ignored where there is no CUDA"),
-    "WORKERS": Key(8, "data loading processes", minimum=0),
+    "WORKERS": Key(8, "data loading processes of each loader, on a machine with several GPUs for all of them together",
+                   minimum=0),
     "PRINT_FREQ": Key(100, "steps between log lines and debug pictures", minimum=1),
     "SEED": Key(0, "seed of initialisation, data order and augmentation", minimum=0),
     "MODEL_EXTRA": {
@@ -105,8 +109,8 @@ DEFAULTS: dict[str, Any] = {
     "LOSS": {"USE_TARGET_WEIGHT": Key(True, "joints without annotation do not count")},
     "DATASET": {
         "ROOT": Key("data/", "folder with h36m/, totalcapture/ and mpii/"),
-        "TRAIN_DATASET": Key("mixed", "training data set", DATASETS),
-        "TEST_DATASET": Key("multiview_h36m", "validation data set", DATASETS),
+        "TRAIN_DATASET": Key("mixed", "training data set", tuple(DATA_SETS)),
+        "TEST_DATASET": Key("multiview_h36m", "validation data set", tuple(DATA_SETS)),
         "TRAIN_SUBSET": Key("train", "annotation file for training"),
         "TEST_SUBSET": Key("validation", "annotation file for validation"),
         "TRAIN_STEP": Key(5, "training keeps every n-th multi-view group", minimum=1),
@@ -122,9 +126,9 @@ DEFAULTS: dict[str, Any] = {
         "CAMERA_T": Key("centre", "the file's camera T is the centre, x_cam = R (x - T), or the translation of "
                         "x_cam = R x + T", CAMERA_T_MEANINGS),
         "ROOTIDX": Key(0, "index of the root joint", minimum=0),
-        "DATA_FORMAT": Key("jpg", "images in folders (jpg) or in images.zip (zip)", ("jpg", "zip")),
+        "DATA_FORMAT": Key("jpg", "images in folders (jpg) or in images.zip (zip)", DATA_FORMATS),
         "CROP": Key(True, "boxes around the person (true) or the whole image (false)"),
-        "SCALE_FACTOR": Key(0.0, "scale augmentation: standard deviation and clip", minimum=0),
+        "SCALE_FACTOR": Key(0.0, "scale augmentation: standard deviation and clip", minimum=0, below=1),
         "ROT_FACTOR": Key(0.0, "rotation augmentation: standard deviation, degrees", minimum=0),
         "SHIFT_FACTOR": Key(0.0, "shift augmentation: standard deviation, share of the box's side; for networks that "
                             "have to find people who are not in the middle of the box", minimum=0),
@@ -203,7 +207,7 @@ DEFAULTS: dict[str, Any] = {
         "LIMB_LENGTH_SOURCE": Key("prior", "limb lengths: training means, or the frame's true ones",
                                   ("prior", "ground_truth")),
         "REFINE": Key(False, "--method rpsm goes on between the pixels, as rpsm+refine does"),
-        "REFINE_PERSON": Key(True, "the refinement measures each subject's own lengths over the frames of a batch"),
+        "REFINE_PERSON": Key(True, "the refinement measures each subject's own lengths over all frames"),
         "REFINE_LENGTH_STD": Key(0.05, "spread of people's limb lengths around the means, share of a length",
                                  minimum=1e-4),
     },

@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 BEST_NAME, FINAL_NAME = "model_best.pth.tar", "final_state.pth.tar"  # weights in a run directory
 RESULTS_2D_NAME = "results_2d.json"
+MAX_SHOWN = 80  # characters of a value in a message
+_BOOLEAN_WORDS = {False: ("off", "no"), True: ("on", "yes")}  # that YAML 1.1 takes for false and true
 
 
 def load_config(path: str | os.PathLike, opts: Sequence[str] = ()) -> EasyDict:
@@ -117,8 +119,8 @@ def _read_chain(path: Path, seen: tuple[Path, ...] = ()) -> Iterator[tuple[Path,
     values = _read_yaml(path)
     base = values.pop("BASE", None)
     if base is not None:
-        if not isinstance(base, str):
-            raise InputError(f"{path}: BASE: expected a file name, received {base!r}")
+        if not isinstance(base, str) or "\0" in base:
+            raise InputError(f"{path}: BASE: expected a file name, received {_shown(base)}")
         yield from _read_chain(path.parent / base, (*seen, path.resolve()))
     yield path, values
 
@@ -126,11 +128,17 @@ def _read_chain(path: Path, seen: tuple[Path, ...] = ()) -> Iterator[tuple[Path,
 class _Loader(yaml.SafeLoader):
     """SafeLoader that reports a repeated key, of which YAML keeps the last in silence."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        names = [key.value for key, _ in node.value]
+    def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict:
+        pairs = node.value if isinstance(node, yaml.MappingNode) else ()  # `!!map text` is refused by PyYAML
+        names = [key.value for key, _ in pairs if isinstance(key, yaml.ScalarNode)]
         for name in {name for name in names if names.count(name) > 1}:
             logger.warning("%s: '%s' stands twice; the last one counts", self.name, name)
         return super().construct_mapping(node, deep)
+
+
+# What PyYAML raises beside its own errors: dates and numbers that are none (`2024-13-45`, `!!int x`, 5000 digits) and
+# lists within lists within lists.
+_YAML_ERRORS = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError)
 
 
 def _read_yaml(path: Path) -> dict:
@@ -141,7 +149,7 @@ def _read_yaml(path: Path) -> dict:
         raise InputError(f"{path}: no such configuration") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read ({error})") from None
-    except yaml.YAMLError as error:
+    except _YAML_ERRORS as error:
         raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
     if values is None:
         return {}
@@ -159,8 +167,8 @@ def _parse_value(key: str, text: str) -> Any:
         return text  # as it stands: YAML would read 2024_01_02 as a number and cut 'a #1' short
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise InputError(f"--opts: {key}: '{text}' is not a YAML value") from None
+    except _YAML_ERRORS:
+        raise InputError(f"--opts: {key}: {_shown(text)} is not a YAML value") from None
 
 
 def _merge(
@@ -177,7 +185,7 @@ def _merge(
         elif isinstance(value, dict):
             _merge(config[name], value, schema[name], (*prefix, name), where, unused)
         elif value is not None:  # an empty section in YAML is None
-            raise InputError(f"{where}: {key}: expected a section with keys, received {value!r}")
+            raise InputError(f"{where}: {key}: expected a section with keys, received {_shown(value)}")
 
 
 def _unknown_key(key: str, schema: dict, where: str) -> InputError:
@@ -206,7 +214,7 @@ def _convert(entry: Key, value: Any, where: str) -> Any:
     if entry.is_size:
         pair = [value, value] if not isinstance(value, list) else value
         if len(pair) != 2:
-            raise InputError(f"{where}: expected [width, height] or one integer, received {value!r}")
+            raise InputError(f"{where}: expected [width, height] or one integer, received {_shown(value)}")
         return [_scalar(entry, 0, item, where) for item in pair]
     if isinstance(entry.default, list):
         items = value if isinstance(value, list) else [value]
@@ -216,31 +224,46 @@ def _convert(entry: Key, value: Any, where: str) -> Any:
 
 
 def _scalar(entry: Key, example: Any, value: Any, where: str) -> Any:
-    converted = _as_type(example, value)
+    if isinstance(example, str) and isinstance(value, bool):  # YAML 1.1 reads the word off as false
+        value = next((word for word in _BOOLEAN_WORDS[value] if word in entry.choices), value)
+    try:
+        converted = _as_type(example, value)
+    except (ValueError, OverflowError):  # no number, or larger than any; text that is no file name
+        converted = None
     if converted is None:
         names = {bool: "true or false", int: "an integer", float: "a number", str: "text"}
-        raise InputError(f"{where}: expected {names[type(example)]}, received {value!r}")
+        raise InputError(f"{where}: expected {names[type(example)]}, received {_shown(value)}")
     if entry.choices and converted not in entry.choices:
         raise unknown_name("value", converted, [str(choice) for choice in entry.choices], where)
     if entry.minimum is not None and not converted >= entry.minimum:
-        raise InputError(f"{where}: expected at least {entry.minimum:g}, received {value!r}")
+        raise InputError(f"{where}: expected at least {entry.minimum:g}, received {_shown(value)}")
+    if entry.below is not None and not converted < entry.below:
+        raise InputError(f"{where}: expected less than {entry.below:g}, received {_shown(value)}")
     return converted
 
 
+def _shown(value: Any) -> str:
+    """Return a value for a message of one line, whatever it is."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no integers of more than 4300 digits
+        return "an integer of too many digits"
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
+
+
 def _as_type(example: Any, value: Any) -> Any:
-    """Return `value` in the type of `example`, None where it does not fit."""
+    """Return `value` in the type of `example`, None or a ValueError or OverflowError where it does not fit."""
     if isinstance(example, bool):
         return value if isinstance(value, bool) else None
     if isinstance(example, str):
         # `GPUS: 0` is common; an empty value means ''.
-        if value is None:
-            return ""
-        return str(value) if isinstance(value, (str, int)) and not isinstance(value, bool) else None
-    if isinstance(value, str):  # PyYAML reads 1e-3 as text
-        try:
-            value = float(value)
-        except ValueError:
+        if value is not None and (not isinstance(value, (str, int)) or isinstance(value, bool)):
             return None
+        text = "" if value is None else str(value)
+        text.encode()
+        return None if "\0" in text else text
+    if isinstance(value, str):  # PyYAML reads 1e-3 as text
+        value = float(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         return None
     if isinstance(example, int):

@@ -129,7 +129,13 @@ def prepare_model(model: nn.Module, config: Any, device: torch.device, ranks: Ra
 
     Returns:
         The model or, around it, DistributedDataParallel.
+
+    Raises:
+        InputError: TRAIN.SYNC_BN for several processes without GPUs.
     """
+    if config.TRAIN.SYNC_BN and ranks.world_size > 1 and device.type != "cuda":
+        raise InputError(f"TRAIN.SYNC_BN: torch synchronises batch norm on GPUs alone, {ranks.world_size} processes "
+                         f"train on {device}; set it false")  # fmt: skip
     model.to(device)
     if config.TRAIN.CHANNELS_LAST:
         model.backbone.to(memory_format=torch.channels_last)
@@ -137,7 +143,7 @@ def prepare_model(model: nn.Module, config: Any, device: torch.device, ranks: Ra
         model.backbone.compile()
     if ranks.world_size == 1:
         return model
-    if config.TRAIN.SYNC_BN and device.type == "cuda":
+    if config.TRAIN.SYNC_BN:
         model.backbone = nn.SyncBatchNorm.convert_sync_batchnorm(model.backbone)
     ids = [device.index] if device.type == "cuda" else None
     return DistributedDataParallel(model, device_ids=ids, gradient_as_bucket_view=True)

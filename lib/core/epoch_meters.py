@@ -40,6 +40,10 @@ class EpochMeters:
         bad = ~torch.isfinite(losses.total) & (self.first_bad_step == _NEVER)
         self.first_bad_step = torch.where(bad, step, self.first_bad_step)
 
+    def bad_step(self) -> int:
+        """Return the first bad step of any process, -1 = none; every process must ask at the same step."""
+        return _step_number(least_over_ranks(self.first_bad_step.clone()).item())
+
     def read(self) -> tuple[dict[str, float], dict[str, float], int]:
         """Read the sums of all processes and begin a new window; every process must call it at the same step.
 
@@ -56,7 +60,7 @@ class EpochMeters:
         self._sums[1], self._hits[1] = 0, 0
         names = (*_LOSSES, "accuracy", "groups")
         epoch, window = (dict(zip(names, values[i : i + 5], strict=True)) for i in (0, 5))
-        return epoch, window, -1 if bad_step == _NEVER else int(bad_step)
+        return epoch, window, _step_number(bad_step)
 
     def state(self) -> dict[str, Tensor]:
         """Return the sums of the epoch so far over all processes, for a checkpoint; all must ask at the same step."""
@@ -66,3 +70,7 @@ class EpochMeters:
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Go on from the sums of a checkpoint; at one process alone, since they are those of all."""
         self._sums[0], self._hits[0] = state["sums"].to(self._sums), state["hits"].to(self._hits)
+
+
+def _step_number(first_bad: float) -> int:
+    return -1 if first_bad == _NEVER else int(first_bad)

@@ -6,17 +6,19 @@ import logging
 import time
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from lib.core.evaluate3d import summarise
+from lib.core.evaluate3d import joint_errors, summarise
+from lib.core.frame_batch import BatchPoses, FrameBatch
 from lib.core.make_prior import load_prior, prior_path
-from lib.core.methods3d import METHODS, WITHOUT_PRIOR, FrameBatch, root_index, run_method
-from lib.core.results3d import default_poses_name, results_name, save_poses, save_results
-from lib.core.run_poses import evaluated_groups
+from lib.core.methods3d import METHODS, WITHOUT_PRIOR, Solve, root_index, run_batches
+from lib.core.results3d import default_poses_name, results_name, save_poses, save_results, sources_and_settings
+from lib.core.run_poses import evaluated_groups, image_ids_of, poses_of_frames
 from lib.dataset.protocol import Parts
 from lib.multiviews.body import body_of
 from lib.multiviews.cameras import Cameras
@@ -96,7 +98,7 @@ def load_frames(config: Any) -> Frames:
     annotations, groups = evaluated_groups(config)
     labels, first = annotations.labels3d, groups[:, 0]
     return Frames(
-        image_ids=np.array([[annotations.image_name(row) for row in group] for group in groups]),
+        image_ids=image_ids_of(annotations, groups),
         joint_set=annotations.joint_set,
         cameras=labels.cameras[labels.camera_idx[groups]],
         center=annotations.center[groups].astype(np.float64),
@@ -135,6 +137,8 @@ def estimate_poses(
 ) -> Estimate:
     """Run a method over all frames, batch by batch; the next batch is read meanwhile.
 
+    The method rpsm+refine reads them twice, the second time to count the views that agree with the final poses.
+
     Args:
         config: the configuration.
         frames: the frames.
@@ -150,8 +154,24 @@ def estimate_poses(
     Raises:
         InputError: the file is damaged or its heatmaps are not finite.
     """
-    parts, start_time = [], time.perf_counter()
-    rows = batch_size * frames.image_ids.shape[1]
+    start_time = time.perf_counter()
+    found = run_batches(
+        method, config, partial(_for_each_batch, config, frames, predictions, batch_size), prior, kernel
+    )
+    return Estimate(
+        pose_world=found.pose_world,
+        num_views_agree=found.num_views_agree,
+        num_box_roots=found.num_box_roots,
+        num_filled_joints=0 if found.filled is None else int(found.filled.sum()),
+        seconds=time.perf_counter() - start_time,
+    )
+
+
+def _for_each_batch(
+    config: Any, frames: Frames, predictions: PredictionFile, batch_size: int, solve: Solve
+) -> list[BatchPoses]:
+    """Read the frames batch by batch and call a function for each; errors name the batch."""
+    parts, rows = [], batch_size * frames.image_ids.shape[1]
     with (
         tqdm(total=len(frames), desc="3D poses", unit="frame", disable=None, leave=False) as bar,
         closing(predictions.batches(rows)) as batches,
@@ -159,18 +179,12 @@ def estimate_poses(
         for start, (heatmaps, locations) in zip(range(0, len(frames), batch_size), batches, strict=True):
             batch = _make_batch(config, frames, heatmaps, locations, start)
             try:
-                parts.append(run_method(method, config, batch, prior, kernel))
+                parts.append(solve(batch))
             except InputError as error:
                 where = f"{predictions.path}: batch that begins with '{batch.image_ids[0, 0]}'"
                 raise InputError(f"{where}: {error}") from None
             bar.update(len(batch.heatmaps))
-    return Estimate(
-        pose_world=np.concatenate([part.pose_world for part in parts]),
-        num_views_agree=np.concatenate([part.num_views_agree for part in parts]),
-        num_box_roots=sum(part.num_box_roots for part in parts),
-        num_filled_joints=sum(int(part.filled.sum()) for part in parts if part.filled is not None),
-        seconds=time.perf_counter() - start_time,
-    )
+    return parts
 
 
 def _make_batch(config: Any, frames: Frames, heatmaps: np.ndarray, locations: np.ndarray, start: int) -> FrameBatch:
@@ -197,7 +211,13 @@ def _make_batch(config: Any, frames: Frames, heatmaps: np.ndarray, locations: np
 
 
 def run_estimate(
-    config: Any, directory: Path, kernel: Kernel, method: str, batch_size: int, poses_name: str | None = None
+    config: Any,
+    directory: Path,
+    kernel: Kernel,
+    method: str,
+    batch_size: int,
+    poses_name: str | None = None,
+    check_name: str | None = None,
 ) -> dict[str, Any]:
     """Estimate, evaluate and store the poses of the test frames.
 
@@ -208,34 +228,37 @@ def run_estimate(
         method: one of METHODS in lib/core/methods3d.py.
         batch_size: frames read at once.
         poses_name: file of the poses, in the run directory; None = default_poses_name().
+        check_name: poses of the run directory, the largest distance to which is logged; None = none.
 
     Returns:
         The results as stored in results_3d.json under results_name().
+
+    Raises:
+        InputError: arguments or files that cannot be used, or the disk refuses.
     """
-    poses_name = default_poses_name(config, method) if poses_name is None else poses_name
     _check_arguments(method, batch_size, poses_name)
+    library = kernel.xp.__name__
+    poses_name = default_poses_name(config, method, library) if poses_name is None else poses_name
     frames = load_frames(config)
     body = body_of(frames.joint_set)
+    root, others = root_index(config, body), None
+    if check_name is not None:
+        others = poses_of_frames(directory / check_name, frames.image_ids, body.joint_names)["pose_world"]
     prior = None if method in WITHOUT_PRIOR else load_prior(config, body)
     logger.info("%d frames of %d views; %s", *frames.image_ids.shape, method)
     _describe_prior(config, prior)
     with open_predictions(config, directory, frames) as predictions:
+        source = {"file": config.TEST.HEATMAP_LOCATION_FILE, "fingerprint": predictions.fingerprint()}
         estimate = estimate_poses(config, frames, predictions, prior, kernel, batch_size, method)
-    if estimate.num_box_roots:
-        logger.warning("%d frames: no two views agree on any joint; the boxes' centres stood in for the root",
-                       estimate.num_box_roots)  # fmt: skip
-    if estimate.num_filled_joints:
-        logger.warning("%d of %d joints: no two views agree; they stand where the next joint on the skeleton does",
-                       estimate.num_filled_joints, estimate.num_views_agree.size)  # fmt: skip
+    _warn_of_gaps(estimate)
     results = {
         "unit": "mm",
-        **_sources_and_settings(config, method),
+        **sources_and_settings(config, method),
         "num_box_roots": estimate.num_box_roots,
         "num_filled_joints": estimate.num_filled_joints,
         "mean_confidence": float(estimate.num_views_agree.mean() / frames.image_ids.shape[1]),
         **summarise(
-            estimate.pose_world, frames.truth_world, frames.actions, body.joint_names, root_index(config, body),
-            frames.parts,
+            estimate.pose_world, frames.truth_world, frames.actions, body.joint_names, root, frames.parts
         ),
         "frames_per_second": len(frames) / max(estimate.seconds, 1e-9),
         "poses": poses_name,
@@ -248,17 +271,29 @@ def run_estimate(
         image_ids=frames.image_ids,
         num_views_agree=estimate.num_views_agree,
     )
-    save_results(directory, config.TEST.HEATMAP_LOCATION_FILE, results_name(config, method, kernel), results)
+    save_results(directory, source, results_name(config, method, library), results)
+    if others is not None:
+        distance = float(joint_errors(estimate.pose_world, others).max())
+        logger.info("joints are at most %.4f mm from those of %s", distance, check_name)
     return results
 
 
-def _check_arguments(method: str, batch_size: int, poses_name: str) -> None:
+def _check_arguments(method: str, batch_size: int, poses_name: str | None) -> None:
     if method not in METHODS:
         raise unknown_name("method", method, METHODS, "--method")
     if batch_size < 1:
         raise InputError(f"--batch-size: expected at least 1, received {batch_size}")
-    if not poses_name.endswith(".npz"):
+    if poses_name is not None and not poses_name.endswith(".npz"):
         raise InputError(f"--poses: expected a name that ends in .npz, received '{poses_name}'")
+
+
+def _warn_of_gaps(estimate: Estimate) -> None:
+    if estimate.num_box_roots:
+        logger.warning("%d frames: no two views agree on any joint; the boxes' centres stood in for the root",
+                       estimate.num_box_roots)  # fmt: skip
+    if estimate.num_filled_joints:
+        logger.warning("%d of %d joints: no two views agree; they stand where the next joint on the skeleton does",
+                       estimate.num_filled_joints, estimate.num_views_agree.size)  # fmt: skip
 
 
 def _describe_prior(config: Any, prior: LimbPrior | None) -> None:
@@ -269,18 +304,3 @@ def _describe_prior(config: Any, prior: LimbPrior | None) -> None:
     if prior.length_errors.any() and keys.LIMB_LENGTH_SOURCE == "prior":
         logger.warning("%s states no limb lengths (published form): they were derived from its bins, within %.0f mm",
                        prior_path(config), prior.length_errors.max())  # fmt: skip
-
-
-def _sources_and_settings(config: Any, method: str) -> dict[str, Any]:
-    """Say what a method's results rest on; a source is None where the method uses none."""
-    keys, triangulation = config.PICT_STRUCT, {"TRIANGULATE": dict(config.TRIANGULATE)}
-    if method in WITHOUT_PRIOR:
-        return {"root_source": None, "limb_length_source": None, "settings": triangulation}
-    names = ("FIRST_NBINS", "RECUR_NBINS", "RECUR_DEPTH", "LIMB_LENGTH_TOLERANCE", "GRID_SIZE", "PAIRWISE_FILE")
-    names += ("REFINE_PERSON", "REFINE_LENGTH_STD") if method == "rpsm+refine" else ()
-    settings = {key: keys[key] for key in names} | ({"RECUR_DEPTH": 0} if method == "psm" else {})
-    return {
-        "root_source": keys.ROOT_SOURCE,
-        "limb_length_source": "prior" if method == "psm" else keys.LIMB_LENGTH_SOURCE,
-        "settings": settings | triangulation,
-    }

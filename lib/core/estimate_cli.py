@@ -11,7 +11,6 @@ from lib.core.config_io import load_config
 from lib.core.estimate3d import run_estimate
 from lib.core.methods3d import METHODS, chosen_method
 from lib.core.results3d import RESULTS_NAME, results_name
-from lib.core.run_poses import largest_distance
 from lib.core.run_setup import start_run
 from lib.core.tables3d import all_tables
 from lib.multiviews.kernels import Kernel
@@ -23,10 +22,11 @@ def estimate_parser(description: str) -> argparse.ArgumentParser:
     """Return the parser of a 3D script."""
     parser = make_parser(description, "--modelDir", "--dataDir")
     parser.add_argument("--batch-size", type=int, default=64, help="frames read and solved at once")
-    parser.add_argument("--method", choices=METHODS, default="rpsm", help="psm is the first grid of rpsm alone")
+    parser.add_argument("--method", choices=METHODS, default="rpsm",
+                        help="what to run; PICT_STRUCT.REFINE true makes rpsm mean rpsm+refine")
     parser.add_argument("--poses", metavar="FILE",
-                        help="poses, in the run directory; default poses3d.npz for rpsm, else poses3d_<method>.npz; "
-                        "unusual settings stand in the name too")
+                        help="poses, in the run directory; default poses3d.npz for rpsm, else poses3d_<method>.npz, "
+                        "with torch ..._torch.npz; settings that are not the default stand in the name too")
     parser.add_argument("--check", metavar="FILE", help="poses of the run directory to measure the distance to")
     return parser
 
@@ -42,15 +42,12 @@ def estimate_and_print(args: argparse.Namespace, phase: str, make_kernel: Callab
     config = load_config(args.cfg, collect_opts(args))
     directory = start_run(config, args.cfg, phase)
     kernel, method = make_kernel(), chosen_method(config, args.method)
-    results = run_estimate(config, directory, kernel, method, args.batch_size, args.poses)
+    results = run_estimate(config, directory, kernel, method, args.batch_size, args.poses, args.check)
     sources = {"root": results["root_source"], "limb lengths": results["limb_length_source"]}
     used = [f"{name}: {source}" for name, source in sources.items() if source]
-    print(f"\n{', '.join([results_name(config, method, kernel), *used])}; mm\n")
+    print(f"\n{', '.join([results_name(config, method, kernel.xp.__name__), *used])}; mm\n")
     print(f"{all_tables(results)}\n")
     means = results["mpjpe"]["absolute"]
     logger.info("MPJPE %.2f mm over %d frames, %.2f mm over actions; %.0f frames/s; results in %s",
                 means["frames"], results["num_frames"], means["actions"], results["frames_per_second"],
                 directory / RESULTS_NAME)  # fmt: skip
-    if args.check:
-        distance = largest_distance(directory / results["poses"], directory / args.check)
-        logger.info("joints are at most %.4f mm from those of %s", distance, args.check)

@@ -79,8 +79,8 @@ def train_one_epoch(
         ranks: the processes that train together.
 
     Returns:
-        Means over the groups of the epoch: loss, loss_routed, loss_raw, accuracy; and groups_per_s of this process's
-        part of the epoch, over all processes.
+        Means over the groups of the epoch: loss, loss_routed, loss_raw, accuracy; and, if a step was made, groups_per_s
+        of this call's part of the epoch, over all processes.
 
     Raises:
         InputError: a loss is not finite; names the images of the batch.
@@ -108,10 +108,10 @@ def train_one_epoch(
             hooks.after_step(step + 1)
         end = time.perf_counter()
     means, _, bad_step = meters.read()
-    _check_finite(loader, epoch, bad_step)
-    num_groups = sum(sum(batches.shares(step)) for step in range(first_step, len(batches)))
+    check_finite(loader, epoch, bad_step)
+    num_groups = batches.items_before(len(batches)) - batches.items_before(first_step)
     del means["groups"]
-    return {**means, "groups_per_s": num_groups / max(time.perf_counter() - begin, 1e-9)}
+    return {**means, **({"groups_per_s": num_groups / max(time.perf_counter() - begin, 1e-9)} if num_groups else {})}
 
 
 def _read(
@@ -119,7 +119,7 @@ def _read(
 ) -> dict[str, float]:
     """Read the window: losses, accuracy, speed, waiting, memory."""
     mean, window, bad_step = meters.read()
-    _check_finite(loader, epoch, bad_step)
+    check_finite(loader, epoch, bad_step)
     seconds, waiting = clock.lap()
     window["groups_per_s"] = window.pop("groups") / max(seconds, 1e-9)
     window |= {"mean_loss": mean["loss"], "mean_accuracy": mean["accuracy"]}
@@ -142,7 +142,8 @@ def _report(
         hooks.debug(step, batch, result.single, result.routed)
 
 
-def _check_finite(loader: DataLoader, epoch: int, bad_step: int) -> None:
+def check_finite(loader: DataLoader, epoch: int, bad_step: int) -> None:
+    """Raise an InputError that names the images of a bad step, one of EpochMeters; nothing happens at -1."""
     if bad_step < 0:
         return
     batches, dataset = loader.batch_sampler, loader.dataset

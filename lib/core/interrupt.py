@@ -6,8 +6,7 @@ import signal
 from types import FrameType, TracebackType
 
 from lib.utils.distributed import any_rank
-
-_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+from lib.utils.processes import ending_signals
 
 
 class InterruptGuard:
@@ -18,9 +17,7 @@ class InterruptGuard:
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> InterruptGuard:
-        under_nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
-        self._previous = {number: signal.signal(number, self._receive) for number in _SIGNALS
-                          if not (number == signal.SIGHUP and under_nohup)}  # fmt: skip
+        self._previous = {number: signal.signal(number, self._receive) for number in ending_signals()}
         return self
 
     def __exit__(

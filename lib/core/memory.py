@@ -76,8 +76,7 @@ def training_account(config: Any, fake: bool = True) -> dict[str, int]:
     """
     mode = FakeTensorMode(allow_non_fake_inputs=True) if fake else contextlib.nullcontext()
     with mode, MemoryLedger(ACTIVATIONS) as ledger:
-        model = build_model(config, num_views(config)).train()
-        model.recompute = config.TRAIN.CHECKPOINT_ACTIVATIONS
+        model = build_model(config, num_views(config), is_train=True, resumes=True).train()  # without a file of weights
         ledger.label(WEIGHTS, model.state_dict().values())
         optimizer = build_optimizer(config, model)
         # A CPU may have to do without the type that AMP asks for; an account for a GPU goes by the key.
@@ -128,8 +127,12 @@ def _crop_cameras(shape: tuple[int, int]) -> CropCameras:
 
 def _variants(config: Any) -> list[dict[str, Any]]:
     """Nothing, each switch that changes something, and all of these."""
-    useful = {key: value for key, value in SWITCHES.items()
-              if config.TRAIN[key] != value and not (key == "FUSION_STATE" and fusion_kind(config) != "learned")}
+    train = config.TRAIN
+    without_effect = {
+        "FUSION_STATE": fusion_kind(config) != "learned" or train.OPTIMIZER != "adam" or train.FREEZE_BACKBONE,
+        "CHECKPOINT_ACTIVATIONS": train.FREEZE_BACKBONE,  # keeps none of the backbone anyway
+    }
+    useful = {key: value for key, value in SWITCHES.items() if train[key] != value and not without_effect.get(key)}
     single = [{key: value} for key, value in useful.items()]
     return [{}, *single, *([useful] if len(useful) > 1 else [])]
 

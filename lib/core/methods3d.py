@@ -1,93 +1,38 @@
-"""Methods of 3D inference on a batch of frames, from heatmaps to poses. Imports no torch.
+"""Methods of 3D inference on batches of frames, from heatmaps to poses. Imports no torch.
 
 A method takes (configuration, batch, limb prior, kernel) and returns BatchPoses; METHODS lists them by name and
-run_method() runs one. To add one, write the function and name it there.
+run_method() runs one, run_batches() over more frames than fit into memory. To add one, write the function and name it
+there and, with the keys that it reads, in lib/core/results3d.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from lib.core.frame_batch import BatchPoses, FrameBatch
 from lib.core.make_prior import pictorial_settings
 from lib.multiviews.agreement import views_that_agree
-from lib.multiviews.body import HumanBody, body_of
-from lib.multiviews.cameras import Cameras
+from lib.multiviews.body import HumanBody
 from lib.multiviews.kernels import Kernel
 from lib.multiviews.limb_prior import LimbPrior
 from lib.multiviews.peaks import find_peaks
 from lib.multiviews.pictorial import PictorialSettings, rpsm
-from lib.multiviews.refine import RefineSettings, refine
+from lib.multiviews.refine import RefineSettings, fit_frames, fit_persons, fitted_poses
 from lib.multiviews.triangulate import triangulate
 from lib.multiviews.triangulate_robust import triangulate_robust
-from lib.utils.checks import InputError
-from lib.utils.joints import H36M_17, JointSet
+from lib.utils.checks import InputError, check_finite
 from lib.utils.transforms import invert_affine, transform_points
 
 _TRUE_LENGTH_STD = 0.005  # share of a length: the truth is not exactly rigid
 
 
-@dataclass(frozen=True)
-class FrameBatch:
-    """What is known of f frames.
-
-    Attributes:
-        image_ids: (f, V) image names.
-        heatmaps: (f, V, J, H, W) in the order of the joint set.
-        locations: (f, V, J, 3) predicted joints: x, y in image px and the peak value.
-        cameras: leading axes (f, V).
-        image_to_heatmap: (f, V, 2, 3) image px -> heatmap px.
-        center: (f, V, 2) box centres, image px.
-        truth_world: (f, J, 3) mm; only for the settings that ask for the ground truth.
-        subject: (f,) ids; None = the frames may be of different people.
-        joint_set: the J joints.
-    """
-
-    image_ids: np.ndarray
-    heatmaps: np.ndarray
-    locations: np.ndarray
-    cameras: Cameras
-    image_to_heatmap: np.ndarray
-    center: np.ndarray
-    truth_world: np.ndarray
-    subject: np.ndarray | None = None
-    joint_set: JointSet = H36M_17
-
-    @property
-    def body(self) -> HumanBody:
-        """The tree over the joints."""
-        return body_of(self.joint_set)
-
-    def frames(self, rows: np.ndarray) -> FrameBatch:
-        """Return some of the frames."""
-        return FrameBatch(
-            self.image_ids[rows], self.heatmaps[rows], self.locations[rows], self.cameras[rows],
-            self.image_to_heatmap[rows], self.center[rows], self.truth_world[rows],
-            None if self.subject is None else self.subject[rows], self.joint_set,
-        )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class BatchPoses:
-    """Poses of f frames.
-
-    Attributes:
-        pose_world: (f, J, 3) mm.
-        num_box_roots: frames on no joint of which two views agreed; the box centres stood in for the root.
-        filled: (f, J) bool, joints that were not found and stand where the next one on the skeleton does; None = none.
-        num_views_agree: (f, J) views whose heatmap is high where the joint projects to; run_method() counts them.
-    """
-
-    pose_world: np.ndarray
-    num_box_roots: int = 0
-    filled: np.ndarray | None = None
-    num_views_agree: np.ndarray | None = None
-
-
 Method = Callable[[Any, FrameBatch, LimbPrior | None, Kernel], BatchPoses]
+Solve = Callable[[FrameBatch], BatchPoses]
+ForEachBatch = Callable[[Solve], list[BatchPoses]]  # reads the batches in their order and calls the function for each
 
 
 def root_index(config: Any, body: HumanBody) -> int:
@@ -212,6 +157,7 @@ def psm_method(config: Any, batch: FrameBatch, prior: LimbPrior, kernel: Kernel)
 
 def triangulate_method(config: Any, batch: FrameBatch, prior: LimbPrior | None, kernel: Kernel) -> BatchPoses:
     """Each joint by itself, from the predicted locations of all views: with equal weights the paper's baseline."""
+    check_finite("locations", batch.locations)
     peaks = batch.locations[..., 2]
     weights = (peaks > 0).astype(float) if config.TRIANGULATE.WEIGHTS == "equal" else peaks
     pose = triangulate(batch.locations[..., :2], batch.cameras, weights)
@@ -220,9 +166,6 @@ def triangulate_method(config: Any, batch: FrameBatch, prior: LimbPrior | None, 
 
 def triangulate_robust_method(config: Any, batch: FrameBatch, prior: LimbPrior | None, kernel: Kernel) -> BatchPoses:
     """Each joint by itself, where most views agree on one of their best peaks."""
-    if not np.isfinite(batch.heatmaps).all():
-        frame = int(np.flatnonzero(~np.isfinite(batch.heatmaps).all((1, 2, 3, 4)))[0])
-        raise InputError(f"heatmaps: frame {frame} of the batch has values that are not finite")
     return _without_gaps(robust_points(config, batch, slice(None)), batch)
 
 
@@ -232,7 +175,7 @@ def rpsm_refine_method(config: Any, batch: FrameBatch, prior: LimbPrior, kernel:
     is_true = keys.LIMB_LENGTH_SOURCE == "ground_truth"
     length_std = _TRUE_LENGTH_STD if is_true else keys.REFINE_LENGTH_STD
     triangulation = config.TRIANGULATE
-    pose = refine(
+    fitted = fit_frames(
         batch.heatmaps,
         batch.cameras,
         batch.image_to_heatmap,
@@ -242,9 +185,9 @@ def rpsm_refine_method(config: Any, batch: FrameBatch, prior: LimbPrior, kernel:
         kernel,
         RefineSettings(triangulation.NUM_PEAKS, triangulation.PEAK_MODE, triangulation.TOLERANCE, length_std),
         [tuple(batch.joint_set.indices(pair)) for pair in batch.joint_set.flip_pairs],
-        batch.subject if keys.REFINE_PERSON else None,
     )
-    return replace(poses, pose_world=pose)
+    goes_on = keys.REFINE_PERSON and batch.subject is not None
+    return replace(poses, pose_world=fitted_poses(fitted, prior.body, kernel), fitted=fitted if goes_on else ())
 
 
 METHODS: dict[str, Method] = {
@@ -263,7 +206,60 @@ def chosen_method(config: Any, method: str) -> str:
 
 
 def run_method(method: str, config: Any, batch: FrameBatch, prior: LimbPrior | None, kernel: Kernel) -> BatchPoses:
-    """Run a method of METHODS and count the views that agree with its joints; none agrees with a filled one."""
-    poses = METHODS[method](config, batch, prior, kernel)
+    """Run a method of METHODS on frames that are in memory together, and count the views that agree with its joints."""
+    return run_batches(method, config, lambda solve: [solve(batch)], prior, kernel)
+
+
+def run_batches(
+    method: str, config: Any, for_each_batch: ForEachBatch, prior: LimbPrior | None, kernel: Kernel
+) -> BatchPoses:
+    """Run a method of METHODS on batches of frames, and count the views that agree with its joints.
+
+    The poses do not depend on the size of the batches: what the frames of a person show of each other is measured over
+    all of them. Such a method goes through the batches twice, for the poses and for the counts.
+
+    Args:
+        method: name of the method.
+        config: the configuration.
+        for_each_batch: calls a function for each batch, in order, and returns what it gave; one batch is in memory.
+        prior: limb-length prior; None for the methods that need none.
+        kernel: NumpyKernel or TorchKernel.
+
+    Returns:
+        The poses of all frames; with none of the views does a filled joint agree.
+
+    Raises:
+        InputError: heatmaps that are not finite, or the method cannot use the frames.
+    """
+    subjects: list[np.ndarray | None] = []
+
+    def solve(batch: FrameBatch) -> BatchPoses:
+        check_finite("heatmaps", batch.heatmaps)
+        subjects.append(batch.subject)
+        poses = METHODS[method](config, batch, prior, kernel)
+        return poses if poses.fitted else _count_views(poses, batch)
+
+    parts = for_each_batch(solve)
+    fitted = [block for part in parts for block in part.fitted]
+    if fitted:
+        pose = fit_persons(fitted, np.concatenate(subjects), prior.body, kernel)
+        ends = np.cumsum([len(part.pose_world) for part in parts])
+        settled = iter([replace(part, pose_world=own, fitted=())
+                        for part, own in zip(parts, np.split(pose, ends[:-1]), strict=True)])  # fmt: skip
+        parts = for_each_batch(lambda batch: _count_views(next(settled), batch))
+    return _joined(parts)
+
+
+def _count_views(poses: BatchPoses, batch: FrameBatch) -> BatchPoses:
+    """Count the views that agree with each joint; none agrees with a filled one."""
     agree = views_that_agree(batch.heatmaps, poses.pose_world, batch.cameras, batch.image_to_heatmap)
     return replace(poses, num_views_agree=agree if poses.filled is None else agree * ~poses.filled)
+
+
+def _joined(parts: Sequence[BatchPoses]) -> BatchPoses:
+    return BatchPoses(
+        np.concatenate([part.pose_world for part in parts]),
+        sum(part.num_box_roots for part in parts),
+        None if parts[0].filled is None else np.concatenate([part.filled for part in parts]),
+        np.concatenate([part.num_views_agree for part in parts]),
+    )

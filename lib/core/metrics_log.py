@@ -21,16 +21,18 @@ class MetricsLog:
     A resumed run cuts off what an earlier one wrote behind the point where it goes on.
     """
 
-    def __init__(self, directory: Path, board_directory: Path, first_step: int) -> None:
+    def __init__(self, directory: Path, board_directory: Path, first_step: int, epoch: int) -> None:
         """
         Args:
             directory: the run directory.
             board_directory: of the TensorBoard files.
             first_step: steps that are done; where the training goes on.
+            epoch: where it goes on; an earlier run may have noted it as finished and not have saved that.
         """
         self._path = directory / FILE_NAME
         self._board = SummaryWriter(str(board_directory), purge_step=first_step + 1)
-        kept = [line for line in _whole_lines(self._path) if json.loads(line)["step"] <= first_step]
+        lines = [(line, json.loads(line)) for line in _whole_lines(self._path)]
+        kept = [line for line, values in lines if values["step"] <= first_step and values.get("epoch", -1) < epoch]
         write_bytes(self._path, "".join(f"{line}\n" for line in kept).encode())
 
     def add(self, kind: str, step: int, values: dict[str, float]) -> None:

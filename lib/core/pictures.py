@@ -35,7 +35,7 @@ def make_contact_sheet(config: Any, run: RunPoses, frames: Sequence[int], path: 
 
     Args:
         config: the configuration.
-        run: the poses; the predicted heatmaps lie beside them.
+        run: the poses; the run directory holds the predicted heatmaps.
         frames: indices of groups.
         path: the PNG.
 
@@ -44,7 +44,7 @@ def make_contact_sheet(config: Any, run: RunPoses, frames: Sequence[int], path: 
     """
     num_views, image_wh = run.groups.shape[1], config.NETWORK.IMAGE_SIZE
     errors, rows = run.frame_errors(), []
-    with PredictionFile(run.path.parent / config.TEST.HEATMAP_LOCATION_FILE) as predictions:
+    with PredictionFile(run.directory / config.TEST.HEATMAP_LOCATION_FILE) as predictions:
         predictions.check_matches(run.image_names(), run.joint_set.names)
         for frame in frames:
             heatmaps, locations = predictions.read(frame * num_views, (frame + 1) * num_views)

@@ -65,13 +65,14 @@ class ReportSettings:
     whole_images: bool = False
 
 
-def report_directory(poses_path: Path) -> Path:
-    """Return the folder of a report: report/ beside poses3d.npz, report_<name>/ beside poses of another name."""
-    return poses_path.with_name(f"report{_suffix(poses_path)}")
+def report_directory(directory: Path, poses_name: str) -> Path:
+    """Return the folder of a report in a run directory: report/ for poses3d.npz, report_<name>/ for other poses."""
+    return directory / f"report{_suffix(poses_name)}"
 
 
-def _suffix(poses_path: Path) -> str:
-    return "" if poses_path.stem == "poses3d" else f"_{poses_path.stem}"
+def _suffix(poses_name: str) -> str:
+    stem = Path(poses_name).stem
+    return "" if stem == "poses3d" else f"_{stem}"
 
 
 def write_report(config: Any, run: RunPoses, rows: Sequence[Row], settings: ReportSettings) -> None:
@@ -90,8 +91,8 @@ def write_report(config: Any, run: RunPoses, rows: Sequence[Row], settings: Repo
         InputError: a frame does not exist, predictions or images are missing, or the disk refuses.
     """
     run.check_frames(settings.frames or [], "--frames")
-    directory = report_directory(run.path)
-    sheet = run.path.with_name(f"contact_sheet{_suffix(run.path)}.png")
+    directory = report_directory(run.directory, run.path.name)
+    sheet = run.directory / f"contact_sheet{_suffix(run.path.name)}.png"
     method = method_of(run, rows)
     body = body_of(run.joint_set)
     results = summarise(

@@ -1,9 +1,9 @@
-"""The files of the 3D results in a run directory."""
+"""The files of the 3D results in a run directory, and the names under which methods and settings stand side by side."""
 
 from __future__ import annotations
 
 import logging
-import time
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,7 @@ import numpy as np
 
 from lib.core.config import DEFAULTS
 from lib.core.methods3d import WITHOUT_PRIOR
-from lib.core.tables3d import save_tidy_csv
-from lib.multiviews.kernels import Kernel
+from lib.core.tables3d import is_readable, save_tidy_csv
 from lib.utils.checks import InputError
 from lib.utils.files import atomic_path, read_json, write_json
 
@@ -22,30 +21,58 @@ logger = logging.getLogger(__name__)
 RESULTS_NAME = "results_3d.json"
 CSV_NAME = "results_3d.csv"
 
+_PEAKS = ("NUM_PEAKS", "PEAK_MODE", "TOLERANCE")  # also behind the triangulated root
+_PSM = ("ROOT_SOURCE", "FIRST_NBINS", "GRID_SIZE", "LIMB_LENGTH_TOLERANCE")
+_RPSM = ("RECUR_DEPTH", "ROOT_SOURCE", "LIMB_LENGTH_SOURCE", "RECUR_NBINS", *_PSM[1:])
+# Method -> section -> the keys that it reads; PAIRWISE_FILE too where it needs a prior, but no value of it is usual.
+USED_KEYS: dict[str, dict[str, tuple[str, ...]]] = {
+    "rpsm": {"PICT_STRUCT": _RPSM, "TRIANGULATE": _PEAKS},
+    "rpsm+refine": {"PICT_STRUCT": (*_RPSM, "REFINE_PERSON", "REFINE_LENGTH_STD"), "TRIANGULATE": _PEAKS},
+    "psm": {"PICT_STRUCT": _PSM, "TRIANGULATE": _PEAKS},
+    "triangulate": {"TRIANGULATE": ("WEIGHTS",)},
+    "triangulate_robust": {"TRIANGULATE": _PEAKS},
+}
+# What stands in a name for a key that departs from its default, else "KEY {}"; {} is the value.
+_WORDS = {
+    "RECUR_DEPTH": "depth {}", "ROOT_SOURCE": "true root", "LIMB_LENGTH_SOURCE": "true limbs", "WEIGHTS": "{} weights",
+    "HEATMAP_LOCATION_FILE": "from {}",
+}  # fmt: skip
+
 
 def method_name(config: Any, method: str) -> str:
-    """Return a method with the settings that depart from the paper's, e.g. "rpsm, depth 3" or "rpsm, true root"."""
-    keys, settings = config.PICT_STRUCT, []
-    if method.startswith("rpsm") and DEFAULTS["PICT_STRUCT"]["RECUR_DEPTH"].default != keys.RECUR_DEPTH:
-        settings.append(f"depth {keys.RECUR_DEPTH}")
-    if method not in WITHOUT_PRIOR and keys.ROOT_SOURCE == "ground_truth":
-        settings.append("true root")
-    if method.startswith("rpsm") and keys.LIMB_LENGTH_SOURCE == "ground_truth":
-        settings.append("true limbs")
-    if method == "triangulate" and config.TRIANGULATE.WEIGHTS == "equal":
-        settings.append("equal weights")
-    return ", ".join([method, *settings])
+    """Return a method with the settings that depart from the defaults, e.g. "rpsm, depth 3" or "rpsm, true root"."""
+    words = []
+    for section, keys in (USED_KEYS[method] | {"TEST": ("HEATMAP_LOCATION_FILE",)}).items():
+        for key in keys:
+            value = config[section][key]
+            if value != DEFAULTS[section][key].default:
+                text = f"{value:.10g}" if isinstance(value, float) else str(value)
+                words.append(_WORDS.get(key, f"{key} {{}}").format(text))
+    return ", ".join([method, *words])
 
 
-def default_poses_name(config: Any, method: str) -> str:
-    """Return poses3d.npz for rpsm as it is, poses3d_<method_name()>.npz for everything else."""
-    name = method_name(config, method)
-    return "poses3d.npz" if name == "rpsm" else f"poses3d_{name.replace(', ', '_').replace(' ', '_')}.npz"
+def sources_and_settings(config: Any, method: str) -> dict[str, Any]:
+    """Say what a method's results rest on: root_source, limb_length_source (None = it uses none) and settings."""
+    used = {section: {key: config[section][key] for key in keys} for section, keys in USED_KEYS[method].items()}
+    settings = used.pop("PICT_STRUCT", {}) | used
+    if method == "psm":
+        settings |= {"RECUR_DEPTH": 0, "LIMB_LENGTH_SOURCE": "prior"}
+    if method not in WITHOUT_PRIOR:
+        settings["PAIRWISE_FILE"] = config.PICT_STRUCT.PAIRWISE_FILE
+    sources = {"root_source": "ROOT_SOURCE", "limb_length_source": "LIMB_LENGTH_SOURCE"}
+    return {**{name: settings.get(key) for name, key in sources.items()}, "settings": settings}
 
 
-def results_name(config: Any, method: str, kernel: Kernel) -> str:
+def default_poses_name(config: Any, method: str, library: str = "numpy") -> str:
+    """Return poses3d.npz for rpsm as it is on numpy, poses3d_<method_name()>[_torch].npz for everything else."""
+    name = re.sub(r"[^\w.+-]+", "_", method_name(config, method))
+    parts = [*([] if name == "rpsm" else [name]), *([] if library == "numpy" else [library])]
+    return f"{'_'.join(['poses3d', *parts])}.npz"
+
+
+def results_name(config: Any, method: str, library: str) -> str:
     """Return a method's name in results_3d.json, e.g. "rpsm (numpy)" or "rpsm, depth 3 (torch)"."""
-    return f"{method_name(config, method)} ({kernel.xp.__name__})"
+    return f"{method_name(config, method)} ({library})"
 
 
 def save_poses(
@@ -79,21 +106,42 @@ def save_poses(
         )
 
 
-def save_results(directory: Path, predictions_name: str, method: str, results: dict[str, Any]) -> None:
-    """Add a method to results_3d.json; methods that used other predictions than those now in place go."""
-    path, stored = directory / RESULTS_NAME, {}
-    if path.exists():
-        try:
-            stored = read_json(path)
-        except InputError as error:
-            logger.warning("%s; it is written anew", error)
-    changed = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime((directory / predictions_name).stat().st_mtime))
-    source = {"file": predictions_name, "written": changed}
-    kept = {
-        name: entry
-        for name, entry in (stored.items() if isinstance(stored, dict) else ())
-        if isinstance(entry, dict) and entry.get("predictions") == source
-    }
-    methods = {**kept, method: {"predictions": source, **results}}
+def save_results(directory: Path, source: dict[str, str], method: str, results: dict[str, Any]) -> None:
+    """Add a method to results_3d.json and results_3d.csv.
+
+    Methods that used another file of predictions stay beside it; those that used what stood in the same file before
+    are dropped, with a warning.
+
+    Args:
+        directory: run directory.
+        source: what the method used: {"file": name of the predictions, "fingerprint": theirs}.
+        method: of results_name().
+        results: of the method.
+    """
+    path = directory / RESULTS_NAME
+    methods = {**_kept_entries(path, source, method), method: {"predictions": source, **results}}
     write_json(path, methods)
-    save_tidy_csv(directory / CSV_NAME, methods)
+    readable = {name: entry for name, entry in methods.items() if is_readable(entry)}
+    if len(readable) < len(methods):
+        logger.warning("%s: not results of 3D poses, left out of %s: %s", path, CSV_NAME,
+                       "; ".join(name for name in methods if name not in readable))  # fmt: skip
+    save_tidy_csv(directory / CSV_NAME, readable)
+
+
+def _kept_entries(path: Path, source: dict[str, str], method: str) -> dict[str, Any]:
+    """Read the entries of a file of results that stay beside a method's new one; warns of those that do not."""
+    try:
+        stored = read_json(path) if path.exists() else {}
+    except InputError as error:
+        logger.warning("%s; it is written anew", error)
+        stored = {}
+    stored, file = stored if isinstance(stored, dict) else {}, source["file"]
+    used = {name: entry.get("predictions") if isinstance(entry, dict) else None for name, entry in stored.items()}
+    files = {name: one.get("file") if isinstance(one, dict) else None for name, one in used.items()}
+    kept = {name: entry for name, entry in stored.items()
+            if name != method and (used[name] == source or files[name] not in (None, file))}  # fmt: skip
+    dropped = [name for name in stored if name not in kept and not (name == method and files[name] == file)]
+    if dropped:
+        logger.warning("%s: dropped, since they are not of the predictions that %s holds now: %s", path, file,
+                       "; ".join(dropped))  # fmt: skip
+    return kept

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from lib.dataset.annotations import Annotations
 from lib.dataset.build_groups import MULTIVIEW_NAMES, build_groups
 from lib.dataset.protocol import Parts
 from lib.multiviews.cameras import Cameras
-from lib.utils.checks import InputError, unknown_name
+from lib.utils.checks import InputError, check_shape, unknown_name
 from lib.utils.joints import JointSet
 
 
@@ -24,6 +24,7 @@ class RunPoses:
     """F frames of V views with predicted and true poses.
 
     Attributes:
+        directory: the run directory.
         path: the file of the poses.
         annotations: of the test images.
         groups: (F, V) rows of the annotations.
@@ -31,6 +32,7 @@ class RunPoses:
         truth_world: (F, J, 3) mm.
     """
 
+    directory: Path
     path: Path
     annotations: Annotations
     groups: np.ndarray
@@ -140,6 +142,11 @@ def evaluated_groups(config: Any) -> tuple[Annotations, np.ndarray]:
     return build_groups(config, dataset_root(config), is_train=False)
 
 
+def image_ids_of(annotations: Annotations, groups: np.ndarray) -> np.ndarray:
+    """Return the image names (F, V) of groups, rows (F, V) of the annotations."""
+    return np.array([[annotations.image_name(row) for row in group] for group in groups])
+
+
 def load_poses(path: Path) -> dict[str, np.ndarray]:
     """Read a file of 3D results.
 
@@ -150,62 +157,75 @@ def load_poses(path: Path) -> dict[str, np.ndarray]:
         Its arrays: pose_world and gt_world (F, J, 3) mm, image_ids (F, V), joint_names, ...
 
     Raises:
-        InputError: missing or damaged.
+        InputError: missing or damaged, or one of these arrays is missing.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
-            return dict(file)
+            poses = dict(file)
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file; run/pose3d/estimate.py writes it") from None
+        there = ", ".join(sorted(found.name for found in path.parent.glob("poses3d*.npz")))
+        hint = f"; there are {there}" if there else ""
+        raise InputError(f"{path}: no such file; run/pose3d/estimate.py writes it{hint}") from None
     except Exception as error:  # a damaged archive raises nearly anything
         raise InputError(f"{path}: not a file of 3D poses, or cut off ({error})") from None
+    lacking = {"pose_world", "gt_world", "image_ids", "joint_names"} - poses.keys()
+    if lacking:
+        raise InputError(f"{path}: not a file of 3D poses: it has no '{min(lacking)}'")
+    return poses
 
 
-def largest_distance(path: Path, other: Path) -> float:
-    """Return the largest distance of a joint between two files of poses of the same frames, mm.
-
-    Raises:
-        InputError: a file is missing or damaged, or they hold other frames.
-    """
-    poses, others = load_poses(path), load_poses(other)
-    if not np.array_equal(poses["image_ids"], others["image_ids"]):
-        raise InputError(f"{other}: holds poses of other frames than {path.name}")
-    return float(np.linalg.norm(poses["pose_world"] - others["pose_world"], axis=-1).max())
-
-
-def load_run_poses(config: Any, path: Path) -> RunPoses:
-    """Read the poses of a run and the annotation of its test images.
+def poses_of_frames(path: Path, image_ids: np.ndarray, joint_names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Read a file of 3D results and check that it is for some frames.
 
     Args:
-        config: the configuration of the run.
-        path: poses3d.npz in the run directory.
+        path: poses3d.npz.
+        image_ids: (F, V) names of the frames' images.
+        joint_names: the J joints.
+
+    Returns:
+        As load_poses().
 
     Raises:
         InputError: missing, damaged, or made for other images or joints.
     """
     poses = load_poses(path)
-    lacking = {"pose_world", "gt_world", "image_ids", "joint_names"} - poses.keys()
-    if lacking:
-        raise InputError(f"{path}: not a file of 3D poses: it has no '{min(lacking)}'")
-    annotations, groups = evaluated_groups(config)
-    joint_names = list(annotations.joint_set.names)
-    if poses["joint_names"].tolist() != joint_names:
-        raise InputError(f"{path}: joints are {poses['joint_names'].tolist()}, expected {joint_names}")
-    image_ids = annotations.image[groups].astype(str)
-    if poses["image_ids"].shape != image_ids.shape or (poses["image_ids"] != image_ids).any():
+    if poses["joint_names"].tolist() != list(joint_names):
+        raise InputError(f"{path}: joints are {poses['joint_names'].tolist()}, expected {list(joint_names)}")
+    if not np.array_equal(poses["image_ids"], image_ids):
         raise InputError(f"{path}: made for other images; run run/pose3d/estimate.py again")
-    return RunPoses(path, annotations, groups, poses["pose_world"], poses["gt_world"])
+    for name in ("pose_world", "gt_world"):
+        check_shape(f"{path}: {name}", poses[name].shape, (len(image_ids), len(joint_names), 3))
+        if poses[name].dtype.kind != "f":
+            raise InputError(f"{path}: {name}: expected distances in mm, received {poses[name].dtype}")
+    return poses
+
+
+def load_run_poses(config: Any, directory: Path, poses_name: str) -> RunPoses:
+    """Read the poses of a run and the annotation of its test images.
+
+    Args:
+        config: the configuration of the run.
+        directory: the run directory.
+        poses_name: file of the poses, in the run directory.
+
+    Raises:
+        InputError: missing, damaged, or made for other images or joints.
+    """
+    path = directory / poses_name
+    annotations, groups = evaluated_groups(config)
+    poses = poses_of_frames(path, image_ids_of(annotations, groups), annotations.joint_set.names)
+    return RunPoses(directory, path, annotations, groups, poses["pose_world"], poses["gt_world"])
 
 
 def _number(name: str, text: str) -> int:
-    if not text.isdigit():
+    if not text.isdecimal():
         raise InputError(f"--sequence: expected the number of a {name}, received '{text}'")
     return int(text)
 
 
 def _action_id(text: str, names: Mapping[int, str]) -> int:
     by_name = {name.lower(): action for action, name in names.items()}
-    if text.isdigit():
+    if text.isdecimal():
         return int(text)
     if text.lower() not in by_name:
         raise unknown_name("action", text, names.values(), "--sequence")

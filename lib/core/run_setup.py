@@ -13,8 +13,13 @@ from lib.utils.logger import log_versions, setup_logging
 logger = logging.getLogger(__name__)
 
 
+def board_directory(config: Any, directory: Path) -> Path:
+    """Return where the TensorBoard files of a run directory go: below LOG_DIR as it is below OUTPUT_DIR."""
+    return Path(config.LOG_DIR) / directory.relative_to(config.OUTPUT_DIR)
+
+
 def start_run(config: Any, cfg_path: str, phase: str, is_main: bool = True) -> Path:
-    """Create the run directory, open the log and store the merged configuration.
+    """Create the run directory and, for a training, that of TensorBoard, open the log, store the merged configuration.
 
     Args:
         config: the merged configuration.
@@ -26,12 +31,14 @@ def start_run(config: Any, cfg_path: str, phase: str, is_main: bool = True) -> P
         The run directory.
 
     Raises:
-        InputError: the directory cannot be written.
+        InputError: a directory cannot be written.
     """
     directory = make_directory(run_directory(config, cfg_path))
     if not is_main:
         logging.getLogger().setLevel(logging.ERROR)
         return directory
+    if phase == "train":
+        make_directory(board_directory(config, directory))
     setup_logging(directory, phase)
     dump_config(config, directory / f"config_{phase}.yaml")
     logger.info("run directory: %s (merged configuration in config_%s.yaml)", directory, phase)

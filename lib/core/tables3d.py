@@ -88,23 +88,42 @@ def named_parts(results: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def tidy_rows(method: str, results: dict[str, Any]) -> Iterator[list[Any]]:
-    """Yield one row (TIDY_HEADER) per number of a method's results.
+    """Yield one row (TIDY_HEADER) per number that a method's results hold.
 
     `group` is all, action, joint or part, `name` the action, joint or part (as in named_parts()), `alignment` absolute,
     root_relative or pa, `statistic` mean, mean_over_actions, p50 ..., max, pck150 or auc; `unit` mm or share (0 to 1).
     """
     for alignment in METRICS:
+        means = results["mpjpe"].get(alignment, {})
         for statistic, kind in (("mean", "frames"), ("mean_over_actions", "actions")):
-            yield [method, "all", "all", alignment, statistic, "mm", results["mpjpe"][alignment][kind]]
+            if kind in means:
+                yield [method, "all", "all", alignment, statistic, "mm", means[kind]]
         for statistic, value in results.get("distribution", {}).get(alignment, {}).items():
             yield [method, "all", "all", alignment, statistic, "share" if statistic in _SHARES else "mm", value]
     groups = {group: results[f"per_{group}"] for group in ("action", "joint")} | {"part": named_parts(results)}
     for group, entries in groups.items():
         for name, entry in entries.items():
             for alignment in METRICS:
-                yield [method, group, name, alignment, "mean", "mm", entry[alignment]]
-                for statistic in (key for key in _SHARES if key in entry):
-                    yield [method, group, name, alignment, statistic, "share", entry[statistic][alignment]]
+                if alignment in entry:
+                    yield [method, group, name, alignment, "mean", "mm", entry[alignment]]
+                for statistic in _SHARES:
+                    if alignment in entry.get(statistic, {}):
+                        yield [method, group, name, alignment, statistic, "share", entry[statistic][alignment]]
+
+
+def is_readable(results: Any) -> bool:
+    """Return whether an entry of results_3d.json holds what tables and comparisons read.
+
+    Means without alignment over frames and actions, per action and per joint; all else may be missing, as in results
+    of older versions, but is what it should be where it is there.
+    """
+    try:
+        needed = [results["mpjpe"]["absolute"][kind] for kind in ("frames", "actions")]
+        needed += [entry["absolute"] for group in ("per_action", "per_joint") for entry in results[group].values()]
+        numbers = [results.get("num_frames"), *needed, *(row[-1] for row in tidy_rows("", results))]
+    except (KeyError, TypeError, AttributeError):
+        return False
+    return all(number is None or isinstance(number, (int, float)) for number in numbers)
 
 
 def save_tidy_csv(path: str | os.PathLike, methods: dict[str, dict[str, Any]]) -> None:

@@ -16,10 +16,11 @@ from lib.core.checkpoints import CheckpointKeeper
 from lib.core.config_io import BEST_NAME, FINAL_NAME
 from lib.core.debug import DebugPictures, fusion_picture
 from lib.core.epoch_meters import EpochMeters
-from lib.core.function import EpochHooks, train_one_epoch
+from lib.core.function import EpochHooks, check_finite, train_one_epoch
 from lib.core.interrupt import InterruptGuard
 from lib.core.metrics_log import MetricsLog
 from lib.core.profile import StepProfiler
+from lib.core.run_setup import board_directory
 from lib.core.solver import learning_rate, set_learning_rate
 from lib.core.train_step import TrainStep
 from lib.core.training_state import Progress
@@ -27,6 +28,7 @@ from lib.core.training_summary import training_summary
 from lib.core.validate import validate
 from lib.utils.checkpoint import save_checkpoint
 from lib.utils.curves import save_curves
+from lib.utils.distributed import broadcast_buffers
 from lib.utils.files import write_bytes
 from lib.utils.joints import UNION_20
 from lib.utils.memory import peak_memory_mb
@@ -65,6 +67,8 @@ class Training:
         self._train_loader, self._test_loader = loaders
         self._progress, self._device, self._ranks, self._profiler = progress, device, ranks, profiler
         self._steps_per_epoch = len(self._train_loader.batch_sampler)
+        if progress.steps_before is None:
+            progress.steps_before = progress.epoch * self._steps_per_epoch
         self._debug = DebugPictures(config, directory / "debug") if ranks.is_main else None
         self._keeper = CheckpointKeeper(directory, config) if ranks.is_main else None
         self._log: MetricsLog | None = None
@@ -82,8 +86,9 @@ class Training:
             if not self._ranks.is_main:
                 self._epochs()
                 return
-            board = Path(self._config.LOG_DIR) / self._directory.relative_to(self._config.OUTPUT_DIR)
-            with MetricsLog(self._directory, board, self._global_step(self._progress.step)) as self._log:
+            board = board_directory(self._config, self._directory)
+            first_step = self._global_step(self._progress.step)
+            with MetricsLog(self._directory, board, first_step, self._progress.epoch) as self._log:
                 self._epochs()
         save_checkpoint(self._model.state_dict(), self._directory / FINAL_NAME)
         text = training_summary(self._progress, time.perf_counter() - start, peak_memory_mb(self._device))
@@ -94,7 +99,7 @@ class Training:
                     self._directory)  # fmt: skip
 
     def _global_step(self, step: int) -> int:
-        return self._progress.epoch * self._steps_per_epoch + step
+        return self._progress.steps_before + step
 
     def _epochs(self) -> None:
         for epoch in range(self._progress.epoch, self._config.TRAIN.END_EPOCH):
@@ -113,8 +118,13 @@ class Training:
         )
         values = train_one_epoch(self._train_step, self._train_loader, meters, self._config, epoch, self._device, hooks,
                                  progress.step, self._ranks)  # fmt: skip
-        row = {"epoch": epoch, "learning_rate": rate, **values, **self._validate(epoch, meters)}
-        progress.epoch, progress.step, progress.meters = epoch + 1, 0, {}
+        row = {"epoch": epoch, "learning_rate": rate, **values}
+        if epoch + 1 == self._config.TRAIN.END_EPOCH or (epoch + 1) % self._config.TRAIN.VALIDATE_EVERY == 0:
+            if progress.step < self._steps_per_epoch:  # what ends the validation does not take the epoch along
+                self._save_within_epoch(self._steps_per_epoch, meters, keep=False)
+            row |= self._validate(epoch)
+        progress.epoch, progress.step, progress.groups, progress.meters = epoch + 1, 0, 0, {}
+        progress.steps_before += self._steps_per_epoch
         if self._ranks.is_main:
             self._finish_epoch(row)
 
@@ -124,34 +134,31 @@ class Training:
     def _after_step(self, step: int, meters: EpochMeters) -> None:
         """Write a checkpoint where one is due, and end where a signal asks for it."""
         self._profiler.step()
-        every = self._config.TRAIN.CHECKPOINT_STEPS
-        self._end_if_asked(step, meters)
-        if every and step % every == 0 and step < self._steps_per_epoch:
+        every, asked = self._config.TRAIN.CHECKPOINT_STEPS, self._guard.requested()
+        if asked or (every and step % every == 0 and step < self._steps_per_epoch):
             self._save_within_epoch(step, meters)
+        self._end_if(asked)
 
-    def _end_if_asked(self, step: int, meters: EpochMeters) -> None:
-        if self._guard.requested():
-            self._save_within_epoch(step, meters)
-            raise Interrupted(f"interrupted at epoch {self._progress.epoch}, step {step}; the same command with "
-                              "TRAIN.RESUME true goes on there")  # fmt: skip
+    def _end_if(self, asked: bool) -> None:
+        if asked:
+            raise Interrupted(f"interrupted at epoch {self._progress.epoch}, step {self._progress.step}; the same "
+                              "command with TRAIN.RESUME true goes on there")  # fmt: skip
 
-    def _save_within_epoch(self, step: int, meters: EpochMeters) -> None:
-        self._progress.step, self._progress.meters = step, meters.state()
+    def _save_within_epoch(self, step: int, meters: EpochMeters, keep: bool = True) -> None:
+        """Write a checkpoint, unless a loss was not finite: weights are spared such a step, batch norm is not."""
+        progress = self._progress
+        check_finite(self._train_loader, progress.epoch, meters.bad_step())
+        progress.step, progress.groups = step, self._train_loader.batch_sampler.items_before(step)
+        progress.meters = meters.state()
         if self._ranks.is_main:
-            self._keeper.save(self._train_step, self._model, self._progress)
+            self._keeper.save(self._train_step, self._model, progress, keep)
 
-    def _validate(self, epoch: int, meters: EpochMeters) -> dict[str, float]:
-        """Return the epoch's score where it is validated, at rank 0."""
-        config = self._config
-        last = epoch + 1 == config.TRAIN.END_EPOCH
-        if not last and (epoch + 1) % config.TRAIN.VALIDATE_EVERY:
-            return {}
-
-        def after_batch() -> None:
-            self._end_if_asked(self._steps_per_epoch, meters)
-
+    def _validate(self, epoch: int) -> dict[str, float]:
+        """Return the score of the weights that rank 0 saves, at rank 0; all ranks work with them."""
+        broadcast_buffers(self._model)
         result = validate(
-            self._model, self._test_loader, config, self._device, ranks=self._ranks, after_batch=after_batch,
+            self._model, self._test_loader, self._config, self._device, ranks=self._ranks,
+            after_batch=lambda: self._end_if(self._guard.requested()),
             debug=partial(self._show_fusion, epoch) if self._ranks.is_main else None,
         )  # fmt: skip
         if result is None:
@@ -166,12 +173,12 @@ class Training:
         if hook is not None:
             hook(step, batch, single, routed)
         picture = fusion_picture(batch, single, routed)
-        self._log.add_picture("heatmaps_before_and_after_fusion", (epoch + 1) * self._steps_per_epoch, picture)
+        self._log.add_picture("heatmaps_before_and_after_fusion", self._global_step(self._steps_per_epoch), picture)
 
     def _finish_epoch(self, row: dict[str, float]) -> None:
         """Note the epoch, keep the best weights, and write the checkpoint."""
         progress = self._progress
-        self._log.add("epoch", progress.epoch * self._steps_per_epoch, row)
+        self._log.add("epoch", self._global_step(0), row)
         progress.history.append(row)
         if "jdr" in row:
             progress.perf = row["jdr"]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from lib.models.multiview_pose import MultiViewPose
 from lib.models.weights import load_model_state
-from lib.utils.checkpoint import load_checkpoint, save_checkpoint
+from lib.utils.checkpoint import first_not_finite, load_checkpoint, save_checkpoint
 from lib.utils.checks import InputError
 
 logger = logging.getLogger(__name__)
@@ -29,29 +29,42 @@ class Progress:
     Attributes:
         epoch: the next epoch, or the one that is under way.
         step: the next step of that epoch; 0 = it has not begun.
+        groups: groups of that epoch that are done, of all processes; a step may have another number of them later.
+        steps_before: with `step`, all steps that were made; None = unknown, as in older files.
         meters: sums of the steps before, of EpochMeters.state(); {} where `step` is 0.
         perf: score of the last validation, 0 to 1.
         best_perf: best score so far.
         history: one dictionary of numbers per finished epoch, for the training curves.
+        data: data_identity() of the training data.
     """
 
     epoch: int = 0
     step: int = 0
+    groups: int = 0
+    steps_before: int | None = None
     meters: dict[str, Tensor] = field(default_factory=dict)
     perf: float = 0.0
     best_perf: float = -1.0
     history: list[dict[str, float]] = field(default_factory=list)
+    data: dict[str, int | str] = field(default_factory=dict)
 
 
 def save_training_state(
     path: str | os.PathLike, model_name: str, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress,
     scaler: torch.amp.GradScaler | None = None,
 ) -> None:
-    """Write model, optimizer, progress, loss scale and random states; published keys keep their names."""
+    """Write model, optimizer, progress, loss scale and random states; published keys keep their names.
+
+    Raises:
+        InputError: the disk refuses, or weights, moments or sums are not finite; the file of before stays.
+    """
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     state = {
         "epoch": progress.epoch,
         "step": progress.step,
+        "groups": progress.groups,
+        "steps_before": progress.steps_before,
+        "data": progress.data,
         "meters": progress.meters,
         "model": model_name,
         "state_dict": model.state_dict(),
@@ -63,12 +76,13 @@ def save_training_state(
         "scaler": {} if scaler is None else scaler.state_dict(),
         "rng": {"torch": torch.get_rng_state(), "cuda": cuda},
     }
+    _check_finite(state, f"{path}: not written, since the training has failed")
     save_checkpoint(state, path)
 
 
 def load_training_state(
     path: str | os.PathLike, model_name: str, model: MultiViewPose, optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler | None = None,
+    scaler: torch.amp.GradScaler | None = None, data: dict[str, int | str] | None = None,
 ) -> Progress:
     """Continue from a file of save_training_state, or from a `checkpoint.pth.tar` of the released code.
 
@@ -81,18 +95,23 @@ def load_training_state(
         model: receives the weights.
         optimizer: receives its state, not its settings: those are the configuration's. Its parameters must live on
             their final device.
+        scaler: receives its state.
+        data: data_identity() of the training data; must be that of the file, which older ones do not have. None = any.
 
     Returns:
         The progress.
 
     Raises:
-        InputError: another model or optimizer, weights that do not fit, or a file without a training state.
+        InputError: another model, optimizer or data, weights that do not fit or are not finite, or a file without a
+            training state.
     """
     state: Any = load_checkpoint(path)
     if not isinstance(state, dict) or not {"epoch", "state_dict", "optimizer"} <= state.keys():
         raise InputError(f"{path}: holds no training state; set TRAIN.RESUME false, or validate it with --model-file")
+    if data is not None:
+        _check_data(path, state.get("data"), data)
     if "rng" not in state:
-        return _continue_published(path, state, model)
+        return _continue_published(path, state, model, data)
     if state["model"] != model_name:
         raise InputError(f"{path}: holds '{state['model']}', the configuration wants '{model_name}'")
     if state["optimizer_kind"] != type(optimizer).__name__:
@@ -100,6 +119,7 @@ def load_training_state(
             f"{path}: was trained with {state['optimizer_kind']}, TRAIN.OPTIMIZER and TRAIN.FUSION_STATE make "
             f"{type(optimizer).__name__}"
         )
+    _check_finite(state, f"{path}: of a training that had failed")
     try:
         model.load_state_dict(state["state_dict"])
         _load_optimizer(optimizer, state["optimizer"])
@@ -111,9 +131,30 @@ def load_training_state(
         torch.cuda.set_rng_state_all(state["rng"]["cuda"])
     if scaler is not None and state.get("scaler"):
         scaler.load_state_dict(state["scaler"])
-    # files of before steps were stored stand at the beginning of an epoch
-    return Progress(state["epoch"], state.get("step", 0), state.get("meters", {}), state["perf"], state["best_perf"],
-                    state["history"])  # fmt: skip
+    # files of before steps were stored stand at the beginning of an epoch; the last sum is that of the groups
+    meters = state.get("meters", {})
+    groups = state["groups"] if "groups" in state else int(meters["sums"][-1]) if meters else 0
+    return Progress(state["epoch"], state.get("step", 0), groups, state.get("steps_before"), meters, state["perf"],
+                    state["best_perf"], state["history"], data or {})  # fmt: skip
+
+
+def _check_finite(state: dict[str, Any], what: str) -> None:
+    """Refuse weights, moments and sums of which some are not finite, where there are such."""
+    name = first_not_finite({key: state.get(key) for key in ("state_dict", "optimizer", "meters")})
+    if name is not None:
+        raise InputError(f"{what}: '{name}' is not finite; go on from an earlier checkpoint (--resume FILE), with a "
+                         "smaller TRAIN.LR perhaps, or begin anew with TRAIN.RESUME false")  # fmt: skip
+
+
+def _check_data(path: str | os.PathLike, stored: dict[str, int | str] | None, data: dict[str, int | str]) -> None:
+    """Refuse to go on with other data: a finished training of those would pass for one of these."""
+    if not stored:
+        logger.warning("%s: does not tell on which data it was trained; it must have been on these", path)
+    elif stored != data:
+        how = (f"{stored['groups']} groups, here {data['groups']}" if stored["groups"] != data["groups"] else
+               f"as many groups ({data['groups']}), but other images, boxes or joints")  # fmt: skip
+        raise InputError(f"{path}: is of other training data (DATASET): {how}; begin anew in another --modelDir "
+                         "(OUTPUT_DIR), or with TRAIN.RESUME false in place of that run")  # fmt: skip
 
 
 def _load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
@@ -124,9 +165,12 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> 
         group.update(values)
 
 
-def _continue_published(path: str | os.PathLike, state: dict[str, Any], model: MultiViewPose) -> Progress:
+def _continue_published(
+    path: str | os.PathLike, state: dict[str, Any], model: MultiViewPose, data: dict[str, int | str] | None
+) -> Progress:
+    _check_finite({"state_dict": state["state_dict"]}, str(path))
     load_model_state(model, state, str(path))
-    progress = Progress(int(state["epoch"]), perf=float(state.get("perf", 0.0)))
+    progress = Progress(int(state["epoch"]), perf=float(state.get("perf", 0.0)), data=data or {})
     progress.best_perf = progress.perf
     logger.warning(
         "%s: a checkpoint of the released code: its weights are taken and training goes on at epoch %d; the optimizer "

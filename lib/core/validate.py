@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from lib.utils.distributed import gather_on_main
 from lib.utils.joints import UNION_20, JointSet, union_subset
 from lib.utils.prediction_io import PredictionWriter
 from lib.utils.ranks import SINGLE, Ranks
+
+logger = logging.getLogger(__name__)
 
 # (step, batch of the loader, raw heatmaps, routed heatmaps)
 DebugHook = Callable[[int, dict[str, Tensor], Tensor, Tensor], None]
@@ -74,7 +77,8 @@ def validate(
 ) -> ValidationResult | None:
     """Predict all images and count the joints that were found; an image that comes again counts once.
 
-    Memory does not grow with the heatmaps: each batch goes to the writer, only positions are kept.
+    Memory does not grow with the heatmaps: each batch goes to the writer, only positions are kept. Every PRINT_FREQ
+    steps a line tells how far it is.
 
     Args:
         model: images, their cameras -> (raw heatmaps, fused heatmaps or None), without DistributedDataParallel.
@@ -114,6 +118,8 @@ def validate(
             _write(writer, loader, *part)
         for key, values in rows.items():
             columns[key].append(values)
+        if ranks.is_main and (step + 1) % config.PRINT_FREQ == 0:
+            logger.info("validation step %d/%d", step + 1, len(loader))
         if after_batch is not None:
             after_batch()
     gathered = gather_on_main({key: np.concatenate(parts) for key, parts in columns.items()}, ranks)

@@ -23,7 +23,8 @@ class PoseLabels:
     """What only multi-view 3D data sets have; leading axis M.
 
     Attributes:
-        subject, action, subaction, frame: (M,) int32 ids of the recording and the frame in it.
+        subject, action, subaction: (M,) int32 ids of the recording.
+        frame: (M,) int64 (int32 in older files) number of the frame in it.
         camera_id: (M,) int32 number of the camera in its rig, as annotated.
         pose_cam: (M, J, 3) joints in the image's camera frame, mm, in the order of the data set's joints.
         cameras: the C different cameras.

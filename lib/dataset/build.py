@@ -1,8 +1,12 @@
-"""Configuration -> data sets and loaders. To add a data set, add a function to _BUILDERS."""
+"""Configuration -> data sets and loaders.
+
+To add a data set, add it to DATA_SETS in build_groups.py and a function to _BUILDERS here.
+"""
 
 from __future__ import annotations
 
 import logging
+import math
 import signal
 from typing import Any
 
@@ -114,10 +118,11 @@ def build_loader(config: Any, dataset: MultiviewDataset, is_train: bool, ranks: 
     """Make a loader of one rank's share of the batches.
 
     Keys as in MultiviewDataset with a leading axis B, as torch tensors. The batch sampler is an EpochBatches: set
-    `loader.batch_sampler.epoch` before each training epoch. BATCH_SIZE is that of each rank.
+    `loader.batch_sampler.epoch` before each training epoch. BATCH_SIZE is that of each rank, WORKERS are shared by the
+    ranks of a machine, as the published single process has them for all its GPUs.
     """
     batch_size = config.TRAIN.BATCH_SIZE if is_train else config.TEST.BATCH_SIZE
-    shuffle, workers = is_train and config.TRAIN.SHUFFLE, config.WORKERS
+    shuffle, workers = is_train and config.TRAIN.SHUFFLE, math.ceil(config.WORKERS / ranks.local_world_size)
     batches = EpochBatches(len(dataset), batch_size, shuffle, config.SEED, ranks, every_item=not is_train)
     return DataLoader(
         dataset,

@@ -1,10 +1,13 @@
 """Configuration -> annotations of a multi-view data set and its groups. Imports no torch.
 
-To add a data set, name its annotation file in _FILES.
+To add a data set, add it to DATA_SETS here and a function to _BUILDERS in build.py; the configuration's choices and the
+check follow from DATA_SETS.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,14 +29,28 @@ def _totalcapture(keys: Any, root: Any, subset: str, crop: bool, conventions: Co
     return totalcapture_file(root, subset, crop, conventions, keys.TOTALCAPTURE_ACTIONS)
 
 
-# data set -> annotation file of its multi-view part; `keys` is the configuration's DATASET
-_FILES = {
-    "h36m": _h36m,
-    "multiview_h36m": _h36m,
-    "multiview_totalcapture": _totalcapture,
-    "mixed": _h36m,
+@dataclass(frozen=True)
+class DataSet:
+    """What a data set consists of.
+
+    Attributes:
+        views_file: annotation file of its multi-view part, None = it has none; `keys` is the configuration's DATASET.
+        has_mpii: whether MPII's single images are part of it.
+    """
+
+    views_file: Callable[[Any, Any, str, bool, Conventions], AnnotationFile] | None
+    has_mpii: bool = False
+
+
+DATA_SETS = {
+    "h36m": DataSet(_h36m),
+    "multiview_h36m": DataSet(_h36m),
+    "multiview_totalcapture": DataSet(_totalcapture),
+    "mpii": DataSet(None, has_mpii=True),
+    "multiview_mpii": DataSet(None, has_mpii=True),
+    "mixed": DataSet(_h36m, has_mpii=True),
 }
-MULTIVIEW_NAMES = tuple(_FILES)
+MULTIVIEW_NAMES = tuple(name for name, parts in DATA_SETS.items() if parts.views_file is not None)
 
 
 def annotation_file(config: Any, name: str, root: Any, subset: str, crop: bool) -> AnnotationFile:
@@ -49,11 +66,12 @@ def annotation_file(config: Any, name: str, root: Any, subset: str, crop: bool) 
     Raises:
         InputError: the data set has no views that belong together, or there is no folder of it.
     """
-    if name not in _FILES:
+    views_file = DATA_SETS[name].views_file if name in DATA_SETS else None
+    if views_file is None:
         raise InputError(f"'{name}' has no calibrated views; expected one of {', '.join(MULTIVIEW_NAMES)}")
     keys = config.DATASET
     conventions = Conventions(keys.POSE_UNIT, keys.CAMERA_UNIT, keys.CAMERA_T)
-    return _FILES[name](keys, root, subset, crop, conventions)
+    return views_file(keys, root, subset, crop, conventions)
 
 
 def load_multiview(config: Any, name: str, root: Any, subset: str, check: bool = True) -> Annotations:

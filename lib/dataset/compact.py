@@ -22,7 +22,7 @@ from lib.dataset.protocol import Protocol
 from lib.multiviews.cameras import Cameras
 from lib.utils.checks import InputError
 from lib.utils.files import read_json, write_json
-from lib.utils.joints import JointSet
+from lib.utils.joints import UNION_20, JointSet
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +34,14 @@ IMAGE_ARRAYS = ("image", "joints_img", "visible", "center", "scale")
 OPTIONAL_ARRAYS = ("occluded",)  # of some data sets; meta.json lists those that are there
 LABEL_ARRAYS = ("subject", "action", "subaction", "frame", "camera_id", "pose_cam", "camera_idx")
 CAMERA_ARRAYS = tuple(field.name for field in fields(Cameras))
+# array -> kind of its numbers and shape of a row; "J": joints of the data set
+_ROWS: dict[str, tuple[str, tuple[int | str, ...]]] = {
+    "image": ("S", ()), "joints_img": ("f", (len(UNION_20), 2)), "visible": ("b", (len(UNION_20),)),
+    "center": ("f", (2,)), "scale": ("f", (2,)), "occluded": ("b", (len(UNION_20),)), "pose_cam": ("f", ("J", 3)),
+    **dict.fromkeys(("subject", "action", "subaction", "frame", "camera_id", "camera_idx"), ("i", ())),
+    "camera_R": ("f", (3, 3)), "camera_T": ("f", (3,)), "camera_f": ("f", (2,)), "camera_c": ("f", (2,)),
+    "camera_k": ("f", (3,)), "camera_p": ("f", (2,)),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -104,26 +112,34 @@ def open_compact(folder: Path, joint_set: JointSet, protocol: Protocol) -> Annot
         raise InputError(f"{folder}: joints are {meta.get('joint_names')}, expected {list(joint_set.names)}; {REMAKE}")
     if not isinstance(meta.get("num_images"), int) or not isinstance(meta.get("source"), str):
         raise InputError(f"{folder / META}: does not say whose arrays these are; {REMAKE}")
-    num_images = meta["num_images"]
-    arrays = {name: _map(folder, name, num_images) for name in (*IMAGE_ARRAYS, *LABEL_ARRAYS)}
-    cameras = Cameras(**{name: _map(folder, f"camera_{name}", None) for name in CAMERA_ARRAYS})
+    optional = meta.get("optional", [])
+    if not isinstance(optional, list) or any(name not in OPTIONAL_ARRAYS for name in optional):
+        raise InputError(f"{folder / META}: 'optional' may list {', '.join(OPTIONAL_ARRAYS)}, received {optional}; "
+                         f"{REMAKE}")  # fmt: skip
+    num_images, num_joints = meta["num_images"], len(joint_set)
+    arrays = {name: _map(folder, name, num_images, num_joints) for name in (*IMAGE_ARRAYS, *LABEL_ARRAYS, *optional)}
+    cameras = Cameras(**{name: _map(folder, f"camera_{name}", None, num_joints) for name in CAMERA_ARRAYS})
     return Annotations(
         source=meta["source"],
         joint_set=joint_set,
         images_dir=folder.parents[1] / "images",
-        **{name: arrays[name] for name in IMAGE_ARRAYS},
-        **{name: _map(folder, name, num_images) for name in meta.get("optional", ())},
+        **{name: arrays[name] for name in (*IMAGE_ARRAYS, *optional)},
         labels3d=PoseLabels(**{name: arrays[name] for name in LABEL_ARRAYS}, cameras=cameras, protocol=protocol),
         reopen=partial(open_compact, folder, joint_set, protocol),
     )
 
 
-def _map(folder: Path, name: str, length: int | None) -> np.ndarray:
+def _map(folder: Path, name: str, length: int | None, num_joints: int) -> np.ndarray:
     path = folder / f"{name}.npy"
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{path}: missing or cut off ({error}); {REMAKE}") from None
+    kind, row_shape = _ROWS[name]
+    row_shape = tuple(num_joints if size == "J" else size for size in row_shape)
+    if array.dtype.kind != kind or array.shape[1:] != row_shape or array.ndim != 1 + len(row_shape):
+        raise InputError(f"{path}: expected rows of shape {row_shape} and type '{kind}', received an array of shape "
+                         f"{array.shape} and type '{array.dtype.kind}'; {REMAKE}")  # fmt: skip
     if length is not None and len(array) != length:
         raise InputError(f"{path}: expected {length} rows, received {len(array)}; {REMAKE}")
     return np.asarray(array)  # a plain view: memmap's own type is slow to index

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from lib.dataset.mpii_heads import GT_FILE, head_sizes, read_gt_boxes
 from lib.utils.checks import InputError
 from lib.utils.files import read_json
 from lib.utils.joints import MPII_16, to_union
+
+logger = logging.getLogger(__name__)
 
 # Boxes are moved down and enlarged, as published.
 MPII_DOWN_PX = 15.0  # times scale
@@ -30,6 +33,8 @@ def load_mpii(root: str | os.PathLike, subset: str) -> Annotations:
 
     Boxes are moved down by MPII_DOWN_PX*scale and enlarged by MPII_ENLARGE, and coordinates become 0-based. Head
     sizes come from the records' `head_box` or, where no record has it, for "valid" from gt_valid.mat if it is there.
+    Records whose centre and scale are -1, MPII's mark of a person without a position, cannot be cropped and are left
+    out with a warning.
 
     Args:
         root: folder that holds `mpii/` (or `MPII/`).
@@ -50,17 +55,29 @@ def load_mpii(root: str | os.PathLike, subset: str) -> Annotations:
     joints, visible, boxes = columns["joints"], columns["visible"], columns["head_box"]
     if subset == "valid" and np.isnan(boxes).all() and gt_path.is_file():
         boxes = read_gt_boxes(gt_path, joints + 1, visible)
+    keep = _with_position(columns["scale"], path)
     return Annotations(
         source="mpii",
         joint_set=MPII_16,
         images_dir=folder / "images",
-        image=columns["image"],
-        joints_img=to_union(joints, MPII_16),
-        visible=to_union(visible, MPII_16),
-        center=columns["center"],
-        scale=columns["scale"],
-        head_size=None if np.isnan(boxes).all() else head_sizes(boxes),
+        image=columns["image"][keep],
+        joints_img=to_union(joints[keep], MPII_16),
+        visible=to_union(visible[keep], MPII_16),
+        center=columns["center"][keep],
+        scale=columns["scale"][keep],
+        head_size=None if np.isnan(boxes).all() else head_sizes(boxes[keep]),
     )
+
+
+def _with_position(scale: np.ndarray, path: Path) -> np.ndarray:
+    """Return which records can be cropped, (M,) bool; a warning says how many cannot."""
+    keep = (scale > 0).all(1)
+    if not keep.any():
+        raise InputError(f"{path}: no record has a position: all scales are -1")
+    if not keep.all():
+        logger.warning("%s: %d of %d records left out, whose center and scale are -1: people without a position, the "
+                       "first is record %d", path, np.count_nonzero(~keep), len(keep), np.argmin(keep))  # fmt: skip
+    return keep
 
 
 def _read_columns(path: Path) -> dict[str, np.ndarray]:
@@ -85,7 +102,7 @@ def _read_columns(path: Path) -> dict[str, np.ndarray]:
                 head_box[row] = _head_box(record)
         except KeyError as error:
             raise InputError(f"{path}: record {row} has no {error}") from None
-        except (AttributeError, TypeError, ValueError) as error:
+        except (AttributeError, TypeError, ValueError, OverflowError) as error:
             raise InputError(f"{path}: record {row}: not in the published form ({error})") from None
     return {"image": np.array(names), "center": center, "scale": scale, "joints": joints, "visible": visible,
             "head_box": head_box}  # fmt: skip
@@ -100,16 +117,17 @@ def _head_box(record: dict) -> np.ndarray:
 
 def _box(record: dict) -> tuple[np.ndarray, float]:
     center, scale = _numbers(record, "center", (2,)), float(_numbers(record, "scale", ()))
-    if scale == 0:
-        raise ValueError("'scale' is 0")
-    if center[0] != -1:
+    if center[0] != -1:  # otherwise MPII knows no position, and no scale either
+        if scale <= 0:
+            raise ValueError(f"'scale' must be positive, received {scale:g}")
         center[1] += MPII_DOWN_PX * scale
         scale *= MPII_ENLARGE
     return center - 1, scale
 
 
 def _numbers(record: dict, key: str, shape: tuple[int, ...]) -> np.ndarray:
-    values = np.array(record[key], np.float32)
+    with np.errstate(over="ignore"):
+        values = np.array(record[key], np.float32)
     if values.shape != shape or not np.isfinite(values).all():
         raise ValueError(f"'{key}': expected finite numbers of shape {shape}, received shape {values.shape}")
     return values

@@ -132,9 +132,9 @@ class EpochBatches(Sampler):
                 once more. Otherwise such a step is left out.
         """
         self.epoch = self.first_step = 0
-        self._num_items, self._batch_size, self._shuffle, self._seed = num_items, batch_size, shuffle, seed
-        self._ranks = ranks
-        whole, rest = divmod(num_items, batch_size * ranks.world_size)
+        self._num_items, self._shuffle, self._seed, self._ranks = num_items, shuffle, seed, ranks
+        self._step_size = batch_size * ranks.world_size
+        whole, rest = divmod(num_items, self._step_size)
         self._num_steps = whole + (rest > 0 if every_item else rest >= ranks.world_size)
 
     def __len__(self) -> int:
@@ -142,8 +142,7 @@ class EpochBatches(Sampler):
 
     def batch(self, order: np.ndarray, step: int) -> np.ndarray:
         """Return the items of all ranks in a step."""
-        size = self._batch_size * self._ranks.world_size
-        return order[step * size : (step + 1) * size]
+        return order[step * self._step_size : (step + 1) * self._step_size]
 
     def order(self) -> np.ndarray:
         """Return the items in the order of the epoch."""
@@ -152,10 +151,18 @@ class EpochBatches(Sampler):
             np.random.default_rng((self._seed, self.epoch)).shuffle(order)
         return order
 
+    def items_before(self, step: int) -> int:
+        """Return how many items of the epoch, of all ranks, come before a step."""
+        return min(step * self._step_size, self._num_items)
+
+    def step_after(self, num_items: int) -> int:
+        """Return the step to go on with when the first items of the epoch are done; some may come again in it."""
+        return len(self) if num_items >= self._num_items else min(num_items // self._step_size, len(self))
+
     def shares(self, step: int) -> list[int]:
-        """Return how many of a step's items each rank has."""
-        size = len(self.batch(np.arange(self._num_items), step))
-        return [len(part) for part in np.array_split(np.arange(size), self._ranks.world_size)]
+        """Return how many of a step's items each rank has: equal parts, the first ones larger by 1 if need be."""
+        part, rest = divmod(self.items_before(step + 1) - self.items_before(step), self._ranks.world_size)
+        return [part + (rank < rest) for rank in range(self._ranks.world_size)]
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         order = self.order()

@@ -113,15 +113,20 @@ def column(records: Sequence[dict], key: str, shape: tuple, dtype: type, path: P
         (M, *shape) of `dtype`.
 
     Raises:
-        InputError: a record without the entry, with another shape or type, or with a number that is not finite.
+        InputError: a record without the entry, with another shape or type, or with a number that is not finite or, for
+            integers, not whole.
     """
     try:
-        values = np.array([record[key] for record in records], dtype)
+        entries = [record[key] for record in records]
+        with np.errstate(over="ignore", invalid="ignore"):
+            values = np.array(entries, dtype)
     except KeyError:
         row = next(i for i, record in enumerate(records) if key not in record)
         raise InputError(f"{path}: record {row} has no '{key}'") from None
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{path}: '{key}' differs in shape or type between records ({error})") from None
+    except (TypeError, ValueError, OverflowError) as error:
+        alone = (f"record {row}: " for row, entry in enumerate(entries) if not _converts(entry, dtype))
+        where = f"{path}: {next(alone, '')}"
+        raise InputError(f"{where}'{key}' differs in shape or type between records ({error})") from None
     fits = len(values.shape) == 1 + len(shape) and all(
         want is None or size == want for size, want in zip(values.shape[1:], shape, strict=True)
     )
@@ -131,7 +136,27 @@ def column(records: Sequence[dict], key: str, shape: tuple, dtype: type, path: P
     if not np.isfinite(values).all():
         row = int(np.argwhere(~np.isfinite(values))[0][0])
         raise InputError(f"{path}: record {row}: '{key}' is not finite")
+    if np.issubdtype(dtype, np.integer):
+        _check_integers(entries, values, key, path)
     return values
+
+
+def _converts(entry: Any, dtype: type) -> bool:
+    try:
+        np.array(entry, dtype)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return True
+
+
+def _check_integers(entries: list, values: np.ndarray, key: str, path: Path) -> None:
+    """Refuse what numpy cuts in silence to make it an integer: fractions, NaN, too large numbers."""
+    given = np.array(entries)
+    cut = given != values if given.dtype.kind in "iuf" else np.zeros(len(values), bool)
+    if cut.any():
+        row = int(np.argmax(cut))
+        raise InputError(f"{path}: record {row}: '{key}' must be an integer of at most {8 * values.itemsize} bits, "
+                         f"received {entries[row]}")  # fmt: skip
 
 
 def _scale(records: Sequence[dict], path: Path) -> np.ndarray:
@@ -148,6 +173,8 @@ def _names(records: Sequence[dict], path: Path) -> np.ndarray:
     except (KeyError, AttributeError):
         row = next(i for i, record in enumerate(records) if not isinstance(record.get("image"), str))
         raise InputError(f"{path}: record {row} has no image name") from None
+    except UnicodeEncodeError as error:
+        raise InputError(f"{path}: the image name {error.object!r} is not Unicode") from None
 
 
 def _labels3d(
@@ -159,7 +186,7 @@ def _labels3d(
     pose_cam, cameras = conventions.convert(pose_cam, cameras)
     return PoseLabels(
         **ids,
-        frame=column(records, "image_id", (), np.int32, path),
+        frame=column(records, "image_id", (), np.int64, path),  # time stamps do not fit into 32 bits
         pose_cam=pose_cam,
         cameras=cameras,
         camera_idx=camera_idx,
@@ -177,7 +204,10 @@ def _unique_cameras(records: Sequence[dict], path: Path) -> tuple[Cameras, np.nd
         if not isinstance(camera, dict) or any(key not in camera for key in _CAMERA_KEYS):
             missing = "camera" if not isinstance(camera, dict) else next(k for k in _CAMERA_KEYS if k not in camera)
             raise InputError(f"{path}: record {row} ('{record['image']}') has no '{missing}' (camera parameters)")
-        content = b"".join(np.asarray(camera[key]).tobytes() for key in _CAMERA_KEYS)
+        try:
+            content = b"".join(np.asarray(camera[key], np.float64).tobytes() for key in _CAMERA_KEYS)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise InputError(f"{path}: record {row} ('{record['image']}'): camera: not numbers ({error})") from None
         if content not in known:
             known[content] = len(unique)
             unique.append(camera)

@@ -51,8 +51,6 @@ def _hrnet(cfg: Any) -> PoseHRNet:
     stages = []
     for name in ("STAGE2", "STAGE3", "STAGE4"):
         stage = extra[name]
-        if stage.FUSE_METHOD != "SUM":
-            raise InputError(f"MODEL_EXTRA.{name}.FUSE_METHOD must be SUM, received {stage.FUSE_METHOD}")
         if not stage.NUM_BRANCHES == len(stage.NUM_CHANNELS) == len(stage.NUM_BLOCKS):
             raise InputError(
                 f"MODEL_EXTRA.{name}.NUM_BRANCHES is {stage.NUM_BRANCHES}, but NUM_BLOCKS has {len(stage.NUM_BLOCKS)} "

@@ -37,7 +37,7 @@ class CrossViewFusion(nn.Module):
     ) -> None:
         super().__init__()
         if num_views < 2:
-            raise InputError(f"fusion needs at least 2 views, received {num_views}; set NETWORK.AGGRE false")
+            raise InputError(f"fusion needs at least 2 views, received {num_views}; set NETWORK.FUSION none")
         if init not in _INITS:
             raise unknown_name("initialisation", init, _INITS, "NETWORK.FUSION_INIT")
         self.num_views, self.heatmap_hw, self.self_weight, self.init = num_views, tuple(heatmap_hw), self_weight, init

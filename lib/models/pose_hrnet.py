@@ -32,14 +32,6 @@ class HRStage:
     block: str = "BASIC"
 
 
-def standard_stages(width: int) -> tuple[HRStage, HRStage, HRStage]:
-    """Return stages 2 to 4 of HRNet-W32 or W48, by the width of the finest branch."""
-    return tuple(
-        HRStage(num_modules, (4,) * branches, [width * 2**branch for branch in range(branches)])
-        for num_modules, branches in ((1, 2), (4, 3), (3, 4))
-    )
-
-
 class PoseHRNet(nn.Module):
     """HRNet with official names: stem, layer1, then stages 2 to 4 with a transition before each.
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
+import scipy.sparse
 
 from lib.multiviews.body import HumanBody
 from lib.multiviews.limb_offsets import (
@@ -94,7 +95,7 @@ def make_limb_prior(
 
 
 def save_limb_prior(prior: LimbPrior, path: str | os.PathLike) -> None:
-    """Write the published structure, readable by the released code too, plus what it is for."""
+    """Write the published structure, readable by the released code on old packages too, plus what it is for."""
     limb_pairs = [(int(parent), int(child)) for parent, child in prior.body.edges]
     content = {
         PAIRS_KEY: {
@@ -109,7 +110,7 @@ def save_limb_prior(prior: LimbPrior, path: str | os.PathLike) -> None:
         "std_limb_lengths": dict(zip(limb_pairs, prior.std_lengths.tolist(), strict=True)),
         "num_poses": int(prior.num_poses),
     }
-    write_pickle(path, content)
+    write_pickle(path, content, [scipy.sparse.csr_matrix])
 
 
 def load_limb_prior(path: str | os.PathLike, body: HumanBody, grid: PriorGrid) -> LimbPrior:

@@ -22,7 +22,7 @@ from lib.multiviews.limb_offsets import PriorGrid
 from lib.multiviews.limb_prior import LimbPrior
 from lib.multiviews.sampling import Views, bilinear_taps
 from lib.multiviews.tree_search import Costs, evidence_scores, search_own_grids, search_shared_grid
-from lib.utils.checks import InputError, check_shape
+from lib.utils.checks import InputError, check_finite, check_shape
 
 
 @dataclass(frozen=True)
@@ -137,13 +137,7 @@ def _check_inputs(
     check_shape("root_world", root_world.shape, (num_frames, 3))
     check_shape("limb_lengths", limb_lengths.shape, (num_frames, len(prior.body.edges)))
     for name, values in (("heatmaps", heatmaps), ("root_world", root_world), ("limb_lengths", limb_lengths)):
-        _check_finite(name, values)
-
-
-def _check_finite(name: str, values: np.ndarray) -> None:
-    if not np.isfinite(values).all():
-        frame = int(np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(1))[0])
-        raise InputError(f"{name}: frame {frame} of the batch has values that are not finite")
+        check_finite(name, values)
 
 
 def _first_level(views: Views, center: Array, prior: LimbPrior, kernel: Kernel) -> Array:

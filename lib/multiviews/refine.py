@@ -7,11 +7,15 @@
    peaks' noise is measured on the residuals: it decides how much the limb lengths count.
 4. If frames of a person are known to belong together, the measures that the person's other frames show
    (lib/multiviews/person_lengths.py) take the place of the given lengths, and the fit goes on.
+
+Steps 1 to 3 look at each frame by itself (fit_frames); step 4 needs all frames, but not their heatmaps (fit_persons).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +28,7 @@ from lib.multiviews.peaks import find_peaks
 from lib.multiviews.person_lengths import Distances, person_distances
 from lib.multiviews.pose_fit import PoseFit
 from lib.multiviews.sides import FlipPairs, exchange, exchange_rays, exchanged_views, limb_pairs, turned_limbs
-from lib.utils.checks import InputError, check_shape
+from lib.utils.checks import InputError, check_finite, check_shape
 from lib.utils.transforms import invert_affine, transform_points
 
 _MIN_TOLERANCE_HM = 3.0  # px
@@ -53,7 +57,22 @@ class RefineSettings:
     length_std: float = 0.05
 
 
-def refine(
+@dataclass(frozen=True)
+class FittedFrames:
+    """Poses of a block of frames, each fitted by itself, and all that a further fit needs.
+
+    Some 6 kB per frame with 4 views, 17 joints and 3 peaks per map, whose heatmaps take 1.1 MB.
+
+    Attributes:
+        fit: what the poses were fitted to: the frames' peaks, cameras and limb lengths, with the measured noise.
+        points: (F, J, 3) mm; an array of the kernel's library.
+    """
+
+    fit: PoseFit
+    points: Array
+
+
+def fit_frames(
     heatmaps: np.ndarray,
     cameras: Cameras,
     image_to_heatmap: np.ndarray,
@@ -63,9 +82,8 @@ def refine(
     kernel: Kernel,
     settings: RefineSettings = RefineSettings(),
     flip_pairs: FlipPairs = (),
-    person: np.ndarray | None = None,
-) -> np.ndarray:
-    """Refine the 3D poses of F frames from the heatmaps of V views.
+) -> list[FittedFrames]:
+    """Refine the 3D poses of F frames from the heatmaps of V views, each frame by itself.
 
     Args:
         heatmaps: (F, V, J, H, W) in the joint order of `body`.
@@ -77,11 +95,9 @@ def refine(
         kernel: NumpyKernel or TorchKernel.
         settings: what to look at.
         flip_pairs: (right, left) joints that a detector may take for each other.
-        person: (F,) frames with equal numbers show one person, whose own limb lengths are then estimated over them;
-            None = each frame by itself.
 
     Returns:
-        (F, J, 3) joints, world frame, mm.
+        The frames in their order, in blocks; fitted_poses() are their poses.
 
     Raises:
         InputError: shapes disagree, a value is not finite or there are fewer than two views.
@@ -89,30 +105,61 @@ def refine(
     start_world, limb_lengths = np.asarray(start_world, np.float64), np.asarray(limb_lengths, np.float64)
     if limb_lengths.ndim == 1:
         limb_lengths = np.broadcast_to(limb_lengths, (len(heatmaps), len(limb_lengths)))
-    _check_inputs(heatmaps, cameras, image_to_heatmap, start_world, limb_lengths, body, person)
-    if not len(heatmaps):
-        return start_world
+    _check_inputs(heatmaps, cameras, image_to_heatmap, start_world, limb_lengths, body)
     given = Distances(body.edges, limb_lengths, settings.length_std * limb_lengths)
     blocks = [slice(start, start + _BLOCK_FRAMES) for start in range(0, len(heatmaps), _BLOCK_FRAMES)]
-    fits, points = [None] * len(blocks), [None] * len(blocks)
+    fitted: list[Any] = [None] * len(blocks)
 
     def fit_block(frames: slice) -> None:
-        views, limbs, number = cameras[frames], given[frames], frames.start // _BLOCK_FRAMES
+        views, limbs = cameras[frames], given[frames]
         rays = _trusted_rays(heatmaps[frames], views, image_to_heatmap[frames], settings)
         pose, rays = _start(rays, views, start_world[frames], limbs, body, flip_pairs, kernel)
-        fits[number], points[number] = _fit(pose, rays, views, limbs, body, kernel)
+        fitted[frames.start // _BLOCK_FRAMES] = _fit(pose, rays, views, limbs, body, kernel)
 
     kernel.for_each(fit_block, blocks)
-    if person is not None:
-        alone = [fit.by_peaks_alone(pose) for fit, pose in zip(fits, points, strict=True)]
-        own = person_distances(*map(np.concatenate, zip(*alone, strict=True)), np.asarray(person), given, body)
+    return fitted
 
-        def fit_again(frames: slice) -> None:
-            number = frames.start // _BLOCK_FRAMES
-            points[number] = fits[number].with_distances(own[frames]).optimise(points[number], _PERSON_STEPS)
 
-        kernel.for_each(fit_again, blocks)
-    return np.concatenate([kernel.numpy(part) for part in points])
+def fit_persons(fitted: Sequence[FittedFrames], person: np.ndarray, body: HumanBody, kernel: Kernel) -> np.ndarray:
+    """Fit poses further, to the measures that each person's other frames show.
+
+    Args:
+        fitted: all frames of the persons, in any number of blocks.
+        person: (F,) frames with equal numbers show one person, whose own limb lengths are estimated over them.
+        body: the skeleton.
+        kernel: that of the fitted frames.
+
+    Returns:
+        (F, J, 3) joints, world frame, mm.
+
+    Raises:
+        InputError: another number of frames.
+    """
+    if not fitted:
+        return fitted_poses(fitted, body, kernel)
+    shown = [(*block.fit.by_peaks_alone(block.points), kernel.numpy(block.fit.lengths),
+              kernel.numpy(block.fit.length_std)) for block in fitted]  # fmt: skip
+    alone_world, covariance, lengths, std = map(np.concatenate, zip(*shown, strict=True))
+    check_shape("person", np.shape(person), (len(alone_world),))
+    given = Distances(body.edges, lengths, std)
+    own = person_distances(alone_world, covariance, np.asarray(person), given, body)
+
+    pose, stops = np.empty(alone_world.shape), np.cumsum([len(block.points) for block in fitted]).tolist()
+    by_start = dict(zip([0, *stops], fitted, strict=False))
+
+    def fit_again(frames: slice) -> None:
+        block = by_start[frames.start]
+        fit = block.fit.with_distances(own[frames])
+        pose[frames] = kernel.numpy(fit.optimise(block.points, _PERSON_STEPS))
+
+    kernel.for_each(fit_again, [slice(start, stop) for start, stop in zip(by_start, stops, strict=True)])
+    return pose
+
+
+def fitted_poses(fitted: Sequence[FittedFrames], body: HumanBody, kernel: Kernel) -> np.ndarray:
+    """Return the poses (F, J, 3) of blocks of frames, mm."""
+    nothing = np.empty((0, body.num_joints, 3))
+    return np.concatenate([nothing, *(kernel.numpy(block.points) for block in fitted)])
 
 
 def _start(
@@ -136,8 +183,8 @@ def _start(
 
 def _fit(
     pose: np.ndarray, rays: PeakRays, cameras: Cameras, limbs: Distances, body: HumanBody, kernel: Kernel
-) -> tuple[PoseFit, Array]:
-    """Fit poses (F, J, 3) to their peaks and limbs; returns the fit with the measured noise and the joints, mm."""
+) -> FittedFrames:
+    """Fit poses (F, J, 3) to their peaks and limbs, mm."""
     floats, points = kernel.floats, kernel.floats(pose)
     fit = PoseFit(
         rays.map(floats),
@@ -152,7 +199,7 @@ def _fit(
     for round_, num_steps in enumerate(_STEPS):
         fit = fit.with_measured_noise(points) if round_ else fit
         points = fit.optimise(points, num_steps)
-    return fit, points
+    return FittedFrames(fit, points)
 
 
 def _check_inputs(
@@ -162,7 +209,6 @@ def _check_inputs(
     start_world: np.ndarray,
     limb_lengths: np.ndarray,
     body: HumanBody,
-    person: np.ndarray | None,
 ) -> None:
     sizes = check_shape("heatmaps", heatmaps.shape, ("F", "V", body.num_joints, "H", "W"))
     num_frames, num_views = sizes["F"], sizes["V"]
@@ -171,13 +217,9 @@ def _check_inputs(
     check_shape("image_to_heatmap", np.shape(image_to_heatmap), (num_frames, num_views, 2, 3))
     check_shape("cameras.T", cameras.T.shape, (num_frames, num_views, 3))
     check_shape("start_world", start_world.shape, (num_frames, body.num_joints, 3))
-    if person is not None:
-        check_shape("person", np.shape(person), (num_frames,))
     check_shape("limb_lengths", limb_lengths.shape, (num_frames, len(body.edges)))
     for name, values in (("heatmaps", heatmaps), ("start_world", start_world), ("limb_lengths", limb_lengths)):
-        if not np.isfinite(values).all():
-            frame = int(np.flatnonzero(~np.isfinite(values).reshape(num_frames, -1).all(1))[0])
-            raise InputError(f"{name}: frame {frame} of the batch has values that are not finite")
+        check_finite(name, values)
     if not (limb_lengths > 0).all():
         raise InputError(f"limb_lengths: expected lengths above 0 mm, received {limb_lengths.min():g}")
 

@@ -25,7 +25,8 @@ class RigCheck:
         error: (V,) median reprojection error of points triangulated from all views.
         from_others: (V,) median distance of a view's points from what the other views say; NaN with two views.
         pairs: (V, V) median distance of the column's points from the epipolar lines of the row's; NaN on the diagonal.
-        off: views that do not fit, () = none; None = the views disagree, and too few agree to say which is wrong.
+        off: views that do not fit, or that nothing can be compared with, () = none; None = the views disagree, and
+            too few agree to say which is wrong.
     """
 
     error: np.ndarray
@@ -87,7 +88,11 @@ def _views_that_are_off(points: np.ndarray, cameras: Cameras, side: np.ndarray) 
 
 
 def _worst(points: np.ndarray, cameras: Cameras, side: np.ndarray, views: list[int]) -> float:
-    """Return the largest of some views' median reprojection errors, triangulated from them alone."""
+    """Return the largest of some views' median reprojection errors, triangulated from them alone.
+
+    Infinite if a view never sees a point together with another one: nothing shows that it fits.
+    """
     some, rig = points[:, views], cameras[:, views]
     error = reprojection_error(triangulate(some, rig), some, rig, side[:, views])
-    return max(_median(error[:, view]) for view in range(len(views)))
+    medians = np.array([_median(error[:, view]) for view in range(len(views))])
+    return float(np.where(np.isnan(medians), np.inf, medians).max())

@@ -27,6 +27,22 @@ def save_checkpoint(state: Any, path: str | os.PathLike) -> None:
             raise OSError(str(error).splitlines()[0]) from error
 
 
+def first_not_finite(state: Any, name: str = "") -> str | None:
+    """Return the name of a tensor that holds NaN or an infinity, None where there is none.
+
+    Args:
+        state: tensors in dictionaries and sequences, nested; whatever else is in them does not count.
+        name: of the state; the names of keys and places follow it, e.g. "state_dict.bn1.running_var".
+    """
+    if isinstance(state, torch.Tensor):
+        # a sum, which needs no memory, is finite only if all values are; large ones may add up to an infinity
+        finite = not state.is_floating_point() or state.sum().isfinite() or state.isfinite().all()
+        return None if finite else name
+    entries = state.items() if isinstance(state, dict) else enumerate(state) if isinstance(state, (list, tuple)) else ()
+    found = (first_not_finite(value, f"{name}.{key}" if name else str(key)) for key, value in entries)
+    return next((place for place in found if place is not None), None)
+
+
 def _numpy_scalars() -> list:
     # Released checkpoints hold the score as a NumPy scalar, which weights-only loading refuses by default.
     names = [(numpy_scalar(), f"{core}.multiarray.scalar") for core in NUMPY_CORES]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
 
 class InputError(Exception):
     """Something the user gave is wrong: a file, a key, a flag, a shape.
@@ -59,3 +61,19 @@ def check_shape(name: str, shape: Sequence[int], expected: Sequence[int | str | 
         pattern = ", ".join("*" if want is None else str(want) for want in expected)
         raise InputError(f"{name}: expected shape ({pattern}), received {tuple(shape)}")
     return sizes
+
+
+def check_finite(name: str, values: np.ndarray) -> None:
+    """Refuse values that are not finite.
+
+    Args:
+        name: name of the array in the message.
+        values: (F, ...) one entry per frame.
+
+    Raises:
+        InputError: with the first frame that has such a value.
+    """
+    finite = np.isfinite(values)
+    if not finite.all():
+        frame = int(np.flatnonzero(~finite.reshape(len(values), -1).all(1))[0])
+        raise InputError(f"{name}: frame {frame} of the batch has values that are not finite")

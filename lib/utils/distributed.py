@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 from lib.utils.ranks import Ranks
 from lib.utils.stops import ProcessLost
@@ -39,7 +39,7 @@ def process_group(ranks: Ranks, device: torch.device) -> Iterator[None]:
     except (RuntimeError, dist.DistBackendError) as error:
         if _is_lost_contact(error):
             raise ProcessLost(f"process {ranks.rank} of {ranks.world_size} lost contact with another one, which ended; "
-                           "training stops") from error  # fmt: skip
+                           "this one ends too") from error  # fmt: skip
         raise
     finally:
         _on_cpu = None
@@ -72,6 +72,13 @@ def least_over_ranks(values: Tensor) -> Tensor:
     return values
 
 
+def broadcast_buffers(module: nn.Module) -> None:
+    """Give the buffers of rank 0 to all processes: each has running statistics of batch norm of its own."""
+    if is_distributed():
+        for buffer in module.buffers():
+            dist.broadcast(buffer, src=0)
+
+
 def any_rank(flag: bool) -> bool:
     """Whether a flag is set in any process; all must ask at the same time."""
     if not is_distributed():
@@ -88,9 +95,3 @@ def gather_on_main(value: Any, ranks: Ranks) -> list[Any] | None:
     gathered: list[Any] | None = [None] * ranks.world_size if ranks.is_main else None
     dist.gather_object(value, gathered, dst=0, group=_on_cpu)
     return gathered
-
-
-def wait_for_all() -> None:
-    """Wait until every process is here."""
-    if is_distributed():
-        dist.barrier(_on_cpu)

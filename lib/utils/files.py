@@ -9,16 +9,16 @@ import io
 import json
 import math
 import os
-import pickle
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lib.utils.checks import InputError
+from lib.utils.portable_pickle import PortablePickler
 
 
 def make_directory(path: str | os.PathLike) -> Path:
@@ -50,7 +50,8 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     make_directory(path.parent)
-    _remove_stale(path)
+    for left in _left_by_killed(path.parent, f".{path.stem}.", f".tmp{path.suffix}"):
+        left.unlink(missing_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
         yield temporary
@@ -65,6 +66,9 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
 def atomic_directory(path: str | os.PathLike) -> Iterator[Path]:
     """Give a temporary directory beside `path` that becomes `path` when the block ends well, and disappears otherwise.
 
+    What processes that were killed left half written of this directory is removed first; what one that was killed while
+    it exchanged the two had put aside comes back.
+
     Args:
         path: the final directory; what stands there is gone only once the new one is there.
 
@@ -77,29 +81,52 @@ def atomic_directory(path: str | os.PathLike) -> Iterator[Path]:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
+        _clear_directories(path)
+        prefix = f".{path.name}.{os.getpid()}."
+        partial = Path(tempfile.mkdtemp(prefix=prefix, suffix=".partial", dir=path.parent))
     except OSError as error:
         raise InputError(f"{path}: cannot be created ({error.strerror})") from None
     try:
         partial.chmod(0o755)
         yield partial
-        old = partial.with_name(partial.name + ".old")
-        if path.exists():
-            os.replace(path, old)
-        os.replace(partial, path)
-        shutil.rmtree(old, ignore_errors=True)
+        _exchange(partial, path)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _remove_stale(path: Path) -> None:
-    """Remove what atomic_path() of processes that were killed left beside a file."""
-    for left in path.parent.glob(glob.escape(f".{path.stem}.") + "*" + glob.escape(f".tmp{path.suffix}")):
-        process = left.name.removeprefix(f".{path.stem}.").split(".")[0]
+def _exchange(partial: Path, path: Path) -> None:
+    """Put a complete directory in the place of another one, or of none."""
+    old = partial.with_suffix(".old")
+    if path.exists():
+        os.replace(path, old)
+    try:
+        os.replace(partial, path)
+    except BaseException:
+        if old.exists():
+            os.replace(old, path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _clear_directories(path: Path) -> None:
+    """Remove what atomic_directory() of processes that were killed left beside a directory, or put it back."""
+    for old in _left_by_killed(path.parent, f".{path.name}.", ".old"):
+        if path.exists():
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            os.replace(old, path)
+    for partial in _left_by_killed(path.parent, f".{path.name}.", ".partial"):
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _left_by_killed(folder: Path, prefix: str, suffix: str) -> Iterator[Path]:
+    """Yield the temporary files or directories, <prefix><process>...<suffix>, of processes that do not run any more."""
+    for left in folder.glob(glob.escape(prefix) + "*" + glob.escape(suffix)):
+        process = left.name.removeprefix(prefix).split(".")[0]
         if process.isdecimal() and not _is_running(int(process)):
-            left.unlink(missing_ok=True)
+            yield left
 
 
 def _is_running(process: int) -> bool:
@@ -107,7 +134,7 @@ def _is_running(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # somebody else's
+    except (PermissionError, OverflowError):  # somebody else's; no number of a process
         return True
     return True
 
@@ -118,10 +145,18 @@ def write_bytes(path: str | os.PathLike, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
-def write_pickle(path: str | os.PathLike, value: Any) -> None:
-    """Write a pickle atomically, for Python 3.4 and later."""
+def write_pickle(path: str | os.PathLike, value: Any, public: Sequence[type] = ()) -> None:
+    """Write a pickle atomically, for Python 3.4 and later and any version of NumPy.
+
+    Args:
+        path: the final file.
+        value: what to write.
+        public: as in PortablePickler.
+    """
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        pickle.dump(value, file, protocol=4)
+        pickler = PortablePickler(file, 4, public)
+        file.write(pickler.head)
+        pickler.dump(value)
 
 
 def write_json(path: str | os.PathLike, value: Any, indent: int | None = 2) -> None:
@@ -170,5 +205,5 @@ def read_json(path: str | os.PathLike) -> Any:
     data = read_bytes(path)
     try:
         return json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a JSON file ({error})") from None

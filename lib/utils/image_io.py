@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import zipfile
 import zlib
@@ -12,10 +13,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from lib.utils.checks import InputError
+from lib.utils.checks import InputError, unknown_name
+from lib.utils.image_store import PARTIAL
 
 DATA_FORMATS = ("jpg", "zip")
 
+_END_OF_JPEG = b"\xff\xd9"
+_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")  # the others stand within the pixels' data
 _FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 _archives: dict[tuple[int, int, str], zipfile.ZipFile] = {}
 
@@ -32,12 +36,21 @@ def _open_archive(path: str) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
     except FileNotFoundError:
+        if os.path.exists(path + PARTIAL):
+            raise InputError(f"{path}: no such archive, but {path}{PARTIAL}, whose writer was killed or is at work; "
+                             "run/data/prepare_h36m.py --zip, called again, goes on with it and completes it") from None
         raise InputError(f"{path}: no such archive (DATASET.DATA_FORMAT is zip)") from None
     except (OSError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: not a zip archive, or cut off ({error})") from None
 
 
+def _check_format(data_format: str) -> None:
+    if data_format not in DATA_FORMATS:
+        raise unknown_name("data format", data_format, DATA_FORMATS)
+
+
 def _read_bytes(images_dir: Path, name: str, data_format: str) -> bytes:
+    _check_format(data_format)
     if data_format == "zip":
         archive, entry = f"{images_dir}.zip", f"{images_dir.name}/{name}"
         try:
@@ -50,8 +63,8 @@ def _read_bytes(images_dir: Path, name: str, data_format: str) -> bytes:
         return (images_dir / name).read_bytes()
     except FileNotFoundError:
         raise InputError(f"{images_dir / name}: no such image") from None
-    except OSError as error:
-        raise InputError(f"{images_dir / name}: cannot be read ({error.strerror})") from None
+    except (OSError, ValueError) as error:  # ValueError: a null character
+        raise InputError(f"{images_dir / name}: cannot be read ({getattr(error, 'strerror', error)})") from None
 
 
 def missing_images(images_dir: str | os.PathLike, names: Iterable[str], data_format: str = "jpg") -> list[str]:
@@ -62,6 +75,7 @@ def missing_images(images_dir: str | os.PathLike, names: Iterable[str], data_for
     Raises:
         InputError: the archive is missing or damaged.
     """
+    _check_format(data_format)
     images_dir = Path(images_dir)
     if data_format == "zip":
         with _open_archive(f"{images_dir}.zip") as archive:
@@ -82,7 +96,7 @@ def _listing(folder: Path) -> set[str]:
     try:
         with os.scandir(folder) as entries:
             return {entry.name for entry in entries if not entry.is_dir()}
-    except OSError:
+    except (OSError, ValueError):
         return set()
 
 
@@ -91,6 +105,21 @@ def _decode(data: bytes) -> np.ndarray | None:
         return cv2.imdecode(np.frombuffer(data, np.uint8), _FLAGS) if data else None
     except cv2.error:  # a header that claims an absurd size
         return None
+
+
+def _is_cut(data: bytes) -> bool:
+    """Tell whether data are a JPEG without its end; OpenCV fills what is missing with grey and says nothing.
+
+    The segments are walked, for the thumbnail in one of them has an end of its own, and anything may follow the image.
+    """
+    if not data.startswith(b"\xff\xd8") or data.endswith(_END_OF_JPEG):
+        return False
+    place = 2
+    while marker := _MARKER.search(data, place):
+        if marker[0] == _END_OF_JPEG:
+            return False
+        place = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], "big")
+    return True
 
 
 def read_image(images_dir: str | os.PathLike, name: str, data_format: str = "jpg") -> np.ndarray:
@@ -109,8 +138,7 @@ def read_image(images_dir: str | os.PathLike, name: str, data_format: str = "jpg
         InputError: absent, unreadable, cut off or not an image.
     """
     data = _read_bytes(Path(images_dir), name, data_format)
-    # OpenCV fills the missing part of a cut JPEG with grey and says nothing; a whole one ends with FF D9.
-    cut = data[:2] == b"\xff\xd8" and data.rfind(b"\xff\xd9", len(data) // 2) < 0
+    cut = _is_cut(data)
     image = None if cut else _decode(data)
     if image is None:
         raise InputError(f"{Path(images_dir) / name}: {'the JPEG is cut off' if cut else 'not an image'}")

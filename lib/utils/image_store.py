@@ -11,6 +11,7 @@ from typing import Protocol
 from lib.utils.files import atomic_path
 
 ZIP_DATE = (2020, 1, 1, 0, 0, 0)  # fixed: the same data give the same archive
+PARTIAL = ".partial"  # added to the name of an archive that a killed process left without its directory
 
 
 class ImageStore(Protocol):
@@ -42,10 +43,15 @@ class _ZipStore:
 
 
 @contextlib.contextmanager
-def open_images(folder: Path, as_zip: bool) -> Iterator[ImageStore]:
+def open_images(folder: Path, as_zip: bool, comment: bytes = b"") -> Iterator[ImageStore]:
     """Open `folder`/images or `folder`/images.zip (stored, entries under images/) for writing.
 
     The archive appears when the block ends without an error; until then, what stood there stays.
+
+    Args:
+        folder: receives images/ or images.zip.
+        as_zip: which of them.
+        comment: stands in the archive.
 
     Raises:
         InputError: the disk refuses the archive.
@@ -58,4 +64,5 @@ def open_images(folder: Path, as_zip: bool) -> Iterator[ImageStore]:
         atomic_path(folder / "images.zip") as temporary,
         zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive,
     ):
+        archive.comment = comment
         yield _ZipStore(archive)

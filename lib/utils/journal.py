@@ -42,7 +42,9 @@ class Journal:
             if stated.get(key) != settings.get(key):
                 raise InputError(f"{self.path}: earlier work was done with {key} {stated.get(key)}, now it is "
                                  f"{settings.get(key)}; use the same, or another folder")  # fmt: skip
-        for line in lines[1:]:
+        for number, line in enumerate(lines[1:], 2):
+            if not isinstance(line, dict) or not isinstance(line.get("key"), str) or "entry" not in line:
+                raise InputError(f"{self.path}: line {number} is no entry of earlier work; remove it to begin anew")
             self.entries[line["key"]] = line["entry"]
 
     def _read(self) -> list[Any]:
@@ -58,7 +60,7 @@ class Journal:
             return []
         except OSError as error:
             raise InputError(f"{self.path}: cannot be read ({error.strerror})") from None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{self.path}: not a journal of earlier work ({error}); remove it to begin anew") from None
         return lines
 

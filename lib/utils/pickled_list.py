@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 from collections.abc import Iterable
 from typing import Any
 
 from lib.utils.files import atomic_path
+from lib.utils.portable_pickle import PortablePickler
 
 # Protocol 3 numbers its memo itself, so that pieces pickled one by one can follow each other in one stream: each
-# piece refers to its own entries alone. (Protocol 4 counts on from what the reader has seen.)
+# piece refers to its own entries alone, and to the names at the beginning. (Protocol 4 counts on from what the reader
+# has seen.)
 _PROTOCOL = 3
-_HEAD = pickle.PROTO + bytes([_PROTOCOL])
-_EMPTY_LIST = pickle.EMPTY_LIST
-_LIST_IN_MEMO = pickle.EMPTY_LIST + pickle.BINPUT + b"\0"
 
 
 def write_pickled_list(path: str | os.PathLike, pieces: Iterable[list[Any]]) -> None:
@@ -30,9 +30,12 @@ def write_pickled_list(path: str | os.PathLike, pieces: Iterable[list[Any]]) -> 
         InputError: the disk refuses.
     """
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        file.write(_HEAD + _EMPTY_LIST)
+        file.write(PortablePickler(io.BytesIO(), _PROTOCOL).head + pickle.EMPTY_LIST)
         for piece in pieces:
-            content = pickle.dumps(piece, _PROTOCOL)
+            content = io.BytesIO()
+            pickler = PortablePickler(content, _PROTOCOL)
+            pickler.dump(piece)
             # What stands between "an empty list" and "the end" appends the entries to the list that is there.
-            file.write(content.removeprefix(_HEAD + _LIST_IN_MEMO).removesuffix(pickle.STOP))
+            start = pickle.PROTO + bytes([_PROTOCOL]) + pickle.EMPTY_LIST + pickle.BINPUT + bytes([pickler.num_names])
+            file.write(content.getvalue().removeprefix(start).removesuffix(pickle.STOP))
         file.write(pickle.STOP)

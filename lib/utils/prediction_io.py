@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -154,13 +156,11 @@ class PredictionFile:
             has_heatmaps = "heatmaps" in self._file
             self.heatmaps = self._file["heatmaps"] if has_heatmaps else None
             self.locations = self._file["locations"]
-            names = self._file["joint_names_order"][:]
-            ids = self._file["image_ids"][:] if "image_ids" in self._file else None
+            self.joint_names = _names(self._file["joint_names_order"])
+            self.image_ids = _names(self._file["image_ids"]) if "image_ids" in self._file else None
             shapes = self.heatmaps.shape if has_heatmaps else None, self.locations.shape
-        except (OSError, KeyError, RuntimeError, AttributeError, TypeError) as error:
+        except (OSError, KeyError, RuntimeError, AttributeError, TypeError, ValueError) as error:
             raise InputError(f"{path}: not a file of predictions, or cut off ({error})") from None
-        self.joint_names = [name.decode() if isinstance(name, bytes) else str(name) for name in names]
-        self.image_ids = None if ids is None else [name.decode() for name in ids]
         if needs_heatmaps and not has_heatmaps:
             raise InputError(f"{path}: has no heatmaps; run run/pose2d/valid.py without --locations-only")
         check_shape(f"{path}: locations", shapes[1], ("M", "J", 3))
@@ -168,6 +168,8 @@ class PredictionFile:
             raise InputError(
                 f"{path}: expected heatmaps (M, J, H, W) and locations (M, J, 3), received {shapes[0]} and {shapes[1]}"
             )
+        if self.image_ids is not None:
+            check_shape(f"{path}: image_ids", (len(self.image_ids),), (shapes[1][0],))
 
     def check_matches(self, image_ids: Sequence[str], joint_names: Sequence[str]) -> None:
         """Compare the file with the data set it is read for.
@@ -217,6 +219,19 @@ class PredictionFile:
         except (OSError, RuntimeError) as error:
             raise InputError(f"{self.path}: the locations are damaged ({error})") from None
 
+    def fingerprint(self) -> str:
+        """Return a digest of what the predictions are: sizes and type, joints, images and all locations.
+
+        Those tell predictions apart; the heatmaps, gigabytes perhaps, are not read.
+
+        Raises:
+            InputError: the locations are damaged.
+        """
+        kind = None if self.heatmaps is None else [*self.heatmaps.shape, str(self.heatmaps.dtype)]
+        digest = hashlib.sha256(json.dumps([kind, self.joint_names, self.image_ids]).encode())
+        digest.update(self.read_locations().tobytes())
+        return digest.hexdigest()[:16]
+
     def batches(self, num_rows: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Read all rows, `num_rows` at a time; a thread reads the next batch while one is worked on.
 
@@ -244,3 +259,8 @@ class PredictionFile:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def _names(dataset: h5py.Dataset) -> list[str]:
+    """Read names, or numbers as text; whatever is no list of them raises a ValueError or TypeError."""
+    return [name.decode() if isinstance(name, bytes) else str(name) for name in dataset[:]]

@@ -18,11 +18,13 @@ class Ranks:
         rank: from 0; rank 0 writes.
         world_size: number of processes, on all machines.
         local_rank: from 0 on each machine; chooses the GPU.
+        local_world_size: number of processes on this machine; they share its CPUs.
     """
 
     rank: int = 0
     world_size: int = 1
     local_rank: int = 0
+    local_world_size: int = 1
 
     @property
     def is_main(self) -> bool:
@@ -33,16 +35,19 @@ class Ranks:
 SINGLE = Ranks()
 
 
-def ranks_of_environment() -> Ranks:
-    """Read what torchrun sets; SINGLE where it is not set.
+def ranks_of_environment() -> Ranks | None:
+    """Read what torchrun sets, for a single process too; None where nothing is set.
 
     Raises:
         InputError: some of the variables are missing or are no numbers.
     """
     values = {name: os.environ.get(name) for name in _VARIABLES}
     if all(value is None for value in values.values()):
-        return SINGLE
+        return None
     if not all(value is not None and value.isdecimal() for value in values.values()):
         raise InputError(f"environment: expected numbers in {', '.join(_VARIABLES)}, as torchrun sets them, received "
                          f"{', '.join(f'{name}={value}' for name, value in values.items())}")  # fmt: skip
-    return Ranks(*(int(values[name]) for name in _VARIABLES))
+    local_world_size = os.environ.get("LOCAL_WORLD_SIZE", "1")  # may be missing where torchrun is not what started us
+    if not local_world_size.isdecimal() or not int(local_world_size):
+        raise InputError(f"environment: LOCAL_WORLD_SIZE: expected a number of processes, received {local_world_size}")
+    return Ranks(*(int(values[name]) for name in _VARIABLES), int(local_world_size))

@@ -30,7 +30,8 @@ def parse_args() -> argparse.Namespace:
     add("--images", type=Path, help="folder of the images for --zip, if not ROOT/mpii/images")
     add("--zip", action="store_true", help="put the annotated images into ROOT/mpii/images.zip")
     add("--allow-missing", action="store_true", help="leave out people whose image is missing")
-    add("--force", action="store_true", help="replace annotation files that something else made")
+    add("--force", action="store_true", help="replace annotation files, gt_valid.mat and (--zip) images.zip that "
+        "something else made; without --valid-list, remove an earlier split")  # fmt: skip
     return parser.parse_args()
 
 

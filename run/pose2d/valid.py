@@ -17,7 +17,7 @@ import logging
 from contextlib import nullcontext
 from typing import Any
 
-from lib.core.cli import collect_opts, make_parser, run_main
+from lib.core.cli import Refused, collect_opts, make_parser, run_main
 from lib.core.config_io import RESULTS_2D_NAME, dataset_root, load_config, weights_file
 from lib.core.debug import DebugPictures
 from lib.core.device import num_processes, select_device
@@ -40,8 +40,9 @@ logger = logging.getLogger("valid")
 
 
 def parse_args() -> argparse.Namespace:
-    parser = make_parser(__doc__, "--frequent", "--gpus", "--workers", "--modelDir", "--logDir", "--dataDir",
-                         "--data-format", "--state", "--model-file")  # fmt: skip
+    parser = make_parser(__doc__, "--frequent", "--gpus", "--workers", "--modelDir", "--dataDir", "--data-format",
+                         "--state", "--model-file")  # fmt: skip
+    parser.add_argument("--logDir", action=Refused, help="refused: nothing is written for TensorBoard here; omit it")
     parser.add_argument("--post-process", action="store_true", help="quarter-px shift of the peaks (TEST.POST_PROCESS)")
     parser.add_argument("--flip-test", action="store_true", help="average with the mirrored image; without fusion only")
     less = parser.add_mutually_exclusive_group()
@@ -107,10 +108,10 @@ def main() -> None:
         raise InputError("--flip-test: fusion maps pixels of one view to those of another and is wrong for mirrored "
                          "images; use it with NETWORK.FUSION none")  # fmt: skip
     ranks, count = ranks_of_environment(), num_processes(config)
-    if ranks == SINGLE and count > 1:
-        sys.exit(run_processes(count))
-    validate_run(args, config, ranks)
+    if ranks is None and count > 1:
+        sys.exit(run_processes(count, "validation stops; run it again"))
+    validate_run(args, config, ranks or SINGLE)
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_main(main, "a smaller TEST.BATCH_SIZE needs less")

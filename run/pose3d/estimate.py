@@ -2,10 +2,12 @@
 
     python run/pose3d/estimate.py --cfg experiments-local/mixed/resnet50/256_fusion.yaml
 
-Methods (--method): rpsm, the recursive pictorial structure; psm, its first grid alone; triangulate, each joint by
-itself from all views; triangulate_robust, from those views and peaks that agree.
+Methods (--method): rpsm, the recursive pictorial structure; rpsm+refine, from there to the best place between the
+pixels; psm, the first grid of rpsm alone; triangulate, each joint by itself from all views; triangulate_robust, from
+those views and peaks that agree.
 Reads predicted_heatmaps.h5 of the run directory (run/pose2d/valid.py writes it).
-Writes poses3d.npz (poses3d_<method>.npz) and results_3d.json beside it.
+Writes beside it poses3d.npz (poses3d_<method>.npz), results_3d.json and results_3d.csv (methods and settings side by
+side), config_estimate.yaml (the merged configuration) and a log.
 """
 
 import sys

@@ -2,9 +2,11 @@
 
     python run/pose3d/estimate_cuda.py --cfg experiments-local/mixed/resnet50/256_fusion.yaml
 
-The same methods as in estimate.py and the same poses; the triangulations run on numpy. Reads
-predicted_heatmaps.h5 of the run directory (run/pose2d/valid.py writes it), writes poses3d.npz (poses3d_<method>.npz)
-and results_3d.json beside it.
+The same methods (--method) as in estimate.py and the same poses: rpsm, rpsm+refine, psm, triangulate and
+triangulate_robust; the triangulations run on numpy.
+Reads predicted_heatmaps.h5 of the run directory (run/pose2d/valid.py writes it).
+Writes beside it poses3d_torch.npz (poses3d_<method>_torch.npz), results_3d.json and results_3d.csv (methods and
+settings side by side), config_estimate_cuda.yaml (the merged configuration) and a log.
 """
 
 import sys

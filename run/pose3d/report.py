@@ -17,7 +17,9 @@ import argparse
 from lib.core.cli import collect_opts, make_parser, run_main
 from lib.core.compare3d import comparison, load_rows, save_comparison
 from lib.core.config_io import load_config, run_directory
+from lib.core.methods3d import chosen_method
 from lib.core.report import Animation, ReportSettings, report_directory, write_report
+from lib.core.results3d import default_poses_name
 from lib.core.run_poses import RunPoses, load_run_poses
 from lib.utils.checks import InputError
 
@@ -25,7 +27,8 @@ from lib.utils.checks import InputError
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__, "--modelDir", "--dataDir", "--data-format")
     add = parser.add_argument
-    add("--poses", default="poses3d.npz", metavar="FILE", help="poses to show, in the run directory")
+    add("--poses", metavar="FILE", help="poses to show, in the run directory (default: those that estimate.py writes "
+        "with this configuration, poses3d.npz if it departs from no default)")  # fmt: skip
     add("--compare", nargs="+", default=[], metavar="RUN", help="run directories or results_3d.json files")
     add("--tables-only", action="store_true", help="the comparison alone, from results_3d.json; needs no images")
     add("--frames", type=int, nargs="+", metavar="N", help="frames to draw (default: spread evenly over the contact "
@@ -61,11 +64,12 @@ def main() -> None:
     args = parse_args()
     config = load_config(args.cfg, collect_opts(args))
     directory = run_directory(config, args.cfg)
+    poses_name = args.poses or default_poses_name(config, chosen_method(config, "rpsm"))
     rows = load_rows([directory, *args.compare])
     if args.tables_only:
-        save_comparison(report_directory(directory / args.poses), rows)
+        save_comparison(report_directory(directory, poses_name), rows)
     else:
-        run = load_run_poses(config, directory / args.poses)
+        run = load_run_poses(config, directory, poses_name)
         settings = ReportSettings(
             args.frames, animations(args, run), f".{args.format}", args.fps, args.turn, args.whole_images
         )

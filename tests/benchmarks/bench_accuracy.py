@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import numpy as np
 
 from lib.core.config_io import load_config
+from lib.core.frame_batch import BatchPoses, FrameBatch
 from lib.core.inference import predict_locations
 from lib.core.machine import describe_machine
 from lib.core.make_prior import pictorial_settings
-from lib.core.methods3d import FrameBatch, run_method
+from lib.core.methods3d import Solve, run_batches
 from lib.multiviews.kernels import Kernel, NumpyKernel
 from lib.multiviews.limb_prior import LimbPrior
 from lib.utils.tables import markdown_table
@@ -130,16 +132,21 @@ def make_batch(frames: Frames, heatmaps: np.ndarray) -> FrameBatch:
 
 def measure(frames: Frames, prior: LimbPrior, kernel: Kernel, seed: int) -> Errors:
     """Run every method on every detector's heatmaps."""
-    configs = {row: make_config(row.opts) for row in ROWS}
-    parts: dict[tuple[Row, str], list[np.ndarray]] = {(row, detector): [] for row in ROWS for detector in DETECTORS}
+    configs, errors = {row: make_config(row.opts) for row in ROWS}, {}
     for number, (detector, draw) in enumerate(DETECTORS.items()):
+        batches = []
         for start in range(0, len(frames), BATCH):
             chosen = frames[start : start + BATCH]
-            batch = make_batch(chosen, draw(chosen, np.random.default_rng([seed, number, start])))
-            for row in ROWS:
-                pose = run_method(row.method, configs[row], batch, prior, kernel).pose_world
-                parts[row, detector].append(np.linalg.norm(pose - chosen.pose_world, axis=-1))
-    return {key: np.concatenate(values) for key, values in parts.items()}
+            batches.append(make_batch(chosen, draw(chosen, np.random.default_rng([seed, number, start]))))
+        for_each_batch = partial(_for_each, batches)
+        for row in ROWS:
+            pose = run_batches(row.method, configs[row], for_each_batch, prior, kernel).pose_world
+            errors[row, detector] = np.linalg.norm(pose - frames.pose_world, axis=-1)
+    return errors
+
+
+def _for_each(batches: list[FrameBatch], solve: Solve) -> list[BatchPoses]:
+    return [solve(batch) for batch in batches]
 
 
 def main() -> int:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
+from lib.core.config import DEFAULTS
 from lib.core.estimate3d import Frames, load_frames
 from lib.core.evaluate3d import summarise
 from lib.core.results3d import save_poses, save_results
 from lib.multiviews.cameras import project
 from lib.utils.joints import H36M_17
-from lib.utils.prediction_io import PredictionWriter
+from lib.utils.prediction_io import PredictionFile, PredictionWriter
 from lib.utils.transforms import image_to_heatmap_affine, transform_points
 from tests.multiviews.scenes import draw_gaussians
 
@@ -49,6 +52,11 @@ def write_perfect_predictions(config: Any, directory: Path, sigma: float = 1.0, 
     return frames
 
 
+def take_for_default(monkeypatch: pytest.MonkeyPatch, section: str, key: str, value: Any) -> None:
+    """Make a value that tests set, to be faster, the default of its key, so that it stands in no name of results."""
+    monkeypatch.setitem(DEFAULTS[section], key, replace(DEFAULTS[section][key], default=value))
+
+
 def write_poses(
     config: Any, directory: Path, pose_world: np.ndarray | None = None, name: str = "poses3d.npz", method: str = "rpsm"
 ) -> np.ndarray:
@@ -70,5 +78,7 @@ def write_poses(
     save_poses(directory / name, H36M_17.names, pose_world=pose, gt_world=frames.truth_world,
                image_ids=frames.image_ids, num_views_agree=agree)  # fmt: skip
     results = {"poses": name, **summarise(pose, frames.truth_world, frames.actions, H36M_17.names)}
-    save_results(directory, config.TEST.HEATMAP_LOCATION_FILE, method, results)
+    with PredictionFile(directory / config.TEST.HEATMAP_LOCATION_FILE) as predictions:
+        source = {"file": config.TEST.HEATMAP_LOCATION_FILE, "fingerprint": predictions.fingerprint()}
+    save_results(directory, source, method, results)
     return pose

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import errno
+import os
+import shutil
+
 import pytest
 import torch
 from torch import nn
@@ -7,6 +11,7 @@ from torch import nn
 from lib.core.checkpoints import CheckpointKeeper
 from lib.core.train_step import TrainStep
 from lib.core.training_state import Progress
+from lib.utils.checks import InputError
 from tests.core.stubs import CPU
 
 
@@ -60,3 +65,28 @@ def test_what_an_earlier_training_left_goes_first(keeper):
         save(*place)
     assert names(directory) == ["checkpoint.pth.tar", "checkpoint_0001_000000.pth.tar",
                                 "checkpoint_0002_000000.pth.tar"]  # fmt: skip
+
+
+def test_a_disk_without_hard_links_gets_copies(keeper, monkeypatch):
+    def refuse(source, target):
+        raise PermissionError(errno.EPERM, "Operation not permitted")  # as exFAT and some network disks do
+
+    monkeypatch.setattr(os, "link", refuse)
+    save, directory = keeper(2)
+    for place in ((0, 5), (1, 0), (2, 0)):
+        save(*place)
+    kept = ["checkpoint_0001_000000.pth.tar", "checkpoint_0002_000000.pth.tar"]
+    assert names(directory) == ["checkpoint.pth.tar", *kept]
+    assert [position(directory / name) for name in kept] == [(1, 0), (2, 0)]
+
+
+def test_no_room_for_a_copy_is_one_line_and_leaves_the_newest(keeper, monkeypatch):
+    def refuse(source, target):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(shutil, "copyfile", refuse)
+    save, directory = keeper(2)
+    with pytest.raises(InputError, match=r"checkpoint_0001_000000\.pth\.tar: cannot be written \(No space left"):
+        save(1, 0)
+    assert names(directory) == ["checkpoint.pth.tar"]

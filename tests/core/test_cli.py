@@ -4,9 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
-from lib.core.cli import collect_opts, make_parser, run_main
+from lib.core.cli import Refused, collect_opts, make_parser, run_main
 from lib.core.config_io import load_config
 from lib.utils.checks import InputError
 
@@ -62,6 +64,16 @@ def test_wrong_flags_end_in_one_line(capsys, words, message):
     assert error.count("\n") == 1
 
 
+def test_a_flag_that_a_script_cannot_serve_is_refused_with_the_reason(capsys):
+    parser = make_parser("Text", "--gpus")
+    parser.add_argument("--logDir", action=Refused, help="refused: nothing is logged")
+    assert collect_opts(parser.parse_args(["--cfg", "a"])) == []
+    with pytest.raises(SystemExit) as caught:
+        parser.parse_args(["--cfg", "a", "--logDir", "log"])
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == "error: argument --logDir: refused: nothing is logged; see --help\n"
+
+
 def test_help_keeps_the_lines_of_the_description(capsys):
     parser = make_parser("What it does.\n\n    python run/x.py --cfg a.yaml\n", "--gpus")
     with pytest.raises(SystemExit) as caught:
@@ -102,6 +114,31 @@ def test_interruption_and_defects(capsys):
         run_main(fail_with(ZeroDivisionError()))
     assert caught.value.code == 70
     assert "Traceback" in capsys.readouterr().err
+
+
+def _too_much_of_torch():
+    torch.empty(2**50, dtype=torch.uint8)
+
+
+def _too_much_of_numpy():
+    np.empty(2**50, np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("main", "amount"),
+    [
+        (_too_much_of_torch, "1125899906842624 bytes"),
+        (_too_much_of_numpy, "1.00 PiB"),
+        (fail_with(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has")), "20.00 MiB"),
+        (fail_with(MemoryError()), ""),
+    ],
+)
+def test_a_lack_of_memory_is_one_line_and_code_2(capsys, main, amount):
+    with pytest.raises(SystemExit) as caught:
+        run_main(main, "a smaller batch needs less")
+    assert caught.value.code == 2
+    detail = f" ({amount} more were asked for)" if amount else ""
+    assert capsys.readouterr().err == f"error: out of memory{detail}; a smaller batch needs less\n"
 
 
 def test_whoever_reads_the_output_may_end():

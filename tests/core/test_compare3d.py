@@ -127,6 +127,13 @@ def test_results_files_of_any_name(run):
     assert load_rows([path.rename(path.with_name("old.json"))])[0].label == "old: rpsm"
 
 
+def test_a_run_and_a_file_of_its_name(run):
+    directory = run("a", rpsm=results_of(30.0))
+    file = (run("b", rpsm=results_of(40.0)) / "results_3d.json").rename(directory.with_name("a.json"))
+    other = (run("b", rpsm=results_of(50.0)) / "results_3d.json").rename(directory.with_name("a.txt"))
+    assert [row.run for row in load_rows([directory, file, other])] == ["a", "a.json", "a.txt"]
+
+
 def test_results_without_the_newer_entries(run):
     old = results_of(30.0)
     del old["distribution"], old["num_missing"]
@@ -134,6 +141,22 @@ def test_results_without_the_newer_entries(run):
         del entry["pck150"], entry["auc"]
     rows = load_rows([run("a", rpsm=old)])
     assert table(comparison(rows), "Means")["a: rpsm"]["median"] == "-"
+
+
+def test_results_without_an_alignment(run, tmp_path):
+    lean = results_of(30.0)
+    del lean["mpjpe"]["pa"], lean["distribution"]
+    for entry in (*lean["per_action"].values(), *lean["per_joint"].values()):
+        del entry["pa"], entry["pck150"]["absolute"]
+    rows = load_rows([run("a", rpsm=lean), run("b", rpsm=results_of(40.0))])
+    assert table(comparison(rows), "Means")["a: rpsm"]["PA"] == "-"
+    save_comparison(tmp_path / "report", rows)
+    lines = (tmp_path / "report/comparison.csv").read_text().splitlines()
+    knee = [line.split(",")[4:] for line in lines if line.startswith("a,rpsm,joint,knee,")]
+    assert [line for line in knee if line[1] != "auc"] == [
+        ["absolute", "mean", "mm", "30.0"], ["root_relative", "mean", "mm", "30.0"],
+        ["root_relative", "pck150", "share", "1.0"], ["pa", "pck150", "share", "1.0"],
+    ]  # fmt: skip
 
 
 def test_different_numbers_of_frames_are_mentioned(run):
@@ -152,7 +175,11 @@ def test_input_that_cannot_be_compared(run, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"empty: no results_3d\.json in this directory"):
         load_results(tmp_path / "empty")
-    for content in ("[]", "{}", '{"rpsm": {"mpjpe": 3}}', '{"rpsm": null}', json.dumps({"perf": {"mean": 0.5}})):
+    wrong = [{"distribution": 5}, {"distribution": {"pa": {"p50": [1]}}}, {"per_part": ["W2"]}, {"num_frames": [3]},
+             {"per_joint": {"root": 3.0}}, {"per_joint": {"root": {"absolute": 3.0, "auc": 0.5}}}]  # fmt: skip
+    spoilt = [json.dumps({"rpsm": json.loads((good / "results_3d.json").read_text())["rpsm"] | one}) for one in wrong]
+    for content in ("[]", "{}", '{"rpsm": {"mpjpe": 3}}', '{"rpsm": null}', json.dumps({"perf": {"mean": 0.5}}),
+                    *spoilt):  # fmt: skip
         (tmp_path / "bad.json").write_text(content)
         with pytest.raises(InputError, match=r"bad\.json") as error:
             load_results(tmp_path / "bad.json")

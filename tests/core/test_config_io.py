@@ -46,6 +46,8 @@ def test_a_missing_base_is_named(write):
         load_config(write("BASE: none.yaml"))
     with pytest.raises(InputError, match=r"a\.yaml: BASE: expected a file name, received 3"):
         load_config(write("BASE: 3"))
+    with pytest.raises(InputError, match=r"a\.yaml: BASE: expected a file name"):
+        load_config(write('BASE: "a\\0"'))
 
 
 def test_loads_do_not_share_values(write):
@@ -106,6 +108,15 @@ def test_an_unknown_key_in_the_base_names_the_base(write):
         ("NETWORK: {IMAGE_SIZE: big}", "NETWORK.IMAGE_SIZE: expected an integer, received 'big'"),
         ("DATASET: {ROOT: [a]}", "DATASET.ROOT: expected text, received ['a']"),
         ("DATASET: {ROOT: {a: 1}}", "DATASET.ROOT: expected text, received {'a': 1}"),
+        ("DATASET: {SCALE_FACTOR: 1.0}", "DATASET.SCALE_FACTOR: expected less than 1, received 1.0"),
+        ("DATASET: {SCALE_FACTOR: -0.1}", "DATASET.SCALE_FACTOR: expected at least 0, received -0.1"),
+        ("TRAIN: {AMP: on}", "TRAIN.AMP: expected text, received True"),
+        ("DATASET: {ROOT: off}", "DATASET.ROOT: expected text, received False"),
+        ('DATASET: {ROOT: "a\\0b"}', r"DATASET.ROOT: expected text, received 'a\x00b'"),
+        ('DATASET: {ROOT: "\\ud800"}', r"DATASET.ROOT: expected text, received '\ud800'"),
+        (f"WORKERS: {10**349}", f"WORKERS: expected an integer, received {10**79}..."),
+        (f"TRAIN: {{LR: {10**349}}}", f"TRAIN.LR: expected a number, received {10**79}..."),
+        (f"WORKERS: 0x{'f' * 5000}", "WORKERS: expected an integer, received an integer of too many digits"),
         ("GPUS: 2024-01-02", "GPUS: expected text, received datetime.date(2024, 1, 2)"),
     ],
 )  # fmt: skip
@@ -113,6 +124,22 @@ def test_a_wrong_value_names_key_and_file(write, text, message):
     with pytest.raises(InputError) as caught:
         load_config(write(text))
     assert "a.yaml: " + message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+NO_YAML = ["2024-13-45", "!!int abc", "!!float x", "!!timestamp x", "!!map foo", "9" * 5000, "[" * 5000, "{[a]: 1}",
+           "!!bool x", "!!binary x", "!foo x"]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", NO_YAML)
+def test_what_pyyaml_cannot_construct_ends_in_one_line(write, value):
+    with pytest.raises(InputError, match=r"a\.yaml: not YAML \(") as caught:
+        load_config(write(f"TRAIN: {value}"))
+    assert "\n" not in str(caught.value)
+    for key in ("WORKERS", "DATASET.CAMERAS"):
+        with pytest.raises(InputError, match=rf"--opts: {key}: .* is not a YAML value") as caught:
+            load_config(write(""), [key, value])
+        assert len(str(caught.value)) < 200
 
 
 def test_a_wrong_choice_names_the_nearest(write):
@@ -138,6 +165,9 @@ def test_a_wrong_choice_names_the_nearest(write):
         ("NETWORK: {IMAGE_SIZE: [192, 256]}", "NETWORK.IMAGE_SIZE", [192, 256]),
         ("NETWORK: {PRETRAINED: }", "NETWORK.PRETRAINED", ""),
         ("GPUS: 0", "GPUS", "0"),
+        ("TRAIN: {AMP: off}", "TRAIN.AMP", "off"),
+        ("TRAIN: {AMP: 'off'}", "TRAIN.AMP", "off"),
+        ("DATASET: {SCALE_FACTOR: 0.99}", "DATASET.SCALE_FACTOR", 0.99),
         ("GPUS: 0,1", "GPUS", "0,1"),
         ("PICT_STRUCT: {GRID_SIZE: 2000}", "PICT_STRUCT.GRID_SIZE", 2000.0),
     ],

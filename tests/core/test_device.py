@@ -151,6 +151,14 @@ def test_channels_last_reaches_the_convolutions(tiny_root, tiny_config):
         assert weight.is_contiguous(memory_format=torch.channels_last) == (value == "true")
 
 
+def test_batch_norm_over_processes_needs_gpus(tiny_root, tiny_config):
+    config = tiny_config(tiny_root(frames=1, mpii=0), "TRAIN.SYNC_BN", "true")
+    model = build_model(config, 4)
+    with pytest.raises(InputError, match=r"TRAIN\.SYNC_BN: .*2 processes train on cpu; set it false"):
+        prepare_model(model, config, torch.device("cpu"), Ranks(0, 2, 0))
+    assert prepare_model(model, config, torch.device("cpu"), SINGLE) is model  # one process has all images
+
+
 FAULTS = """
 import resource, sys, torch
 if sys.argv[1] == "keep":

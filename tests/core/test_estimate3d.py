@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
+import shutil
 from pathlib import Path
 
 import h5py
@@ -16,15 +18,16 @@ from lib.multiviews.body import H36M_BODY
 from lib.multiviews.limb_offsets import offsets_to_csr
 from lib.multiviews.limb_prior import PAIRS_KEY, save_limb_prior
 from lib.utils.checks import InputError
-from tests.core.predictions import write_perfect_predictions
+from tests.core.predictions import take_for_default, write_perfect_predictions
 from tests.multiviews.scenes import make_kernel
 
 SETTINGS = ("NETWORK.IMAGE_SIZE", "256", "NETWORK.HEATMAP_SIZE", "64", "PICT_STRUCT.FIRST_NBINS", "12")
 
 
 @pytest.fixture
-def make_run(tiny_root, tiny_config, tmp_path):
+def make_run(tiny_root, tiny_config, tmp_path, monkeypatch):
     """Make a data set, its prior and perfect predictions; return (configuration, run directory)."""
+    take_for_default(monkeypatch, "PICT_STRUCT", "FIRST_NBINS", 12)
 
     def make(*opts, edit=None, sigma=2.0, edit_records=None, **root_options):
         root = tiny_root(edit=edit_records, **root_options)
@@ -115,26 +118,61 @@ def _poses_and_truth(directory):
         return np.stack([stored["pose_world"], stored["gt_world"]])
 
 
-def test_numpy_equals_torch_and_batches_do_not_matter(make_run):
-    config, directory = make_run(frames=5)
-    estimate(config, directory, "numpy", batch_size=64)
-    estimate(config, directory, "torch", "rpsm", 3, "torch.npz")
-    poses = [np.load(directory / name)["pose_world"] for name in ("poses3d.npz", "torch.npz")]
-    np.testing.assert_allclose(poses[0], poses[1], atol=0.1)
-    assert set(json.loads((directory / "results_3d.json").read_text())) == {"rpsm (numpy)", "rpsm (torch)"}
+@pytest.mark.parametrize("method", ["rpsm", "rpsm+refine"])
+def test_numpy_equals_torch_and_batches_do_not_matter(make_run, method):
+    def jitter(heatmaps, locations):
+        for index in np.ndindex(heatmaps.shape[:3]):
+            heatmaps[index] = np.roll(heatmaps[index], rng.integers(-1, 2, 2), (0, 1))
+
+    rng = np.random.default_rng(0)
+    config, directory = make_run(frames=5, edit=jitter)
+    settings = {"numpy": 64, "torch": 3, "one": 1}
+    for name, batch_size in settings.items():
+        estimate(config, directory, name if name == "torch" else "numpy", method, batch_size, f"{name}.npz")
+    stored = [np.load(directory / f"{name}.npz") for name in settings]
+    for other in stored[1:]:
+        np.testing.assert_allclose(other["pose_world"], stored[0]["pose_world"], atol=0.1)
+        np.testing.assert_array_equal(other["num_views_agree"], stored[0]["num_views_agree"])
+    names = {f"{method} (numpy)", f"{method} (torch)"}
+    assert set(json.loads((directory / "results_3d.json").read_text())) == names
 
 
-def test_results_of_older_predictions_go(make_run):
+def test_results_belong_to_the_content_of_the_predictions(make_run, tmp_path, caplog):
+    """Not to the time of their file, which a copy changes."""
     config, directory = make_run()
     estimate(config, directory, method="triangulate")
-    stored = json.loads((directory / "results_3d.json").read_text())
-    stored["triangulate (numpy)"]["predictions"]["written"] = "2001-01-01 00:00:00"
-    (directory / "results_3d.json").write_text(json.dumps(stored))
-    estimate(config, directory, method="triangulate_robust")
-    assert set(json.loads((directory / "results_3d.json").read_text())) == {"triangulate_robust (numpy)"}
+    copy = tmp_path / "copy"
+    shutil.copytree(directory, copy)
+    os.utime(copy / "predicted_heatmaps.h5", (0, 0))
+    estimate(config, copy, method="triangulate_robust")
+    both = {"triangulate (numpy)", "triangulate_robust (numpy)"}
+    assert set(json.loads((copy / "results_3d.json").read_text())) == both
+    assert "dropped" not in caplog.text
+
+    def edit(heatmaps, locations):
+        locations[0, 0, 0, 0] += 1
+
+    config.TEST.HEATMAP_LOCATION_FILE = "other.h5"
+    write_perfect_predictions(config, copy, 2.0, edit)
+    estimate(config, copy, method="triangulate")
+    names = {*both, "triangulate, from other.h5 (numpy)"}
+    assert set(json.loads((copy / "results_3d.json").read_text())) == names
+    assert (copy / "poses3d_triangulate_from_other.h5.npz").is_file()
+    assert "dropped" not in caplog.text
+    (copy / "other.h5").replace(copy / "predicted_heatmaps.h5")
+    config.TEST.HEATMAP_LOCATION_FILE = "predicted_heatmaps.h5"
+    estimate(config, copy, method="triangulate")
+    names -= {"triangulate_robust (numpy)"}
+    assert set(json.loads((copy / "results_3d.json").read_text())) == names
+    assert "holds now: triangulate_robust (numpy)" in caplog.text
+
+
+def test_damaged_results_are_written_anew(make_run, caplog):
+    config, directory = make_run()
     (directory / "results_3d.json").write_text("{")
     estimate(config, directory, method="triangulate")
     assert set(json.loads((directory / "results_3d.json").read_text())) == {"triangulate (numpy)"}
+    assert "it is written anew" in caplog.text
 
 
 def test_published_prior_and_predictions_work(make_run, tmp_path, caplog):
@@ -173,13 +211,17 @@ def test_input_that_cannot_be_used(make_run):
         estimate(config, directory)
 
 
-@pytest.mark.parametrize("method", ["rpsm", "triangulate_robust"])
-def test_heatmaps_that_are_not_finite(make_run, method):
+@pytest.mark.parametrize(
+    ("method", "array"),
+    [("rpsm", "heatmaps"), ("triangulate_robust", "heatmaps"), ("triangulate", "heatmaps"),
+     ("triangulate", "locations")],
+)  # fmt: skip
+def test_predictions_that_are_not_finite(make_run, method, array):
     def spoil(heatmaps, locations):
-        heatmaps[1, 2, 3, 4, 5] = np.nan
+        {"heatmaps": heatmaps[1, 2, 3, 4], "locations": locations[1, 2, 3]}[array][1] = np.nan
 
     config, directory = make_run(edit=spoil)
-    with pytest.raises(InputError, match=r"heatmaps: frame 1 of the batch"):
+    with pytest.raises(InputError, match=rf"predicted_heatmaps\.h5: .*{array}: frame 1 of the batch"):
         estimate(config, directory, method=method)
     assert not (directory / "results_3d.json").exists()
 

@@ -10,6 +10,7 @@ from torch.profiler import ProfilerActivity, profile
 from lib.core import memory
 from lib.core.config_io import load_config
 from lib.core.memory import GIB, GRADIENTS, STATE, WEIGHTS, memory_table, num_views, training_account
+from lib.core.solver import build_optimizer
 from lib.models.build import build_model
 
 TOLERANCE = 0.02  # of the sum: the ledger does not see what an operation allocates inside itself
@@ -67,6 +68,15 @@ def test_the_parts(config):
     assert plain[STATE] - lean[STATE] == pytest.approx(matrices, rel=1e-4)  # two moments, half of each
 
 
+def test_of_a_frozen_backbone_the_weights_alone_are_there(config):
+    """Gradients and state are those of the matrices: the account of before ignored the key."""
+    frozen = training_account(config("TRAIN.FREEZE_BACKBONE", "true", "TEST.BATCH_SIZE", "1"))
+    matrices = 12 * 576 * 576 * 4
+    assert frozen[GRADIENTS] == matrices
+    assert frozen[STATE] == 2 * matrices + 4  # two moments and a counter
+    assert frozen[WEIGHTS] == sum(value.nbytes for value in build_model(config(), 4).state_dict().values())
+
+
 @pytest.mark.slow
 def test_recomputing_and_low_precision_save_activations(config):
     def activations(*opts):
@@ -99,6 +109,22 @@ def test_the_table_has_a_row_per_switch_that_changes_something(config, monkeypat
     keys = ["FUSION_STATE bfloat16", "AMP bf16", "CHECKPOINT_ACTIVATIONS true"]
     assert [row[2] for row in rows] == ["as configured", *keys, ", ".join(keys), "as configured", keys[2]]
     assert [row[-2:] for row in rows[:3]] == [["23.00", "no"], ["19.00", "yes"], ["23.00", "no"]]
+
+
+@pytest.mark.parametrize(
+    ("opts", "keys"),
+    [(("TRAIN.OPTIMIZER", "sgd"), ["AMP bf16", "CHECKPOINT_ACTIVATIONS true"]),
+     (("TRAIN.FREEZE_BACKBONE", "true"), ["AMP bf16"])],
+)  # fmt: skip
+def test_switches_that_a_training_cannot_have_are_left_out(config, monkeypatch, opts, keys):
+    def account(settings):
+        model = build_model(settings, 4, is_train=True, resumes=True)
+        return {STATE: len(build_optimizer(settings, model).state)}  # raises where there is no such optimizer
+
+    monkeypatch.setattr(memory, "training_account", account)
+    lines = memory_table([("a", config(*opts))]).splitlines()[2:]
+    found = [line.strip("|").split("|")[2].strip() for line in lines]
+    assert found == ["as configured", *keys, *([", ".join(keys)] if len(keys) > 1 else [])]
 
 
 def test_an_impossible_batch_is_one_line(tiny_yaml, tmp_path):

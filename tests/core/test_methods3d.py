@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -9,14 +10,15 @@ import pytest
 import torch
 
 from lib.core.config_io import load_config
+from lib.core.frame_batch import FrameBatch
 from lib.core.inference import predict_locations
 from lib.core.methods3d import (
     METHODS,
     WITHOUT_PRIOR,
-    FrameBatch,
     chosen_method,
     fill_from_skeleton,
     root_world,
+    run_batches,
     run_method,
 )
 from lib.dataset.target import gaussian_targets
@@ -241,3 +243,33 @@ def test_refinement_of_noisy_heatmaps(config):
     assert error["together"] < 0.9 * error["apart"]
     assert error["true"] < error["apart"]
     assert error["apart"] < 0.9 * error["rpsm"]
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+def test_the_batch_size_does_not_matter(config, library):
+    """Frames of two subjects in turn; a batch of one frame knows nothing of the others of its subject."""
+    pytest.importorskip(library)
+    scene, rng = make_scene(8, seed=4), np.random.default_rng(4)
+    noisy = draw_gaussians(scene.joints_hm + rng.normal(0, 1.0, scene.joints_hm.shape), (64, 64), 2.0)
+    noisy[3, :2, WRIST] = 0
+    whole = replace(make_batch(scene, noisy), subject=np.arange(8) % 2)
+    prior, kernel = make_limb_prior(LENGTHS, H36M_BODY, PictorialSettings().first_grid), make_kernel(library)
+    found = {}
+    for size in (1, 3, 8):
+
+        def for_each_batch(solve, size=size):
+            parts = []
+            for start in range(0, 8, size):
+                batch = whole.frames(np.arange(8)[start : start + size])
+                heatmaps = weakref.ref(batch.heatmaps)
+                parts.append(solve(batch))
+                del batch
+                assert heatmaps() is None  # they are not kept
+            return parts
+
+        found[size] = run_batches("rpsm+refine", config, for_each_batch, prior, kernel)
+        np.testing.assert_allclose(found[size].pose_world, found[1].pose_world, atol=1e-4)
+        np.testing.assert_array_equal(found[size].num_views_agree, found[1].num_views_agree)
+    assert found[1].num_views_agree[3, WRIST] <= 2
+    apart = run_method("rpsm+refine", config, replace(whole, subject=None), prior, kernel).pose_world
+    assert np.abs(found[1].pose_world - apart).max() > 1

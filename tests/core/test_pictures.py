@@ -33,7 +33,7 @@ def make_run(tiny_root, tiny_config, tmp_path):
         config = tiny_config(root)
         write_perfect_predictions(config, tmp_path / "run")
         write_poses(config, tmp_path / "run")
-        return config, load_run_poses(config, tmp_path / "run/poses3d.npz"), h36m_pickle(root, "validation")
+        return config, load_run_poses(config, tmp_path / "run", "poses3d.npz"), h36m_pickle(root, "validation")
 
     return make
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from lib.core.run_poses import RunPoses, load_poses, load_run_poses
+from lib.core.run_poses import load_poses, load_run_poses
 from lib.utils.checks import InputError
 from tests.core.predictions import write_perfect_predictions, write_poses
 
@@ -18,7 +20,7 @@ def make_run(tiny_root, tiny_config, tmp_path):
 
     def make(pose_world=None):
         write_poses(config, tmp_path / "run", pose_world)
-        return config, load_run_poses(config, tmp_path / "run/poses3d.npz")
+        return config, load_run_poses(config, tmp_path / "run", "poses3d.npz")
 
     return make
 
@@ -37,7 +39,7 @@ def test_what_a_run_knows(make_run, h36m_pickle, tmp_path):
 def test_frames_to_show(make_run):
     _, run = make_run()
     errors = np.array([50.0, 10, 30, 20, 40])
-    changed = RunPoses(run.path, run.annotations, run.groups, run.truth_world.copy(), run.truth_world)
+    changed = replace(run, pose_world=run.truth_world.copy())
     changed.pose_world[..., 2] += errors[:, None]
     assert changed.typical_and_worst() == [2, 0]
     changed.pose_world[3] = np.nan  # nothing is worse than no pose
@@ -62,6 +64,8 @@ def test_recordings(make_run):
         (("9", "4", "2"), "no test frame of subaction 2; there are 1"),
         (("9", "Discusion"), "unknown action 'Discusion' in --sequence; did you mean 'Discussion'"),
         (("nine", "4"), "expected the number of a subject, received 'NINE'"),
+        (("²", "4"), "expected the number of a subject, received '²'"),
+        (("9", "²"), "unknown action '²' in --sequence"),
     ],
 )
 def test_recordings_that_do_not_exist(make_run, words, message):
@@ -77,7 +81,7 @@ def test_recordings_of_total_capture(tiny_totalcapture, tiny_config, tmp_path):
     joint_names = np.array(frames.joint_set.names)
     np.savez(tmp_path / "run/poses3d.npz", pose_world=frames.truth_world, gt_world=frames.truth_world,
              image_ids=frames.image_ids, joint_names=joint_names)  # fmt: skip
-    run = load_run_poses(config, tmp_path / "run/poses3d.npz")
+    run = load_run_poses(config, tmp_path / "run", "poses3d.npz")
     # 2 frames each of Walking 2, Freestyle 3, Acting 3 of S1, then of S2, ...
     assert run.recording("4", "acting", "3") == run.recording("S4", "3", "3") == [22, 23]
     assert run.title(20) == "frame 20: S4 Freestyle 3, image 1, error 0 mm"
@@ -88,27 +92,48 @@ def test_recordings_of_total_capture(tiny_totalcapture, tiny_config, tmp_path):
     np.savez(tmp_path / "run/poses3d.npz", pose_world=run.pose_world, gt_world=run.truth_world,
              image_ids=frames.image_ids, joint_names=np.insert(joint_names, 10, "head"))  # fmt: skip
     with pytest.raises(InputError, match="joints are"):
-        load_run_poses(config, tmp_path / "run/poses3d.npz")
+        load_run_poses(config, tmp_path / "run", "poses3d.npz")
 
 
 def test_files_that_do_not_belong(make_run, tmp_path):
     config, run = make_run()
     path = tmp_path / "run/poses3d.npz"
-    with pytest.raises(InputError, match=r"estimate\.py writes it"):
-        load_poses(tmp_path / "none.npz")
+    with pytest.raises(InputError, match=r"estimate\.py writes it; there are poses3d\.npz"):
+        load_poses(tmp_path / "run/none.npz")
     with pytest.raises(InputError, match="--frames: 5 does not exist; the data set has frames 0 to 4"):
         run.check_frames([0, 5], "--frames")
     config.DATASET.TEST_STEP = 2
     with pytest.raises(InputError, match="made for other images"):
-        load_run_poses(config, path)
+        load_run_poses(config, path.parent, path.name)
     config.DATASET.TEST_STEP = 1
     arrays = load_poses(path)
     np.savez(path, **{**arrays, "joint_names": arrays["joint_names"][::-1]})
     with pytest.raises(InputError, match="joints are"):
-        load_run_poses(config, path)
-    np.savez(path, **{name: values for name, values in arrays.items() if name != "gt_world"})
-    with pytest.raises(InputError, match="no 'gt_world'"):
-        load_run_poses(config, path)
+        load_run_poses(config, path.parent, path.name)
+    for name in ("gt_world", "image_ids"):
+        np.savez(path, **{key: values for key, values in arrays.items() if key != name})
+        with pytest.raises(InputError, match=f"no '{name}'"):
+            load_run_poses(config, path.parent, path.name)
+    for name, values, message in (("pose_world", arrays["pose_world"][:, :16], r"pose_world: expected shape \(5, 17"),
+                                  ("pose_world", arrays["image_ids"].astype("S"), "pose_world: expected shape"),
+                                  ("gt_world", np.full((5, 17, 3), "a"), "gt_world: expected distances in mm"),
+                                  ("image_ids", np.array("a"), "made for other images")):  # fmt: skip
+        np.savez(path, **{**arrays, name: values})
+        with pytest.raises(InputError, match=message):
+            load_run_poses(config, path.parent, path.name)
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(InputError, match="cut off"):
-        load_run_poses(config, path)
+        load_run_poses(config, path.parent, path.name)
+
+
+def test_names_of_images_may_hold_any_letter(tiny_root, tiny_config, tmp_path):
+    def rename(records):
+        for record in records:
+            record["image"] = record["image"].replace("s_", "sé_")
+
+    config = tiny_config(tiny_root(mpii=0, edit=rename))
+    write_perfect_predictions(config, tmp_path / "run")
+    write_poses(config, tmp_path / "run")
+    run = load_run_poses(config, tmp_path / "run", "poses3d.npz")
+    assert len(run) == 3
+    assert "sé_09" in run.image_names()[0]

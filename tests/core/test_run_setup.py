@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from lib.core.config_io import load_config
-from lib.core.run_setup import start_run
+from lib.core.run_setup import board_directory, start_run
 from lib.utils.checks import InputError
 
 
@@ -32,3 +32,16 @@ def test_a_place_that_cannot_be_written(cfg, tmp_path):
     (tmp_path / "out").write_text("a file")
     with pytest.raises(InputError, match="cannot be created"):
         start_run(load_config(cfg), str(cfg), "train")
+
+
+@pytest.mark.usefixtures("restored_root_logger")
+def test_tensorboards_place_is_made_before_a_training(cfg, tmp_path):
+    config = load_config(cfg, ["LOG_DIR", str(tmp_path / "log")])
+    directory = start_run(config, str(cfg), "train")
+    assert board_directory(config, directory) == tmp_path / "log/multiview_h36m/multiview_pose_resnet_50/256_fusion"
+    assert board_directory(config, directory).is_dir()
+    (tmp_path / "file").touch()
+    config.LOG_DIR = str(tmp_path / "file")
+    with pytest.raises(InputError, match=r"file/multiview_h36m/.*: cannot be created"):
+        start_run(config, str(cfg), "train")
+    start_run(config, str(cfg), "valid")  # writes nothing there

@@ -180,3 +180,70 @@ def test_a_file_of_before_steps_were_stored_stands_between_epochs(start, tmp_pat
     torch.save(state, tmp_path / "a.pth.tar")
     progress = start().resume(tmp_path / "a.pth.tar").progress
     assert (progress.epoch, progress.step, progress.meters) == (1, 0, {})
+    assert (progress.groups, progress.steps_before, progress.data) == (0, None, {})
+
+
+DATA = {"groups": 5, "digest": "abc"}
+
+
+def load(run, path, data):
+    return load_training_state(path, run.config.MODEL, run.model, run.optimizer, data=data)
+
+
+@pytest.mark.parametrize(
+    ("data", "how"),
+    [({"groups": 7, "digest": "def"}, "5 groups, here 7"),
+     ({"groups": 5, "digest": "def"}, r"as many groups \(5\), but other images, boxes or joints")],
+)  # fmt: skip
+def test_other_data_are_refused(start, tmp_path, data, how):
+    run = start()
+    run.progress.data = DATA
+    run.save(tmp_path / "a.pth.tar")
+    assert load(run, tmp_path / "a.pth.tar", DATA).data == DATA
+    with pytest.raises(InputError, match=rf"a\.pth\.tar: is of other .*: {how}; .*--modelDir .*TRAIN\.RESUME false"):
+        load(run, tmp_path / "a.pth.tar", data)
+
+
+def test_a_file_that_does_not_tell_its_data_goes_on_with_a_warning(start, tmp_path, caplog):
+    start().save(tmp_path / "a.pth.tar")
+    state = torch.load(tmp_path / "a.pth.tar", weights_only=True)
+    for key in ("groups", "steps_before", "data"):
+        del state[key]
+    state |= {"step": 3, "meters": {"sums": torch.tensor([1.0, 1, 0, 6], dtype=torch.float64)}}  # the last: groups
+    torch.save(state, tmp_path / "a.pth.tar")
+    progress = load(start(), tmp_path / "a.pth.tar", DATA)
+    assert (progress.step, progress.groups, progress.data) == (3, 6, DATA)
+    (message,) = caplog.messages
+    assert "does not tell on which data" in message
+
+
+def spoil_weights(run):
+    run.model.backbone.bn1.running_var[3] = float("nan")
+    return "state_dict.backbone.bn1.running_var"
+
+
+def spoil_moments(run):
+    run.train(1)
+    run.optimizer.state[run.model.fusion.weight]["exp_avg_sq"][0, 0, 5, 5] = float("inf")
+    return r"optimizer.state.\d+.exp_avg_sq"
+
+
+def spoil_sums(run):
+    run.progress.meters = {"sums": torch.tensor([float("nan"), 1])}
+    return "meters.sums"
+
+
+@pytest.mark.parametrize("spoil", [spoil_weights, spoil_moments, spoil_sums])
+def test_what_is_not_finite_is_neither_written_nor_taken_up(start, tmp_path, monkeypatch, spoil):
+    run, path = start(), tmp_path / "a.pth.tar"
+    run.save(path)
+    before = path.read_bytes()
+    name = spoil(run)
+    with pytest.raises(InputError, match=rf"a\.pth\.tar: not written, .* '{name}' is not finite"):
+        run.save(path)
+    assert path.read_bytes() == before
+    monkeypatch.setattr("lib.core.training_state._check_finite", lambda *words: None)  # as older versions wrote it
+    run.save(path)
+    monkeypatch.undo()
+    with pytest.raises(InputError, match=rf"a\.pth\.tar: of a training .* '{name}' is not finite; .*--resume FILE"):
+        start().resume(path)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import tracemalloc
 import weakref
 
@@ -216,6 +217,13 @@ def test_the_flip_test_swaps_sides_and_aligns(loaders):
             expected[..., joint, :, x] = (plain[..., joint, :, x] + partner) / 2
     assert [step for step, _ in shown] == [0]
     torch.testing.assert_close(shown[0][1], expected)
+
+
+def test_every_print_freq_a_line_tells_how_far_it_is(loaders, caplog):
+    config, _, loader = loaders(num_views=2, frames=5, mpii=0)("TEST.BATCH_SIZE", "1", "PRINT_FREQ", "2")
+    with caplog.at_level(logging.INFO):
+        validate(Table([(random_maps(batch), None) for batch in loader]), loader, config, CPU)
+    assert caplog.messages == ["validation step 2/5", "validation step 4/5"]
 
 
 def test_memory_does_not_grow_with_the_heatmaps(loaders):

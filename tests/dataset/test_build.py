@@ -9,10 +9,12 @@ import pytest
 import torch
 
 from lib.dataset.build import build_dataset, build_loader
+from lib.dataset.build_groups import DATA_SETS, MULTIVIEW_NAMES
 from lib.dataset.groups import group_views
 from lib.dataset.h36m import load_h36m
 from lib.utils.checks import InputError
 from lib.utils.joints import TOTALCAPTURE_16
+from lib.utils.ranks import Ranks
 
 
 @pytest.fixture
@@ -202,6 +204,15 @@ def test_unknown_data_sets_and_missing_roots(tiny_root, tiny_config, tmp_path):
         build_dataset(config, tmp_path, True)
 
 
+def test_every_data_set_of_the_list_is_built(tiny_root, tiny_totalcapture, tiny_config):
+    for name in DATA_SETS:
+        root = tiny_totalcapture() if name == "multiview_totalcapture" else tiny_root(mpii=8)
+        config = tiny_config(root, "DATASET.TRAIN_DATASET", name, "DATASET.CAMERAS", "[0, 1]")
+        sources = [part.annotations.source for part in build_dataset(config, root, True).parts]
+        assert ("mpii" in sources) == DATA_SETS[name].has_mpii
+        assert bool({"h36m", "totalcapture"} & set(sources)) == (name in MULTIVIEW_NAMES)
+
+
 def batches(config, root, workers, epochs=(0, 1)):
     config.WORKERS = workers
     loader = build_loader(config, build_dataset(config, root, True), True)
@@ -225,6 +236,15 @@ def test_batches_do_not_depend_on_the_number_of_workers(tiny_root, tiny_config):
     second = batches(config, root, 0, epochs=(1,))
     assert torch.equal(second[0]["crops"], alone[4]["crops"])  # an epoch does not need the ones before it
     assert not torch.equal(alone[0]["image_index"], second[0]["image_index"])
+
+
+@pytest.mark.parametrize(("workers", "each"), [(0, 0), (1, 1), (2, 1), (5, 2)])
+def test_the_processes_of_a_machine_share_the_workers(tiny_root, tiny_config, workers, each):
+    root = tiny_root(num_views=2, frames=1, mpii=0)
+    config = tiny_config(root, "WORKERS", str(workers))
+    for is_train in (True, False):
+        dataset = build_dataset(config, root, is_train)
+        assert build_loader(config, dataset, is_train, Ranks(1, 8, 1, 4)).num_workers == each
 
 
 def test_the_batch_contract(tiny_root, tiny_config):

@@ -194,6 +194,43 @@ def test_a_description_that_lacks_an_entry(stored, lost):
         reload(path)
 
 
+@pytest.mark.parametrize("optional", [None, 3, ["../meta"], "occluded"])
+def test_a_wrong_list_of_optional_arrays(stored, optional):
+    path, annotations, folder = stored
+    meta = json.loads((folder / "meta.json").read_text())
+    (folder / "meta.json").write_text(json.dumps(meta | {"optional": optional}))
+    assert_same(reload(path), annotations)  # of the pickle
+    path.unlink()
+    with pytest.raises(InputError, match=r"meta\.json: 'optional' may list occluded, received .*make it anew"):
+        reload(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("subject", lambda array: np.array(3)), ("camera_R", lambda array: np.array(3.0)),
+        ("joints_img", lambda array: array[:, :17]), ("pose_cam", lambda array: array[..., :2]),
+        ("camera_id", lambda array: array.astype(float)), ("visible", lambda array: array.astype(np.float32)),
+        ("image", lambda array: array.astype(str)), ("camera_f", lambda array: array[:, 0]),
+    ],
+)  # fmt: skip
+def test_arrays_of_another_shape_or_type(stored, name, change):
+    path, annotations, folder = stored
+    np.save(folder / f"{name}.npy", change(np.load(folder / f"{name}.npy")))
+    assert_same(reload(path), annotations)  # of the pickle
+    path.unlink()
+    with pytest.raises(InputError, match=rf"{name}\.npy: expected rows of shape .* and type '.', received .*; make it"):
+        reload(path)
+
+
+def test_frames_of_older_files_have_32_bits(stored):
+    path, annotations, folder = stored
+    assert annotations.labels3d.frame.dtype == np.int64
+    np.save(folder / "frame.npy", annotations.labels3d.frame.astype(np.int32))
+    path.unlink()
+    np.testing.assert_array_equal(reload(path).labels3d.frame, annotations.labels3d.frame)
+
+
 def test_arrays_of_another_length_version_or_joints(stored):
     path, annotations, folder = stored
     path.unlink()

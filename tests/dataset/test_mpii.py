@@ -88,10 +88,29 @@ def test_a_gt_valid_of_other_persons_is_refused(with_gt, write):
         load_mpii(root, "valid")
 
 
+NO_POSITION = {"center": [-1.0, -1.0], "scale": -1.0}
+
+
+def test_people_without_a_position_are_left_out(with_gt, caplog):
+    records = [record(image="0.jpg"), record(**NO_POSITION), record(image="2.jpg", scale=4.0)]
+    annotations = load_mpii(with_gt("valid", records, [[0, 0, 30, 40], [1, 1, 2, 2], [0, 0, 0, 10]]), "valid")
+    assert [annotations.image_name(row) for row in range(len(annotations))] == ["0.jpg", "2.jpg"]
+    assert annotations.scale[:, 0].tolist() == [2.5, 5]
+    assert annotations.head_size.tolist() == [30, 6]
+    assert annotations.visible.shape == annotations.joints_img.shape[:2] == (2, 20)
+    assert "valid.json: 1 of 3 records left out, whose center and scale are -1" in caplog.text
+    assert "the first is record 1" in caplog.text
+
+
+def test_nobody_with_a_position(write):
+    with pytest.raises(InputError, match=r"train\.json: no record has a position"):
+        load_mpii(write([record(**NO_POSITION)]), "train")
+
+
 def test_boxes_without_a_centre_are_left_alone(write):
-    annotations = load_mpii(write([record(center=[-1.0, -1.0], scale=-1.0)]), "train")
+    annotations = load_mpii(write([record(center=[-1.0, -1.0])]), "train")
     assert annotations.center.tolist() == [[-2.0, -2.0]]
-    assert annotations.scale.tolist() == [[-1.0, -1.0]]
+    assert annotations.scale.tolist() == [[2.0, 2.0]]
 
 
 def test_the_test_set_has_no_joints(write):
@@ -122,6 +141,9 @@ def test_human36ms_word_for_the_subset(write):
         ({"center": None}, "record 1: not in the published form"),
         ({"scale": "big"}, "record 1: not in the published form"),
         ({"scale": 0}, "record 1: not in the published form .*scale"),
+        ({"scale": -1.0}, "record 1: not in the published form .*'scale' must be positive, received -1"),
+        ({"scale": 10**400}, "record 1: not in the published form .*too large"),
+        ({"scale": 1e39}, "record 1: not in the published form .*scale"),
         ({"joints": [1.0, 2.0]}, "record 1: not in the published form"),
         ({"joints": [[1.0, 2.0]] * 15}, "record 1: not in the published form"),
         ({"joints": [[float("nan"), 2.0]] * 16}, "record 1: not in the published form"),

@@ -122,6 +122,23 @@ def test_the_order_depends_on_seed_and_epoch_alone():
     assert len(EpochBatches(50, 4, True)) == 13
 
 
+@pytest.mark.parametrize("num_items", [0, 1, 4, 47, 48, 50])
+@pytest.mark.parametrize("world_size", [1, 2, 3, 4])
+def test_the_shares_are_those_of_array_split(num_items, world_size):
+    batches = EpochBatches(num_items, 3, False, ranks=Ranks(0, world_size))
+    items, size = np.arange(num_items), 3 * world_size
+    for step in range(len(batches)):
+        rows = items[step * size : (step + 1) * size]
+        assert batches.shares(step) == [len(part) for part in np.array_split(rows, world_size)]
+        assert batches.items_before(step) == len(items[: step * size])
+
+
+def test_a_share_does_not_cost_a_pass_over_the_data():
+    batches = EpochBatches(10**15 + 5, 8, False, ranks=Ranks(1, 4))  # no memory holds their numbers
+    assert batches.shares(10**7) == [8, 8, 8, 8]
+    assert batches.shares(10**15 // 32) == [2, 1, 1, 1]
+
+
 def test_an_epoch_can_begin_in_the_middle():
     assert all_batches(50, 4, True, 1, first_step=5) == all_batches(50, 4, True, 1)[5:]
     assert all_batches(50, 4, True, 1, first_step=13) == []

@@ -62,6 +62,13 @@ def set_entry(row, key, value):
     return edit
 
 
+def set_camera(row, key, value):
+    def edit(records):
+        records[row]["camera"] = records[row]["camera"] | {key: value}
+
+    return edit
+
+
 def drop_entry(row, *keys):
     def edit(records):
         entry = records[row]
@@ -87,6 +94,19 @@ def drop_entry(row, *keys):
         (set_entry(1, "center", np.array([np.nan, 3])), "record 1: 'center' is not finite"),
         (set_entry(6, "scale", np.array([0.0, 0.0])), "record 6: 'scale' must be positive"),
         (set_entry(1, "camera", dict.fromkeys(["R", "T", "fx", "fy", "cx", "cy", "k", "p"], 1)), "camera: entry 'R'"),
+        (set_entry(2, "image_id", 0.4), "record 2: 'image_id' must be an integer of at most 64 bits, received 0.4"),
+        (set_entry(2, "image_id", float("nan")), "record 2: 'image_id' differs in shape or type .*NaN"),
+        (set_entry(2, "image_id", 1e30), "record 2: 'image_id' differs in shape or type .*too large"),
+        (set_entry(5, "camera_id", np.float64(1.5)), "record 5: 'camera_id' must be an integer .* received 1.5"),
+        (set_entry(5, "subject", np.array(2**40)), "record 5: 'subject' must be an integer of at most 32 bits"),
+        (set_entry(5, "subject", 1_700_000_000_001), "record 5: 'subject' differs in shape or type .*out of bounds"),
+        (set_entry(3, "image_id", 2**70), "record 3: 'image_id' differs in shape or type"),
+        (set_entry(3, "center", [10**400, 1.0]), "record 3: 'center' differs in shape or type .*too large"),
+        (set_entry(3, "center", [1e39, 1.0]), "record 3: 'center' is not finite"),
+        (set_entry(3, "image", "s_01/\ud800.jpg"), r"the image name 's_01/\\ud800\.jpg' is not Unicode"),
+        (set_camera(3, "R", [[1.0, 0, 0], [0, 1.0]]), r"record 3 \('s_01.*'\): camera: not numbers"),
+        (set_camera(3, "R", None), r"record 3 \('s_01.*'\): camera: not numbers|camera: entry 'R'"),
+        (set_camera(3, "fx", [10**400]), r"record 3 \('s_01.*'\): camera: not numbers"),
         (lambda records: [one | {"joints_2d": np.zeros((16, 2))} for one in records], r"expected shape \(17, 2\)"),
         (lambda records: [], "expected a list of dictionaries"),
         (lambda records: {"a": 1}, "expected a list of dictionaries"),
@@ -103,6 +123,18 @@ def test_a_bad_record_is_named(tiny_root, edit, message):
         load_h36m(root, "train")
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_whole_floats_and_time_stamps_are_ids(tiny_root):
+    def edit(records):
+        for record in records:
+            record["camera_id"] = float(record["camera_id"])
+            record["image_id"] += 1_700_000_000_000
+
+    annotations = load_h36m(tiny_root(mpii=0, edit=edit), "train")
+    assert set(annotations.labels3d.frame.tolist()) == {1_700_000_000_001, 1_700_000_000_002, 1_700_000_000_003}
+    assert set(annotations.labels3d.camera_id.tolist()) == {0, 1, 2, 3}
+    np.testing.assert_array_equal(group_views(annotations), group_views(load_h36m(tiny_root(mpii=0), "train")))
 
 
 @pytest.mark.parametrize(("unit", "scale"), [("mm", 1), ("cm", 0.1), ("m", 0.001)])

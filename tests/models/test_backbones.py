@@ -7,7 +7,7 @@ from torch import nn
 
 from lib.models.deconv_head import DeconvLayers, final_conv
 from lib.models.initialize import initialize
-from lib.models.pose_hrnet import HRStage, PoseHRNet, standard_stages
+from lib.models.pose_hrnet import HRStage, PoseHRNet
 from lib.models.pose_mobilenetv2 import PoseMobileNetV2
 from lib.models.pose_resnet import PoseResNet
 from lib.utils.checks import InputError
@@ -67,11 +67,19 @@ def test_mobilenet_has_torchvisions_names_without_the_last_expansion() -> None:
     assert output.shape == (2, 20, 24, 32)
 
 
+def _published_stages(width: int) -> list[HRStage]:
+    """Stages 2 to 4 of HRNet-W32 or W48, by the width of the finest branch."""
+    return [
+        HRStage(num_modules, [4] * branches, [width * 2**branch for branch in range(branches)])
+        for num_modules, branches in ((1, 2), (4, 3), (3, 4))
+    ]
+
+
 # parameters of the networks as published: 28.5 M (W32) and 63.6 M (W48) with 17 joints, HRNet paper table 1
 @pytest.mark.parametrize(("width", "millions"), [(32, 28.5), (48, 63.6)])
 def test_hrnet_size_and_output(width: int, millions: float) -> None:
     with torch.device("meta"):
-        model = PoseHRNet(standard_stages(width), 17).eval()
+        model = PoseHRNet(_published_stages(width), 17).eval()
         output = model(torch.empty(2, 3, 96, 128))
     assert sum(parameter.numel() for parameter in model.parameters()) / 1e6 == pytest.approx(millions, abs=0.05)
     assert output.shape == (2, 17, 24, 32)
@@ -136,7 +144,7 @@ def test_errors_say_what_is_expected() -> None:
     with pytest.raises(InputError, match=r"unknown initialisation 'xavier' in NETWORK\.INIT; known: kaiming"):
         initialize(PoseResNet(18, 2), "xavier")
     with pytest.raises(InputError, match=r"multiples of 32, received \(80, 96\)"):
-        PoseHRNet(standard_stages(32), 2)(torch.empty(1, 3, 80, 96))
+        PoseHRNet(_published_stages(32), 2)(torch.empty(1, 3, 80, 96))
     with pytest.raises(InputError, match=r"unknown block 'BASICS' in MODEL_EXTRA.STAGE2.BLOCK; did you mean 'BASIC'"):
         PoseHRNet([HRStage(1, [1, 1], [4, 8], "BASICS")] * 3, 2)
     with pytest.raises(InputError, match=r"MODEL_EXTRA.STAGE2: .*NUM_BLOCKS \[1\], NUM_CHANNELS \[4, 8\]"):

@@ -36,7 +36,7 @@ def test_fusion_exists_only_with_aggre(make_config: Callable) -> None:
     zeros = build_model(make_config("pose_resnet", "NETWORK.FUSION_INIT", "zeros"), num_views=2)
     assert zeros.fusion.weight.shape == (2, 1, 256, 256)
     assert not zeros.fusion.weight.any()
-    with pytest.raises(InputError, match="at least 2 views, received 1"):
+    with pytest.raises(InputError, match=r"at least 2 views, received 1; set NETWORK\.FUSION none"):
         build_model(make_config(), num_views=1)
 
 

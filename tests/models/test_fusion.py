@@ -105,7 +105,7 @@ def test_initialisations() -> None:
 
 
 def test_errors_say_what_to_do() -> None:
-    with pytest.raises(InputError, match=r"at least 2 views, received 1; set NETWORK\.AGGRE false"):
+    with pytest.raises(InputError, match=r"at least 2 views, received 1; set NETWORK\.FUSION none"):
         CrossViewFusion(1, (4, 4))
     with pytest.raises(InputError, match=r"unknown initialisation 'zero'.*did you mean 'zeros'"):
         CrossViewFusion(2, (4, 4), init="zero")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lib.multiviews.body import H36M_BODY
-from lib.multiviews.refine import RefineSettings, refine
+from lib.multiviews.refine import RefineSettings, fit_frames, fit_persons, fitted_poses
 from lib.multiviews.triangulate import triangulate
 from lib.utils.checks import InputError
 from lib.utils.joints import H36M_17
@@ -24,18 +24,24 @@ def rough_start(scene: Scene, std_mm: float = 10.0) -> np.ndarray:
     return scene.pose_world + np.random.default_rng(7).normal(0, std_mm, scene.pose_world.shape)
 
 
-def refined(scene: Scene, heatmaps=None, library="numpy", lengths=None, start=None, **options) -> np.ndarray:
-    return refine(
+def refined(
+    scene: Scene, heatmaps=None, library="numpy", lengths=None, start=None, length_std=0.05, person=None
+) -> np.ndarray:
+    kernel = make_kernel(library)
+    fitted = fit_frames(
         scene.heatmaps if heatmaps is None else heatmaps,
         scene.cameras,
         scene.image_to_heatmap,
         rough_start(scene) if start is None else start,
         H36M_BODY.limb_lengths(scene.pose_world) if lengths is None else lengths,
         H36M_BODY,
-        make_kernel(library),
-        flip_pairs=FLIP_PAIRS,
-        **options,
+        kernel,
+        RefineSettings(length_std=length_std),
+        FLIP_PAIRS,
     )
+    if person is None:
+        return fitted_poses(fitted, H36M_BODY, kernel)
+    return fit_persons(fitted, person, H36M_BODY, kernel)
 
 
 def errors(pose: np.ndarray, scene: Scene) -> np.ndarray:
@@ -109,7 +115,7 @@ def test_better_than_triangulation_of_the_same_peaks():
     points_img = transform_points(noisy, invert_affine(scene.image_to_heatmap))
     alone = errors(triangulate(points_img, scene.cameras), scene).mean()
     maps = draw_gaussians(noisy, (64, 64), 2.0)
-    assert errors(refined(scene, maps, settings=RefineSettings(length_std=0.005)), scene).mean() < 0.87 * alone
+    assert errors(refined(scene, maps, length_std=0.005), scene).mean() < 0.87 * alone
     assert errors(refined(scene, maps, lengths=LENGTHS), scene).mean() < 0.92 * alone
 
 
@@ -177,17 +183,16 @@ def test_frames_do_not_depend_on_each_other():
     noisy = scene.joints_hm + np.random.default_rng(9).normal(0, 1.0, scene.joints_hm.shape)
     maps = draw_gaussians(noisy, (64, 64), 2.0)
     together = refined(scene, maps, lengths=LENGTHS)
-    alone = refine(
-        maps[17:18], scene.cameras[17:18], scene.image_to_heatmap[17:18], rough_start(scene)[17:18], LENGTHS,
-        H36M_BODY, make_kernel("numpy"), flip_pairs=FLIP_PAIRS,
-    )  # fmt: skip
+    one = Scene(*(value[17:18] for value in vars(scene).values()))
+    alone = refined(one, maps[17:18], lengths=LENGTHS, start=rough_start(scene)[17:18])
     np.testing.assert_allclose(together[17], alone[0], atol=1e-6)
 
 
 def test_no_frame():
     scene = make_scene(2)
     nothing = Scene(*(value[:0] for value in vars(scene).values()))
-    assert refined(nothing, start=np.zeros((0, 17, 3))).shape == (0, 17, 3)
+    for person in (None, np.zeros(0)):
+        assert refined(nothing, start=np.zeros((0, 17, 3)), person=person).shape == (0, 17, 3)
 
 
 @pytest.mark.parametrize(

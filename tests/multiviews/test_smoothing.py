@@ -35,6 +35,21 @@ def test_without_a_cutoff_known_points_stay_exactly():
     assert np.abs(bridged[10, 1]).max() < 400
 
 
+@pytest.mark.parametrize("num", [2, 3, 4, 30])
+def test_it_solves_the_least_squares_problem(num):
+    """Points and second differences as rows of one dense system."""
+    rng, cutoff = np.random.default_rng(num), 0.1
+    points = rng.normal(0, 100, (num, 2))
+    if num > 3:
+        points[1, 0] = np.nan
+    rough = (2 * np.sin(np.pi * cutoff)) ** -2.0 * np.diff(np.eye(num), 2, axis=0)
+    for column, smooth in zip(points.T, smooth_trajectories(points, cutoff).T, strict=True):
+        known = np.isfinite(column)
+        rows = np.concatenate([np.eye(num)[known], rough])
+        expected = np.linalg.lstsq(rows, np.concatenate([column[known], np.zeros(len(rough))]), rcond=None)[0]
+        np.testing.assert_allclose(smooth, expected, atol=1e-5)
+
+
 @pytest.mark.parametrize("cutoff", [None, 0.1])
 def test_a_single_point_stays_and_nothing_is_made_up(cutoff):
     points = np.full((5, 2), np.nan)

@@ -25,7 +25,7 @@ from lib.dataset.build import build_dataset, build_loader
 from lib.models.build import build_model
 from lib.multiviews.cameras import CropCameras
 from lib.utils.distributed import process_group
-from lib.utils.ranks import ranks_of_environment
+from lib.utils.ranks import SINGLE, ranks_of_environment
 
 
 class Frozen(nn.Module):
@@ -48,7 +48,7 @@ class Frozen(nn.Module):
 
 def main(cfg: str, out: str) -> None:
     torch.set_num_threads(1)
-    config, ranks, device = load_config(cfg), ranks_of_environment(), torch.device("cpu")
+    config, ranks, device = load_config(cfg), ranks_of_environment() or SINGLE, torch.device("cpu")
     config.TRAIN.BATCH_SIZE //= ranks.world_size
     torch.manual_seed(0)
     with process_group(ranks, device):

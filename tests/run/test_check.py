@@ -62,6 +62,32 @@ def test_a_mirrored_camera_is_diagnosed_though_training_refuses_it(tiny_root, ti
     assert "in its camera frame, x is mirrored" in done.out
 
 
+@pytest.mark.parametrize(
+    ("blind", "finding"), [({0, 1, 2, 3}, "camera 3: no joint is visible"), ({2}, "camera 2: no joint is visible")]
+)
+def test_a_camera_without_a_visible_joint(tiny_root, tiny_yaml, run_script, blind, finding):
+    def edit(records):
+        for record in records:
+            if record["camera_id"] in blind:
+                record["joints_vis"] = np.zeros((17, 3))
+
+    done = run_script("data/check.py", "--cfg", tiny_yaml(tiny_root(mpii=0, edit=edit)))
+    assert (done.code, done.err) == (1, "")  # nor a warning of numpy's
+    verdict = done.out.split("# Verdict")[1]
+    assert finding in verdict
+    assert f"joints of camera {max(blind)} lie: none is visible in the images" in verdict
+    assert "no image could be read" not in verdict
+
+
+def test_images_that_cannot_be_read_are_not_called_invisible_joints(tiny_root, tiny_yaml, run_script):
+    root = tiny_root(mpii=0)
+    for path in (root / "h36m/images").glob("*ca_02/*.jpg"):
+        path.write_bytes(b"cut")
+    done = run_script("data/check.py", "--cfg", tiny_yaml(root))
+    assert (done.code, done.err) == (1, "")
+    assert "joints of camera 1 lie: no image could be read" in done.out
+
+
 def test_two_images_of_one_view_are_a_finding(tiny_root, tiny_yaml, run_script):
     done = run_script("data/check.py", "--cfg", tiny_yaml(tiny_root(mpii=0, edit=lambda r: [*r, r[2]])))
     assert done.code == 1

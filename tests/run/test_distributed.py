@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
 import h5py
 import numpy as np
 import pytest
@@ -51,20 +52,25 @@ def test_two_processes_take_the_steps_of_one(tiny_root, tiny_yaml, tmp_path):
 
 
 def test_two_processes_train_and_write_one_set_of_results(tiny_root, tiny_yaml, tmp_path, run_script):
-    cfg = tiny_yaml(tiny_root(frames=5, mpii=0))
-    done = run(sys.executable, TRAIN, "--cfg", cfg, "--gpus", "cpu,cpu", "--opts", "TRAIN.BATCH_SIZE", 1)
+    root = tiny_root(frames=5, mpii=0)
+    for path in (root / "h36m/images").glob("s_01*/*_00000[24].jpg"):  # unlike the others: the second process's share
+        cv2.imwrite(str(path), 255 - cv2.imread(str(path)))
+    cfg, opts = tiny_yaml(root), ("--opts", "TRAIN.BATCH_SIZE", 1, "TRAIN.SHUFFLE", "false")
+    done = run(sys.executable, TRAIN, "--cfg", cfg, "--gpus", "cpu,cpu", *opts)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("epoch 0, validation on 20 images") == 1
     directory = tmp_path / "output" / RUN
     lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
     # 2 groups a step; the fifth is left out, since one of the processes would have none
-    assert [line["step"] for line in lines if line["kind"] == "epoch"] == [2, 4]
-    alone = run_script("pose2d/valid.py", "--cfg", cfg)
+    epochs = [line for line in lines if line["kind"] == "epoch"]
+    assert [line["step"] for line in epochs] == [2, 4]
+    alone = run_script("pose2d/valid.py", "--cfg", cfg, "--state", "final")
     assert alone.code == 0, alone.err
     results = (directory / "results_2d.json").read_text()
+    assert json.loads(results)["perf"] == epochs[-1]["jdr"]  # with the statistics that are saved
     with h5py.File(directory / "predicted_heatmaps.h5") as file:
         expected = {key: file[key][:] for key in file}
-    shared = run(*TORCHRUN, str(REPOSITORY / "run/pose2d/valid.py"), "--cfg", cfg)
+    shared = run(*TORCHRUN, str(REPOSITORY / "run/pose2d/valid.py"), "--cfg", cfg, "--state", "final")
     assert shared.returncode == 0, shared.stderr
     assert (directory / "results_2d.json").read_text() == results
     with h5py.File(directory / "predicted_heatmaps.h5") as file:

@@ -88,6 +88,39 @@ def test_going_on_elsewhere_needs_no_first_weights_and_finds_its_own_best(tiny_r
     assert (tmp_path / "other" / run / "model_best.pth.tar").is_file()
 
 
+def test_what_a_finished_run_left_stays_when_nothing_is_trained(tiny_root, tiny_yaml, tmp_path, run_script):
+    """The run directory does not depend on DATASET.ROOT: its weights would pass for those of other data."""
+    end = ("TRAIN.RESUME", "true", "TRAIN.END_EPOCH", 1)
+    assert run_script("pose2d/train.py", "--cfg", tiny_yaml(tiny_root(frames=2, mpii=0)), "--opts", *end).code == 0
+    names = ("checkpoint.pth.tar", "final_state.pth.tar", "model_best.pth.tar", "metrics.jsonl", "training_summary.md")
+    files = [tmp_path / "output" / RUN / name for name in names]
+    before = [path.read_bytes() for path in files]
+    cfg = tiny_yaml(tiny_root(frames=3, mpii=0))
+    refused = run_script("pose2d/train.py", "--cfg", cfg, "--opts", *end)
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    for word in ("checkpoint.pth.tar", "2 groups, here 3", "--modelDir", "OUTPUT_DIR", "TRAIN.RESUME false"):
+        assert word in refused.err
+    nothing = run_script("pose2d/train.py", "--cfg", cfg, "--opts", "TRAIN.BEGIN_EPOCH", 1, "TRAIN.END_EPOCH", 1)
+    assert nothing.code == 0
+    assert "nothing to train" in nothing.out
+    wrong = run_script("pose2d/train.py", "--cfg", cfg, "--opts", "TRAIN.BEGIN_EPOCH", 3)
+    assert (wrong.code, wrong.err.count("\n")) == (2, 1)
+    assert "TRAIN.BEGIN_EPOCH: expected at most TRAIN.END_EPOCH 2, received 3" in wrong.err
+    assert [path.read_bytes() for path in files] == before
+
+
+@pytest.mark.parametrize(("script", "code"), [("pose2d/train.py", 0), ("pose2d/valid.py", 2)])
+def test_one_process_of_torchrun_starts_no_others(script, code, tiny_root, tiny_yaml, run_script, monkeypatch):
+    """It works as the one process that torchrun wants; there is nothing to validate yet."""
+    for name, value in (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("lib.core.launch.run_processes", lambda *words: pytest.fail("others were started"))
+    cfg = tiny_yaml(tiny_root(frames=1, mpii=0))
+    done = run_script(script, "--cfg", cfg, "--gpus", "cpu,cpu", "--opts", "TRAIN.END_EPOCH", 0)
+    assert done.code == code
+    assert "no such checkpoint" in done.err or not code
+
+
 @pytest.mark.parametrize("num_views", [2, 3, 5])
 def test_other_numbers_of_views(num_views, tiny_root, tiny_yaml, run_script):
     cfg = tiny_yaml(tiny_root(num_views=num_views, frames=2))
@@ -202,6 +235,8 @@ def _first_image(root: Path) -> Path:
         (lambda root: None, ("NETWORK.HEATMAP_SIZE", "32"), ["HEATMAP_SIZE", "16"]),
         (lambda root: None, ("NETWORK.PRETRAINED", "models/none.pth"), ["models/none.pth", "NETWORK.PRETRAINED"]),
         (lambda root: None, ("OUTPUT_DIR", "/proc/nowhere"), ["/proc/nowhere"]),
+        (lambda root: None, ("LOG_DIR", "/proc/nowhere"), ["/proc/nowhere", "cannot be created"]),
+        (lambda root: None, ("DATASET.TEST_DATASET", "mpii"), ["DATASET.TEST_DATASET mpii", "4 views"]),
     ],
 )  # fmt: skip
 def test_bad_input_ends_with_one_line(damage, opts, words, tiny_root, tiny_yaml, run_script):
@@ -223,6 +258,17 @@ def test_error_in_a_loading_process_is_one_line_too(tiny_root, tiny_yaml, run_sc
     assert done.err.startswith("error: ")
     assert "no such image" in done.err
     assert "Traceback" not in done.err
+
+
+def test_a_lack_of_memory_names_the_keys_that_save_some(tiny_root, tiny_yaml, run_script, monkeypatch):
+    def refuse(*words):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of")
+
+    monkeypatch.setattr("lib.core.train_step.training_losses", refuse)
+    done = run_script("pose2d/train.py", "--cfg", tiny_yaml(tiny_root(frames=1, mpii=0)))
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    for word in ("BATCH_SIZE", "ACCUMULATE", "CHECKPOINT_ACTIVATIONS", "AMP", "run/pose2d/memory.py"):
+        assert word in done.err
 
 
 def _without_camera(records: list) -> None:

@@ -15,6 +15,7 @@ from lib.core.config_io import load_config, run_directory
 from tests.core.predictions import write_perfect_predictions
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+POSES = "poses3d_rpsm_FIRST_NBINS_12.npz"
 
 
 @pytest.fixture
@@ -46,13 +47,13 @@ def test_prior_then_both_scripts(run_script, experiment, directory, tmp_path):
     assert "| **mean over actions** |" in numpy.out
     assert "| lwri  |" in numpy.out
     assert "root: triangulated" in numpy.out
-    torch = run_script("pose3d/estimate_cuda.py", "--device", "cpu", "--poses", "torch.npz", "--check", "poses3d.npz",
-                       *experiment)  # fmt: skip
+    torch = run_script("pose3d/estimate_cuda.py", "--device", "cpu", "--check", POSES, *experiment)
     assert torch.code == 0, torch.err
-    assert "from those of poses3d.npz" in torch.out
-    poses = [np.load(directory / name)["pose_world"] for name in ("poses3d.npz", "torch.npz")]
-    np.testing.assert_allclose(poses[0], poses[1], atol=0.1)
+    assert f"from those of {POSES}" in torch.out
     results = json.loads((directory / "results_3d.json").read_text())
+    poses = {entry["poses"]: np.load(directory / entry["poses"])["pose_world"] for entry in results.values()}
+    assert list(poses) == [POSES, POSES.replace(".npz", "_torch.npz")]
+    np.testing.assert_allclose(*poses.values(), atol=0.1)
     assert all(entry["mpjpe"]["absolute"]["frames"] < 25 for entry in results.values())
     assert len(results) == 2
 
@@ -63,7 +64,8 @@ def test_other_methods(run_script, experiment, directory, script):
     done = run_script(script, "--method", "triangulate_robust", *experiment)  # there is no prior, nor does it need one
     assert done.code == 0, done.err
     assert f"triangulate_robust ({library}); mm" in done.out
-    stored = np.load(directory / "poses3d_triangulate_robust.npz")
+    suffix = "_torch" if library == "torch" else ""
+    stored = np.load(directory / f"poses3d_triangulate_robust{suffix}.npz")
     assert stored["confidence"].shape == (3, 17)
     np.testing.assert_allclose(stored["pose_world"], stored["gt_world"], atol=1e-2)
     unknown = run_script(script, "--method", "dlt", *experiment)
@@ -93,7 +95,7 @@ def test_numpy_script_needs_no_torch(experiment, directory):
     for script in ("data/make_limb_prior.py", "pose3d/estimate.py"):
         done = run_without_torch(script, *experiment)
         assert done.returncode == 0, done.stderr
-    assert (directory / "poses3d.npz").is_file()
+    assert (directory / POSES).is_file()
     assert "ModuleNotFoundError: torch" in run_without_torch("pose3d/estimate_cuda.py", *experiment).stderr
 
 
@@ -116,6 +118,23 @@ def test_wrong_input_ends_in_one_line(run_script, experiment, directory, script,
     assert (no_predictions.code, no_predictions.err.count("\n")) == (2, 1)
     assert "valid.py" in no_predictions.err
     assert not (directory / "results_3d.json").exists()
+
+
+def test_poses_to_check_against_are_looked_at_before_the_inference(run_script, experiment, directory):
+    assert run_script("data/make_limb_prior.py", *experiment).code == 0
+    np.savez(directory / "foreign.npz", pose_world=np.zeros((3, 17, 3)))
+    done = run_script("pose3d/estimate.py", "--check", "foreign.npz", *experiment)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "foreign.npz: not a file of 3D poses: it has no 'gt_world'" in done.err
+    assert not (directory / "results_3d.json").exists()
+
+
+@pytest.mark.parametrize("method", ["rpsm", "triangulate"])
+def test_a_root_that_does_not_exist_is_blamed_on_its_key(run_script, experiment, directory, method):
+    assert run_script("data/make_limb_prior.py", *experiment).code == 0
+    done = run_script("pose3d/estimate.py", "--method", method, *experiment, "DATASET.ROOTIDX", 99)
+    assert (done.code, done.err) == (2, "error: DATASET.ROOTIDX: expected a joint index below 17, received 99\n")
+    assert not list(directory.glob("*.npz"))
 
 
 def test_device_without_cuda(run_script, experiment):

@@ -81,6 +81,26 @@ def test_tables_need_neither_images_nor_torch(cfg, directory, tmp_path):
     assert {path.name for path in (directory / "report").iterdir()} == {"comparison.md", "comparison.csv"}
 
 
+@pytest.mark.parametrize("words", [[], ["--tables-only"]])
+def test_a_report_on_poses_elsewhere_is_written_into_the_run_directory(run_script, cfg, directory, tmp_path, words):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (directory / "exact.npz").rename(elsewhere / "exact.npz")
+    done = run_script("pose3d/report.py", "--cfg", cfg, "--poses", elsewhere / "exact.npz", "--frames", 0, *words)
+    assert (done.code, done.err) == (0, "")
+    assert [path.name for path in elsewhere.iterdir()] == ["exact.npz"]
+    assert (directory / "report_exact/comparison.md").is_file()
+    assert (directory / "contact_sheet_exact.png").is_file() == (not words)
+
+
+def test_the_poses_of_the_configuration_are_shown(run_script, cfg, directory):
+    (directory / "exact.npz").rename(directory / "poses3d_rpsm+refine_FIRST_NBINS_12.npz")
+    words = ["--opts", "PICT_STRUCT.REFINE", "true", "PICT_STRUCT.FIRST_NBINS", 12]
+    done = run_script("pose3d/report.py", "--cfg", cfg, "--frames", 0, *words)
+    assert (done.code, done.err) == (0, "")
+    assert (directory / "report_poses3d_rpsm+refine_FIRST_NBINS_12/report.md").is_file()
+
+
 def test_poses_that_no_method_wrote_have_their_file_as_name(run_script, cfg, directory):
     poses = dict(np.load(directory / "poses3d.npz"))
     np.savez(directory / "mine.npz", **{**poses, "pose_world": poses["pose_world"] + 1})

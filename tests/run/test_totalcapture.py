@@ -13,7 +13,7 @@ import pytest
 from lib.core.config_io import load_config, run_directory
 from lib.core.methods3d import METHODS
 from tests.conftest import TOTALCAPTURE_RECORDINGS
-from tests.core.predictions import write_perfect_predictions
+from tests.core.predictions import take_for_default, write_perfect_predictions
 
 # names in training, the toolbox's numbers in validation
 RECORDINGS = TOTALCAPTURE_RECORDINGS | {
@@ -23,8 +23,9 @@ RECORDINGS = TOTALCAPTURE_RECORDINGS | {
 
 
 @pytest.fixture
-def words(tiny_totalcapture, tiny_yaml, tmp_path):
+def words(tiny_totalcapture, tiny_yaml, tmp_path, monkeypatch):
     """The words of the command line: --cfg YAML --opts ... for 4 of the 8 cameras."""
+    take_for_default(monkeypatch, "PICT_STRUCT", "FIRST_NBINS", 12)
     opts = ["DATASET.TRAIN_DATASET", "multiview_totalcapture", "DATASET.TEST_DATASET", "multiview_totalcapture",
             "DATASET.CAMERAS", "[0, 2, 4, 6]", "TRAIN.END_EPOCH", "1", "PICT_STRUCT.FIRST_NBINS", "12",
             "PICT_STRUCT.PAIRWISE_FILE", str(tmp_path / "pict/pairwise_totalcapture.pkl")]  # fmt: skip

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib.utils.checkpoint import load_checkpoint, save_checkpoint
+from lib.utils.checkpoint import first_not_finite, load_checkpoint, save_checkpoint
 from lib.utils.checks import InputError
 
 
@@ -133,3 +133,20 @@ def test_a_full_disk_leaves_the_old_file(tmp_path):
     assert "\n" not in str(caught.value)
     assert load_checkpoint(path) == {"epoch": 1}
     assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_values_that_are_not_finite_are_found_by_name(value):
+    spoilt = torch.ones(5, 3)
+    spoilt[2, 1] = value
+    state = {"good": torch.ones(2), "numbers": [1, "a", None], "more": {"list": [torch.zeros(1), {7: spoilt}]}}
+    assert first_not_finite(state) == "more.list.1.7"
+    spoilt[2, 1] = 0
+    assert first_not_finite(state) is None
+
+
+def test_large_values_and_other_types_are_finite():
+    large = torch.full((1000,), 3e38)  # their sum is not
+    others = [torch.tensor([2**62]), torch.tensor([True]), torch.empty(0)]
+    assert first_not_finite([large, large.bfloat16(), *others]) is None
+    assert first_not_finite({"a": torch.tensor([1.0, float("nan")], dtype=torch.bfloat16)}) == "a"

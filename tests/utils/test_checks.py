@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from lib.utils.checks import InputError, check_shape, unknown_name
+from lib.utils.checks import InputError, check_finite, check_shape, unknown_name
 
 
 def test_the_nearest_name_is_suggested_whatever_its_case():
@@ -36,3 +37,13 @@ def test_a_wrong_shape_says_expected_and_received(shape, expected):
         check_shape("maps", shape, expected)
     assert str(caught.value).startswith("maps: expected shape (")
     assert str(shape) in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_the_first_frame_that_is_not_finite_is_named(value):
+    values = np.zeros((4, 2, 3), np.float32)
+    check_finite("maps", values)
+    check_finite("maps", values[:0])
+    values[2:, 1, 0] = value
+    with pytest.raises(InputError, match=r"^maps: frame 2 of the batch has values that are not finite$"):
+        check_finite("maps", values)

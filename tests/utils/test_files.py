@@ -5,12 +5,22 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lib.utils.checks import InputError
-from lib.utils.files import atomic_path, make_directory, read_bytes, read_json, write_bytes, write_csv, write_json
+from lib.utils.files import (
+    atomic_directory,
+    atomic_path,
+    make_directory,
+    read_bytes,
+    read_json,
+    write_bytes,
+    write_csv,
+    write_json,
+)
 
 
 def names(folder):
@@ -113,18 +123,87 @@ def test_reading_json_says_what_is_wrong(tmp_path):
     (tmp_path / "bytes.json").write_bytes(b"\xff\xfe\x00binary")
     with pytest.raises(InputError, match=r"bytes\.json: not a JSON file"):
         read_json(tmp_path / "bytes.json")
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    with pytest.raises(InputError, match=r"deep\.json: not a JSON file"):
+        read_json(tmp_path / "deep.json")
     with pytest.raises(InputError, match="cannot be read"):
         read_json(tmp_path)
 
 
-def test_what_killed_processes_left_of_a_file_goes_with_the_next_one(tmp_path):
+@pytest.fixture
+def dead() -> int:
+    """Number of a process that has ended."""
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
+    return process.pid
+
+
+def test_what_killed_processes_left_of_a_file_goes_with_the_next_one(tmp_path, dead):
     path = tmp_path / "a[1].pth.tar"
-    dead = tmp_path / f".a[1].pth.{process.pid}.tmp.tar"
+    gone = tmp_path / f".a[1].pth.{dead}.tmp.tar"
     kept = [tmp_path / f".a[1].pth.{os.getppid()}.tmp.tar", tmp_path / ".a[1].pth.old.tmp.tar",
-            tmp_path / f".b.{process.pid}.tmp.tar"]  # of a process that runs, of nobody, of another file  # fmt: skip
-    for file in (dead, *kept):
+            tmp_path / f".a[1].pth.{'9' * 30}.tmp.tar", tmp_path / f".b.{dead}.tmp.tar"]  # fmt: skip
+    for file in (gone, *kept):  # kept: of a process that runs, of nobody, of another file
         file.write_bytes(b"half")
     write_bytes(path, b"new")
     assert names(tmp_path) == sorted(file.name for file in (path, *kept))
+
+
+def write_directory(path, content):
+    with atomic_directory(path) as folder:
+        (folder / "file").write_text(content)
+
+
+def test_a_directory_replaces_another_one(tmp_path):
+    for content in ("old", "new"):
+        write_directory(tmp_path / "deep/a.arrays", content)
+        assert (tmp_path / "deep/a.arrays/file").read_text() == content
+        assert names(tmp_path / "deep") == ["a.arrays"]
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "broken"), KeyboardInterrupt()])
+def test_a_directory_that_cannot_be_put_in_place_leaves_the_old_one(tmp_path, monkeypatch, error):
+    path = tmp_path / "a.arrays"
+    write_directory(path, "old")
+    replace, calls = os.replace, []
+
+    def second_fails(source, target):
+        calls.append(source)
+        if len(calls) == 2:
+            raise error
+        replace(source, target)
+
+    monkeypatch.setattr("lib.utils.files.os.replace", second_fails)
+    with pytest.raises((InputError, KeyboardInterrupt)):
+        write_directory(path, "new")
+    assert (path / "file").read_text() == "old"
+    assert names(tmp_path) == ["a.arrays"]
+
+
+KILLED = """
+import os, signal, sys
+from lib.utils import files
+replace = os.replace
+def kill(source, target):
+    if str(source).endswith(sys.argv[2]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    replace(source, target)
+files.os.replace = kill
+with files.atomic_directory(sys.argv[1]) as folder:
+    (folder / "file").write_text("killed")
+    if sys.argv[2] == "within":
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("where", ["within", ".partial"])
+def test_a_directory_whose_writer_was_killed(tmp_path, where):
+    path = tmp_path / "a.arrays"
+    write_directory(path, "old")
+    subprocess.run([sys.executable, "-c", KILLED, path, where], cwd=Path(__file__).parents[2], check=False)
+    assert len(names(tmp_path)) == 2
+    assert path.exists() == (where == "within")
+    with pytest.raises(ZeroDivisionError), atomic_directory(path):
+        raise ZeroDivisionError
+    assert names(tmp_path) == ["a.arrays"]
+    assert (path / "file").read_text() == "old"

@@ -75,6 +75,18 @@ def test_absent_images(images):
         read_image(images.with_name("other"), "b.jpg", "zip")
     with pytest.raises(InputError, match="cannot be read"):
         read_image(images, "a")
+    with pytest.raises(InputError, match=r"cannot be read \(embedded null byte\)"):
+        read_image(images, "a\0b.jpg")
+    with pytest.raises(InputError, match=r"no entry"):
+        read_image(images, "a\0b.jpg", "zip")
+    assert missing_images(images, ["a\0/b.jpg", "y.png"]) == ["a\0/b.jpg"]
+
+
+def test_an_unknown_data_format(images):
+    with pytest.raises(InputError, match="unknown data format 'zpi'; did you mean 'zip'"):
+        read_image(images, "y.png", "zpi")
+    with pytest.raises(InputError, match="unknown data format 'png'"):
+        missing_images(images, ["y.png"], "png")
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
@@ -85,9 +97,22 @@ def test_a_cut_jpeg_is_refused(images, share):
         read_image(images, "cut.jpg")
 
 
-def test_bytes_after_the_end_of_a_jpeg_do_no_harm(images, picture):
-    (images / "tail.jpg").write_bytes((images / "a/x.jpg").read_bytes() + b"\0" * 64)
-    assert read_image(images, "tail.jpg").shape == picture.shape
+def with_thumbnail(data: bytes, thumbnail: bytes) -> bytes:
+    exif = b"Exif\0\0" + thumbnail
+    return data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:]
+
+
+@pytest.mark.parametrize("flags", [[], [cv2.IMWRITE_JPEG_PROGRESSIVE, 1], [cv2.IMWRITE_JPEG_RST_INTERVAL, 2]])
+@pytest.mark.parametrize("tail", [b"\0" * 64, b"\0" * 20_000, b"\xff\xd8\xff", b"\r\n"])
+def test_bytes_after_the_end_of_a_jpeg_do_no_harm(images, picture, flags, tail):
+    data = cv2.imencode(".jpg", picture, flags)[1].tobytes()
+    for whole in (data, with_thumbnail(data, data)):
+        (images / "tail.jpg").write_bytes(whole + tail)
+        np.testing.assert_array_equal(read_image(images, "tail.jpg"), cv2.imdecode(np.frombuffer(data, np.uint8), 1))
+        cut = with_thumbnail(data, data)[:-40]  # the thumbnail is whole
+        (images / "cut.jpg").write_bytes(cut)
+        with pytest.raises(InputError, match="the JPEG is cut off"):
+            read_image(images, "cut.jpg")
 
 
 def png_of_claimed_size(side: int) -> bytes:
@@ -110,6 +135,12 @@ def test_a_cut_archive_is_refused(images):
     path.write_bytes(path.read_bytes()[:-60])
     with pytest.raises(InputError, match=r"images\.zip: not a zip archive, or cut off"):
         read_image(images, "y.png", "zip")
+
+
+def test_an_archive_whose_writer_was_killed(images):
+    images.with_suffix(".zip").rename(images.with_name("images.zip.partial"))
+    with pytest.raises(InputError, match=r"s\.zip: no such archive, but .*\.zip\.partial, .*prepare_h36m\.py --zip"):
+        missing_images(images, ["y.png"], "zip")
 
 
 def test_a_damaged_entry_is_refused(images):

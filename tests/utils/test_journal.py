@@ -32,9 +32,19 @@ def test_other_settings_are_refused(tmp_path):
         Journal(tmp_path / "work.jsonl", {"step": 1, "quality": 95})
 
 
-@pytest.mark.parametrize("content", ["no json\n", "[1]\n", '{"a": 1}\n'])
+@pytest.mark.parametrize("content", ["no json\n", "[" * 100_000 + "\n", "[1]\n", '{"a": 1}\n'])
 def test_another_file_is_refused(tmp_path, content):
     (tmp_path / "work.jsonl").write_text(content)
     with pytest.raises(InputError, match="not a journal of earlier work"):
         Journal(tmp_path / "work.jsonl", {})
     assert (tmp_path / "work.jsonl").read_text() == content
+
+
+@pytest.mark.parametrize("line", ['{"a": 1}', "[1]", "3", '{"key": [1], "entry": 2}', '{"key": "b"}'])
+def test_a_line_that_is_no_entry_is_named(tmp_path, line):
+    journal = Journal(tmp_path / "work.jsonl", {})
+    journal.add("a", 1)
+    with open(journal.path, "a") as file:
+        file.write(line + "\n")
+    with pytest.raises(InputError, match=r"work\.jsonl: line 3 is no entry of earlier work; remove it"):
+        Journal(journal.path, {})

@@ -217,6 +217,21 @@ def test_few_batches_wait_to_be_written(tmp_path, rows, monkeypatch):
         np.testing.assert_array_equal(file.heatmaps, rows[0])
 
 
+def test_the_fingerprint_is_that_of_the_content(tmp_path, rows):
+    def fingerprint(name, rows=rows, ids=IDS, names=NAMES, dtype="float32", compression="none"):
+        with PredictionWriter(tmp_path / name, 6, names, WH, 2, compression, dtype) as writer:
+            writer.append(*rows, ids)
+        with PredictionFile(tmp_path / name) as file:
+            return file.fingerprint()
+
+    other = rows[1].copy()
+    other[5, 2, 1] += 0.5
+    assert fingerprint("a.h5") == fingerprint("b.h5", compression="gzip")
+    changed = [fingerprint("a.h5", rows=(rows[0], other)), fingerprint("a.h5", ids=IDS[::-1]),
+               fingerprint("a.h5", names=NAMES[::-1]), fingerprint("a.h5", dtype="float16")]  # fmt: skip
+    assert len({fingerprint("a.h5"), *changed}) == 5
+
+
 def published(path, rows, names) -> PredictionFile:
     with h5py.File(path, "w") as file:
         file["heatmaps"], file["locations"], file["joint_names_order"] = *rows, names
@@ -290,6 +305,26 @@ def test_files_of_another_kind(tmp_path, rows):
         PredictionFile(tmp_path / "b.h5")
     with pytest.raises(InputError, match=r"received \(6, 3, 4, 6\) and \(5, 3, 3\)"):
         published(tmp_path / "c.h5", (rows[0], rows[1][:5]), [0, 1, 2])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("joint_names_order", "root", "not a file of predictions"),  # one name, no list
+        ("joint_names_order", np.array([b"\xff", b"b", b"c"]), "not a file of predictions.*utf-8"),
+        ("image_ids", np.array([b"\xff"] * 6), "not a file of predictions.*utf-8"),
+        ("image_ids", IDS[0], "not a file of predictions"),
+        ("image_ids", np.arange(5), r"image_ids: expected shape \(6\), received \(5,\)"),
+        ("image_ids", np.arange(6), f"made for another data set: row 0 is '0', the data set has '{IDS[0]}'"),
+    ],
+)
+def test_names_of_another_kind(tmp_path, rows, name, value, message):
+    with h5py.File(tmp_path / "p.h5", "w") as file:
+        file["heatmaps"], file["locations"] = rows
+        for key, names in {"joint_names_order": [0, 1, 2], name: value}.items():
+            file[key] = names
+    with pytest.raises(InputError, match=rf"p\.h5: {message}"):
+        PredictionFile(tmp_path / "p.h5").check_matches(IDS, NAMES)
 
 
 def test_a_damaged_chunk_is_named(tmp_path, rows):

@@ -97,14 +97,40 @@ def test_csr_matrices_under_every_module_name(load, module, protocol):
     assert np.array_equal(loaded.toarray(), dense)
 
 
+def test_csr_arrays(load):
+    dense = np.eye(3, 4)
+    loaded = load(pickle.dumps(scipy.sparse.csr_array(dense)))
+    assert isinstance(loaded, scipy.sparse.csr_array)
+    assert np.array_equal(loaded.toarray(), dense)
+
+
 def test_ordered_dictionaries(load):
     value = collections.OrderedDict(b=1, a=2)
     assert list(load(pickle.dumps(value))) == ["b", "a"]
 
 
+def test_arrays_of_text_and_of_objects(load):
+    for value in (np.array(["ab", "é"]), np.array([b"ab", b"c"]), np.array([None, [1]], object), np.str_("é"),
+                  np.arange(6, dtype=">i2").reshape(2, 3).T, np.array(1 + 2j), np.float32(0.5)):  # fmt: skip
+        for protocol in (0, 2, 5):
+            data = pickle.dumps(value, protocol)
+            loaded, expected = load(data), pickle.loads(data)
+            assert loaded.dtype == expected.dtype
+            assert loaded.shape == expected.shape
+            assert loaded.tolist() == expected.tolist() == value.tolist()
+
+
+def test_what_was_loaded_is_written_as_plain_arrays(load):
+    data = pickle.dumps(load(pickle.dumps(RECORDS, 4)), 4)
+    assert b"lib.utils" not in data
+    check_equal(pickle.loads(data)[0], RECORDS[0])
+
+
 class Foreign:
-    def __init__(self, function, *arguments):
-        self.call = function, arguments
+    """Calls a function when it is loaded, and gives the result a state."""
+
+    def __init__(self, function, *arguments, state=None):
+        self.call = (function, arguments) if state is None else (function, arguments, state)
 
     def __reduce__(self):
         return self.call
@@ -127,6 +153,58 @@ def test_a_foreign_call_is_refused_and_not_made(load, tmp_path, protocol):
 def test_types_outside_the_list_are_refused(load, value):
     with pytest.raises(InputError, match="no allowed numpy or scipy type"):
         load(pickle.dumps(value))
+
+
+RECONSTRUCT, FROM_BUFFER = np.zeros(1).__reduce__()[0], np.zeros(1).__reduce_ex__(5)[0]
+PLAIN = (3, "<", None, None, None, -1, -1, 0)  # state of an ordinary dtype
+
+
+def dtype(name, state=PLAIN):
+    return Foreign(np.dtype, name, False, True, state=state)
+
+
+def array(kind, data, shape=(1,)):
+    return Foreign(RECONSTRUCT, np.ndarray, (0,), b"b", state=(1, shape, kind, False, data))
+
+
+ADDRESS = b"A" * 8
+VICTIM = array(dtype("f8"), ADDRESS)
+FORGED = {
+    "hidden pointers": array(dtype("V8", (3, "|", None, ("a",), {"a": (dtype("O8"), 0)}, 8, 1, 0)), ADDRESS),
+    "pointers for numbers": array(dtype("f8", (3, "|", None, ("a",), {"a": (dtype("O8"), 0)}, 8, 1, 0)), ADDRESS),
+    "subdtype": array(dtype("f8", (3, "<", (dtype("O8"), (1,)), None, None, 8, 1, 0)), ADDRESS),
+    "fields": array(dtype("O,f8"), ADDRESS * 2),
+    "bytes for objects": array(dtype("O8"), ADDRESS),
+    "more objects than there are": array(dtype("O8"), [None], (10_000,)),
+    "negative shape": array(dtype("f8"), ADDRESS, (-1, -1)),
+    "fewer bytes": array(dtype("f8"), ADDRESS, (2,)),
+    "no shape": array(dtype("f8"), ADDRESS, 1),
+    "real dtype lookalike": array("O8", ADDRESS),
+    "scalar": Foreign(np.float64(0).__reduce__()[0], dtype("O8"), ADDRESS),
+    "scalar of an array": Foreign(np.float64(0).__reduce__()[0], dtype("f8"), np.zeros(1)),
+    "another array's memory": [VICTIM, Foreign(FROM_BUFFER, VICTIM, dtype("f8"), (1,), "C")],
+    "constructor": Foreign(np.ndarray, (1,), "f8", np.zeros(1)),
+    "other class": Foreign(RECONSTRUCT, object, (0,), b"b"),
+    "columns beyond a sparse matrix": Foreign(
+        scipy.sparse.csr_matrix, state={"_shape": (1, 1), "data": np.ones(1), "indices": np.array([9**6]),
+                                        "indptr": np.array([0, 1])}),
+    "the same by its constructor": Foreign(scipy.sparse.csr_matrix, (np.ones(1), np.array([9**6]), np.array([0, 1])),
+                                           (1, 1)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FORGED)
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_a_forged_state_is_refused(load, name, protocol):
+    with pytest.raises(InputError, match="refused or damaged pickle"):
+        load(pickle.dumps(FORGED[name], protocol))
+
+
+def test_an_array_is_not_filled_twice(load):
+    data = pickle.dumps(VICTIM, 2)
+    state = data[data.index(b"(K\x01K\x01\x85") :]  # ends in BUILD and STOP
+    with pytest.raises(InputError, match="in a form that numpy does not write"):
+        load(data[:-1] + state)
 
 
 def test_other_codecs_stay_closed(load):

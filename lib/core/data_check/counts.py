@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,28 @@ def check_counts(annotations: Annotations, groups: np.ndarray) -> Section:
     if annotations.source == "h36m":
         _check_expected(section, annotations)
     return section
+
+
+def check_visible(
+    section: Section, cameras: Sequence[str], joint_names: Sequence[str], visible: np.ndarray, level: str = ERROR
+) -> None:
+    """Find cameras and joints of which no image has a label.
+
+    Args:
+        section: receives the findings.
+        cameras: V names.
+        joint_names: J names, "" for those that need not be there.
+        visible: (F, V, J) bool.
+        level: of joints that are nowhere visible.
+    """
+    seen = visible.any(0)  # (V, J)
+    for name in (name for name, some in zip(cameras, seen.any(1), strict=True) if not some):
+        section.add(ERROR, f"{name}: no joint is visible in any of its images (joints_vis is 0): nothing would be "
+                           "learned from them, and nothing can be judged")  # fmt: skip
+    lacking = [name for name, some in zip(joint_names, seen.any(0), strict=True) if name and not some]
+    if seen.any() and lacking:
+        section.add(level, f"no image has a visible {', '.join(lacking)} (joints_vis is 0); where this is meant, "
+                           "TEST.JOINTS lists the joints that are labelled")  # fmt: skip
 
 
 def _action_table(annotations: Annotations, groups: np.ndarray) -> str:

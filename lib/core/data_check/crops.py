@@ -34,14 +34,17 @@ def check_crops(
         names, joints_img, visible, center, scale, image_wh, strict=True
     ):
         side = size[:, 0] * 200.0
-        crop_joints = transform_points(joints, get_affine_transform(middle, size, 0.0, (1, 1)))
-        inside = ((crop_joints >= 0) & (crop_joints < 1)).all(-1)
-        share = float(inside[seen].mean()) if seen.any() else np.nan
-        extent = _extent(joints, seen)
         outside = np.nan if image is None else _outside(middle, side, image)
-        rows.append([name, float(side.mean()), float(side.min()), float(side.max()), 100 * share,
-                     float(np.nanmedian(extent / side)), 100 * outside])  # fmt: skip
-        _judge(section, name, share, float(np.nanmedian(extent / side)), crop)
+        share = person = np.nan
+        if seen.any():
+            crop_joints = transform_points(joints, get_affine_transform(middle, size, 0.0, (1, 1)))
+            inside = ((crop_joints >= 0) & (crop_joints < 1)).all(-1)
+            share, person = float(inside[seen].mean()), float(np.nanmedian(_extent(joints, seen) / side))
+            _judge(section, name, share, person, crop)
+        else:
+            section.not_judged(f"{name}: no joint is visible")
+        rows.append([name, float(side.mean()), float(side.min()), float(side.max()), 100 * share, person,
+                     100 * outside])  # fmt: skip
         if outside > MAX_OUTSIDE:
             section.add(ERROR, f"{name}: {100 * outside:.0f} % of the boxes lie out of the images: center and scale "
                                "are not in px of these images")  # fmt: skip

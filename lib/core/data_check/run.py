@@ -11,7 +11,7 @@ import numpy as np
 
 from lib.core.config_io import dataset_root
 from lib.core.data_check.agreement import check_agreement
-from lib.core.data_check.counts import check_counts
+from lib.core.data_check.counts import check_counts, check_visible
 from lib.core.data_check.crops import check_crops
 from lib.core.data_check.images import ImageFacts, check_images, first_rows, inspect, missing_rows
 from lib.core.data_check.limbs import check_limbs
@@ -21,12 +21,13 @@ from lib.core.data_check.sample import Views
 from lib.core.data_check.section import ERROR, NOTE, WARNING, Section, count_level
 from lib.core.data_check.sheet import save_sheet
 from lib.dataset.annotations import Annotations
-from lib.dataset.build_groups import MULTIVIEW_NAMES, load_multiview
+from lib.dataset.build_groups import DATA_SETS, load_multiview
 from lib.dataset.groups import group_views
 from lib.dataset.mpii import load_mpii
 from lib.multiviews.body import body_of
 from lib.utils.checks import InputError
 from lib.utils.files import make_directory, write_bytes
+from lib.utils.joints import UNION_20
 from lib.utils.tables import markdown_table
 
 BOX_GROUPS = 20_000  # whose boxes are measured
@@ -34,7 +35,6 @@ SHEET_ROWS = 6
 SHEET_COLUMNS = 4  # of single images; groups have a column per view
 WINDOWS = 4  # recordings whose images are compared with the labels in motion
 MOST_IN_IMAGE, SOME_IN_IMAGE = 0.98, 0.9  # share of the joints; fewer: a warning, an error
-_HAS_MPII = ("mpii", "multiview_mpii", "mixed")
 
 
 @dataclass(frozen=True)
@@ -89,11 +89,11 @@ def check_data(config: Any, directory: Path, settings: CheckSettings) -> Iterato
     wanted = dict.fromkeys([(keys.TRAIN_DATASET, keys.TRAIN_SUBSET), (keys.TEST_DATASET, keys.TEST_SUBSET)])
     done: set[tuple[str, str]] = set()
     for name, subset in wanted:
-        if name in MULTIVIEW_NAMES:
+        if DATA_SETS[name].views_file is not None:
             annotations = load_multiview(config, name, root, subset, check=False)
             if _first_time(done, annotations, subset):
                 yield _check_multiview(config, annotations, subset, directory, settings)
-        if name in _HAS_MPII:
+        if DATA_SETS[name].has_mpii:
             annotations = load_mpii(root, subset)
             if _first_time(done, annotations, subset):
                 yield _check_singles(config, annotations, subset, directory, settings)
@@ -122,9 +122,13 @@ def _check_multiview(
     data_format = config.DATASET.DATA_FORMAT
     rows = np.concatenate([np.array([], int), *(window.groups.ravel() for window in windows)])
     facts, missing, num_images = _read_images(annotations, rows, data_format, settings)
+    counts = check_counts(annotations, groups)
+    labelled = config.TEST.JOINTS or annotations.joint_set.names
+    check_visible(counts, _camera_names(everything),
+                  [name if name in labelled else "" for name in annotations.joint_set.names], everything.visible)
     image_wh = [facts.size(everything.groups[:, view]) for view in range(everything.num_views)]
     sections = [
-        check_counts(annotations, groups),
+        counts,
         check_images(annotations, facts, missing, num_images),
         check_reprojection(everything, image_wh),
         check_agreement(everything),
@@ -139,6 +143,10 @@ def _check_multiview(
     sheet = save_sheet(directory / f"{annotations.source}_{subset}.jpg", annotations, shown.groups.ravel(), texts,
                        shown.num_views, data_format)  # fmt: skip
     return Checked(title, sections, sheet)
+
+
+def _camera_names(views: Views) -> list[str]:
+    return [f"camera {camera_id}" for camera_id in views.camera_ids]
 
 
 def _read_images(
@@ -163,7 +171,7 @@ def _view_crops(views: Views, image_wh: Sequence[tuple[int, int] | None], crop: 
     joints, visible, annotations = views.joints_img, views.visible, views.annotations
     center, scale = annotations.center[views.groups], annotations.scale[views.groups]
     return check_crops(
-        [f"camera {camera_id}" for camera_id in views.camera_ids],
+        _camera_names(views),
         [joints[:, view] for view in columns],
         [visible[:, view] for view in columns],
         [center[:, view] for view in columns],
@@ -183,8 +191,12 @@ def _check_singles(
     joints = annotations.visible.sum(1)
     counts.body = (f"{len(annotations)} people in {len(np.unique(annotations.image))} images, "
                    f"{joints.mean():.1f} of {len(annotations.joint_set)} joints annotated on average.")  # fmt: skip
-    if not joints.any():
+    if subset == "test":
         counts.add(NOTE, "no joints: this subset can be predicted, not trained on or evaluated")
+    else:
+        names = annotations.joint_set.names
+        check_visible(counts, [annotations.source], names,
+                      annotations.visible[:, None, UNION_20.indices(names)], WARNING)
     sections = [counts, check_images(annotations, facts, missing, num_images)]
     if joints.any():
         sections.append(check_crops([annotations.source], [annotations.joints_img], [annotations.visible],
@@ -207,18 +219,19 @@ def _joints_in_images(annotations: Annotations, facts: ImageFacts, views: Views 
     camera = np.zeros(len(rows), int) if views is None else annotations.labels3d.camera_id[rows]
     lines = []
     for camera_id in [0] if views is None else views.camera_ids:
+        name = "all images" if views is None else f"camera {camera_id}"
         own = visible & (camera == camera_id)[:, None]
         if not own.any():
+            was_read = (camera == camera_id).any()
+            section.not_judged(f"where the joints of {name} lie: " + (
+                "none is visible in the images that were read" if was_read else "no image could be read"))  # fmt: skip
             continue
-        name = "all images" if views is None else f"camera {camera_id}"
         share = float(inside[own].mean())
         lines.append([name, int(own.sum()), 100 * share])
         if share < MOST_IN_IMAGE:
             section.add(ERROR if share < SOME_IN_IMAGE else WARNING,
                         f"{name}: {100 * (1 - share):.1f} % of the joints lie outside their images: images of another "
                         "size, or another order of x and y")  # fmt: skip
-    if not lines:
-        section.not_judged("where the joints lie: no image could be read")
     section.body = markdown_table(["", "joints", "inside their images (%)"], lines, 2) if lines else ""
     return section
 

@@ -107,7 +107,7 @@ def prepare_h36m(root: Path, settings: PrepareSettings, workers: int = 1) -> Pre
         _refuse_foreign(folder)
     wanted = set(itertools.product(settings.subjects, settings.actions, SUBACTIONS)) - _complete(journal)
     tasks = _plan(folder, sorted(wanted), journal, result, workers) if wanted else []
-    errors = _extract(folder, tasks, journal, result, workers)
+    errors = _extract(folder, tasks, journal, settings.images, workers)
     result.left_out |= {_recording(clip): error for clip, error in errors.items()}
     _stop_if(errors and not settings.keep_going, result.left_out, "are damaged; the others are in place")
     finished = sorted(_complete(journal))
@@ -215,12 +215,11 @@ def _measure(files: ClipFiles) -> tuple[int, int] | str:
 
 
 def _extract(
-    folder: Path, tasks: Sequence[ClipTask], journal: Journal, result: Prepared, workers: int
+    folder: Path, tasks: Sequence[ClipTask], journal: Journal, images: ImageSettings, workers: int
 ) -> dict[Clip, str]:
     """Make images and labels; returns clip -> what is wrong with its files."""
-    settings = result.settings
     with tqdm(total=sum(len(task.image_ids) for task in tasks), desc="images", unit="image", disable=None) as bar:
-        return write_clips(folder, tasks, settings.images, journal, workers, settings.keep_going, bar.update)
+        return write_clips(folder, tasks, images, journal, workers, bar.update)
 
 
 def _annotate(root: Path, recordings: Sequence[Recording], journal: Journal, result: Prepared) -> None:

@@ -142,7 +142,10 @@ def _extract_labels(task: ClipTask) -> float:
 
 
 class ClipWriter:
-    """Puts extracted clips in place, one after the other, and notes each in the journal."""
+    """Puts extracted clips in place, one after the other, and notes each in the journal.
+
+    At the end of its block images.zip is complete, whatever ended it.
+    """
 
     def __init__(self, folder: Path, settings: ImageSettings, journal: Journal) -> None:
         """
@@ -188,15 +191,10 @@ class ClipWriter:
         self._journal.add(task.clip.stem, entry)
         shutil.rmtree(task.folder, ignore_errors=True)
 
-    def finish(self) -> None:
-        """Complete images.zip."""
-        if self._archive is not None:
-            self._archive.finish()
-
 
 def write_clips(
     folder: Path, tasks: Sequence[ClipTask], settings: ImageSettings, journal: Journal, workers: int,
-    keep_going: bool, done: Callable[[int], Any],
+    done: Callable[[int], Any],
 ) -> dict[Clip, str]:
     """Extract clips.
 
@@ -206,7 +204,6 @@ def write_clips(
         settings: how videos become images.
         journal: of finished clips.
         workers: processes.
-        keep_going: complete images.zip also when videos are damaged.
         done: called with the number of images of each finished clip.
 
     Returns:
@@ -219,14 +216,12 @@ def write_clips(
         return {}
     errors = {}
     with ExitStack() as stack:
-        stack.callback(shutil.rmtree, folder / PARTS, ignore_errors=True)
         writer = stack.enter_context(ClipWriter(folder, settings, journal))
+        stack.callback(shutil.rmtree, folder / PARTS, ignore_errors=True)  # first: makes room on a full disk
         for task, result in zip(tasks, map_processes(extract, tasks, workers), strict=True):
             if result.error:
                 errors[task.clip] = result.error
             else:
                 writer.place(task, result)
             done(len(task.image_ids))
-        if keep_going or not errors:
-            writer.finish()
     return errors

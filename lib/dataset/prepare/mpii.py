@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from lib.utils.image_io import missing_images
 from lib.utils.image_store import open_images
 
 REPORT_FILE = "prepare_mpii.md"
+_ZIP_COMMENT = b"made by prepare_mpii.py"  # tells our images.zip from somebody's
 _NO_BOX = "no position or no scale"
 _NO_JOINT = "no annotated joint"
 _NOT_SEPARATE = "too near to others (--single-person)"
@@ -40,7 +42,8 @@ class MpiiSettings:
         images: folder of the images, None = ROOT/mpii/images.
         as_zip: put the images into ROOT/mpii/images.zip.
         allow_missing: leave out people whose image is missing.
-        force: replace annotation files that something else made.
+        force: replace annotation files and images.zip that something else made; without a list, remove the split of
+            an earlier call.
     """
 
     mat: Path
@@ -63,13 +66,12 @@ def prepare_mpii(settings: MpiiSettings) -> str:
 
     Raises:
         InputError: a file is missing, damaged or of another form; images are missing; a subset is empty; there are
-            annotation files that this did not make.
+            files that this did not make, or a split that it would not make anew.
     """
     folder = find_mpii(settings.root) or settings.root / "mpii"
-    foreign = [] if (folder / "annot" / REPORT_FILE).is_file() else sorted((folder / "annot").glob("*.json"))
-    if foreign and not settings.force:
-        raise InputError(f"{foreign[0]} exists and was not made by this (there is no {REPORT_FILE}); choose another "
-                         "--root, or --force to replace it")  # fmt: skip
+    outdated = _outdated_split(folder / "annot", settings)
+    if not settings.force:
+        _refuse_existing(folder, outdated, settings)
     if settings.images is not None and not settings.as_zip:
         raise InputError("--images: only with --zip; otherwise the images must lie where they are read from, in "
                          f"{folder / 'images'}")  # fmt: skip
@@ -92,8 +94,40 @@ def prepare_mpii(settings: MpiiSettings) -> str:
     if settings.as_zip:
         _pack(images_dir, subsets, folder)
     _write(folder / "annot", subsets)
+    for path in outdated:
+        path.unlink()
     write_bytes(folder / "annot" / REPORT_FILE, f"{report}\n".encode())
     return report
+
+
+def _outdated_split(annot: Path, settings: MpiiSettings) -> list[Path]:
+    """Return the files of an earlier split that would stand beside a new trainval.json without belonging to it."""
+    split_files = [] if settings.valid_list is not None else [f"{TRAIN}.json", f"{VALID}.json", GT_FILE]
+    return [annot / name for name in split_files if (annot / name).is_file()]
+
+
+def _refuse_existing(folder: Path, outdated: Sequence[Path], settings: MpiiSettings) -> None:
+    """Raise an InputError where files would be replaced that this did not make, or become wrong."""
+    annot, archive, foreign = folder / "annot", folder / "images.zip", []
+    if not (annot / REPORT_FILE).is_file():
+        foreign = [path for path in (*sorted(annot.glob("*.json")), annot / GT_FILE) if path.is_file()]
+    if settings.as_zip and archive.is_file() and not _is_ours(archive):
+        foreign.append(archive)
+    if foreign:
+        raise InputError(f"{foreign[0]} exists and was not made by this; choose another --root, or --force to replace "
+                         "it")  # fmt: skip
+    if outdated:
+        names = ", ".join(path.name for path in outdated)
+        raise InputError(f"{outdated[0]} is of an earlier call with --valid-list and would not belong to the new "
+                         f"{TRAINVAL}.json; give --valid-list again, or --force to remove {names}")  # fmt: skip
+
+
+def _is_ours(archive: Path) -> bool:
+    try:
+        with zipfile.ZipFile(archive) as file:
+            return file.comment == _ZIP_COMMENT
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 def select_people(
@@ -166,7 +200,7 @@ def _missing(images_dir: Path, subsets: Subsets, settings: MpiiSettings) -> list
 
 
 def _pack(images_dir: Path, subsets: Subsets, folder: Path) -> None:
-    with open_images(folder, as_zip=True) as store:
+    with open_images(folder, as_zip=True, comment=_ZIP_COMMENT) as store:
         for name in tqdm(_image_names(subsets), desc="images.zip", unit="image", disable=None, leave=False):
             store.add(name, read_bytes(images_dir / name))
 

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
-from lib.core.data_check.counts import check_counts
+from lib.core.data_check.counts import check_counts, check_visible
+from lib.core.data_check.section import Section
 from lib.dataset.groups import group_views
 from lib.dataset.h36m import load_h36m
 from lib.utils.checks import InputError
@@ -83,3 +85,22 @@ def test_recordings_left_out_by_the_preparation(count):
 def test_a_summary_of_another_form(count, summary):
     with pytest.raises(InputError, match=r"prepare_h36m\.json: expected 'num_images'"):
         count(summary=summary)
+
+
+def test_cameras_and_joints_without_a_visible_joint():
+    visible = np.ones((5, 2, 3), bool)
+    visible[1:, :, 0] = visible[:, 1] = visible[:, :, 2] = False  # the second camera; the last joint in all of them
+    section = Section("Counts")
+    check_visible(section, ["camera 0", "camera 4"], ["root", "nose", "head"], visible)
+    first, second = texts(section, "error")
+    assert first.startswith("camera 4: no joint is visible in any of its images")
+    assert second.startswith("no image has a visible head (")
+    section = Section("Counts")
+    check_visible(section, ["camera 0"], ["root", "nose", ""], visible[:, :1])  # TEST.JOINTS does not have the last
+    assert section.findings == []
+
+
+def test_nothing_visible_is_said_once_per_camera():
+    section = Section("Counts")
+    check_visible(section, ["camera 0", "camera 1"], ["root"], np.zeros((5, 2, 1), bool))
+    assert [text[:8] for text in texts(section, "error")] == ["camera 0", "camera 1"]

@@ -35,6 +35,12 @@ def test_invisible_joints_do_not_count():
     assert cells(judge(joints, (50, 50), 80, image_wh=None, visible=visible))[-1] == "-"
 
 
+def test_nothing_visible_is_not_judged():
+    section = judge([[[40, 30], [60, 70]]] * 2, (50, 50), 80, visible=np.zeros((2, 2), bool))
+    assert section.unjudged == ["camera 0: no joint is visible"]
+    assert cells(section)[4:6] == ["-", "-"]
+
+
 @pytest.mark.parametrize(("outside", "level"), [(2, "warning"), (40, "error")])
 def test_joints_out_of_the_boxes(outside, level):
     joints = np.full((200, 1, 2), 50.0) + np.linspace(-10, 10, 200)[:, None, None]

@@ -18,6 +18,7 @@ from lib.dataset.prepare import h36m_images
 from lib.dataset.prepare.h36m import JOURNAL, PrepareSettings, prepare_h36m
 from lib.dataset.prepare.h36m_images import ImageSettings
 from lib.dataset.prepare.h36m_report import report
+from lib.dataset.records import Clip
 from lib.multiviews.cameras import project, world_to_camera
 from lib.utils.checks import InputError
 from lib.utils.image_io import read_image
@@ -189,6 +190,13 @@ def test_zip_and_jpeg_quality(rendered, prepared, tmp_path):
     assert size < 0.5 * (prepared[0] / "h36m/images" / records[0]["image"]).stat().st_size  # there with quality 95
 
 
+def numbers_in_zip(root: Path) -> list[int]:
+    """Return the marked numbers of the annotated images; a handle of its own, for read_image() keeps one open."""
+    with zipfile.ZipFile(root / "h36m/images.zip") as archive:
+        data = [archive.read(f"images/{record['image']}") for record in records_of(root, "validation")]
+    return [marked_number(cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)) for image in data]
+
+
 def killed_after(monkeypatch, num_clips: int) -> None:
     """Let the process die in the middle of placing a clip."""
     original, count = h36m_images.ClipWriter.place, iter(range(100))
@@ -212,7 +220,8 @@ def test_interrupted_work_goes_on(plain, tmp_path, monkeypatch, as_zip):
             prepare_h36m(parts, wanted)
     assert not (parts / "h36m/annot").exists()
     if as_zip:  # what a kill -9 in the middle of writing would leave
-        with open(parts / "h36m/images.zip.partial", "ab") as file:
+        archive = (parts / "h36m/images.zip").rename(parts / "h36m/images.zip.partial")
+        with open(archive, "ab") as file:
             file.write(b"half an image")
     else:
         (parts / "h36m/images/s_09_act_02_subact_02_ca_04").mkdir()
@@ -317,8 +326,9 @@ def test_damaged_recordings_stop_it_or_are_left_out(plain, tmp_path, damage):
     assert "## Left out\n\n- S9 Directions 2:" in report(result, tmp_path / "root")
 
 
-@pytest.mark.parametrize("as_zip", [False, True])
-def test_a_video_that_breaks_off_while_it_is_read(plain, tmp_path, monkeypatch, as_zip):
+def break_off(monkeypatch) -> None:
+    """Let a video of the recording (9, 2, 2) end early while it is read."""
+
     class Broken(h36m_images.VideoReader):
         def frames(self, *words):
             for number, picture in super().frames(*words):
@@ -327,15 +337,42 @@ def test_a_video_that_breaks_off_while_it_is_read(plain, tmp_path, monkeypatch, 
                 yield number, picture
 
     monkeypatch.setattr(h36m_images, "VideoReader", Broken)
+
+
+@pytest.mark.parametrize("as_zip", [False, True])
+def test_a_video_that_breaks_off_while_it_is_read(plain, tmp_path, monkeypatch, as_zip):
+    break_off(monkeypatch)
     wanted = settings(plain.folder, as_zip=as_zip)
-    with pytest.raises(InputError, match=r"58860488\.mp4: ends before frame 4"):
+    with pytest.raises(InputError, match=r"damaged; the others are in place; .*58860488\.mp4: ends before frame 4"):
         prepare_h36m(tmp_path / "root", wanted)
-    assert not (tmp_path / "root/h36m/images.zip").exists()
+    assert not (tmp_path / "root/h36m/images.zip.partial").exists()
+    data_format = "zip" if as_zip else "jpg"
+    read_image(tmp_path / "root/h36m/images", Clip(9, 2, 2, 3).image_name(1), data_format)
     result = prepare_h36m(tmp_path / "root", settings(plain.folder, as_zip=as_zip, keep_going=True))
     assert list(result.left_out) == [(9, 2, 2)]
     assert not (tmp_path / "root/h36m/.parts").exists()
     for record in records_of(tmp_path / "root", "validation"):
-        read_image(tmp_path / "root/h36m/images", record["image"], "zip" if as_zip else "jpg")
+        read_image(tmp_path / "root/h36m/images", record["image"], data_format)
+
+
+@pytest.mark.parametrize("end", ["damaged", "Ctrl-C", "disk full"])
+def test_a_finished_archive_outlives_a_later_call_that_stops(plain, tmp_path, monkeypatch, end):
+    root = tmp_path / "root"
+    aside = shutil.move(plain.path("Videos", RECORDINGS[3], 0), tmp_path)
+    prepare_h36m(root, settings(plain.folder, as_zip=True, keep_going=True))
+    shutil.move(aside, plain.path("Videos", RECORDINGS[3], 0))
+    with monkeypatch.context() as patch:
+        if end == "damaged":
+            break_off(patch)
+        elif end == "Ctrl-C":
+            killed_after(patch, 1)
+        else:
+            patch.setattr(h36m_images.Journal, "add", lambda *_: (_ for _ in ()).throw(InputError("disk full")))
+        with pytest.raises((InputError, KeyboardInterrupt)):
+            prepare_h36m(root, settings(plain.folder, as_zip=True))
+    assert numbers_in_zip(root) == [1, 2, 3, 4, 5] * 4
+    prepare_h36m(root, settings(plain.folder, as_zip=True))
+    assert numbers_in_zip(root) == [1, 2, 3, 4, 5] * 8
 
 
 def test_a_frame_that_the_video_lacks(plain, tmp_path, monkeypatch):

@@ -234,6 +234,47 @@ def test_no_word_about_who_is_separate(world, tmp_path):
         prepare_mpii(MpiiSettings(path, tmp_path, single_person=True))
 
 
+def contents(settings):
+    return {path.name: path.read_bytes() for path in (settings.root / "mpii").rglob("*") if path.suffix != ".jpg"
+            and path.is_file()}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["annot/gt_valid.mat", "images.zip", "annot/other.json"])
+def test_files_of_others_stay_without_force(world, settings, name):
+    chosen = replace(with_list(settings, names(world[2])), as_zip=True)
+    (settings.root / "mpii/annot").mkdir()
+    (settings.root / "mpii" / name).write_bytes(b"precious")
+    before = contents(settings)
+    with pytest.raises(InputError, match=f"{name} exists and was not made by this; .*--force"):
+        prepare_mpii(chosen)
+    assert contents(settings) == before
+    prepare_mpii(replace(chosen, force=True))
+    assert ((settings.root / "mpii" / name).read_bytes() == b"precious") == (name == "annot/other.json")
+    prepare_mpii(chosen)  # by now the others are ours
+
+
+def test_an_archive_of_others_beside_our_annotation(settings):
+    prepare_mpii(settings)
+    with zipfile.ZipFile(settings.root / "mpii/images.zip", "w") as archive:
+        archive.writestr("images/a.jpg", b"precious")
+    prepare_mpii(settings)
+    with pytest.raises(InputError, match=r"images\.zip exists and was not made by this"):
+        prepare_mpii(replace(settings, as_zip=True))
+
+
+def test_a_split_of_an_earlier_call_does_not_outlive_its_trainval(world, settings):
+    prepare_mpii(with_list(settings, names(world[2])))
+    before = contents(settings)
+    other = replace(settings, single_person=True)
+    with pytest.raises(InputError, match=r"train\.json is of an earlier .*remove .*, valid\.json, gt_valid\.mat"):
+        prepare_mpii(other)
+    assert contents(settings) == before
+    report = prepare_mpii(replace(other, force=True))
+    assert "train.json, valid.json and gt_valid.mat were not written" in report
+    assert sorted(contents(settings)) == ["prepare_mpii.md", "test.json", "trainval.json"]
+    assert len(annot(settings, "trainval")) == 9
+
+
 @pytest.mark.parametrize("damage", ["mat", "list", "image", "zip"])
 def test_bad_input_leaves_what_was_there(world, settings, monkeypatch, damage):
     _, train, valid = world

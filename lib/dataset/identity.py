@@ -1,0 +1,37 @@
+"""What tells the data of a training from others, in a few bytes."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+from lib.dataset.multiview_dataset import MultiviewDataset, Part
+
+_ROWS = 1 << 16  # images at a time, of which copies exist
+
+
+def data_identity(dataset: MultiviewDataset) -> dict[str, int | str]:
+    """Return the number of groups of a data set, and a digest of their images, boxes and joints.
+
+    Where the files lie, and in which form, does not count: data may move. A second per million images.
+
+    Args:
+        dataset: of a training.
+
+    Returns:
+        "groups", and "digest", hexadecimal.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for part in dataset.parts:
+        digest.update(repr((part.groups.shape, part.is_multiview, part.random_view)).encode())
+        for first in range(0, part.groups.size, _ROWS):
+            _add_images(digest, part, part.groups.reshape(-1)[first : first + _ROWS])
+    return {"groups": len(dataset), "digest": digest.hexdigest()}
+
+
+def _add_images(digest: hashlib.blake2b, part: Part, rows: np.ndarray) -> None:
+    annotations = part.annotations
+    digest.update(b"\n".join(annotations.image[rows].tolist()))  # without the padding, which depends on the file
+    for values in (annotations.joints_img, annotations.visible, annotations.center, annotations.scale):
+        digest.update(np.ascontiguousarray(values[rows]))
