@@ -251,7 +251,7 @@ def _columns(values: Tensor) -> list[Tensor]:
 
 
 def _spread(places: Tensor, weight: Tensor, num: int) -> Tensor:
-    """Distribute numbers over ascending places (K,) as densely as weights (..., K) there say: (..., num), ascending."""
+    """Return (..., num) numbers within ascending places (K,), ascending, as dense as the weights (..., K) there say."""
     share = ((weight[..., 1:] + weight[..., :-1]) * places.diff()).cumsum(-1)
     share = F.pad(share / share[..., -1:], (1, 0))  # (..., K), from 0 to 1
     wanted = ((torch.arange(num).to(places) + 0.5) / num).expand(*share.shape[:-1], num).contiguous()
