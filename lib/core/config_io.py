@@ -67,7 +67,7 @@ def load_config(path: str | os.PathLike, opts: Sequence[str] = ()) -> EasyDict:
 
 def dump_config(config: EasyDict, path: str | os.PathLike) -> None:
     """Write the merged configuration as a YAML file that loads again."""
-    write_bytes(path, yaml.safe_dump(_plain(config), sort_keys=False, default_flow_style=None).encode())
+    write_bytes(path, yaml.safe_dump(plain_config(config), sort_keys=False, default_flow_style=None).encode())
 
 
 def run_name(path: str | os.PathLike) -> str:
@@ -102,22 +102,22 @@ def changed_values(config: dict, schema: dict[str, Any] = DEFAULTS) -> dict[str,
     """Return what differs from the defaults, as nested plain values: keys that come later do not change it."""
     changed = {}
     for name, entry in schema.items():
-        value = changed_values(config[name], entry) if isinstance(entry, dict) else _plain(config[name])
-        if value != ({} if isinstance(entry, dict) else _plain(entry.default)):
+        value = changed_values(config[name], entry) if isinstance(entry, dict) else plain_config(config[name])
+        if value != ({} if isinstance(entry, dict) else plain_config(entry.default)):
             changed[name] = value
     return changed
 
 
+def plain_config(value: Any) -> Any:
+    """Copy a configuration, nested dictionaries and lists, as plain ones."""
+    if isinstance(value, dict):
+        return {key: plain_config(entry) for key, entry in value.items()}
+    return [plain_config(entry) for entry in value] if isinstance(value, (list, tuple)) else value
+
+
 def _defaults(schema: dict[str, Any]) -> EasyDict:
     plain = {name: _defaults(entry) if isinstance(entry, dict) else entry.default for name, entry in schema.items()}
-    return EasyDict(_plain(plain))
-
-
-def _plain(value: Any) -> Any:
-    """Copy nested dictionaries and lists as plain ones."""
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    return [_plain(entry) for entry in value] if isinstance(value, (list, tuple)) else value
+    return EasyDict(plain_config(plain))
 
 
 def _read_chain(path: Path, seen: tuple[Path, ...] = ()) -> Iterator[tuple[Path, dict]]:
