@@ -17,6 +17,8 @@ from lib.utils.stops import Interrupted, ProcessLost, Stop
 
 UNEXPECTED = 70  # exit code of an internal error, EX_SOFTWARE of sysexits.h
 OUTPUT_CLOSED = 141  # what a shell reports of SIGPIPE
+# how torch tells of a loading process that is gone, e.g. "... is killed by signal: Killed. It is possible that ..."
+_LOADER_GONE = re.compile(r"DataLoader worker \(pid\S* [\d, ]+\) ((?:is killed by signal|exited unexpectedly)[^.]*)")
 _ASKED_FOR = re.compile(r"(?:tried|unable) to allocate ([\d.]+ \w+)", re.IGNORECASE)  # as torch and numpy say it
 
 
@@ -94,6 +96,8 @@ def collect_opts(args: argparse.Namespace) -> list[str]:
 def run_main(main: Callable[[], None], less_memory: str = "do less at a time, or end other programs") -> None:
     """Run a script: an InputError or a lack of memory is one line on stderr and exit code 2, a Stop has its own code.
 
+    A lack of memory may also show as a loading process that the system has killed.
+
     Other errors keep their traceback and end with code 70, closed output silently with 141. A process that lost contact
     with another one keeps silent where the launcher tells which one it was.
 
@@ -123,6 +127,11 @@ def run_main(main: Callable[[], None], less_memory: str = "do less at a time, or
             amount = _ASKED_FOR.search(str(error))
             detail = f" ({amount[1]} more were asked for)" if amount else ""
             print(f"error: out of memory{detail}; {less_memory}", file=sys.stderr)
+            sys.exit(2)
+        gone = _LOADER_GONE.search(str(error))
+        if gone:
+            print(f"error: a loading process {gone[1]}, most likely for want of memory; fewer WORKERS need less",
+                  file=sys.stderr)  # fmt: skip
             sys.exit(2)
         traceback.print_exc()  # a fault of ours; the interpreter's own code 1 means a finding in some scripts
         sys.exit(UNEXPECTED)

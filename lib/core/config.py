@@ -59,6 +59,7 @@ _HRNET_LAYERS = [
 ]  # fmt: skip
 
 DEFAULTS: dict[str, Any] = {
+    "NAME": Key("", "name of the run, last part of its directory; '' = the YAML's. A BASE's is not inherited"),
     "OUTPUT_DIR": Key("output", "run directories go here"),
     "LOG_DIR": Key("log", "TensorBoard files go here"),
     "DATA_DIR": Key("", "put before DATASET.ROOT and NETWORK.PRETRAINED"),

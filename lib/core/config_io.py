@@ -6,6 +6,7 @@ import difflib
 import logging
 import math
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ logger = logging.getLogger(__name__)
 BEST_NAME, FINAL_NAME = "model_best.pth.tar", "final_state.pth.tar"  # weights in a run directory
 RESULTS_2D_NAME = "results_2d.json"
 MAX_SHOWN = 80  # characters of a value in a message
+_PLAIN_NAME = re.compile(r"(?!\.+$)[\w.+,=-]+")
 _BOOLEAN_WORDS = {False: ("off", "no"), True: ("on", "yes")}  # that YAML 1.1 takes for false and true
 
 
@@ -41,9 +43,11 @@ def load_config(path: str | os.PathLike, opts: Sequence[str] = ()) -> EasyDict:
     config = _defaults(DEFAULTS)
     unused: list[str] = []
     for file, values in _read_chain(Path(path)):
+        config.NAME = ""  # two experiments of one name would share a run directory
         _merge(config, values, DEFAULTS, (), str(file), unused)
     if len(opts) % 2:
-        raise InputError(f"--opts: expected KEY VALUE pairs, received {len(opts)} words; the last is '{opts[-1]}'")
+        raise InputError(f"--opts: expected KEY VALUE pairs, received {len(opts)} words; the last is '{opts[-1]}'"
+                         f"{next(filter(None, map(_list_hint, opts)), '')}")  # fmt: skip
     for key, text in zip(opts[::2], opts[1::2], strict=True):
         values = _parse_value(key, text)
         for part in reversed(key.split(".")):
@@ -52,6 +56,9 @@ def load_config(path: str | os.PathLike, opts: Sequence[str] = ()) -> EasyDict:
     if unused:
         names = ", ".join(sorted(set(unused)))
         logger.warning("keys without effect (the released code did not read them either): %s", names)
+    if config.NAME and not _PLAIN_NAME.fullmatch(config.NAME):
+        raise InputError(f"{path}: NAME: expected a plain file name of letters, digits and . _ - + = , received "
+                         f"{_shown(config.NAME)}")  # fmt: skip
     if config.TEST.POST_PROCESS and config.TEST.PEAK_MODE == "log_quadratic":
         raise InputError(f"{path}: TEST.POST_PROCESS true means the quarter-px shift, TEST.PEAK_MODE is log_quadratic; "
                          "set one of them")  # fmt: skip
@@ -60,7 +67,7 @@ def load_config(path: str | os.PathLike, opts: Sequence[str] = ()) -> EasyDict:
 
 def dump_config(config: EasyDict, path: str | os.PathLike) -> None:
     """Write the merged configuration as a YAML file that loads again."""
-    write_bytes(path, yaml.safe_dump(_plain(config), sort_keys=False, default_flow_style=None).encode())
+    write_bytes(path, yaml.safe_dump(plain_config(config), sort_keys=False, default_flow_style=None).encode())
 
 
 def run_name(path: str | os.PathLike) -> str:
@@ -69,8 +76,9 @@ def run_name(path: str | os.PathLike) -> str:
 
 
 def run_directory(config: EasyDict, cfg_path: str | os.PathLike) -> Path:
-    """Return OUTPUT_DIR/<train data set>/<model>_<layers>/<yaml name>, as published."""
-    return Path(config.OUTPUT_DIR) / config.DATASET.TRAIN_DATASET / model_name(config) / run_name(cfg_path)
+    """Return OUTPUT_DIR/<train data set>/<model>_<layers>/<NAME, else yaml name>, as published."""
+    name = config.NAME or run_name(cfg_path)
+    return Path(config.OUTPUT_DIR) / config.DATASET.TRAIN_DATASET / model_name(config) / name
 
 
 def model_name(config: EasyDict) -> str:
@@ -94,22 +102,22 @@ def changed_values(config: dict, schema: dict[str, Any] = DEFAULTS) -> dict[str,
     """Return what differs from the defaults, as nested plain values: keys that come later do not change it."""
     changed = {}
     for name, entry in schema.items():
-        value = changed_values(config[name], entry) if isinstance(entry, dict) else _plain(config[name])
-        if value != ({} if isinstance(entry, dict) else _plain(entry.default)):
+        value = changed_values(config[name], entry) if isinstance(entry, dict) else plain_config(config[name])
+        if value != ({} if isinstance(entry, dict) else plain_config(entry.default)):
             changed[name] = value
     return changed
 
 
+def plain_config(value: Any) -> Any:
+    """Copy a configuration, nested dictionaries and lists, as plain ones."""
+    if isinstance(value, dict):
+        return {key: plain_config(entry) for key, entry in value.items()}
+    return [plain_config(entry) for entry in value] if isinstance(value, (list, tuple)) else value
+
+
 def _defaults(schema: dict[str, Any]) -> EasyDict:
     plain = {name: _defaults(entry) if isinstance(entry, dict) else entry.default for name, entry in schema.items()}
-    return EasyDict(_plain(plain))
-
-
-def _plain(value: Any) -> Any:
-    """Copy nested dictionaries and lists as plain ones."""
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    return [_plain(entry) for entry in value] if isinstance(value, (list, tuple)) else value
+    return EasyDict(plain_config(plain))
 
 
 def _read_chain(path: Path, seen: tuple[Path, ...] = ()) -> Iterator[tuple[Path, dict]]:
@@ -168,7 +176,12 @@ def _parse_value(key: str, text: str) -> Any:
     try:
         return yaml.safe_load(text)
     except _YAML_ERRORS:
-        raise InputError(f"--opts: {key}: {_shown(text)} is not a YAML value") from None
+        raise InputError(f"--opts: {key}: {_shown(text)} is not a YAML value{_list_hint(text)}") from None
+
+
+def _list_hint(word: str) -> str:
+    """What to do where the shell has split a list at its blanks; nothing for other words."""
+    return "; write a list as one word: '[7, 8]'" if word[:1] == "[" and word[-1:] == "," else ""
 
 
 def _merge(

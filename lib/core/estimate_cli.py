@@ -11,7 +11,7 @@ from lib.core.config_io import load_config
 from lib.core.estimate3d import run_estimate
 from lib.core.methods3d import METHODS, chosen_method
 from lib.core.results3d import RESULTS_NAME, results_name
-from lib.core.run_setup import start_run
+from lib.core.run_setup import record_config, start_run
 from lib.core.tables3d import all_tables
 from lib.multiviews.kernels import Kernel
 
@@ -43,6 +43,7 @@ def estimate_and_print(args: argparse.Namespace, phase: str, make_kernel: Callab
     directory = start_run(config, args.cfg, phase)
     kernel, method = make_kernel(), chosen_method(config, args.method)
     results = run_estimate(config, directory, kernel, method, args.batch_size, args.poses, args.check)
+    record_config(config, directory, phase)
     sources = {"root": results["root_source"], "limb lengths": results["limb_length_source"]}
     used = [f"{name}: {source}" for name, source in sources.items() if source]
     print(f"\n{', '.join([results_name(config, method, kernel.xp.__name__), *used])}; mm\n")

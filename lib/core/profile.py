@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.profiler import ProfilerActivity, profile, schedule
+from torch.utils.data import DataLoader
 
+from lib.core.epoch_meters import EpochMeters
+from lib.core.function import EpochHooks, train_one_epoch
+from lib.core.solver import learning_rate, set_learning_rate
+from lib.core.train_step import TrainStep
 from lib.utils.checks import InputError
+from lib.utils.joints import UNION_20
+from lib.utils.ranks import SINGLE, Ranks
 
 logger = logging.getLogger(__name__)
 
@@ -52,3 +61,44 @@ class StepProfiler:
         if self._profile is not None:
             self._profile.stop()
             self._profile = None
+
+
+class _AllRecorded(Exception):
+    """The steps that were asked for are made."""
+
+
+def profile_steps(
+    config: Any, num_steps: int, directory: Path, train_step: TrainStep, loader: DataLoader, device: torch.device,
+    ranks: Ranks = SINGLE,
+) -> None:
+    """Train WARM_UP_STEPS + num_steps steps for the trace alone: nothing else of them is kept.
+
+    Args:
+        config: the configuration.
+        num_steps: steps to record.
+        directory: receives the trace.
+        train_step: updates the model.
+        loader: of the training, with at least one step an epoch.
+        device: where the model lives.
+        ranks: the processes that train together; rank 0 records.
+
+    Raises:
+        InputError: a negative number of steps, or an image cannot be read.
+    """
+    profiler, made = StepProfiler(num_steps if ranks.is_main else 0, directory, device), itertools.count(1)
+
+    def after_step(step: int) -> None:
+        profiler.step()
+        if next(made) == WARM_UP_STEPS + num_steps:
+            raise _AllRecorded
+
+    hooks = EpochHooks(after_step=after_step)
+    try:
+        for epoch in itertools.count(config.TRAIN.BEGIN_EPOCH):
+            set_learning_rate(train_step.optimizer, learning_rate(config, epoch))
+            meters = EpochMeters(len(UNION_20), device)
+            train_one_epoch(train_step, loader, meters, config, epoch, device, hooks, ranks=ranks)
+    except _AllRecorded:
+        pass
+    finally:
+        profiler.stop()

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from lib.core.checkpoints import NAME
-from lib.core.config_io import BEST_NAME
+from lib.core.config_io import BEST_NAME, FINAL_NAME, plain_config
 from lib.core.train_step import TrainStep
 from lib.core.training_state import Progress, load_training_state
 from lib.dataset.multiview_dataset import EpochBatches
 from lib.models.multiview_pose import MultiViewPose
+from lib.utils.checkpoint import save_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +34,25 @@ def checkpoint_to_resume(named: Path | None, config: Any, directory: Path) -> Pa
     return None
 
 
+def leave_finished(progress: Progress, config: Any, directory: Path, model: MultiViewPose, is_main: bool) -> bool:
+    """Return whether there is nothing to train any more, and say so; what the run directory holds stays.
+
+    Args:
+        progress: of the checkpoint.
+        config: the configuration: TRAIN.END_EPOCH.
+        directory: the run directory; receives the last weights where they are not there.
+        model: has the weights.
+        is_main: the process that writes.
+    """
+    if progress.epoch < config.TRAIN.END_EPOCH:
+        return False
+    if is_main and not (directory / FINAL_NAME).is_file():
+        save_checkpoint(model.state_dict(), directory / FINAL_NAME)
+    logger.info("already finished at epoch %d: nothing to train; a TRAIN.END_EPOCH above %d goes on, another NAME "
+                "begins anew", progress.epoch, progress.epoch)  # fmt: skip
+    return True
+
+
 def resume(
     path: Path, config: Any, directory: Path, model: MultiViewPose, step: TrainStep, data: dict[str, int | str],
     batches: EpochBatches,
@@ -41,7 +61,7 @@ def resume(
 
     Args:
         path: of the checkpoint.
-        config: the configuration: MODEL.
+        config: the configuration.
         directory: the run directory.
         model: receives the weights.
         step: its optimizer and loss scale receive their state.
@@ -51,12 +71,11 @@ def resume(
     Raises:
         InputError: as of load_training_state().
     """
-    progress = load_training_state(path, config.MODEL, model, step.optimizer, step.scaler, data)
+    progress = load_training_state(path, config.MODEL, model, step.optimizer, step.scaler, data, plain_config(config))
     _fit_to_steps(progress, batches)
-    logger.info("resumed from %s at epoch %d, step %d; best score %.4f", path, progress.epoch, progress.step,
-                progress.best_perf)  # fmt: skip
+    logger.info("resumed from %s at epoch %d, step %d; %s", path, progress.epoch, progress.step, progress.best_text())
     if progress.best_perf >= 0 and not (directory / BEST_NAME).is_file():
-        logger.info("the weights of that score are not in %s; the best of what follows will be", directory)
+        logger.info("the weights that reached it are not in %s; the best of what follows will be", directory)
         progress.best_perf = -1.0
     return progress
 

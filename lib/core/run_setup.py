@@ -18,13 +18,13 @@ def board_directory(config: Any, directory: Path) -> Path:
     return Path(config.LOG_DIR) / directory.relative_to(config.OUTPUT_DIR)
 
 
-def start_run(config: Any, cfg_path: str, phase: str, is_main: bool = True) -> Path:
-    """Create the run directory and, for a training, that of TensorBoard, open the log, store the merged configuration.
+def start_run(config: Any, cfg_path: str, phase: str | None, is_main: bool = True) -> Path:
+    """Create the run directory and, for a training, that of TensorBoard, and open the log.
 
     Args:
         config: the merged configuration.
         cfg_path: the YAML file of the command line.
-        phase: "train", "valid", ...; name of the log and of the stored configuration.
+        phase: "train", "valid", ...; name of the log; None = on the console alone.
         is_main: the process that writes; the others are silent but for errors.
 
     Returns:
@@ -39,9 +39,19 @@ def start_run(config: Any, cfg_path: str, phase: str, is_main: bool = True) -> P
         return directory
     if phase == "train":
         make_directory(board_directory(config, directory))
-    setup_logging(directory, phase)
-    dump_config(config, directory / f"config_{phase}.yaml")
-    logger.info("run directory: %s (merged configuration in config_%s.yaml)", directory, phase)
+    if phase is not None:
+        setup_logging(directory, phase)
+    logger.info("run directory: %s", directory)
     log_versions()
     logger.info("seed: %d", config.SEED)
     return directory
+
+
+def record_config(config: Any, directory: Path, phase: str) -> None:
+    """Store the merged configuration in the run directory, once all that it names has been accepted.
+
+    Before, a command that is refused would replace the record of what the directory holds.
+    """
+    path = directory / f"config_{phase}.yaml"
+    dump_config(config, path)
+    logger.info("merged configuration: %s", path)

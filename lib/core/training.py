@@ -19,7 +19,6 @@ from lib.core.epoch_meters import EpochMeters
 from lib.core.function import EpochHooks, check_finite, train_one_epoch
 from lib.core.interrupt import InterruptGuard
 from lib.core.metrics_log import MetricsLog
-from lib.core.profile import StepProfiler
 from lib.core.run_setup import board_directory
 from lib.core.solver import learning_rate, set_learning_rate
 from lib.core.train_step import TrainStep
@@ -49,7 +48,6 @@ class Training:
     def __init__(
         self, config: Any, directory: Path, model: nn.Module, train_step: TrainStep,
         loaders: tuple[DataLoader, DataLoader], progress: Progress, device: torch.device, ranks: Ranks,
-        profiler: StepProfiler,
     ) -> None:
         """
         Args:
@@ -61,11 +59,10 @@ class Training:
             progress: where to begin.
             device: where the model lives.
             ranks: which of several processes this one is.
-            profiler: records some steps, if wanted.
         """
         self._config, self._directory, self._model, self._train_step = config, directory, model, train_step
         self._train_loader, self._test_loader = loaders
-        self._progress, self._device, self._ranks, self._profiler = progress, device, ranks, profiler
+        self._progress, self._device, self._ranks = progress, device, ranks
         self._steps_per_epoch = len(self._train_loader.batch_sampler)
         if progress.steps_before is None:
             progress.steps_before = progress.epoch * self._steps_per_epoch
@@ -90,13 +87,10 @@ class Training:
             first_step = self._global_step(self._progress.step)
             with MetricsLog(self._directory, board, first_step, self._progress.epoch) as self._log:
                 self._epochs()
-        save_checkpoint(self._model.state_dict(), self._directory / FINAL_NAME)
         text = training_summary(self._progress, time.perf_counter() - start, peak_memory_mb(self._device))
         write_bytes(self._directory / "training_summary.md", f"{text}\n".encode())
         logger.info("\n%s\n", text)
-        best = self._progress.best_perf
-        logger.info("done: %s; weights in %s", "no validation" if best < 0 else f"best score {best:.4f}",
-                    self._directory)  # fmt: skip
+        logger.info("done: %s; weights in %s", self._progress.best_text(), self._directory)
 
     def _global_step(self, step: int) -> int:
         return self._progress.steps_before + step
@@ -133,7 +127,6 @@ class Training:
 
     def _after_step(self, step: int, meters: EpochMeters) -> None:
         """Write a checkpoint where one is due, and end where a signal asks for it."""
-        self._profiler.step()
         every, asked = self._config.TRAIN.CHECKPOINT_STEPS, self._guard.requested()
         if asked or (every and step % every == 0 and step < self._steps_per_epoch):
             self._save_within_epoch(step, meters)
@@ -176,7 +169,7 @@ class Training:
         self._log.add_picture("heatmaps_before_and_after_fusion", self._global_step(self._steps_per_epoch), picture)
 
     def _finish_epoch(self, row: dict[str, float]) -> None:
-        """Note the epoch, keep the best weights, and write the checkpoint."""
+        """Note the epoch, keep the best weights and those of the end, and write the checkpoint."""
         progress = self._progress
         self._log.add("epoch", self._global_step(0), row)
         progress.history.append(row)
@@ -185,7 +178,9 @@ class Training:
         if row.get("jdr", -1.0) > progress.best_perf:
             progress.best_perf = row["jdr"]
             save_checkpoint(self._model.state_dict(), self._directory / BEST_NAME)
-            logger.info("epoch %d: best score so far, %.4f", row["epoch"], progress.best_perf)
+            logger.info("epoch %d: %s so far", row["epoch"], progress.best_text())
+        if progress.epoch == self._config.TRAIN.END_EPOCH:  # before the checkpoint that says that all is done
+            save_checkpoint(self._model.state_dict(), self._directory / FINAL_NAME)
         self._keeper.save(self._train_step, self._model, progress)
         curves = [{key: row[key] for key in CURVES if key in row} for row in progress.history]
         save_curves(self._directory / "training_curves.png", curves, title=str(self._directory))

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lib.core.same_run import check_same_run
 from lib.models.multiview_pose import MultiViewPose
 from lib.models.weights import load_model_state
 from lib.utils.checkpoint import first_not_finite, load_checkpoint, save_checkpoint
@@ -36,6 +37,7 @@ class Progress:
         best_perf: best score so far.
         history: one dictionary of numbers per finished epoch, for the training curves.
         data: data_identity() of the training data.
+        config: the configuration, plain values.
     """
 
     epoch: int = 0
@@ -47,6 +49,11 @@ class Progress:
     best_perf: float = -1.0
     history: list[dict[str, float]] = field(default_factory=list)
     data: dict[str, int | str] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+
+    def best_text(self) -> str:
+        """Say which the best score is."""
+        return f"best JDR {100 * self.best_perf:.2f} %" if self.best_perf >= 0 else "no validation"
 
 
 def save_training_state(
@@ -65,6 +72,7 @@ def save_training_state(
         "groups": progress.groups,
         "steps_before": progress.steps_before,
         "data": progress.data,
+        "config": progress.config,
         "meters": progress.meters,
         "model": model_name,
         "state_dict": model.state_dict(),
@@ -83,6 +91,7 @@ def save_training_state(
 def load_training_state(
     path: str | os.PathLike, model_name: str, model: MultiViewPose, optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler | None = None, data: dict[str, int | str] | None = None,
+    config: dict[str, Any] | None = None,
 ) -> Progress:
     """Continue from a file of save_training_state, or from a `checkpoint.pth.tar` of the released code.
 
@@ -97,21 +106,25 @@ def load_training_state(
             their final device.
         scaler: receives its state.
         data: data_identity() of the training data; must be that of the file, which older ones do not have. None = any.
+        config: the configuration, plain values; what has been learned must not depend on where it differs from the
+            file's, which older ones do not have. None = any.
 
     Returns:
         The progress.
 
     Raises:
-        InputError: another model, optimizer or data, weights that do not fit or are not finite, or a file without a
-            training state.
+        InputError: another model, optimizer, data or settings, weights that do not fit or are not finite, or a file
+            without a training state.
     """
     state: Any = load_checkpoint(path)
     if not isinstance(state, dict) or not {"epoch", "state_dict", "optimizer"} <= state.keys():
         raise InputError(f"{path}: holds no training state; set TRAIN.RESUME false, or validate it with --model-file")
+    if config is not None and state.get("config"):
+        check_same_run(path, state["config"], config)
     if data is not None:
         _check_data(path, state.get("data"), data)
     if "rng" not in state:
-        return _continue_published(path, state, model, data)
+        return _continue_published(path, state, model, Progress(data=data or {}, config=config or {}))
     if state["model"] != model_name:
         raise InputError(f"{path}: holds '{state['model']}', the configuration wants '{model_name}'")
     if state["optimizer_kind"] != type(optimizer).__name__:
@@ -120,8 +133,8 @@ def load_training_state(
             f"{type(optimizer).__name__}"
         )
     _check_finite(state, f"{path}: of a training that had failed")
+    load_model_state(model, state, str(path))
     try:
-        model.load_state_dict(state["state_dict"])
         _load_optimizer(optimizer, state["optimizer"])
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[-1].strip()
@@ -135,7 +148,7 @@ def load_training_state(
     meters = state.get("meters", {})
     groups = state["groups"] if "groups" in state else int(meters["sums"][-1]) if meters else 0
     return Progress(state["epoch"], state.get("step", 0), groups, state.get("steps_before"), meters, state["perf"],
-                    state["best_perf"], state["history"], data or {})  # fmt: skip
+                    state["best_perf"], state["history"], data or {}, config or {})  # fmt: skip
 
 
 def _check_finite(state: dict[str, Any], what: str) -> None:
@@ -166,15 +179,15 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> 
 
 
 def _continue_published(
-    path: str | os.PathLike, state: dict[str, Any], model: MultiViewPose, data: dict[str, int | str] | None
+    path: str | os.PathLike, state: dict[str, Any], model: MultiViewPose, progress: Progress
 ) -> Progress:
     _check_finite({"state_dict": state["state_dict"]}, str(path))
     load_model_state(model, state, str(path))
-    progress = Progress(int(state["epoch"]), perf=float(state.get("perf", 0.0)), data=data or {})
+    progress.epoch, progress.perf = int(state["epoch"]), float(state.get("perf", 0.0))
     progress.best_perf = progress.perf
     logger.warning(
         "%s: a checkpoint of the released code: its weights are taken and training goes on at epoch %d; the optimizer "
-        "starts afresh, and %.4f counts as the best score",
-        path, progress.epoch, progress.best_perf,
+        "starts afresh, and %.2f %% counts as the best JDR",
+        path, progress.epoch, 100 * progress.best_perf,
     )  # fmt: skip
     return progress

@@ -15,7 +15,7 @@ def training_summary(progress: Progress, seconds: float, memory_mb: float) -> st
         memory_mb: peak memory.
     """
     rows = [
-        [str(row["epoch"]), row["learning_rate"], row["loss"], row.get("loss_routed"), row.get("loss_raw"),
+        [str(row["epoch"]), f"{row['learning_rate']:g}", row["loss"], row.get("loss_routed"), row.get("loss_raw"),
          100 * row["accuracy"], 100 * row["jdr"] if "jdr" in row else None, row.get("groups_per_s")]
         for row in progress.history
     ]  # fmt: skip

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import math
-import signal
 from typing import Any
 
 import cv2
@@ -21,6 +20,7 @@ from lib.dataset.mpii import load_mpii
 from lib.dataset.mpii_heads import GT_FILE
 from lib.dataset.multiview_dataset import EpochBatches, MultiviewDataset, Part
 from lib.utils.checks import InputError, unknown_name
+from lib.utils.processes import leave_ending_to_parent
 from lib.utils.ranks import SINGLE, Ranks
 
 logger = logging.getLogger(__name__)
@@ -137,4 +137,4 @@ def build_loader(config: Any, dataset: MultiviewDataset, is_train: bool, ranks: 
 
 def _start_worker(worker_idx: int) -> None:
     cv2.setNumThreads(0)  # the processes are the parallelism
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of the terminal; the trainer ends its workers
+    leave_ending_to_parent()  # which finishes its step and writes a checkpoint; signals reach all of a group

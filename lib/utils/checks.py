@@ -31,7 +31,8 @@ def unknown_name(kind: str, name: object, known: Iterable[str], where: str = "")
     known = sorted(known)
     by_lower = {entry.lower(): entry for entry in known}
     near = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.5)
-    hint = f"did you mean '{by_lower[near[0]]}'?" if near else f"known: {', '.join(known)}"
+    listed = ", ".join(entry or "''" for entry in known)
+    hint = f"did you mean '{by_lower[near[0]]}'?" if near else f"known: {listed}"
     return InputError(f"unknown {kind} '{name}'{' in ' + where if where else ''}; {hint}")
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import multiprocessing
+import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -34,6 +37,25 @@ def start_apart(command: Sequence[str], **options: Any) -> subprocess.Popen:
 def _end_with_parent() -> None:
     with contextlib.suppress(AttributeError):  # elsewhere there is no such call
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
+
+
+def leave_ending_to_parent() -> None:
+    """Ignore, in a process of multiprocessing, what asks a whole group to end: the parent still needs this one.
+
+    On Linux SIGTERM of the parent itself ends it, as multiprocessing expects; elsewhere anybody's does.
+    """
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None and hasattr(signal, "sigwaitinfo"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # left to the thread, which sees who sent it
+        threading.Thread(target=_end_when_asked_by, args=(parent.pid,), daemon=True).start()
+
+
+def _end_when_asked_by(process: int | None) -> None:
+    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != process:
+        pass
+    os._exit(0)  # anything else would be reported as an error of this process
 
 
 def send_signal(processes: Sequence[subprocess.Popen], number: int) -> None:

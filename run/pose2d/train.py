@@ -15,17 +15,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import argparse
 import logging
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 
 from lib.core.cli import collect_opts, make_parser, run_main
-from lib.core.config_io import dataset_root, load_config
+from lib.core.config_io import dataset_root, load_config, plain_config, run_directory
 from lib.core.device import autocast_dtype, num_processes, prepare_model, select_device
 from lib.core.launch import run_processes
-from lib.core.profile import StepProfiler
-from lib.core.resume import checkpoint_to_resume, resume
-from lib.core.run_setup import start_run
+from lib.core.profile import profile_steps
+from lib.core.resume import checkpoint_to_resume, leave_finished, resume
+from lib.core.run_setup import record_config, start_run
 from lib.core.solver import build_optimizer
 from lib.core.train_step import TrainStep
 from lib.core.training import Training
@@ -36,6 +37,7 @@ from lib.dataset.identity import data_identity
 from lib.models.build import build_model
 from lib.utils.checks import InputError
 from lib.utils.distributed import process_group
+from lib.utils.locks import locked_directory
 from lib.utils.ranks import SINGLE, Ranks, ranks_of_environment
 
 logger = logging.getLogger("train")
@@ -47,14 +49,16 @@ LESS_MEMORY = ("a smaller TRAIN.BATCH_SIZE (TEST.BATCH_SIZE in validation), TRAI
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__, "--frequent", "--gpus", "--workers", "--modelDir", "--logDir", "--dataDir",
                          "--data-format")  # fmt: skip
-    parser.add_argument("--resume", type=Path, metavar="FILE", help="go on from this checkpoint")
-    parser.add_argument("--profile", type=int, default=0, metavar="N", help="record N steps into trace.json")
+    other = parser.add_mutually_exclusive_group()
+    other.add_argument("--resume", type=Path, metavar="FILE", help="go on from this checkpoint")
+    other.add_argument("--profile", type=int, default=0, metavar="N",
+                       help="record N steps from the beginning into trace.json of the run directory, and no more")
     return parser.parse_args()
 
 
 def train(args: argparse.Namespace, config: Any, ranks: Ranks) -> None:
     """Train as one of `ranks.world_size` processes."""
-    directory = start_run(config, args.cfg, "train", ranks.is_main)
+    directory = start_run(config, args.cfg, None if args.profile else "train", ranks.is_main)
     device = select_device(config, ranks)
     torch.manual_seed(config.SEED)
     with process_group(ranks, device):
@@ -63,7 +67,7 @@ def train(args: argparse.Namespace, config: Any, ranks: Ranks) -> None:
         loaders = build_loader(config, train_set, True, ranks), build_loader(config, test_set, False, ranks)
         logger.info("training: %d groups of %d views; validation: %d of %d",
                     len(train_set), train_set.num_views, len(test_set), test_set.num_views)  # fmt: skip
-        checkpoint = checkpoint_to_resume(args.resume, config, directory)
+        checkpoint = None if args.profile else checkpoint_to_resume(args.resume, config, directory)
         model = build_model(config, train_set.num_views, is_train=True, resumes=checkpoint is not None)
         check_training(config, model.fusion, test_set)
         logger.info("network: %s on %s, %.1f M weights", config.MODEL, config.BACKBONE_MODEL,
@@ -71,19 +75,22 @@ def train(args: argparse.Namespace, config: Any, ranks: Ranks) -> None:
         wrapped = prepare_model(model, config, device, ranks)
         optimizer = build_optimizer(config, model)
         step = TrainStep(wrapped, optimizer, config, device, autocast_dtype(config, device))
+        if args.profile:
+            profile_steps(config, args.profile, directory, step, loaders[0], device, ranks)
+            return
         data, first = data_identity(train_set), config.TRAIN.BEGIN_EPOCH
         if checkpoint is not None:
             progress = resume(checkpoint, config, directory, model, step, data, loaders[0].batch_sampler)
+            if leave_finished(progress, config, directory, model, ranks.is_main):
+                return
         elif first == config.TRAIN.END_EPOCH:
             logger.info("TRAIN.BEGIN_EPOCH and END_EPOCH are %d: there is nothing to train, nothing is written", first)
             return
         else:
-            progress = Progress(epoch=first, data=data)
-        profiler = StepProfiler(args.profile if ranks.is_main else 0, directory, device)
-        try:
-            Training(config, directory, model, step, loaders, progress, device, ranks, profiler).run()
-        finally:
-            profiler.stop()
+            progress = Progress(epoch=first, data=data, config=plain_config(config))
+        if ranks.is_main:
+            record_config(config, directory, "train")
+        Training(config, directory, model, step, loaders, progress, device, ranks).run()
 
 
 def main() -> None:
@@ -98,7 +105,11 @@ def main() -> None:
         raise InputError("TRAIN.SYNC_BN: torch synchronises batch norm on GPUs alone; set it false for GPUS cpu")
     if ranks is None and count > 1:
         sys.exit(run_processes(count, "training stops. TRAIN.RESUME true goes on from the last checkpoint"))
-    train(args, config, ranks or SINGLE)
+    ranks = ranks or SINGLE
+    directory, instead = run_directory(config, args.cfg), "give this training a NAME of its own (--opts NAME ...)"
+    writes = ranks.is_main and not args.profile
+    with locked_directory(directory, instead) if writes else nullcontext():
+        train(args, config, ranks)
 
 
 if __name__ == "__main__":

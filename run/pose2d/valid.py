@@ -23,7 +23,7 @@ from lib.core.debug import DebugPictures
 from lib.core.device import num_processes, select_device
 from lib.core.evaluate import jdr_summary
 from lib.core.launch import run_processes
-from lib.core.run_setup import start_run
+from lib.core.run_setup import record_config, start_run
 from lib.core.validate import ValidationResult, validate
 from lib.dataset.build import build_dataset, build_loader
 from lib.dataset.multiview_dataset import MultiviewDataset
@@ -73,6 +73,7 @@ def validate_run(args: argparse.Namespace, config: Any, ranks: Ranks) -> None:
                 ranks, output=output,
             )  # fmt: skip
     if result is not None:
+        record_config(config, directory, "valid")
         report(result, config, directory, path)
         logger.info("%d images; mean JDR %.2f %%%s", result.num_images, 100 * result.perf,
                     "" if output == "nothing" else f"; {output} in {predictions}")  # fmt: skip

@@ -141,6 +141,23 @@ def test_a_lack_of_memory_is_one_line_and_code_2(capsys, main, amount):
     assert capsys.readouterr().err == f"error: out of memory{detail}; a smaller batch needs less\n"
 
 
+@pytest.mark.parametrize(
+    ("text", "how"),
+    [
+        ("DataLoader worker (pid 24397) is killed by signal: Killed. ", "is killed by signal: Killed"),
+        ("DataLoader worker (pid 24397) is killed by signal: Bus error. It is possible that dataloader's workers are "
+         "out of shared memory. Please try to raise your shared memory limit.", "is killed by signal: Bus error"),
+        ("DataLoader worker (pid(s) 24397, 5) exited unexpectedly", "exited unexpectedly"),
+    ],
+)  # fmt: skip
+def test_a_loading_process_that_was_killed_is_one_line_and_code_2(capsys, text, how):
+    with pytest.raises(SystemExit) as caught:
+        run_main(fail_with(RuntimeError(text)))
+    assert caught.value.code == 2
+    line = f"error: a loading process {how}, most likely for want of memory; fewer WORKERS need less\n"
+    assert capsys.readouterr().err == line
+
+
 def test_whoever_reads_the_output_may_end():
     code = "from lib.core.cli import run_main\nrun_main(lambda: [print('x' * 1000) for _ in range(1000)])"
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE,

@@ -272,6 +272,27 @@ def test_places(write):
     assert dataset_root(config) == Path("data")
 
 
+def test_a_run_of_a_name_of_its_own(write):
+    path = write("NAME: base", "base.yaml")
+    own = run_directory(load_config(path, ["NAME", "lr1e-5,b=4"]), path)
+    assert own == Path("output/mixed/multiview_pose_resnet_50/lr1e-5,b=4")
+    assert run_directory(load_config(path), path).name == "base"
+    variant = write("BASE: base.yaml", "variant.yaml")
+    assert run_directory(load_config(variant), variant).name == "variant"
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", ".", "/tmp", "a b", "a\n", "~", "*"])
+def test_a_name_that_is_no_plain_file_name_is_refused(write, name):
+    with pytest.raises(InputError, match=r"NAME: expected a plain file name .* received "):
+        load_config(write(""), ["NAME", name])
+
+
+@pytest.mark.parametrize("words", [["TRAIN.LR_STEP", "[7,", "8]"], ["TRAIN.LR_STEP", "[7,", "8,", "9]"]])
+def test_a_list_that_the_shell_has_split(write, words):
+    with pytest.raises(InputError, match=r"--opts: .*; write a list as one word: '\[7, 8\]'$"):
+        load_config(write(""), words)
+
+
 def test_what_differs_from_the_defaults(tmp_path):
     (tmp_path / "a.yaml").write_text("NETWORK: {SIGMA: 2, HEATMAP_SIZE: 64}\nTRAIN: {LR: 0.5}\nWORKERS: 8\n")
     changed = changed_values(load_config(tmp_path / "a.yaml"))

@@ -6,7 +6,10 @@ import logging
 import pytest
 import torch
 
-from lib.core.profile import WARM_UP_STEPS, StepProfiler
+from lib.core.profile import WARM_UP_STEPS, StepProfiler, profile_steps
+from lib.core.solver import build_optimizer
+from lib.core.train_step import TrainStep
+from lib.models.build import build_model
 from lib.utils.checks import InputError
 from tests.core.stubs import CPU
 
@@ -45,3 +48,22 @@ def test_nothing_is_recorded_by_default(tmp_path):
 def test_a_negative_number_is_refused(tmp_path):
     with pytest.raises(InputError, match="--profile: expected a number of steps, received -1"):
         StepProfiler(-1, tmp_path, CPU)
+
+
+class CountedStep(TrainStep):
+    """Notes the number of groups of each step."""
+
+    def __call__(self, inputs, share=1.0):
+        self.sizes.append(len(inputs))
+        return super().__call__(inputs, share)
+
+
+def test_so_many_steps_are_trained_over_several_epochs_if_need_be(loaders, tmp_path):
+    config, loader, _ = loaders(num_views=2, frames=3, mpii=0)("TRAIN.BATCH_SIZE", "2")
+    model = build_model(config, 2, is_train=True)
+    step = CountedStep(model, build_optimizer(config, model), config, CPU)
+    step.sizes = []
+    (tmp_path / "run").mkdir()
+    profile_steps(config, 2, tmp_path / "run", step, loader, CPU)
+    assert step.sizes == [2, 1, 2, 1, 2]  # WARM_UP_STEPS and two
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["trace.json"]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from lib.core.config_io import load_config
-from lib.core.run_setup import board_directory, start_run
+from lib.core.run_setup import board_directory, record_config, start_run
 from lib.utils.checks import InputError
 
 
@@ -19,6 +19,8 @@ def test_a_run_directory_holds_configuration_and_log(cfg, tmp_path):
     config = load_config(cfg, ["TRAIN.LR", "0.5"])
     directory = start_run(config, str(cfg), "valid")
     assert directory == tmp_path / "out/multiview_h36m/multiview_pose_resnet_50/256_fusion"
+    assert not (directory / "config_valid.yaml").exists()  # not before all is accepted
+    record_config(config, directory, "valid")
     assert load_config(directory / "config_valid.yaml") == config
     (log,) = directory.glob("valid_*.log")
     text = log.read_text()

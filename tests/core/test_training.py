@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from lib.core.checkpoints import CheckpointKeeper
-from lib.core.profile import StepProfiler
 from lib.core.resume import resume
 from lib.core.solver import build_optimizer
 from lib.core.train_step import TrainStep
@@ -55,7 +54,7 @@ def training(loaders, tmp_path, monkeypatch):
         if again:
             path, batches = directory / "checkpoint.pth.tar", both[0].batch_sampler
             progress = resume(path, config, directory, model, step, data, batches)
-        return Training(config, directory, model, step, both, progress, CPU, SINGLE, StepProfiler(0, directory, CPU))
+        return Training(config, directory, model, step, both, progress, CPU, SINGLE)
 
     make.directory = directory
     return make

@@ -121,9 +121,11 @@ def test_another_run_is_refused(start, tmp_path):
     run.config.MODEL = "multiview_pose_hrnet"
     with pytest.raises(InputError, match="holds 'multiview_pose_resnet', the configuration wants 'multiview_pose_hr"):
         run.resume(path)
-    with pytest.raises(InputError, match=r"a\.pth\.tar: does not fit the configured network") as caught:
+    with pytest.raises(InputError, match=r"a\.pth\.tar: holds another network than PoseResNet: 'backbone\.layer1\.2"):
         start("POSE_RESNET.NUM_LAYERS", "34").resume(path)
-    assert "\n" not in str(caught.value)
+    maps = ("NETWORK.IMAGE_SIZE", "96", "NETWORK.HEATMAP_SIZE", "24")
+    with pytest.raises(InputError, match=r"a\.pth\.tar: fusion is for 2 views and maps of 256 pixels, .* 576 pixels"):
+        start(*maps).resume(path)
     with pytest.raises(InputError, match="does not fit the configured network"):
         start("NETWORK.AGGRE", "false").resume(path)
 
@@ -186,8 +188,8 @@ def test_a_file_of_before_steps_were_stored_stands_between_epochs(start, tmp_pat
 DATA = {"groups": 5, "digest": "abc"}
 
 
-def load(run, path, data):
-    return load_training_state(path, run.config.MODEL, run.model, run.optimizer, data=data)
+def load(run, path, data, config=None):
+    return load_training_state(path, run.config.MODEL, run.model, run.optimizer, data=data, config=config)
 
 
 @pytest.mark.parametrize(
@@ -202,6 +204,16 @@ def test_other_data_are_refused(start, tmp_path, data, how):
     assert load(run, tmp_path / "a.pth.tar", DATA).data == DATA
     with pytest.raises(InputError, match=rf"a\.pth\.tar: is of other .*: {how}; .*--modelDir .*TRAIN\.RESUME false"):
         load(run, tmp_path / "a.pth.tar", data)
+
+
+def test_the_settings_are_stored_and_others_refused(start, tmp_path):
+    run, path = start(), tmp_path / "a.pth.tar"
+    run.progress.config = {"SEED": 0, "NETWORK": {"SIGMA": 1.0}}
+    run.save(path)
+    assert torch.load(path, weights_only=True)["config"] == run.progress.config
+    assert load(run, path, None, {"SEED": 0, "NETWORK": {"SIGMA": 1.0}, "WORKERS": 3}).config["WORKERS"] == 3
+    with pytest.raises(InputError, match=r"a\.pth\.tar: .*: SEED 0 -> 1, NETWORK\.SIGMA 1\.0 -> 3\.0; .*NAME.*RESUME"):
+        load(run, path, DATA, {"SEED": 1, "NETWORK": {"SIGMA": 3.0}})
 
 
 def test_a_file_that_does_not_tell_its_data_goes_on_with_a_warning(start, tmp_path, caplog):

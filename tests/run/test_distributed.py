@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -79,10 +80,10 @@ def test_two_processes_train_and_write_one_set_of_results(tiny_root, tiny_yaml, 
             np.testing.assert_array_equal(file[key][:], values, err_msg=key)
 
 
-def start_training(cfg: Path, *words: object) -> subprocess.Popen:
-    command = [sys.executable, TRAIN, "--cfg", str(cfg), *map(str, words)]
+def start_training(cfg: Path, *words: object, runner: Sequence[str] = (sys.executable,)) -> subprocess.Popen:
+    command = [*runner, TRAIN, "--cfg", str(cfg), *map(str, words)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, env=ENVIRONMENT, **pipes)
+    return subprocess.Popen(command, env=ENVIRONMENT, start_new_session=True, **pipes)
 
 
 def wait_for(path: Path, text: str, process: subprocess.Popen) -> None:
@@ -127,11 +128,12 @@ def test_bad_input_of_several_processes_is_one_line(tiny_root, tiny_yaml):
 
 
 @pytest.mark.parametrize("gpus", ["0", pytest.param("cpu,cpu", marks=pytest.mark.slow)])
-def test_a_signal_ends_training_where_it_can_go_on(tiny_root, tiny_yaml, tmp_path, gpus):
-    cfg = tiny_yaml(tiny_root(frames=4, mpii=0))
-    process = start_training(cfg, "--gpus", gpus, *LONG)
+def test_a_signal_to_the_group_ends_training_where_it_can_go_on(tiny_root, tiny_yaml, tmp_path, gpus):
+    """As `timeout` and a shell send it: the loading processes receive it too."""
+    cfg, workers = tiny_yaml(tiny_root(frames=4, mpii=0)), ("--workers", 2)
+    process = start_training(cfg, "--gpus", gpus, *workers, *LONG)
     wait_for(tmp_path / "output" / RUN / "metrics.jsonl", '"step": 3', process)
-    process.send_signal(signal.SIGTERM)
+    os.killpg(process.pid, signal.SIGTERM)
     _, err = process.communicate(timeout=90)
     assert process.returncode == 75, err
     assert err.startswith("interrupted at epoch")
@@ -142,3 +144,14 @@ def test_a_signal_ends_training_where_it_can_go_on(tiny_root, tiny_yaml, tmp_pat
     again = run(sys.executable, TRAIN, "--cfg", cfg, "--gpus", gpus, *LONG[:2], end, *LONG[3:], "TRAIN.RESUME", "true")
     assert again.returncode == 0, again.stderr
     assert f"at epoch {state['epoch']}, step {state['step']}" in again.stdout
+
+
+@pytest.mark.slow
+def test_a_signal_to_torchrun_ends_training_where_it_can_go_on(tiny_root, tiny_yaml, tmp_path):
+    cfg = tiny_yaml(tiny_root(frames=4, mpii=0))
+    process = start_training(cfg, "--gpus", "cpu", "--workers", 2, *LONG, runner=TORCHRUN)
+    wait_for(tmp_path / "output" / RUN / "metrics.jsonl", '"step": 3', process)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=90)
+    state = torch.load(tmp_path / "output" / RUN / "checkpoint.pth.tar", weights_only=True)
+    assert err.count(f"interrupted at epoch {state['epoch']}, step {state['step']};") == 2  # by both processes

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -43,11 +45,11 @@ def test_train_then_valid_write_all_results(tiny_root, tiny_yaml, tmp_path, run_
 
 def test_the_stored_configuration_is_the_run(tiny_root, tiny_yaml, tmp_path, run_script):
     cfg = tiny_yaml(tiny_root())
-    done = run_script("pose2d/train.py", "--cfg", cfg, "--workers", 0, "--frequent", 7, "--opts", "TRAIN.END_EPOCH", 0)
+    done = run_script("pose2d/train.py", "--cfg", cfg, "--workers", 0, "--frequent", 7, "--opts", "TRAIN.END_EPOCH", 1)
     assert done.code == 0
     stored = yaml.safe_load((tmp_path / "output" / RUN / "config_train.yaml").read_text())
     assert stored["PRINT_FREQ"] == 7
-    assert stored["TRAIN"]["END_EPOCH"] == 0
+    assert stored["TRAIN"]["END_EPOCH"] == 1
     assert stored["NETWORK"]["IMAGE_SIZE"] == [64, 64]
 
 
@@ -92,7 +94,8 @@ def test_what_a_finished_run_left_stays_when_nothing_is_trained(tiny_root, tiny_
     """The run directory does not depend on DATASET.ROOT: its weights would pass for those of other data."""
     end = ("TRAIN.RESUME", "true", "TRAIN.END_EPOCH", 1)
     assert run_script("pose2d/train.py", "--cfg", tiny_yaml(tiny_root(frames=2, mpii=0)), "--opts", *end).code == 0
-    names = ("checkpoint.pth.tar", "final_state.pth.tar", "model_best.pth.tar", "metrics.jsonl", "training_summary.md")
+    names = ("checkpoint.pth.tar", "final_state.pth.tar", "model_best.pth.tar", "metrics.jsonl", "training_summary.md",
+             "config_train.yaml")  # fmt: skip
     files = [tmp_path / "output" / RUN / name for name in names]
     before = [path.read_bytes() for path in files]
     cfg = tiny_yaml(tiny_root(frames=3, mpii=0))
@@ -107,6 +110,54 @@ def test_what_a_finished_run_left_stays_when_nothing_is_trained(tiny_root, tiny_
     assert (wrong.code, wrong.err.count("\n")) == (2, 1)
     assert "TRAIN.BEGIN_EPOCH: expected at most TRAIN.END_EPOCH 2, received 3" in wrong.err
     assert [path.read_bytes() for path in files] == before
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in directory.iterdir() if path.suffix != ".log"}
+
+
+def test_other_options_do_not_change_a_finished_run(tiny_root, tiny_yaml, tmp_path, run_script):
+    cfg, directory = tiny_yaml(tiny_root(frames=2, mpii=0)), tmp_path / "output" / RUN
+    opts = ("--cfg", cfg, "--opts", "TRAIN.RESUME", "true", "TRAIN.END_EPOCH")
+    assert run_script("pose2d/train.py", *opts, 1).code == 0
+    before = contents(directory)
+
+    for end in (1, 2):
+        refused = run_script("pose2d/train.py", *opts, end, "TRAIN.LR", 1e-5, "NETWORK.SIGMA", 3)
+        assert (refused.code, refused.err.count("\n")) == (2, 1)
+        assert "NETWORK.SIGMA 1.0 -> 3.0; " in refused.err
+    nothing = run_script("pose2d/train.py", *opts, 1, "TRAIN.LR", 1e-6)
+    assert nothing.code == 0
+    assert "settings have changed (then -> now): TRAIN.LR 0.001 -> 1e-06" in nothing.out
+    assert "already finished at epoch 1: nothing to train" in nothing.out
+    assert contents(directory) == before
+
+    profiled = run_script("pose2d/train.py", *opts, 1, "--profile", 1)
+    assert profiled.code == 0, profiled.err
+    after = contents(directory)
+    assert json.loads(after.pop("trace.json"))["traceEvents"]
+    assert after == before
+
+    other = run_script("pose2d/train.py", *opts, 1, "NETWORK.SIGMA", 3, "NAME", "sigma3")
+    assert other.code == 0, other.err
+    assert (directory.with_name("sigma3") / "final_state.pth.tar").is_file()
+    assert contents(directory).keys() == {*before, "trace.json"}
+
+
+HOLD = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.lockf(f, fcntl.LOCK_EX); print(flush=True); input()"
+
+
+def test_two_trainings_do_not_share_a_run_directory(tiny_root, tiny_yaml, tmp_path, run_script):
+    cfg, directory = tiny_yaml(tiny_root(frames=1, mpii=0)), tmp_path / "output" / RUN
+    directory.mkdir(parents=True)
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(directory / ".lock")], stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE) as other:  # fmt: skip
+        other.stdout.readline()
+        done = run_script("pose2d/train.py", "--cfg", cfg)
+        other.communicate(b"\n")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert f"{directory}: another process works there; give this training a NAME of its own" in done.err
+    assert [path.name for path in directory.iterdir()] == [".lock"]
 
 
 @pytest.mark.parametrize(("script", "code"), [("pose2d/train.py", 0), ("pose2d/valid.py", 2)])

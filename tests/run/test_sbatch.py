@@ -72,7 +72,7 @@ def test_machines_train_together(submit, tiny_root, tiny_yaml, tmp_path):
 
 
 def test_when_the_time_is_over_the_job_queues_again(submit, tiny_root, tiny_yaml, tmp_path):
-    job = submit("--cfg", tiny_yaml(tiny_root(frames=4, mpii=0)), "--gpus", "cpu", *LONG)
+    job = submit("--cfg", tiny_yaml(tiny_root(frames=4, mpii=0)), "--gpus", "cpu", "--workers", 2, *LONG)
     wait_for(tmp_path / "output" / RUN / "metrics.jsonl", '"step": 3', job)
     job.send_signal(signal.SIGUSR1)
     out, _ = job.communicate(timeout=240)

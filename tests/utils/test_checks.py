@@ -17,6 +17,7 @@ def test_all_names_are_listed_where_none_is_near():
     error = unknown_name("optimizer", "xyz", ["sgd", "adam"], "b.yaml")
     assert isinstance(error, InputError)
     assert str(error) == "unknown optimizer 'xyz' in b.yaml; known: adam, sgd"
+    assert str(unknown_name("fusion", "xyz", ["", "none"])) == "unknown fusion 'xyz'; known: '', none"
 
 
 def test_numbers_are_names_too():

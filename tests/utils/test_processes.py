@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import multiprocessing
+import os
 import signal
 import subprocess
 import sys
+import time
 
-from lib.utils.processes import end_processes
+from lib.utils.processes import end_processes, leave_ending_to_parent
 
 
 def start(code: str) -> subprocess.Popen:
@@ -23,3 +26,25 @@ def test_politely_then_not():
     assert (polite.returncode, deaf.returncode, over.returncode) == (75, -signal.SIGKILL, 0)
     for process in (polite, deaf):
         process.stdout.close()
+
+
+def work(begun):
+    leave_ending_to_parent()
+    begun.set()
+    time.sleep(60)
+
+
+def test_signals_of_others_do_not_end_a_process_that_its_parent_needs():
+    context = multiprocessing.get_context("fork")
+    begun = context.Event()
+    process = context.Process(target=work, args=(begun,), daemon=True)
+    process.start()
+    assert begun.wait(10)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        os.kill(process.pid, number)
+    subprocess.run(["kill", "-TERM", str(process.pid)], check=True)
+    process.join(0.2)
+    assert process.is_alive()
+    process.terminate()
+    process.join(10)
+    assert process.exitcode == 0

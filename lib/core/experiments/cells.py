@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import shutil
@@ -17,6 +16,7 @@ from lib.core.interrupt import InterruptGuard
 from lib.multiviews.kernels import usable_processors
 from lib.utils.checks import InputError
 from lib.utils.files import make_directory
+from lib.utils.locks import locked_directory
 from lib.utils.processes import end_processes
 from lib.utils.stops import Interrupted
 
@@ -71,18 +71,13 @@ class CellRunner:
                 damaged or missing, or a script failed; the others that were running came to their end.
             Interrupted: SIGTERM, SIGHUP or Ctrl-C; trainings wrote a checkpoint.
         """
-        make_directory(self._out)
-        with (self._out / ".lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise InputError(f"{self._out}: another process works there") from None
+        with locked_directory(self._out, inherited=True) as lock:
             if redo:
                 self._forget_damaged()
             else:
                 self._refuse_others()
             with InterruptGuard() as guard:
-                self._run(guard, lock.fileno(), redo)
+                self._run(guard, lock, redo)
 
     def _forget_damaged(self) -> None:
         for cell in self._cells:

@@ -11,7 +11,7 @@ from lib.core.config_io import changed_values
 
 # Keys, or groups of them, that change where results go, how fast they come or what is shown of them.
 _WITHOUT_EFFECT = frozenset([
-    "WORKERS", "PRINT_FREQ", "LOG_DIR", "OUTPUT_DIR", "DATA_DIR", "DEBUG", "CUDNN", "TRAIN.RESUME",
+    "NAME", "WORKERS", "PRINT_FREQ", "LOG_DIR", "OUTPUT_DIR", "DATA_DIR", "DEBUG", "CUDNN", "TRAIN.RESUME",
     "TRAIN.CHECKPOINT_STEPS", "TRAIN.KEEP_CHECKPOINTS", "TRAIN.CHECKPOINT_ACTIVATIONS", "TRAIN.VALIDATE_EVERY",
     "TEST.BATCH_SIZE", "TEST.HEATMAP_COMPRESSION", "TEST.HEATMAP_LOCATION_FILE",
 ])  # fmt: skip
