@@ -7,6 +7,7 @@
 # make bench-training  input, step, validation and checkpoints beside their floors or a plain loop
 # make bench-annotations  time and memory to open an annotation of Human3.6M's size
 # make bench-fusion  time per group of the fusions beside the floor of their lookups
+# make bench-fusion-learning  detection rates of the fusions alone on simulated heatmaps, by amount of training: 15 minutes
 # make bench-accuracy  errors of all 3D methods on perfect, noisy and detector-like heatmaps, beside the targets
 
 PYTHON ?= python3
@@ -24,7 +25,7 @@ DEMO_CAMERAS := experiments-local/own/pose2sim_demo.toml
 DETECTOR := $(DEMO)/.venv-detector
 DETECTIONS ?= $(DEMO)/detections.npz
 
-.PHONY: quickstart demo experiments test test-all bench bench-rpsm bench-training bench-annotations bench-fusion bench-accuracy lint clean
+.PHONY: quickstart demo experiments test test-all bench bench-rpsm bench-training bench-annotations bench-fusion bench-fusion-learning bench-accuracy lint clean
 
 $(VENV)/.installed: requirements.txt tests/requirements.txt
 	$(PYTHON) -m venv $(VENV)
@@ -78,6 +79,9 @@ bench-annotations: $(VENV)/.installed
 
 bench-fusion: $(VENV)/.installed
 	$(BIN)/python tests/benchmarks/bench_fusion.py
+
+bench-fusion-learning: $(VENV)/.installed
+	$(BIN)/python tests/benchmarks/bench_fusion_learning.py
 
 bench-accuracy: $(VENV)/.installed
 	$(BIN)/python tests/benchmarks/bench_accuracy.py

@@ -1,8 +1,8 @@
-"""Frames and heatmaps for the accuracy benchmark: persons of the embedded world, and detectors of three kinds."""
+"""Frames and heatmaps for the benchmarks of accuracy: persons of the embedded world, and detectors of three kinds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,19 +55,21 @@ class Frames:
     joints_hm: np.ndarray
     subject: np.ndarray
 
-    def __getitem__(self, index: slice) -> Frames:
+    def __getitem__(self, index: slice | np.ndarray) -> Frames:
         return Frames(*(value[index] for value in vars(self).values()))
 
     def __len__(self) -> int:
         return len(self.pose_world)
 
 
-def make_frames(num_frames: int, seed: int) -> Frames:
-    """Take frames of all test subjects, one subject after the other as in Human3.6M, each at a random moment."""
+def make_frames(
+    num_frames: int, seed: int, subjects: Sequence[int] = TEST_SUBJECTS, heatmap_px: int = HEATMAP_PX
+) -> Frames:
+    """Take frames of subjects, one subject after the other as in Human3.6M, each at a random moment."""
     rng = np.random.default_rng(seed)
     recordings = [(action, subaction) for action in ACTIONS for subaction in (1, 2)]
-    poses, rigs, subjects = [], [], []
-    for part, subject in zip(np.array_split(np.arange(num_frames), len(TEST_SUBJECTS)), TEST_SUBJECTS, strict=True):
+    poses, rigs, whose = [], [], []
+    for part, subject in zip(np.array_split(np.arange(num_frames), len(subjects)), subjects, strict=True):
         shape = make_subject(subject, seed).shape
         rig = Cameras.from_records(make_rig(subject, NUM_VIEWS, IMAGE_PX, seed))
         for number, frame in enumerate(part.tolist()):
@@ -75,16 +77,16 @@ def make_frames(num_frames: int, seed: int) -> Frames:
             motion, time = np.random.default_rng([seed, frame]), rng.uniform(0, MOTION_LENGTH_S, 1)
             poses.append(perform_action(action, subaction, shape, motion, time).pose.joints[0])
             rigs.append(rig)
-            subjects.append(subject)
+            whose.append(subject)
     pose = np.stack(poses)
     cameras = Cameras(**{name: np.stack([getattr(rig, name) for rig in rigs]) for name in vars(rigs[0])})
     root_cam = world_to_camera(pose[:, None, :1], cameras)[:, :, 0]  # (F, V, 3)
     boxes = np.stack([[person_box(root_cam[f, v][None], cameras[f, v])[0] for v in range(NUM_VIEWS)]
                       for f in range(num_frames)])  # fmt: skip
     center, scale = (boxes[..., :2] + boxes[..., 2:]) / 2, (boxes[..., 2:] - boxes[..., :2]) / SCALE_UNIT_PX
-    matrix = image_to_heatmap_affine(center, scale, (INPUT_PX, INPUT_PX), (HEATMAP_PX, HEATMAP_PX))
+    matrix = image_to_heatmap_affine(center, scale, (INPUT_PX, INPUT_PX), (heatmap_px, heatmap_px))
     joints_hm = transform_points(project(pose[:, None], cameras)[0], matrix)
-    return Frames(pose, cameras, matrix, center, scale, joints_hm, np.array(subjects))
+    return Frames(pose, cameras, matrix, center, scale, joints_hm, np.array(whose))
 
 
 def training_prior(settings: PictorialSettings, seed: int) -> LimbPrior:
@@ -96,9 +98,9 @@ def training_prior(settings: PictorialSettings, seed: int) -> LimbPrior:
     return make_limb_prior(np.mean(lengths, 0), H36M_BODY, settings.first_grid, np.std(lengths, 0), len(lengths))
 
 
-def gaussians(places_hm: np.ndarray) -> np.ndarray:
+def gaussians(places_hm: np.ndarray, heatmap_px: int = HEATMAP_PX, sigma_px: float = SIGMA_PX) -> np.ndarray:
     """Draw (..., H, W) float32 Gaussians with peak 1 at unrounded places (..., 2)."""
-    x, y = (np.exp(-((np.arange(HEATMAP_PX) - places_hm[..., axis, None]) ** 2) / (2 * SIGMA_PX**2)).astype(np.float32)
+    x, y = (np.exp(-((np.arange(heatmap_px) - places_hm[..., axis, None]) ** 2) / (2 * sigma_px**2)).astype(np.float32)
             for axis in range(2))  # fmt: skip
     return y[..., :, None] * x[..., None, :]
 
@@ -113,15 +115,28 @@ def jittered(frames: Frames, rng: np.random.Generator) -> np.ndarray:
     return gaussians(frames.joints_hm + rng.normal(0, 1.0, frames.joints_hm.shape))
 
 
-def mixture(frames: Frames, rng: np.random.Generator) -> np.ndarray:
-    """Draw what a detector gives: jitter, wrong peaks above the right one, missing ones, swapped sides, noise."""
+def with_wrong_peaks(
+    frames: Frames,
+    rng: np.random.Generator,
+    wrong_share: float,
+    heatmap_px: int = HEATMAP_PX,
+    sigma_px: float = SIGMA_PX,
+) -> np.ndarray:
+    """Draw jittered joints, some missing, some with a wrong peak above the right one; (F, V, 17, H, W)."""
     shape = frames.joints_hm.shape[:3]
     height = rng.uniform(*PEAK_RANGE, shape) * (rng.random(shape) >= MISSING_SHARE)
-    wrong_height = rng.uniform(*WRONG_FACTOR_RANGE, shape) * height * (rng.random(shape) < WRONG_SHARE)
-    wrong_place = rng.uniform(0, HEATMAP_PX - 1, frames.joints_hm.shape)
+    wrong_height = rng.uniform(*WRONG_FACTOR_RANGE, shape) * height * (rng.random(shape) < wrong_share)
+    wrong_place = rng.uniform(0, heatmap_px - 1, frames.joints_hm.shape)
     right_place = frames.joints_hm + rng.normal(0, JITTER_PX, frames.joints_hm.shape)
-    maps = gaussians(right_place) * height[..., None, None].astype(np.float32)
-    np.maximum(maps, gaussians(wrong_place) * wrong_height[..., None, None].astype(np.float32), out=maps)
+    maps = gaussians(right_place, heatmap_px, sigma_px) * height[..., None, None].astype(np.float32)
+    wrong = gaussians(wrong_place, heatmap_px, sigma_px) * wrong_height[..., None, None].astype(np.float32)
+    return np.maximum(maps, wrong, out=maps)
+
+
+def mixture(frames: Frames, rng: np.random.Generator) -> np.ndarray:
+    """Draw what a detector gives: jitter, wrong peaks above the right one, missing ones, swapped sides, noise."""
+    maps = with_wrong_peaks(frames, rng, WRONG_SHARE)
+    shape = frames.joints_hm.shape
     part = np.where(rng.random(shape[:2]) < SWAP_SHARE, rng.integers(len(SWAPS), size=shape[:2]), -1)  # (F, V)
     for swapped, names in enumerate(SWAPS):
         right = H36M_17.indices([f"r{name}" for name in names])
