@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -101,6 +102,16 @@ def test_cameras_that_do_not_fit_say_so(run_script, recording, tmp_path):
     assert done.code == 2
     assert "agree on no joint in any instant. The cameras do not fit together, and too few agree" in done.err
     assert len(done.err.strip().splitlines()) == 1
+
+
+def test_without_the_detector_the_advice_is_of_the_scripts_own_flags(run_script, recording, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mediapipe", None)
+    alone = run_script("data/detect_people.py", *recording.flags()[:4], "--out", tmp_path / "found.npz")
+    assert (alone.code, alone.err) == (2, "error: the optional detector is not installed: pip install "
+                                          "mediapipe==0.10.14\n")  # fmt: skip
+    shown = run_script("demo/multiview.py", *recording.flags()[:4], "--out", tmp_path / "out")
+    assert shown.code == 2
+    assert shown.err.endswith("; or name detections with --detections, or a network with --cfg and --checkpoint\n")
 
 
 def test_one_instant_smoothed(run_script, recording, tmp_path):

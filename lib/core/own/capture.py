@@ -25,6 +25,7 @@ from lib.utils.joints import H36M_17
 logger = logging.getLogger(__name__)
 
 FLIP_PAIRS = tuple(tuple(H36M_17.indices(pair)) for pair in H36M_17.flip_pairs)
+_OTHERWISE = "; or name detections with --detections, or a network with --cfg and --checkpoint"
 DEFAULT_RATE = 30.0  # frames per second where there are no videos to tell it
 
 
@@ -163,7 +164,7 @@ def detect(capture: Capture, synchronise: bool = False) -> Capture:
     """
     if capture.videos is None:
         raise InputError("the detector needs the videos: --videos")
-    return with_detections(capture, detect_people(capture.videos, capture.rig.names), synchronise)
+    return with_detections(capture, detect_people(capture.videos, capture.rig.names, _OTHERWISE), synchronise)
 
 
 def _noted(capture: Capture, *notes: str) -> Capture:

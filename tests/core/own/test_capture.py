@@ -90,7 +90,7 @@ def test_what_the_detector_sees_is_synchronised_too(tmp_path, monkeypatch):
     found = load_detections(long.detections, long.rig.names)
     points = found.points.copy()
     points[4:, 2], points[:4, 2] = found.points[:-4, 2], found.points[0, 2]
-    monkeypatch.setattr(capture_module, "detect_people", lambda videos, names: Detections(names, points))
+    monkeypatch.setattr(capture_module, "detect_people", lambda videos, names, _: Detections(names, points))
     parser = argparse.ArgumentParser()
     add_recording(parser)
     args = parser.parse_args([*long.flags()[:4], "--synchronise", "--frames", "10", "60"])
