@@ -37,6 +37,24 @@ def test_poses_from_detections(run_script, recording, tmp_path):
     assert all(view["median"] < 2 for view in results["leave_one_out_px"].values())
 
 
+def test_one_number_of_a_frame_everywhere(run_script, recording, tmp_path):
+    out = tmp_path / "out"
+    done = run_script("demo/multiview.py", *recording.flags(), "--out", out, "--frames", "6", "20", "--no-video")
+    assert done.code == 0, done.err
+    with open(out / "poses3d.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["frame"]) for row in rows] == list(range(6, 20))
+    assert rows[0]["time_s"] == "0.2000"
+    poses, results = np.load(out / "poses3d.npz"), json.loads((out / "results.json").read_text())
+    assert poses["frame"].tolist() == list(range(6, 20))
+    assert poses["time_s"][0] == pytest.approx(0.2)
+    assert results["frames"] == {"numbered_as": "front", "first": 6, "last": 19}
+    assert results["statistics"]["exchanged"]["left"]["hip, kne, ank"] == [8, 9, 10, 11, 12, 13]
+    text = (out / "report.md").read_text()
+    assert "numbered as the frames of front: 6 to 19, counted from 0, at 0.20 to 0.63 s" in text
+    assert "|   8-13 |" in text
+
+
 def test_detections_alone_and_two_views(run_script, recording, tmp_path):
     words = [*recording.flags()[2:], "--views", "front", "left"]
     done = run_script("demo/multiview.py", *words, "--out", tmp_path / "out")
@@ -73,7 +91,7 @@ def test_labels_training_and_the_network_on_the_videos(run_script, recording, ti
     (["--checkpoint", "none.pth.tar"], "--checkpoint needs --cfg"),
     (["--smooth", "20"], "less than half of 30 Hz"),
     (["--min-views", "7"], "expected 2 to 4"),
-    (["--frames", "30", "40"], "the recording has 20"),
+    (["--frames", "30", "40"], "--frames: expected START below STOP within 0 20"),
     (["--views", "front", "top"], "unknown camera 'top'"),
     (["--detections", "nowhere"], "expected a folder of detections"),
     (["--tolerance", "0.0001"], "agree on no joint in any instant. The cameras fit together"),
@@ -81,7 +99,7 @@ def test_labels_training_and_the_network_on_the_videos(run_script, recording, ti
     (["--cfg", "experiments-local/own/resnet18/96_fusion.yaml"], "--cfg and --opts tell of a network"),
     (["--opts", "TRAIN.LR", "1"], "--cfg and --opts tell of a network"),
     (["--leave-one-out", "--views", "front", "left"], "--leave-one-out needs 3 views, received 2"),
-    (["--frames", "10", "50"], "frames 10 to 50: the recording has 20"),
+    (["--frames", "10", "50"], "that all views show; received 10 50"),
     (["--fps", "inf"], "--fps: expected a positive number, received inf"),
     (["--first-frame", "1"], "frame 0 comes before --first-frame 1"),
 ])  # fmt: skip

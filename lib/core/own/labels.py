@@ -66,7 +66,7 @@ def make_labels(capture: Capture, root: Path, settings: LabelSettings, force: bo
     require_poses(poses, check, capture.rig.names)
     _check_complete(poses)
     prior = person_prior(poses, PictorialSettings().first_grid)
-    statistics = pose_statistics(poses, capture.rig.names, H36M_BODY)
+    statistics = pose_statistics(poses, capture)
     warnings = warn(statistics, check, capture.rig.names)
     with new_root(root, force, MARKER) as folder:
         labels = OwnLabels(poses.pose_world, poses.agrees)

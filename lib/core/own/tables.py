@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lib.core.own.capture import Capture
-from lib.multiviews.body import HumanBody
+from lib.multiviews.body import H36M_BODY
 from lib.multiviews.rig_check import LARGE, RigCheck
 from lib.multiviews.robust_poses import RobustPoses
 from lib.utils.checks import InputError
@@ -21,23 +21,24 @@ _FEW_KEPT = 0.5  # share of the joints
 _SHORT_LEG_MM, _LONG_LEG_MM = 450.0, 1250.0  # hip to ankle, from children to tall adults
 
 
-def pose_statistics(poses: RobustPoses, names: Sequence[str], body: HumanBody) -> dict[str, Any]:
+def pose_statistics(poses: RobustPoses, capture: Capture) -> dict[str, Any]:
     """Return the figures of poses.
 
     Args:
-        poses: of F frames and V views.
-        names: of the views.
-        body: the skeleton.
+        poses: of the F instants and V views.
+        capture: names the views and numbers the instants.
 
     Returns:
         kept_share of the detections; kept_per_view and kept_per_joint; reprojection_px of the kept ones: median, mean,
         p95, and median per_view; limbs: name -> mean, std (mm) and variation (std / mean) over time; exchanged:
-        view -> group -> frames; bridged: joint -> frames that stand between others. NaN for what is never known.
+        view -> group -> frames; bridged: joint -> number of frames that stand between others. NaN for what is never
+        known.
     """
+    names, numbers, body = capture.rig.names, capture.frame_numbers, H36M_BODY
     errors = np.where(poses.agrees, poses.error, np.nan)
     lengths = body.limb_lengths(np.where(poses.known[..., None], poses.pose_world, np.nan))
     swaps = {
-        name: {group: np.flatnonzero(poses.exchanged[:, view, number]).tolist()
+        name: {group: numbers[poses.exchanged[:, view, number]].tolist()
                for number, group in enumerate(poses.groups) if poses.exchanged[:, view, number].any()}
         for view, name in enumerate(names)
     }  # fmt: skip
@@ -101,7 +102,7 @@ def pose_tables(statistics: dict[str, Any]) -> str:
 def _swaps(exchanged: dict[str, dict[str, list[int]]]) -> str:
     rows = [[view, group, len(frames), ranges(frames)]
             for view, groups in exchanged.items() for group, frames in groups.items()]  # fmt: skip
-    return markdown_table(["view", "joints", "instants", "which"], rows) if rows else ""
+    return markdown_table(["view", "joints", "instants", "frames"], rows) if rows else ""
 
 
 def ranges(numbers: Sequence[int]) -> str:
@@ -122,9 +123,12 @@ def capture_tables(capture: Capture) -> str:
         video = [None, None] if videos is None else [int(videos.num_frames[view]), float(videos.rates[view])]
         offset = [None, None] if capture.offsets is None else [float(capture.offsets.frames[view]),
                                                               float(capture.offsets.spread[view])]  # fmt: skip
-        rows.append([name, f"{rig.image_wh[view][0]} x {rig.image_wh[view][1]}", *video, *offset])
-    header = ["view", "size (px)", "frames", "per second", "late by (frames)", "pairs disagree by"]
-    text = f"{len(capture)} instants of {len(rig)} views, {capture.rate:g} per second.\n\n"
+        used = f"{capture.table[0, view]} to {capture.table[-1, view]}"
+        rows.append([name, f"{rig.image_wh[view][0]} x {rig.image_wh[view][1]}", *video, used, *offset])
+    header = ["view", "size (px)", "frames", "per second", "used", "late by (frames)", "pairs disagree by"]
+    text = (f"{len(capture)} instants of {len(rig)} views, {capture.rate:g} per second, numbered as the frames of "
+            f"{rig.names[capture.reference]}: {capture.frame_numbers[0]} to {capture.frame_numbers[-1]}, counted from "
+            f"0, at {capture.time_s[0]:.2f} to {capture.time_s[-1]:.2f} s.\n\n")  # fmt: skip
     text += markdown_table(header, rows)
     if capture.offsets is not None and np.abs(np.nan_to_num(capture.offsets.frames)).max() >= 1.5:
         text += "\n\nViews are late or early; --synchronise corrects whole frames."
