@@ -55,6 +55,20 @@ def test_one_number_of_a_frame_everywhere(run_script, recording, tmp_path):
     assert "|   8-13 |" in text
 
 
+def test_no_file_of_other_poses_stays(run_script, recording, tmp_path):
+    out = tmp_path / "out"
+    words = [*recording.flags(), "--out", out, "--frames", "6", "9"]
+    assert run_script("demo/multiview.py", *words).code == 0
+    (out / "notes.txt").write_text("of the user")
+    assert run_script("demo/multiview.py", *words, "--tolerance", "0.0001").code == 2
+    assert (out / "poses.mp4").exists()  # what is refused changes nothing
+    assert run_script("demo/multiview.py", *words, "--no-video").code == 0
+    assert {path.name for path in out.iterdir()} == {
+        "notes.txt", "poses3d.npz", "poses3d.csv", "frames.jpg", "report.md", "results.json"}  # fmt: skip
+    assert run_script("demo/multiview.py", *words[2:]).code == 0
+    assert not (out / "frames.jpg").exists()
+
+
 def test_detections_alone_and_two_views(run_script, recording, tmp_path):
     words = [*recording.flags()[2:], "--views", "front", "left"]
     done = run_script("demo/multiview.py", *words, "--out", tmp_path / "out")

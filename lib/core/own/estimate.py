@@ -110,7 +110,7 @@ def estimate(
     Args:
         capture: with detections, or the network's joints.
         out: folder that receives poses3d.npz and .csv, results.json, report.md and, with videos, poses.mp4 and
-            frames.jpg.
+            frames.jpg; such files of a former call are replaced or removed.
         settings: what to do.
         poses: made by a method; None = those on which the detections agree.
 
@@ -181,7 +181,9 @@ def left_out_table(statistics: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def save_poses(out: Path, capture: Capture, poses: RobustPoses) -> None:
-    """Write poses3d.npz and poses3d.csv."""
+    """Write poses3d.npz and poses3d.csv; what else a former estimate() left is of other poses and goes first."""
+    for name in (VIDEO, SHEET, REPORT, RESULTS):
+        (out / name).unlink(missing_ok=True)
     with atomic_path(out / POSES) as temporary:
         np.savez_compressed(
             temporary, pose_world=poses.pose_world, known=poses.known, num_views_agree=poses.agrees.sum(1),
