@@ -117,6 +117,7 @@ def test_labels_training_and_the_network_on_the_videos(run_script, recording, ti
     (["--opts", "TRAIN.LR", "1"], "--cfg and --opts tell of a network"),
     (["--leave-one-out", "--views", "front", "left"], "--leave-one-out needs 3 views, received 2"),
     (["--frames", "10", "50"], "that all views show; received 10 50"),
+    (["--unit", "mm"], "m apart at most; --unit m fits"),
     (["--fps", "inf"], "--fps: expected a positive number, received inf"),
     (["--first-frame", "1"], "frame 0 comes before --first-frame 1"),
 ])  # fmt: skip

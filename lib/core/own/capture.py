@@ -149,10 +149,12 @@ def load_capture(
         rate: frames per second where there are no videos.
 
     Raises:
-        InputError: something is missing or does not fit; neither videos nor detections; nothing to synchronise by.
+        InputError: something is missing or does not fit, the unit for example; neither videos nor detections; nothing
+            to synchronise by.
     """
     rig = load_rig(cameras, unit)
     rig = rig.select(views) if views else rig
+    rig.check_unit()
     if videos is None and detections is None:
         raise InputError("expected videos, detections or both")
     if synchronise and detections is None:

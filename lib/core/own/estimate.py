@@ -124,7 +124,7 @@ def estimate(
     make_directory(out)
     poses = capture.poses(settings.robust) if poses is None else poses
     names, check = capture.rig.names, capture.check()
-    require_poses(poses, check, names)
+    require_poses(poses, check, capture.rig)
     save_poses(out, capture, poses)
     statistics = pose_statistics(poses, capture)
     warnings = warn(statistics, check, names)

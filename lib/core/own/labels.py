@@ -63,7 +63,7 @@ def make_labels(capture: Capture, root: Path, settings: LabelSettings, force: bo
     check_root(root, force, MARKER)
     settings.write.check(len(capture))
     poses, check = capture.poses(settings.robust), capture.check()
-    require_poses(poses, check, capture.rig.names)
+    require_poses(poses, check, capture.rig)
     _check_complete(poses)
     prior = person_prior(poses, PictorialSettings().first_grid)
     statistics = pose_statistics(poses, capture)

@@ -10,7 +10,7 @@ import pytest
 from lib.core.own import capture as capture_module
 from lib.core.own.capture import detect, load_capture, with_detections
 from lib.core.own.cli import add_recording, read_recording
-from lib.core.own.tables import pose_statistics, warn
+from lib.core.own.tables import pose_statistics, require_poses, warn
 from lib.dataset.own.detections import Detections, load_detections
 from lib.dataset.own.videos import frame_table
 from lib.multiviews.body import H36M_BODY
@@ -178,12 +178,35 @@ def test_what_is_wrong_is_warned_of(recording):
     capture = load_capture(recording.cameras, None, recording.detections)
     statistics = pose_statistics(capture.poses(), capture)
     assert warn(statistics, capture.check(), capture.rig.names) == []
-    centimetres = load_capture(recording.cameras, None, recording.detections, unit="cm")
-    statistics = pose_statistics(centimetres.poses(), centimetres)
-    (text,) = warn(statistics, centimetres.check(), capture.rig.names)
-    assert "--unit" in text
+    small = {name: {"mean": 150.0} for name in LIMBS}
+    (text,) = warn({**statistics, "limbs": small}, capture.check(), capture.rig.names)
+    assert "legs are 300 mm long: a child, or the scale of the calibration is wrong" in text
     (text,) = warn({**statistics, "kept_share": 0.2, "limbs": LIMBS}, capture.check(), capture.rig.names)
     assert "20 % of the joints" in text
+
+
+@pytest.mark.parametrize(("factor", "unit", "message"), [
+    (1000, "m", "--unit m: the cameras would stand .* m apart at most; --unit mm fits"),
+    (1, "mm", "--unit mm: the cameras would stand 0.0.* m apart at most; --unit m fits"),
+    (100, "m", "--unit m: the person's legs would be .* m long; --unit cm fits"),
+    (100, "mm", "--unit mm: the person's legs would be .* m long; --unit cm fits"),
+])  # fmt: skip
+def test_the_unit_that_fits_is_named(recording, tmp_path, factor, unit, message):
+    tables = [line.split(" = ") for line in recording.cameras.read_text().splitlines()]
+    lines = [f"translation = {[factor * float(value) for value in words[1].strip('[]').split(',')]}"
+             if words[0] == "translation" else " = ".join(words) for words in tables]  # fmt: skip
+    (tmp_path / "Calib.toml").write_text("\n".join(lines))
+    legless = load_detections(recording.detections, recording.rig.names).points.copy()
+    legless[..., H36M_17.indices(["rkne", "lkne", "rank", "lank"]), :] = np.nan
+    Detections(recording.rig.names, legless).save(tmp_path / "legless.npz")
+
+    def judge(detections):
+        capture = load_capture(tmp_path / "Calib.toml", None, detections, unit=unit)
+        require_poses(capture.poses(), capture.check(), capture.rig)
+
+    for detections in (recording.detections, tmp_path / "legless.npz"):
+        with pytest.raises(InputError, match=message):
+            judge(detections)
 
 
 def test_too_few_frames_to_synchronise(recording, tmp_path):
