@@ -113,6 +113,6 @@ def test_the_table(trained):
     text = shares_text(shares, 2)
     line = next(line for line in text.splitlines() if line.startswith("| 4 <- 1 "))
     cells = [cell.strip() for cell in line.strip("|").split("|")]
-    assert cells == ["3 <- 0", "34", f"{100 * shares.weight[3, 0]:.1f}", f"{100 * shares.area[3, 0]:.1f}", "1.0"]
+    assert cells == ["4 <- 1", "34", f"{100 * shares.weight[3, 0]:.1f}", f"{100 * shares.area[3, 0]:.1f}", "1.0"]
     assert f"| all                |    408 | {100 * shares.area.mean():24.1f} |" in text
     assert "(mean over 2 groups)" in text.splitlines()[-1]
