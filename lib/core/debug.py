@@ -13,7 +13,7 @@ from lib.core.inference import get_max_preds
 from lib.core.skeletons import union_skeleton
 from lib.core.validate import DebugHook
 from lib.dataset.target import gaussian_targets
-from lib.utils.vis import heatmap_grid, joint_grid, overlay_heatmap, save_picture, tile
+from lib.utils.vis import heatmap_grid, joint_grid, labelled, overlay_heatmap, save_picture, tile
 
 MAX_GROUPS = 4
 
@@ -36,9 +36,12 @@ def fusion_picture(batch: dict[str, Tensor], single: Tensor, routed: Tensor) -> 
         (h, w, 3) uint8 BGR: a row per view.
     """
     crops = batch["crops"][0].numpy()
-    cells = [cell for view, crop in enumerate(crops)
-             for cell in (crop, *(overlay_heatmap(crop, maps[0, view].max(0).values.float().cpu().numpy())
-                                  for maps in (single, routed)))]  # fmt: skip
+    cells = []
+    for view, crop in enumerate(crops):
+        cells.append(labelled(crop, f"view {view + 1}"))
+        for maps, text in ((single, "heatmaps before fusion"), (routed, "after")):
+            heat = maps[0, view].max(0).values.float().cpu().numpy()
+            cells.append(labelled(overlay_heatmap(crop, heat), text))
     return tile(np.stack(cells), 3)
 
 
@@ -67,24 +70,22 @@ class DebugPictures:
             self._sigma, self._subpixel))  # fmt: skip
         shown = weight[..., 0] > 0
         joints_predicted = get_max_preds(predicted)[0] * (np.array(image_wh) / heatmap_wh)
+        keys, skeleton = self._keys, self._skeleton
+        texts = [f"group {image // num_views + 1}, view {image % num_views + 1}" for image in range(len(pictures))]
+
+        def draw_joints(joints: np.ndarray, what: str) -> np.ndarray:
+            return joint_grid(pictures, joints, shown, skeleton, num_views, texts, f"{stem}: {what}")
+
+        def draw_maps(heatmaps: np.ndarray, joints: np.ndarray, what: str) -> np.ndarray:
+            return heatmap_grid(pictures, heatmaps, skeleton, texts, f"{stem}: {what}, peak values", joints, shown)
+
         drawings = {
-            "gt": (self._keys.SAVE_BATCH_IMAGES_GT, lambda: self._joints(pictures, joints_true, shown, num_views)),
-            "pred": (
-                self._keys.SAVE_BATCH_IMAGES_PRED,
-                lambda: self._joints(pictures, joints_predicted, shown, num_views),
-            ),
-            "hm_gt": (
-                self._keys.SAVE_HEATMAPS_GT,
-                lambda: heatmap_grid(pictures, target, self._skeleton, joints_true, shown),
-            ),
-            "hm_pred": (
-                self._keys.SAVE_HEATMAPS_PRED,
-                lambda: heatmap_grid(pictures, predicted, self._skeleton, joints_predicted, shown),
-            ),
-        }
+            "gt": (keys.SAVE_BATCH_IMAGES_GT, lambda: draw_joints(joints_true, "true joints")),
+            "pred": (keys.SAVE_BATCH_IMAGES_PRED, lambda: draw_joints(joints_predicted, "predicted joints")),
+            "hm_gt": (keys.SAVE_HEATMAPS_GT, lambda: draw_maps(target, joints_true, "target heatmaps")),
+            "hm_pred": (keys.SAVE_HEATMAPS_PRED,
+                        lambda: draw_maps(predicted, joints_predicted, "predicted heatmaps")),
+        }  # fmt: skip
         for suffix, (wanted, draw) in drawings.items():
             if wanted:
                 save_picture(self._directory / f"{stem}_{suffix}.jpg", draw())
-
-    def _joints(self, pictures: Any, joints: Any, shown: Any, num_views: int) -> Any:
-        return joint_grid(pictures, joints, shown, self._skeleton, num_views)

@@ -46,7 +46,7 @@ def joint_marks(trained: TrainedFusion, group: FusedGroup, view: int, names: Seq
             raise unknown_name("joint", name, known, "--joint")
         joint = known.index(name)
         if not group.visible[view, joint]:
-            raise InputError(f"--joint: {name} is not annotated in view {view} of {group.title}")
+            raise InputError(f"--joint: {name} is not annotated in view {view + 1} of {group.title}")
         marks.append(Mark(name, group.joints_img[view, joint], group.joints_img[:, joint]))
         _check_in_crop(group, view, marks[-1], "--joint")
     return marks
@@ -64,7 +64,7 @@ def pixel_marks(
     marks = []
     for x, y in pixels:
         if not (-0.5 <= x <= width - 0.5 and -0.5 <= y <= height - 0.5):
-            raise InputError(f"--pixel: ({x:g}, {y:g}) lies outside the image of view {view}, which is {width} x "
+            raise InputError(f"--pixel: ({x:g}, {y:g}) lies outside the image of view {view + 1}, which is {width} x "
                              f"{height} px (width x height)")  # fmt: skip
         marks.append(Mark(f"pixel ({x:g}, {y:g})", np.array([x, y], np.float64)))
         _check_in_crop(group, view, marks[-1], "--pixel")
@@ -110,7 +110,7 @@ def _heat_rows(
     curves = np.where(valid[..., None], transform_points(curves, to_picture[others][:, None]), np.nan)
     return [
         HeatRow(
-            title=f"view {view} (target): {mark.name}",
+            title=f"view {view + 1} (target): {mark.name}",
             picture=pictures[view],
             point=transform_points(mark.point_img[None], to_picture[view])[0],
             names=[_cell_title(other, *share) for other, *share in zip(others, weight[p], area[p], strict=True)],
@@ -127,8 +127,8 @@ def _heat_rows(
 
 def _cell_title(view: int, weight: float, area: float) -> str:
     if np.isnan(weight):
-        return f"view {view}: no positive weight"
-    return f"view {view}: {100 * weight:.0f} % of + near the line (area {100 * area:.0f} %)"
+        return f"view {view + 1}: no positive weight"
+    return f"view {view + 1}: {100 * weight:.0f} % of + near the line (area {100 * area:.0f} %)"
 
 
 def _check_in_crop(group: FusedGroup, view: int, mark: Mark, flag: str) -> None:
@@ -137,5 +137,5 @@ def _check_in_crop(group: FusedGroup, view: int, mark: Mark, flag: str) -> None:
     corners = np.array([[-0.5, -0.5], [side - 0.5 for side in group.heatmap_wh]])
     (left, top), (right, bottom) = transform_points(corners, invert_affine(group.to_heatmap[view]))
     x, y = mark.point_img
-    raise InputError(f"{flag}: {mark.name} at ({x:.0f}, {y:.0f}) lies outside the crop of view {view}, which shows "
+    raise InputError(f"{flag}: {mark.name} at ({x:.0f}, {y:.0f}) lies outside the crop of view {view + 1}, which shows "
                      f"x from {left:.0f} to {right:.0f} and y from {top:.0f} to {bottom:.0f} px; {group.title}")

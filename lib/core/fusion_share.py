@@ -96,7 +96,7 @@ def shares_text(shares: Shares, num_groups: int) -> str:
     num_views = len(shares.weight)
     header = ["view <- other view", "joints", "weight near the line (%)", "area near the line (%)", "ratio"]
     rows = [
-        [f"{view} <- {other}", int(shares.num_joints[view, n]), 100 * float(shares.weight[view, n]),
+        [f"{view + 1} <- {other + 1}", int(shares.num_joints[view, n]), 100 * float(shares.weight[view, n]),
          100 * float(shares.area[view, n]), _ratio(shares.weight[view, n], shares.area[view, n])]
         for view, others in enumerate(source_views(num_views))
         for n, other in enumerate(others)

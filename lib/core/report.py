@@ -79,7 +79,7 @@ def write_report(config: Any, run: RunPoses, rows: Sequence[Row], settings: Repo
     """Write the pictures of a run, the comparison and report.md, which shows all of them, into report_directory().
 
     The contact sheet goes into the run directory: contact_sheet.png, for poses of another name than poses3d.npz with
-    that name.
+    that name. Frames, animations and charts that are older than the poses show other ones and are removed.
 
     Args:
         config: the configuration of the run.
@@ -92,6 +92,7 @@ def write_report(config: Any, run: RunPoses, rows: Sequence[Row], settings: Repo
     """
     run.check_frames(settings.frames or [], "--frames")
     directory = report_directory(run.directory, run.path.name)
+    _remove_outdated(directory, run.path)
     sheet = run.directory / f"contact_sheet{_suffix(run.path.name)}.png"
     method = method_of(run, rows)
     body = body_of(run.joint_set)
@@ -114,6 +115,13 @@ def write_report(config: Any, run: RunPoses, rows: Sequence[Row], settings: Repo
     write_bytes(directory / "report.md", ("\n\n".join(page) + "\n").encode())
     logger.info("report: %s, %s and %d pictures beside it", directory / "report.md", sheet,
                 len(charts) + len(figures) + len(compared) + len(animations))  # fmt: skip
+
+
+def _remove_outdated(directory: Path, poses: Path) -> None:
+    for pattern in ("frame_*.png", "frames_*.*", "sequence_*.*", "comparison_per_*.png"):
+        for picture in directory.glob(pattern):
+            if picture.stat().st_mtime_ns < poses.stat().st_mtime_ns:
+                picture.unlink()
 
 
 def method_of(run: RunPoses, rows: Sequence[Row]) -> str:

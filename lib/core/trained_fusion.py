@@ -149,7 +149,7 @@ def load_trained_fusion(config: Any, directory: Path) -> TrainedFusion:
     return TrainedFusion(model.fusion, annotations, groups, tuple(config.NETWORK.IMAGE_SIZE))
 
 
-def check_index(index: int, count: int, what: str, flag: str) -> None:
-    """Raise an InputError if there is no `index` among `count` things, e.g. "groups", that a flag chooses from."""
-    if not 0 <= index < count:
-        raise InputError(f"{flag}: {index} does not exist; the data set has {what} 0 to {count - 1}")
+def check_index(index: int, count: int, what: str, flag: str, first: int = 0) -> None:
+    """Raise an InputError if a flag's `index` is none of `count` things, e.g. "groups", counted from `first`."""
+    if not first <= index < first + count:
+        raise InputError(f"{flag}: {index} does not exist; the data set has {what} {first} to {first + count - 1}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -48,6 +49,18 @@ class Conventions:
 
 
 PUBLISHED = Conventions()
+
+
+def likely_unit(length_mm: float, unit: str, usual_mm: float) -> str:
+    """Return the unit of MM_PER_UNIT in which a length would be nearest to what is usual.
+
+    Args:
+        length_mm: positive, as it is if the file is in `unit`.
+        unit: a key of MM_PER_UNIT.
+        usual_mm: what such lengths are like.
+    """
+    return min(MM_PER_UNIT, key=lambda other: abs(math.log(
+        length_mm * MM_PER_UNIT[other] / MM_PER_UNIT[unit] / usual_mm)))  # fmt: skip
 
 
 def check_rotations(cameras: Cameras) -> None:

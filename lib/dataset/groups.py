@@ -32,7 +32,7 @@ def parse_scenes(texts: Sequence[str]) -> set[Scene]:
             scenes |= set(DAMAGED_SCENES)
             continue
         parts = text.split("-")
-        if len(parts) != 3 or not all(part.isdigit() for part in parts):
+        if len(parts) != 3 or not all(part.isascii() and part.isdecimal() for part in parts):
             raise InputError(f"DATASET.TEST_EXCLUDE: expected '{DAMAGED}' or SUBJECT-ACTION-SUBACTION such as 9-5-2, "
                              f"received '{text}'")  # fmt: skip
         scenes.add((int(parts[0]), int(parts[1]), int(parts[2])))

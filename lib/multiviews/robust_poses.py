@@ -100,8 +100,12 @@ def person_sizes(points_img: np.ndarray) -> np.ndarray:
         return np.where(enough, (high - low).max(-1), np.nan)
 
 
-def sizes_over_time(points_img: np.ndarray) -> np.ndarray:
+def sizes_over_time(points_img: np.ndarray, names: Sequence[str] = ()) -> np.ndarray:
     """Return person_sizes() of (F, V, J, 2) where nobody or too little was found from the view's other frames: (F, V).
+
+    Args:
+        points_img: px; NaN = not seen.
+        names: of the views, for the message; () = they are counted from 1.
 
     Raises:
         InputError: a view never shows half of the joints.
@@ -109,7 +113,8 @@ def sizes_over_time(points_img: np.ndarray) -> np.ndarray:
     sizes = person_sizes(points_img)
     empty = ~np.isfinite(sizes).any(0)
     if empty.any():
-        raise InputError(f"view {int(empty.argmax())}: no frame shows half of the person's joints")
+        view = int(empty.argmax())
+        raise InputError(f"view {names[view] if names else view + 1}: no frame shows half of the person's joints")
     return np.where(np.isfinite(sizes), sizes, np.nanmedian(sizes, 0))
 
 

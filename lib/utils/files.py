@@ -81,7 +81,7 @@ def atomic_directory(path: str | os.PathLike) -> Iterator[Path]:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _clear_directories(path)
+        clear_directories(path)
         prefix = f".{path.name}.{os.getpid()}."
         partial = Path(tempfile.mkdtemp(prefix=prefix, suffix=".partial", dir=path.parent))
     except OSError as error:
@@ -110,8 +110,12 @@ def _exchange(partial: Path, path: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _clear_directories(path: Path) -> None:
-    """Remove what atomic_directory() of processes that were killed left beside a directory, or put it back."""
+def clear_directories(path: Path) -> None:
+    """Remove what atomic_directory() of processes that were killed left beside a directory, or put it back.
+
+    Raises:
+        OSError: the disk refuses.
+    """
     for old in _left_by_killed(path.parent, f".{path.name}.", ".old"):
         if path.exists():
             shutil.rmtree(old, ignore_errors=True)

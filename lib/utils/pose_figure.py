@@ -33,6 +33,7 @@ class PosedFrame:
         pose_world: (K, 3) mm.
         true_joints: (V, K, 2) joints of the true pose, or None.
         truth_world: (K, 3) mm, or None.
+        names: V of them, of the views; () = they are counted from 1.
     """
 
     title: str
@@ -41,6 +42,11 @@ class PosedFrame:
     pose_world: np.ndarray
     true_joints: np.ndarray | None = None
     truth_world: np.ndarray | None = None
+    names: Sequence[str] = ()
+
+    def name(self, view: int) -> str:
+        """Return what is written above a view."""
+        return self.names[view] if self.names else f"view {view + 1}"
 
     def check(self, where: str, num_joints: int) -> None:
         """Raise an InputError if the arrays do not fit together.
@@ -51,7 +57,7 @@ class PosedFrame:
         """
         num_views = len(self.pictures)
         for view, picture in enumerate(self.pictures):
-            check_shape(f"{where}: picture {view}", picture.shape, ("h", "w", 3))
+            check_shape(f"{where}: picture of {self.name(view)}", picture.shape, ("h", "w", 3))
         for name, joints in (("joints", self.joints), ("true_joints", self.true_joints)):
             if joints is not None:
                 check_shape(f"{where}: {name}", joints.shape, (num_views, num_joints, 2))
@@ -102,7 +108,7 @@ def _draw_view(axes: Axes, frame: PosedFrame, view: int, skeleton: Skeleton) -> 
     height, width = picture.shape[:2]
     axes.imshow(picture[..., ::-1], interpolation="antialiased")
     axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))  # joints outside the picture do not enlarge it
-    axes.set_title(f"view {view + 1}", fontsize=9)
+    axes.set_title(frame.name(view), fontsize=9)
     outline = [patheffects.Stroke(linewidth=3.6, foreground="0.1"), patheffects.Normal()]
     joints = frame.joints[view]
     for (parent, child), side in zip(skeleton.edges, skeleton.edge_sides(), strict=True):

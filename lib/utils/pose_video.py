@@ -10,9 +10,8 @@ import numpy as np
 
 from lib.utils.pose_figure import NUM_ROWS, PosedFrame
 from lib.utils.turntable import Stage, draw_turntable
-from lib.utils.vis import OUTLINE, Skeleton, draw_pose, tile
+from lib.utils.vis import PAPER, Skeleton, draw_pose, labelled, tile, titled
 
-HEADER_PX = 30
 TRUTH = (255, 255, 255)  # BGR, over the views
 
 
@@ -40,16 +39,16 @@ def draw_frames(
         where = reference[np.isfinite(reference).all(-1), :2]
         if len(where):
             stage = replace(stage, centre=np.append(where.mean(0), stage.centre[2]))
-        cells = [_draw_view(frame, view, skeleton, cell_px) for view in range(len(frame.pictures))]
+        cells = [labelled(_draw_view(frame, view, skeleton, cell_px), frame.name(view))
+                 for view in range(len(frame.pictures))]  # fmt: skip
         num_columns = -(-len(cells) // NUM_ROWS)
         views = tile(np.stack(cells), num_columns)
         side = NUM_ROWS * cell_px
         turntable = draw_turntable(frame.pose_world, frame.truth_world, skeleton, stage, azimuth_deg, side)
-        canvas = np.full((HEADER_PX + max(side, len(views)), views.shape[1] + side, 3), 250, np.uint8)
-        canvas[HEADER_PX : HEADER_PX + len(views), : views.shape[1]] = views
-        canvas[HEADER_PX : HEADER_PX + side, views.shape[1] :] = turntable
-        _write_header(canvas, frame.title, "thin lines: ground truth" if frame.truth_world is not None else "")
-        yield canvas
+        canvas = np.full((max(side, len(views)), views.shape[1] + side, 3), PAPER, np.uint8)
+        canvas[: len(views), : views.shape[1]] = views
+        canvas[:side, views.shape[1] :] = turntable
+        yield titled(canvas, frame.title, *(["thin lines: ground truth"] if frame.truth_world is not None else []))
 
 
 def _draw_view(frame: PosedFrame, view: int, skeleton: Skeleton, cell_px: int) -> np.ndarray:
@@ -72,12 +71,3 @@ def _draw_view(frame: PosedFrame, view: int, skeleton: Skeleton, cell_px: int) -
             if (np.abs(ends) < 4 * cell_px).all():  # NaN compares as false
                 cv2.line(cell, *np.round(ends * 16).astype(int).tolist(), TRUTH, 1, cv2.LINE_AA, 4)
     return cell
-
-
-def _write_header(canvas: np.ndarray, *texts: str) -> None:
-    """Write two texts above the pictures, to the left and to the right."""
-    font, scale = cv2.FONT_HERSHEY_SIMPLEX, 0.5
-    widths = [cv2.getTextSize(text, font, scale, 1)[0][0] for text in texts]
-    scale *= min(1.0, (canvas.shape[1] - 30) / sum(widths))
-    for text, x in ((texts[0], 8), (texts[1], canvas.shape[1] - round(widths[1] * scale / 0.5) - 8)):
-        cv2.putText(canvas, text, (x, HEADER_PX - 10), font, scale, OUTLINE, 1, cv2.LINE_AA)

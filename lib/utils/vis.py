@@ -16,7 +16,10 @@ from lib.utils.files import write_bytes
 # BGR; blue, orange and green that stay apart for colour-blind readers too
 SIDE_COLORS = {"left": (222, 134, 27), "right": (12, 98, 241), "middle": (96, 196, 80)}
 OUTLINE = (20, 20, 20)
+PAPER = (250, 250, 250)  # BGR, behind titles and legends
 GAP_PX = 4
+LABEL_PX, HEADER_PX = 16, 30  # heights of the strips above a picture and above all of them
+_FONT, _LABEL_SCALE, _HEADER_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.38, 0.5
 FAINT_PEAK = 0.3  # maps with a lower peak are drawn fainter instead of being stretched to full brightness
 JPEG_QUALITY = 90
 
@@ -96,9 +99,15 @@ def overlay_heatmap(picture: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
 
 
 def joint_grid(
-    pictures: np.ndarray, joints: np.ndarray, visible: np.ndarray, skeleton: Skeleton, columns: int
+    pictures: np.ndarray,
+    joints: np.ndarray,
+    visible: np.ndarray,
+    skeleton: Skeleton,
+    columns: int,
+    texts: Sequence[str],
+    title: str,
 ) -> np.ndarray:
-    """Draw the joints of a batch and tile the pictures.
+    """Draw the joints of a batch and tile the pictures, below a title and what the colours mean.
 
     Args:
         pictures: (M, h, w, 3) uint8; not changed.
@@ -106,6 +115,8 @@ def joint_grid(
         visible: (M, J).
         skeleton: of J joints.
         columns: pictures per row, e.g. the number of views.
+        texts: M labels.
+        title: of all.
 
     Returns:
         (rows, columns, 3) uint8 grid.
@@ -113,27 +124,32 @@ def joint_grid(
     pictures = pictures.copy()
     for picture, points, shown in zip(pictures, joints, visible, strict=True):
         draw_pose(picture, points, shown, skeleton)
-    return tile(pictures, columns)
+    cells = [labelled(picture, text) for picture, text in zip(pictures, texts, strict=True)]
+    return titled(tile(np.stack(cells), columns), title)
 
 
 def heatmap_grid(
     pictures: np.ndarray,
     heatmaps: np.ndarray,
     skeleton: Skeleton,
+    texts: Sequence[str],
+    title: str,
     joints: np.ndarray | None = None,
     visible: np.ndarray | None = None,
     cell_px: int = 112,
     max_images: int = 16,
 ) -> np.ndarray:
-    """Tile one row per image: the picture with joints, then the heatmap of every joint with its name and peak.
+    """Tile one row per image: the picture with joints, then the heatmap of every joint below its name and peak.
 
     Args:
         pictures: (M, h, w, 3) uint8.
         heatmaps: (M, J, H, W).
         skeleton: of J joints.
+        texts: M labels of the pictures.
+        title: of all.
         joints: (M, J, 2) px of the pictures; None = at the peaks of the heatmaps.
         visible: (M, J); None = all.
-        cell_px: height of a row.
+        cell_px: height of a picture.
         max_images: rows at most; the first images are taken.
 
     Returns:
@@ -152,12 +168,10 @@ def heatmap_grid(
         small = cv2.resize(pictures[image], cell_wh, interpolation=cv2.INTER_AREA)
         with_pose = small.copy()
         draw_pose(with_pose, joints[image] * scale, visible[image], skeleton)
-        cells.append(with_pose)
+        cells.append(labelled(with_pose, texts[image]))
         for name, heatmap in zip(skeleton.names, heatmaps[image], strict=True):
-            cell = overlay_heatmap(small, heatmap)
-            write_label(cell, f"{name} {float(heatmap.max()):.2f}")
-            cells.append(cell)
-    return tile(np.stack(cells), 1 + num_joints)
+            cells.append(labelled(overlay_heatmap(small, heatmap), f"{name} {float(heatmap.max()):.2f}"))
+    return titled(tile(np.stack(cells), 1 + num_joints), title)
 
 
 def heatmap_peaks(heatmaps: np.ndarray) -> np.ndarray:
@@ -191,11 +205,39 @@ def save_picture(path: str | os.PathLike, picture: np.ndarray) -> None:
     write_bytes(path, cv2.imencode(suffix, picture, options)[1].tobytes())
 
 
-def write_label(picture: np.ndarray, text: str) -> None:
-    """Write white text on a dark bar into the upper left corner, no wider than the picture."""
-    font, scale = cv2.FONT_HERSHEY_SIMPLEX, 0.38
-    (width, height), below = cv2.getTextSize(text, font, scale, 1)
-    scale *= min(1.0, (picture.shape[1] - 6) / width)
-    bar = picture[: height + below + 4, : min(picture.shape[1], width + 6)]
-    bar[:] = bar // 4
-    cv2.putText(picture, text, (3, height + 3), font, scale, (255, 255, 255), 1, cv2.LINE_AA)
+def labelled(picture: np.ndarray, text: str) -> np.ndarray:
+    """Return a picture (h, w, 3) with white text on a dark strip above it, no wider than the picture.
+
+    Returns:
+        (LABEL_PX + h, w, 3) uint8.
+    """
+    strip = np.full((LABEL_PX, picture.shape[1], 3), OUTLINE, np.uint8)
+    scale = _LABEL_SCALE * min(1.0, (picture.shape[1] - 6) / max(1, _text_width(text, _LABEL_SCALE)))
+    cv2.putText(strip, text, (3, LABEL_PX - 5), _FONT, scale, (255, 255, 255), 1, cv2.LINE_AA)
+    return np.concatenate([strip, picture])
+
+
+def titled(picture: np.ndarray, title: str, *notes: str) -> np.ndarray:
+    """Return a picture (h, w, 3) below a title and, to the right, notes and what the colours of the sides mean.
+
+    Returns:
+        (HEADER_PX + h, w, 3) uint8.
+    """
+    strip = np.full((HEADER_PX, picture.shape[1], 3), PAPER, np.uint8)
+    texts, swatch, gap = [title, *notes, *SIDE_COLORS], 12, 16
+    fixed = gap * (len(texts) + 1) + (swatch + 4) * len(SIDE_COLORS)
+    widths = np.array([_text_width(text, _HEADER_SCALE) for text in texts])
+    factor = min(1.0, max(0.2, (picture.shape[1] - fixed) / widths.sum()))
+    base, x = HEADER_PX - 10, picture.shape[1]
+    for text, width in reversed(list(zip(texts[1:], widths[1:], strict=True))):
+        x -= round(width * factor) + gap
+        cv2.putText(strip, text, (x, base), _FONT, _HEADER_SCALE * factor, OUTLINE, 1, cv2.LINE_AA)
+        if text in SIDE_COLORS:
+            x -= swatch + 4
+            cv2.rectangle(strip, (x, base - swatch + 1), (x + swatch - 1, base), SIDE_COLORS[text], -1)
+    cv2.putText(strip, title, (8, base), _FONT, _HEADER_SCALE * factor, OUTLINE, 1, cv2.LINE_AA)
+    return np.concatenate([strip, picture])
+
+
+def _text_width(text: str, scale: float) -> int:
+    return cv2.getTextSize(text, _FONT, scale, 1)[0][0]

@@ -24,7 +24,7 @@ def number_of_images(text: str) -> int | None:
     """Parse --images: a number or "all"."""
     if text == "all":
         return None
-    if not text.isdigit():
+    if not (text.isascii() and text.isdecimal()):
         raise InputError(f"--images: expected a number or 'all', received '{text}'")
     return int(text)
 

@@ -27,8 +27,8 @@ def parse_args() -> argparse.Namespace:
     add_recording(parser)
     add = parser.add_argument
     add("--root", type=Path, default=Path("data/own"), help="folder to make")
-    add("--validation", type=int, nargs=2, metavar=("START", "STOP"), help="instants for validation, START to "
-        "STOP - 1; the others are for training (default: the last quarter)")  # fmt: skip
+    add("--validation", type=int, nargs=2, metavar=("START", "STOP"), help="frames for validation, START to "
+        "STOP - 1, numbered as those of --frames; the others are for training (default: the last quarter)")  # fmt: skip
     add("--max-side", type=int, help="longer side of the images, px; larger ones are made smaller")
     add("--jpeg-quality", type=int, default=95, help="1 to 100")
     add("--zip", action="store_true", help="images.zip instead of folders of images")
@@ -40,7 +40,10 @@ def main() -> None:
     """Make the data set and print the report."""
     args = parse_args()
     capture, robust = read_recording(args)
-    split = tuple(args.validation) if args.validation else (len(capture) - max(1, len(capture) // 4), len(capture))
+    if args.validation:
+        split = capture.positions(*args.validation, "--validation")
+    else:
+        split = (len(capture) - max(1, len(capture) // 4), len(capture))
     write = WriteSettings(split, args.max_side, args.jpeg_quality, args.zip)
     print(make_labels(capture, args.root, LabelSettings(write, robust), args.force))
     print(f"{args.root / REPORT} holds this report")

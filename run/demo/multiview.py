@@ -64,12 +64,13 @@ def from_network(args: argparse.Namespace, capture: Capture, robust: RobustSetti
     places = None
     if capture.points is not None:
         seen = capture.poses(robust)
-        require_poses(seen, capture.check(), capture.rig.names)
+        require_poses(seen, capture.check(), capture.rig)
         places = seen.places
     capture, prediction = predict(capture, config, args.checkpoint, places)
     poses = capture.poses(robust)
     if args.method == AGREEMENT:
         return capture, poses
+    require_poses(poses, capture.check(), capture.rig)
     save_poses(args.out, capture, poses)  # if the method cannot be used, that much is there
     return capture, poses_by_method(capture, prediction, config, args.method, poses, prior)
 

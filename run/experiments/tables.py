@@ -52,6 +52,9 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    twice = [seed for seed in args.seeds if args.seeds.count(seed) > 1]
+    if twice:
+        raise InputError(f"--seeds: {twice[0]} is named twice; every seed trains networks of its own")
     if args.cfg:
         config = load_config(args.cfg, args.opts)
         out = args.out or Path("output") / f"experiments_{model_name(config)}_{run_name(args.cfg)}"

@@ -1,7 +1,7 @@
 """Show what the fusion has learned: which pixels of the other views vote for a pixel, beside its true epipolar lines.
 
     python run/pose2d/show_fusion.py --cfg experiments-local/synthetic/resnet18/128_fusion.yaml
-    python run/pose2d/show_fusion.py --cfg ... --group 20 --view 1 --joint rwri lank nose
+    python run/pose2d/show_fusion.py --cfg ... --group 20 --view 2 --joint rwri lank nose
     python run/pose2d/show_fusion.py --cfg ... --pixel 140 96 --pixel 150 210
 
 Needs the weights of run/pose2d/train.py and the images. Writes fusion_weights.png into the run directory, one row per
@@ -27,7 +27,7 @@ def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__, "--modelDir", "--dataDir", "--data-format", "--state", "--model-file")
     add = parser.add_argument
     add("--group", type=int, metavar="N", help="test group to draw, from 0 (default: the middle one)")
-    add("--view", type=int, default=0, metavar="V", help="target view, from 0")
+    add("--view", type=int, default=1, metavar="V", help="target view, from 1")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--joint", nargs="+", default=["rwri"], metavar="NAME", help="pixels of these true joints")
     what.add_argument("--pixel", type=float, nargs=2, action="append", metavar=("X", "Y"),
@@ -50,13 +50,14 @@ def main() -> None:
     trained = load_trained_fusion(config, directory)
     index = len(trained) // 2 if args.group is None else args.group
     check_index(index, len(trained), "groups", "--group")
-    check_index(args.view, trained.num_views, "views", "--view")
+    check_index(args.view, trained.num_views, "views", "--view", first=1)
     group, data_format = trained.group(index), config.DATASET.DATA_FORMAT
+    view = args.view - 1
     if args.pixel:
-        marks = pixel_marks(trained, group, args.view, args.pixel, data_format)
+        marks = pixel_marks(trained, group, view, args.pixel, data_format)
     else:
-        marks = joint_marks(trained, group, args.view, args.joint)
-    make_fusion_figure(path, trained, group, args.view, marks, data_format)
+        marks = joint_marks(trained, group, view, args.joint)
+    make_fusion_figure(path, trained, group, view, marks, data_format)
     sample = trained.spread(args.sample)
     print(f"\n{shares_text(measure_shares(trained, sample), len(sample))}\n\npicture: {path}")
 

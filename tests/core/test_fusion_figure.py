@@ -48,12 +48,12 @@ def test_a_row_shows_the_pixel_its_votes_its_line_and_the_truth(make_trained, dr
     x, y = group.pixels(view, group.joints_img[view, joint][None])[0][0]
     trained.fusion.weight.data[view, 1, 5 * MAP_WH[0] + 9, y * MAP_WH[0] + x] = 7.0  # pixel (9, 5) of view 1
     first, row = drawn_rows(trained, group, view, joint_marks(trained, group, view, ["nose", "rwri"]))
-    assert (first.title, row.title) == ("view 2 (target): nose", "view 2 (target): rwri")
+    assert (first.title, row.title) == ("view 3 (target): nose", "view 3 (target): rwri")
     assert not first.heat.any()
     assert np.argwhere(row.heat).tolist() == [[1, 5, 9]]
     assert row.heat[1, 5, 9] == 7
-    assert row.names[0] == "view 0: no positive weight"
-    assert row.names[1].startswith("view 1: 0 % of + near the line (area ")
+    assert row.names[0] == "view 1: no positive weight"
+    assert row.names[1].startswith("view 2: 0 % of + near the line (area ")
     views = records[4:8]
     expected = [(record["joints_2d"][joint] - record["center"]) * PICTURE_WH[0] / BOX_PX + np.array(PICTURE_WH) / 2
                 for record in views]  # fmt: skip
@@ -96,14 +96,14 @@ def test_what_cannot_be_marked(make_trained):
     with pytest.raises(InputError, match=r"unknown joint 'thorax' in --joint"):  # of the union, but not of Human3.6M
         joint_marks(trained, group, 1, ["thorax"])
     for pixel in ([200, 50], [50, -1], [50, 200]):
-        with pytest.raises(InputError, match=r"--pixel: \(.*\) lies outside the image of view 1, .* 200 x 200 px"):
+        with pytest.raises(InputError, match=r"--pixel: \(.*\) lies outside the image of view 2, .* 200 x 200 px"):
             pixel_marks(trained, group, 1, [center, pixel], "jpg")
     outside = [center[0] + BOX_PX / 2 + 3, center[1]]
-    with pytest.raises(InputError, match=r"--pixel: .* lies outside the crop of view 1, which shows x from \d+ to \d+"):
+    with pytest.raises(InputError, match=r"--pixel: .* lies outside the crop of view 2, which shows x from \d+ to \d+"):
         pixel_marks(trained, group, 1, [outside], "jpg")
     joints[row, 0] = outside
     trained.annotations.visible[row, 1] = False
-    with pytest.raises(InputError, match=r"--joint: root at .* lies outside the crop of view 1"):
+    with pytest.raises(InputError, match=r"--joint: root at .* lies outside the crop of view 2"):
         joint_marks(trained, trained.group(0), 1, ["root"])
-    with pytest.raises(InputError, match="--joint: rhip is not annotated in view 1 of group 0"):
+    with pytest.raises(InputError, match="--joint: rhip is not annotated in view 2 of group 0"):
         joint_marks(trained, trained.group(0), 1, ["rhip"])

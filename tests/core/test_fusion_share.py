@@ -107,12 +107,12 @@ def test_shares_of_single_points(trained):
 def test_the_table(trained):
     text = shares_text(measure_shares(trained, [0]), 1)
     assert "No weight is positive" in text
-    assert "| 2 <- 1 " in text
+    assert "| 3 <- 2 " in text
     trained.fusion.weight.data.fill_(1.0)
     shares = measure_shares(trained, [0, 1])
     text = shares_text(shares, 2)
-    line = next(line for line in text.splitlines() if line.startswith("| 3 <- 0 "))
+    line = next(line for line in text.splitlines() if line.startswith("| 4 <- 1 "))
     cells = [cell.strip() for cell in line.strip("|").split("|")]
-    assert cells == ["3 <- 0", "34", f"{100 * shares.weight[3, 0]:.1f}", f"{100 * shares.area[3, 0]:.1f}", "1.0"]
+    assert cells == ["4 <- 1", "34", f"{100 * shares.weight[3, 0]:.1f}", f"{100 * shares.area[3, 0]:.1f}", "1.0"]
     assert f"| all                |    408 | {100 * shares.area.mean():24.1f} |" in text
     assert "(mean over 2 groups)" in text.splitlines()[-1]

@@ -116,7 +116,7 @@ def test_scenes_by_name_and_number():
     assert parse_scenes(["damaged"]) == set(DAMAGED_SCENES) == {(9, 5, 2), (9, 10, 2), (9, 13, 1)}
     assert parse_scenes(["1-2-1", "damaged"]) == {*DAMAGED_SCENES, (1, 2, 1)}
     assert parse_scenes([]) == set()
-    for wrong in ("9-5", "S9-5-2", "broken", "9-5-x"):
+    for wrong in ("9-5", "S9-5-2", "broken", "9-5-x", "9-5-²"):
         with pytest.raises(InputError, match=f"SUBJECT-ACTION-SUBACTION such as 9-5-2, received '{wrong}'"):
             parse_scenes([wrong])
 

@@ -90,7 +90,7 @@ def test_sizes_of_people():
 def test_a_view_that_shows_nobody():
     _, points, cameras = scene(3)
     points[:, 1] = np.nan
-    with pytest.raises(InputError, match="view 1: no frame"):
+    with pytest.raises(InputError, match="view 2: no frame"):
         robust_poses(points, cameras, BODY, FLIP_PAIRS)
     with pytest.raises(InputError, match="tolerance"):
         robust_poses(points, cameras, BODY, FLIP_PAIRS, RobustSettings(tolerance=3.0))

@@ -95,6 +95,7 @@ def test_two_images_of_one_view_are_a_finding(tiny_root, tiny_yaml, run_script):
 
 
 @pytest.mark.parametrize(("words", "message"), [(["--images", "some"], "--images: expected a number or 'all'"),
+                                               (["--images", "²"], "--images: expected a number or 'all'"),
                                                 (["--workers", "-1"], "WORKERS: expected")])  # fmt: skip
 def test_wrong_words(tiny_root, tiny_yaml, run_script, words, message):
     done = run_script("data/check.py", "--cfg", tiny_yaml(tiny_root(mpii=0)), *words)

@@ -27,6 +27,12 @@ def test_options_may_be_named_twice(tmp_path, run_script):
     assert "unknown key 'TRAIN.LRR' in --opts" in done.err
 
 
+def test_a_seed_is_named_once(tmp_path, run_script):
+    done = run_script("experiments/tables.py", "--list", "--out", tmp_path, "--seeds", 0, 1, 0)
+    assert done.code == 2
+    assert done.err == "error: --seeds: 0 is named twice; every seed trains networks of its own\n"
+
+
 @pytest.mark.slow
 def test_all_cells_and_the_page(tiny_root, tiny_yaml, tmp_path, run_script):
     root = tiny_root()

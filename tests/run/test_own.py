@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -36,6 +37,38 @@ def test_poses_from_detections(run_script, recording, tmp_path):
     assert all(view["median"] < 2 for view in results["leave_one_out_px"].values())
 
 
+def test_one_number_of_a_frame_everywhere(run_script, recording, tmp_path):
+    out = tmp_path / "out"
+    done = run_script("demo/multiview.py", *recording.flags(), "--out", out, "--frames", "6", "20", "--no-video")
+    assert done.code == 0, done.err
+    with open(out / "poses3d.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["frame"]) for row in rows] == list(range(6, 20))
+    assert rows[0]["time_s"] == "0.2000"
+    poses, results = np.load(out / "poses3d.npz"), json.loads((out / "results.json").read_text())
+    assert poses["frame"].tolist() == list(range(6, 20))
+    assert poses["time_s"][0] == pytest.approx(0.2)
+    assert results["frames"] == {"numbered_as": "front", "first": 6, "last": 19}
+    assert results["statistics"]["exchanged"]["left"]["hip, kne, ank"] == [8, 9, 10, 11, 12, 13]
+    text = (out / "report.md").read_text()
+    assert "numbered as the frames of front: 6 to 19, counted from 0, at 0.20 to 0.63 s" in text
+    assert "|   8-13 |" in text
+
+
+def test_no_file_of_other_poses_stays(run_script, recording, tmp_path):
+    out = tmp_path / "out"
+    words = [*recording.flags(), "--out", out, "--frames", "6", "9"]
+    assert run_script("demo/multiview.py", *words).code == 0
+    (out / "notes.txt").write_text("of the user")
+    assert run_script("demo/multiview.py", *words, "--tolerance", "0.0001").code == 2
+    assert (out / "poses.mp4").exists()  # what is refused changes nothing
+    assert run_script("demo/multiview.py", *words, "--no-video").code == 0
+    assert {path.name for path in out.iterdir()} == {
+        "notes.txt", "poses3d.npz", "poses3d.csv", "frames.jpg", "report.md", "results.json"}  # fmt: skip
+    assert run_script("demo/multiview.py", *words[2:]).code == 0
+    assert not (out / "frames.jpg").exists()
+
+
 def test_detections_alone_and_two_views(run_script, recording, tmp_path):
     words = [*recording.flags()[2:], "--views", "front", "left"]
     done = run_script("demo/multiview.py", *words, "--out", tmp_path / "out")
@@ -64,7 +97,10 @@ def test_labels_training_and_the_network_on_the_videos(run_script, recording, ti
     assert np.load(out / "poses3d.npz")["pose_world"].shape == (4, 17, 3)
     other = run_script(*words, "--views", "front", "left", "back")
     assert other.code == 2
-    assert "fusion is for 4 views" in other.err
+    assert "root was not made from these in this order" in other.err
+    single = run_script(*words, "--views", "front", "left", "back", "--method", "triangulate", "--opts",
+                        "NETWORK.FUSION", "none")  # fmt: skip
+    assert single.code == 0, single.err
 
 
 @pytest.mark.parametrize(("words", "message"), [
@@ -72,7 +108,7 @@ def test_labels_training_and_the_network_on_the_videos(run_script, recording, ti
     (["--checkpoint", "none.pth.tar"], "--checkpoint needs --cfg"),
     (["--smooth", "20"], "less than half of 30 Hz"),
     (["--min-views", "7"], "expected 2 to 4"),
-    (["--frames", "30", "40"], "the recording has 20"),
+    (["--frames", "30", "40"], "--frames: expected START below STOP within 0 20"),
     (["--views", "front", "top"], "unknown camera 'top'"),
     (["--detections", "nowhere"], "expected a folder of detections"),
     (["--tolerance", "0.0001"], "agree on no joint in any instant. The cameras fit together"),
@@ -80,7 +116,8 @@ def test_labels_training_and_the_network_on_the_videos(run_script, recording, ti
     (["--cfg", "experiments-local/own/resnet18/96_fusion.yaml"], "--cfg and --opts tell of a network"),
     (["--opts", "TRAIN.LR", "1"], "--cfg and --opts tell of a network"),
     (["--leave-one-out", "--views", "front", "left"], "--leave-one-out needs 3 views, received 2"),
-    (["--frames", "10", "50"], "frames 10 to 50: the recording has 20"),
+    (["--frames", "10", "50"], "that all views show; received 10 50"),
+    (["--unit", "mm"], "m apart at most; --unit m fits"),
     (["--fps", "inf"], "--fps: expected a positive number, received inf"),
     (["--first-frame", "1"], "frame 0 comes before --first-frame 1"),
 ])  # fmt: skip
@@ -101,6 +138,16 @@ def test_cameras_that_do_not_fit_say_so(run_script, recording, tmp_path):
     assert done.code == 2
     assert "agree on no joint in any instant. The cameras do not fit together, and too few agree" in done.err
     assert len(done.err.strip().splitlines()) == 1
+
+
+def test_without_the_detector_the_advice_is_of_the_scripts_own_flags(run_script, recording, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mediapipe", None)
+    alone = run_script("data/detect_people.py", *recording.flags()[:4], "--out", tmp_path / "found.npz")
+    assert (alone.code, alone.err) == (2, "error: the optional detector is not installed: pip install "
+                                          "mediapipe==0.10.14\n")  # fmt: skip
+    shown = run_script("demo/multiview.py", *recording.flags()[:4], "--out", tmp_path / "out")
+    assert shown.code == 2
+    assert shown.err.endswith("; or name detections with --detections, or a network with --cfg and --checkpoint\n")
 
 
 def test_one_instant_smoothed(run_script, recording, tmp_path):

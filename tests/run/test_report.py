@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -69,6 +70,18 @@ def test_chosen_frames_animations_and_another_run(run_script, cfg, directory, tm
     assert "| tiny: exact " in done.out
     assert "| other: rpsm " in done.out
     assert "| paper: Single, H36M, RPSM " in done.out
+
+
+def test_pictures_of_poses_that_were_replaced_go(run_script, cfg, directory):
+    words = ("pose3d/report.py", "--cfg", cfg, "--frames")
+    assert run_script(*words, 1, "--animate", 0, 2, "--format", "gif").code == 0
+    report, poses = directory / "report", directory / "poses3d.npz"
+    assert run_script(*words, 2).code == 0
+    assert {path.name for path in report.glob("frame*")} == {"frame_000001.png", "frame_000002.png", "frames_0_2.gif"}
+    later = (report / "frame_000002.png").stat().st_mtime + 10
+    os.utime(poses, (later, later))
+    assert run_script(*words, 3).code == 0
+    assert {path.name for path in report.glob("frame*")} == {"frame_000003.png"}
 
 
 def test_tables_need_neither_images_nor_torch(cfg, directory, tmp_path):

@@ -37,12 +37,12 @@ def test_picture_and_table(make_run, run_script):
     cfg, directory = make_run(num_views=3)
     done = run_script("pose2d/show_fusion.py", "--cfg", cfg)
     assert (done.code, done.err) == (0, "")
-    assert sum(line.startswith(("| 0 <- ", "| 1 <- ", "| 2 <- ")) for line in done.out.splitlines()) == 6
+    assert sum(line.startswith(("| 1 <- ", "| 2 <- ", "| 3 <- ")) for line in done.out.splitlines()) == 6
     assert "within 2 heatmap px of the true epipolar line" in done.out
     assert "(mean over 3 groups)" in done.out
     one_row = size_of(directory / "fusion_weights.png")
     uniform = run_script("pose2d/show_fusion.py", "--cfg", cfg, "--state", "final", "--sample", 2, "--group", 0,
-                         "--view", 2, "--pixel", 100, 95.5, "--pixel", 110, 90, "--out",
+                         "--view", 3, "--pixel", 100, 95.5, "--pixel", 110, 90, "--out",
                          directory / "other/rows.png")  # fmt: skip
     assert uniform.code == 0
     total = next(line for line in uniform.out.splitlines() if line.startswith("| all "))
@@ -56,9 +56,9 @@ WRONG_WORDS = [
     (["--opts", "NETWORK.AGGRE", "false"], "NETWORK.FUSION none: this network has no matrices"),
     (["--opts", "DATASET.TEST_DATASET", "mpii"], "expected groups of calibrated views"),
     (["--group", "3"], "--group: 3 does not exist; the data set has groups 0 to 2"),
-    (["--view", "-1"], "--view: -1 does not exist; the data set has views 0 to 1"),
+    (["--view", "0"], "--view: 0 does not exist; the data set has views 1 to 2"),
     (["--joint", "rwrst"], "unknown joint 'rwrst' in --joint; did you mean 'rwri'?"),
-    (["--pixel", "1", "1"], "lies outside the crop of view 0"),
+    (["--pixel", "1", "1"], "lies outside the crop of view 1"),
     (["--pixel", "1", "left"], "invalid float value: 'left'"),
     (["--pixel", "1", "1", "--joint", "nose"], "not allowed with"),
     (["--sample", "0"], "--sample: expected at least 1 group"),

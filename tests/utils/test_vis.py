@@ -9,14 +9,18 @@ import pytest
 from lib.utils.checks import InputError
 from lib.utils.vis import (
     GAP_PX,
+    HEADER_PX,
+    LABEL_PX,
     SIDE_COLORS,
     Skeleton,
     draw_pose,
     heatmap_grid,
     joint_grid,
+    labelled,
     overlay_heatmap,
     save_picture,
     tile,
+    titled,
 )
 
 # a middle joint with one limb to each side
@@ -94,8 +98,9 @@ def test_tiles_stand_in_reading_order() -> None:
 def test_joint_grid_keeps_its_input_and_draws_each_picture() -> None:
     pictures = np.stack([_grey(), _grey()])
     joints, visible = np.stack([JOINTS, JOINTS]), np.array([[True] * 3, [False] * 3])
-    grid = joint_grid(pictures, joints, visible, SKELETON, columns=2)
-    assert grid.shape == (60, 240 + GAP_PX, 3)
+    grid = joint_grid(pictures, joints, visible, SKELETON, 2, ["view 1", "view 2"], "batch")
+    assert grid.shape == (HEADER_PX + LABEL_PX + 60, 240 + GAP_PX, 3)
+    grid = grid[HEADER_PX + LABEL_PX :]
     assert (grid[:, :120] != 128).any()
     assert (grid[:, -120:] == 128).all()
     assert (pictures == 128).all()
@@ -105,14 +110,32 @@ def test_heatmap_grid_has_a_row_per_image_and_a_cell_per_joint() -> None:
     pictures = np.stack([_grey()] * 3)
     heatmaps = np.zeros((3, 3, 15, 30))
     heatmaps[..., 8, 15] = 1.0
-    grid = heatmap_grid(pictures, heatmaps, SKELETON, cell_px=60, max_images=2)
-    assert grid.shape == (2 * 60 + GAP_PX, 4 * 120 + 3 * GAP_PX, 3)
-    without_peak = heatmap_grid(pictures, heatmaps * 0, SKELETON, joints=np.zeros((3, 3, 2)), cell_px=60, max_images=2)
     second_cell = 120 + GAP_PX
+    words = (SKELETON, ["a", "b", "c"], "batch")
+    grid = heatmap_grid(pictures, heatmaps, *words, cell_px=60, max_images=2)
+    assert grid.shape == (HEADER_PX + 2 * (LABEL_PX + 60) + GAP_PX, 4 * 120 + 3 * GAP_PX, 3)
+    without_peak = heatmap_grid(pictures, heatmaps * 0, *words, np.zeros((3, 3, 2)), cell_px=60, max_images=2)
+    grid, without_peak = grid[HEADER_PX + LABEL_PX :], without_peak[HEADER_PX + LABEL_PX :]
+    whole_map = overlay_heatmap(pictures[0], heatmaps[0, 0])
+    np.testing.assert_array_equal(grid[:60, second_cell : second_cell + 120], whole_map)
     assert (grid[32, second_cell + 60] != without_peak[32, second_cell + 60]).any()
     np.testing.assert_array_equal(grid[32, 60], SIDE_COLORS["left"])  # the last joint, drawn at the peak
     with pytest.raises(InputError, match=r"heatmaps: expected shape \(3, 3, H, W\)"):
-        heatmap_grid(pictures, heatmaps[:, :2], SKELETON)
+        heatmap_grid(pictures, heatmaps[:, :2], *words)
+
+
+def test_texts_stand_above_the_picture() -> None:
+    picture = _grey()
+    with_text = labelled(picture, "a text that is too long for such a small picture")
+    assert with_text.shape == (LABEL_PX + 60, 120, 3)
+    np.testing.assert_array_equal(with_text[LABEL_PX:], picture)
+    assert with_text[:LABEL_PX, :100].max() > 150
+    wide = np.full((20, 400, 3), 7, np.uint8)
+    legend = titled(wide, "frame 3, 0.10 s", "a note")
+    np.testing.assert_array_equal(legend[HEADER_PX:], wide)
+    for color in SIDE_COLORS.values():
+        assert (legend[:HEADER_PX] == color).all(-1).sum() > 50
+    assert titled(picture, "a title that is far too long for such a small picture").shape == (HEADER_PX + 60, 120, 3)
 
 
 @pytest.mark.parametrize(("suffix", "tolerance"), [(".png", 0), (".jpg", 12)])

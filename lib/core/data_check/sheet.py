@@ -12,7 +12,7 @@ from lib.core.skeletons import union_skeleton
 from lib.dataset.annotations import Annotations
 from lib.utils.checks import InputError
 from lib.utils.transforms import transform_points
-from lib.utils.vis import joint_grid, save_picture, write_label
+from lib.utils.vis import joint_grid, save_picture
 
 CELL_PX = 300
 
@@ -41,9 +41,8 @@ def save_sheet(
         crops, matrices = read_crops(annotations, rows, size, data_format)
     except InputError:
         return None
-    for crop, text in zip(crops, texts, strict=True):
-        write_label(crop, text)
     joints = transform_points(annotations.joints_img[rows].astype(np.float64), matrices)
     visible = annotations.visible[rows]
-    save_picture(path, joint_grid(np.stack(crops), joints, visible, union_skeleton(), columns))
+    grid = joint_grid(np.stack(crops), joints, visible, union_skeleton(), columns, texts, "labels in their boxes")
+    save_picture(path, grid)
     return path

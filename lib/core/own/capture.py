@@ -25,6 +25,7 @@ from lib.utils.joints import H36M_17
 logger = logging.getLogger(__name__)
 
 FLIP_PAIRS = tuple(tuple(H36M_17.indices(pair)) for pair in H36M_17.flip_pairs)
+_OTHERWISE = "; or name detections with --detections, or a network with --cfg and --checkpoint"
 DEFAULT_RATE = 30.0  # frames per second where there are no videos to tell it
 
 
@@ -62,25 +63,55 @@ class Capture:
         return float(self.rates.min())
 
     @property
+    def reference(self) -> int:
+        """The view whose frames number the instants: the first of the slowest, which shows each in another frame."""
+        return int(self.rates.argmin())
+
+    @property
+    def frame_numbers(self) -> np.ndarray:
+        """The instants' numbers: (F,) frames of the reference view's video, counted from 0."""
+        return self.table[:, self.reference]
+
+    @property
+    def time_s(self) -> np.ndarray:
+        """(F,) s from the beginning of the reference view's video."""
+        return self.frame_numbers / self.rate
+
+    def title(self, instant: int) -> str:
+        """Say which frame an instant is, and when."""
+        return f"frame {self.frame_numbers[instant]}, {self.time_s[instant]:.2f} s"
+
+    @property
     def cameras(self) -> Cameras:
         """The cameras with leading axes (F, V)."""
         return self.rig.over_frames(len(self))
 
-    def frames(self, start: int, stop: int | None = None) -> Capture:
-        """Return the instants start to stop - 1; None = to the end.
+    def positions(self, start: int, stop: int, flag: str) -> tuple[int, int]:
+        """Return where the frames start to stop - 1 lie among the instants: the first, and the one after the last.
 
         Raises:
-            InputError: there are no such instants.
+            InputError: there are no such frames; the flag is named in the message.
         """
-        if not 0 <= start < (len(self) if stop is None else stop) <= len(self):
-            raise InputError(f"frames {start} to {stop}: the recording has {len(self)}")
-        chosen = slice(start, stop)
+        first, end = int(self.frame_numbers[0]), int(self.frame_numbers[-1]) + 1
+        if not first <= start < stop <= end:
+            name = self.rig.names[self.reference]
+            raise InputError(f"{flag}: expected START below STOP within {first} {end}, frames of {name} that all "
+                             f"views show; received {start} {stop}")  # fmt: skip
+        return start - first, stop - first
+
+    def frames(self, start: int, stop: int) -> Capture:
+        """Return the instants of the frames start to stop - 1.
+
+        Raises:
+            InputError: there are no such frames.
+        """
+        chosen = slice(*self.positions(start, stop, "--frames"))
         return replace(self, table=self.table[chosen], points=None if self.points is None else self.points[chosen])
 
     def check(self) -> RigCheck:
         """Check the cameras by the detections."""
         points = self._points()[..., :2]
-        return check_rig(points, self.cameras, sizes_over_time(points), FLIP_PAIRS)
+        return check_rig(points, self.cameras, sizes_over_time(points, self.rig.names), FLIP_PAIRS)
 
     def poses(self, settings: RobustSettings | None = None) -> RobustPoses:
         """Return the 3D poses that the detections agree on; None = the settings' defaults."""
@@ -118,10 +149,12 @@ def load_capture(
         rate: frames per second where there are no videos.
 
     Raises:
-        InputError: something is missing or does not fit; neither videos nor detections; nothing to synchronise by.
+        InputError: something is missing or does not fit, the unit for example; neither videos nor detections; nothing
+            to synchronise by.
     """
     rig = load_rig(cameras, unit)
     rig = rig.select(views) if views else rig
+    rig.check_unit()
     if videos is None and detections is None:
         raise InputError("expected videos, detections or both")
     if synchronise and detections is None:
@@ -163,7 +196,7 @@ def detect(capture: Capture, synchronise: bool = False) -> Capture:
     """
     if capture.videos is None:
         raise InputError("the detector needs the videos: --videos")
-    return with_detections(capture, detect_people(capture.videos, capture.rig.names), synchronise)
+    return with_detections(capture, detect_people(capture.videos, capture.rig.names, _OTHERWISE), synchronise)
 
 
 def _noted(capture: Capture, *notes: str) -> Capture:
@@ -225,6 +258,6 @@ def _with_points(capture: Capture, detections: Detections) -> Capture:
 def _with_offsets(capture: Capture) -> Capture:
     if len(capture) < 3:
         return capture
-    side = np.median(sizes_over_time(capture.points[..., :2]), 0)
+    side = np.median(sizes_over_time(capture.points[..., :2], capture.rig.names), 0)
     offsets = estimate_offsets(capture.points[..., :2], capture.rig.cameras, side, FLIP_PAIRS)
     return replace(capture, offsets=offsets)

@@ -26,7 +26,8 @@ def add_recording(parser: argparse.ArgumentParser) -> None:
     add("--points", choices=tuple(POINT_SETS), help="the detector's points (default: by their number)")
     add("--first-frame", type=int, default=0, metavar="N", help="the detector's number of a video's first frame "
         "(default 0)")  # fmt: skip
-    add("--frames", type=int, nargs=2, metavar=("START", "STOP"), help="instants START to STOP - 1 alone")
+    add("--frames", type=int, nargs=2, metavar=("START", "STOP"), help="frames START to STOP - 1 alone, "
+        "numbered from 0 as in the video of the first camera (if they differ in speed, of the slowest)")  # fmt: skip
     add("--synchronise", action="store_true", help="correct the estimated offsets between the views, in whole frames")
     add("--fps", type=float, default=DEFAULT_RATE, help="frames per second where there are no videos")
     add("--tolerance", type=float, default=defaults.tolerance, help="largest reprojection error of a detection that "
@@ -57,11 +58,15 @@ def read_recording(args: argparse.Namespace, look: bool = False) -> tuple[Captur
     capture = load_capture(args.cameras, args.videos, args.detections, unit=args.unit, views=args.views,
                            point_set=args.points, first_frame=args.first_frame,
                            synchronise=args.synchronise and not look, rate=args.fps)  # fmt: skip
-    robust, instants = _robust_settings(args, capture), args.frames or (0, None)
+    robust = _robust_settings(args, capture)
     if look:
-        capture.frames(*instants)  # what cannot be is told before the minutes of the detector
+        _chosen(capture, args)  # what cannot be is told before the minutes of the detector
         capture = detect(capture, args.synchronise)
-    return capture.frames(*instants), robust
+    return _chosen(capture, args), robust
+
+
+def _chosen(capture: Capture, args: argparse.Namespace) -> Capture:
+    return capture.frames(*args.frames) if args.frames else capture
 
 
 def _robust_settings(args: argparse.Namespace, capture: Capture) -> RobustSettings:

@@ -24,7 +24,6 @@ from lib.core.own.tables import (
     rig_tables,
     warn,
 )
-from lib.multiviews.body import H36M_BODY
 from lib.multiviews.kernels import NumpyKernel
 from lib.multiviews.limb_prior import LimbPrior
 from lib.multiviews.robust_poses import RobustPoses, RobustSettings, leave_one_out
@@ -111,7 +110,7 @@ def estimate(
     Args:
         capture: with detections, or the network's joints.
         out: folder that receives poses3d.npz and .csv, results.json, report.md and, with videos, poses.mp4 and
-            frames.jpg.
+            frames.jpg; such files of a former call are replaced or removed.
         settings: what to do.
         poses: made by a method; None = those on which the detections agree.
 
@@ -125,12 +124,15 @@ def estimate(
     make_directory(out)
     poses = capture.poses(settings.robust) if poses is None else poses
     names, check = capture.rig.names, capture.check()
-    require_poses(poses, check, names)
+    require_poses(poses, check, capture.rig)
     save_poses(out, capture, poses)
-    statistics = pose_statistics(poses, names, H36M_BODY)
+    statistics = pose_statistics(poses, capture)
     warnings = warn(statistics, check, names)
     results = {
-        "method": settings.method, "views": names, "rate": capture.rate, "statistics": statistics,
+        "method": settings.method, "views": names, "rate": capture.rate,
+        "frames": {"numbered_as": names[capture.reference], "first": capture.frame_numbers[0],
+                   "last": capture.frame_numbers[-1]},
+        "statistics": statistics,
         "rig": {"error": check.error, "from_others": check.from_others, "pairs": check.pairs,
                 "off": None if check.off is None else [names[view] for view in check.off]},
         "late_by_frames": None if capture.offsets is None else capture.offsets.frames,
@@ -179,16 +181,18 @@ def left_out_table(statistics: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def save_poses(out: Path, capture: Capture, poses: RobustPoses) -> None:
-    """Write poses3d.npz and poses3d.csv."""
-    time_s = np.arange(len(capture)) / capture.rate
+    """Write poses3d.npz and poses3d.csv; what else a former estimate() left is of other poses and goes first."""
+    for name in (VIDEO, SHEET, REPORT, RESULTS):
+        (out / name).unlink(missing_ok=True)
     with atomic_path(out / POSES) as temporary:
         np.savez_compressed(
             temporary, pose_world=poses.pose_world, known=poses.known, num_views_agree=poses.agrees.sum(1),
-            joints_img=poses.points_img, kept=poses.agrees, time_s=time_s, frames=capture.table,
+            joints_img=poses.points_img, kept=poses.agrees, frame=capture.frame_numbers, time_s=capture.time_s,
+            view_frames=capture.table,
             views=np.array(capture.rig.names), joint_names=np.array(H36M_17.names),
         )  # fmt: skip
-    header = ["instant", "time_s", *(f"{joint}_{axis}_mm" for joint in H36M_17.names for axis in "xyz")]
+    header = ["frame", "time_s", *(f"{joint}_{axis}_mm" for joint in H36M_17.names for axis in "xyz")]
     flat = poses.pose_world.reshape(len(capture), -1)
-    rows = [[frame, f"{time_s[frame]:.4f}", *("" if np.isnan(value) else f"{value:.2f}" for value in flat[frame])]
-            for frame in range(len(capture))]  # fmt: skip
+    rows = [[number, f"{time_s:.4f}", *("" if np.isnan(value) else f"{value:.2f}" for value in values)]
+            for number, time_s, values in zip(capture.frame_numbers, capture.time_s, flat, strict=True)]  # fmt: skip
     write_csv(out / TABLE, header, rows)

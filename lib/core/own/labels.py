@@ -14,7 +14,7 @@ from lib.core.own.prior import person_prior
 from lib.core.own.tables import capture_tables, pose_statistics, pose_tables, require_poses, rig_tables, warn
 from lib.dataset.new_root import check_root, new_root
 from lib.dataset.own.videos import read_instants
-from lib.dataset.own.writer import MARKER, OwnLabels, WriteSettings, write_labels
+from lib.dataset.own.writer import MARKER, OwnLabels, WriteSettings, describe_cameras, write_labels
 from lib.multiviews.body import H36M_BODY
 from lib.multiviews.limb_prior import save_limb_prior
 from lib.multiviews.pictorial import PictorialSettings
@@ -63,10 +63,10 @@ def make_labels(capture: Capture, root: Path, settings: LabelSettings, force: bo
     check_root(root, force, MARKER)
     settings.write.check(len(capture))
     poses, check = capture.poses(settings.robust), capture.check()
-    require_poses(poses, check, capture.rig.names)
+    require_poses(poses, check, capture.rig)
     _check_complete(poses)
     prior = person_prior(poses, PictorialSettings().first_grid)
-    statistics = pose_statistics(poses, capture.rig.names, H36M_BODY)
+    statistics = pose_statistics(poses, capture)
     warnings = warn(statistics, check, capture.rig.names)
     with new_root(root, force, MARKER) as folder:
         labels = OwnLabels(poses.pose_world, poses.agrees)
@@ -82,7 +82,8 @@ def make_labels(capture: Capture, root: Path, settings: LabelSettings, force: bo
             f"## Pictures\n\nFilled: kept; crosses: detections that were rejected.\n\n![labels]({SHEET})",
         ]) + "\n"  # fmt: skip
         write_bytes(folder / REPORT, text.encode())
-        write_json(folder / MARKER, {"settings": asdict(settings), "counts": counts, "statistics": statistics})
+        write_json(folder / MARKER, {"settings": asdict(settings), "counts": counts, "statistics": statistics,
+                                      "cameras": describe_cameras(capture.rig.cameras)})  # fmt: skip
     return text
 
 

@@ -14,13 +14,15 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from lib.core.config_io import dataset_root
 from lib.core.device import select_device
 from lib.core.inference import predict_locations
 from lib.core.own.capture import Capture
 from lib.dataset.network_input import network_images
 from lib.dataset.own.videos import read_instants
+from lib.dataset.own.writer import made_with
 from lib.dataset.records import person_box
-from lib.models.build import build_model
+from lib.models.build import build_model, fusion_kind
 from lib.models.weights import load_model
 from lib.multiviews.cameras import MIN_DEPTH_MM, Cameras, CropCameras, project, world_to_camera
 from lib.multiviews.consistent_views import consistent_points
@@ -73,6 +75,7 @@ class PoseNetwork:
         Raises:
             InputError: weights that are missing, damaged, or for another network or rig.
         """
+        _check_rig(config, cameras)
         self.config, self.device = config, select_device(config)
         self._model = build_model(config, len(cameras))
         load_model(self._model, checkpoint)
@@ -138,6 +141,15 @@ def predict(
     prediction = Prediction(*(np.stack(column) for column in zip(*parts, strict=True)))
     points = prediction.locations.astype(np.float64)
     return replace(capture, points=np.where(points[..., 2:] > 0, points, np.nan)), prediction
+
+
+def _check_rig(config: Any, cameras: Cameras) -> None:
+    """Refuse the paper's matrices unless the training's data set was made from these cameras in this order."""
+    if fusion_kind(config) != "learned" or made_with(dataset_root(config), cameras):
+        return
+    raise InputError("NETWORK.FUSION learned: the matrices fit the cameras they were trained on alone, and "
+                     f"{dataset_root(config)} was not made from these in this order; for another rig: "
+                     "--opts NETWORK.FUSION none, or epipolar_max, or a network trained with adaptive")  # fmt: skip
 
 
 def _boxes(root: np.ndarray, cameras: Cameras) -> tuple[np.ndarray, np.ndarray]:

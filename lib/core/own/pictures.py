@@ -21,7 +21,7 @@ from lib.utils.pose_figure import PosedFrame
 from lib.utils.pose_video import draw_frames
 from lib.utils.transforms import crop_image, get_affine_transform, transform_points
 from lib.utils.turntable import stage_of
-from lib.utils.vis import draw_pose, save_picture, tile, write_label
+from lib.utils.vis import draw_pose, labelled, save_picture, tile, titled
 
 SHEET_ROWS, CELL_PX = 6, 360
 VIDEO_VIEW_PX, VIDEO_CELL_PX = 640, 384
@@ -62,12 +62,15 @@ def save_label_sheet(path: Path, capture: Capture, poses: RobustPoses, rows: Seq
             places = transform_points(rejected, matrix)
             for x, y in np.round(places[(np.abs(places) < 2 * CELL_PX).all(-1)]).astype(int).tolist():
                 cv2.drawMarker(cell, (x, y), _REJECTED, cv2.MARKER_TILTED_CROSS, 9, 2)
+            words = [capture.rig.names[view], capture.title(frame)]
+            if capture.table[frame, view] != capture.frame_numbers[frame]:
+                words.append(f"its own frame {capture.table[frame, view]}")
             exchanged = poses.exchanged[frame, view]
             swapped = ", ".join(name for name, is_swapped in zip(poses.groups, exchanged, strict=True) if is_swapped)
-            write_label(cell, f"{capture.rig.names[view]} {capture.table[frame, view]}"
-                              f"{' exchanged: ' + swapped if swapped else ''}")  # fmt: skip
-            cells.append(cell)
-    save_picture(path, tile(np.stack(cells), len(capture.rig)))
+            cells.append(labelled(cell, ", ".join([*words, *([f"exchanged: {swapped}"] if swapped else [])])))
+    title = f"frames of {capture.rig.names[capture.reference]}'s video, from 0"
+    notes = ("dots: joints that are kept", "crosses: detections that are rejected")
+    save_picture(path, titled(tile(np.stack(cells), len(capture.rig)), title, *notes))
 
 
 def _box(joints: np.ndarray) -> np.ndarray:
@@ -146,6 +149,7 @@ def _posed(
             small.append(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
             joints.append((joints_img[frame, view] + 0.5) * factor - 0.5)
         note = "" if notes is None else f", {notes[frame]}"
-        yield PosedFrame(f"{frame / capture.rate:.2f} s{note}", small, np.stack(joints), turned[frame])
+        yield PosedFrame(f"{capture.title(frame)}{note}", small, np.stack(joints), turned[frame],
+                         names=capture.rig.names)  # fmt: skip
 
 

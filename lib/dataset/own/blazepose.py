@@ -17,12 +17,13 @@ from lib.utils.video import VideoReader
 PACKAGE = "mediapipe==0.10.14"  # later versions look for their models on the net
 
 
-def detect_people(videos: Videos, names: tuple[str, ...]) -> Detections:
+def detect_people(videos: Videos, names: tuple[str, ...], otherwise: str = "") -> Detections:
     """Detect the person in every frame of every video.
 
     Args:
         videos: V of them.
         names: of the views.
+        otherwise: what to do without the package, for the message.
 
     Returns:
         The detections, as many frames as the longest video has.
@@ -30,7 +31,7 @@ def detect_people(videos: Videos, names: tuple[str, ...]) -> Detections:
     Raises:
         InputError: the package is not installed or has no models, or a video is damaged.
     """
-    make_detector = _detector_class()
+    make_detector = _detector_class(otherwise)
     points = np.full((int(videos.num_frames.max()), len(names), 1, 17, 3), np.nan)
     for view, path in enumerate(videos.paths):
         with VideoReader(path) as video, make_detector(static_image_mode=False, model_complexity=1) as detector:
@@ -45,11 +46,10 @@ def detect_people(videos: Videos, names: tuple[str, ...]) -> Detections:
     return Detections(names, points)
 
 
-def _detector_class() -> Any:
+def _detector_class(otherwise: str) -> Any:
     try:
         return importlib.import_module("mediapipe").solutions.pose.Pose
     except ImportError:
-        raise InputError(f"no detections: name some with --detections, a network with --checkpoint, or install the "
-                         f"optional detector: pip install {PACKAGE}") from None  # fmt: skip
+        raise InputError(f"the optional detector is not installed: pip install {PACKAGE}{otherwise}") from None
     except AttributeError:
         raise InputError(f"this version of mediapipe has no BlazePose with its models; pip install {PACKAGE}") from None

@@ -11,13 +11,14 @@ from typing import Any
 import cv2
 import numpy as np
 
-from lib.dataset.conventions import MM_PER_UNIT, check_rotations
+from lib.dataset.conventions import MM_PER_UNIT, check_rotations, likely_unit
 from lib.multiviews.cameras import Cameras
 from lib.utils.checks import InputError, unknown_name
 from lib.utils.files import read_bytes
 
 MAX_VIEWS = 8
 _NOT_CAMERAS = ("metadata",)
+_NEAR_MM, _USUAL_MM, _FAR_MM = 100.0, 5000.0, 1e6  # extent of a rig: hardly less, usual, hardly more
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,13 @@ class Rig:
         names: of the cameras; videos and detections are found by them.
         cameras: leading axis V, mm.
         image_wh: (V, 2) int, width and height of the images they were calibrated for, px.
+        unit: in which the file's translations were taken to be.
     """
 
     names: tuple[str, ...]
     cameras: Cameras
     image_wh: np.ndarray
+    unit: str = "m"
 
     def __len__(self) -> int:
         return len(self.names)
@@ -49,7 +52,19 @@ class Rig:
         if len(set(names)) != len(names):
             raise InputError(f"cameras: a name stands twice in {', '.join(names)}")
         index = [self.names.index(name) for name in names]
-        return _checked(Rig(tuple(names), self.cameras[index], self.image_wh[index]), "cameras")
+        some = replace(self, names=tuple(names), cameras=self.cameras[index], image_wh=self.image_wh[index])
+        return _checked(some, "cameras")
+
+    def check_unit(self) -> None:
+        """Raise an InputError that names the unit, if the cameras' distances show that it is another one."""
+        centres = self.cameras.T
+        extent_mm = float(np.linalg.norm(centres[:, None] - centres, axis=-1).max())
+        if extent_mm == 0 or _NEAR_MM <= extent_mm <= _FAR_MM:
+            return
+        fitting = likely_unit(extent_mm, self.unit, _USUAL_MM)
+        if fitting != self.unit:
+            raise InputError(f"--unit {self.unit}: the cameras would stand {extent_mm / 1000:.3g} m apart at most; "
+                             f"--unit {fitting} fits")  # fmt: skip
 
     def over_frames(self, num_frames: int) -> Cameras:
         """Return the cameras with leading axes (F, V)."""
@@ -59,7 +74,7 @@ class Rig:
         """Return the rig for images resized to (V, 2) px; the corners of the pictures stay, not the pixel centres."""
         factor = image_wh / self.image_wh
         cameras = replace(self.cameras, f=self.cameras.f * factor, c=(self.cameras.c + 0.5) * factor - 0.5)
-        return Rig(self.names, cameras, np.asarray(image_wh))
+        return replace(self, cameras=cameras, image_wh=np.asarray(image_wh))
 
 
 def load_rig(path: str | os.PathLike, unit: str = "m") -> Rig:
@@ -93,7 +108,7 @@ def load_rig(path: str | os.PathLike, unit: str = "m") -> Rig:
         raise InputError(f"{path}: no cameras; expected a table per camera")
     columns = {key: np.stack([part[key] for part in parts]) for key in parts[0]}
     image_wh = columns.pop("size").round().astype(int)
-    rig = _checked(Rig(names, Cameras(**columns), image_wh), str(path))
+    rig = _checked(Rig(names, Cameras(**columns), image_wh, unit), str(path))
     try:
         check_rotations(rig.cameras)
     except InputError as error:

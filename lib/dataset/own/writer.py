@@ -13,13 +13,14 @@ from tqdm import tqdm
 
 from lib.dataset.own.rig import Rig
 from lib.dataset.records import Clip, camera_record, clip_records, with_box
-from lib.multiviews.cameras import MIN_DEPTH_MM, project, world_to_camera
+from lib.multiviews.cameras import MIN_DEPTH_MM, Cameras, project, world_to_camera
 from lib.utils.checks import InputError
-from lib.utils.files import write_pickle
+from lib.utils.files import read_json, write_pickle
 from lib.utils.image_store import open_images
 
 MARKER = "own.json"  # says that a folder was made here, and how
 SUBJECT, ACTION, SUBACTION = 1, 1, 1
+_SAME_PLACE = 1e-3  # mm of the centres, and of the entries of rotations
 MIN_SIDE_PX = 32  # smaller images show nobody
 
 
@@ -62,6 +63,20 @@ class WriteSettings:
             raise InputError(f"--max-side: expected at least {MIN_SIDE_PX} px, received {self.max_side}")
         if not 1 <= self.jpeg_quality <= 100:
             raise InputError(f"--jpeg-quality: expected 1 to 100, received {self.jpeg_quality}")
+
+
+def describe_cameras(cameras: Cameras) -> dict[str, Any]:
+    """Return what the data set's note of itself says of its V cameras, for made_with()."""
+    return {"R": cameras.R, "T": cameras.T}
+
+
+def made_with(root: Path, cameras: Cameras) -> bool:
+    """Return whether `root` is a data set made here with V cameras that stand and look as these, in this order."""
+    if not (root / MARKER).is_file():
+        return False
+    noted = read_json(root / MARKER).get("cameras", {})
+    places = [(np.array(noted.get(key, ())), value) for key, value in describe_cameras(cameras).items()]
+    return all(one.shape == other.shape and np.allclose(one, other, rtol=0, atol=_SAME_PLACE) for one, other in places)
 
 
 def smaller(rig: Rig, max_side: int | None) -> Rig:

@@ -102,7 +102,7 @@ def _base_names(mapping: ElementTree.Element, path: Path) -> dict[tuple[int, int
     names = {}
     for row in mapping:
         cells = [_text(cell) for cell in row]
-        if len(cells) < 2 + NUM_SUBJECTS or not (cells[0].isdigit() and cells[1].isdigit()):
+        if len(cells) < 2 + NUM_SUBJECTS or not (cells[0].isdecimal() and cells[1].isdecimal()):
             continue
         for subject, name in enumerate(cells[2 : 2 + NUM_SUBJECTS], 1):
             if name:

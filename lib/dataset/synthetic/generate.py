@@ -21,7 +21,7 @@ from lib.dataset.synthetic.scene import Recording, SubjectWorld, WorldSettings
 from lib.dataset.synthetic.single import IMAGES_PER_PLACE, make_place, take_single
 from lib.dataset.synthetic.writer import MARKER, write_json
 from lib.utils.checks import InputError
-from lib.utils.files import read_json, write_pickle
+from lib.utils.files import clear_directories, read_json, write_pickle
 from lib.utils.image_store import ImageStore, open_images
 from lib.utils.parallel import map_processes
 
@@ -157,11 +157,16 @@ def _work(task: _Film | _Album) -> Any:
 
 
 def is_made(root: Path, settings: SetSettings, as_zip: bool = False) -> bool:
-    """Return whether `root` holds a whole data set with these settings.
+    """Return whether `root` holds a whole data set with these settings; what killed processes left beside it goes.
 
     Raises:
-        InputError: its note of them is damaged.
+        InputError: its note of them is damaged, or the disk refuses.
     """
+    try:
+        clear_directories(root)
+    except OSError as error:
+        raise InputError(f"{root}: what a process that was killed left beside it cannot be cleared "
+                         f"({error.strerror})") from None  # fmt: skip
     marker = root / MARKER
     return marker.exists() and read_json(marker) == json.loads(json.dumps(_described(settings, as_zip)))
 

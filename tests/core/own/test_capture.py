@@ -10,8 +10,9 @@ import pytest
 from lib.core.own import capture as capture_module
 from lib.core.own.capture import detect, load_capture, with_detections
 from lib.core.own.cli import add_recording, read_recording
-from lib.core.own.tables import pose_statistics, warn
+from lib.core.own.tables import pose_statistics, require_poses, warn
 from lib.dataset.own.detections import Detections, load_detections
+from lib.dataset.own.videos import frame_table
 from lib.multiviews.body import H36M_BODY
 from lib.utils.checks import InputError
 from lib.utils.joints import H36M_17
@@ -66,6 +67,15 @@ def test_views_that_are_late_are_put_right_when_asked(recording, tmp_path):
     np.testing.assert_array_equal(right.points[:, 2], found.points[:86, 2, 0])
     assert right.notes == ("corrected, frames late: back +4",)
     assert np.abs(right.offsets.frames).max() < 0.5  # what is left
+    early = load_capture(long.cameras, None, tmp_path / "late.npz", views=("back", "front", "left"), synchronise=True)
+    assert (early.frame_numbers[0], early.frame_numbers[-1]) == (4, 89)  # as in the video of the first camera
+    assert early.time_s[0] == pytest.approx(4 / RATE)
+    some = early.frames(10, 20)
+    assert some.table.tolist() == [[t + 4, t, t] for t in range(6, 16)]
+    assert some.title(0) == "frame 10, 0.33 s"
+    assert early.positions(10, 20, "--validation") == (6, 16)
+    with pytest.raises(InputError, match="--validation: expected START below STOP within 4 90, frames of back"):
+        early.positions(3, 20, "--validation")
 
 
 def test_views_whose_offset_nobody_knows_are_named(tmp_path):
@@ -90,7 +100,7 @@ def test_what_the_detector_sees_is_synchronised_too(tmp_path, monkeypatch):
     found = load_detections(long.detections, long.rig.names)
     points = found.points.copy()
     points[4:, 2], points[:4, 2] = found.points[:-4, 2], found.points[0, 2]
-    monkeypatch.setattr(capture_module, "detect_people", lambda videos, names: Detections(names, points))
+    monkeypatch.setattr(capture_module, "detect_people", lambda videos, names, _: Detections(names, points))
     parser = argparse.ArgumentParser()
     add_recording(parser)
     args = parser.parse_args([*long.flags()[:4], "--synchronise", "--frames", "10", "60"])
@@ -113,7 +123,7 @@ def test_detections_of_frames_that_the_videos_do_not_have(recording, tmp_path):
     shorter = replace(whole, num_frames=np.array([20, 20, 20, 15]))
     empty = found.points.copy()
     empty[:, 3] = np.nan  # the detector saw nobody there: no frame is wrong
-    with pytest.raises(InputError, match="view 3: no frame shows half"):
+    with pytest.raises(InputError, match="view right: no frame shows half"):
         with_detections(shorter, Detections(found.view_names, empty))
     alone = load_capture(recording.cameras, None, tmp_path / "from_1.npz")
     assert alone.notes == ("nobody is seen in frame 0; if the detector counts from 1, say --first-frame 1",)
@@ -127,7 +137,7 @@ def test_detections_without_hips(recording, tmp_path):
     capture = load_capture(recording.cameras, None, tmp_path / "no_hips.npz")
     poses = capture.poses()
     assert np.linalg.norm(poses.places - recording.pose_world[:, 0], axis=-1).max() < 400  # the box is of 2 m
-    statistics = pose_statistics(poses, capture.rig.names, H36M_BODY)
+    statistics = pose_statistics(poses, capture)
     assert np.isnan(statistics["limbs"]["rhip-rkne"]["mean"])
     assert warn(statistics, capture.check(), capture.rig.names) == []
 
@@ -140,8 +150,17 @@ def test_detections_may_end_before_the_videos(recording, tmp_path):
     assert capture.notes == ("detections end after 12 frames, the videos after 20",)
     assert capture.frames(3, 7).table[:, 0].tolist() == [3, 4, 5, 6]
     for start, stop in ((12, 15), (10, 13), (5, 5)):
-        with pytest.raises(InputError, match="the recording has 12"):
+        with pytest.raises(InputError, match="--frames: expected START below STOP within 0 12, frames of front"):
             capture.frames(start, stop)
+
+
+def test_the_slowest_camera_numbers_the_instants(recording):
+    whole = load_capture(recording.cameras, recording.videos)
+    rates = np.array([60.0, 30, 60, 30])
+    mixed = replace(whole, rates=rates, table=frame_table(np.array([20, 10, 20, 10]), rates))
+    assert (mixed.reference, mixed.rate) == (1, 30.0)
+    assert mixed.frame_numbers.tolist() == list(range(10))
+    assert mixed.frames(4, 6).table.tolist() == [[8, 4, 8, 4], [10, 5, 10, 5]]
 
 
 def test_nothing_to_look_at(recording, monkeypatch):
@@ -157,14 +176,37 @@ def test_nothing_to_look_at(recording, monkeypatch):
 
 def test_what_is_wrong_is_warned_of(recording):
     capture = load_capture(recording.cameras, None, recording.detections)
-    statistics = pose_statistics(capture.poses(), capture.rig.names, H36M_BODY)
+    statistics = pose_statistics(capture.poses(), capture)
     assert warn(statistics, capture.check(), capture.rig.names) == []
-    centimetres = load_capture(recording.cameras, None, recording.detections, unit="cm")
-    statistics = pose_statistics(centimetres.poses(), capture.rig.names, H36M_BODY)
-    (text,) = warn(statistics, centimetres.check(), capture.rig.names)
-    assert "--unit" in text
+    small = {name: {"mean": 150.0} for name in LIMBS}
+    (text,) = warn({**statistics, "limbs": small}, capture.check(), capture.rig.names)
+    assert "legs are 300 mm long: a child, or the scale of the calibration is wrong" in text
     (text,) = warn({**statistics, "kept_share": 0.2, "limbs": LIMBS}, capture.check(), capture.rig.names)
     assert "20 % of the joints" in text
+
+
+@pytest.mark.parametrize(("factor", "unit", "message"), [
+    (1000, "m", "--unit m: the cameras would stand .* m apart at most; --unit mm fits"),
+    (1, "mm", "--unit mm: the cameras would stand 0.0.* m apart at most; --unit m fits"),
+    (100, "m", "--unit m: the person's legs would be .* m long; --unit cm fits"),
+    (100, "mm", "--unit mm: the person's legs would be .* m long; --unit cm fits"),
+])  # fmt: skip
+def test_the_unit_that_fits_is_named(recording, tmp_path, factor, unit, message):
+    tables = [line.split(" = ") for line in recording.cameras.read_text().splitlines()]
+    lines = [f"translation = {[factor * float(value) for value in words[1].strip('[]').split(',')]}"
+             if words[0] == "translation" else " = ".join(words) for words in tables]  # fmt: skip
+    (tmp_path / "Calib.toml").write_text("\n".join(lines))
+    legless = load_detections(recording.detections, recording.rig.names).points.copy()
+    legless[..., H36M_17.indices(["rkne", "lkne", "rank", "lank"]), :] = np.nan
+    Detections(recording.rig.names, legless).save(tmp_path / "legless.npz")
+
+    def judge(detections):
+        capture = load_capture(tmp_path / "Calib.toml", None, detections, unit=unit)
+        require_poses(capture.poses(), capture.check(), capture.rig)
+
+    for detections in (recording.detections, tmp_path / "legless.npz"):
+        with pytest.raises(InputError, match=message):
+            judge(detections)
 
 
 def test_too_few_frames_to_synchronise(recording, tmp_path):

@@ -28,7 +28,7 @@ def label(recording, root, **settings):
 def test_a_data_set_that_the_readers_take(recording, tmp_path):
     text = label(recording, tmp_path / "root")
     assert "14 instants for training, 6 for validation" in text
-    assert "hip, kne, ank |        6 |  8-13" in text
+    assert "hip, kne, ank |        6 |   8-13" in text
     train, validation = (load_h36m(tmp_path / "root", subset) for subset in ("train", "validation"))
     assert group_views(train).shape == (14, 4)
     assert group_views(validation).shape == (6, 4)

@@ -9,6 +9,8 @@ from lib.core.config_io import load_config
 from lib.core.own import network
 from lib.core.own.capture import load_capture
 from lib.core.own.estimate import poses_by_method
+from lib.core.own.labels import LabelSettings, make_labels
+from lib.dataset.own.writer import WriteSettings
 from lib.multiviews.cameras import project
 from lib.utils.checks import InputError
 from lib.utils.transforms import image_to_heatmap_affine, transform_points
@@ -88,6 +90,22 @@ def test_methods_of_3d_inference(recording, predicted, method, limit):
     assert np.nanmedian(poses.error) < 2
     with pytest.raises(InputError, match="did you mean 'rpsm'"):
         poses_by_method(capture, prediction, config, "rpsn", capture.poses())
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (1, 0, 2, 3)])
+def test_learned_matrices_are_for_the_cameras_of_their_training(recording, tmp_path, order):
+    capture = load_capture(recording.cameras, recording.videos, recording.detections)
+    config = load_config(CFG, ["DATASET.ROOT", str(tmp_path / "root")])
+    cameras = capture.rig.cameras[list(order)]
+    with pytest.raises(InputError, match=r"root was not made from these in this order; .*--opts NETWORK.FUSION none"):
+        network.PoseNetwork(config, tmp_path / "none.pth", cameras)
+    make_labels(capture, tmp_path / "root", LabelSettings(WriteSettings((14, 20))))
+    other = order != (0, 1, 2, 3)
+    with pytest.raises(InputError, match="in this order" if other else r"none\.pth: no such checkpoint"):
+        network.PoseNetwork(config, tmp_path / "none.pth", cameras)
+    config.NETWORK.FUSION = "none"
+    with pytest.raises(InputError, match=r"none\.pth: no such checkpoint"):
+        network.PoseNetwork(config, tmp_path / "none.pth", cameras)
 
 
 def test_it_needs_pictures(recording):

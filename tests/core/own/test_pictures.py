@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from lib.core.own import pictures
 from lib.core.own.capture import load_capture
 from lib.core.own.pictures import CELL_PX, save_label_sheet, save_video, upright
 from lib.core.own.tables import ranges
@@ -22,6 +23,26 @@ def test_video_of_all_frames(recording, tmp_path):
     without = load_capture(recording.cameras, None, recording.detections)
     with pytest.raises(InputError, match="needs the videos"):
         save_video(tmp_path / "none.mp4", without, recording.pose_world)
+
+
+def test_cameras_and_frames_are_named_in_the_video_and_on_the_sheet(recording, tmp_path, monkeypatch):
+    whole = load_capture(recording.cameras, recording.videos, recording.detections)
+    capture = whole.frames(6, 9)
+    late = replace(capture, table=capture.table + [0, 0, 1, 0])
+    frames, labels = [], []
+    monkeypatch.setattr(pictures, "draw_frames", lambda posed, *_: map(picture_of, posed))
+    monkeypatch.setattr(pictures, "labelled", lambda cell, text: labels.append(text) or cell)
+
+    def picture_of(posed):
+        frames.append(posed)
+        return posed.pictures[0]
+
+    save_video(tmp_path / "poses.mp4", capture, recording.pose_world[6:9], ["a", "b", "c"])
+    assert [frame.title for frame in frames] == ["frame 6, 0.20 s, a", "frame 7, 0.23 s, b", "frame 8, 0.27 s, c"]
+    assert frames[0].names == ("front", "left", "back", "right")
+    save_label_sheet(tmp_path / "sheet.png", late, capture.poses(), [2])
+    assert labels == ["front, frame 8, 0.27 s", "left, frame 8, 0.27 s, exchanged: hip, kne, ank, sho, elb, wri",
+                      "back, frame 8, 0.27 s, its own frame 9", "right, frame 8, 0.27 s"]  # fmt: skip
 
 
 def test_sheet_has_a_row_per_instant(recording, tmp_path):

@@ -8,7 +8,6 @@ import pytest
 
 from lib.core.own.capture import load_capture
 from lib.core.own.tables import pose_statistics
-from lib.multiviews.body import H36M_BODY
 from lib.multiviews.robust_poses import RobustSettings
 
 REAL = Path(__file__).resolve().parents[4] / "shared/own_cameras"
@@ -22,7 +21,7 @@ def capture():
 
 
 def test_what_is_kept(capture):
-    statistics = pose_statistics(capture.poses(RobustSettings(cutoff=0.1)), capture.rig.names, H36M_BODY)
+    statistics = pose_statistics(capture.poses(RobustSettings(cutoff=0.1)), capture)
     assert statistics["kept_share"] > 0.94
     assert statistics["reprojection_px"]["median"] < 7
     for limb in ("relb-rwri", "lelb-lwri", "rkne-rank", "lkne-lank"):

@@ -48,6 +48,7 @@ def test_cameras_and_names_of_the_world_that_wrote_it(path):
         (lambda text: text.replace("0.0 0.0", "0.0", 1), "expected 4 cameras and 300 numbers .* received 4 and 299"),
         (lambda text: text.replace("<td>60457274</td>", ""), "expected 4 cameras .* received 3"),
         (lambda text: text.replace("Action", "").replace("<td>1</td><td>1</td>", ""), None),
+        (lambda text: text.replace("<td>1</td><td>1</td>", "<td>1</td><td>¹</td>"), None),
     ],
 )
 def test_damaged_files(path, change, message):

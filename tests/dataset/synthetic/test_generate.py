@@ -152,7 +152,11 @@ def test_the_script_says_what_it_made_and_refuses_to_overwrite(tmp_path):
     assert again.stderr.count("\n") == 1
     assert "--force" in again.stderr
     (tmp_path / "set/more").touch()  # as a limb prior
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    (tmp_path / f".set.{ended.pid}.x.partial/h36m").mkdir(parents=True)  # of a --force that SIGTERM has ended
     assert _run(*flags, "--reuse").stdout == f"{tmp_path / 'set'}: is there\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
     assert (tmp_path / "set/more").exists()
     assert _run(*flags, "--reuse", "--seed", "1").returncode == 2
     assert _run(*flags, "--force").returncode == 0
