@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from lib.core.evaluation_directory import PREFIX
 from lib.core.paper_results import TABLE_3, TABLE_3_COLUMNS, TABLE_4, TOTAL_CAPTURE, PaperRow
 from lib.core.results3d import RESULTS_NAME
 from lib.core.tables3d import TIDY_HEADER, is_readable, named_parts, percent, tidy_rows
@@ -143,14 +144,18 @@ def _results_file(path: str | os.PathLike) -> Path:
 
 
 def _run_names(files: Sequence[Path]) -> list[str]:
-    """Name runs after their directories (or files of another name), with as many parents as tell them apart."""
+    """Name runs after their directories (or files of another name), with as many parents as tell them apart.
+
+    Evaluations that have a directory in that of the run have its name too.
+    """
     paths = [file.parent if file.name == RESULTS_NAME else file for file in files]  # all different
     short = [path.with_suffix("") if path == file else path for path, file in zip(paths, files, strict=True)]
     parts = [path.parts for path in (short if len(set(short)) == len(short) else paths)]
+    least = [2 if part[-1].startswith(PREFIX) else 1 for part in parts]
     depth = 1
     while max(Counter(part[-depth:] for part in parts).values()) > 1:
         depth += 1
-    return ["/".join(part[-depth:]) for part in parts]
+    return ["/".join(part[-max(depth, own) :]) for part, own in zip(parts, least, strict=True)]
 
 
 def _sequences(row: Row) -> tuple[str, ...]:

@@ -27,12 +27,13 @@ _PLAIN_NAME = re.compile(r"(?!\.+$)[\w.+,=-]+")
 _BOOLEAN_WORDS = {False: ("off", "no"), True: ("on", "yes")}  # that YAML 1.1 takes for false and true
 
 
-def load_config(path: str | os.PathLike, opts: Sequence[str] = ()) -> EasyDict:
+def load_config(path: str | os.PathLike, opts: Sequence[str] = (), quiet: bool = False) -> EasyDict:
     """Read an experiment.
 
     Args:
         path: YAML file; a top-level `BASE: other.yaml` (relative to the file) is read first.
         opts: KEY VALUE pairs such as ["TRAIN.LR", "1e-4"]; values are written as in YAML.
+        quiet: without the warning about keys that have no effect.
 
     Returns:
         The merged configuration, every key of lib/core/config.py present.
@@ -53,7 +54,7 @@ def load_config(path: str | os.PathLike, opts: Sequence[str] = ()) -> EasyDict:
         for part in reversed(key.split(".")):
             values = {part: values}
         _merge(config, values, DEFAULTS, (), "--opts", unused)
-    if unused:
+    if unused and not quiet:
         names = ", ".join(sorted(set(unused)))
         logger.warning("keys without effect (the released code did not read them either): %s", names)
     if config.NAME and not _PLAIN_NAME.fullmatch(config.NAME):

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from lib.core.cli import collect_opts, make_parser
 from lib.core.config_io import load_config
 from lib.core.estimate3d import run_estimate
+from lib.core.evaluation_directory import evaluation_directory
 from lib.core.methods3d import METHODS, chosen_method
 from lib.core.results3d import RESULTS_NAME, results_name
 from lib.core.run_setup import record_config, start_run
@@ -40,7 +41,8 @@ def estimate_and_print(args: argparse.Namespace, phase: str, make_kernel: Callab
         make_kernel: called when the log is open.
     """
     config = load_config(args.cfg, collect_opts(args))
-    directory = start_run(config, args.cfg, phase)
+    directory = evaluation_directory(config, args.cfg)
+    start_run(config, directory, phase)
     kernel, method = make_kernel(), chosen_method(config, args.method)
     results = run_estimate(config, directory, kernel, method, args.batch_size, args.poses, args.check)
     record_config(config, directory, phase)

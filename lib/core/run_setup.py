@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from lib.core.config_io import dump_config, run_directory
+from lib.core.config_io import dump_config
 from lib.utils.files import make_directory
 from lib.utils.logger import log_versions, setup_logging
 
@@ -18,25 +18,22 @@ def board_directory(config: Any, directory: Path) -> Path:
     return Path(config.LOG_DIR) / directory.relative_to(config.OUTPUT_DIR)
 
 
-def start_run(config: Any, cfg_path: str, phase: str | None, is_main: bool = True) -> Path:
-    """Create the run directory and, for a training, that of TensorBoard, and open the log.
+def start_run(config: Any, directory: Path, phase: str | None, is_main: bool = True) -> None:
+    """Create a run's or an evaluation's directory and, for a training, that of TensorBoard, and open the log.
 
     Args:
         config: the merged configuration.
-        cfg_path: the YAML file of the command line.
+        directory: run_directory() of a training, evaluation_directory() of what follows it.
         phase: "train", "valid", ...; name of the log; None = on the console alone.
         is_main: the process that writes; the others are silent but for errors.
-
-    Returns:
-        The run directory.
 
     Raises:
         InputError: a directory cannot be written.
     """
-    directory = make_directory(run_directory(config, cfg_path))
+    make_directory(directory)
     if not is_main:
         logging.getLogger().setLevel(logging.ERROR)
-        return directory
+        return
     if phase == "train":
         make_directory(board_directory(config, directory))
     if phase is not None:
@@ -44,11 +41,10 @@ def start_run(config: Any, cfg_path: str, phase: str | None, is_main: bool = Tru
     logger.info("run directory: %s", directory)
     log_versions()
     logger.info("seed: %d", config.SEED)
-    return directory
 
 
 def record_config(config: Any, directory: Path, phase: str) -> None:
-    """Store the merged configuration in the run directory, once all that it names has been accepted.
+    """Store the merged configuration in a directory of outputs, once all that it names has been accepted.
 
     Before, a command that is refused would replace the record of what the directory holds.
     """

@@ -11,6 +11,7 @@ from torch import nn
 
 from lib.models.epipolar_fusion import AdaptiveFusion, EpipolarFusion
 from lib.models.fusion import CrossViewFusion
+from lib.models.fusion_kind import fusion_kind
 from lib.models.initialize import initialize
 from lib.models.multiview_pose import MultiViewPose
 from lib.models.pose_hrnet import HRStage, PoseHRNet
@@ -113,11 +114,6 @@ def build_model(cfg: Any, num_views: int, is_train: bool = False, resumes: bool 
     if is_train and not resumes:
         _start_from_pretrained(backbone, cfg)
     return MultiViewPose(backbone, fusion, is_train and cfg.TRAIN.CHECKPOINT_ACTIVATIONS, frozen)
-
-
-def fusion_kind(cfg: Any) -> str:
-    """Return the fusion that the configuration asks for: NETWORK.FUSION or, where that is unset, NETWORK.AGGRE."""
-    return cfg.NETWORK.FUSION or ("learned" if cfg.NETWORK.AGGRE else "none")
 
 
 def build_fusion(cfg: Any, num_views: int, heatmap_hw: tuple[int, int]) -> nn.Module | None:

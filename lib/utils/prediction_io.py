@@ -150,7 +150,7 @@ class PredictionFile:
         """
         self.path = Path(path)
         if not self.path.is_file():
-            raise InputError(f"{path}: no such file of predictions; run/pose2d/valid.py writes it")
+            raise InputError(f"{path}: no such file of predictions; run/pose2d/valid.py with the same --opts writes it")
         try:
             self._file = h5py.File(path, "r")
             has_heatmaps = "heatmaps" in self._file

@@ -1,14 +1,12 @@
 """Make a training set without annotated poses: what a network predicts where the views agree.
 
-    python run/pose2d/valid.py --cfg YAML --locations-only --opts OUTPUT_DIR output/on_train TEST.MODEL_FILE FILE \\
-        DATASET.TEST_SUBSET train DATASET.TEST_STEP 5
-    python run/data/pseudo_labels.py --cfg YAML --root data/free --opts OUTPUT_DIR output/on_train \\
-        DATASET.TEST_SUBSET train DATASET.TEST_STEP 5
+    python run/pose2d/valid.py --cfg YAML --locations-only --opts DATASET.TEST_SUBSET train DATASET.TEST_STEP 5
+    python run/data/pseudo_labels.py --cfg YAML --root data/free --opts DATASET.TEST_SUBSET train DATASET.TEST_STEP 5
     python run/pose2d/train.py --cfg YAML --opts DATASET.ROOT data/free DATASET.TRAIN_STEP 1
 
-Reads the predictions of the run directory, their locations alone; an OUTPUT_DIR of their own leaves the run's results
-on the validation set in place. Images are linked, the validation set stays as it is;
-joints on which too few views agree are not trained on.
+Reads the locations of the predictions that valid.py wrote with the same --opts (TEST.MODEL_FILE names other weights
+than the run's). Images are linked, the validation set stays as it is; joints on which too few views agree are not
+trained on.
 """
 
 from __future__ import annotations
@@ -19,7 +17,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from lib.core.cli import collect_opts, make_parser, run_main
-from lib.core.config_io import load_config, run_directory
+from lib.core.config_io import load_config
+from lib.core.evaluation_directory import evaluation_directory
 from lib.core.pseudo_labels import PseudoLabelSettings, make_pseudo_labels
 
 
@@ -35,7 +34,7 @@ def main() -> None:
     args = parser.parse_args()
     config = load_config(args.cfg, collect_opts(args))
     settings = PseudoLabelSettings(args.tolerance, args.min_views)
-    print(make_pseudo_labels(config, run_directory(config, args.cfg), args.root, settings, args.force))
+    print(make_pseudo_labels(config, evaluation_directory(config, args.cfg), args.root, settings, args.force))
 
 
 if __name__ == "__main__":

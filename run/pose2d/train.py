@@ -58,7 +58,8 @@ def parse_args() -> argparse.Namespace:
 
 def train(args: argparse.Namespace, config: Any, ranks: Ranks) -> None:
     """Train as one of `ranks.world_size` processes."""
-    directory = start_run(config, args.cfg, None if args.profile else "train", ranks.is_main)
+    directory = run_directory(config, args.cfg)
+    start_run(config, directory, None if args.profile else "train", ranks.is_main)
     device = select_device(config, ranks)
     torch.manual_seed(config.SEED)
     with process_group(ranks, device):

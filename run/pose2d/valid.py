@@ -2,9 +2,10 @@
 
     python run/pose2d/valid.py --cfg experiments-local/mixed/resnet50/256_fusion.yaml
 
-Writes predicted_heatmaps.h5 and results_2d.json into the run directory. Several GPUs (--gpus 0,1, or torchrun) share
-the work; the file is the same. With --locations-only it has the joints' places without the heatmaps: enough for pseudo
-labels, not for 3D poses.
+Writes predicted_heatmaps.h5 and results_2d.json into the run directory; with another fusion, test set or choice of its
+images than the training had, into a directory of its own in it (eval_epipolar_max, eval_train, ...), where the 3D
+scripts find them by the same --opts. Several GPUs (--gpus 0,1, or torchrun) share the work; the file is the same. With
+--locations-only it has the joints' places without the heatmaps: enough for pseudo labels, not for 3D poses.
 """
 
 import sys
@@ -18,22 +19,24 @@ from contextlib import nullcontext
 from typing import Any
 
 from lib.core.cli import Refused, collect_opts, make_parser, run_main
-from lib.core.config_io import RESULTS_2D_NAME, dataset_root, load_config, weights_file
+from lib.core.config_io import RESULTS_2D_NAME, dataset_root, load_config, run_directory, weights_file
 from lib.core.debug import DebugPictures
 from lib.core.device import num_processes, select_device
 from lib.core.evaluate import jdr_summary
+from lib.core.evaluation_directory import evaluation_directory
 from lib.core.launch import run_processes
 from lib.core.run_setup import record_config, start_run
 from lib.core.validate import ValidationResult, validate
 from lib.dataset.build import build_dataset, build_loader
 from lib.dataset.multiview_dataset import MultiviewDataset
-from lib.models.build import build_model, fusion_kind
+from lib.models.build import build_model
+from lib.models.fusion_kind import fusion_kind
 from lib.models.weights import load_model
 from lib.utils.checks import InputError
 from lib.utils.distributed import process_group
 from lib.utils.files import write_json
 from lib.utils.joints import UNION_20, union_subset
-from lib.utils.prediction_io import PredictionWriter
+from lib.utils.prediction_io import PredictionFile, PredictionWriter
 from lib.utils.ranks import SINGLE, Ranks, ranks_of_environment
 
 logger = logging.getLogger("valid")
@@ -53,13 +56,14 @@ def parse_args() -> argparse.Namespace:
 
 def validate_run(args: argparse.Namespace, config: Any, ranks: Ranks) -> None:
     """Validate as one of `ranks.world_size` processes."""
-    directory = start_run(config, args.cfg, "valid", ranks.is_main)
+    directory = evaluation_directory(config, args.cfg)
+    start_run(config, directory, "valid", ranks.is_main)
     device = select_device(config, ranks)
     with process_group(ranks, device):
         dataset = build_dataset(config, dataset_root(config), is_train=False)
         loader = build_loader(config, dataset, False, ranks)
         model = build_model(config, dataset.num_views)
-        path = weights_file(config, directory)
+        path = weights_file(config, run_directory(config, args.cfg))
         load_model(model, path)
         logger.info("weights: %s; %d groups of %d views", path, len(dataset), dataset.num_views)
 
@@ -87,6 +91,18 @@ def open_writer(config: Any, dataset: MultiviewDataset, path: Path, output: str)
                             config.TEST.HEATMAP_COMPRESSION, config.TEST.HEATMAP_DTYPE)  # fmt: skip
 
 
+def check_nothing_is_lost(config: Any, cfg_path: str) -> None:
+    """Raise an InputError if a file of locations alone would replace a whole one, which the 3D scripts need."""
+    path = evaluation_directory(config, cfg_path) / config.TEST.HEATMAP_LOCATION_FILE
+    try:
+        with PredictionFile(path):
+            pass
+    except InputError:  # there is none, or one without heatmaps
+        return
+    raise InputError(f"{path}: has the heatmaps too, which --locations-only would lose and the 3D scripts need; remove "
+                     "it, or name another file by --opts TEST.HEATMAP_LOCATION_FILE")  # fmt: skip
+
+
 def report(result: ValidationResult, config: Any, directory: Path, weights: Path) -> None:
     """Print the tables and write results_2d.json."""
     write_json(directory / RESULTS_2D_NAME, {
@@ -108,6 +124,8 @@ def main() -> None:
     if args.flip_test and fusion_kind(config) != "none":
         raise InputError("--flip-test: fusion maps pixels of one view to those of another and is wrong for mirrored "
                          "images; use it with NETWORK.FUSION none")  # fmt: skip
+    if args.locations_only:
+        check_nothing_is_lost(config, args.cfg)
     ranks, count = ranks_of_environment(), num_processes(config)
     if ranks is None and count > 1:
         sys.exit(run_processes(count, "validation stops; run it again"))

@@ -5,7 +5,8 @@
 Methods (--method): rpsm, the recursive pictorial structure; rpsm+refine, from there to the best place between the
 pixels; psm, the first grid of rpsm alone; triangulate, each joint by itself from all views; triangulate_robust, from
 those views and peaks that agree.
-Reads predicted_heatmaps.h5 of the run directory (run/pose2d/valid.py writes it).
+Reads predicted_heatmaps.h5 where run/pose2d/valid.py wrote it with the same --opts: in the run directory, or in that of
+an evaluation that departs from the training (eval_epipolar_max, ...).
 Writes beside it poses3d.npz (poses3d_<method>.npz), results_3d.json and results_3d.csv (methods and settings side by
 side), config_estimate.yaml (the merged configuration) and a log.
 """

@@ -4,7 +4,8 @@
 
 The same methods (--method) as in estimate.py and the same poses: rpsm, rpsm+refine, psm, triangulate and
 triangulate_robust; the triangulations run on numpy.
-Reads predicted_heatmaps.h5 of the run directory (run/pose2d/valid.py writes it).
+Reads predicted_heatmaps.h5 where run/pose2d/valid.py wrote it with the same --opts: in the run directory, or in that of
+an evaluation that departs from the training (eval_epipolar_max, ...).
 Writes beside it poses3d_torch.npz (poses3d_<method>_torch.npz), results_3d.json and results_3d.csv (methods and
 settings side by side), config_estimate_cuda.yaml (the merged configuration) and a log.
 """

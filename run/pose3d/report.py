@@ -4,7 +4,8 @@
     python run/pose3d/report.py --cfg ... --frames 0 12 40 --sequence 9 Walking --compare output/.../other_run
 
 Needs the results of run/pose3d/estimate.py and the images. Writes contact_sheet.png and the folder report/ (report.md,
-comparison.md, comparison.csv, pictures) into the run directory; for --poses NAME.npz, report_NAME/.
+comparison.md, comparison.csv, pictures) into the run directory; for --poses NAME.npz, report_NAME/. An evaluation that
+departs from the training (the same --opts) has all of that in its own directory, eval_...
 """
 
 import sys
@@ -16,7 +17,8 @@ import argparse
 
 from lib.core.cli import collect_opts, make_parser, run_main
 from lib.core.compare3d import comparison, load_rows, save_comparison
-from lib.core.config_io import load_config, run_directory
+from lib.core.config_io import load_config
+from lib.core.evaluation_directory import evaluation_directory
 from lib.core.methods3d import chosen_method
 from lib.core.report import Animation, ReportSettings, report_directory, write_report
 from lib.core.results3d import default_poses_name
@@ -63,7 +65,7 @@ def animations(args: argparse.Namespace, run: RunPoses) -> list[Animation]:
 def main() -> None:
     args = parse_args()
     config = load_config(args.cfg, collect_opts(args))
-    directory = run_directory(config, args.cfg)
+    directory = evaluation_directory(config, args.cfg)
     poses_name = args.poses or default_poses_name(config, chosen_method(config, "rpsm"))
     rows = load_rows([directory, *args.compare])
     if args.tables_only:

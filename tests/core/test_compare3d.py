@@ -122,6 +122,12 @@ def test_runs_of_one_name_are_told_apart_and_a_run_named_twice_is_read_once(run)
     assert [row.run for row in rows] == ["resnet/run", "hrnet/run"]
 
 
+def test_an_evaluation_in_the_directory_of_a_run_has_its_name_too(run):
+    names = ("256_nofusion", "256_nofusion/eval_epipolar_max")
+    rows = load_rows([run(name, rpsm=results_of(1.0)) for name in names])
+    assert [row.run for row in rows] == list(names)
+
+
 def test_results_files_of_any_name(run):
     path = run("a", rpsm=results_of(30.0)) / "results_3d.json"
     assert load_rows([path.rename(path.with_name("old.json"))])[0].label == "old: rpsm"

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from lib.core.config_io import load_config
+from lib.core.config_io import load_config, run_directory
 from lib.core.run_setup import board_directory, record_config, start_run
 from lib.utils.checks import InputError
 
@@ -17,8 +17,8 @@ def cfg(tmp_path):
 @pytest.mark.usefixtures("restored_root_logger")
 def test_a_run_directory_holds_configuration_and_log(cfg, tmp_path):
     config = load_config(cfg, ["TRAIN.LR", "0.5"])
-    directory = start_run(config, str(cfg), "valid")
-    assert directory == tmp_path / "out/multiview_h36m/multiview_pose_resnet_50/256_fusion"
+    directory = tmp_path / "out/multiview_h36m/multiview_pose_resnet_50/256_fusion"
+    start_run(config, directory, "valid")
     assert not (directory / "config_valid.yaml").exists()  # not before all is accepted
     record_config(config, directory, "valid")
     assert load_config(directory / "config_valid.yaml") == config
@@ -33,17 +33,18 @@ def test_a_run_directory_holds_configuration_and_log(cfg, tmp_path):
 def test_a_place_that_cannot_be_written(cfg, tmp_path):
     (tmp_path / "out").write_text("a file")
     with pytest.raises(InputError, match="cannot be created"):
-        start_run(load_config(cfg), str(cfg), "train")
+        start_run(load_config(cfg), tmp_path / "out/run", "train")
 
 
 @pytest.mark.usefixtures("restored_root_logger")
 def test_tensorboards_place_is_made_before_a_training(cfg, tmp_path):
     config = load_config(cfg, ["LOG_DIR", str(tmp_path / "log")])
-    directory = start_run(config, str(cfg), "train")
+    directory = run_directory(config, cfg)
+    start_run(config, directory, "train")
     assert board_directory(config, directory) == tmp_path / "log/multiview_h36m/multiview_pose_resnet_50/256_fusion"
     assert board_directory(config, directory).is_dir()
     (tmp_path / "file").touch()
     config.LOG_DIR = str(tmp_path / "file")
     with pytest.raises(InputError, match=r"file/multiview_h36m/.*: cannot be created"):
-        start_run(config, str(cfg), "train")
-    start_run(config, str(cfg), "valid")  # writes nothing there
+        start_run(config, directory, "train")
+    start_run(config, directory, "valid")  # writes nothing there

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from lib.models.build import build_model, fusion_kind
+from lib.models.build import build_model
 from lib.models.epipolar_fusion import AdaptiveFusion, EpipolarFusion
 from lib.models.fusion import CrossViewFusion
+from lib.models.fusion_kind import fusion_kind
 from lib.models.pose_hrnet import PoseHRNet
 from lib.models.pose_mobilenetv2 import PoseMobileNetV2
 from lib.models.pose_resnet import PoseResNet

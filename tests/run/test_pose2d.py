@@ -198,8 +198,37 @@ def test_a_network_without_fusion_is_fused_along_epipolar_lines(kind, tiny_root,
     assert done.code == 0
     assert "| fused, crop threshold |" in done.out
     assert "| single, crop threshold |" in done.out
-    with h5py.File(tmp_path / "output" / RUN / "predicted_heatmaps.h5") as file:
+    with h5py.File(tmp_path / "output" / RUN / f"eval_{kind}/predicted_heatmaps.h5") as file:
         assert np.abs(file["heatmaps"][:]).max() > 0
+
+
+def test_evaluations_that_depart_leave_the_published_one_alone(tiny_root, tiny_yaml, tmp_path, run_script):
+    cfg, directory = tiny_yaml(tiny_root(frames=2)), tmp_path / "output" / RUN
+    single = ("NETWORK.FUSION", "none", "TRAIN.END_EPOCH", 1)
+    assert run_script("pose2d/train.py", "--cfg", cfg, "--opts", *single).code == 0
+    others = {
+        "eval_epipolar_max": ("NETWORK.FUSION", "epipolar_max"), "eval_train": ("DATASET.TEST_SUBSET", "train"),
+        "eval_mpii": ("DATASET.TEST_DATASET", "mpii"),
+    }  # fmt: skip
+    methods = ("--method", "triangulate")
+    for opts in (single, *((*single, *own) for own in others.values())):
+        assert run_script("pose2d/valid.py", "--cfg", cfg, "--opts", *opts, "DEBUG.DEBUG", "true").code == 0
+        if "mpii" not in opts:
+            assert run_script("pose3d/estimate.py", *methods, "--cfg", cfg, "--opts", *opts).code == 0
+            assert run_script("pose3d/report.py", "--poses", "poses3d_triangulate.npz", "--frames", 0, "--cfg", cfg,
+                              "--opts", *opts).code == 0  # fmt: skip
+        if opts == single:
+            before = {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+    assert {"predicted_heatmaps.h5", "results_2d.json", "results_3d.json"} < {path.name for path in before}
+    assert {path: path.read_bytes() for path in before} == before
+    assert {path.name for path in directory.glob("eval_*")} == set(others)
+    subset = {name: json.loads((directory / name / "results_2d.json").read_text())["subset"] for name in others}
+    assert subset == {"eval_epipolar_max": "validation", "eval_train": "train", "eval_mpii": "validation"}
+    for name in ("eval_epipolar_max", "eval_train"):
+        names = {path.name for path in (directory / name).iterdir()}
+        assert {"poses3d_triangulate.npz", "report_poses3d_triangulate", "config_valid.yaml", "debug"} < names
+        text = (directory / name / "report_poses3d_triangulate/report.md").read_text()
+        assert text.startswith(f"# 3D results: tiny/{name}: triangulate (numpy)\n")
 
 
 def test_the_adaptive_fusion_is_trained_alone_and_serves_another_number_of_views(
@@ -227,9 +256,15 @@ def test_locations_alone_make_pseudo_labels_but_no_poses(tiny_root, tiny_yaml, t
     assert run_script("pose2d/train.py", "--cfg", cfg, "--opts", "TRAIN.END_EPOCH", 1).code == 0
     words = ("--cfg", cfg, "--opts", "DATASET.TEST_SUBSET", "train")
     assert run_script("pose2d/valid.py", *words).code == 0
-    path = tmp_path / "output" / RUN / "predicted_heatmaps.h5"
+    path = tmp_path / "output" / RUN / "eval_train/predicted_heatmaps.h5"
+    whole = path.read_bytes()
     with h5py.File(path) as file:
         expected = {key: file[key][:] for key in file if key != "heatmaps"}
+    refused = run_script("pose2d/valid.py", "--locations-only", *words)
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert "has the heatmaps too, which --locations-only would lose" in refused.err
+    assert path.read_bytes() == whole
+    path.unlink()
     done = run_script("pose2d/valid.py", "--locations-only", *words)
     assert done.code == 0, done.err
     assert f"locations in {path}" in done.out
@@ -245,6 +280,7 @@ def test_locations_alone_make_pseudo_labels_but_no_poses(tiny_root, tiny_yaml, t
         assert (refused.code, refused.err.count("\n")) == (2, 1)
         assert "has no heatmaps" in refused.err
     assert run_script("pose2d/valid.py", "--locations-only", "--no-heatmaps", *words).code == 2
+    assert run_script("pose2d/valid.py", "--locations-only", *words).code == 0  # locations may replace locations
 
 
 def test_whole_images_from_training_to_poses(tiny_root, tiny_yaml, tmp_path, run_script):
