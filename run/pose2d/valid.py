@@ -25,6 +25,7 @@ from lib.core.device import num_processes, select_device
 from lib.core.evaluate import jdr_summary
 from lib.core.evaluation_directory import evaluation_directory
 from lib.core.launch import run_processes
+from lib.core.prediction_source import describe_predictions
 from lib.core.run_setup import record_config, start_run
 from lib.core.validate import ValidationResult, validate
 from lib.dataset.build import build_dataset, build_loader
@@ -70,7 +71,7 @@ def validate_run(args: argparse.Namespace, config: Any, ranks: Ranks) -> None:
         predictions = directory / config.TEST.HEATMAP_LOCATION_FILE
         output = "nothing" if args.no_heatmaps else "locations" if args.locations_only else "heatmaps"
         writes = ranks.is_main and output != "nothing"
-        with open_writer(config, dataset, predictions, output) if writes else nullcontext() as writer:
+        with open_writer(config, dataset, predictions, output, path) if writes else nullcontext() as writer:
             result = validate(
                 model.to(device), loader, config, device, writer, args.flip_test,
                 DebugPictures(config, directory / "debug").hook("valid") if ranks.is_main else None,
@@ -83,12 +84,13 @@ def validate_run(args: argparse.Namespace, config: Any, ranks: Ranks) -> None:
                     "" if output == "nothing" else f"; {output} in {predictions}")  # fmt: skip
 
 
-def open_writer(config: Any, dataset: MultiviewDataset, path: Path, output: str) -> PredictionWriter:
-    """Begin the file of predictions: heatmaps and locations, or locations alone."""
+def open_writer(config: Any, dataset: MultiviewDataset, path: Path, output: str, weights: Path) -> PredictionWriter:
+    """Begin the file of predictions by some weights: heatmaps and locations, or locations alone."""
     heatmap_wh = config.NETWORK.HEATMAP_SIZE if output == "heatmaps" else None
     names = [UNION_20.names[joint] for joint in union_subset(dataset.joint_set)]
     return PredictionWriter(path, len(dataset) * dataset.num_views, names, heatmap_wh, dataset.num_views,
-                            config.TEST.HEATMAP_COMPRESSION, config.TEST.HEATMAP_DTYPE)  # fmt: skip
+                            config.TEST.HEATMAP_COMPRESSION, config.TEST.HEATMAP_DTYPE,
+                            describe_predictions(config, weights))  # fmt: skip
 
 
 def check_nothing_is_lost(config: Any, cfg_path: str) -> None:

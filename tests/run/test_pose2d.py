@@ -14,6 +14,8 @@ import pytest
 import torch
 import yaml
 
+from lib.utils.digest import content_digest
+
 RUN = "multiview_h36m/multiview_pose_resnet_18/tiny"
 
 
@@ -224,6 +226,17 @@ def test_evaluations_that_depart_leave_the_published_one_alone(tiny_root, tiny_y
     assert {path.name for path in directory.glob("eval_*")} == set(others)
     subset = {name: json.loads((directory / name / "results_2d.json").read_text())["subset"] for name in others}
     assert subset == {"eval_epipolar_max": "validation", "eval_train": "train", "eval_mpii": "validation"}
+    said = {}
+    for name in others:
+        with h5py.File(directory / name / "predicted_heatmaps.h5") as file:
+            said[name] = dict(file.attrs)
+    weights = directory / "model_best.pth.tar"
+    same = {"weights": str(weights), "checkpoint": content_digest(weights)}
+    assert said == {
+        "eval_epipolar_max": same | {"fusion": "epipolar_max", "dataset": "multiview_h36m", "subset": "validation"},
+        "eval_train": same | {"fusion": "none", "dataset": "multiview_h36m", "subset": "train"},
+        "eval_mpii": same | {"fusion": "none", "dataset": "mpii", "subset": "validation"},
+    }
     for name in ("eval_epipolar_max", "eval_train"):
         names = {path.name for path in (directory / name).iterdir()}
         assert {"poses3d_triangulate.npz", "report_poses3d_triangulate", "config_valid.yaml", "debug"} < names
