@@ -2,8 +2,8 @@
 
     python run/data/make_limb_prior.py --cfg experiments-local/mixed/resnet50/256_fusion.yaml
 
-The file has the published structure plus what it is for: skeleton, grid, tolerance, mean lengths. It replaces an earlier
-prior, no other file.
+The file has the published structure plus what it is for: skeleton, grid, tolerance, mean lengths. It replaces an
+earlier prior, no other file.
 """
 
 import sys
