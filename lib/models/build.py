@@ -125,10 +125,11 @@ def build_fusion(cfg: Any, num_views: int, heatmap_hw: tuple[int, int]) -> nn.Mo
     kind = fusion_kind(cfg)
     if kind == "none":
         return None
+    if num_views < 2:
+        raise InputError(f"NETWORK.FUSION {kind} needs at least 2 views, the data set has {num_views}; go without it: "
+                         "--opts NETWORK.FUSION none")  # fmt: skip
     if kind == "learned":
         return CrossViewFusion(num_views, heatmap_hw, init=cfg.NETWORK.FUSION_INIT)
-    if num_views < 2:
-        raise InputError(f"NETWORK.FUSION {kind} needs at least 2 views, received {num_views}; set it none")
     return AdaptiveFusion() if kind == "adaptive" else EpipolarFusion(kind.removeprefix("epipolar_"))
 
 

@@ -182,6 +182,16 @@ def test_other_numbers_of_views(num_views, tiny_root, tiny_yaml, run_script):
     assert run_script("pose2d/valid.py", "--cfg", cfg, *size).code == 0
 
 
+def test_a_fusion_on_single_images_is_advised_against(tiny_root, tiny_yaml, run_script):
+    cfg = tiny_yaml(tiny_root(frames=2))
+    assert run_script("pose2d/train.py", "--cfg", cfg, "--opts", "TRAIN.END_EPOCH", 1).code == 0
+    on_mpii = ("pose2d/valid.py", "--cfg", cfg, "--opts", "DATASET.TEST_DATASET", "mpii")
+    refused = run_script(*on_mpii)
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert refused.err.endswith("--opts NETWORK.FUSION none\n")
+    assert run_script(*on_mpii, "NETWORK.FUSION", "none").code == 0
+
+
 def test_flip_test_only_without_fusion(tiny_root, tiny_yaml, run_script):
     cfg = tiny_yaml(tiny_root(frames=2))
     refused = run_script("pose2d/valid.py", "--cfg", cfg, "--flip-test")
