@@ -4,8 +4,9 @@
     python run/pose2d/show_fusion.py --cfg ... --group 20 --view 1 --joint rwri lank nose
     python run/pose2d/show_fusion.py --cfg ... --pixel 140 96 --pixel 150 210
 
-Needs the weights of run/pose2d/train.py and the images. Writes fusion_weights.png into the run directory, one row per
-pixel, and prints the share of the positive weight that lies near the epipolar lines of the true joints.
+Needs the weights of run/pose2d/train.py and the images. Writes fusion_weights.png, one row per pixel, where valid.py
+writes with the same --opts, or --out, and prints the share of the positive weight that lies near the epipolar lines of
+the true joints.
 """
 
 import sys
@@ -17,6 +18,7 @@ import argparse
 
 from lib.core.cli import collect_opts, make_parser, run_main
 from lib.core.config_io import load_config, run_directory
+from lib.core.evaluation_directory import evaluation_directory
 from lib.core.fusion_figure import joint_marks, make_fusion_figure, pixel_marks
 from lib.core.fusion_share import measure_shares, shares_text
 from lib.core.trained_fusion import check_index, load_trained_fusion
@@ -33,21 +35,20 @@ def parse_args() -> argparse.Namespace:
     what.add_argument("--pixel", type=float, nargs=2, action="append", metavar=("X", "Y"),
                       help="a pixel of the original image; may be repeated")  # fmt: skip
     add("--sample", type=int, default=50, metavar="N", help="test groups that the share of weight is measured on")
-    add("--out", metavar="FILE", help="the picture (default: fusion_weights.png in the run directory)")
+    add("--out", metavar="FILE", help="the picture (default: fusion_weights.png where valid.py writes)")
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
     config = load_config(args.cfg, collect_opts(args))
-    directory = run_directory(config, args.cfg)
-    path = Path(args.out) if args.out else directory / "fusion_weights.png"
+    path = Path(args.out) if args.out else evaluation_directory(config, args.cfg) / "fusion_weights.png"
     if path.suffix.lower() != ".png":
         raise InputError(f"--out: expected a .png file, received {path}")
     if args.sample < 1:
         raise InputError(f"--sample: expected at least 1 group, received {args.sample}")
 
-    trained = load_trained_fusion(config, directory)
+    trained = load_trained_fusion(config, run_directory(config, args.cfg))
     index = len(trained) // 2 if args.group is None else args.group
     check_index(index, len(trained), "groups", "--group")
     check_index(args.view, trained.num_views, "views", "--view")

@@ -50,6 +50,11 @@ def test_picture_and_table(make_run, run_script):
     two_rows = size_of(directory / "other/rows.png")
     assert two_rows[1] == one_row[1]
     assert two_rows[0] > 1.6 * one_row[0]
+    before = (directory / "fusion_weights.png").read_bytes()
+    on_train = run_script("pose2d/show_fusion.py", "--cfg", cfg, "--opts", "DATASET.TEST_SUBSET", "train")
+    assert on_train.code == 0
+    assert size_of(directory / "eval_train/fusion_weights.png") == one_row
+    assert (directory / "fusion_weights.png").read_bytes() == before
 
 
 WRONG_WORDS = [
