@@ -32,10 +32,8 @@ $(VENV)/.installed: requirements.txt tests/requirements.txt
 	$(BIN)/pip install --quiet -r tests/requirements.txt
 	touch $@
 
-$(QUICK_DATA): | $(VENV)/.installed
-	$(BIN)/python run/data/make_synthetic.py --root $@ --image-size 500 --groups-per-train 8 --occluders 0.2
-
-quickstart: $(VENV)/.installed $(QUICK_DATA)
+quickstart: $(VENV)/.installed
+	$(BIN)/python run/data/make_synthetic.py --root $(QUICK_DATA) --image-size 500 --groups-per-train 8 --occluders 0.2 --reuse
 	$(BIN)/python run/pose2d/train.py --cfg $(QUICK)
 	$(BIN)/python run/pose2d/valid.py --cfg $(QUICK)
 	$(BIN)/python run/data/make_limb_prior.py --cfg $(QUICK)

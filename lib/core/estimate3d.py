@@ -17,8 +17,9 @@ from lib.core.evaluate3d import joint_errors, summarise
 from lib.core.frame_batch import BatchPoses, FrameBatch
 from lib.core.make_prior import load_prior, prior_path
 from lib.core.methods3d import METHODS, WITHOUT_PRIOR, Solve, root_index, run_batches
+from lib.core.prediction_source import check_description, source_of, warn_of_outdated
 from lib.core.results3d import default_poses_name, results_name, save_poses, save_results, sources_and_settings
-from lib.core.run_poses import evaluated_groups, image_ids_of, poses_of_frames
+from lib.core.run_poses import evaluated_groups, image_ids_of, poses_of_frames, poses_source
 from lib.dataset.protocol import Parts
 from lib.multiviews.body import body_of
 from lib.multiviews.cameras import Cameras
@@ -111,7 +112,7 @@ def load_frames(config: Any) -> Frames:
 
 
 def open_predictions(config: Any, directory: Path, frames: Frames, needs_heatmaps: bool = True) -> PredictionFile:
-    """Open the run's predictions and check that they are those of the frames.
+    """Open the run's predictions and check that they are those of the frames; a warning if not of the configuration.
 
     Raises:
         InputError: missing or damaged file, no heatmaps where they are needed, other images, joints or map size.
@@ -123,6 +124,7 @@ def open_predictions(config: Any, directory: Path, frames: Frames, needs_heatmap
         found = predictions.heatmaps.shape[:1:-1]
         raise InputError(f"{predictions.path}: heatmaps are {found} px (width, height), NETWORK.HEATMAP_SIZE is "
                          f"({width}, {height})")  # fmt: skip
+    check_description(config, predictions)
     return predictions
 
 
@@ -243,12 +245,14 @@ def run_estimate(
     body = body_of(frames.joint_set)
     root, others = root_index(config, body), None
     if check_name is not None:
-        others = poses_of_frames(directory / check_name, frames.image_ids, body.joint_names)["pose_world"]
+        others = poses_of_frames(directory / check_name, frames.image_ids, body.joint_names)
     prior = None if method in WITHOUT_PRIOR else load_prior(config, body)
     logger.info("%d frames of %d views; %s", *frames.image_ids.shape, method)
     _describe_prior(config, prior)
     with open_predictions(config, directory, frames) as predictions:
-        source = {"file": config.TEST.HEATMAP_LOCATION_FILE, "fingerprint": predictions.fingerprint()}
+        source = source_of(config, predictions)
+        if check_name is not None:
+            warn_of_outdated(directory, {}, {check_name: poses_source(others)})
         estimate = estimate_poses(config, frames, predictions, prior, kernel, batch_size, method)
     _warn_of_gaps(estimate)
     results = {
@@ -270,10 +274,11 @@ def run_estimate(
         gt_world=frames.truth_world,
         image_ids=frames.image_ids,
         num_views_agree=estimate.num_views_agree,
+        source=source,
     )
     save_results(directory, source, results_name(config, method, library), results)
     if others is not None:
-        distance = float(joint_errors(estimate.pose_world, others).max())
+        distance = float(joint_errors(estimate.pose_world, others["pose_world"]).max())
         logger.info("joints are at most %.4f mm from those of %s", distance, check_name)
     return results
 

@@ -20,7 +20,8 @@ from lib.core.loss import route
 from lib.core.solver import build_optimizer
 from lib.core.train_step import TrainStep
 from lib.dataset.network_input import NetworkInput
-from lib.models.build import build_model, fusion_kind
+from lib.models.build import build_model
+from lib.models.fusion_kind import fusion_kind
 from lib.multiviews.cameras import Cameras, CropCameras
 from lib.utils.joints import UNION_20
 from lib.utils.memory_ledger import MemoryLedger

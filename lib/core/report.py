@@ -20,6 +20,7 @@ from lib.core.pictures import (
     make_error_charts,
     make_pose_figure,
 )
+from lib.core.prediction_source import warn_of_outdated
 from lib.core.run_poses import RunPoses
 from lib.core.tables3d import all_tables
 from lib.multiviews.body import body_of
@@ -94,7 +95,9 @@ def write_report(config: Any, run: RunPoses, rows: Sequence[Row], settings: Repo
     directory = report_directory(run.directory, run.path.name)
     _remove_outdated(directory, run.path)
     sheet = run.directory / f"contact_sheet{_suffix(run.path.name)}.png"
-    method = method_of(run, rows)
+    row = row_of(run, rows)
+    method = row.label if row else run.path.name
+    warn_if_outdated(run.directory, rows, run)
     body = body_of(run.joint_set)
     results = summarise(
         run.pose_world, run.truth_world, run.actions, body.joint_names, root_index(config, body), run.parts
@@ -124,14 +127,29 @@ def _remove_outdated(directory: Path, poses: Path) -> None:
                 picture.unlink()
 
 
-def method_of(run: RunPoses, rows: Sequence[Row]) -> str:
-    """Name the method that wrote the poses: its results point to the file and have its mean; else the file's name."""
+def row_of(run: RunPoses, rows: Sequence[Row]) -> Row | None:
+    """Find the method that wrote the poses: its results point to the file and have its mean; None = there is none."""
     error = mpjpe(run.pose_world, run.truth_world)
     for row in rows:
         mean = row.results["mpjpe"]["absolute"]["frames"]
         if row.results.get("poses") == run.path.name and mean is not None and np.isclose(mean, error):
-            return row.label
-    return run.path.name
+            return row
+    return None
+
+
+def warn_if_outdated(directory: Path, rows: Sequence[Row], run: RunPoses | None = None) -> None:
+    """Warn if results or poses are not of the predictions that their directory holds now.
+
+    Args:
+        directory: of the run or evaluation.
+        rows: what is compared; the methods of the run itself come first.
+        run: its poses that are shown, None = there are none.
+    """
+    own, poses = {row.method: row.results for row in rows if row.run == rows[0].run}, {}
+    if run is not None:
+        row = row_of(run, rows)
+        poses[run.path.name] = run.source or (row.results.get("predictions") if row else None)
+    warn_of_outdated(directory, own, poses)
 
 
 def _make_figures(config: Any, run: RunPoses, directory: Path, settings: ReportSettings) -> list[str]:

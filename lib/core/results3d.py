@@ -83,8 +83,11 @@ def save_poses(
     gt_world: np.ndarray,
     image_ids: np.ndarray,
     num_views_agree: np.ndarray,
+    source: dict[str, str],
 ) -> None:
     """Write poses3d.npz: the arguments under their names, and `confidence`, the share of the views that agree.
+
+    What the poses are of stands in it as `predictions_file` and `predictions_fingerprint`.
 
     Args:
         path: the file.
@@ -93,6 +96,7 @@ def save_poses(
         gt_world: (F, J, 3) mm.
         image_ids: (F, V) image names.
         num_views_agree: (F, J) 0 to V.
+        source: what the poses are of, as for save_results().
     """
     with atomic_path(path) as temporary:
         np.savez_compressed(
@@ -103,6 +107,7 @@ def save_poses(
             num_views_agree=num_views_agree,
             image_ids=image_ids,
             joint_names=np.array(joint_names),
+            **{f"predictions_{key}": np.array(value) for key, value in source.items()},
         )
 
 
@@ -114,7 +119,7 @@ def save_results(directory: Path, source: dict[str, str], method: str, results: 
 
     Args:
         directory: run directory.
-        source: what the method used: {"file": name of the predictions, "fingerprint": theirs}.
+        source: what the method used, of source_of().
         method: of results_name().
         results: of the method.
     """

@@ -30,6 +30,7 @@ class RunPoses:
         groups: (F, V) rows of the annotations.
         pose_world: (F, J, 3) mm.
         truth_world: (F, J, 3) mm.
+        source: the predictions that the poses are of, None = unknown, as in files of older versions.
     """
 
     directory: Path
@@ -38,6 +39,7 @@ class RunPoses:
     groups: np.ndarray
     pose_world: np.ndarray
     truth_world: np.ndarray
+    source: dict[str, str] | None = None
 
     def __len__(self) -> int:
         return len(self.groups)
@@ -174,6 +176,12 @@ def load_poses(path: Path) -> dict[str, np.ndarray]:
     return poses
 
 
+def poses_source(poses: Mapping[str, np.ndarray]) -> dict[str, str] | None:
+    """Return what poses of load_poses() are of, as save_poses() noted it; None = they do not say."""
+    names = {key: f"predictions_{key}" for key in ("file", "fingerprint")}
+    return {key: str(poses[name]) for key, name in names.items()} if poses.keys() >= set(names.values()) else None
+
+
 def poses_of_frames(path: Path, image_ids: np.ndarray, joint_names: Sequence[str]) -> dict[str, np.ndarray]:
     """Read a file of 3D results and check that it is for some frames.
 
@@ -214,7 +222,9 @@ def load_run_poses(config: Any, directory: Path, poses_name: str) -> RunPoses:
     path = directory / poses_name
     annotations, groups = evaluated_groups(config)
     poses = poses_of_frames(path, image_ids_of(annotations, groups), annotations.joint_set.names)
-    return RunPoses(directory, path, annotations, groups, poses["pose_world"], poses["gt_world"])
+    return RunPoses(
+        directory, path, annotations, groups, poses["pose_world"], poses["gt_world"], poses_source(poses)
+    )
 
 
 def _number(name: str, text: str) -> int:

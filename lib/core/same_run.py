@@ -11,7 +11,7 @@ from typing import Any
 from easydict import EasyDict
 
 from lib.core.config import DEFAULTS
-from lib.models.build import fusion_kind
+from lib.models.fusion_kind import fusion_kind
 from lib.utils.checks import InputError
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from lib.core.lean_adam import LeanAdam
-from lib.models.build import fusion_kind
+from lib.models.fusion_kind import fusion_kind
 from lib.utils.checks import InputError
 
 

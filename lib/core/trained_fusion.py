@@ -12,8 +12,9 @@ import torch
 from lib.core.config_io import weights_file
 from lib.core.run_poses import evaluated_groups
 from lib.dataset.annotations import Annotations
-from lib.models.build import build_model, fusion_kind
+from lib.models.build import build_model
 from lib.models.fusion import CrossViewFusion
+from lib.models.fusion_kind import fusion_kind
 from lib.models.fusion_product import source_views
 from lib.models.weights import load_model
 from lib.multiviews.body import body_of

@@ -9,7 +9,7 @@ from torch import nn
 
 from lib.core.validate import learned_joints
 from lib.dataset.multiview_dataset import MultiviewDataset
-from lib.models.build import fusion_kind
+from lib.models.fusion_kind import fusion_kind
 from lib.utils.checks import InputError
 
 logger = logging.getLogger(__name__)

@@ -11,6 +11,7 @@ from torch import nn
 
 from lib.models.epipolar_fusion import AdaptiveFusion, EpipolarFusion
 from lib.models.fusion import CrossViewFusion
+from lib.models.fusion_kind import fusion_kind
 from lib.models.initialize import initialize
 from lib.models.multiview_pose import MultiViewPose
 from lib.models.pose_hrnet import HRStage, PoseHRNet
@@ -115,11 +116,6 @@ def build_model(cfg: Any, num_views: int, is_train: bool = False, resumes: bool 
     return MultiViewPose(backbone, fusion, is_train and cfg.TRAIN.CHECKPOINT_ACTIVATIONS, frozen)
 
 
-def fusion_kind(cfg: Any) -> str:
-    """Return the fusion that the configuration asks for: NETWORK.FUSION or, where that is unset, NETWORK.AGGRE."""
-    return cfg.NETWORK.FUSION or ("learned" if cfg.NETWORK.AGGRE else "none")
-
-
 def build_fusion(cfg: Any, num_views: int, heatmap_hw: tuple[int, int]) -> nn.Module | None:
     """Build the fusion layer; None where there is none.
 
@@ -129,10 +125,11 @@ def build_fusion(cfg: Any, num_views: int, heatmap_hw: tuple[int, int]) -> nn.Mo
     kind = fusion_kind(cfg)
     if kind == "none":
         return None
+    if num_views < 2:
+        raise InputError(f"NETWORK.FUSION {kind} needs at least 2 views, the data set has {num_views}; go without it: "
+                         "--opts NETWORK.FUSION none")  # fmt: skip
     if kind == "learned":
         return CrossViewFusion(num_views, heatmap_hw, init=cfg.NETWORK.FUSION_INIT)
-    if num_views < 2:
-        raise InputError(f"NETWORK.FUSION {kind} needs at least 2 views, received {num_views}; set it none")
     return AdaptiveFusion() if kind == "adaptive" else EpipolarFusion(kind.removeprefix("epipolar_"))
 
 

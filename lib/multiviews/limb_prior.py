@@ -11,6 +11,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import scipy.sparse
@@ -130,8 +131,8 @@ def load_limb_prior(path: str | os.PathLike, body: HumanBody, grid: PriorGrid) -
         InputError: the file cannot be read, or is for other limbs, another grid or another tolerance.
     """
     content = load_pickle(path)
-    pairs = content.get(PAIRS_KEY) if isinstance(content, dict) else None
-    if not isinstance(pairs, dict):
+    pairs = _pairs(content)
+    if pairs is None:
         raise InputError(f"{path}: not a limb prior, it has no '{PAIRS_KEY}'; {REMAKE}")
     missing = [name for name, edge in zip(body.limb_names, body.edges, strict=True) if edge not in pairs]
     if missing or len(pairs) != len(body.edges):
@@ -157,6 +158,25 @@ def load_limb_prior(path: str | os.PathLike, body: HumanBody, grid: PriorGrid) -
         ]
     ).reshape(-1, 2)
     return LimbPrior(body, grid, estimates[:, 0], estimates[:, 1], offsets, np.full(len(body.edges), np.nan))
+
+
+def check_replaceable(path: str | os.PathLike) -> None:
+    """Raise an InputError if something stands at `path` that is no limb prior, ours or published, of any skeleton."""
+    if not os.path.exists(path):
+        return
+    try:
+        found = _pairs(load_pickle(path))
+    except InputError:
+        found = None
+    if found is None:
+        raise InputError(f"{path}: exists and is not a limb prior, which would replace it; name another file as "
+                         "PICT_STRUCT.PAIRWISE_FILE, or remove this one")  # fmt: skip
+
+
+def _pairs(content: Any) -> dict | None:
+    """Return the bin pairs of a pickle's content, None if it is no prior."""
+    pairs = content.get(PAIRS_KEY) if isinstance(content, dict) else None
+    return pairs if isinstance(pairs, dict) else None
 
 
 def _check_some_offset(body: HumanBody, grid: PriorGrid, offsets: Sequence[np.ndarray], where: str) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -40,6 +40,7 @@ class PredictionWriter:
         rows_per_chunk: int = 4,
         compression: str = "none",
         dtype: str = "float32",
+        attributes: Mapping[str, str] | None = None,
     ) -> None:
         """
         Args:
@@ -50,13 +51,14 @@ class PredictionWriter:
             rows_per_chunk: rows stored together; the views of a group, since they are read together.
             compression: of the heatmaps, one of COMPRESSIONS, without loss.
             dtype: of the heatmaps, one of DTYPES; float16 keeps 11 bits.
+            attributes: what the predictions are of, name -> text.
         """
         self.path = Path(path)
         self._num_images = num_images
         self._joint_names = list(joint_names)
         self._heatmap_wh = heatmap_wh
         self._rows_per_chunk = min(rows_per_chunk, num_images)
-        self._compression, self._dtype = compression, dtype
+        self._compression, self._dtype, self._attributes = compression, dtype, dict(attributes or {})
         self._row = 0
         self._thread = ThreadPoolExecutor(1, "write-behind")
         self._pending: deque[Future] = deque()
@@ -75,6 +77,7 @@ class PredictionWriter:
         num_joints = len(self._joint_names)
         # Without a chunk cache a full disk is an error of append(); with one, HDF5 crashes when it closes the file.
         self._file = h5py.File(temporary, "w", rdcc_nbytes=0)
+        self._file.attrs.update(self._attributes)
         if self._heatmap_wh is not None:
             width, height = self._heatmap_wh
             self._heatmaps = self._file.create_dataset(
@@ -137,6 +140,7 @@ class PredictionFile:
         locations: (M, J, 3) dataset: x, y in original image px and the peak value.
         joint_names: names of the J joints, or their numbers "0", "1", ... in published files.
         image_ids: M image names, or None in published files.
+        attributes: what the predictions are of, name -> text; empty in published files.
     """
 
     def __init__(self, path: str | os.PathLike, needs_heatmaps: bool = True) -> None:
@@ -150,7 +154,7 @@ class PredictionFile:
         """
         self.path = Path(path)
         if not self.path.is_file():
-            raise InputError(f"{path}: no such file of predictions; run/pose2d/valid.py writes it")
+            raise InputError(f"{path}: no such file of predictions; run/pose2d/valid.py with the same --opts writes it")
         try:
             self._file = h5py.File(path, "r")
             has_heatmaps = "heatmaps" in self._file
@@ -158,6 +162,7 @@ class PredictionFile:
             self.locations = self._file["locations"]
             self.joint_names = _names(self._file["joint_names_order"])
             self.image_ids = _names(self._file["image_ids"]) if "image_ids" in self._file else None
+            self.attributes = {name: value for name, value in self._file.attrs.items() if isinstance(value, str)}
             shapes = self.heatmaps.shape if has_heatmaps else None, self.locations.shape
         except (OSError, KeyError, RuntimeError, AttributeError, TypeError, ValueError) as error:
             raise InputError(f"{path}: not a file of predictions, or cut off ({error})") from None

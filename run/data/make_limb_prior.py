@@ -2,7 +2,8 @@
 
     python run/data/make_limb_prior.py --cfg experiments-local/mixed/resnet50/256_fusion.yaml
 
-The file has the published structure plus what it is for: skeleton, grid, tolerance, mean lengths.
+The file has the published structure plus what it is for: skeleton, grid, tolerance, mean lengths. It replaces an
+earlier prior, no other file.
 """
 
 import sys
@@ -13,13 +14,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from lib.core.cli import collect_opts, make_parser, run_main
 from lib.core.config_io import load_config
 from lib.core.make_prior import build_prior, prior_path, prior_table
-from lib.multiviews.limb_prior import save_limb_prior
+from lib.multiviews.limb_prior import check_replaceable, save_limb_prior
 
 
 def main() -> None:
     args = make_parser(__doc__, "--dataDir").parse_args()
     config = load_config(args.cfg, collect_opts(args))
     path = prior_path(config)
+    check_replaceable(path)
     prior, share_within = build_prior(config)
     save_limb_prior(prior, path)
     print(f"\n{prior_table(prior, share_within)}\n")

@@ -40,7 +40,8 @@ def parse_args() -> argparse.Namespace:
     add("--zip", action="store_true", help="images.zip instead of folders of images")
     there = parser.add_mutually_exclusive_group()
     there.add_argument("--force", action="store_true", help="replace a synthetic data set that is there")
-    there.add_argument("--reuse", action="store_true", help="leave one that is there as it is, if it is the same")
+    there.add_argument("--reuse", action="store_true",
+                       help="keep one that is there; made with other options, it is refused")  # fmt: skip
     return parser.parse_args()
 
 

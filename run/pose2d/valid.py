@@ -2,9 +2,10 @@
 
     python run/pose2d/valid.py --cfg experiments-local/mixed/resnet50/256_fusion.yaml
 
-Writes predicted_heatmaps.h5 and results_2d.json into the run directory. Several GPUs (--gpus 0,1, or torchrun) share
-the work; the file is the same. With --locations-only it has the joints' places without the heatmaps: enough for pseudo
-labels, not for 3D poses.
+Writes predicted_heatmaps.h5 and results_2d.json into the run directory, in place of those of an earlier validation (an
+OUTPUT_DIR of its own with TEST.MODEL_FILE keeps both). Several GPUs (--gpus 0,1, or torchrun) share the work; the file
+is the same. With --locations-only it has the joints' places without the heatmaps: enough for pseudo labels, not for 3D
+poses.
 """
 
 import sys
@@ -18,22 +19,24 @@ from contextlib import nullcontext
 from typing import Any
 
 from lib.core.cli import Refused, collect_opts, make_parser, run_main
-from lib.core.config_io import RESULTS_2D_NAME, dataset_root, load_config, weights_file
+from lib.core.config_io import RESULTS_2D_NAME, dataset_root, load_config, run_directory, weights_file
 from lib.core.debug import DebugPictures
 from lib.core.device import num_processes, select_device
 from lib.core.evaluate import jdr_summary
 from lib.core.launch import run_processes
+from lib.core.prediction_source import describe_predictions, warn_of_replacement
 from lib.core.run_setup import record_config, start_run
 from lib.core.validate import ValidationResult, validate
 from lib.dataset.build import build_dataset, build_loader
 from lib.dataset.multiview_dataset import MultiviewDataset
-from lib.models.build import build_model, fusion_kind
+from lib.models.build import build_model
+from lib.models.fusion_kind import fusion_kind
 from lib.models.weights import load_model
 from lib.utils.checks import InputError
 from lib.utils.distributed import process_group
 from lib.utils.files import write_json
 from lib.utils.joints import UNION_20, union_subset
-from lib.utils.prediction_io import PredictionWriter
+from lib.utils.prediction_io import PredictionFile, PredictionWriter
 from lib.utils.ranks import SINGLE, Ranks, ranks_of_environment
 
 logger = logging.getLogger("valid")
@@ -66,7 +69,9 @@ def validate_run(args: argparse.Namespace, config: Any, ranks: Ranks) -> None:
         predictions = directory / config.TEST.HEATMAP_LOCATION_FILE
         output = "nothing" if args.no_heatmaps else "locations" if args.locations_only else "heatmaps"
         writes = ranks.is_main and output != "nothing"
-        with open_writer(config, dataset, predictions, output) if writes else nullcontext() as writer:
+        if writes:
+            warn_of_replacement(config, predictions)
+        with open_writer(config, dataset, predictions, output, path) if writes else nullcontext() as writer:
             result = validate(
                 model.to(device), loader, config, device, writer, args.flip_test,
                 DebugPictures(config, directory / "debug").hook("valid") if ranks.is_main else None,
@@ -79,12 +84,25 @@ def validate_run(args: argparse.Namespace, config: Any, ranks: Ranks) -> None:
                     "" if output == "nothing" else f"; {output} in {predictions}")  # fmt: skip
 
 
-def open_writer(config: Any, dataset: MultiviewDataset, path: Path, output: str) -> PredictionWriter:
-    """Begin the file of predictions: heatmaps and locations, or locations alone."""
+def open_writer(config: Any, dataset: MultiviewDataset, path: Path, output: str, weights: Path) -> PredictionWriter:
+    """Begin the file of predictions by some weights: heatmaps and locations, or locations alone."""
     heatmap_wh = config.NETWORK.HEATMAP_SIZE if output == "heatmaps" else None
     names = [UNION_20.names[joint] for joint in union_subset(dataset.joint_set)]
     return PredictionWriter(path, len(dataset) * dataset.num_views, names, heatmap_wh, dataset.num_views,
-                            config.TEST.HEATMAP_COMPRESSION, config.TEST.HEATMAP_DTYPE)  # fmt: skip
+                            config.TEST.HEATMAP_COMPRESSION, config.TEST.HEATMAP_DTYPE,
+                            describe_predictions(config, weights))  # fmt: skip
+
+
+def check_nothing_is_lost(config: Any, cfg_path: str) -> None:
+    """Raise an InputError if a file of locations alone would replace a whole one, which the 3D scripts need."""
+    path = run_directory(config, cfg_path) / config.TEST.HEATMAP_LOCATION_FILE
+    try:
+        with PredictionFile(path):
+            pass
+    except InputError:  # there is none, or one without heatmaps
+        return
+    raise InputError(f"{path}: has the heatmaps too, which --locations-only would lose and the 3D scripts need; remove "
+                     "it, or name another file by --opts TEST.HEATMAP_LOCATION_FILE")  # fmt: skip
 
 
 def report(result: ValidationResult, config: Any, directory: Path, weights: Path) -> None:
@@ -108,6 +126,8 @@ def main() -> None:
     if args.flip_test and fusion_kind(config) != "none":
         raise InputError("--flip-test: fusion maps pixels of one view to those of another and is wrong for mirrored "
                          "images; use it with NETWORK.FUSION none")  # fmt: skip
+    if args.locations_only:
+        check_nothing_is_lost(config, args.cfg)
     ranks, count = ranks_of_environment(), num_processes(config)
     if ranks is None and count > 1:
         sys.exit(run_processes(count, "validation stops; run it again"))

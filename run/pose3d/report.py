@@ -18,7 +18,7 @@ from lib.core.cli import collect_opts, make_parser, run_main
 from lib.core.compare3d import comparison, load_rows, save_comparison
 from lib.core.config_io import load_config, run_directory
 from lib.core.methods3d import chosen_method
-from lib.core.report import Animation, ReportSettings, report_directory, write_report
+from lib.core.report import Animation, ReportSettings, report_directory, warn_if_outdated, write_report
 from lib.core.results3d import default_poses_name
 from lib.core.run_poses import RunPoses, load_run_poses
 from lib.utils.checks import InputError
@@ -67,6 +67,7 @@ def main() -> None:
     poses_name = args.poses or default_poses_name(config, chosen_method(config, "rpsm"))
     rows = load_rows([directory, *args.compare])
     if args.tables_only:
+        warn_if_outdated(directory, rows)
         save_comparison(report_directory(directory, poses_name), rows)
     else:
         run = load_run_poses(config, directory, poses_name)

@@ -12,6 +12,7 @@ import pytest
 from lib.core.config import DEFAULTS
 from lib.core.estimate3d import Frames, load_frames
 from lib.core.evaluate3d import summarise
+from lib.core.prediction_source import source_of
 from lib.core.results3d import save_poses, save_results
 from lib.multiviews.cameras import project
 from lib.utils.joints import H36M_17
@@ -75,10 +76,10 @@ def write_poses(
     frames = load_frames(config)
     pose = frames.truth_world + [0, 0, 30.0] if pose_world is None else pose_world
     agree = np.full(pose.shape[:2], frames.image_ids.shape[1])
-    save_poses(directory / name, H36M_17.names, pose_world=pose, gt_world=frames.truth_world,
-               image_ids=frames.image_ids, num_views_agree=agree)  # fmt: skip
     results = {"poses": name, **summarise(pose, frames.truth_world, frames.actions, H36M_17.names)}
     with PredictionFile(directory / config.TEST.HEATMAP_LOCATION_FILE) as predictions:
-        source = {"file": config.TEST.HEATMAP_LOCATION_FILE, "fingerprint": predictions.fingerprint()}
+        source = source_of(config, predictions)
+    save_poses(directory / name, H36M_17.names, pose_world=pose, gt_world=frames.truth_world,
+               image_ids=frames.image_ids, num_views_agree=agree, source=source)  # fmt: skip
     save_results(directory, source, method, results)
     return pose

@@ -167,6 +167,20 @@ def test_results_belong_to_the_content_of_the_predictions(make_run, tmp_path, ca
     assert "holds now: triangulate_robust (numpy)" in caplog.text
 
 
+def test_poses_to_check_against_that_are_of_other_predictions(make_run, caplog):
+    config, directory = make_run()
+    estimate(config, directory, method="triangulate")
+
+    def check():
+        run_estimate(config, directory, make_kernel("numpy"), "triangulate", 2, "new.npz", "poses3d_triangulate.npz")
+
+    check()
+    assert "not of the predictions" not in caplog.text
+    write_perfect_predictions(config, directory, 2.0, lambda heatmaps, locations: locations.__iadd__(1))
+    check()
+    assert "are there now: poses3d_triangulate.npz; run run/pose3d/estimate.py again" in caplog.text
+
+
 def test_damaged_results_are_written_anew(make_run, caplog):
     config, directory = make_run()
     (directory / "results_3d.json").write_text("{")

@@ -180,6 +180,16 @@ def test_other_numbers_of_views(num_views, tiny_root, tiny_yaml, run_script):
     assert run_script("pose2d/valid.py", "--cfg", cfg, *size).code == 0
 
 
+def test_a_fusion_on_single_images_is_advised_against(tiny_root, tiny_yaml, run_script):
+    cfg = tiny_yaml(tiny_root(frames=2))
+    assert run_script("pose2d/train.py", "--cfg", cfg, "--opts", "TRAIN.END_EPOCH", 1).code == 0
+    on_mpii = ("pose2d/valid.py", "--cfg", cfg, "--opts", "DATASET.TEST_DATASET", "mpii")
+    refused = run_script(*on_mpii)
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert refused.err.endswith("--opts NETWORK.FUSION none\n")
+    assert run_script(*on_mpii, "NETWORK.FUSION", "none").code == 0
+
+
 def test_flip_test_only_without_fusion(tiny_root, tiny_yaml, run_script):
     cfg = tiny_yaml(tiny_root(frames=2))
     refused = run_script("pose2d/valid.py", "--cfg", cfg, "--flip-test")
@@ -193,9 +203,12 @@ def test_flip_test_only_without_fusion(tiny_root, tiny_yaml, run_script):
 @pytest.mark.parametrize("kind", ["epipolar_sum", "epipolar_max"])
 def test_a_network_without_fusion_is_fused_along_epipolar_lines(kind, tiny_root, tiny_yaml, tmp_path, run_script):
     cfg = tiny_yaml(tiny_root(num_views=3, frames=2))
-    assert run_script("pose2d/train.py", "--cfg", cfg, "--opts", "NETWORK.AGGRE", "false").code == 0
-    done = run_script("pose2d/valid.py", "--cfg", cfg, "--opts", "NETWORK.FUSION", kind, "NETWORK.AGGRE", "false")
+    single = ("--cfg", cfg, "--opts", "NETWORK.AGGRE", "false")
+    assert run_script("pose2d/train.py", *single).code == 0
+    assert run_script("pose2d/valid.py", *single).code == 0
+    done = run_script("pose2d/valid.py", *single, "NETWORK.FUSION", kind)
     assert done.code == 0
+    assert f"are replaced (then -> now): NETWORK.FUSION none -> {kind}; an OUTPUT_DIR of its own" in done.out
     assert "| fused, crop threshold |" in done.out
     assert "| single, crop threshold |" in done.out
     with h5py.File(tmp_path / "output" / RUN / "predicted_heatmaps.h5") as file:
@@ -228,8 +241,14 @@ def test_locations_alone_make_pseudo_labels_but_no_poses(tiny_root, tiny_yaml, t
     words = ("--cfg", cfg, "--opts", "DATASET.TEST_SUBSET", "train")
     assert run_script("pose2d/valid.py", *words).code == 0
     path = tmp_path / "output" / RUN / "predicted_heatmaps.h5"
+    whole = path.read_bytes()
     with h5py.File(path) as file:
         expected = {key: file[key][:] for key in file if key != "heatmaps"}
+    refused = run_script("pose2d/valid.py", "--locations-only", *words)
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert "has the heatmaps too, which --locations-only would lose" in refused.err
+    assert path.read_bytes() == whole
+    path.unlink()
     done = run_script("pose2d/valid.py", "--locations-only", *words)
     assert done.code == 0, done.err
     assert f"locations in {path}" in done.out
@@ -245,6 +264,7 @@ def test_locations_alone_make_pseudo_labels_but_no_poses(tiny_root, tiny_yaml, t
         assert (refused.code, refused.err.count("\n")) == (2, 1)
         assert "has no heatmaps" in refused.err
     assert run_script("pose2d/valid.py", "--locations-only", "--no-heatmaps", *words).code == 2
+    assert run_script("pose2d/valid.py", "--locations-only", *words).code == 0  # locations may replace locations
 
 
 def test_whole_images_from_training_to_poses(tiny_root, tiny_yaml, tmp_path, run_script):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import runpy
 import subprocess
 import sys
@@ -56,6 +57,23 @@ def test_prior_then_both_scripts(run_script, experiment, directory, tmp_path):
     np.testing.assert_allclose(*poses.values(), atol=0.1)
     assert all(entry["mpjpe"]["absolute"]["frames"] < 25 for entry in results.values())
     assert len(results) == 2
+
+
+@pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n picture", b"", pickle.dumps({"state_dict": 1}), None])
+def test_a_prior_replaces_nothing_but_a_prior(run_script, experiment, tmp_path, content):
+    path = tmp_path / "pict/pairwise.pkl"
+    path.parent.mkdir()
+    path.mkdir() if content is None else path.write_bytes(content)
+    refused = run_script("data/make_limb_prior.py", *experiment)
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert "pairwise.pkl: exists and is not a limb prior" in refused.err
+    assert path.is_dir() if content is None else path.read_bytes() == content
+
+
+def test_a_prior_of_another_grid_is_replaced(run_script, experiment, tmp_path):
+    for bins in (8, 12):
+        assert run_script("data/make_limb_prior.py", *experiment, "PICT_STRUCT.FIRST_NBINS", bins).code == 0
+    assert pickle.loads((tmp_path / "pict/pairwise.pkl").read_bytes())["num_bins"] == 12
 
 
 @pytest.mark.parametrize("script", ["pose3d/estimate.py", "pose3d/estimate_cuda.py"])

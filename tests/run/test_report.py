@@ -122,6 +122,50 @@ def test_poses_that_no_method_wrote_have_their_file_as_name(run_script, cfg, dir
     assert (directory / "report_mine/report.md").read_text().startswith("# 3D results: mine.npz\n")
 
 
+def other_predictions(cfg):
+    def edit(heatmaps, locations):
+        locations[0, 0, 0, 0] += 1
+
+    config = load_config(cfg)
+    write_perfect_predictions(config, run_directory(config, cfg), edit=edit)
+
+
+@pytest.fixture
+def warnings_of(run_script, cfg, caplog):
+    """warnings_of(flag, ...) makes a report and returns what it warns of, without the directory's name."""
+
+    def make(*words):
+        caplog.clear()
+        done = run_script("pose3d/report.py", "--cfg", cfg, "--frames", 0, *words)
+        assert done.code == 0, done.err
+        return [record.message.split(": ", 1)[1] for record in caplog.records if record.levelname == "WARNING"]
+
+    return make
+
+
+def outdated(names):
+    return [f"not of the predictions that are there now: {names}; run run/pose3d/estimate.py again"]
+
+
+def test_poses_that_are_not_of_the_present_predictions(warnings_of, cfg, directory):
+    assert warnings_of() == []
+    other_predictions(cfg)
+    assert warnings_of() == outdated("poses3d.npz; exact; rpsm")
+    assert warnings_of("--tables-only") == outdated("exact; rpsm")
+    poses = dict(np.load(directory / "poses3d.npz"))
+    write_poses(load_config(cfg), directory)  # the method's results are of the new predictions, these poses are not
+    np.savez(directory / "poses3d.npz", **poses)
+    assert warnings_of() == outdated("poses3d.npz")
+
+
+def test_poses_of_older_versions_are_of_what_their_results_are_of(warnings_of, cfg, directory):
+    poses = dict(np.load(directory / "poses3d.npz"))
+    np.savez(directory / "poses3d.npz", **{name: poses[name] for name in poses if not name.startswith("predictions_")})
+    assert warnings_of() == []
+    other_predictions(cfg)
+    assert warnings_of() == outdated("poses3d.npz; exact; rpsm")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

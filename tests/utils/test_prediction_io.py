@@ -25,7 +25,8 @@ def rows():
 @pytest.fixture
 def path(tmp_path, rows):
     """A file of six rows, written in batches of 4 and 2."""
-    with PredictionWriter(tmp_path / "p.h5", 6, NAMES, WH, rows_per_chunk=2) as writer:
+    said = {"fusion": "adaptive", "weights": "a/b.pth.tar"}
+    with PredictionWriter(tmp_path / "p.h5", 6, NAMES, WH, rows_per_chunk=2, attributes=said) as writer:
         for part in (slice(0, 4), slice(4, 6)):
             writer.append(rows[0][part], rows[1][part], IDS[part])
         assert not (tmp_path / "p.h5").exists()  # under its name when complete
@@ -44,6 +45,7 @@ def test_the_file_has_the_published_arrays(path, rows):
 def test_rows_are_read_in_slices(path, rows):
     with PredictionFile(path) as file:
         assert (file.joint_names, file.image_ids) == (NAMES, IDS)
+        assert file.attributes == {"fusion": "adaptive", "weights": "a/b.pth.tar"}
         assert isinstance(file.heatmaps, h5py.Dataset)  # nothing was read yet
         heatmaps, locations = file.read(1, 5)
         assert np.array_equal(heatmaps, rows[0][1:5])

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lib.utils.checks import InputError
+from lib.utils.digest import content_digest, short_digest
 from lib.utils.files import read_json, write_json
 
 _NO_RECORD = {"fingerprint": None, "done": False, "seconds": 0.0, "commands_done": 0, "made": "", "needs": {}}
@@ -52,25 +51,8 @@ def fingerprints(cells: Sequence[Cell]) -> dict[str, str]:
             raise InputError(f"cell {cell.name}: {'stands twice' if cell.name in known else f'needs {missing[0]}'}")
         own = cell.commands if cell.depends is None else cell.depends
         content = json.dumps([own, [known[name] for name in cell.needs]], sort_keys=True, default=str)
-        known[cell.name] = _digest(content.encode())
+        known[cell.name] = short_digest(content.encode())
     return known
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:16]
-
-
-def content_digest(path: Path) -> str:
-    """Return a digest of what a file holds; of an archive, as torch writes them, by the checksums of its entries.
-
-    The name that torch gives an archive's first folder, and what it notes of the writing, do not count.
-    """
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            entries = [(entry.filename.partition("/")[2], entry.CRC) for entry in archive.infolist()]
-        return _digest(json.dumps(sorted(entry for entry in entries if not entry[0].startswith("."))).encode())
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 class CellRecords:

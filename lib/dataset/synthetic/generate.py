@@ -29,6 +29,8 @@ SUBJECTS = (1, 5, 6, 7, 8, 9, 11)
 VALIDATION_SUBJECTS = (9, 11)
 SUBACTIONS = (1, 2)
 MOST_OCCLUDERS = 4
+# of the settings whose flag has another name
+_FLAGS = {"num_views": "--views", "train_groups": "--groups-per-train", "validation_groups": "--groups-per-validation"}
 LARGEST_IMAGE_PX = 4096  # a view needs 2 GB for its layers there
 
 
@@ -157,10 +159,10 @@ def _work(task: _Film | _Album) -> Any:
 
 
 def is_made(root: Path, settings: SetSettings, as_zip: bool = False) -> bool:
-    """Return whether `root` holds a whole data set with these settings; what killed processes left beside it goes.
+    """Return whether `root` holds a whole data set, one with these settings; what killed processes left beside it goes.
 
     Raises:
-        InputError: its note of them is damaged, or the disk refuses.
+        InputError: it was made with others, its note of them is damaged, or the disk refuses.
     """
     try:
         clear_directories(root)
@@ -168,7 +170,29 @@ def is_made(root: Path, settings: SetSettings, as_zip: bool = False) -> bool:
         raise InputError(f"{root}: what a process that was killed left beside it cannot be cleared "
                          f"({error.strerror})") from None  # fmt: skip
     marker = root / MARKER
-    return marker.exists() and read_json(marker) == json.loads(json.dumps(_described(settings, as_zip)))
+    if not marker.exists():
+        return False
+    asked_for = json.loads(json.dumps(_described(settings, as_zip)))
+    then, now = (_options(note, marker) for note in (read_json(marker), asked_for))
+    changed = [f"{flag} {_written(then.get(flag))} -> {_written(now.get(flag))}" for flag in {**now, **then}
+               if then.get(flag) != now.get(flag)]  # fmt: skip
+    if changed:
+        raise InputError(f"{root}: was made with other options (then -> now): {', '.join(changed)}; choose another "
+                         "--root, or make it anew with --force instead of --reuse")  # fmt: skip
+    return True
+
+
+def _options(note: Any, marker: Path) -> dict[str, Any]:
+    """Return the settings of a data set's note by the names of their flags."""
+    if not isinstance(note, dict) or not isinstance(note.get("world"), dict):
+        raise InputError(f"{marker}: not the settings of a data set")
+    settings = {**note, **note["world"]}
+    del settings["world"]
+    return {_FLAGS.get(name, "--" + name.replace("_", "-")): value for name, value in settings.items()}
+
+
+def _written(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else "unknown" if value is None else str(value).lower()
 
 
 def _described(settings: SetSettings, as_zip: bool) -> dict:

@@ -11,11 +11,10 @@ import sys
 import time
 
 import pytest
-import torch
 
 from lib.core.experiments import cells
 from lib.core.experiments.cells import CellRunner
-from lib.core.experiments.records import Cell, content_digest, fingerprints
+from lib.core.experiments.records import Cell, fingerprints
 from lib.utils.checks import InputError
 
 SCRIPT = """
@@ -148,15 +147,6 @@ def test_records_of_earlier_versions_go_on_with_the_same_commands(work, tmp_path
     plan[0] = work("a", "other", folder=tmp_path / "own", depends={"rate": 1})
     with pytest.raises(InputError, match=r"1 cells were run with other options, e\.g\. a;"):
         CellRunner(plan, tmp_path).run()
-
-
-def test_archives_of_the_same_content_are_the_same(tmp_path):
-    for name, value in (("one", 1.0), ("two", 1.0), ("other", 2.0)):
-        torch.save({"weight": torch.full((3,), value)}, tmp_path / f".{name}.pth.tar")
-        (tmp_path / f"{name}.pkl").write_bytes(bytes([int(value)]) * 10)
-    for files in ([".one.pth.tar", ".two.pth.tar", ".other.pth.tar"], ["one.pkl", "two.pkl", "other.pkl"]):
-        one, two, other = (content_digest(tmp_path / file) for file in files)
-        assert one == two != other
 
 
 @pytest.mark.parametrize(("text", "message"), [

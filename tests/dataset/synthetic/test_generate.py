@@ -158,9 +158,26 @@ def test_the_script_says_what_it_made_and_refuses_to_overwrite(tmp_path):
     assert _run(*flags, "--reuse").stdout == f"{tmp_path / 'set'}: is there\n"
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
     assert (tmp_path / "set/more").exists()
-    assert _run(*flags, "--reuse", "--seed", "1").returncode == 2
+    other = _run(*flags, "--reuse", "--seed", "1", "--subjects", "1", "9", "--groups-per-train", "2", "--zip")
+    assert (other.returncode, other.stderr.count("\n")) == (2, 1)
+    assert ("set: was made with other options (then -> now): --subjects 1 -> 1 9, --groups-per-train 1 -> 2, "
+            "--zip false -> true, --seed 0 -> 1; ") in other.stderr
+    assert (tmp_path / "set/more").exists()
+    note = tmp_path / "set/synthetic.json"
+    whole = note.read_text()
+    for damaged, message in (("[]", "not the settings of a data set"), (whole.replace('"rig": 0', '"r": 0'),
+                                                                        "--rig unknown -> 0, --r 0 -> unknown;")):
+        note.write_text(damaged)
+        assert message in _run(*flags, "--reuse").stderr
+    note.write_text(whole)
     assert _run(*flags, "--force").returncode == 0
     assert not (tmp_path / "set/more").exists()
+
+
+def test_make_quickstart_renders_once():
+    makefile = (SCRIPT.parents[2] / "Makefile").read_text()
+    (line,) = [line for line in makefile.splitlines() if "make_synthetic.py" in line]
+    assert line.endswith(" --reuse")
 
 
 def test_the_projects_readers_take_it(made):
