@@ -16,7 +16,8 @@ def training_summary(progress: Progress, seconds: float, memory_mb: float) -> st
     """
     rows = [
         [str(row["epoch"]), f"{row['learning_rate']:g}", row["loss"], row.get("loss_routed"), row.get("loss_raw"),
-         100 * row["accuracy"], 100 * row["jdr"] if "jdr" in row else None, row.get("groups_per_s")]
+         *(None if value is None else f"{value:.1f}" for value in (_percent(row, "accuracy"), _percent(row, "jdr"),
+                                                                  row.get("groups_per_s")))]
         for row in progress.history
     ]  # fmt: skip
     header = ["epoch", "learning rate", "loss", "of fused", "of raw", "accuracy (%)", "JDR (%)", "groups/s"]
@@ -26,3 +27,7 @@ def training_summary(progress: Progress, seconds: float, memory_mb: float) -> st
         lines.append(f"Best: epoch {best['epoch']}, JDR {100 * best['jdr']:.2f} %.")
     lines.append(f"{seconds:.0f} s in this call; at most {memory_mb:.0f} MB.")
     return "\n\n".join(lines)
+
+
+def _percent(row: dict[str, float], key: str) -> float | None:
+    return 100 * row[key] if key in row else None

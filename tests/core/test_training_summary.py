@@ -20,6 +20,7 @@ def test_epochs_and_the_best_of_those_that_were_validated():
     assert header == ["epoch", "learning rate", "loss", "of fused", "of raw", "accuracy (%)", "JDR (%)", "groups/s"]
     assert [cell[0] for cell in rows] == ["0", "1", "2", "3"]
     assert [float(value) for value in rows[1]] == [1, 0.001, 1.5, 1.0, 0.5, 25, 62.5, 12]
+    assert rows[1][5:] == ["25.0", "62.5", "12.0"]
     assert rows[2][6] == "-"
     assert "Best: epoch 1, JDR 62.50 %." in text
     assert "61 s in this call; at most 1234 MB." in text
