@@ -33,7 +33,8 @@ $(VENV)/.installed: requirements.txt tests/requirements.txt
 	touch $@
 
 quickstart: $(VENV)/.installed
-	$(BIN)/python run/data/make_synthetic.py --root $(QUICK_DATA) --image-size 500 --groups-per-train 8 --occluders 0.2 --reuse
+	$(BIN)/python run/data/make_synthetic.py --root $(QUICK_DATA) --image-size 500 --groups-per-train 16 \
+	  --mpii-train 1280 --occluders 0.2 --reuse
 	$(BIN)/python run/pose2d/train.py --cfg $(QUICK)
 	$(BIN)/python run/pose2d/valid.py --cfg $(QUICK)
 	$(BIN)/python run/data/make_limb_prior.py --cfg $(QUICK)
