@@ -68,22 +68,22 @@ test-all: $(VENV)/.installed
 bench: bench-rpsm bench-fusion bench-training
 
 bench-rpsm: $(VENV)/.installed
-	$(BIN)/python tests/benchmarks/bench_rpsm.py
+	$(BIN)/python benchmarks/bench_rpsm.py
 
 bench-training: $(VENV)/.installed
-	$(BIN)/python tests/benchmarks/bench_training.py
+	$(BIN)/python benchmarks/bench_training.py
 
 bench-annotations: $(VENV)/.installed
-	$(BIN)/python tests/benchmarks/bench_annotations.py
+	$(BIN)/python benchmarks/bench_annotations.py
 
 bench-fusion: $(VENV)/.installed
-	$(BIN)/python tests/benchmarks/bench_fusion.py
+	$(BIN)/python benchmarks/bench_fusion.py
 
 bench-fusion-learning: $(VENV)/.installed
-	$(BIN)/python tests/benchmarks/bench_fusion_learning.py
+	$(BIN)/python benchmarks/bench_fusion_learning.py
 
 bench-accuracy: $(VENV)/.installed
-	$(BIN)/python tests/benchmarks/bench_accuracy.py
+	$(BIN)/python benchmarks/bench_accuracy.py
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

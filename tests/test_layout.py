@@ -83,11 +83,21 @@ def test_every_package_has_its_file():
 
 
 NUMPY_ONLY = [
-    *(f"lib.multiviews.{path.stem}" for path in sorted((REPOSITORY / "lib/multiviews").glob("*.py"))
-      if not path.stem.endswith("_torch")),
-    "lib.utils.prediction_io", "lib.dataset.h36m", "lib.dataset.prepare.mpii", "lib.core.config_io", "lib.core.cli",
-    "lib.core.own.estimate", "lib.core.own.labels", "lib.core.own.cli",
-    "lib.core.run_setup", "lib.core.estimate3d", "lib.core.evaluate3d", "lib.core.estimate_cli", "lib.core.make_prior",
+    *(".".join(path.relative_to(REPOSITORY).with_suffix("").parts)
+      for path in sorted((REPOSITORY / "lib/multiviews").rglob("*.py")) if not path.stem.endswith("_torch")),
+    "lib.utils.files.prediction_io",
+    "lib.dataset.h36m",
+    "lib.dataset.prepare.mpii_preparation",
+    "lib.core.config_io",
+    "lib.core.runtime.command_line",
+    "lib.core.own_cameras.pipeline",
+    "lib.core.own_cameras.labels",
+    "lib.core.own_cameras.arguments",
+    "lib.core.run_directory",
+    "lib.core.pose3d.inference",
+    "lib.core.pose3d.metrics_3d",
+    "lib.core.pose3d.estimate_cli",
+    "lib.core.pose3d.make_prior",
 ]  # fmt: skip
 BLOCK_TORCH = """
 import importlib, sys

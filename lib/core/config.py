@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from lib.dataset.actions import TOTALCAPTURE_ACTIONS
-from lib.dataset.build_groups import DATA_SETS
 from lib.dataset.conventions import CAMERA_T_MEANINGS, MM_PER_UNIT
-from lib.multiviews.peaks import PEAK_MODES
-from lib.utils.image_io import DATA_FORMATS
-from lib.utils.prediction_io import COMPRESSIONS, DTYPES
+from lib.dataset.data_sets import DATA_SETS
+from lib.multiviews.keypoints.peaks import PEAK_MODES
+from lib.utils.files.image_io import DATA_FORMATS
+from lib.utils.files.prediction_io import COMPRESSIONS, DTYPES
 
 BACKBONES = ("pose_resnet", "pose_mobilenetv2", "pose_hrnet")
 FUSIONS = ("learned", "epipolar_sum", "epipolar_max", "adaptive", "none")

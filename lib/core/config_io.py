@@ -15,8 +15,8 @@ import yaml
 from easydict import EasyDict
 
 from lib.core.config import DEFAULTS, UNUSED, Key
-from lib.utils.checks import InputError, unknown_name
-from lib.utils.files import write_bytes
+from lib.utils.errors import InputError, unknown_name
+from lib.utils.files.atomic import write_bytes
 
 logger = logging.getLogger(__name__)
 

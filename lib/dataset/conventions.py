@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lib.multiviews.cameras import Cameras
-from lib.utils.checks import InputError
+from lib.utils.errors import InputError
 
 MM_PER_UNIT = {"mm": 1.0, "cm": 10.0, "m": 1000.0}
 CAMERA_T_MEANINGS = ("centre", "translation")

@@ -9,7 +9,7 @@ import numpy as np
 
 from lib.dataset.annotations import Annotations
 from lib.dataset.h36m import DAMAGED_SCENES
-from lib.utils.checks import InputError
+from lib.utils.errors import InputError
 
 logger = logging.getLogger(__name__)
 

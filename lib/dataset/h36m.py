@@ -6,10 +6,10 @@ import os
 from dataclasses import asdict
 
 from lib.dataset.annotations import Annotations
-from lib.dataset.compact import AnnotationFile, open_annotations
 from lib.dataset.conventions import PUBLISHED, Conventions
 from lib.dataset.protocol import HUMAN36M
-from lib.dataset.read_records import annotation_path, load_records, to_annotations
+from lib.dataset.storage.h36m_pickle import annotation_path, load_records, to_annotations
+from lib.dataset.storage.memmap import AnnotationFile, open_annotations
 from lib.utils.joints import H36M_17
 
 TRAIN_SUBJECTS = (1, 5, 6, 7, 8)

@@ -10,8 +10,8 @@ import numpy as np
 
 from lib.dataset.annotations import Annotations
 from lib.dataset.mpii_heads import GT_FILE, head_sizes, read_gt_boxes
-from lib.utils.checks import InputError
-from lib.utils.files import read_json
+from lib.utils.errors import InputError
+from lib.utils.files.atomic import read_json
 from lib.utils.joints import MPII_16, to_union
 
 logger = logging.getLogger(__name__)

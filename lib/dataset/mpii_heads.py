@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.utils.checks import InputError
+from lib.utils.errors import InputError
+from lib.utils.files.mat_io import load_mat, write_mat
 from lib.utils.joints import MPII_16
-from lib.utils.mat_io import load_mat, write_mat
 
 HEAD_OF_DIAGONAL = 0.6
 GT_FILE = "gt_valid.mat"

@@ -9,9 +9,9 @@ import numpy as np
 from torch.utils.data import Dataset, Sampler
 
 from lib.dataset.annotations import Annotations
-from lib.dataset.joints_dataset import SampleSettings, load_sample
+from lib.dataset.sample import SampleSettings, load_sample
 from lib.utils.joints import UNION_20, JointSet
-from lib.utils.ranks import SINGLE, Ranks
+from lib.utils.parallel.ranks import SINGLE, Ranks
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib.dataset.joints_dataset import SampleSettings
+from lib.dataset.sample import SampleSettings
 from lib.dataset.target import gaussian_targets
 from lib.multiviews.cameras import Cameras, CropCameras
 

@@ -14,12 +14,12 @@ import numpy as np
 
 from lib.dataset.actions import TOTALCAPTURE_ACTIONS
 from lib.dataset.annotations import Annotations
-from lib.dataset.compact import AnnotationFile, open_annotations
 from lib.dataset.conventions import PUBLISHED, Conventions
 from lib.dataset.groups import Scene
 from lib.dataset.protocol import Protocol
-from lib.dataset.read_records import SUBSETS, annotation_path, column, load_records, to_annotations
-from lib.utils.checks import InputError, unknown_name
+from lib.dataset.storage.h36m_pickle import SUBSETS, annotation_path, column, load_records, to_annotations
+from lib.dataset.storage.memmap import AnnotationFile, open_annotations
+from lib.utils.errors import InputError, unknown_name
 from lib.utils.joints import TOTALCAPTURE_16
 
 logger = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from lib.models.pose_hrnet import HRStage, PoseHRNet
 from lib.models.pose_mobilenetv2 import PoseMobileNetV2
 from lib.models.pose_resnet import PoseResNet
 from lib.models.weights import load_pretrained
-from lib.utils.checks import InputError, unknown_name
+from lib.utils.errors import InputError, unknown_name
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from lib.utils.checks import InputError
+from lib.utils.errors import InputError
 
 # kernel -> (padding, output_padding) with which a stride-2 deconvolution exactly doubles the map
 _DOUBLING_PADDING = {4: (1, 0), 3: (1, 1), 2: (0, 0)}

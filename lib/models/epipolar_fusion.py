@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lib.multiviews.cameras import CropCameras
-from lib.multiviews.epipolar_torch import HeatmapRays, arc_lengths, sample_maps
-from lib.utils.checks import InputError, check_shape, unknown_name
+from lib.multiviews.geometry.epipolar_torch import HeatmapRays, arc_lengths, sample_maps
+from lib.utils.errors import InputError, check_shape, unknown_name
 
 _REDUCTIONS = ("sum", "max")
 _CHUNK_VALUES = 1 << 24  # samples that exist at a time: 64 MB

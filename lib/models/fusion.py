@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from lib.models.fusion_product import fusion_product
 from lib.multiviews.cameras import CropCameras
-from lib.utils.checks import InputError, check_shape, unknown_name
+from lib.utils.errors import InputError, check_shape, unknown_name
 
 PUBLISHED_INIT_MAX = 0.1
 _INITS = ("published", "zeros")

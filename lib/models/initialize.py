@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from lib.utils.checks import unknown_name
+from lib.utils.errors import unknown_name
 
 FRESH_STD = 0.001
 INIT_SCHEMES = ("published", "kaiming")

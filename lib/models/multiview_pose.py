@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from lib.multiviews.cameras import CropCameras
-from lib.utils.checks import check_shape
+from lib.utils.errors import check_shape
 
 
 class MultiViewPose(nn.Module):

@@ -10,7 +10,7 @@ from torchvision.models.resnet import Bottleneck
 
 from lib.models.deconv_head import final_conv
 from lib.models.hrnet_module import BLOCKS, HighResolutionModule, Transition, residual_blocks
-from lib.utils.checks import InputError, unknown_name
+from lib.utils.errors import InputError, unknown_name
 
 STEM_CHANNELS = 64
 

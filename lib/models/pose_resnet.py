@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from lib.models.deconv_head import DeconvLayers, final_conv
-from lib.utils.checks import unknown_name
+from lib.utils.errors import unknown_name
 
 # depth -> (block, blocks per stage)
 RESNET_STAGES: dict[int, tuple[type[BasicBlock | Bottleneck], list[int]]] = {

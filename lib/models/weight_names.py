@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from lib.utils.checks import InputError
+from lib.utils.errors import InputError
 
 PUBLISHED_FUSION = "aggre_layer.aggre."
 _FLAT_LAYER = re.compile(r"^(.*features\.\d+\.conv\.)(\d+)\.(\w+)$")

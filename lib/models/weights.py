@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from lib.models.epipolar_fusion import AdaptiveFusion
 from lib.models.multiview_pose import MultiViewPose
 from lib.models.weight_names import PUBLISHED_FUSION, is_fusion, state_tensors, to_backbone_names, to_model_names
-from lib.utils.checkpoint import load_checkpoint
-from lib.utils.checks import InputError, unknown_name
+from lib.utils.errors import InputError, unknown_name
+from lib.utils.files.torch_file import load_checkpoint
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
 
-from lib.utils.checks import InputError
+from lib.utils.errors import InputError
 from lib.utils.joints import H36M_17, JointSet
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lib.utils.checks import InputError
+from lib.utils.errors import InputError
 
 MIN_DEPTH_MM = 1.0  # points nearer than this, or behind the camera, have no projection
 _MISSED_PX = 0.1  # more, and a pixel's ray has not been found

@@ -14,10 +14,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import argparse
 
-from lib.core.cli import collect_opts, make_parser, run_main
 from lib.core.config_io import dataset_root, load_config, run_directory
-from lib.core.data_check.run import CheckSettings, check_data, report, save_report, verdict
-from lib.utils.checks import InputError
+from lib.core.data_check.check_data import CheckSettings, check_data, report, save_report, verdict
+from lib.core.runtime.command_line import collect_opts, make_parser, run_main
+from lib.utils.errors import InputError
 
 
 def number_of_images(text: str) -> int | None:

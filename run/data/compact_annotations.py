@@ -11,9 +11,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from lib.core.cli import collect_opts, make_parser, run_main
-from lib.core.compact import compact_annotations
+from lib.core.compact_annotations import compact_annotations
 from lib.core.config_io import load_config
+from lib.core.runtime.command_line import collect_opts, make_parser, run_main
 
 
 def main() -> None:

@@ -12,11 +12,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from lib.core.cli import plain_parser, run_main
-from lib.dataset.own.blazepose import detect_people
-from lib.dataset.own.rig import load_rig
-from lib.dataset.own.videos import open_videos
-from lib.utils.checks import InputError
+from lib.core.runtime.command_line import plain_parser, run_main
+from lib.dataset.own_cameras.blazepose import detect_people
+from lib.dataset.own_cameras.calibration_file import load_rig
+from lib.dataset.own_cameras.videos import open_videos
+from lib.utils.errors import InputError
 
 
 def main() -> None:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from lib.core.cli import collect_opts, make_parser, run_main
 from lib.core.config_io import load_config
-from lib.core.make_prior import build_prior, prior_path, prior_table
-from lib.multiviews.limb_prior import check_replaceable, save_limb_prior
+from lib.core.pose3d.make_prior import build_prior, prior_path, prior_table
+from lib.core.runtime.command_line import collect_opts, make_parser, run_main
+from lib.multiviews.pictorial.limb_prior import check_replaceable, save_limb_prior
 
 
 def main() -> None:

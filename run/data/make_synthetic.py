@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from lib.core.cli import plain_parser, run_main
+from lib.core.runtime.command_line import plain_parser, run_main
 from lib.dataset.synthetic.generate import SetSettings, is_made, make_dataset
 from lib.dataset.synthetic.scene import WorldSettings
 

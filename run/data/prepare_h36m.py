@@ -18,11 +18,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from lib.core.cli import plain_parser, run_main
-from lib.dataset.prepare.h36m import PrepareSettings, prepare_h36m
+from lib.core.runtime.command_line import plain_parser, run_main
 from lib.dataset.prepare.h36m_images import ImageSettings
+from lib.dataset.prepare.h36m_preparation import PrepareSettings, prepare_h36m
 from lib.dataset.prepare.h36m_report import report
-from lib.utils.files import write_bytes
+from lib.utils.files.atomic import write_bytes
 
 REPORT = "h36m/annot/prepare_h36m.md"
 

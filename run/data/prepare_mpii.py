@@ -14,8 +14,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from lib.core.cli import plain_parser, run_main
-from lib.dataset.prepare.mpii import MpiiSettings, prepare_mpii
+from lib.core.runtime.command_line import plain_parser, run_main
+from lib.dataset.prepare.mpii_preparation import MpiiSettings, prepare_mpii
 
 
 def parse_args() -> argparse.Namespace:

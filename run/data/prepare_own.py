@@ -15,10 +15,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import argparse
 
-from lib.core.cli import plain_parser, run_main
-from lib.core.own.cli import add_recording, read_recording
-from lib.core.own.labels import REPORT, LabelSettings, make_labels
-from lib.dataset.own.writer import WriteSettings
+from lib.core.own_cameras.arguments import add_recording, read_recording
+from lib.core.own_cameras.labels import REPORT, LabelSettings, make_labels
+from lib.core.runtime.command_line import plain_parser, run_main
+from lib.dataset.own_cameras.dataset_writer import WriteSettings
 
 
 def parse_args() -> argparse.Namespace:

@@ -17,9 +17,9 @@ import subprocess
 import tempfile
 import zipfile
 
-from lib.core.cli import plain_parser, run_main
-from lib.utils.checks import InputError
-from lib.utils.files import atomic_directory, write_bytes
+from lib.core.runtime.command_line import plain_parser, run_main
+from lib.utils.errors import InputError
+from lib.utils.files.atomic import atomic_directory, write_bytes
 
 logger = logging.getLogger("fetch_demo")
 

@@ -16,13 +16,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import argparse
 
-from lib.core.cli import plain_parser, run_main
 from lib.core.config_io import load_config
-from lib.core.make_prior import load_prior
-from lib.core.methods3d import METHODS, WITHOUT_PRIOR
-from lib.core.own.capture import Capture
-from lib.core.own.cli import add_recording, read_recording
-from lib.core.own.estimate import (
+from lib.core.own_cameras.arguments import add_recording, read_recording
+from lib.core.own_cameras.fit_tables import pose_tables, require_poses
+from lib.core.own_cameras.pipeline import (
     AGREEMENT,
     REPORT,
     EstimateSettings,
@@ -31,10 +28,13 @@ from lib.core.own.estimate import (
     poses_by_method,
     save_poses,
 )
-from lib.core.own.tables import pose_tables, require_poses
-from lib.multiviews.robust_poses import RobustPoses, RobustSettings
-from lib.utils.checks import InputError
-from lib.utils.files import make_directory
+from lib.core.own_cameras.recording import Capture
+from lib.core.pose3d.make_prior import load_prior
+from lib.core.pose3d.methods import METHODS, WITHOUT_PRIOR
+from lib.core.runtime.command_line import plain_parser, run_main
+from lib.multiviews.recording.robust_poses import RobustPoses, RobustSettings
+from lib.utils.errors import InputError
+from lib.utils.files.atomic import make_directory
 
 
 def parse_args() -> argparse.Namespace:
@@ -56,7 +56,7 @@ def parse_args() -> argparse.Namespace:
 
 def from_network(args: argparse.Namespace, capture: Capture, robust: RobustSettings) -> tuple[Capture, RobustPoses]:
     """Run the network and, where asked for, a method of 3D inference on its heatmaps."""
-    from lib.core.own.network import predict  # torch, which detections do not need
+    from lib.core.own_cameras.network import predict  # torch, which detections do not need
 
     config = load_config(args.cfg, args.opts)
     has_file = Path(config.PICT_STRUCT.PAIRWISE_FILE or "-").is_file() and args.method not in WITHOUT_PRIOR

@@ -11,9 +11,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from lib.core.cli import plain_parser, run_main
 from lib.core.config_io import load_config
-from lib.core.memory import memory_table
+from lib.core.runtime.command_line import plain_parser, run_main
+from lib.core.training.memory_estimate import memory_table
 
 
 def main() -> None:

@@ -15,12 +15,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import argparse
 
-from lib.core.cli import collect_opts, make_parser, run_main
 from lib.core.config_io import load_config, run_directory
-from lib.core.fusion_figure import joint_marks, make_fusion_figure, pixel_marks
-from lib.core.fusion_share import measure_shares, shares_text
-from lib.core.trained_fusion import check_index, load_trained_fusion
-from lib.utils.checks import InputError
+from lib.core.fusion_report.epipolar_share import measure_shares, shares_text
+from lib.core.fusion_report.fusion_figure import joint_marks, make_fusion_figure, pixel_marks
+from lib.core.fusion_report.trained_fusion import check_index, load_trained_fusion
+from lib.core.runtime.command_line import collect_opts, make_parser, run_main
+from lib.utils.errors import InputError
 
 
 def parse_args() -> argparse.Namespace:

@@ -20,25 +20,25 @@ from typing import Any
 
 import torch
 
-from lib.core.cli import collect_opts, make_parser, run_main
 from lib.core.config_io import dataset_root, load_config, plain_config, run_directory
-from lib.core.device import autocast_dtype, num_processes, prepare_model, select_device
-from lib.core.launch import run_processes
-from lib.core.profile import profile_steps
-from lib.core.resume import checkpoint_to_resume, leave_finished, resume
-from lib.core.run_setup import record_config, start_run
-from lib.core.solver import build_optimizer
-from lib.core.train_step import TrainStep
-from lib.core.training import Training
-from lib.core.training_checks import check_training
-from lib.core.training_state import Progress
-from lib.dataset.build import build_dataset, build_loader
-from lib.dataset.identity import data_identity
+from lib.core.run_directory import record_config, start_run
+from lib.core.runtime.command_line import collect_opts, make_parser, run_main
+from lib.core.runtime.device import autocast_dtype, num_processes, prepare_model, select_device
+from lib.core.runtime.launch import run_processes
+from lib.core.training.checkpoint import Progress
+from lib.core.training.loop import Training
+from lib.core.training.optimizer import build_optimizer
+from lib.core.training.profiling import profile_steps
+from lib.core.training.resume import checkpoint_to_resume, leave_finished, resume
+from lib.core.training.step import TrainStep
+from lib.core.training.training_checks import check_training
+from lib.dataset.fingerprint import data_identity
+from lib.dataset.loader import build_dataset, build_loader
 from lib.models.build import build_model
-from lib.utils.checks import InputError
-from lib.utils.distributed import process_group
-from lib.utils.locks import locked_directory
-from lib.utils.ranks import SINGLE, Ranks, ranks_of_environment
+from lib.utils.errors import InputError
+from lib.utils.files.locks import locked_directory
+from lib.utils.parallel.distributed import process_group
+from lib.utils.parallel.ranks import SINGLE, Ranks, ranks_of_environment
 
 logger = logging.getLogger("train")
 

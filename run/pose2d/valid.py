@@ -18,26 +18,26 @@ import logging
 from contextlib import nullcontext
 from typing import Any
 
-from lib.core.cli import Refused, collect_opts, make_parser, run_main
 from lib.core.config_io import RESULTS_2D_NAME, dataset_root, load_config, run_directory, weights_file
-from lib.core.debug import DebugPictures
-from lib.core.device import num_processes, select_device
-from lib.core.evaluate import jdr_summary
-from lib.core.launch import run_processes
-from lib.core.prediction_source import describe_predictions, warn_of_replacement
-from lib.core.run_setup import record_config, start_run
-from lib.core.validate import ValidationResult, validate
-from lib.dataset.build import build_dataset, build_loader
+from lib.core.evaluation2d.metrics_2d import jdr_summary
+from lib.core.evaluation2d.provenance import describe_predictions, warn_of_replacement
+from lib.core.evaluation2d.validate import ValidationResult, validate
+from lib.core.run_directory import record_config, start_run
+from lib.core.runtime.command_line import Refused, collect_opts, make_parser, run_main
+from lib.core.runtime.device import num_processes, select_device
+from lib.core.runtime.launch import run_processes
+from lib.core.training.debug_images import DebugPictures
+from lib.dataset.loader import build_dataset, build_loader
 from lib.dataset.multiview_dataset import MultiviewDataset
 from lib.models.build import build_model
 from lib.models.fusion_kind import fusion_kind
 from lib.models.weights import load_model
-from lib.utils.checks import InputError
-from lib.utils.distributed import process_group
-from lib.utils.files import write_json
+from lib.utils.errors import InputError
+from lib.utils.files.atomic import write_json
+from lib.utils.files.prediction_io import PredictionFile, PredictionWriter
 from lib.utils.joints import UNION_20, union_subset
-from lib.utils.prediction_io import PredictionFile, PredictionWriter
-from lib.utils.ranks import SINGLE, Ranks, ranks_of_environment
+from lib.utils.parallel.distributed import process_group
+from lib.utils.parallel.ranks import SINGLE, Ranks, ranks_of_environment
 
 logger = logging.getLogger("valid")
 

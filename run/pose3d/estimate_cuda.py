@@ -18,10 +18,10 @@ import logging
 
 import torch
 
-from lib.core.cli import run_main
-from lib.core.estimate_cli import estimate_and_print, estimate_parser
-from lib.multiviews.kernels_torch import TorchKernel
-from lib.utils.checks import InputError
+from lib.core.pose3d.estimate_cli import estimate_and_print, estimate_parser
+from lib.core.runtime.command_line import run_main
+from lib.multiviews.pictorial.backend_torch import TorchKernel
+from lib.utils.errors import InputError
 
 logger = logging.getLogger("estimate")
 

@@ -14,14 +14,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import argparse
 
-from lib.core.cli import collect_opts, make_parser, run_main
-from lib.core.compare3d import comparison, load_rows, save_comparison
 from lib.core.config_io import load_config, run_directory
-from lib.core.methods3d import chosen_method
-from lib.core.report import Animation, ReportSettings, report_directory, warn_if_outdated, write_report
-from lib.core.results3d import default_poses_name
-from lib.core.run_poses import RunPoses, load_run_poses
-from lib.utils.checks import InputError
+from lib.core.pose3d.methods import chosen_method
+from lib.core.pose3d.results_3d import default_poses_name
+from lib.core.report.comparison import comparison, load_rows, save_comparison
+from lib.core.report.report_page import Animation, ReportSettings, report_directory, warn_if_outdated, write_report
+from lib.core.report.run_poses import RunPoses, load_run_poses
+from lib.core.runtime.command_line import collect_opts, make_parser, run_main
+from lib.utils.errors import InputError
 
 
 def parse_args() -> argparse.Namespace:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lib.dataset.build import build_dataset, build_loader
+from lib.dataset.loader import build_dataset, build_loader
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from lib.core.config_io import changed_values, dataset_root, dump_config, load_config, run_directory, run_name
-from lib.utils.checks import InputError
+from lib.utils.errors import InputError
 
 
 @pytest.fixture

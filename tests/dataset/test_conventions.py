@@ -5,7 +5,7 @@ import pytest
 
 from lib.dataset.conventions import PUBLISHED, Conventions, check_rotations
 from lib.multiviews.cameras import Cameras, world_to_camera
-from lib.utils.checks import InputError
+from lib.utils.errors import InputError
 
 
 def cameras(R, T) -> Cameras:

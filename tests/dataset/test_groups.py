@@ -8,7 +8,7 @@ import pytest
 from lib.dataset.groups import group_singles, group_views, parse_scenes, without_scenes
 from lib.dataset.h36m import DAMAGED_SCENES, load_h36m
 from lib.dataset.mpii import load_mpii
-from lib.utils.checks import InputError
+from lib.utils.errors import InputError
 
 
 @pytest.mark.parametrize("num_views", [2, 3, 5])

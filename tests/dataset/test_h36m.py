@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from lib.dataset.h36m import load_h36m
-from lib.utils.checks import InputError
+from lib.utils.errors import InputError
 
 
 def test_uncropped_boxes_come_from_the_other_file(tiny_root):

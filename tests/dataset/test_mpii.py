@@ -7,7 +7,7 @@ import pytest
 
 from lib.dataset.mpii import find_mpii, load_mpii
 from lib.dataset.mpii_heads import write_gt
-from lib.utils.checks import InputError
+from lib.utils.errors import InputError
 from lib.utils.joints import UNION_20
 
 

@@ -5,8 +5,8 @@ import pytest
 import scipy.io
 
 from lib.dataset.mpii_heads import head_sizes, read_gt_boxes, write_gt
-from lib.utils.checks import InputError
-from lib.utils.mat_io import write_mat
+from lib.utils.errors import InputError
+from lib.utils.files.mat_io import write_mat
 
 
 @pytest.fixture

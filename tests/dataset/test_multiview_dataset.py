@@ -7,11 +7,11 @@ import pytest
 
 from lib.dataset.groups import group_singles, group_views
 from lib.dataset.h36m import load_h36m
-from lib.dataset.joints_dataset import SampleSettings
 from lib.dataset.mpii import load_mpii
 from lib.dataset.multiview_dataset import EpochBatches, MultiviewDataset, Part
+from lib.dataset.sample import SampleSettings
 from lib.utils.joints import H36M_17, MPII_16, UNION_20
-from lib.utils.ranks import Ranks
+from lib.utils.parallel.ranks import Ranks
 
 PLAIN = SampleSettings((64, 64), (16, 16), 1.0)
 AUGMENTED = SampleSettings((64, 64), (16, 16), 1.0, scale_factor=0.2, rot_factor=20)

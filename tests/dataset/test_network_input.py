@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib.dataset.build import build_dataset, build_loader
+from lib.dataset.loader import build_dataset, build_loader
 from lib.dataset.network_input import NetworkInput, network_images, network_input
 
 CPU = torch.device("cpu")

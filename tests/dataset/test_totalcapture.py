@@ -11,7 +11,7 @@ import pytest
 from lib.dataset.groups import group_views
 from lib.dataset.totalcapture import PROTOCOL, SPLIT, load_totalcapture
 from lib.multiviews.cameras import project
-from lib.utils.checks import InputError
+from lib.utils.errors import InputError
 from lib.utils.joints import TOTALCAPTURE_16, UNION_20, to_union
 
 # the split as the paper states it; the numbers are ids

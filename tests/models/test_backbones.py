@@ -10,7 +10,7 @@ from lib.models.initialize import initialize
 from lib.models.pose_hrnet import HRStage, PoseHRNet
 from lib.models.pose_mobilenetv2 import PoseMobileNetV2
 from lib.models.pose_resnet import PoseResNet
-from lib.utils.checks import InputError
+from lib.utils.errors import InputError
 
 HEAD = {"final_layer.weight", "final_layer.bias"} | {
     f"deconv_layers.{layer}.{entry}"

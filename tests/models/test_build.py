@@ -13,7 +13,7 @@ from lib.models.fusion_kind import fusion_kind
 from lib.models.pose_hrnet import PoseHRNet
 from lib.models.pose_mobilenetv2 import PoseMobileNetV2
 from lib.models.pose_resnet import PoseResNet
-from lib.utils.checks import InputError
+from lib.utils.errors import InputError
 
 
 @pytest.mark.parametrize(

@@ -10,15 +10,15 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from cvf_tests.scenes import Scene, draw_gaussians, make_scene
 from scipy.ndimage import map_coordinates
 from torch import Tensor, nn
 
 from lib.models import epipolar_fusion
 from lib.models.epipolar_fusion import AdaptiveFusion, EpipolarFusion
 from lib.multiviews.cameras import Cameras, CropCameras, project
-from lib.multiviews.epipolar_torch import HeatmapRays, sample_maps, to_pixels
-from lib.utils.checks import InputError
-from tests.multiviews.scenes import Scene, draw_gaussians, make_scene
+from lib.multiviews.geometry.epipolar_torch import HeatmapRays, sample_maps, to_pixels
+from lib.utils.errors import InputError
 
 FUSIONS = {"sum": lambda: EpipolarFusion("sum"), "max": lambda: EpipolarFusion("max"), "adaptive": AdaptiveFusion}
 

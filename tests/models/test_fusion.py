@@ -6,7 +6,7 @@ import torch
 
 from lib.models.fusion import CrossViewFusion
 from lib.models.fusion_product import source_views
-from lib.utils.checks import InputError
+from lib.utils.errors import InputError
 
 
 def _plain_fusion(heatmaps: np.ndarray, weight: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from torch import nn
 from lib.models.fusion import CrossViewFusion
 from lib.models.multiview_pose import MultiViewPose
 from lib.models.pose_resnet import PoseResNet
-from lib.utils.checks import InputError
+from lib.utils.errors import InputError
 
 
 class _TinyBackbone(nn.Module):

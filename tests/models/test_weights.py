@@ -15,7 +15,7 @@ from torch import nn
 
 from lib.models.build import build_model
 from lib.models.weights import load_model, load_pretrained
-from lib.utils.checks import InputError
+from lib.utils.errors import InputError
 
 VIEWS = 3
 NARROW_HRNET = [

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lib.multiviews.body import H36M_BODY, HumanBody, body_of
-from lib.utils.checks import InputError
+from lib.utils.errors import InputError
 from lib.utils.joints import H36M_17, MPII_16, TOTALCAPTURE_16, JointSet
 
 

@@ -16,7 +16,7 @@ from lib.multiviews.cameras import (
     visible_to,
     world_to_camera,
 )
-from lib.utils.checks import InputError
+from lib.utils.errors import InputError
 
 
 def make_record(rng: np.random.Generator) -> dict:

@@ -10,8 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import yaml
-
-from tests.core.data_check.film import store, write_film
+from cvf_tests.film import store, write_film
 
 REAL = Path(__file__).resolve().parents[3] / "shared/real4view"
 

@@ -37,7 +37,7 @@ def test_two_processes_take_the_steps_of_one(tiny_root, tiny_yaml, tmp_path):
     values["DATASET"]["TRAIN_DATASET"], values["TRAIN"]["BATCH_SIZE"], values["PRINT_FREQ"] = "mixed", 4, 1
     values["TRAIN"]["LR"] = 1e-4  # more, and rounding grows from step to step
     cfg.write_text(yaml.safe_dump(values))
-    script = str(REPOSITORY / "tests/run/equal_steps.py")
+    script = str(REPOSITORY / "tests/cvf_tests/equal_steps.py")
     for out, words in (("one.pt", [sys.executable]), ("two.pt", TORCHRUN)):
         done = run(*words, script, cfg, tmp_path / out)
         assert done.returncode == 0, done.stderr

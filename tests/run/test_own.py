@@ -8,9 +8,9 @@ import sys
 
 import numpy as np
 import pytest
+from cvf_tests.own_recording import make_recording
 
 from lib.core.config_io import load_config, run_directory
-from tests.own_recording import make_recording
 
 
 @pytest.fixture(scope="module")

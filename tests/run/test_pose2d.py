@@ -165,7 +165,7 @@ def test_one_process_of_torchrun_starts_no_others(script, code, tiny_root, tiny_
     """It works as the one process that torchrun wants; there is nothing to validate yet."""
     for name, value in (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0")):
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("lib.core.launch.run_processes", lambda *words: pytest.fail("others were started"))
+    monkeypatch.setattr("lib.core.runtime.launch.run_processes", lambda *words: pytest.fail("others were started"))
     cfg = tiny_yaml(tiny_root(frames=1, mpii=0))
     done = run_script(script, "--cfg", cfg, "--gpus", "cpu,cpu", "--opts", "TRAIN.END_EPOCH", 0)
     assert done.code == code
@@ -335,7 +335,7 @@ def test_a_lack_of_memory_names_the_keys_that_save_some(tiny_root, tiny_yaml, ru
     def refuse(*words):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of")
 
-    monkeypatch.setattr("lib.core.train_step.training_losses", refuse)
+    monkeypatch.setattr("lib.core.training.step.training_losses", refuse)
     done = run_script("pose2d/train.py", "--cfg", tiny_yaml(tiny_root(frames=1, mpii=0)))
     assert (done.code, done.err.count("\n")) == (2, 1)
     for word in ("BATCH_SIZE", "ACCUMULATE", "CHECKPOINT_ACTIVATIONS", "AMP", "run/pose2d/memory.py"):

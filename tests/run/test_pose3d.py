@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cvf_tests.predictions import write_perfect_predictions
 
 from lib.core.config_io import load_config, run_directory
-from tests.core.predictions import write_perfect_predictions
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 POSES = "poses3d_rpsm_FIRST_NBINS_12.npz"

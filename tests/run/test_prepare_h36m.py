@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
+from cvf_tests.raw_h36m import write_raw
 
-from lib.dataset.prepare.h36m import JOURNAL
-from tests.dataset.prepare.raw_h36m import write_raw
+from lib.dataset.prepare.h36m_preparation import JOURNAL
 from tests.run.conftest import REPOSITORY
 
 RECORDINGS = [(9, 2, 1), (9, 2, 2)]

@@ -8,9 +8,9 @@ import re
 import h5py
 import numpy as np
 import pytest
+from cvf_tests.release import image, make_world, person, write_release
 
 from lib.utils.joints import MPII_16
-from tests.dataset.prepare.release import image, make_world, person, write_release
 
 
 @pytest.fixture(scope="module")

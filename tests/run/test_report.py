@@ -10,10 +10,10 @@ import sys
 import cv2
 import numpy as np
 import pytest
+from cvf_tests.predictions import write_perfect_predictions, write_poses
 from PIL import Image
 
 from lib.core.config_io import load_config, run_directory
-from tests.core.predictions import write_perfect_predictions, write_poses
 from tests.run.test_pose3d import REPOSITORY, WITHOUT_TORCH
 
 

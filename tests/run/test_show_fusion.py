@@ -8,7 +8,7 @@ import torch
 
 from lib.core.config_io import load_config, run_directory
 from lib.models.build import build_model
-from lib.utils.checkpoint import save_checkpoint
+from lib.utils.files.torch_file import save_checkpoint
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ import re
 import h5py
 import numpy as np
 import pytest
+from cvf_tests.predictions import take_for_default, write_perfect_predictions
 
 from lib.core.config_io import load_config, run_directory
-from lib.core.methods3d import METHODS
+from lib.core.pose3d.methods import METHODS
 from tests.conftest import TOTALCAPTURE_RECORDINGS
-from tests.core.predictions import take_for_default, write_perfect_predictions
 
 # names in training, the toolbox's numbers in validation
 RECORDINGS = TOTALCAPTURE_RECORDINGS | {

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.core.data_check.section import ERROR, NOTE, WARNING, Section
+from lib.core.data_check.findings import ERROR, NOTE, WARNING, Section
 from lib.dataset.actions import ACTION_NAMES, action_name
 from lib.dataset.annotations import Annotations
 from lib.dataset.h36m import SUBACTIONS, SUMMARY, TEST_SUBJECTS, TRAIN_SUBJECTS
-from lib.dataset.records import Clip
-from lib.utils.checks import InputError
-from lib.utils.files import read_json
+from lib.dataset.storage.record_writer import Clip
+from lib.utils.errors import InputError
+from lib.utils.files.atomic import read_json
 from lib.utils.tables import markdown_table
 
 MAX_LOST_SHARE = 0.01  # of the groups that lack a view

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lib.core.data_check.sample import Views
-from lib.core.data_check.section import ERROR, WARNING, Section
+from lib.core.data_check.findings import ERROR, WARNING, Section
+from lib.core.data_check.views import Views
 from lib.dataset.conventions import MM_PER_UNIT
 from lib.utils.joints import JointSet
 from lib.utils.tables import markdown_table

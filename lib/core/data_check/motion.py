@@ -11,10 +11,10 @@ from collections.abc import Iterator
 import numpy as np
 from tqdm import tqdm
 
-from lib.core.data_check.sample import MAX_LAG, Views, frames_apart
-from lib.core.data_check.section import ERROR, NOTE, WARNING, Section
-from lib.core.data_check.tracks import Tracks, read_grey, track
-from lib.utils.checks import InputError
+from lib.core.data_check.findings import ERROR, NOTE, WARNING, Section
+from lib.core.data_check.optical_flow import Tracks, read_grey, track
+from lib.core.data_check.views import MAX_LAG, Views, frames_apart
+from lib.utils.errors import InputError
 from lib.utils.tables import markdown_table
 
 WINDOW = 40  # groups of a window

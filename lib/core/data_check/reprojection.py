@@ -9,9 +9,9 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from lib.core.data_check.axes import signed_permutations
-from lib.core.data_check.explain import best_explanations, block_groups, where_wrong
-from lib.core.data_check.sample import Views, block_medians, frames_apart, lagged
-from lib.core.data_check.section import ERROR, Section
+from lib.core.data_check.findings import ERROR, Section
+from lib.core.data_check.hypotheses import best_explanations, block_groups, where_wrong
+from lib.core.data_check.views import Views, block_medians, frames_apart, lagged
 from lib.multiviews.cameras import MIN_DEPTH_MM, Cameras, project_camera, world_to_camera
 from lib.utils.joints import JointSet
 from lib.utils.tables import markdown_table

@@ -11,13 +11,13 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-from lib.core.experiments.records import Cell, CellRecords, difference
-from lib.core.interrupt import InterruptGuard
-from lib.multiviews.kernels import usable_processors
-from lib.utils.checks import InputError
-from lib.utils.files import make_directory
-from lib.utils.locks import locked_directory
-from lib.utils.processes import end_processes
+from lib.core.experiments.cell_state import Cell, CellRecords, difference
+from lib.core.runtime.interrupt import InterruptGuard
+from lib.multiviews.pictorial.backend_numpy import usable_processors
+from lib.utils.errors import InputError
+from lib.utils.files.atomic import make_directory
+from lib.utils.files.locks import locked_directory
+from lib.utils.parallel.processes import end_processes
 from lib.utils.stops import Interrupted
 
 logger = logging.getLogger(__name__)

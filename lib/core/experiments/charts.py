@@ -10,9 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from lib.core.experiments.outcome import TABLE_1_JOINTS, Outcome, Values
-from lib.core.experiments.plan import FREE_ROWS, METHODS_3D, WITH_3D, ExtraSet
-from lib.core.experiments.tables import (
+from lib.core.experiments.paper_tables import (
     DATA_TEXT,
     FREE_TEXT,
     KIND_TEXT,
@@ -21,8 +19,10 @@ from lib.core.experiments.tables import (
     free_error,
     paper_depths,
 )
-from lib.utils.error_charts import COLORS
-from lib.utils.files import atomic_path
+from lib.core.experiments.plan import FREE_ROWS, METHODS_3D, WITH_3D, ExtraSet
+from lib.core.experiments.seed_results import TABLE_1_JOINTS, Outcome, Values
+from lib.utils.drawing.error_charts import COLORS
+from lib.utils.files.atomic import atomic_path
 
 DPI = 110
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lib.core.config_io import FINAL_NAME, RESULTS_2D_NAME, load_config, run_directory
-from lib.core.experiments.identity import decisive_values
-from lib.core.experiments.records import Cell
-from lib.core.results3d import RESULTS_NAME
+from lib.core.experiments.cell_state import Cell
+from lib.core.experiments.result_affecting_keys import decisive_values
+from lib.core.pose3d.results_3d import RESULTS_NAME
 from lib.dataset.synthetic.writer import MARKER
-from lib.utils.checks import InputError
+from lib.utils.errors import InputError
 from lib.utils.joints import H36M_17, MPII_16
 
 # key -> value of NETWORK.FUSION; the keys name the rows

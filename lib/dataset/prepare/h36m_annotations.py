@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from lib.dataset.compact_writer import compact_writer
 from lib.dataset.conventions import PUBLISHED
 from lib.dataset.h36m import TEST_SUBJECTS, TRAIN_SUBJECTS, h36m_file
 from lib.dataset.prepare.h36m_images import LABELS
-from lib.dataset.read_records import to_annotations
-from lib.dataset.records import Clip, clip_records, uncrop
-from lib.utils.checks import InputError
-from lib.utils.pickled_list import write_pickled_list
+from lib.dataset.storage.h36m_pickle import to_annotations
+from lib.dataset.storage.memmap_writer import compact_writer
+from lib.dataset.storage.record_writer import Clip, clip_records, uncrop
+from lib.utils.errors import InputError
+from lib.utils.files.pickled_list import write_pickled_list
 
 
 @dataclass(frozen=True)

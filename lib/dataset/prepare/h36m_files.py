@@ -10,8 +10,8 @@ import cdflib
 import numpy as np
 
 from lib.dataset.prepare.h36m_metadata import H36MMetadata
-from lib.dataset.records import Clip
-from lib.utils.checks import InputError
+from lib.dataset.storage.record_writer import Clip
+from lib.utils.errors import InputError
 
 NUM_CAMERAS = 4
 NUM_RAW_JOINTS = 32

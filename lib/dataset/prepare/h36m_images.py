@@ -19,15 +19,15 @@ import cv2
 import numpy as np
 
 from lib.dataset.prepare.h36m_files import ClipFiles, read_joints
-from lib.dataset.records import Clip
+from lib.dataset.storage.record_writer import Clip
 from lib.multiviews.cameras import Cameras, project_camera
-from lib.utils.checks import InputError
-from lib.utils.files import make_directory
-from lib.utils.growing_zip import GrowingZip
-from lib.utils.image_store import open_images
-from lib.utils.journal import Journal
-from lib.utils.parallel import map_processes
-from lib.utils.video import VideoReader
+from lib.utils.errors import InputError
+from lib.utils.files.atomic import make_directory
+from lib.utils.files.growing_zip import GrowingZip
+from lib.utils.files.image_store import open_images
+from lib.utils.files.journal import Journal
+from lib.utils.files.video import VideoReader
+from lib.utils.parallel.process_map import map_processes
 
 PARTS, LABELS = ".parts", "prepared"  # below h36m/: clips that are being extracted; labels of the finished ones
 

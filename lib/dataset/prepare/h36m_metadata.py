@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.dataset.records import camera_record
-from lib.utils.checks import InputError
+from lib.dataset.storage.record_writer import camera_record
+from lib.utils.errors import InputError
 
 NUM_SUBJECTS = 11
 NUM_EXTRINSICS, NUM_INTRINSICS = 6, 9

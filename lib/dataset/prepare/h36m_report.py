@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lib.dataset.actions import action_name
 from lib.dataset.h36m import PUBLISHED_GROUPS, TEST_SUBJECTS, TRAIN_SUBJECTS
-from lib.dataset.prepare.h36m import Prepared
+from lib.dataset.prepare.h36m_preparation import Prepared
 from lib.utils.tables import markdown_table
 
 MAX_DISTANCE_PX = 1.0  # between 2D files and projected 3D files; more means that the calibration is another one

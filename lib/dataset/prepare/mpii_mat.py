@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from lib.utils.checks import InputError
+from lib.utils.errors import InputError
+from lib.utils.files.mat_io import load_mat
 from lib.utils.joints import MPII_16
-from lib.utils.mat_io import load_mat
 
 
 @dataclass(frozen=True, eq=False)  # two people are the same only if they are one object

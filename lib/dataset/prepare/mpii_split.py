@@ -12,8 +12,8 @@ import h5py
 import numpy as np
 
 from lib.dataset.prepare.mpii_mat import MpiiImage, Person
-from lib.utils.checks import InputError
-from lib.utils.files import read_bytes
+from lib.utils.errors import InputError
+from lib.utils.files.atomic import read_bytes
 
 _SAME_CENTER_PX = 2.0
 

@@ -13,17 +13,17 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from lib.dataset.new_root import new_root
-from lib.dataset.records import mpii_record, uncrop
-from lib.dataset.synthetic.actions import ACTIONS
+from lib.dataset.storage.new_dataset_folder import new_root
+from lib.dataset.storage.record_writer import mpii_record, uncrop
+from lib.dataset.synthetic.motion.actions import ACTIONS
 from lib.dataset.synthetic.records import recording_records
 from lib.dataset.synthetic.scene import Recording, SubjectWorld, WorldSettings
-from lib.dataset.synthetic.single import IMAGES_PER_PLACE, make_place, take_single
+from lib.dataset.synthetic.single_images import IMAGES_PER_PLACE, make_place, take_single
 from lib.dataset.synthetic.writer import MARKER, write_json
-from lib.utils.checks import InputError
-from lib.utils.files import clear_directories, read_json, write_pickle
-from lib.utils.image_store import ImageStore, open_images
-from lib.utils.parallel import map_processes
+from lib.utils.errors import InputError
+from lib.utils.files.atomic import clear_directories, read_json, write_pickle
+from lib.utils.files.image_store import ImageStore, open_images
+from lib.utils.parallel.process_map import map_processes
 
 SUBJECTS = (1, 5, 6, 7, 8, 9, 11)
 VALIDATION_SUBJECTS = (9, 11)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lib.dataset.records import Clip, clip_records
+from lib.dataset.storage.record_writer import Clip, clip_records
 from lib.dataset.synthetic.scene import SubjectWorld
 from lib.multiviews.cameras import project, world_to_camera
 

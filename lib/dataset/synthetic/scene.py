@@ -11,13 +11,15 @@ from functools import cached_property
 
 import numpy as np
 
-from lib.dataset.synthetic.actions import perform_action
-from lib.dataset.synthetic.body import Person, make_subject
-from lib.dataset.synthetic.furniture import Furniture, add_chair, add_occluders
-from lib.dataset.synthetic.materials import body_materials
-from lib.dataset.synthetic.props import prop_solids
-from lib.dataset.synthetic.raycast import cast
-from lib.dataset.synthetic.render import (
+from lib.dataset.synthetic.camera_rig import make_rig, pixel_rays
+from lib.dataset.synthetic.motion.actions import perform_action
+from lib.dataset.synthetic.motion.posture import Act
+from lib.dataset.synthetic.person import Person, make_subject
+from lib.dataset.synthetic.rendering.furniture import Furniture, add_chair, add_occluders
+from lib.dataset.synthetic.rendering.materials import body_materials
+from lib.dataset.synthetic.rendering.props import prop_solids
+from lib.dataset.synthetic.rendering.raycast import cast
+from lib.dataset.synthetic.rendering.render import (
     Lighting,
     View,
     cast_shadow,
@@ -27,10 +29,8 @@ from lib.dataset.synthetic.render import (
     joint_occlusion,
     paint,
 )
-from lib.dataset.synthetic.rig import make_rig, pixel_rays
-from lib.dataset.synthetic.room import make_room
-from lib.dataset.synthetic.solids import Solids, body_solids, join
-from lib.dataset.synthetic.stage import Act
+from lib.dataset.synthetic.rendering.room import make_room
+from lib.dataset.synthetic.rendering.solids import Solids, body_solids, join
 from lib.multiviews.cameras import Cameras
 from lib.utils.joints import H36M_17
 

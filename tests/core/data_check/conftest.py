@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from lib.core.data_check.sample import Views
+from lib.core.data_check.views import Views
 from lib.dataset.groups import group_views
 from lib.dataset.h36m import load_h36m
 from lib.multiviews.body import H36M_BODY

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from lib.core.data_check.counts import check_counts, check_visible
-from lib.core.data_check.section import Section
+from lib.core.data_check.findings import Section
 from lib.dataset.groups import group_views
 from lib.dataset.h36m import load_h36m
-from lib.utils.checks import InputError
+from lib.utils.errors import InputError
 
 
 @pytest.fixture

@@ -3,13 +3,13 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from cvf_tests.film import NUM_FRAMES, store, write_film
 
 from lib.core.data_check.motion import MIN_WINDOW, check_motion, find_windows
-from lib.core.data_check.sample import Views
+from lib.core.data_check.views import Views
 from lib.dataset.groups import group_views
 from lib.dataset.h36m import load_h36m
 from lib.multiviews.body import H36M_BODY
-from tests.core.data_check.film import NUM_FRAMES, store, write_film
 
 
 @pytest.fixture(scope="module")

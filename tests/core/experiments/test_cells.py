@@ -13,9 +13,9 @@ import time
 import pytest
 
 from lib.core.experiments import cells
+from lib.core.experiments.cell_state import Cell, fingerprints
 from lib.core.experiments.cells import CellRunner
-from lib.core.experiments.records import Cell, fingerprints
-from lib.utils.checks import InputError
+from lib.utils.errors import InputError
 
 SCRIPT = """
 import sys, time
@@ -209,7 +209,7 @@ def _start_waiting(tmp_path):
     code = f"""
 import sys; sys.path.insert(0, {str(repository)!r})
 from pathlib import Path
-from lib.core.cli import run_main
+from lib.core.runtime.command_line import run_main
 from lib.core.experiments import cells
 cells.REPOSITORY = Path({str(tmp_path)!r})
 run_main(cells.CellRunner([cells.Cell("a", (("wait.py",),))], Path({str(tmp_path)!r})).run)

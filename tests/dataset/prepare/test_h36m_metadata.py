@@ -3,11 +3,11 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from cvf_tests.raw_h36m import write_metadata
 
 from lib.dataset.prepare.h36m_metadata import read_metadata, rotation_xyz
 from lib.dataset.synthetic.scene import SubjectWorld, WorldSettings
-from lib.utils.checks import InputError
-from tests.dataset.prepare.raw_h36m import write_metadata
+from lib.utils.errors import InputError
 
 
 @pytest.fixture

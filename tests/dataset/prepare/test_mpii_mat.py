@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.io
+from cvf_tests.release import EMPTY, image, make_world, person, struct_array, write_release
 
 from lib.dataset.prepare.mpii_mat import read_release
-from lib.utils.checks import InputError
-from tests.dataset.prepare.release import EMPTY, image, make_world, person, struct_array, write_release
+from lib.utils.errors import InputError
 
 RECORD = {
     "joints": [[10.0 + joint, 20.5 + joint] for joint in range(16)],

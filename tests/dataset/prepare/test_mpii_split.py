@@ -9,7 +9,7 @@ import pytest
 
 from lib.dataset.prepare.mpii_mat import MpiiImage, Person
 from lib.dataset.prepare.mpii_split import Entry, find_people, read_valid_list
-from lib.utils.checks import InputError
+from lib.utils.errors import InputError
 
 NAMES = ["a.jpg", "b.jpg", "c.jpg"]
 LIST = Path("valid.json")

@@ -20,7 +20,7 @@ from lib.dataset.h36m import load_h36m
 from lib.dataset.mpii import load_mpii
 from lib.dataset.synthetic.generate import SetSettings, make_dataset
 from lib.dataset.synthetic.scene import WorldSettings
-from lib.utils.checks import InputError
+from lib.utils.errors import InputError
 
 SCRIPT = Path(__file__).resolve().parents[3] / "run" / "data" / "make_synthetic.py"
 SMALL = SetSettings(WorldSettings(seed=3, image_size=100), subjects=(1, 9), actions=(2, 9), train_groups=2,

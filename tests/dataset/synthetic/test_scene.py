@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
-from lib.dataset.synthetic.furniture import Furniture
-from lib.dataset.synthetic.raycast import NOTHING, cast
+from lib.dataset.synthetic.rendering.furniture import Furniture
+from lib.dataset.synthetic.rendering.raycast import NOTHING, cast
+from lib.dataset.synthetic.rendering.solids import body_solids
 from lib.dataset.synthetic.scene import Recording, SubjectWorld, WorldSettings, joint_thickness
-from lib.dataset.synthetic.solids import body_solids
 from lib.utils.joints import H36M_17
 
 SIZE = 250

@@ -1,0 +1,176 @@
+"""Accuracy of the methods of 3D inference on heatmaps of three kinds of detectors, beside the targets.
+
+    python benchmarks/bench_accuracy.py [--frames 300] [--seed 0]
+
+Ten subjects of the embedded world in all its actions, 4 cameras like Human3.6M's, 64x64 maps of boxes of 2000 mm. The
+limb prior holds the means of five other subjects. "true": root and limb lengths of the frame's ground truth, as the
+released scripts take them; "prior": triangulated root and the prior's lengths. A missed target ends in exit code 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import numpy as np
+from detections import DETECTORS, HEATMAP_PX, INPUT_PX, Frames, make_frames, training_prior
+
+from lib.core.config_io import load_config
+from lib.core.evaluation2d.decode import predict_locations
+from lib.core.pose3d.frames import BatchPoses, FrameBatch
+from lib.core.pose3d.make_prior import pictorial_settings
+from lib.core.pose3d.methods import Solve, run_batches
+from lib.core.runtime.machine import describe_machine
+from lib.multiviews.pictorial.backend_numpy import Kernel, NumpyKernel
+from lib.multiviews.pictorial.limb_prior import LimbPrior
+from lib.utils.tables import markdown_table
+
+BATCH = 64  # frames, as estimate.py
+TRUE = ("PICT_STRUCT.ROOT_SOURCE", "ground_truth", "PICT_STRUCT.LIMB_LENGTH_SOURCE", "ground_truth")
+PERFECT, JITTER, MIXTURE = DETECTORS
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method with its settings."""
+
+    label: str
+    method: str
+    opts: tuple[str, ...] = ()
+
+
+RPSM_TRUE = Row("RPSM, true", "rpsm", TRUE)
+RPSM_PRIOR = Row("RPSM, prior", "rpsm")
+REFINE_TRUE = Row("RPSM + refine, true", "rpsm+refine", TRUE)
+REFINE_PRIOR = Row("RPSM + refine, prior", "rpsm+refine")
+ROWS = (
+    Row("triangulation", "triangulate"),
+    Row("robust triangulation", "triangulate_robust"),
+    Row("PSM, prior", "psm"),
+    RPSM_TRUE,
+    RPSM_PRIOR,
+    REFINE_TRUE,
+    Row("RPSM + refine, prior, each frame by itself", "rpsm+refine", ("PICT_STRUCT.REFINE_PERSON", "false")),
+    REFINE_PRIOR,
+)
+
+Errors = dict[tuple[Row, str], np.ndarray]  # (F, 17) mm per row and detector
+
+
+@dataclass(frozen=True)
+class Target:
+    """A bound on a row's mean error, in mm or relative to another row's.
+
+    Attributes:
+        detector: name of the heatmaps.
+        row: what is measured.
+        bound: in mm, or a ratio.
+        base: what it is compared with; None = nothing.
+    """
+
+    detector: str
+    row: Row
+    bound: float
+    base: Row | None = None
+
+    def check(self, errors: Errors) -> tuple[bool, str]:
+        """Return whether it is met, and a line that says so."""
+        value = errors[self.row, self.detector].mean()
+        what, unit = f"{self.detector}: {self.row.label}", " mm"
+        if self.base is not None:
+            value /= errors[self.base, self.detector].mean()
+            what, unit = f"{what} / {self.base.label}", ""
+        met = bool(value <= self.bound)
+        return met, f"- {what}: {value:.3f}{unit}, at most {self.bound:g}{unit}: {'met' if met else 'NOT MET'}"
+
+
+TARGETS = (
+    Target(PERFECT, REFINE_TRUE, 0.5),
+    Target(PERFECT, REFINE_PRIOR, 0.5),
+    Target(JITTER, REFINE_TRUE, 0.8, RPSM_TRUE),
+    Target(JITTER, REFINE_PRIOR, 0.8, RPSM_PRIOR),
+    Target(MIXTURE, REFINE_PRIOR, 0.75, RPSM_TRUE),
+)
+
+
+def make_config(opts: Sequence[str]) -> Any:
+    """Return the default configuration with some changes."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "defaults.yaml"
+        path.write_text("")
+        return load_config(path, list(opts))
+
+
+def make_batch(frames: Frames, heatmaps: np.ndarray) -> FrameBatch:
+    """Return what the 3D scripts would read of some frames."""
+    locations = predict_locations(
+        heatmaps.reshape(-1, *heatmaps.shape[2:]),
+        frames.center.reshape(-1, 2),
+        frames.scale.reshape(-1, 2),
+        (INPUT_PX, INPUT_PX),
+    )
+    return FrameBatch(
+        image_ids=np.full(heatmaps.shape[:2], "image"),
+        heatmaps=heatmaps,
+        locations=locations.reshape(*heatmaps.shape[:3], 3),
+        cameras=frames.cameras,
+        image_to_heatmap=frames.image_to_heatmap,
+        center=frames.center,
+        truth_world=frames.pose_world,
+        subject=frames.subject,
+    )
+
+
+def measure(frames: Frames, prior: LimbPrior, kernel: Kernel, seed: int) -> Errors:
+    """Run every method on every detector's heatmaps."""
+    configs, errors = {row: make_config(row.opts) for row in ROWS}, {}
+    for number, (detector, draw) in enumerate(DETECTORS.items()):
+        batches = []
+        for start in range(0, len(frames), BATCH):
+            chosen = frames[start : start + BATCH]
+            batches.append(make_batch(chosen, draw(chosen, np.random.default_rng([seed, number, start]))))
+        for_each_batch = partial(_for_each, batches)
+        for row in ROWS:
+            pose = run_batches(row.method, configs[row], for_each_batch, prior, kernel).pose_world
+            errors[row, detector] = np.linalg.norm(pose - frames.pose_world, axis=-1)
+    return errors
+
+
+def _for_each(batches: list[FrameBatch], solve: Solve) -> list[BatchPoses]:
+    return [solve(batch) for batch in batches]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--frames", type=int, default=300, help="frames (300)")
+    parser.add_argument("--seed", type=int, default=0, help="of persons, motion and detectors (0)")
+    args = parser.parse_args()
+    machine, begin = describe_machine(("numpy", "scipy")), time.perf_counter()
+    frames = make_frames(args.frames, args.seed)
+    prior = training_prior(pictorial_settings(make_config(())), args.seed)
+    errors = measure(frames, prior, NumpyKernel(), args.seed)
+
+    print(f"{len(frames)} frames, {HEATMAP_PX}x{HEATMAP_PX} maps, seed {args.seed}; "
+          f"{time.perf_counter() - begin:.0f} s on {machine}\n\nMPJPE in mm, in brackets the 95th percentile of the "
+          "joints' errors\n")  # fmt: skip
+    print(markdown_table(["", *DETECTORS], [
+        [row.label, *(f"{errors[row, name].mean():.2f} ({np.percentile(errors[row, name], 95):.1f})"
+                      for name in DETECTORS)]
+        for row in ROWS
+    ]))  # fmt: skip
+    checks = [target.check(errors) for target in TARGETS]
+    print("\n" + "\n".join(line for _, line in checks))
+    return 0 if all(met for met, _ in checks) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,134 @@
+"""Time and memory to open the annotation of Human3.6M's size: the pickle beside its memory-mapped form.
+
+    python benchmarks/bench_annotations.py --records 1560000
+
+Writes a synthetic pickle of that many records (3.5 GB) into a temporary folder, and measures in processes of their own:
+the list of dictionaries as the released code keeps it, the arrays read from the pickle, and the memory-mapped arrays;
+each also with four loading processes that were started anew (spawn) and look at records all over the file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import numpy as np
+
+from lib.core.runtime.machine import describe_machine
+from lib.dataset.h36m import h36m_file
+from lib.dataset.storage.h36m_pickle import load_records
+from lib.dataset.storage.memmap import open_annotations
+from lib.dataset.storage.memmap_writer import save_compact
+from lib.dataset.storage.record_writer import Clip, camera_record, clip_records
+from lib.utils.files.atomic import write_pickle
+from lib.utils.tables import markdown_table
+
+CLIP_FRAMES = 3000
+NUM_WORKERS = 4
+LOOKED_AT = 5000  # records that each worker looks at
+FORMS = {
+    "list": "list of dictionaries, as the released code keeps it",
+    "arrays": "arrays read from the pickle",
+    "mapped": "memory-mapped arrays",
+}
+
+
+def write_records(root: Path, num_records: int) -> None:
+    """Write ROOT/h36m/annot/h36m_train.pkl with random joints, and its memory-mapped form."""
+    rng, records = np.random.default_rng(0), []
+    camera = camera_record(np.eye(3), np.zeros(3), (1145, 1145), (512, 512), np.zeros(3), np.zeros(2))
+    recording = 0
+    while len(records) < num_records:
+        subject, action = 1 + recording // 30 % 5, 2 + recording % 15
+        for view in range(4):
+            joints_cam = rng.normal(0, 300, (CLIP_FRAMES, 17, 3)) + [0, 0, 5000]
+            joints_img = 1145 * joints_cam[..., :2] / joints_cam[..., 2:] + 512
+            clip = Clip(subject, action, 1 + recording // 15, view)
+            records += clip_records(clip, recording, camera, np.arange(1, CLIP_FRAMES + 1), joints_img, joints_cam, {})
+        recording += 1
+    (root / "h36m").mkdir()
+    file = h36m_file(root, "train")
+    write_pickle(file.path, records[:num_records])
+    del records
+    save_compact(file.read(), file)
+
+
+def memory_mb(pid: int | str = "self") -> float:
+    """Memory of a process that is its own, and its share of what several processes have in common, MB."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) / 1e3
+    raise RuntimeError("no Pss in smaps_rollup")
+
+
+def available_mb() -> float:
+    """Memory that this machine has left, MB."""
+    return int(Path("/proc/meminfo").read_text().split("MemAvailable:")[1].split()[0]) / 1e3
+
+
+def look(data: object, seed: int, ready: multiprocessing.Queue, stop: multiprocessing.Event) -> None:
+    """Look at records all over the file, as a loading process does in an epoch."""
+    rows = np.random.default_rng(seed).integers(0, len(data), LOOKED_AT)
+    total = 0.0
+    for row in rows:
+        total += float(data[row]["joints_2d"].sum() if isinstance(data, list) else data.joints_img[row].sum())
+    ready.put((os.getpid(), total))
+    stop.wait()
+
+
+def measure(form: str, root: Path) -> None:
+    """Open a form in this process, then in loading processes; prints the figures."""
+    before, start = memory_mb(), time.perf_counter()
+    file = h36m_file(root, "train")
+    openers = {"list": lambda: load_records(file.path), "arrays": file.read, "mapped": lambda: open_annotations(file)}
+    data = openers[form]()
+    seconds, own = time.perf_counter() - start, memory_mb() - before
+    copy = own if form == "list" else data.joints_img.nbytes * 4 / 1e6  # the arrays are about four times the 2D joints
+    if copy * NUM_WORKERS > available_mb():
+        print(seconds, own, "nan", "nan")
+        return
+    context = multiprocessing.get_context("spawn")
+    ready, stop, start = context.Queue(), context.Event(), time.perf_counter()
+    workers = [context.Process(target=look, args=(data, seed, ready, stop)) for seed in range(NUM_WORKERS)]
+    for worker in workers:
+        worker.start()
+    pids = [ready.get()[0] for _ in workers]
+    worker_seconds = time.perf_counter() - start
+    together = memory_mb() + sum(memory_mb(pid) for pid in pids) - before
+    stop.set()
+    for worker in workers:
+        worker.join()
+    print(seconds, own, worker_seconds, together)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--records", type=int, default=1_560_000)
+    parser.add_argument("--step", nargs=2, metavar=("STEP", "ROOT"), help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.step:  # each in a process of its own, so that none inherits another's memory
+        step, root = args.step[0], Path(args.step[1])
+        write_records(root, args.records) if step == "write" else measure(step, root)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        rows = []
+        for step in ("write", *FORMS):
+            words = [sys.executable, __file__, "--records", str(args.records), "--step", step, folder]
+            done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
+            if step in FORMS:
+                rows.append([FORMS[step], *map(float, done.stdout.splitlines()[-1].split())])
+    print(f"{args.records} records; {describe_machine()}\n")
+    header = ["", "open (s)", "memory (MB)", f"{NUM_WORKERS} workers ready (s)", "memory of all (MB)"]
+    print(markdown_table(header, rows, 2) + "\n\n-: copies for all workers do not fit into this machine's memory")
+
+
+if __name__ == "__main__":
+    main()

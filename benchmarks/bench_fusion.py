@@ -1,0 +1,75 @@
+"""Time per group of the fusion of heatmaps, with Human3.6M's sizes: 4 views, 20 joints, 64x64 maps.
+
+    python benchmarks/bench_fusion.py
+
+The floor of the maximum along epipolar lines: the same lookups and the maximum alone, with places made beforehand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import torch
+from cvf_tests.scenes import make_scene
+
+from lib.core.runtime.machine import describe_machine
+from lib.models.epipolar_fusion import AdaptiveFusion, EpipolarFusion
+from lib.models.fusion import CrossViewFusion
+from lib.multiviews.cameras import CropCameras
+from lib.multiviews.geometry.epipolar_torch import HeatmapRays, sample_maps
+from lib.utils.tables import markdown_table
+
+VIEWS, JOINTS, SIZE = 4, 20, 64
+
+
+def milliseconds(work: Callable[[], object], num_groups: int, repeats: int) -> float:
+    """Return the median time per group."""
+    times = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return 1000 * statistics.median(times[1:]) / num_groups
+
+
+def lookups(maps: torch.Tensor, places: dict[tuple[int, int], torch.Tensor]) -> None:
+    """Look up and reduce what the maximum along the lines needs, and nothing else."""
+    for (_, other), one in places.items():
+        sample_maps(maps[:, other], one).amax(-1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--groups", type=int, default=2, help="groups in a batch")
+    parser.add_argument("--repeats", type=int, default=5)
+    args = parser.parse_args()
+    print(describe_machine(("torch",)))
+    scene = make_scene(args.groups, VIEWS, (SIZE, SIZE))
+    views = CropCameras(scene.cameras, scene.image_to_heatmap).map(lambda x: torch.as_tensor(x, dtype=torch.float32))
+    maps = torch.rand(args.groups, VIEWS, JOINTS, SIZE, SIZE)
+    with torch.no_grad():
+        rays = HeatmapRays(views, (SIZE, SIZE))
+        places = {(view, other): rays.lines(view, other) for view in range(VIEWS) for other in range(VIEWS)
+                  if view != other}  # fmt: skip
+        works = {
+            "learned matrices": lambda: learned(maps),
+            "lookups and maximum alone (floor)": lambda: lookups(maps, places),
+            "epipolar_max": lambda: largest(maps, views),
+            "epipolar_sum": lambda: summed(maps, views),
+            "adaptive": lambda: adaptive(maps, views),
+        }
+        learned, adaptive = CrossViewFusion(VIEWS, (SIZE, SIZE), init="zeros"), AdaptiveFusion()
+        largest, summed = EpipolarFusion("max"), EpipolarFusion("sum")
+        rows = [(name, f"{milliseconds(work, args.groups, args.repeats):.0f}") for name, work in works.items()]
+    print(markdown_table(("fusion", "ms per group"), rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+"""Frames per second of 3D inference beside a plain dense implementation, in one run.
+
+    python benchmarks/bench_rpsm.py [--frames 256] [--rounds 5]
+
+Settings of Human3.6M: 4 views, 17 joints, 64x64 maps, 2000 mm, 16^3 bins, 10 recursions, mean limb lengths. All
+contestants take turns, round by round, and the median round counts. Ends with an error if the poses disagree.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import numpy as np
+from cvf_tests.scenes import LENGTHS, Scene, make_scene
+from dense_reference import DenseRpsm
+
+from lib.core.runtime.machine import describe_machine
+from lib.multiviews.body import H36M_BODY
+from lib.multiviews.pictorial.backend_numpy import Kernel, NumpyKernel
+from lib.multiviews.pictorial.limb_prior import LimbPrior, make_limb_prior
+from lib.multiviews.pictorial.rpsm import PictorialSettings, rpsm
+from lib.utils.files.prediction_io import PredictionFile, PredictionWriter
+from lib.utils.tables import markdown_table
+
+BATCH = 64  # frames, as estimate.py
+REFERENCE_FRAMES = 4  # per round
+AGREEMENT_MM = 0.1
+NOISE = 0.02  # of the peak: no map is empty anywhere
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Frames to solve and what is known beforehand."""
+
+    scene: Scene
+    prior: LimbPrior
+    settings: PictorialSettings
+
+
+Solver = Callable[[Problem], np.ndarray]  # -> (f, J, 3) mm of the problem's first f frames
+
+
+def make_problem(num_frames: int) -> Problem:
+    """Draw persons and noisy heatmaps."""
+    settings, scene, rng = PictorialSettings(), make_scene(num_frames), np.random.default_rng(0)
+    for heatmaps in scene.heatmaps:
+        heatmaps += rng.uniform(0, NOISE, heatmaps.shape).astype(np.float32)
+    return Problem(scene, make_limb_prior(LENGTHS, H36M_BODY, settings.first_grid), settings)
+
+
+def solve_dense(reference: DenseRpsm, problem: Problem) -> np.ndarray:
+    """The plain implementation, frame by frame."""
+    scene = problem.scene
+    return np.array([
+        reference.estimate(scene.heatmaps[i], scene.cameras[i], scene.image_to_heatmap[i], scene.pose_world[i, 0],
+                           problem.prior.mean_lengths)
+        for i in range(REFERENCE_FRAMES)
+    ])  # fmt: skip
+
+
+def solve_batch(kernel: Kernel, problem: Problem, start: int, heatmaps: np.ndarray) -> np.ndarray:
+    """Our RPSM on frames from `start` on."""
+    scene, frames = problem.scene, slice(start, start + len(heatmaps))
+    return rpsm(heatmaps, scene.cameras[frames], scene.image_to_heatmap[frames], scene.pose_world[frames, 0],
+                problem.prior.mean_lengths, problem.prior, problem.settings, kernel)  # fmt: skip
+
+
+def solve_in_memory(kernel: Kernel, problem: Problem) -> np.ndarray:
+    """Batches of heatmaps that are in memory."""
+    maps = problem.scene.heatmaps
+    return np.concatenate([
+        solve_batch(kernel, problem, start, maps[start : start + BATCH]) for start in range(0, len(maps), BATCH)
+    ])  # fmt: skip
+
+
+def solve_from_file(kernel: Kernel, path: Path, problem: Problem) -> np.ndarray:
+    """Batches of heatmaps that are read ahead."""
+    maps, parts = problem.scene.heatmaps, []
+    with PredictionFile(path) as file, closing(file.batches(BATCH * maps.shape[1])) as batches:
+        for start, (rows, _) in zip(range(0, len(maps), BATCH), batches, strict=True):
+            parts.append(solve_batch(kernel, problem, start, rows.reshape(-1, *maps.shape[1:])))
+    return np.concatenate(parts)
+
+
+def write_heatmaps(problem: Problem, path: Path) -> None:
+    """Store the heatmaps as valid.py does."""
+    maps = problem.scene.heatmaps
+    rows = maps.reshape(-1, *maps.shape[2:])
+    with PredictionWriter(path, len(rows), H36M_BODY.joint_names, maps.shape[:-3:-1], maps.shape[1]) as writer:
+        writer.append(rows, np.zeros((*rows.shape[:2], 3), np.float32), [str(row) for row in range(len(rows))])
+
+
+def measure(solvers: dict[str, Solver], problem: Problem, num_rounds: int) -> tuple[dict[str, float], np.ndarray]:
+    """Return seconds per frame of every solver, and the largest difference of each one's joints from the first's.
+
+    Raises:
+        SystemExit: the poses disagree.
+    """
+    times: dict[str, list[float]] = {name: [] for name in solvers}
+    worst = np.zeros(len(solvers))
+    for turn in range(num_rounds + 1):  # the first round warms up and compares
+        poses = []
+        for name, solve in solvers.items():
+            start = time.perf_counter()
+            poses.append(solve(problem))
+            times[name].append((time.perf_counter() - start) / len(poses[-1]))
+        if turn == 0:
+            common = min(len(pose) for pose in poses)
+            worst = np.array([np.linalg.norm(pose[:common] - poses[0][:common], axis=-1).max() for pose in poses])
+    if worst.max() > AGREEMENT_MM:
+        raise SystemExit(f"poses disagree: {dict(zip(solvers, worst.round(3).tolist(), strict=True))} mm")
+    return {name: statistics.median(values[1:]) for name, values in times.items()}, worst
+
+
+def describe_floor(problem: Problem, num_threads: int, best: float) -> str:
+    """Compare the best time with that of the work that no arrangement avoids, at this machine's speed."""
+    bins, (num_views, num_joints) = problem.settings.first_nbins**3, problem.scene.heatmaps.shape[1:3]
+    maxima = bins * sum(len(program.steps) for program in problem.prior.programs)
+    products, pairs = bins * num_views * 4 * num_joints, bins**2 * len(problem.prior.programs)
+    volume, repeats = np.zeros(16 * bins), 200  # of the kernel's size: it stays in the cache
+    start = time.perf_counter()
+    for _ in range(repeats):
+        np.maximum(volume, volume, out=volume)
+    rate = repeats * len(volume) / (time.perf_counter() - start)
+    floor = (maxima + 2 * products) / rate / num_threads
+    return (
+        f"The first grid of a frame takes {maxima / 1e6:.1f} M maxima (the dense matrices {pairs / 1e6:.0f} M) and "
+        f"{products / 1e6:.1f} M multiply-adds of heatmap values: {floor * 1e3:.2f} ms on {num_threads} cores at the "
+        f"{rate / 1e9:.1f} G operations/s of numpy's maximum on one core. The best row is at {best / floor:.1f} times "
+        "that; projections, logarithms, the later grids and Python make the rest."
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--frames", type=int, default=256, help="frames per round (256)")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of which the median counts (5)")
+    args = parser.parse_args()
+    print(describe_machine(), flush=True)
+
+    from lib.multiviews.pictorial.backend_torch import TorchKernel
+
+    problem = make_problem(max(args.frames, REFERENCE_FRAMES))
+    reference, ours, ours_torch = DenseRpsm(problem.prior, problem.settings), NumpyKernel(), TorchKernel("cpu")
+    threads, threads_torch = f"{ours.num_threads} threads", f"{ours_torch.num_threads} threads"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "predicted_heatmaps.h5"
+        write_heatmaps(problem, path)
+        solvers: dict[str, Solver] = {
+            "plain dense reference": partial(solve_dense, reference),
+            f"numpy kernel, {threads}": partial(solve_in_memory, ours),
+            f"numpy kernel, {threads}, heatmaps read from HDF5": partial(solve_from_file, ours, path),
+            f"torch kernel on the CPU, {threads_torch}": partial(solve_in_memory, ours_torch),
+        }
+        seconds, worst = measure(solvers, problem, args.rounds)
+    slowest = next(iter(seconds.values()))
+    rows = [
+        [name, f"{time * 1e3:.2f}", f"{1 / time:.1f}", f"{slowest / time:.0f}", f"{difference:.3f}"]
+        for (name, time), difference in zip(seconds.items(), worst, strict=True)
+    ]
+    print(markdown_table(["RPSM", "ms per frame", "frames/s", "times the reference", "largest difference, mm"], rows))
+    print(f"\n{describe_floor(problem, ours.num_threads, min(seconds.values()))}")
+    if hasattr(os, "getloadavg"):
+        print(f"Load after the run: {os.getloadavg()[0]:.1f} (1 minute).")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""2D evaluation: joint detection rates, decoding of heatmaps, provenance of predictions."""

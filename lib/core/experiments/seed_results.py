@@ -1,0 +1,130 @@
+"""Results of all seeds of a row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lib.core.config_io import RESULTS_2D_NAME
+from lib.core.pose3d.results_3d import RESULTS_NAME
+from lib.utils.files.atomic import read_json
+
+# column of the paper's Table 1 -> our joints
+TABLE_1_JOINTS = {
+    "shoulder": ("lsho", "rsho"), "elbow": ("lelb", "relb"), "wrist": ("lwri", "rwri"), "hip": ("lhip", "rhip"),
+    "knee": ("lkne", "rkne"), "ankle": ("lank", "rank"),
+}  # fmt: skip
+WHERE = ("all", "occluded", "visible")
+
+
+@dataclass(frozen=True)
+class Values:
+    """One number per seed.
+
+    Attributes:
+        by_seed: seed -> value; seeds without a result are missing.
+    """
+
+    by_seed: Mapping[int, float]
+
+    @property
+    def mean(self) -> float:
+        """Mean over the seeds, NaN without any."""
+        return float(np.mean(list(self.by_seed.values()))) if self.by_seed else float("nan")
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation over the seeds, NaN with fewer than two."""
+        return float(np.std(list(self.by_seed.values()), ddof=1)) if len(self.by_seed) > 1 else float("nan")
+
+    def __str__(self) -> str:
+        if not self.by_seed:
+            return "-"
+        return f"{self.mean:.1f}" if np.isnan(self.spread) else f"{self.mean:.1f} ± {self.spread:.1f}"
+
+    def minus(self, other: Values) -> Values:
+        """Return the differences of the seeds that both have."""
+        return Values({seed: value - other.by_seed[seed] for seed, value in self.by_seed.items()
+                       if seed in other.by_seed})  # fmt: skip
+
+
+class Outcome:
+    """Reads the results of a plan; what is not there yet is left out."""
+
+    def __init__(self, results: Mapping[str, Mapping[int, Path]], seeds: Sequence[int]) -> None:
+        """
+        Args:
+            results: row -> seed -> run directory.
+            seeds: those that are shown.
+        """
+        self._results, self._seeds = results, seeds
+        self._files: dict[Path, Any] = {}
+
+    def incomplete(self) -> dict[str, tuple[int, ...]]:
+        """Return row -> seeds without results, of the rows that have some."""
+        missing = {row: tuple(seed for seed in self._seeds
+                              if seed not in by_seed or not (by_seed[seed] / RESULTS_2D_NAME).is_file())
+                   for row, by_seed in self._results.items()}  # fmt: skip
+        return {row: seeds for row, seeds in missing.items() if 0 < len(seeds) < len(self._seeds)}
+
+    def detection_rate(self, row: str, joints: Sequence[str] = (), where: str = "all") -> Values:
+        """Return the detection rate (JDR, %) of a row.
+
+        Args:
+            row: e.g. "mixed/fusion".
+            joints: mean over these; () = over all.
+            where: "all", "occluded" or "visible" joints.
+        """
+
+        def read(results: Any) -> float | None:
+            first = next(iter(results["jdr"]))
+            entry = results["jdr"].get(first if where == "all" else f"{first}, {where} joints")
+            rates = None if entry is None else [entry["per_joint"][name] for name in joints or entry["per_joint"]]
+            known = [rate for rate in rates or () if rate is not None]
+            return 100 * float(np.mean(known)) if known else None
+
+        return self._values(row, RESULTS_2D_NAME, read)
+
+    def error(self, row: str, method: str, action: str | None = None, joints: Sequence[str] = ()) -> Values:
+        """Return the mean joint error (MPJPE, mm, no alignment) of a row, over all frames or those of an action.
+
+        Args:
+            row: e.g. "mixed/fusion".
+            method: name in results_3d.json without its library, e.g. "rpsm" or "rpsm, depth 3".
+            action: name of the action.
+            joints: mean over these, of all frames; () = over all.
+        """
+
+        def read(results: Any) -> float | None:
+            entry = results.get(f"{method} (numpy)")
+            if entry is None:
+                return None
+            if joints:
+                return float(np.mean([entry["per_joint"][name]["absolute"] for name in joints]))
+            if action is None:
+                return entry["mpjpe"]["absolute"]["frames"]
+            return entry["per_action"].get(action, {}).get("absolute")
+
+        return self._values(row, RESULTS_NAME, read)
+
+    def num_frames(self, row: str) -> int | None:
+        """Return the number of evaluated groups of a row."""
+        for directory in self._results.get(row, {}).values():
+            if (directory / RESULTS_NAME).is_file():
+                return next(iter(read_json(directory / RESULTS_NAME).values()))["num_frames"]
+        return None
+
+    def _values(self, row: str, name: str, read: Callable[[Any], float | None]) -> Values:
+        values = {}
+        for seed, directory in self._results.get(row, {}).items():
+            path = directory / name
+            if seed in self._seeds and path not in self._files and path.is_file():
+                self._files[path] = read_json(path)
+            value = read(self._files[path]) if path in self._files else None
+            if value is not None:
+                values[seed] = float(value)
+        return Values(values)

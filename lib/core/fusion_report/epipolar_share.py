@@ -1,0 +1,117 @@
+"""How much of the fusion's weights follows the epipolar geometry."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from tqdm import tqdm
+
+from lib.core.fusion_report.trained_fusion import FusedGroup, TrainedFusion
+from lib.models.fusion_product import source_views
+from lib.multiviews.geometry.epipolar import cut_curve, distance_to_curve
+from lib.utils.tables import markdown_table
+from lib.utils.transforms import transform_points
+
+BAND_PX = 2.0  # heatmap px on either side of an epipolar curve
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Means over joints; first axis the target view, second the others as of source_views().
+
+    Attributes:
+        weight: (V, V-1) share of the positive weight that lies near the curve.
+        area: (V, V-1) share of the map that lies near the curve: what uniform weights would have there.
+        num_joints: (V, V-1) joints that were averaged: those with any positive weight. Where there are none, the shares
+            are NaN.
+    """
+
+    weight: np.ndarray
+    area: np.ndarray
+    num_joints: np.ndarray
+
+
+def measure_shares(trained: TrainedFusion, chosen: Sequence[int]) -> Shares:
+    """Average over the true joints of some groups how much positive weight lies near their epipolar curves.
+
+    Joints outside the crop of the target view have no pixel there and do not count; nor do those whose pixel nothing
+    has a positive weight for.
+
+    Args:
+        trained: the fusion layer and the groups.
+        chosen: indices of groups.
+    """
+    num_views = trained.num_views
+    weight, area, count = np.zeros((3, num_views, num_views - 1))
+    for index in tqdm(chosen, desc="fusion weights", unit="group", disable=None, leave=False):
+        group = trained.group(index)
+        for view in range(num_views):
+            points = group.joints_img[view][group.visible[view]]
+            points = points[group.pixels(view, points)[1]]
+            of_weight, of_area = view_shares(trained, group, view, points)
+            counted = np.isfinite(of_weight)
+            weight[view] += np.where(counted, of_weight, 0).sum(0)
+            area[view] += np.where(counted, of_area, 0).sum(0)
+            count[view] += counted.sum(0)
+    with np.errstate(invalid="ignore"):
+        return Shares(weight / count, area / count, count.astype(np.int64))
+
+
+def view_shares(
+    trained: TrainedFusion, group: FusedGroup, view: int, points_img: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Measure the share of weight and of area within BAND_PX of the epipolar curves of points.
+
+    Args:
+        trained: the fusion layer.
+        group: the group.
+        view: target view.
+        points_img: (P, 2) px of its original image, within its crop.
+
+    Returns:
+        (P, V-1) share of the positive weight, NaN where no weight is positive, and (P, V-1) share of the map's area.
+    """
+    width, height = group.heatmap_wh
+    curve, valid, _ = group.curves(view, points_img)
+    curve_hm = transform_points(curve, group.to_heatmap[group.sources(view)][:, None])
+    rows, columns = np.mgrid[:height, :width]
+    centres = np.stack([columns, rows], -1).reshape(-1, 2).astype(np.float64)  # (H*W, 2)
+    distance = distance_to_curve(centres, *cut_curve(curve_hm, valid, group.heatmap_wh, BAND_PX))
+    band = (distance <= BAND_PX).swapaxes(0, 1)  # (P, V-1, H*W)
+    votes = trained.votes(view, group.pixels(view, points_img)[0]).reshape(band.shape).clip(0)
+    total = votes.sum(-1, dtype=np.float64)
+    with np.errstate(invalid="ignore"):
+        return (votes * band).sum(-1, dtype=np.float64) / total, band.mean(-1)
+
+
+def shares_text(shares: Shares, num_groups: int) -> str:
+    """Format the shares as a Markdown table with a line that says what they mean.
+
+    Args:
+        shares: of measure_shares().
+        num_groups: how many groups were measured.
+    """
+    num_views = len(shares.weight)
+    header = ["view <- other view", "joints", "weight near the line (%)", "area near the line (%)", "ratio"]
+    rows = [
+        [f"{view + 1} <- {other + 1}", int(shares.num_joints[view, n]), 100 * float(shares.weight[view, n]),
+         100 * float(shares.area[view, n]), _ratio(shares.weight[view, n], shares.area[view, n])]
+        for view, others in enumerate(source_views(num_views))
+        for n, other in enumerate(others)
+    ]  # fmt: skip
+    if not shares.num_joints.any():
+        return f"{markdown_table(header, rows)}\n\nNo weight is positive: the fusion layer has not been trained."
+    means = [float(np.average(np.nan_to_num(share), weights=shares.num_joints))
+             for share in (shares.weight, shares.area)]  # fmt: skip
+    rows.append(["all", int(shares.num_joints.sum()), 100 * means[0], 100 * means[1], _ratio(*means)])
+    return (f"{markdown_table(header, rows)}\n\n"
+            f"For the pixel of a true joint, {100 * means[0]:.1f} % of the positive weight of another view lies within "
+            f"{BAND_PX:g} heatmap px of the true epipolar line, where uniform weights would have {100 * means[1]:.1f} "
+            f"% (mean over {num_groups} groups). The crops move with the person and the weights do not, so they can "
+            f"follow the lines only on average.")  # fmt: skip
+
+
+def _ratio(weight: float, area: float) -> float:
+    return float(weight / area) if area > 0 else float("nan")

@@ -1,0 +1,1 @@
+"""Recordings of the user's own cameras: 3D poses, labels, figures."""

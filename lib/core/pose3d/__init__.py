@@ -1,0 +1,1 @@
+"""3D inference: from predicted heatmaps to poses, errors and tables."""

@@ -1,0 +1,208 @@
+"""3D metrics of poses as they are, relative to the root and after Procrustes alignment: means, percentiles, PCK, AUC.
+
+A joint without a position (not finite) is left out of means and percentiles, is counted, and is wrong for PCK and AUC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from lib.dataset.actions import action_name
+from lib.dataset.protocol import Parts
+from lib.utils.errors import check_shape
+
+# alignment -> heading of its column
+METRICS = {"absolute": "MPJPE", "root_relative": "root-relative", "pa": "PA"}
+PCK_MM = 150.0
+AUC_MM = np.arange(0.0, 151.0, 5.0)
+PERCENTILES = (50, 90, 95, 99)
+MIN_ALIGNED_JOINTS = 3  # a similarity fits two points without error
+
+
+def joint_errors(pose: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Return the distances (F, J) between poses (F, J, 3), mm."""
+    return np.linalg.norm(pose - truth, axis=-1)
+
+
+def mean_error(errors: np.ndarray) -> float:
+    """Return the mean of the finite distances, any shape; NaN if there is none."""
+    found = errors[np.isfinite(errors)]
+    return float(found.mean()) if found.size else float("nan")
+
+
+def mpjpe(pose: np.ndarray, truth: np.ndarray) -> float:
+    """Return the mean distance over joints and frames, mm; no alignment.
+
+    Args:
+        pose: (F, J, 3) mm, world frame.
+        truth: (F, J, 3) mm, same frame.
+    """
+    return mean_error(joint_errors(pose, truth))
+
+
+def pck(errors: np.ndarray, threshold: float = PCK_MM) -> float:
+    """Return the share of the distances below a threshold, from 0 to 1; NaN if there are none.
+
+    Args:
+        errors: distances of any shape, mm; what is not finite is not below.
+        threshold: mm.
+
+    Source: Mehta et al., 3DV 2017 (MPI-INF-3DHP), there on root-relative poses with 150 mm.
+    """
+    with np.errstate(invalid="ignore"):
+        return float((errors < threshold).mean()) if errors.size else float("nan")
+
+
+def auc(errors: np.ndarray) -> float:
+    """Return the mean of pck() over the thresholds 0, 5, ..., 150 mm (0 to 30/31: at 0 mm nothing is below).
+
+    Args:
+        errors: distances of any shape, mm.
+
+    Source: Mehta et al., 3DV 2017 (MPI-INF-3DHP).
+    """
+    if not errors.size:
+        return float("nan")
+    passed = len(AUC_MM) - np.searchsorted(AUC_MM, errors.ravel(), side="right")  # thresholds above it; NaN sorts last
+    return float(passed.mean() / len(AUC_MM))
+
+
+def percentiles(errors: np.ndarray) -> dict[str, float]:
+    """Return the percentiles "p50", "p90", ... and "max" of the finite distances, mm; NaN if there is none."""
+    found = errors[np.isfinite(errors)]
+    values = np.percentile(found, [*PERCENTILES, 100]) if found.size else np.full(len(PERCENTILES) + 1, np.nan)
+    return dict(zip([*(f"p{percent}" for percent in PERCENTILES), "max"], values.tolist(), strict=True))
+
+
+def root_relative(pose: np.ndarray, root: int = 0) -> np.ndarray:
+    """Return poses (F, J, 3) with their root joint at the origin."""
+    return pose - pose[:, root : root + 1]
+
+
+def procrustes_align(pose: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Move each pose onto the truth by the best similarity (rotation, translation, scale; no mirroring).
+
+    Args:
+        pose: (F, J, 3) mm; joints that are not finite do not take part and stay NaN.
+        truth: (F, J, 3) mm.
+
+    Returns:
+        (F, J, 3) mm, in the frame of the truth; NaN for frames with fewer than 3 joints.
+
+    Source: Umeyama, PAMI 1991.
+    """
+    found = np.isfinite(pose).all(-1, keepdims=True)  # (F, J, 1)
+    count = np.maximum(found.sum(1, keepdims=True), 1)
+    pose_center = np.where(found, pose, 0).sum(1, keepdims=True) / count
+    truth_center = np.where(found, truth, 0).sum(1, keepdims=True) / count
+    from_points, to_points = np.where(found, pose - pose_center, 0), np.where(found, truth - truth_center, 0)
+    u, singular, vt = np.linalg.svd(to_points.swapaxes(1, 2) @ from_points)
+    sign = np.ones((len(pose), 3))
+    sign[:, 2] = np.sign(np.linalg.det(u) * np.linalg.det(vt))
+    rotation = (u * sign[:, None]) @ vt  # (F, 3, 3)
+    spread = (from_points**2).sum((1, 2))
+    scale = (singular * sign).sum(1) / np.where(spread > 0, spread, 1.0)
+    aligned = scale[:, None, None] * (from_points @ rotation.swapaxes(1, 2)) + truth_center
+    return np.where(found & (count >= MIN_ALIGNED_JOINTS), aligned, np.nan)
+
+
+def all_errors(pose: np.ndarray, truth: np.ndarray, root: int = 0) -> dict[str, np.ndarray]:
+    """Return the distances (F, J) of every alignment, mm; NaN where the pose has no joint.
+
+    Args:
+        pose: (F, J, 3) mm, world frame.
+        truth: (F, J, 3) mm, world frame.
+        root: index of the root joint.
+    """
+    sizes = check_shape("pose", pose.shape, ("F", "J", 3))
+    check_shape("truth", truth.shape, (sizes["F"], sizes["J"], 3))
+    return {
+        "absolute": joint_errors(pose, truth),
+        "root_relative": joint_errors(root_relative(pose, root), root_relative(truth, root)),
+        "pa": joint_errors(procrustes_align(pose, truth), truth),
+    }
+
+
+def summarise(
+    pose: np.ndarray,
+    truth: np.ndarray,
+    actions: np.ndarray,
+    joint_names: Sequence[str],
+    root: int = 0,
+    parts: Parts | None = None,
+) -> dict[str, Any]:
+    """Evaluate poses.
+
+    The root, whose root-relative distance is 0 whatever the pose, counts in the root-relative mean, as is usual, and
+    not in the root-relative percentiles, PCK and AUC.
+
+    Args:
+        pose: (F, J, 3) mm, world frame; joints that were not found are NaN.
+        truth: (F, J, 3) mm, world frame.
+        actions: (F,) names, or action ids of Human3.6M; tables list them in their order.
+        joint_names: the J joints.
+        root: index of the root joint.
+        parts: row -> column -> (F,) bool, frames whose results are wanted by themselves; they may overlap.
+
+    Returns:
+        num_frames; num_missing joints; mpjpe: alignment -> {frames, actions}, the means over frames and over actions;
+        distribution: alignment -> {p50, p90, p95, p99, max, pck150, auc} over all joints of all frames; per_action:
+        name -> {num_frames, alignment -> mean, pck150 and auc -> {alignment -> share}}; per_joint: name -> the same
+        without num_frames; with `parts` also per_part: row -> column -> as per_action, NaN where a part has no frame.
+        Distances in mm, shares from 0 to 1.
+    """
+    errors = all_errors(pose, truth, root)
+    everything = np.ones(len(pose), bool)
+    per_action = {}
+    for action in np.unique(actions):
+        name = str(action) if isinstance(action, str) else action_name(action)
+        per_action[name] = _frame_statistics(errors, actions == action, root)
+    per_part = {
+        row: {column: _frame_statistics(errors, chosen, root) for column, chosen in columns.items()}
+        for row, columns in (parts or {}).items()
+    }
+    return {
+        "num_frames": len(pose),
+        "num_missing": int(np.count_nonzero(~np.isfinite(errors["absolute"]))),
+        "mpjpe": {
+            metric: {
+                "frames": mean_error(values),
+                "actions": mean_error(np.array([entry[metric] for entry in per_action.values()])),
+            }
+            for metric, values in errors.items()
+        },
+        "distribution": {
+            metric: {**percentiles(values), "pck150": pck(values), "auc": auc(values)}
+            for metric, values in _without_root(errors, everything, None, root).items()
+        },
+        "per_action": per_action,
+        "per_joint": {name: _statistics(errors, everything, joint, root) for joint, name in enumerate(joint_names)},
+        **({"per_part": per_part} if per_part else {}),
+    }
+
+
+def _frame_statistics(errors: dict[str, np.ndarray], frames: np.ndarray, root: int) -> dict[str, Any]:
+    return {"num_frames": int(np.count_nonzero(frames)), **_statistics(errors, frames, None, root)}
+
+
+def _statistics(errors: dict[str, np.ndarray], frames: np.ndarray, joint: int | None, root: int) -> dict[str, Any]:
+    """Mean, PCK and AUC of some frames (F,) and of one joint or (None) all."""
+    joints = slice(None) if joint is None else slice(joint, joint + 1)
+    judged = _without_root(errors, frames, joint, root)
+    return {
+        **{metric: mean_error(values[frames, joints]) for metric, values in errors.items()},
+        "pck150": {metric: pck(values) for metric, values in judged.items()},
+        "auc": {metric: auc(values) for metric, values in judged.items()},
+    }
+
+
+def _without_root(
+    errors: dict[str, np.ndarray], frames: np.ndarray, joint: int | None, root: int
+) -> dict[str, np.ndarray]:
+    """Distances of some frames and joints, without the root where its distance is 0 by definition."""
+    joints = np.arange(errors["absolute"].shape[1]) if joint is None else np.array([joint])
+    kept = {metric: joints[joints != root] if metric == "root_relative" else joints for metric in errors}
+    return {metric: values[frames][:, kept[metric]] for metric, values in errors.items()}

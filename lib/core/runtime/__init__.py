@@ -1,0 +1,1 @@
+"""Process setup: command line, launch, interrupts, device."""

@@ -1,0 +1,31 @@
+"""What something was measured on."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+
+from lib.multiviews.pictorial.backend_numpy import usable_processors
+
+
+def describe_machine(packages: Sequence[str] = ("numpy", "scipy", "torch")) -> str:
+    """Return one line: processor, cores, versions, and how busy the machine is."""
+    versions = [f"Python {platform.python_version()}"]
+    for package in packages:
+        try:
+            versions.append(f"{package} {importlib.metadata.version(package)}")
+        except importlib.metadata.PackageNotFoundError:
+            versions.append(f"no {package}")
+    load = f"; load before the run {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    return f"{_processor_name()}, {usable_processors()} cores; {', '.join(versions)}{load}"
+
+
+def _processor_name() -> str:
+    info = Path("/proc/cpuinfo")
+    for line in info.read_text().splitlines() if info.exists() else ():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,66 @@
+"""Whether a training may go on with a configuration: what it has learned so far depends on some of the keys."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from easydict import EasyDict
+
+from lib.core.config import DEFAULTS
+from lib.models.fusion_kind import fusion_kind
+from lib.utils.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+# network, target, loss, data and their order, kind of optimizer
+_FIXED = re.compile(
+    r"""BACKBONE_MODEL|MODEL|MODEL_EXTRA\.(FINAL_CONV_KERNEL|STAGE.*)|POSE_RESNET\..*|LOSS\..*|SEED
+    |NETWORK\.(NUM_JOINTS|HEATMAP_SIZE|IMAGE_SIZE|SIGMA|TARGET_TYPE|TARGET_SUBPIXEL|FUSION)
+    |DATASET\.(TRAIN_DATASET|TRAIN_SUBSET|TRAIN_STEP|CAMERAS|CAMERA_UNIT|CAMERA_T|CROP|(SCALE|ROT|SHIFT)_FACTOR)
+    |TRAIN\.(OPTIMIZER|FUSION_STATE|FREEZE_BACKBONE|SHUFFLE)""",
+    re.VERBOSE,
+)
+
+
+def check_same_run(path: str | os.PathLike, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Compare the configuration that a checkpoint was trained with to the one that it is to go on with.
+
+    Whatever else has changed is logged in one line.
+
+    Args:
+        path: the checkpoint, for messages.
+        then: its configuration; keys that it lacks had their defaults.
+        now: the configuration.
+
+    Raises:
+        InputError: another network, target, loss, data set, order of the data, or kind of optimizer.
+    """
+    before, after = _settings(then), _settings(now)
+    changed = {key: f"{key} {before[key] or repr(before[key])} -> {after[key] or repr(after[key])}"
+               for key in after if before[key] != after[key]}  # fmt: skip
+    fixed = ", ".join(text for key, text in changed.items() if _FIXED.fullmatch(key))
+    if fixed:
+        raise InputError(f"{path}: has learned with other settings (then -> now): {fixed}; train anew under another "
+                         "NAME (--opts NAME ...), or with TRAIN.RESUME false in place of that run")  # fmt: skip
+    if changed:
+        logger.info("%s: settings have changed (then -> now): %s", path, ", ".join(changed.values()))
+
+
+def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of all keys under their whole names; of the two that name a fusion, FUSION says which it is."""
+    settings = dict(_values(config, DEFAULTS))
+    network = {key: settings.pop(f"NETWORK.{key}") for key in ("AGGRE", "FUSION")}
+    del settings["TRAIN.RESUME"]  # asks for what is being done
+    return {**settings, "NETWORK.FUSION": fusion_kind(EasyDict(NETWORK=network))}
+
+
+def _values(config: Mapping[str, Any], schema: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, entry in schema.items():
+        if isinstance(entry, dict):
+            yield from _values(config.get(name, {}), entry, f"{prefix}{name}.")
+        else:
+            yield prefix + name, config.get(name, entry.default)

@@ -1,1 +1,0 @@
-"""Own recordings: calibration, detections and videos as the tools of the field write them."""

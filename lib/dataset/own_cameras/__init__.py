@@ -1,0 +1,1 @@
+"""Input files of the user's own cameras: calibration, videos, detections."""

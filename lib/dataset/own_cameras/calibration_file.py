@@ -1,0 +1,164 @@
+"""The cameras of an own rig, from the TOML file that Pose2Sim, Anipose and FreeMoCap share."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import cv2
+import numpy as np
+
+from lib.dataset.conventions import MM_PER_UNIT, check_rotations, likely_unit
+from lib.multiviews.cameras import Cameras
+from lib.utils.errors import InputError, unknown_name
+from lib.utils.files.atomic import read_bytes
+
+MAX_VIEWS = 8
+_NOT_CAMERAS = ("metadata",)
+_NEAR_MM, _USUAL_MM, _FAR_MM = 100.0, 5000.0, 1e6  # extent of a rig: hardly less, usual, hardly more
+
+
+@dataclass(frozen=True)
+class Rig:
+    """V calibrated cameras.
+
+    Attributes:
+        names: of the cameras; videos and detections are found by them.
+        cameras: leading axis V, mm.
+        image_wh: (V, 2) int, width and height of the images they were calibrated for, px.
+        unit: in which the file's translations were taken to be.
+    """
+
+    names: tuple[str, ...]
+    cameras: Cameras
+    image_wh: np.ndarray
+    unit: str = "m"
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def select(self, names: Sequence[str]) -> Rig:
+        """Return the rig of some cameras, in the order of the names.
+
+        Raises:
+            InputError: an unknown name, a name twice, or other than 2 to 8 cameras.
+        """
+        for name in names:
+            if name not in self.names:
+                raise unknown_name("camera", name, self.names)
+        if len(set(names)) != len(names):
+            raise InputError(f"cameras: a name stands twice in {', '.join(names)}")
+        index = [self.names.index(name) for name in names]
+        some = replace(self, names=tuple(names), cameras=self.cameras[index], image_wh=self.image_wh[index])
+        return _checked(some, "cameras")
+
+    def check_unit(self) -> None:
+        """Raise an InputError that names the unit, if the cameras' distances show that it is another one."""
+        centres = self.cameras.T
+        extent_mm = float(np.linalg.norm(centres[:, None] - centres, axis=-1).max())
+        if extent_mm == 0 or _NEAR_MM <= extent_mm <= _FAR_MM:
+            return
+        fitting = likely_unit(extent_mm, self.unit, _USUAL_MM)
+        if fitting != self.unit:
+            raise InputError(f"--unit {self.unit}: the cameras would stand {extent_mm / 1000:.3g} m apart at most; "
+                             f"--unit {fitting} fits")  # fmt: skip
+
+    def over_frames(self, num_frames: int) -> Cameras:
+        """Return the cameras with leading axes (F, V)."""
+        return self.cameras.map(lambda array: np.broadcast_to(array, (num_frames, *array.shape)))
+
+    def resized(self, image_wh: np.ndarray) -> Rig:
+        """Return the rig for images resized to (V, 2) px; the corners of the pictures stay, not the pixel centres."""
+        factor = image_wh / self.image_wh
+        cameras = replace(self.cameras, f=self.cameras.f * factor, c=(self.cameras.c + 0.5) * factor - 0.5)
+        return replace(self, cameras=cameras, image_wh=np.asarray(image_wh))
+
+
+def load_rig(path: str | os.PathLike, unit: str = "m") -> Rig:
+    """Read a TOML file of cameras.
+
+    One table per camera: name, size (width, height), matrix (3x3), distortions (OpenCV's k1 k2 p1 p2 and, if wanted,
+    k3), rotation (Rodrigues vector or 3x3) and translation of x_cam = R x_world + t.
+
+    Args:
+        path: the file.
+        unit: of the translations: "m" as Pose2Sim writes them, "mm", "cm".
+
+    Returns:
+        The rig in the order of the file.
+
+    Raises:
+        InputError: unreadable, not 2 to 8 cameras, an entry missing or impossible, a fisheye lens, an unknown unit.
+    """
+    if unit not in MM_PER_UNIT:
+        raise unknown_name("unit of length", unit, MM_PER_UNIT)
+    try:
+        content = tomllib.loads(read_bytes(path).decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a TOML file ({error})") from None
+    tables = {key: table for key, table in content.items() if isinstance(table, dict) and key not in _NOT_CAMERAS}
+    parts = [_read_camera(table, f"{path}: [{key}]", MM_PER_UNIT[unit]) for key, table in tables.items()]
+    names = tuple(str(table.get("name", key)) for key, table in tables.items())
+    if len(set(names)) != len(names):
+        raise InputError(f"{path}: two cameras have one name: {', '.join(names)}")
+    if not parts:
+        raise InputError(f"{path}: no cameras; expected a table per camera")
+    columns = {key: np.stack([part[key] for part in parts]) for key in parts[0]}
+    image_wh = columns.pop("size").round().astype(int)
+    rig = _checked(Rig(names, Cameras(**columns), image_wh, unit), str(path))
+    try:
+        check_rotations(rig.cameras)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    return rig
+
+
+def _checked(rig: Rig, where: str) -> Rig:
+    if not 2 <= len(rig) <= MAX_VIEWS:
+        raise InputError(f"{where}: expected 2 to {MAX_VIEWS} cameras, received {len(rig)}")
+    return rig
+
+
+def _read_camera(table: dict[str, Any], where: str, mm_per_unit: float) -> dict[str, np.ndarray]:
+    """Return the fields of Cameras and `size` of one table."""
+    if table.get("fisheye"):
+        raise InputError(f"{where}: a fisheye lens; undistort the videos and calibrate the result as a pinhole camera")
+    size = _numbers(table, "size", (2,), where)
+    matrix = _numbers(table, "matrix", (3, 3), where)
+    rotation, translation = _rotation(table, where), _numbers(table, "translation", (3,), where) * mm_per_unit
+    lens = np.ravel(_numbers(table, "distortions", None, where))
+    if len(lens) < 4 or np.any(lens[5:]):
+        raise InputError(f"{where}: distortions: expected k1 k2 p1 p2 and, if wanted, k3, received {len(lens)} numbers")
+    focal = np.diagonal(matrix)[:2]
+    if not ((focal > 0).all() and (size > 0).all()):
+        raise InputError(f"{where}: size and focal lengths must be positive")
+    if abs(matrix[0, 1]) > 1e-6 * focal[0]:
+        raise InputError(f"{where}: matrix has a skew of {matrix[0, 1]:g}; expected 0")
+    radial = [lens[0], lens[1], lens[4] if len(lens) > 4 else 0.0]
+    return {"R": rotation, "T": -rotation.T @ translation, "f": focal, "c": matrix[:2, 2],
+            "k": np.array(radial), "p": lens[2:4], "size": size}  # fmt: skip
+
+
+def _rotation(table: dict[str, Any], where: str) -> np.ndarray:
+    value = _numbers(table, "rotation", None, where)
+    if value.shape == (3, 3):
+        return value
+    if value.size != 3:
+        raise InputError(f"{where}: rotation: expected a Rodrigues vector or 3x3, received {value.size} numbers")
+    return cv2.Rodrigues(value.reshape(3))[0]
+
+
+def _numbers(table: dict[str, Any], key: str, shape: tuple[int, ...] | None, where: str) -> np.ndarray:
+    if key not in table:
+        raise InputError(f"{where}: no '{key}'")
+    try:
+        value = np.array(table[key], np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"{where}: {key}: expected numbers, received {table[key]!r}") from None
+    if (shape is not None and value.shape != shape) or not np.isfinite(value).all():
+        wanted = "numbers" if shape is None else f"{' x '.join(map(str, shape))} finite numbers"
+        raise InputError(f"{where}: {key}: expected {wanted}, received {table[key]!r}")
+    return value

@@ -1,0 +1,1 @@
+"""Annotation files on disk: published pickles and memory-mapped arrays."""

@@ -1,0 +1,150 @@
+"""Annotations -> arrays on disk, part by part; lib/dataset/storage/memmap.py opens them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from lib.dataset.annotations import Annotations
+from lib.dataset.storage.memmap import (
+    CAMERA_ARRAYS,
+    IMAGE_ARRAYS,
+    LABEL_ARRAYS,
+    META,
+    OPTIONAL_ARRAYS,
+    VERSION,
+    AnnotationFile,
+    fingerprint,
+)
+from lib.multiviews.cameras import Cameras
+from lib.utils.errors import InputError
+from lib.utils.files.atomic import atomic_directory, write_json
+
+
+class _ArrayFile:
+    """A .npy file whose rows are written part by part.
+
+    Written, not mapped: a full disk is then an error and not a killed process.
+    """
+
+    def __init__(self, path: Path, num_rows: int) -> None:
+        self._path, self._num_rows, self._dtype = path, num_rows, np.dtype(float)
+        self._file: BinaryIO | None = None
+
+    def append(self, rows: np.ndarray) -> None:
+        if self._file is None:
+            self._dtype = rows.dtype
+            self._file = open(self._path, "wb")  # noqa: SIM115 - closed by close()
+            np.lib.format.write_array_header_1_0(self._file, {
+                "descr": np.lib.format.dtype_to_descr(rows.dtype), "fortran_order": False,
+                "shape": (self._num_rows, *rows.shape[1:]),
+            })  # fmt: skip
+        if rows.dtype.itemsize > self._dtype.itemsize:
+            raise InputError(f"{self._path.name}: image names of {rows.dtype.itemsize} bytes after some of "
+                             f"{self._dtype.itemsize}")  # fmt: skip
+        self._file.write(np.ascontiguousarray(rows, self._dtype).tobytes())
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+class CompactWriter:
+    """Receives the annotations of a file in parts; all cameras together have to fit into memory, nothing else."""
+
+    def __init__(self, folder: Path, num_images: int) -> None:
+        """
+        Args:
+            folder: receives the arrays.
+            num_images: of all parts.
+        """
+        self._folder, self._left = folder, num_images
+        self._arrays = {name: _ArrayFile(folder / f"{name}.npy", num_images)
+                        for name in (*IMAGE_ARRAYS, *OPTIONAL_ARRAYS, *LABEL_ARRAYS)}  # fmt: skip
+        self._optional: set[str] = set()
+        self._cameras: list[Cameras] = []
+        self._known: dict[bytes, int] = {}
+        self._source, self._joint_names = "", []
+
+    def append(self, part: Annotations) -> None:
+        """Write a part; its image names may not be longer than those of the first one."""
+        labels = part.labels3d
+        self._left -= len(part)
+        self._source, self._joint_names = part.source, list(part.joint_set.names)
+        own = np.array([self._number(labels.cameras[camera : camera + 1]) for camera in range(len(labels.cameras.R))])
+        for name in IMAGE_ARRAYS:
+            self._arrays[name].append(getattr(part, name))
+        for name in OPTIONAL_ARRAYS:
+            if getattr(part, name) is not None:
+                self._arrays[name].append(getattr(part, name))
+                self._optional.add(name)
+        for name in LABEL_ARRAYS:
+            values = getattr(labels, name)
+            self._arrays[name].append(own[values].astype(np.int32) if name == "camera_idx" else values)
+
+    def _number(self, camera: Cameras) -> int:
+        content = b"".join(getattr(camera, field.name).tobytes() for field in fields(camera))
+        if content not in self._known:
+            self._known[content] = len(self._cameras)
+            self._cameras.append(camera)
+        return self._known[content]
+
+    def finish(self, file: AnnotationFile) -> None:
+        """Write the cameras and what all of it is; the pickle must be in place."""
+        if self._left:
+            raise ValueError(f"the parts have {self._left} images less than was said")
+        for array in self._arrays.values():
+            array.close()
+        for name in CAMERA_ARRAYS:
+            values = np.concatenate([getattr(camera, name) for camera in self._cameras])
+            np.save(self._folder / f"camera_{name}.npy", values, allow_pickle=False)
+        write_json(self._folder / META, {
+            "version": VERSION,
+            "source": self._source,
+            "num_images": len(np.load(self._folder / "image.npy", mmap_mode="r")),
+            "joint_names": self._joint_names,
+            "optional": sorted(self._optional),
+            "made_with": file.made_with,
+            "pickle": fingerprint(file.path),
+        })  # fmt: skip
+
+    def close(self) -> None:
+        """Close the files."""
+        for array in self._arrays.values():
+            with contextlib.suppress(OSError):
+                array.close()
+
+
+@contextlib.contextmanager
+def compact_writer(file: AnnotationFile, num_images: int) -> Iterator[Callable[[Annotations], None]]:
+    """Write the folder of arrays beside a pickle, atomically.
+
+    Args:
+        file: the pickle; it must be in place when the block ends. Its fingerprint is stored, so that a pickle made
+            anew is noticed.
+        num_images: of all parts.
+
+    Yields:
+        A function that receives the annotations of the file part by part, in order, with 3D labels.
+
+    Raises:
+        InputError: the disk refuses.
+    """
+    with atomic_directory(file.compact_folder) as folder:
+        writer = CompactWriter(folder, num_images)
+        try:
+            yield writer.append
+            writer.finish(file)
+        finally:
+            writer.close()
+
+
+def save_compact(annotations: Annotations, file: AnnotationFile) -> None:
+    """Write the folder of arrays beside a pickle, as compact_writer() does, of what is in memory."""
+    with compact_writer(file, len(annotations)) as append:
+        append(annotations)

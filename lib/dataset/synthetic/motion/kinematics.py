@@ -1,0 +1,183 @@
+"""From controls (where the root, feet and hands go) to joints with constant bone lengths.
+
+World frame: z up, floor at z = 0, mm. Part frames: x forward, y left, z up. Sides are (right, left).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lib.dataset.synthetic.motion.curves import apply, rotation, smoothstep, unit
+from lib.dataset.synthetic.person import SIDE_SIGN, BodyShape
+from lib.utils.joints import H36M_17
+
+MIRROR = np.array([[1.0, -1.0, 1.0], [1.0, 1.0, 1.0]])  # (right, left): left-side vectors -> own side
+MIN_HINGE_DEG = 32.0  # smallest angle between the two bones of a folded knee or elbow
+MAX_REACH = 0.998  # of the stretched limb: a little bend keeps the hinge direction defined
+
+
+@dataclass
+class Controls:
+    """What a motion decides, over F frames; angles in radians, positions in mm.
+
+    Attributes:
+        root: (F, 3) pelvis position, world.
+        yaw: (F) heading of the pelvis, 0 looks along world x.
+        pelvis_tilt: (F, 3) roll, pitch (positive leans forward) and extra yaw of the pelvis.
+        spine: (F, 3) roll, pitch and yaw of the chest relative to the pelvis.
+        head: (F, 3) roll, pitch and yaw of the head relative to the chest.
+        ankles: (F, 2, 3) world.
+        foot_yaw, foot_pitch: (F, 2) world heading of the feet; positive pitch lifts the heel.
+        knee_out: (F, 2) how far the knees point outward; 0 straight ahead, 1 about 45 degrees.
+        wrists: (F, 2, 3) wrist targets in the chest frame, from the neck.
+        elbow_pole: (F, 2, 3) where the elbows point, chest frame.
+        hand_bend: (F, 2, 3) added to the forearm direction to get the direction of the hand, chest frame.
+    """
+
+    root: np.ndarray
+    yaw: np.ndarray
+    pelvis_tilt: np.ndarray
+    spine: np.ndarray
+    head: np.ndarray
+    ankles: np.ndarray
+    foot_yaw: np.ndarray
+    foot_pitch: np.ndarray
+    knee_out: np.ndarray
+    wrists: np.ndarray
+    elbow_pole: np.ndarray
+    hand_bend: np.ndarray
+
+    @classmethod
+    def zeros(cls, num_frames: int) -> Controls:
+        """Make controls of zeros for F frames."""
+        triple, pair, both = (num_frames, 3), (num_frames, 2), (num_frames, 2, 3)
+        shapes = (triple, num_frames, triple, triple, triple, both, pair, pair, pair, both, both, both)
+        return cls(*(np.zeros(shape) for shape in shapes))
+
+
+@dataclass(frozen=True)
+class Pose:
+    """Joints and part frames over F frames; columns of a frame are its forward, left and up axes in the world.
+
+    Attributes:
+        joints: (F, 17, 3) in the order of H36M_17, world, mm.
+        pelvis, chest, head: (F, 3, 3) part frames.
+        feet: (F, 2, 3, 3) frames of the feet.
+        hands: (F, 2, 3) unit direction wrist -> finger tips.
+        thorax, upper_neck, head_top: (F, 3) the joints that only MPII has.
+    """
+
+    joints: np.ndarray
+    pelvis: np.ndarray
+    chest: np.ndarray
+    head: np.ndarray
+    feet: np.ndarray
+    hands: np.ndarray
+    thorax: np.ndarray
+    upper_neck: np.ndarray
+    head_top: np.ndarray
+
+    def joint(self, name: str) -> np.ndarray:
+        """Return one joint by its Human3.6M name, (F, 3)."""
+        return self.joints[:, H36M_17.index(name)]
+
+
+def two_bone(
+    start: np.ndarray, target: np.ndarray, pole: np.ndarray, first: float, second: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Place the middle and end of a two-bone limb (inverse kinematics with fixed lengths).
+
+    Args:
+        start: (..., 3) first joint.
+        target: (..., 3) where the end should go; pulled into reach along the line from `start`.
+        pole: (..., 3) direction to which the hinge points.
+        first: length of the first bone, mm.
+        second: length of the second bone, mm.
+
+    Returns:
+        (..., 3) middle joint and (..., 3) end joint.
+    """
+    reach = target - start
+    folded = np.sqrt(first**2 + second**2 - 2 * first * second * np.cos(np.deg2rad(MIN_HINGE_DEG)))
+    distance = _soft_clip(np.linalg.norm(reach, axis=-1, keepdims=True), folded, MAX_REACH * (first + second))
+    direction = unit(reach)
+    along = (distance**2 + first**2 - second**2) / (2 * distance)
+    height = np.sqrt(np.maximum(first**2 - along**2, 0.0))
+    hinge = unit(pole - (pole * direction).sum(-1, keepdims=True) * direction)
+    return start + along * direction + height * hinge, start + distance * direction
+
+
+def _soft_clip(value: np.ndarray, low: float, high: float, softness: float = 3.0) -> np.ndarray:
+    """Clip with rounded corners (mm), so that a limb does not jerk when it reaches its end."""
+    above = value - high
+    value = high + 0.5 * (above - np.sqrt(above**2 + softness**2))
+    below = value - low
+    return low + 0.5 * (below + np.sqrt(below**2 + softness**2))
+
+
+def _euler(angles: np.ndarray) -> np.ndarray:
+    """Roll, pitch, yaw (..., 3) -> (..., 3, 3), yaw applied last."""
+    return rotation("z", angles[..., 2]) @ rotation("y", angles[..., 1]) @ rotation("x", angles[..., 0])
+
+
+def trunk_frames(controls: Controls) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return the frames of pelvis, belly (half the spine's bend), chest and head, (F, 3, 3) each."""
+    pelvis = rotation("z", controls.yaw) @ _euler(controls.pelvis_tilt)
+    belly = pelvis @ _euler(0.5 * controls.spine)
+    chest = pelvis @ _euler(controls.spine)
+    return pelvis, belly, chest, chest @ _euler(controls.head)
+
+
+def solve_legs(controls: Controls, pelvis: np.ndarray, shape: BodyShape) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return hips, knees and ankles, (F, 2, 3) each."""
+    offset = np.stack([np.zeros(2), SIDE_SIGN * shape.hip_half, np.zeros(2)], -1)  # (2, 3)
+    hips = controls.root[:, None] + apply(pelvis[:, None], offset)
+    heading = rotation("z", controls.yaw)[:, None]  # (F, 1, 3, 3)
+    pole = np.stack([np.ones_like(controls.knee_out), SIDE_SIGN * (0.06 + controls.knee_out),
+                     np.full_like(controls.knee_out, 0.45)], -1)
+    knees, ankles = two_bone(hips, controls.ankles, apply(heading, pole), shape.thigh, shape.shin)
+    return hips, knees, ankles
+
+
+def left_shoulder(wrist: np.ndarray, shape: BodyShape) -> np.ndarray:
+    """Return neck -> left shoulder (..., 3) for left wrists (..., 3), chest frame; it rises with the hand."""
+    lift = smoothstep((wrist[..., 2] - shape.shoulder[2]) / shape.arm + 0.25)  # 0 hanging .. 1 overhead
+    return apply(rotation("x", np.deg2rad(22.0) * lift), shape.shoulder)
+
+
+def solve_pose(controls: Controls, shape: BodyShape) -> Pose:
+    """Turn controls into a pose with the bone lengths of `shape`.
+
+    Args:
+        controls: F frames of controls.
+        shape: the body.
+
+    Returns:
+        The pose; targets out of reach are approached as far as the bones allow.
+    """
+    pelvis, belly_frame, chest, head = trunk_frames(controls)
+    hips, knees, ankles = solve_legs(controls, pelvis, shape)
+    belly = controls.root + belly_frame[..., 2] * shape.root_belly
+    neck = belly + chest[..., 2] * shape.belly_neck
+    offsets = left_shoulder(controls.wrists, shape) * MIRROR
+    elbows, wrists = two_bone(offsets, controls.wrists, controls.elbow_pole, shape.upper_arm, shape.forearm)
+    hands = unit(unit(wrists - elbows) + controls.hand_bend)
+    sides = {"hip": hips, "kne": knees, "ank": ankles}
+    for part, local in (("sho", offsets), ("elb", elbows), ("wri", wrists)):
+        sides[part] = neck[:, None] + apply(chest[:, None], local)
+    joints = np.empty((len(neck), len(H36M_17), 3))
+    for part, points in sides.items():
+        joints[:, H36M_17.indices([f"r{part}", f"l{part}"])] = points
+    middle = {"root": controls.root, "belly": belly, "neck": neck, "nose": neck + apply(head, shape.nose),
+              "head": neck + apply(head, shape.head_top)}
+    for name, points in middle.items():
+        joints[:, H36M_17.index(name)] = points
+    return Pose(
+        joints=joints, pelvis=pelvis, chest=chest, head=head, hands=apply(chest[:, None], hands),
+        feet=rotation("z", controls.foot_yaw) @ rotation("y", controls.foot_pitch),
+        thorax=neck - 0.1 * shape.belly_neck * chest[..., 2],
+        upper_neck=neck + apply(head, [10.0, 0.0, 0.36 * shape.head_top[2]]),
+        head_top=neck + apply(head, np.multiply(shape.head_top, 1.03)),
+    )

@@ -1,0 +1,156 @@
+"""Bodies as round cones: a tapering capsule between two points, flattened if wanted.
+
+A round cone is the hull of two balls. `depth` scales it along its front axis, `cap` along its own axis, so the
+same shape serves limbs, a trunk, a skull and a shoe. All positions are in the world frame, mm.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lib.dataset.synthetic.motion.curves import apply, unit
+from lib.dataset.synthetic.motion.kinematics import Pose
+from lib.dataset.synthetic.person import Person
+
+SIDES = ("r", "l")
+
+
+@dataclass(frozen=True)
+class Solids:
+    """P round cones.
+
+    Attributes:
+        start, end: (P, 3) centres of the two balls.
+        front: (P, 3) direction of the front, need not be square to the axis.
+        radii: (P, 2) sideways radius at start and end, mm.
+        depth: (P) front radius / sideways radius.
+        cap: (P) height of the caps / sideways radius.
+        material: P names of materials.
+    """
+
+    start: np.ndarray
+    end: np.ndarray
+    front: np.ndarray
+    radii: np.ndarray
+    depth: np.ndarray
+    cap: np.ndarray
+    material: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.material)
+
+    def axes(self) -> np.ndarray:
+        """Return unit rows (side, axis, front) of every part, (P, 3, 3)."""
+        along = unit(self.end - self.start)
+        front = unit(self.front - (self.front * along).sum(-1, keepdims=True) * along)
+        return np.stack([np.cross(along, front), along, front], 1)
+
+
+def join(first: Solids, second: Solids | None) -> Solids:
+    """Put two sets of solids together."""
+    if second is None:
+        return first
+    arrays = (np.concatenate([getattr(first, name), getattr(second, name)])
+              for name in ("start", "end", "front", "radii", "depth", "cap"))
+    return Solids(*arrays, material=first.material + second.material)
+
+
+class SolidsBuilder:
+    """Collects round cones one by one."""
+
+    def __init__(self) -> None:
+        self._rows: list[tuple] = []
+
+    def add(
+        self, material: str, start: np.ndarray, end: np.ndarray, radii: tuple[float, float], front: np.ndarray,
+        depth: float = 1.0, cap: float = 1.0,
+    ) -> None:
+        """Add a round cone; see `Solids` for the meaning."""
+        self._rows.append((start, end, front, radii, depth, cap, material))
+
+    def build(self) -> Solids:
+        """Return all of them."""
+        columns = list(zip(*self._rows, strict=True))
+        return Solids(*(np.asarray(column, float) for column in columns[:-1]), material=columns[-1])
+
+
+def body_solids(pose: Pose, frame: int, person: Person) -> Solids:
+    """Dress one frame of a pose in round cones.
+
+    Args:
+        pose: the motion.
+        frame: which of its frames.
+        person: build and clothes.
+
+    Returns:
+        About 30 solids; every joint lies inside those of its limbs.
+    """
+    builder = SolidsBuilder()
+    _add_trunk(builder, pose, frame, person)
+    _add_head(builder, pose, frame, person)
+    for side in range(2):
+        _add_leg(builder, pose, frame, side, person)
+        _add_arm(builder, pose, frame, side, person)
+    return builder.build()
+
+
+def _add_trunk(builder: SolidsBuilder, pose: Pose, frame: int, person: Person) -> None:
+    girth, joint = person.shape.girth, {name: pose.joint(name)[frame] for name in (
+        "root", "belly", "neck", "rhip", "lhip", "rsho", "lsho")}
+    pelvis, chest = pose.pelvis[frame], pose.chest[frame]
+    front, up = pelvis[:, 0], pelvis[:, 2]
+    half = 0.5 * (joint["lhip"] - joint["rhip"])
+    builder.add("pelvis", joint["root"] - 0.60 * half, joint["root"] + 0.60 * half, (110 * girth,) * 2, front,
+                depth=0.98, cap=0.85)
+    builder.add("waist", joint["root"] + 62 * up, joint["belly"] + 20 * up, (157 * girth, 138 * girth), front,
+                depth=0.74, cap=0.4)
+    top = joint["neck"] - 105 * chest[:, 2] - 12 * chest[:, 0]
+    builder.add("chest", joint["belly"] + 5 * chest[:, 2], top, (138 * girth, 156 * girth**0.5), chest[:, 0],
+                depth=0.70 * girth**0.3, cap=0.55)
+    inward = 0.12 * (joint["lsho"] - joint["rsho"])
+    builder.add("yoke", joint["rsho"] + inward, joint["lsho"] - inward, (58 * girth,) * 2, chest[:, 0], depth=1.05)
+
+
+def _add_head(builder: SolidsBuilder, pose: Pose, frame: int, person: Person) -> None:
+    shape, head = person.shape, pose.head[frame]
+    neck, front, up = pose.joint("neck")[frame], head[:, 0], head[:, 2]
+    skull = neck + apply(head, shape.skull)
+    builder.add("neck", neck - 10 * pose.chest[frame][:, 2], skull - 60 * up, (62, 55), front)
+    builder.add("head", skull - 18 * up, skull + 28 * up, (70, 79), front, depth=1.17, cap=1.06)
+    builder.add("nose", skull + 88 * front - 8 * up, skull + 91 * front - 22 * up, (9, 13), front)
+    for sign in (-1.0, 1.0):
+        ear = skull - 8 * front - 12 * up + sign * 76 * head[:, 1]
+        builder.add("ear", ear - 14 * up, ear + 14 * up, (11, 15), front)
+    if person.wardrobe.long_hair:
+        builder.add("hair", skull - 40 * front + 20 * up, skull - 72 * front - 130 * up, (74, 62), front, depth=0.6)
+
+
+def _add_leg(builder: SolidsBuilder, pose: Pose, frame: int, side: int, person: Person) -> None:
+    girth, shape = person.shape.girth, person.shape
+    hip, knee, ankle = (pose.joint(SIDES[side] + part)[frame] for part in ("hip", "kne", "ank"))
+    foot = pose.feet[frame, side]
+    ahead = unit(knee - 0.5 * (hip + ankle)) + 0.25 * pose.pelvis[frame][:, 0]
+    inward = 0.16 * (pose.joint("root")[frame] - hip)
+    builder.add("thigh", hip + inward + 10 * unit(knee - hip), knee, (79 * girth, 57 * girth**0.7), ahead)
+    calf = knee + 0.28 * (ankle - knee)
+    builder.add("shin", knee, ankle, (53 * girth**0.7, 38), ahead)
+    builder.add("calf", calf - 12 * ahead, calf + 0.3 * (ankle - knee) - 6 * ahead, (50 * girth**0.7, 41), ahead)
+    front, up = foot[:, 0], foot[:, 2]
+    sole = ankle - (shape.ankle_height - 36) * up
+    builder.add("shoe", sole - 42 * front, sole + (shape.foot - 38) * front - 6 * up, (41, 38), up, depth=0.85)
+    builder.add("shoe", sole - 25 * front + 10 * up, ankle + 8 * up, (41, 40), front)
+
+
+def _add_arm(builder: SolidsBuilder, pose: Pose, frame: int, side: int, person: Person) -> None:
+    girth = person.shape.girth
+    shoulder, elbow, wrist = (pose.joint(SIDES[side] + part)[frame] for part in ("sho", "elb", "wri"))
+    back = elbow - 0.5 * (shoulder + wrist) + 0.05 * (shoulder - pose.joint("neck")[frame])
+    finger = pose.hands[frame, side]
+    builder.add("upper arm", shoulder, elbow, (56 * girth, 42 * girth**0.6), -back)
+    builder.add("forearm", elbow, wrist, (43 * girth**0.6, 29), -back)
+    palm = np.cross(finger, pose.chest[frame][:, 2]) + 0.3 * pose.chest[frame][:, 1]
+    builder.add("hand", wrist + 8 * finger, wrist + 0.62 * person.shape.hand * finger, (31, 36), palm, depth=0.6)
+    thumb = unit(pose.chest[frame][:, 2] + 0.6 * pose.chest[frame][:, 0])
+    builder.add("hand", wrist + 18 * finger, wrist + 45 * finger + 40 * thumb, (15, 12), palm)

@@ -1,0 +1,118 @@
+"""Single pictures of strangers like MPII's: other cameras, people, places and cut-off limbs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lib.dataset.storage.record_writer import camera_record
+from lib.dataset.synthetic.camera_rig import look_at, pixel_rays
+from lib.dataset.synthetic.motion.actions import ACTIONS, perform_action
+from lib.dataset.synthetic.motion.kinematics import Pose
+from lib.dataset.synthetic.motion.posture import Act
+from lib.dataset.synthetic.person import Person, make_stranger
+from lib.dataset.synthetic.rendering.furniture import Furniture, add_chair, add_occluders
+from lib.dataset.synthetic.rendering.materials import body_materials
+from lib.dataset.synthetic.rendering.props import prop_solids
+from lib.dataset.synthetic.rendering.raycast import cast
+from lib.dataset.synthetic.rendering.render import (
+    Lighting,
+    cast_shadow,
+    empty_room,
+    expose,
+    furnish,
+    joint_occlusion,
+    paint,
+)
+from lib.dataset.synthetic.rendering.room import Room, make_open_ground, make_room
+from lib.dataset.synthetic.rendering.solids import body_solids, join
+from lib.dataset.synthetic.scene import joint_thickness
+from lib.multiviews.cameras import Cameras, project
+from lib.utils.joints import H36M_17, MPII_16
+
+IMAGES_PER_PLACE = 20  # pictures that share a room
+_PLACE_STREAM, _PICTURE_STREAM = 107, 108
+_SIZES_WH = ((640, 480), (480, 640), (640, 360), (560, 560), (720, 480))
+_OPEN_SHARE = 0.4
+
+
+@dataclass(frozen=True)
+class Single:
+    """One picture with its labels.
+
+    Attributes:
+        image: (H, W, 3) uint8 BGR.
+        joints: (16, 2) px, first pixel (0, 0), in the order of MPII_16; all joints, seen or not.
+        hidden: (16) bool, behind something or out of the picture.
+        head_px: length from upper neck to head top at the distance of their middle, px.
+    """
+
+    image: np.ndarray
+    joints: np.ndarray
+    hidden: np.ndarray
+    head_px: float
+
+
+def mpii_joints(pose: Pose, frame: int) -> np.ndarray:
+    """Return the joints of one frame in the order of MPII_16, (16, 3) world, mm."""
+    extra = {"thorax": pose.thorax, "upper neck": pose.upper_neck, "head top": pose.head_top}
+    return np.stack([extra[name][frame] if name in extra else pose.joint(name)[frame] for name in MPII_16.names])
+
+
+def make_place(seed: int, place: int) -> Room:
+    """Make a room or open ground; the same for the same numbers."""
+    rng = np.random.default_rng([seed, _PLACE_STREAM, place])
+    return make_open_ground(rng) if rng.random() < _OPEN_SHARE else make_room(rng)
+
+
+def take_single(seed: int, index: int, place: Room) -> Single:
+    """Take one picture; the same for the same numbers and place."""
+    rng = np.random.default_rng([seed, _PICTURE_STREAM, index])
+    person = make_stranger(rng)
+    action, subaction = int(rng.choice(list(ACTIONS))), int(rng.integers(1, 3))
+    act = perform_action(action, subaction, person.shape, rng, rng.uniform(0, 60, 1))
+    size = _SIZES_WH[rng.integers(len(_SIZES_WH))]
+    camera = _aim(rng, act.pose.joints[0], size)
+    return _render(rng, camera, size, place, act, person)
+
+
+def _aim(rng: np.random.Generator, joints: np.ndarray, image_wh: tuple[int, int]) -> Cameras:
+    """Point a lens without distortion at the person, sometimes so near that limbs are cut off."""
+    turn, distance, height = rng.uniform(0, 2 * np.pi), rng.uniform(2300, 4800), rng.uniform(600, 2100)
+    middle = 0.5 * (joints.min(0) + joints.max(0))
+    centre = np.append(middle[:2] + distance * np.array([np.cos(turn), np.sin(turn)]), height)
+    cut = rng.random() < 0.25
+    fill = rng.uniform(1.15, 1.7) if cut else rng.uniform(0.5, 0.92)  # person's height / picture's height
+    person_mm = max(np.ptp(joints[:, 2]) + 150.0, 1.2 * np.ptp(joints[:, :2], axis=0).max())
+    focal = fill * image_wh[1] * np.linalg.norm(centre - middle) / person_mm
+    target = middle + (np.array([0, 0, 0.22 * np.ptp(joints[:, 2])]) if cut else rng.normal(0, 90, 3))
+    record = camera_record(look_at(centre, target, rng.normal(0, 0.05)), centre, (focal, focal),
+                         (image_wh[0] / 2, image_wh[1] / 2), np.zeros(3), np.zeros(2))
+    return Cameras.from_records([record])[0]
+
+
+def _render(
+    rng: np.random.Generator, camera: Cameras, image_wh: tuple[int, int], place: Room, act: Act, person: Person
+) -> Single:
+    """Put the person, furniture and light together and take the picture."""
+    lighting, materials, furniture = Lighting.random(rng), body_materials(person.wardrobe), Furniture()
+    if act.seat is not None:
+        add_chair(furniture, act.seat, rng)
+    ground = act.pose.joints[0, 0, :2]
+    add_occluders(furniture, ground, camera.map(lambda array: array[None]), rng, number=0.35, clear_mm=650.0)
+    view = furnish(empty_room(place, camera, pixel_rays(camera, image_wh)), furniture, lighting, materials)
+    solids = join(body_solids(act.pose, 0, person), prop_solids(act.pose, 0, act.props))
+    image = view.image.copy()
+    cast_shadow(image, view, solids, lighting)
+    hits = cast(solids, camera, view.rays)
+    if hits is not None:
+        paint(image, view.distance, hits, solids, view, lighting, materials)
+    joints = mpii_joints(act.pose, 0)
+    thickness = dict(zip(H36M_17.names, joint_thickness(person.shape.girth), strict=True))
+    thickness |= {"thorax": thickness["neck"], "upper neck": thickness["neck"], "head top": thickness["head"]}
+    hidden = joint_occlusion(joints, hits, view, np.array([thickness[name] for name in MPII_16.names]))
+    points, depth = project(joints, camera)
+    head = MPII_16.indices(["upper neck", "head top"])
+    head_px = float(np.linalg.norm(np.diff(joints[head], axis=0)) * camera.f[0] / depth[head].mean())
+    return Single(expose(image, rng), points, hidden, head_px)

@@ -1,0 +1,1 @@
+"""Points in several views: peaks, triangulation, consensus."""

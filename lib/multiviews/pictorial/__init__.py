@@ -1,0 +1,1 @@
+"""The recursive pictorial structure model (RPSM)."""

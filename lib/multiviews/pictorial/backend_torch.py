@@ -1,0 +1,97 @@
+"""The torch form of the 3D inference's array operations, for any device with float64."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+
+from lib.multiviews.pictorial.backend_numpy import Taps
+from lib.multiviews.pictorial.shift_max import ShiftMax
+
+
+class TorchKernel:
+    """The kernel for torch; see lib/multiviews/pictorial/backend_numpy.py for the operations.
+
+    Args:
+        device: "cuda", "cpu" or any other torch device with float64.
+        num_threads: on the CPU; None = torch's own number of threads.
+    """
+
+    xp = torch
+
+    def __init__(self, device: torch.device | str = "cpu", num_threads: int | None = None) -> None:
+        self.device = torch.device(device)
+        if self.device.type == "cpu":  # what belongs to a block stays in the processor's cache
+            self.num_threads, self.block_bins, self.sample_bins = num_threads or torch.get_num_threads(), 2**16, 2**12
+        else:  # few large steps beat many small ones
+            self.num_threads, self.block_bins, self.sample_bins = 1, 2**20, 2**18
+        # Blocks side by side use the processors better than torch's own threads do within many short steps.
+        self._pool = ThreadPoolExecutor(self.num_threads, "rpsm", torch.set_num_threads, (1,))
+        self._local = threading.local()  # scratch volumes of each thread
+
+    def floats(self, values: Any) -> torch.Tensor:
+        return self._tensor(values, torch.float64)
+
+    def integers(self, values: Any) -> torch.Tensor:
+        return self._tensor(values, torch.int64)
+
+    def _tensor(self, values: Any, dtype: torch.dtype) -> torch.Tensor:
+        if isinstance(values, np.ndarray) and not values.flags.writeable:
+            values = values.copy()  # torch has no read-only tensors
+        return torch.as_tensor(values, dtype=dtype, device=self.device)
+
+    def heatmaps(self, values: np.ndarray) -> torch.Tensor:
+        return self._tensor(values, torch.float32)
+
+    def numpy(self, values: torch.Tensor) -> np.ndarray:
+        return values.cpu().numpy()
+
+    def frames_last(self, parts: list[torch.Tensor]) -> torch.Tensor:
+        return torch.cat([part.swapaxes(0, 2) for part in parts], -1).contiguous()
+
+    def take_along(self, values: torch.Tensor, index: torch.Tensor, axis: int) -> torch.Tensor:
+        return torch.take_along_dim(values, index, axis)
+
+    def for_each(self, function: Callable[[slice], None], blocks: Iterable[slice]) -> None:
+        list(self._pool.map(function, blocks))
+
+    def sample_shared(self, maps: torch.Tensor, taps: Taps) -> torch.Tensor:
+        num_frames, num_views, num_joints, height, width = maps.shape
+        table = maps.clip(0).permute(0, 1, 3, 4, 2).to(torch.float64, memory_format=torch.contiguous_format)
+        map_start = torch.arange(num_frames * num_views, device=self.device) * (height * width)
+        first = taps.first[:, :, 0].swapaxes(1, 2) + map_start.reshape(num_frames, 1, num_views)  # (F, n, V)
+        pixels = first[..., None] + torch.tensor([0, 1, width, width + 1], device=self.device)
+        weights = torch.stack([weight[:, :, 0].swapaxes(1, 2) for weight in taps.weights], -1)
+        sums = torch.nn.functional.embedding_bag(
+            pixels.reshape(-1, num_views * 4),
+            table.reshape(-1, num_joints),
+            mode="sum",
+            per_sample_weights=weights.reshape(-1, num_views * 4),
+        )
+        return sums.reshape(num_frames, -1, num_joints)
+
+    def sample_own(self, maps: torch.Tensor, taps: Taps) -> torch.Tensor:
+        height, width = maps.shape[-2:]
+        map_start = torch.arange(maps.shape[:3].numel(), device=self.device).reshape(maps.shape[:3]) * (height * width)
+        first, values = taps.first + map_start[..., None], maps.reshape(-1)
+        return sum(
+            values.take(first + step).clip(0) * weight
+            for step, weight in zip((0, 1, width, width + 1), taps.weights, strict=True)
+        ).sum(1)
+
+    def shift_max(self, volume: torch.Tensor, program: ShiftMax) -> torch.Tensor:
+        scratch = getattr(self._local, "scratch", torch.empty(0))
+        if scratch.shape[1:] != volume.shape or len(scratch) < program.num_buffers - 1:
+            self._local.scratch = scratch = volume.new_empty((program.num_buffers - 1, *volume.shape))
+        scratch = scratch[: program.num_buffers - 1]
+        scratch.fill_(-torch.inf)
+        buffers = [volume, *scratch]
+        for target, target_part, source, source_part in program.steps:
+            part = buffers[target][target_part]
+            torch.maximum(part, buffers[source][source_part], out=part)
+        return buffers[-1]

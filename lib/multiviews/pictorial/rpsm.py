@@ -1,0 +1,196 @@
+"""The recursive pictorial structure model (RPSM) over a batch of frames, for any array library.
+
+The pose maximises the product of unary terms (a joint's heatmap values, summed over the views) and pairwise terms
+(1 where a limb has an acceptable length) over the tree of joints. Level 0 places all joints on one grid around the
+root; every later level gives each joint a smaller grid around its current place.
+
+What happens where no pose has evidence for all joints and acceptable limbs stands in tree_search.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from lib.multiviews.body import HumanBody
+from lib.multiviews.cameras import Cameras
+from lib.multiviews.pictorial.backend_numpy import Array, Kernel
+from lib.multiviews.pictorial.grid import cube_points
+from lib.multiviews.pictorial.heatmap_sampling import Views, bilinear_taps
+from lib.multiviews.pictorial.limb_offsets import PriorGrid
+from lib.multiviews.pictorial.limb_prior import LimbPrior
+from lib.multiviews.pictorial.tree_search import Costs, evidence_scores, search_own_grids, search_shared_grid
+from lib.utils.errors import InputError, check_finite, check_shape
+
+
+@dataclass(frozen=True)
+class PictorialSettings:
+    """Grids and tolerance of the model; the defaults are the paper's.
+
+    Attributes:
+        grid_size: edge of the first grid, mm.
+        first_nbins: bins per axis of the first grid.
+        recur_nbins: bins per axis of the later grids.
+        recur_depth: number of later grids.
+        limb_length_tolerance: allowed deviation of a limb length, mm.
+    """
+
+    grid_size: float = 2000.0
+    first_nbins: int = 16
+    recur_nbins: int = 2
+    recur_depth: int = 10
+    limb_length_tolerance: float = 150.0
+
+    @property
+    def first_grid(self) -> PriorGrid:
+        """The grid and tolerance that the limb prior must be for."""
+        return PriorGrid(float(self.grid_size), self.first_nbins, float(self.limb_length_tolerance))
+
+    def recursion_edge(self, level: int) -> float:
+        """Return the edge of a joint's grid at level 1, 2, ..., mm."""
+        return self.grid_size / self.first_nbins / self.recur_nbins ** (level - 1)
+
+
+def rpsm(
+    heatmaps: np.ndarray,
+    cameras: Cameras,
+    image_to_heatmap: np.ndarray,
+    root_world: np.ndarray,
+    limb_lengths: np.ndarray,
+    prior: LimbPrior,
+    settings: PictorialSettings,
+    kernel: Kernel,
+) -> np.ndarray:
+    """Estimate the 3D poses of F frames from the heatmaps of V views.
+
+    Args:
+        heatmaps: (F, V, J, H, W) in the joint order of `prior.body`; values below 0 count as 0.
+        cameras: numpy cameras with leading axes (F, V).
+        image_to_heatmap: (F, V, 2, 3) image px -> heatmap px.
+        root_world: (F, 3) centre of the first grid, mm.
+        limb_lengths: (F, E) or (E,) the persons' limb lengths in the order of `prior.body.edges`, mm.
+        prior: compatible bins of the first grid.
+        settings: grids and tolerance.
+        kernel: NumpyKernel or TorchKernel.
+
+    Returns:
+        (F, J, 3) joints, world frame, mm.
+
+    Raises:
+        InputError: shapes disagree, a value is not finite, or the prior is for another grid.
+
+    Source: paper section 4.
+    """
+    body, num_frames = prior.body, len(heatmaps)
+    heatmaps, root_world = np.asarray(heatmaps), np.asarray(root_world, np.float64)
+    limb_lengths = np.asarray(limb_lengths, np.float64)
+    if limb_lengths.ndim == 1:
+        limb_lengths = np.broadcast_to(limb_lengths, (num_frames, len(limb_lengths)))
+    _check_inputs(heatmaps, cameras, image_to_heatmap, root_world, limb_lengths, prior, settings)
+
+    views = Views.load(heatmaps, cameras, image_to_heatmap, kernel)
+    center, lengths = kernel.floats(root_world), kernel.floats(limb_lengths)
+    positions = kernel.floats(np.empty((num_frames, body.num_joints, 3)))
+
+    def start(frames: slice) -> None:
+        positions[frames] = _first_level(views[frames], center[frames], prior, kernel)
+
+    def refine(frames: slice) -> None:
+        for level in range(1, settings.recur_depth + 1):
+            grid = kernel.floats(cube_points(settings.recursion_edge(level), settings.recur_nbins))
+            positions[frames] = _later_level(
+                views[frames], positions[frames], grid, lengths[frames], settings.limb_length_tolerance, body, kernel
+            )
+
+    share = -(-num_frames // kernel.num_threads)  # of the frames, when each thread gets one block
+    pairs = max(len(body.edges), 1) * settings.recur_nbins**6
+    kernel.for_each(start, _blocks(num_frames, min(share, kernel.block_bins // settings.first_nbins**3)))
+    kernel.for_each(refine, _blocks(num_frames, min(share, kernel.block_bins // pairs)))
+    return kernel.numpy(positions)
+
+
+def _blocks(num_frames: int, size: int) -> Iterator[slice]:
+    size = max(size, 1)
+    for start in range(0, num_frames, size):
+        yield slice(start, min(start + size, num_frames))
+
+
+def _check_inputs(
+    heatmaps: np.ndarray,
+    cameras: Cameras,
+    image_to_heatmap: np.ndarray,
+    root_world: np.ndarray,
+    limb_lengths: np.ndarray,
+    prior: LimbPrior,
+    settings: PictorialSettings,
+) -> None:
+    if prior.grid != settings.first_grid:
+        raise InputError(f"limb prior: it is for {prior.grid}, the settings ask for {settings.first_grid}")
+    sizes = check_shape("heatmaps", heatmaps.shape, ("F", "V", prior.body.num_joints, "H", "W"))
+    num_frames, num_views = sizes["F"], sizes["V"]
+    if min(sizes["H"], sizes["W"]) < 2:
+        raise InputError(f"heatmaps: expected at least 2x2 px, received {heatmaps.shape[-2:]}")
+    check_shape("image_to_heatmap", np.shape(image_to_heatmap), (num_frames, num_views, 2, 3))
+    check_shape("cameras.T", cameras.T.shape, (num_frames, num_views, 3))
+    check_shape("root_world", root_world.shape, (num_frames, 3))
+    check_shape("limb_lengths", limb_lengths.shape, (num_frames, len(prior.body.edges)))
+    for name, values in (("heatmaps", heatmaps), ("root_world", root_world), ("limb_lengths", limb_lengths)):
+        check_finite(name, values)
+
+
+def _first_level(views: Views, center: Array, prior: LimbPrior, kernel: Kernel) -> Array:
+    """Place all joints on the shared grid around `center` (F, 3); (F, J, 3) mm."""
+    grid, costs, parts = kernel.floats(cube_points(prior.grid.edge, prior.grid.num_bins)), Costs.of(prior.body), []
+    for frames in _blocks(len(center), kernel.sample_bins // len(grid)):
+        taps = bilinear_taps(center[frames, None], grid, views[frames], kernel)
+        parts.append(evidence_scores(kernel.sample_shared(views.maps[frames], taps), costs, kernel))  # (f, N, J)
+    return center[:, None] + grid[search_shared_grid(kernel.frames_last(parts), prior, kernel)]
+
+
+def _later_level(
+    views: Views,
+    positions: Array,
+    grid: Array,
+    limb_lengths: Array,
+    tolerance: float,
+    body: HumanBody,
+    kernel: Kernel,
+) -> Array:
+    """Move every joint to the best bin of the small grid around it.
+
+    Args:
+        views: the views of F frames.
+        positions: (F, J, 3) current places, mm.
+        grid: (n, 3) bins around a place, mm.
+        limb_lengths: (F, E) mm.
+        tolerance: mm.
+        body: the skeleton.
+        kernel: array operations.
+
+    Returns:
+        (F, J, 3) mm.
+    """
+    costs = Costs.of(body)
+    unary = kernel.sample_own(views.maps, bilinear_taps(positions, grid, views, kernel))  # (F, J, n)
+    scores = evidence_scores(unary.reshape(-1, len(grid)), costs, kernel).reshape(unary.shape)
+    distance = _pair_distances(positions, grid, body)  # (F, E, n, n)
+    forbidden = abs(distance - limb_lengths[..., None, None]) >= tolerance
+    bins = search_own_grids(scores, forbidden * -costs.broken, body, kernel)
+    return positions + grid[bins]
+
+
+def _pair_distances(positions: Array, grid: Array, body: HumanBody) -> Array:
+    """Return the distances (F, E, n_parent, n_child) between the bins of each limb's joints, mm.
+
+    Args:
+        positions: (F, J, 3) centres of the grids, mm.
+        grid: (n, 3) bins around a centre, mm.
+        body: the skeleton.
+    """
+    parents, children = [parent for parent, _ in body.edges], [child for _, child in body.edges]
+    limb = positions[:, children] - positions[:, parents]  # (F, E, 3)
+    step = grid - grid[:, None]  # (n_parent, n_child, 3)
+    x, y, z = (limb[..., i, None, None] + step[..., i] for i in range(3))  # (F, E, n, n)
+    return (x * x + y * y + z * z) ** 0.5

@@ -1,0 +1,1 @@
+"""Poses over time in recordings of several cameras."""

@@ -1,0 +1,1 @@
+"""Refinement of 3D poses between the pixels."""

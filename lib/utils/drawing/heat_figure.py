@@ -1,0 +1,165 @@
+"""Signed heat over pictures, with a curve: rows of one picture with a marked point and others that answer to it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib import patheffects
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap, Normalize
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from lib.utils.drawing.pose_axes import side_rgb
+from lib.utils.errors import InputError, check_shape
+from lib.utils.files.atomic import atomic_path
+
+CELL_INCHES = 2.9
+DPI = 110
+_BACKDROP = 0.5  # brightness of a picture under the heat
+
+
+def _edged(linewidth: float) -> dict:
+    """White with a dark edge, which shows on any colour of the heat and on the paper of the legend."""
+    edge = patheffects.Stroke(linewidth=linewidth + 1.6, foreground="0.05")
+    return {"color": "white", "path_effects": [edge, patheffects.Normal()]}
+
+
+_NEAR_LINE = {"linewidth": 1.8, **_edged(1.8)}
+_FAR_LINE = {"linewidth": 1.0, "linestyle": (0, (4, 3)), **_edged(1.0)}
+_POINT = {"linestyle": "none", "marker": "P", "markersize": 10, "color": "white", "markeredgecolor": "0.05"}
+_TRUTH = {"linestyle": "none", "marker": "o", "markersize": 8, "markerfacecolor": "none", "markeredgewidth": 1.8,
+          **_edged(1.8)}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class HeatRow:
+    """A picture with a marked point, and O others with heat and a curve; pictures (h, w, 3) uint8 BGR of one size.
+
+    Attributes:
+        title: of the row.
+        picture: with the point.
+        point: (2,) px of `picture`.
+        names: O titles of the others.
+        others: O pictures.
+        heat: (O, H, W) signed values; pixel (x, y) lies at (x w/W, y h/H) of the picture.
+        curves: (O, D, 2) px of the others; NaN = no corner.
+        near: (D,) bool: corners between which the curve is solid; elsewhere it is thin and dashed.
+        truth: (O, 2) where the point is in the others, or None.
+    """
+
+    title: str
+    picture: np.ndarray
+    point: np.ndarray
+    names: Sequence[str]
+    others: Sequence[np.ndarray]
+    heat: np.ndarray
+    curves: np.ndarray
+    near: np.ndarray
+    truth: np.ndarray | None = None
+
+    def check(self, where: str) -> None:
+        """Raise an InputError, which names `where`, if the arrays do not fit together."""
+        count = len(self.others)
+        for picture in (self.picture, *self.others):
+            check_shape(f"{where}: picture", picture.shape, (*self.picture.shape[:2], 3))
+        check_shape(f"{where}: names", (len(self.names),), (count,))
+        check_shape(f"{where}: heat", self.heat.shape, (count, "H", "W"))
+        check_shape(f"{where}: curves", self.curves.shape, (count, len(self.near), 2))
+        if self.truth is not None:
+            check_shape(f"{where}: truth", self.truth.shape, (count, 2))
+
+
+def save_heat_figure(
+    path: str | os.PathLike, rows: Sequence[HeatRow], title: str, heat_name: str, curve_name: str, near_name: str
+) -> None:
+    """Draw rows and write a PNG atomically; every row has its own scale of the heat.
+
+    Args:
+        path: the picture.
+        rows: all with the same number of pictures.
+        title: above the rows.
+        heat_name: what the heat is, beside its scale.
+        curve_name: what the curves are, in the legend.
+        near_name: where they are solid, in the legend.
+
+    Raises:
+        InputError: no rows, arrays that do not fit together, or the disk refuses.
+    """
+    if not rows:
+        raise InputError(f"{path}: no rows to draw")
+    columns, (height, width) = 1 + len(rows[0].others), rows[0].picture.shape[:2]
+    for index, row in enumerate(rows):
+        row.check(f"{path}, row {index}")
+        check_shape(f"{path}, row {index}: pictures", (1 + len(row.others),), (columns,))
+    size = (CELL_INCHES * columns + 0.9, (CELL_INCHES * height / width + 0.25) * len(rows) + 0.75)
+    figure = Figure(figsize=size, dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    for row_axes, row in zip(axes, rows, strict=True):
+        _draw_row(figure, row_axes, row, heat_name)
+    figure.suptitle(title, fontsize=10)
+    legend = _legend(curve_name, near_name, any(row.truth is not None for row in rows))
+    figure.legend(handles=legend, loc="outside lower center", ncols=4, fontsize=9, frameon=False)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+def signed_colors(num_colors: int = 255) -> ListedColormap:
+    """Return colours for values from -limit to limit: blue, clear in the middle, orange; the more, the more opaque."""
+    value = np.linspace(-1, 1, num_colors)
+    rgb = np.where(value[:, None] < 0, side_rgb("left"), side_rgb("right"))
+    return ListedColormap(np.concatenate([rgb, np.abs(value)[:, None]], 1), "signed")
+
+
+def heat_limit(heat: np.ndarray) -> float:
+    """Return the end of a symmetric colour scale: the largest absolute value, 1 if there is none above 0."""
+    limit = float(np.abs(heat).max(initial=0.0))
+    return limit if limit > 0 else 1.0
+
+
+def _draw_row(figure: Figure, axes: Sequence[Axes], row: HeatRow, heat_name: str) -> None:
+    limit = heat_limit(row.heat)
+    scale = ScalarMappable(Normalize(-limit, limit), signed_colors())
+    _draw_picture(axes[0], row.picture, row.title)
+    axes[0].plot(*row.point, **_POINT)
+    for index, one in enumerate(axes[1:]):
+        grey = row.others[index].mean(-1, keepdims=True).repeat(3, -1)
+        _draw_picture(one, (grey * _BACKDROP).astype(np.uint8), row.names[index])
+        _draw_heat(one, row.heat[index], row.picture.shape[:2], scale)
+        one.plot(*row.curves[index].T, **_FAR_LINE)
+        one.plot(*np.where(row.near[:, None], row.curves[index], np.nan).T, **_NEAR_LINE)
+        if row.truth is not None:
+            one.plot(*row.truth[index], **_TRUTH)
+    bar = figure.colorbar(scale, ax=list(axes), shrink=0.9, aspect=22, pad=0.01)
+    bar.ax.set_facecolor(str(_BACKDROP / 2))  # what is clear in the scale shows a dark picture
+    bar.set_ticks([-limit, 0, limit], labels=[f"{-limit:.2g}", "0", f"+{limit:.2g}"], fontsize=8)
+    bar.set_label(heat_name, fontsize=8)
+
+
+def _draw_picture(axes: Axes, picture: np.ndarray, title: str) -> None:
+    axes.imshow(picture[..., ::-1], interpolation="antialiased")
+    axes.set(xticks=[], yticks=[])
+    axes.set_title(title, fontsize=9)
+    axes.autoscale(False)  # what lies outside does not enlarge the picture
+
+
+def _draw_heat(axes: Axes, heat: np.ndarray, size_hw: tuple[int, int], scale: ScalarMappable) -> None:
+    (height, width), (rows, columns) = size_hw, heat.shape
+    x, y = width / columns, height / rows  # px of the picture per px of the heat
+    extent = (-0.5 * x, (columns - 0.5) * x, (rows - 0.5) * y, -0.5 * y)
+    limits = axes.get_xlim(), axes.get_ylim()
+    axes.imshow(heat, cmap=scale.cmap, norm=scale.norm, interpolation="bilinear", extent=extent)
+    axes.set(xlim=limits[0], ylim=limits[1])  # imshow sets them to its extent
+
+
+def _legend(curve_name: str, near_name: str, with_truth: bool) -> list[Line2D]:
+    entries = [("chosen pixel", _POINT), (f"{curve_name}, {near_name}", _NEAR_LINE)]
+    entries += [(f"{curve_name}, beyond", _FAR_LINE)]
+    entries += [("true position", _TRUTH)] if with_truth else []
+    return [Line2D([], [], label=label, **style) for label, style in entries]

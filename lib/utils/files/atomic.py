@@ -1,0 +1,213 @@
+"""Files that appear whole or not at all: written under a temporary name, then renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import glob
+import io
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lib.utils.errors import InputError
+from lib.utils.files.portable_pickle import PortablePickler
+
+
+def make_directory(path: str | os.PathLike) -> Path:
+    """Create a directory with its parents; an InputError says why it cannot be written."""
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be created ({error.strerror})") from None
+    if not os.access(path, os.W_OK):
+        raise InputError(f"{path}: the directory is not writable")
+    return path
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
+    """Give a temporary path beside `path`; on success it is renamed to `path`, otherwise it is removed.
+
+    What processes that were killed left half written of this file, gigabytes perhaps, is removed first.
+
+    Args:
+        path: the final file; its directory is created.
+
+    Yields:
+        The path to write to. It keeps the suffix, for writers that choose the format by it.
+
+    Raises:
+        InputError: the disk refuses (full, read-only, no permission).
+    """
+    path = Path(path)
+    make_directory(path.parent)
+    for left in _left_by_killed(path.parent, f".{path.stem}.", f".tmp{path.suffix}"):
+        left.unlink(missing_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_directory(path: str | os.PathLike) -> Iterator[Path]:
+    """Give a temporary directory beside `path` that becomes `path` when the block ends well, and disappears otherwise.
+
+    What processes that were killed left half written of this directory is removed first; what one that was killed while
+    it exchanged the two had put aside comes back.
+
+    Args:
+        path: the final directory; what stands there is gone only once the new one is there.
+
+    Yields:
+        The directory to write to.
+
+    Raises:
+        InputError: the disk refuses (full, read-only, no permission).
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        clear_directories(path)
+        prefix = f".{path.name}.{os.getpid()}."
+        partial = Path(tempfile.mkdtemp(prefix=prefix, suffix=".partial", dir=path.parent))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be created ({error.strerror})") from None
+    try:
+        partial.chmod(0o755)
+        yield partial
+        _exchange(partial, path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _exchange(partial: Path, path: Path) -> None:
+    """Put a complete directory in the place of another one, or of none."""
+    old = partial.with_suffix(".old")
+    if path.exists():
+        os.replace(path, old)
+    try:
+        os.replace(partial, path)
+    except BaseException:
+        if old.exists():
+            os.replace(old, path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def clear_directories(path: Path) -> None:
+    """Remove what atomic_directory() of processes that were killed left beside a directory, or put it back.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    for old in _left_by_killed(path.parent, f".{path.name}.", ".old"):
+        if path.exists():
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            os.replace(old, path)
+    for partial in _left_by_killed(path.parent, f".{path.name}.", ".partial"):
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _left_by_killed(folder: Path, prefix: str, suffix: str) -> Iterator[Path]:
+    """Yield the temporary files or directories, <prefix><process>...<suffix>, of processes that do not run any more."""
+    for left in folder.glob(glob.escape(prefix) + "*" + glob.escape(suffix)):
+        process = left.name.removeprefix(prefix).split(".")[0]
+        if process.isdecimal() and not _is_running(int(process)):
+            yield left
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):  # somebody else's; no number of a process
+        return True
+    return True
+
+
+def write_bytes(path: str | os.PathLike, data: bytes) -> None:
+    """Write a file atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_pickle(path: str | os.PathLike, value: Any, public: Sequence[type] = ()) -> None:
+    """Write a pickle atomically, for Python 3.4 and later and any version of NumPy.
+
+    Args:
+        path: the final file.
+        value: what to write.
+        public: as in PortablePickler.
+    """
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        pickler = PortablePickler(file, 4, public)
+        file.write(pickler.head)
+        pickler.dump(value)
+
+
+def write_json(path: str | os.PathLike, value: Any, indent: int | None = 2) -> None:
+    """Write a JSON file atomically: numpy values as plain ones, NaN as null, paths as text.
+
+    Args:
+        path: the final file.
+        value: what to write.
+        indent: blanks per level; None = all in one line, for large files.
+    """
+    text = json.dumps(_json_value(value), indent=indent, allow_nan=False)
+    write_bytes(path, (text + "\n").encode())
+
+
+def _json_value(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _json_value(entry) for key, entry in value.items()}
+    if isinstance(value, (np.ndarray, np.generic)):
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        return [_json_value(entry) for entry in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, os.PathLike) else value
+
+
+def write_csv(path: str | os.PathLike, header: list[str], rows: list[list[Any]]) -> None:
+    """Write a CSV file atomically."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([header, *rows])
+    write_bytes(path, text.getvalue().encode())
+
+
+def read_bytes(path: str | os.PathLike) -> bytes:
+    """Read a file; an InputError says why it cannot be read."""
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def read_json(path: str | os.PathLike) -> Any:
+    """Read a JSON file; an InputError says what is wrong with it."""
+    data = read_bytes(path)
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not a JSON file ({error})") from None

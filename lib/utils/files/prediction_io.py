@@ -1,0 +1,271 @@
+"""The HDF5 file of 2D predictions: written batch by batch in the background, renamed when complete, read lazily."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+
+import h5py
+import numpy as np
+
+from lib.utils.errors import InputError, check_shape
+from lib.utils.files.atomic import atomic_path
+from lib.utils.files.hdf5_rows import read_rows
+
+COMPRESSIONS = ("none", "lzf", "gzip")
+DTYPES = ("float32", "float16")
+_BATCHES_AHEAD = 2  # in memory at most, beside the one that is predicted
+
+
+class PredictionWriter:
+    """Writes `heatmaps`, `locations`, `joint_names_order` and `image_ids`, rows in the order of append().
+
+    Use as a context manager: the file appears at `path` when the block ends without an error and all rows
+    were written; otherwise what stood there stays. A thread writes while the next batch is predicted; what the disk
+    refuses is raised by a later append() or at the end.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        num_images: int,
+        joint_names: Sequence[str],
+        heatmap_wh: Sequence[int] | None,
+        rows_per_chunk: int = 4,
+        compression: str = "none",
+        dtype: str = "float32",
+        attributes: Mapping[str, str] | None = None,
+    ) -> None:
+        """
+        Args:
+            path: the final file.
+            num_images: rows in all (groups * views).
+            joint_names: names of the J joints, in the order of the heatmaps.
+            heatmap_wh: (width, height) of a heatmap; None = a file of locations alone.
+            rows_per_chunk: rows stored together; the views of a group, since they are read together.
+            compression: of the heatmaps, one of COMPRESSIONS, without loss.
+            dtype: of the heatmaps, one of DTYPES; float16 keeps 11 bits.
+            attributes: what the predictions are of, name -> text.
+        """
+        self.path = Path(path)
+        self._num_images = num_images
+        self._joint_names = list(joint_names)
+        self._heatmap_wh = heatmap_wh
+        self._rows_per_chunk = min(rows_per_chunk, num_images)
+        self._compression, self._dtype, self._attributes = compression, dtype, dict(attributes or {})
+        self._row = 0
+        self._thread = ThreadPoolExecutor(1, "write-behind")
+        self._pending: deque[Future] = deque()
+
+    def __enter__(self) -> PredictionWriter:
+        self._context = atomic_path(self.path)
+        temporary = self._context.__enter__()
+        try:
+            self._create(temporary)
+        except OSError as error:
+            self._context.__exit__(type(error), error, error.__traceback__)
+            raise
+        return self
+
+    def _create(self, temporary: Path) -> None:
+        num_joints = len(self._joint_names)
+        # Without a chunk cache a full disk is an error of append(); with one, HDF5 crashes when it closes the file.
+        self._file = h5py.File(temporary, "w", rdcc_nbytes=0)
+        self._file.attrs.update(self._attributes)
+        if self._heatmap_wh is not None:
+            width, height = self._heatmap_wh
+            self._heatmaps = self._file.create_dataset(
+                "heatmaps",
+                (self._num_images, num_joints, height, width),
+                self._dtype,
+                chunks=(self._rows_per_chunk, num_joints, height, width),
+                compression=None if self._compression == "none" else self._compression,
+                shuffle=self._compression != "none",  # like bytes beside each other: a third smaller
+            )
+        self._locations = self._file.create_dataset("locations", (self._num_images, num_joints, 3), np.float32)
+        self._image_ids = self._file.create_dataset("image_ids", (self._num_images,), h5py.string_dtype())
+        self._file["joint_names_order"] = np.array(self._joint_names, h5py.string_dtype())
+
+    def append(self, heatmaps: np.ndarray | None, locations: np.ndarray, image_ids: Sequence[str]) -> None:
+        """Write the next rows; the arrays must not change afterwards.
+
+        Args:
+            heatmaps: (n, J, H, W); None in a file of locations alone.
+            locations: (n, J, 3) x, y in original image px and the peak value.
+            image_ids: n names of the images below their folder.
+        """
+        while len(self._pending) >= _BATCHES_AHEAD:
+            self._pending.popleft().result()
+        self._pending.append(self._thread.submit(self._write, heatmaps, locations, image_ids))
+
+    def _write(self, heatmaps: np.ndarray | None, locations: np.ndarray, image_ids: Sequence[str]) -> None:
+        rows = slice(self._row, self._row + len(locations))
+        if heatmaps is not None:
+            self._heatmaps[rows] = heatmaps
+        self._locations[rows] = locations
+        self._image_ids[rows] = np.asarray(image_ids, dtype=object)
+        self._row = rows.stop
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        failures = [future.exception() for future in self._pending]  # waits for them
+        self._thread.shutdown()
+        try:
+            self._file.close()
+        except (OSError, RuntimeError) as close_error:  # a full disk shows when the buffers are written
+            failures.append(OSError(str(close_error)))
+        failure = next((one for one in failures if one is not None), None)
+        if error is None and failure is not None:
+            kind, error = type(failure), failure
+        if error is None and self._row != self._num_images:
+            kind, error = ValueError, ValueError(f"{self._row} of {self._num_images} rows were written")
+        self._context.__exit__(kind, error, trace)
+        if error is not None:
+            raise error
+
+
+class PredictionFile:
+    """Lazy access to a file of 2D predictions, ours or published.
+
+    Attributes:
+        heatmaps: (M, J, H, W) float32 or float16 dataset; slices are read on access; None in a file of
+            locations alone, which has no batches either.
+        locations: (M, J, 3) dataset: x, y in original image px and the peak value.
+        joint_names: names of the J joints, or their numbers "0", "1", ... in published files.
+        image_ids: M image names, or None in published files.
+        attributes: what the predictions are of, name -> text; empty in published files.
+    """
+
+    def __init__(self, path: str | os.PathLike, needs_heatmaps: bool = True) -> None:
+        """
+        Args:
+            path: the file.
+            needs_heatmaps: refuse a file of locations alone.
+
+        Raises:
+            InputError: missing, cut off, not HDF5, or without the expected arrays.
+        """
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise InputError(f"{path}: no such file of predictions; run/pose2d/valid.py with the same --opts writes it")
+        try:
+            self._file = h5py.File(path, "r")
+            has_heatmaps = "heatmaps" in self._file
+            self.heatmaps = self._file["heatmaps"] if has_heatmaps else None
+            self.locations = self._file["locations"]
+            self.joint_names = _names(self._file["joint_names_order"])
+            self.image_ids = _names(self._file["image_ids"]) if "image_ids" in self._file else None
+            self.attributes = {name: value for name, value in self._file.attrs.items() if isinstance(value, str)}
+            shapes = self.heatmaps.shape if has_heatmaps else None, self.locations.shape
+        except (OSError, KeyError, RuntimeError, AttributeError, TypeError, ValueError) as error:
+            raise InputError(f"{path}: not a file of predictions, or cut off ({error})") from None
+        if needs_heatmaps and not has_heatmaps:
+            raise InputError(f"{path}: has no heatmaps; run run/pose2d/valid.py without --locations-only")
+        check_shape(f"{path}: locations", shapes[1], ("M", "J", 3))
+        if has_heatmaps and (len(shapes[0]) != 4 or shapes[1] != (*shapes[0][:2], 3)):
+            raise InputError(
+                f"{path}: expected heatmaps (M, J, H, W) and locations (M, J, 3), received {shapes[0]} and {shapes[1]}"
+            )
+        if self.image_ids is not None:
+            check_shape(f"{path}: image_ids", (len(self.image_ids),), (shapes[1][0],))
+
+    def check_matches(self, image_ids: Sequence[str], joint_names: Sequence[str]) -> None:
+        """Compare the file with the data set it is read for.
+
+        Args:
+            image_ids: image names of the data set, group by group, view by view.
+            joint_names: joints of the data set, in union order.
+
+        Raises:
+            InputError: other number of images, other images or other joints.
+        """
+        if len(image_ids) != len(self.locations):
+            raise InputError(
+                f"{self.path}: made for another data set or step: it has {len(self.locations)} images, "
+                f"the data set {len(image_ids)}"
+            )
+        numbers = [str(joint) for joint in range(len(joint_names))]  # the released code numbers the data set's joints
+        if self.joint_names not in (list(joint_names), numbers):
+            raise InputError(f"{self.path}: joints are {self.joint_names}, the data set has {list(joint_names)}")
+        if self.image_ids is not None and self.image_ids != list(image_ids):
+            row = next(i for i, pair in enumerate(zip(self.image_ids, image_ids, strict=True)) if pair[0] != pair[1])
+            raise InputError(
+                f"{self.path}: made for another data set: row {row} is '{self.image_ids[row]}', "
+                f"the data set has '{image_ids[row]}'"
+            )
+
+    def read(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        """Read rows [start, stop): heatmaps (n, J, H, W) and locations (n, J, 3), float32.
+
+        Raises:
+            InputError: the file is damaged there.
+        """
+        try:
+            heatmaps, locations = (read_rows(rows, start, stop) for rows in (self.heatmaps, self.locations))
+            return heatmaps.astype(np.float32, copy=False), locations
+        except (OSError, RuntimeError) as error:
+            raise InputError(f"{self.path}: rows {start} to {stop} are damaged ({error})") from None
+
+    def read_locations(self) -> np.ndarray:
+        """Read all locations, (M, J, 3): x, y in original image px and the peak value.
+
+        Raises:
+            InputError: the file is damaged there.
+        """
+        try:
+            return self.locations[:]
+        except (OSError, RuntimeError) as error:
+            raise InputError(f"{self.path}: the locations are damaged ({error})") from None
+
+    def fingerprint(self) -> str:
+        """Return a digest of what the predictions are: sizes and type, joints, images and all locations.
+
+        Those tell predictions apart; the heatmaps, gigabytes perhaps, are not read.
+
+        Raises:
+            InputError: the locations are damaged.
+        """
+        kind = None if self.heatmaps is None else [*self.heatmaps.shape, str(self.heatmaps.dtype)]
+        digest = hashlib.sha256(json.dumps([kind, self.joint_names, self.image_ids]).encode())
+        digest.update(self.read_locations().tobytes())
+        return digest.hexdigest()[:16]
+
+    def batches(self, num_rows: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Read all rows, `num_rows` at a time; a thread reads the next batch while one is worked on.
+
+        Two batches are in memory. Close the iterator (contextlib.closing) before the file.
+
+        Yields:
+            Heatmaps (n, J, H, W) and locations (n, J, 3), float32.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        with ThreadPoolExecutor(1, "read-ahead") as reader:
+            coming = reader.submit(self.read, 0, num_rows)
+            for stop in range(num_rows, len(self.heatmaps), num_rows):
+                batch, coming = coming.result(), reader.submit(self.read, stop, stop + num_rows)
+                yield batch
+            yield coming.result()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> PredictionFile:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def _names(dataset: h5py.Dataset) -> list[str]:
+    """Read names, or numbers as text; whatever is no list of them raises a ValueError or TypeError."""
+    return [name.decode() if isinstance(name, bytes) else str(name) for name in dataset[:]]

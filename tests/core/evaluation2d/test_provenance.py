@@ -1,0 +1,101 @@
+"""What predictions are of, and results of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lib.core.config_io import load_config
+from lib.core.evaluation2d.provenance import (
+    check_description,
+    describe_predictions,
+    source_of,
+    warn_of_outdated,
+    warn_of_replacement,
+)
+from lib.utils.files.prediction_io import PredictionFile, PredictionWriter
+
+
+@pytest.fixture
+def make_config(tmp_path):
+    (tmp_path / "a.yaml").write_text("")
+    return lambda *opts: load_config(tmp_path / "a.yaml", opts)
+
+
+@pytest.fixture
+def weights(tmp_path):
+    path = tmp_path / "model_best.pth.tar"
+    path.write_bytes(b"weights")
+    return path
+
+
+@pytest.fixture
+def write(tmp_path):
+    """write(attributes, value) writes predictions and returns their file."""
+
+    def make(attributes=None, value=0.0):
+        path = tmp_path / "predicted_heatmaps.h5"
+        with PredictionWriter(path, 1, ["root"], (2, 2), attributes=attributes) as writer:
+            writer.append(np.zeros((1, 1, 2, 2)), np.full((1, 1, 3), value), ["a.jpg"])
+        return path
+
+    return make
+
+
+def test_the_description_is_compared_with_what_is_asked_for(make_config, weights, write, caplog):
+    caplog.set_level("INFO")
+    said = describe_predictions(make_config("NETWORK.FUSION", "epipolar_max"), weights)
+    path = write(said)
+    with PredictionFile(path) as predictions:
+        assert predictions.attributes == said
+        check_description(make_config("NETWORK.FUSION", "epipolar_max", "DATASET.TEST_SUBSET", "valid"), predictions)
+        assert [record.levelname for record in caplog.records] == ["INFO"]
+        assert "dataset multiview_h36m, fusion epipolar_max, subset validation" in caplog.text
+        check_description(make_config("DATASET.TEST_SUBSET", "train"), predictions)
+        (warning,) = [record.message for record in caplog.records if record.levelname == "WARNING"]
+        assert warning == (f"{path}: predicted with other settings than the configuration's (then -> now): "
+                           "NETWORK.FUSION epipolar_max -> learned, DATASET.TEST_SUBSET validation -> train")
+
+
+def test_weights_that_have_changed_since(make_config, weights, write, caplog):
+    config = make_config()
+    path = write(describe_predictions(config, weights))
+    weights.write_bytes(b"other weights")
+    with PredictionFile(path) as predictions:
+        check_description(config, predictions)
+        assert caplog.messages == [f"{path}: predicted before {weights} changed; run/pose2d/valid.py predicts anew"]
+        weights.unlink()  # as on another machine
+        check_description(config, predictions)
+    assert len(caplog.messages) == 1
+
+
+def test_published_files_say_nothing(make_config, write, caplog):
+    with PredictionFile(write()) as predictions:
+        check_description(make_config(), predictions)
+    assert not caplog.messages
+
+
+def test_other_predictions_are_not_replaced_without_a_word(tmp_path, make_config, weights, write, caplog):
+    config = make_config("NETWORK.FUSION", "none")
+    warn_of_replacement(config, tmp_path / "predicted_heatmaps.h5")  # there are none
+    path = write(describe_predictions(config, weights))
+    warn_of_replacement(config, path)
+    assert not caplog.messages
+    warn_of_replacement(make_config("NETWORK.FUSION", "epipolar_max"), path)
+    assert caplog.messages == [f"{path}: predictions of other settings are replaced (then -> now): NETWORK.FUSION none "
+                               "-> epipolar_max; an OUTPUT_DIR of its own with TEST.MODEL_FILE keeps both"]  # fmt: skip
+
+
+def test_results_of_what_was_there_before(tmp_path, make_config, write, caplog):
+    with PredictionFile(write(value=1.0)) as predictions:
+        source = source_of(make_config(), predictions)
+    results = {"rpsm": {"predictions": source}, "psm": {}, "other": {"predictions": {**source, "file": "gone.h5"}}}
+    warn_of_outdated(tmp_path, results, {"poses3d.npz": source, "mine.npz": None})
+    assert not caplog.messages
+    write({"fusion": "none"}, value=1.0)  # the same, described
+    warn_of_outdated(tmp_path, results, {})
+    assert not caplog.messages
+    write(value=2.0)
+    warn_of_outdated(tmp_path, results, {"poses3d.npz": source, "mine.npz": None})
+    assert caplog.messages == [f"{tmp_path}: not of the predictions that are there now: poses3d.npz; rpsm; run "
+                               "run/pose3d/estimate.py again"]

@@ -1,0 +1,246 @@
+from __future__ import annotations
+
+import logging
+import tracemalloc
+import weakref
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from cvf_tests.stubs import CPU, Table, inputs_of
+from torch import nn
+
+from lib.core.evaluation2d.validate import validate
+from lib.dataset.network_input import network_images
+from lib.utils.errors import InputError
+from lib.utils.files.prediction_io import PredictionWriter
+from lib.utils.joints import H36M_17, MPII_16, UNION_20, union_subset
+
+
+def random_maps(batch, seed=0):
+    shape = (*batch["crops"].shape[:2], 20, 16, 16)
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_rows_are_written_in_order_with_the_joints_of_the_data_set(loaders, tmp_path):
+    config, _, loader = loaders(num_views=3, frames=3, mpii=0)()
+    outputs = [(random_maps(batch, 2 * i), random_maps(batch, 2 * i + 1)) for i, batch in enumerate(loader)]
+    names = [loader.dataset.image_name(i) for i in range(9)]
+    with PredictionWriter(tmp_path / "p.h5", 9, H36M_17.names, (16, 16), rows_per_chunk=3) as writer:
+        result = validate(Table(outputs), loader, config, CPU, writer)
+    fused = torch.cat([fused.flatten(0, 1) for _, fused in outputs]).numpy()
+    annotations = loader.dataset.parts[0].annotations
+    with h5py.File(tmp_path / "p.h5") as file:
+        assert [name.decode() for name in file["image_ids"]] == names
+        for column, name in enumerate(H36M_17.names):
+            joint = UNION_20.names.index(name)
+            np.testing.assert_array_equal(file["heatmaps"][:, column], fused[:, joint])
+            for row in range(9):
+                y, x = np.unravel_index(fused[row, joint].argmax(), (16, 16))
+                place = annotations.center[row] - 60 + np.array([x, y]) * 7.5  # boxes of 120 px on 16 heatmap px
+                np.testing.assert_allclose(file["locations"][row, column, :2], place, rtol=1e-5)
+                assert file["locations"][row, column, 2] == fused[row, joint, y, x]
+    assert result.joint_names == list(H36M_17.names)
+    assert result.num_images == 9
+
+
+def test_rates_of_fused_and_raw_heatmaps(loaders):
+    config, _, loader = loaders(num_views=2, frames=2, mpii=0)("TEST.JDR_THRESHOLD", "crop")
+    (inputs,) = inputs_of(loader)
+    truth = inputs.target
+    worse = truth.clone()
+    worse[0, 1, UNION_20.index("nose")] = 0  # one of four images
+    worse[:, :, UNION_20.index("lwri")] = 0
+    model = Table([(worse, truth)])
+    result = validate(model, loader, config, CPU)
+    assert not model.training
+    assert list(result.rates) == ["fused, crop threshold", "single, crop threshold", "fused, published threshold",
+                                  "single, published threshold"]  # fmt: skip
+    # half a heatmap px of rounding per axis is at most 5.3 px, a twentieth of the crop is 6 px
+    assert result.perf == 1.0
+    expected = np.ones(17)
+    expected[H36M_17.index("nose")], expected[H36M_17.index("lwri")] = 0.75, 0
+    np.testing.assert_allclose(result.rates["single, crop threshold"], expected)
+    assert result.rates["fused, published threshold"].mean() < 1  # 3.2 px is less than the rounding
+
+
+def test_joints_that_were_not_learned_have_empty_maps_and_do_not_count(loaders, tmp_path):
+    learned = [name for name in H36M_17.names if name in MPII_16.names]
+    assert len(learned) == 13
+    config, _, loader = loaders(num_views=2, frames=2, mpii=0)(
+        "TEST.JDR_THRESHOLD", "crop", "TEST.JOINTS", str(learned))  # fmt: skip
+    (inputs,) = inputs_of(loader)
+    truth = inputs.target.clone()
+    truth[:, :, UNION_20.indices(["neck", "nose"])] = 1.0
+    with PredictionWriter(tmp_path / "p.h5", 4, H36M_17.names, (16, 16), rows_per_chunk=2) as writer:
+        result = validate(Table([(truth, truth)]), loader, config, CPU, writer)
+    others = [name not in learned for name in H36M_17.names]
+    np.testing.assert_array_equal(np.isnan(result.rates["fused, crop threshold"]), others)
+    assert result.perf == 1.0
+    with h5py.File(tmp_path / "p.h5") as file:
+        assert not file["heatmaps"][:][:, others].any()
+        assert not file["locations"][:][:, others, 2].any()
+        assert (file["locations"][:][:, ~np.array(others), 2] > 0).all()
+
+
+def test_unknown_joints_are_refused(loaders):
+    config, _, loader = loaders(num_views=2, frames=2, mpii=0)("TEST.JOINTS", "[root, toe]")
+    with pytest.raises(InputError, match=r"unknown joint 'toe' in TEST\.JOINTS"):
+        validate(Table([]), loader, config, CPU)
+
+
+def test_occluded_joints_have_rates_of_their_own(loaders):
+    nose = H36M_17.index("nose")
+
+    def edit(records):
+        for row, record in enumerate(records):
+            record["joints_occluded"] = np.arange(17) == (nose if row % 2 else -1)
+
+    config, _, loader = loaders(num_views=2, frames=2, mpii=0, edit=edit)("TEST.JDR_THRESHOLD", "crop")
+    (inputs,) = inputs_of(loader)
+    truth, worse = inputs.target, inputs.target.clone()
+    worse[0, 1, UNION_20.index("nose")] = 0  # one of the two images that do not show it
+    rates = validate(Table([(worse, truth)]), loader, config, CPU).rates
+    assert list(rates)[-4:] == [f"{maps}, crop threshold, {which} joints" for which in ("occluded", "visible")
+                                for maps in ("fused", "single")]  # fmt: skip
+    assert rates["single, crop threshold, occluded joints"][nose] == 0.5
+    assert rates["fused, crop threshold, occluded joints"][nose] == 1
+    assert np.isnan(np.delete(rates["single, crop threshold, occluded joints"], nose)).all()
+    assert (rates["single, crop threshold, visible joints"] == 1).all()
+
+
+@pytest.mark.parametrize("kind", ["published", "crop"])
+def test_perf_is_the_mean_at_the_configured_threshold(loaders, kind):
+    config, _, loader = loaders(num_views=2, frames=2, mpii=0)("TEST.JDR_THRESHOLD", kind)
+    (inputs,) = inputs_of(loader)
+    result = validate(Table([(inputs.target, None)]), loader, config, CPU)
+    assert next(iter(result.rates)) == f"single, {kind} threshold"
+    assert result.perf == pytest.approx(result.rates[f"single, {kind} threshold"].mean())
+
+
+@pytest.mark.parametrize("name", ["mpii", "multiview_mpii"])
+def test_every_image_counts_once_though_the_last_pseudo_group_repeats_some(loaders, tmp_path, name):
+    config, _, loader = loaders(num_views=2, frames=1, mpii=6, mpii_head_px=30.0)(
+        "DATASET.TEST_DATASET", name, "TEST.JDR_THRESHOLD", "head", "NETWORK.AGGRE", "false"
+    )
+    batches = list(loader)
+    rows = sum(batch["image_index"].numel() for batch in batches)
+    assert rows == {"mpii": 6, "multiview_mpii": 8}[name]
+    outputs = [inputs.target for inputs in inputs_of(loader)]
+    lwri = UNION_20.index("lwri")
+    outputs[0].flatten(0, 1)[0, lwri] = 0  # image 0, which comes again at the end: missed the first time
+    names = [UNION_20.names[joint] for joint in union_subset(MPII_16)]
+    with PredictionWriter(tmp_path / "p.h5", rows, names, (16, 16)) as writer:
+        result = validate(Table([(maps, None) for maps in outputs]), loader, config, CPU, writer)
+    assert result.num_images == 6
+    found = dict(zip(names, result.rates["single, head threshold"], strict=True))
+    assert found["lwri"] == pytest.approx(5 / 6)
+    assert found["rwri"] == found["root"] == 1
+    assert result.perf == pytest.approx((14 + 5 / 6) / 15)  # head top is not annotated
+    score = result.pckh["single"]["PCKh@0.5"]
+    assert score["Wrist"] == pytest.approx((5 / 6 + 1) / 2)
+    assert score["Mean"] == pytest.approx(77 / 78)  # 13 joints of 6 images, one missed
+    assert np.isnan(score["Head"])
+    assert result.pckh["single"]["PCKh@0.1"]["Mean"] < 0.9  # 3 px are less than the rounding to 7.5 px
+    assert result.tables().count("| single") == 3 + 1
+    with h5py.File(tmp_path / "p.h5") as file:
+        images = [image.decode() for image in file["image_ids"]]
+    assert images == [loader.dataset.image_name(i % 6) for i in range(rows)]
+
+
+def test_pckh_of_a_mixture_is_that_of_its_mpii_images(loaders):
+    config, _, loader = loaders(num_views=2, frames=1, mpii=3, mpii_head_px=30.0)("DATASET.TEST_DATASET", "mixed")
+    batches = list(loader)
+    assert [batch["is_multiview"].tolist() for batch in batches] == [[True, False], [False]]
+    truth = [inputs.target for inputs in inputs_of(loader)]
+    nothing = [maps * 0 for maps in truth]
+    nothing[0][1], nothing[1][0] = truth[0][1], truth[1][0]  # Human3.6M's all missed
+    result = validate(Table([(maps, maps) for maps in nothing]), loader, config, CPU)
+    assert result.num_images == 2 + 3
+    assert result.pckh.keys() == {"fused", "single"}
+    assert result.pckh["fused"]["PCKh@0.5"]["Mean"] == 1
+    found = dict(zip(result.joint_names, result.rates["fused, head threshold"], strict=True))
+    assert found["root"] == 1
+    assert np.isnan(found["belly"])
+    published = dict(zip(result.joint_names, result.rates["fused, crop threshold"], strict=True))
+    assert published["root"] == pytest.approx(3 / 5)
+
+
+def test_without_head_sizes_there_is_no_pckh(loaders):
+    config, _, loader = loaders(num_views=2, frames=1, mpii=4)("DATASET.TEST_DATASET", "mpii")
+    result = validate(Table([(inputs.target, None) for inputs in inputs_of(loader)]), loader, config, CPU)
+    assert result.pckh == {}
+    assert list(result.rates) == ["single, published threshold", "single, crop threshold"]
+    assert "PCKh" not in result.tables()
+
+
+def test_unrelated_images_count_with_their_raw_heatmaps(loaders):
+    config, _, loader = loaders(num_views=2, frames=1, mpii=2)(
+        "DATASET.TEST_DATASET", "mixed", "TEST.JDR_THRESHOLD", "crop"
+    )
+    (inputs,) = inputs_of(loader)  # one group, one pair of MPII images
+    assert inputs.is_multiview.tolist() == [True, False]
+    truth, nothing = inputs.target, inputs.target * 0
+    fused, single = torch.stack([truth[0], nothing[1]]), torch.stack([nothing[0], truth[1]])
+    result = validate(Table([(single, fused)]), loader, config, CPU)
+    assert result.joint_names == list(UNION_20.names)
+    found = dict(zip(result.joint_names, result.rates["fused, crop threshold"], strict=True))
+    assert found["root"] == found["nose"] == found["thorax"] == 1.0
+    assert np.isnan(found["head top"])  # nobody annotated it
+    assert result.perf == 1.0
+
+
+def test_the_flip_test_swaps_sides_and_aligns(loaders):
+    config, _, loader = loaders(num_views=2, frames=1, mpii=0)()
+    (batch,) = loader
+    plain, mirrored = random_maps(batch, 0), random_maps(batch, 1)
+
+    class Flipped(nn.Module):
+        def forward(self, images, views=None):
+            expected = network_images(batch["crops"], CPU)
+            if torch.equal(images, expected):
+                return plain, None
+            assert torch.equal(images, expected.flip(-1))
+            return mirrored, None
+
+    pairs = [(UNION_20.index(a), UNION_20.index(b)) for a, b in UNION_20.flip_pairs]
+    shown = []
+    validate(Flipped(), loader, config, CPU, flip_test=True,
+             debug=lambda step, _, single, routed: shown.append((step, routed)))  # fmt: skip
+    other = {**dict(pairs), **{b: a for a, b in pairs}}
+    expected = torch.empty_like(plain)
+    for joint in range(20):
+        for x in range(16):
+            there = 15 - max(x - 1, 0)  # mirrored back, then one px to the right
+            partner = mirrored[..., other.get(joint, joint), :, there]
+            expected[..., joint, :, x] = (plain[..., joint, :, x] + partner) / 2
+    assert [step for step, _ in shown] == [0]
+    torch.testing.assert_close(shown[0][1], expected)
+
+
+def test_every_print_freq_a_line_tells_how_far_it_is(loaders, caplog):
+    config, _, loader = loaders(num_views=2, frames=5, mpii=0)("TEST.BATCH_SIZE", "1", "PRINT_FREQ", "2")
+    with caplog.at_level(logging.INFO):
+        validate(Table([(random_maps(batch), None) for batch in loader]), loader, config, CPU)
+    assert caplog.messages == ["validation step 2/5", "validation step 4/5"]
+
+
+def test_memory_does_not_grow_with_the_heatmaps(loaders):
+    config, _, loader = loaders(num_views=2, frames=14, mpii=0)("TEST.BATCH_SIZE", "1")
+    numpy_bytes, tensors, alive = [], [], []
+
+    class Large(nn.Module):
+        def forward(self, images, views=None):
+            numpy_bytes.append(tracemalloc.get_traced_memory()[0])
+            alive.append(sum(tensor() is not None for tensor in tensors))
+            maps = torch.ones(1, 2, 20, 128, 128)
+            tensors.append(weakref.ref(maps))
+            return maps, maps * 2
+
+    tracemalloc.start()
+    validate(Large(), loader, config, CPU)
+    tracemalloc.stop()
+    assert len(alive) == 14
+    assert max(alive) <= 2  # the heatmaps of the batch before may still have a name
+    assert numpy_bytes[-1] - numpy_bytes[3] < 2**20  # kept arrays would be 2 MB per batch

@@ -1,0 +1,124 @@
+"""Names and files of the 3D results."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from lib.core.config_io import load_config
+from lib.core.pose3d.methods import METHODS
+from lib.core.pose3d.metrics_3d import summarise
+from lib.core.pose3d.results_3d import USED_KEYS, default_poses_name, results_name, save_results, sources_and_settings
+
+TRUE = ("PICT_STRUCT.ROOT_SOURCE", "ground_truth", "PICT_STRUCT.LIMB_LENGTH_SOURCE", "ground_truth")
+OTHERS = ("PICT_STRUCT.FIRST_NBINS", "12", "PICT_STRUCT.REFINE_LENGTH_STD", "0.1", "PICT_STRUCT.REFINE_PERSON", "false",
+          "TRIANGULATE.NUM_PEAKS", "1", "TRIANGULATE.WEIGHTS", "equal",
+          "PICT_STRUCT.PAIRWISE_FILE", "a/b.pkl")  # fmt: skip
+
+
+@pytest.fixture
+def make_config(tmp_path):
+    (tmp_path / "a.yaml").write_text("")
+    return lambda *opts: load_config(tmp_path / "a.yaml", opts)
+
+
+@pytest.mark.parametrize(("method", "opts", "name", "poses"), [
+    ("rpsm", (), "rpsm", "poses3d"),
+    ("rpsm", ("PICT_STRUCT.RECUR_DEPTH", "3", "TRIANGULATE.WEIGHTS", "equal"), "rpsm, depth 3", "poses3d_rpsm_depth_3"),
+    ("rpsm+refine", TRUE, "rpsm+refine, true root, true limbs", "poses3d_rpsm+refine_true_root_true_limbs"),
+    ("psm", TRUE, "psm, true root", "poses3d_psm_true_root"),
+    ("triangulate", ("PICT_STRUCT.RECUR_DEPTH", "3", *TRUE), "triangulate", "poses3d_triangulate"),
+    ("triangulate", ("TRIANGULATE.WEIGHTS", "equal"), "triangulate, equal weights",
+     "poses3d_triangulate_equal_weights"),
+    ("triangulate_robust", ("TRIANGULATE.WEIGHTS", "equal"), "triangulate_robust", "poses3d_triangulate_robust"),
+    ("rpsm", OTHERS, "rpsm, FIRST_NBINS 12, NUM_PEAKS 1", "poses3d_rpsm_FIRST_NBINS_12_NUM_PEAKS_1"),
+    ("rpsm+refine", OTHERS, "rpsm+refine, FIRST_NBINS 12, REFINE_PERSON False, REFINE_LENGTH_STD 0.1, NUM_PEAKS 1",
+     "poses3d_rpsm+refine_FIRST_NBINS_12_REFINE_PERSON_False_REFINE_LENGTH_STD_0.1_NUM_PEAKS_1"),
+    ("psm", ("PICT_STRUCT.GRID_SIZE", "2500", "PICT_STRUCT.LIMB_LENGTH_TOLERANCE", "100"),
+     "psm, GRID_SIZE 2500, LIMB_LENGTH_TOLERANCE 100", "poses3d_psm_GRID_SIZE_2500_LIMB_LENGTH_TOLERANCE_100"),
+    ("rpsm", ("PICT_STRUCT.RECUR_NBINS", "3"), "rpsm, RECUR_NBINS 3", "poses3d_rpsm_RECUR_NBINS_3"),
+    ("triangulate_robust", (*OTHERS, "TRIANGULATE.TOLERANCE", "0.06", "TRIANGULATE.PEAK_MODE", "argmax"),
+     "triangulate_robust, NUM_PEAKS 1, PEAK_MODE argmax, TOLERANCE 0.06",
+     "poses3d_triangulate_robust_NUM_PEAKS_1_PEAK_MODE_argmax_TOLERANCE_0.06"),
+    ("rpsm", ("TEST.HEATMAP_LOCATION_FILE", "other maps.h5"), "rpsm, from other maps.h5",
+     "poses3d_rpsm_from_other_maps.h5"),
+])  # fmt: skip
+def test_settings_that_matter_are_in_the_names(method, opts, name, poses, make_config):
+    config = make_config(*opts)
+    assert results_name(config, method, "numpy") == f"{name} (numpy)"
+    assert default_poses_name(config, method, "numpy") == f"{poses}.npz"
+    assert results_name(config, method, "torch") == f"{name} (torch)"
+    assert default_poses_name(config, method, "torch") == f"{poses}_torch.npz"
+
+
+def test_settings_are_stored(make_config):
+    assert USED_KEYS.keys() == METHODS.keys()
+    stored = sources_and_settings(make_config(*OTHERS), "rpsm+refine")
+    assert (stored["root_source"], stored["limb_length_source"]) == ("triangulated", "prior")
+    assert stored["settings"]["TRIANGULATE"] == {"NUM_PEAKS": 1, "PEAK_MODE": "log_quadratic", "TOLERANCE": 0.04}
+    assert (stored["settings"]["REFINE_PERSON"], stored["settings"]["PAIRWISE_FILE"]) == (False, "a/b.pkl")
+    stored = sources_and_settings(make_config(*TRUE), "psm")
+    assert (stored["root_source"], stored["limb_length_source"]) == ("ground_truth", "prior")
+    assert stored["settings"]["RECUR_DEPTH"] == 0
+    stored = sources_and_settings(make_config(*OTHERS), "triangulate")
+    assert stored == {"root_source": None, "limb_length_source": None,
+                      "settings": {"TRIANGULATE": {"WEIGHTS": "equal"}}}  # fmt: skip
+
+
+# --- results_3d.json ----------------------------------------------------------------------------------------------
+
+FIRST = {"file": "a.h5", "fingerprint": "1"}
+
+
+@pytest.fixture
+def results():
+    truth = np.zeros((2, 2, 3))
+    return summarise(truth + 1.0, truth, np.array([2, 3]), ["root", "knee"])
+
+
+@pytest.fixture
+def stored(tmp_path):
+    return lambda: json.loads((tmp_path / "results_3d.json").read_text())
+
+
+def test_results_of_other_predictions(tmp_path, results, stored, caplog):
+    """Those of another file stay beside; those of what stood in the same file before go, and are named."""
+    for name in ("rpsm", "psm", "triangulate"):
+        save_results(tmp_path, FIRST, name, results)
+    save_results(tmp_path, {"file": "b.h5", "fingerprint": "2"}, "rpsm, from b.h5", results)
+    assert list(stored()) == ["rpsm", "psm", "triangulate", "rpsm, from b.h5"]
+    assert not caplog.messages
+    save_results(tmp_path, FIRST | {"fingerprint": "3"}, "rpsm", results)
+    assert list(stored()) == ["rpsm, from b.h5", "rpsm"]
+    assert stored()["rpsm"]["predictions"] == {"file": "a.h5", "fingerprint": "3"}
+    (message,) = caplog.messages
+    assert "results_3d.json" in message
+    assert message.endswith("that a.h5 holds now: psm; triangulate")
+
+
+def test_files_of_older_versions_count_as_of_other_predictions(tmp_path, results, stored, caplog):
+    old = {"psm (numpy)": results | {"predictions": {"file": "a.h5", "written": "2001-01-01 00:00:00"}},
+           "mine": results, "rpsm (numpy)": results | {"predictions": {"file": "b.h5", "written": ""}}}  # fmt: skip
+    (tmp_path / "results_3d.json").write_text(json.dumps(old))
+    save_results(tmp_path, FIRST, "rpsm (numpy)", results)
+    assert list(stored()) == ["rpsm (numpy)"]
+    assert caplog.messages[0].endswith("that a.h5 holds now: psm (numpy); mine; rpsm (numpy)")
+
+
+def test_an_old_entry_that_cannot_be_read_does_not_spoil_the_new_one(tmp_path, results, stored, caplog):
+    bad = {"no action": {name: value for name, value in results.items() if name != "per_action"},
+           "no means": results | {"mpjpe": {"absolute": {"frames": "3"}}}}  # fmt: skip
+    without_pa = results | {"per_joint": {"root": {"absolute": 1.0}, "knee": {"absolute": 2.0}}}
+    entries = {name: entry | {"predictions": FIRST} for name, entry in (*bad.items(), ("without pa", without_pa))}
+    (tmp_path / "results_3d.json").write_text(json.dumps(entries))
+    save_results(tmp_path, FIRST, "rpsm", results)
+    assert list(stored()) == [*entries, "rpsm"]
+    assert caplog.messages[0].endswith("left out of results_3d.csv: no action; no means")
+    with (tmp_path / "results_3d.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(dict.fromkeys(row["method"] for row in rows)) == ["without pa", "rpsm"]
+    knee = [row for row in rows if (row["method"], row["name"]) == ("without pa", "knee")]
+    assert [(row["alignment"], row["statistic"], row["value"]) for row in knee] == [("absolute", "mean", "2.0")]

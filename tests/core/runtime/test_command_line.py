@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lib.core.config_io import load_config
+from lib.core.runtime.command_line import Refused, collect_opts, make_parser, run_main
+from lib.utils.errors import InputError
+
+PUBLISHED_FLAGS = {
+    "--frequent": "PRINT_FREQ", "--gpus": "GPUS", "--workers": "WORKERS", "--modelDir": "OUTPUT_DIR",
+    "--logDir": "LOG_DIR", "--dataDir": "DATA_DIR", "--data-format": "DATASET.DATA_FORMAT", "--state": "TEST.STATE",
+    "--model-file": "TEST.MODEL_FILE",
+}  # fmt: skip
+
+
+def parse(*words):
+    return make_parser("Text", *PUBLISHED_FLAGS).parse_args(["--cfg", "a.yaml", *words])
+
+
+@pytest.mark.parametrize(("flag", "key"), PUBLISHED_FLAGS.items())
+def test_published_flags_set_their_key(flag, key):
+    assert collect_opts(parse(flag, "x")) == [key, "x"]
+
+
+def test_flags_win_over_opts_and_opts_add_up():
+    args = parse("--opts", "TRAIN.LR", "1e-4", "PRINT_FREQ", "5", "--frequent", "7", "--opts", "WORKERS", "0")
+    assert collect_opts(args) == ["TRAIN.LR", "1e-4", "PRINT_FREQ", "5", "WORKERS", "0", "PRINT_FREQ", "7"]
+
+
+def test_values_reach_the_configuration(tmp_path):
+    (tmp_path / "a.yaml").write_text("")
+    words = "--frequent 7 --gpus 0,1 --workers 0 --data-format zip --state final --opts TRAIN.LR -1".split()  # noqa: SIM905
+    with pytest.raises(InputError, match=r"--opts: TRAIN\.LR: expected at least 0, received -1"):
+        load_config(tmp_path / "a.yaml", collect_opts(parse(*words)))
+    config = load_config(tmp_path / "a.yaml", collect_opts(parse(*words[:-2])))
+    assert (config.PRINT_FREQ, config.GPUS, config.WORKERS) == (7, "0,1", 0)
+    assert (config.DATASET.DATA_FORMAT, config.TEST.STATE) == ("zip", "final")
+
+
+def test_parsers_do_not_share_opts():
+    assert collect_opts(parse("--opts", "WORKERS", "0")) == ["WORKERS", "0"]
+    assert collect_opts(parse()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [(["--cfg", "a", "--unknown", "1"], "--unknown"), ([], "--cfg"), (["--cfg", "a", "--freq", "3"], "--freq"),
+     (["--cfg", "a", "--gpus"], "--gpus"), (["--cfg", "a", "--state", "best"], "--state")],
+)  # fmt: skip
+def test_wrong_flags_end_in_one_line(capsys, words, message):
+    parser = make_parser("Text", "--frequent", "--gpus")
+    with pytest.raises(SystemExit) as caught:
+        parser.parse_args(words)
+    assert caught.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_a_flag_that_a_script_cannot_serve_is_refused_with_the_reason(capsys):
+    parser = make_parser("Text", "--gpus")
+    parser.add_argument("--logDir", action=Refused, help="refused: nothing is logged")
+    assert collect_opts(parser.parse_args(["--cfg", "a"])) == []
+    with pytest.raises(SystemExit) as caught:
+        parser.parse_args(["--cfg", "a", "--logDir", "log"])
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == "error: argument --logDir: refused: nothing is logged; see --help\n"
+
+
+def test_help_keeps_the_lines_of_the_description(capsys):
+    parser = make_parser("What it does.\n\n    python run/x.py --cfg a.yaml\n", "--gpus")
+    with pytest.raises(SystemExit) as caught:
+        parser.parse_args(["--help"])
+    assert caught.value.code == 0
+    assert "\n    python run/x.py --cfg a.yaml\n" in capsys.readouterr().out
+
+
+def fail_with(error):
+    def main():
+        raise error
+
+    return main
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("a.yaml: no such file", "error: a.yaml: no such file\n"),
+        ("two\n  lines", "error: two lines\n"),
+        ("Caught InputError in DataLoader worker process 0.\nTraceback ...\nlib.utils.checks.InputError: x.jpg: cut\n",
+         "error: x.jpg: cut\n"),
+    ],
+)  # fmt: skip
+def test_an_input_error_is_one_line_and_code_2(capsys, text, line):
+    with pytest.raises(SystemExit) as caught:
+        run_main(fail_with(InputError(text)))
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == line
+
+
+def test_interruption_and_defects(capsys):
+    with pytest.raises(SystemExit) as caught:
+        run_main(fail_with(KeyboardInterrupt()))
+    assert caught.value.code == 130
+    assert capsys.readouterr().err == "interrupted\n"
+    with pytest.raises(SystemExit) as caught:  # ours: not to be taken for a finding, which is 1
+        run_main(fail_with(ZeroDivisionError()))
+    assert caught.value.code == 70
+    assert "Traceback" in capsys.readouterr().err
+
+
+def _too_much_of_torch():
+    torch.empty(2**50, dtype=torch.uint8)
+
+
+def _too_much_of_numpy():
+    np.empty(2**50, np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("main", "amount"),
+    [
+        (_too_much_of_torch, "1125899906842624 bytes"),
+        (_too_much_of_numpy, "1.00 PiB"),
+        (fail_with(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has")), "20.00 MiB"),
+        (fail_with(MemoryError()), ""),
+    ],
+)
+def test_a_lack_of_memory_is_one_line_and_code_2(capsys, main, amount):
+    with pytest.raises(SystemExit) as caught:
+        run_main(main, "a smaller batch needs less")
+    assert caught.value.code == 2
+    detail = f" ({amount} more were asked for)" if amount else ""
+    assert capsys.readouterr().err == f"error: out of memory{detail}; a smaller batch needs less\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "how"),
+    [
+        ("DataLoader worker (pid 24397) is killed by signal: Killed. ", "is killed by signal: Killed"),
+        ("DataLoader worker (pid 24397) is killed by signal: Bus error. It is possible that dataloader's workers are "
+         "out of shared memory. Please try to raise your shared memory limit.", "is killed by signal: Bus error"),
+        ("DataLoader worker (pid(s) 24397, 5) exited unexpectedly", "exited unexpectedly"),
+    ],
+)  # fmt: skip
+def test_a_loading_process_that_was_killed_is_one_line_and_code_2(capsys, text, how):
+    with pytest.raises(SystemExit) as caught:
+        run_main(fail_with(RuntimeError(text)))
+    assert caught.value.code == 2
+    line = f"error: a loading process {how}, most likely for want of memory; fewer WORKERS need less\n"
+    assert capsys.readouterr().err == line
+
+
+def test_whoever_reads_the_output_may_end():
+    module = "lib.core.runtime.command_line"
+    code = f"from {module} import run_main\nrun_main(lambda: [print('x' * 1000) for _ in range(1000)])"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               cwd=Path(__file__).resolve().parents[3])  # fmt: skip
+    process.stdout.read(10)
+    process.stdout.close()
+    assert process.wait(60) == 141
+    assert process.stderr.read() == b""
+    process.stderr.close()

@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from lib.core.runtime.interrupt import InterruptGuard
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_is_remembered_and_the_handlers_come_back(number):
+    before = signal.getsignal(number)
+    with InterruptGuard() as guard:
+        assert not guard.requested()
+        os.kill(os.getpid(), number)
+        assert guard.requested()
+        assert guard.requested()
+    assert signal.getsignal(number) is before
+
+
+def test_a_second_ctrl_c_ends_at_once():
+    with InterruptGuard() as guard:
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+        assert guard.requested()

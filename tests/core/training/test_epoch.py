@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from cvf_tests.stubs import CPU, Table, inputs_of
+
+from lib.core.evaluation2d.validate import validate
+from lib.core.training.epoch import EpochHooks, train_one_epoch
+from lib.core.training.epoch_meters import EpochMeters
+from lib.core.training.optimizer import build_optimizer
+from lib.core.training.step import TrainStep
+from lib.models.build import build_model
+from lib.utils.errors import InputError
+from lib.utils.joints import UNION_20
+
+OVERFIT = ["DATASET.TRAIN_DATASET", "mixed", "POSE_RESNET.NUM_DECONV_FILTERS", "[64, 64, 64]",
+           "DATASET.TEST_SUBSET", "train", "TEST.JDR_THRESHOLD", "crop"]  # fmt: skip
+
+
+def make_step(config, num_views):
+    torch.manual_seed(0)
+    model = build_model(config, num_views, is_train=True)
+    return TrainStep(model, build_optimizer(config, model), config, CPU)
+
+
+def table_step(outputs, config, rate=0.0):
+    model = Table(outputs)
+    return TrainStep(model, torch.optim.SGD(model.parameters(), lr=rate, fused=True), config, CPU)
+
+
+def train(step, loader, config, epoch=0, hooks=None, **words):
+    meters = EpochMeters(20, CPU)
+    return train_one_epoch(step, loader, meters, config, epoch, CPU, hooks, **words)
+
+
+def zero_loss(loader):
+    """Loss of heatmaps that are 0 everywhere, raw and fused."""
+    (inputs,) = inputs_of(loader)
+    return 2 * inputs.target.square().mean((0, 3, 4)).sum().item()
+
+
+def test_one_batch_is_learned(loaders):
+    config, loader, _ = loaders(num_views=2, frames=1, mpii=2)(*OVERFIT)
+    step = make_step(config, 2)
+    losses = [train(step, loader, config, epoch)["loss"] for epoch in range(21)]
+    assert losses[0] == pytest.approx(zero_loss(loader), rel=0.1)
+    assert losses[-1] < 0.4 * losses[0]
+
+
+@pytest.mark.slow
+def test_one_batch_is_learned_by_heart(loaders):
+    config, loader, test_loader = loaders(num_views=2, frames=1, mpii=2)(*OVERFIT)
+    step = make_step(config, 2)
+    results = [train(step, loader, config, epoch) for epoch in range(120)]
+    assert results[-1]["loss"] < 0.1 * zero_loss(loader)
+    assert results[-1]["accuracy"] > 0.95
+    assert validate(step.model, test_loader, config, CPU).perf > 0.9
+
+
+def test_the_epoch_reports_and_calls_back_at_print_freq(loaders):
+    config, loader, _ = loaders(num_views=2, frames=5, mpii=0)("PRINT_FREQ", "2", "TRAIN.BATCH_SIZE", "2")
+    step, seen, reports, after = make_step(config, 2), [], [], []
+
+    def debug(number, batch, single, routed):
+        assert len(batch["crops"]) == len(routed) == len(single)
+        seen.append((number, tuple(routed.shape), routed.requires_grad or single.requires_grad))
+
+    hooks = EpochHooks(lambda number, values: reports.append((number, values)), debug, after.append)
+    result = train(step, loader, config, 4, hooks)
+    assert seen == [(0, (2, 2, 20, 16, 16), False), (2, (1, 2, 20, 16, 16), False)]  # 5 groups: 2, 2, 1
+    assert after == [1, 2, 3]
+    assert [number for number, _ in reports] == [0, 2]
+    for _, values in reports:
+        assert all(np.isfinite(value) for value in values.values())
+        assert values["loss"] == pytest.approx(values["loss_routed"] + values["loss_raw"])
+        assert values.keys() >= {"accuracy", "groups_per_s", "data_seconds", "memory_mb", "mean_loss", "mean_accuracy"}
+    assert reports[1][1]["mean_loss"] == pytest.approx(result["loss"])  # the last report comes after the last step
+    assert result.keys() == {"loss", "loss_routed", "loss_raw", "accuracy", "groups_per_s"}
+    assert loader.batch_sampler.epoch == 4
+    assert step.model.training
+
+
+def test_a_report_is_the_mean_since_the_last_one(loaders):
+    config, loader, _ = loaders(num_views=2, frames=6, mpii=0)("PRINT_FREQ", "2", "TRAIN.SHUFFLE", "false",
+                                                                "TRAIN.BATCH_SIZE", "1")  # fmt: skip
+    targets = [inputs.target for inputs in inputs_of(loader)]
+    losses = [target.square().mean((0, 3, 4)).sum().item() for target in targets]
+    reports = []
+    hooks = EpochHooks(report=lambda number, values: reports.append(values["loss"]))
+    train(table_step([(target * 0, None) for target in targets], config), loader, config, hooks=hooks)
+    assert reports == pytest.approx([losses[0], np.mean(losses[1:3]), np.mean(losses[3:5])])
+
+
+def test_the_epoch_means_count_groups(loaders):
+    config, loader, _ = loaders(num_views=2, frames=3, mpii=0)("TRAIN.SHUFFLE", "false")
+    targets = [inputs.target for inputs in inputs_of(loader)]  # batches of 2 and 1
+    result = train(table_step([(targets[0], None), (targets[1] * 0, None)], config), loader, config)
+    last = targets[1].square().mean((0, 3, 4)).sum().item()
+    assert result["loss"] == pytest.approx(last / 3)
+    assert result["accuracy"] == pytest.approx(2 / 3, abs=0.05)  # empty maps have their peak at (0, 0)
+
+
+@pytest.mark.parametrize(("use_weight", "expected"), [("true", 0.0), ("false", 3.0)])
+def test_the_target_weight_is_used_as_configured(loaders, use_weight, expected):
+    config, loader, _ = loaders(num_views=2, frames=1, mpii=0)("LOSS.USE_TARGET_WEIGHT", use_weight)
+    (inputs,) = inputs_of(loader)
+    wrong = inputs.target.clone()
+    wrong[:, 0, UNION_20.indices(["thorax", "upper neck", "head top"])] += 1  # not annotated in Human3.6M
+    result = train(table_step([(wrong, None)], config), loader, config)
+    assert result["loss"] == pytest.approx(expected)
+    assert result["accuracy"] == 1
+
+
+@pytest.mark.parametrize("print_freq", [1, 100])
+def test_a_loss_that_is_not_finite_stops_and_names_the_images(loaders, print_freq):
+    config, loader, _ = loaders(num_views=2, frames=5, mpii=0)("TRAIN.SHUFFLE", "false", "PRINT_FREQ", str(print_freq))
+    outputs = [(inputs.target.clone() + 0.1, None) for inputs in inputs_of(loader)]
+    outputs[1][0][0, 1, 2, 3, 4] = float("inf")
+    step = table_step(outputs, config, rate=0.5)
+    with pytest.raises(InputError) as caught:
+        train(step, loader, config, 7)
+    names = [loader.dataset.image_name(i) for i in (4, 5, 6, 7)]
+    assert str(caught.value) == f"epoch 7, step 1: the loss is not finite; images of the batch: {', '.join(names)}"
+    assert torch.isfinite(step.model.weight)
+
+
+def test_an_epoch_in_two_parts_is_the_whole_epoch(loaders):
+    config, loader, _ = loaders(num_views=2, frames=7, mpii=0)("TRAIN.BATCH_SIZE", "2")
+    whole, parts = make_step(config, 2), make_step(config, 2)
+    expected = train(whole, loader, config, 3)
+    meters = EpochMeters(20, CPU)
+
+    class Stop(Exception):
+        pass
+
+    def stop(number):
+        if number == 2:
+            raise Stop
+
+    with pytest.raises(Stop):
+        train_one_epoch(parts, loader, meters, config, 3, CPU, EpochHooks(after_step=stop))
+    again = EpochMeters(20, CPU)
+    again.load_state(meters.state())
+    found = train_one_epoch(parts, loader, again, config, 3, CPU, first_step=2)
+    for name in ("loss", "loss_routed", "loss_raw", "accuracy"):
+        assert found[name] == expected[name]
+    for one, other in zip(whole.model.parameters(), parts.model.parameters(), strict=True):
+        assert torch.equal(one, other)

@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+
+import pytest
+import torch
+from cvf_tests.stubs import CPU
+
+from lib.core.training.checkpoint import Progress
+from lib.core.training.checkpoint_files import CheckpointKeeper
+from lib.core.training.loop import Training
+from lib.core.training.optimizer import build_optimizer
+from lib.core.training.resume import resume
+from lib.core.training.step import TrainStep
+from lib.dataset.fingerprint import data_identity
+from lib.models.build import build_model
+from lib.utils.errors import InputError
+from lib.utils.parallel.ranks import SINGLE
+from lib.utils.stops import Interrupted
+
+SMALL = ("MODEL", "multiview_pose_mobilenetv2", "BACKBONE_MODEL", "pose_mobilenetv2",
+         "POSE_RESNET.NUM_DECONV_FILTERS", "[8, 8, 8]")  # fmt: skip
+
+
+class WatchedStep(TrainStep):
+    """Does something before a step: at(number of the call, inputs) -> inputs."""
+
+    number, at = 0, staticmethod(lambda number, inputs: inputs)
+
+    def __call__(self, inputs, share=1.0):
+        inputs = self.at(self.number, inputs)
+        self.number += 1
+        return super().__call__(inputs, share)
+
+
+@pytest.fixture
+def training(loaders, tmp_path, monkeypatch):
+    """training(*opts, at=..., again=False) makes one as run/pose2d/train.py does, of 5 groups; `again` resumes."""
+    with_opts, directory = loaders(num_views=2, frames=5, mpii=0), tmp_path / "output/run"
+    directory.mkdir(parents=True)
+    monkeypatch.setattr("lib.core.training.loop.save_curves", lambda *words, **options: None)
+
+    def make(*opts, at=None, again=False):
+        config, *both = with_opts(*SMALL, "TRAIN.BATCH_SIZE", "1", "TRAIN.END_EPOCH", "1", *opts)
+        torch.manual_seed(0)
+        model = build_model(config, 2, is_train=True)
+        step = WatchedStep(model, build_optimizer(config, model), config, CPU)
+        step.at = at or step.at
+        data = data_identity(both[0].dataset)
+        progress = Progress(data=data)
+        if again:
+            path, batches = directory / "checkpoint.pth.tar", both[0].batch_sampler
+            progress = resume(path, config, directory, model, step, data, batches)
+        return Training(config, directory, model, step, both, progress, CPU, SINGLE)
+
+    make.directory = directory
+    return make
+
+
+def state_of(directory):
+    return torch.load(directory / "checkpoint.pth.tar", weights_only=True)
+
+
+def metrics(directory, kind):
+    lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["kind"] == kind]
+
+
+def spoil(at):
+    """Inputs of one step that are not finite: batch norm keeps them in its statistics."""
+    factors = {at: float("nan")}
+    return lambda number, inputs: dataclasses.replace(inputs, images=inputs.images * factors.get(number, 1))
+
+
+def test_a_checkpoint_is_not_replaced_by_one_of_a_spoilt_step(training):
+    with pytest.raises(InputError, match="epoch 0, step 2: the loss is not finite; images of the batch: s_01"):
+        training("TRAIN.CHECKPOINT_STEPS", "1", at=spoil(2)).run()
+    state = state_of(training.directory)
+    assert state["step"] == 2
+    assert all(torch.isfinite(value).all() for value in state["state_dict"].values())
+    assert torch.isfinite(state["meters"]["sums"]).all()
+
+
+def test_a_signal_behind_a_spoilt_step_writes_nothing(training):
+    def at(number, inputs):
+        if number == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return spoil(1)(number, inputs)
+
+    with pytest.raises(InputError, match="epoch 0, step 1: the loss is not finite"):
+        training(at=at).run()
+    assert not (training.directory / "checkpoint.pth.tar").exists()
+
+
+def refuse(*words, **options):
+    raise InputError("an image of the test set is missing")
+
+
+def test_what_ends_the_validation_does_not_take_the_epoch_along(training, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("lib.core.training.loop.validate", refuse)
+        with pytest.raises(InputError, match="of the test set"):
+            training().run()
+    assert state_of(training.directory)["step"] == 5
+    again = training(again=True, at=refuse)
+    again.run()  # validates, and trains nothing
+    state = state_of(training.directory)
+    assert (state["epoch"], state["step"]) == (1, 0)
+    (row,) = state["history"]
+    assert row["loss"] > 0
+    assert row["jdr"] >= 0
+    assert "groups_per_s" not in row  # no step was made: 0 would be wrong
+    assert "groups_per_s" not in metrics(training.directory, "epoch")[0]
+    summary = (training.directory / "training_summary.md").read_text()
+    assert [cell.strip() for cell in summary.splitlines()[4].strip("|").split("|")][-1] == "-"
+
+
+def test_an_epoch_that_was_noted_but_not_saved_is_noted_once(training, monkeypatch):
+    """Killed between the two; the checkpoint is that of before the validation."""
+    save, calls = CheckpointKeeper.save, []
+
+    def once(self, *words):
+        calls.append(words)
+        if len(calls) == 2:
+            raise InputError("no space left")
+        save(self, *words)
+
+    monkeypatch.setattr(CheckpointKeeper, "save", once)
+    with pytest.raises(InputError, match="no space left"):
+        training().run()
+    training(again=True, at=refuse).run()
+    assert [line["step"] for line in metrics(training.directory, "epoch")] == [5]
+
+
+def test_one_checkpoint_of_each_epoch_is_kept(training):
+    training("TRAIN.END_EPOCH", "2", "TRAIN.KEEP_CHECKPOINTS", "5").run()
+    names = sorted(path.name for path in training.directory.glob("checkpoint_*"))
+    assert names == ["checkpoint_0001_000000.pth.tar", "checkpoint_0002_000000.pth.tar"]
+
+
+def interrupt(at):
+    def send(number, inputs):
+        if number == at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return inputs
+
+    return send
+
+
+def test_another_batch_size_goes_on_behind_the_groups_that_are_done(training):
+    """And the lines of metrics.jsonl stay: steps are counted as they were made."""
+    seen = []
+
+    def note(number, inputs):
+        seen.append(len(inputs))
+        return inputs
+
+    with pytest.raises(Interrupted, match="interrupted at epoch 1, step 3;"):
+        training("TRAIN.END_EPOCH", "2", "PRINT_FREQ", "1", at=interrupt(7)).run()
+    assert state_of(training.directory)["groups"] == 3
+    with pytest.raises(Interrupted, match="interrupted at epoch 2, step 1;"):
+        training("TRAIN.END_EPOCH", "3", "PRINT_FREQ", "1", "TRAIN.BATCH_SIZE", "3", at=interrupt(1), again=True).run()
+    training("TRAIN.END_EPOCH", "3", "PRINT_FREQ", "1", "TRAIN.BATCH_SIZE", "1", at=note, again=True).run()
+    assert seen == [1, 1]
+    assert [line["step"] for line in metrics(training.directory, "train")] == list(range(1, 13))
+    assert [line["step"] for line in metrics(training.directory, "epoch")] == [5, 9, 12]
+    assert [line["epoch"] for line in metrics(training.directory, "epoch")] == [0, 1, 2]
+
+
+def test_where_it_does_not_divide_some_groups_come_again_and_a_line_says_so(training, caplog):
+    with pytest.raises(Interrupted):
+        training(at=interrupt(2)).run()
+    sizes = []
+
+    def note(number, inputs):
+        sizes.append(len(inputs))
+        return inputs
+
+    training("TRAIN.BATCH_SIZE", "2", at=note, again=True).run()
+    assert sizes == [2, 1]
+    text = "3 groups of epoch 0 are done, no whole number of steps of 2: 1 of them come again"
+    assert [message for message in caplog.messages if "come again" in message] == [text]

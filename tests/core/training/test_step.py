@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import copy
+import dataclasses
+
+import pytest
+import torch
+from cvf_tests.stubs import CPU, inputs_of
+from torch import nn
+
+from lib.core.training.optimizer import build_optimizer
+from lib.core.training.step import TrainStep
+from lib.models.build import build_model
+
+
+@pytest.fixture
+def problem(loaders):
+    """problem(*opts) -> configuration, a model with batch norm in training, inputs of 4 groups of 2 views."""
+
+    def make(*opts):
+        config, loader, _ = loaders(num_views=2, frames=2, mpii=4)(
+            "DATASET.TRAIN_DATASET", "mixed", "TRAIN.BATCH_SIZE", "4", "TRAIN.SHUFFLE", "false", *opts
+        )
+        (inputs,) = inputs_of(loader)
+        torch.manual_seed(0)
+        return config, build_model(config, 2, is_train=True).train(), inputs
+
+    return make
+
+
+def gradients(model):
+    return {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+
+
+def still(config, model):
+    """A step that computes gradients and leaves the weights alone."""
+    return TrainStep(model, torch.optim.SGD(model.parameters(), lr=0.0, fused=True), config, CPU)
+
+
+def assert_close(found, expected, rtol=1e-4):
+    for name, value in expected.items():
+        atol = rtol * value.abs().max().item() + 1e-12
+        torch.testing.assert_close(found[name], value, rtol=rtol, atol=atol, msg=name)
+
+
+@pytest.mark.parametrize("num_parts", [2, 3, 4])
+def test_a_batch_in_parts_has_the_gradient_of_the_whole(problem, num_parts):
+    config, model, inputs = problem()
+    model.eval()  # in training the parts have batch statistics of their own
+    whole = still(config, model)(inputs)
+    expected = gradients(model)
+    config.TRAIN.ACCUMULATE = num_parts
+    parts = still(config, model)(inputs)
+    assert_close(gradients(model), expected)
+    for one, other in zip(whole.losses, parts.losses, strict=True):
+        torch.testing.assert_close(one, other)
+    torch.testing.assert_close(whole.routed, parts.routed)
+    torch.testing.assert_close(whole.single, parts.single)
+
+
+def test_recomputing_changes_neither_gradients_nor_statistics(problem):
+    config, model, inputs = problem()
+    other = copy.deepcopy(model)
+    other.recompute = True
+    first, second = still(config, model)(inputs), still(config, other)(inputs)
+    assert torch.equal(first.losses.total, second.losses.total)
+    for name, value in gradients(model).items():
+        assert torch.equal(gradients(other)[name], value), name
+    for (name, value), found in zip(model.named_buffers(), other.buffers(), strict=True):
+        assert torch.equal(value, found), name
+    changed = [name for name, buffer in other.named_buffers() if name.endswith("num_batches_tracked") and buffer != 2]
+    assert changed == []  # once per view
+
+
+def test_recomputing_keeps_less(problem):
+    _, model, inputs = problem()
+    sizes = {}
+    for recompute in (False, True):
+        model.recompute, kept = recompute, []
+
+        def pack(tensor, kept=kept):
+            kept.append(tensor.untyped_storage().nbytes())
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            model(inputs.images)
+        sizes[recompute] = sum(kept)
+    assert sizes[True] < 0.2 * sizes[False]
+
+
+def test_the_setting_reaches_the_model_in_training_alone(problem):
+    config, model, _ = problem("TRAIN.CHECKPOINT_ACTIVATIONS", "true")
+    assert model.recompute
+    assert not build_model(config, 2).recompute
+
+
+def test_channels_last_gives_the_same_gradients(problem):
+    config, model, inputs = problem()
+    model.eval()  # batch statistics of few images enlarge differences of rounding
+    plain = still(config, model)(inputs)
+    expected = gradients(model)
+    model.backbone.to(memory_format=torch.channels_last)
+    images = inputs.images.transpose(0, 1).flatten(0, 1).contiguous(memory_format=torch.channels_last)
+    images = images.unflatten(0, (2, 4)).transpose(0, 1)
+    found = still(config, model)(dataclasses.replace(inputs, images=images))
+    torch.testing.assert_close(found.losses.total, plain.losses.total)
+    assert_close(gradients(model), expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize("products", [torch.bfloat16, torch.float16])
+def test_short_products_train_float32_weights(problem, products):
+    """The loss agrees to the format's bits, and products really were in it."""
+    config, model, inputs = problem()
+    expected = still(config, model)(inputs).losses.total.item()
+    kinds = []
+    model.backbone.final_layer.register_forward_hook(lambda _, __, out: kinds.append(out.dtype))
+    step = TrainStep(model, build_optimizer(config, model), config, CPU, products)
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    result = step(inputs)
+    assert set(kinds) == {products}
+    assert result.losses.total.item() == pytest.approx(expected, rel=0.03)
+    assert result.losses.total.item() != expected
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    assert any(not torch.equal(before[name], value) for name, value in model.named_parameters())
+    assert (step.scaler is not None) == (products == torch.float16)
+
+
+class Scalar(nn.Module):
+    """One weight times prepared heatmaps."""
+
+    def __init__(self, heatmaps):
+        super().__init__()
+        self.weight, self.heatmaps = nn.Parameter(torch.ones(())), heatmaps
+
+    def forward(self, images, views):
+        return self.heatmaps * self.weight, None
+
+
+@pytest.mark.parametrize("kind", ["adam", "sgd"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_moves_nothing(problem, kind, value):
+    config, _, inputs = problem("TRAIN.OPTIMIZER", kind)
+    model = Scalar(inputs.target + 1)
+    step = TrainStep(model, build_optimizer(config, model), config, CPU)
+    step(inputs)
+    before = model.weight.clone()
+    assert before != 1
+    model.heatmaps = inputs.target * value
+    assert not torch.isfinite(step(inputs).losses.total)
+    assert torch.equal(model.weight, before)
+    model.heatmaps = inputs.target + 1
+    step(inputs)
+    assert torch.isfinite(model.weight)
+    assert not torch.equal(model.weight, before)
+
+
+def test_the_loss_scale_falls_where_float16_overflows(problem):
+    config, _, inputs = problem()
+    model = Scalar(inputs.target + 1)
+    step = TrainStep(model, torch.optim.SGD(model.parameters(), lr=0.1, fused=True), config, CPU, torch.float16)
+    step(inputs)
+    before, scale = model.weight.clone(), step.scaler.get_scale()
+    model.heatmaps = inputs.target * float("inf")
+    step(inputs)
+    assert torch.equal(model.weight, before)
+    assert step.scaler.get_scale() == scale / 2
+
+
+def test_the_share_weighs_the_gradient(problem):
+    config, model, inputs = problem()
+    model.eval()
+    still(config, model)(inputs)
+    expected = {name: 0.5 * value for name, value in gradients(model).items()}
+    result = still(config, model)(inputs, share=0.5)
+    assert_close(gradients(model), expected)
+    assert result.losses.total > 0

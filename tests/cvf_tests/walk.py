@@ -1,0 +1,38 @@
+"""A person who moves before a rig, as 2D detections."""
+
+from __future__ import annotations
+
+import numpy as np
+from cvf_tests.scenes import make_poses, make_rig
+
+from lib.multiviews.body import H36M_BODY
+from lib.multiviews.cameras import Cameras, project
+from lib.utils.joints import H36M_17
+
+FLIP_PAIRS = [tuple(H36M_17.indices(pair)) for pair in H36M_17.flip_pairs]
+BODY = H36M_BODY
+
+
+def walking(num_frames: int, rng: np.random.Generator, speed: float = 1.0) -> np.ndarray:
+    """(F, 17, 3) mm: one person, on a curve, arms and legs swinging."""
+    pose = np.repeat(make_poses(1, rng), num_frames, 0)
+    time = np.arange(num_frames) * speed
+    swing = np.sin(time[:, None] / 6 + rng.uniform(0, 6, 17))[..., None] * rng.normal(0, 60, (17, 3))
+    place = np.stack([500 * np.sin(time / 17), 300 * np.cos(time / 11), 60 * np.sin(time / 7)], 1)
+    return pose + swing + place[:, None]
+
+
+def film(
+    pose: np.ndarray, num_views: int, rng: np.random.Generator, noise_px: float = 1.0
+) -> tuple[np.ndarray, Cameras]:
+    """Detections (F, V, 17, 3) with confidence 1, and cameras (F, V)."""
+    rig = make_rig(num_views, rng)
+    cameras = rig.map(lambda array: np.repeat(array[None], len(pose), 0))
+    points, _ = project(pose[:, None], cameras)
+    points = points + rng.normal(0, noise_px, points.shape)
+    return np.concatenate([points, np.ones((*points.shape[:3], 1))], -1), cameras
+
+
+def swapped(points: np.ndarray) -> np.ndarray:
+    """Left for right in (..., 17, C)."""
+    return points[..., H36M_17.mirrored_order(), :]

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import dataclasses
+
+import cv2
+import numpy as np
+import pytest
+
+from lib.dataset.h36m import load_h36m
+from lib.dataset.sample import ROTATION_PROBABILITY, SampleSettings, load_sample
+from lib.utils.errors import InputError
+from lib.utils.transforms import get_affine_transform, to_heatmap, transform_points
+
+SETTINGS = SampleSettings(image_wh=(64, 64), heatmap_wh=(16, 16), sigma=1.0)
+
+
+@pytest.fixture
+def annotations(tiny_root):
+    return load_h36m(tiny_root(frames=1, formats=("jpg", "zip"), mpii=0), "train")
+
+
+def test_a_sample_is_the_crop_around_the_person(annotations):
+    sample = load_sample(annotations, 2, SETTINGS, None)
+    assert {key: value.shape for key, value in sample.items()} == {
+        "crop": (64, 64, 3), "joints_crop": (20, 2), "joints_img": (20, 2), "visible": (20,), "occluded": (20,),
+        "center": (2,), "scale": (2,), "head_size": (), "image_to_heatmap": (2, 3), "camera_R": (3, 3),
+        "camera_T": (3,), "camera_f": (2,), "camera_c": (2,), "camera_k": (3,), "camera_p": (2,),
+    }  # fmt: skip
+    picture = cv2.imread(str(annotations.images_dir / annotations.image_name(2)))
+    left, top = annotations.center[2] - 60  # a box of 120 px
+    matrix = np.array([[64 / 120, 0, -left * 64 / 120], [0, 64 / 120, -top * 64 / 120]])
+    np.testing.assert_array_equal(sample["crop"], cv2.warpAffine(picture, matrix, (64, 64)))
+    visible = sample["visible"]
+    np.testing.assert_allclose(sample["joints_crop"][visible],
+                               (sample["joints_img"][visible] - [left, top]) * 64 / 120, atol=1e-3)  # fmt: skip
+
+
+def test_head_sizes_are_passed_on(annotations):
+    assert np.isnan(load_sample(annotations, 1, SETTINGS, None)["head_size"])
+    known = dataclasses.replace(annotations, head_size=np.array([np.nan, 12.5, 3, 4], np.float32))
+    sizes = [load_sample(known, row, SETTINGS, None)["head_size"] for row in (0, 1)]
+    assert np.isnan(sizes[0])
+    assert sizes[1] == 12.5
+    assert sizes[0].dtype == sizes[1].dtype == np.float32
+
+
+def test_joints_sit_on_the_blobs(annotations):
+    sample = load_sample(annotations, 0, SETTINGS, None)
+    brightness = sample["crop"].max(-1)
+    for joint in np.flatnonzero(sample["visible"]):
+        x, y = np.round(sample["joints_crop"][joint]).astype(int)
+        assert brightness[y, x] > 100
+
+
+def test_zip_and_folder_give_the_same(annotations):
+    zipped = SampleSettings((64, 64), (16, 16), 1.0, data_format="zip")
+    folder, archive = load_sample(annotations, 1, SETTINGS, None), load_sample(annotations, 1, zipped, None)
+    for key in folder:
+        np.testing.assert_array_equal(folder[key], archive[key])
+
+
+def test_augmented_joints_stay_on_their_blobs(annotations):
+    settings = SampleSettings((64, 64), (16, 16), 1.0, scale_factor=0.25, rot_factor=30)
+    for seed in range(5):
+        sample = load_sample(annotations, 0, settings, np.random.default_rng(seed))
+        brightness = sample["crop"].max(-1)
+        inside = ((sample["joints_crop"] >= 0) & (sample["joints_crop"] < 63)).all(1) & sample["visible"]
+        for joint in np.flatnonzero(inside):
+            x, y = sample["joints_crop"][joint].astype(int)
+            assert brightness[y : y + 2, x : x + 2].max() > 100
+
+
+def test_augmentation_has_the_published_distribution(annotations):
+    settings = SampleSettings((64, 64), (16, 16), 1.0, scale_factor=0.25, rot_factor=30)
+    rng = np.random.default_rng(0)
+    scales, angles = [], []
+    for _ in range(500):
+        sample = load_sample(annotations, 0, settings, rng)
+        scales.append(sample["scale"][0] / annotations.scale[0, 0])
+        arm = sample["joints_crop"][6] - sample["joints_crop"][12]  # head -> ankle
+        true = annotations.joints_img[0, 6] - annotations.joints_img[0, 12]
+        angles.append(np.rad2deg(np.arctan2(*arm[::-1]) - np.arctan2(*true[::-1])))
+    scales, angles = np.array(scales), (np.array(angles) + 180) % 360 - 180
+    assert scales.min() == pytest.approx(0.75)
+    assert scales.max() == pytest.approx(1.25)
+    assert np.mean(np.abs(scales - 1) > 0.2499) == pytest.approx(0.317, abs=0.07)  # clipped at one sigma
+    assert np.mean(np.abs(angles) > 1e-3) == pytest.approx(ROTATION_PROBABILITY, abs=0.08)
+    assert np.abs(angles).max() == pytest.approx(60, abs=0.01)  # clipped at two
+    assert angles[np.abs(angles) > 1e-3].std() == pytest.approx(29, abs=4)
+    assert abs(angles.mean()) < 4
+
+
+def test_shifted_boxes_keep_joints_cameras_and_places_together(annotations):
+    settings = SampleSettings((64, 64), (16, 16), 1.0, shift_factor=0.1)
+    rng, shifts = np.random.default_rng(0), []
+    for _ in range(300):
+        sample = load_sample(annotations, 0, settings, rng)
+        matrix = get_affine_transform(sample["center"], sample["scale"], 0.0, (64, 64))
+        np.testing.assert_allclose(sample["joints_crop"], transform_points(sample["joints_img"], matrix), atol=1e-2)
+        np.testing.assert_allclose(sample["image_to_heatmap"], to_heatmap(matrix, (64, 64), (16, 16)), atol=1e-4)
+        shifts.append((sample["center"] - annotations.center[0]) / (200 * annotations.scale[0]))
+    shifts = np.array(shifts)
+    assert np.abs(shifts).max() == pytest.approx(0.2, abs=1e-4)  # clipped at two
+    assert shifts.std(0) == pytest.approx([0.09, 0.09], abs=0.012)
+    assert np.abs(shifts.mean(0)).max() < 0.02
+
+
+def test_without_factors_nothing_is_augmented(annotations):
+    plain = load_sample(annotations, 0, SETTINGS, None)
+    sample = load_sample(annotations, 0, SETTINGS, np.random.default_rng(0))
+    for key in plain:
+        np.testing.assert_array_equal(plain[key], sample[key])
+
+
+def test_a_missing_image_is_named(annotations):
+    name = annotations.image_name(3)
+    (annotations.images_dir / name).unlink()
+    with pytest.raises(InputError, match=rf"{name}: no such image"):
+        load_sample(annotations, 3, SETTINGS, None)

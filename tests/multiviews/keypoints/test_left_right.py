@@ -1,0 +1,91 @@
+"""Left and right, from rays alone."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from cvf_tests.scenes import Scene, make_scene
+
+from lib.multiviews.body import H36M_BODY
+from lib.multiviews.keypoints.left_right import exchange, exchange_rays, exchanged_views, limb_pairs, turned_limbs
+from lib.multiviews.keypoints.peak_rays import peak_rays
+from lib.utils.joints import H36M_17
+from lib.utils.transforms import invert_affine, transform_points
+
+FLIP_PAIRS = [tuple(H36M_17.indices(pair)) for pair in H36M_17.flip_pairs]
+GROUPS = limb_pairs(H36M_BODY, FLIP_PAIRS)  # legs, arms
+
+
+def make_rays(scene: Scene):
+    points_img = transform_points(scene.joints_hm, invert_affine(scene.image_to_heatmap))[..., None, :]
+    return peak_rays(
+        points_img, np.ones(points_img.shape[:4]), scene.cameras, 2.5 / scene.image_to_heatmap[..., 0, 0]
+    )
+
+
+def test_pairs_are_grouped_by_limb():
+    names = [[(H36M_17.names[right], H36M_17.names[left]) for right, left in group] for group in GROUPS]
+    assert names == [
+        [("rhip", "lhip"), ("rkne", "lkne"), ("rank", "lank")],
+        [("rsho", "lsho"), ("relb", "lelb"), ("rwri", "lwri")],
+    ]
+    assert limb_pairs(H36M_BODY, []) == []
+
+
+@pytest.mark.parametrize("views", [3, 4, 5])
+def test_every_pattern_of_a_minority_is_found(views):
+    scene = make_scene(2, views)
+    rays = make_rays(scene)
+    for pattern in itertools.product((False, True), repeat=views):
+        if 0 < sum(pattern) * 2 < views:
+            wanted = np.zeros((2, views, 2), bool)
+            wanted[0, :, 0] = wanted[1, :, 1] = pattern
+            found = exchanged_views(exchange_rays(rays, wanted, GROUPS), scene.cameras, GROUPS)
+            np.testing.assert_array_equal(found, wanted)
+
+
+def test_a_tie_is_settled_one_way_or_the_other():
+    scene = make_scene(2)
+    wanted = np.zeros((2, 4, 2), bool)
+    wanted[:, [0, 2], 0] = True
+    found = exchanged_views(exchange_rays(make_rays(scene), wanted, GROUPS), scene.cameras, GROUPS)
+    for frame in range(2):
+        assert found[frame, :, 0].tolist() in (wanted[frame, :, 0].tolist(), (~wanted[frame, :, 0]).tolist())
+    assert not found[..., 1].any()
+
+
+def test_right_labels_stay():
+    scene = make_scene(8)
+    assert not exchanged_views(make_rays(scene), scene.cameras, GROUPS).any()
+
+
+def test_sides_in_one_place_stay():
+    """Legs together: exchanging them gains nothing."""
+    scene = make_scene(2)
+    rays = make_rays(scene)
+    right, left = (list(side) for side in zip(*GROUPS[0], strict=True))
+    rays.place[:, :, left] = rays.place[:, :, right]
+    assert not exchanged_views(rays, scene.cameras, GROUPS).any()
+
+
+def test_limbs_turn_to_face_the_same_way():
+    scene = make_scene(3)
+    mirrored = exchange(scene.pose_world, np.array([[False, True]] * 3), GROUPS)  # arms the wrong way round
+    exchanged = np.zeros((3, 4, 2), bool)
+    exchanged[0, :2, 1] = True  # a tie between the views: the hips decide
+    exchanged[1, :2, 0] = True  # the legs were in doubt, the arms not: the legs follow
+    np.testing.assert_array_equal(turned_limbs(mirrored, exchanged, GROUPS), [[0, 1], [1, 0], [0, 0]])
+    np.testing.assert_array_equal(turned_limbs(scene.pose_world, exchanged, GROUPS), np.zeros((3, 2), bool))
+
+
+def test_exchanging_twice_changes_nothing():
+    scene = make_scene(2)
+    rays, where = make_rays(scene), np.random.default_rng(0).random((2, 4, 2)) < 0.5
+    once = exchange_rays(rays, where, GROUPS)
+    assert (once.place != rays.place).any()
+    np.testing.assert_array_equal(exchange_rays(once, where, GROUPS).place, rays.place)
+    hip, other = GROUPS[0][0]
+    np.testing.assert_array_equal(once.place[where[..., 0], hip], rays.place[where[..., 0], other])
+    np.testing.assert_array_equal(once.place[~where[..., 0], hip], rays.place[~where[..., 0], hip])

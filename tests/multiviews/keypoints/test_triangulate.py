@@ -1,0 +1,101 @@
+"""Triangulation against noise-free points and OpenCV."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from cvf_tests.scenes import make_scene
+
+from lib.multiviews.cameras import Cameras, project
+from lib.multiviews.keypoints.triangulate import triangulate
+from lib.utils.errors import InputError
+
+
+def views_of(num_views, seed=0):
+    scene = make_scene(3, num_views, seed=seed)
+    points_img, _ = project(scene.pose_world[:, None], scene.cameras)
+    return scene, points_img
+
+
+@pytest.mark.parametrize("num_views", [2, 3, 4, 7])
+def test_points_without_noise_come_back(num_views):
+    scene, points_img = views_of(num_views)
+    np.testing.assert_allclose(triangulate(points_img, scene.cameras), scene.pose_world, atol=1e-5)
+
+
+def test_world_far_from_the_origin_and_in_other_units_stays_exact():
+    scene, points_img = views_of(4)
+    far = np.array([4.0e6, -7.0e6, 1.0e5])
+    cameras = Cameras(scene.cameras.R, scene.cameras.T + far, *(
+        getattr(scene.cameras, name) for name in ("f", "c", "k", "p")
+    ))  # fmt: skip
+    np.testing.assert_allclose(triangulate(points_img, cameras), scene.pose_world + far, atol=1e-3)
+    metres = Cameras(scene.cameras.R, scene.cameras.T / 1000, *(
+        getattr(scene.cameras, name) for name in ("f", "c", "k", "p")
+    ))  # fmt: skip
+    np.testing.assert_allclose(triangulate(points_img, metres), scene.pose_world / 1000, atol=1e-8)
+
+
+def test_two_views_agree_with_opencv_on_noisy_points():
+    scene, points_img = views_of(2)
+    noisy = points_img + np.random.default_rng(0).normal(0, 0.5, points_img.shape)
+    ours = triangulate(noisy, scene.cameras)
+    for frame in range(3):
+        normalised, matrices = [], []
+        for view in range(2):
+            camera = scene.cameras[frame, view]
+            intrinsics = np.array([[camera.f[0], 0, camera.c[0]], [0, camera.f[1], camera.c[1]], [0, 0, 1]])
+            coefficients = np.array([camera.k[0], camera.k[1], *camera.p, camera.k[2]])
+            normalised.append(cv2.undistortPoints(noisy[frame, view][:, None], intrinsics, coefficients)[:, 0].T)
+            # in metres: OpenCV leaves the units of the homogeneous solution to the caller
+            matrices.append(np.hstack([camera.R, -camera.R @ camera.T[:, None] / 1000]))
+        theirs = cv2.triangulatePoints(*matrices, *normalised)
+        np.testing.assert_allclose(ours[frame], (theirs[:3] / theirs[3]).T * 1000, atol=1.0)
+        assert np.linalg.norm(ours[frame] - scene.pose_world[frame], axis=-1).mean() < 10
+
+
+def test_missing_views_are_left_out():
+    scene, points_img = views_of(4)
+    points_img[0, 1, 5] = np.nan
+    points_img[1, 2, 3] += 300.0  # wrong, but without weight
+    points_img[0, 3, 2] = 1e30  # no ray passes the lens there
+    points_img[2, :3, 7] = np.nan  # one view left
+    weights = np.ones(points_img.shape[:3])
+    weights[1, 2, 3] = 0
+    weights[0, :, 9] = [0.5, np.nan, -0.2, 0.1]
+    weights[2, :, 11] = 0
+    pose = triangulate(points_img, scene.cameras, weights)
+    lost = np.zeros((3, 17), bool)
+    lost[2, [7, 11]] = True
+    assert np.isnan(pose[lost]).all()
+    np.testing.assert_allclose(pose[~lost], scene.pose_world[~lost], atol=1e-5)
+
+
+def test_weights_pull_toward_the_trusted_views():
+    scene, points_img = views_of(4)
+    points_img[:, 0] += [15.0, -10.0]
+    weights = np.ones(points_img.shape[:3])
+    error = []
+    for weight in (1.0, 0.1, 0.01):
+        weights[:, 0] = weight
+        error.append(np.linalg.norm(triangulate(points_img, scene.cameras, weights) - scene.pose_world, axis=-1).mean())
+    assert error[0] > 5 * error[1] > 25 * error[2]
+    # only the ratio of the weights matters
+    np.testing.assert_allclose(
+        triangulate(points_img, scene.cameras, weights * 1e-200), triangulate(points_img, scene.cameras, weights)
+    )
+
+
+def test_the_same_camera_twice_determines_nothing():
+    scene, points_img = views_of(2)
+    twice = scene.cameras.map(lambda array: np.repeat(array[:, :1], 2, 1))
+    assert np.isnan(triangulate(np.repeat(points_img[:, :1], 2, 1), twice)).all()
+
+
+def test_shapes_are_checked():
+    scene, points_img = views_of(2)
+    with pytest.raises(InputError, match="2 views"):
+        triangulate(points_img[:, :1], scene.cameras[:, :1])
+    with pytest.raises(InputError, match="weights"):
+        triangulate(points_img, scene.cameras, np.ones((3, 2, 16)))

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from cvf_tests.scenes import draw_gaussians, make_scene
+
+from lib.multiviews.cameras import Cameras
+from lib.multiviews.keypoints.view_support import views_that_agree
+
+
+def count(scene, pose=None, heatmaps=None):
+    return views_that_agree(
+        scene.heatmaps if heatmaps is None else heatmaps,
+        scene.pose_world if pose is None else pose,
+        scene.cameras,
+        scene.image_to_heatmap,
+    )
+
+
+def front_camera():
+    """One frame, one camera at the origin that looks along z: pixel (x, y) = 1000 (X, Y) / Z; heatmap px = image px."""
+    cameras = Cameras(np.eye(3)[None, None], np.zeros((1, 1, 3)), np.full((1, 1, 2), 1000.0), np.zeros((1, 1, 2)),
+                      np.zeros((1, 1, 3)), np.zeros((1, 1, 2)))  # fmt: skip
+    return cameras, np.array([[[[1.0, 0, 0], [0, 1.0, 0]]]])
+
+
+def agrees(heatmap, point):
+    maps = np.asarray(heatmap, np.float32)[None, None, None]
+    return views_that_agree(maps, np.array([[point]]), *front_camera())[0, 0]
+
+
+def test_perfect_heatmaps_agree_and_lost_ones_do_not():
+    scene = make_scene(3, 4)
+    scene.heatmaps[0, 1, 4] = 0
+    scene.heatmaps[2, :, 6] = -1
+    expected = np.full((3, 17), 4)
+    expected[0, 4], expected[2, 6] = 3, 0
+    np.testing.assert_array_equal(count(scene), expected)
+    assert not count(scene, scene.pose_world + 300.0).any()
+    missing = scene.pose_world.copy()
+    missing[1, 3] = np.nan
+    assert count(scene, missing)[1, 3] == 0
+
+
+@pytest.mark.parametrize(
+    ("point", "expected"),
+    [
+        ((3.0, 4.0, 1000.0), 1),  # on the pixel of value 1
+        ((3.49, 4.0, 1000.0), 1),  # 0.51 of it between two pixels
+        ((3.51, 4.0, 1000.0), 0),
+        ((3.3, 4.3, 1000.0), 0),  # 0.7 * 0.7 = 0.49
+        ((3.28, 4.28, 1000.0), 1),  # 0.72 * 0.72 = 0.52
+        ((-3.0, -4.0, -1000.0), 0),  # the same pixel from behind
+        ((3e9, 4.0, 1000.0), 0),
+    ],
+)
+def test_half_of_the_highest_value_between_the_pixels(point, expected):
+    heatmap = np.zeros((8, 10))
+    heatmap[4, 3] = 1
+    assert agrees(heatmap, point) == expected
+
+
+def test_outside_of_the_map_nothing_agrees():
+    ones = np.ones((8, 10))
+    assert agrees(ones, (9.4, 7.0, 1000.0)) == 1  # 0.6 at the border, 0 a pixel further
+    for x, y in ((9.6, 7.0), (-0.6, 3.0), (3.0, 7.6), (3.0, -0.6)):
+        assert agrees(ones, (x, y, 1000.0)) == 0
+
+
+def test_a_lower_peak_agrees_if_it_is_half_as_high():
+    centers, heights = np.array([[20.0, 30.0], [45.0, 40.0]]), (1.0, 0.6)
+    heatmap = sum(h * draw_gaussians(c, (64, 64), 2.0) for c, h in zip(centers, heights, strict=True))
+    assert agrees(heatmap, (45.0, 40.0, 1000.0)) == 1
+    heatmap = sum(h * draw_gaussians(c, (64, 64), 2.0) for c, h in zip(centers, (1.0, 0.4), strict=True))
+    assert agrees(heatmap, (45.0, 40.0, 1000.0)) == 0
+
+
+def test_maps_of_noise_agree_with_nothing():
+    scene = make_scene(3, 4)
+    scene.heatmaps[:, 2] = np.random.default_rng(0).random(scene.heatmaps[:, 2].shape) * 0.09
+    np.testing.assert_array_equal(count(scene), np.full((3, 17), 3))

@@ -1,0 +1,114 @@
+"""Sampled heatmaps against OpenCV's projection and torch's grid_sample."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+from cvf_tests.scenes import make_kernel, make_scene
+
+from lib.multiviews.cameras import Cameras, visible_to, world_to_camera
+from lib.multiviews.pictorial.heatmap_sampling import Views, bilinear_taps
+
+F, V, J, P = 2, 3, 17, 200
+
+
+def project_with_opencv(points_world, cameras, frame, view):
+    camera = cameras[frame, view]
+    rvec, _ = cv2.Rodrigues(camera.R)
+    matrix = np.array([[camera.f[0], 0, camera.c[0]], [0, camera.f[1], camera.c[1]], [0, 0, 1]])
+    coefficients = np.array([camera.k[0], camera.k[1], camera.p[0], camera.p[1], camera.k[2]])
+    pixels, _ = cv2.projectPoints(points_world, rvec, -camera.R @ camera.T, matrix, coefficients)
+    return pixels[:, 0]
+
+
+def expected_sums(points_world, scene, heatmaps):
+    """Sum grid_sample over the views: (F, J, P)."""
+    torch = pytest.importorskip("torch")
+    height, width = heatmaps.shape[-2:]
+    sums = np.zeros((F, J, P))
+    for frame in range(F):
+        for view in range(V):
+            pixels = project_with_opencv(points_world[frame], scene.cameras, frame, view)
+            matrix = scene.image_to_heatmap[frame, view]
+            hm = pixels @ matrix[:, :2].T + matrix[:, 2]
+            grid = torch.tensor(2 * hm / [width - 1, height - 1] - 1)[None, None]
+            maps = torch.tensor(heatmaps[frame, view], dtype=torch.float64)[None]
+            sums[frame] += torch.nn.functional.grid_sample(maps, grid, align_corners=True)[0, :, 0].numpy()
+    return sums
+
+
+def sample(centers, grid, scene, heatmaps, kernel):
+    """Sample all joints at the bins (P, 3) around centers (F, 3), in both ways: (F, J, P)."""
+    views = Views.load(heatmaps, scene.cameras, scene.image_to_heatmap, kernel)
+    centers, grid = kernel.floats(centers[:, None]), kernel.floats(grid)
+    shared = kernel.sample_shared(views.maps, bilinear_taps(centers, grid, views, kernel))
+    shared = kernel.numpy(shared).swapaxes(1, 2)
+    own = kernel.sample_own(views.maps, bilinear_taps(centers[:, [0] * J], grid, views, kernel))
+    np.testing.assert_allclose(kernel.numpy(own), shared, atol=1e-12)
+    return shared
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+@pytest.mark.parametrize("heatmap_wh", [(64, 64), (24, 40)])
+def test_equals_grid_sample_summed_over_views(library, heatmap_wh):
+    rng = np.random.default_rng(0)
+    scene = make_scene(F, V, heatmap_wh, image_wh=(4 * heatmap_wh[0], 4 * heatmap_wh[1]))
+    heatmaps = rng.random((F, V, J, heatmap_wh[1], heatmap_wh[0])).astype(np.float32)
+    centers, grid = scene.pose_world[:, 0], rng.uniform(-2000, 2000, (P, 3))  # many are outside the maps
+    expected = expected_sums(centers[:, None] + grid, scene, heatmaps)
+    assert (expected == 0).any()
+    np.testing.assert_allclose(sample(centers, grid, scene, heatmaps, make_kernel(library)), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+def test_negative_pixels_count_as_zero(library):
+    scene = make_scene(F, V)
+    heatmaps = np.random.default_rng(0).normal(size=(F, V, J, 64, 64)).astype(np.float32)
+    centers, grid = scene.pose_world[:, 0], np.random.default_rng(1).uniform(-900, 900, (P, 3))
+    kernel = make_kernel(library)
+    np.testing.assert_array_equal(
+        sample(centers, grid, scene, heatmaps, kernel), sample(centers, grid, scene, heatmaps.clip(0), kernel)
+    )
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+def test_camera_that_looks_away_adds_nothing(library):
+    scene = make_scene(F, V)
+    heatmaps = np.ones((F, V, J, 64, 64), np.float32)
+    cameras = scene.cameras
+    turned = cameras.R.copy()
+    turned[:, 1] = np.diag([-1.0, 1.0, -1.0]) @ turned[:, 1]
+    scene_turned = type(scene)(
+        scene.pose_world,
+        Cameras(turned, cameras.T, cameras.f, cameras.c, cameras.k, cameras.p),
+        scene.image_to_heatmap, scene.joints_hm, heatmaps,
+    )  # fmt: skip
+    kernel = make_kernel(library)
+    centers, grid = scene.pose_world[:, 0], np.random.default_rng(2).uniform(-300, 300, (P, 3))
+    np.testing.assert_allclose(sample(centers, grid, scene, heatmaps, kernel), 3)  # every bin is in every crop
+    np.testing.assert_allclose(sample(centers, grid, scene_turned, heatmaps, kernel), 2)
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+def test_bins_beyond_the_reach_of_a_lens_add_nothing(library):
+    scene = make_scene(F, V)
+    cameras = scene.cameras
+    folding = replace(cameras, k=np.zeros_like(cameras.k), p=np.zeros_like(cameras.p), c=cameras.c * 0 + 500)
+    folding.k[..., 0] = -0.3
+    to_heatmap = np.zeros_like(scene.image_to_heatmap)
+    to_heatmap[..., [0, 1], [0, 1]] = 0.01  # the map is far larger than the picture
+    to_heatmap[..., 2] = 16
+    heatmaps = np.ones((F, V, J, 64, 64), np.float32)
+    wide = np.array([[1.5, 0, 1.0], [0.5, 0, 1.0]]) * 2000  # beyond the fold, and before it, in the first camera
+    points_world = wide @ folding.R[0, 0] + folding.T[0, 0]
+    folding_scene = replace(scene, cameras=folding, image_to_heatmap=to_heatmap, heatmaps=heatmaps)
+    centers = np.broadcast_to(points_world[0], (F, 3))
+    sums = sample(centers, points_world - points_world[0], folding_scene, heatmaps, make_kernel(library))[0, 0]
+    seen = np.stack([visible_to(world_to_camera(points_world, folding[0, view]), folding[0, view])
+                     for view in range(V)])  # fmt: skip
+    assert not seen[0, 0]
+    assert seen[0, 1]
+    np.testing.assert_allclose(sums, seen.sum(0))

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from cvf_tests.scenes import make_rig
+from cvf_tests.walk import FLIP_PAIRS, film, swapped, walking
+
+from lib.multiviews.cameras import project
+from lib.multiviews.recording.synchronization import epipolar_distances, estimate_offsets, swap_free_points
+from lib.utils.errors import InputError
+
+
+def late(shifts, num_frames=120, noise_px=1.0):
+    """Views that show at frame t + shift what happens at t; one constant error per view and joint."""
+    rng = np.random.default_rng(7)
+    fine = walking(4 * (num_frames + 40), rng, speed=0.25)  # quarters of a frame
+    views, bias = [], rng.normal(0, 4, (len(shifts), 17, 2))
+    for view, shift in enumerate(shifts):
+        start = 80 - round(4 * shift)
+        pose = fine[start : start + 4 * num_frames : 4]
+        points, cameras = film(pose, len(shifts), np.random.default_rng(8), noise_px)
+        views.append(points[:, view, :, :2] + bias[view])
+    return np.stack(views, 1), cameras[0]
+
+
+def test_offsets_between_the_frames_with_swaps_and_gaps():
+    points, cameras = late([0, 3.5, -6, 1.25])
+    points[30:50, 1] = swapped(points[30:50, 1])
+    points[60:65, 2] = np.nan
+    found = estimate_offsets(points, cameras, np.full(4, 400.0), FLIP_PAIRS)
+    np.testing.assert_allclose(found.frames, [0, 3.5, -6, 1.25], atol=0.3)
+    assert np.abs(found.whole() - [0, 3.5, -6, 1.25]).max() < 1
+    assert (found.spread < 0.5).all()
+
+
+def test_who_does_not_move_shows_nothing():
+    points, cameras = late([0, 2])
+    points = np.repeat(points[:1], 60, 0) + np.random.default_rng(0).normal(0, 1, (60, *points.shape[1:]))
+    found = estimate_offsets(points, cameras, np.full(2, 400.0), FLIP_PAIRS)
+    assert found.frames[0] == 0
+    assert np.isnan(found.frames[1])
+    assert found.whole().tolist() == [0, 0]
+
+
+def test_the_largest_set_of_views_decides_where_the_first_one_fits_none():
+    points, cameras = late([0, 2, 5, -3])
+    points[:, 0] = np.random.default_rng(0).uniform(300, 700, points[:, 0].shape)  # shows something else
+    found = estimate_offsets(points, cameras, np.full(4, 400.0), FLIP_PAIRS)
+    np.testing.assert_allclose(found.frames, [np.nan, 0, 3, -5], atol=0.3)
+    assert np.isnan(found.spread).tolist() == [True, False, False, False]
+
+
+def test_distance_from_epipolar_lines_against_opencv():
+    rng = np.random.default_rng(9)
+    rig = make_rig(2, rng).map(lambda array: array)
+    straight = type(rig)(rig.R, rig.T, np.full((2, 2), 1100.0), rig.c, rig.k * 0, rig.p * 0)
+    pixels, _ = project(walking(1, rng), straight)
+    one, other = pixels[0], pixels[1] + rng.normal(0, 3, (17, 2))
+    matrix = np.array([[1100.0, 0, 0], [0, 1100.0, 0], [0, 0, 1]])
+    inverse = []
+    for view in range(2):
+        own = matrix.copy()
+        own[:2, 2] = rig.c[view]
+        inverse.append(np.linalg.inv(own))
+    rotation = rig.R[1] @ rig.R[0].T
+    shift = rig.R[1] @ (rig.T[0] - rig.T[1])
+    cross = np.array([[0, -shift[2], shift[1]], [shift[2], 0, -shift[0]], [-shift[1], shift[0], 0]])
+    fundamental = inverse[1].T @ cross @ rotation @ inverse[0]
+    lines = cv2.computeCorrespondEpilines(one.astype(np.float32), 1, fundamental)[:, 0]
+    expected = np.abs((lines[:, :2] * other).sum(1) + lines[:, 2])
+    found = epipolar_distances(one, other, straight[0], straight[1])
+    np.testing.assert_allclose(np.abs(found), expected, rtol=0.1, atol=0.05)
+
+
+def test_points_that_know_no_sides():
+    points = np.random.default_rng(0).normal(size=(2, 17, 2))
+    np.testing.assert_allclose(swap_free_points(swapped(points), FLIP_PAIRS), swap_free_points(points, FLIP_PAIRS))
+
+
+def test_too_little():
+    with pytest.raises(InputError, match="3 frames"):
+        estimate_offsets(np.zeros((2, 2, 17, 2)), make_rig(2, np.random.default_rng(0)), np.ones(2))

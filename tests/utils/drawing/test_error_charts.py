@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from lib.utils.drawing.error_charts import COLORS, save_error_bars, save_error_histogram
+from lib.utils.errors import InputError
+
+
+def bgr(index: int) -> np.ndarray:
+    return np.array([int(COLORS[index][at : at + 2], 16) for at in (5, 3, 1)])
+
+
+def pixels(path: Path, index: int, tolerance: int = 3) -> np.ndarray:
+    """(row, column) of the pixels of a colour."""
+    picture = cv2.imread(str(path))
+    assert picture is not None
+    assert 200 < picture.shape[0] < 1500
+    assert 500 < picture.shape[1] < 1200
+    return np.argwhere(np.abs(picture.astype(int) - bgr(index)).max(-1) <= tolerance)
+
+
+def test_bars_are_as_long_as_their_values(tmp_path: Path) -> None:
+    path = tmp_path / "bars.png"
+    save_error_bars(path, ["knee", "wrist"], {"one": [20.0, 40.0], "two": [10.0, None]})
+    rows = cv2.imread(str(path)).shape[0]
+    lengths = {}
+    for index in (0, 1):
+        found = pixels(path, index)
+        found = found[found[:, 0] < rows * 0.75]  # without the legend
+        lengths[index] = [int((found[:, 0] == row).sum()) for row in np.unique(found[:, 0])]
+    assert max(lengths[0]) == pytest.approx(2 * min(lengths[0]), abs=6)
+    assert max(lengths[0]) == pytest.approx(4 * max(lengths[1]), abs=6)
+    assert len(lengths[1]) < 0.6 * len(lengths[0])  # one bar, not two
+    assert [entry.name for entry in tmp_path.iterdir()] == ["bars.png"]
+
+
+def test_means_are_lines_over_the_height(tmp_path: Path) -> None:
+    values = {"one": [10.0] * 4}
+    save_error_bars(tmp_path / "without.png", list("abcd"), values)
+    save_error_bars(tmp_path / "with.png", list("abcd"), values, {"one": 10.0})
+    without, with_mean = (cv2.imread(str(tmp_path / name)) for name in ("without.png", "with.png"))
+    assert (without != with_mean).any()
+
+
+def test_many_series_stay_on_a_page(tmp_path: Path) -> None:
+    series = {f"a run with a long name, number {number}": np.full(17, 30.0 + number) for number in range(12)}
+    save_error_bars(tmp_path / "bars.png", [f"joint {joint}" for joint in range(17)], series)
+    height, width = cv2.imread(str(tmp_path / "bars.png")).shape[:2]
+    assert width < 1000
+    assert height < 2800
+
+
+def test_the_mean_of_the_histogram_moves_with_the_errors(tmp_path: Path) -> None:
+    def mean_column(errors: np.ndarray) -> float:
+        save_error_histogram(tmp_path / "histogram.png", errors)
+        found = pixels(tmp_path / "histogram.png", 1)
+        columns, counts = np.unique(found[:, 1], return_counts=True)
+        return float(columns[counts.argmax()])  # the line is higher than the legend's sample is
+
+    low, high = np.repeat([10.0, 90.0], [70, 30]), np.repeat([10.0, 90.0], [30, 70])  # means 34 and 66, one axis
+    ten_mm = (mean_column(high) - mean_column(low)) / 3.2
+    assert ten_mm > 30
+    middle = np.repeat([10.0, 90.0], [50, 50])
+    assert mean_column(middle) == pytest.approx((mean_column(high) + mean_column(low)) / 2, abs=2)
+
+
+def test_distances_beyond_the_axis_and_missing_ones(tmp_path: Path) -> None:
+    errors = np.append(np.linspace(0, 50, 999), [1e6])
+    save_error_histogram(tmp_path / "with.png", errors)
+    save_error_histogram(tmp_path / "missing.png", np.append(errors, [np.nan] * 500))
+    picture = cv2.imread(str(tmp_path / "with.png")).astype(int)
+    bars = (picture[..., 0] - picture[..., 2] > 60).any(0)  # bluish columns
+    assert np.count_nonzero(bars) > 0.5 * picture.shape[1]  # one distance of a kilometre does not squeeze the others
+    assert (picture != cv2.imread(str(tmp_path / "missing.png"))).any()
+
+
+def test_nothing_to_plot(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no joint has a position"):
+        save_error_histogram(tmp_path / "x.png", np.full((3, 4), np.nan))
+    with pytest.raises(InputError, match="nothing to plot"):
+        save_error_bars(tmp_path / "x.png", [], {})
+    with pytest.raises(InputError, match=r"two: expected shape \(2\), received \(1,\)"):
+        save_error_bars(tmp_path / "x.png", ["a", "b"], {"one": [1, 2], "two": [1]})
+    assert not list(tmp_path.iterdir())

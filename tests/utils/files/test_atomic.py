@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lib.utils.errors import InputError
+from lib.utils.files.atomic import (
+    atomic_directory,
+    atomic_path,
+    make_directory,
+    read_bytes,
+    read_json,
+    write_bytes,
+    write_csv,
+    write_json,
+)
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_the_file_appears_when_the_block_ends(tmp_path):
+    path = tmp_path / "deep" / "a.png"
+    with atomic_path(path) as temporary:
+        assert temporary.parent == path.parent
+        assert temporary.suffix == ".png"  # writers choose the format by it
+        temporary.write_bytes(b"new")
+        assert not path.exists()
+    assert path.read_bytes() == b"new"
+    assert names(path.parent) == ["a.png"]
+
+
+def test_an_error_in_the_block_keeps_the_old_file(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"old")
+
+    def fail_halfway():
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(b"half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_halfway()
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_a_full_disk_is_an_input_error_that_keeps_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"old")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("lib.utils.files.atomic.os.replace", full)
+    with pytest.raises(InputError, match=r"a\.txt: cannot be written \(No space left on device\)"):
+        write_bytes(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_a_file_in_the_place_of_a_directory(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(InputError, match=r"file: cannot be created"):
+        make_directory(tmp_path / "file")
+    with pytest.raises(InputError, match=r"below: cannot be created \(Not a directory\)"):
+        write_bytes(tmp_path / "file" / "below" / "a.txt", b"")
+
+
+def test_a_read_only_directory(tmp_path, monkeypatch):
+    folder = tmp_path / "locked"
+    folder.mkdir(mode=0o555)
+    if os.access(folder, os.W_OK):  # root may write everywhere
+        monkeypatch.setattr("lib.utils.files.atomic.os.access", lambda *_: False)
+    with pytest.raises(InputError, match="locked: the directory is not writable"):
+        make_directory(folder)
+
+
+def test_json_holds_numpy_values_and_no_nan(tmp_path):
+    path = tmp_path / "a.json"
+    value = {"count": np.int64(3), "mean": np.float32(0.5), "rates": np.array([0.25, np.nan]), "none": float("nan"),
+             "pair": (1, 2), "path": tmp_path}  # fmt: skip
+    write_json(path, value)
+    strict = json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert strict == {"count": 3, "mean": 0.5, "rates": [0.25, None], "none": None, "pair": [1, 2],
+                      "path": str(tmp_path)}  # fmt: skip
+    assert read_json(path) == strict
+
+
+def test_json_of_large_files_is_one_line(tmp_path):
+    write_json(tmp_path / "a.json", [{"a": [1, 2]}], indent=None)
+    assert (tmp_path / "a.json").read_text() == '[{"a": [1, 2]}]\n'
+
+
+def test_reading_bytes_says_what_is_wrong(tmp_path):
+    (tmp_path / "a").write_bytes(b"\xff\0")
+    assert read_bytes(tmp_path / "a") == b"\xff\0"
+    with pytest.raises(InputError, match="none: no such file"):
+        read_bytes(tmp_path / "none")
+    with pytest.raises(InputError, match=r"cannot be read \(Is a directory\)"):
+        read_bytes(tmp_path)
+
+
+def test_csv(tmp_path):
+    write_csv(tmp_path / "a.csv", ["joint", "mm"], [["upper neck", 1.5], ["a,b", 2]])
+    assert (tmp_path / "a.csv").read_bytes() == b'joint,mm\nupper neck,1.5\n"a,b",2\n'
+
+
+def test_reading_json_says_what_is_wrong(tmp_path):
+    with pytest.raises(InputError, match=r"none\.json: no such file"):
+        read_json(tmp_path / "none.json")
+    (tmp_path / "cut.json").write_text('[{"a": 1}, {"a"')
+    with pytest.raises(InputError, match=r"cut\.json: not a JSON file"):
+        read_json(tmp_path / "cut.json")
+    (tmp_path / "bytes.json").write_bytes(b"\xff\xfe\x00binary")
+    with pytest.raises(InputError, match=r"bytes\.json: not a JSON file"):
+        read_json(tmp_path / "bytes.json")
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    with pytest.raises(InputError, match=r"deep\.json: not a JSON file"):
+        read_json(tmp_path / "deep.json")
+    with pytest.raises(InputError, match="cannot be read"):
+        read_json(tmp_path)
+
+
+@pytest.fixture
+def dead() -> int:
+    """Number of a process that has ended."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_what_killed_processes_left_of_a_file_goes_with_the_next_one(tmp_path, dead):
+    path = tmp_path / "a[1].pth.tar"
+    gone = tmp_path / f".a[1].pth.{dead}.tmp.tar"
+    kept = [tmp_path / f".a[1].pth.{os.getppid()}.tmp.tar", tmp_path / ".a[1].pth.old.tmp.tar",
+            tmp_path / f".a[1].pth.{'9' * 30}.tmp.tar", tmp_path / f".b.{dead}.tmp.tar"]  # fmt: skip
+    for file in (gone, *kept):  # kept: of a process that runs, of nobody, of another file
+        file.write_bytes(b"half")
+    write_bytes(path, b"new")
+    assert names(tmp_path) == sorted(file.name for file in (path, *kept))
+
+
+def write_directory(path, content):
+    with atomic_directory(path) as folder:
+        (folder / "file").write_text(content)
+
+
+def test_a_directory_replaces_another_one(tmp_path):
+    for content in ("old", "new"):
+        write_directory(tmp_path / "deep/a.arrays", content)
+        assert (tmp_path / "deep/a.arrays/file").read_text() == content
+        assert names(tmp_path / "deep") == ["a.arrays"]
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "broken"), KeyboardInterrupt()])
+def test_a_directory_that_cannot_be_put_in_place_leaves_the_old_one(tmp_path, monkeypatch, error):
+    path = tmp_path / "a.arrays"
+    write_directory(path, "old")
+    replace, calls = os.replace, []
+
+    def second_fails(source, target):
+        calls.append(source)
+        if len(calls) == 2:
+            raise error
+        replace(source, target)
+
+    monkeypatch.setattr("lib.utils.files.atomic.os.replace", second_fails)
+    with pytest.raises((InputError, KeyboardInterrupt)):
+        write_directory(path, "new")
+    assert (path / "file").read_text() == "old"
+    assert names(tmp_path) == ["a.arrays"]
+
+
+KILLED = """
+import os, signal, sys
+from lib.utils import files
+replace = os.replace
+def kill(source, target):
+    if str(source).endswith(sys.argv[2]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    replace(source, target)
+files.os.replace = kill
+with files.atomic_directory(sys.argv[1]) as folder:
+    (folder / "file").write_text("killed")
+    if sys.argv[2] == "within":
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("where", ["within", ".partial"])
+def test_a_directory_whose_writer_was_killed(tmp_path, where):
+    path = tmp_path / "a.arrays"
+    write_directory(path, "old")
+    subprocess.run([sys.executable, "-c", KILLED, path, where], cwd=Path(__file__).parents[3], check=False)
+    assert len(names(tmp_path)) == 2
+    assert path.exists() == (where == "within")
+    with pytest.raises(ZeroDivisionError), atomic_directory(path):
+        raise ZeroDivisionError
+    assert names(tmp_path) == ["a.arrays"]
+    assert (path / "file").read_text() == "old"

@@ -1,0 +1,359 @@
+from __future__ import annotations
+
+import resource
+import time
+from contextlib import closing
+
+import h5py
+import numpy as np
+import pytest
+
+from lib.utils.errors import InputError
+from lib.utils.files.prediction_io import PredictionFile, PredictionWriter
+
+NAMES = ["root", "upper neck", "rkne"]
+IDS = [f"s_0{group}/ca_{view}é.jpg" for group in range(3) for view in range(2)]
+WH = (6, 4)
+
+
+@pytest.fixture
+def rows():
+    rng = np.random.default_rng(0)
+    return rng.random((6, 3, 4, 6), np.float32), rng.random((6, 3, 3), np.float32)
+
+
+@pytest.fixture
+def path(tmp_path, rows):
+    """A file of six rows, written in batches of 4 and 2."""
+    said = {"fusion": "adaptive", "weights": "a/b.pth.tar"}
+    with PredictionWriter(tmp_path / "p.h5", 6, NAMES, WH, rows_per_chunk=2, attributes=said) as writer:
+        for part in (slice(0, 4), slice(4, 6)):
+            writer.append(rows[0][part], rows[1][part], IDS[part])
+        assert not (tmp_path / "p.h5").exists()  # under its name when complete
+    return tmp_path / "p.h5"
+
+
+def test_the_file_has_the_published_arrays(path, rows):
+    with h5py.File(path) as file:
+        assert sorted(file) == ["heatmaps", "image_ids", "joint_names_order", "locations"]
+        assert file["heatmaps"].dtype == file["locations"].dtype == np.float32
+        assert np.array_equal(file["heatmaps"], rows[0])
+        assert np.array_equal(file["locations"], rows[1])
+        assert [name.decode() for name in file["joint_names_order"]] == NAMES
+
+
+def test_rows_are_read_in_slices(path, rows):
+    with PredictionFile(path) as file:
+        assert (file.joint_names, file.image_ids) == (NAMES, IDS)
+        assert file.attributes == {"fusion": "adaptive", "weights": "a/b.pth.tar"}
+        assert isinstance(file.heatmaps, h5py.Dataset)  # nothing was read yet
+        heatmaps, locations = file.read(1, 5)
+        assert np.array_equal(heatmaps, rows[0][1:5])
+        assert np.array_equal(locations, rows[1][1:5])
+        file.check_matches(IDS, NAMES)
+
+
+@pytest.mark.parametrize("size", [1, 2, 4, 6, 9])
+def test_batches_are_all_rows_in_order(path, rows, size):
+    with PredictionFile(path) as file:
+        parts = list(file.batches(size))
+    assert [len(heatmaps) for heatmaps, _ in parts] == [len(range(6)[i : i + size]) for i in range(0, 6, size)]
+    assert np.array_equal(np.concatenate([heatmaps for heatmaps, _ in parts]), rows[0])
+    assert np.array_equal(np.concatenate([locations for _, locations in parts]), rows[1])
+
+
+def test_one_batch_is_read_ahead_and_no_more(path, monkeypatch):
+    read = []
+
+    def slow_read(self, start, stop):
+        time.sleep(0.02)
+        read.append(start)
+        return start, stop
+
+    monkeypatch.setattr(PredictionFile, "read", slow_read)
+    with PredictionFile(path) as file, closing(file.batches(1)) as batches:
+        assert next(batches) == (0, 1)
+        assert next(batches) == (1, 2)
+        time.sleep(0.2)  # the computation
+        assert read == [0, 1, 2]
+
+
+def test_an_error_of_the_reading_thread_reaches_the_reader(path, monkeypatch):
+    read = PredictionFile.read
+
+    def fail_at_4(self, start, stop):
+        if start == 4:
+            raise InputError("p.h5: rows 4 to 6 are damaged")
+        return read(self, start, stop)
+
+    monkeypatch.setattr(PredictionFile, "read", fail_at_4)
+    with PredictionFile(path) as file:
+        batches = file.batches(2)
+        assert len(next(batches)[0]) == len(next(batches)[0]) == 2
+        with pytest.raises(InputError, match="rows 4 to 6"):
+            next(batches)
+
+
+def test_an_error_keeps_the_old_file(path, rows):
+    def fail_halfway():
+        with PredictionWriter(path, 6, NAMES, WH) as writer:
+            writer.append(rows[0][:2], rows[1][:2], IDS[:2])
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_halfway()
+    assert [file.name for file in path.parent.iterdir()] == ["p.h5"]
+    with PredictionFile(path) as file:
+        assert len(file.heatmaps) == 6
+
+
+def test_missing_rows_are_a_defect(tmp_path, rows):
+    def write_four():
+        with PredictionWriter(tmp_path / "p.h5", 6, NAMES, WH) as writer:
+            writer.append(rows[0][:4], rows[1][:4], IDS[:4])
+
+    with pytest.raises(ValueError, match="4 of 6 rows"):
+        write_four()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_an_input_error(tmp_path):
+    def write_much():
+        with PredictionWriter(tmp_path / "p.h5", 8, NAMES, (100, 100)) as writer:
+            for _ in range(4):
+                writer.append(np.ones((2, 3, 100, 100)), np.ones((2, 3, 3)), ["a", "b"])
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, hard))
+    try:
+        with pytest.raises(InputError, match=r"p\.h5: cannot be written"):
+            write_much()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_place_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(InputError, match="cannot be created"), PredictionWriter(tmp_path / "file/p.h5", 6, NAMES, WH):
+        pass
+
+
+@pytest.mark.parametrize("compression", ["lzf", "gzip"])
+def test_compression_loses_nothing_and_takes_less(tmp_path, compression):
+    """Heatmaps of a network are smooth and near zero nearly everywhere."""
+    y, x = np.mgrid[:64, :48]
+    maps = np.exp(-((x - 20) ** 2 + (y - 30) ** 2) / 8).astype(np.float32) + np.zeros((6, 3, 64, 48), np.float32)
+    sizes = {}
+    for kind in ("none", compression):
+        path = tmp_path / f"{kind}.h5"
+        with PredictionWriter(path, 6, NAMES, (48, 64), 2, compression=kind) as writer:
+            writer.append(maps, np.zeros((6, 3, 3), np.float32), IDS)
+        with PredictionFile(path) as file:
+            assert file.heatmaps.compression == (None if kind == "none" else kind)
+            assert file.heatmaps.chunks == (2, 3, 64, 48)
+            np.testing.assert_array_equal(file.read(0, 6)[0], maps)
+        sizes[kind] = path.stat().st_size
+    assert sizes[compression] < 0.5 * sizes["none"]
+
+
+@pytest.mark.parametrize("compression", ["none", "lzf"])
+def test_float16_keeps_11_bits_and_is_read_as_float32(tmp_path, rows, compression):
+    path = tmp_path / "p.h5"
+    with PredictionWriter(path, 6, NAMES, WH, 2, compression, "float16") as writer:
+        writer.append(*rows, IDS)
+    with PredictionFile(path) as file:
+        assert (file.heatmaps.dtype, file.locations.dtype) == (np.float16, np.float32)
+        heatmaps, locations = file.read(0, 6)
+        batches = [part for part, _ in file.batches(4)]
+    assert heatmaps.dtype == batches[0].dtype == np.float32
+    np.testing.assert_allclose(heatmaps, rows[0], rtol=2**-11)
+    np.testing.assert_array_equal(np.concatenate(batches), heatmaps)
+    np.testing.assert_array_equal(locations, rows[1])
+    assert not np.array_equal(heatmaps, rows[0])
+
+
+@pytest.mark.parametrize("bad", [0, 2, 5])
+def test_an_error_of_the_writing_thread_reaches_the_caller(path, rows, monkeypatch, bad):
+    """By a later append(), or at the end; what stood there stays."""
+    write, written = PredictionWriter._write, []
+
+    def fail(self, heatmaps, *others):
+        if len(written) == bad:
+            raise OSError(28, "No space left on device")
+        written.append(len(heatmaps))
+        write(self, heatmaps, *others)
+
+    monkeypatch.setattr(PredictionWriter, "_write", fail)
+    before, appended = path.read_bytes(), []
+
+    def write_all():
+        with PredictionWriter(path, 6, NAMES, WH) as writer:
+            for row in range(6):
+                writer.append(rows[0][row : row + 1], rows[1][row : row + 1], IDS[row : row + 1])
+                appended.append(row)
+
+    with pytest.raises(InputError, match=r"p\.h5: cannot be written \(No space left on device\)"):
+        write_all()
+    assert len(appended) <= bad + 3  # soon, not after hours of predicting
+    assert path.read_bytes() == before
+    assert [file.name for file in path.parent.iterdir()] == ["p.h5"]
+
+
+def test_few_batches_wait_to_be_written(tmp_path, rows, monkeypatch):
+    """append() waits for a slow disk: memory stays bounded."""
+    write, started, most = PredictionWriter._write, [], []
+
+    def slow(self, *batch):
+        time.sleep(0.02)
+        started.append(1)
+        write(self, *batch)
+
+    monkeypatch.setattr(PredictionWriter, "_write", slow)
+    with PredictionWriter(tmp_path / "p.h5", 6, NAMES, WH) as writer:
+        for row in range(6):
+            writer.append(rows[0][row : row + 1], rows[1][row : row + 1], IDS[row : row + 1])
+            most.append(row + 1 - len(started))
+    assert max(most) <= 2
+    with PredictionFile(tmp_path / "p.h5") as file:
+        np.testing.assert_array_equal(file.heatmaps, rows[0])
+
+
+def test_the_fingerprint_is_that_of_the_content(tmp_path, rows):
+    def fingerprint(name, rows=rows, ids=IDS, names=NAMES, dtype="float32", compression="none"):
+        with PredictionWriter(tmp_path / name, 6, names, WH, 2, compression, dtype) as writer:
+            writer.append(*rows, ids)
+        with PredictionFile(tmp_path / name) as file:
+            return file.fingerprint()
+
+    other = rows[1].copy()
+    other[5, 2, 1] += 0.5
+    assert fingerprint("a.h5") == fingerprint("b.h5", compression="gzip")
+    changed = [fingerprint("a.h5", rows=(rows[0], other)), fingerprint("a.h5", ids=IDS[::-1]),
+               fingerprint("a.h5", names=NAMES[::-1]), fingerprint("a.h5", dtype="float16")]  # fmt: skip
+    assert len({fingerprint("a.h5"), *changed}) == 5
+
+
+def published(path, rows, names) -> PredictionFile:
+    with h5py.File(path, "w") as file:
+        file["heatmaps"], file["locations"], file["joint_names_order"] = *rows, names
+    return PredictionFile(path)
+
+
+def test_locations_alone(tmp_path, rows):
+    path = tmp_path / "p.h5"
+    with PredictionWriter(path, 6, NAMES, None) as writer:
+        for part in (slice(0, 4), slice(4, 6)):
+            writer.append(None, rows[1][part], IDS[part])
+    with h5py.File(path) as file:
+        assert sorted(file) == ["image_ids", "joint_names_order", "locations"]
+    with PredictionFile(path, needs_heatmaps=False) as file:
+        assert file.heatmaps is None
+        np.testing.assert_array_equal(file.read_locations(), rows[1])
+        file.check_matches(IDS, NAMES)
+        with pytest.raises(InputError, match="has 6 images, the data set 4"):
+            file.check_matches(IDS[:4], NAMES)
+    with pytest.raises(InputError, match=r"p\.h5: has no heatmaps; .*without --locations-only"):
+        PredictionFile(path)
+    with h5py.File(tmp_path / "flat.h5", "w") as file:
+        file["locations"], file["joint_names_order"] = rows[1][0], [0, 1, 2]
+    with pytest.raises(InputError, match=r"flat\.h5: locations: expected shape \(M, J, 3\), received \(3, 3\)"):
+        PredictionFile(tmp_path / "flat.h5", needs_heatmaps=False)
+
+
+@pytest.mark.parametrize("names", [[0, 1, 2], np.array(NAMES, "S")])
+def test_published_files_have_no_image_ids(tmp_path, rows, names):
+    # the released code writes the joints as numbers 0..J-1 of the data set's own order
+    with published(tmp_path / "p.h5", rows, names) as file:
+        assert file.image_ids is None
+        file.check_matches(IDS, NAMES)
+        with pytest.raises(InputError, match="has 6 images, the data set 4"):
+            file.check_matches(IDS[:4], NAMES)
+        with pytest.raises(InputError, match="joints are"):
+            file.check_matches(IDS, [*NAMES, "nose"])
+
+
+def test_numbers_in_another_order_are_refused(tmp_path, rows):
+    with published(tmp_path / "p.h5", rows, [2, 0, 1]) as file, pytest.raises(InputError, match="joints are"):
+        file.check_matches(IDS, NAMES)
+
+
+def test_another_data_set_is_named(path):
+    with PredictionFile(path) as file:
+        with pytest.raises(InputError, match=r"row 3 is 's_01/ca_1é\.jpg', the data set has 'other\.jpg'"):
+            file.check_matches([*IDS[:3], "other.jpg", *IDS[4:]], NAMES)
+        with pytest.raises(InputError, match="joints are"):
+            file.check_matches(IDS, NAMES[::-1])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.95])
+def test_cut_files(path, share):
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    with pytest.raises(InputError, match=r"p\.h5: not a file of predictions, or cut off"):
+        PredictionFile(path)
+
+
+def test_files_of_another_kind(tmp_path, rows):
+    with pytest.raises(InputError, match=r"none\.h5: no such file of predictions"):
+        PredictionFile(tmp_path / "none.h5")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["heatmaps"] = rows[0]
+    with pytest.raises(InputError, match=r"a\.h5: not a file of predictions.*locations"):
+        PredictionFile(tmp_path / "a.h5")
+    with h5py.File(tmp_path / "b.h5", "w") as file:
+        for name in ("heatmaps", "locations", "joint_names_order"):
+            file.create_group(name)
+    with pytest.raises(InputError, match=r"b\.h5: not a file of predictions"):
+        PredictionFile(tmp_path / "b.h5")
+    with pytest.raises(InputError, match=r"received \(6, 3, 4, 6\) and \(5, 3, 3\)"):
+        published(tmp_path / "c.h5", (rows[0], rows[1][:5]), [0, 1, 2])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("joint_names_order", "root", "not a file of predictions"),  # one name, no list
+        ("joint_names_order", np.array([b"\xff", b"b", b"c"]), "not a file of predictions.*utf-8"),
+        ("image_ids", np.array([b"\xff"] * 6), "not a file of predictions.*utf-8"),
+        ("image_ids", IDS[0], "not a file of predictions"),
+        ("image_ids", np.arange(5), r"image_ids: expected shape \(6\), received \(5,\)"),
+        ("image_ids", np.arange(6), f"made for another data set: row 0 is '0', the data set has '{IDS[0]}'"),
+    ],
+)
+def test_names_of_another_kind(tmp_path, rows, name, value, message):
+    with h5py.File(tmp_path / "p.h5", "w") as file:
+        file["heatmaps"], file["locations"] = rows
+        for key, names in {"joint_names_order": [0, 1, 2], name: value}.items():
+            file[key] = names
+    with pytest.raises(InputError, match=rf"p\.h5: {message}"):
+        PredictionFile(tmp_path / "p.h5").check_matches(IDS, NAMES)
+
+
+def test_a_damaged_chunk_is_named(tmp_path, rows):
+    path = tmp_path / "p.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("heatmaps", data=rows[0], chunks=(2, 3, 4, 6), fletcher32=True)
+        file["locations"], file["joint_names_order"] = rows[1], [0, 1, 2]
+    data = bytearray(path.read_bytes())
+    start = data.index(rows[0][2:4].tobytes())
+    data[start : start + 8] = b"\0" * 8
+    path.write_bytes(data)
+    with PredictionFile(path) as file:
+        assert np.array_equal(file.read(0, 2)[0], rows[0][:2])
+        with pytest.raises(InputError, match=r"p\.h5: rows 2 to 4 are damaged"):
+            file.read(2, 4)
+
+
+def test_damaged_locations_are_named(tmp_path, rows):
+    path = tmp_path / "p.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("locations", data=rows[1], chunks=(2, *rows[1].shape[1:]), fletcher32=True)
+        file["heatmaps"], file["joint_names_order"] = rows[0], [0, 1, 2]
+    with PredictionFile(path) as file:
+        assert np.array_equal(file.read_locations(), rows[1])
+    data = bytearray(path.read_bytes())
+    start = data.index(rows[1][2:4].tobytes())
+    data[start : start + 8] = b"\1" * 8
+    path.write_bytes(data)
+    with PredictionFile(path) as file, pytest.raises(InputError, match=r"p\.h5: the locations are damaged"):
+        file.read_locations()

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import pytest
+
+from lib.utils.errors import InputError
+from lib.utils.parallel.ranks import SINGLE, Ranks, ranks_of_environment
+
+
+@pytest.fixture(autouse=True)
+def without_torchrun(monkeypatch):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_what_torchrun_sets(monkeypatch):
+    assert ranks_of_environment() is None
+    assert SINGLE.is_main
+    for name, value in (("RANK", "9"), ("WORLD_SIZE", "16"), ("LOCAL_RANK", "1")):
+        monkeypatch.setenv(name, value)
+    assert ranks_of_environment() == Ranks(9, 16, 1)
+    assert not ranks_of_environment().is_main
+
+
+def test_one_process_of_torchrun_is_not_nothing(monkeypatch):
+    for name, value in (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0")):
+        monkeypatch.setenv(name, value)
+    assert ranks_of_environment() == SINGLE
+
+
+@pytest.mark.parametrize("values", [{"RANK": "1"}, {"RANK": "x", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}])
+def test_half_an_environment_is_refused(monkeypatch, values):
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match="expected numbers in RANK, WORLD_SIZE, LOCAL_RANK"):
+        ranks_of_environment()
+
+
+def test_processes_of_a_machine(monkeypatch):
+    for name, value in (("RANK", "9"), ("WORLD_SIZE", "16"), ("LOCAL_RANK", "1"), ("LOCAL_WORLD_SIZE", "8")):
+        monkeypatch.setenv(name, value)
+    assert ranks_of_environment() == Ranks(9, 16, 1, 8)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "0")
+    with pytest.raises(InputError, match="LOCAL_WORLD_SIZE: expected a number of processes, received 0"):
+        ranks_of_environment()
