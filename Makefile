@@ -87,6 +87,7 @@ bench-accuracy: $(VENV)/.installed
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
 
 clean:
 	rm -rf $(VENV) $(QUICK_DATA) $(QUICK_RUN)

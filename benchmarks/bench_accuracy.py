@@ -85,10 +85,12 @@ class Target:
     def check(self, errors: Errors) -> tuple[bool, str]:
         """Return whether it is met, and a line that says so."""
         value = errors[self.row, self.detector].mean()
-        what, unit = f"{self.detector}: {self.row.label}", " mm"
+        what = f"{self.detector}: {self.row.label}"
+        unit = " mm"
         if self.base is not None:
             value /= errors[self.base, self.detector].mean()
-            what, unit = f"{what} / {self.base.label}", ""
+            what = f"{what} / {self.base.label}"
+            unit = ""
         met = bool(value <= self.bound)
         return met, f"- {what}: {value:.3f}{unit}, at most {self.bound:g}{unit}: {'met' if met else 'NOT MET'}"
 
@@ -132,7 +134,8 @@ def make_batch(frames: Frames, heatmaps: np.ndarray) -> FrameBatch:
 
 def measure(frames: Frames, prior: LimbPrior, kernel: Kernel, seed: int) -> Errors:
     """Run every method on every detector's heatmaps."""
-    configs, errors = {row: make_config(row.opts) for row in ROWS}, {}
+    configs = {row: make_config(row.opts) for row in ROWS}
+    errors = {}
     for number, (detector, draw) in enumerate(DETECTORS.items()):
         batches = []
         for start in range(0, len(frames), BATCH):
@@ -154,19 +157,32 @@ def main() -> int:
     parser.add_argument("--frames", type=int, default=300, help="frames (300)")
     parser.add_argument("--seed", type=int, default=0, help="of persons, motion and detectors (0)")
     args = parser.parse_args()
-    machine, begin = describe_machine(("numpy", "scipy")), time.perf_counter()
+    machine = describe_machine(("numpy", "scipy"))
+    begin = time.perf_counter()
     frames = make_frames(args.frames, args.seed)
     prior = training_prior(pictorial_settings(make_config(())), args.seed)
     errors = measure(frames, prior, NumpyKernel(), args.seed)
 
-    print(f"{len(frames)} frames, {HEATMAP_PX}x{HEATMAP_PX} maps, seed {args.seed}; "
-          f"{time.perf_counter() - begin:.0f} s on {machine}\n\nMPJPE in mm, in brackets the 95th percentile of the "
-          "joints' errors\n")  # fmt: skip
-    print(markdown_table(["", *DETECTORS], [
-        [row.label, *(f"{errors[row, name].mean():.2f} ({np.percentile(errors[row, name], 95):.1f})"
-                      for name in DETECTORS)]
-        for row in ROWS
-    ]))  # fmt: skip
+    print(
+        f"{len(frames)} frames, {HEATMAP_PX}x{HEATMAP_PX} maps, seed {args.seed}; "
+        f"{time.perf_counter() - begin:.0f} s on {machine}\n\nMPJPE in mm, in brackets the 95th percentile of the "
+        "joints' errors\n"
+    )
+    print(
+        markdown_table(
+            ["", *DETECTORS],
+            [
+                [
+                    row.label,
+                    *(
+                        f"{errors[row, name].mean():.2f} ({np.percentile(errors[row, name], 95):.1f})"
+                        for name in DETECTORS
+                    ),
+                ]
+                for row in ROWS
+            ],
+        )
+    )
     checks = [target.check(errors) for target in TARGETS]
     print("\n" + "\n".join(line for _, line in checks))
     return 0 if all(met for met, _ in checks) else 1

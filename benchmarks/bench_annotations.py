@@ -43,11 +43,13 @@ FORMS = {
 
 def write_records(root: Path, num_records: int) -> None:
     """Write ROOT/h36m/annot/h36m_train.pkl with random joints, and its memory-mapped form."""
-    rng, records = np.random.default_rng(0), []
+    rng = np.random.default_rng(0)
+    records = []
     camera = camera_record(np.eye(3), np.zeros(3), (1145, 1145), (512, 512), np.zeros(3), np.zeros(2))
     recording = 0
     while len(records) < num_records:
-        subject, action = 1 + recording // 30 % 5, 2 + recording % 15
+        subject = 1 + recording // 30 % 5
+        action = 2 + recording % 15
         for view in range(4):
             joints_cam = rng.normal(0, 300, (CLIP_FRAMES, 17, 3)) + [0, 0, 5000]
             joints_img = 1145 * joints_cam[..., :2] / joints_cam[..., 2:] + 512
@@ -86,11 +88,13 @@ def look(data: object, seed: int, ready: multiprocessing.Queue, stop: multiproce
 
 def measure(form: str, root: Path) -> None:
     """Open a form in this process, then in loading processes; prints the figures."""
-    before, start = memory_mb(), time.perf_counter()
+    before = memory_mb()
+    start = time.perf_counter()
     file = h36m_file(root, "train")
     openers = {"list": lambda: load_records(file.path), "arrays": file.read, "mapped": lambda: open_annotations(file)}
     data = openers[form]()
-    seconds, own = time.perf_counter() - start, memory_mb() - before
+    seconds = time.perf_counter() - start
+    own = memory_mb() - before
     copy = own if form == "list" else data.joints_img.nbytes * 4 / 1e6  # the arrays are about four times the 2D joints
     if copy * NUM_WORKERS > available_mb():
         print(seconds, own, "nan", "nan")
@@ -115,7 +119,8 @@ def main() -> None:
     parser.add_argument("--step", nargs=2, metavar=("STEP", "ROOT"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.step:  # each in a process of its own, so that none inherits another's memory
-        step, root = args.step[0], Path(args.step[1])
+        step = args.step[0]
+        root = Path(args.step[1])
         write_records(root, args.records) if step == "write" else measure(step, root)
         return
     with tempfile.TemporaryDirectory() as folder:

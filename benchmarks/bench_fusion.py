@@ -26,7 +26,9 @@ from lib.multiviews.cameras import CropCameras
 from lib.multiviews.geometry.epipolar_torch import HeatmapRays, sample_maps
 from lib.utils.tables import markdown_table
 
-VIEWS, JOINTS, SIZE = 4, 20, 64
+VIEWS = 4
+JOINTS = 20
+SIZE = 64
 
 
 def milliseconds(work: Callable[[], object], num_groups: int, repeats: int) -> float:
@@ -56,8 +58,9 @@ def main() -> None:
     maps = torch.rand(args.groups, VIEWS, JOINTS, SIZE, SIZE)
     with torch.no_grad():
         rays = HeatmapRays(views, (SIZE, SIZE))
-        places = {(view, other): rays.lines(view, other) for view in range(VIEWS) for other in range(VIEWS)
-                  if view != other}  # fmt: skip
+        places = {
+            (view, other): rays.lines(view, other) for view in range(VIEWS) for other in range(VIEWS) if view != other
+        }
         works = {
             "learned matrices": lambda: learned(maps),
             "lookups and maximum alone (floor)": lambda: lookups(maps, places),
@@ -65,7 +68,8 @@ def main() -> None:
             "epipolar_sum": lambda: summed(maps, views),
             "adaptive": lambda: adaptive(maps, views),
         }
-        learned, adaptive = CrossViewFusion(VIEWS, (SIZE, SIZE), init="zeros"), AdaptiveFusion()
+        learned = CrossViewFusion(VIEWS, (SIZE, SIZE), init="zeros")
+        adaptive = AdaptiveFusion()
         largest, summed = EpipolarFusion("max"), EpipolarFusion("sum")
         rows = [(name, f"{milliseconds(work, args.groups, args.repeats):.0f}") for name, work in works.items()]
     print(markdown_table(("fusion", "ms per group"), rows))

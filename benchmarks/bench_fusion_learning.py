@@ -31,8 +31,12 @@ from lib.models.fusion import CrossViewFusion
 from lib.multiviews.cameras import CropCameras
 from lib.utils.tables import markdown_table
 
-SIZE, SIGMA_PX, TEST_GROUPS, BATCH = 32, 1.5, 600, 8
-LEARNING_RATE, DROPS_AT = 1e-3, (0.6, 0.85)  # of Adam; parts of the training after which it is a tenth
+SIZE = 32
+SIGMA_PX = 1.5
+TEST_GROUPS = 600
+BATCH = 8
+LEARNING_RATE = 1e-3  # of Adam; parts of the training after which it is a tenth
+DROPS_AT = (0.6, 0.85)
 
 Fuse = Callable[[Tensor, CropCameras], Tensor]
 
@@ -50,8 +54,9 @@ def draw(frames: Frames, rng: np.random.Generator, wrong_share: float) -> Tensor
 def rate(fuse: Fuse, maps: Tensor, frames: Frames) -> float:
     """Return the JDR in percent: joints within 1/20 of the crop's side."""
     with torch.no_grad():
-        fused = torch.cat([fuse(maps[i : i + BATCH], cameras_of(frames[i : i + BATCH]))
-                           for i in range(0, len(frames), BATCH)])  # fmt: skip
+        fused = torch.cat(
+            [fuse(maps[i : i + BATCH], cameras_of(frames[i : i + BATCH])) for i in range(0, len(frames), BATCH)]
+        )
     found = get_max_preds(fused.flatten(0, 1).numpy())[0]
     true = frames.joints_hm.reshape(found.shape)
     inside = np.ones(found.shape[:2], bool)
@@ -98,8 +103,9 @@ def main() -> None:
     for num_groups in args.groups:
         start = time.perf_counter()
         fusion = learn(num_groups, args.wrong, args.seed)
-        rows.append((f"learned, {num_groups} groups", f"{rate(fusion, maps, frames):.1f}",
-                     f"{time.perf_counter() - start:.0f}"))  # fmt: skip
+        rows.append(
+            (f"learned, {num_groups} groups", f"{rate(fusion, maps, frames):.1f}", f"{time.perf_counter() - start:.0f}")
+        )
     print(markdown_table(("fusion", "JDR (%)", "s of training"), rows))
 
 

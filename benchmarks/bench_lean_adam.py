@@ -1,6 +1,6 @@
 """Time of an update of 64 M weights: torch's fused Adam against LeanAdam. One thread.
 
-    python -m bench_lean_adam
+python -m bench_lean_adam
 """
 
 from __future__ import annotations
@@ -19,9 +19,12 @@ REPEATS = 5
 
 def seconds(make_optimizer) -> float:
     """Median over the steps that follow the first, which makes the state."""
-    matrix, other = nn.Parameter(torch.randn(NUM_WEIGHTS)), nn.Parameter(torch.zeros(1))
-    matrix.grad, other.grad = torch.randn(NUM_WEIGHTS), torch.ones(1)
-    optimizer, times = make_optimizer(matrix, other), []
+    matrix = nn.Parameter(torch.randn(NUM_WEIGHTS))
+    other = nn.Parameter(torch.zeros(1))
+    matrix.grad = torch.randn(NUM_WEIGHTS)
+    other.grad = torch.ones(1)
+    optimizer = make_optimizer(matrix, other)
+    times = []
     for _ in range(REPEATS + 1):
         start = time.perf_counter()
         optimizer.step()

@@ -54,7 +54,9 @@ Solver = Callable[[Problem], np.ndarray]  # -> (f, J, 3) mm of the problem's fir
 
 def make_problem(num_frames: int) -> Problem:
     """Draw persons and noisy heatmaps."""
-    settings, scene, rng = PictorialSettings(), make_scene(num_frames), np.random.default_rng(0)
+    settings = PictorialSettings()
+    scene = make_scene(num_frames)
+    rng = np.random.default_rng(0)
     for heatmaps in scene.heatmaps:
         heatmaps += rng.uniform(0, NOISE, heatmaps.shape).astype(np.float32)
     return Problem(scene, make_limb_prior(LENGTHS, H36M_BODY, settings.first_grid), settings)
@@ -63,31 +65,48 @@ def make_problem(num_frames: int) -> Problem:
 def solve_dense(reference: DenseRpsm, problem: Problem) -> np.ndarray:
     """The plain implementation, frame by frame."""
     scene = problem.scene
-    return np.array([
-        reference.estimate(scene.heatmaps[i], scene.cameras[i], scene.image_to_heatmap[i], scene.pose_world[i, 0],
-                           problem.prior.mean_lengths)
-        for i in range(REFERENCE_FRAMES)
-    ])  # fmt: skip
+    return np.array(
+        [
+            reference.estimate(
+                scene.heatmaps[i],
+                scene.cameras[i],
+                scene.image_to_heatmap[i],
+                scene.pose_world[i, 0],
+                problem.prior.mean_lengths,
+            )
+            for i in range(REFERENCE_FRAMES)
+        ]
+    )
 
 
 def solve_batch(kernel: Kernel, problem: Problem, start: int, heatmaps: np.ndarray) -> np.ndarray:
     """Our RPSM on frames from `start` on."""
-    scene, frames = problem.scene, slice(start, start + len(heatmaps))
-    return rpsm(heatmaps, scene.cameras[frames], scene.image_to_heatmap[frames], scene.pose_world[frames, 0],
-                problem.prior.mean_lengths, problem.prior, problem.settings, kernel)  # fmt: skip
+    scene = problem.scene
+    frames = slice(start, start + len(heatmaps))
+    return rpsm(
+        heatmaps,
+        scene.cameras[frames],
+        scene.image_to_heatmap[frames],
+        scene.pose_world[frames, 0],
+        problem.prior.mean_lengths,
+        problem.prior,
+        problem.settings,
+        kernel,
+    )
 
 
 def solve_in_memory(kernel: Kernel, problem: Problem) -> np.ndarray:
     """Batches of heatmaps that are in memory."""
     maps = problem.scene.heatmaps
-    return np.concatenate([
-        solve_batch(kernel, problem, start, maps[start : start + BATCH]) for start in range(0, len(maps), BATCH)
-    ])  # fmt: skip
+    return np.concatenate(
+        [solve_batch(kernel, problem, start, maps[start : start + BATCH]) for start in range(0, len(maps), BATCH)]
+    )
 
 
 def solve_from_file(kernel: Kernel, path: Path, problem: Problem) -> np.ndarray:
     """Batches of heatmaps that are read ahead."""
-    maps, parts = problem.scene.heatmaps, []
+    maps = problem.scene.heatmaps
+    parts = []
     with PredictionFile(path) as file, closing(file.batches(BATCH * maps.shape[1])) as batches:
         for start, (rows, _) in zip(range(0, len(maps), BATCH), batches, strict=True):
             parts.append(solve_batch(kernel, problem, start, rows.reshape(-1, *maps.shape[1:])))
@@ -128,8 +147,10 @@ def describe_floor(problem: Problem, num_threads: int, best: float) -> str:
     """Compare the best time with that of the work that no arrangement avoids, at this machine's speed."""
     bins, (num_views, num_joints) = problem.settings.first_nbins**3, problem.scene.heatmaps.shape[1:3]
     maxima = bins * sum(len(program.steps) for program in problem.prior.programs)
-    products, pairs = bins * num_views * 4 * num_joints, bins**2 * len(problem.prior.programs)
-    volume, repeats = np.zeros(16 * bins), 200  # of the kernel's size: it stays in the cache
+    products = bins * num_views * 4 * num_joints
+    pairs = bins**2 * len(problem.prior.programs)
+    volume = np.zeros(16 * bins)  # of the kernel's size: it stays in the cache
+    repeats = 200
     start = time.perf_counter()
     for _ in range(repeats):
         np.maximum(volume, volume, out=volume)
@@ -153,7 +174,9 @@ def main() -> None:
     from lib.multiviews.pictorial.backend_torch import TorchKernel
 
     problem = make_problem(max(args.frames, REFERENCE_FRAMES))
-    reference, ours, ours_torch = DenseRpsm(problem.prior, problem.settings), NumpyKernel(), TorchKernel("cpu")
+    reference = DenseRpsm(problem.prior, problem.settings)
+    ours = NumpyKernel()
+    ours_torch = TorchKernel("cpu")
     threads, threads_torch = f"{ours.num_threads} threads", f"{ours_torch.num_threads} threads"
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "predicted_heatmaps.h5"

@@ -69,14 +69,43 @@ Row = list[str]
 def make_data(root: Path, num_groups: int) -> Any:
     """Write the data set and return the configuration."""
     half = -(-num_groups // 2)  # two recordings per action
-    settings = SetSettings(world=WorldSettings(image_size=1000), subjects=(1, 9), actions=(2,), train_groups=half,
-                           validation_groups=half, mpii_train=1, mpii_valid=1)  # fmt: skip
+    settings = SetSettings(
+        world=WorldSettings(image_size=1000),
+        subjects=(1, 9),
+        actions=(2,),
+        train_groups=half,
+        validation_groups=half,
+        mpii_train=1,
+        mpii_valid=1,
+    )
     make_dataset(root, settings, NUM_WORKERS)
-    return load_config(CFG, [
-        "DATASET.ROOT", str(root), "DATASET.TRAIN_DATASET", "multiview_h36m", "DATASET.DATA_FORMAT", "jpg",
-        "DATASET.TRAIN_STEP", "1", "DATASET.TEST_STEP", "1", "NETWORK.PRETRAINED", "", "NETWORK.INIT", "kaiming",
-        "NETWORK.FUSION_INIT", "zeros", "TRAIN.BATCH_SIZE", str(BATCH), "TEST.BATCH_SIZE", str(BATCH), "WORKERS", "0",
-    ])  # fmt: skip
+    return load_config(
+        CFG,
+        [
+            "DATASET.ROOT",
+            str(root),
+            "DATASET.TRAIN_DATASET",
+            "multiview_h36m",
+            "DATASET.DATA_FORMAT",
+            "jpg",
+            "DATASET.TRAIN_STEP",
+            "1",
+            "DATASET.TEST_STEP",
+            "1",
+            "NETWORK.PRETRAINED",
+            "",
+            "NETWORK.INIT",
+            "kaiming",
+            "NETWORK.FUSION_INIT",
+            "zeros",
+            "TRAIN.BATCH_SIZE",
+            str(BATCH),
+            "TEST.BATCH_SIZE",
+            str(BATCH),
+            "WORKERS",
+            "0",
+        ],
+    )
 
 
 def take_turns(contestants: Contestants, num_rounds: int, clock: Clock) -> Times:
@@ -95,10 +124,15 @@ def rows_of(what: str, times: Times, amount: float, unit: str, base: str) -> lis
     """Rows of the table; `base` is what the others are compared with."""
     medians = {name: statistics.median(values) for name, values in times.items()}
     return [
-        [f"{what}: {name}", f"{median * 1e3:.0f}", f"{min(times[name]) * 1e3:.0f} to {max(times[name]) * 1e3:.0f}",
-         f"{amount / median:.2f} {unit}", f"{median / medians[base]:.2f}"]
+        [
+            f"{what}: {name}",
+            f"{median * 1e3:.0f}",
+            f"{min(times[name]) * 1e3:.0f} to {max(times[name]) * 1e3:.0f}",
+            f"{amount / median:.2f} {unit}",
+            f"{median / medians[base]:.2f}",
+        ]
         for name, median in medians.items()
-    ]  # fmt: skip
+    ]
 
 
 # --- input ------------------------------------------------------------------------------------------------------------
@@ -107,12 +141,18 @@ def rows_of(what: str, times: Times, amount: float, unit: str, base: str) -> lis
 def crops_to_make(dataset: MultiviewDataset) -> list[list[tuple[str, np.ndarray]]]:
     """File and affine matrix of every image, group by group."""
     (part,) = dataset.parts
-    notes, size = part.annotations, dataset.settings.image_wh
+    notes = part.annotations
+    size = dataset.settings.image_wh
     return [
-        [(str(notes.images_dir / notes.image_name(row)),
-          get_affine_transform(notes.center[row], notes.scale[row], 0.0, size)) for row in rows]
+        [
+            (
+                str(notes.images_dir / notes.image_name(row)),
+                get_affine_transform(notes.center[row], notes.scale[row], 0.0, size),
+            )
+            for row in rows
+        ]
         for rows in part.groups
-    ]  # fmt: skip
+    ]
 
 
 def decode_and_warp(group: list[tuple[str, np.ndarray]], size: tuple[int, int]) -> None:
@@ -136,21 +176,31 @@ def bench_loader(config: Any, root: Path, num_rounds: int, clock: Clock) -> Iter
     dataset = build_dataset(config, root, True)
     groups = crops_to_make(dataset)
     floor = partial(decode_and_warp, size=dataset.settings.image_wh)
-    loader, name = build_loader(config, dataset, True), "decode and warp alone"
-    times = take_turns({
-        name: lambda: [floor(group) for group in groups],
-        "loader": partial(read_all, loader),
-        "loader, normalised images and targets": partial(read_all, loader, True),
-    }, num_rounds, clock)  # fmt: skip
+    loader = build_loader(config, dataset, True)
+    name = "decode and warp alone"
+    times = take_turns(
+        {
+            name: lambda: [floor(group) for group in groups],
+            "loader": partial(read_all, loader),
+            "loader, normalised images and targets": partial(read_all, loader, True),
+        },
+        num_rounds,
+        clock,
+    )
     yield from rows_of("input", times, len(groups), "groups/s", name)
     if clock is not time.process_time:
         config = copy.deepcopy(config)
-        config.WORKERS, name = NUM_WORKERS, f"decode and warp alone, {NUM_WORKERS} processes"
+        config.WORKERS = NUM_WORKERS
+        name = f"decode and warp alone, {NUM_WORKERS} processes"
         with ProcessPoolExecutor(NUM_WORKERS) as pool:
-            times = take_turns({
-                name: lambda: list(pool.map(floor, groups, chunksize=BATCH)),
-                f"loader, {NUM_WORKERS} processes": partial(read_all, build_loader(config, dataset, True)),
-            }, num_rounds, clock)  # fmt: skip
+            times = take_turns(
+                {
+                    name: lambda: list(pool.map(floor, groups, chunksize=BATCH)),
+                    f"loader, {NUM_WORKERS} processes": partial(read_all, build_loader(config, dataset, True)),
+                },
+                num_rounds,
+                clock,
+            )
         yield from rows_of("input", times, len(groups), "groups/s", name)
     torch.set_num_threads(threads)
 
@@ -177,7 +227,8 @@ def bench_step(config: Any, root: Path, num_rounds: int, clock: Clock, with_bf16
     inputs = network_input(batch, dataset.settings, CPU)
     torch.manual_seed(0)
     model = build_model(config, dataset.num_views).train()
-    plain, meters = PlainTraining(model, config.TRAIN.LR), EpochMeters(len(UNION_20), CPU)
+    plain = PlainTraining(model, config.TRAIN.LR)
+    meters = EpochMeters(len(UNION_20), CPU)
     optimizer = build_optimizer(config, model)
     train_step = TrainStep(model, optimizer, config, CPU)
     ready = inputs.images.contiguous(), inputs.target, inputs.weight, inputs.is_multiview
@@ -196,8 +247,11 @@ def bench_step(config: Any, root: Path, num_rounds: int, clock: Clock, with_bf16
         bf16 = {"plain loop": times["plain loop"]}
         bf16 |= take_turns({"ours, bfloat16": lambda: our_step(short, meters, batch, dataset)}, STEP_ROUNDS_BF16, clock)
         model.backbone.to(memory_format=torch.channels_last)
-        bf16 |= take_turns({"ours, bfloat16, channels last": lambda: our_step(short, meters, batch, dataset, True)},
-                           STEP_ROUNDS_BF16, clock)  # fmt: skip
+        bf16 |= take_turns(
+            {"ours, bfloat16, channels last": lambda: our_step(short, meters, batch, dataset, True)},
+            STEP_ROUNDS_BF16,
+            clock,
+        )
         yield from rows_of("step", bf16, STEP_BATCH, "groups/s", "plain loop")[1:]
 
 
@@ -234,11 +288,15 @@ def bench_validation(config: Any, root: Path, num_rounds: int, clock: Clock, num
     model = build_model(config, dataset.num_views).eval()
     ready = [network_images(batch["crops"], CPU) for batch in loader]
     file = root / "predicted_heatmaps.h5"
-    times = take_turns({
-        "network alone": partial(forward_all, model, ready),
-        "with heatmaps in HDF5": partial(validate_into, file, model, loader, config),
-        "without heatmaps": partial(validate_into, None, model, loader, config),
-    }, num_rounds, clock)  # fmt: skip
+    times = take_turns(
+        {
+            "network alone": partial(forward_all, model, ready),
+            "with heatmaps in HDF5": partial(validate_into, file, model, loader, config),
+            "without heatmaps": partial(validate_into, None, model, loader, config),
+        },
+        num_rounds,
+        clock,
+    )
     yield from rows_of("validation", times, len(dataset), "groups/s", "network alone")
 
 
@@ -273,16 +331,25 @@ def bench_checkpoint(config: Any, root: Path, num_rounds: int, clock: Clock) -> 
         optimizer.load_state_dict(state["optimizer"])
 
     save()
-    size, content = ours.stat().st_size, memoryview(bytes(ours.stat().st_size))
-    writing = take_turns({"the bytes alone": partial(write_bytes, raw, content), "torch.save": save_plain,
-                          "ours, whole or not at all": save}, num_rounds, clock)  # fmt: skip
+    size = ours.stat().st_size
+    content = memoryview(bytes(ours.stat().st_size))
+    writing = take_turns(
+        {
+            "the bytes alone": partial(write_bytes, raw, content),
+            "torch.save": save_plain,
+            "ours, whole or not at all": save,
+        },
+        num_rounds,
+        clock,
+    )
     raw.unlink()
     del content
     yield from rows_of(f"checkpoint of {size / 1e9:.2f} GB", writing, size / 1e9, "GB/s", "the bytes alone")
-    reading = take_turns({
-        "torch.load": load_plain,
-        "resume, ours": lambda: load_training_state(ours, config.MODEL, model, optimizer),
-    }, num_rounds, clock)  # fmt: skip
+    reading = take_turns(
+        {"torch.load": load_plain, "resume, ours": lambda: load_training_state(ours, config.MODEL, model, optimizer)},
+        num_rounds,
+        clock,
+    )
     yield from rows_of(f"checkpoint of {size / 1e9:.2f} GB", reading, size / 1e9, "GB/s", "torch.load")
 
 
@@ -301,8 +368,10 @@ def main() -> None:
     clock: Clock = time.process_time if args.cpu_time else time.perf_counter
     if args.cpu_time:
         torch.set_num_threads(1)
-    print(describe_machine(("torch", "numpy", "h5py")) + f", {torch.get_num_threads()} threads"
-          f"{', CPU time' if args.cpu_time else ''}\n")
+    print(
+        describe_machine(("torch", "numpy", "h5py")) + f", {torch.get_num_threads()} threads"
+        f"{', CPU time' if args.cpu_time else ''}\n"
+    )
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "data"
         config = make_data(root, max(args.groups, args.validation_groups))

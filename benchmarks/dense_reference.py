@@ -26,7 +26,8 @@ class DenseRpsm:
     """
 
     def __init__(self, prior: LimbPrior, settings: PictorialSettings) -> None:
-        self.body, self.settings = prior.body, settings
+        self.body = prior.body
+        self.settings = settings
         self.pairwise = [offsets_to_csr(offsets, settings.first_nbins).toarray() for offsets in prior.offsets]
 
     def estimate(
@@ -38,7 +39,9 @@ class DenseRpsm:
         limb_lengths: np.ndarray,
     ) -> np.ndarray:
         """Estimate a pose (J, 3), mm, from heatmaps (V, J, H, W), cameras (V), (V, 2, 3), (3,) and (E,) mm."""
-        views, settings, num_joints = (heatmaps, cameras, image_to_heatmap), self.settings, self.body.num_joints
+        views = (heatmaps, cameras, image_to_heatmap)
+        settings = self.settings
+        num_joints = self.body.num_joints
         points = np.repeat((root_world + cube_points(settings.grid_size, settings.first_nbins))[None], num_joints, 0)
         unary = sample_views(points[:1], *views)
         pose = best_pose(points, unary, self.pairwise, self.body)
@@ -87,7 +90,8 @@ def interpolate(heatmap: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray
 
 def best_pose(points: np.ndarray, unary: np.ndarray, pairwise: list[np.ndarray], body: HumanBody) -> np.ndarray:
     """Maximise the product of unaries (J, n) and pairwise terms (n, n) per limb: (J, 3) of the points (J, n, 3)."""
-    belief, partner = unary.copy(), {}
+    belief = unary.copy()
+    partner = {}
     for (parent, child), matrix in reversed(list(zip(body.edges, pairwise, strict=True))):
         product = matrix * belief[child]  # (n_parent, n_child)
         partner[child] = product.argmax(1)

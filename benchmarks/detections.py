@@ -20,13 +20,18 @@ from lib.utils.joints import H36M_17
 from lib.utils.transforms import SCALE_UNIT_PX, image_to_heatmap_affine, transform_points
 
 NUM_VIEWS = 4
-IMAGE_PX, INPUT_PX, HEATMAP_PX, SIGMA_PX = 1000, 256, 64, 2.0
+IMAGE_PX = 1000
+INPUT_PX = 256
+HEATMAP_PX = 64
+SIGMA_PX = 2.0
 TRAINING_SUBJECTS = (1, 5, 6, 7, 8)  # their mean limb lengths are the prior
 TEST_SUBJECTS = (9, 11, *range(21, 29))  # the validation subjects and eight strangers of 0.91 to 1.06 mean height
 
 # The detector-like mixture. Jitter is per axis, joint and view; a wrong peak lies anywhere in the map.
 JITTER_PX = 0.5
-WRONG_SHARE, MISSING_SHARE, SWAP_SHARE = 0.08, 0.04, 0.12  # of the maps, of the maps, of the views
+WRONG_SHARE = 0.08  # of the maps, of the maps, of the views
+MISSING_SHARE = 0.04
+SWAP_SHARE = 0.12
 PEAK_RANGE = (0.5, 1.0)  # height of the right peak
 WRONG_FACTOR_RANGE = (1.05, 1.5)  # height of a wrong peak, in right ones
 NOISE = 0.01
@@ -74,16 +79,19 @@ def make_frames(
         rig = Cameras.from_records(make_rig(subject, NUM_VIEWS, IMAGE_PX, seed))
         for number, frame in enumerate(part.tolist()):
             action, subaction = recordings[number * len(recordings) // len(part)]
-            motion, time = np.random.default_rng([seed, frame]), rng.uniform(0, MOTION_LENGTH_S, 1)
+            motion = np.random.default_rng([seed, frame])
+            time = rng.uniform(0, MOTION_LENGTH_S, 1)
             poses.append(perform_action(action, subaction, shape, motion, time).pose.joints[0])
             rigs.append(rig)
             whose.append(subject)
     pose = np.stack(poses)
     cameras = Cameras(**{name: np.stack([getattr(rig, name) for rig in rigs]) for name in vars(rigs[0])})
     root_cam = world_to_camera(pose[:, None, :1], cameras)[:, :, 0]  # (F, V, 3)
-    boxes = np.stack([[person_box(root_cam[f, v][None], cameras[f, v])[0] for v in range(NUM_VIEWS)]
-                      for f in range(num_frames)])  # fmt: skip
-    center, scale = (boxes[..., :2] + boxes[..., 2:]) / 2, (boxes[..., 2:] - boxes[..., :2]) / SCALE_UNIT_PX
+    boxes = np.stack(
+        [[person_box(root_cam[f, v][None], cameras[f, v])[0] for v in range(NUM_VIEWS)] for f in range(num_frames)]
+    )
+    center = (boxes[..., :2] + boxes[..., 2:]) / 2
+    scale = (boxes[..., 2:] - boxes[..., :2]) / SCALE_UNIT_PX
     matrix = image_to_heatmap_affine(center, scale, (INPUT_PX, INPUT_PX), (heatmap_px, heatmap_px))
     joints_hm = transform_points(project(pose[:, None], cameras)[0], matrix)
     return Frames(pose, cameras, matrix, center, scale, joints_hm, np.array(whose))
@@ -100,8 +108,10 @@ def training_prior(settings: PictorialSettings, seed: int) -> LimbPrior:
 
 def gaussians(places_hm: np.ndarray, heatmap_px: int = HEATMAP_PX, sigma_px: float = SIGMA_PX) -> np.ndarray:
     """Draw (..., H, W) float32 Gaussians with peak 1 at unrounded places (..., 2)."""
-    x, y = (np.exp(-((np.arange(heatmap_px) - places_hm[..., axis, None]) ** 2) / (2 * sigma_px**2)).astype(np.float32)
-            for axis in range(2))  # fmt: skip
+    x, y = (
+        np.exp(-((np.arange(heatmap_px) - places_hm[..., axis, None]) ** 2) / (2 * sigma_px**2)).astype(np.float32)
+        for axis in range(2)
+    )
     return y[..., :, None] * x[..., None, :]
 
 
@@ -150,5 +160,7 @@ def mixture(frames: Frames, rng: np.random.Generator) -> np.ndarray:
 
 
 DETECTORS: dict[str, Callable[[Frames, np.random.Generator], np.ndarray]] = {
-    "perfect": perfect, "jitter 1 px": jittered, "mixture": mixture,
-}  # fmt: skip
+    "perfect": perfect,
+    "jitter 1 px": jittered,
+    "mixture": mixture,
+}

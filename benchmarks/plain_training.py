@@ -24,7 +24,8 @@ class PlainTraining:
             model: with fusion; its weights are copied.
             rate: learning rate.
         """
-        self.backbone, self.own = copy.deepcopy(model.backbone).train(), model.fusion.self_weight
+        self.backbone = copy.deepcopy(model.backbone).train()
+        self.own = model.fusion.self_weight
         num_views, num_others, num_pixels = model.fusion.weight.shape[:3]
         self.matrices = nn.ModuleList(
             nn.Linear(num_pixels, num_pixels, bias=False, device="meta") for _ in range(num_views * num_others)
@@ -42,7 +43,8 @@ class PlainTraining:
         num_views = images.shape[1]
         single = [self.backbone(images[:, view]) for view in range(num_views)]
         fused = self._fuse(single)
-        loss, accuracies = 0.0, []
+        loss = 0.0
+        accuracies = []
         for view in range(num_views):
             chosen = torch.stack([fused[view][i] if is_multiview[i] else single[view][i] for i in range(len(images))])
             loss = loss + joint_loss(chosen, target[:, view], weight[:, view])
@@ -54,7 +56,8 @@ class PlainTraining:
         return loss.item(), float(np.mean(accuracies))
 
     def _fuse(self, single: list[Tensor]) -> list[Tensor]:
-        fused, matrices = [], iter(self.matrices)
+        fused = []
+        matrices = iter(self.matrices)
         share = (1 - self.own) / (len(single) - 1)
         for view, maps in enumerate(single):
             total = self.own * maps
@@ -67,7 +70,8 @@ class PlainTraining:
 
 def joint_loss(prediction: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """Sum over the joints of the mean squared error of maps (B, J, H, W), weighted by (B, J, 1)."""
-    criterion, loss = nn.MSELoss(), 0.0
+    criterion = nn.MSELoss()
+    loss = 0.0
     for joint in range(prediction.shape[1]):
         found, wanted = prediction[:, joint].flatten(1), target[:, joint].flatten(1)
         loss = loss + criterion(found * weight[:, joint], wanted * weight[:, joint])

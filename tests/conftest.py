@@ -27,11 +27,28 @@ SIDE = 200  # images are SIDE x SIDE px
 BOX_PX = 120  # side of the boxes around the person
 
 # A standing person, mm, facing +x, z up; joints in the order of Human3.6M.
-STANDING_MM = np.array([
-    (0, 0, 930), (0, -130, 930), (0, -140, 490), (0, -150, 60), (0, 130, 930), (0, 140, 490), (0, 150, 60),
-    (10, 0, 1160), (0, 0, 1420), (60, 0, 1510), (0, 0, 1620), (0, 160, 1400), (20, 240, 1130), (60, 250, 900),
-    (0, -160, 1400), (20, -240, 1130), (60, -250, 900),
-], np.float64)  # fmt: skip
+STANDING_MM = np.array(
+    [
+        (0, 0, 930),
+        (0, -130, 930),
+        (0, -140, 490),
+        (0, -150, 60),
+        (0, 130, 930),
+        (0, 140, 490),
+        (0, 150, 60),
+        (10, 0, 1160),
+        (0, 0, 1420),
+        (60, 0, 1510),
+        (0, 0, 1620),
+        (0, 160, 1400),
+        (20, 240, 1130),
+        (60, 250, 900),
+        (0, -160, 1400),
+        (20, -240, 1130),
+        (60, -250, 900),
+    ],
+    np.float64,
+)
 JOINT_COLORS = np.array([cv2.applyColorMap(np.uint8([[i * 15]]), cv2.COLORMAP_HSV)[0, 0] for i in range(17)])
 
 
@@ -47,10 +64,13 @@ def tiny_camera(view: int, num_views: int, rng: np.random.Generator) -> dict:
     return {
         "R": np.stack([right, np.cross(forward, right), forward]),
         "T": centre.reshape(3, 1),
-        "fx": focal[:1], "fy": focal[1:], "cx": np.array([SIDE / 2 + 2.5]), "cy": np.array([SIDE / 2 - 1.5]),
+        "fx": focal[:1],
+        "fy": focal[1:],
+        "cx": np.array([SIDE / 2 + 2.5]),
+        "cy": np.array([SIDE / 2 - 1.5]),
         "k": np.array([[-0.2], [0.24], [-0.002]]),
         "p": np.array([[-0.0009], [-0.0014]]),
-    }  # fmt: skip
+    }
 
 
 def tiny_pose(rng: np.random.Generator) -> np.ndarray:
@@ -77,13 +97,15 @@ def h36m_records(
     subjects: Sequence[int], num_frames: int, num_views: int, rng: np.random.Generator
 ) -> tuple[list[dict], dict[str, bytes]]:
     """Records of the annotation, image by image, and the image files by name."""
-    records, files = [], {}
+    records = []
+    files = {}
     for subject in subjects:
         cameras = [tiny_camera(view, num_views, rng) for view in range(num_views)]
         for frame in range(1, num_frames + 1):
             ids = {"source": "h36m", "subject": subject, "action": 2 + frame % 3, "subaction": 1, "image_id": frame}
             views, images = _view_records(tiny_pose(rng), ids, cameras, rng)
-            records, files = records + views, files | images
+            records = records + views
+            files = files | images
     return records, files
 
 
@@ -91,29 +113,43 @@ def _view_records(
     pose: np.ndarray, ids: dict, cameras: Sequence[dict], rng: np.random.Generator
 ) -> tuple[list[dict], dict[str, bytes]]:
     """One record per camera of a pose (J, 3) mm, and the image files by name."""
-    records, files = [], {}
+    records = []
+    files = {}
     clip = f"s_{ids['subject']:02}_act_{str(ids['action']).zfill(2)}_subact_{ids['subaction']:02}"
     for view, camera in enumerate(cameras):
         one = Cameras.from_records([camera])[0]
-        joints_img, joints_cam = project(pose, one)[0], world_to_camera(pose, one)
+        joints_img = project(pose, one)[0]
+        joints_cam = world_to_camera(pose, one)
         name = f"{clip}_ca_{view + 1:02}/{clip}_ca_{view + 1:02}_{ids['image_id']:06}.jpg"
         files[name] = _jpeg(draw_blobs(joints_img, rng))
         center = (joints_img.min(0) + joints_img.max(0)) / 2
-        records.append({
-            "image": name, **ids, "camera_id": view, "video_id": ids["subject"] * 100 + view,
-            "joints_2d": joints_img, "joints_3d": joints_cam, "joints_3d_camera": joints_cam,
-            "joints_vis": np.ones((len(pose), 3)), "camera": camera,
-            "center": center, "scale": np.full(2, BOX_PX / 200.0),
-            "box": np.concatenate([center - BOX_PX / 2, center + BOX_PX / 2]),
-        })  # fmt: skip
+        records.append(
+            {
+                "image": name,
+                **ids,
+                "camera_id": view,
+                "video_id": ids["subject"] * 100 + view,
+                "joints_2d": joints_img,
+                "joints_3d": joints_cam,
+                "joints_3d_camera": joints_cam,
+                "joints_vis": np.ones((len(pose), 3)),
+                "camera": camera,
+                "center": center,
+                "scale": np.full(2, BOX_PX / 200.0),
+                "box": np.concatenate([center - BOX_PX / 2, center + BOX_PX / 2]),
+            }
+        )
     return records, files
 
 
 TOTALCAPTURE_RECORDINGS = {
     "train": [(subject, *recording) for subject in (1, 2, 3) for recording in (("ROM", 1), ("Running", 1))],
-    "validation": [(subject, *recording) for subject in (1, 2, 3, 4, 5)
-                   for recording in (("Walking", 2), ("Freestyle", 3), ("Acting", 3))],
-}  # fmt: skip
+    "validation": [
+        (subject, *recording)
+        for subject in (1, 2, 3, 4, 5)
+        for recording in (("Walking", 2), ("Freestyle", 3), ("Acting", 3))
+    ],
+}
 
 
 def totalcapture_records(
@@ -121,13 +157,15 @@ def totalcapture_records(
 ) -> tuple[list[dict], dict[str, bytes]]:
     """Records of 8 cameras of (subject, action, sub-action), and the image files by name."""
     cameras = [tiny_camera(view, 8, rng) for view in range(8)]  # one rig for everybody
-    records, files = [], {}
+    records = []
+    files = {}
     for subject, action, subaction in recordings:
         for frame in range(1, num_frames + 1):
             ids = {"source": "totalcapture", "subject": subject, "action": action, "subaction": subaction}
             pose = np.delete(tiny_pose(rng), 10, 0)  # no head
             views, images = _view_records(pose, ids | {"image_id": frame}, cameras, rng)
-            records, files = records + views, files | images
+            records = records + views
+            files = files | images
     return records, files
 
 
@@ -142,19 +180,22 @@ def mpii_records(
 
     With `head_px` they have square head boxes of this head size, 0.6 of the diagonal.
     """
-    records, files = [], {}
+    records = []
+    files = {}
     for number in range(num_images):
         camera = Cameras.from_records([tiny_camera(number, 7, rng)])[0]
         joints = project(tiny_pose(rng), camera)[0][_MPII_FROM_H36M]
         name = f"{rng.integers(10**8):09}_{number}.jpg"
         files[name] = _jpeg(draw_blobs(joints, rng))
-        records.append({
-            "image": name,
-            "center": ((joints.min(0) + joints.max(0)) / 2 + 1).tolist(),
-            "scale": BOX_PX / 200 / 1.25,
-            "joints": (joints + 1).tolist(),
-            "joints_vis": [int(joint != 9) for joint in range(16)],
-        })  # fmt: skip
+        records.append(
+            {
+                "image": name,
+                "center": ((joints.min(0) + joints.max(0)) / 2 + 1).tolist(),
+                "scale": BOX_PX / 200 / 1.25,
+                "joints": (joints + 1).tolist(),
+                "joints_vis": [int(joint != 9) for joint in range(16)],
+            }
+        )
         if head_px is not None:
             half = head_px / 0.6 / 8**0.5
             records[-1]["head_box"] = [*(joints[9] + 1 - half), *(joints[9] + 1 + half)]
@@ -243,7 +284,8 @@ def tiny_totalcapture(tmp_path_factory: pytest.TempPathFactory) -> Callable[...,
     """
 
     def make(recordings: dict[str, list] = TOTALCAPTURE_RECORDINGS, frames: int = 1) -> Path:
-        root, rng = tmp_path_factory.mktemp("totalcapture"), np.random.default_rng(6)
+        root = tmp_path_factory.mktemp("totalcapture")
+        rng = np.random.default_rng(6)
         for subset, chosen in recordings.items():
             records, files = totalcapture_records(chosen, frames, rng)
             _write_annotation(root / "totalcapture", subset, records)
@@ -265,14 +307,19 @@ TINY_EXPERIMENT = {
     "WORKERS": 0,
     "PRINT_FREQ": 100,
     "NETWORK": {
-        "PRETRAINED": "", "INIT": "kaiming", "FUSION_INIT": "zeros", "IMAGE_SIZE": 64, "HEATMAP_SIZE": 16, "SIGMA": 1,
+        "PRETRAINED": "",
+        "INIT": "kaiming",
+        "FUSION_INIT": "zeros",
+        "IMAGE_SIZE": 64,
+        "HEATMAP_SIZE": 16,
+        "SIGMA": 1,
     },
     "POSE_RESNET": {"NUM_LAYERS": 18, "NUM_DECONV_FILTERS": [32, 32, 32]},
     "DATASET": {"TRAIN_DATASET": "multiview_h36m", "TRAIN_STEP": 1, "TEST_STEP": 1},
     "TRAIN": {"BATCH_SIZE": 2, "END_EPOCH": 2, "LR_STEP": [1]},
     "TEST": {"BATCH_SIZE": 2},
     "DEBUG": {"DEBUG": False},
-}  # fmt: skip
+}
 
 
 @pytest.fixture
@@ -280,8 +327,9 @@ def tiny_yaml(tmp_path: Path) -> Callable[[Path], Path]:
     """Write the YAML of a tiny experiment on a ROOT (64 px input, 16 px maps, ResNet-18); output below tmp_path."""
 
     def make(root: Path) -> Path:
-        values = {section: dict(entry) if isinstance(entry, dict) else entry
-                  for section, entry in TINY_EXPERIMENT.items()}  # fmt: skip
+        values = {
+            section: dict(entry) if isinstance(entry, dict) else entry for section, entry in TINY_EXPERIMENT.items()
+        }
         values["DATASET"]["ROOT"] = str(root)
         values["OUTPUT_DIR"], values["LOG_DIR"] = str(tmp_path / "output"), str(tmp_path / "log")
         path = tmp_path / "tiny.yaml"
@@ -301,7 +349,8 @@ def tiny_config(tiny_yaml: Callable[[Path], Path]) -> Callable[..., EasyDict]:
 def restored_root_logger() -> Iterator[None]:
     """The root logger without handlers; what a test adds is closed and taken off again."""
     root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    handlers = root.handlers[:]
+    level = root.level
     root.handlers = []
     yield
     for handler in root.handlers:

@@ -15,8 +15,9 @@ from lib.core.config_io import load_config
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SOURCES = sorted([*(REPOSITORY / "lib").rglob("*.py"), *(REPOSITORY / "run").rglob("*.py")])
-EXPERIMENTS = sorted([*(REPOSITORY / "experiments-local").rglob("*.yaml"),
-                      *(REPOSITORY / "experiments-philly").rglob("*.yaml")])  # fmt: skip
+EXPERIMENTS = sorted(
+    [*(REPOSITORY / "experiments-local").rglob("*.yaml"), *(REPOSITORY / "experiments-philly").rglob("*.yaml")]
+)
 
 # package -> what it may import besides itself
 MAY_IMPORT = {
@@ -83,8 +84,11 @@ def test_every_package_has_its_file():
 
 
 NUMPY_ONLY = [
-    *(".".join(path.relative_to(REPOSITORY).with_suffix("").parts)
-      for path in sorted((REPOSITORY / "lib/multiviews").rglob("*.py")) if not path.stem.endswith("_torch")),
+    *(
+        ".".join(path.relative_to(REPOSITORY).with_suffix("").parts)
+        for path in sorted((REPOSITORY / "lib/multiviews").rglob("*.py"))
+        if not path.stem.endswith("_torch")
+    ),
     "lib.utils.files.prediction_io",
     "lib.dataset.h36m",
     "lib.dataset.prepare.mpii_preparation",
@@ -98,7 +102,7 @@ NUMPY_ONLY = [
     "lib.core.pose3d.metrics_3d",
     "lib.core.pose3d.estimate_cli",
     "lib.core.pose3d.make_prior",
-]  # fmt: skip
+]
 BLOCK_TORCH = """
 import importlib, sys
 for name in ("torch", "torchvision", "tensorboardX"):
@@ -128,20 +132,47 @@ def test_every_experiment_loads_and_has_no_unused_key(path, caplog):
 
 # The published experiments as their table states them.
 ALL = {
-    "GPUS": "0", "WORKERS": 4, "PRINT_FREQ": 100, "DATASET.TRAIN_DATASET": "mixed",
-    "DATASET.TEST_DATASET": "multiview_h36m", "DATASET.DATA_FORMAT": "zip", "DATASET.CROP": True,
-    "DATASET.SCALE_FACTOR": 0, "DATASET.ROT_FACTOR": 0, "POSE_RESNET.NUM_LAYERS": 50,
-    "POSE_RESNET.NUM_DECONV_FILTERS": [256] * 3, "TRAIN.OPTIMIZER": "adam", "TRAIN.LR": 0.001, "TRAIN.LR_FACTOR": 0.1,
-    "TRAIN.LR_STEP": [20, 25], "TRAIN.END_EPOCH": 30, "TRAIN.RESUME": True, "NETWORK.NUM_JOINTS": 20,
-    "NETWORK.INIT": "published", "NETWORK.FUSION_INIT": "published", "BACKBONE_MODEL": "pose_resnet",
-    "PICT_STRUCT.PAIRWISE_FILE": "data/pict/pairwise.pkl", "DATASET.TRAIN_STEP": 5, "DATASET.TEST_STEP": 64,
-}  # fmt: skip
+    "GPUS": "0",
+    "WORKERS": 4,
+    "PRINT_FREQ": 100,
+    "DATASET.TRAIN_DATASET": "mixed",
+    "DATASET.TEST_DATASET": "multiview_h36m",
+    "DATASET.DATA_FORMAT": "zip",
+    "DATASET.CROP": True,
+    "DATASET.SCALE_FACTOR": 0,
+    "DATASET.ROT_FACTOR": 0,
+    "POSE_RESNET.NUM_LAYERS": 50,
+    "POSE_RESNET.NUM_DECONV_FILTERS": [256] * 3,
+    "TRAIN.OPTIMIZER": "adam",
+    "TRAIN.LR": 0.001,
+    "TRAIN.LR_FACTOR": 0.1,
+    "TRAIN.LR_STEP": [20, 25],
+    "TRAIN.END_EPOCH": 30,
+    "TRAIN.RESUME": True,
+    "NETWORK.NUM_JOINTS": 20,
+    "NETWORK.INIT": "published",
+    "NETWORK.FUSION_INIT": "published",
+    "BACKBONE_MODEL": "pose_resnet",
+    "PICT_STRUCT.PAIRWISE_FILE": "data/pict/pairwise.pkl",
+    "DATASET.TRAIN_STEP": 5,
+    "DATASET.TEST_STEP": 64,
+}
 SIZES = {
-    "256": {"NETWORK.IMAGE_SIZE": [256, 256], "NETWORK.HEATMAP_SIZE": [64, 64], "NETWORK.SIGMA": 2,
-            "TRAIN.BATCH_SIZE": 8, "TEST.BATCH_SIZE": 4},
-    "320": {"NETWORK.IMAGE_SIZE": [320, 320], "NETWORK.HEATMAP_SIZE": [80, 80], "NETWORK.SIGMA": 3,
-            "TRAIN.BATCH_SIZE": 2, "TEST.BATCH_SIZE": 2},
-}  # fmt: skip
+    "256": {
+        "NETWORK.IMAGE_SIZE": [256, 256],
+        "NETWORK.HEATMAP_SIZE": [64, 64],
+        "NETWORK.SIGMA": 2,
+        "TRAIN.BATCH_SIZE": 8,
+        "TEST.BATCH_SIZE": 4,
+    },
+    "320": {
+        "NETWORK.IMAGE_SIZE": [320, 320],
+        "NETWORK.HEATMAP_SIZE": [80, 80],
+        "NETWORK.SIGMA": 3,
+        "TRAIN.BATCH_SIZE": 2,
+        "TEST.BATCH_SIZE": 2,
+    },
+}
 MOBILE = {"BACKBONE_MODEL": "pose_mobilenetv2", "NETWORK.PRETRAINED": "models/pytorch/imagenet/mobilenet_v2.pth.tar"}
 RESNET152 = {"POSE_RESNET.NUM_LAYERS": 152, "TEST.BATCH_SIZE": 4}
 HRNET = {"BACKBONE_MODEL": "pose_hrnet", "TRAIN.BATCH_SIZE": 4}
@@ -178,14 +209,17 @@ def test_the_published_experiments(name):
 
 
 TOTAL_CAPTURE = {
-    "TRAIN_DATASET": "multiview_totalcapture", "TEST_DATASET": "multiview_totalcapture", "CAMERAS": [0, 2, 4, 6],
-}  # fmt: skip
+    "TRAIN_DATASET": "multiview_totalcapture",
+    "TEST_DATASET": "multiview_totalcapture",
+    "CAMERAS": [0, 2, 4, 6],
+}
 
 
 @pytest.mark.parametrize("name", [f"resnet50/{size}_{kind}" for size in SIZES for kind in ("fusion", "nofusion")])
 def test_total_capture_differs_from_the_mixed_run_in_its_data_alone(name):
-    own, mixed = (load_config(REPOSITORY / f"experiments-local/{folder}/{name}.yaml")
-                  for folder in ("totalcapture", "mixed"))  # fmt: skip
+    own, mixed = (
+        load_config(REPOSITORY / f"experiments-local/{folder}/{name}.yaml") for folder in ("totalcapture", "mixed")
+    )
     mixed.DATASET.update(TOTAL_CAPTURE)
     mixed.PICT_STRUCT.PAIRWISE_FILE = "data/pict/pairwise_totalcapture.pkl"
     assert own == mixed

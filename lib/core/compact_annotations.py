@@ -24,10 +24,15 @@ def compact_annotations(config: Any) -> Iterator[str]:
     Raises:
         InputError: there is no pickle, one is damaged, or the disk refuses.
     """
-    keys, root = config.DATASET, dataset_root(config)
+    keys = config.DATASET
+    root = dataset_root(config)
     subsets = ((keys.TRAIN_DATASET, keys.TRAIN_SUBSET), (keys.TEST_DATASET, keys.TEST_SUBSET))
-    files = [annotation_file(config, name, root, subset, crop) for name, subset in subsets if name in MULTIVIEW_NAMES
-             for crop in (True, False)]  # fmt: skip
+    files = [
+        annotation_file(config, name, root, subset, crop)
+        for name, subset in subsets
+        if name in MULTIVIEW_NAMES
+        for crop in (True, False)
+    ]
     by_path = {file.path: file for file in files}
     found = [file for file in by_path.values() if file.path.is_file()]
     if not found:

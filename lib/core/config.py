@@ -55,8 +55,18 @@ def _stage(modules: int, channels: list[int]) -> dict[str, Key]:
 
 
 _HRNET_LAYERS = [
-    "conv1", "bn1", "conv2", "bn2", "layer1", "transition1", "stage2", "transition2", "stage3", "transition3", "stage4",
-]  # fmt: skip
+    "conv1",
+    "bn1",
+    "conv2",
+    "bn2",
+    "layer1",
+    "transition1",
+    "stage2",
+    "transition2",
+    "stage3",
+    "transition3",
+    "stage4",
+]
 
 DEFAULTS: dict[str, Any] = {
     "NAME": Key("", "name of the run, last part of its directory; '' = the YAML's. A BASE's is not inherited"),
@@ -66,13 +76,16 @@ DEFAULTS: dict[str, Any] = {
     "BACKBONE_MODEL": Key("pose_resnet", "heatmap network", BACKBONES),
     "MODEL": Key("multiview_pose_resnet", "the backbone with fusion", tuple("multiview_" + b for b in BACKBONES)),
     "GPUS": Key("0,1", "CUDA devices, comma separated; ignored where there is no CUDA"),
-    "WORKERS": Key(8, "data loading processes of each loader, on a machine with several GPUs for all of them together",
-                   minimum=0),
+    "WORKERS": Key(
+        8, "data loading processes of each loader, on a machine with several GPUs for all of them together", minimum=0
+    ),
     "PRINT_FREQ": Key(100, "steps between log lines and debug pictures", minimum=1),
     "SEED": Key(0, "seed of initialisation, data order and augmentation", minimum=0),
     "MODEL_EXTRA": {
-        "PRETRAINED_LAYERS": Key(_HRNET_LAYERS, "HRNet modules taken from NETWORK.PRETRAINED, '*' = all; from a "
-                                 "trained pose network always all"),
+        "PRETRAINED_LAYERS": Key(
+            _HRNET_LAYERS,
+            "HRNet modules taken from NETWORK.PRETRAINED, '*' = all; from a trained pose network always all",
+        ),
         "FINAL_CONV_KERNEL": Key(1, "kernel of HRNet's last convolution, px", (1, 3)),
         "STAGE2": _stage(1, [48, 96]),
         "STAGE3": _stage(4, [48, 96, 192]),
@@ -91,11 +104,18 @@ DEFAULTS: dict[str, Any] = {
         "SIGMA": Key(2.0, "standard deviation of the target Gaussian, heatmap px", minimum=0.1),
         "TARGET_TYPE": Key("gaussian", "kind of target", ("gaussian",)),
         "TARGET_SUBPIXEL": Key(False, "targets around the joint itself (true) or its rounded px, as published (false)"),
-        "AGGRE": Key(True, "published key: fusion across views, learned (true) or none (false); FUSION, where it is "
-                     "set, decides instead"),
-        "FUSION": Key("", "'': as AGGRE says; learned: the paper's matrices, for one rig; epipolar_sum, epipolar_max: "
-                      "the paper's baselines from the cameras, nothing learned; adaptive: learned weights per view and "
-                      "joint, from the cameras, for any rig and number of views; none", ("", *FUSIONS)),
+        "AGGRE": Key(
+            True,
+            "published key: fusion across views, learned (true) or none (false); FUSION, where it is "
+            "set, decides instead",
+        ),
+        "FUSION": Key(
+            "",
+            "'': as AGGRE says; learned: the paper's matrices, for one rig; epipolar_sum, epipolar_max: "
+            "the paper's baselines from the cameras, nothing learned; adaptive: learned weights per view and "
+            "joint, from the cameras, for any rig and number of views; none",
+            ("", *FUSIONS),
+        ),
         "INIT": Key("published", "fresh backbone weights: published N(0, .001) or kaiming", ("published", "kaiming")),
         "FUSION_INIT": Key("published", "fresh fusion weights: published U(0, .1) or zeros", ("published", "zeros")),
     },
@@ -117,22 +137,34 @@ DEFAULTS: dict[str, Any] = {
         "TRAIN_STEP": Key(5, "training keeps every n-th multi-view group", minimum=1),
         "TEST_STEP": Key(64, "validation keeps every n-th multi-view group", minimum=1),
         "INCOMPLETE_GROUPS": Key("drop", "groups that lack a view: drop with a warning, or error", ("drop", "error")),
-        "TEST_EXCLUDE": Key([], "recordings left out of the evaluated groups: SUBJECT-ACTION-SUBACTION, or damaged for "
-                            "those of Human3.6M's subject 9 with wrong 3D truth (9-5-2, 9-10-2, 9-13-1)", item=""),
+        "TEST_EXCLUDE": Key(
+            [],
+            "recordings left out of the evaluated groups: SUBJECT-ACTION-SUBACTION, or damaged for "
+            "those of Human3.6M's subject 9 with wrong 3D truth (9-5-2, 9-10-2, 9-13-1)",
+            item="",
+        ),
         "CAMERAS": Key([], "camera_id of the views to use, in this order; [] = all of the annotation", item=0),
-        "TOTALCAPTURE_ACTIONS": Key(list(TOTALCAPTURE_ACTIONS.values()),
-                                    "names of the actions that the file of Total Capture numbers 1, 2, ..."),
+        "TOTALCAPTURE_ACTIONS": Key(
+            list(TOTALCAPTURE_ACTIONS.values()), "names of the actions that the file of Total Capture numbers 1, 2, ..."
+        ),
         "POSE_UNIT": Key("mm", "length unit of the file's 3D joints", tuple(MM_PER_UNIT)),
         "CAMERA_UNIT": Key("mm", "length unit of the file's camera T", tuple(MM_PER_UNIT)),
-        "CAMERA_T": Key("centre", "the file's camera T is the centre, x_cam = R (x - T), or the translation of "
-                        "x_cam = R x + T", CAMERA_T_MEANINGS),
+        "CAMERA_T": Key(
+            "centre",
+            "the file's camera T is the centre, x_cam = R (x - T), or the translation of x_cam = R x + T",
+            CAMERA_T_MEANINGS,
+        ),
         "ROOTIDX": Key(0, "index of the root joint", minimum=0),
         "DATA_FORMAT": Key("jpg", "images in folders (jpg) or in images.zip (zip)", DATA_FORMATS),
         "CROP": Key(True, "boxes around the person (true) or the whole image (false)"),
         "SCALE_FACTOR": Key(0.0, "scale augmentation: standard deviation and clip", minimum=0, below=1),
         "ROT_FACTOR": Key(0.0, "rotation augmentation: standard deviation, degrees", minimum=0),
-        "SHIFT_FACTOR": Key(0.0, "shift augmentation: standard deviation, share of the box's side; for networks that "
-                            "have to find people who are not in the middle of the box", minimum=0),
+        "SHIFT_FACTOR": Key(
+            0.0,
+            "shift augmentation: standard deviation, share of the box's side; for networks that "
+            "have to find people who are not in the middle of the box",
+            minimum=0,
+        ),
     },
     "TRAIN": {
         "LR": Key(0.001, "learning rate", minimum=0),
@@ -147,16 +179,30 @@ DEFAULTS: dict[str, Any] = {
         "RESUME": Key(False, "continue from checkpoint.pth.tar if there is one"),
         "BATCH_SIZE": Key(8, "groups per step and GPU", minimum=1),
         "SHUFFLE": Key(True, "new order of the data each epoch"),
-        "AMP": Key("off", "type of the products in forward and backward pass, weights stay float32; fp16 scales the "
-                   "loss", ("off", "bf16", "fp16")),
-        "FUSION_STATE": Key("float32", "type of Adam's moments of the fusion matrices; bfloat16 halves them",
-                            ("float32", "bfloat16")),
-        "FREEZE_BACKBONE": Key(False, "train the fusion alone: backbone and batch-norm statistics stay as "
-                               "NETWORK.PRETRAINED, a trained pose network, has them"),
-        "ACCUMULATE": Key(1, "parts into which each batch is split, one after the other: less memory, the same "
-                          "gradient but for batch norm", minimum=1),
-        "CHECKPOINT_ACTIVATIONS": Key(False, "keep the heatmaps of each view alone and compute the backbone again in "
-                                      "the backward pass: a quarter of the activations with 4 views, more time"),
+        "AMP": Key(
+            "off",
+            "type of the products in forward and backward pass, weights stay float32; fp16 scales the loss",
+            ("off", "bf16", "fp16"),
+        ),
+        "FUSION_STATE": Key(
+            "float32", "type of Adam's moments of the fusion matrices; bfloat16 halves them", ("float32", "bfloat16")
+        ),
+        "FREEZE_BACKBONE": Key(
+            False,
+            "train the fusion alone: backbone and batch-norm statistics stay as "
+            "NETWORK.PRETRAINED, a trained pose network, has them",
+        ),
+        "ACCUMULATE": Key(
+            1,
+            "parts into which each batch is split, one after the other: less memory, the same "
+            "gradient but for batch norm",
+            minimum=1,
+        ),
+        "CHECKPOINT_ACTIVATIONS": Key(
+            False,
+            "keep the heatmaps of each view alone and compute the backbone again in "
+            "the backward pass: a quarter of the activations with 4 views, more time",
+        ),
         "CHANNELS_LAST": Key(False, "memory format of the backbone: faster on tensor cores and CPUs with AMX"),
         "COMPILE": Key(False, "torch.compile the backbone; needs a C++ compiler"),
         "SYNC_BN": Key(False, "batch norm over the images of all processes"),
@@ -168,23 +214,39 @@ DEFAULTS: dict[str, Any] = {
         "BATCH_SIZE": Key(8, "groups per step", minimum=1),
         "STATE": Key("", "weights to validate: best (also '') or final", ("", "best", "final")),
         "POST_PROCESS": Key(False, "published key: true makes the PEAK_MODE argmax a quarter"),
-        "PEAK_MODE": Key("argmax", "place of a joint in its map: highest px (argmax), 1/4 px toward the larger "
-                         "neighbour (quarter), top of a fit to the logarithms (log_quadratic)", PEAK_MODES),
+        "PEAK_MODE": Key(
+            "argmax",
+            "place of a joint in its map: highest px (argmax), 1/4 px toward the larger "
+            "neighbour (quarter), top of a fit to the logarithms (log_quadratic)",
+            PEAK_MODES,
+        ),
         "MODEL_FILE": Key("", "checkpoint to validate instead of the run's own"),
-        "JOINTS": Key([], "joints that the network has learned, if its training data label fewer than the test data; "
-                      "the others get empty heatmaps and no detection rate, and stand in 3D where their limbs put "
-                      "them; [] = all of the test data", item=""),
+        "JOINTS": Key(
+            [],
+            "joints that the network has learned, if its training data label fewer than the test data; "
+            "the others get empty heatmaps and no detection rate, and stand in 3D where their limbs put "
+            "them; [] = all of the test data",
+            item="",
+        ),
         "HEATMAP_LOCATION_FILE": Key("predicted_heatmaps.h5", "predictions, in the run directory"),
-        "HEATMAP_COMPRESSION": Key("none", "of the heatmaps in the file, without loss: none is fastest to read",
-                                   COMPRESSIONS),
+        "HEATMAP_COMPRESSION": Key(
+            "none", "of the heatmaps in the file, without loss: none is fastest to read", COMPRESSIONS
+        ),
         "HEATMAP_DTYPE": Key("float32", "of the heatmaps in the file; float16 halves it and keeps 11 bits", DTYPES),
-        "JDR_THRESHOLD": Key("published", "perf counts joints within IMAGE_SIZE/20 image px (published), 1/20 of the "
-                             "crop side (crop) or, as the paper defines it, half the annotated head size (head; MPII "
-                             "with head boxes)", JDR_THRESHOLDS),
+        "JDR_THRESHOLD": Key(
+            "published",
+            "perf counts joints within IMAGE_SIZE/20 image px (published), 1/20 of the "
+            "crop side (crop) or, as the paper defines it, half the annotated head size (head; MPII "
+            "with head boxes)",
+            JDR_THRESHOLDS,
+        ),
     },
     "TRIANGULATE": {
-        "WEIGHTS": Key("peaks", "how much a view counts in the linear triangulation: the height of its peak, or equal",
-                       ("peaks", "equal")),
+        "WEIGHTS": Key(
+            "peaks",
+            "how much a view counts in the linear triangulation: the height of its peak, or equal",
+            ("peaks", "equal"),
+        ),
         "NUM_PEAKS": Key(3, "peaks per map that the robust triangulation considers", minimum=1),
         "PEAK_MODE": Key("log_quadratic", "place of those peaks in their maps, as TEST.PEAK_MODE", PEAK_MODES),
         "TOLERANCE": Key(0.04, "distance up to which a peak agrees with a point, share of the box side", minimum=1e-6),
@@ -203,22 +265,38 @@ DEFAULTS: dict[str, Any] = {
         "RECUR_DEPTH": Key(10, "number of later grids", minimum=0),
         "LIMB_LENGTH_TOLERANCE": Key(150.0, "allowed deviation of a limb length, mm", minimum=0),
         "GRID_SIZE": Key(2000.0, "edge of the first grid, mm", minimum=1),
-        "ROOT_SOURCE": Key("triangulated", "root from the predicted 2D roots, or the true one",
-                           ("triangulated", "ground_truth")),
-        "LIMB_LENGTH_SOURCE": Key("prior", "limb lengths: training means, or the frame's true ones",
-                                  ("prior", "ground_truth")),
+        "ROOT_SOURCE": Key(
+            "triangulated", "root from the predicted 2D roots, or the true one", ("triangulated", "ground_truth")
+        ),
+        "LIMB_LENGTH_SOURCE": Key(
+            "prior", "limb lengths: training means, or the frame's true ones", ("prior", "ground_truth")
+        ),
         "REFINE": Key(False, "--method rpsm goes on between the pixels, as rpsm+refine does"),
         "REFINE_PERSON": Key(True, "the refinement measures each subject's own lengths over all frames"),
-        "REFINE_LENGTH_STD": Key(0.05, "spread of people's limb lengths around the means, share of a length",
-                                 minimum=1e-4),
+        "REFINE_LENGTH_STD": Key(
+            0.05, "spread of people's limb lengths around the means, share of a length", minimum=1e-4
+        ),
     },
-}  # fmt: skip
+}
 
 # Keys of published YAMLs that the released code never read: accepted with one warning.
 UNUSED = frozenset(
     ["DATASET.BBOX", "TRAIN.GAMMA1", "TRAIN.GAMMA2"]
-    + [f"TEST.{key}" for key in (
-        "SHIFT_HEATMAP", "USE_GT_BBOX", "IMAGE_THRE", "NMS_THRE", "OKS_THRE", "IN_VIS_THRE", "BBOX_FILE", "BBOX_THRE",
-        "MATCH_IOU_THRE", "DETECTOR", "DETECTOR_DIR")]
+    + [
+        f"TEST.{key}"
+        for key in (
+            "SHIFT_HEATMAP",
+            "USE_GT_BBOX",
+            "IMAGE_THRE",
+            "NMS_THRE",
+            "OKS_THRE",
+            "IN_VIS_THRE",
+            "BBOX_FILE",
+            "BBOX_THRE",
+            "MATCH_IOU_THRE",
+            "DETECTOR",
+            "DETECTOR_DIR",
+        )
+    ]
     + [f"PICT_STRUCT.{key}" for key in ("DEBUG", "TEST_PAIRWISE", "SHOW_ORIIMG", "SHOW_CROPIMG", "SHOW_HEATIMG")]
-)  # fmt: skip
+)

@@ -20,7 +20,8 @@ from lib.utils.files.atomic import write_bytes
 
 logger = logging.getLogger(__name__)
 
-BEST_NAME, FINAL_NAME = "model_best.pth.tar", "final_state.pth.tar"  # weights in a run directory
+BEST_NAME = "model_best.pth.tar"  # weights in a run directory
+FINAL_NAME = "final_state.pth.tar"
 RESULTS_2D_NAME = "results_2d.json"
 MAX_SHOWN = 80  # characters of a value in a message
 _PLAIN_NAME = re.compile(r"(?!\.+$)[\w.+,=-]+")
@@ -46,8 +47,10 @@ def load_config(path: str | os.PathLike, opts: Sequence[str] = ()) -> EasyDict:
         config.NAME = ""  # two experiments of one name would share a run directory
         _merge(config, values, DEFAULTS, (), str(file), unused)
     if len(opts) % 2:
-        raise InputError(f"--opts: expected KEY VALUE pairs, received {len(opts)} words; the last is '{opts[-1]}'"
-                         f"{next(filter(None, map(_list_hint, opts)), '')}")  # fmt: skip
+        raise InputError(
+            f"--opts: expected KEY VALUE pairs, received {len(opts)} words; the last is '{opts[-1]}'"
+            f"{next(filter(None, map(_list_hint, opts)), '')}"
+        )
     for key, text in zip(opts[::2], opts[1::2], strict=True):
         values = _parse_value(key, text)
         for part in reversed(key.split(".")):
@@ -57,11 +60,15 @@ def load_config(path: str | os.PathLike, opts: Sequence[str] = ()) -> EasyDict:
         names = ", ".join(sorted(set(unused)))
         logger.warning("keys without effect (the released code did not read them either): %s", names)
     if config.NAME and not _PLAIN_NAME.fullmatch(config.NAME):
-        raise InputError(f"{path}: NAME: expected a plain file name of letters, digits and . _ - + = , received "
-                         f"{_shown(config.NAME)}")  # fmt: skip
+        raise InputError(
+            f"{path}: NAME: expected a plain file name of letters, digits and . _ - + = , received "
+            f"{_shown(config.NAME)}"
+        )
     if config.TEST.POST_PROCESS and config.TEST.PEAK_MODE == "log_quadratic":
-        raise InputError(f"{path}: TEST.POST_PROCESS true means the quarter-px shift, TEST.PEAK_MODE is log_quadratic; "
-                         "set one of them")  # fmt: skip
+        raise InputError(
+            f"{path}: TEST.POST_PROCESS true means the quarter-px shift, TEST.PEAK_MODE is log_quadratic; "
+            "set one of them"
+        )
     return config
 
 
@@ -184,9 +191,7 @@ def _list_hint(word: str) -> str:
     return "; write a list as one word: '[7, 8]'" if word[:1] == "[" and word[-1:] == "," else ""
 
 
-def _merge(
-    config: dict, values: dict, schema: dict, prefix: tuple[str, ...], where: str, unused: list[str]
-) -> None:
+def _merge(config: dict, values: dict, schema: dict, prefix: tuple[str, ...], where: str, unused: list[str]) -> None:
     for name, value in values.items():
         key = ".".join((*prefix, str(name)))
         if key in UNUSED:

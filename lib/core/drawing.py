@@ -7,8 +7,13 @@ from lib.utils.drawing.vis import Skeleton
 from lib.utils.joints import UNION_20, JointSet
 
 # Limbs that only MPII's joints can show.
-_MPII_LIMBS = (("root", "thorax"), ("thorax", "upper neck"), ("upper neck", "head top"), ("thorax", "lsho"),
-               ("thorax", "rsho"))  # fmt: skip
+_MPII_LIMBS = (
+    ("root", "thorax"),
+    ("thorax", "upper neck"),
+    ("upper neck", "head top"),
+    ("thorax", "lsho"),
+    ("thorax", "rsho"),
+)
 
 
 def skeleton_of(joint_set: JointSet) -> Skeleton:

@@ -59,8 +59,9 @@ def likely_unit(length_mm: float, unit: str, usual_mm: float) -> str:
         unit: a key of MM_PER_UNIT.
         usual_mm: what such lengths are like.
     """
-    return min(MM_PER_UNIT, key=lambda other: abs(math.log(
-        length_mm * MM_PER_UNIT[other] / MM_PER_UNIT[unit] / usual_mm)))  # fmt: skip
+    return min(
+        MM_PER_UNIT, key=lambda other: abs(math.log(length_mm * MM_PER_UNIT[other] / MM_PER_UNIT[unit] / usual_mm))
+    )
 
 
 def check_rotations(cameras: Cameras) -> None:

@@ -89,8 +89,9 @@ def load_multiview(config: Any, name: str, root: Any, subset: str, check: bool =
         try:
             check_rotations(annotations.labels3d.cameras)
         except InputError as error:
-            raise InputError(f"{annotations.images_dir.parent}: {subset}: {error}; run/data/check.py finds the "
-                             "cause") from None  # fmt: skip
+            raise InputError(
+                f"{annotations.images_dir.parent}: {subset}: {error}; run/data/check.py finds the cause"
+            ) from None
     return annotations
 
 

@@ -33,15 +33,15 @@ def parse_scenes(texts: Sequence[str]) -> set[Scene]:
             continue
         parts = text.split("-")
         if len(parts) != 3 or not all(part.isascii() and part.isdecimal() for part in parts):
-            raise InputError(f"DATASET.TEST_EXCLUDE: expected '{DAMAGED}' or SUBJECT-ACTION-SUBACTION such as 9-5-2, "
-                             f"received '{text}'")  # fmt: skip
+            raise InputError(
+                f"DATASET.TEST_EXCLUDE: expected '{DAMAGED}' or SUBJECT-ACTION-SUBACTION such as 9-5-2, "
+                f"received '{text}'"
+            )
         scenes.add((int(parts[0]), int(parts[1]), int(parts[2])))
     return scenes
 
 
-def group_views(
-    annotations: Annotations, incomplete: str = "drop", camera_ids: Sequence[int] = ()
-) -> np.ndarray:
+def group_views(annotations: Annotations, incomplete: str = "drop", camera_ids: Sequence[int] = ()) -> np.ndarray:
     """Collect the images of one instant, ordered by camera.
 
     Args:
@@ -84,12 +84,15 @@ def _views(camera_id: np.ndarray, camera_ids: Sequence[int], where: str) -> tupl
     if len(camera_ids):
         missing = sorted(set(camera_ids) - set(known.tolist()))
         if missing or len(set(camera_ids)) != len(camera_ids):
-            raise InputError(f"{where}: DATASET.CAMERAS: expected different camera_id out of {known.tolist()}, "
-                             f"received {list(camera_ids)}")  # fmt: skip
+            raise InputError(
+                f"{where}: DATASET.CAMERAS: expected different camera_id out of {known.tolist()}, "
+                f"received {list(camera_ids)}"
+            )
         place = np.full(len(known), -1)
         place[np.searchsorted(known, camera_ids)] = np.arange(len(camera_ids))
         rows = rows[place[view_idx] >= 0]
-        view_idx, known = place[view_idx[rows]], np.asarray(camera_ids)
+        view_idx = place[view_idx[rows]]
+        known = np.asarray(camera_ids)
     if len(known) < 2:
         raise InputError(f"{where}: the annotation has 1 view (camera_id); cross-view methods need at least 2")
     return rows, view_idx, len(known)
@@ -120,7 +123,8 @@ def without_scenes(annotations: Annotations, groups: np.ndarray, scenes: Collect
     Raises:
         InputError: none is left.
     """
-    labels, first = annotations.labels3d, groups[:, 0]
+    labels = annotations.labels3d
+    first = groups[:, 0]
     ids = np.stack([labels.subject[first], labels.action[first], labels.subaction[first]], 1)
     out = np.zeros(len(groups), bool)
     for scene in scenes:

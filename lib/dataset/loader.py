@@ -106,8 +106,10 @@ def _check_heads(config: Any, dataset: MultiviewDataset) -> None:
     folders = [part.annotations.images_dir.parent for part in dataset.parts if part.annotations.source == "mpii"]
     cause = f"{config.DATASET.TEST_DATASET} has no head boxes"
     if folders:
-        cause = (f"{folders[0] / 'annot'}: no head_box in the records and, for valid, no {GT_FILE}; "
-                 "run/data/prepare_mpii.py writes both")  # fmt: skip
+        cause = (
+            f"{folders[0] / 'annot'}: no head_box in the records and, for valid, no {GT_FILE}; "
+            "run/data/prepare_mpii.py writes both"
+        )
     if config.TEST.JDR_THRESHOLD == "head":
         raise InputError(f"TEST.JDR_THRESHOLD head: {cause}")
     if folders:
@@ -122,7 +124,8 @@ def build_loader(config: Any, dataset: MultiviewDataset, is_train: bool, ranks: 
     ranks of a machine, as the published single process has them for all its GPUs.
     """
     batch_size = config.TRAIN.BATCH_SIZE if is_train else config.TEST.BATCH_SIZE
-    shuffle, workers = is_train and config.TRAIN.SHUFFLE, math.ceil(config.WORKERS / ranks.local_world_size)
+    shuffle = is_train and config.TRAIN.SHUFFLE
+    workers = math.ceil(config.WORKERS / ranks.local_world_size)
     batches = EpochBatches(len(dataset), batch_size, shuffle, config.SEED, ranks, every_item=not is_train)
     return DataLoader(
         dataset,

@@ -50,7 +50,8 @@ def load_mpii(root: str | os.PathLike, subset: str) -> Annotations:
     if folder is None:
         raise InputError(f"{Path(root) / 'mpii'}: no such folder; DATASET.ROOT must hold mpii/annot and mpii/images")
     subset = _SUBSETS.get(subset, subset)
-    path, gt_path = folder / "annot" / f"{subset}.json", folder / "annot" / GT_FILE
+    path = folder / "annot" / f"{subset}.json"
+    gt_path = folder / "annot" / GT_FILE
     columns = _read_columns(path)
     joints, visible, boxes = columns["joints"], columns["visible"], columns["head_box"]
     if subset == "valid" and np.isnan(boxes).all() and gt_path.is_file():
@@ -75,8 +76,14 @@ def _with_position(scale: np.ndarray, path: Path) -> np.ndarray:
     if not keep.any():
         raise InputError(f"{path}: no record has a position: all scales are -1")
     if not keep.all():
-        logger.warning("%s: %d of %d records left out, whose center and scale are -1: people without a position, the "
-                       "first is record %d", path, np.count_nonzero(~keep), len(keep), np.argmin(keep))  # fmt: skip
+        logger.warning(
+            "%s: %d of %d records left out, whose center and scale are -1: people without a position, the "
+            "first is record %d",
+            path,
+            np.count_nonzero(~keep),
+            len(keep),
+            np.argmin(keep),
+        )
     return keep
 
 
@@ -104,8 +111,14 @@ def _read_columns(path: Path) -> dict[str, np.ndarray]:
             raise InputError(f"{path}: record {row} has no {error}") from None
         except (AttributeError, TypeError, ValueError, OverflowError) as error:
             raise InputError(f"{path}: record {row}: not in the published form ({error})") from None
-    return {"image": np.array(names), "center": center, "scale": scale, "joints": joints, "visible": visible,
-            "head_box": head_box}  # fmt: skip
+    return {
+        "image": np.array(names),
+        "center": center,
+        "scale": scale,
+        "joints": joints,
+        "visible": visible,
+        "head_box": head_box,
+    }
 
 
 def _head_box(record: dict) -> np.ndarray:
@@ -116,7 +129,8 @@ def _head_box(record: dict) -> np.ndarray:
 
 
 def _box(record: dict) -> tuple[np.ndarray, float]:
-    center, scale = _numbers(record, "center", (2,)), float(_numbers(record, "scale", ()))
+    center = _numbers(record, "center", (2,))
+    scale = float(_numbers(record, "scale", ()))
     if center[0] != -1:  # otherwise MPII knows no position, and no scale either
         if scale <= 0:
             raise ValueError(f"'scale' must be positive, received {scale:g}")

@@ -49,12 +49,15 @@ def write_gt(path: str | os.PathLike, joints: np.ndarray, annotated: np.ndarray,
     """
     counts = annotated & np.isfinite(boxes).all(1)[:, None]
     names = [_GT_NAMES.get(name, name) for name in MPII_16.names]
-    write_mat(path, {
-        "jnt_missing": (~counts).T.astype(np.float64),  # (16, M)
-        "pos_gt_src": joints.transpose(1, 2, 0).astype(np.float64),  # (16, 2, M)
-        "headboxes_src": boxes.reshape(-1, 2, 2).transpose(1, 2, 0).astype(np.float64),  # (corner, xy, M)
-        "dataset_joints": np.array(names, object)[None],  # (1, 16)
-    })  # fmt: skip
+    write_mat(
+        path,
+        {
+            "jnt_missing": (~counts).T.astype(np.float64),  # (16, M)
+            "pos_gt_src": joints.transpose(1, 2, 0).astype(np.float64),  # (16, 2, M)
+            "headboxes_src": boxes.reshape(-1, 2, 2).transpose(1, 2, 0).astype(np.float64),  # (corner, xy, M)
+            "dataset_joints": np.array(names, object)[None],  # (1, 16)
+        },
+    )
 
 
 def read_gt_boxes(path: Path, joints: np.ndarray, annotated: np.ndarray) -> np.ndarray:
@@ -73,16 +76,23 @@ def read_gt_boxes(path: Path, joints: np.ndarray, annotated: np.ndarray) -> np.n
     """
     found = load_mat(path, "headboxes_src", "pos_gt_src", "jnt_missing")
     num_persons, num_joints = annotated.shape
-    shapes = {"headboxes_src": (2, 2, num_persons), "pos_gt_src": (num_joints, 2, num_persons),
-              "jnt_missing": (num_joints, num_persons)}  # fmt: skip
+    shapes = {
+        "headboxes_src": (2, 2, num_persons),
+        "pos_gt_src": (num_joints, 2, num_persons),
+        "jnt_missing": (num_joints, num_persons),
+    }
     for name, shape in shapes.items():
         array = found[name]
         if array.dtype.kind not in "buif" or array.shape != shape:
-            raise InputError(f"{path}: '{name}': expected numbers of shape {shape} for the {num_persons} persons of "
-                             f"valid.json, received shape {array.shape}")  # fmt: skip
+            raise InputError(
+                f"{path}: '{name}': expected numbers of shape {shape} for the {num_persons} persons of "
+                f"valid.json, received shape {array.shape}"
+            )
     counts = annotated & (found["jnt_missing"].T == 0)
     distance = np.linalg.norm(found["pos_gt_src"].transpose(2, 0, 1) - joints, axis=-1)[counts]
     if not distance.size or np.mean(distance <= _SAME_PLACE_PX) < _SAME_SHARE:
-        raise InputError(f"{path}: the joints are not those of valid.json, so it is about other persons or in another "
-                         "order; use the two files of one source, or move it away")  # fmt: skip
+        raise InputError(
+            f"{path}: the joints are not those of valid.json, so it is about other persons or in another "
+            "order; use the two files of one source, or move it away"
+        )
     return found["headboxes_src"].transpose(2, 0, 1).reshape(-1, 4).astype(np.float64)

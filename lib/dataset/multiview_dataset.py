@@ -118,7 +118,12 @@ class EpochBatches(Sampler):
     """
 
     def __init__(
-        self, num_items: int, batch_size: int, shuffle: bool, seed: int = 0, ranks: Ranks = SINGLE,
+        self,
+        num_items: int,
+        batch_size: int,
+        shuffle: bool,
+        seed: int = 0,
+        ranks: Ranks = SINGLE,
         every_item: bool = True,
     ) -> None:
         """
@@ -132,7 +137,10 @@ class EpochBatches(Sampler):
                 once more. Otherwise such a step is left out.
         """
         self.epoch = self.first_step = 0
-        self._num_items, self._shuffle, self._seed, self._ranks = num_items, shuffle, seed, ranks
+        self._num_items = num_items
+        self._shuffle = shuffle
+        self._seed = seed
+        self._ranks = ranks
         self._step_size = batch_size * ranks.world_size
         whole, rest = divmod(num_items, self._step_size)
         self._num_steps = whole + (rest > 0 if every_item else rest >= ranks.world_size)

@@ -58,7 +58,8 @@ class Protocol:
         """
         if not self.sequences:
             return {}
-        everything, seen = np.ones(len(subjects), bool), np.isin(subjects, self.seen_subjects)
+        everything = np.ones(len(subjects), bool)
+        seen = np.isin(subjects, self.seen_subjects)
         columns = {"seen subjects": seen, "unseen subjects": ~seen, "all subjects": everything}
         rows = {name: (actions == ids[0]) & (subactions == ids[1]) for name, ids in self.sequences.items()}
         return {

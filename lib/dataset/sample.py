@@ -70,7 +70,9 @@ def load_sample(
         InputError: the image is missing or unreadable.
     """
     image = read_image(annotations.images_dir, annotations.image_name(row), settings.data_format)
-    center, scale, rotation = annotations.center[row], annotations.scale[row], 0.0
+    center = annotations.center[row]
+    scale = annotations.scale[row]
+    rotation = 0.0
     if rng is not None:
         factor, rotation, shift = _augmentation(settings, rng)
         center = (center + shift * SCALE_UNIT_PX * scale).astype(np.float32)

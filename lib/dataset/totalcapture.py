@@ -29,9 +29,17 @@ TRAIN_SUBJECTS = (1, 2, 3)
 TEST_SUBJECTS = (1, 2, 3, 4, 5)
 # Source: Trumble et al., BMVC 2017 (the data set); the paper has the same split.
 TRAIN_RECORDINGS = (
-    (_ROM, 1), (_ROM, 2), (_ROM, 3), (_WALKING, 1), (_WALKING, 3), (_ACTING, 1), (_ACTING, 2), (_RUNNING, 1),
-    (_FREESTYLE, 1), (_FREESTYLE, 2),
-)  # fmt: skip
+    (_ROM, 1),
+    (_ROM, 2),
+    (_ROM, 3),
+    (_WALKING, 1),
+    (_WALKING, 3),
+    (_ACTING, 1),
+    (_ACTING, 2),
+    (_RUNNING, 1),
+    (_FREESTYLE, 1),
+    (_FREESTYLE, 2),
+)
 TEST_RECORDINGS = {"W2": (_WALKING, 2), "FS3": (_FREESTYLE, 3), "A3": (_ACTING, 3)}
 SPLIT: dict[str, frozenset[Scene]] = {
     subset: frozenset((subject, *recording) for subject in subjects for recording in recordings)
@@ -58,7 +66,8 @@ def totalcapture_file(
     subset = SUBSETS.get(subset, subset)
     if subset not in SPLIT:
         raise unknown_name("subset of Total Capture", subset, SPLIT)
-    path, numbers = annotation_path(root, "totalcapture", subset, crop), _numbers(file_actions)
+    path = annotation_path(root, "totalcapture", subset, crop)
+    numbers = _numbers(file_actions)
 
     def read() -> Annotations:
         records = load_records(path)
@@ -101,8 +110,10 @@ def _numbers(file_actions: Sequence[str]) -> dict[int, int]:
     ours = {name.lower(): action for action, name in TOTALCAPTURE_ACTIONS.items()}
     names = [name.lower() for name in file_actions]
     if not set(names) <= ours.keys() or len(set(names)) != len(names):
-        raise InputError(f"DATASET.TOTALCAPTURE_ACTIONS: expected different names out of "
-                         f"{', '.join(TOTALCAPTURE_ACTIONS.values())}, received {list(file_actions)}")  # fmt: skip
+        raise InputError(
+            f"DATASET.TOTALCAPTURE_ACTIONS: expected different names out of "
+            f"{', '.join(TOTALCAPTURE_ACTIONS.values())}, received {list(file_actions)}"
+        )
     return {number: ours[name] for number, name in enumerate(names, 1)}
 
 
@@ -121,8 +132,10 @@ def _unify_actions(records: Sequence[dict], numbers: Mapping[int, int], path: Pa
             record["action"] = action
     if unknown:
         known = ", ".join(f"{number} {TOTALCAPTURE_ACTIONS[action]}" for number, action in numbers.items())
-        raise InputError(f"{path}: unknown actions {', '.join(unknown)}; expected names or numbers of {known} "
-                         "(DATASET.TOTALCAPTURE_ACTIONS)")  # fmt: skip
+        raise InputError(
+            f"{path}: unknown actions {', '.join(unknown)}; expected names or numbers of {known} "
+            "(DATASET.TOTALCAPTURE_ACTIONS)"
+        )
 
 
 def _integer(value: Any) -> int | None:
@@ -138,13 +151,22 @@ def _of_split(records: Sequence[dict], subset: str, path: Path) -> list[dict]:
     scenes, scene_of = np.unique(np.stack(ids, 1), axis=0, return_inverse=True)  # (recordings, 3), (M,)
     inside = np.array([tuple(scene) in SPLIT[subset] for scene in scenes.tolist()])
     if not inside.any():
-        raise InputError(f"{path}: no recording of the paper's split for '{subset}' ({_listing(SPLIT[subset])}); the "
-                         f"file holds {_listing(scenes.tolist())}")  # fmt: skip
+        raise InputError(
+            f"{path}: no recording of the paper's split for '{subset}' ({_listing(SPLIT[subset])}); the "
+            f"file holds {_listing(scenes.tolist())}"
+        )
     keep = inside[scene_of.ravel()]
     if not keep.all():
         others = scenes[~inside].tolist()
-        logger.warning("%s: %d of %d images left out, of %d recordings outside the paper's split for '%s': %s",
-                       path, np.count_nonzero(~keep), len(keep), len(others), subset, _listing(others))  # fmt: skip
+        logger.warning(
+            "%s: %d of %d images left out, of %d recordings outside the paper's split for '%s': %s",
+            path,
+            np.count_nonzero(~keep),
+            len(keep),
+            len(others),
+            subset,
+            _listing(others),
+        )
     return [record for record, wanted in zip(records, keep, strict=True) if wanted]
 
 

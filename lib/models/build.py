@@ -126,8 +126,10 @@ def build_fusion(cfg: Any, num_views: int, heatmap_hw: tuple[int, int]) -> nn.Mo
     if kind == "none":
         return None
     if num_views < 2:
-        raise InputError(f"NETWORK.FUSION {kind} needs at least 2 views, the data set has {num_views}; go without it: "
-                         "--opts NETWORK.FUSION none")  # fmt: skip
+        raise InputError(
+            f"NETWORK.FUSION {kind} needs at least 2 views, the data set has {num_views}; go without it: "
+            "--opts NETWORK.FUSION none"
+        )
     if kind == "learned":
         return CrossViewFusion(num_views, heatmap_hw, init=cfg.NETWORK.FUSION_INIT)
     return AdaptiveFusion() if kind == "adaptive" else EpipolarFusion(kind.removeprefix("epipolar_"))
@@ -136,8 +138,10 @@ def build_fusion(cfg: Any, num_views: int, heatmap_hw: tuple[int, int]) -> nn.Mo
 def _start_from_pretrained(backbone: nn.Module, cfg: Any) -> None:
     if not cfg.NETWORK.PRETRAINED:
         if cfg.TRAIN.FREEZE_BACKBONE:
-            raise InputError("NETWORK.PRETRAINED is '', but TRAIN.FREEZE_BACKBONE does not train the backbone; name a "
-                             "trained pose network")  # fmt: skip
+            raise InputError(
+                "NETWORK.PRETRAINED is '', but TRAIN.FREEZE_BACKBONE does not train the backbone; name a "
+                "trained pose network"
+            )
         logger.info("NETWORK.PRETRAINED is '': fresh weights everywhere (NETWORK.INIT %s)", cfg.NETWORK.INIT)
         return
     path = os.path.join(cfg.DATA_DIR, cfg.NETWORK.PRETRAINED)

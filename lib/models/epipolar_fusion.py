@@ -71,7 +71,8 @@ class EpipolarFusion(_CalibratedFusion):
 
     def fuse(self, heatmaps: Tensor, rays: HeatmapRays) -> Tensor:
         """Fuse float32 heatmaps; shapes as in forward()."""
-        num_views, size = heatmaps.shape[1], heatmaps.shape[-2:]
+        num_views = heatmaps.shape[1]
+        size = heatmaps.shape[-2:]
         fused = []
         for view in range(num_views):
             votes = torch.zeros_like(heatmaps[:, view]).flatten(-2)  # (B, J, H*W)
@@ -118,12 +119,14 @@ class AdaptiveFusion(_CalibratedFusion):
 
     def fuse(self, heatmaps: Tensor, rays: HeatmapRays) -> Tensor:
         """Fuse float32 heatmaps; shapes as in forward()."""
-        num_views, size = heatmaps.shape[1], heatmaps.shape[-2:]
+        num_views = heatmaps.shape[1]
+        size = heatmaps.shape[-2:]
         depths = rays.scene_depths(round(self.depths_per_px * max(size)))  # (B, V, D)
         weights = torch.sigmoid(self.trust(self._evidence(heatmaps, rays, depths)))[..., None]  # (B, V, J, 1, 1)
         weighted = weights * heatmaps
-        agreed = [self._consensus(weighted, rays, view, depths[:, view]).unflatten(-1, size)
-                  for view in range(num_views)]  # fmt: skip
+        agreed = [
+            self._consensus(weighted, rays, view, depths[:, view]).unflatten(-1, size) for view in range(num_views)
+        ]
         mean = (weighted + torch.stack(agreed, 1)) / (weights.sum(1, keepdim=True) + _EPS)
         mean = mean.clamp(min=_EPS)
         power = F.softplus(self.sharpness)
@@ -132,7 +135,8 @@ class AdaptiveFusion(_CalibratedFusion):
     def _consensus(self, maps: Tensor, rays: HeatmapRays, view: int, depths: Tensor) -> Tensor:
         """Largest sum of the other views on the rays of one view, (B, J, H*W)."""
         others = [other for other in range(maps.shape[1]) if other != view]
-        num_joints, num_pixels = maps.shape[2], maps[0, 0, 0].numel()
+        num_joints = maps.shape[2]
+        num_pixels = maps[0, 0, 0].numel()
         pixels = torch.arange(num_pixels, device=maps.device).expand(len(maps), -1)
         found = []
         for part in _chunks(pixels, num_joints, depths.shape[1]):
@@ -143,18 +147,23 @@ class AdaptiveFusion(_CalibratedFusion):
     @torch.no_grad()
     def _evidence(self, heatmaps: Tensor, rays: HeatmapRays, depths: Tensor) -> Tensor:
         """What the weights are made of, (B, V, J, 4): highest peak, second peak, and what others show on its ray."""
-        num_views, width = heatmaps.shape[1], heatmaps.shape[-1]
+        num_views = heatmaps.shape[1]
+        width = heatmaps.shape[-1]
         peak, index = heatmaps.flatten(-2).max(-1)  # (B, V, J)
         rows, columns = (torch.arange(size, device=heatmaps.device) for size in heatmaps.shape[-2:])
-        distance2 = ((rows[:, None] - (index // width)[..., None, None]) ** 2
-                     + (columns - (index % width)[..., None, None]) ** 2)  # (B, V, J, H, W)  # fmt: skip
+        distance2 = (rows[:, None] - (index // width)[..., None, None]) ** 2 + (
+            columns - (index % width)[..., None, None]
+        ) ** 2  # (B, V, J, H, W)
         second = heatmaps.masked_fill(distance2 <= (_PEAK_RADIUS * width) ** 2, 0).flatten(-2).amax(-1)
         columns = []
         for view in range(num_views):
-            shown = torch.stack([
-                _sample_each(heatmaps[:, other], rays.points(view, other, depths[:, view], index[:, view]))
-                for other in range(num_views) if other != view
-            ])  # (V-1, B, J, D)  # fmt: skip
+            shown = torch.stack(
+                [
+                    _sample_each(heatmaps[:, other], rays.points(view, other, depths[:, view], index[:, view]))
+                    for other in range(num_views)
+                    if other != view
+                ]
+            )  # (V-1, B, J, D)
             columns.append(torch.stack([shown.mean(0).amax(-1), shown.amax(-1).mean(0)], -1))
         return torch.cat([torch.stack([peak, second], -1), torch.stack(columns, 1)], -1)
 
@@ -184,8 +193,10 @@ def _best_on_rays(maps: list[Tensor], places: list[Tensor]) -> Tensor:
         if not any(one.requires_grad for one in maps):
             return sums.amax(-1)
         best = sums.argmax(-1)
-    chosen = [one[:, None].expand(-1, best.shape[1], -1, -1, -1)
-              .take_along_dim(best[..., None, None], 3).squeeze(3) for one in places]  # (B, J, P, 2)  # fmt: skip
+    chosen = [
+        one[:, None].expand(-1, best.shape[1], -1, -1, -1).take_along_dim(best[..., None, None], 3).squeeze(3)
+        for one in places
+    ]  # (B, J, P, 2)
     return sum(_sample_each(*pair) for pair in zip(maps, chosen, strict=True))
 
 

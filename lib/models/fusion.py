@@ -40,7 +40,10 @@ class CrossViewFusion(nn.Module):
             raise InputError(f"fusion needs at least 2 views, received {num_views}; set NETWORK.FUSION none")
         if init not in _INITS:
             raise unknown_name("initialisation", init, _INITS, "NETWORK.FUSION_INIT")
-        self.num_views, self.heatmap_hw, self.self_weight, self.init = num_views, tuple(heatmap_hw), self_weight, init
+        self.num_views = num_views
+        self.heatmap_hw = tuple(heatmap_hw)
+        self.self_weight = self_weight
+        self.init = init
         num_pixels = heatmap_hw[0] * heatmap_hw[1]
         self.weight = nn.Parameter(torch.empty(num_views, num_views - 1, num_pixels, num_pixels))
         self.reset_parameters()
@@ -67,7 +70,9 @@ class CrossViewFusion(nn.Module):
         """
         height, width = self.heatmap_hw
         sizes = check_shape("fusion: heatmaps", heatmaps.shape, ("B", self.num_views, "J", height, width))
-        batch, joints, num_pixels = sizes["B"], sizes["J"], height * width
+        batch = sizes["B"]
+        joints = sizes["J"]
+        num_pixels = height * width
         rows = heatmaps.transpose(0, 1).reshape(self.num_views, batch * joints, num_pixels)  # (V, B*J, H*W)
         mixed = fusion_product(rows.to(self._products_dtype(heatmaps)), self.weight)  # (V, B*J, H*W)
         other_weight = (1.0 - self.self_weight) / (self.num_views - 1)

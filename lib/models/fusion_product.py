@@ -36,7 +36,8 @@ class _FusionProduct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, weight: Tensor) -> Tensor:
         ctx.save_for_backward(rows, weight)
-        sources, mixed = _sources(rows), torch.empty_like(rows)
+        sources = _sources(rows)
+        mixed = torch.empty_like(rows)
         with torch.autocast(rows.device.type, enabled=False):  # the types of both inputs say everything
             for part in _parts(rows, weight):
                 torch.bmm(sources[part], _matrices(weight[part], rows.dtype), out=mixed[part])  # sums over the sources
@@ -82,7 +83,8 @@ def _gradient_of_rows(grad_mixed: Tensor, weight: Tensor) -> Tensor:
 
 
 def _gradient_of_weight(grad_mixed: Tensor, rows: Tensor, weight: Tensor) -> Tensor:
-    sources, grad_weight = _sources(rows), torch.empty_like(weight)
+    sources = _sources(rows)
+    grad_weight = torch.empty_like(weight)
     for part in _parts(rows, weight):
         matrices = grad_weight[part].flatten(1, 2)  # a view
         if rows.dtype == weight.dtype:

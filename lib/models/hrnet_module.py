@@ -86,9 +86,7 @@ class HighResolutionModule(nn.Module):
             The first `num_outputs` branches in the same layout.
         """
         features = [branch(x) for branch, x in zip(self.branches, features, strict=True)]
-        return [
-            F.relu(sum(layer(x) for layer, x in zip(layers, features, strict=True))) for layers in self.fuse_layers
-        ]
+        return [F.relu(sum(layer(x) for layer, x in zip(layers, features, strict=True))) for layers in self.fuse_layers]
 
 
 class Transition(nn.ModuleList):

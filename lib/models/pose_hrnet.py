@@ -62,7 +62,8 @@ class PoseHRNet(nn.Module):
         channels = [64 * Bottleneck.expansion]
         for number, stage in enumerate(stages, start=2):
             _check_stage(stage, number)
-            in_channels, channels = channels, _branch_channels(stage)
+            in_channels = channels
+            channels = _branch_channels(stage)
             setattr(self, f"transition{number - 1}", Transition(in_channels, channels))
             setattr(self, f"stage{number}", _build_stage(stage, 1 if number == 4 else len(channels)))
         self.final_layer = final_conv(channels[0], num_joints, final_kernel)

@@ -53,8 +53,14 @@ class PoseResNet(nn.Module):
             raise unknown_name("ResNet depth", num_layers, map(str, RESNET_STAGES), "POSE_RESNET.NUM_LAYERS")
         block, blocks = RESNET_STAGES[num_layers]
         trunk = ResNet(block, blocks, num_classes=1)  # its children keep torchvision's names here
-        self.conv1, self.bn1, self.relu, self.maxpool = trunk.conv1, trunk.bn1, trunk.relu, trunk.maxpool
-        self.layer1, self.layer2, self.layer3, self.layer4 = trunk.layer1, trunk.layer2, trunk.layer3, trunk.layer4
+        self.conv1 = trunk.conv1
+        self.bn1 = trunk.bn1
+        self.relu = trunk.relu
+        self.maxpool = trunk.maxpool
+        self.layer1 = trunk.layer1
+        self.layer2 = trunk.layer2
+        self.layer3 = trunk.layer3
+        self.layer4 = trunk.layer4
         self.deconv_layers = DeconvLayers(512 * block.expansion, deconv_filters, deconv_kernels, deconv_with_bias)
         self.final_layer = final_conv(self.deconv_layers.out_channels, num_joints, final_kernel)
 

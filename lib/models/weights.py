@@ -73,7 +73,8 @@ def load_pretrained(
             head or none where `whole` wants this one.
     """
     _check_layers(backbone, layers)
-    wanted, state = backbone.state_dict(), to_backbone_names(state_tensors(load_checkpoint(path), str(path)))
+    wanted = backbone.state_dict()
+    state = to_backbone_names(state_tensors(load_checkpoint(path), str(path)))
     if not (whole or _has_head(wanted, state)):
         wanted, state = _select_layers(wanted, layers), _select_layers(state, layers)
     report = compare(wanted, state)
@@ -170,8 +171,10 @@ def _check_head(report: LoadReport, source: str) -> None:
     names = [*report.missing, *(name for name, _, _ in report.mismatched), *report.unexpected]
     differing = [name for name in names if name.startswith(HEAD_LAYERS)]
     if differing:
-        raise InputError(f"{source}: {_layers(differing)} are absent or of another network, but TRAIN.FREEZE_BACKBONE "
-                         "does not train them; set NETWORK.PRETRAINED to a trained pose network")  # fmt: skip
+        raise InputError(
+            f"{source}: {_layers(differing)} are absent or of another network, but TRAIN.FREEZE_BACKBONE "
+            "does not train them; set NETWORK.PRETRAINED to a trained pose network"
+        )
 
 
 @torch.no_grad()
@@ -226,13 +229,16 @@ def _check_fusion(model: MultiViewPose, state: Mapping[str, Tensor], source: str
     """Compare the fusion of a file with the model's; matrices in terms of views and pixels."""
     adaptive = isinstance(model.fusion, AdaptiveFusion)
     if not any(map(is_fusion, state)):
-        raise InputError(f"{source}: has no fusion weights; it was trained without, set NETWORK.FUSION none, or "
-                         "train a fusion from it with NETWORK.PRETRAINED")  # fmt: skip
+        raise InputError(
+            f"{source}: has no fusion weights; it was trained without, set NETWORK.FUSION none, or "
+            "train a fusion from it with NETWORK.PRETRAINED"
+        )
     is_adaptive = not ("fusion.weight" in state or any(name.startswith(PUBLISHED_FUSION) for name in state))
     if adaptive != is_adaptive:
         kinds = ("learned", "adaptive")
-        raise InputError(f"{source}: was trained with NETWORK.FUSION {kinds[is_adaptive]}, the configuration says "
-                         f"{kinds[adaptive]}")  # fmt: skip
+        raise InputError(
+            f"{source}: was trained with NETWORK.FUSION {kinds[is_adaptive]}, the configuration says {kinds[adaptive]}"
+        )
     if adaptive:
         return
     expected = tuple(model.fusion.weight.shape)

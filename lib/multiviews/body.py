@@ -108,12 +108,23 @@ class HumanBody:
 
 
 _PARENT_OF = {
-    "rhip": "root", "rkne": "rhip", "rank": "rkne",
-    "lhip": "root", "lkne": "lhip", "lank": "lkne",
-    "belly": "root", "neck": "belly", "nose": "neck", "head": "nose",
-    "lsho": "neck", "lelb": "lsho", "lwri": "lelb",
-    "rsho": "neck", "relb": "rsho", "rwri": "relb",
-}  # fmt: skip
+    "rhip": "root",
+    "rkne": "rhip",
+    "rank": "rkne",
+    "lhip": "root",
+    "lkne": "lhip",
+    "lank": "lkne",
+    "belly": "root",
+    "neck": "belly",
+    "nose": "neck",
+    "head": "nose",
+    "lsho": "neck",
+    "lelb": "lsho",
+    "lwri": "lelb",
+    "rsho": "neck",
+    "relb": "rsho",
+    "rwri": "relb",
+}
 
 
 @cache

@@ -17,7 +17,8 @@ from lib.utils.errors import InputError
 
 MIN_DEPTH_MM = 1.0  # points nearer than this, or behind the camera, have no projection
 _MISSED_PX = 0.1  # more, and a pixel's ray has not been found
-_CLOSE, _MOST_STEPS = 1e-6, 20  # the step from an error this small is the last one; 3 to 5 steps do for most lenses
+_CLOSE = 1e-6  # the step from an error this small is the last one; 3 to 5 steps do for most lenses
+_MOST_STEPS = 20
 _FLAT = 1e-6  # share of its size that a lens leaves an area; less is taken for this
 _WIDEST_DEG = 85  # from the optical axis; no lens of this model sees further
 
@@ -175,7 +176,8 @@ def visible_to(points_cam: Any, cameras: Cameras) -> Any:
     Returns:
         (..., P) bool; false for NaN.
     """
-    depth, off_axis2 = points_cam[..., 2], (points_cam[..., :2] ** 2).sum(-1)
+    depth = points_cam[..., 2]
+    off_axis2 = (points_cam[..., :2] ** 2).sum(-1)
     return (depth >= MIN_DEPTH_MM) & (off_axis2 <= lens_reach(cameras)[..., None] * depth**2)
 
 
@@ -226,8 +228,9 @@ def undistort(points_img: Any, cameras: Cameras) -> Any:
         moved = _within(x + step_x, y + step_y, limit)
         moved = (*moved, *_newton_step(*moved, distorted, k, p))
         better = moved[-1] < missed  # a step that brings nothing is tried again at half its length
-        state = tuple(better * new + ~better * old for new, old in
-                      zip(moved, (x, y, step_x / 2, step_y / 2, missed), strict=True))  # fmt: skip
+        state = tuple(
+            better * new + ~better * old for new, old in zip(moved, (x, y, step_x / 2, step_y / 2, missed), strict=True)
+        )
     x, y, step_x, step_y, missed = state
     points = distorted + 0
     points[..., 0], points[..., 1] = _within(x + step_x, y + step_y, limit)

@@ -17,13 +17,17 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[Any]], digits:
     """
     cells = [[_cell(value, digits) for value in row] for row in [header, *rows]]
     widths = [max(3, *(len(row[column]) for row in cells)) for column in range(len(header))]
-    rule = [("-" if column == 0 else "") + "-" * (width - 1) + ("" if column == 0 else ":")
-            for column, width in enumerate(widths)]  # fmt: skip
+    rule = [
+        ("-" if column == 0 else "") + "-" * (width - 1) + ("" if column == 0 else ":")
+        for column, width in enumerate(widths)
+    ]
     lines = [
-        [cell.ljust(width) if column == 0 else cell.rjust(width)
-         for column, (cell, width) in enumerate(zip(row, widths, strict=True))]
+        [
+            cell.ljust(width) if column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
         for row in cells
-    ]  # fmt: skip
+    ]
     return "\n".join(f"| {' | '.join(line)} |" for line in [lines[0], rule, *lines[1:]])
 
 

@@ -25,8 +25,10 @@ def main() -> None:
     prior, share_within = build_prior(config)
     save_limb_prior(prior, path)
     print(f"\n{prior_table(prior, share_within)}\n")
-    print(f"{path}: {len(prior.offsets)} limbs from {prior.num_poses} training poses, for {prior.grid.num_bins} bins "
-          f"per axis over {prior.grid.edge:g} mm")  # fmt: skip
+    print(
+        f"{path}: {len(prior.offsets)} limbs from {prior.num_poses} training poses, for {prior.grid.num_bins} bins "
+        f"per axis over {prior.grid.edge:g} mm"
+    )
 
 
 if __name__ == "__main__":

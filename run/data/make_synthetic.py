@@ -1,6 +1,6 @@
 """Make the embedded data set: a procedural world in the layout of Human3.6M and MPII.
 
-    python run/data/make_synthetic.py --root data/synthetic
+python run/data/make_synthetic.py --root data/synthetic
 """
 
 from __future__ import annotations
@@ -40,8 +40,9 @@ def parse_args() -> argparse.Namespace:
     add("--zip", action="store_true", help="images.zip instead of folders of images")
     there = parser.add_mutually_exclusive_group()
     there.add_argument("--force", action="store_true", help="replace a synthetic data set that is there")
-    there.add_argument("--reuse", action="store_true",
-                       help="keep one that is there; made with other options, it is refused")  # fmt: skip
+    there.add_argument(
+        "--reuse", action="store_true", help="keep one that is there; made with other options, it is refused"
+    )
     return parser.parse_args()
 
 

@@ -29,7 +29,8 @@ REPORT = "h36m/annot/prepare_h36m.md"
 
 def parse_args() -> argparse.Namespace:
     """Parse the command line; the defaults come from the settings."""
-    data, images = PrepareSettings(Path(), Path()), ImageSettings()
+    data = PrepareSettings(Path(), Path())
+    images = ImageSettings()
     parser = plain_parser(__doc__)
     add = parser.add_argument
     add("--raw", type=Path, required=True, help="folder with S1, S5, ... and metadata.xml")

@@ -24,14 +24,22 @@ def parse_args() -> argparse.Namespace:
     add = parser.add_argument
     add("--mat", type=Path, required=True, help="MPII's annotation file")
     add("--root", type=Path, default=Path("data"), help="gets mpii/annot; the images are in its mpii/images")
-    add("--valid-list", type=Path, help="who is for validation: text or JSON with image names, somebody's valid.json, "
-        "or the stacked hourglass's valid.h5; without it there is no train/valid split")  # fmt: skip
+    add(
+        "--valid-list",
+        type=Path,
+        help="who is for validation: text or JSON with image names, somebody's valid.json, "
+        "or the stacked hourglass's valid.h5; without it there is no train/valid split",
+    )
     add("--single-person", action="store_true", help="only people sufficiently separated from others")
     add("--images", type=Path, help="folder of the images for --zip, if not ROOT/mpii/images")
     add("--zip", action="store_true", help="put the annotated images into ROOT/mpii/images.zip")
     add("--allow-missing", action="store_true", help="leave out people whose image is missing")
-    add("--force", action="store_true", help="replace annotation files, gt_valid.mat and (--zip) images.zip that "
-        "something else made; without --valid-list, remove an earlier split")  # fmt: skip
+    add(
+        "--force",
+        action="store_true",
+        help="replace annotation files, gt_valid.mat and (--zip) images.zip that "
+        "something else made; without --valid-list, remove an earlier split",
+    )
     return parser.parse_args()
 
 

@@ -27,8 +27,14 @@ def parse_args() -> argparse.Namespace:
     add_recording(parser)
     add = parser.add_argument
     add("--root", type=Path, default=Path("data/own"), help="folder to make")
-    add("--validation", type=int, nargs=2, metavar=("START", "STOP"), help="frames for validation, START to "
-        "STOP - 1, numbered as those of --frames; the others are for training (default: the last quarter)")  # fmt: skip
+    add(
+        "--validation",
+        type=int,
+        nargs=2,
+        metavar=("START", "STOP"),
+        help="frames for validation, START to "
+        "STOP - 1, numbered as those of --frames; the others are for training (default: the last quarter)",
+    )
     add("--max-side", type=int, help="longer side of the images, px; larger ones are made smaller")
     add("--jpeg-quality", type=int, default=95, help="1 to 100")
     add("--zip", action="store_true", help="images.zip instead of folders of images")

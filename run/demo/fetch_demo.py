@@ -34,8 +34,10 @@ def download(folder: Path) -> Path:
     wheels = sorted(folder.glob("*.whl"))
     if done.returncode or not wheels:
         lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["pip gave no reason"]
-        raise InputError(f"{PACKAGE} cannot be fetched; the demo needs the net for it once, 51 MB, or a wheel of it "
-                         f"with --wheel ({lines[-1]})")  # fmt: skip
+        raise InputError(
+            f"{PACKAGE} cannot be fetched; the demo needs the net for it once, 51 MB, or a wheel of it "
+            f"with --wheel ({lines[-1]})"
+        )
     return wheels[0]
 
 

@@ -44,11 +44,19 @@ def parse_args() -> argparse.Namespace:
     add = parser.add_argument
     add("--out", type=Path, required=True, metavar="DIR", help="gets the results")
     add("--cfg", metavar="YAML", help="experiment of the network")
-    add("--checkpoint", type=Path, metavar="FILE", help="weights of the network; detections, if given as well, tell "
-        "where the person is")  # fmt: skip
+    add(
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="weights of the network; detections, if given as well, tell where the person is",
+    )
     add("--opts", nargs="*", action="extend", default=[], metavar="KEY VALUE", help="configuration keys of the network")
-    add("--method", choices=(AGREEMENT, *METHODS), help=f"{AGREEMENT}: every joint from the largest set of views that "
-        "agree (default with detections); with a network also those of run/pose3d/estimate.py (default rpsm)")
+    add(
+        "--method",
+        choices=(AGREEMENT, *METHODS),
+        help=f"{AGREEMENT}: every joint from the largest set of views that "
+        "agree (default with detections); with a network also those of run/pose3d/estimate.py (default rpsm)",
+    )
     add("--leave-one-out", action="store_true", help="also predict the joints of each view from the others")
     add("--no-video", action="store_true", help="no video")
     return parser.parse_args()

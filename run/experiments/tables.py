@@ -33,11 +33,18 @@ def parse_args() -> argparse.Namespace:
     """Parse the command line."""
     parser = plain_parser(__doc__)
     add = parser.add_argument
-    add("--cfg", type=Path, metavar="YAML", help="experiment with learned fusion, e.g. of Human3.6M; without it, the "
-        "embedded data")  # fmt: skip
+    add(
+        "--cfg",
+        type=Path,
+        metavar="YAML",
+        help="experiment with learned fusion, e.g. of Human3.6M; without it, the embedded data",
+    )
     add("--data", type=Path, default=Path("data/experiments"), help="folder of the embedded data sets")
-    add("--out", type=Path, help="folder of runs, logs and records (output/experiments; with --cfg, "
-        "output/experiments_MODEL_NAME)")  # fmt: skip
+    add(
+        "--out",
+        type=Path,
+        help="folder of runs, logs and records (output/experiments; with --cfg, output/experiments_MODEL_NAME)",
+    )
     add("--seeds", type=int, nargs="+", default=[0, 1, 2], help="each trains networks of its own")
     add("--jobs", type=int, default=1, help="cells at a time; they share the cores")
     add("--page", type=Path, help="Markdown file of the results (OUT/RESULTS.md)")
@@ -63,29 +70,37 @@ def main() -> None:
         out = args.out or Path("output/experiments")
         protocol = embedded_protocol(args.data, out, args.opts)
     plan = make_plan(protocol, args.seeds, out)
-    runner, machine = CellRunner(plan.cells, out, args.jobs), describe_machine()
+    runner = CellRunner(plan.cells, out, args.jobs)
+    machine = describe_machine()
     if args.list:
         done = runner.seconds()
         for cell in plan.cells:
             print(f"{cell.name}: {f'{done[cell.name]:.0f} s' if cell.name in done else 'not done'}")
         return
-    remarks, page = read_remarks(args.remarks), args.page or out / "RESULTS.md"
+    remarks = read_remarks(args.remarks)
+    page = args.page or out / "RESULTS.md"
     check_page(page, len(runner.seconds()) if args.page_only else len(plan.cells), args.remarks)
     if not args.page_only:
         runner.run(args.redo)
     words = [word for word in sys.argv[1:] if word != "--page-only"]
     settings = PageSettings(
-        path=page, plots=args.plots or out / "plots",
-        command=shlex.join(["python", "run/experiments/tables.py", *words]), machine=machine,
-        seconds=runner.seconds(), num_cells=len(plan.cells), seeds=args.seeds, remarks=remarks,
-    )  # fmt: skip
+        path=page,
+        plots=args.plots or out / "plots",
+        command=shlex.join(["python", "run/experiments/tables.py", *words]),
+        machine=machine,
+        seconds=runner.seconds(),
+        num_cells=len(plan.cells),
+        seeds=args.seeds,
+        remarks=remarks,
+    )
     done = {
         row: {seed: directory for seed, directory in seeds.items() if f"seed{seed}/{row}/results" in settings.seconds}
         for row, seeds in plan.results.items()
     }
     if not any(done.values()):
-        raise InputError(f"{out}: no results yet of seeds {', '.join(map(str, args.seeds))}; without --page-only the "
-                         "cells are run")  # fmt: skip
+        raise InputError(
+            f"{out}: no results yet of seeds {', '.join(map(str, args.seeds))}; without --page-only the cells are run"
+        )
     write_page(Outcome(done, args.seeds), protocol, settings)
     print(f"{page}: {len(settings.seconds)} of {len(plan.cells)} cells")
 

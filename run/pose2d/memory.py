@@ -24,8 +24,11 @@ def main() -> None:
     args = parser.parse_args()
     batches = [["TRAIN.BATCH_SIZE", batch] for batch in args.batch or []] or [[]]
     names = ["/".join(Path(path).parts[-3:]) for path in args.cfg]
-    configs = [(name, load_config(path, [*args.opts, *batch])) for name, path in zip(names, args.cfg, strict=True)
-               for batch in batches]  # fmt: skip
+    configs = [
+        (name, load_config(path, [*args.opts, *batch]))
+        for name, path in zip(names, args.cfg, strict=True)
+        for batch in batches
+    ]
     print(memory_table(configs))
 
 

@@ -30,8 +30,14 @@ def parse_args() -> argparse.Namespace:
     add("--view", type=int, default=1, metavar="V", help="target view, from 1")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--joint", nargs="+", default=["rwri"], metavar="NAME", help="pixels of these true joints")
-    what.add_argument("--pixel", type=float, nargs=2, action="append", metavar=("X", "Y"),
-                      help="a pixel of the original image; may be repeated")  # fmt: skip
+    what.add_argument(
+        "--pixel",
+        type=float,
+        nargs=2,
+        action="append",
+        metavar=("X", "Y"),
+        help="a pixel of the original image; may be repeated",
+    )
     add("--sample", type=int, default=50, metavar="N", help="test groups that the share of weight is measured on")
     add("--out", metavar="FILE", help="the picture (default: fusion_weights.png in the run directory)")
     return parser.parse_args()
@@ -51,7 +57,8 @@ def main() -> None:
     index = len(trained) // 2 if args.group is None else args.group
     check_index(index, len(trained), "groups", "--group")
     check_index(args.view, trained.num_views, "views", "--view", first=1)
-    group, data_format = trained.group(index), config.DATASET.DATA_FORMAT
+    group = trained.group(index)
+    data_format = config.DATASET.DATA_FORMAT
     view = args.view - 1
     if args.pixel:
         marks = pixel_marks(trained, group, view, args.pixel, data_format)

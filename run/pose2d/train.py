@@ -42,17 +42,25 @@ from lib.utils.parallel.ranks import SINGLE, Ranks, ranks_of_environment
 
 logger = logging.getLogger("train")
 
-LESS_MEMORY = ("a smaller TRAIN.BATCH_SIZE (TEST.BATCH_SIZE in validation), TRAIN.ACCUMULATE, TRAIN.AMP bf16 and "
-               "TRAIN.CHECKPOINT_ACTIVATIONS true need less; run/pose2d/memory.py tells how much")  # fmt: skip
+LESS_MEMORY = (
+    "a smaller TRAIN.BATCH_SIZE (TEST.BATCH_SIZE in validation), TRAIN.ACCUMULATE, TRAIN.AMP bf16 and "
+    "TRAIN.CHECKPOINT_ACTIVATIONS true need less; run/pose2d/memory.py tells how much"
+)
 
 
 def parse_args() -> argparse.Namespace:
-    parser = make_parser(__doc__, "--frequent", "--gpus", "--workers", "--modelDir", "--logDir", "--dataDir",
-                         "--data-format")  # fmt: skip
+    parser = make_parser(
+        __doc__, "--frequent", "--gpus", "--workers", "--modelDir", "--logDir", "--dataDir", "--data-format"
+    )
     other = parser.add_mutually_exclusive_group()
     other.add_argument("--resume", type=Path, metavar="FILE", help="go on from this checkpoint")
-    other.add_argument("--profile", type=int, default=0, metavar="N",
-                       help="record N steps from the beginning into trace.json of the run directory, and no more")
+    other.add_argument(
+        "--profile",
+        type=int,
+        default=0,
+        metavar="N",
+        help="record N steps from the beginning into trace.json of the run directory, and no more",
+    )
     return parser.parse_args()
 
 
@@ -65,20 +73,30 @@ def train(args: argparse.Namespace, config: Any, ranks: Ranks) -> None:
         root = dataset_root(config)
         train_set, test_set = (build_dataset(config, root, is_train) for is_train in (True, False))
         loaders = build_loader(config, train_set, True, ranks), build_loader(config, test_set, False, ranks)
-        logger.info("training: %d groups of %d views; validation: %d of %d",
-                    len(train_set), train_set.num_views, len(test_set), test_set.num_views)  # fmt: skip
+        logger.info(
+            "training: %d groups of %d views; validation: %d of %d",
+            len(train_set),
+            train_set.num_views,
+            len(test_set),
+            test_set.num_views,
+        )
         checkpoint = None if args.profile else checkpoint_to_resume(args.resume, config, directory)
         model = build_model(config, train_set.num_views, is_train=True, resumes=checkpoint is not None)
         check_training(config, model.fusion, test_set)
-        logger.info("network: %s on %s, %.1f M weights", config.MODEL, config.BACKBONE_MODEL,
-                    sum(p.numel() for p in model.parameters()) / 1e6)  # fmt: skip
+        logger.info(
+            "network: %s on %s, %.1f M weights",
+            config.MODEL,
+            config.BACKBONE_MODEL,
+            sum(p.numel() for p in model.parameters()) / 1e6,
+        )
         wrapped = prepare_model(model, config, device, ranks)
         optimizer = build_optimizer(config, model)
         step = TrainStep(wrapped, optimizer, config, device, autocast_dtype(config, device))
         if args.profile:
             profile_steps(config, args.profile, directory, step, loaders[0], device, ranks)
             return
-        data, first = data_identity(train_set), config.TRAIN.BEGIN_EPOCH
+        data = data_identity(train_set)
+        first = config.TRAIN.BEGIN_EPOCH
         if checkpoint is not None:
             progress = resume(checkpoint, config, directory, model, step, data, loaders[0].batch_sampler)
             if leave_finished(progress, config, directory, model, ranks.is_main):
@@ -99,14 +117,17 @@ def main() -> None:
     ranks = ranks_of_environment()
     count = num_processes(config)
     if config.TRAIN.BEGIN_EPOCH > config.TRAIN.END_EPOCH:
-        raise InputError(f"TRAIN.BEGIN_EPOCH: expected at most TRAIN.END_EPOCH {config.TRAIN.END_EPOCH}, received "
-                         f"{config.TRAIN.BEGIN_EPOCH}; change either")  # fmt: skip
+        raise InputError(
+            f"TRAIN.BEGIN_EPOCH: expected at most TRAIN.END_EPOCH {config.TRAIN.END_EPOCH}, received "
+            f"{config.TRAIN.BEGIN_EPOCH}; change either"
+        )
     if config.TRAIN.SYNC_BN and config.GPUS.startswith("cpu"):
         raise InputError("TRAIN.SYNC_BN: torch synchronises batch norm on GPUs alone; set it false for GPUS cpu")
     if ranks is None and count > 1:
         sys.exit(run_processes(count, "training stops. TRAIN.RESUME true goes on from the last checkpoint"))
     ranks = ranks or SINGLE
-    directory, instead = run_directory(config, args.cfg), "give this training a NAME of its own (--opts NAME ...)"
+    directory = run_directory(config, args.cfg)
+    instead = "give this training a NAME of its own (--opts NAME ...)"
     writes = ranks.is_main and not args.profile
     with locked_directory(directory, instead) if writes else nullcontext():
         train(args, config, ranks)

@@ -43,8 +43,17 @@ logger = logging.getLogger("valid")
 
 
 def parse_args() -> argparse.Namespace:
-    parser = make_parser(__doc__, "--frequent", "--gpus", "--workers", "--modelDir", "--dataDir", "--data-format",
-                         "--state", "--model-file")  # fmt: skip
+    parser = make_parser(
+        __doc__,
+        "--frequent",
+        "--gpus",
+        "--workers",
+        "--modelDir",
+        "--dataDir",
+        "--data-format",
+        "--state",
+        "--model-file",
+    )
     parser.add_argument("--logDir", action=Refused, help="refused: nothing is written for TensorBoard here; omit it")
     parser.add_argument("--post-process", action="store_true", help="quarter-px shift of the peaks (TEST.POST_PROCESS)")
     parser.add_argument("--flip-test", action="store_true", help="average with the mirrored image; without fusion only")
@@ -73,24 +82,41 @@ def validate_run(args: argparse.Namespace, config: Any, ranks: Ranks) -> None:
             warn_of_replacement(config, predictions)
         with open_writer(config, dataset, predictions, output, path) if writes else nullcontext() as writer:
             result = validate(
-                model.to(device), loader, config, device, writer, args.flip_test,
+                model.to(device),
+                loader,
+                config,
+                device,
+                writer,
+                args.flip_test,
                 DebugPictures(config, directory / "debug").hook("valid") if ranks.is_main else None,
-                ranks, output=output,
-            )  # fmt: skip
+                ranks,
+                output=output,
+            )
     if result is not None:
         record_config(config, directory, "valid")
         report(result, config, directory, path)
-        logger.info("%d images; mean JDR %.2f %%%s", result.num_images, 100 * result.perf,
-                    "" if output == "nothing" else f"; {output} in {predictions}")  # fmt: skip
+        logger.info(
+            "%d images; mean JDR %.2f %%%s",
+            result.num_images,
+            100 * result.perf,
+            "" if output == "nothing" else f"; {output} in {predictions}",
+        )
 
 
 def open_writer(config: Any, dataset: MultiviewDataset, path: Path, output: str, weights: Path) -> PredictionWriter:
     """Begin the file of predictions by some weights: heatmaps and locations, or locations alone."""
     heatmap_wh = config.NETWORK.HEATMAP_SIZE if output == "heatmaps" else None
     names = [UNION_20.names[joint] for joint in union_subset(dataset.joint_set)]
-    return PredictionWriter(path, len(dataset) * dataset.num_views, names, heatmap_wh, dataset.num_views,
-                            config.TEST.HEATMAP_COMPRESSION, config.TEST.HEATMAP_DTYPE,
-                            describe_predictions(config, weights))  # fmt: skip
+    return PredictionWriter(
+        path,
+        len(dataset) * dataset.num_views,
+        names,
+        heatmap_wh,
+        dataset.num_views,
+        config.TEST.HEATMAP_COMPRESSION,
+        config.TEST.HEATMAP_DTYPE,
+        describe_predictions(config, weights),
+    )
 
 
 def check_nothing_is_lost(config: Any, cfg_path: str) -> None:
@@ -101,21 +127,26 @@ def check_nothing_is_lost(config: Any, cfg_path: str) -> None:
             pass
     except InputError:  # there is none, or one without heatmaps
         return
-    raise InputError(f"{path}: has the heatmaps too, which --locations-only would lose and the 3D scripts need; remove "
-                     "it, or name another file by --opts TEST.HEATMAP_LOCATION_FILE")  # fmt: skip
+    raise InputError(
+        f"{path}: has the heatmaps too, which --locations-only would lose and the 3D scripts need; remove "
+        "it, or name another file by --opts TEST.HEATMAP_LOCATION_FILE"
+    )
 
 
 def report(result: ValidationResult, config: Any, directory: Path, weights: Path) -> None:
     """Print the tables and write results_2d.json."""
-    write_json(directory / RESULTS_2D_NAME, {
-        "dataset": config.DATASET.TEST_DATASET,
-        "subset": config.DATASET.TEST_SUBSET,
-        "num_images": result.num_images,
-        "weights": str(weights),
-        "perf": result.perf,
-        "jdr": jdr_summary(result.rates, result.joint_names),
-        "pckh": result.pckh,
-    })  # fmt: skip
+    write_json(
+        directory / RESULTS_2D_NAME,
+        {
+            "dataset": config.DATASET.TEST_DATASET,
+            "subset": config.DATASET.TEST_SUBSET,
+            "num_images": result.num_images,
+            "weights": str(weights),
+            "perf": result.perf,
+            "jdr": jdr_summary(result.rates, result.joint_names),
+            "pckh": result.pckh,
+        },
+    )
     print(f"\n{result.tables()}\n")
 
 
@@ -124,11 +155,14 @@ def main() -> None:
     opts = collect_opts(args) + (["TEST.POST_PROCESS", "true"] if args.post_process else [])
     config = load_config(args.cfg, opts)
     if args.flip_test and fusion_kind(config) != "none":
-        raise InputError("--flip-test: fusion maps pixels of one view to those of another and is wrong for mirrored "
-                         "images; use it with NETWORK.FUSION none")  # fmt: skip
+        raise InputError(
+            "--flip-test: fusion maps pixels of one view to those of another and is wrong for mirrored "
+            "images; use it with NETWORK.FUSION none"
+        )
     if args.locations_only:
         check_nothing_is_lost(config, args.cfg)
-    ranks, count = ranks_of_environment(), num_processes(config)
+    ranks = ranks_of_environment()
+    count = num_processes(config)
     if ranks is None and count > 1:
         sys.exit(run_processes(count, "validation stops; run it again"))
     validate_run(args, config, ranks or SINGLE)

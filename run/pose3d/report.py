@@ -27,12 +27,22 @@ from lib.utils.errors import InputError
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__, "--modelDir", "--dataDir", "--data-format")
     add = parser.add_argument
-    add("--poses", metavar="FILE", help="poses to show, in the run directory (default: those that estimate.py writes "
-        "with this configuration, poses3d.npz if it departs from no default)")  # fmt: skip
+    add(
+        "--poses",
+        metavar="FILE",
+        help="poses to show, in the run directory (default: those that estimate.py writes "
+        "with this configuration, poses3d.npz if it departs from no default)",
+    )
     add("--compare", nargs="+", default=[], metavar="RUN", help="run directories or results_3d.json files")
     add("--tables-only", action="store_true", help="the comparison alone, from results_3d.json; needs no images")
-    add("--frames", type=int, nargs="+", metavar="N", help="frames to draw (default: spread evenly over the contact "
-        "sheet, and a figure each of the typical and the worst one)")  # fmt: skip
+    add(
+        "--frames",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="frames to draw (default: spread evenly over the contact "
+        "sheet, and a figure each of the typical and the worst one)",
+    )
     add("--animate", type=int, nargs=2, metavar=("START", "STOP"), help="animate the frames START to STOP - 1")
     add("--sequence", nargs="+", metavar="ID", help="animate a recording: SUBJECT ACTION [SUBACTION], e.g. 9 Walking 1")
     add("--format", choices=("mp4", "gif"), default="mp4", help="of animations")

@@ -73,7 +73,7 @@ def test_loads_do_not_share_values(write):
         ("MODEL_EXTRA: {STAGE2: {NUM_MODULE: 1}}", ["STAGE2.NUM_MODULE'", "'MODEL_EXTRA.STAGE2.NUM_MODULES'"]),
         ("1: 2", ["'1'", "known:"]),
     ],
-)  # fmt: skip
+)
 def test_an_unknown_key_names_key_file_and_nearest(write, text, words):
     with pytest.raises(InputError) as caught:
         load_config(write(text))
@@ -119,7 +119,7 @@ def test_an_unknown_key_in_the_base_names_the_base(write):
         (f"WORKERS: 0x{'f' * 5000}", "WORKERS: expected an integer, received an integer of too many digits"),
         ("GPUS: 2024-01-02", "GPUS: expected text, received datetime.date(2024, 1, 2)"),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_value_names_key_and_file(write, text, message):
     with pytest.raises(InputError) as caught:
         load_config(write(text))
@@ -127,8 +127,19 @@ def test_a_wrong_value_names_key_and_file(write, text, message):
     assert "\n" not in str(caught.value)
 
 
-NO_YAML = ["2024-13-45", "!!int abc", "!!float x", "!!timestamp x", "!!map foo", "9" * 5000, "[" * 5000, "{[a]: 1}",
-           "!!bool x", "!!binary x", "!foo x"]  # fmt: skip
+NO_YAML = [
+    "2024-13-45",
+    "!!int abc",
+    "!!float x",
+    "!!timestamp x",
+    "!!map foo",
+    "9" * 5000,
+    "[" * 5000,
+    "{[a]: 1}",
+    "!!bool x",
+    "!!binary x",
+    "!foo x",
+]
 
 
 @pytest.mark.parametrize("value", NO_YAML)
@@ -171,7 +182,7 @@ def test_a_wrong_choice_names_the_nearest(write):
         ("GPUS: 0,1", "GPUS", "0,1"),
         ("PICT_STRUCT: {GRID_SIZE: 2000}", "PICT_STRUCT.GRID_SIZE", 2000.0),
     ],
-)  # fmt: skip
+)
 def test_values_become_the_type_of_their_key(write, text, key, value):
     config = load_config(write(text))
     for part in key.split("."):
@@ -195,7 +206,7 @@ def test_values_become_the_type_of_their_key(write, text, key, value):
         ("DATA_DIR", "010", "010"),
         ("TEST.MODEL_FILE", "runs/a #1: best.pth", "runs/a #1: best.pth"),
     ],
-)  # fmt: skip
+)
 def test_options(write, key, text, value):
     config = load_config(write(""), [key, text])
     for part in key.split("."):
@@ -213,7 +224,7 @@ def test_options(write, key, text, value):
         (["TRAIN", "1"], "--opts: TRAIN: expected a section with keys, received 1"),
         (["TRAIN.LR_STEP", "[1"], "--opts: TRAIN.LR_STEP: '[1' is not a YAML value"),
     ],
-)  # fmt: skip
+)
 def test_wrong_options(write, opts, message):
     with pytest.raises(InputError) as caught:
         load_config(write(""), opts)
@@ -252,8 +263,10 @@ def test_code_in_yaml_is_not_run(write, tmp_path):
 
 
 def test_a_dump_loads_again_and_is_equal(write, tmp_path):
-    config = load_config(write("TRAIN: {LR: 1e-5, LR_STEP: []}\nNETWORK: {PRETRAINED: ''}\nGPUS: '0'"),
-                         ["DATA_DIR", "2024_01_02", "TEST.MODEL_FILE", "yes", "OUTPUT_DIR", "1e-3"])  # fmt: skip
+    config = load_config(
+        write("TRAIN: {LR: 1e-5, LR_STEP: []}\nNETWORK: {PRETRAINED: ''}\nGPUS: '0'"),
+        ["DATA_DIR", "2024_01_02", "TEST.MODEL_FILE", "yes", "OUTPUT_DIR", "1e-3"],
+    )
     dump_config(config, tmp_path / "out" / "dump.yaml")
     assert load_config(tmp_path / "out" / "dump.yaml") == config
     plain = yaml.safe_load((tmp_path / "out" / "dump.yaml").read_text())
@@ -261,9 +274,11 @@ def test_a_dump_loads_again_and_is_equal(write, tmp_path):
 
 
 def test_places(write):
-    path = write("BACKBONE_MODEL: pose_hrnet\nMODEL: multiview_pose_hrnet\nPOSE_RESNET: {NUM_LAYERS: 152}\n"
-                 "OUTPUT_DIR: out\nDATA_DIR: /disk\nDATASET: {ROOT: data/, TRAIN_DATASET: mixed}",
-                 "x/256_fusion.yaml")  # fmt: skip
+    path = write(
+        "BACKBONE_MODEL: pose_hrnet\nMODEL: multiview_pose_hrnet\nPOSE_RESNET: {NUM_LAYERS: 152}\n"
+        "OUTPUT_DIR: out\nDATA_DIR: /disk\nDATASET: {ROOT: data/, TRAIN_DATASET: mixed}",
+        "x/256_fusion.yaml",
+    )
     config = load_config(path)
     assert run_name(path) == "256_fusion"
     assert run_directory(config, path) == Path("out/mixed/multiview_pose_hrnet_152/256_fusion")

@@ -54,8 +54,9 @@ def test_the_total_counts_raw_heatmaps_of_unrelated_images_twice():
     routed = torch.stack([fused[0], single[1]])
     expected = published_loss(routed, target, weight) + published_loss(single, target, weight)
     torch.testing.assert_close(training_losses(single, fused, target, weight, is_multiview).total, expected)
-    torch.testing.assert_close(training_losses(single, None, target, weight, is_multiview).total,
-                               published_loss(single, target, weight))  # fmt: skip
+    torch.testing.assert_close(
+        training_losses(single, None, target, weight, is_multiview).total, published_loss(single, target, weight)
+    )
 
 
 def test_unrelated_images_do_not_train_the_fusion():

@@ -48,7 +48,9 @@ class Frozen(nn.Module):
 
 def main(cfg: str, out: str) -> None:
     torch.set_num_threads(1)
-    config, ranks, device = load_config(cfg), ranks_of_environment() or SINGLE, torch.device("cpu")
+    config = load_config(cfg)
+    ranks = ranks_of_environment() or SINGLE
+    device = torch.device("cpu")
     config.TRAIN.BATCH_SIZE //= ranks.world_size
     torch.manual_seed(0)
     with process_group(ranks, device):
@@ -56,7 +58,8 @@ def main(cfg: str, out: str) -> None:
         model = Frozen(build_model(config, 4, is_train=True))
         optimizer = build_optimizer(config, model)
         wrapped = model if ranks.world_size == 1 else DistributedDataParallel(model, gradient_as_bucket_view=True)
-        step, losses = TrainStep(wrapped, optimizer, config, device), []
+        step = TrainStep(wrapped, optimizer, config, device)
+        losses = []
         hooks = EpochHooks(report=lambda _, values: losses.append(values))
         for epoch in range(2):
             meters = EpochMeters(20, device)

@@ -49,26 +49,43 @@ def write_film(root: Path, num_views: int = 4, gap: int = 1) -> list[dict]:
         num_views: cameras.
         gap: distance of the frames kept.
     """
-    rng, records = np.random.default_rng(3), []
+    rng = np.random.default_rng(3)
+    records = []
     patches = np.stack([_texture(rng, PATCH_PX, 1.5) for _ in range(17)])
     for view in range(num_views):
         record = tiny_camera(view, num_views, rng)
         record |= {key: ZOOM * record[key] for key in ("fx", "fy", "cx", "cy")}
-        camera, room = Cameras.from_records([record])[0], _texture(rng, SIZE, 3.0)
+        camera = Cameras.from_records([record])[0]
+        room = _texture(rng, SIZE, 3.0)
         clip = f"s_01_act_14_subact_01_ca_{view + 1:02}"
         (root / "h36m/images" / clip).mkdir(parents=True)
         for number in range(NUM_FRAMES):
-            frame, pose = 1 + gap * number, _pose(gap * number)
+            frame = 1 + gap * number
+            pose = _pose(gap * number)
             joints = project(pose, camera)[0]
             name = f"{clip}/{clip}_{frame:06}.jpg"
             cv2.imwrite(str(root / "h36m/images" / name), _picture(room, patches, joints))
             center = (joints.min(0) + joints.max(0)) / 2
-            records.append({
-                "image": name, "source": "h36m", "video_id": view, "subject": 1, "action": 14, "subaction": 1,
-                "image_id": frame, "camera_id": view, "joints_2d": joints, "joints_3d": world_to_camera(pose, camera),
-                "joints_3d_camera": world_to_camera(pose, camera), "joints_vis": np.ones((17, 3)), "camera": record,
-                "center": center, "scale": np.full(2, ZOOM * BOX_PX / 200), "box": np.zeros(4),
-            })  # fmt: skip
+            records.append(
+                {
+                    "image": name,
+                    "source": "h36m",
+                    "video_id": view,
+                    "subject": 1,
+                    "action": 14,
+                    "subaction": 1,
+                    "image_id": frame,
+                    "camera_id": view,
+                    "joints_2d": joints,
+                    "joints_3d": world_to_camera(pose, camera),
+                    "joints_3d_camera": world_to_camera(pose, camera),
+                    "joints_vis": np.ones((17, 3)),
+                    "camera": record,
+                    "center": center,
+                    "scale": np.full(2, ZOOM * BOX_PX / 200),
+                    "box": np.zeros(4),
+                }
+            )
     (root / "h36m/annot").mkdir()
     store(root, records)
     return records

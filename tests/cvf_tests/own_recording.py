@@ -14,7 +14,8 @@ from lib.dataset.own_cameras.calibration_file import Rig
 from lib.dataset.own_cameras.detections import Detections
 from lib.multiviews.cameras import project
 
-SIDE, FULL = 200, 1000  # px of the videos, and of the rig in scenes.py
+SIDE = 200  # px of the videos, and of the rig in scenes.py
+FULL = 1000
 RATE = 30.0
 NAMES = ("front", "left", "back", "right")
 SWAPPED = slice(8, 14)  # frames of view 1
@@ -78,8 +79,21 @@ def _table(rig: Rig, view: int) -> str:
     lens = (camera.k, camera.p, camera.f, camera.c)
     (k1, k2, k3), (p1, p2), (fx, fy), (cx, cy) = (value.tolist() for value in lens)
     rotation = cv2.Rodrigues(camera.R)[0].ravel().tolist()
-    return TABLE.format(name=rig.names[view], side=SIDE, fx=fx, fy=fy, cx=cx, cy=cy, k1=k1, k2=k2, k3=k3, p1=p1, p2=p2,
-                        rotation=rotation, translation=translation.tolist())  # fmt: skip
+    return TABLE.format(
+        name=rig.names[view],
+        side=SIDE,
+        fx=fx,
+        fy=fy,
+        cx=cx,
+        cy=cy,
+        k1=k1,
+        k2=k2,
+        k3=k3,
+        p1=p1,
+        p2=p2,
+        rotation=rotation,
+        translation=translation.tolist(),
+    )
 
 
 def _write_video(path: Path, joints: np.ndarray) -> None:

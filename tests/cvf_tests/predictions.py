@@ -43,7 +43,8 @@ def write_perfect_predictions(config: Any, directory: Path, sigma: float = 1.0, 
     if edit is not None:
         edit(heatmaps, locations)
     directory.mkdir(parents=True, exist_ok=True)
-    path, num_images = directory / config.TEST.HEATMAP_LOCATION_FILE, frames.image_ids.size
+    path = directory / config.TEST.HEATMAP_LOCATION_FILE
+    num_images = frames.image_ids.size
     with PredictionWriter(path, num_images, frames.joint_names, config.NETWORK.HEATMAP_SIZE) as writer:
         writer.append(
             heatmaps.reshape(num_images, *heatmaps.shape[2:]),
@@ -79,7 +80,14 @@ def write_poses(
     results = {"poses": name, **summarise(pose, frames.truth_world, frames.actions, H36M_17.names)}
     with PredictionFile(directory / config.TEST.HEATMAP_LOCATION_FILE) as predictions:
         source = source_of(config, predictions)
-    save_poses(directory / name, H36M_17.names, pose_world=pose, gt_world=frames.truth_world,
-               image_ids=frames.image_ids, num_views_agree=agree, source=source)  # fmt: skip
+    save_poses(
+        directory / name,
+        H36M_17.names,
+        pose_world=pose,
+        gt_world=frames.truth_world,
+        image_ids=frames.image_ids,
+        num_views_agree=agree,
+        source=source,
+    )
     save_results(directory, source, method, results)
     return pose

@@ -57,8 +57,14 @@ def write_cdf(path: Path, joints: np.ndarray) -> None:
     all_joints[:, KEPT] = joints
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
-    spec = {"Variable": "Pose", "Data_Type": 45, "Num_Elements": 1, "Rec_Vary": True,
-            "Dim_Sizes": [num_frames, 32 * size], "Compress": 6}  # fmt: skip
+    spec = {
+        "Variable": "Pose",
+        "Data_Type": 45,
+        "Num_Elements": 1,
+        "Rec_Vary": True,
+        "Dim_Sizes": [num_frames, 32 * size],
+        "Compress": 6,
+    }
     file = CdfWriter(path)
     file.write_var(spec, var_data=all_joints.reshape(1, num_frames, -1))
     file.close()
@@ -91,8 +97,11 @@ def write_video(path: Path, pictures: list[np.ndarray]) -> None:
 
 def euler_xyz(rotation: np.ndarray) -> tuple[float, float, float]:
     """Angles a, b, g with rotation = Rx(a) Ry(b) Rz(g)."""
-    return (float(np.arctan2(-rotation[1, 2], rotation[2, 2])), float(np.arcsin(rotation[0, 2])),
-            float(np.arctan2(-rotation[0, 1], rotation[0, 0])))  # fmt: skip
+    return (
+        float(np.arctan2(-rotation[1, 2], rotation[2, 2])),
+        float(np.arcsin(rotation[0, 2])),
+        float(np.arctan2(-rotation[0, 1], rotation[0, 0])),
+    )
 
 
 def write_metadata(path: Path, worlds: dict[int, SubjectWorld]) -> None:
@@ -112,13 +121,19 @@ def write_metadata(path: Path, worlds: dict[int, SubjectWorld]) -> None:
     rows.append("<tr><td></td><td></td>" + "<td>Calibration</td>" * 11 + "</tr>")
     cameras = "".join(f"<td>{serial}</td>" for serial in SERIALS)
     numbers = " ".join(repr(float(value)) for value in w0)
-    path.write_text(f"<document><mapping>{''.join(rows)}</mapping><dbcameras><index2id>{cameras}</index2id></dbcameras>"
-                    f"<w0>[{numbers}]</w0></document>")  # fmt: skip
+    path.write_text(
+        f"<document><mapping>{''.join(rows)}</mapping><dbcameras><index2id>{cameras}</index2id></dbcameras>"
+        f"<w0>[{numbers}]</w0></document>"
+    )
 
 
 def write_raw(
-    folder: Path, recordings: list[Key], num_frames: int = 6,
-    video_lengths: Callable[[Key, int], int] | None = None, render: bool = True, universal: bool = True,
+    folder: Path,
+    recordings: list[Key],
+    num_frames: int = 6,
+    video_lengths: Callable[[Key, int], int] | None = None,
+    render: bool = True,
+    universal: bool = True,
 ) -> RawWorld:
     """Write the files of recordings.
 

@@ -31,14 +31,15 @@ def person(record: dict[str, Any], **changes: Any) -> dict[str, Any]:
     """A rectangle with what a record of the JSON files holds; a change to None removes a field."""
     points = [
         {"x": x, "y": y, "id": joint, "is_visible": VISIBLE[joint % len(VISIBLE)]}
-        for joint, ((x, y), seen) in enumerate(zip(record["joints"], record["joints_vis"], strict=True)) if seen
-    ]  # fmt: skip
+        for joint, ((x, y), seen) in enumerate(zip(record["joints"], record["joints_vis"], strict=True))
+        if seen
+    ]
     fields = {
         **dict(zip(("x1", "y1", "x2", "y2"), record["head_box"], strict=True)),
         "annopoints": struct_array([{"point": struct_array(points[::-1])}]),
         "scale": record["scale"],
         "objpos": struct_array([dict(zip("xy", record["center"], strict=True))]),
-    } | changes  # fmt: skip
+    } | changes
     return {key: value for key, value in fields.items() if value is not None}
 
 
@@ -47,8 +48,11 @@ def image(name: str, people: Sequence[dict[str, Any]], is_train: bool = True, se
     annorect = struct_array(people) if people else EMPTY
     if separate is None:
         separate = range(1, len(people) + 1)
-    return {"entry": {"image": struct_array([{"name": name}]), "annorect": annorect}, "train": is_train,
-            "separate": np.array([separate], np.uint8).T if len(separate) else EMPTY}  # fmt: skip
+    return {
+        "entry": {"image": struct_array([{"name": name}]), "annorect": annorect},
+        "train": is_train,
+        "separate": np.array([separate], np.uint8).T if len(separate) else EMPTY,
+    }
 
 
 def write_release(path: Path, images: Sequence[dict[str, Any]], **changes: Any) -> Path:
@@ -72,7 +76,9 @@ def write_release(path: Path, images: Sequence[dict[str, Any]], **changes: Any) 
 def make_world(root: Path, num_train: int, num_valid: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Make the embedded data's single pictures in `root`; returns the records for training and for validation."""
     world = WorldSettings(num_views=2, image_size=32)
-    make_dataset(root, SetSettings(world, subjects=(1,), actions=(2,), train_groups=1, mpii_train=num_train,
-                                   mpii_valid=num_valid))  # fmt: skip
+    make_dataset(
+        root,
+        SetSettings(world, subjects=(1,), actions=(2,), train_groups=1, mpii_train=num_train, mpii_valid=num_valid),
+    )
     train, valid = (json.loads((root / f"mpii/annot/{name}.json").read_text()) for name in ("train", "valid"))
     return train, valid

@@ -13,17 +13,42 @@ from lib.multiviews.pictorial.backend_numpy import Kernel, NumpyKernel
 from lib.utils.transforms import image_to_heatmap_affine, transform_points
 
 MEAN_LENGTHS = {
-    "root-rhip": 133, "root-lhip": 133, "root-belly": 234, "rhip-rkne": 443, "lhip-lkne": 443, "belly-neck": 256,
-    "rkne-rank": 454, "lkne-lank": 454, "neck-nose": 121, "neck-lsho": 151, "neck-rsho": 151, "nose-head": 115,
-    "lsho-lelb": 279, "rsho-relb": 279, "lelb-lwri": 251, "relb-rwri": 251,
-}  # fmt: skip
+    "root-rhip": 133,
+    "root-lhip": 133,
+    "root-belly": 234,
+    "rhip-rkne": 443,
+    "lhip-lkne": 443,
+    "belly-neck": 256,
+    "rkne-rank": 454,
+    "lkne-lank": 454,
+    "neck-nose": 121,
+    "neck-lsho": 151,
+    "neck-rsho": 151,
+    "nose-head": 115,
+    "lsho-lelb": 279,
+    "rsho-relb": 279,
+    "lelb-lwri": 251,
+    "relb-rwri": 251,
+}
 LENGTHS = np.array([MEAN_LENGTHS[name] for name in H36M_BODY.limb_names], np.float64)  # mm
 _DIRECTIONS = {
-    "rhip": (1, 0, 0), "lhip": (-1, 0, 0), "belly": (0, 0, 1), "neck": (0, 0, 1), "nose": (0, 0.3, 1),
-    "head": (0, -0.2, 1), "rkne": (0, 0, -1), "lkne": (0, 0, -1), "rank": (0, 0, -1), "lank": (0, 0, -1),
-    "lsho": (-1, 0, -0.2), "rsho": (1, 0, -0.2), "lelb": (-0.3, 0, -1), "relb": (0.3, 0, -1), "lwri": (0, 0.6, -1),
+    "rhip": (1, 0, 0),
+    "lhip": (-1, 0, 0),
+    "belly": (0, 0, 1),
+    "neck": (0, 0, 1),
+    "nose": (0, 0.3, 1),
+    "head": (0, -0.2, 1),
+    "rkne": (0, 0, -1),
+    "lkne": (0, 0, -1),
+    "rank": (0, 0, -1),
+    "lank": (0, 0, -1),
+    "lsho": (-1, 0, -0.2),
+    "rsho": (1, 0, -0.2),
+    "lelb": (-0.3, 0, -1),
+    "relb": (0.3, 0, -1),
+    "lwri": (0, 0.6, -1),
     "rwri": (0, 0.6, -1),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -55,17 +80,25 @@ def make_rig(num_views: int, rng: np.random.Generator) -> Cameras:
         forward /= np.linalg.norm(forward)
         right = np.cross(forward, [0, 0, 1.0])
         right /= np.linalg.norm(right)
-        records.append({
-            "R": np.stack([right, np.cross(forward, right), forward]), "T": centre[:, None],
-            "fx": [1145.0 + view], "fy": [1143.5], "cx": [512.5], "cy": [515.4 - view],
-            "k": [-0.2, 0.24, -0.002], "p": [-0.0009, -0.0016],
-        })  # fmt: skip
+        records.append(
+            {
+                "R": np.stack([right, np.cross(forward, right), forward]),
+                "T": centre[:, None],
+                "fx": [1145.0 + view],
+                "fy": [1143.5],
+                "cx": [512.5],
+                "cy": [515.4 - view],
+                "k": [-0.2, 0.24, -0.002],
+                "p": [-0.0009, -0.0016],
+            }
+        )
     return Cameras.from_records(records)
 
 
 def make_poses(num_frames: int, rng: np.random.Generator) -> np.ndarray:
     """Return (F, 17, 3) standing persons with random joint angles, headings and limb lengths (5 %)."""
-    body, pose = H36M_BODY, np.zeros((num_frames, 17, 3))
+    body = H36M_BODY
+    pose = np.zeros((num_frames, 17, 3))
     for (parent, child), length in zip(body.edges, LENGTHS, strict=True):
         direction = np.array(_DIRECTIONS[body.joint_names[child]]) + rng.normal(0, 0.35, (num_frames, 3))
         direction *= (length * rng.uniform(0.95, 1.05, num_frames) / np.linalg.norm(direction, axis=1))[:, None]

@@ -13,9 +13,13 @@ def test_poses_in_the_world_frame_by_hand():
     # camera 0: turned by 90 degrees about z, at (1000, 0, 0); camera 1: not turned, at (0, 0, 500)
     turned = np.array([[0.0, 1, 0], [-1, 0, 0], [0, 0, 1]])
     cameras = Cameras(
-        R=np.stack([turned, np.eye(3)]), T=np.array([[1000.0, 0, 0], [0, 0, 500]]),
-        f=np.ones((2, 2)), c=np.zeros((2, 2)), k=np.zeros((2, 3)), p=np.zeros((2, 2)),
-    )  # fmt: skip
+        R=np.stack([turned, np.eye(3)]),
+        T=np.array([[1000.0, 0, 0], [0, 0, 500]]),
+        f=np.ones((2, 2)),
+        c=np.zeros((2, 2)),
+        k=np.zeros((2, 3)),
+        p=np.zeros((2, 2)),
+    )
     pose_cam = np.tile(np.array([[20.0, 30, 40]], np.float32), (3, 17, 1))
     ids = np.zeros(3, np.int32)
     labels = PoseLabels(ids, ids, ids, ids, ids, pose_cam, cameras, camera_idx=np.array([1, 0, 1]))

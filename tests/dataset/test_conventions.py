@@ -9,8 +9,9 @@ from lib.utils.errors import InputError
 
 
 def cameras(R, T) -> Cameras:
-    return Cameras(R=R, T=T, f=np.ones((len(T), 2)), c=np.zeros((len(T), 2)), k=np.zeros((len(T), 3)),
-                   p=np.zeros((len(T), 2)))  # fmt: skip
+    return Cameras(
+        R=R, T=T, f=np.ones((len(T), 2)), c=np.zeros((len(T), 2)), k=np.zeros((len(T), 3)), p=np.zeros((len(T), 2))
+    )
 
 
 @pytest.fixture
@@ -31,8 +32,9 @@ def test_the_published_form_is_ours(rig):
 def test_a_translation_in_metres(rig):
     point = np.array([[100.0, 200, 300]])
     translation_m = -np.einsum("cij,cj->ci", rig.R, rig.T) / 1000
-    pose, converted = Conventions("m", "m", "translation").convert(np.float32([[[0.1, 0.2, 0.3]]]),
-                                                                   cameras(rig.R, translation_m))  # fmt: skip
+    pose, converted = Conventions("m", "m", "translation").convert(
+        np.float32([[[0.1, 0.2, 0.3]]]), cameras(rig.R, translation_m)
+    )
     np.testing.assert_allclose(pose, [[[100, 200, 300]]], rtol=1e-6)
     assert pose.dtype == np.float32
     expected = np.einsum("cij,j->ci", rig.R, point[0]) + 1000 * translation_m

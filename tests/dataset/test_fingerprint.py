@@ -51,16 +51,24 @@ def _another_image(records):
 
 @pytest.mark.parametrize("edit", [_another_joint, _another_visibility, _another_box, _another_image])
 def test_labels_boxes_and_images_count(edit, tiny_root, identity):
-    plain, other = identity(tiny_root(mpii=0)), identity(tiny_root(mpii=0, edit=edit))
+    plain = identity(tiny_root(mpii=0))
+    other = identity(tiny_root(mpii=0, edit=edit))
     assert plain["groups"] == other["groups"] == 3
     assert plain["digest"] != other["digest"]
 
 
 def test_the_choice_of_groups_and_views_counts(tiny_root, identity):
     root = tiny_root(frames=4)
-    opts = [(), ("DATASET.TRAIN_STEP", "2"), ("DATASET.CAMERAS", "[0, 1]"), ("DATASET.CAMERAS", "[1, 0]"),
-            ("DATASET.TRAIN_DATASET", "h36m"), ("DATASET.TRAIN_DATASET", "mixed"),
-            ("DATASET.TRAIN_DATASET", "multiview_mpii"), ("DATASET.TRAIN_DATASET", "mpii")]  # fmt: skip
+    opts = [
+        (),
+        ("DATASET.TRAIN_STEP", "2"),
+        ("DATASET.CAMERAS", "[0, 1]"),
+        ("DATASET.CAMERAS", "[1, 0]"),
+        ("DATASET.TRAIN_DATASET", "h36m"),
+        ("DATASET.TRAIN_DATASET", "mixed"),
+        ("DATASET.TRAIN_DATASET", "multiview_mpii"),
+        ("DATASET.TRAIN_DATASET", "mpii"),
+    ]
     found = [identity(root, *one) for one in opts]
     assert [one["groups"] for one in found] == [4, 2, 4, 4, 4, 6, 2, 8]
     assert len({one["digest"] for one in found}) == len(opts)

@@ -191,8 +191,9 @@ def test_zip_equals_folder(tiny_root, build):
 def test_the_whole_image_as_box(tiny_root, build):
     root = tiny_root(frames=1, mpii=0)
     item = build(root, "train", "DATASET.CROP", "false")[0]
-    np.testing.assert_allclose(item["joints_crop"][item["visible"]], item["joints_img"][item["visible"]] * 64 / 200,
-                               atol=1e-4)  # fmt: skip
+    np.testing.assert_allclose(
+        item["joints_crop"][item["visible"]], item["joints_img"][item["visible"]] * 64 / 200, atol=1e-4
+    )
 
 
 def test_unknown_data_sets_and_missing_roots(tiny_root, tiny_config, tmp_path):
@@ -252,12 +253,24 @@ def test_the_batch_contract(tiny_root, tiny_config):
     config = tiny_config(root, "DATASET.TRAIN_DATASET", "mixed", "TRAIN.BATCH_SIZE", "3", "TRAIN.SHUFFLE", "false")
     (batch,) = build_loader(config, build_dataset(config, root, True), True)
     shapes = {
-        "crops": (3, 3, 64, 64, 3), "joints_crop": (3, 3, 20, 2), "center": (3, 3, 2), "scale": (3, 3, 2),
-        "image_index": (3, 3), "joints_img": (3, 3, 20, 2), "visible": (3, 3, 20), "head_size": (3, 3),
-        "is_multiview": (3,), "occluded": (3, 3, 20), "image_to_heatmap": (3, 3, 2, 3), "camera_R": (3, 3, 3, 3),
-        "camera_T": (3, 3, 3), "camera_f": (3, 3, 2), "camera_c": (3, 3, 2), "camera_k": (3, 3, 3),
+        "crops": (3, 3, 64, 64, 3),
+        "joints_crop": (3, 3, 20, 2),
+        "center": (3, 3, 2),
+        "scale": (3, 3, 2),
+        "image_index": (3, 3),
+        "joints_img": (3, 3, 20, 2),
+        "visible": (3, 3, 20),
+        "head_size": (3, 3),
+        "is_multiview": (3,),
+        "occluded": (3, 3, 20),
+        "image_to_heatmap": (3, 3, 2, 3),
+        "camera_R": (3, 3, 3, 3),
+        "camera_T": (3, 3, 3),
+        "camera_f": (3, 3, 2),
+        "camera_c": (3, 3, 2),
+        "camera_k": (3, 3, 3),
         "camera_p": (3, 3, 2),
-    }  # fmt: skip
+    }
     assert {key: tuple(value.shape) for key, value in batch.items()} == shapes
     assert batch["crops"].dtype == torch.uint8
     for key in ("joints_crop", "joints_img", "head_size"):

@@ -152,7 +152,7 @@ def test_human36ms_word_for_the_subset(write):
         ({"head_box": [1.0, 2.0, 3.0]}, "record 1: not in the published form .*head_box"),
         ({"head_box": [1.0, 2.0, 1.0, 2.0]}, "record 1: not in the published form .*head_box"),
     ],
-)  # fmt: skip
+)
 def test_a_bad_record_is_named(write, changes, message):
     root = write([record(), record(**changes)])
     with pytest.raises(InputError, match=rf"train\.json: {message}"):

@@ -29,8 +29,9 @@ def test_the_file_is_what_simple_baselines_evaluates_with(persons, tmp_path):
     write_gt(tmp_path / "gt.mat", joints, annotated, boxes)
     found = scipy.io.loadmat(tmp_path / "gt.mat")
     names = [str(name.item()) for name in found["dataset_joints"][0]]
-    assert " ".join(names) == ("rank rkne rhip lhip lkne lank pelvis thorax upper_neck head rwri relb rsho lsho lelb "
-                               "lwri")  # fmt: skip
+    assert " ".join(names) == (
+        "rank rkne rhip lhip lkne lank pelvis thorax upper_neck head rwri relb rsho lsho lelb lwri"
+    )
     assert np.where(found["dataset_joints"] == "lsho")[1][0] == 13  # how that code looks a joint up
     assert found["pos_gt_src"].shape == (16, 2, 5)
     assert found["jnt_missing"].shape == (16, 5)

@@ -36,9 +36,14 @@ def test_groups_of_the_parts_follow_each_other(parts):
     assert dataset.num_views == 4
     h36m, mpii = parts[0].annotations, parts[1].annotations
     for index, (source, rows, is_multiview) in enumerate(
-        [(h36m, [0, 1, 2, 3], True), (h36m, [4, 5, 6, 7], True), (h36m, [8, 9, 10, 11], True),
-         (mpii, [0, 1, 2, 3], False), (mpii, [4, 5, 6, 7], False)]
-    ):  # fmt: skip
+        [
+            (h36m, [0, 1, 2, 3], True),
+            (h36m, [4, 5, 6, 7], True),
+            (h36m, [8, 9, 10, 11], True),
+            (mpii, [0, 1, 2, 3], False),
+            (mpii, [4, 5, 6, 7], False),
+        ]
+    ):
         item = dataset[index]
         assert item["is_multiview"] == is_multiview
         names = [dataset.image_name(i) for i in item["image_index"]]
@@ -95,8 +100,12 @@ def test_the_same_item_whatever_came_before(parts):
 
 def test_epochs_indices_views_and_seeds_are_augmented_differently(parts):
     dataset = MultiviewDataset(parts, AUGMENTED, True, seed=3)
-    scales = [dataset[0, 0]["scale"], dataset[1, 0]["scale"], dataset[0, 1]["scale"],
-              MultiviewDataset(parts, AUGMENTED, True, seed=4)[0, 0]["scale"]]  # fmt: skip
+    scales = [
+        dataset[0, 0]["scale"],
+        dataset[1, 0]["scale"],
+        dataset[0, 1]["scale"],
+        MultiviewDataset(parts, AUGMENTED, True, seed=4)[0, 0]["scale"],
+    ]
     values = np.stack(scales)[..., 0].ravel()
     assert np.mean(np.unique(values, return_counts=True)[1] == 1) > 0.5  # up to the clipped ones
 
@@ -112,8 +121,9 @@ def all_batches(*words, epoch=0, first_step=0, **options):
 
 
 def test_the_order_depends_on_seed_and_epoch_alone():
-    orders = [[index for batch in all_batches(50, 4, True, 1, epoch=epoch) for _, index in batch]
-              for epoch in (0, 1, 0)]  # fmt: skip
+    orders = [
+        [index for batch in all_batches(50, 4, True, 1, epoch=epoch) for _, index in batch] for epoch in (0, 1, 0)
+    ]
     assert orders[0] == orders[2] != orders[1]
     assert sorted(orders[0]) == sorted(orders[1]) == list(range(50))
     assert {epoch for batch in all_batches(50, 4, True, 1, epoch=7) for epoch, _ in batch} == {7}
@@ -126,7 +136,8 @@ def test_the_order_depends_on_seed_and_epoch_alone():
 @pytest.mark.parametrize("world_size", [1, 2, 3, 4])
 def test_the_shares_are_those_of_array_split(num_items, world_size):
     batches = EpochBatches(num_items, 3, False, ranks=Ranks(0, world_size))
-    items, size = np.arange(num_items), 3 * world_size
+    items = np.arange(num_items)
+    size = 3 * world_size
     for step in range(len(batches)):
         rows = items[step * size : (step + 1) * size]
         assert batches.shares(step) == [len(part) for part in np.array_split(rows, world_size)]
@@ -149,8 +160,9 @@ def test_an_epoch_can_begin_in_the_middle():
 def test_ranks_share_the_batches_of_one_process(num_items, world_size):
     size = 12 // world_size
     whole = all_batches(num_items, 12, True, 1)
-    shares = [all_batches(num_items, size, True, 1, Ranks(rank, world_size), every_item=False)
-              for rank in range(world_size)]  # fmt: skip
+    shares = [
+        all_batches(num_items, size, True, 1, Ranks(rank, world_size), every_item=False) for rank in range(world_size)
+    ]
     assert len({len(share) for share in shares}) == 1
     for step, parts in enumerate(zip(*shares, strict=True)):
         assert [item for part in parts for item in part] == whole[step]
@@ -168,6 +180,10 @@ def test_every_item_is_evaluated_though_some_rank_has_none():
     counts = EpochBatches(9, 2, False, 0, ranks[0]).shares(1)
     assert counts == [1, 0, 0, 0]
     assert [share[1] for share in shares] == [[(0, 8)]] * 4  # those without one get the step's first item
-    found = [index for step in range(2) for rank, share in enumerate(shares)
-             for _, index in share[step][: EpochBatches(9, 2, False, 0, ranks[0]).shares(step)[rank]]]  # fmt: skip
+    found = [
+        index
+        for step in range(2)
+        for rank, share in enumerate(shares)
+        for _, index in share[step][: EpochBatches(9, 2, False, 0, ranks[0]).shares(step)[rank]]
+    ]
     assert found == list(range(9))

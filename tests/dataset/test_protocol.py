@@ -32,8 +32,16 @@ def test_parts_of_total_capture():
     }
     assert list(parts) == ["W2", "FS3", "A3", "all"]
     assert frames == {
-        ("W2", "seen subjects"): [0], ("W2", "unseen subjects"): [1], ("W2", "all subjects"): [0, 1],
-        ("FS3", "seen subjects"): [], ("FS3", "unseen subjects"): [2], ("FS3", "all subjects"): [2],
-        ("A3", "seen subjects"): [], ("A3", "unseen subjects"): [], ("A3", "all subjects"): [],
-        ("all", "seen subjects"): [0, 3], ("all", "unseen subjects"): [1, 2], ("all", "all subjects"): [0, 1, 2, 3],
-    }  # fmt: skip
+        ("W2", "seen subjects"): [0],
+        ("W2", "unseen subjects"): [1],
+        ("W2", "all subjects"): [0, 1],
+        ("FS3", "seen subjects"): [],
+        ("FS3", "unseen subjects"): [2],
+        ("FS3", "all subjects"): [2],
+        ("A3", "seen subjects"): [],
+        ("A3", "unseen subjects"): [],
+        ("A3", "all subjects"): [],
+        ("all", "seen subjects"): [0, 3],
+        ("all", "unseen subjects"): [1, 2],
+        ("all", "all subjects"): [0, 1, 2, 3],
+    }

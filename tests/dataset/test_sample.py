@@ -22,17 +22,30 @@ def annotations(tiny_root):
 def test_a_sample_is_the_crop_around_the_person(annotations):
     sample = load_sample(annotations, 2, SETTINGS, None)
     assert {key: value.shape for key, value in sample.items()} == {
-        "crop": (64, 64, 3), "joints_crop": (20, 2), "joints_img": (20, 2), "visible": (20,), "occluded": (20,),
-        "center": (2,), "scale": (2,), "head_size": (), "image_to_heatmap": (2, 3), "camera_R": (3, 3),
-        "camera_T": (3,), "camera_f": (2,), "camera_c": (2,), "camera_k": (3,), "camera_p": (2,),
-    }  # fmt: skip
+        "crop": (64, 64, 3),
+        "joints_crop": (20, 2),
+        "joints_img": (20, 2),
+        "visible": (20,),
+        "occluded": (20,),
+        "center": (2,),
+        "scale": (2,),
+        "head_size": (),
+        "image_to_heatmap": (2, 3),
+        "camera_R": (3, 3),
+        "camera_T": (3,),
+        "camera_f": (2,),
+        "camera_c": (2,),
+        "camera_k": (3,),
+        "camera_p": (2,),
+    }
     picture = cv2.imread(str(annotations.images_dir / annotations.image_name(2)))
     left, top = annotations.center[2] - 60  # a box of 120 px
     matrix = np.array([[64 / 120, 0, -left * 64 / 120], [0, 64 / 120, -top * 64 / 120]])
     np.testing.assert_array_equal(sample["crop"], cv2.warpAffine(picture, matrix, (64, 64)))
     visible = sample["visible"]
-    np.testing.assert_allclose(sample["joints_crop"][visible],
-                               (sample["joints_img"][visible] - [left, top]) * 64 / 120, atol=1e-3)  # fmt: skip
+    np.testing.assert_allclose(
+        sample["joints_crop"][visible], (sample["joints_img"][visible] - [left, top]) * 64 / 120, atol=1e-3
+    )
 
 
 def test_head_sizes_are_passed_on(annotations):
@@ -80,7 +93,8 @@ def test_augmentation_has_the_published_distribution(annotations):
         arm = sample["joints_crop"][6] - sample["joints_crop"][12]  # head -> ankle
         true = annotations.joints_img[0, 6] - annotations.joints_img[0, 12]
         angles.append(np.rad2deg(np.arctan2(*arm[::-1]) - np.arctan2(*true[::-1])))
-    scales, angles = np.array(scales), (np.array(angles) + 180) % 360 - 180
+    scales = np.array(scales)
+    angles = (np.array(angles) + 180) % 360 - 180
     assert scales.min() == pytest.approx(0.75)
     assert scales.max() == pytest.approx(1.25)
     assert np.mean(np.abs(scales - 1) > 0.2499) == pytest.approx(0.317, abs=0.07)  # clipped at one sigma
@@ -92,7 +106,8 @@ def test_augmentation_has_the_published_distribution(annotations):
 
 def test_shifted_boxes_keep_joints_cameras_and_places_together(annotations):
     settings = SampleSettings((64, 64), (16, 16), 1.0, shift_factor=0.1)
-    rng, shifts = np.random.default_rng(0), []
+    rng = np.random.default_rng(0)
+    shifts = []
     for _ in range(300):
         sample = load_sample(annotations, 0, settings, rng)
         matrix = get_affine_transform(sample["center"], sample["scale"], 0.0, (64, 64))

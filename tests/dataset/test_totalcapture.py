@@ -64,11 +64,13 @@ def test_joints_are_in_the_union_by_name(tiny_totalcapture):
 
 def test_labels_lead_back_to_the_pixels(tiny_totalcapture):
     annotations = load_totalcapture(tiny_totalcapture(), "validation")
-    labels, rows = annotations.labels3d, np.arange(len(annotations))
+    labels = annotations.labels3d
+    rows = np.arange(len(annotations))
     assert labels.pose_cam.shape == (15 * 8, 16, 3)
     pixels, _ = project(labels.pose_world(rows), labels.cameras[labels.camera_idx])
-    np.testing.assert_allclose(to_union(pixels, TOTALCAPTURE_16)[annotations.visible],
-                               annotations.joints_img[annotations.visible], atol=0.01)  # fmt: skip
+    np.testing.assert_allclose(
+        to_union(pixels, TOTALCAPTURE_16)[annotations.visible], annotations.joints_img[annotations.visible], atol=0.01
+    )
 
 
 def test_chosen_cameras_form_the_groups(tiny_totalcapture):
@@ -136,8 +138,9 @@ def test_other_recordings_are_left_out_with_one_warning(tiny_totalcapture, caplo
     assert len(train) == 4 * 8
     (message,) = caplog.messages
     assert "64 of 96 images left out, of 8 recordings outside the paper's split for 'train'" in message
-    assert message.endswith("Walking 1 (S4), Walking 2 (S1 S4), Walking 3 (S4), Acting 1 (S4), Acting 2 (S4), "
-                            "Acting 3 (S1 S4)")  # fmt: skip
+    assert message.endswith(
+        "Walking 1 (S4), Walking 2 (S1 S4), Walking 3 (S4), Acting 1 (S4), Acting 2 (S4), Acting 3 (S1 S4)"
+    )
     assert recordings_of(load_totalcapture(root, "validation")) == {(1, 2, 2), (1, 3, 3), (4, 2, 2), (4, 3, 3)}
 
 

@@ -52,7 +52,8 @@ def randomize() -> Callable[[nn.Module], nn.Module]:
     return fill
 
 
-VIEWS, MAP = 3, 16
+VIEWS = 3
+MAP = 16
 
 
 def _head(in_channels: int) -> tuple[nn.Sequential, nn.Conv2d]:
@@ -87,9 +88,12 @@ class FlatBlock(nn.Module):
         widen = [nn.Conv2d(channels_in, hidden, 1, bias=False), nn.BatchNorm2d(hidden), nn.ReLU6()]
         self.conv = nn.Sequential(
             *(widen if expansion > 1 else []),
-            nn.Conv2d(hidden, hidden, 3, stride, 1, groups=hidden, bias=False), nn.BatchNorm2d(hidden), nn.ReLU6(),
-            nn.Conv2d(hidden, channels_out, 1, bias=False), nn.BatchNorm2d(channels_out),
-        )  # fmt: skip
+            nn.Conv2d(hidden, hidden, 3, stride, 1, groups=hidden, bias=False),
+            nn.BatchNorm2d(hidden),
+            nn.ReLU6(),
+            nn.Conv2d(hidden, channels_out, 1, bias=False),
+            nn.BatchNorm2d(channels_out),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.conv(x) if self.shortcut else self.conv(x)
@@ -102,9 +106,7 @@ class FlatMobileNetV2(nn.Module):
         super().__init__()
         plan = [(16, 1, 1), (24, 2, 6), (24, 1, 6), (32, 2, 6)] + [(32, 1, 6)] * 2 + [(64, 2, 6)] + [(64, 1, 6)] * 3
         plan += [(96, 1, 6)] * 3 + [(160, 2, 6)] + [(160, 1, 6)] * 2 + [(320, 1, 6)]
-        layers: list[nn.Module] = [
-            nn.Sequential(nn.Conv2d(3, 32, 3, 2, 1, bias=False), nn.BatchNorm2d(32), nn.ReLU6())
-        ]
+        layers: list[nn.Module] = [nn.Sequential(nn.Conv2d(3, 32, 3, 2, 1, bias=False), nn.BatchNorm2d(32), nn.ReLU6())]
         channels_in = 32
         for channels, stride, expansion in plan:
             layers.append(FlatBlock(channels_in, channels, stride, expansion))
@@ -146,7 +148,8 @@ class PublishedMultiView(nn.Module):
 
     def forward(self, views: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         single = [self.resnet(view) for view in views]
-        fused, number = [], 0
+        fused = []
+        number = 0
         for target in range(VIEWS):
             total = 0.4 * single[target]
             for source in range(VIEWS):
@@ -163,7 +166,9 @@ class HRNetByNames:
     """HRNet as a function of a dict of official names; `used` collects the names it read."""
 
     def __init__(self, state: dict[str, Tensor], modules: dict[int, int]) -> None:
-        self.state, self.modules, self.used = state, modules, set()
+        self.state = state
+        self.modules = modules
+        self.used = set()
 
     def take(self, name: str) -> Tensor:
         self.used.add(name)

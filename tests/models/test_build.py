@@ -66,10 +66,14 @@ def test_heatmap_size_must_be_what_the_backbone_makes(make_config: Callable) -> 
 @pytest.mark.parametrize(
     ("aggre", "fusion", "kind"),
     [
-        ("true", "", "learned"), ("false", "", "none"), ("false", "epipolar_max", "epipolar_max"),
-        ("true", "none", "none"), ("false", "adaptive", "adaptive"), ("false", "learned", "learned"),
+        ("true", "", "learned"),
+        ("false", "", "none"),
+        ("false", "epipolar_max", "epipolar_max"),
+        ("true", "none", "none"),
+        ("false", "adaptive", "adaptive"),
+        ("false", "learned", "learned"),
     ],
-)  # fmt: skip
+)
 def test_which_fusion_the_keys_ask_for(make_config: Callable, aggre: str, fusion: str, kind: str) -> None:
     config = make_config("pose_resnet", "NETWORK.AGGRE", aggre, "NETWORK.FUSION", fusion)
     assert fusion_kind(config) == kind
@@ -96,8 +100,15 @@ def test_fusions_that_cannot_be(make_config: Callable) -> None:
 
 def test_a_frozen_backbone_does_not_move(make_config: Callable, tmp_path: Path) -> None:
     weights = tmp_path / "single.pth.tar"
-    config = make_config("pose_resnet", "NETWORK.FUSION_INIT", "zeros", "TRAIN.FREEZE_BACKBONE", "true",
-                         "NETWORK.PRETRAINED", str(weights))  # fmt: skip
+    config = make_config(
+        "pose_resnet",
+        "NETWORK.FUSION_INIT",
+        "zeros",
+        "TRAIN.FREEZE_BACKBONE",
+        "true",
+        "NETWORK.PRETRAINED",
+        str(weights),
+    )
     torch.save(build_model(config, 2).state_dict(), weights)
     model = build_model(config, 2, is_train=True).train()
     before = {name: value.clone() for name, value in model.backbone.state_dict().items()}

@@ -58,8 +58,9 @@ def test_tiny_maps_equal_plain_loops(reduction: str) -> None:
                         line = to_pixels(places[frame, pixel], (5, 6)).tolist()
                         values = [bilinear(maps[frame, other, joint].numpy(), *place) for place in line]
                         steps = [math.dist(*ends) for ends in itertools.pairwise(line)]
-                        areas = [step * sum(ends) / 2 for step, ends in
-                                 zip(steps, itertools.pairwise(values), strict=True)]  # fmt: skip
+                        areas = [
+                            step * sum(ends) / 2 for step, ends in zip(steps, itertools.pairwise(values), strict=True)
+                        ]
                         vote = max(values) if reduction == "max" else sum(areas)
                         expected[frame, view, joint, pixel // 6, pixel % 6] += 0.3 * vote
     np.testing.assert_allclose(EpipolarFusion(reduction)(maps, views_of(scene)), expected, atol=2e-5)
@@ -77,15 +78,20 @@ LENSES = {  # k, p, focal length in widths of the image
 def test_sum_and_maximum_follow_the_line_through_any_lens(lens: str) -> None:
     """Whole images, against OpenCV at dense depths: the line ends where the lens turns back."""
     k, p, focal = LENSES[lens]
-    size, sigma, scene = 32, 1.5, make_scene(1, 2, seed=4)
-    f, c = np.array([focal, 1.01 * focal]) * 1000, np.array([510.0, 490.0])
+    size = 32
+    sigma = 1.5
+    scene = make_scene(1, 2, seed=4)
+    f = np.array([focal, 1.01 * focal]) * 1000
+    c = np.array([510.0, 490.0])
     two = (1, 2, 1)
-    cameras = dataclasses.replace(scene.cameras, f=np.tile(f, two), c=np.tile(c, two), k=np.tile(k, two),
-                                  p=np.tile(p, two))  # fmt: skip
+    cameras = dataclasses.replace(
+        scene.cameras, f=np.tile(f, two), c=np.tile(c, two), k=np.tile(k, two), p=np.tile(p, two)
+    )
     angle = 0.5 if "turned" in lens else 0.0
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) * (size / 1000)
     crop = np.concatenate([turn, (15.5 - turn @ [500, 500])[:, None]], 1)
-    matrix, distortion = np.array([[f[0], 0, c[0]], [0, f[1], c[1]], [0, 0, 1]]), np.array([*k[:2], *p, k[2]])
+    matrix = np.array([[f[0], 0, c[0]], [0, f[1], c[1]], [0, 0, 1]])
+    distortion = np.array([*k[:2], *p, k[2]])
     radius = np.linspace(0, 5, 100001)[1:]
     slope = 1 + 3 * k[0] * radius**2 + 5 * k[1] * radius**4 + 7 * k[2] * radius**6
     reach = radius[np.argmin(slope > 0)] if (slope <= 0).any() else radius[-1]
@@ -121,11 +127,15 @@ def test_sum_and_maximum_follow_the_line_through_any_lens(lens: str) -> None:
 
 def test_the_gradient_of_the_maximum_is_that_of_the_plain_one() -> None:
     scene = make_scene(1, 3, (8, 8), (32, 32))
-    views, rays = views_of(scene), HeatmapRays(views_of(scene), (8, 8))
+    views = views_of(scene)
+    rays = HeatmapRays(views_of(scene), (8, 8))
     maps = torch.rand(1, 3, 2, 8, 8, generator=torch.Generator().manual_seed(1)).requires_grad_()
     (found,) = torch.autograd.grad(EpipolarFusion("max")(maps, views).square().sum(), maps)
-    fused = [0.4 * maps[:, v] + 0.3 * sum(sample_maps(maps[:, o], rays.lines(v, o)).amax(-1).view(1, 2, 8, 8)
-             for o in range(3) if o != v) for v in range(3)]  # fmt: skip
+    fused = [
+        0.4 * maps[:, v]
+        + 0.3 * sum(sample_maps(maps[:, o], rays.lines(v, o)).amax(-1).view(1, 2, 8, 8) for o in range(3) if o != v)
+        for v in range(3)
+    ]
     (expected,) = torch.autograd.grad(torch.stack(fused, 1).square().sum(), maps)
     torch.testing.assert_close(found, expected)
 
@@ -146,7 +156,8 @@ def test_a_joint_hidden_in_one_view_comes_back(name: str, num_views: int) -> Non
 
 def test_a_view_that_looks_elsewhere_takes_nothing_away() -> None:
     """Whole images: the fourth camera sees a corner of the room close up, which all others see too."""
-    scene, size = make_scene(2, 4, seed=3), 40
+    scene = make_scene(2, 4, seed=3)
+    size = 40
     cameras = scene.cameras.map(np.copy)
     forward = np.array([1300.0, 1300, 2000]) - cameras.T[0, 3]
     forward /= np.linalg.norm(forward)
@@ -167,7 +178,8 @@ def test_a_view_that_looks_elsewhere_takes_nothing_away() -> None:
 
 def test_views_and_frames_do_not_depend_on_their_order(fusion: nn.Module) -> None:
     scene = make_scene(3, 4, (16, 16), (64, 64))
-    maps, views = torch.as_tensor(scene.heatmaps), views_of(scene)
+    maps = torch.as_tensor(scene.heatmaps)
+    views = views_of(scene)
     with torch.no_grad():
         fused = fusion(maps, views)
         for index in ((slice(None), [2, 0, 3, 1]), ([2, 0],)):
@@ -176,7 +188,8 @@ def test_views_and_frames_do_not_depend_on_their_order(fusion: nn.Module) -> Non
 
 def test_work_in_parts_gives_the_same(fusion: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
     scene = make_scene(2, 3, (16, 12), (64, 48))
-    maps, views = torch.as_tensor(scene.heatmaps), views_of(scene)
+    maps = torch.as_tensor(scene.heatmaps)
+    views = views_of(scene)
     with torch.no_grad():
         whole = fusion(maps, views)
         monkeypatch.setattr(epipolar_fusion, "_CHUNK_VALUES", 5000)
@@ -185,7 +198,8 @@ def test_work_in_parts_gives_the_same(fusion: nn.Module, monkeypatch: pytest.Mon
 
 def test_float32_in_networks_of_shorter_products(fusion: nn.Module) -> None:
     scene = make_scene(1, 3, (16, 16), (64, 64))
-    maps, views = torch.as_tensor(scene.heatmaps), views_of(scene)
+    maps = torch.as_tensor(scene.heatmaps)
+    views = views_of(scene)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         short = fusion(maps.bfloat16(), views)
     assert short.dtype == torch.float32
@@ -199,10 +213,14 @@ def test_everything_learns_and_single_images_harm_nothing(fusion: nn.Module) -> 
     single = CropCameras(no_camera, scene.image_to_heatmap[0, 0]).map(lambda x: np.broadcast_to(x, (1, 3, *x.shape)))
     real = CropCameras(scene.cameras, scene.image_to_heatmap)
     mixed = CropCameras(
-        Cameras(*(torch.as_tensor(np.concatenate([getattr(one.cameras, name) for one in (real, single)])).float()
-                  for name in ("R", "T", "f", "c", "k", "p"))),
+        Cameras(
+            *(
+                torch.as_tensor(np.concatenate([getattr(one.cameras, name) for one in (real, single)])).float()
+                for name in ("R", "T", "f", "c", "k", "p")
+            )
+        ),
         torch.as_tensor(np.concatenate([real.to_heatmap, single.to_heatmap])).float(),
-    )  # fmt: skip
+    )
     torch.manual_seed(0)
     maps = (torch.as_tensor(np.repeat(scene.heatmaps, 2, 0)) + 0.1 * torch.rand(2, 3, 17, 16, 16)).requires_grad_()
     fused = fusion.train()(maps, mixed)
@@ -218,7 +236,8 @@ def test_everything_learns_and_single_images_harm_nothing(fusion: nn.Module) -> 
 def test_the_adaptive_fusion_learns_whom_to_trust() -> None:
     torch.manual_seed(0)
     scene = make_scene(4, 4, (16, 16), (64, 64), sigma=1.0)
-    target, views = torch.as_tensor(scene.heatmaps), views_of(scene)
+    target = torch.as_tensor(scene.heatmaps)
+    views = views_of(scene)
     generator = torch.Generator().manual_seed(3)
     wrong = torch.rand(4, 4, 17, generator=generator) < 0.3
     maps = torch.where(wrong[..., None, None], target.flip(-1, -2), target)  # wrong peaks as high as right ones
@@ -244,7 +263,9 @@ def test_the_adaptive_fusion_learns_whom_to_trust() -> None:
 def test_sharpening_moves_no_peak() -> None:
     torch.manual_seed(0)
     scene = make_scene(1, 3, (16, 16), (64, 64))
-    maps, views, fusion = torch.as_tensor(scene.heatmaps), views_of(scene), AdaptiveFusion()
+    maps = torch.as_tensor(scene.heatmaps)
+    views = views_of(scene)
+    fusion = AdaptiveFusion()
     with torch.no_grad():
         fused = []
         for sharpness in (-2.0, 1.0):
@@ -261,7 +282,8 @@ def test_the_adaptive_fusion_is_small() -> None:
 
 def test_errors_say_what_to_do(fusion: nn.Module) -> None:
     scene = make_scene(1, 2, (16, 16), (64, 64))
-    maps, views = torch.as_tensor(scene.heatmaps), views_of(scene)
+    maps = torch.as_tensor(scene.heatmaps)
+    views = views_of(scene)
     with pytest.raises(InputError, match="needs the cameras"):
         fusion(maps, None)
     with pytest.raises(InputError, match=r"at least 2 views, received 1; set NETWORK\.FUSION none"):

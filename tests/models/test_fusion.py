@@ -69,7 +69,8 @@ def test_under_autocast_the_products_are_in_its_type_and_gradients_in_the_weight
     heatmaps = torch.rand(2, 3, 4, 3, 5)
     plain = fusion(heatmaps)
     plain.square().sum().backward()
-    expected, fusion.weight.grad = fusion.weight.grad, None
+    expected = fusion.weight.grad
+    fusion.weight.grad = None
     with torch.autocast("cpu", dtype):
         fused = fusion(heatmaps)
     fused.square().sum().backward()

@@ -94,7 +94,8 @@ def test_only_the_gradient_that_is_needed_is_computed(needed: int) -> None:
 def test_of_the_matrices_one_views_are_converted_at_a_time_and_none_are_kept(dtype: torch.dtype) -> None:
     rows, weight = random_inputs(4, 1, 96)
     rows = rows.detach().to(dtype).requires_grad_()
-    one_view, small = weight.nbytes // 2 // 4, 40 * rows.nbytes
+    one_view = weight.nbytes // 2 // 4
+    small = 40 * rows.nbytes
     assert small < one_view
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
@@ -112,8 +113,9 @@ def test_matrices_used_twice_add_up() -> None:
     rows, weight = random_inputs(3, 2, 5)
     other = torch.randn_like(rows)
     (fusion_product(rows, weight).sum() + fusion_product(other, weight).square().sum()).backward()
-    expected = torch.autograd.grad(plain_product(rows, weight).sum() + plain_product(other, weight).square().sum(),
-                                   weight)[0]  # fmt: skip
+    expected = torch.autograd.grad(
+        plain_product(rows, weight).sum() + plain_product(other, weight).square().sum(), weight
+    )[0]
     torch.testing.assert_close(weight.grad, expected)
 
 

@@ -33,12 +33,14 @@ def _images(batch: int, views: int) -> torch.Tensor:
 def test_training_uses_the_statistics_of_each_view() -> None:
     images = _images(4, 3)
     model = MultiViewPose(_TinyBackbone()).train()
-    conv, bn = copy.deepcopy(model.backbone.conv), nn.BatchNorm2d(2)
+    conv = copy.deepcopy(model.backbone.conv)
+    bn = nn.BatchNorm2d(2)
     single, fused = model(images)
     assert fused is None
     for view in range(3):
         maps = conv(images[:, view])
-        mean, var = maps.mean((0, 2, 3), keepdim=True), maps.var((0, 2, 3), correction=0, keepdim=True)
+        mean = maps.mean((0, 2, 3), keepdim=True)
+        var = maps.var((0, 2, 3), correction=0, keepdim=True)
         torch.testing.assert_close(single[:, view], (maps - mean) / (var + bn.eps).sqrt(), atol=1e-5, rtol=1e-4)
     assert model.backbone.bn.num_batches_tracked == 3  # one update per view
 

@@ -19,11 +19,15 @@ from lib.utils.errors import InputError
 
 VIEWS = 3
 NARROW_HRNET = [
-    "NETWORK.AGGRE", "false",
-    "MODEL_EXTRA.STAGE2.NUM_CHANNELS", "[8,16]",
-    "MODEL_EXTRA.STAGE3.NUM_CHANNELS", "[8,16,32]",
-    "MODEL_EXTRA.STAGE4.NUM_CHANNELS", "[8,16,32,64]",
-]  # fmt: skip
+    "NETWORK.AGGRE",
+    "false",
+    "MODEL_EXTRA.STAGE2.NUM_CHANNELS",
+    "[8,16]",
+    "MODEL_EXTRA.STAGE3.NUM_CHANNELS",
+    "[8,16,32]",
+    "MODEL_EXTRA.STAGE4.NUM_CHANNELS",
+    "[8,16,32,64]",
+]
 
 
 def _checkpoint(path: Path, model: nn.Module, prefix: str = "") -> Path:
@@ -249,9 +253,12 @@ def test_hrnet_takes_the_head_of_a_pose_checkpoint(make_config: Callable, tmp_pa
 
 @pytest.mark.parametrize(
     ("backbone", "head"),
-    [("pose_resnet", "deconv_layers, final_layer"), ("pose_mobilenetv2", "deconv_layers, final_layer"),
-     ("pose_hrnet", "final_layer")],
-)  # fmt: skip
+    [
+        ("pose_resnet", "deconv_layers, final_layer"),
+        ("pose_mobilenetv2", "deconv_layers, final_layer"),
+        ("pose_hrnet", "final_layer"),
+    ],
+)
 def test_a_frozen_backbone_comes_from_the_file_whole(
     backbone: str, head: str, make_config: Callable, randomize: Callable, tmp_path: Path
 ) -> None:

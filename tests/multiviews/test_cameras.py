@@ -23,10 +23,15 @@ def make_record(rng: np.random.Generator) -> dict:
     """A camera like Human3.6M's, 5 m from the origin, in the published shapes."""
     rotation = cv2.Rodrigues(rng.normal(0, 1.5, 3))[0]
     return {
-        "R": rotation, "T": (-rotation.T @ [[100.0], [-200], [5000]]) + rng.normal(0, 200, (3, 1)),
-        "fx": np.array([1145.05]), "fy": np.array([1143.78]), "cx": np.array([512.54]), "cy": np.array([515.45]),
-        "k": np.array([[-0.20709], [0.24777], [-0.00307]]), "p": np.array([[-0.00097], [-0.00142]]),
-    }  # fmt: skip
+        "R": rotation,
+        "T": (-rotation.T @ [[100.0], [-200], [5000]]) + rng.normal(0, 200, (3, 1)),
+        "fx": np.array([1145.05]),
+        "fy": np.array([1143.78]),
+        "cx": np.array([512.54]),
+        "cy": np.array([515.45]),
+        "k": np.array([[-0.20709], [0.24777], [-0.00307]]),
+        "p": np.array([[-0.00097], [-0.00142]]),
+    }
 
 
 def opencv_model(record: dict) -> tuple[np.ndarray, np.ndarray]:
@@ -85,14 +90,18 @@ def test_torch_gives_the_same(records, points_world):
     np.testing.assert_allclose(pixels, project(points_world, cameras)[0], atol=1e-9)
     np.testing.assert_allclose(depth, project(points_world, cameras)[1], atol=1e-9)
     np.testing.assert_allclose(undistort(pixels, tensors), undistort(pixels.numpy(), cameras), atol=1e-12)
-    np.testing.assert_allclose(camera_to_world(torch.as_tensor(points_world), tensors),
-                               camera_to_world(points_world, cameras), atol=1e-9)  # fmt: skip
+    np.testing.assert_allclose(
+        camera_to_world(torch.as_tensor(points_world), tensors), camera_to_world(points_world, cameras), atol=1e-9
+    )
 
 
 def test_world_and_camera_frame_are_inverse(records, points_world):
     cameras = Cameras.from_records(records)
-    np.testing.assert_allclose(camera_to_world(world_to_camera(points_world, cameras), cameras),
-                               np.broadcast_to(points_world, (4, 30, 3)), atol=1e-9)  # fmt: skip
+    np.testing.assert_allclose(
+        camera_to_world(world_to_camera(points_world, cameras), cameras),
+        np.broadcast_to(points_world, (4, 30, 3)),
+        atol=1e-9,
+    )
     np.testing.assert_allclose(world_to_camera(cameras.T[:, None], cameras), 0, atol=1e-9)  # T is the centre
 
 
@@ -148,9 +157,16 @@ def test_indexing(records):
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("R", np.eye(2)), ("T", [0, 0]), ("fx", "wide"), ("k", [[0.1], [0.2]]), ("p", [np.nan, 0]), ("cx", None),
-     ("cy", [])],
-)  # fmt: skip
+    [
+        ("R", np.eye(2)),
+        ("T", [0, 0]),
+        ("fx", "wide"),
+        ("k", [[0.1], [0.2]]),
+        ("p", [np.nan, 0]),
+        ("cx", None),
+        ("cy", []),
+    ],
+)
 def test_a_wrong_entry_is_named(records, key, value):
     records[2][key] = value
     with pytest.raises(InputError, match=f"camera: entry '{key}'"):
@@ -165,8 +181,16 @@ def test_a_missing_entry_is_named(records):
 
 def folding_camera():
     """Barrel distortion that turns back at x/z = 1.05: farther points project into the image again."""
-    record = {"R": np.eye(3), "T": np.zeros(3), "fx": 1000.0, "fy": 1000.0, "cx": 500.0, "cy": 500.0, "k": [-0.3, 0, 0],
-              "p": [0, 0]}  # fmt: skip
+    record = {
+        "R": np.eye(3),
+        "T": np.zeros(3),
+        "fx": 1000.0,
+        "fy": 1000.0,
+        "cx": 500.0,
+        "cy": 500.0,
+        "k": [-0.3, 0, 0],
+        "p": [0, 0],
+    }
     return Cameras.from_records([record])[0]
 
 
@@ -180,10 +204,12 @@ def test_points_beyond_the_reach_of_a_lens_are_not_visible():
 @pytest.mark.parametrize("library", ["numpy", "torch"])
 @pytest.mark.filterwarnings("error")
 def test_a_pixel_that_no_ray_reaches_has_none(library):
-    camera, radius = folding_camera(), np.array([0.3, 0.6, 0.72, 0.76, 3.0, 1e9, np.nan])
+    camera = folding_camera()
+    radius = np.array([0.3, 0.6, 0.72, 0.76, 3.0, 1e9, np.nan])
     pixels = np.stack([500 + 1000 * radius, np.full(7, 500.0)], 1)
     if library == "torch":
-        camera, pixels = camera.map(torch.as_tensor), torch.as_tensor(pixels)
+        camera = camera.map(torch.as_tensor)
+        pixels = torch.as_tensor(pixels)
     plane = undistort(pixels, camera)
     np.testing.assert_array_equal(np.isfinite(np.asarray(plane)).all(1), [True] * 2 + [False] * 5)
     back = distort(plane[:2], camera) * 1000 + 500
@@ -202,7 +228,8 @@ def test_a_pixel_that_no_ray_reaches_has_none(library):
 )
 def test_every_pixel_that_has_a_ray_gets_it(k):
     camera = Cameras(np.eye(3), np.zeros(3), np.full(2, 900.0), np.array([960.0, 540.0]), np.array(k), np.zeros(2))
-    matrix, distortion = np.array([[900.0, 0, 960], [0, 900, 540], [0, 0, 1]]), np.array([*k[:2], 0, 0, k[2]])
+    matrix = np.array([[900.0, 0, 960], [0, 900, 540], [0, 0, 1]])
+    distortion = np.array([*k[:2], 0, 0, k[2]])
     limit = np.sqrt(lens_reach(camera))
     radius, angle = np.meshgrid(np.linspace(0, min(0.99 * limit, 1.8), 60), np.linspace(0, 6, 20))
     rays = np.stack([radius * np.cos(angle), radius * np.sin(angle), np.ones_like(radius)], -1).reshape(-1, 3)
@@ -217,10 +244,12 @@ def test_every_pixel_that_has_a_ray_gets_it(k):
 
 
 def test_undistortion_is_opencvs_where_that_converges():
-    k, size = np.array([-0.28, 0.08, -0.01]), 64
+    k = np.array([-0.28, 0.08, -0.01])
+    size = 64
     p = np.array([-0.001, 0.002])
     camera = Cameras(np.eye(3), np.zeros(3), np.full(2, 900.0), np.array([960.0, 540.0]), k, p)
-    matrix, distortion = np.array([[900.0, 0, 960], [0, 900, 540], [0, 0, 1]]), np.array([*k[:2], *p, k[2]])
+    matrix = np.array([[900.0, 0, 960], [0, 900, 540], [0, 0, 1]])
+    distortion = np.array([*k[:2], *p, k[2]])
     pixels = np.stack(np.meshgrid(np.linspace(1200, 2100, size), np.linspace(0, 900, size)), -1).reshape(-1, 2)
     stop = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 300, 1e-12)
     theirs = cv2.undistortPoints(pixels[:, None], matrix, distortion, None, None, None, stop)[:, 0]

@@ -24,12 +24,11 @@ class Finished:
 
 
 @pytest.fixture
-def run_script(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> Iterator[Callable[..., Finished]]:
+def run_script(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Iterator[Callable[..., Finished]]:
     """run_script("pose2d/train.py", "--cfg", ...) runs run/pose2d/train.py as __main__."""
     root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    handlers = root.handlers[:]
+    level = root.level
 
     def run(script: str, *args: object) -> Finished:
         monkeypatch.setattr(sys, "argv", [script, *map(str, args)])

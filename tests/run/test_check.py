@@ -43,8 +43,16 @@ def test_findings_end_with_code_1(tmp_path, tiny_yaml, run_script):
     assert "set DATASET.POSE_UNIT m" in verdict
     assert "1 of 96 images are not in" in verdict
     assert (tmp_path / "out/check.md").read_text().endswith(f"# Verdict{verdict}\n")
-    fixed = run_script("data/check.py", "--cfg", tiny_yaml(tmp_path / "film"), "--out", tmp_path / "out",
-                       "--opts", "DATASET.POSE_UNIT", "m")  # fmt: skip
+    fixed = run_script(
+        "data/check.py",
+        "--cfg",
+        tiny_yaml(tmp_path / "film"),
+        "--out",
+        tmp_path / "out",
+        "--opts",
+        "DATASET.POSE_UNIT",
+        "m",
+    )
     assert "POSE_UNIT" not in fixed.out
     assert fixed.code == 1  # the image
 
@@ -93,9 +101,14 @@ def test_two_images_of_one_view_are_a_finding(tiny_root, tiny_yaml, run_script):
     assert "two images share subject, action, subaction, image_id and camera_id" in done.out
 
 
-@pytest.mark.parametrize(("words", "message"), [(["--images", "some"], "--images: expected a number or 'all'"),
-                                               (["--images", "²"], "--images: expected a number or 'all'"),
-                                                (["--workers", "-1"], "WORKERS: expected")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--images", "some"], "--images: expected a number or 'all'"),
+        (["--images", "²"], "--images: expected a number or 'all'"),
+        (["--workers", "-1"], "WORKERS: expected"),
+    ],
+)
 def test_wrong_words(tiny_root, tiny_yaml, run_script, words, message):
     done = run_script("data/check.py", "--cfg", tiny_yaml(tiny_root(mpii=0)), *words)
     assert (done.code, done.err.count("\n")) == (2, 1)

@@ -56,7 +56,8 @@ def test_two_processes_train_and_write_one_set_of_results(tiny_root, tiny_yaml, 
     root = tiny_root(frames=5, mpii=0)
     for path in (root / "h36m/images").glob("s_01*/*_00000[24].jpg"):  # unlike the others: the second process's share
         cv2.imwrite(str(path), 255 - cv2.imread(str(path)))
-    cfg, opts = tiny_yaml(root), ("--opts", "TRAIN.BATCH_SIZE", 1, "TRAIN.SHUFFLE", "false")
+    cfg = tiny_yaml(root)
+    opts = ("--opts", "TRAIN.BATCH_SIZE", 1, "TRAIN.SHUFFLE", "false")
     done = run(sys.executable, TRAIN, "--cfg", cfg, "--gpus", "cpu,cpu", *opts)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("epoch 0, validation on 20 images") == 1
@@ -130,7 +131,8 @@ def test_bad_input_of_several_processes_is_one_line(tiny_root, tiny_yaml):
 @pytest.mark.parametrize("gpus", ["0", pytest.param("cpu,cpu", marks=pytest.mark.slow)])
 def test_a_signal_to_the_group_ends_training_where_it_can_go_on(tiny_root, tiny_yaml, tmp_path, gpus):
     """As `timeout` and a shell send it: the loading processes receive it too."""
-    cfg, workers = tiny_yaml(tiny_root(frames=4, mpii=0)), ("--workers", 2)
+    cfg = tiny_yaml(tiny_root(frames=4, mpii=0))
+    workers = ("--workers", 2)
     process = start_training(cfg, "--gpus", gpus, *workers, *LONG)
     wait_for(tmp_path / "output" / RUN / "metrics.jsonl", '"step": 3', process)
     os.killpg(process.pid, signal.SIGTERM)

@@ -36,7 +36,9 @@ def test_a_seed_is_named_once(tmp_path, run_script):
 @pytest.mark.slow
 def test_all_cells_and_the_page(tiny_root, tiny_yaml, tmp_path, run_script):
     root = tiny_root()
-    cfg, out, page = tiny_yaml(root), tmp_path / "tables", tmp_path / "RESULTS.md"
+    cfg = tiny_yaml(root)
+    out = tmp_path / "tables"
+    page = tmp_path / "RESULTS.md"
     words = ("--cfg", cfg, "--out", out, "--page", page, "--jobs", 2, "--seeds", 0, "--opts", *OPTS)
     done = run_script("experiments/tables.py", *words)
     assert done.code == 0, done.err

@@ -21,10 +21,29 @@ OF_ONE_RUN = {*TIMES, "OUTPUT_DIR", "LOG_DIR"}
 
 
 def start_training(cfg: Path, out: Path, *opts: object) -> subprocess.Popen:
-    words = [sys.executable, REPOSITORY / "run/pose2d/train.py", "--cfg", cfg, "--modelDir", out, "--logDir",
-             out / "log", "--opts", "TRAIN.RESUME", "true", "PRINT_FREQ", 1, *opts]  # fmt: skip
-    return subprocess.Popen([*map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                            env={**os.environ, "OMP_NUM_THREADS": "1"})  # fmt: skip
+    words = [
+        sys.executable,
+        REPOSITORY / "run/pose2d/train.py",
+        "--cfg",
+        cfg,
+        "--modelDir",
+        out,
+        "--logDir",
+        out / "log",
+        "--opts",
+        "TRAIN.RESUME",
+        "true",
+        "PRINT_FREQ",
+        1,
+        *opts,
+    ]
+    return subprocess.Popen(
+        [*map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
 
 
 def finish(process: subprocess.Popen) -> None:
@@ -58,7 +77,8 @@ def check_equal(found: object, expected: object, where: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("num_kills", "num_epochs"), [(20, 60)])  # more epochs than the kills leave time for
 def test_a_run_killed_again_and_again_equals_one_left_in_peace(tiny_root, tiny_yaml, tmp_path, num_kills, num_epochs):
-    cfg, rng = tiny_yaml(tiny_root(frames=6, mpii=0)), random.Random(0)
+    cfg = tiny_yaml(tiny_root(frames=6, mpii=0))
+    rng = random.Random(0)
     opts = ("TRAIN.END_EPOCH", num_epochs, "TRAIN.VALIDATE_EVERY", 3, "DATASET.ROT_FACTOR", 20)
     start = time.perf_counter()
     peaceful = start_training(cfg, tmp_path / "whole", *opts)
@@ -69,7 +89,9 @@ def test_a_run_killed_again_and_again_equals_one_left_in_peace(tiny_root, tiny_y
     finish(peaceful)
 
     directory = tmp_path / "killed" / RUN
-    checkpoint, positions, half_written = directory / "checkpoint.pth.tar", [(0, 0)], 0
+    checkpoint = directory / "checkpoint.pth.tar"
+    positions = [(0, 0)]
+    half_written = 0
     for kill in range(num_kills):
         process = start_training(cfg, tmp_path / "killed", *opts, "TRAIN.CHECKPOINT_STEPS", 1, "WORKERS", kill % 2)
         try:

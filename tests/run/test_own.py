@@ -24,7 +24,13 @@ def test_poses_from_detections(run_script, recording, tmp_path):
     assert done.code == 0, done.err
     assert "| view left out |" in done.out
     assert {path.name for path in out.iterdir()} == {
-        "poses3d.npz", "poses3d.csv", "poses.mp4", "frames.jpg", "report.md", "results.json"}  # fmt: skip
+        "poses3d.npz",
+        "poses3d.csv",
+        "poses.mp4",
+        "frames.jpg",
+        "report.md",
+        "results.json",
+    }
     poses = np.load(out / "poses3d.npz")
     assert np.median(np.linalg.norm(poses["pose_world"] - recording.pose_world, axis=-1)) < 15
     with open(out / "poses3d.csv") as file:
@@ -45,7 +51,8 @@ def test_one_number_of_a_frame_everywhere(run_script, recording, tmp_path):
         rows = list(csv.DictReader(file))
     assert [int(row["frame"]) for row in rows] == list(range(6, 20))
     assert rows[0]["time_s"] == "0.2000"
-    poses, results = np.load(out / "poses3d.npz"), json.loads((out / "results.json").read_text())
+    poses = np.load(out / "poses3d.npz")
+    results = json.loads((out / "results.json").read_text())
     assert poses["frame"].tolist() == list(range(6, 20))
     assert poses["time_s"][0] == pytest.approx(0.2)
     assert results["frames"] == {"numbered_as": "front", "first": 6, "last": 19}
@@ -64,7 +71,13 @@ def test_no_file_of_other_poses_stays(run_script, recording, tmp_path):
     assert (out / "poses.mp4").exists()  # what is refused changes nothing
     assert run_script("demo/multiview.py", *words, "--no-video").code == 0
     assert {path.name for path in out.iterdir()} == {
-        "notes.txt", "poses3d.npz", "poses3d.csv", "frames.jpg", "report.md", "results.json"}  # fmt: skip
+        "notes.txt",
+        "poses3d.npz",
+        "poses3d.csv",
+        "frames.jpg",
+        "report.md",
+        "results.json",
+    }
     assert run_script("demo/multiview.py", *words[2:]).code == 0
     assert not (out / "frames.jpg").exists()
 
@@ -90,37 +103,57 @@ def test_labels_training_and_the_network_on_the_videos(run_script, recording, ti
     assert trained.code == 0, trained.err
     weights = run_directory(load_config(yaml), yaml) / "final_state.pth.tar"
     out = tmp_path / "out"
-    words = ["demo/multiview.py", *recording.flags(), "--cfg", yaml, "--checkpoint", weights, "--out", out, "--frames",
-             "14", "18", "--min-views", "2", "--tolerance", "0.9", "--no-video"]  # fmt: skip
+    words = [
+        "demo/multiview.py",
+        *recording.flags(),
+        "--cfg",
+        yaml,
+        "--checkpoint",
+        weights,
+        "--out",
+        out,
+        "--frames",
+        "14",
+        "18",
+        "--min-views",
+        "2",
+        "--tolerance",
+        "0.9",
+        "--no-video",
+    ]
     shown = run_script(*words, "--method", "triangulate")
     assert shown.code == 0, shown.err
     assert np.load(out / "poses3d.npz")["pose_world"].shape == (4, 17, 3)
     other = run_script(*words, "--views", "front", "left", "back")
     assert other.code == 2
     assert "root was not made from these in this order" in other.err
-    single = run_script(*words, "--views", "front", "left", "back", "--method", "triangulate", "--opts",
-                        "NETWORK.FUSION", "none")  # fmt: skip
+    single = run_script(
+        *words, "--views", "front", "left", "back", "--method", "triangulate", "--opts", "NETWORK.FUSION", "none"
+    )
     assert single.code == 0, single.err
 
 
-@pytest.mark.parametrize(("words", "message"), [
-    (["--method", "rpsm"], "needs --cfg and --checkpoint"),
-    (["--checkpoint", "none.pth.tar"], "--checkpoint needs --cfg"),
-    (["--smooth", "20"], "less than half of 30 Hz"),
-    (["--min-views", "7"], "expected 2 to 4"),
-    (["--frames", "30", "40"], "--frames: expected START below STOP within 0 20"),
-    (["--views", "front", "top"], "unknown camera 'top'"),
-    (["--detections", "nowhere"], "expected a folder of detections"),
-    (["--tolerance", "0.0001"], "agree on no joint in any instant. The cameras fit together"),
-    (["--tolerance", "5"], "between 0 and 1, received 5"),
-    (["--cfg", "experiments-local/own/resnet18/96_fusion.yaml"], "--cfg and --opts tell of a network"),
-    (["--opts", "TRAIN.LR", "1"], "--cfg and --opts tell of a network"),
-    (["--leave-one-out", "--views", "front", "left"], "--leave-one-out needs 3 views, received 2"),
-    (["--frames", "10", "50"], "that all views show; received 10 50"),
-    (["--unit", "mm"], "m apart at most; --unit m fits"),
-    (["--fps", "inf"], "--fps: expected a positive number, received inf"),
-    (["--first-frame", "1"], "frame 0 comes before --first-frame 1"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--method", "rpsm"], "needs --cfg and --checkpoint"),
+        (["--checkpoint", "none.pth.tar"], "--checkpoint needs --cfg"),
+        (["--smooth", "20"], "less than half of 30 Hz"),
+        (["--min-views", "7"], "expected 2 to 4"),
+        (["--frames", "30", "40"], "--frames: expected START below STOP within 0 20"),
+        (["--views", "front", "top"], "unknown camera 'top'"),
+        (["--detections", "nowhere"], "expected a folder of detections"),
+        (["--tolerance", "0.0001"], "agree on no joint in any instant. The cameras fit together"),
+        (["--tolerance", "5"], "between 0 and 1, received 5"),
+        (["--cfg", "experiments-local/own/resnet18/96_fusion.yaml"], "--cfg and --opts tell of a network"),
+        (["--opts", "TRAIN.LR", "1"], "--cfg and --opts tell of a network"),
+        (["--leave-one-out", "--views", "front", "left"], "--leave-one-out needs 3 views, received 2"),
+        (["--frames", "10", "50"], "that all views show; received 10 50"),
+        (["--unit", "mm"], "m apart at most; --unit m fits"),
+        (["--fps", "inf"], "--fps: expected a positive number, received inf"),
+        (["--first-frame", "1"], "frame 0 comes before --first-frame 1"),
+    ],
+)
 def test_what_is_wrong_is_one_line(run_script, recording, tmp_path, words, message):
     done = run_script("demo/multiview.py", *recording.flags(), "--out", tmp_path / "out", *words)
     assert done.code == 2
@@ -143,8 +176,10 @@ def test_cameras_that_do_not_fit_say_so(run_script, recording, tmp_path):
 def test_without_the_detector_the_advice_is_of_the_scripts_own_flags(run_script, recording, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "mediapipe", None)
     alone = run_script("data/detect_people.py", *recording.flags()[:4], "--out", tmp_path / "found.npz")
-    assert (alone.code, alone.err) == (2, "error: the optional detector is not installed: pip install "
-                                          "mediapipe==0.10.14\n")  # fmt: skip
+    assert (alone.code, alone.err) == (
+        2,
+        "error: the optional detector is not installed: pip install mediapipe==0.10.14\n",
+    )
     shown = run_script("demo/multiview.py", *recording.flags()[:4], "--out", tmp_path / "out")
     assert shown.code == 2
     assert shown.err.endswith("; or name detections with --detections, or a network with --cfg and --checkpoint\n")
@@ -158,12 +193,15 @@ def test_one_instant_smoothed(run_script, recording, tmp_path):
     assert np.median(np.linalg.norm(pose - recording.pose_world[:1], axis=-1)) < 15
 
 
-@pytest.mark.parametrize(("words", "message"), [
-    (["--max-side", "0"], "--max-side: expected at least 32 px, received 0"),
-    (["--max-side", "-5"], "received -5"),
-    (["--jpeg-quality", "500"], "--jpeg-quality: expected 1 to 100, received 500"),
-    (["--validation", "0", "20"], "some of them left for training"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--max-side", "0"], "--max-side: expected at least 32 px, received 0"),
+        (["--max-side", "-5"], "received -5"),
+        (["--jpeg-quality", "500"], "--jpeg-quality: expected 1 to 100, received 500"),
+        (["--validation", "0", "20"], "some of them left for training"),
+    ],
+)
 def test_labels_that_cannot_be(run_script, recording, tmp_path, words, message):
     done = run_script("data/prepare_own.py", *recording.flags(), "--root", tmp_path / "root", *words)
     assert done.code == 2

@@ -55,13 +55,34 @@ def test_the_stored_configuration_is_the_run(tiny_root, tiny_yaml, tmp_path, run
 
 def test_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(tiny_root, tiny_yaml, tmp_path, run_script):
     cfg = tiny_yaml(tiny_root())
-    opts = ("--opts", "DATASET.TRAIN_DATASET", "mixed", "DATASET.SCALE_FACTOR", "0.2", "DATASET.ROT_FACTOR", "20",
-            "TRAIN.LR_STEP", "[2]", "TRAIN.RESUME", "true")  # fmt: skip
+    opts = (
+        "--opts",
+        "DATASET.TRAIN_DATASET",
+        "mixed",
+        "DATASET.SCALE_FACTOR",
+        "0.2",
+        "DATASET.ROT_FACTOR",
+        "20",
+        "TRAIN.LR_STEP",
+        "[2]",
+        "TRAIN.RESUME",
+        "true",
+    )
     whole = run_script("pose2d/train.py", "--cfg", cfg, "--modelDir", tmp_path / "whole", *opts, "TRAIN.END_EPOCH", 3)
     assert whole.code == 0
     for end in (1, 3):
-        parts = run_script("pose2d/train.py", "--cfg", cfg, "--modelDir", tmp_path / "parts", *opts,
-                           "TRAIN.END_EPOCH", end, "WORKERS", end - 1)  # fmt: skip
+        parts = run_script(
+            "pose2d/train.py",
+            "--cfg",
+            cfg,
+            "--modelDir",
+            tmp_path / "parts",
+            *opts,
+            "TRAIN.END_EPOCH",
+            end,
+            "WORKERS",
+            end - 1,
+        )
         assert parts.code == 0
     assert "resumed from" in parts.out
     states = [
@@ -84,8 +105,20 @@ def test_going_on_elsewhere_needs_no_first_weights_and_finds_its_own_best(tiny_r
     path = tmp_path / "output" / run / "checkpoint.pth.tar"
     state = torch.load(path, weights_only=True)
     torch.save({**state, "best_perf": 0.99}, path)
-    done = run_script("pose2d/train.py", "--cfg", cfg, "--modelDir", tmp_path / "other", "--resume", path, "--opts",
-                      "TRAIN.END_EPOCH", 2, "NETWORK.PRETRAINED", "nowhere.pth")  # fmt: skip
+    done = run_script(
+        "pose2d/train.py",
+        "--cfg",
+        cfg,
+        "--modelDir",
+        tmp_path / "other",
+        "--resume",
+        path,
+        "--opts",
+        "TRAIN.END_EPOCH",
+        2,
+        "NETWORK.PRETRAINED",
+        "nowhere.pth",
+    )
     assert done.code == 0, done.err
     assert (tmp_path / "other" / run / "model_best.pth.tar").is_file()
 
@@ -94,8 +127,14 @@ def test_what_a_finished_run_left_stays_when_nothing_is_trained(tiny_root, tiny_
     """The run directory does not depend on DATASET.ROOT: its weights would pass for those of other data."""
     end = ("TRAIN.RESUME", "true", "TRAIN.END_EPOCH", 1)
     assert run_script("pose2d/train.py", "--cfg", tiny_yaml(tiny_root(frames=2, mpii=0)), "--opts", *end).code == 0
-    names = ("checkpoint.pth.tar", "final_state.pth.tar", "model_best.pth.tar", "metrics.jsonl", "training_summary.md",
-             "config_train.yaml")  # fmt: skip
+    names = (
+        "checkpoint.pth.tar",
+        "final_state.pth.tar",
+        "model_best.pth.tar",
+        "metrics.jsonl",
+        "training_summary.md",
+        "config_train.yaml",
+    )
     files = [tmp_path / "output" / RUN / name for name in names]
     before = [path.read_bytes() for path in files]
     cfg = tiny_yaml(tiny_root(frames=3, mpii=0))
@@ -117,7 +156,8 @@ def contents(directory: Path) -> dict[str, bytes]:
 
 
 def test_other_options_do_not_change_a_finished_run(tiny_root, tiny_yaml, tmp_path, run_script):
-    cfg, directory = tiny_yaml(tiny_root(frames=2, mpii=0)), tmp_path / "output" / RUN
+    cfg = tiny_yaml(tiny_root(frames=2, mpii=0))
+    directory = tmp_path / "output" / RUN
     opts = ("--cfg", cfg, "--opts", "TRAIN.RESUME", "true", "TRAIN.END_EPOCH")
     assert run_script("pose2d/train.py", *opts, 1).code == 0
     before = contents(directory)
@@ -148,10 +188,12 @@ HOLD = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.lockf(f, fcntl.LOCK
 
 
 def test_two_trainings_do_not_share_a_run_directory(tiny_root, tiny_yaml, tmp_path, run_script):
-    cfg, directory = tiny_yaml(tiny_root(frames=1, mpii=0)), tmp_path / "output" / RUN
+    cfg = tiny_yaml(tiny_root(frames=1, mpii=0))
+    directory = tmp_path / "output" / RUN
     directory.mkdir(parents=True)
-    with subprocess.Popen([sys.executable, "-c", HOLD, str(directory / ".lock")], stdin=subprocess.PIPE,
-                          stdout=subprocess.PIPE) as other:  # fmt: skip
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(directory / ".lock")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
         other.stdout.readline()
         done = run_script("pose2d/train.py", "--cfg", cfg)
         other.communicate(b"\n")
@@ -222,8 +264,19 @@ def test_the_adaptive_fusion_is_trained_alone_and_serves_another_number_of_views
     single = ("NETWORK.AGGRE", "false", "TRAIN.END_EPOCH", 1)
     assert run_script("pose2d/train.py", "--cfg", cfg, "--modelDir", tmp_path / "single", "--opts", *single).code == 0
     weights = tmp_path / "single" / RUN / "final_state.pth.tar"
-    opts = ("--opts", "NETWORK.FUSION", "adaptive", "TRAIN.FREEZE_BACKBONE", "true", "NETWORK.PRETRAINED", weights,
-            "DATASET.TRAIN_DATASET", "mixed", "DATASET.ROT_FACTOR", 20)  # fmt: skip
+    opts = (
+        "--opts",
+        "NETWORK.FUSION",
+        "adaptive",
+        "TRAIN.FREEZE_BACKBONE",
+        "true",
+        "NETWORK.PRETRAINED",
+        weights,
+        "DATASET.TRAIN_DATASET",
+        "mixed",
+        "DATASET.ROT_FACTOR",
+        20,
+    )
     assert run_script("pose2d/train.py", "--cfg", cfg, *opts).code == 0
     fused = tmp_path / "output" / RUN.replace("multiview_h36m", "mixed") / "final_state.pth.tar"
     before, after = torch.load(weights), torch.load(fused)
@@ -269,8 +322,17 @@ def test_locations_alone_make_pseudo_labels_but_no_poses(tiny_root, tiny_yaml, t
 
 def test_whole_images_from_training_to_poses(tiny_root, tiny_yaml, tmp_path, run_script):
     cfg = tiny_yaml(tiny_root(frames=2))
-    opts = ("--opts", "DATASET.CROP", "false", "TRAIN.END_EPOCH", 1, "PICT_STRUCT.FIRST_NBINS", 8,
-            "PICT_STRUCT.PAIRWISE_FILE", tmp_path / "pairwise.pkl")  # fmt: skip
+    opts = (
+        "--opts",
+        "DATASET.CROP",
+        "false",
+        "TRAIN.END_EPOCH",
+        1,
+        "PICT_STRUCT.FIRST_NBINS",
+        8,
+        "PICT_STRUCT.PAIRWISE_FILE",
+        tmp_path / "pairwise.pkl",
+    )
     for script in ("pose2d/train.py", "pose2d/valid.py", "data/make_limb_prior.py", "pose3d/estimate.py"):
         assert run_script(script, "--cfg", cfg, *opts).code == 0, script
     with h5py.File(tmp_path / "output" / RUN / "predicted_heatmaps.h5") as file:
@@ -279,8 +341,9 @@ def test_whole_images_from_training_to_poses(tiny_root, tiny_yaml, tmp_path, run
     positive = height > 0
     assert positive.any()
     scale = 200 / 16  # heatmap px of the whole image, which is 200 px wide
-    np.testing.assert_allclose(np.stack([x, y])[:, positive], np.stack([best % 16, best // 16])[:, positive] * scale,
-                               atol=1e-3)  # fmt: skip
+    np.testing.assert_allclose(
+        np.stack([x, y])[:, positive], np.stack([best % 16, best // 16])[:, positive] * scale, atol=1e-3
+    )
     assert (tmp_path / "output" / RUN / "results_3d.json").is_file()
 
 
@@ -309,7 +372,7 @@ def _first_image(root: Path) -> Path:
         (lambda root: None, ("LOG_DIR", "/proc/nowhere"), ["/proc/nowhere", "cannot be created"]),
         (lambda root: None, ("DATASET.TEST_DATASET", "mpii"), ["DATASET.TEST_DATASET mpii", "4 views"]),
     ],
-)  # fmt: skip
+)
 def test_bad_input_ends_with_one_line(damage, opts, words, tiny_root, tiny_yaml, run_script):
     root = tiny_root(formats=("jpg", "zip"), frames=2)
     damage(root)
@@ -354,7 +417,7 @@ def _without_camera(records: list) -> None:
         (lambda records: records[:3] + [dict(records[7], image_id=9)], 4, (), ["2 of 2 groups", "view"]),
         (None, 1, (), ["1 view"]),
     ],
-)  # fmt: skip
+)
 def test_bad_annotation_ends_with_one_line(edit, num_views, opts, words, tiny_root, tiny_yaml, run_script):
     root = tiny_root(num_views=num_views, frames=2, edit=edit)
     done = run_script("pose2d/train.py", "--cfg", tiny_yaml(root), "--opts", *opts)
@@ -378,8 +441,18 @@ def test_weights_of_another_network_leave_old_results_alone(tiny_root, tiny_yaml
     assert run_script("pose2d/valid.py", "--cfg", cfg).code == 0
     directory = tmp_path / "output" / RUN
     before = {name: (directory / name).read_bytes() for name in ("predicted_heatmaps.h5", "results_2d.json")}
-    done = run_script("pose2d/valid.py", "--cfg", cfg, "--model-file", directory / "model_best.pth.tar",
-                      "--modelDir", tmp_path / "output", "--opts", "BACKBONE_MODEL", "pose_mobilenetv2")  # fmt: skip
+    done = run_script(
+        "pose2d/valid.py",
+        "--cfg",
+        cfg,
+        "--model-file",
+        directory / "model_best.pth.tar",
+        "--modelDir",
+        tmp_path / "output",
+        "--opts",
+        "BACKBONE_MODEL",
+        "pose_mobilenetv2",
+    )
     assert done.code == 2
     assert "model_best.pth.tar" in done.err
     (directory / "model_best.pth.tar").write_bytes(b"cut")

@@ -23,8 +23,16 @@ POSES = "poses3d_rpsm_FIRST_NBINS_12.npz"
 def experiment(tiny_root, tiny_yaml, tmp_path):
     """Return the words of the command line: --cfg YAML --opts ... for a data set with its images."""
     yaml = tiny_yaml(tiny_root())
-    opts = ["NETWORK.IMAGE_SIZE", "256", "NETWORK.HEATMAP_SIZE", "64", "PICT_STRUCT.FIRST_NBINS", "12",
-            "PICT_STRUCT.PAIRWISE_FILE", str(tmp_path / "pict/pairwise.pkl")]  # fmt: skip
+    opts = [
+        "NETWORK.IMAGE_SIZE",
+        "256",
+        "NETWORK.HEATMAP_SIZE",
+        "64",
+        "PICT_STRUCT.FIRST_NBINS",
+        "12",
+        "PICT_STRUCT.PAIRWISE_FILE",
+        str(tmp_path / "pict/pairwise.pkl"),
+    ]
     return ["--cfg", str(yaml), "--opts", *opts]
 
 

@@ -63,12 +63,26 @@ def test_killed_at_any_time_it_goes_on(tmp_path, form):
 
     def command(root: Path) -> list[str]:
         script = str(REPOSITORY / "run/data/prepare_h36m.py")
-        return [sys.executable, script, "--raw", str(raw.folder), "--root", str(root), "--subjects", "9", "--actions",
-                "2", "--workers", "1", *form]  # fmt: skip
+        return [
+            sys.executable,
+            script,
+            "--raw",
+            str(raw.folder),
+            "--root",
+            str(root),
+            "--subjects",
+            "9",
+            "--actions",
+            "2",
+            "--workers",
+            "1",
+            *form,
+        ]
 
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     subprocess.run(command(whole), check=True, capture_output=True)
-    journal, kills = parts / "h36m" / JOURNAL, 0
+    journal = parts / "h36m" / JOURNAL
+    kills = 0
     for clips in (1, 4, 6):
         process = subprocess.Popen(command(parts), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while whole_lines(journal) < 1 + clips and process.poll() is None:
@@ -79,8 +93,9 @@ def test_killed_at_any_time_it_goes_on(tmp_path, form):
     assert not (parts / "h36m/annot/h36m_validation.pkl").exists()
     subprocess.run(command(parts), check=True, capture_output=True)
     files = sorted(path.relative_to(whole) for path in whole.rglob("*") if path.is_file() and path.name != JOURNAL)
-    assert files == sorted(path.relative_to(parts) for path in parts.rglob("*")
-                           if path.is_file() and path.name != JOURNAL)  # fmt: skip
+    assert files == sorted(
+        path.relative_to(parts) for path in parts.rglob("*") if path.is_file() and path.name != JOURNAL
+    )
     for name in (name for name in files if name.name != "meta.json"):  # it holds the pickle's time
         assert (whole / name).read_bytes() == (parts / name).read_bytes(), name
     assert os.path.getsize(journal) > 0

@@ -41,15 +41,38 @@ def mean_pckh(predictions, records, share):
 
 def test_prepare_train_and_validate(world, tiny_yaml, tmp_path, run_script):
     root = tmp_path / "root"
-    done = run_script("data/prepare_mpii.py", "--mat", world / "mpii.mat", "--root", root, "--valid-list",
-                      world / "valid.txt", "--zip", "--images", world / "world/mpii/images")  # fmt: skip
+    done = run_script(
+        "data/prepare_mpii.py",
+        "--mat",
+        world / "mpii.mat",
+        "--root",
+        root,
+        "--valid-list",
+        world / "valid.txt",
+        "--zip",
+        "--images",
+        world / "world/mpii/images",
+    )
     assert done.code == 0
     assert done.out == (root / "mpii/annot/prepare_mpii.md").read_text()
     assert "| valid.json    |      6 |" in done.out
 
     cfg = tiny_yaml(root)
-    opts = ("--opts", "DATASET.TRAIN_DATASET", "multiview_mpii", "DATASET.TEST_DATASET", "mpii", "NETWORK.AGGRE",
-            "false", "DATASET.DATA_FORMAT", "zip", "TRAIN.END_EPOCH", 1, "TEST.JDR_THRESHOLD", "head")  # fmt: skip
+    opts = (
+        "--opts",
+        "DATASET.TRAIN_DATASET",
+        "multiview_mpii",
+        "DATASET.TEST_DATASET",
+        "mpii",
+        "NETWORK.AGGRE",
+        "false",
+        "DATASET.DATA_FORMAT",
+        "zip",
+        "TRAIN.END_EPOCH",
+        1,
+        "TEST.JDR_THRESHOLD",
+        "head",
+    )
     trained = run_script("pose2d/train.py", "--cfg", cfg, *opts)
     assert trained.code == 0
     assert trained.out.count("| PCKh@0.5 (%) |") == 1
@@ -59,13 +82,32 @@ def test_prepare_train_and_validate(world, tiny_yaml, tmp_path, run_script):
     scores = {}
     for name, rows in (("mpii", 6), ("multiview_mpii", 8)):
         directory = tmp_path / name / "multiview_mpii/multiview_pose_resnet_18/tiny"
-        valid = run_script("pose2d/valid.py", "--cfg", cfg, "--model-file", weights, "--modelDir", tmp_path / name,
-                           *opts, "DATASET.TEST_DATASET", name)  # fmt: skip
+        valid = run_script(
+            "pose2d/valid.py",
+            "--cfg",
+            cfg,
+            "--model-file",
+            weights,
+            "--modelDir",
+            tmp_path / name,
+            *opts,
+            "DATASET.TEST_DATASET",
+            name,
+        )
         assert valid.code == 0
         (header, _, line) = re.findall(r"^\|.*", valid.out, re.MULTILINE)[-3:]
         assert [cell.strip() for cell in header.split("|")[1:-1]] == [
-            "PCKh@0.5 (%)", "Head", "Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle", "Mean", "Mean@0.1",
-        ]  # fmt: skip
+            "PCKh@0.5 (%)",
+            "Head",
+            "Shoulder",
+            "Elbow",
+            "Wrist",
+            "Hip",
+            "Knee",
+            "Ankle",
+            "Mean",
+            "Mean@0.1",
+        ]
         results = json.loads((directory / "results_2d.json").read_text())
         assert results["num_images"] == 6
         scores[name] = results["pckh"]["single"]
@@ -82,8 +124,17 @@ def test_prepare_train_and_validate(world, tiny_yaml, tmp_path, run_script):
 
 def test_without_head_boxes_validation_works_and_says_why_there_is_no_pckh(tiny_root, tiny_yaml, tmp_path, run_script):
     cfg = tiny_yaml(tiny_root(frames=1, mpii=4))
-    opts = ("--opts", "DATASET.TRAIN_DATASET", "mpii", "DATASET.TEST_DATASET", "mpii", "NETWORK.AGGRE", "false",
-            "TRAIN.END_EPOCH", 1)  # fmt: skip
+    opts = (
+        "--opts",
+        "DATASET.TRAIN_DATASET",
+        "mpii",
+        "DATASET.TEST_DATASET",
+        "mpii",
+        "NETWORK.AGGRE",
+        "false",
+        "TRAIN.END_EPOCH",
+        1,
+    )
     assert run_script("pose2d/train.py", "--cfg", cfg, *opts).code == 0
     done = run_script("pose2d/valid.py", "--cfg", cfg, "--state", "final", *opts)
     assert done.code == 0

@@ -55,8 +55,28 @@ def test_chosen_frames_animations_and_another_run(run_script, cfg, directory, tm
     other = tmp_path / "other"
     other.mkdir()
     (other / "results_3d.json").write_bytes((directory / "results_3d.json").read_bytes())
-    done = run_script("pose3d/report.py", "--cfg", cfg, "--poses", "exact.npz", "--frames", 1, 3, "--animate", 0, 3,
-                      "--sequence", 9, "Discussion", "--format", "gif", "--fps", 5, "--compare", other)  # fmt: skip
+    done = run_script(
+        "pose3d/report.py",
+        "--cfg",
+        cfg,
+        "--poses",
+        "exact.npz",
+        "--frames",
+        1,
+        3,
+        "--animate",
+        0,
+        3,
+        "--sequence",
+        9,
+        "Discussion",
+        "--format",
+        "gif",
+        "--fps",
+        5,
+        "--compare",
+        other,
+    )
     assert (done.code, done.err) == (0, "")
     report = directory / "report_exact"
     assert (directory / "contact_sheet_exact.png").is_file()

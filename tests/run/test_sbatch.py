@@ -43,15 +43,26 @@ def submit(tmp_path):
         listener.bind(("127.0.0.1", 0))
         port = str(listener.getsockname()[1])
     environment = {
-        **os.environ, "PATH": f"{commands}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1", "PORT": port,
-        "SLURM_JOB_NODELIST": "node[1-2]", "SLURM_NNODES": "2", "SLURM_JOB_ID": "77",
+        **os.environ,
+        "PATH": f"{commands}:{os.environ['PATH']}",
+        "OMP_NUM_THREADS": "1",
+        "PORT": port,
+        "SLURM_JOB_NODELIST": "node[1-2]",
+        "SLURM_NNODES": "2",
+        "SLURM_JOB_ID": "77",
         "SCONTROL_LOG": str(tmp_path / "scontrol.txt"),
-    }  # fmt: skip
+    }
 
     def run(*words: object) -> subprocess.Popen:
         script = REPOSITORY / "experiments-philly/train.sbatch"
-        return subprocess.Popen(["bash", str(script), *map(str, words)], cwd=REPOSITORY, env=environment,
-                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)  # fmt: skip
+        return subprocess.Popen(
+            ["bash", str(script), *map(str, words)],
+            cwd=REPOSITORY,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
 
     return run
 

@@ -41,9 +41,27 @@ def test_picture_and_table(make_run, run_script):
     assert "within 2 heatmap px of the true epipolar line" in done.out
     assert "(mean over 3 groups)" in done.out
     one_row = size_of(directory / "fusion_weights.png")
-    uniform = run_script("pose2d/show_fusion.py", "--cfg", cfg, "--state", "final", "--sample", 2, "--group", 0,
-                         "--view", 3, "--pixel", 100, 95.5, "--pixel", 110, 90, "--out",
-                         directory / "other/rows.png")  # fmt: skip
+    uniform = run_script(
+        "pose2d/show_fusion.py",
+        "--cfg",
+        cfg,
+        "--state",
+        "final",
+        "--sample",
+        2,
+        "--group",
+        0,
+        "--view",
+        3,
+        "--pixel",
+        100,
+        95.5,
+        "--pixel",
+        110,
+        90,
+        "--out",
+        directory / "other/rows.png",
+    )
     assert uniform.code == 0
     total = next(line for line in uniform.out.splitlines() if line.startswith("| all "))
     assert total.rstrip(" |").endswith("1.0")  # uniform weights have the share of the area

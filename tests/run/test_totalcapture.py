@@ -17,18 +17,31 @@ from tests.conftest import TOTALCAPTURE_RECORDINGS
 
 # names in training, the toolbox's numbers in validation
 RECORDINGS = TOTALCAPTURE_RECORDINGS | {
-    "validation": [(subject, {"Walking": 2, "Freestyle": 5, "Acting": 3}[name], number)
-                   for subject, name, number in TOTALCAPTURE_RECORDINGS["validation"]]
-}  # fmt: skip
+    "validation": [
+        (subject, {"Walking": 2, "Freestyle": 5, "Acting": 3}[name], number)
+        for subject, name, number in TOTALCAPTURE_RECORDINGS["validation"]
+    ]
+}
 
 
 @pytest.fixture
 def words(tiny_totalcapture, tiny_yaml, tmp_path, monkeypatch):
     """The words of the command line: --cfg YAML --opts ... for 4 of the 8 cameras."""
     take_for_default(monkeypatch, "PICT_STRUCT", "FIRST_NBINS", 12)
-    opts = ["DATASET.TRAIN_DATASET", "multiview_totalcapture", "DATASET.TEST_DATASET", "multiview_totalcapture",
-            "DATASET.CAMERAS", "[0, 2, 4, 6]", "TRAIN.END_EPOCH", "1", "PICT_STRUCT.FIRST_NBINS", "12",
-            "PICT_STRUCT.PAIRWISE_FILE", str(tmp_path / "pict/pairwise_totalcapture.pkl")]  # fmt: skip
+    opts = [
+        "DATASET.TRAIN_DATASET",
+        "multiview_totalcapture",
+        "DATASET.TEST_DATASET",
+        "multiview_totalcapture",
+        "DATASET.CAMERAS",
+        "[0, 2, 4, 6]",
+        "TRAIN.END_EPOCH",
+        "1",
+        "PICT_STRUCT.FIRST_NBINS",
+        "12",
+        "PICT_STRUCT.PAIRWISE_FILE",
+        str(tmp_path / "pict/pairwise_totalcapture.pkl"),
+    ]
     return ["--cfg", str(tiny_yaml(tiny_totalcapture(RECORDINGS))), "--opts", *opts]
 
 
@@ -87,12 +100,16 @@ def test_from_training_to_the_report(run_script, words, tmp_path):
         assert results["per_part"][name]["unseen subjects"]["num_frames"] == 2
         assert results["per_part"][name]["seen subjects"]["absolute"] == pytest.approx(expected[name][0])
     with (directory / "results_3d.csv").open(newline="") as file:
-        values = {row["name"]: row["value"] for row in csv.DictReader(file)
-                  if (row["group"], row["alignment"], row["statistic"]) == ("part", "absolute", "mean")}  # fmt: skip
+        values = {
+            row["name"]: row["value"]
+            for row in csv.DictReader(file)
+            if (row["group"], row["alignment"], row["statistic"]) == ("part", "absolute", "mean")
+        }
     assert float(values["FS3, unseen subjects"]) == pytest.approx(expected["FS3"][1])
 
-    report = run(run_script, "pose3d/report.py", *words[:2], "--sequence", 4, "Walking", 2, "--format", "gif",
-                 *words[2:])  # fmt: skip
+    report = run(
+        run_script, "pose3d/report.py", *words[:2], "--sequence", 4, "Walking", 2, "--format", "gif", *words[2:]
+    )
     page = (directory / "report/report.md").read_text()
     assert table(page, "MPJPE per sequence") == (header, printed)
     assert "paper: Fusion, Total Capture, RPSM" in page
@@ -113,9 +130,21 @@ def test_every_method_on_16_joints(run_script, words):
     for method, limit in most.items():
         name = "poses3d.npz" if method == "rpsm" else f"poses3d_{method}.npz"
         run(run_script, "pose3d/estimate.py", "--method", method, *words)
-        run(run_script, "pose3d/estimate_cuda.py", "--device", "cpu", "--method", method, "--poses", "torch.npz",
-            "--check", name, *words)  # fmt: skip
-        numpy, torch = np.load(directory / name), np.load(directory / "torch.npz")
+        run(
+            run_script,
+            "pose3d/estimate_cuda.py",
+            "--device",
+            "cpu",
+            "--method",
+            method,
+            "--poses",
+            "torch.npz",
+            "--check",
+            name,
+            *words,
+        )
+        numpy = np.load(directory / name)
+        torch = np.load(directory / "torch.npz")
         assert numpy["pose_world"].shape == numpy["gt_world"].shape == (15, 16, 3)
         assert numpy["joint_names"][9:11].tolist() == ["nose", "lsho"]
         assert np.linalg.norm(numpy["pose_world"] - numpy["gt_world"], axis=-1).mean() < limit, method

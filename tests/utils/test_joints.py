@@ -7,8 +7,7 @@ from lib.utils.joints import H36M_17, MPII_16, TOTALCAPTURE_16, UNION_20, to_uni
 
 # as the data sets and published checkpoints have them; _ stands for a blank
 UNION = (
-    "root rhip rkne rank lhip lkne lank belly thorax neck upper_neck nose head head_top "
-    "lsho lelb lwri rsho relb rwri"
+    "root rhip rkne rank lhip lkne lank belly thorax neck upper_neck nose head head_top lsho lelb lwri rsho relb rwri"
 )
 H36M = "root rhip rkne rank lhip lkne lank belly neck nose head lsho lelb lwri rsho relb rwri"
 TOTALCAPTURE = "root rhip rkne rank lhip lkne lank belly neck nose lsho lelb lwri rsho relb rwri"
@@ -16,8 +15,7 @@ MPII = "rank rkne rhip lhip lkne lank root thorax upper_neck head_top rwri relb 
 
 
 @pytest.mark.parametrize(
-    ("joint_set", "names"),
-    [(UNION_20, UNION), (H36M_17, H36M), (MPII_16, MPII), (TOTALCAPTURE_16, TOTALCAPTURE)],
+    ("joint_set", "names"), [(UNION_20, UNION), (H36M_17, H36M), (MPII_16, MPII), (TOTALCAPTURE_16, TOTALCAPTURE)]
 )
 def test_names_and_order(joint_set, names):
     assert [name.replace(" ", "_") for name in joint_set.names] == names.split()
@@ -47,6 +45,8 @@ def test_union_subset_is_ascending():
 
 
 def test_flip_pairs_cover_the_limbs():
-    assert UNION_20.flip_pairs == TOTALCAPTURE_16.flip_pairs == (
-        ("rhip", "lhip"), ("rkne", "lkne"), ("rank", "lank"), ("rsho", "lsho"), ("relb", "lelb"), ("rwri", "lwri"),
-    )  # fmt: skip
+    assert (
+        UNION_20.flip_pairs
+        == TOTALCAPTURE_16.flip_pairs
+        == (("rhip", "lhip"), ("rkne", "lkne"), ("rank", "lank"), ("rsho", "lsho"), ("relb", "lelb"), ("rwri", "lwri"))
+    )

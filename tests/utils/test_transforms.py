@@ -39,7 +39,9 @@ def test_hand_worked_crop():
 
 
 def test_boxes_in_a_batch():
-    center, scale, rotation = np.array([[10.0, 20], [300, 200]]), np.array([[1.0, 1], [2.5, 2]]), np.array([0.0, 20.0])
+    center = np.array([[10.0, 20], [300, 200]])
+    scale = np.array([[1.0, 1], [2.5, 2]])
+    rotation = np.array([0.0, 20.0])
     both = get_affine_transform(center, scale, rotation, (64, 48))
     assert both.shape == (2, 2, 3)
     for i in range(2):
@@ -51,8 +53,9 @@ def test_heatmap_px_are_crop_px_divided_by_the_stride_of_each_axis():
     crop = get_affine_transform(center, scale, 0.0, (256, 192))
     point = np.array([[77.0, 31.0]])
     expected = transform_points(point, crop) / [4, 6]
-    np.testing.assert_allclose(transform_points(point, image_to_heatmap_affine(center, scale, (256, 192), (64, 32))),
-                               expected)  # fmt: skip
+    np.testing.assert_allclose(
+        transform_points(point, image_to_heatmap_affine(center, scale, (256, 192), (64, 32))), expected
+    )
 
 
 def test_points_agree_with_opencv_in_numpy_and_torch():

@@ -34,7 +34,8 @@ BOX_GROUPS = 20_000  # whose boxes are measured
 SHEET_ROWS = 6
 SHEET_COLUMNS = 4  # of single images; groups have a column per view
 WINDOWS = 4  # recordings whose images are compared with the labels in motion
-MOST_IN_IMAGE, SOME_IN_IMAGE = 0.98, 0.9  # share of the joints; fewer: a warning, an error
+MOST_IN_IMAGE = 0.98  # share of the joints; fewer: a warning, an error
+SOME_IN_IMAGE = 0.9
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,8 @@ def check_data(config: Any, directory: Path, settings: CheckSettings) -> Iterato
     Raises:
         InputError: an annotation cannot be read.
     """
-    keys, root = config.DATASET, dataset_root(config)
+    keys = config.DATASET
+    root = dataset_root(config)
     make_directory(directory)
     wanted = dict.fromkeys([(keys.TRAIN_DATASET, keys.TRAIN_SUBSET), (keys.TEST_DATASET, keys.TEST_SUBSET)])
     done: set[tuple[str, str]] = set()
@@ -124,8 +126,12 @@ def _check_multiview(
     facts, missing, num_images = _read_images(annotations, rows, data_format, settings)
     counts = check_counts(annotations, groups)
     labelled = config.TEST.JOINTS or annotations.joint_set.names
-    check_visible(counts, _camera_names(everything),
-                  [name if name in labelled else "" for name in annotations.joint_set.names], everything.visible)
+    check_visible(
+        counts,
+        _camera_names(everything),
+        [name if name in labelled else "" for name in annotations.joint_set.names],
+        everything.visible,
+    )
     image_wh = [facts.size(everything.groups[:, view]) for view in range(everything.num_views)]
     sections = [
         counts,
@@ -138,10 +144,19 @@ def _check_multiview(
         check_limbs(everything, config.PICT_STRUCT.LIMB_LENGTH_TOLERANCE),
     ]
     shown = everything.spread(SHEET_ROWS)
-    texts = [f"{shown.name(group)}, camera {camera_id}" for group in range(len(shown.groups))
-             for camera_id in shown.camera_ids]  # fmt: skip
-    sheet = save_sheet(directory / f"{annotations.source}_{subset}.jpg", annotations, shown.groups.ravel(), texts,
-                       shown.num_views, data_format)  # fmt: skip
+    texts = [
+        f"{shown.name(group)}, camera {camera_id}"
+        for group in range(len(shown.groups))
+        for camera_id in shown.camera_ids
+    ]
+    sheet = save_sheet(
+        directory / f"{annotations.source}_{subset}.jpg",
+        annotations,
+        shown.groups.ravel(),
+        texts,
+        shown.num_views,
+        data_format,
+    )
     return Checked(title, sections, sheet)
 
 
@@ -189,23 +204,41 @@ def _check_singles(
     facts, missing, num_images = _read_images(annotations, np.array([], int), data_format, settings)
     counts = Section("Counts")
     joints = annotations.visible.sum(1)
-    counts.body = (f"{len(annotations)} people in {len(np.unique(annotations.image))} images, "
-                   f"{joints.mean():.1f} of {len(annotations.joint_set)} joints annotated on average.")  # fmt: skip
+    counts.body = (
+        f"{len(annotations)} people in {len(np.unique(annotations.image))} images, "
+        f"{joints.mean():.1f} of {len(annotations.joint_set)} joints annotated on average."
+    )
     if subset == "test":
         counts.add(NOTE, "no joints: this subset can be predicted, not trained on or evaluated")
     else:
         names = annotations.joint_set.names
-        check_visible(counts, [annotations.source], names,
-                      annotations.visible[:, None, UNION_20.indices(names)], WARNING)
+        check_visible(
+            counts, [annotations.source], names, annotations.visible[:, None, UNION_20.indices(names)], WARNING
+        )
     sections = [counts, check_images(annotations, facts, missing, num_images)]
     if joints.any():
-        sections.append(check_crops([annotations.source], [annotations.joints_img], [annotations.visible],
-                                    [annotations.center], [annotations.scale], [None], True))  # fmt: skip
+        sections.append(
+            check_crops(
+                [annotations.source],
+                [annotations.joints_img],
+                [annotations.visible],
+                [annotations.center],
+                [annotations.scale],
+                [None],
+                True,
+            )
+        )
         sections.append(_joints_in_images(annotations, facts))
     count = min(SHEET_ROWS * SHEET_COLUMNS, len(annotations))
     rows = np.linspace(0, len(annotations) - 1, count).astype(int)
-    sheet = save_sheet(directory / f"{annotations.source}_{subset}.jpg", annotations, rows,
-                       [annotations.image_name(row) for row in rows], SHEET_COLUMNS, data_format)  # fmt: skip
+    sheet = save_sheet(
+        directory / f"{annotations.source}_{subset}.jpg",
+        annotations,
+        rows,
+        [annotations.image_name(row) for row in rows],
+        SHEET_COLUMNS,
+        data_format,
+    )
     return Checked(f"{annotations.source}, {subset}: {len(annotations)} people", sections, sheet)
 
 
@@ -223,15 +256,19 @@ def _joints_in_images(annotations: Annotations, facts: ImageFacts, views: Views 
         own = visible & (camera == camera_id)[:, None]
         if not own.any():
             was_read = (camera == camera_id).any()
-            section.not_judged(f"where the joints of {name} lie: " + (
-                "none is visible in the images that were read" if was_read else "no image could be read"))  # fmt: skip
+            section.not_judged(
+                f"where the joints of {name} lie: "
+                + ("none is visible in the images that were read" if was_read else "no image could be read")
+            )
             continue
         share = float(inside[own].mean())
         lines.append([name, int(own.sum()), 100 * share])
         if share < MOST_IN_IMAGE:
-            section.add(ERROR if share < SOME_IN_IMAGE else WARNING,
-                        f"{name}: {100 * (1 - share):.1f} % of the joints lie outside their images: images of another "
-                        "size, or another order of x and y")  # fmt: skip
+            section.add(
+                ERROR if share < SOME_IN_IMAGE else WARNING,
+                f"{name}: {100 * (1 - share):.1f} % of the joints lie outside their images: images of another "
+                "size, or another order of x and y",
+            )
     section.body = markdown_table(["", "joints", "inside their images (%)"], lines, 2) if lines else ""
     return section
 
@@ -252,8 +289,12 @@ def verdict(results: Sequence[Checked]) -> str:
     """Say in a line or a few what is wrong, and what could not be judged."""
     warnings = sum(count_level(checked.sections, WARNING) for checked in results)
     sections = [(f"{checked.title}: {section.title}", section) for checked in results for section in checked.sections]
-    wrong = [f"- {title}: {finding.text}" for title, section in sections for finding in section.findings
-             if finding.level == ERROR]  # fmt: skip
+    wrong = [
+        f"- {title}: {finding.text}"
+        for title, section in sections
+        for finding in section.findings
+        if finding.level == ERROR
+    ]
     unjudged = [f"- {title}: {text}" for title, section in sections for text in section.unjudged]
     parts = [f"Nothing is wrong ({warnings} warnings)."]
     if wrong:

@@ -29,7 +29,8 @@ def check_counts(annotations: Annotations, groups: np.ndarray) -> Section:
         annotations: all images.
         groups: (G, V) rows of the complete groups.
     """
-    section, labels = Section("Counts"), annotations.labels3d
+    section = Section("Counts")
+    labels = annotations.labels3d
     cameras = np.unique(labels.camera_id)
     rows = []
     for subject in np.unique(labels.subject):
@@ -61,21 +62,30 @@ def check_visible(
     """
     seen = visible.any(0)  # (V, J)
     for name in (name for name, some in zip(cameras, seen.any(1), strict=True) if not some):
-        section.add(ERROR, f"{name}: no joint is visible in any of its images (joints_vis is 0): nothing would be "
-                           "learned from them, and nothing can be judged")  # fmt: skip
+        section.add(
+            ERROR,
+            f"{name}: no joint is visible in any of its images (joints_vis is 0): nothing would be "
+            "learned from them, and nothing can be judged",
+        )
     lacking = [name for name, some in zip(joint_names, seen.any(0), strict=True) if name and not some]
     if seen.any() and lacking:
-        section.add(level, f"no image has a visible {', '.join(lacking)} (joints_vis is 0); where this is meant, "
-                           "TEST.JOINTS lists the joints that are labelled")  # fmt: skip
+        section.add(
+            level,
+            f"no image has a visible {', '.join(lacking)} (joints_vis is 0); where this is meant, "
+            "TEST.JOINTS lists the joints that are labelled",
+        )
 
 
 def _action_table(annotations: Annotations, groups: np.ndarray) -> str:
-    labels, first = annotations.labels3d, groups[:, 0]
+    labels = annotations.labels3d
+    first = groups[:, 0]
     counts = Counter(zip(labels.action[first].tolist(), labels.subject[first].tolist(), strict=True))
     subjects = sorted({subject for _, subject in counts})
     names = labels.protocol.action_names
-    rows = [[f"{action} {action_name(action, names)}", *(counts[action, subject] for subject in subjects)]
-            for action in sorted({action for action, _ in counts})]  # fmt: skip
+    rows = [
+        [f"{action} {action_name(action, names)}", *(counts[action, subject] for subject in subjects)]
+        for action in sorted({action for action, _ in counts})
+    ]
     return markdown_table(["groups", *(f"S{subject}" for subject in subjects)], rows)
 
 
@@ -89,17 +99,22 @@ def _check_lost(section: Section, annotations: Annotations, groups: np.ndarray) 
         share = lost.sum() / used.sum()
         level = ERROR if share > MAX_LOST_SHARE else WARNING
         names = ", ".join(annotations.image_name(row) for row in np.flatnonzero(lost)[:MAX_NAMED])
-        section.add(level, f"{lost.sum()} of {used.sum()} images ({100 * share:.2f} %) are in no complete group: the "
-                           f"same frame is missing from another camera ({names}, ...)")  # fmt: skip
+        section.add(
+            level,
+            f"{lost.sum()} of {used.sum()} images ({100 * share:.2f} %) are in no complete group: the "
+            f"same frame is missing from another camera ({names}, ...)",
+        )
 
 
 def _check_frames(section: Section, annotations: Annotations, groups: np.ndarray) -> None:
     """Find recordings whose frames are at another distance than everybody's, or have gaps."""
-    labels, first = annotations.labels3d, groups[:, 0]
+    labels = annotations.labels3d
+    first = groups[:, 0]
     keys = np.stack([labels.subject[first], labels.action[first], labels.subaction[first], labels.frame[first]])
     keys = keys[:, np.lexsort(keys[::-1])]
     same = (np.diff(keys[:3]) == 0).all(0)
-    gaps, recording = np.diff(keys[3])[same], keys[:3, 1:][:, same]
+    gaps = np.diff(keys[3])[same]
+    recording = keys[:3, 1:][:, same]
     if not len(gaps):
         return
     usual = int(np.median(gaps))
@@ -109,8 +124,11 @@ def _check_frames(section: Section, annotations: Annotations, groups: np.ndarray
         subject, action, subaction = recording[:, odd][:, 0]
         level = WARNING if odd.mean() < MAX_LOST_SHARE else ERROR
         where = f"the first: S{subject} {labels.protocol.recording_name(action, subaction)}, {gaps[odd][0]}"
-        section.add(level, f"{odd.sum()} of {len(gaps)} distances between successive frames are not {usual} ({where}): "
-                           "frames are missing, or were taken at another rate")  # fmt: skip
+        section.add(
+            level,
+            f"{odd.sum()} of {len(gaps)} distances between successive frames are not {usual} ({where}): "
+            "frames are missing, or were taken at another rate",
+        )
 
 
 def _check_expected(section: Section, annotations: Annotations) -> None:
@@ -134,8 +152,11 @@ def _check_expected(section: Section, annotations: Annotations) -> None:
     whole = f"; subjects {', '.join(f'S{subject}' for subject in absent)} are missing altogether" if absent else ""
     subject, action, subaction = missing[0]
     whose = ", ".join(map(str, wanted_subjects))
-    section.add(level, f"of the {len(wanted)} recordings of Human3.6M's subjects {whose}, {len(missing)} are not "
-                       f"here (the first: S{subject} {labels.protocol.recording_name(action, subaction)}){whole}")
+    section.add(
+        level,
+        f"of the {len(wanted)} recordings of Human3.6M's subjects {whose}, {len(missing)} are not "
+        f"here (the first: S{subject} {labels.protocol.recording_name(action, subaction)}){whole}",
+    )
 
 
 def _compare_summary(section: Section, summary: Path, found: dict[Clip, int], subjects: set[int]) -> None:
@@ -149,8 +170,9 @@ def _compare_summary(section: Section, summary: Path, found: dict[Clip, int], su
     stated = {clip: count for clip, count in stated.items() if clip.subject in subjects}
     wrong = sorted(clip for clip in {*stated, *found} if stated.get(clip, 0) != found.get(clip, 0))
     if wrong:
-        examples = ", ".join(f"{clip.stem}: {found.get(clip, 0)} instead of {stated.get(clip, 0)}"
-                             for clip in wrong[:MAX_NAMED])  # fmt: skip
+        examples = ", ".join(
+            f"{clip.stem}: {found.get(clip, 0)} instead of {stated.get(clip, 0)}" for clip in wrong[:MAX_NAMED]
+        )
         section.add(ERROR, f"{len(wrong)} clips have other counts than {summary.name} says ({examples})")
     else:
         section.add(NOTE, f"every clip has as many images as {summary.name} says")

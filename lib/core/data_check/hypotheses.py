@@ -22,7 +22,8 @@ def best_explanations(found: Sequence[tuple[str, float]], limit: float, alike: f
         "a (with that: 0.1 px)" or "a, or b (with either: 0.1 px)"; "" where nothing explains it.
     """
     # Later ones are less simple: they must be clearly better than the best one so far, or as good as nothing.
-    best, error = "", np.inf
+    best = ""
+    error = np.inf
     for text, left in found:
         if left < 0.5 * error and error > alike:
             best, error = text, left
@@ -44,6 +45,7 @@ def where_wrong(views: Views, starts: np.ndarray, wrong: np.ndarray) -> str:
     if wrong.all():
         return ""
     recording = views.recording_number[starts[:-1]]
-    count, total = len(np.unique(recording[wrong])), int(recording[-1]) + 1
+    count = len(np.unique(recording[wrong]))
+    total = int(recording[-1]) + 1
     first = views.name(int(starts[np.argmax(wrong)]))
     return f" in {count} of {total} recordings ({wrong.sum()} of {len(wrong)} parts of them; the first: {first})"

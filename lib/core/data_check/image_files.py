@@ -111,13 +111,19 @@ def check_images(annotations: Annotations, facts: ImageFacts, missing: np.ndarra
     section = Section("Images")
     section.body = f"{total} images, {len(missing)} missing; {len(facts.rows)} were read."
     if len(missing):
-        section.add(ERROR, f"{len(missing)} of {total} images are not in {annotations.images_dir} (the "
-                           f"first: {annotations.image_name(missing[0])})")  # fmt: skip
+        section.add(
+            ERROR,
+            f"{len(missing)} of {total} images are not in {annotations.images_dir} (the "
+            f"first: {annotations.image_name(missing[0])})",
+        )
     absent = set(missing.tolist())
     unreadable = {row: text for row, text in facts.errors.items() if row not in absent}
     if unreadable:
-        section.add(ERROR, f"{len(unreadable)} of the {len(facts.rows)} images that were read are damaged (the first: "
-                           f"{next(iter(unreadable.values()))})")  # fmt: skip
+        section.add(
+            ERROR,
+            f"{len(unreadable)} of the {len(facts.rows)} images that were read are damaged (the first: "
+            f"{next(iter(unreadable.values()))})",
+        )
     sizes, counts = np.unique(facts.image_wh[(facts.image_wh > 0).all(1)], axis=0, return_counts=True)
     if len(sizes):
         texts = [f"{width} x {height} ({count})" for (width, height), count in zip(sizes, counts, strict=True)]
@@ -135,6 +141,9 @@ def _check_doubles(section: Section, annotations: Annotations, facts: ImageFacts
     if doubles:
         one, other = doubles[0]
         level = ERROR if len(doubles) > MAX_DOUBLE_SHARE * len(facts.rows) else WARNING
-        section.add(level, f"{len(doubles)} of {len(facts.rows)} images are the same as another one (the first: "
-                           f"{annotations.image_name(other)} = {annotations.image_name(one)}): frames were repeated, "
-                           "as when a video is read at another rate than its own")  # fmt: skip
+        section.add(
+            level,
+            f"{len(doubles)} of {len(facts.rows)} images are the same as another one (the first: "
+            f"{annotations.image_name(other)} = {annotations.image_name(one)}): frames were repeated, "
+            "as when a video is read at another rate than its own",
+        )

@@ -13,7 +13,8 @@ from lib.utils.joints import JointSet
 from lib.utils.tables import markdown_table
 
 THIGH_MM = (250.0, 650.0)  # hip to knee, from children to tall adults
-MAX_SIDES_RATIO, WRONG_SIDES_RATIO = 1.15, 1.5  # of a limb and that of the other side: a warning, an error
+MAX_SIDES_RATIO = 1.15  # of a limb and that of the other side: a warning, an error
+WRONG_SIDES_RATIO = 1.5
 SOME_AHEAD = 0.5  # share of the poses whose nose is in front of the neck; most are
 _FACING = ("nose", "neck", "root", "lsho", "rsho")
 OUTLIER_SHARE = 0.25  # of a limb's length
@@ -27,15 +28,15 @@ def check_limbs(views: Views, tolerance: float) -> Section:
         views: the groups.
         tolerance: PICT_STRUCT.LIMB_LENGTH_TOLERANCE, mm.
     """
-    section, body = Section("Limbs"), views.body
+    section = Section("Limbs")
+    body = views.body
     pose_cam = views.annotations.labels3d.pose_cam[views.groups[:, 0]].astype(np.float64)  # all views would be too much
     lengths = body.limb_lengths(pose_cam)  # (G, E)
     subject = views.recording[:, 0]
     subjects, index = np.unique(subject, return_inverse=True)
     own_length = np.stack([np.median(lengths[subject == one], axis=0) for one in subjects])  # (subjects, E)
     mean = lengths.mean(0)
-    columns = [mean, lengths.std(0), lengths.min(0), lengths.max(0),
-               100 * (np.abs(lengths - mean) < tolerance).mean(0)]  # fmt: skip
+    columns = [mean, lengths.std(0), lengths.min(0), lengths.max(0), 100 * (np.abs(lengths - mean) < tolerance).mean(0)]
     rows = [[name, *(float(column[limb]) for column in columns)] for limb, name in enumerate(body.limb_names)]
     header = ["limb", "mean (mm)", "std", "min", "max", f"within {tolerance:g} mm of the mean (%)"]
     section.body = markdown_table(header, rows)
@@ -46,9 +47,7 @@ def check_limbs(views: Views, tolerance: float) -> Section:
     return section
 
 
-def _check_outliers(
-    section: Section, views: Views, away: np.ndarray, own_length: np.ndarray, tolerance: float
-) -> None:
+def _check_outliers(section: Section, views: Views, away: np.ndarray, own_length: np.ndarray, tolerance: float) -> None:
     """Find poses (G, E) whose limbs are too far from the subject's own lengths (G, E), mm."""
     outlier = (away > np.maximum(OUTLIER_SHARE * own_length, tolerance)).any(1)
     if outlier.any():
@@ -56,8 +55,11 @@ def _check_outliers(
         limb = views.body.limb_names[int(np.argmax(away[worst]))]
         level = ERROR if outlier.mean() > MAX_OUTLIERS else WARNING
         which = f"the worst: {views.name(worst)}, {limb}, {away[worst].max():.0f} mm off"
-        section.add(level, f"{outlier.sum()} of {len(outlier)} poses have a limb that is more than {tolerance:g} mm "
-                           f"and {100 * OUTLIER_SHARE:g} % off the subject's own length ({which})")  # fmt: skip
+        section.add(
+            level,
+            f"{outlier.sum()} of {len(outlier)} poses have a limb that is more than {tolerance:g} mm "
+            f"and {100 * OUTLIER_SHARE:g} % off the subject's own length ({which})",
+        )
 
 
 def _check_unit(section: Section, views: Views, lengths: np.ndarray) -> None:
@@ -95,9 +97,10 @@ def _check_sides(section: Section, names: Sequence[str], own_length: np.ndarray)
             ratio = own_length[:, limb] / own_length[:, names.index(other)]
             worst = float(np.exp(np.abs(np.log(ratio)).max()))
             if worst > MAX_SIDES_RATIO:
-                section.add(ERROR if worst > WRONG_SIDES_RATIO else WARNING,
-                            f"{name} and {other} differ by {100 * (worst - 1):.0f} %: are the joints in the expected "
-                            "order?")  # fmt: skip
+                section.add(
+                    ERROR if worst > WRONG_SIDES_RATIO else WARNING,
+                    f"{name} and {other} differ by {100 * (worst - 1):.0f} %: are the joints in the expected order?",
+                )
 
 
 def _check_facing(section: Section, joints: JointSet, pose_cam: np.ndarray) -> None:
@@ -115,5 +118,8 @@ def _check_facing(section: Section, joints: JointSet, pose_cam: np.ndarray) -> N
     ahead = ((nose - neck) * forward).sum(-1) > 0
     share = float(ahead.mean())
     if share < SOME_AHEAD:
-        section.add(ERROR, f"in {100 * (1 - share):.0f} % of the poses the nose is on the back: left and right of the "
-                           "3D joints are exchanged, or the world is mirrored")  # fmt: skip
+        section.add(
+            ERROR,
+            f"in {100 * (1 - share):.0f} % of the poses the nose is on the back: left and right of the "
+            "3D joints are exchanged, or the world is mirrored",
+        )

@@ -68,8 +68,9 @@ def check_motion(windows: list[Views], data_format: str) -> Section:
     readable, tracks = [], []
     for window in tqdm(windows, desc="motion", unit="window", disable=None, leave=False):
         try:
-            tracks.append([track(window, view, read_grey(window, view, data_format))
-                           for view in range(window.num_views)])  # fmt: skip
+            tracks.append(
+                [track(window, view, read_grey(window, view, data_format)) for view in range(window.num_views)]
+            )
             readable.append(window)
         except InputError as error:
             section.add(NOTE, f"a window was left out: {error}")
@@ -89,7 +90,8 @@ def _judge(
     section: Section, windows: list[Views], view: int, tracks: Tracks, data_format: str
 ) -> tuple[float | None, int | None]:
     """Add what is wrong with a view; returns the share of the motion that is explained (%) and the best shift."""
-    camera, gap = f"camera {windows[0].camera_ids[view]}", windows[0].frame_gap
+    camera = f"camera {windows[0].camera_ids[view]}"
+    gap = windows[0].frame_gap
     plain = tracks.unexplained()
     if plain is None:
         section.not_judged(f"{camera}: the person hardly moves, or nothing can be followed in the images")
@@ -102,8 +104,9 @@ def _judge(
         section.add(ERROR, f"{camera}: {name}")
         return share, None
     if left < FOLLOWED and gain > CLEARLY_LAG:
-        section.add(ERROR, f"{camera}: its images show the pose {frames_apart(lag, gap)} than its labels: shifted in "
-                           "time")  # fmt: skip
+        section.add(
+            ERROR, f"{camera}: its images show the pose {frames_apart(lag, gap)} than its labels: shifted in time"
+        )
         return share, lag
     if plain <= FOLLOWED:
         return share, 0
@@ -111,9 +114,12 @@ def _judge(
         section.not_judged(f"{camera}: successive images are too far apart ({gap} frames) to follow anything")
     else:
         level = ERROR if plain > UNRELATED else WARNING
-        section.add(level, f"{camera}: the images do not move as the labels do, nor mirrored, shifted by up to "
-                           f"{MAX_LAG} groups, nor as another camera's: they show something else, or cannot be "
-                           "followed")  # fmt: skip
+        section.add(
+            level,
+            f"{camera}: the images do not move as the labels do, nor mirrored, shifted by up to "
+            f"{MAX_LAG} groups, nor as another camera's: they show something else, or cannot be "
+            "followed",
+        )
     return share, None
 
 

@@ -50,7 +50,8 @@ class Tracks:
 
         None where too little moves. Motions are cut at twice the usual one, so that lost tracks do not count too much.
         """
-        limit, counting = 2 * self.usual_px(), self._counting()
+        limit = 2 * self.usual_px()
+        counting = self._counting()
         if not limit:
             return None
         length = np.linalg.norm(self.labelled[counting], axis=-1)
@@ -91,8 +92,9 @@ def read_grey(window: Views, view: int, data_format: str) -> np.ndarray:
         InputError: an image is missing or damaged, or they differ in size.
     """
     annotations = window.annotations
-    images = [read_image(annotations.images_dir, annotations.image_name(row), data_format)
-              for row in window.groups[:, view]]  # fmt: skip
+    images = [
+        read_image(annotations.images_dir, annotations.image_name(row), data_format) for row in window.groups[:, view]
+    ]
     if len({image.shape for image in images}) > 1:
         name = annotations.image_name(window.groups[0, view])
         raise InputError(f"{name}: the images of its recording differ in size")

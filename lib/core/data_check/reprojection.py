@@ -78,8 +78,15 @@ class ViewData:
 
     def frames(self, chosen: np.ndarray) -> ViewData:
         """Return some of the frames."""
-        return ViewData(self.pose_cam[chosen], self.joints_img[chosen], self.visible[chosen], self.cameras[chosen],
-                        self.recording[chosen], self.piece[chosen], self.image_wh)  # fmt: skip
+        return ViewData(
+            self.pose_cam[chosen],
+            self.joints_img[chosen],
+            self.visible[chosen],
+            self.cameras[chosen],
+            self.recording[chosen],
+            self.piece[chosen],
+            self.image_wh,
+        )
 
 
 def check_reprojection(views: Views, image_wh: list[tuple[int, int] | None]) -> Section:
@@ -89,11 +96,14 @@ def check_reprojection(views: Views, image_wh: list[tuple[int, int] | None]) -> 
         views: the groups.
         image_wh: per view the size of its images, px.
     """
-    section, rows = Section("2D against projected 3D"), []
-    errors = np.concatenate([
-        joint_errors(part.pose_cam, part.joints_img, part.visible, part.cameras).astype(np.float32)
-        for part in views.chunks()
-    ])  # (G, V, J)
+    section = Section("2D against projected 3D")
+    rows = []
+    errors = np.concatenate(
+        [
+            joint_errors(part.pose_cam, part.joints_img, part.visible, part.cameras).astype(np.float32)
+            for part in views.chunks()
+        ]
+    )  # (G, V, J)
     starts = views.block_starts()
     wrong = (block_medians(errors, starts) > MAX_ERROR_PX).any(-1)  # (B, V)
     reasons: dict[str, list[str]] = {}
@@ -118,13 +128,18 @@ def _distance(error: float) -> str:
 
 
 def _view_data(views: Views, view: int, image_wh: tuple[int, int] | None) -> ViewData:
-    return ViewData(views.pose_cam[:, view], views.joints_img[:, view], views.visible[:, view], views.cameras[:, view],
-                    views.recording_number, views.piece, image_wh)  # fmt: skip
+    return ViewData(
+        views.pose_cam[:, view],
+        views.joints_img[:, view],
+        views.visible[:, view],
+        views.cameras[:, view],
+        views.recording_number,
+        views.piece,
+        image_wh,
+    )
 
 
-def explain(
-    data: list[ViewData], view: int, camera_ids: list[int], joint_set: JointSet, frame_gap: int
-) -> str:
+def explain(data: list[ViewData], view: int, camera_ids: list[int], joint_set: JointSet, frame_gap: int) -> str:
     """Say which convention makes the 2D and 3D joints of a view agree.
 
     Args:
@@ -135,8 +150,9 @@ def explain(
         frame_gap: frames from a group to the next.
     """
     before = data[view].worst_joint()
-    found = [(text, changed.worst_joint())
-             for text, changed in _hypotheses(data, view, camera_ids, joint_set, frame_gap)]  # fmt: skip
+    found = [
+        (text, changed.worst_joint()) for text, changed in _hypotheses(data, view, camera_ids, joint_set, frame_gap)
+    ]
     limit = min(max(MAX_ERROR_PX, SURE_SHARE * before), MAX_EXPLAINED_PX, 0.5 * before)
     return best_explanations(found, limit, 0.02 * MAX_ERROR_PX, "px") or _UNKNOWN
 
@@ -167,17 +183,22 @@ def _mirrored_pixels(one: ViewData) -> Iterator[tuple[str, ViewData]]:
     """2D joints, or principal points, counted from the other edge of the image."""
     sizes = one.image_wh or tuple(2 * np.median(one.cameras.c, axis=0))
     for axis, (name, size) in enumerate(zip("xy", sizes, strict=True)):
-        joints, centre = one.joints_img.copy(), one.cameras.c.copy()
+        joints = one.joints_img.copy()
+        centre = one.cameras.c.copy()
         joints[..., axis] = size - 1 - joints[..., axis]
         centre[..., axis] = size - 1 - centre[..., axis]
         yield f"{name} of the 2D joints is mirrored (the image was flipped?)", replace(one, joints_img=joints)
-        yield (f"the principal point is mirrored in {name} (c{name} counts from the other edge)",
-               replace(one, cameras=replace(one.cameras, c=centre)))  # fmt: skip
+        yield (
+            f"the principal point is mirrored in {name} (c{name} counts from the other edge)",
+            replace(one, cameras=replace(one.cameras, c=centre)),
+        )
         focal = one.cameras.f.copy()
         focal[..., axis] *= -1
         yield f"the sign of f{name} is wrong", replace(one, cameras=replace(one.cameras, f=focal))
-        yield (f"{name} of the camera is mirrored (f{name} and c{name})",
-               replace(one, cameras=replace(one.cameras, f=focal, c=centre)))  # fmt: skip
+        yield (
+            f"{name} of the camera is mirrored (f{name} and c{name})",
+            replace(one, cameras=replace(one.cameras, f=focal, c=centre)),
+        )
 
 
 def _other_cameras(data: list[ViewData], view: int, camera_ids: list[int]) -> Iterator[tuple[str, ViewData]]:
@@ -185,34 +206,45 @@ def _other_cameras(data: list[ViewData], view: int, camera_ids: list[int]) -> It
         if other != view:
             back = replace(data[other], cameras=data[view].cameras).worst_joint()
             exchanged = back < data[other].worst_joint()
-            yield (f"the parameters given for camera {camera_id} fit{': they were exchanged' if exchanged else ''}",
-                   replace(data[view], cameras=data[other].cameras))  # fmt: skip
+            yield (
+                f"the parameters given for camera {camera_id} fit{': they were exchanged' if exchanged else ''}",
+                replace(data[view], cameras=data[other].cameras),
+            )
 
 
 def _shifted_in_time(one: ViewData, frame_gap: int) -> Iterator[tuple[str, ViewData]]:
     for lag, early, late in lagged(one.piece):
         earlier = one.frames(early)
-        yield (f"the 2D joints are those of {frames_apart(lag, frame_gap)}",
-               replace(earlier, pose_cam=one.pose_cam[late], cameras=one.cameras[late]))  # fmt: skip
+        yield (
+            f"the 2D joints are those of {frames_apart(lag, frame_gap)}",
+            replace(earlier, pose_cam=one.pose_cam[late], cameras=one.cameras[late]),
+        )
 
 
 def _other_scale(one: ViewData) -> Iterator[tuple[str, ViewData]]:
     """2D joints, or the camera, in px of an image of another size; a focal length of another size."""
     projected, _ = project_camera(one.pose_cam, one.cameras)
-    seen, expected = one.joints_img[one.visible], projected[one.visible]
+    seen = one.joints_img[one.visible]
+    expected = projected[one.visible]
     centred = (seen - np.median(seen, 0), expected - np.median(expected, 0))
     factor = float((centred[0] * centred[1]).sum() / max((centred[1] ** 2).sum(), 1e-9))
     if factor > 0.01:
         cameras = replace(one.cameras, f=one.cameras.f * factor, c=one.cameras.c * factor)
-        yield (f"the camera's parameters belong to images {1 / factor:.3g} times as large as the 2D joints' (focal "
-               "length and centre must be scaled with the image)", replace(one, cameras=cameras))  # fmt: skip
+        yield (
+            f"the camera's parameters belong to images {1 / factor:.3g} times as large as the 2D joints' (focal "
+            "length and centre must be scaled with the image)",
+            replace(one, cameras=cameras),
+        )
     centre = np.broadcast_to(one.cameras.c[:, None], one.joints_img.shape)[one.visible]
     ratio = np.median((seen - centre) * np.sign(expected - centre), axis=0)
     ratio = ratio / np.maximum(np.median(np.abs(expected - centre), axis=0), 1e-9)
     if (ratio > 0.01).all():
         cameras = replace(one.cameras, f=one.cameras.f * ratio)
-        yield (f"the focal lengths are another camera's or wrong: {1 / ratio[0]:.3g} (fx) and {1 / ratio[1]:.3g} (fy) "
-               "times what fits", replace(one, cameras=cameras))  # fmt: skip
+        yield (
+            f"the focal lengths are another camera's or wrong: {1 / ratio[0]:.3g} (fx) and {1 / ratio[1]:.3g} (fy) "
+            "times what fits",
+            replace(one, cameras=cameras),
+        )
 
 
 def _other_lens(one: ViewData) -> Iterator[tuple[str, ViewData]]:
@@ -236,5 +268,8 @@ def _offset(one: ViewData) -> Iterator[tuple[str, ViewData]]:
     projected, _ = project_camera(one.pose_cam, one.cameras)
     shift = np.median((one.joints_img - projected)[one.visible], axis=0)
     x, y = shift.round(1) + 0.0  # no negative zero
-    yield (f"the 2D joints are shifted by ({x:.1f}, {y:.1f}) px: another origin, a crop of the image, or another "
-           "principal point", replace(one, joints_img=one.joints_img - shift))  # fmt: skip
+    yield (
+        f"the 2D joints are shifted by ({x:.1f}, {y:.1f}) px: another origin, a crop of the image, or another "
+        "principal point",
+        replace(one, joints_img=one.joints_img - shift),
+    )

@@ -76,7 +76,8 @@ class Views:
     @classmethod
     def ordered(cls, annotations: Annotations, groups: np.ndarray, body: HumanBody) -> Views:
         """Order groups by subject, action, sub-action and frame."""
-        labels, first = annotations.labels3d, groups[:, 0]
+        labels = annotations.labels3d
+        first = groups[:, 0]
         order = np.lexsort([labels.frame[first], labels.subaction[first], labels.action[first], labels.subject[first]])
         return cls(annotations, groups[order], body)
 
@@ -112,7 +113,8 @@ class Views:
     @property
     def recording(self) -> np.ndarray:
         """(G, 3) subject, action, sub-action."""
-        labels, first = self.annotations.labels3d, self.groups[:, 0]
+        labels = self.annotations.labels3d
+        first = self.groups[:, 0]
         return np.stack([labels.subject[first], labels.action[first], labels.subaction[first]], 1)
 
     @property

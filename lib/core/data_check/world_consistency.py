@@ -49,8 +49,9 @@ class WorldData:
     @classmethod
     def of(cls, views: Views) -> WorldData:
         """Take what is needed of some groups."""
-        return cls(views.pose_cam, views.cameras, views.piece, views.frame_gap, views.camera_ids,
-                   views.annotations.joint_set)  # fmt: skip
+        return cls(
+            views.pose_cam, views.cameras, views.piece, views.frame_gap, views.camera_ids, views.annotations.joint_set
+        )
 
     def frames(self, chosen: np.ndarray) -> WorldData:
         """Return some of the groups."""
@@ -89,7 +90,8 @@ def _explain(section: Section, data: WorldData, where: str) -> None:
     """Add a finding for all cameras, or one for each that does not agree with the others."""
     distance = _distance(data)
     good = _agreeing(distance)
-    num_views, names = len(data.camera_ids), data.camera_ids
+    num_views = len(data.camera_ids)
+    names = data.camera_ids
     reason = _explain_all(data) if len(good) < max(2, num_views - 1) else ""
     apart = f"(they are {np.median(distance[~np.eye(num_views, dtype=bool)]):.0f} mm apart)"
     if num_views == 2 and not reason:
@@ -104,15 +106,23 @@ def _explain(section: Section, data: WorldData, where: str) -> None:
     reference = np.median(data.world()[:, good], axis=1)  # (G, J, 3)
     for view in (view for view in range(num_views) if view not in good):
         away = float(np.median(distance[view, good]))
-        section.add(ERROR, f"camera {names[view]}{where}: its poses lie {away:.0f} mm from those of the "
-                           f"other cameras; {_explain_one(data, view, reference)}")  # fmt: skip
+        section.add(
+            ERROR,
+            f"camera {names[view]}{where}: its poses lie {away:.0f} mm from those of the "
+            f"other cameras; {_explain_one(data, view, reference)}",
+        )
 
 
 def _distances(pose_cam: np.ndarray, cameras: Cameras) -> np.ndarray:
     """Distance of (G, V, J, 3) poses in the world between the views, median over the joints, (G, V, V) mm."""
     world = camera_to_world(pose_cam, cameras)
-    return np.stack([np.median(np.linalg.norm(world - world[:, view : view + 1], axis=-1), axis=-1)
-                     for view in range(world.shape[1])], axis=1)  # fmt: skip
+    return np.stack(
+        [
+            np.median(np.linalg.norm(world - world[:, view : view + 1], axis=-1), axis=-1)
+            for view in range(world.shape[1])
+        ],
+        axis=1,
+    )
 
 
 def _distance(data: WorldData) -> np.ndarray:
@@ -136,10 +146,14 @@ def _table(views: Views) -> str:
     triangulated = triangulate(views.joints_img, cameras, weights)  # (G, J, 3)
     missed = np.linalg.norm(world - triangulated[:, None], axis=-1)
     rows = [
-        [f"camera {camera_id}", float(np.median(away[:, view])), float(away[:, view].max()),
-         float(np.nanmedian(missed[:, view])) if np.isfinite(missed[:, view]).any() else None]
+        [
+            f"camera {camera_id}",
+            float(np.median(away[:, view])),
+            float(away[:, view].max()),
+            float(np.nanmedian(missed[:, view])) if np.isfinite(missed[:, view]).any() else None,
+        ]
         for view, camera_id in enumerate(views.camera_ids)
-    ]  # fmt: skip
+    ]
     header = ["", "from the middle view, median (mm)", "max (mm)", "from the triangulated 2D joints, median (mm)"]
     return markdown_table(header, rows)
 
@@ -151,8 +165,9 @@ def _check_rotations(section: Section, views: Views) -> None:
         if np.abs(rotation @ rotation.swapaxes(-1, -2) - np.eye(3)).max() > 1e-3:
             section.add(ERROR, f"camera {camera_id}: R is no rotation, its rows are not orthonormal")
         elif (np.linalg.det(rotation) < 0).any():
-            section.add(ERROR, f"camera {camera_id}: R mirrors the world (determinant -1); a row or a column has the "
-                               "wrong sign")  # fmt: skip
+            section.add(
+                ERROR, f"camera {camera_id}: R mirrors the world (determinant -1); a row or a column has the wrong sign"
+            )
 
 
 def _limit(before: float) -> float:
@@ -161,7 +176,8 @@ def _limit(before: float) -> float:
 
 def _explain_all(data: WorldData) -> str:
     """Find the convention that, applied to all views, makes them agree."""
-    before, found = float(np.median(_distance(data))), []
+    before = float(np.median(_distance(data)))
+    found = []
     for text, changed in _conventions(data):
         distance = _distance(changed)
         found.append((text, float(np.median(distance)) if len(_agreeing(distance)) > 1 else np.inf))
@@ -189,8 +205,10 @@ def _conventions(data: WorldData) -> Iterator[tuple[str, WorldData]]:
 
 def _setting_text(conventions: Conventions) -> str:
     said, settings = [], []
-    for what, unit, key in (("3D joints are", conventions.pose_unit, "POSE_UNIT"),
-                            ("camera T is", conventions.camera_unit, "CAMERA_UNIT")):  # fmt: skip
+    for what, unit, key in (
+        ("3D joints are", conventions.pose_unit, "POSE_UNIT"),
+        ("camera T is", conventions.camera_unit, "CAMERA_UNIT"),
+    ):
         if unit != "mm":
             said.append(f"the {what} in {unit}, not in mm")
             settings.append(f"DATASET.{key} {unit}")
@@ -221,8 +239,10 @@ def _view_hypotheses(data: WorldData, one: WorldData, view: int) -> Iterator[tup
         yield f"in the world frame of its R, {name}", replace(one, cameras=replace(cameras, R=turned))
         yield f"in the world frame of its R and T, {name}", replace(one, cameras=replace(cameras, R=turned, T=moved))
         yield f"of its T, {name}", replace(one, cameras=replace(cameras, T=moved))
-    yield "left and right of its joints are exchanged", replace(
-        one, pose_cam=one.pose_cam[:, data.joint_set.mirrored_order()])  # fmt: skip
+    yield (
+        "left and right of its joints are exchanged",
+        replace(one, pose_cam=one.pose_cam[:, data.joint_set.mirrored_order()]),
+    )
     yield from _conventions(one)
 
 

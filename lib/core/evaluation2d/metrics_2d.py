@@ -66,10 +66,7 @@ def jdr_table(rates: dict[str, np.ndarray], joint_names: Sequence[str]) -> str:
         rates: row name -> (J,) rates.
         joint_names: the J columns.
     """
-    lines = [
-        "| JDR (%) | " + " | ".join([*joint_names, "mean"]) + " |",
-        "|---|" + "---|" * (len(joint_names) + 1),
-    ]
+    lines = ["| JDR (%) | " + " | ".join([*joint_names, "mean"]) + " |", "|---|" + "---|" * (len(joint_names) + 1)]
     for name, rate in rates.items():
         cells = ["-" if np.isnan(value) else f"{100 * value:.1f}" for value in (*rate, mean_rate(rate))]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")

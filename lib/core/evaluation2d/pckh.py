@@ -26,8 +26,12 @@ Scores = Mapping[str, Mapping[str, float]]  # "PCKh@0.5" and "PCKh@0.1" -> colum
 
 
 def pckh(
-    predicted_img: np.ndarray, true_img: np.ndarray, visible: np.ndarray, head_size: np.ndarray,
-    joint_names: Sequence[str], share: float,
+    predicted_img: np.ndarray,
+    true_img: np.ndarray,
+    visible: np.ndarray,
+    head_size: np.ndarray,
+    joint_names: Sequence[str],
+    share: float,
 ) -> dict[str, float]:
     """Share of the annotated joints that are found within a share of the head size.
 
@@ -60,7 +64,10 @@ def _places(joint_names: Sequence[str], joints: Sequence[str]) -> list[int]:
 
 
 def pckh_scores(
-    predicted_img: np.ndarray, true_img: np.ndarray, visible: np.ndarray, head_size: np.ndarray,
+    predicted_img: np.ndarray,
+    true_img: np.ndarray,
+    visible: np.ndarray,
+    head_size: np.ndarray,
     joint_names: Sequence[str],
 ) -> dict[str, dict[str, float]]:
     """Return pckh() at both shares of the benchmark, as "PCKh@0.5" and "PCKh@0.1"."""

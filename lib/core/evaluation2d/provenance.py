@@ -31,8 +31,11 @@ def describe_predictions(config: Any, weights: Path) -> dict[str, str]:
 
 def _asked_for(config: Any) -> dict[str, str]:
     keys = config.DATASET
-    return {"fusion": fusion_kind(config), "dataset": keys.TEST_DATASET,
-            "subset": SUBSETS.get(keys.TEST_SUBSET, keys.TEST_SUBSET)}  # fmt: skip
+    return {
+        "fusion": fusion_kind(config),
+        "dataset": keys.TEST_DATASET,
+        "subset": SUBSETS.get(keys.TEST_SUBSET, keys.TEST_SUBSET),
+    }
 
 
 def check_description(config: Any, predictions: PredictionFile) -> None:
@@ -45,12 +48,14 @@ def check_description(config: Any, predictions: PredictionFile) -> None:
         return
     changed = _changed(said, config)
     if changed:
-        logger.warning("%s: predicted with other settings than the configuration's (then -> now): %s", predictions.path,
-                       changed)  # fmt: skip
+        logger.warning(
+            "%s: predicted with other settings than the configuration's (then -> now): %s", predictions.path, changed
+        )
     logger.info("predictions: %s", ", ".join(f"{key} {value}" for key, value in said.items()))
     if "checkpoint" in said and _digest_now(said.get("weights", "")) not in (None, said["checkpoint"]):
-        logger.warning("%s: predicted before %s changed; run/pose2d/valid.py predicts anew", predictions.path,
-                       said["weights"])  # fmt: skip
+        logger.warning(
+            "%s: predicted before %s changed; run/pose2d/valid.py predicts anew", predictions.path, said["weights"]
+        )
 
 
 def warn_of_replacement(config: Any, path: Path) -> None:
@@ -61,13 +66,20 @@ def warn_of_replacement(config: Any, path: Path) -> None:
     except InputError:  # there are none, or damaged ones
         return
     if changed:
-        logger.warning("%s: predictions of other settings are replaced (then -> now): %s; an OUTPUT_DIR of its own "
-                       "with TEST.MODEL_FILE keeps both", path, changed)  # fmt: skip
+        logger.warning(
+            "%s: predictions of other settings are replaced (then -> now): %s; an OUTPUT_DIR of its own "
+            "with TEST.MODEL_FILE keeps both",
+            path,
+            changed,
+        )
 
 
 def _changed(said: Mapping[str, str], config: Any) -> str:
-    return ", ".join(f"{_KEYS[key]} {said[key]} -> {value}" for key, value in _asked_for(config).items()
-                     if said.get(key, value) != value)  # fmt: skip
+    return ", ".join(
+        f"{_KEYS[key]} {said[key]} -> {value}"
+        for key, value in _asked_for(config).items()
+        if said.get(key, value) != value
+    )
 
 
 def _digest_now(weights: str) -> str | None:
@@ -96,13 +108,19 @@ def warn_of_outdated(
         poses: name of a file of poses -> their source_of(), None = unknown.
     """
     sources = {**poses, **{name: entry.get("predictions") for name, entry in results.items()}}
-    known = {name: source for name, source in sources.items()
-             if isinstance(source, Mapping) and {"file", "fingerprint"} <= source.keys()}  # fmt: skip
+    known = {
+        name: source
+        for name, source in sources.items()
+        if isinstance(source, Mapping) and {"file", "fingerprint"} <= source.keys()
+    }
     present = {file: _fingerprint_now(directory / file) for file in {source["file"] for source in known.values()}}
     outdated = [name for name, source in known.items() if present[source["file"]] not in (None, source["fingerprint"])]
     if outdated:
-        logger.warning("%s: not of the predictions that are there now: %s; run run/pose3d/estimate.py again", directory,
-                       "; ".join(outdated))  # fmt: skip
+        logger.warning(
+            "%s: not of the predictions that are there now: %s; run run/pose3d/estimate.py again",
+            directory,
+            "; ".join(outdated),
+        )
 
 
 def _fingerprint_now(path: Path) -> str | None:

@@ -142,9 +142,7 @@ def learned_joints(config: Any, joint_set: JointSet) -> np.ndarray:
     return np.isin(UNION_20.names, names)
 
 
-def _predict(
-    model: nn.Module, batch: dict[str, Tensor], device: torch.device, flip_test: bool
-) -> dict[str, Tensor]:
+def _predict(model: nn.Module, batch: dict[str, Tensor], device: torch.device, flip_test: bool) -> dict[str, Tensor]:
     """Row name -> heatmaps (B, V, 20, H, W): the routed ones first and, where there is fusion, the raw ones."""
     images = network_images(batch["crops"], device)
     single, fused = model(images, crop_cameras(batch, device))
@@ -156,7 +154,11 @@ def _predict(
 
 
 def _rows_of_batch(
-    predicted: dict[str, Tensor], batch: dict[str, Tensor], share: int, joints: list[int], learned: np.ndarray,
+    predicted: dict[str, Tensor],
+    batch: dict[str, Tensor],
+    share: int,
+    joints: list[int],
+    learned: np.ndarray,
     config: Any,
 ) -> dict[str, np.ndarray]:
     """Positions and annotation of the first `share` groups of a batch, image by image, and the routed heatmaps.
@@ -195,7 +197,8 @@ def _each_image_once(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _rates(arrays: dict[str, np.ndarray], joint_names: list[str], config: Any) -> ValidationResult:
-    head_size, truth = arrays["head_size"], (arrays["joints_img"], arrays["visible"])
+    head_size = arrays["head_size"]
+    truth = (arrays["joints_img"], arrays["visible"])
     has_heads = bool(np.isfinite(head_size).any())
     kinds = [kind for kind in JDR_THRESHOLDS if kind != "head" or has_heads]
     kinds.sort(key=lambda kind: kind != config.TEST.JDR_THRESHOLD)  # the configured first

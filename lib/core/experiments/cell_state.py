@@ -71,7 +71,8 @@ class CellRecords:
         Raises:
             InputError: cells that do not fit together.
         """
-        self._folder, self.fingerprints = folder, fingerprints(cells)
+        self._folder = folder
+        self.fingerprints = fingerprints(cells)
         self._own = {cell.name for cell in cells if cell.folder is not None}
 
     def path(self, cell: Cell) -> Path:
@@ -90,8 +91,9 @@ class CellRecords:
         record = read_json(path)
         if isinstance(record, dict) and "finished" in record and isinstance(record.get("needs"), dict):
             record = self._translated(record, cell)
-        if not isinstance(record, dict) or any(type(record.get(key)) is not type(value)
-                                               for key, value in {**_NO_RECORD, "fingerprint": ""}.items()):
+        if not isinstance(record, dict) or any(
+            type(record.get(key)) is not type(value) for key, value in {**_NO_RECORD, "fingerprint": ""}.items()
+        ):
             raise InputError(f"{path}: not the record of a cell; --redo runs it anew")
         return record
 
@@ -99,19 +101,31 @@ class CellRecords:
         """Read a record of earlier versions, whose digest was of the commands: the same ones make the same cell."""
         same = record.get("commands") == _written(cell)
         needs = {name: str(finished) for name, finished in record["needs"].items()}
-        return {**record, "made": str(record["finished"]) if record.get("done") else "", "needs": needs,
-                "fingerprint": self.fingerprints[cell.name] if same else record.get("fingerprint")}  # fmt: skip
+        return {
+            **record,
+            "made": str(record["finished"]) if record.get("done") else "",
+            "needs": needs,
+            "fingerprint": self.fingerprints[cell.name] if same else record.get("fingerprint"),
+        }
 
     def write(self, cell: Cell, needs: Mapping[str, str], seconds: float, commands_done: int) -> None:
         """Note how far a cell has come; with its last command it is done."""
         done = commands_done == len(cell.commands)
         has_file = done and cell.output is not None and cell.output.is_file()
         made = content_digest(cell.output) if has_file else str(time.time()) if done else ""
-        write_json(self.path(cell), {
-            "fingerprint": self.fingerprints[cell.name], "done": done, "seconds": seconds,
-            "commands_done": commands_done, "made": made, "needs": needs, "depends": cell.depends,
-            "commands": _written(cell),
-        })  # fmt: skip
+        write_json(
+            self.path(cell),
+            {
+                "fingerprint": self.fingerprints[cell.name],
+                "done": done,
+                "seconds": seconds,
+                "commands_done": commands_done,
+                "made": made,
+                "needs": needs,
+                "depends": cell.depends,
+                "commands": _written(cell),
+            },
+        )
 
     def is_current(self, cell: Cell, records: Mapping[str, Mapping]) -> bool:
         """Return whether a record is of this cell, and of what the cells before it have made last."""
@@ -134,7 +148,8 @@ def _written(cell: Cell) -> list[str]:
 
 def difference(record: Mapping, cell: Cell) -> str:
     """Say which value has changed since a record was written, if the cell's own ones tell."""
-    before, now = record.get("depends"), cell.depends
+    before = record.get("depends")
+    now = cell.depends
     if not isinstance(before, dict) or now is None:
         return ""
     now = json.loads(json.dumps(now, default=str))

@@ -42,7 +42,9 @@ class CellRunner:
         """
         if jobs < 1:
             raise InputError(f"--jobs: expected at least 1, received {jobs}")
-        self._cells, self._out, self._jobs = list(cells), out, jobs
+        self._cells = list(cells)
+        self._out = out
+        self._jobs = jobs
         self._records = CellRecords(cells, out / "cells")
         self._needed = {name for cell in cells for name in cell.needs}
 
@@ -55,9 +57,13 @@ class CellRunner:
             InputError: a record is damaged.
         """
         records = {cell.name: self._records.read(cell) for cell in self._cells}
-        return {cell.name: records[cell.name]["seconds"] for cell in self._cells
-                if records[cell.name]["done"] and self._records.is_current(cell, records)
-                and (cell.name in self._needed or _is_whole(cell))}  # fmt: skip
+        return {
+            cell.name: records[cell.name]["seconds"]
+            for cell in self._cells
+            if records[cell.name]["done"]
+            and self._records.is_current(cell, records)
+            and (cell.name in self._needed or _is_whole(cell))
+        }
 
     def run(self, redo: bool = False) -> None:
         """Run what is not done yet. What ran is kept when it is called again, in the middle of a training too.
@@ -89,26 +95,38 @@ class CellRunner:
 
     def _refuse_others(self) -> None:
         records = {cell.name: self._records.read(cell) for cell in self._cells}
-        other = [cell for cell in self._cells
-                 if records[cell.name]["fingerprint"] not in (None, self._records.fingerprints[cell.name])]  # fmt: skip
-        unknown = [cell for cell in self._cells
-                   if records[cell.name]["fingerprint"] is None and cell.folder is not None and cell.folder.exists()]
-        outdated = [cell for cell in self._cells
-                    if records[cell.name]["done"] and self._records.is_outdated(cell, records)]  # fmt: skip
+        other = [
+            cell
+            for cell in self._cells
+            if records[cell.name]["fingerprint"] not in (None, self._records.fingerprints[cell.name])
+        ]
+        unknown = [
+            cell
+            for cell in self._cells
+            if records[cell.name]["fingerprint"] is None and cell.folder is not None and cell.folder.exists()
+        ]
+        outdated = [
+            cell for cell in self._cells if records[cell.name]["done"] and self._records.is_outdated(cell, records)
+        ]
         if other:
-            raise InputError(f"{self._out}: {len(other)} cells were run with other options, e.g. {other[0].name}"
-                             f"{difference(records[other[0].name], other[0])}; name another --out, or --redo removes "
-                             "them and runs them anew")  # fmt: skip
+            raise InputError(
+                f"{self._out}: {len(other)} cells were run with other options, e.g. {other[0].name}"
+                f"{difference(records[other[0].name], other[0])}; name another --out, or --redo removes "
+                "them and runs them anew"
+            )
         if unknown:
             path = self._records.path(unknown[0])
-            raise InputError(f"{unknown[0].folder}: is there, but not its record {path}; move it away, or --redo "
-                             "removes it and runs the cell anew")  # fmt: skip
+            raise InputError(
+                f"{unknown[0].folder}: is there, but not its record {path}; move it away, or --redo "
+                "removes it and runs the cell anew"
+            )
         if outdated:
             raise _outdated_error(outdated[0])
 
     def _waiting(self, done: Collection[str]) -> list[Cell]:
         """Return the cells to run: those that are not done, and what they need and is gone."""
-        waiting, needed = [], set()
+        waiting = []
+        needed = set()
         for cell in reversed(self._cells):
             if cell.name not in done or (cell.name in needed and not _is_whole(cell)):
                 waiting.insert(0, cell)
@@ -149,9 +167,7 @@ class CellRunner:
             for steps in running.values():
                 steps.close()
 
-    def _execute(
-        self, cell: Cell, processes: dict[str, subprocess.Popen], lock: int, redo: bool
-    ) -> Iterator[None]:
+    def _execute(self, cell: Cell, processes: dict[str, subprocess.Popen], lock: int, redo: bool) -> Iterator[None]:
         """Run a cell; yields while it is running."""
         records = {one.name: self._records.read(one) for one in self._cells if one is cell or one.name in cell.needs}
         record = records[cell.name]
@@ -172,9 +188,12 @@ class CellRunner:
             with log.open("ab" if begun or number else "wb") as file:
                 processes[cell.name] = process = subprocess.Popen(
                     [sys.executable, str(REPOSITORY / cell.commands[number][0]), *cell.commands[number][1:]],
-                    stdout=file, stderr=subprocess.STDOUT, env=self._environment(), start_new_session=True,
+                    stdout=file,
+                    stderr=subprocess.STDOUT,
+                    env=self._environment(),
+                    start_new_session=True,
                     pass_fds=[lock],  # nobody else begins here while a script of ours still writes
-                )  # fmt: skip
+                )
             try:
                 while process.poll() is None:
                     yield
@@ -188,9 +207,12 @@ class CellRunner:
     def _environment(self) -> dict[str, str]:
         return {"OMP_NUM_THREADS": str(max(1, usable_processors() // self._jobs)), **os.environ}
 
+
 def _outdated_error(cell: Cell) -> InputError:
-    return InputError(f"{cell.name}: is done, but what it needs has been made anew since, with another outcome; --redo "
-                      "removes it and what stands on it and runs them anew")  # fmt: skip
+    return InputError(
+        f"{cell.name}: is done, but what it needs has been made anew since, with another outcome; --redo "
+        "removes it and what stands on it and runs them anew"
+    )
 
 
 def _is_whole(cell: Cell) -> bool:

@@ -38,8 +38,13 @@ def save_charts(outcome: Outcome, sets: Sequence[ExtraSet], folder: Path) -> dic
     Returns:
         Table -> picture: "rates", "errors", "depth", "free" and "difficulty", those that have something to show.
     """
-    drawn = {"rates": _rates(outcome), "errors": _errors(outcome), "depth": _depth(outcome), "free": _free(outcome),
-             "difficulty": _difficulty(outcome, sets)}  # fmt: skip
+    drawn = {
+        "rates": _rates(outcome),
+        "errors": _errors(outcome),
+        "depth": _depth(outcome),
+        "free": _free(outcome),
+        "difficulty": _difficulty(outcome, sets),
+    }
     drawn = {name: figure for name, figure in drawn.items() if figure is not None}
     paths = {name: folder / f"{name}.png" for name in drawn}
     for name, figure in drawn.items():
@@ -81,19 +86,33 @@ def _points(axes: Axes, groups: Sequence[str], series: Mapping[str, Sequence[Val
     """Draw groups of points, means with the spread over the seeds: for axes that do not begin at 0."""
     for index, (label, values) in enumerate(series.items()):
         places = np.arange(len(groups)) + (index - (len(series) - 1) / 2) * 0.6 / len(series)
-        axes.errorbar(places, [one.mean for one in values], [np.nan_to_num(one.spread) for one in values], fmt="o",
-                      markersize=5, capsize=2, color=COLORS[index], label=label)  # fmt: skip
+        axes.errorbar(
+            places,
+            [one.mean for one in values],
+            [np.nan_to_num(one.spread) for one in values],
+            fmt="o",
+            markersize=5,
+            capsize=2,
+            color=COLORS[index],
+            label=label,
+        )
     axes.set_xticks(range(len(groups)), groups)
 
 
 def _rates(outcome: Outcome) -> Figure | None:
     groups = {**TABLE_1_JOINTS, "occluded": None}
     drawn = {
-        data: {text: [outcome.detection_rate(f"{data}/{kind}", where="occluded") if joints is None
-                      else outcome.detection_rate(f"{data}/{kind}", joints) for joints in groups.values()]
-               for kind, text in KIND_TEXT.items()}
+        data: {
+            text: [
+                outcome.detection_rate(f"{data}/{kind}", where="occluded")
+                if joints is None
+                else outcome.detection_rate(f"{data}/{kind}", joints)
+                for joints in groups.values()
+            ]
+            for kind, text in KIND_TEXT.items()
+        }
         for data in DATA_TEXT
-    }  # fmt: skip
+    }
     if not _known(value for series in drawn.values() for values in series.values() for value in values):
         return None
     figure, axes = _figure(11, 2)
@@ -106,8 +125,12 @@ def _rates(outcome: Outcome) -> Figure | None:
 
 
 def _errors(outcome: Outcome) -> Figure | None:
-    drawn = {data: {METHOD_TEXT[method]: [outcome.error(f"{data}/{kind}", method) for kind in WITH_3D]
-                    for method in METHODS_3D} for data in DATA_TEXT}  # fmt: skip
+    drawn = {
+        data: {
+            METHOD_TEXT[method]: [outcome.error(f"{data}/{kind}", method) for kind in WITH_3D] for method in METHODS_3D
+        }
+        for data in DATA_TEXT
+    }
     if not _known(value for series in drawn.values() for values in series.values() for value in values):
         return None
     figure, axes = _figure(11, 2)
@@ -120,15 +143,24 @@ def _errors(outcome: Outcome) -> Figure | None:
 
 
 def _depth(outcome: Outcome) -> Figure | None:
-    values, papers = depth_values(outcome), paper_depths()
+    values = depth_values(outcome)
+    papers = paper_depths()
     if not _known(values.values()):
         return None
     figure, (axes,) = _figure(5.5, 1)
     depths = list(values)
-    axes.errorbar(depths, [one.mean for one in values.values()], [np.nan_to_num(one.spread) for one in values.values()],
-                  marker="o", color=COLORS[0], capsize=3, label="here")  # fmt: skip
-    axes.plot(depths, [papers[depth] for depth in depths], marker="s", linestyle="--", color="0.45",
-              label="paper, Human3.6M")  # fmt: skip
+    axes.errorbar(
+        depths,
+        [one.mean for one in values.values()],
+        [np.nan_to_num(one.spread) for one in values.values()],
+        marker="o",
+        color=COLORS[0],
+        capsize=3,
+        label="here",
+    )
+    axes.plot(
+        depths, [papers[depth] for depth in depths], marker="s", linestyle="--", color="0.45", label="paper, Human3.6M"
+    )
     axes.set(xlabel="depth of the recursion", ylabel="MPJPE, mm", ylim=(0, None))
     axes.legend(fontsize=8, frameon=False)
     return figure
@@ -148,17 +180,25 @@ def _free(outcome: Outcome) -> Figure | None:
 def _difficulty(outcome: Outcome, sets: Sequence[ExtraSet]) -> Figure | None:
     rigs = [one for one in sets if not one.same_rig]
     num_views = [one.num_views for one in rigs]
-    drawn = {where: [[outcome.detection_rate(f"{rig.key}/{kind}", where=where) for rig in rigs] for kind in KIND_TEXT]
-             for where in ("all", "occluded")}  # fmt: skip
+    drawn = {
+        where: [[outcome.detection_rate(f"{rig.key}/{kind}", where=where) for rig in rigs] for kind in KIND_TEXT]
+        for where in ("all", "occluded")
+    }
     if not _known(value for series in drawn.values() for values in series for value in values):
         return None
     figure, axes = _figure(11, 2)
     for one, (where, series) in zip(axes, drawn.items(), strict=True):
         for index, (text, values) in enumerate(zip(KIND_TEXT.values(), series, strict=True)):
             if _known(values):
-                one.errorbar(num_views, [value.mean for value in values],
-                             [np.nan_to_num(value.spread) for value in values], marker="o", capsize=3,
-                             color=COLORS[index], label=text)  # fmt: skip
+                one.errorbar(
+                    num_views,
+                    [value.mean for value in values],
+                    [np.nan_to_num(value.spread) for value in values],
+                    marker="o",
+                    capsize=3,
+                    color=COLORS[index],
+                    label=text,
+                )
         one.set(xlabel="views of an unseen rig", ylabel="joint detection rate, %", xticks=num_views)
         one.set_title(f"{where} joints", fontsize=10)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=8, frameon=False)

@@ -27,17 +27,32 @@ from lib.utils.tables import markdown_table
 
 DATA_TEXT = {"h36m": "H36M", "mixed": "H36M+MPII"}  # as the paper writes them
 KIND_TEXT = {
-    "single": "Single", "sum": "Sum along the epipolar line", "max": "Max along the epipolar line", "fusion": "Fusion",
+    "single": "Single",
+    "sum": "Sum along the epipolar line",
+    "max": "Max along the epipolar line",
+    "fusion": "Fusion",
     "adaptive": "Adaptive (ours)",
-}  # fmt: skip
+}
 METHOD_TEXT = {
-    PLAIN: "triangulation", "triangulate": "weighted triangulation (ours)",
-    "triangulate_robust": "robust triangulation (ours)", "rpsm": "RPSM", "rpsm+refine": "RPSM + refine (ours)",
-}  # fmt: skip
+    PLAIN: "triangulation",
+    "triangulate": "weighted triangulation (ours)",
+    "triangulate_robust": "robust triangulation (ours)",
+    "rpsm": "RPSM",
+    "rpsm+refine": "RPSM + refine (ours)",
+}
 PAPER_METHODS = (PLAIN, "rpsm")
-FREE_TEXT = dict(zip(FREE_ROWS, (
-    "single images alone, as it is", "retrained on agreeing labels, no fusion", "retrained, fusion",
-    "retrained, adaptive (ours)"), strict=True))  # fmt: skip
+FREE_TEXT = dict(
+    zip(
+        FREE_ROWS,
+        (
+            "single images alone, as it is",
+            "retrained on agreeing labels, no fusion",
+            "retrained, fusion",
+            "retrained, adaptive (ours)",
+        ),
+        strict=True,
+    )
+)
 PAPER = "*paper:* "
 
 
@@ -73,14 +88,19 @@ def rate_table(outcome: Outcome) -> str:
     """Return Table 1: detection rates per joint of all 2D methods, the paper's rows beneath."""
     header = ["JDR (%)", *TABLE_1_JOINTS, "mean of these", "all 17", "occluded", "visible"]
     rows = [
-        [f"{text}, {DATA_TEXT[data]}",
-         *(str(outcome.detection_rate(f"{data}/{kind}", joints)) for joints in TABLE_1_JOINTS.values()),
-         str(outcome.detection_rate(f"{data}/{kind}", sum(TABLE_1_JOINTS.values(), ()))),
-         *(str(outcome.detection_rate(f"{data}/{kind}", where=where)) for where in WHERE)]
-        for data in DATA_TEXT for kind, text in KIND_TEXT.items()
-    ]  # fmt: skip
-    rows += [[f"{PAPER}{method}, {data}", *values, float(np.mean(values)), None, None, None]
-             for (method, data), values in TABLE_1.items()]  # fmt: skip
+        [
+            f"{text}, {DATA_TEXT[data]}",
+            *(str(outcome.detection_rate(f"{data}/{kind}", joints)) for joints in TABLE_1_JOINTS.values()),
+            str(outcome.detection_rate(f"{data}/{kind}", sum(TABLE_1_JOINTS.values(), ()))),
+            *(str(outcome.detection_rate(f"{data}/{kind}", where=where)) for where in WHERE),
+        ]
+        for data in DATA_TEXT
+        for kind, text in KIND_TEXT.items()
+    ]
+    rows += [
+        [f"{PAPER}{method}, {data}", *values, float(np.mean(values)), None, None, None]
+        for (method, data), values in TABLE_1.items()
+    ]
     return markdown_table(header, rows)
 
 
@@ -94,33 +114,47 @@ def rate_claims(outcome: Outcome) -> list[Claim]:
             names = KIND_TEXT[better], KIND_TEXT[worse]
             paper = [TABLE_1.get((name, text)) for name in names]
             gain = None if None in paper else float(np.mean(paper[0]) - np.mean(paper[1]))
-            claims.append(Claim(
-                f"{text}: {names[0]} above {names[1]}",
-                outcome.detection_rate(f"{data}/{better}", limbs).minus(
-                    outcome.detection_rate(f"{data}/{worse}", limbs)),
-                "points", gain,
-            ))  # fmt: skip
+            claims.append(
+                Claim(
+                    f"{text}: {names[0]} above {names[1]}",
+                    outcome.detection_rate(f"{data}/{better}", limbs).minus(
+                        outcome.detection_rate(f"{data}/{worse}", limbs)
+                    ),
+                    "points",
+                    gain,
+                )
+            )
         for better in ("fusion", "adaptive"):
-            claims.append(Claim(
-                f"{text}, occluded joints: {KIND_TEXT[better]} above Single",
-                outcome.detection_rate(f"{data}/{better}", where="occluded").minus(
-                    outcome.detection_rate(f"{data}/single", where="occluded")),
-                "points",
-            ))  # fmt: skip
+            claims.append(
+                Claim(
+                    f"{text}, occluded joints: {KIND_TEXT[better]} above Single",
+                    outcome.detection_rate(f"{data}/{better}", where="occluded").minus(
+                        outcome.detection_rate(f"{data}/single", where="occluded")
+                    ),
+                    "points",
+                )
+            )
     return claims
 
 
 def error_table(outcome: Outcome) -> str:
     """Return Table 2: mean 3D errors, 2D methods down, 3D methods across."""
     rows = [
-        [f"{KIND_TEXT[kind]}, {DATA_TEXT[data]}",
-         *(str(outcome.error(f"{data}/{kind}", method)) for method in METHODS_3D)]
-        for data in DATA_TEXT for kind in WITH_3D
-    ]  # fmt: skip
+        [
+            f"{KIND_TEXT[kind]}, {DATA_TEXT[data]}",
+            *(str(outcome.error(f"{data}/{kind}", method)) for method in METHODS_3D),
+        ]
+        for data in DATA_TEXT
+        for kind in WITH_3D
+    ]
     for kind in ("Single", "Fusion"):
         for data in DATA_TEXT.values():
-            rows.append([f"{PAPER}{kind}, {data}",
-                         *(_paper(kind, data, method) if method in PAPER_METHODS else None for method in METHODS_3D)])
+            rows.append(
+                [
+                    f"{PAPER}{kind}, {data}",
+                    *(_paper(kind, data, method) if method in PAPER_METHODS else None for method in METHODS_3D),
+                ]
+            )
     return markdown_table(["MPJPE (mm)", *METHOD_TEXT.values()], rows)
 
 
@@ -132,17 +166,39 @@ def error_claims(outcome: Outcome) -> list[Claim]:
             name = KIND_TEXT[kind]
             paper = _paper(name, text, PLAIN) - _paper(name, text, "rpsm")
             row = f"{data}/{kind}"
-            claims.append(_error_claim(outcome, f"{name}, {text}: RPSM better than triangulation", (row, "rpsm"),
-                                       (row, PLAIN), paper))  # fmt: skip
+            claims.append(
+                _error_claim(
+                    outcome, f"{name}, {text}: RPSM better than triangulation", (row, "rpsm"), (row, PLAIN), paper
+                )
+            )
         for method in PAPER_METHODS:
             paper = _paper("Single", text, method) - _paper("Fusion", text, method)
-            claims.append(_error_claim(outcome, f"{text}, {METHOD_TEXT[method]}: Fusion better than Single",
-                                       (f"{data}/fusion", method), (f"{data}/single", method), paper))  # fmt: skip
+            claims.append(
+                _error_claim(
+                    outcome,
+                    f"{text}, {METHOD_TEXT[method]}: Fusion better than Single",
+                    (f"{data}/fusion", method),
+                    (f"{data}/single", method),
+                    paper,
+                )
+            )
         for kind in ("single", "fusion"):
-            claims.append(_error_claim(outcome, f"{KIND_TEXT[kind]}, {text}: refine better than RPSM",
-                                       (f"{data}/{kind}", "rpsm+refine"), (f"{data}/{kind}", "rpsm")))  # fmt: skip
-        claims.append(_error_claim(outcome, f"{text}: Adaptive with refine better than Fusion with RPSM",
-                                   (f"{data}/adaptive", "rpsm+refine"), (f"{data}/fusion", "rpsm")))  # fmt: skip
+            claims.append(
+                _error_claim(
+                    outcome,
+                    f"{KIND_TEXT[kind]}, {text}: refine better than RPSM",
+                    (f"{data}/{kind}", "rpsm+refine"),
+                    (f"{data}/{kind}", "rpsm"),
+                )
+            )
+        claims.append(
+            _error_claim(
+                outcome,
+                f"{text}: Adaptive with refine better than Fusion with RPSM",
+                (f"{data}/adaptive", "rpsm+refine"),
+                (f"{data}/fusion", "rpsm"),
+            )
+        )
     return claims
 
 
@@ -160,14 +216,21 @@ def _paper(kind: str, data: str, method: str) -> float:
 def action_table(outcome: Outcome) -> str:
     """Return Table 3: 3D errors per action, means over the seeds, the paper's rows beneath."""
     rows = []
-    for kind, methods in (("single", PAPER_METHODS), ("fusion", (*PAPER_METHODS, "rpsm+refine")),
-                          ("adaptive", ("rpsm+refine",))):  # fmt: skip
+    for kind, methods in (
+        ("single", PAPER_METHODS),
+        ("fusion", (*PAPER_METHODS, "rpsm+refine")),
+        ("adaptive", ("rpsm+refine",)),
+    ):
         for data in DATA_TEXT:
             for method in methods:
                 row = f"{data}/{kind}"
-                rows.append([f"{KIND_TEXT[kind]}, {DATA_TEXT[data]}, {METHOD_TEXT[method]}",
-                             *(outcome.error(row, method, action).mean for action in TABLE_3_COLUMNS),
-                             outcome.error(row, method).mean])  # fmt: skip
+                rows.append(
+                    [
+                        f"{KIND_TEXT[kind]}, {DATA_TEXT[data]}, {METHOD_TEXT[method]}",
+                        *(outcome.error(row, method, action).mean for action in TABLE_3_COLUMNS),
+                        outcome.error(row, method).mean,
+                    ]
+                )
     rows += [[f"{PAPER}{row.method}", *row.by_column, row.average] for row in TABLE_3]
     return markdown_table(["MPJPE (mm)", *TABLE_3_COLUMNS.values(), "Avg"], rows)
 
@@ -186,25 +249,44 @@ def paper_depths() -> dict[int, float]:
 
 def depth_table(outcome: Outcome) -> str:
     """Return Table 4: error by depth of the recursion, and refinement behind the last."""
-    values, papers = depth_values(outcome), paper_depths()
+    values = depth_values(outcome)
+    papers = paper_depths()
     header = ["MPJPE (mm)", *(f"t = {depth}" for depth in values), "10 + refine (ours)"]
     refined = outcome.error(DEPTHS_ROW, "rpsm+refine")
-    return markdown_table(header, [
-        [f"Fusion, {DATA_TEXT['mixed']}", *map(str, values.values()), str(refined)],
-        [f"{PAPER}Fusion, {DATA_TEXT['mixed']}", *(papers[depth] for depth in values), None],
-    ])  # fmt: skip
+    return markdown_table(
+        header,
+        [
+            [f"Fusion, {DATA_TEXT['mixed']}", *map(str, values.values()), str(refined)],
+            [f"{PAPER}Fusion, {DATA_TEXT['mixed']}", *(papers[depth] for depth in values), None],
+        ],
+    )
 
 
 def depth_claims(outcome: Outcome) -> list[Claim]:
     """Return the orderings of Table 4."""
-    values, papers = depth_values(outcome), paper_depths()
+    values = depth_values(outcome)
+    papers = paper_depths()
     pairs = [(1, 0), (3, 1), (5, 3)]
-    claims = [Claim(f"depth {deep} better than {shallow}", values[shallow].minus(values[deep]), "mm",
-                    papers[shallow] - papers[deep]) for deep, shallow in pairs]  # fmt: skip
+    claims = [
+        Claim(
+            f"depth {deep} better than {shallow}",
+            values[shallow].minus(values[deep]),
+            "mm",
+            papers[shallow] - papers[deep],
+        )
+        for deep, shallow in pairs
+    ]
     short = values[10].minus(values[5])
     within = Values({seed: 1.0 - abs(value) for seed, value in short.by_seed.items()})
-    return [*claims, Claim("depth 5 within 1 mm of depth 10 (what is left of the 1 mm)", within, "mm",
-                           1.0 - abs(papers[10] - papers[5]))]  # fmt: skip
+    return [
+        *claims,
+        Claim(
+            "depth 5 within 1 mm of depth 10 (what is left of the 1 mm)",
+            within,
+            "mm",
+            1.0 - abs(papers[10] - papers[5]),
+        ),
+    ]
 
 
 def free_error(outcome: Outcome, row: str, method: str) -> Values:
@@ -214,11 +296,18 @@ def free_error(outcome: Outcome, row: str, method: str) -> Values:
 
 def free_table(outcome: Outcome) -> str:
     """Return the rows of section 7.5, no pose label of the rig: means over the joints that single images label."""
-    rows = [[text, *(str(free_error(outcome, row, method)) for method in METHODS_3D),
-             *(str(outcome.detection_rate(row, FREE_JOINTS, where)) for where in ("all", "occluded"))]
-            for row, text in {**FREE_TEXT, "mixed/fusion": "with all labels: Fusion, H36M+MPII"}.items()]  # fmt: skip
-    rows += [[f"{PAPER}{name}", *(value if method == "rpsm" else None for method in METHODS_3D), None, None]
-             for name, value in LABEL_FREE.items()]  # fmt: skip
+    rows = [
+        [
+            text,
+            *(str(free_error(outcome, row, method)) for method in METHODS_3D),
+            *(str(outcome.detection_rate(row, FREE_JOINTS, where)) for where in ("all", "occluded")),
+        ]
+        for row, text in {**FREE_TEXT, "mixed/fusion": "with all labels: Fusion, H36M+MPII"}.items()
+    ]
+    rows += [
+        [f"{PAPER}{name}", *(value if method == "rpsm" else None for method in METHODS_3D), None, None]
+        for name, value in LABEL_FREE.items()
+    ]
     header = [f"MPJPE (mm), {len(FREE_JOINTS)} joints", *METHOD_TEXT.values(), "JDR (%)", "JDR, occluded (%)"]
     return markdown_table(header, rows)
 
@@ -229,23 +318,42 @@ def free_claims(outcome: Outcome) -> list[Claim]:
     start, single = f"{START}/single", f"{FREE}/single"
     pairs = [
         ("as it is: RPSM better than triangulation", (start, "rpsm"), (start, PLAIN), None),
-        ("RPSM: retrained without fusion better than as it is", (single, "rpsm"), (start, "rpsm"),
-         as_it_is - no_fusion),
-        ("RPSM: retrained with fusion better than without", (f"{FREE}/fusion", "rpsm"), (single, "rpsm"),
-         no_fusion - fusion),
-        ("RPSM: retrained with Adaptive better than without fusion", (f"{FREE}/adaptive", "rpsm"), (single, "rpsm"),
-         None),
-    ]  # fmt: skip
-    return [Claim(text, free_error(outcome, *worse).minus(free_error(outcome, *better)), "mm", paper)
-            for text, better, worse, paper in pairs]  # fmt: skip
+        (
+            "RPSM: retrained without fusion better than as it is",
+            (single, "rpsm"),
+            (start, "rpsm"),
+            as_it_is - no_fusion,
+        ),
+        (
+            "RPSM: retrained with fusion better than without",
+            (f"{FREE}/fusion", "rpsm"),
+            (single, "rpsm"),
+            no_fusion - fusion,
+        ),
+        (
+            "RPSM: retrained with Adaptive better than without fusion",
+            (f"{FREE}/adaptive", "rpsm"),
+            (single, "rpsm"),
+            None,
+        ),
+    ]
+    return [
+        Claim(text, free_error(outcome, *worse).minus(free_error(outcome, *better)), "mm", paper)
+        for text, better, worse, paper in pairs
+    ]
 
 
 def difficulty_table(outcome: Outcome, own_set: str, sets: Sequence[ExtraSet]) -> str:
     """Return rates and 3D errors on the validation set, called `own_set`, and further ones; networks of H36M+MPII."""
     named = [("mixed", own_set), *((one.key, one.text) for one in sets)]
-    rows = [[text, *(_rates(outcome, f"{key}/{kind}") for kind in FUSIONS),
-             *(str(outcome.error(f"{key}/{kind}", "rpsm")) for kind in ("single", "fusion", "adaptive"))]
-            for key, text in named]  # fmt: skip
+    rows = [
+        [
+            text,
+            *(_rates(outcome, f"{key}/{kind}") for kind in FUSIONS),
+            *(str(outcome.error(f"{key}/{kind}", "rpsm")) for kind in ("single", "fusion", "adaptive")),
+        ]
+        for key, text in named
+    ]
     header = ["JDR (%), all / occluded / visible", *KIND_TEXT.values(), "RPSM (mm): Single", "Fusion", "Adaptive"]
     return markdown_table(header, rows)
 
@@ -260,10 +368,13 @@ def difficulty_claims(outcome: Outcome, sets: Sequence[ExtraSet]) -> list[Claim]
     claims = []
     for one in sets:
         for kind in ("fusion", "adaptive") if one.same_rig else ("adaptive",):
-            claims.append(Claim(
-                f"{one.text}, occluded joints: {KIND_TEXT[kind]} above Single",
-                outcome.detection_rate(f"{one.key}/{kind}", where="occluded").minus(
-                    outcome.detection_rate(f"{one.key}/single", where="occluded")),
-                "points",
-            ))  # fmt: skip
+            claims.append(
+                Claim(
+                    f"{one.text}, occluded joints: {KIND_TEXT[kind]} above Single",
+                    outcome.detection_rate(f"{one.key}/{kind}", where="occluded").minus(
+                        outcome.detection_rate(f"{one.key}/single", where="occluded")
+                    ),
+                    "points",
+                )
+            )
     return claims

@@ -22,7 +22,8 @@ START = "mpii"  # single images alone: what the training without pose labels sta
 FREE = "free"
 FREE_ROWS = (f"{START}/single", f"{FREE}/single", f"{FREE}/fusion", f"{FREE}/adaptive")
 FREE_JOINTS = tuple(name for name in H36M_17.names if name in MPII_16.names)  # those that single images label
-DEPTHS, DEEPEST = (0, 1, 3, 5), 10  # of the recursion
+DEPTHS = (0, 1, 3, 5)  # of the recursion
+DEEPEST = 10
 PLAIN = "triangulate, equal weights"  # the paper's baseline
 # name in results_3d.json -> --method of estimate.py and keys
 _ESTIMATES = {
@@ -105,7 +106,9 @@ class _Planner:
     """Builds the plan of one protocol."""
 
     def __init__(self, protocol: Protocol, out: Path) -> None:
-        self.protocol, self.out, self.plan = protocol, out, Plan()
+        self.protocol = protocol
+        self.out = out
+        self.plan = Plan()
         made = {"main": Path(self.config(()).DATASET.ROOT)} if protocol.make else {}
         made |= {test.key: test.root for test in protocol.test_sets}
         self._folders = {out: "out", **{root: f"data/{key}" for key, root in made.items()}}
@@ -127,16 +130,36 @@ class _Planner:
     def train(self, seed: int, row: str, opts: Sequence[str], needs: Sequence[str]) -> tuple[str, Path]:
         """Add a training; returns its cell and the weights."""
         folder = self.out / f"seed{seed}" / row / "train"
-        opts = [*opts, "SEED", str(seed), "TRAIN.RESUME", "true", "OUTPUT_DIR", str(folder),
-                "LOG_DIR", str(self.out / "log")]  # fmt: skip
+        opts = [
+            *opts,
+            "SEED",
+            str(seed),
+            "TRAIN.RESUME",
+            "true",
+            "OUTPUT_DIR",
+            str(folder),
+            "LOG_DIR",
+            str(self.out / "log"),
+        ]
         config = self.config(opts)
         weights = run_directory(config, self.protocol.cfg) / FINAL_NAME
-        name = self.add(f"seed{seed}/{row}/train", self.script("pose2d/train.py", opts), needs=needs, folder=folder,
-                        output=weights, depends=self.decisive(config))  # fmt: skip
+        name = self.add(
+            f"seed{seed}/{row}/train",
+            self.script("pose2d/train.py", opts),
+            needs=needs,
+            folder=folder,
+            output=weights,
+            depends=self.decisive(config),
+        )
         return name, weights
 
     def evaluate(
-        self, seed: int, row: str, opts: Sequence[str], weights: tuple[str, Path], needs: Sequence[str],
+        self,
+        seed: int,
+        row: str,
+        opts: Sequence[str],
+        weights: tuple[str, Path],
+        needs: Sequence[str],
         methods: Sequence[str],
     ) -> None:
         """Add the 2D results of a row, and those of 3D methods (keys of _ESTIMATES)."""
@@ -147,13 +170,18 @@ class _Planner:
         for method, *keys in (_ESTIMATES[name] for name in methods):
             commands.append(self.script("pose3d/estimate.py", [*opts, *keys], "--method", method))
         directory = run_directory(config, self.protocol.cfg)
-        self.add(f"seed{seed}/{row}/results", *commands, needs=[weights[0], *needs], folder=folder,
-                 output=directory / (RESULTS_NAME if methods else RESULTS_2D_NAME),
-                 depends={**self.decisive(config), "methods": [_ESTIMATES[name] for name in methods]})  # fmt: skip
+        self.add(
+            f"seed{seed}/{row}/results",
+            *commands,
+            needs=[weights[0], *needs],
+            folder=folder,
+            output=directory / (RESULTS_NAME if methods else RESULTS_2D_NAME),
+            depends={**self.decisive(config), "methods": [_ESTIMATES[name] for name in methods]},
+        )
         self.plan.results.setdefault(row, {})[seed] = directory
 
     def train_fusion(
-        self, seed: int, row: str, kind: str, opts: Sequence[str], single: tuple[str, Path], needs: Sequence[str],
+        self, seed: int, row: str, kind: str, opts: Sequence[str], single: tuple[str, Path], needs: Sequence[str]
     ) -> tuple[str, Path]:
         """Add the training of a fusion, on the backbone of a single-view network or together with its own."""
         extra = self.protocol.fusion_opts if kind == "fusion" else self.protocol.adaptive_opts
@@ -180,14 +208,23 @@ def make_plan(protocol: Protocol, seeds: Sequence[int], out: Path) -> Plan:
     if config.DATA_DIR:
         raise InputError("DATA_DIR: the tables need DATASET.ROOT alone, received both")
     if config.PICT_STRUCT.RECUR_DEPTH != DEEPEST:
-        raise InputError(f"PICT_STRUCT.RECUR_DEPTH: the tables compare depths up to {DEEPEST} themselves, received "
-                         f"{config.PICT_STRUCT.RECUR_DEPTH}")  # fmt: skip
+        raise InputError(
+            f"PICT_STRUCT.RECUR_DEPTH: the tables compare depths up to {DEEPEST} themselves, received "
+            f"{config.PICT_STRUCT.RECUR_DEPTH}"
+        )
     if config.DATASET.TEST_DATASET != "multiview_h36m":
-        raise InputError("DATASET.TEST_DATASET: the tables are those of Human3.6M, expected multiview_h36m, received "
-                         f"{config.DATASET.TEST_DATASET}")  # fmt: skip
+        raise InputError(
+            "DATASET.TEST_DATASET: the tables are those of Human3.6M, expected multiview_h36m, received "
+            f"{config.DATASET.TEST_DATASET}"
+        )
     data = (_add_data(planner, "main", root, protocol.make),) if protocol.make else ()
-    prior = planner.add("data/prior", planner.script("data/make_limb_prior.py", ()), needs=data,
-                        output=Path(config.PICT_STRUCT.PAIRWISE_FILE), depends=planner.decisive(config))  # fmt: skip
+    prior = planner.add(
+        "data/prior",
+        planner.script("data/make_limb_prior.py", ()),
+        needs=data,
+        output=Path(config.PICT_STRUCT.PAIRWISE_FILE),
+        depends=planner.decisive(config),
+    )
     for test in protocol.test_sets:
         _add_data(planner, test.key, test.root, test.make)
     trained, starts = {}, {}
@@ -202,8 +239,12 @@ def make_plan(protocol: Protocol, seeds: Sequence[int], out: Path) -> Plan:
 
 
 def _add_data(planner: _Planner, key: str, root: Path, words: Sequence[str]) -> str:
-    return planner.add(f"data/{key}", ("run/data/make_synthetic.py", "--root", str(root), *words, "--reuse"),
-                       output=root / MARKER, depends={"make": list(words)})  # fmt: skip
+    return planner.add(
+        f"data/{key}",
+        ("run/data/make_synthetic.py", "--root", str(root), *words, "--reuse"),
+        output=root / MARKER,
+        depends={"make": list(words)},
+    )
 
 
 def _add_rows(
@@ -222,9 +263,13 @@ def _add_rows(
     for kind, fusion in FUSIONS.items():
         row = f"{data_key}/{kind}"
         planner.evaluate(
-            seed, row, [*opts, "NETWORK.FUSION", fusion], weights[kind], [prior],
+            seed,
+            row,
+            [*opts, "NETWORK.FUSION", fusion],
+            weights[kind],
+            [prior],
             tuple(_ESTIMATES) if row == DEPTHS_ROW else METHODS_3D if kind in WITH_3D else (),
-        )  # fmt: skip
+        )
     return weights
 
 
@@ -234,8 +279,9 @@ def _add_extra_sets(planner: _Planner, seed: int, weights: Mapping[str, tuple[st
         for kind, fusion in FUSIONS.items():
             if kind != "fusion" or test.same_rig:
                 opts = ["DATASET.TRAIN_DATASET", "mixed", "NETWORK.FUSION", fusion, "DATASET.ROOT", str(test.root)]
-                planner.evaluate(seed, f"{test.key}/{kind}", opts, weights[kind], [prior, f"data/{test.key}"],
-                                 ("rpsm",))  # fmt: skip
+                planner.evaluate(
+                    seed, f"{test.key}/{kind}", opts, weights[kind], [prior, f"data/{test.key}"], ("rpsm",)
+                )
 
 
 def _add_label_free(planner: _Planner, seed: int, start: tuple[str, Path], prior: str) -> None:
@@ -243,24 +289,43 @@ def _add_label_free(planner: _Planner, seed: int, start: tuple[str, Path], prior
 
     Single images label 13 of Human3.6M's 17 joints, so these networks know no others.
     """
-    protocol, none, learned = planner.protocol, ["NETWORK.FUSION", "none"], ["TEST.JOINTS", str(list(FREE_JOINTS))]
+    protocol = planner.protocol
+    none = ["NETWORK.FUSION", "none"]
+    learned = ["TEST.JOINTS", str(list(FREE_JOINTS))]
     test = [*_ON_SINGLE_IMAGES, *learned]
     planner.evaluate(seed, f"{START}/single", test, start, [prior], METHODS_3D)
     folder = planner.out / f"seed{seed}" / FREE / "labels"
-    root, step = folder / "data", planner.config(()).DATASET.TRAIN_STEP
-    on_train = [*test, "SEED", str(seed), "DATASET.TEST_SUBSET", "train", "DATASET.TEST_STEP", str(step),
-                "OUTPUT_DIR", str(folder), "TEST.MODEL_FILE", str(start[1])]  # fmt: skip
+    root = folder / "data"
+    step = planner.config(()).DATASET.TRAIN_STEP
+    on_train = [
+        *test,
+        "SEED",
+        str(seed),
+        "DATASET.TEST_SUBSET",
+        "train",
+        "DATASET.TEST_STEP",
+        str(step),
+        "OUTPUT_DIR",
+        str(folder),
+        "TEST.MODEL_FILE",
+        str(start[1]),
+    ]
     labels = planner.add(
-        f"seed{seed}/{FREE}/labels", planner.script("pose2d/valid.py", on_train, "--locations-only"),
+        f"seed{seed}/{FREE}/labels",
+        planner.script("pose2d/valid.py", on_train, "--locations-only"),
         planner.script("data/pseudo_labels.py", on_train, "--root", str(root), "--force"),
-        needs=[start[0]], folder=folder, output=root / "h36m/annot/h36m_train.pkl",
+        needs=[start[0]],
+        folder=folder,
+        output=root / "h36m/annot/h36m_train.pkl",
         depends=planner.decisive(planner.config(on_train)),
-    )  # fmt: skip
+    )
     free = ["DATASET.ROOT", str(root), "DATASET.TRAIN_DATASET", "mixed", "DATASET.TRAIN_STEP", "1"]
     single = planner.train(
-        seed, f"{FREE}/single", [*free, *none, "NETWORK.PRETRAINED", str(start[1]), *protocol.free_opts],
+        seed,
+        f"{FREE}/single",
+        [*free, *none, "NETWORK.PRETRAINED", str(start[1]), *protocol.free_opts],
         [labels, start[0]],
-    )  # fmt: skip
+    )
     weights = {"single": single}
     for kind in TRAINED_FUSIONS:
         whole = kind == "fusion" and protocol.fusion_opts is None  # then it starts where the single one does

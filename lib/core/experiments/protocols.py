@@ -10,8 +10,19 @@ from lib.core.experiments.plan import ExtraSet, Protocol
 CFG = Path("experiments-local/synthetic/resnet18/192_tables.yaml")
 OCCLUDERS = "0.5"
 RIG_VIEWS = (2, 3, 4, 5, 8)
-_TEST = ("--image-size", "500", "--subjects", "9", "11", "--groups-per-validation", "2", "--mpii-train", "1",
-         "--mpii-valid", "1")  # fmt: skip
+_TEST = (
+    "--image-size",
+    "500",
+    "--subjects",
+    "9",
+    "11",
+    "--groups-per-validation",
+    "2",
+    "--mpii-train",
+    "1",
+    "--mpii-valid",
+    "1",
+)
 
 _VIEWS_ALONE = ("DATASET.TRAIN_DATASET", "multiview_h36m")  # single images do not train a fusion
 
@@ -26,20 +37,41 @@ def embedded_protocol(data: Path, out: Path, opts: Sequence[str] = ()) -> Protoc
     """
     root = data / "main"
     occluded = [
-        ExtraSet(f"occluders{count}", f"rig of the training, {count} pieces of furniture before each camera",
-                data / f"occluders{count}", (*_TEST, "--occluders", str(count)), num_views=4, same_rig=True)
+        ExtraSet(
+            f"occluders{count}",
+            f"rig of the training, {count} pieces of furniture before each camera",
+            data / f"occluders{count}",
+            (*_TEST, "--occluders", str(count)),
+            num_views=4,
+            same_rig=True,
+        )
         for count in (0, 2)
-    ]  # fmt: skip
+    ]
     rigs = [
-        ExtraSet(f"rig1_v{views}", f"unseen rig, {views} views", data / f"rig1_v{views}",
-                (*_TEST, "--occluders", OCCLUDERS, "--rig", "1", "--views", str(views)), num_views=views)
+        ExtraSet(
+            f"rig1_v{views}",
+            f"unseen rig, {views} views",
+            data / f"rig1_v{views}",
+            (*_TEST, "--occluders", OCCLUDERS, "--rig", "1", "--views", str(views)),
+            num_views=views,
+        )
         for views in RIG_VIEWS
-    ]  # fmt: skip
+    ]
     return Protocol(
         cfg=CFG,
         opts=("DATASET.ROOT", str(root), *_prior_in(out), *opts),
-        make=("--image-size", "500", "--groups-per-train", "8", "--occluders", OCCLUDERS, "--mpii-train", "4800",
-              "--mpii-valid", "16"),
+        make=(
+            "--image-size",
+            "500",
+            "--groups-per-train",
+            "8",
+            "--occluders",
+            OCCLUDERS,
+            "--mpii-train",
+            "4800",
+            "--mpii-valid",
+            "16",
+        ),
         fusion_opts=(*_VIEWS_ALONE, "TRAIN.END_EPOCH", "2", "TRAIN.LR_STEP", "[1]"),
         mixed_opts=("TRAIN.END_EPOCH", "4", "TRAIN.LR_STEP", "[3]"),
         adaptive_opts=(*_VIEWS_ALONE, "DATASET.TRAIN_STEP", "2", "TRAIN.END_EPOCH", "1", "TRAIN.LR", "0.003"),
@@ -47,7 +79,7 @@ def embedded_protocol(data: Path, out: Path, opts: Sequence[str] = ()) -> Protoc
         free_opts=("TRAIN.END_EPOCH", "2", "TRAIN.LR_STEP", "[1]"),
         own_set=f"validation set, {OCCLUDERS} pieces of furniture",
         test_sets=(*occluded, *rigs),
-    )  # fmt: skip
+    )
 
 
 def _prior_in(out: Path) -> tuple[str, str]:
@@ -64,8 +96,4 @@ def published_protocol(cfg: Path, out: Path, opts: Sequence[str] = ()) -> Protoc
         out: folder of all results; receives the limb prior, too, so that the YAML's own one stays as it is.
         opts: further keys and values.
     """
-    return Protocol(
-        cfg=cfg,
-        opts=(*_prior_in(out), *opts),
-        adaptive_opts=("TRAIN.END_EPOCH", "1", "TRAIN.LR", "0.003"),
-    )
+    return Protocol(cfg=cfg, opts=(*_prior_in(out), *opts), adaptive_opts=("TRAIN.END_EPOCH", "1", "TRAIN.LR", "0.003"))

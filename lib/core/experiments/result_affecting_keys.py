@@ -10,11 +10,26 @@ from typing import Any
 from lib.core.config_io import changed_values
 
 # Keys, or groups of them, that change where results go, how fast they come or what is shown of them.
-_WITHOUT_EFFECT = frozenset([
-    "NAME", "WORKERS", "PRINT_FREQ", "LOG_DIR", "OUTPUT_DIR", "DATA_DIR", "DEBUG", "CUDNN", "TRAIN.RESUME",
-    "TRAIN.CHECKPOINT_STEPS", "TRAIN.KEEP_CHECKPOINTS", "TRAIN.CHECKPOINT_ACTIVATIONS", "TRAIN.VALIDATE_EVERY",
-    "TEST.BATCH_SIZE", "TEST.HEATMAP_COMPRESSION", "TEST.HEATMAP_LOCATION_FILE",
-])  # fmt: skip
+_WITHOUT_EFFECT = frozenset(
+    [
+        "NAME",
+        "WORKERS",
+        "PRINT_FREQ",
+        "LOG_DIR",
+        "OUTPUT_DIR",
+        "DATA_DIR",
+        "DEBUG",
+        "CUDNN",
+        "TRAIN.RESUME",
+        "TRAIN.CHECKPOINT_STEPS",
+        "TRAIN.KEEP_CHECKPOINTS",
+        "TRAIN.CHECKPOINT_ACTIVATIONS",
+        "TRAIN.VALIDATE_EVERY",
+        "TEST.BATCH_SIZE",
+        "TEST.HEATMAP_COMPRESSION",
+        "TEST.HEATMAP_LOCATION_FILE",
+    ]
+)
 _PATHS = (("DATASET", "ROOT"), ("NETWORK", "PRETRAINED"), ("TEST", "MODEL_FILE"), ("PICT_STRUCT", "PAIRWISE_FILE"))
 
 

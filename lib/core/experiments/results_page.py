@@ -72,8 +72,10 @@ def read_remarks(path: Path | None) -> dict[str, str]:
     remarks = dict(part.partition("\n")[::2] for part in parts)
     unknown = [name for name in remarks if name not in SECTIONS]
     if before.strip() or unknown:
-        raise InputError(f"{path}: expected texts below ## and one of {', '.join(SECTIONS)}; received "
-                         f"'{unknown[0] if unknown else before.strip().splitlines()[0]}'")  # fmt: skip
+        raise InputError(
+            f"{path}: expected texts below ## and one of {', '.join(SECTIONS)}; received "
+            f"'{unknown[0] if unknown else before.strip().splitlines()[0]}'"
+        )
     return remarks
 
 
@@ -129,9 +131,12 @@ def write_page(outcome: Outcome, protocol: Protocol, settings: PageSettings) -> 
     section("depth", "Table 4: depth of the recursion", depth_table(outcome), depth_claims(outcome))
     section("free", "Section 7.5: trained without pose labels of the rig", free_table(outcome), free_claims(outcome))
     if protocol.test_sets:
-        section("difficulty", "Beyond the paper: occlusion, an unseen rig, other numbers of views",
-                difficulty_table(outcome, protocol.own_set, protocol.test_sets),
-                difficulty_claims(outcome, protocol.test_sets))  # fmt: skip
+        section(
+            "difficulty",
+            "Beyond the paper: occlusion, an unseen rig, other numbers of views",
+            difficulty_table(outcome, protocol.own_set, protocol.test_sets),
+            difficulty_claims(outcome, protocol.test_sets),
+        )
     write_bytes(settings.path, ("\n\n".join(parts) + "\n").encode())
 
 
@@ -146,15 +151,19 @@ def _intro(outcome: Outcome, protocol: Protocol, settings: PageSettings) -> str:
     hours = sum(settings.seconds.values()) / 3600
     left = settings.num_cells - len(settings.seconds)
     lines = [
-        f"`{settings.command}`", "",
+        f"`{settings.command}`",
+        "",
         f"{len(settings.seconds)} {_CELLS}, {hours:.1f} hours in all, on "
         f"{settings.machine}; seeds {', '.join(map(str, settings.seeds))}."
         + (f" **{left} cells are not run yet.**" if left else ""),
         "Figures are means ± standard deviation over the seeds. Rows marked as the paper's (Qiu et al., ICCV 2019) are "
-        "Human3.6M: orderings can be compared, figures cannot." if protocol.make else
-        "Figures are means ± standard deviation over the seeds; the paper's rows are those of Qiu et al., ICCV 2019.",
-        *(f"**Rows of fewer seeds than others: without seed {', '.join(map(str, seeds))}: {', '.join(rows)}.**"
-          for seeds, rows in _by_seeds(outcome.incomplete()).items()),
+        "Human3.6M: orderings can be compared, figures cannot."
+        if protocol.make
+        else "Figures are means ± standard deviation over the seeds; the paper's rows are from Qiu et al., ICCV 2019.",
+        *(
+            f"**Rows of fewer seeds than others: without seed {', '.join(map(str, seeds))}: {', '.join(rows)}.**"
+            for seeds, rows in _by_seeds(outcome.incomplete()).items()
+        ),
         f"Network: `{protocol.cfg}`. Evaluated: {outcome.num_frames('mixed/single') or 0} groups of views.",
-    ]  # fmt: skip
+    ]
     return "\n".join([*lines, "", settings.remarks.get("intro", "").strip()]).strip()

@@ -15,9 +15,13 @@ from lib.utils.files.atomic import read_json
 
 # column of the paper's Table 1 -> our joints
 TABLE_1_JOINTS = {
-    "shoulder": ("lsho", "rsho"), "elbow": ("lelb", "relb"), "wrist": ("lwri", "rwri"), "hip": ("lhip", "rhip"),
-    "knee": ("lkne", "rkne"), "ankle": ("lank", "rank"),
-}  # fmt: skip
+    "shoulder": ("lsho", "rsho"),
+    "elbow": ("lelb", "relb"),
+    "wrist": ("lwri", "rwri"),
+    "hip": ("lhip", "rhip"),
+    "knee": ("lkne", "rkne"),
+    "ankle": ("lank", "rank"),
+}
 WHERE = ("all", "occluded", "visible")
 
 
@@ -48,8 +52,9 @@ class Values:
 
     def minus(self, other: Values) -> Values:
         """Return the differences of the seeds that both have."""
-        return Values({seed: value - other.by_seed[seed] for seed, value in self.by_seed.items()
-                       if seed in other.by_seed})  # fmt: skip
+        return Values(
+            {seed: value - other.by_seed[seed] for seed, value in self.by_seed.items() if seed in other.by_seed}
+        )
 
 
 class Outcome:
@@ -66,9 +71,12 @@ class Outcome:
 
     def incomplete(self) -> dict[str, tuple[int, ...]]:
         """Return row -> seeds without results, of the rows that have some."""
-        missing = {row: tuple(seed for seed in self._seeds
-                              if seed not in by_seed or not (by_seed[seed] / RESULTS_2D_NAME).is_file())
-                   for row, by_seed in self._results.items()}  # fmt: skip
+        missing = {
+            row: tuple(
+                seed for seed in self._seeds if seed not in by_seed or not (by_seed[seed] / RESULTS_2D_NAME).is_file()
+            )
+            for row, by_seed in self._results.items()
+        }
         return {row: seeds for row, seeds in missing.items() if 0 < len(seeds) < len(self._seeds)}
 
     def detection_rate(self, row: str, joints: Sequence[str] = (), where: str = "all") -> Values:

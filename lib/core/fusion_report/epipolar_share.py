@@ -96,21 +96,29 @@ def shares_text(shares: Shares, num_groups: int) -> str:
     num_views = len(shares.weight)
     header = ["view <- other view", "joints", "weight near the line (%)", "area near the line (%)", "ratio"]
     rows = [
-        [f"{view + 1} <- {other + 1}", int(shares.num_joints[view, n]), 100 * float(shares.weight[view, n]),
-         100 * float(shares.area[view, n]), _ratio(shares.weight[view, n], shares.area[view, n])]
+        [
+            f"{view + 1} <- {other + 1}",
+            int(shares.num_joints[view, n]),
+            100 * float(shares.weight[view, n]),
+            100 * float(shares.area[view, n]),
+            _ratio(shares.weight[view, n], shares.area[view, n]),
+        ]
         for view, others in enumerate(source_views(num_views))
         for n, other in enumerate(others)
-    ]  # fmt: skip
+    ]
     if not shares.num_joints.any():
         return f"{markdown_table(header, rows)}\n\nNo weight is positive: the fusion layer has not been trained."
-    means = [float(np.average(np.nan_to_num(share), weights=shares.num_joints))
-             for share in (shares.weight, shares.area)]  # fmt: skip
+    means = [
+        float(np.average(np.nan_to_num(share), weights=shares.num_joints)) for share in (shares.weight, shares.area)
+    ]
     rows.append(["all", int(shares.num_joints.sum()), 100 * means[0], 100 * means[1], _ratio(*means)])
-    return (f"{markdown_table(header, rows)}\n\n"
-            f"For the pixel of a true joint, {100 * means[0]:.1f} % of the positive weight of another view lies within "
-            f"{BAND_PX:g} heatmap px of the true epipolar line, where uniform weights would have {100 * means[1]:.1f} "
-            f"% (mean over {num_groups} groups). The crops move with the person and the weights do not, so they can "
-            f"follow the lines only on average.")  # fmt: skip
+    return (
+        f"{markdown_table(header, rows)}\n\n"
+        f"For the pixel of a true joint, {100 * means[0]:.1f} % of the positive weight of another view lies within "
+        f"{BAND_PX:g} heatmap px of the true epipolar line, where uniform weights would have {100 * means[1]:.1f} "
+        f"% (mean over {num_groups} groups). The crops move with the person and the weights do not, so they can "
+        f"follow the lines only on average."
+    )
 
 
 def _ratio(weight: float, area: float) -> float:

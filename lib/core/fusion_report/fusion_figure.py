@@ -64,8 +64,10 @@ def pixel_marks(
     marks = []
     for x, y in pixels:
         if not (-0.5 <= x <= width - 0.5 and -0.5 <= y <= height - 0.5):
-            raise InputError(f"--pixel: ({x:g}, {y:g}) lies outside the image of view {view + 1}, which is {width} x "
-                             f"{height} px (width x height)")  # fmt: skip
+            raise InputError(
+                f"--pixel: ({x:g}, {y:g}) lies outside the image of view {view + 1}, which is {width} x "
+                f"{height} px (width x height)"
+            )
         marks.append(Mark(f"pixel ({x:g}, {y:g})", np.array([x, y], np.float64)))
         _check_in_crop(group, view, marks[-1], "--pixel")
     return marks
@@ -103,7 +105,8 @@ def _heat_rows(
     factor = max(1, round(VIEW_PX / max(trained.image_wh)))  # a whole factor keeps heat and picture in line
     picture_wh = [factor * side for side in trained.image_wh]
     pictures, to_picture = read_crops(trained.annotations, group.rows, picture_wh, data_format)
-    others, points = group.sources(view), np.stack([mark.point_img for mark in marks])
+    others = group.sources(view)
+    points = np.stack([mark.point_img for mark in marks])
     votes = trained.votes(view, group.pixels(view, points)[0])  # (P, V-1, H, W)
     weight, area = view_shares(trained, group, view, points)  # (P, V-1)
     curves, valid, near = group.curves(view, points)
@@ -118,11 +121,12 @@ def _heat_rows(
             heat=votes[p],
             curves=curves[:, p],
             near=near,
-            truth=None if mark.truth_img is None
+            truth=None
+            if mark.truth_img is None
             else transform_points(mark.truth_img[others][:, None], to_picture[others])[:, 0],
         )
         for p, mark in enumerate(marks)
-    ]  # fmt: skip
+    ]
 
 
 def _cell_title(view: int, weight: float, area: float) -> str:
@@ -137,5 +141,7 @@ def _check_in_crop(group: FusedGroup, view: int, mark: Mark, flag: str) -> None:
     corners = np.array([[-0.5, -0.5], [side - 0.5 for side in group.heatmap_wh]])
     (left, top), (right, bottom) = transform_points(corners, invert_affine(group.to_heatmap[view]))
     x, y = mark.point_img
-    raise InputError(f"{flag}: {mark.name} at ({x:.0f}, {y:.0f}) lies outside the crop of view {view + 1}, which shows "
-                     f"x from {left:.0f} to {right:.0f} and y from {top:.0f} to {bottom:.0f} px; {group.title}")
+    raise InputError(
+        f"{flag}: {mark.name} at ({x:.0f}, {y:.0f}) lies outside the crop of view {view + 1}, which shows "
+        f"x from {left:.0f} to {right:.0f} and y from {top:.0f} to {bottom:.0f} px; {group.title}"
+    )

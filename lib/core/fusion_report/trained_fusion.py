@@ -110,8 +110,11 @@ class TrainedFusion:
 
     def group(self, index: int) -> FusedGroup:
         """Collect what is known of a group."""
-        annotations, rows, heatmap_wh = self.annotations, self.groups[index], self.fusion.heatmap_hw[::-1]
-        labels, union = annotations.labels3d, UNION_20.indices(annotations.joint_set.names)
+        annotations = self.annotations
+        rows = self.groups[index]
+        heatmap_wh = self.fusion.heatmap_hw[::-1]
+        labels = annotations.labels3d
+        union = UNION_20.indices(annotations.joint_set.names)
         recording = labels.protocol.recording_name(labels.action[rows[0]], labels.subaction[rows[0]])
         return FusedGroup(
             title=f"group {index}: S{labels.subject[rows[0]]} {recording}, image {labels.frame[rows[0]]}",

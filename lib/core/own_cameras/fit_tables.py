@@ -20,7 +20,9 @@ from lib.utils.tables import markdown_table
 logger = logging.getLogger(__name__)
 
 _FEW_KEPT = 0.5  # share of the joints
-_SHORT_LEG_MM, _USUAL_LEG_MM, _LONG_LEG_MM = 450.0, 800.0, 1250.0  # hip to ankle, from children to tall adults
+_SHORT_LEG_MM = 450.0  # hip to ankle, from children to tall adults
+_USUAL_LEG_MM = 800.0
+_LONG_LEG_MM = 1250.0
 _LEG_TO_ARM = 1.5  # hip to ankle / shoulder to wrist
 
 
@@ -37,13 +39,17 @@ def pose_statistics(poses: RobustPoses, capture: Capture) -> dict[str, Any]:
         view -> group -> frames; bridged: joint -> number of frames that stand between others. NaN for what is never
         known.
     """
-    names, numbers = capture.rig.names, capture.frame_numbers
+    names = capture.rig.names
+    numbers = capture.frame_numbers
     errors = np.where(poses.agrees, poses.error, np.nan)
     swaps = {
-        name: {group: numbers[poses.exchanged[:, view, number]].tolist()
-               for number, group in enumerate(poses.groups) if poses.exchanged[:, view, number].any()}
+        name: {
+            group: numbers[poses.exchanged[:, view, number]].tolist()
+            for number, group in enumerate(poses.groups)
+            if poses.exchanged[:, view, number].any()
+        }
         for view, name in enumerate(names)
-    }  # fmt: skip
+    }
     return {
         "num_frames": len(poses.known),
         "kept_share": float(poses.agrees.mean()),
@@ -59,9 +65,10 @@ def pose_statistics(poses: RobustPoses, capture: Capture) -> dict[str, Any]:
         },
         "limbs": _limbs(poses),
         "exchanged": {name: groups for name, groups in swaps.items() if groups},
-        "bridged": {name: int(count) for name, count in zip(H36M_BODY.joint_names, (~poses.known).sum(0), strict=True)
-                    if count},
-    }  # fmt: skip
+        "bridged": {
+            name: int(count) for name, count in zip(H36M_BODY.joint_names, (~poses.known).sum(0), strict=True) if count
+        },
+    }
 
 
 def error_summary(errors: np.ndarray) -> dict[str, float]:
@@ -84,22 +91,30 @@ def _length_summary(lengths: np.ndarray) -> dict[str, float]:
 
 def pose_tables(statistics: dict[str, Any]) -> str:
     """Format pose_statistics()."""
-    views, error = list(statistics["kept_per_view"]), statistics["reprojection_px"]
+    views = list(statistics["kept_per_view"])
+    error = statistics["reprojection_px"]
     by_view = statistics["kept_per_joint_and_view"]
-    joints = [[joint, *(100 * by_view[view][joint] for view in views), 100 * share]
-              for joint, share in statistics["kept_per_joint"].items()]  # fmt: skip
+    joints = [
+        [joint, *(100 * by_view[view][joint] for view in views), 100 * share]
+        for joint, share in statistics["kept_per_joint"].items()
+    ]
     total = ["all", *(100 * statistics["kept_per_view"][view] for view in views), 100 * statistics["kept_share"]]
     limbs = [[name, limb["mean"], limb["std"], 100 * limb["variation"]] for name, limb in statistics["limbs"].items()]
     parts = [
         f"## Kept\n\n{100 * statistics['kept_share']:.1f} % of the joints in {len(views)} views and "
         f"{statistics['num_frames']} instants, in %:\n\n" + markdown_table(["joint", *views, "all"], [*joints, total]),
-        "## Reprojection of the kept joints\n\n" + markdown_table(
+        "## Reprojection of the kept joints\n\n"
+        + markdown_table(
             ["px", *views, "all"],
-            [["median", *error["per_view"].values(), error["median"]], ["mean", *[None] * len(views), error["mean"]],
-             ["95 %", *[None] * len(views), error["p95"]]]),
+            [
+                ["median", *error["per_view"].values(), error["median"]],
+                ["mean", *[None] * len(views), error["mean"]],
+                ["95 %", *[None] * len(views), error["p95"]],
+            ],
+        ),
         "## Limbs over time\n\n" + markdown_table(["limb", "mean (mm)", "std (mm)", "std / mean (%)"], limbs),
         "## Left and right exchanged by the detector\n\n" + (_swaps(statistics["exchanged"]) or "In no frame."),
-    ]  # fmt: skip
+    ]
     if statistics["bridged"]:
         listed = ", ".join(f"{joint} {count}" for joint, count in statistics["bridged"].items())
         parts.append(f"Instants in which too few views agree on a joint, bridged over time: {listed}.")
@@ -107,8 +122,11 @@ def pose_tables(statistics: dict[str, Any]) -> str:
 
 
 def _swaps(exchanged: dict[str, dict[str, list[int]]]) -> str:
-    rows = [[view, group, len(frames), ranges(frames)]
-            for view, groups in exchanged.items() for group, frames in groups.items()]  # fmt: skip
+    rows = [
+        [view, group, len(frames), ranges(frames)]
+        for view, groups in exchanged.items()
+        for group, frames in groups.items()
+    ]
     return markdown_table(["view", "joints", "instants", "frames"], rows) if rows else ""
 
 
@@ -125,17 +143,24 @@ def ranges(numbers: Sequence[int]) -> str:
 
 def capture_tables(capture: Capture) -> str:
     """Format what there is: videos, offsets in time, notes."""
-    rig, videos, rows = capture.rig, capture.videos, []
+    rig = capture.rig
+    videos = capture.videos
+    rows = []
     for view, name in enumerate(rig.names):
         video = [None, None] if videos is None else [int(videos.num_frames[view]), float(videos.rates[view])]
-        offset = [None, None] if capture.offsets is None else [float(capture.offsets.frames[view]),
-                                                              float(capture.offsets.spread[view])]  # fmt: skip
+        offset = (
+            [None, None]
+            if capture.offsets is None
+            else [float(capture.offsets.frames[view]), float(capture.offsets.spread[view])]
+        )
         used = f"{capture.table[0, view]} to {capture.table[-1, view]}"
         rows.append([name, f"{rig.image_wh[view][0]} x {rig.image_wh[view][1]}", *video, used, *offset])
     header = ["view", "size (px)", "frames", "per second", "used", "late by (frames)", "pairs disagree by"]
-    text = (f"{len(capture)} instants of {len(rig)} views, {capture.rate:g} per second, numbered as the frames of "
-            f"{rig.names[capture.reference]}: {capture.frame_numbers[0]} to {capture.frame_numbers[-1]}, counted from "
-            f"0, at {capture.time_s[0]:.2f} to {capture.time_s[-1]:.2f} s.\n\n")  # fmt: skip
+    text = (
+        f"{len(capture)} instants of {len(rig)} views, {capture.rate:g} per second, numbered as the frames of "
+        f"{rig.names[capture.reference]}: {capture.frame_numbers[0]} to {capture.frame_numbers[-1]}, counted from "
+        f"0, at {capture.time_s[0]:.2f} to {capture.time_s[-1]:.2f} s.\n\n"
+    )
     text += markdown_table(header, rows)
     if capture.offsets is not None and np.abs(np.nan_to_num(capture.offsets.frames)).max() >= 1.5:
         text += "\n\nViews are late or early; --synchronise corrects whole frames."
@@ -144,11 +169,20 @@ def capture_tables(capture: Capture) -> str:
 
 def rig_tables(check: RigCheck, names: Sequence[str]) -> str:
     """Format the check of the cameras, with a verdict in its last line."""
-    rows = [[name, 100 * float(check.error[view]), 100 * float(check.from_others[view]),
-             *(100 * float(value) for value in check.pairs[:, view])] for view, name in enumerate(names)]  # fmt: skip
+    rows = [
+        [
+            name,
+            100 * float(check.error[view]),
+            100 * float(check.from_others[view]),
+            *(100 * float(value) for value in check.pairs[:, view]),
+        ]
+        for view, name in enumerate(names)
+    ]
     header = ["view", "reprojection", "from the others", *(f"lines of {name}" for name in names)]
-    return (f"Medians in % of the person's size in the image:\n\n{markdown_table(header, rows, 2)}\n\n"
-            f"{rig_verdict(check, names)}")  # fmt: skip
+    return (
+        f"Medians in % of the person's size in the image:\n\n{markdown_table(header, rows, 2)}\n\n"
+        f"{rig_verdict(check, names)}"
+    )
 
 
 def rig_verdict(check: RigCheck, names: Sequence[str]) -> str:
@@ -156,8 +190,10 @@ def rig_verdict(check: RigCheck, names: Sequence[str]) -> str:
     if check.off == ():
         return f"The cameras fit together (no view is more than {100 * LARGE:g} % off)."
     if check.off is None:
-        return ("**The cameras do not fit together, and too few agree to say which one is wrong; check calibration, "
-                "names, sizes and synchronisation.**")  # fmt: skip
+        return (
+            "**The cameras do not fit together, and too few agree to say which one is wrong; check calibration, "
+            "names, sizes and synchronisation.**"
+        )
     listed = ", ".join(names[view] for view in check.off)
     return f"**{listed}: does not fit the other cameras, which fit each other; check its calibration and its timing.**"
 
@@ -169,13 +205,16 @@ def require_poses(poses: RobustPoses, check: RigCheck, rig: Rig) -> None:
     """
     if not poses.known.any():
         verdict = rig_verdict(check, rig.names).strip("*")
-        raise InputError(f"the views agree on no joint in any instant. {verdict} A larger --tolerance or a "
-                         "smaller --min-views would take more for agreement.")  # fmt: skip
+        raise InputError(
+            f"the views agree on no joint in any instant. {verdict} A larger --tolerance or a "
+            "smaller --min-views would take more for agreement."
+        )
     leg_mm = _leg_mm(_limbs(poses))
     fitting = likely_unit(leg_mm, rig.unit, _USUAL_LEG_MM) if leg_mm > 0 else rig.unit  # NaN: never seen
     if fitting != rig.unit:
-        raise InputError(f"--unit {rig.unit}: the person's legs would be {leg_mm / 1000:.3g} m long; --unit {fitting} "
-                         "fits")  # fmt: skip
+        raise InputError(
+            f"--unit {rig.unit}: the person's legs would be {leg_mm / 1000:.3g} m long; --unit {fitting} fits"
+        )
 
 
 def _leg_mm(limbs: Mapping[str, Mapping[str, float]]) -> float:
@@ -199,8 +238,10 @@ def _kept_warning(statistics: dict[str, Any]) -> str:
     """Say so if the views hardly agree, else ""."""
     if statistics["kept_share"] >= _FEW_KEPT:
         return ""
-    return (f"**The views agree on {100 * statistics['kept_share']:.0f} % of the joints only: the poses are not to be "
-            "trusted. A network that looked in the wrong place needs --detections beside --checkpoint.**")  # fmt: skip
+    return (
+        f"**The views agree on {100 * statistics['kept_share']:.0f} % of the joints only: the poses are not to be "
+        "trusted. A network that looked in the wrong place needs --detections beside --checkpoint.**"
+    )
 
 
 def _size_warning(statistics: dict[str, Any]) -> str:

@@ -31,7 +31,9 @@ from lib.utils.files.atomic import write_bytes, write_json
 
 logger = logging.getLogger(__name__)
 
-PRIOR, REPORT, SHEET = "pict/pairwise.pkl", "labels.md", "labels.jpg"
+PRIOR = "pict/pairwise.pkl"
+REPORT = "labels.md"
+SHEET = "labels.jpg"
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,8 @@ def make_labels(capture: Capture, root: Path, settings: LabelSettings, force: bo
         raise InputError("labels need the videos: --videos")
     check_root(root, force, MARKER)
     settings.write.check(len(capture))
-    poses, check = capture.poses(settings.robust), capture.check()
+    poses = capture.poses(settings.robust)
+    check = capture.check()
     require_poses(poses, check, capture.rig)
     _check_complete(poses)
     prior = person_prior(poses, PictorialSettings().first_grid)
@@ -81,16 +84,32 @@ def make_labels(capture: Capture, root: Path, settings: LabelSettings, force: bo
         counts = write_labels(folder, capture.rig, pictures, labels, settings.write)
         save_limb_prior(prior, folder / PRIOR)
         save_label_sheet(folder / SHEET, capture, poses)
-        text = "\n\n".join([
-            "# Labels without annotation", f"{counts['train']} instants for training, {counts['validation']} for "
-            f"validation. Tolerance {100 * settings.robust.tolerance:g} % of the person's size; {_smoothing(settings)}",
-            *warnings, capture_tables(capture),
-            "## Cameras\n\n" + rig_tables(check, capture.rig.names), pose_tables(statistics),
-            f"## Pictures\n\nFilled: kept; crosses: detections that were rejected.\n\n![labels]({SHEET})",
-        ]) + "\n"  # fmt: skip
+        text = (
+            "\n\n".join(
+                [
+                    "# Labels without annotation",
+                    f"{counts['train']} instants for training, {counts['validation']} for "
+                    f"validation. Tolerance {100 * settings.robust.tolerance:g} % of the person's size; "
+                    f"{_smoothing(settings)}",
+                    *warnings,
+                    capture_tables(capture),
+                    "## Cameras\n\n" + rig_tables(check, capture.rig.names),
+                    pose_tables(statistics),
+                    f"## Pictures\n\nFilled: kept; crosses: detections that were rejected.\n\n![labels]({SHEET})",
+                ]
+            )
+            + "\n"
+        )
         write_bytes(folder / REPORT, text.encode())
-        write_json(folder / MARKER, {"settings": asdict(settings), "counts": counts, "statistics": statistics,
-                                      "cameras": describe_cameras(capture.rig.cameras)})  # fmt: skip
+        write_json(
+            folder / MARKER,
+            {
+                "settings": asdict(settings),
+                "counts": counts,
+                "statistics": statistics,
+                "cameras": describe_cameras(capture.rig.cameras),
+            },
+        )
     return text
 
 

@@ -35,7 +35,8 @@ logger = logging.getLogger(__name__)
 
 # Where the person is looked for at first, around the middle of the views. A network that was trained with the person in
 # the middle of the box shows a low peak 400 mm beside it.
-_SEARCH_MM, _SEARCH_STEPS = 400.0, range(-4, 5)
+_SEARCH_MM = 400.0
+_SEARCH_STEPS = range(-4, 5)
 _BEST_PLACES = 3  # that are looked at more closely
 _FIND_STEPS_MM = (200.0, 100.0, 50.0, 25.0)  # the box is moved by them as long as that makes it better
 _FOLLOW_STEPS_MM = (60.0, 30.0)
@@ -76,7 +77,8 @@ class PoseNetwork:
             InputError: weights that are missing, damaged, or for another network or rig.
         """
         _check_rig(config, cameras)
-        self.config, self.device = config, select_device(config)
+        self.config = config
+        self.device = select_device(config)
         self._model = build_model(config, len(cameras))
         load_model(self._model, checkpoint)
         self._model.to(self.device).eval()
@@ -126,10 +128,18 @@ def predict(
     """
     if capture.videos is None:
         raise InputError("the network needs the videos: --videos")
-    network, cameras = PoseNetwork(config, checkpoint, capture.rig.cameras), capture.rig.cameras
-    parts, root = [], None
-    frames = tqdm(read_instants(capture.videos, capture.table), total=len(capture), desc="network", unit="instant",
-                  disable=None, leave=False)  # fmt: skip
+    network = PoseNetwork(config, checkpoint, capture.rig.cameras)
+    cameras = capture.rig.cameras
+    parts = []
+    root = None
+    frames = tqdm(
+        read_instants(capture.videos, capture.table),
+        total=len(capture),
+        desc="network",
+        unit="instant",
+        disable=None,
+        leave=False,
+    )
     for frame, pictures in enumerate(frames):
         look = _Look(network, pictures, cameras)
         if roots_world is not None:
@@ -147,9 +157,11 @@ def _check_rig(config: Any, cameras: Cameras) -> None:
     """Refuse the paper's matrices unless the training's data set was made from these cameras in this order."""
     if fusion_kind(config) != "learned" or made_with(dataset_root(config), cameras):
         return
-    raise InputError("NETWORK.FUSION learned: the matrices fit the cameras they were trained on alone, and "
-                     f"{dataset_root(config)} was not made from these in this order; for another rig: "
-                     "--opts NETWORK.FUSION none, or epipolar_max, or a network trained with adaptive")  # fmt: skip
+    raise InputError(
+        "NETWORK.FUSION learned: the matrices fit the cameras they were trained on alone, and "
+        f"{dataset_root(config)} was not made from these in this order; for another rig: "
+        "--opts NETWORK.FUSION none, or epipolar_max, or a network trained with adaptive"
+    )
 
 
 def _boxes(root: np.ndarray, cameras: Cameras) -> tuple[np.ndarray, np.ndarray]:
@@ -209,7 +221,8 @@ class _Look:
                 for place in moves:
                     other = self.at(place)
                     if other.score > _GAIN * glance.score:
-                        glance, better = other, True
+                        glance = other
+                        better = True
                         break
         return glance
 
@@ -225,22 +238,27 @@ class _Look:
         bar = tqdm(chosen, desc="search", unit="place", disable=None, leave=False)
         glances = nlargest(_BEST_PLACES, map(self.at, bar), key=lambda glance: glance.score)
         best = max((self.climb(glance, _FIND_STEPS_MM) for glance in glances), key=lambda glance: glance.score)
-        logger.info("the person was found around %s mm; share of joints that agree times height of the peaks: %.2f",
-                    best.root.round().tolist(), best.score)  # fmt: skip
+        logger.info(
+            "the person was found around %s mm; share of joints that agree times height of the peaks: %.2f",
+            best.root.round().tolist(),
+            best.score,
+        )
         return best
 
 
 def _root(locations: np.ndarray, cameras: Cameras, scale: np.ndarray) -> np.ndarray:
     """Triangulate the root from its peaks: (3,) mm, NaN where no two views agree."""
     joint = H36M_17.index("root")
-    peaks, one = locations[None, :, joint, None, None], cameras.map(lambda array: array[None])
+    peaks = locations[None, :, joint, None, None]
+    one = cameras.map(lambda array: array[None])
     tolerance = _TOLERANCE * scale[None, :, 0] * SCALE_UNIT_PX
     return triangulate_robust(peaks[..., :2].astype(np.float64), peaks[..., 2].astype(np.float64), one, tolerance)[0, 0]
 
 
 def _agreement(locations: np.ndarray, cameras: Cameras, scale: np.ndarray) -> float:
     """Return the share of the joints (V, 17, 3) on which the views agree."""
-    one, side = cameras.map(lambda array: array[None]), scale[None, :, 0] * SCALE_UNIT_PX
+    one = cameras.map(lambda array: array[None])
+    side = scale[None, :, 0] * SCALE_UNIT_PX
     points_img = locations[None, ..., :2].astype(np.float64)
     found = consistent_points(points_img, one, side, _TOLERANCE, min(3, len(cameras)))
     return float(found.agrees.mean())

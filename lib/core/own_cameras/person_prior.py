@@ -24,6 +24,8 @@ def person_prior(poses: RobustPoses, grid: PriorGrid) -> LimbPrior:
     never = ~np.isfinite(lengths).any(0)
     if never.any():
         name = H36M_BODY.limb_names[int(never.argmax())]
-        raise InputError(f"the views never agree on both ends of {name}, so its length is unknown; allow a larger "
-                         "--tolerance, or name a prior in PICT_STRUCT.PAIRWISE_FILE")  # fmt: skip
+        raise InputError(
+            f"the views never agree on both ends of {name}, so its length is unknown; allow a larger "
+            "--tolerance, or name a prior in PICT_STRUCT.PAIRWISE_FILE"
+        )
     return make_limb_prior(np.nanmedian(lengths, 0), H36M_BODY, grid, np.nanstd(lengths, 0), len(lengths))

@@ -36,8 +36,12 @@ from lib.utils.transforms import image_to_heatmap_affine
 logger = logging.getLogger(__name__)
 
 AGREEMENT = "agreement"  # the poses of lib/multiviews/recording/robust_poses.py, which need no heatmaps
-POSES, TABLE, VIDEO, SHEET, REPORT, RESULTS = (
-    "poses3d.npz", "poses3d.csv", "poses.mp4", "frames.jpg", "report.md", "results.json")  # fmt: skip
+POSES = "poses3d.npz"
+TABLE = "poses3d.csv"
+VIDEO = "poses.mp4"
+SHEET = "frames.jpg"
+REPORT = "report.md"
+RESULTS = "results.json"
 
 
 @dataclass(frozen=True)
@@ -87,17 +91,19 @@ def poses_by_method(
         prior = person_prior(poses, pictorial_settings(config).first_grid)
     num_frames = len(capture)
     batch = FrameBatch(
-        image_ids=np.array([[f"{name} {frame}" for name, frame in zip(capture.rig.names, row, strict=True)]
-                            for row in capture.table]),
+        image_ids=np.array(
+            [[f"{name} {frame}" for name, frame in zip(capture.rig.names, row, strict=True)] for row in capture.table]
+        ),
         heatmaps=prediction.heatmaps,
         locations=prediction.locations,
         cameras=capture.cameras,
-        image_to_heatmap=image_to_heatmap_affine(prediction.center, prediction.scale, config.NETWORK.IMAGE_SIZE,
-                                                 config.NETWORK.HEATMAP_SIZE),
+        image_to_heatmap=image_to_heatmap_affine(
+            prediction.center, prediction.scale, config.NETWORK.IMAGE_SIZE, config.NETWORK.HEATMAP_SIZE
+        ),
         center=prediction.center,
         truth_world=np.full((num_frames, len(H36M_17), 3), np.nan),
         subject=np.zeros(num_frames, int),
-    )  # fmt: skip
+    )
     found = run_method(method, config, batch, prior, NumpyKernel())
     return poses.with_pose(found.pose_world, capture.cameras)
 
@@ -123,22 +129,37 @@ def estimate(
     settings.check(len(capture.rig))
     make_directory(out)
     poses = capture.poses(settings.robust) if poses is None else poses
-    names, check = capture.rig.names, capture.check()
+    names = capture.rig.names
+    check = capture.check()
     require_poses(poses, check, capture.rig)
     save_poses(out, capture, poses)
     statistics = pose_statistics(poses, capture)
     warnings = warn(statistics, check, names)
     results = {
-        "method": settings.method, "views": names, "rate": capture.rate,
-        "frames": {"numbered_as": names[capture.reference], "first": capture.frame_numbers[0],
-                   "last": capture.frame_numbers[-1]},
+        "method": settings.method,
+        "views": names,
+        "rate": capture.rate,
+        "frames": {
+            "numbered_as": names[capture.reference],
+            "first": capture.frame_numbers[0],
+            "last": capture.frame_numbers[-1],
+        },
         "statistics": statistics,
-        "rig": {"error": check.error, "from_others": check.from_others, "pairs": check.pairs,
-                "off": None if check.off is None else [names[view] for view in check.off]},
+        "rig": {
+            "error": check.error,
+            "from_others": check.from_others,
+            "pairs": check.pairs,
+            "off": None if check.off is None else [names[view] for view in check.off],
+        },
         "late_by_frames": None if capture.offsets is None else capture.offsets.frames,
-    }  # fmt: skip
-    parts = [f"# 3D poses: {settings.method}", *warnings,
-             capture_tables(capture), "## Cameras\n\n" + rig_tables(check, names), pose_tables(statistics)]  # fmt: skip
+    }
+    parts = [
+        f"# 3D poses: {settings.method}",
+        *warnings,
+        capture_tables(capture),
+        "## Cameras\n\n" + rig_tables(check, names),
+        pose_tables(statistics),
+    ]
     if settings.leave_one_out:
         results["leave_one_out_px"] = left_out_statistics(capture, poses, settings.robust)
         parts.append("## Each view predicted from the others\n\n" + left_out_table(results["leave_one_out_px"]))
@@ -154,9 +175,7 @@ def estimate(
     return results
 
 
-def left_out_statistics(
-    capture: Capture, poses: RobustPoses, settings: RobustSettings
-) -> dict[str, dict[str, float]]:
+def left_out_statistics(capture: Capture, poses: RobustPoses, settings: RobustSettings) -> dict[str, dict[str, float]]:
     """Predict the joints of each view from the other views.
 
     Returns:
@@ -186,13 +205,22 @@ def save_poses(out: Path, capture: Capture, poses: RobustPoses) -> None:
         (out / name).unlink(missing_ok=True)
     with atomic_path(out / POSES) as temporary:
         np.savez_compressed(
-            temporary, pose_world=poses.pose_world, known=poses.known, num_views_agree=poses.agrees.sum(1),
-            joints_img=poses.points_img, kept=poses.agrees, frame=capture.frame_numbers, time_s=capture.time_s,
+            temporary,
+            pose_world=poses.pose_world,
+            known=poses.known,
+            num_views_agree=poses.agrees.sum(1),
+            joints_img=poses.points_img,
+            kept=poses.agrees,
+            frame=capture.frame_numbers,
+            time_s=capture.time_s,
             view_frames=capture.table,
-            views=np.array(capture.rig.names), joint_names=np.array(H36M_17.names),
-        )  # fmt: skip
+            views=np.array(capture.rig.names),
+            joint_names=np.array(H36M_17.names),
+        )
     header = ["frame", "time_s", *(f"{joint}_{axis}_mm" for joint in H36M_17.names for axis in "xyz")]
     flat = poses.pose_world.reshape(len(capture), -1)
-    rows = [[number, f"{time_s:.4f}", *("" if np.isnan(value) else f"{value:.2f}" for value in values)]
-            for number, time_s, values in zip(capture.frame_numbers, capture.time_s, flat, strict=True)]  # fmt: skip
+    rows = [
+        [number, f"{time_s:.4f}", *("" if np.isnan(value) else f"{value:.2f}" for value in values)]
+        for number, time_s, values in zip(capture.frame_numbers, capture.time_s, flat, strict=True)
+    ]
     write_csv(out / TABLE, header, rows)

@@ -82,8 +82,10 @@ def agreeing_labels(locations: np.ndarray, frames: Frames, settings: PseudoLabel
     side = frames.scale[..., 0] * SCALE_UNIT_PX
     found = consistent_points(points_img, frames.cameras, side, settings.tolerance, min_views)
     if not found.agrees.any():
-        raise InputError("the views agree on no joint at all: wrong cameras, a network that knows too little, or too "
-                         "small a --tolerance")  # fmt: skip
+        raise InputError(
+            "the views agree on no joint at all: wrong cameras, a network that knows too little, or too "
+            "small a --tolerance"
+        )
     # What is not trained on must stand somewhere all the same; rays that hardly meet may do so kilometres away.
     pose_world = found.points_world.copy()
     pose_world[~found.agrees.any((1, 2))] = np.nanmedian(pose_world, (0, 1))
@@ -116,8 +118,10 @@ def make_pseudo_labels(
     """
     keys = config.DATASET
     if keys.TEST_SUBSET != keys.TRAIN_SUBSET:  # labels of the validation set would be taken for its truth
-        raise InputError(f"DATASET.TEST_SUBSET is {keys.TEST_SUBSET}: set it {keys.TRAIN_SUBSET}, here and for "
-                         "run/pose2d/valid.py, to label the training set")  # fmt: skip
+        raise InputError(
+            f"DATASET.TEST_SUBSET is {keys.TEST_SUBSET}: set it {keys.TRAIN_SUBSET}, here and for "
+            "run/pose2d/valid.py, to label the training set"
+        )
     frames = load_frames(config)
     with open_predictions(config, directory, frames, needs_heatmaps=False) as predictions:
         locations = predictions.read_locations().reshape(*frames.image_ids.shape, -1, 3)
@@ -140,8 +144,7 @@ def make_pseudo_labels(
 def _linked(home: Path, source: Path) -> Iterator[Path]:
     """Yield what the new data set shares with the one it is made of."""
     own = {source.name, source.with_suffix(".arrays").name}
-    yield from (path for path in sorted(source.parent.iterdir())
-                if path.name not in own and "train" not in path.name)  # fmt: skip
+    yield from (path for path in sorted(source.parent.iterdir()) if path.name not in own and "train" not in path.name)
     yield from sorted(source.parent.parent.glob("images*"))
     yield from (home / name for name in ("mpii", "MPII") if (home / name).exists())
 
@@ -162,9 +165,11 @@ def _records(config: Any, source: Path, frames: Frames, labels: PseudoLabels) ->
             raise InputError(f"{source}: has no record of '{name}', which was predicted")
         yield {
             **{key: value for key, value in by_image[name].items() if key != "joints_occluded"},
-            "joints_2d": joints_img[place], "joints_3d": joints_cam[place], "joints_3d_camera": joints_cam[place],
+            "joints_2d": joints_img[place],
+            "joints_3d": joints_cam[place],
+            "joints_3d_camera": joints_cam[place],
             "joints_vis": visible[place],
-        }  # fmt: skip
+        }
 
 
 def _report(labels: PseudoLabels, frames: Frames) -> str:
@@ -172,8 +177,15 @@ def _report(labels: PseudoLabels, frames: Frames) -> str:
     known = labels.kept.any(1)
     pose_world = np.where(known[..., None], labels.pose_world, labels.all_views_world)
     error = np.linalg.norm(pose_world - frames.truth_world, axis=-1)
-    rows = [[name, 100 * float(labels.kept[:, :, joint].mean()), _median(error[known[:, joint], joint]),
-             _median(error[~known[:, joint], joint])] for joint, name in enumerate(frames.joint_set.names)]  # fmt: skip
+    rows = [
+        [
+            name,
+            100 * float(labels.kept[:, :, joint].mean()),
+            _median(error[known[:, joint], joint]),
+            _median(error[~known[:, joint], joint]),
+        ]
+        for joint, name in enumerate(frames.joint_set.names)
+    ]
     rows.append(["**all**", 100 * float(labels.kept.mean()), _median(error[known]), _median(error[~known])])
     header = ["joint", "kept (%)", "error of the kept, median (mm)", "of the others"]
     return f"{len(frames)} frames\n\n{markdown_table(header, rows)}"

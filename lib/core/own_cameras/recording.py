@@ -98,11 +98,14 @@ class Capture:
         Raises:
             InputError: there are no such frames; the flag is named in the message.
         """
-        first, end = int(self.frame_numbers[0]), int(self.frame_numbers[-1]) + 1
+        first = int(self.frame_numbers[0])
+        end = int(self.frame_numbers[-1]) + 1
         if not first <= start < stop <= end:
             name = self.rig.names[self.reference]
-            raise InputError(f"{flag}: expected START below STOP within {first} {end}, frames of {name} that all "
-                             f"views show; received {start} {stop}")  # fmt: skip
+            raise InputError(
+                f"{flag}: expected START below STOP within {first} {end}, frames of {name} that all "
+                f"views show; received {start} {stop}"
+            )
         return start - first, stop - first
 
     def frames(self, start: int, stop: int) -> Capture:
@@ -173,7 +176,8 @@ def load_capture(
         notes = opened.differences()
         num_frames, rates = opened.num_frames, opened.rates
     else:
-        num_frames, rates = np.full(len(rig), len(found.points)), np.full(len(rig), rate)
+        num_frames = np.full(len(rig), len(found.points))
+        rates = np.full(len(rig), rate)
     capture = Capture(rig, num_frames, rates, frame_table(num_frames, rates), videos=opened)
     capture = _noted(capture, *notes)
     return capture if found is None else with_detections(capture, found, synchronise)
@@ -214,15 +218,18 @@ def _noted(capture: Capture, *notes: str) -> Capture:
 def _as_long_as(capture: Capture, detections: Detections) -> Capture:
     """Compare the numbers of the detections with the frames of the videos: the instants end where one of them does."""
     seen = np.isfinite(detections.points).any((2, 3, 4))  # (F, V)
-    first, length = int(seen.any(1).argmax()), len(seen)
+    first = int(seen.any(1).argmax())
+    length = len(seen)
     last = np.where(seen.any(0), length - 1 - seen[::-1].argmax(0), -1)
     beyond = np.flatnonzero(last >= capture.num_frames)
     if len(beyond) or length > capture.num_frames.max():
         view = int(beyond[0]) if len(beyond) else int(capture.num_frames.argmax())
-        raise InputError(f"view {capture.rig.names[view]}: detections of frames {int(seen[:, view].argmax())} to "
-                         f"{last[view] if len(beyond) else length - 1}, but the video has frames 0 to "
-                         f"{capture.num_frames[view] - 1}; if the detector does not count from 0, say so with "
-                         "--first-frame")  # fmt: skip
+        raise InputError(
+            f"view {capture.rig.names[view]}: detections of frames {int(seen[:, view].argmax())} to "
+            f"{last[view] if len(beyond) else length - 1}, but the video has frames 0 to "
+            f"{capture.num_frames[view] - 1}; if the detector does not count from 0, say so with "
+            "--first-frame"
+        )
     if first == 1:
         capture = _noted(capture, "nobody is seen in frame 0; if the detector counts from 1, say --first-frame 1")
     if length < capture.num_frames.max():
@@ -238,8 +245,10 @@ def _in_time(capture: Capture, detections: Detections) -> Capture:
         raise InputError(f"--synchronise: {len(capture)} frames are too few to estimate offsets from")
     names, known = np.array(capture.rig.names), np.isfinite(capture.offsets.frames)
     if known.sum() < 2:
-        raise InputError("--synchronise: no offset can be estimated: the person hardly moves, or along the lines of "
-                         "sight, or the cameras do not fit (which the report without --synchronise says)")  # fmt: skip
+        raise InputError(
+            "--synchronise: no offset can be estimated: the person hardly moves, or along the lines of "
+            "sight, or the cameras do not fit (which the report without --synchronise says)"
+        )
     late = capture.offsets.whole() * capture.rates / capture.rates.min()
     table = frame_table(capture.num_frames, capture.rates, late)
     listed = ", ".join(f"{name} {frames:+g}" for name, frames in zip(names, late, strict=True) if frames)

@@ -23,9 +23,12 @@ from lib.utils.errors import InputError
 from lib.utils.joints import H36M_17
 from lib.utils.transforms import crop_image, get_affine_transform, transform_points
 
-SHEET_ROWS, CELL_PX = 6, 360
-VIDEO_VIEW_PX, VIDEO_CELL_PX = 640, 384
-START_DEG, TURN_DEG = 30.0, 20.0  # of the turntable; per second
+SHEET_ROWS = 6
+CELL_PX = 360
+VIDEO_VIEW_PX = 640
+VIDEO_CELL_PX = 384
+START_DEG = 30.0  # of the turntable; per second
+TURN_DEG = 20.0
 _BOX_MARGIN = 1.35  # box around the pose / its extent
 _REJECTED = (60, 60, 255)  # BGR
 _NEAR_AXIS = 0.8  # cosine
@@ -50,7 +53,8 @@ def save_label_sheet(path: Path, capture: Capture, poses: RobustPoses, rows: Seq
         InputError: a video is damaged, or the disk refuses.
     """
     chosen = sorted(set(np.linspace(0, len(capture) - 1, SHEET_ROWS).astype(int).tolist() if rows is None else rows))
-    joints_img, skeleton = reproject(capture, poses.pose_world), skeleton_of(H36M_17)
+    joints_img = reproject(capture, poses.pose_world)
+    skeleton = skeleton_of(H36M_17)
     cells = []
     for frame, pictures in zip(chosen, read_instants(capture.videos, capture.table[chosen]), strict=True):
         for view, picture in enumerate(pictures):
@@ -132,8 +136,9 @@ def save_video(
     rate = capture.rate if rate is None else rate
     turned = pose_world @ upright(pose_world).T
     azimuths = START_DEG + TURN_DEG / rate * np.arange(len(capture))
-    frames = draw_frames(_posed(capture, pose_world, turned, notes), skeleton_of(H36M_17), stage_of(turned), azimuths,
-                         VIDEO_CELL_PX)  # fmt: skip
+    frames = draw_frames(
+        _posed(capture, pose_world, turned, notes), skeleton_of(H36M_17), stage_of(turned), azimuths, VIDEO_CELL_PX
+    )
     return save_animation(path, tqdm(frames, total=len(capture), desc=path.name, disable=None, leave=False), rate)
 
 
@@ -149,7 +154,6 @@ def _posed(
             small.append(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
             joints.append((joints_img[frame, view] + 0.5) * factor - 0.5)
         note = "" if notes is None else f", {notes[frame]}"
-        yield PosedFrame(f"{capture.title(frame)}{note}", small, np.stack(joints), turned[frame],
-                         names=capture.rig.names)  # fmt: skip
-
-
+        yield PosedFrame(
+            f"{capture.title(frame)}{note}", small, np.stack(joints), turned[frame], names=capture.rig.names
+        )

@@ -47,10 +47,16 @@ class FrameBatch:
     def frames(self, rows: np.ndarray) -> FrameBatch:
         """Return some of the frames."""
         return FrameBatch(
-            self.image_ids[rows], self.heatmaps[rows], self.locations[rows], self.cameras[rows],
-            self.image_to_heatmap[rows], self.center[rows], self.truth_world[rows],
-            None if self.subject is None else self.subject[rows], self.joint_set,
-        )  # fmt: skip
+            self.image_ids[rows],
+            self.heatmaps[rows],
+            self.locations[rows],
+            self.cameras[rows],
+            self.image_to_heatmap[rows],
+            self.center[rows],
+            self.truth_world[rows],
+            None if self.subject is None else self.subject[rows],
+            self.joint_set,
+        )
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,8 @@ def load_frames(config: Any) -> Frames:
         InputError: the data set has no calibrated views, or its annotation cannot be read.
     """
     annotations, groups = evaluated_groups(config)
-    labels, first = annotations.labels3d, groups[:, 0]
+    labels = annotations.labels3d
+    first = groups[:, 0]
     return Frames(
         image_ids=image_ids_of(annotations, groups),
         joint_set=annotations.joint_set,
@@ -122,8 +123,9 @@ def open_predictions(config: Any, directory: Path, frames: Frames, needs_heatmap
     width, height = config.NETWORK.HEATMAP_SIZE
     if predictions.heatmaps is not None and predictions.heatmaps.shape[2:] != (height, width):
         found = predictions.heatmaps.shape[:1:-1]
-        raise InputError(f"{predictions.path}: heatmaps are {found} px (width, height), NETWORK.HEATMAP_SIZE is "
-                         f"({width}, {height})")  # fmt: skip
+        raise InputError(
+            f"{predictions.path}: heatmaps are {found} px (width, height), NETWORK.HEATMAP_SIZE is ({width}, {height})"
+        )
     check_description(config, predictions)
     return predictions
 
@@ -173,7 +175,8 @@ def _for_each_batch(
     config: Any, frames: Frames, predictions: PredictionFile, batch_size: int, solve: Solve
 ) -> list[BatchPoses]:
     """Read the frames batch by batch and call a function for each; errors name the batch."""
-    parts, rows = [], batch_size * frames.image_ids.shape[1]
+    parts = []
+    rows = batch_size * frames.image_ids.shape[1]
     with (
         tqdm(total=len(frames), desc="3D poses", unit="frame", disable=None, leave=False) as bar,
         closing(predictions.batches(rows)) as batches,
@@ -243,7 +246,8 @@ def run_estimate(
     poses_name = default_poses_name(config, method, library) if poses_name is None else poses_name
     frames = load_frames(config)
     body = body_of(frames.joint_set)
-    root, others = root_index(config, body), None
+    root = root_index(config, body)
+    others = None
     if check_name is not None:
         others = poses_of_frames(directory / check_name, frames.image_ids, body.joint_names)
     prior = None if method in WITHOUT_PRIOR else load_prior(config, body)
@@ -261,9 +265,7 @@ def run_estimate(
         "num_box_roots": estimate.num_box_roots,
         "num_filled_joints": estimate.num_filled_joints,
         "mean_confidence": float(estimate.num_views_agree.mean() / frames.image_ids.shape[1]),
-        **summarise(
-            estimate.pose_world, frames.truth_world, frames.actions, body.joint_names, root, frames.parts
-        ),
+        **summarise(estimate.pose_world, frames.truth_world, frames.actions, body.joint_names, root, frames.parts),
         "frames_per_second": len(frames) / max(estimate.seconds, 1e-9),
         "poses": poses_name,
     }
@@ -294,11 +296,16 @@ def _check_arguments(method: str, batch_size: int, poses_name: str | None) -> No
 
 def _warn_of_gaps(estimate: Estimate) -> None:
     if estimate.num_box_roots:
-        logger.warning("%d frames: no two views agree on any joint; the boxes' centres stood in for the root",
-                       estimate.num_box_roots)  # fmt: skip
+        logger.warning(
+            "%d frames: no two views agree on any joint; the boxes' centres stood in for the root",
+            estimate.num_box_roots,
+        )
     if estimate.num_filled_joints:
-        logger.warning("%d of %d joints: no two views agree; they stand where the next joint on the skeleton does",
-                       estimate.num_filled_joints, estimate.num_views_agree.size)  # fmt: skip
+        logger.warning(
+            "%d of %d joints: no two views agree; they stand where the next joint on the skeleton does",
+            estimate.num_filled_joints,
+            estimate.num_views_agree.size,
+        )
 
 
 def _describe_prior(config: Any, prior: LimbPrior | None) -> None:
@@ -307,5 +314,8 @@ def _describe_prior(config: Any, prior: LimbPrior | None) -> None:
     keys = config.PICT_STRUCT
     logger.info("root: %s; limb lengths: %s", _ROOT_TEXT[keys.ROOT_SOURCE], _LENGTH_TEXT[keys.LIMB_LENGTH_SOURCE])
     if prior.length_errors.any() and keys.LIMB_LENGTH_SOURCE == "prior":
-        logger.warning("%s states no limb lengths (published form): they were derived from its bins, within %.0f mm",
-                       prior_path(config), prior.length_errors.max())  # fmt: skip
+        logger.warning(
+            "%s states no limb lengths (published form): they were derived from its bins, within %.0f mm",
+            prior_path(config),
+            prior.length_errors.max(),
+        )

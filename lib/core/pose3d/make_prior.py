@@ -59,7 +59,8 @@ def build_prior(config: Any) -> tuple[LimbPrior, np.ndarray]:
     rows = group_views(annotations, keys.INCOMPLETE_GROUPS, keys.CAMERAS)[:, 0]
     body = body_of(annotations.joint_set)
     lengths = body.limb_lengths(annotations.labels3d.pose_cam[rows].astype(np.float64))  # (poses, E)
-    mean, grid = lengths.mean(0), pictorial_settings(config).first_grid
+    mean = lengths.mean(0)
+    grid = pictorial_settings(config).first_grid
     prior = make_limb_prior(mean, body, grid, std_lengths=lengths.std(0), num_poses=len(rows))
     return prior, (np.abs(lengths - mean) < grid.tolerance).mean(0)
 

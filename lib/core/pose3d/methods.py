@@ -77,8 +77,9 @@ def _box_centers_where_missing(points_world: np.ndarray, batch: FrameBatch) -> t
         points_world = np.where(missing[:, None], centers, points_world)
     if not np.isfinite(points_world).all():
         frame = int(np.flatnonzero(~np.isfinite(points_world).all(1))[0])
-        raise InputError(f"frame of '{batch.image_ids[frame, 0]}': its views stand at one place, so nothing can be "
-                         "triangulated")  # fmt: skip
+        raise InputError(
+            f"frame of '{batch.image_ids[frame, 0]}': its views stand at one place, so nothing can be triangulated"
+        )
     return points_world, int(missing.sum())
 
 
@@ -111,7 +112,8 @@ def limb_lengths(config: Any, batch: FrameBatch, prior: LimbPrior) -> np.ndarray
 def _without_gaps(pose_world: np.ndarray, batch: FrameBatch) -> BatchPoses:
     """Fill joints that are NaN from the skeleton."""
     filled = ~np.isfinite(pose_world).all(-1)
-    pose, found = fill_from_skeleton(pose_world, batch.body), ~filled.all(1)
+    pose = fill_from_skeleton(pose_world, batch.body)
+    found = ~filled.all(1)
     if found.all():
         return BatchPoses(pose, filled=filled)
     centers, num_box_roots = _box_centers_where_missing(pose[:, batch.body.root], batch)
@@ -171,7 +173,8 @@ def triangulate_robust_method(config: Any, batch: FrameBatch, prior: LimbPrior |
 
 def rpsm_refine_method(config: Any, batch: FrameBatch, prior: LimbPrior, kernel: Kernel) -> BatchPoses:
     """The pictorial structure, then all joints together between the pixels."""
-    poses, keys = rpsm_method(config, batch, prior, kernel), config.PICT_STRUCT
+    poses = rpsm_method(config, batch, prior, kernel)
+    keys = config.PICT_STRUCT
     is_true = keys.LIMB_LENGTH_SOURCE == "ground_truth"
     length_std = _TRUE_LENGTH_STD if is_true else keys.REFINE_LENGTH_STD
     triangulation = config.TRIANGULATE
@@ -244,8 +247,12 @@ def run_batches(
     if fitted:
         pose = fit_persons(fitted, np.concatenate(subjects), prior.body, kernel)
         ends = np.cumsum([len(part.pose_world) for part in parts])
-        settled = iter([replace(part, pose_world=own, fitted=())
-                        for part, own in zip(parts, np.split(pose, ends[:-1]), strict=True)])  # fmt: skip
+        settled = iter(
+            [
+                replace(part, pose_world=own, fitted=())
+                for part, own in zip(parts, np.split(pose, ends[:-1]), strict=True)
+            ]
+        )
         parts = for_each_batch(lambda batch: _count_views(next(settled), batch))
     return _joined(parts)
 

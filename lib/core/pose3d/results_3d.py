@@ -34,9 +34,12 @@ USED_KEYS: dict[str, dict[str, tuple[str, ...]]] = {
 }
 # What stands in a name for a key that departs from its default, else "KEY {}"; {} is the value.
 _WORDS = {
-    "RECUR_DEPTH": "depth {}", "ROOT_SOURCE": "true root", "LIMB_LENGTH_SOURCE": "true limbs", "WEIGHTS": "{} weights",
+    "RECUR_DEPTH": "depth {}",
+    "ROOT_SOURCE": "true root",
+    "LIMB_LENGTH_SOURCE": "true limbs",
+    "WEIGHTS": "{} weights",
     "HEATMAP_LOCATION_FILE": "from {}",
-}  # fmt: skip
+}
 
 
 def method_name(config: Any, method: str) -> str:
@@ -128,8 +131,12 @@ def save_results(directory: Path, source: dict[str, str], method: str, results: 
     write_json(path, methods)
     readable = {name: entry for name, entry in methods.items() if is_readable(entry)}
     if len(readable) < len(methods):
-        logger.warning("%s: not results of 3D poses, left out of %s: %s", path, CSV_NAME,
-                       "; ".join(name for name in methods if name not in readable))  # fmt: skip
+        logger.warning(
+            "%s: not results of 3D poses, left out of %s: %s",
+            path,
+            CSV_NAME,
+            "; ".join(name for name in methods if name not in readable),
+        )
     save_tidy_csv(directory / CSV_NAME, readable)
 
 
@@ -140,13 +147,18 @@ def _kept_entries(path: Path, source: dict[str, str], method: str) -> dict[str, 
     except InputError as error:
         logger.warning("%s; it is written anew", error)
         stored = {}
-    stored, file = stored if isinstance(stored, dict) else {}, source["file"]
+    stored = stored if isinstance(stored, dict) else {}
+    file = source["file"]
     used = {name: entry.get("predictions") if isinstance(entry, dict) else None for name, entry in stored.items()}
     files = {name: one.get("file") if isinstance(one, dict) else None for name, one in used.items()}
-    kept = {name: entry for name, entry in stored.items()
-            if name != method and (used[name] == source or files[name] not in (None, file))}  # fmt: skip
+    kept = {
+        name: entry
+        for name, entry in stored.items()
+        if name != method and (used[name] == source or files[name] not in (None, file))
+    }
     dropped = [name for name in stored if name not in kept and not (name == method and files[name] == file)]
     if dropped:
-        logger.warning("%s: dropped, since they are not of the predictions that %s holds now: %s", path, file,
-                       "; ".join(dropped))  # fmt: skip
+        logger.warning(
+            "%s: dropped, since they are not of the predictions that %s holds now: %s", path, file, "; ".join(dropped)
+        )
     return kept

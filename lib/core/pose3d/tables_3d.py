@@ -58,21 +58,29 @@ def distribution_table(results: dict[str, Any]) -> str:
     """Format mean, percentiles, PCK and AUC of every alignment as a Markdown table, mm and per cent."""
     columns = [*(f"p{percent}" for percent in PERCENTILES), "max"]
     rows = [
-        [name, results["mpjpe"][metric]["frames"], *(results["distribution"][metric][key] for key in columns),
-         *(percent(results["distribution"][metric][key]) for key in _SHARES)]
+        [
+            name,
+            results["mpjpe"][metric]["frames"],
+            *(results["distribution"][metric][key] for key in columns),
+            *(percent(results["distribution"][metric][key]) for key in _SHARES),
+        ]
         for metric, name in (METRICS | {"absolute": "absolute"}).items()
-    ]  # fmt: skip
+    ]
     header = ["error of a joint", "mean", *(f"{percent} %" for percent in PERCENTILES), "max", *_SHARES.values()]
     return markdown_table(header, rows)
 
 
 def all_tables(results: dict[str, Any]) -> str:
     """Return the tables of a method and what their columns mean."""
-    notes = ["Distances in mm. PCK and AUC (thresholds 0, 5, ..., 150 mm) per action and joint are root-relative. The "
-             "root counts in the root-relative means, not in its percentiles, PCK and AUC."]  # fmt: skip
+    notes = [
+        "Distances in mm. PCK and AUC (thresholds 0, 5, ..., 150 mm) per action and joint are root-relative. The "
+        "root counts in the root-relative means, not in its percentiles, PCK and AUC."
+    ]
     if results["num_missing"]:
-        notes.append(f"{results['num_missing']} joints have no position: left out of means and percentiles, wrong for "
-                     "PCK and AUC.")  # fmt: skip
+        notes.append(
+            f"{results['num_missing']} joints have no position: left out of means and percentiles, wrong for "
+            "PCK and AUC."
+        )
     parts = [part_table(results, metric) for metric in METRICS] if "per_part" in results else []
     tables = [action_table(results), *parts, joint_table(results), distribution_table(results)]
     return "\n\n".join([*tables, " ".join(notes)])

@@ -164,19 +164,41 @@ def _papers(rows: Sequence[Row]) -> list[PaperRow]:
 
 
 def _means_table(rows: Sequence[Row], papers: Sequence[PaperRow]) -> str:
-    header = ["run: method", "frames", "mean over frames", "over actions", "root-relative", "PA", "median", "95 %",
-              "PCK@150 (%)", "AUC (%)", "root", "limbs"]  # fmt: skip
+    header = [
+        "run: method",
+        "frames",
+        "mean over frames",
+        "over actions",
+        "root-relative",
+        "PA",
+        "median",
+        "95 %",
+        "PCK@150 (%)",
+        "AUC (%)",
+        "root",
+        "limbs",
+    ]
     lines: list[list[Any]] = []
     for row in rows:
-        results, means = row.results, row.results["mpjpe"]
+        results = row.results
+        means = row.results["mpjpe"]
         distribution = results.get("distribution", {})  # results of older versions have none
         distances, shares = (distribution.get(alignment, {}) for alignment in ("absolute", "root_relative"))
-        lines.append([
-            row.label, results.get("num_frames"), means["absolute"]["frames"], means["absolute"]["actions"],
-            *(means.get(alignment, {}).get("frames") for alignment in ("root_relative", "pa")),
-            distances.get("p50"), distances.get("p95"), percent(shares.get("pck150")), percent(shares.get("auc")),
-            results.get("root_source"), results.get("limb_length_source"),
-        ])  # fmt: skip
+        lines.append(
+            [
+                row.label,
+                results.get("num_frames"),
+                means["absolute"]["frames"],
+                means["absolute"]["actions"],
+                *(means.get(alignment, {}).get("frames") for alignment in ("root_relative", "pa")),
+                distances.get("p50"),
+                distances.get("p95"),
+                percent(shares.get("pck150")),
+                percent(shares.get("auc")),
+                results.get("root_source"),
+                results.get("limb_length_source"),
+            ]
+        )
     for paper in papers:
         over_actions = float(np.mean(paper.by_column)) if paper.by_column else None
         lines.append([f"{PAPER}: {paper.method}", None, paper.average, over_actions, *[None] * 8])

@@ -26,7 +26,8 @@ from lib.utils.files.prediction_io import PredictionFile
 from lib.utils.transforms import transform_points
 
 VIEW_PX = 512  # crops and, on their longer side, whole images in pictures
-CELL_PX, WHOLE_CELL_PX = 256, 384  # a view in an animation; the person is small in whole images
+CELL_PX = 256  # a view in an animation; the person is small in whole images
+WHOLE_CELL_PX = 384
 START_DEG = 30.0  # first direction of a turntable
 
 
@@ -42,8 +43,10 @@ def make_contact_sheet(config: Any, run: RunPoses, frames: Sequence[int], path: 
     Raises:
         InputError: predictions are missing or belong to other images, an image is missing, or the disk refuses.
     """
-    num_views, image_wh = run.groups.shape[1], config.NETWORK.IMAGE_SIZE
-    errors, rows = run.frame_errors(), []
+    num_views = run.groups.shape[1]
+    image_wh = config.NETWORK.IMAGE_SIZE
+    errors = run.frame_errors()
+    rows = []
     with PredictionFile(run.directory / config.TEST.HEATMAP_LOCATION_FILE) as predictions:
         predictions.check_matches(run.image_names(), run.joint_set.names)
         for frame in frames:
@@ -105,7 +108,8 @@ def make_animation(
     bar = tqdm(frames, desc=path.name, unit="frame", disable=None, leave=False)
     posed = (posed_frame(config, run, frame, whole_images) for frame in bar)
     azimuths = START_DEG + turn_deg / frames_per_second * np.arange(len(frames))
-    stage, cell_px = stage_of(run.truth_world[list(frames)]), WHOLE_CELL_PX if whole_images else CELL_PX
+    stage = stage_of(run.truth_world[list(frames)])
+    cell_px = WHOLE_CELL_PX if whole_images else CELL_PX
     pictures = draw_frames(posed, skeleton_of(run.annotations.joint_set), stage, azimuths, cell_px)
     save_animation(path, pictures, frames_per_second)
 
@@ -146,9 +150,7 @@ def make_comparison_charts(rows: Sequence[Row], directory: Path) -> list[str]:
     means = {row.label: row.results["mpjpe"]["absolute"]["frames"] for row in rows}
     for name, group in zip(names, ("per_joint", "per_action"), strict=True):
         entries = list(dict.fromkeys(entry for row in rows for entry in row.results[group]))
-        series = {
-            row.label: [row.results[group].get(entry, {}).get("absolute") for entry in entries] for row in rows
-        }
+        series = {row.label: [row.results[group].get(entry, {}).get("absolute") for entry in entries] for row in rows}
         save_error_bars(directory / name, entries, series, means, "MPJPE without alignment")
     return names
 

@@ -110,14 +110,23 @@ def write_report(config: Any, run: RunPoses, rows: Sequence[Row], settings: Repo
     compared = make_comparison_charts(rows, directory) if len(rows) > 1 else []
     animations = _make_animations(config, run, directory, settings)
     page = [
-        f"# 3D results: {method}", f"{len(run)} frames of {run.groups.shape[1]} views; poses in `{run.path.name}`.",
-        all_tables(results), *map(_picture, charts), "## Frames", *map(_picture, [*figures, f"../{sheet.name}"]),
+        f"# 3D results: {method}",
+        f"{len(run)} frames of {run.groups.shape[1]} views; poses in `{run.path.name}`.",
+        all_tables(results),
+        *map(_picture, charts),
+        "## Frames",
+        *map(_picture, [*figures, f"../{sheet.name}"]),
         *(["## Animations", *map(_picture, animations)] if animations else []),
-        comparison(rows), *map(_picture, compared),
-    ]  # fmt: skip
+        comparison(rows),
+        *map(_picture, compared),
+    ]
     write_bytes(directory / "report.md", ("\n\n".join(page) + "\n").encode())
-    logger.info("report: %s, %s and %d pictures beside it", directory / "report.md", sheet,
-                len(charts) + len(figures) + len(compared) + len(animations))  # fmt: skip
+    logger.info(
+        "report: %s, %s and %d pictures beside it",
+        directory / "report.md",
+        sheet,
+        len(charts) + len(figures) + len(compared) + len(animations),
+    )
 
 
 def _remove_outdated(directory: Path, poses: Path) -> None:
@@ -145,7 +154,8 @@ def warn_if_outdated(directory: Path, rows: Sequence[Row], run: RunPoses | None 
         rows: what is compared; the methods of the run itself come first.
         run: its poses that are shown, None = there are none.
     """
-    own, poses = {row.method: row.results for row in rows if row.run == rows[0].run}, {}
+    own = {row.method: row.results for row in rows if row.run == rows[0].run}
+    poses = {}
     if run is not None:
         row = row_of(run, rows)
         poses[run.path.name] = run.source or (row.results.get("predictions") if row else None)
@@ -163,8 +173,15 @@ def _make_figures(config: Any, run: RunPoses, directory: Path, settings: ReportS
 def _make_animations(config: Any, run: RunPoses, directory: Path, settings: ReportSettings) -> list[str]:
     names = [f"{animation.name}{settings.suffix}" for animation in settings.animations]
     for animation, name in zip(settings.animations, names, strict=True):
-        make_animation(config, run, animation.frames, directory / name, settings.frames_per_second,
-                       settings.turn_deg, settings.whole_images)  # fmt: skip
+        make_animation(
+            config,
+            run,
+            animation.frames,
+            directory / name,
+            settings.frames_per_second,
+            settings.turn_deg,
+            settings.whole_images,
+        )
     return names
 
 

@@ -74,7 +74,8 @@ class RunPoses:
 
     def title(self, frame: int) -> str:
         """Name a frame: number, subject, action, frame of the recording, error."""
-        labels, row = self.annotations.labels3d, self.groups[frame, 0]
+        labels = self.annotations.labels3d
+        row = self.groups[frame, 0]
         error = mean_error(joint_errors(self.pose_world[frame], self.truth_world[frame]))
         recording = labels.protocol.recording_name(labels.action[row], labels.subaction[row])
         return f"frame {frame}: S{labels.subject[row]} {recording}, image {labels.frame[row]}, error {error:.0f} mm"
@@ -110,7 +111,8 @@ class RunPoses:
         Raises:
             InputError: there is no such recording.
         """
-        labels, rows = self.annotations.labels3d, self.groups[:, 0]
+        labels = self.annotations.labels3d
+        rows = self.groups[:, 0]
         ids = {
             "subject": (labels.subject[rows], _number("subject", subject.upper().removeprefix("S"))),
             "action": (labels.action[rows], _action_id(action, labels.protocol.action_names)),
@@ -139,8 +141,9 @@ def evaluated_groups(config: Any) -> tuple[Annotations, np.ndarray]:
     """
     name = config.DATASET.TEST_DATASET
     if name not in MULTIVIEW_NAMES or name == "mixed":
-        raise InputError(f"DATASET.TEST_DATASET: expected groups of calibrated views such as multiview_h36m, received "
-                         f"'{name}'")  # fmt: skip
+        raise InputError(
+            f"DATASET.TEST_DATASET: expected groups of calibrated views such as multiview_h36m, received '{name}'"
+        )
     return build_groups(config, dataset_root(config), is_train=False)
 
 
@@ -222,9 +225,7 @@ def load_run_poses(config: Any, directory: Path, poses_name: str) -> RunPoses:
     path = directory / poses_name
     annotations, groups = evaluated_groups(config)
     poses = poses_of_frames(path, image_ids_of(annotations, groups), annotations.joint_set.names)
-    return RunPoses(
-        directory, path, annotations, groups, poses["pose_world"], poses["gt_world"], poses_source(poses)
-    )
+    return RunPoses(directory, path, annotations, groups, poses["pose_world"], poses["gt_world"], poses_source(poses))
 
 
 def _number(name: str, text: str) -> int:

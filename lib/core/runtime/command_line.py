@@ -130,8 +130,10 @@ def run_main(main: Callable[[], None], less_memory: str = "do less at a time, or
             sys.exit(2)
         gone = _LOADER_GONE.search(str(error))
         if gone:
-            print(f"error: a loading process {gone[1]}, most likely for want of memory; fewer WORKERS need less",
-                  file=sys.stderr)  # fmt: skip
+            print(
+                f"error: a loading process {gone[1]}, most likely for want of memory; fewer WORKERS need less",
+                file=sys.stderr,
+            )
             sys.exit(2)
         traceback.print_exc()  # a fault of ours; the interpreter's own code 1 means a finding in some scripts
         sys.exit(UNEXPECTED)
@@ -139,5 +141,6 @@ def run_main(main: Callable[[], None], less_memory: str = "do less at a time, or
 
 def _is_out_of_memory(error: Exception) -> bool:
     """Tell by names: torch is not imported here."""
-    is_gpu, is_cpu = type(error).__name__ == "OutOfMemoryError", "DefaultCPUAllocator: can't allocate" in str(error)
+    is_gpu = type(error).__name__ == "OutOfMemoryError"
+    is_cpu = "DefaultCPUAllocator: can't allocate" in str(error)
     return is_gpu or is_cpu or isinstance(error, MemoryError)

@@ -84,8 +84,11 @@ def autocast_dtype(config: Any, device: torch.device) -> torch.dtype | None:
     }[products]
     if has_it():
         return products
-    logger.warning("TRAIN.AMP %s: this CPU has no instructions for it (%s); float32 is used", config.TRAIN.AMP,
-                   torch.backends.cpu.get_cpu_capability())  # fmt: skip
+    logger.warning(
+        "TRAIN.AMP %s: this CPU has no instructions for it (%s); float32 is used",
+        config.TRAIN.AMP,
+        torch.backends.cpu.get_cpu_capability(),
+    )
     return None
 
 
@@ -134,8 +137,10 @@ def prepare_model(model: nn.Module, config: Any, device: torch.device, ranks: Ra
         InputError: TRAIN.SYNC_BN for several processes without GPUs.
     """
     if config.TRAIN.SYNC_BN and ranks.world_size > 1 and device.type != "cuda":
-        raise InputError(f"TRAIN.SYNC_BN: torch synchronises batch norm on GPUs alone, {ranks.world_size} processes "
-                         f"train on {device}; set it false")  # fmt: skip
+        raise InputError(
+            f"TRAIN.SYNC_BN: torch synchronises batch norm on GPUs alone, {ranks.world_size} processes "
+            f"train on {device}; set it false"
+        )
     model.to(device)
     if config.TRAIN.CHANNELS_LAST:
         model.backbone.to(memory_format=torch.channels_last)

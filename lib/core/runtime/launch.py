@@ -38,19 +38,29 @@ def run_processes(count: int, if_lost: str) -> int:
     """
     # what torchrun tells its own processes would lead ours to its meeting point
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("TORCHELASTIC_")}
-    environment = {**inherited, "WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()),
-                   REPORTED_BY_LAUNCHER: "1"}  # fmt: skip
+    environment = {
+        **inherited,
+        "WORLD_SIZE": str(count),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(_free_port()),
+        REPORTED_BY_LAUNCHER: "1",
+    }
     environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
     environment["LOCAL_WORLD_SIZE"] = str(count)
     with tempfile.TemporaryDirectory() as folder:
         errors = [None, *(open(os.path.join(folder, str(rank)), "w+") for rank in range(1, count))]  # noqa: SIM115
         processes = [
-            start_apart([sys.executable, *sys.argv], stderr=errors[rank],
-                        env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)})
+            start_apart(
+                [sys.executable, *sys.argv],
+                stderr=errors[rank],
+                env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            )
             for rank in range(count)
-        ]  # fmt: skip
-        previous = {number: signal.signal(number, lambda received, _: send_signal(processes, received))
-                    for number in ending_signals()}  # fmt: skip
+        ]
+        previous = {
+            number: signal.signal(number, lambda received, _: send_signal(processes, received))
+            for number in ending_signals()
+        }
         try:
             return _wait(processes, errors, if_lost)
         finally:
@@ -81,8 +91,9 @@ def _wait(processes: Sequence[subprocess.Popen], errors: Sequence[IO | None], if
 
 def _failure(codes: Sequence[int | None], errors: Sequence[IO | None], if_lost: str) -> int:
     """Find the process that failed by itself: the others have lost contact with it."""
-    by_itself = [rank for rank, code in enumerate(codes)
-                 if code not in (None, 0, Interrupted.exit_code, ProcessLost.exit_code)]  # fmt: skip
+    by_itself = [
+        rank for rank, code in enumerate(codes) if code not in (None, 0, Interrupted.exit_code, ProcessLost.exit_code)
+    ]
     rank = by_itself[0] if by_itself else next(rank for rank, code in enumerate(codes) if code)
     code = codes[rank]
     if errors[rank] is not None:

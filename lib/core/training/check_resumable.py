@@ -40,12 +40,17 @@ def check_same_run(path: str | os.PathLike, then: Mapping[str, Any], now: Mappin
         InputError: another network, target, loss, data set, order of the data, or kind of optimizer.
     """
     before, after = _settings(then), _settings(now)
-    changed = {key: f"{key} {before[key] or repr(before[key])} -> {after[key] or repr(after[key])}"
-               for key in after if before[key] != after[key]}  # fmt: skip
+    changed = {
+        key: f"{key} {before[key] or repr(before[key])} -> {after[key] or repr(after[key])}"
+        for key in after
+        if before[key] != after[key]
+    }
     fixed = ", ".join(text for key, text in changed.items() if _FIXED.fullmatch(key))
     if fixed:
-        raise InputError(f"{path}: has learned with other settings (then -> now): {fixed}; train anew under another "
-                         "NAME (--opts NAME ...), or with TRAIN.RESUME false in place of that run")  # fmt: skip
+        raise InputError(
+            f"{path}: has learned with other settings (then -> now): {fixed}; train anew under another "
+            "NAME (--opts NAME ...), or with TRAIN.RESUME false in place of that run"
+        )
     if changed:
         logger.info("%s: settings have changed (then -> now): %s", path, ", ".join(changed.values()))
 

@@ -57,7 +57,11 @@ class Progress:
 
 
 def save_training_state(
-    path: str | os.PathLike, model_name: str, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress,
+    path: str | os.PathLike,
+    model_name: str,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
     scaler: torch.amp.GradScaler | None = None,
 ) -> None:
     """Write model, optimizer, progress, loss scale and random states; published keys keep their names.
@@ -89,8 +93,12 @@ def save_training_state(
 
 
 def load_training_state(
-    path: str | os.PathLike, model_name: str, model: MultiViewPose, optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler | None = None, data: dict[str, int | str] | None = None,
+    path: str | os.PathLike,
+    model_name: str,
+    model: MultiViewPose,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler | None = None,
+    data: dict[str, int | str] | None = None,
     config: dict[str, Any] | None = None,
 ) -> Progress:
     """Continue from a file of save_training_state, or from a `checkpoint.pth.tar` of the released code.
@@ -147,16 +155,28 @@ def load_training_state(
     # files of before steps were stored stand at the beginning of an epoch; the last sum is that of the groups
     meters = state.get("meters", {})
     groups = state["groups"] if "groups" in state else int(meters["sums"][-1]) if meters else 0
-    return Progress(state["epoch"], state.get("step", 0), groups, state.get("steps_before"), meters, state["perf"],
-                    state["best_perf"], state["history"], data or {}, config or {})  # fmt: skip
+    return Progress(
+        state["epoch"],
+        state.get("step", 0),
+        groups,
+        state.get("steps_before"),
+        meters,
+        state["perf"],
+        state["best_perf"],
+        state["history"],
+        data or {},
+        config or {},
+    )
 
 
 def _check_finite(state: dict[str, Any], what: str) -> None:
     """Refuse weights, moments and sums of which some are not finite, where there are such."""
     name = first_not_finite({key: state.get(key) for key in ("state_dict", "optimizer", "meters")})
     if name is not None:
-        raise InputError(f"{what}: '{name}' is not finite; go on from an earlier checkpoint (--resume FILE), with a "
-                         "smaller TRAIN.LR perhaps, or begin anew with TRAIN.RESUME false")  # fmt: skip
+        raise InputError(
+            f"{what}: '{name}' is not finite; go on from an earlier checkpoint (--resume FILE), with a "
+            "smaller TRAIN.LR perhaps, or begin anew with TRAIN.RESUME false"
+        )
 
 
 def _check_data(path: str | os.PathLike, stored: dict[str, int | str] | None, data: dict[str, int | str]) -> None:
@@ -164,10 +184,15 @@ def _check_data(path: str | os.PathLike, stored: dict[str, int | str] | None, da
     if not stored:
         logger.warning("%s: does not tell on which data it was trained; it must have been on these", path)
     elif stored != data:
-        how = (f"{stored['groups']} groups, here {data['groups']}" if stored["groups"] != data["groups"] else
-               f"as many groups ({data['groups']}), but other images, boxes or joints")  # fmt: skip
-        raise InputError(f"{path}: is of other training data (DATASET): {how}; begin anew in another --modelDir "
-                         "(OUTPUT_DIR), or with TRAIN.RESUME false in place of that run")  # fmt: skip
+        how = (
+            f"{stored['groups']} groups, here {data['groups']}"
+            if stored["groups"] != data["groups"]
+            else f"as many groups ({data['groups']}), but other images, boxes or joints"
+        )
+        raise InputError(
+            f"{path}: is of other training data (DATASET): {how}; begin anew in another --modelDir "
+            "(OUTPUT_DIR), or with TRAIN.RESUME false in place of that run"
+        )
 
 
 def _load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
@@ -183,11 +208,14 @@ def _continue_published(
 ) -> Progress:
     _check_finite({"state_dict": state["state_dict"]}, str(path))
     load_model_state(model, state, str(path))
-    progress.epoch, progress.perf = int(state["epoch"]), float(state.get("perf", 0.0))
+    progress.epoch = int(state["epoch"])
+    progress.perf = float(state.get("perf", 0.0))
     progress.best_perf = progress.perf
     logger.warning(
         "%s: a checkpoint of the released code: its weights are taken and training goes on at epoch %d; the optimizer "
         "starts afresh, and %.2f %% counts as the best JDR",
-        path, progress.epoch, 100 * progress.best_perf,
-    )  # fmt: skip
+        path,
+        progress.epoch,
+        100 * progress.best_perf,
+    )
     return progress

@@ -28,7 +28,8 @@ class CheckpointKeeper:
             config: the configuration: MODEL, TRAIN.KEEP_CHECKPOINTS.
         """
         self.path = directory / NAME
-        self._model_name, self._keep = config.MODEL, config.TRAIN.KEEP_CHECKPOINTS
+        self._model_name = config.MODEL
+        self._keep = config.TRAIN.KEEP_CHECKPOINTS
 
     def save(self, train_step: TrainStep, model: Any, progress: Progress, keep: bool = True) -> None:
         """Write the training state; an InputError says why that cannot be, and leaves the one before.
@@ -39,9 +40,7 @@ class CheckpointKeeper:
             progress: where the training stands.
             keep: it may stay beside later ones, as TRAIN.KEEP_CHECKPOINTS says.
         """
-        save_training_state(
-            self.path, self._model_name, model, train_step.optimizer, progress, train_step.scaler
-        )
+        save_training_state(self.path, self._model_name, model, train_step.optimizer, progress, train_step.scaler)
         if keep and self._keep > 1:
             _keep_beside(self.path, self.path.with_name(f"checkpoint_{progress.epoch:04d}_{progress.step:06d}.pth.tar"))
             every = self.path.parent.glob("checkpoint_[0-9]*.pth.tar")  # an earlier training's may be further on

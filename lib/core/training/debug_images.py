@@ -61,13 +61,24 @@ class DebugPictures:
         return lambda step, batch, single, routed: self._save(f"{name}_{step:05d}", batch, routed)
 
     def _save(self, stem: str, batch: dict[str, Tensor], heatmaps: Tensor) -> None:
-        num_views, pictures = heatmaps.shape[1], _rows(batch["crops"])
-        joints_true, predicted = _rows(batch["joints_crop"]), _rows(heatmaps)
+        num_views = heatmaps.shape[1]
+        pictures = _rows(batch["crops"])
+        joints_true = _rows(batch["joints_crop"])
+        predicted = _rows(heatmaps)
         height, width = heatmaps.shape[-2:]
-        image_wh, heatmap_wh = pictures.shape[2:0:-1], (width, height)
-        target, weight = (values.numpy() for values in gaussian_targets(
-            torch.from_numpy(joints_true), torch.from_numpy(_rows(batch["visible"])), image_wh, heatmap_wh,
-            self._sigma, self._subpixel))  # fmt: skip
+        image_wh = pictures.shape[2:0:-1]
+        heatmap_wh = (width, height)
+        target, weight = (
+            values.numpy()
+            for values in gaussian_targets(
+                torch.from_numpy(joints_true),
+                torch.from_numpy(_rows(batch["visible"])),
+                image_wh,
+                heatmap_wh,
+                self._sigma,
+                self._subpixel,
+            )
+        )
         shown = weight[..., 0] > 0
         joints_predicted = get_max_preds(predicted)[0] * (np.array(image_wh) / heatmap_wh)
         keys, skeleton = self._keys, self._skeleton
@@ -83,9 +94,8 @@ class DebugPictures:
             "gt": (keys.SAVE_BATCH_IMAGES_GT, lambda: draw_joints(joints_true, "true joints")),
             "pred": (keys.SAVE_BATCH_IMAGES_PRED, lambda: draw_joints(joints_predicted, "predicted joints")),
             "hm_gt": (keys.SAVE_HEATMAPS_GT, lambda: draw_maps(target, joints_true, "target heatmaps")),
-            "hm_pred": (keys.SAVE_HEATMAPS_PRED,
-                        lambda: draw_maps(predicted, joints_predicted, "predicted heatmaps")),
-        }  # fmt: skip
+            "hm_pred": (keys.SAVE_HEATMAPS_PRED, lambda: draw_maps(predicted, joints_predicted, "predicted heatmaps")),
+        }
         for suffix, (wanted, draw) in drawings.items():
             if wanted:
                 save_picture(self._directory / f"{stem}_{suffix}.jpg", draw())

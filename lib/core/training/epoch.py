@@ -43,12 +43,15 @@ class _Clock:
     """Time of the window: in all, and spent waiting for data."""
 
     def __init__(self) -> None:
-        self.waiting, self._start = 0.0, time.perf_counter()
+        self.waiting = 0.0
+        self._start = time.perf_counter()
 
     def lap(self) -> tuple[float, float]:
         """Return seconds of the window, in all and waiting for data, and begin a new one."""
-        seconds, waiting = time.perf_counter() - self._start, self.waiting
-        self.waiting, self._start = 0.0, time.perf_counter()
+        seconds = time.perf_counter() - self._start
+        waiting = self.waiting
+        self.waiting = 0.0
+        self._start = time.perf_counter()
         return seconds, waiting
 
 
@@ -89,9 +92,18 @@ def train_one_epoch(
     train_step.model.train()
     batches = loader.batch_sampler
     batches.epoch, batches.first_step = epoch, first_step
-    clock, begin, end = _Clock(), time.perf_counter(), time.perf_counter()
-    bar = tqdm(loader, desc=f"epoch {epoch}", unit="batch", initial=first_step, total=len(batches), leave=False,
-               disable=None if ranks.is_main else True)  # fmt: skip
+    clock = _Clock()
+    begin = time.perf_counter()
+    end = time.perf_counter()
+    bar = tqdm(
+        loader,
+        desc=f"epoch {epoch}",
+        unit="batch",
+        initial=first_step,
+        total=len(batches),
+        leave=False,
+        disable=None if ranks.is_main else True,
+    )
     for step, batch in enumerate(bar, first_step):
         clock.waiting += time.perf_counter() - end
         shares = batches.shares(step)
@@ -123,19 +135,35 @@ def _read(
     seconds, waiting = clock.lap()
     window["groups_per_s"] = window.pop("groups") / max(seconds, 1e-9)
     window |= {"mean_loss": mean["loss"], "mean_accuracy": mean["accuracy"]}
-    return {**window, "data_seconds": waiting, "data_share": waiting / max(seconds, 1e-9),
-            "memory_mb": peak_memory_mb(device)}  # fmt: skip
+    return {
+        **window,
+        "data_seconds": waiting,
+        "data_share": waiting / max(seconds, 1e-9),
+        "memory_mb": peak_memory_mb(device),
+    }
 
 
 def _report(
-    hooks: EpochHooks, values: dict[str, float], batch: dict[str, Tensor], result: StepResult, epoch: int, step: int,
+    hooks: EpochHooks,
+    values: dict[str, float],
+    batch: dict[str, Tensor],
+    result: StepResult,
+    epoch: int,
+    step: int,
     num_steps: int,
 ) -> None:
     logger.info(
         "epoch %d step %d/%d: loss %.5f (%.5f) accuracy %.3f (%.3f) | %.1f groups/s, %.0f %% waiting for data",
-        epoch, step, num_steps, values["loss"], values["mean_loss"], values["accuracy"], values["mean_accuracy"],
-        values["groups_per_s"], 100 * values["data_share"],
-    )  # fmt: skip
+        epoch,
+        step,
+        num_steps,
+        values["loss"],
+        values["mean_loss"],
+        values["accuracy"],
+        values["mean_accuracy"],
+        values["groups_per_s"],
+        100 * values["data_share"],
+    )
     if hooks.report is not None:
         hooks.report(step, values)
     if hooks.debug is not None:

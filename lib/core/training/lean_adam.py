@@ -47,7 +47,8 @@ class LeanAdam(torch.optim.Optimizer):
         """Update all parameters that have a gradient; returns what the closure returns."""
         scaling = {name: getattr(self, name, None) for name in ("grad_scale", "found_inf")}
         # torch's Adam works on the groups and the state of this object, which loading a state replaces.
-        self._adam.param_groups, self._adam.state = self.param_groups[:1], self.state
+        self._adam.param_groups = self.param_groups[:1]
+        self._adam.state = self.state
         self._adam.grad_scale, self._adam.found_inf = scaling["grad_scale"], scaling["found_inf"]
         loss = self._adam.step(closure)
         for parameter in self.param_groups[1]["params"]:
@@ -57,7 +58,8 @@ class LeanAdam(torch.optim.Optimizer):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from a state_dict(); torch's own would give the moments the type of the weights."""
-        indices, parameters = state_dict["param_groups"][1]["params"], self.param_groups[1]["params"]
+        indices = state_dict["param_groups"][1]["params"]
+        parameters = self.param_groups[1]["params"]
         others = {index: state for index, state in state_dict["state"].items() if index not in indices}
         super().load_state_dict({**state_dict, "state": others})
         for index, parameter in zip(indices, parameters, strict=True):
@@ -89,8 +91,23 @@ class LeanAdam(torch.optim.Optimizer):
     ) -> None:
         group = self.param_groups[1]
         beta1, beta2 = group["betas"]
-        adam([weights], [gradient], moments[:1], moments[1:], [], [step], fused=True, amsgrad=False, maximize=False,
-             beta1=beta1, beta2=beta2, lr=group["lr"], eps=group["eps"], weight_decay=0.0, **scaling)  # fmt: skip
+        adam(
+            [weights],
+            [gradient],
+            moments[:1],
+            moments[1:],
+            [],
+            [step],
+            fused=True,
+            amsgrad=False,
+            maximize=False,
+            beta1=beta1,
+            beta2=beta2,
+            lr=group["lr"],
+            eps=group["eps"],
+            weight_decay=0.0,
+            **scaling,
+        )
 
     def _noise(self, size: int, calls: int, device: torch.device) -> Tensor:
         """(size,) int32, uniform over the bits that bfloat16 lacks."""

@@ -46,8 +46,15 @@ class Training:
     """
 
     def __init__(
-        self, config: Any, directory: Path, model: nn.Module, train_step: TrainStep,
-        loaders: tuple[DataLoader, DataLoader], progress: Progress, device: torch.device, ranks: Ranks,
+        self,
+        config: Any,
+        directory: Path,
+        model: nn.Module,
+        train_step: TrainStep,
+        loaders: tuple[DataLoader, DataLoader],
+        progress: Progress,
+        device: torch.device,
+        ranks: Ranks,
     ) -> None:
         """
         Args:
@@ -60,7 +67,10 @@ class Training:
             device: where the model lives.
             ranks: which of several processes this one is.
         """
-        self._config, self._directory, self._model, self._train_step = config, directory, model, train_step
+        self._config = config
+        self._directory = directory
+        self._model = model
+        self._train_step = train_step
         self._train_loader, self._test_loader = loaders
         self._progress, self._device, self._ranks = progress, device, ranks
         self._steps_per_epoch = len(self._train_loader.batch_sampler)
@@ -100,7 +110,8 @@ class Training:
             self._train_epoch(epoch)
 
     def _train_epoch(self, epoch: int) -> None:
-        progress, rate = self._progress, learning_rate(self._config, epoch)
+        progress = self._progress
+        rate = learning_rate(self._config, epoch)
         set_learning_rate(self._train_step.optimizer, rate)
         meters = EpochMeters(len(UNION_20), self._device)
         if progress.step and self._ranks.is_main:  # the checkpoint holds the sums of all ranks
@@ -110,14 +121,26 @@ class Training:
             debug=None if self._debug is None else self._debug.hook(f"train_{epoch:03d}"),
             after_step=lambda step: self._after_step(step, meters),
         )
-        values = train_one_epoch(self._train_step, self._train_loader, meters, self._config, epoch, self._device, hooks,
-                                 progress.step, self._ranks)  # fmt: skip
+        values = train_one_epoch(
+            self._train_step,
+            self._train_loader,
+            meters,
+            self._config,
+            epoch,
+            self._device,
+            hooks,
+            progress.step,
+            self._ranks,
+        )
         row = {"epoch": epoch, "learning_rate": rate, **values}
         if epoch + 1 == self._config.TRAIN.END_EPOCH or (epoch + 1) % self._config.TRAIN.VALIDATE_EVERY == 0:
             if progress.step < self._steps_per_epoch:  # what ends the validation does not take the epoch along
                 self._save_within_epoch(self._steps_per_epoch, meters, keep=False)
             row |= self._validate(epoch)
-        progress.epoch, progress.step, progress.groups, progress.meters = epoch + 1, 0, 0, {}
+        progress.epoch = epoch + 1
+        progress.step = 0
+        progress.groups = 0
+        progress.meters = {}
         progress.steps_before += self._steps_per_epoch
         if self._ranks.is_main:
             self._finish_epoch(row)
@@ -127,21 +150,25 @@ class Training:
 
     def _after_step(self, step: int, meters: EpochMeters) -> None:
         """Write a checkpoint where one is due, and end where a signal asks for it."""
-        every, asked = self._config.TRAIN.CHECKPOINT_STEPS, self._guard.requested()
+        every = self._config.TRAIN.CHECKPOINT_STEPS
+        asked = self._guard.requested()
         if asked or (every and step % every == 0 and step < self._steps_per_epoch):
             self._save_within_epoch(step, meters)
         self._end_if(asked)
 
     def _end_if(self, asked: bool) -> None:
         if asked:
-            raise Interrupted(f"interrupted at epoch {self._progress.epoch}, step {self._progress.step}; the same "
-                              "command with TRAIN.RESUME true goes on there")  # fmt: skip
+            raise Interrupted(
+                f"interrupted at epoch {self._progress.epoch}, step {self._progress.step}; the same "
+                "command with TRAIN.RESUME true goes on there"
+            )
 
     def _save_within_epoch(self, step: int, meters: EpochMeters, keep: bool = True) -> None:
         """Write a checkpoint, unless a loss was not finite: weights are spared such a step, batch norm is not."""
         progress = self._progress
         check_finite(self._train_loader, progress.epoch, meters.bad_step())
-        progress.step, progress.groups = step, self._train_loader.batch_sampler.items_before(step)
+        progress.step = step
+        progress.groups = self._train_loader.batch_sampler.items_before(step)
         progress.meters = meters.state()
         if self._ranks.is_main:
             self._keeper.save(self._train_step, self._model, progress, keep)
@@ -150,18 +177,20 @@ class Training:
         """Return the score of the weights that rank 0 saves, at rank 0; all ranks work with them."""
         broadcast_buffers(self._model)
         result = validate(
-            self._model, self._test_loader, self._config, self._device, ranks=self._ranks,
+            self._model,
+            self._test_loader,
+            self._config,
+            self._device,
+            ranks=self._ranks,
             after_batch=lambda: self._end_if(self._guard.requested()),
             debug=partial(self._show_fusion, epoch) if self._ranks.is_main else None,
-        )  # fmt: skip
+        )
         if result is None:
             return {}
         logger.info("epoch %d, validation on %d images:\n%s", epoch, result.num_images, result.tables())
         return {"jdr": result.perf}
 
-    def _show_fusion(
-        self, epoch: int, step: int, batch: dict[str, Tensor], single: Tensor, routed: Tensor
-    ) -> None:
+    def _show_fusion(self, epoch: int, step: int, batch: dict[str, Tensor], single: Tensor, routed: Tensor) -> None:
         hook = self._debug.hook(f"valid_{epoch:03d}")
         if hook is not None:
             hook(step, batch, single, routed)

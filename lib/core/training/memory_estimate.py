@@ -55,9 +55,16 @@ def memory_table(configs: Iterable[tuple[str, Any]]) -> str:
             account = training_account(_changed(config, changes))
             total = sum(account.values()) / GIB
             keys = ", ".join(f"{key} {str(value).lower()}" for key, value in changes.items())
-            rows.append([name, config.TRAIN.BATCH_SIZE, keys or "as configured",
-                         *(account.get(part, 0) / GIB for part in PARTS), total,
-                         "yes" if total <= CARD_GIB - RESERVE_GIB else "no"])  # fmt: skip
+            rows.append(
+                [
+                    name,
+                    config.TRAIN.BATCH_SIZE,
+                    keys or "as configured",
+                    *(account.get(part, 0) / GIB for part in PARTS),
+                    total,
+                    "yes" if total <= CARD_GIB - RESERVE_GIB else "no",
+                ]
+            )
     header = ["GiB", "groups", "TRAIN keys", *PARTS, "sum", f"fits {CARD_GIB} GiB"]
     return markdown_table(header, rows, 2)
 
@@ -121,8 +128,14 @@ def _batch(config: Any, batch_size: int) -> NetworkInput:
 
 def _crop_cameras(shape: tuple[int, int]) -> CropCameras:
     """Any cameras: what they hold does not matter to the memory."""
-    cameras = Cameras(R=torch.eye(3).expand(*shape, 3, 3), T=torch.zeros(*shape, 3), f=torch.ones(*shape, 2),
-                      c=torch.zeros(*shape, 2), k=torch.zeros(*shape, 3), p=torch.zeros(*shape, 2))  # fmt: skip
+    cameras = Cameras(
+        R=torch.eye(3).expand(*shape, 3, 3),
+        T=torch.zeros(*shape, 3),
+        f=torch.ones(*shape, 2),
+        c=torch.zeros(*shape, 2),
+        k=torch.zeros(*shape, 3),
+        p=torch.zeros(*shape, 2),
+    )
     return CropCameras(cameras, torch.eye(2, 3).expand(*shape, 2, 3))
 
 

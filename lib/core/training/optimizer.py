@@ -32,22 +32,29 @@ def build_optimizer(config: Any, model: nn.Module) -> torch.optim.Optimizer:
     if train.FUSION_STATE == "bfloat16":
         return _lean_adam(config, model, parameters)
     if train.OPTIMIZER == "sgd":
-        return torch.optim.SGD(parameters, lr=train.LR, momentum=train.MOMENTUM, weight_decay=train.WD,
-                               nesterov=train.NESTEROV, fused=True)  # fmt: skip
+        return torch.optim.SGD(
+            parameters, lr=train.LR, momentum=train.MOMENTUM, weight_decay=train.WD, nesterov=train.NESTEROV, fused=True
+        )
     return torch.optim.Adam(parameters, lr=train.LR, fused=True)
 
 
 def _lean_adam(config: Any, model: nn.Module, parameters: list[nn.Parameter]) -> LeanAdam:
     if config.TRAIN.OPTIMIZER != "adam":
-        raise InputError(f"TRAIN.FUSION_STATE bfloat16 is for TRAIN.OPTIMIZER adam, received {config.TRAIN.OPTIMIZER}; "
-                         "set TRAIN.FUSION_STATE float32")  # fmt: skip
+        raise InputError(
+            f"TRAIN.FUSION_STATE bfloat16 is for TRAIN.OPTIMIZER adam, received {config.TRAIN.OPTIMIZER}; "
+            "set TRAIN.FUSION_STATE float32"
+        )
     if getattr(model, "fusion", None) is None or fusion_kind(config) != "learned":
-        raise InputError("TRAIN.FUSION_STATE bfloat16 is about the matrices of the learned fusion, which this network "
-                         "lacks; set TRAIN.FUSION_STATE float32")  # fmt: skip
+        raise InputError(
+            "TRAIN.FUSION_STATE bfloat16 is about the matrices of the learned fusion, which this network "
+            "lacks; set TRAIN.FUSION_STATE float32"
+        )
     fusion = set(model.fusion.parameters())
     if all(parameter in fusion for parameter in parameters):
-        raise InputError("TRAIN.FUSION_STATE bfloat16 is for training the backbone too, which TRAIN.FREEZE_BACKBONE "
-                         "leaves out; set TRAIN.FUSION_STATE float32")  # fmt: skip
+        raise InputError(
+            "TRAIN.FUSION_STATE bfloat16 is for training the backbone too, which TRAIN.FREEZE_BACKBONE "
+            "leaves out; set TRAIN.FUSION_STATE float32"
+        )
     return LeanAdam(
         [parameter for parameter in parameters if parameter in fusion],
         [parameter for parameter in parameters if parameter not in fusion],

@@ -39,7 +39,8 @@ class StepProfiler:
         if num_steps < 0:
             raise InputError(f"--profile: expected a number of steps, received {num_steps}")
         self._profile: profile | None = None
-        self._path, self._is_cuda = directory / TRACE_NAME, device.type == "cuda"
+        self._path = directory / TRACE_NAME
+        self._is_cuda = device.type == "cuda"
         if num_steps:
             activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if self._is_cuda else [])]
             plan = schedule(wait=WARM_UP_STEPS - 1, warmup=1, active=num_steps, repeat=1)
@@ -68,7 +69,12 @@ class _AllRecorded(Exception):
 
 
 def profile_steps(
-    config: Any, num_steps: int, directory: Path, train_step: TrainStep, loader: DataLoader, device: torch.device,
+    config: Any,
+    num_steps: int,
+    directory: Path,
+    train_step: TrainStep,
+    loader: DataLoader,
+    device: torch.device,
     ranks: Ranks = SINGLE,
 ) -> None:
     """Train WARM_UP_STEPS + num_steps steps for the trace alone: nothing else of them is kept.
@@ -85,7 +91,8 @@ def profile_steps(
     Raises:
         InputError: a negative number of steps, or an image cannot be read.
     """
-    profiler, made = StepProfiler(num_steps if ranks.is_main else 0, directory, device), itertools.count(1)
+    profiler = StepProfiler(num_steps if ranks.is_main else 0, directory, device)
+    made = itertools.count(1)
 
     def after_step(step: int) -> None:
         profiler.step()

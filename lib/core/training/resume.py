@@ -48,13 +48,21 @@ def leave_finished(progress: Progress, config: Any, directory: Path, model: Mult
         return False
     if is_main and not (directory / FINAL_NAME).is_file():
         save_checkpoint(model.state_dict(), directory / FINAL_NAME)
-    logger.info("already finished at epoch %d: nothing to train; a TRAIN.END_EPOCH above %d goes on, another NAME "
-                "begins anew", progress.epoch, progress.epoch)  # fmt: skip
+    logger.info(
+        "already finished at epoch %d: nothing to train; a TRAIN.END_EPOCH above %d goes on, another NAME begins anew",
+        progress.epoch,
+        progress.epoch,
+    )
     return True
 
 
 def resume(
-    path: Path, config: Any, directory: Path, model: MultiViewPose, step: TrainStep, data: dict[str, int | str],
+    path: Path,
+    config: Any,
+    directory: Path,
+    model: MultiViewPose,
+    step: TrainStep,
+    data: dict[str, int | str],
     batches: EpochBatches,
 ) -> Progress:
     """Load a checkpoint; its best score counts only where the weights that reached it are.
@@ -85,8 +93,13 @@ def _fit_to_steps(progress: Progress, batches: EpochBatches) -> None:
     step = batches.step_after(progress.groups)
     again = progress.groups - batches.items_before(step)
     if again > 0 and step < len(batches):
-        logger.warning("%d groups of epoch %d are done, no whole number of steps of %d: %d of them come again",
-                       progress.groups, progress.epoch, batches.items_before(1), again)  # fmt: skip
+        logger.warning(
+            "%d groups of epoch %d are done, no whole number of steps of %d: %d of them come again",
+            progress.groups,
+            progress.epoch,
+            batches.items_before(1),
+            again,
+        )
     if progress.steps_before is not None:
         progress.steps_before += progress.step - step
     progress.step = step

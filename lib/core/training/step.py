@@ -36,7 +36,11 @@ class TrainStep:
     """
 
     def __init__(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, config: Any, device: torch.device,
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        config: Any,
+        device: torch.device,
         products: torch.dtype | None = None,
     ) -> None:
         """
@@ -47,7 +51,9 @@ class TrainStep:
             device: where the model lives.
             products: type of the products, of autocast_dtype(); None = float32.
         """
-        self.model, self.optimizer, self.scaler = model, optimizer, None
+        self.model = model
+        self.optimizer = optimizer
+        self.scaler = None
         self._num_parts, self._use_weight = config.TRAIN.ACCUMULATE, config.LOSS.USE_TARGET_WEIGHT
         self._device, self._products = device, products
         if products == torch.float16:
@@ -79,7 +85,8 @@ class TrainStep:
     def _forward_backward(self, part: NetworkInput, part_share: float, share: float) -> tuple[Losses, Tensor, Tensor]:
         with torch.autocast(self._device.type, self._products, enabled=self._products is not None):
             single, fused = self.model(part.images, part.views)
-        single, fused = single.float(), None if fused is None else fused.float()
+        single = single.float()
+        fused = None if fused is None else fused.float()
         weight = part.weight if self._use_weight else None
         losses = training_losses(single, fused, part.target, weight, part.is_multiview)
         loss = losses.total * (part_share * share)

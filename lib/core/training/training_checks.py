@@ -32,9 +32,12 @@ def check_training(config: Any, fusion: nn.Module | None, test_set: MultiviewDat
     _check_views(config.DATASET, fusion, test_set.num_views)
     factors = [f"{name} {config.DATASET[name]:g}" for name in _AUGMENTATIONS if config.DATASET[name] > 0]
     if fusion_kind(config) == "learned" and factors:
-        logger.warning("DATASET.%s: the matrices of NETWORK.FUSION learned map pixels of crops to each other, which "
-                       "random rotation, scale and shift of each view make another mapping every time; set 0, or "
-                       "NETWORK.FUSION adaptive, which knows the crops", ", ".join(factors))  # fmt: skip
+        logger.warning(
+            "DATASET.%s: the matrices of NETWORK.FUSION learned map pixels of crops to each other, which "
+            "random rotation, scale and shift of each view make another mapping every time; set 0, or "
+            "NETWORK.FUSION adaptive, which knows the crops",
+            ", ".join(factors),
+        )
 
 
 def _check_views(keys: Any, fusion: nn.Module | None, num_views: int) -> None:
@@ -42,6 +45,8 @@ def _check_views(keys: Any, fusion: nn.Module | None, num_views: int) -> None:
         return
     wanted = fusion.num_views or max(num_views, 2)  # those that know the cameras take any number from 2 on
     if num_views != wanted:
-        raise InputError(f"DATASET.TEST_DATASET {keys.TEST_DATASET}: expected {wanted} views, as the fusion takes for "
-                         f"{keys.TRAIN_DATASET}, received {num_views}; name another data set, choose views with "
-                         "DATASET.CAMERAS, or set NETWORK.FUSION none")  # fmt: skip
+        raise InputError(
+            f"DATASET.TEST_DATASET {keys.TEST_DATASET}: expected {wanted} views, as the fusion takes for "
+            f"{keys.TRAIN_DATASET}, received {num_views}; name another data set, choose views with "
+            "DATASET.CAMERAS, or set NETWORK.FUSION none"
+        )

@@ -15,11 +15,19 @@ def training_summary(progress: Progress, seconds: float, memory_mb: float) -> st
         memory_mb: peak memory.
     """
     rows = [
-        [str(row["epoch"]), f"{row['learning_rate']:g}", row["loss"], row.get("loss_routed"), row.get("loss_raw"),
-         *(None if value is None else f"{value:.1f}" for value in (_percent(row, "accuracy"), _percent(row, "jdr"),
-                                                                  row.get("groups_per_s")))]
+        [
+            str(row["epoch"]),
+            f"{row['learning_rate']:g}",
+            row["loss"],
+            row.get("loss_routed"),
+            row.get("loss_raw"),
+            *(
+                None if value is None else f"{value:.1f}"
+                for value in (_percent(row, "accuracy"), _percent(row, "jdr"), row.get("groups_per_s"))
+            ),
+        ]
         for row in progress.history
-    ]  # fmt: skip
+    ]
     header = ["epoch", "learning rate", "loss", "of fused", "of raw", "accuracy (%)", "JDR (%)", "groups/s"]
     best = max((row for row in progress.history if "jdr" in row), key=lambda row: row["jdr"], default=None)
     lines = ["# Training", markdown_table(header, rows, 5)]

@@ -18,7 +18,9 @@ from lib.utils.files.atomic import read_bytes
 
 MAX_VIEWS = 8
 _NOT_CAMERAS = ("metadata",)
-_NEAR_MM, _USUAL_MM, _FAR_MM = 100.0, 5000.0, 1e6  # extent of a rig: hardly less, usual, hardly more
+_NEAR_MM = 100.0  # extent of a rig: hardly less, usual, hardly more
+_USUAL_MM = 5000.0
+_FAR_MM = 1e6
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,10 @@ class Rig:
             return
         fitting = likely_unit(extent_mm, self.unit, _USUAL_MM)
         if fitting != self.unit:
-            raise InputError(f"--unit {self.unit}: the cameras would stand {extent_mm / 1000:.3g} m apart at most; "
-                             f"--unit {fitting} fits")  # fmt: skip
+            raise InputError(
+                f"--unit {self.unit}: the cameras would stand {extent_mm / 1000:.3g} m apart at most; "
+                f"--unit {fitting} fits"
+            )
 
     def over_frames(self, num_frames: int) -> Cameras:
         """Return the cameras with leading axes (F, V)."""
@@ -128,7 +132,8 @@ def _read_camera(table: dict[str, Any], where: str, mm_per_unit: float) -> dict[
         raise InputError(f"{where}: a fisheye lens; undistort the videos and calibrate the result as a pinhole camera")
     size = _numbers(table, "size", (2,), where)
     matrix = _numbers(table, "matrix", (3, 3), where)
-    rotation, translation = _rotation(table, where), _numbers(table, "translation", (3,), where) * mm_per_unit
+    rotation = _rotation(table, where)
+    translation = _numbers(table, "translation", (3,), where) * mm_per_unit
     lens = np.ravel(_numbers(table, "distortions", None, where))
     if len(lens) < 4 or np.any(lens[5:]):
         raise InputError(f"{where}: distortions: expected k1 k2 p1 p2 and, if wanted, k3, received {len(lens)} numbers")
@@ -138,8 +143,15 @@ def _read_camera(table: dict[str, Any], where: str, mm_per_unit: float) -> dict[
     if abs(matrix[0, 1]) > 1e-6 * focal[0]:
         raise InputError(f"{where}: matrix has a skew of {matrix[0, 1]:g}; expected 0")
     radial = [lens[0], lens[1], lens[4] if len(lens) > 4 else 0.0]
-    return {"R": rotation, "T": -rotation.T @ translation, "f": focal, "c": matrix[:2, 2],
-            "k": np.array(radial), "p": lens[2:4], "size": size}  # fmt: skip
+    return {
+        "R": rotation,
+        "T": -rotation.T @ translation,
+        "f": focal,
+        "c": matrix[:2, 2],
+        "k": np.array(radial),
+        "p": lens[2:4],
+        "size": size,
+    }
 
 
 def _rotation(table: dict[str, Any], where: str) -> np.ndarray:

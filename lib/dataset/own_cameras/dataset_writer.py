@@ -19,7 +19,9 @@ from lib.utils.files.atomic import read_json, write_pickle
 from lib.utils.files.image_store import open_images
 
 MARKER = "own.json"  # says that a folder was made here, and how
-SUBJECT, ACTION, SUBACTION = 1, 1, 1
+SUBJECT = 1
+ACTION = 1
+SUBACTION = 1
 _SAME_PLACE = 1e-3  # mm of the centres, and of the entries of rotations
 MIN_SIDE_PX = 32  # smaller images show nobody
 
@@ -57,8 +59,10 @@ class WriteSettings:
         """Raise an InputError for a split or a setting that cannot be, before anything is decoded."""
         start, stop = self.validation
         if not (0 <= start < stop <= num_frames and (start > 0 or stop < num_frames)):
-            raise InputError(f"validation: expected START and STOP within the {num_frames} instants, and some of them "
-                             f"left for training; received {start} {stop}")  # fmt: skip
+            raise InputError(
+                f"validation: expected START and STOP within the {num_frames} instants, and some of them "
+                f"left for training; received {start} {stop}"
+            )
         if self.max_side is not None and self.max_side < MIN_SIDE_PX:
             raise InputError(f"--max-side: expected at least {MIN_SIDE_PX} px, received {self.max_side}")
         if not 1 <= self.jpeg_quality <= 100:
@@ -128,8 +132,9 @@ def write_labels(
     for subset, chosen in (("train", ~validation), ("validation", validation)):
         rows = np.flatnonzero(chosen)
         cropped = [view[row] for row in rows for view in records]
-        whole = [with_box(view[row], _square(small.image_wh[number])) for row in rows
-                 for number, view in enumerate(records)]  # fmt: skip
+        whole = [
+            with_box(view[row], _square(small.image_wh[number])) for row in rows for number, view in enumerate(records)
+        ]
         write_pickle(home / "annot" / f"h36m_{subset}.pkl", cropped)
         write_pickle(home / "annot" / f"h36m_{subset}_uncrop.pkl", whole)
     return {"train": int((~validation).sum()), "validation": int(validation.sum())}
@@ -146,8 +151,17 @@ def _records(rig: Rig, labels: OwnLabels) -> list[list[dict[str, Any]]]:
         record = camera_record(camera.R, camera.T, camera.f, camera.c, camera.k, camera.p)
         image_ids = np.arange(1, len(joints_img) + 1)
         clip = Clip(SUBJECT, ACTION, SUBACTION, view)
-        records.append(clip_records(clip, view, record, image_ids, joints_img,
-                                    world_to_camera(labels.pose_world, camera), {"joints_vis": visible}))  # fmt: skip
+        records.append(
+            clip_records(
+                clip,
+                view,
+                record,
+                image_ids,
+                joints_img,
+                world_to_camera(labels.pose_world, camera),
+                {"joints_vis": visible},
+            )
+        )
     return records
 
 

@@ -99,8 +99,10 @@ def _check_number(frame: int, first_frame: int, where: str) -> None:
     if frame < first_frame:
         raise InputError(f"{where}: frame {frame} comes before --first-frame {first_frame}")
     if frame - first_frame >= _MOST_FRAMES:
-        raise InputError(f"{where}: {frame} is no number of a frame (expected less than {_MOST_FRAMES}; a time?); "
-                         "number the frames as the video has them, from 0 or from --first-frame")  # fmt: skip
+        raise InputError(
+            f"{where}: {frame} is no number of a frame (expected less than {_MOST_FRAMES}; a time?); "
+            "number the frames as the video has them, from 0 or from --first-frame"
+        )
 
 
 def _last_number(text: str, where: str) -> int:
@@ -144,8 +146,11 @@ def _read_coco(file: Path) -> _Frames:
             frames[_last_number(Path(name).stem, f"{file}: image {image}")] = []
         for person in people:
             image = person["image_id"]
-            number = image if isinstance(image, int) and image not in images else _last_number(
-                Path(str(images.get(image, image))).stem, str(file))  # fmt: skip
+            number = (
+                image
+                if isinstance(image, int) and image not in images
+                else _last_number(Path(str(images.get(image, image))).stem, str(file))
+            )
             frames.setdefault(number, []).append(person["keypoints"])
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{file}: not COCO's keypoint form ({type(error).__name__} {error})") from None

@@ -28,8 +28,10 @@ def match_names(names: Sequence[str], entries: Sequence[Path], what: str) -> lis
         found = exact or [entry for entry in entries if name in entry.stem]
         if len(found) != 1:
             listed = ", ".join(entry.name for entry in entries) or "nothing"
-            raise InputError(f"{what}: expected one name with '{name}' (a camera of the calibration), found "
-                             f"{len(found)} in: {listed}")  # fmt: skip
+            raise InputError(
+                f"{what}: expected one name with '{name}' (a camera of the calibration), found "
+                f"{len(found)} in: {listed}"
+            )
         chosen += found
     if len(set(chosen)) != len(chosen):
         twice = next(entry for entry in chosen if chosen.count(entry) > 1)

@@ -48,8 +48,10 @@ class Videos:
         """Raise an InputError if a video has another size than its camera was calibrated for."""
         for path, size, name, wanted in zip(self.paths, self.image_wh, rig.names, rig.image_wh, strict=True):
             if (size != wanted).any():
-                raise InputError(f"{path}: {size[0]} x {size[1]} px, camera {name} was calibrated for {wanted[0]} x "
-                                 f"{wanted[1]}; calibrate again, or scale size and matrix in the file")  # fmt: skip
+                raise InputError(
+                    f"{path}: {size[0]} x {size[1]} px, camera {name} was calibrated for {wanted[0]} x "
+                    f"{wanted[1]}; calibrate again, or scale size and matrix in the file"
+                )
 
 
 def open_videos(folder: str | os.PathLike, names: Sequence[str]) -> Videos:
@@ -94,13 +96,16 @@ def frame_table(num_frames: np.ndarray, rates: np.ndarray, offsets: np.ndarray |
     offsets = np.zeros(len(rates)) if offsets is None else np.asarray(offsets, np.float64)
     speed = np.where(rates - rates.min() > _SAME_RATE * rates, rates / rates.min(), 1.0)  # frames per instant
     # Instants may be negative: a video that begins late has its first frame there.
-    low, high = int(np.floor((-offsets / speed).max())), int(np.ceil(((num_frames - offsets) / speed).min()))
+    low = int(np.floor((-offsets / speed).max()))
+    high = int(np.ceil(((num_frames - offsets) / speed).min()))
     instants = np.arange(low - 1, high + 2)
     table = np.round(instants[:, None] * speed + offsets).astype(int)
     shown = ((table >= 0) & (table < num_frames)).all(1)
     if not shown.any():
-        raise InputError(f"the views have no instant in common (frames {np.asarray(num_frames).tolist()}, offsets "
-                         f"{offsets.tolist()})")  # fmt: skip
+        raise InputError(
+            f"the views have no instant in common (frames {np.asarray(num_frames).tolist()}, offsets "
+            f"{offsets.tolist()})"
+        )
     return table[shown]
 
 

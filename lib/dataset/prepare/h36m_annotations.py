@@ -84,7 +84,8 @@ def _records(folder: Path, video_id: int, one: FinishedClip) -> list[dict[str, A
         camera = {key.removeprefix("camera_"): arrays.pop(key) for key in list(arrays) if key.startswith("camera_")}
         joints_img, joints_cam = arrays.pop("joints_img"), arrays.pop("joints_cam")
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: missing or damaged ({error}); without its line in the journal, the clip is made "
-                         "anew") from None  # fmt: skip
+        raise InputError(
+            f"{path}: missing or damaged ({error}); without its line in the journal, the clip is made anew"
+        ) from None
     extra = {"joints_3d_universal": arrays["universal_cam"]} if "universal_cam" in arrays else {}
     return clip_records(one.clip, video_id, camera, one.image_ids, joints_img, joints_cam, extra)

@@ -68,8 +68,9 @@ def find_clips(
     complete, missing = {}, {}
     for recording in recordings:
         if recording not in metadata.base_names:
-            missing[recording] = [f"metadata.xml names no file of S{recording[0]}, action {recording[1]}, sub-action "
-                                  f"{recording[2]}"]  # fmt: skip
+            missing[recording] = [
+                f"metadata.xml names no file of S{recording[0]}, action {recording[1]}, sub-action {recording[2]}"
+            ]
             continue
         clips = [_find_clip(raw, metadata, recording, camera_id) for camera_id in range(NUM_CAMERAS)]
         lacking = [path for _, paths in clips for path in paths]
@@ -84,6 +85,7 @@ def _find_clip(
     raw: Path, metadata: H36MMetadata, recording: Recording, camera_id: int
 ) -> tuple[ClipFiles | None, list[str]]:
     """Return the clip's files, and the paths of those that are missing."""
+
     def name(kind: str) -> str:
         return metadata.file_stem(recording, camera_id) + _SUFFIXES.get(kind, ".cdf")
 

@@ -29,7 +29,8 @@ from lib.utils.files.journal import Journal
 from lib.utils.files.video import VideoReader
 from lib.utils.parallel.process_map import map_processes
 
-PARTS, LABELS = ".parts", "prepared"  # below h36m/: clips that are being extracted; labels of the finished ones
+PARTS = ".parts"  # below h36m/: clips that are being extracted; labels of the finished ones
+LABELS = "prepared"
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,8 @@ def extract(task: ClipTask) -> Extracted:
 def _extract_images(task: ClipTask) -> tuple[int, int, str]:
     """Return width and height of the images, px, and what is wrong with the video."""
     quality = [cv2.IMWRITE_JPEG_QUALITY, task.settings.jpeg_quality]
-    expected, path = iter(task.image_ids), task.files.video
+    expected = iter(task.image_ids)
+    path = task.files.video
     with VideoReader(path) as video, open_images(task.folder, task.settings.as_zip) as images:
         for number, picture in video.frames(0, task.num_frames, task.settings.step):
             image_id = next(expected)
@@ -132,7 +134,8 @@ def _extract_images(task: ClipTask) -> tuple[int, int, str]:
 
 def _extract_labels(task: ClipTask) -> float:
     """Store the joints of the frames that became images; returns how far the 2D files are from the 3D files, px."""
-    files, frames = task.files, slice(0, task.num_frames, task.settings.step)
+    files = task.files
+    frames = slice(0, task.num_frames, task.settings.step)
     joints = {"joints_img": read_joints(files.points, 2)[frames], "joints_cam": read_joints(files.pose, 3)[frames]}
     if files.universal is not None:
         joints["universal_cam"] = read_joints(files.universal, 3)[frames]
@@ -166,7 +169,8 @@ class ClipWriter:
 
     def _members(self, stem: str, entry: dict[str, Any]) -> list[str]:
         """Return the names of a finished clip's images in the archive."""
-        clip, image_ids = Clip.from_stem(stem), range(1, entry["num_frames"] + 1, self._settings.step)
+        clip = Clip.from_stem(stem)
+        image_ids = range(1, entry["num_frames"] + 1, self._settings.step)
         return [f"images/{clip.image_name(image_id)}" for image_id in image_ids]
 
     def __exit__(self, *exception: object) -> None:
@@ -175,8 +179,13 @@ class ClipWriter:
 
     def place(self, task: ClipTask, result: Extracted) -> None:
         """Move what was extracted to its place; an InputError says why the disk refuses."""
-        entry: dict[str, Any] = {"width": result.width, "height": result.height, "num_frames": task.num_frames,
-                                 "lengths": task.lengths, "distance": result.distance}  # fmt: skip
+        entry: dict[str, Any] = {
+            "width": result.width,
+            "height": result.height,
+            "num_frames": task.num_frames,
+            "lengths": task.lengths,
+            "distance": result.distance,
+        }
         try:
             os.replace(task.folder / "labels.npz", make_directory(self._folder / LABELS) / f"{task.clip.stem}.npz")
             if self._archive is not None:
@@ -193,7 +202,11 @@ class ClipWriter:
 
 
 def write_clips(
-    folder: Path, tasks: Sequence[ClipTask], settings: ImageSettings, journal: Journal, workers: int,
+    folder: Path,
+    tasks: Sequence[ClipTask],
+    settings: ImageSettings,
+    journal: Journal,
+    workers: int,
     done: Callable[[int], Any],
 ) -> dict[Clip, str]:
     """Extract clips.

@@ -13,7 +13,8 @@ from lib.dataset.storage.record_writer import camera_record
 from lib.utils.errors import InputError
 
 NUM_SUBJECTS = 11
-NUM_EXTRINSICS, NUM_INTRINSICS = 6, 9
+NUM_EXTRINSICS = 6
+NUM_INTRINSICS = 9
 FIRST_INTRINSIC = 264  # of w0: behind the extrinsics of 4 cameras and 11 subjects
 NUM_PARAMETERS = 300
 
@@ -49,8 +50,9 @@ class H36MMetadata:
         angles, centre = np.split(self.w0[start : start + NUM_EXTRINSICS], 2)
         start = FIRST_INTRINSIC + NUM_INTRINSICS * camera_id
         fx, fy, cx, cy, k1, k2, k3, p1, p2 = self.w0[start : start + NUM_INTRINSICS]
-        return camera_record(rotation_xyz(angles), centre, (fx, fy), (cx, cy), np.array([k1, k2, k3]),
-                             np.array([p1, p2]))  # fmt: skip
+        return camera_record(
+            rotation_xyz(angles), centre, (fx, fy), (cx, cy), np.array([k1, k2, k3]), np.array([p1, p2])
+        )
 
 
 def rotation_xyz(angles: np.ndarray) -> np.ndarray:
@@ -80,8 +82,9 @@ def read_metadata(path: Path) -> H36MMetadata:
     serials = tuple(_text(cell) for cell in _part(tree, "dbcameras/index2id", path))
     numbers = re.findall(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?", _part(tree, "w0", path).text or "")
     if len(serials) != 4 or len(numbers) != NUM_PARAMETERS:
-        raise InputError(f"{path}: expected 4 cameras and {NUM_PARAMETERS} numbers in w0, received {len(serials)} and "
-                         f"{len(numbers)}")  # fmt: skip
+        raise InputError(
+            f"{path}: expected 4 cameras and {NUM_PARAMETERS} numbers in w0, received {len(serials)} and {len(numbers)}"
+        )
     return H36MMetadata(_base_names(_part(tree, "mapping", path), path), serials, np.array(numbers, np.float64))
 
 

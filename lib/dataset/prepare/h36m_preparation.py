@@ -54,11 +54,15 @@ class PrepareSettings:
         for flag, values, known in (("--subjects", self.subjects, SUBJECTS), ("--actions", self.actions, ACTION_NAMES)):
             unknown = sorted(set(values) - set(known))
             if unknown or not values:
-                raise InputError(f"{flag}: expected some of {', '.join(map(str, known))}, received "
-                                 f"{', '.join(map(str, values)) or 'none'}")  # fmt: skip
+                raise InputError(
+                    f"{flag}: expected some of {', '.join(map(str, known))}, received "
+                    f"{', '.join(map(str, values)) or 'none'}"
+                )
         if self.images.step < 1 or not 1 <= self.images.jpeg_quality <= 100:
-            raise InputError(f"--step must be at least 1 and --jpeg-quality 1 to 100, received {self.images.step} and "
-                             f"{self.images.jpeg_quality}")  # fmt: skip
+            raise InputError(
+                f"--step must be at least 1 and --jpeg-quality 1 to 100, received {self.images.step} and "
+                f"{self.images.jpeg_quality}"
+            )
 
 
 @dataclass
@@ -101,7 +105,8 @@ def prepare_h36m(root: Path, settings: PrepareSettings, workers: int = 1) -> Pre
             something else made (unless they are to be replaced), or the disk refuses.
     """
     settings.check()
-    folder, result = root / "h36m", Prepared(settings)
+    folder = root / "h36m"
+    result = Prepared(settings)
     journal = Journal(folder / JOURNAL, asdict(settings.images))
     if not (journal.entries or settings.force):
         _refuse_foreign(folder)
@@ -139,8 +144,10 @@ def _refuse_foreign(folder: Path) -> None:
     there = [folder / "images", folder / "images.zip", *sorted((folder / "annot").glob("h36m_*.pkl"))]
     there = [path for path in there if path.is_file() or (path.is_dir() and any(path.iterdir()))]
     if there:
-        raise InputError(f"{there[0]} exists and was not made by this (there is no {JOURNAL}); choose another --root, "
-                         "or --force to replace it")  # fmt: skip
+        raise InputError(
+            f"{there[0]} exists and was not made by this (there is no {JOURNAL}); choose another --root, "
+            "or --force to replace it"
+        )
 
 
 def _stop_if(condition: object, left_out: dict[Recording, str], what: str) -> None:
@@ -167,13 +174,20 @@ def _plan(
     tasks: list[ClipTask] = []
     for clips in found.values():
         num_frames = min(min(lengths[files.clip]) for files in clips)
-        tasks += [_task(folder, files, metadata, num_frames, lengths[files.clip], settings.images)
-                  for files in clips if files.clip.stem not in journal.entries]  # fmt: skip
+        tasks += [
+            _task(folder, files, metadata, num_frames, lengths[files.clip], settings.images)
+            for files in clips
+            if files.clip.stem not in journal.entries
+        ]
     return tasks
 
 
 def _task(
-    folder: Path, files: ClipFiles, metadata: H36MMetadata, num_frames: int, lengths: tuple[int, int],
+    folder: Path,
+    files: ClipFiles,
+    metadata: H36MMetadata,
+    num_frames: int,
+    lengths: tuple[int, int],
     images: ImageSettings,
 ) -> ClipTask:
     camera = metadata.camera(files.clip.camera_id, files.clip.subject)
@@ -236,8 +250,11 @@ def _annotate(root: Path, recordings: Sequence[Recording], journal: Journal, res
             result.lengths[clip] = (video, poses)
     result.files += write_annotations(root, clips)
     result.files.append(root / "h36m/annot" / SUMMARY)
-    write_json(result.files[-1], {
-        **asdict(result.settings.images),
-        "num_images": {clip.stem: count for clip, count in sorted(result.num_images.items())},
-        "left_out": {"{}-{}-{}".format(*recording): why for recording, why in sorted(result.left_out.items())},
-    })  # fmt: skip
+    write_json(
+        result.files[-1],
+        {
+            **asdict(result.settings.images),
+            "num_images": {clip.stem: count for clip, count in sorted(result.num_images.items())},
+            "left_out": {"{}-{}-{}".format(*recording): why for recording, why in sorted(result.left_out.items())},
+        },
+    )

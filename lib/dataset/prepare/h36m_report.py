@@ -45,15 +45,17 @@ def _subjects(prepared: Prepared) -> str:
     for subject in sorted({clip.subject for clip in prepared.num_images}):
         clips = [clip for clip in prepared.num_images if clip.subject == subject]
         images = sum(prepared.num_images[clip] for clip in clips)
-        rows.append([f"S{subject}", len({clip.stem[:-6] for clip in clips}), images // 4, images,
-                     prepared.distances[subject]])  # fmt: skip
-    rows.append(["all", *(sum(row[column] for row in rows) for column in (1, 2, 3)),
-                 max(prepared.distances.values())])  # fmt: skip
+        rows.append(
+            [f"S{subject}", len({clip.stem[:-6] for clip in clips}), images // 4, images, prepared.distances[subject]]
+        )
+    rows.append(["all", *(sum(row[column] for row in rows) for column in (1, 2, 3)), max(prepared.distances.values())])
     table = markdown_table(["subject", "recordings", "groups", "images", "2D - projected 3D, at most (px)"], rows, 4)
     wrong = [f"S{subject}" for subject, distance in prepared.distances.items() if distance > MAX_DISTANCE_PX]
     if wrong:
-        table += (f"\n\n**{', '.join(wrong)}: the 2D files are not the projection of the 3D files. metadata.xml or the "
-                  "files are not those of this subject.**")  # fmt: skip
+        table += (
+            f"\n\n**{', '.join(wrong)}: the 2D files are not the projection of the 3D files. metadata.xml or the "
+            "files are not those of this subject.**"
+        )
     return table
 
 
@@ -61,7 +63,8 @@ def _published(prepared: Prepared) -> str:
     """Compare with the published sizes where all subjects and frames are there."""
     if prepared.settings.images.step != 1:
         return ""
-    groups, lines = _groups(prepared), []
+    groups = _groups(prepared)
+    lines = []
     for subset, subjects in (("train", TRAIN_SUBJECTS), ("validation", TEST_SUBJECTS)):
         if not set(subjects) <= {subject for subject, _ in groups}:
             continue
@@ -74,8 +77,10 @@ def _published(prepared: Prepared) -> str:
 def _actions(prepared: Prepared) -> str:
     groups = _groups(prepared)
     subjects = sorted({subject for subject, _ in groups})
-    rows = [[f"{action} {action_name(action)}", *(groups[subject, action] for subject in subjects)]
-            for action in sorted({action for _, action in groups})]  # fmt: skip
+    rows = [
+        [f"{action} {action_name(action)}", *(groups[subject, action] for subject in subjects)]
+        for action in sorted({action for _, action in groups})
+    ]
     return "## Groups\n\n" + markdown_table(["action", *(f"S{subject}" for subject in subjects)], rows)
 
 
@@ -91,6 +96,8 @@ def _lengths(prepared: Prepared) -> str:
 def _left_out(prepared: Prepared) -> str:
     if not prepared.left_out:
         return ""
-    lines = [f"- S{subject} {action_name(action)} {subaction}: {why}"
-             for (subject, action, subaction), why in sorted(prepared.left_out.items())]  # fmt: skip
+    lines = [
+        f"- S{subject} {action_name(action)} {subaction}: {why}"
+        for (subject, action, subaction), why in sorted(prepared.left_out.items())
+    ]
     return "## Left out\n\n" + "\n".join(lines)

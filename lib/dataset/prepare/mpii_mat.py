@@ -74,8 +74,10 @@ def read_release(path: str | os.PathLike) -> list[MpiiImage]:
     images = _structs(_field(release[0], "annolist"))
     in_training = np.ravel(_field(release[0], "img_train"))
     if not images or len(in_training) != len(images):
-        raise InputError(f"{path}: expected RELEASE.annolist and an entry of RELEASE.img_train for each of its images, "
-                         f"received {len(images)} images and {len(in_training)} entries")  # fmt: skip
+        raise InputError(
+            f"{path}: expected RELEASE.annolist and an entry of RELEASE.img_train for each of its images, "
+            f"received {len(images)} images and {len(in_training)} entries"
+        )
     separate = list(np.ravel(_field(release[0], "single_person")))
     if separate and len(separate) != len(images):
         raise InputError(f"{path}: RELEASE.single_person has {len(separate)} entries for {len(images)} images")
@@ -114,9 +116,14 @@ def _read_person(struct: Any, image: str, number: int, is_separate: bool | None)
     if not np.isfinite(head_box).all() or (head_box[:2] == head_box[2:]).all():
         head_box = np.full(4, np.nan)
     return Person(
-        image, number, center[0] if center and np.isfinite(center[0]).all() else None, scale if scale > 0 else None,
-        joints, head_box, is_separate,
-    )  # fmt: skip
+        image,
+        number,
+        center[0] if center and np.isfinite(center[0]).all() else None,
+        scale if scale > 0 else None,
+        joints,
+        head_box,
+        is_separate,
+    )
 
 
 def _structs(value: Any) -> list[np.void]:

@@ -73,8 +73,9 @@ def prepare_mpii(settings: MpiiSettings) -> str:
     if not settings.force:
         _refuse_existing(folder, outdated, settings)
     if settings.images is not None and not settings.as_zip:
-        raise InputError("--images: only with --zip; otherwise the images must lie where they are read from, in "
-                         f"{folder / 'images'}")  # fmt: skip
+        raise InputError(
+            f"--images: only with --zip; otherwise the images must lie where they are read from, in {folder / 'images'}"
+        )
     release = read_release(settings.mat)
     chosen = None
     if settings.valid_list is not None:
@@ -108,18 +109,23 @@ def _outdated_split(annot: Path, settings: MpiiSettings) -> list[Path]:
 
 def _refuse_existing(folder: Path, outdated: Sequence[Path], settings: MpiiSettings) -> None:
     """Raise an InputError where files would be replaced that this did not make, or become wrong."""
-    annot, archive, foreign = folder / "annot", folder / "images.zip", []
+    annot = folder / "annot"
+    archive = folder / "images.zip"
+    foreign = []
     if not (annot / REPORT_FILE).is_file():
         foreign = [path for path in (*sorted(annot.glob("*.json")), annot / GT_FILE) if path.is_file()]
     if settings.as_zip and archive.is_file() and not _is_ours(archive):
         foreign.append(archive)
     if foreign:
-        raise InputError(f"{foreign[0]} exists and was not made by this; choose another --root, or --force to replace "
-                         "it")  # fmt: skip
+        raise InputError(
+            f"{foreign[0]} exists and was not made by this; choose another --root, or --force to replace it"
+        )
     if outdated:
         names = ", ".join(path.name for path in outdated)
-        raise InputError(f"{outdated[0]} is of an earlier call with --valid-list and would not belong to the new "
-                         f"{TRAINVAL}.json; give --valid-list again, or --force to remove {names}")  # fmt: skip
+        raise InputError(
+            f"{outdated[0]} is of an earlier call with --valid-list and would not belong to the new "
+            f"{TRAINVAL}.json; give --valid-list again, or --force to remove {names}"
+        )
 
 
 def _is_ours(archive: Path) -> bool:
@@ -176,7 +182,8 @@ def _reason(person: Person, is_train: bool, single_person: bool, missing: set[st
 
 def split(subsets: Subsets, chosen: Sequence[Person]) -> Subsets:
     """Divide TRAINVAL: VALID are those chosen, in that order, TRAIN the others."""
-    usable, taken = set(subsets[TRAINVAL]), set(chosen)
+    usable = set(subsets[TRAINVAL])
+    taken = set(chosen)
     train = [person for person in subsets[TRAINVAL] if person not in taken]
     return {TRAIN: train, VALID: [person for person in chosen if person in usable], **subsets}
 
@@ -194,8 +201,10 @@ def _missing(images_dir: Path, subsets: Subsets, settings: MpiiSettings) -> list
     missing = missing_images(images_dir, bar, "zip" if packed else "jpg")
     if missing and not settings.allow_missing:
         where = f"{images_dir}.zip" if packed else images_dir
-        raise InputError(f"{where}: {len(missing)} of {len(names)} images are missing, the first is '{missing[0]}'; "
-                         "--allow-missing leaves the people in them out")  # fmt: skip
+        raise InputError(
+            f"{where}: {len(missing)} of {len(names)} images are missing, the first is '{missing[0]}'; "
+            "--allow-missing leaves the people in them out"
+        )
     return missing
 
 
@@ -229,6 +238,9 @@ def make_record(person: Person, with_joints: bool) -> dict[str, Any]:
     record = {"image": person.image, "center": person.center, "scale": person.scale}
     if with_joints:
         has_box = np.isfinite(person.head_box).all()
-        record |= {"joints": _stored_joints([person])[0], "joints_vis": person.annotated.astype(int),
-                   "head_box": person.head_box if has_box else None}  # fmt: skip
+        record |= {
+            "joints": _stored_joints([person])[0],
+            "joints_vis": person.annotated.astype(int),
+            "head_box": person.head_box if has_box else None,
+        }
     return record

@@ -12,15 +12,16 @@ from lib.dataset.prepare.mpii_mat import Person
 from lib.utils.joints import MPII_16
 from lib.utils.tables import markdown_table
 
-TRAINVAL, TEST, TRAIN, VALID = "trainval", "test", "train", "valid"  # the JSON files
+TRAINVAL = "trainval"  # the JSON files
+TEST = "test"
+TRAIN = "train"
+VALID = "valid"
 
 Subsets = dict[str, list[Person]]  # file -> its people
 LeftOut = dict[str, Counter]  # reason -> number of people of TRAINVAL and of TEST
 
 
-def make_report(
-    subsets: Subsets, left_out: LeftOut, missing: Sequence[str], chosen: Sequence[Person] | None
-) -> str:
+def make_report(subsets: Subsets, left_out: LeftOut, missing: Sequence[str], chosen: Sequence[Person] | None) -> str:
     """Say what is in each file, who was left out and how often each joint is annotated.
 
     Args:
@@ -31,8 +32,10 @@ def make_report(
     """
     parts = ["# MPII annotations", _people_table(subsets)]
     if chosen is None:
-        parts.append(f"{TRAIN}.json, {VALID}.json and {GT_FILE} were not written: MPII's file has no split of its own; "
-                     "--valid-list names the images or people for validation.")  # fmt: skip
+        parts.append(
+            f"{TRAIN}.json, {VALID}.json and {GT_FILE} were not written: MPII's file has no split of its own; "
+            "--valid-list names the images or people for validation."
+        )
     else:
         parts += _split_notes(subsets, len(chosen))
     parts += ["## People left out", _left_out_table(left_out), "## Annotated joints", _joint_table(subsets)]
@@ -41,10 +44,12 @@ def make_report(
 
 
 def _split_notes(subsets: Subsets, num_chosen: int) -> list[str]:
-    valid, notes = subsets[VALID], []
+    valid = subsets[VALID]
+    notes = []
     if num_chosen > len(valid):
-        notes.append(f"{num_chosen - len(valid)} of the {num_chosen} people on the list for validation are left out "
-                     "below.")  # fmt: skip
+        notes.append(
+            f"{num_chosen - len(valid)} of the {num_chosen} people on the list for validation are left out below."
+        )
     images = {person.image for person in valid}
     shared = sum(person.image in images for person in subsets[TRAIN])
     if shared:
@@ -54,10 +59,14 @@ def _split_notes(subsets: Subsets, num_chosen: int) -> list[str]:
 
 def _people_table(subsets: Subsets) -> str:
     rows = [
-        [f"{name}.json", len(people), len({person.image for person in people}),
-         "-" if name == TEST else sum(bool(np.isfinite(person.head_box).all()) for person in people)]
+        [
+            f"{name}.json",
+            len(people),
+            len({person.image for person in people}),
+            "-" if name == TEST else sum(bool(np.isfinite(person.head_box).all()) for person in people),
+        ]
         for name, people in subsets.items()
-    ]  # fmt: skip
+    ]
     return markdown_table(["file", "people", "images", "head boxes"], rows)
 
 

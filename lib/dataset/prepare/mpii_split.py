@@ -160,7 +160,10 @@ def _matching(entry: Entry, people: Sequence[Person]) -> Sequence[Person]:
         return [person for person in people if person.number == entry.number]
     if entry.center is None:
         return people
-    distances = {person: float(np.linalg.norm(np.subtract(person.center, entry.center)))
-                 for person in people if person.center is not None}  # fmt: skip
+    distances = {
+        person: float(np.linalg.norm(np.subtract(person.center, entry.center)))
+        for person in people
+        if person.center is not None
+    }
     nearest = min(distances, key=distances.get, default=None)
     return [nearest] if nearest is not None and distances[nearest] <= _SAME_CENTER_PX else []

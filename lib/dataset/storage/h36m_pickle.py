@@ -155,8 +155,10 @@ def _check_integers(entries: list, values: np.ndarray, key: str, path: Path) -> 
     cut = given != values if given.dtype.kind in "iuf" else np.zeros(len(values), bool)
     if cut.any():
         row = int(np.argmax(cut))
-        raise InputError(f"{path}: record {row}: '{key}' must be an integer of at most {8 * values.itemsize} bits, "
-                         f"received {entries[row]}")  # fmt: skip
+        raise InputError(
+            f"{path}: record {row}: '{key}' must be an integer of at most {8 * values.itemsize} bits, "
+            f"received {entries[row]}"
+        )
 
 
 def _scale(records: Sequence[dict], path: Path) -> np.ndarray:

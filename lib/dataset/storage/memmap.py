@@ -36,12 +36,21 @@ LABEL_ARRAYS = ("subject", "action", "subaction", "frame", "camera_id", "pose_ca
 CAMERA_ARRAYS = tuple(field.name for field in fields(Cameras))
 # array -> kind of its numbers and shape of a row; "J": joints of the data set
 _ROWS: dict[str, tuple[str, tuple[int | str, ...]]] = {
-    "image": ("S", ()), "joints_img": ("f", (len(UNION_20), 2)), "visible": ("b", (len(UNION_20),)),
-    "center": ("f", (2,)), "scale": ("f", (2,)), "occluded": ("b", (len(UNION_20),)), "pose_cam": ("f", ("J", 3)),
+    "image": ("S", ()),
+    "joints_img": ("f", (len(UNION_20), 2)),
+    "visible": ("b", (len(UNION_20),)),
+    "center": ("f", (2,)),
+    "scale": ("f", (2,)),
+    "occluded": ("b", (len(UNION_20),)),
+    "pose_cam": ("f", ("J", 3)),
     **dict.fromkeys(("subject", "action", "subaction", "frame", "camera_id", "camera_idx"), ("i", ())),
-    "camera_R": ("f", (3, 3)), "camera_T": ("f", (3,)), "camera_f": ("f", (2,)), "camera_c": ("f", (2,)),
-    "camera_k": ("f", (3,)), "camera_p": ("f", (2,)),
-}  # fmt: skip
+    "camera_R": ("f", (3, 3)),
+    "camera_T": ("f", (3,)),
+    "camera_f": ("f", (2,)),
+    "camera_c": ("f", (2,)),
+    "camera_k": ("f", (3,)),
+    "camera_p": ("f", (2,)),
+}
 
 
 @dataclass(frozen=True)
@@ -78,7 +87,8 @@ def fingerprint(path: Path) -> dict[str, Any]:
 
 def _belongs(folder: Path, meta: dict[str, Any], path: Path) -> bool:
     """Tell whether arrays were made of the pickle that is there; a copy of it has another time and equal content."""
-    stored, status = meta.get("pickle"), path.stat()
+    stored = meta.get("pickle")
+    status = path.stat()
     if not isinstance(stored, dict) or stored.get("size") != status.st_size:
         return False
     if stored.get("mtime_ns") == status.st_mtime_ns:
@@ -114,9 +124,11 @@ def open_compact(folder: Path, joint_set: JointSet, protocol: Protocol) -> Annot
         raise InputError(f"{folder / META}: does not say whose arrays these are; {REMAKE}")
     optional = meta.get("optional", [])
     if not isinstance(optional, list) or any(name not in OPTIONAL_ARRAYS for name in optional):
-        raise InputError(f"{folder / META}: 'optional' may list {', '.join(OPTIONAL_ARRAYS)}, received {optional}; "
-                         f"{REMAKE}")  # fmt: skip
-    num_images, num_joints = meta["num_images"], len(joint_set)
+        raise InputError(
+            f"{folder / META}: 'optional' may list {', '.join(OPTIONAL_ARRAYS)}, received {optional}; {REMAKE}"
+        )
+    num_images = meta["num_images"]
+    num_joints = len(joint_set)
     arrays = {name: _map(folder, name, num_images, num_joints) for name in (*IMAGE_ARRAYS, *LABEL_ARRAYS, *optional)}
     cameras = Cameras(**{name: _map(folder, f"camera_{name}", None, num_joints) for name in CAMERA_ARRAYS})
     return Annotations(
@@ -138,8 +150,10 @@ def _map(folder: Path, name: str, length: int | None, num_joints: int) -> np.nda
     kind, row_shape = _ROWS[name]
     row_shape = tuple(num_joints if size == "J" else size for size in row_shape)
     if array.dtype.kind != kind or array.shape[1:] != row_shape or array.ndim != 1 + len(row_shape):
-        raise InputError(f"{path}: expected rows of shape {row_shape} and type '{kind}', received an array of shape "
-                         f"{array.shape} and type '{array.dtype.kind}'; {REMAKE}")  # fmt: skip
+        raise InputError(
+            f"{path}: expected rows of shape {row_shape} and type '{kind}', received an array of shape "
+            f"{array.shape} and type '{array.dtype.kind}'; {REMAKE}"
+        )
     if length is not None and len(array) != length:
         raise InputError(f"{path}: expected {length} rows, received {len(array)}; {REMAKE}")
     return np.asarray(array)  # a plain view: memmap's own type is slow to index
@@ -164,8 +178,12 @@ def open_annotations(file: AnnotationFile) -> Annotations:
             logger.warning("%s; reading %s instead", error, file.path.name)
     annotations = file.read()
     if len(annotations) >= LARGE:
-        logger.info("%s: %d records; run/data/compact_annotations.py makes a form of it that opens at once and is "
-                    "shared by all processes", file.path, len(annotations))  # fmt: skip
+        logger.info(
+            "%s: %d records; run/data/compact_annotations.py makes a form of it that opens at once and is "
+            "shared by all processes",
+            file.path,
+            len(annotations),
+        )
     return annotations
 
 
@@ -177,6 +195,7 @@ def _open_made(folder: Path, file: AnnotationFile) -> Annotations:
     if file.path.exists() and not _belongs(folder, meta, file.path):
         raise InputError(f"{folder} does not belong to {file.path.name}; {REMAKE}")
     if meta.get("made_with") != file.made_with:
-        raise InputError(f"{folder}: made with {meta.get('made_with')}, the configuration says {file.made_with}; "
-                         f"{REMAKE}")  # fmt: skip
+        raise InputError(
+            f"{folder}: made with {meta.get('made_with')}, the configuration says {file.made_with}; {REMAKE}"
+        )
     return open_compact(folder, file.joint_set, file.protocol)

@@ -33,20 +33,27 @@ class _ArrayFile:
     """
 
     def __init__(self, path: Path, num_rows: int) -> None:
-        self._path, self._num_rows, self._dtype = path, num_rows, np.dtype(float)
+        self._path = path
+        self._num_rows = num_rows
+        self._dtype = np.dtype(float)
         self._file: BinaryIO | None = None
 
     def append(self, rows: np.ndarray) -> None:
         if self._file is None:
             self._dtype = rows.dtype
             self._file = open(self._path, "wb")  # noqa: SIM115 - closed by close()
-            np.lib.format.write_array_header_1_0(self._file, {
-                "descr": np.lib.format.dtype_to_descr(rows.dtype), "fortran_order": False,
-                "shape": (self._num_rows, *rows.shape[1:]),
-            })  # fmt: skip
+            np.lib.format.write_array_header_1_0(
+                self._file,
+                {
+                    "descr": np.lib.format.dtype_to_descr(rows.dtype),
+                    "fortran_order": False,
+                    "shape": (self._num_rows, *rows.shape[1:]),
+                },
+            )
         if rows.dtype.itemsize > self._dtype.itemsize:
-            raise InputError(f"{self._path.name}: image names of {rows.dtype.itemsize} bytes after some of "
-                             f"{self._dtype.itemsize}")  # fmt: skip
+            raise InputError(
+                f"{self._path.name}: image names of {rows.dtype.itemsize} bytes after some of {self._dtype.itemsize}"
+            )
         self._file.write(np.ascontiguousarray(rows, self._dtype).tobytes())
 
     def close(self) -> None:
@@ -64,18 +71,22 @@ class CompactWriter:
             num_images: of all parts.
         """
         self._folder, self._left = folder, num_images
-        self._arrays = {name: _ArrayFile(folder / f"{name}.npy", num_images)
-                        for name in (*IMAGE_ARRAYS, *OPTIONAL_ARRAYS, *LABEL_ARRAYS)}  # fmt: skip
+        self._arrays = {
+            name: _ArrayFile(folder / f"{name}.npy", num_images)
+            for name in (*IMAGE_ARRAYS, *OPTIONAL_ARRAYS, *LABEL_ARRAYS)
+        }
         self._optional: set[str] = set()
         self._cameras: list[Cameras] = []
         self._known: dict[bytes, int] = {}
-        self._source, self._joint_names = "", []
+        self._source = ""
+        self._joint_names = []
 
     def append(self, part: Annotations) -> None:
         """Write a part; its image names may not be longer than those of the first one."""
         labels = part.labels3d
         self._left -= len(part)
-        self._source, self._joint_names = part.source, list(part.joint_set.names)
+        self._source = part.source
+        self._joint_names = list(part.joint_set.names)
         own = np.array([self._number(labels.cameras[camera : camera + 1]) for camera in range(len(labels.cameras.R))])
         for name in IMAGE_ARRAYS:
             self._arrays[name].append(getattr(part, name))
@@ -103,15 +114,18 @@ class CompactWriter:
         for name in CAMERA_ARRAYS:
             values = np.concatenate([getattr(camera, name) for camera in self._cameras])
             np.save(self._folder / f"camera_{name}.npy", values, allow_pickle=False)
-        write_json(self._folder / META, {
-            "version": VERSION,
-            "source": self._source,
-            "num_images": len(np.load(self._folder / "image.npy", mmap_mode="r")),
-            "joint_names": self._joint_names,
-            "optional": sorted(self._optional),
-            "made_with": file.made_with,
-            "pickle": fingerprint(file.path),
-        })  # fmt: skip
+        write_json(
+            self._folder / META,
+            {
+                "version": VERSION,
+                "source": self._source,
+                "num_images": len(np.load(self._folder / "image.npy", mmap_mode="r")),
+                "joint_names": self._joint_names,
+                "optional": sorted(self._optional),
+                "made_with": file.made_with,
+                "pickle": fingerprint(file.path),
+            },
+        )
 
     def close(self) -> None:
         """Close the files."""

@@ -34,8 +34,7 @@ class Clip:
     @property
     def stem(self) -> str:
         """Name of the folder of its images; cameras count from 1 there."""
-        return (f"s_{self.subject:02d}_act_{self.action:02d}_subact_{self.subaction:02d}"
-                f"_ca_{self.camera_id + 1:02d}")  # fmt: skip
+        return f"s_{self.subject:02d}_act_{self.action:02d}_subact_{self.subaction:02d}_ca_{self.camera_id + 1:02d}"
 
     @classmethod
     def from_stem(cls, stem: str) -> Clip:
@@ -49,15 +48,23 @@ class Clip:
 
 
 def camera_record(
-    rotation: np.ndarray, centre: np.ndarray, focal: np.ndarray, middle: np.ndarray, radial: np.ndarray,
+    rotation: np.ndarray,
+    centre: np.ndarray,
+    focal: np.ndarray,
+    middle: np.ndarray,
+    radial: np.ndarray,
     tangential: np.ndarray,
 ) -> dict[str, np.ndarray]:
     """Return a camera dictionary as Human3.6M's annotation has it: R (3,3), T (3,1) mm, fx ..., k (3,1), p (2,1)."""
     return {
-        "R": np.asarray(rotation, float), "T": np.reshape(centre, (3, 1)).astype(float),
-        "fx": np.array([focal[0]], float), "fy": np.array([focal[1]], float),
-        "cx": np.array([middle[0]], float), "cy": np.array([middle[1]], float),
-        "k": np.reshape(radial, (3, 1)).astype(float), "p": np.reshape(tangential, (2, 1)).astype(float),
+        "R": np.asarray(rotation, float),
+        "T": np.reshape(centre, (3, 1)).astype(float),
+        "fx": np.array([focal[0]], float),
+        "fy": np.array([focal[1]], float),
+        "cx": np.array([middle[0]], float),
+        "cy": np.array([middle[1]], float),
+        "k": np.reshape(radial, (3, 1)).astype(float),
+        "p": np.reshape(tangential, (2, 1)).astype(float),
     }
 
 
@@ -76,8 +83,13 @@ def person_box(root_cam: np.ndarray, camera: Cameras) -> np.ndarray:
 
 
 def clip_records(
-    clip: Clip, video_id: int, camera: dict[str, np.ndarray], image_ids: np.ndarray, joints_img: np.ndarray,
-    joints_cam: np.ndarray, extra: Mapping[str, np.ndarray],
+    clip: Clip,
+    video_id: int,
+    camera: dict[str, np.ndarray],
+    image_ids: np.ndarray,
+    joints_img: np.ndarray,
+    joints_cam: np.ndarray,
+    extra: Mapping[str, np.ndarray],
 ) -> list[dict[str, Any]]:
     """Make the records of one camera's film of a recording.
 
@@ -98,15 +110,24 @@ def clip_records(
     return [
         {
             "image": clip.image_name(image_id),
-            "joints_2d": joints_img[frame].copy(), "joints_3d": joints_cam[frame].copy(),
-            "joints_3d_camera": joints_cam[frame].copy(), "joints_vis": visible.copy(),
+            "joints_2d": joints_img[frame].copy(),
+            "joints_3d": joints_cam[frame].copy(),
+            "joints_3d_camera": joints_cam[frame].copy(),
+            "joints_vis": visible.copy(),
             **{key: values[frame].copy() for key, values in extra.items()},
-            "video_id": video_id, "image_id": image_id, "subject": clip.subject, "action": clip.action,
-            "subaction": clip.subaction, "camera_id": clip.camera_id, "source": "h36m", "camera": camera,
-            **_center_scale(boxes[frame]), "box": boxes[frame].copy(),
+            "video_id": video_id,
+            "image_id": image_id,
+            "subject": clip.subject,
+            "action": clip.action,
+            "subaction": clip.subaction,
+            "camera_id": clip.camera_id,
+            "source": "h36m",
+            "camera": camera,
+            **_center_scale(boxes[frame]),
+            "box": boxes[frame].copy(),
         }
         for frame, image_id in enumerate(image_ids.tolist())
-    ]  # fmt: skip
+    ]
 
 
 def _center_scale(box: np.ndarray) -> dict[str, tuple[float, float]]:
@@ -151,7 +172,11 @@ def mpii_record(
     head = joints[MPII_16.indices(["upper neck", "head top"])].mean(0) + 1
     half_side = head_px / HEAD_OF_DIAGONAL / np.sqrt(8)
     return {
-        "image": name, "center": center.round(4).tolist(), "scale": round(scale, 6), "joints": stored.round(4).tolist(),
-        "joints_vis": inside.astype(int).tolist(), "joints_occluded": hidden.astype(int).tolist(),
+        "image": name,
+        "center": center.round(4).tolist(),
+        "scale": round(scale, 6),
+        "joints": stored.round(4).tolist(),
+        "joints_vis": inside.astype(int).tolist(),
+        "joints_occluded": hidden.astype(int).tolist(),
         "head_box": np.concatenate([head - half_side, head + half_side]).round(4).tolist(),
-    }  # fmt: skip
+    }

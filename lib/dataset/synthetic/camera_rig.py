@@ -53,9 +53,15 @@ def make_rig(subject: int, num_views: int, image_size: int, seed: int, rig: int 
     common = np.random.default_rng([seed, RIG_STREAM, *([_OTHER_RIGS, rig] if rig else [])])
     own = np.random.default_rng([seed, RIG_STREAM, subject])
     zoom = image_size / REFERENCE_SIZE_PX
-    begin, spread, distances, heights = 0.5, None, (4800, 5400), (1420, 1620)
+    begin = 0.5
+    spread = None
+    distances = (4800, 5400)
+    heights = (1420, 1620)
     if rig:
-        begin, spread, distances, heights = common.random(), 1 / 3, (4400, 5300), (1000, 2600)
+        begin = common.random()
+        spread = 1 / 3
+        distances = (4400, 5300)
+        heights = (1000, 2600)
     cameras = []
     for view in range(num_views):
         turn = common.normal(0, 0.06) if spread is None else 2 * np.pi / num_views * common.uniform(-spread, spread)

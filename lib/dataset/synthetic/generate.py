@@ -66,11 +66,19 @@ class SetSettings:
         if not self.actions:
             raise InputError("--actions: none given; Human3.6M's ids are 2 to 16")
         first_subject = min(self.subjects, default=0)
-        least = {"--views": (self.world.num_views, 2), "--image-size": (self.world.image_size, 32),
-                 "--seed": (self.world.seed, 0), "--rig": (self.world.rig, 0), "--frame-step": (self.frame_step, 1),
-                 "--groups-per-train": (self.train_groups, 1), "--groups-per-validation": (self.validation_groups, 1),
-                 "--mpii-train": (self.mpii_train, 0), "--mpii-valid": (self.mpii_valid, 0),
-                 "--jpeg-quality": (self.jpeg_quality, 1), "--subjects": (first_subject, 1)}  # fmt: skip
+        least = {
+            "--views": (self.world.num_views, 2),
+            "--image-size": (self.world.image_size, 32),
+            "--seed": (self.world.seed, 0),
+            "--rig": (self.world.rig, 0),
+            "--frame-step": (self.frame_step, 1),
+            "--groups-per-train": (self.train_groups, 1),
+            "--groups-per-validation": (self.validation_groups, 1),
+            "--mpii-train": (self.mpii_train, 0),
+            "--mpii-valid": (self.mpii_valid, 0),
+            "--jpeg-quality": (self.jpeg_quality, 1),
+            "--subjects": (first_subject, 1),
+        }
         for flag, (value, low) in least.items():
             if value < low:
                 raise InputError(f"{flag}: expected at least {low}, received {value}")
@@ -145,7 +153,8 @@ def film(task: _Film) -> _Footage:
 def take_album(task: _Album) -> list[tuple[bytes, dict[str, Any]]]:
     """Take single pictures; returns JPEG and record of each."""
     seed = task.settings.world.seed
-    place, pictures = make_place(seed, task.start // IMAGES_PER_PLACE), []
+    place = make_place(seed, task.start // IMAGES_PER_PLACE)
+    pictures = []
     for index in range(task.start, task.stop):
         single = take_single(seed, index, place)
         image_wh = single.image.shape[1::-1]
@@ -167,18 +176,24 @@ def is_made(root: Path, settings: SetSettings, as_zip: bool = False) -> bool:
     try:
         clear_directories(root)
     except OSError as error:
-        raise InputError(f"{root}: what a process that was killed left beside it cannot be cleared "
-                         f"({error.strerror})") from None  # fmt: skip
+        raise InputError(
+            f"{root}: what a process that was killed left beside it cannot be cleared ({error.strerror})"
+        ) from None
     marker = root / MARKER
     if not marker.exists():
         return False
     asked_for = json.loads(json.dumps(_described(settings, as_zip)))
     then, now = (_options(note, marker) for note in (read_json(marker), asked_for))
-    changed = [f"{flag} {_written(then.get(flag))} -> {_written(now.get(flag))}" for flag in {**now, **then}
-               if then.get(flag) != now.get(flag)]  # fmt: skip
+    changed = [
+        f"{flag} {_written(then.get(flag))} -> {_written(now.get(flag))}"
+        for flag in {**now, **then}
+        if then.get(flag) != now.get(flag)
+    ]
     if changed:
-        raise InputError(f"{root}: was made with other options (then -> now): {', '.join(changed)}; choose another "
-                         "--root, or make it anew with --force instead of --reuse")  # fmt: skip
+        raise InputError(
+            f"{root}: was made with other options (then -> now): {', '.join(changed)}; choose another "
+            "--root, or make it anew with --force instead of --reuse"
+        )
     return True
 
 
@@ -218,11 +233,17 @@ def make_dataset(
         InputError: bad settings, `root` is taken, or the disk refuses.
     """
     settings.check()
-    films = [_Film(settings, subject, action, subaction) for subject in sorted(set(settings.subjects))
-             for action in sorted(set(settings.actions)) for subaction in SUBACTIONS]  # fmt: skip
+    films = [
+        _Film(settings, subject, action, subaction)
+        for subject in sorted(set(settings.subjects))
+        for action in sorted(set(settings.actions))
+        for subaction in SUBACTIONS
+    ]
     num_single = settings.mpii_train + settings.mpii_valid
-    albums = [_Album(settings, start, min(start + IMAGES_PER_PLACE, num_single))
-              for start in range(0, num_single, IMAGES_PER_PLACE)]  # fmt: skip
+    albums = [
+        _Album(settings, start, min(start + IMAGES_PER_PLACE, num_single))
+        for start in range(0, num_single, IMAGES_PER_PLACE)
+    ]
     total = sum(len(task.image_ids) for task in films) * settings.world.num_views + num_single
     with new_root(root, force, MARKER) as folder, tqdm(total=total, unit="image", disable=None) as bar:
         results = map_processes(_work, [*films, *albums], workers)
@@ -242,8 +263,15 @@ def _store_films(
         for number, (task, footage) in enumerate(zip(films, results, strict=False)):
             world = _world(task.settings.world, task.subject)
             subset = "validation" if task.subject in VALIDATION_SUBJECTS else "train"
-            new = recording_records(world, task.action, task.subaction, task.image_ids, footage.joints_world,
-                                    footage.occluded, number * world.settings.num_views)
+            new = recording_records(
+                world,
+                task.action,
+                task.subaction,
+                task.image_ids,
+                footage.joints_world,
+                footage.occluded,
+                number * world.settings.num_views,
+            )
             _add_images(images, [record["image"] for record in new], footage.images)
             records[subset] += new
             groups[subset] += len(task.image_ids)
@@ -262,7 +290,11 @@ def _add_images(sink: ImageStore, names: Sequence[str], images: Sequence[bytes])
 
 
 def _store_albums(
-    folder: Path, settings: SetSettings, albums: Sequence[_Album], results: Iterable[list], as_zip: bool,
+    folder: Path,
+    settings: SetSettings,
+    albums: Sequence[_Album],
+    results: Iterable[list],
+    as_zip: bool,
     done: Callable[[int], Any],
 ) -> None:
     """Write single pictures and their annotations: the first ones are for training."""

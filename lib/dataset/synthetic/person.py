@@ -91,8 +91,13 @@ class Person:
 
 # Stature relative to the mean, legs relative to the stature, girth: the known subjects are unlike one another.
 _SUBJECT_BUILD = {
-    1: (0.95, 0.99, 0.92), 5: (0.92, 1.00, 0.95), 6: (1.02, 1.01, 1.14), 7: (1.04, 0.98, 0.98),
-    8: (1.05, 1.02, 1.06), 9: (1.00, 1.00, 1.08), 11: (0.98, 1.02, 0.97),
+    1: (0.95, 0.99, 0.92),
+    5: (0.92, 1.00, 0.95),
+    6: (1.02, 1.01, 1.14),
+    7: (1.04, 0.98, 0.98),
+    8: (1.05, 1.02, 1.06),
+    9: (1.00, 1.00, 1.08),
+    11: (0.98, 1.02, 0.97),
 }
 
 
@@ -108,15 +113,27 @@ def make_shape(rng: np.random.Generator, stature: float, legs: float, girth: flo
     Returns:
         The body.
     """
-    own = dict(zip(("hip", "thigh", "shin", "belly", "chest", "shoulder", "upper", "fore", "head"),
-                   stature * rng.normal(1.0, 0.02, 9).clip(0.96, 1.04), strict=True))
+    own = dict(
+        zip(
+            ("hip", "thigh", "shin", "belly", "chest", "shoulder", "upper", "fore", "head"),
+            stature * rng.normal(1.0, 0.02, 9).clip(0.96, 1.04),
+            strict=True,
+        )
+    )
     return BodyShape(
-        hip_half=132.0 * own["hip"] * girth**0.3, thigh=442.0 * own["thigh"] * legs, shin=440.0 * own["shin"] * legs,
-        ankle_height=88.0 * stature, foot=170.0 * own["shin"],
-        root_belly=232.0 * own["belly"] / legs, belly_neck=256.0 * own["chest"] / legs,
+        hip_half=132.0 * own["hip"] * girth**0.3,
+        thigh=442.0 * own["thigh"] * legs,
+        shin=440.0 * own["shin"] * legs,
+        ankle_height=88.0 * stature,
+        foot=170.0 * own["shin"],
+        root_belly=232.0 * own["belly"] / legs,
+        belly_neck=256.0 * own["chest"] / legs,
         shoulder=(-8.0, 158.0 * own["shoulder"] * girth**0.3, -36.0),
-        upper_arm=282.0 * own["upper"], forearm=250.0 * own["fore"], hand=95.0 * own["fore"],
-        nose=(88.0 * own["head"], 0.0, 118.0 * own["head"]), head_top=(18.0 * own["head"], 0.0, 226.0 * own["head"]),
+        upper_arm=282.0 * own["upper"],
+        forearm=250.0 * own["fore"],
+        hand=95.0 * own["fore"],
+        nose=(88.0 * own["head"], 0.0, 118.0 * own["head"]),
+        head_top=(18.0 * own["head"], 0.0, 226.0 * own["head"]),
         girth=girth,
     )
 
@@ -142,12 +159,16 @@ def make_wardrobe(rng: np.random.Generator) -> Wardrobe:
     second = _bgr(hue + rng.uniform(0.3, 0.7), rng.uniform(0.1, 0.5), 0.92 if dark_shirt else 0.28)
     skin = _SKINS[rng.integers(len(_SKINS))] * rng.uniform(0.92, 1.08)
     return Wardrobe(
-        skin=skin, hair=_HAIRS[rng.integers(len(_HAIRS))] * rng.uniform(0.8, 1.2),
-        shirt=shirt, shirt_second=second, shirt_pattern=str(rng.choice(_SHIRT_PATTERNS)),
+        skin=skin,
+        hair=_HAIRS[rng.integers(len(_HAIRS))] * rng.uniform(0.8, 1.2),
+        shirt=shirt,
+        shirt_second=second,
+        shirt_pattern=str(rng.choice(_SHIRT_PATTERNS)),
         shirt_front=str(rng.choice(_SHIRT_FRONTS)),
         trousers=_bgr(rng.choice([0.6, 0.63, 0.1, rng.random()]), rng.uniform(0.1, 0.55), trouser_value),
         shoes=_bgr(rng.random(), rng.uniform(0, 0.5), rng.choice([0.15, 0.9])),
-        sleeve=float(rng.choice([0.6, 0.85, 2.0, 2.0])), trouser_leg=float(rng.choice([0.9, 2.0, 2.0, 2.0])),
+        sleeve=float(rng.choice([0.6, 0.85, 2.0, 2.0])),
+        trouser_leg=float(rng.choice([0.9, 2.0, 2.0, 2.0])),
         long_hair=bool(rng.random() < 0.3),
     )
 

@@ -12,8 +12,13 @@ from lib.multiviews.cameras import project, world_to_camera
 
 
 def recording_records(
-    world: SubjectWorld, action: int, subaction: int, image_ids: np.ndarray, joints_world: np.ndarray,
-    occluded: np.ndarray, first_video_id: int,
+    world: SubjectWorld,
+    action: int,
+    subaction: int,
+    image_ids: np.ndarray,
+    joints_world: np.ndarray,
+    occluded: np.ndarray,
+    first_video_id: int,
 ) -> list[dict[str, Any]]:
     """Make the records of one recording, frame by frame and camera by camera.
 
@@ -36,9 +41,13 @@ def recording_records(
         camera = world.cameras[view]
         views.append(
             clip_records(
-                Clip(world.subject, action, subaction, view), first_video_id + view, camera_record, image_ids,
-                project(joints_world, camera)[0], world_to_camera(joints_world, camera),
+                Clip(world.subject, action, subaction, view),
+                first_video_id + view,
+                camera_record,
+                image_ids,
+                project(joints_world, camera)[0],
+                world_to_camera(joints_world, camera),
                 {"joints_occluded": occluded[:, view]},
             )
-        )  # fmt: skip
+        )
     return [record for frame in zip(*views, strict=True) for record in frame]

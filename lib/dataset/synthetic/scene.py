@@ -35,11 +35,25 @@ from lib.multiviews.cameras import Cameras
 from lib.utils.joints import H36M_17
 
 FRAME_RATE = 50.0
-_ROOM_STREAM, _MOTION_STREAM, _SCENE_STREAM, _SENSOR_STREAM = 103, 104, 105, 106
+_ROOM_STREAM = 103
+_MOTION_STREAM = 104
+_SCENE_STREAM = 105
+_SENSOR_STREAM = 106
 _CLEAR_MM = 800.0  # nothing stands this near to where the person is
 # How deep a joint lies below the surface of its own limbs at most, mm: what is nearer to the camera hides it.
-_THICKNESS = {"root": 220, "belly": 180, "neck": 180, "nose": 60, "head": 120, "hip": 215, "kne": 78, "ank": 75,
-              "sho": 90, "elb": 65, "wri": 62}
+_THICKNESS = {
+    "root": 220,
+    "belly": 180,
+    "neck": 180,
+    "nose": 60,
+    "head": 120,
+    "hip": 215,
+    "kne": 78,
+    "ank": 75,
+    "sho": 90,
+    "elb": 65,
+    "wri": 62,
+}
 
 
 def joint_thickness(girth: float) -> np.ndarray:
@@ -144,7 +158,8 @@ class Recording:
         Returns:
             (H, W, 3) uint8 BGR picture and (17) bool: hidden or out of the picture.
         """
-        seen, solids = self.views[view], self.solids(act, frame)
+        seen = self.views[view]
+        solids = self.solids(act, frame)
         image = seen.image.copy()
         cast_shadow(image, seen, solids, self.lighting)
         hits = cast(solids, seen.camera, seen.rays)

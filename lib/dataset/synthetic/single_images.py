@@ -32,7 +32,8 @@ from lib.multiviews.cameras import Cameras, project
 from lib.utils.joints import H36M_17, MPII_16
 
 IMAGES_PER_PLACE = 20  # pictures that share a room
-_PLACE_STREAM, _PICTURE_STREAM = 107, 108
+_PLACE_STREAM = 107
+_PICTURE_STREAM = 108
 _SIZES_WH = ((640, 480), (480, 640), (640, 360), (560, 560), (720, 480))
 _OPEN_SHARE = 0.4
 
@@ -70,7 +71,8 @@ def take_single(seed: int, index: int, place: Room) -> Single:
     """Take one picture; the same for the same numbers and place."""
     rng = np.random.default_rng([seed, _PICTURE_STREAM, index])
     person = make_stranger(rng)
-    action, subaction = int(rng.choice(list(ACTIONS))), int(rng.integers(1, 3))
+    action = int(rng.choice(list(ACTIONS)))
+    subaction = int(rng.integers(1, 3))
     act = perform_action(action, subaction, person.shape, rng, rng.uniform(0, 60, 1))
     size = _SIZES_WH[rng.integers(len(_SIZES_WH))]
     camera = _aim(rng, act.pose.joints[0], size)
@@ -79,7 +81,9 @@ def take_single(seed: int, index: int, place: Room) -> Single:
 
 def _aim(rng: np.random.Generator, joints: np.ndarray, image_wh: tuple[int, int]) -> Cameras:
     """Point a lens without distortion at the person, sometimes so near that limbs are cut off."""
-    turn, distance, height = rng.uniform(0, 2 * np.pi), rng.uniform(2300, 4800), rng.uniform(600, 2100)
+    turn = rng.uniform(0, 2 * np.pi)
+    distance = rng.uniform(2300, 4800)
+    height = rng.uniform(600, 2100)
     middle = 0.5 * (joints.min(0) + joints.max(0))
     centre = np.append(middle[:2] + distance * np.array([np.cos(turn), np.sin(turn)]), height)
     cut = rng.random() < 0.25
@@ -87,8 +91,14 @@ def _aim(rng: np.random.Generator, joints: np.ndarray, image_wh: tuple[int, int]
     person_mm = max(np.ptp(joints[:, 2]) + 150.0, 1.2 * np.ptp(joints[:, :2], axis=0).max())
     focal = fill * image_wh[1] * np.linalg.norm(centre - middle) / person_mm
     target = middle + (np.array([0, 0, 0.22 * np.ptp(joints[:, 2])]) if cut else rng.normal(0, 90, 3))
-    record = camera_record(look_at(centre, target, rng.normal(0, 0.05)), centre, (focal, focal),
-                         (image_wh[0] / 2, image_wh[1] / 2), np.zeros(3), np.zeros(2))
+    record = camera_record(
+        look_at(centre, target, rng.normal(0, 0.05)),
+        centre,
+        (focal, focal),
+        (image_wh[0] / 2, image_wh[1] / 2),
+        np.zeros(3),
+        np.zeros(2),
+    )
     return Cameras.from_records([record])[0]
 
 
@@ -96,7 +106,9 @@ def _render(
     rng: np.random.Generator, camera: Cameras, image_wh: tuple[int, int], place: Room, act: Act, person: Person
 ) -> Single:
     """Put the person, furniture and light together and take the picture."""
-    lighting, materials, furniture = Lighting.random(rng), body_materials(person.wardrobe), Furniture()
+    lighting = Lighting.random(rng)
+    materials = body_materials(person.wardrobe)
+    furniture = Furniture()
     if act.seat is not None:
         add_chair(furniture, act.seat, rng)
     ground = act.pose.joints[0, 0, :2]

@@ -19,8 +19,10 @@ from lib.multiviews.cameras import (
     world_to_camera,
 )
 
-NEAREST_MM, FARTHEST_MM = 50.0, 1e5  # first and last depth of a sampled ray
-_NUM_OUTSIDE, _NUM_NEAR = 48, 81  # depths before, and as many behind, the person; depths around him
+NEAREST_MM = 50.0  # first and last depth of a sampled ray
+FARTHEST_MM = 1e5
+_NUM_OUTSIDE = 48  # depths before, and as many behind, the person; depths around him
+_NUM_NEAR = 81
 
 
 def epipolar_curve(points_img: Any, cameras: Cameras, other_cameras: Cameras, depths: Any) -> tuple[Any, Any]:
@@ -63,7 +65,8 @@ def curve_depths(middle_mm: np.ndarray, reach_mm: float) -> tuple[np.ndarray, np
         depths: (..., D) mm, ascending from NEAREST_MM to FARTHEST_MM.
         near: (D,) bool: from middle - reach (or NEAREST_MM) to middle + reach.
     """
-    low, high = np.maximum(np.asarray(middle_mm) - reach_mm, NEAREST_MM), np.asarray(middle_mm) + reach_mm
+    low = np.maximum(np.asarray(middle_mm) - reach_mm, NEAREST_MM)
+    high = np.asarray(middle_mm) + reach_mm
     before = np.geomspace(np.full_like(low, NEAREST_MM), low, _NUM_OUTSIDE, endpoint=False, axis=-1)
     around = np.linspace(low, high, _NUM_NEAR, axis=-1)
     beyond = np.geomspace(np.full_like(high, FARTHEST_MM), high, _NUM_OUTSIDE, endpoint=False, axis=-1)[..., ::-1]
@@ -109,7 +112,8 @@ def distance_to_curve(points: np.ndarray, curve: np.ndarray, valid: np.ndarray) 
     """
     usable = (valid[..., :-1] & valid[..., 1:])[..., None, :]  # (..., 1, D-1)
     corners = np.where(valid[..., None], curve, 0.0)
-    start, step = corners[..., None, :-1, :], np.diff(corners, axis=-2)[..., None, :, :]  # (..., 1, D-1, 2)
+    start = corners[..., None, :-1, :]  # (..., 1, D-1, 2)
+    step = np.diff(corners, axis=-2)[..., None, :, :]
     x, y = points[..., 0, None] - start[..., 0], points[..., 1, None] - start[..., 1]  # (..., K, D-1)
     length2 = np.maximum((step**2).sum(-1), np.finfo(np.float64).tiny)  # depths may coincide
     along = ((x * step[..., 0] + y * step[..., 1]) / length2).clip(0, 1)

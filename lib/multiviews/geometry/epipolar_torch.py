@@ -24,10 +24,14 @@ from lib.multiviews.geometry.epipolar import FARTHEST_MM, NEAREST_MM
 _OUTSIDE = -1e3  # no tap of any map is near
 _MARGIN = 1.0  # px around a map where bilinear interpolation still finds something
 _TINY = 1e-9
-_BORDER, _COARSE_RAYS, _COARSE_DEPTHS = 9, 4, 96  # points per side of a crop; rays per side and depths of a first look
+_BORDER = 9  # points per side of a crop; rays per side and depths of a first look
+_COARSE_RAYS = 4
+_COARSE_DEPTHS = 96
 _DEGREE = 7  # of the lens model: along a straight line, distorted points are polynomials of this degree
-_COARSE_STEPS, _COARSE_LINES = 24, 3  # that tell how long the steps of lines are; every third line is looked at
-_FAR, _ROUNDING = 2.0, 1e-3  # half a map beside it, where steps need not be followed; px
+_COARSE_STEPS = 24  # that tell how long the steps of lines are; every third line is looked at
+_COARSE_LINES = 3
+_FAR = 2.0  # half a map beside it, where steps need not be followed; px
+_ROUNDING = 1e-3
 
 
 def sample_maps(maps: Tensor, places: Tensor) -> Tensor:
@@ -168,13 +172,17 @@ class HeatmapRays:
     def _others_that_see(self, view: int, depths: Tensor, pixels: Tensor) -> Tensor:
         """Return how many other views see the points at depths (D,) on the rays of pixels (B, P): (B, P, D)."""
         low = to_places(depths.new_tensor([-0.5, -0.5]), (self._height, self._width))
-        places = [self.points(view, other, depths.expand(len(pixels), -1), pixels)
-                  for other in range(self.num_views) if other != view]  # fmt: skip
+        places = [
+            self.points(view, other, depths.expand(len(pixels), -1), pixels)
+            for other in range(self.num_views)
+            if other != view
+        ]
         return sum(((one >= low) & (one <= -low)).all(-1).to(depths) for one in places)
 
     def _to_image(self, points_hm: Tensor) -> Tensor:
         """Heatmap px (P, 2) -> image px (B, V, P, 2)."""
-        linear, shift = self._views.to_heatmap[..., :2], self._views.to_heatmap[..., 2]
+        linear = self._views.to_heatmap[..., :2]
+        shift = self._views.to_heatmap[..., 2]
         return (points_hm - shift[..., None, :]) @ torch.linalg.inv(linear).transpose(-1, -2)
 
     def _bounds(self) -> tuple[Tensor, Tensor]:
@@ -184,7 +192,8 @@ class HeatmapRays:
         x, y = -_MARGIN + ends * (width + _MARGIN), -_MARGIN + ends * (height + _MARGIN)
         sides = [torch.stack([x, torch.full_like(x, edge)], -1) for edge in (-_MARGIN, height)]
         sides += [torch.stack([torch.full_like(y, edge), y], -1) for edge in (-_MARGIN, width)]
-        border, cameras = self._to_image(torch.cat(sides)), self._views.cameras  # (B, V, 4*_BORDER, 2)
+        border = self._to_image(torch.cat(sides))  # (B, V, 4*_BORDER, 2)
+        cameras = self._views.cameras
         plane = undistort(border, cameras)
         # what no ray reaches lies behind the end of the lens's reach in the same direction
         outward = F.normalize((border - cameras.c[..., None, :]) / cameras.f[..., None, :], dim=-1)
@@ -210,9 +219,15 @@ class HeatmapRays:
         axes = self._affine[:, other, :, :2].transpose(-1, -2)  # along the sides of the crop
         (ox, oy), (qx, qy) = ((ray[..., :2] @ axes).unbind(-1) for ray in (origin, direction))
         (x0, y0), (x1, y1) = (corner[:, other, :, None].unbind(1) for corner in (self._low, self._high))
-        bounds = [(oz - MIN_DEPTH_MM, qz), (ox - x0 * oz, qx - x0 * qz), (x1 * oz - ox, x1 * qz - qx),
-                  (oy - y0 * oz, qy - y0 * qz), (y1 * oz - oy, y1 * qz - qy)]  # fmt: skip
-        low, high = torch.zeros_like(qz), torch.full_like(qz, 1 / NEAREST_MM)
+        bounds = [
+            (oz - MIN_DEPTH_MM, qz),
+            (ox - x0 * oz, qx - x0 * qz),
+            (x1 * oz - ox, x1 * qz - qx),
+            (oy - y0 * oz, qy - y0 * qz),
+            (y1 * oz - oy, y1 * qz - qy),
+        ]
+        low = torch.zeros_like(qz)
+        high = torch.full_like(qz, 1 / NEAREST_MM)
         found = torch.ones_like(qz, dtype=torch.bool)
         for slope, level in bounds:  # slope * s + level >= 0
             slope = slope.expand_as(level)
@@ -227,8 +242,10 @@ class HeatmapRays:
 
     def _project(self, directions: Tensor, seen: Tensor, depths: Tensor, view: int, other: int) -> Tensor:
         origin, direction = self._in_camera(directions, view, other)
-        x, y, z = (o[..., None] + q[..., None] * depths[:, None] for o, q in
-                   zip(origin.unbind(-1), direction.unbind(-1), strict=True))  # (B, P, D) each  # fmt: skip
+        x, y, z = (
+            o[..., None] + q[..., None] * depths[:, None]
+            for o, q in zip(origin.unbind(-1), direction.unbind(-1), strict=True)
+        )  # (B, P, D) each
         nearness = 1 / z.clamp(min=MIN_DEPTH_MM)
         x, y = x * nearness, y * nearness
         visible = (z >= MIN_DEPTH_MM) & (x * x + y * y <= self._reach[:, other, None, None]) & seen[..., None]
@@ -269,7 +286,8 @@ def _cut_with_disc(start: Tensor, end: Tensor, found: Tensor, radius2: Tensor) -
     nearest = start + way * middle[..., None]
     half2 = (radius2 - (nearest * nearest).sum(-1)) / length2
     half = half2.clamp(min=0).sqrt()
-    low, high = (middle - half).clamp(min=0), (middle + half).clamp(max=1)
+    low = (middle - half).clamp(min=0)
+    high = (middle + half).clamp(max=1)
     return start + way * low[..., None], start + way * high[..., None], found & (half2 > 0) & (low < high)
 
 

@@ -22,7 +22,8 @@ FlipPairs = Sequence[tuple[int, int]]  # (right, left) joints
 
 _EXCHANGE_COST = 2.7  # log odds against a view that exchanges sides: 6 % of them
 _FACING = 5.0  # log odds for hips and shoulders that face the same way
-_JUMP_MM, _JUMP_COST = 200.0, 10.0  # log odds against joints that move by so much, or more, from frame to frame
+_JUMP_MM = 200.0  # log odds against joints that move by so much, or more, from frame to frame
+_JUMP_COST = 10.0
 _BLOCK_TESTS = 2**21  # hypotheses times peaks that are tested together: bounds the memory
 
 
@@ -71,8 +72,9 @@ def _said_of_both_sides(
         (2, F, V, pairs of joints, H).
     """
     sides = [rays.joints(right), rays.joints(left)]
-    both = PeakRays(*(np.concatenate([getattr(side, name) for side in sides], 3) for name in ("place", "weight")),
-                    rays.zoom)  # fmt: skip
+    both = PeakRays(
+        *(np.concatenate([getattr(side, name) for side in sides], 3) for name in ("place", "weight")), rays.zoom
+    )
     points, possible = midpoints(both, cameras, pairs)
     return np.stack([support(points, side, cameras) * possible[:, None] for side in sides])
 
@@ -113,7 +115,8 @@ def turned_limbs(pose: np.ndarray, exchanged: np.ndarray, groups: Sequence[FlipP
     Returns:
         (F, groups) bool.
     """
-    num_exchanged, num_views = exchanged.sum(1), exchanged.shape[1]  # (F, groups)
+    num_exchanged = exchanged.sum(1)  # (F, groups)
+    num_views = exchanged.shape[1]
     across = np.zeros((len(pose), len(groups), 3))  # from right to left
     for number, ((right, left), *_) in enumerate(groups):
         across[:, number] = pose[:, left] - pose[:, right]

@@ -55,7 +55,9 @@ def _log_quadratic_step(patch: np.ndarray) -> np.ndarray:
     """(P, 3, 3) pixels around peaks -> (P, 2) steps (x, y) to the maximum of the fit, px; 0 where there is none."""
     positive = (patch > 0).all((1, 2))
     log = np.log(np.where(positive[:, None, None], patch, 1.0))
-    by_column, by_row, total = log.sum(1), log.sum(2), log.sum((1, 2))  # (P, 3), (P, 3), (P,)
+    by_column = log.sum(1)  # (P, 3), (P, 3), (P,)
+    by_row = log.sum(2)
+    total = log.sum((1, 2))
     # Least squares over x, y in {-1, 0, 1}: gradient and Hessian at the middle pixel.
     gradient_x, gradient_y = (by_column[:, 2] - by_column[:, 0]) / 6, (by_row[:, 2] - by_row[:, 0]) / 6
     curve_xx = by_column[:, 0] + by_column[:, 2] - total * (2 / 3)
@@ -64,9 +66,7 @@ def _log_quadratic_step(patch: np.ndarray) -> np.ndarray:
     determinant = curve_xx * curve_yy - curve_xy**2
     has_maximum = positive & (curve_xx < -_FLAT) & (determinant > _FLAT**2)
     scale = np.where(has_maximum, -1.0, 0.0) / np.where(has_maximum, determinant, 1.0)
-    step = np.stack(
-        [curve_yy * gradient_x - curve_xy * gradient_y, curve_xx * gradient_y - curve_xy * gradient_x], -1
-    )
+    step = np.stack([curve_yy * gradient_x - curve_xy * gradient_y, curve_xx * gradient_y - curve_xy * gradient_x], -1)
     return (step * scale[:, None]).clip(-1, 1)
 
 
@@ -100,10 +100,16 @@ def find_peaks(
         which, y, x = _local_maxima(block, min_share)
         height_of_peak = block[which, y, x]
         order = np.lexsort((-height_of_peak, which))
-        which, y, x, height_of_peak = which[order], y[order], x[order], height_of_peak[order]
+        which = which[order]
+        y = y[order]
+        x = x[order]
+        height_of_peak = height_of_peak[order]
         rank = np.arange(len(which)) - np.searchsorted(which, which)
         kept = rank < num_peaks
-        which, y, x, rank = which[kept], y[kept], x[kept], rank[kept]
+        which = which[kept]
+        y = y[kept]
+        x = x[kept]
+        rank = rank[kept]
         position[start + which, rank] = refine_peaks(block, which, x, y, mode)
         value[start + which, rank] = height_of_peak[kept]
     return position.reshape(*axes, num_peaks, 2), value.reshape(*axes, num_peaks)
@@ -122,7 +128,8 @@ def _local_maxima(maps: np.ndarray, min_share: float) -> tuple[np.ndarray, np.nd
     near = np.maximum(abs(along[:, None]), abs(along)).ravel()
     for distance in range(1, radius + 1):  # the nearest neighbours first: few pixels are left for the others
         ring = offsets[near == distance]
-        neighbours, own = values[pixels[:, None] + ring], values[pixels][:, None]
+        neighbours = values[pixels[:, None] + ring]
+        own = values[pixels][:, None]
         pixels = pixels[np.where(ring < 0, own > neighbours, own >= neighbours).all(1)]
     which, row, column = np.unravel_index(pixels, padded.shape)
     return which, row - radius, column - radius

@@ -51,11 +51,7 @@ def reprojection_error(
 
 
 def consistent_points(
-    points_img: np.ndarray,
-    cameras: Cameras,
-    box_side: np.ndarray,
-    tolerance: float = 0.03,
-    min_views: int = 3,
+    points_img: np.ndarray, cameras: Cameras, box_side: np.ndarray, tolerance: float = 0.03, min_views: int = 3
 ) -> ConsistentPoints:
     """Triangulate each joint from the largest set of views that agree on it.
 
@@ -86,10 +82,15 @@ def consistent_points(
     sets = _sets(num_views, min_views)  # (S, V)
     size = max(1, _BLOCK // (len(sets) * max(1, sizes["J"])))
     parts = [
-        _best_sets(points_img[start : start + size], cameras[start : start + size], box_side[start : start + size],
-                   sets, tolerance)
+        _best_sets(
+            points_img[start : start + size],
+            cameras[start : start + size],
+            box_side[start : start + size],
+            sets,
+            tolerance,
+        )
         for start in range(0, max(1, sizes["F"]), size)
-    ]  # fmt: skip
+    ]
     points, agrees = (np.concatenate(column) for column in zip(*parts, strict=True))
     return ConsistentPoints(points, agrees, reprojection_error(points, points_img, cameras, box_side))
 

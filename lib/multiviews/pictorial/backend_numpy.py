@@ -136,13 +136,15 @@ class NumpyKernel:
 
     def sample_shared(self, maps: np.ndarray, taps: Taps) -> np.ndarray:
         num_frames, num_views, num_joints, height, width = maps.shape
-        num_maps, num_bins = num_frames * num_views, taps.first.shape[-1]
+        num_maps = num_frames * num_views
+        num_bins = taps.first.shape[-1]
         table = np.empty((num_maps, height * width, num_joints))
         for view, joint_maps in enumerate(maps.reshape(num_maps, num_joints, -1)):
             np.maximum(cv2.transpose(joint_maps), 0, out=table[view])  # numpy does not transpose tile by tile
         map_start = np.arange(num_maps).reshape(num_frames, 1, num_views) * (height * width)
         first = taps.first[:, :, 0].swapaxes(1, 2) + map_start  # (F, n, V)
-        pixels, weights = np.empty((*first.shape, 4), np.int32), np.empty((*first.shape, 4))
+        pixels = np.empty((*first.shape, 4), np.int32)
+        weights = np.empty((*first.shape, 4))
         for tap, step in enumerate((0, 1, width, width + 1)):
             pixels[..., tap] = first + step
             weights[..., tap] = taps.weights[tap][:, :, 0].swapaxes(1, 2)
@@ -157,7 +159,8 @@ class NumpyKernel:
     def sample_own(self, maps: np.ndarray, taps: Taps) -> np.ndarray:
         height, width = maps.shape[-2:]
         map_start = np.arange(maps[..., 0, 0].size).reshape(maps.shape[:3]) * (height * width)  # (F, V, J)
-        first, values = taps.first + map_start[..., None], maps.reshape(-1)
+        first = taps.first + map_start[..., None]
+        values = maps.reshape(-1)
         return sum(
             np.maximum(values.take(first + step), 0) * weight
             for step, weight in zip((0, 1, width, width + 1), taps.weights, strict=True)

@@ -27,9 +27,13 @@ class TorchKernel:
     def __init__(self, device: torch.device | str = "cpu", num_threads: int | None = None) -> None:
         self.device = torch.device(device)
         if self.device.type == "cpu":  # what belongs to a block stays in the processor's cache
-            self.num_threads, self.block_bins, self.sample_bins = num_threads or torch.get_num_threads(), 2**16, 2**12
+            self.num_threads = num_threads or torch.get_num_threads()
+            self.block_bins = 2**16
+            self.sample_bins = 2**12
         else:  # few large steps beat many small ones
-            self.num_threads, self.block_bins, self.sample_bins = 1, 2**20, 2**18
+            self.num_threads = 1
+            self.block_bins = 2**20
+            self.sample_bins = 2**18
         # Blocks side by side use the processors better than torch's own threads do within many short steps.
         self._pool = ThreadPoolExecutor(self.num_threads, "rpsm", torch.set_num_threads, (1,))
         self._local = threading.local()  # scratch volumes of each thread
@@ -78,7 +82,8 @@ class TorchKernel:
     def sample_own(self, maps: torch.Tensor, taps: Taps) -> torch.Tensor:
         height, width = maps.shape[-2:]
         map_start = torch.arange(maps.shape[:3].numel(), device=self.device).reshape(maps.shape[:3]) * (height * width)
-        first, values = taps.first + map_start[..., None], maps.reshape(-1)
+        first = taps.first + map_start[..., None]
+        values = maps.reshape(-1)
         return sum(
             values.take(first + step).clip(0) * weight
             for step, weight in zip((0, 1, width, width + 1), taps.weights, strict=True)

@@ -36,8 +36,12 @@ class Views:
     @classmethod
     def load(cls, heatmaps: np.ndarray, cameras: Cameras, image_to_heatmap: np.ndarray, kernel: Kernel) -> Views:
         """Put numpy arrays on the kernel's device."""
-        return cls(kernel.heatmaps(heatmaps), cameras.map(kernel.floats), kernel.floats(image_to_heatmap),
-                   kernel.floats(lens_reach(cameras)))  # fmt: skip
+        return cls(
+            kernel.heatmaps(heatmaps),
+            cameras.map(kernel.floats),
+            kernel.floats(image_to_heatmap),
+            kernel.floats(lens_reach(cameras)),
+        )
 
     def __getitem__(self, frames: Any) -> Views:
         return Views(self.maps[frames], self.cameras[frames], self.image_to_heatmap[frames], self.reach[frames])
@@ -67,8 +71,10 @@ def bilinear_taps(centers: Array, grid: Array, views: Views, kernel: Kernel) -> 
     x -= left
     y -= top
     # The hat function of a tap is 0 from a distance of 1 px on, so points outside the map need no special care.
-    left_part, right_part = (1 - abs(x)).clip(0), (1 - abs(x - 1)).clip(0)
-    top_part, bottom_part = (1 - abs(y)).clip(0), (1 - abs(y - 1)).clip(0)
+    left_part = (1 - abs(x)).clip(0)
+    right_part = (1 - abs(x - 1)).clip(0)
+    top_part = (1 - abs(y)).clip(0)
+    bottom_part = (1 - abs(y - 1)).clip(0)
     return Taps(
         first=kernel.integers(top * width + left),
         weights=(top_part * left_part, top_part * right_part, bottom_part * left_part, bottom_part * right_part),

@@ -169,8 +169,10 @@ def check_replaceable(path: str | os.PathLike) -> None:
     except InputError:
         found = None
     if found is None:
-        raise InputError(f"{path}: exists and is not a limb prior, which would replace it; name another file as "
-                         "PICT_STRUCT.PAIRWISE_FILE, or remove this one")  # fmt: skip
+        raise InputError(
+            f"{path}: exists and is not a limb prior, which would replace it; name another file as "
+            "PICT_STRUCT.PAIRWISE_FILE, or remove this one"
+        )
 
 
 def _pairs(content: Any) -> dict | None:

@@ -83,8 +83,10 @@ def rpsm(
 
     Source: paper section 4.
     """
-    body, num_frames = prior.body, len(heatmaps)
-    heatmaps, root_world = np.asarray(heatmaps), np.asarray(root_world, np.float64)
+    body = prior.body
+    num_frames = len(heatmaps)
+    heatmaps = np.asarray(heatmaps)
+    root_world = np.asarray(root_world, np.float64)
     limb_lengths = np.asarray(limb_lengths, np.float64)
     if limb_lengths.ndim == 1:
         limb_lengths = np.broadcast_to(limb_lengths, (num_frames, len(limb_lengths)))
@@ -142,7 +144,9 @@ def _check_inputs(
 
 def _first_level(views: Views, center: Array, prior: LimbPrior, kernel: Kernel) -> Array:
     """Place all joints on the shared grid around `center` (F, 3); (F, J, 3) mm."""
-    grid, costs, parts = kernel.floats(cube_points(prior.grid.edge, prior.grid.num_bins)), Costs.of(prior.body), []
+    grid = kernel.floats(cube_points(prior.grid.edge, prior.grid.num_bins))
+    costs = Costs.of(prior.body)
+    parts = []
     for frames in _blocks(len(center), kernel.sample_bins // len(grid)):
         taps = bilinear_taps(center[frames, None], grid, views[frames], kernel)
         parts.append(evidence_scores(kernel.sample_shared(views.maps[frames], taps), costs, kernel))  # (f, N, J)
@@ -150,13 +154,7 @@ def _first_level(views: Views, center: Array, prior: LimbPrior, kernel: Kernel) 
 
 
 def _later_level(
-    views: Views,
-    positions: Array,
-    grid: Array,
-    limb_lengths: Array,
-    tolerance: float,
-    body: HumanBody,
-    kernel: Kernel,
+    views: Views, positions: Array, grid: Array, limb_lengths: Array, tolerance: float, body: HumanBody, kernel: Kernel
 ) -> Array:
     """Move every joint to the best bin of the small grid around it.
 

@@ -16,7 +16,9 @@ Slices = tuple[slice, slice, slice]
 
 # Axes of lines, slabs and the final shift. The volume is contiguous, so a shift is the cheaper the earlier its axis,
 # and most steps combine lines into slabs.
-_LINE_AXIS, _SLAB_AXIS, _LAST_AXIS = 1, 0, 2
+_LINE_AXIS = 1
+_SLAB_AXIS = 0
+_LAST_AXIS = 2
 
 
 @dataclass(frozen=True)

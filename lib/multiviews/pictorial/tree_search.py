@@ -64,7 +64,8 @@ def largest(values: Array, axis: int, kernel: Kernel) -> Array:
     """Return the maximum along an axis, by halves: a reduction with few frames beside the axis is slow."""
     while values.shape[axis] % 2 == 0:
         half = values.shape[axis] // 2
-        lower, upper = (slice(None),) * axis + (slice(half),), (slice(None),) * axis + (slice(half, None),)
+        lower = (slice(None),) * axis + (slice(half),)
+        upper = (slice(None),) * axis + (slice(half, None),)
         values = kernel.xp.maximum(values[lower], values[upper])
     return kernel.xp.amax(values, axis)
 
@@ -81,7 +82,9 @@ def search_shared_grid(scores: Array, prior: LimbPrior, kernel: Kernel) -> Array
     Returns:
         (F, J) bins.
     """
-    xp, num_bins, body = kernel.xp, prior.grid.num_bins, prior.body
+    xp = kernel.xp
+    num_bins = prior.grid.num_bins
+    body = prior.body
     broken = Costs.of(body).broken
     volumes = scores.reshape(body.num_joints, num_bins, num_bins, num_bins, -1)  # shares the memory of scores
     best = [None] * body.num_joints  # (F,) each
@@ -143,7 +146,8 @@ def search_own_grids(scores: Array, pair_scores: Array, body: HumanBody, kernel:
         (F, J) bins.
     """
     xp = kernel.xp
-    levels, stop = [], 0  # a tree level's joints are consecutive in body.edges
+    levels = []  # a tree level's joints are consecutive in body.edges
+    stop = 0
     for joints in body.levels[1:]:
         levels.append((list(joints), slice(stop, stop + len(joints))))
         stop += len(joints)

@@ -62,11 +62,16 @@ def check_rig(
         from_others[view] = _median(reprojection_error(world, points[:, one], cameras[:, one], side[:, one]))
     pairs = np.full((num_views, num_views), np.nan)
     for one, other in itertools.permutations(range(num_views), 2):
-        distance = epipolar_distances(points[:, one].reshape(-1, 2), points[:, other].reshape(-1, 2),
-                                      cameras[0, one], cameras[0, other])  # fmt: skip
+        distance = epipolar_distances(
+            points[:, one].reshape(-1, 2), points[:, other].reshape(-1, 2), cameras[0, one], cameras[0, other]
+        )
         pairs[one, other] = _median(np.abs(distance.reshape(len(points), -1)) / side[:, other, None])
-    return RigCheck(np.array([_median(error[:, view]) for view in range(num_views)]), from_others, pairs,
-                    _views_that_are_off(points, cameras, side))  # fmt: skip
+    return RigCheck(
+        np.array([_median(error[:, view]) for view in range(num_views)]),
+        from_others,
+        pairs,
+        _views_that_are_off(points, cameras, side),
+    )
 
 
 def _median(values: np.ndarray) -> float:
@@ -79,8 +84,9 @@ def _views_that_are_off(points: np.ndarray, cameras: Cameras, side: np.ndarray) 
     num_views = points.shape[1]
     for count in range(num_views - 1):
         left_out = list(itertools.combinations(range(num_views), count))
-        errors = [_worst(points, cameras, side, [view for view in range(num_views) if view not in out])
-                  for out in left_out]  # fmt: skip
+        errors = [
+            _worst(points, cameras, side, [view for view in range(num_views) if view not in out]) for out in left_out
+        ]
         best, *others = np.sort(errors)
         if best <= LARGE:
             return left_out[int(np.argmin(errors))] if not others or others[0] > _CLEARLY * best else None

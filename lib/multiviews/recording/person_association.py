@@ -19,10 +19,7 @@ _MOVE_MM = 300.0  # from frame to frame; farther costs as much as a view
 
 
 def choose_person(
-    points_img: np.ndarray,
-    cameras: Cameras,
-    box_side: np.ndarray,
-    flip_pairs: Sequence[tuple[int, int]] = (),
+    points_img: np.ndarray, cameras: Cameras, box_side: np.ndarray, flip_pairs: Sequence[tuple[int, int]] = ()
 ) -> np.ndarray:
     """Choose the person that most views agree on, frame by frame, and that moves least.
 
@@ -84,9 +81,11 @@ def _hypotheses(points: np.ndarray, cameras: Cameras, side: np.ndarray) -> tuple
     enough = np.isfinite(world).all(-1).sum(1) >= _MIN_POINTS
     world, one, a, other, b = (array[enough] for array in (world, one, a, other, b))
     everywhere = cameras.map(lambda array: np.repeat(array, len(world), 0))
-    errors = np.stack([_median_error(world, points[:, person], everywhere, side[:, person])
-                       for person in range(num_people)], -1)  # (H, V, P)  # fmt: skip
-    nearest, row = errors.argmin(-1), np.arange(len(world))
+    errors = np.stack(
+        [_median_error(world, points[:, person], everywhere, side[:, person]) for person in range(num_people)], -1
+    )  # (H, V, P)
+    nearest = errors.argmin(-1)
+    row = np.arange(len(world))
     nearest[row, one], nearest[row, other] = a, b
     error = np.take_along_axis(errors, nearest[..., None], -1)[..., 0]
     agrees = error < _TOLERANCE

@@ -39,8 +39,9 @@ class RobustSettings:
 
     def __post_init__(self) -> None:
         if not 0 < self.tolerance < 1:
-            raise InputError(f"tolerance: expected a share of the person's size between 0 and 1, received "
-                             f"{self.tolerance:g}")  # fmt: skip
+            raise InputError(
+                f"tolerance: expected a share of the person's size between 0 and 1, received {self.tolerance:g}"
+            )
 
 
 @dataclass(frozen=True)
@@ -173,7 +174,11 @@ def robust_poses(
 
 
 def _nearer_exchanged(
-    found: ConsistentPoints, points_img: np.ndarray, cameras: Cameras, side: np.ndarray, groups: Sequence[FlipPairs],
+    found: ConsistentPoints,
+    points_img: np.ndarray,
+    cameras: Cameras,
+    side: np.ndarray,
+    groups: Sequence[FlipPairs],
     tolerance: float,
 ) -> np.ndarray:
     """Find the groups of joints (F, V, groups) that fit no side within the tolerance, but the other one much better.
@@ -182,8 +187,10 @@ def _nearer_exchanged(
     agree on tells all the same.
     """
     everywhere = np.ones((*points_img.shape[:2], len(groups)), bool)
-    errors = [reprojection_error(found.points_world, points, cameras, side)
-              for points in (points_img, exchange(points_img, everywhere, groups))]  # fmt: skip
+    errors = [
+        reprojection_error(found.points_world, points, cameras, side)
+        for points in (points_img, exchange(points_img, everywhere, groups))
+    ]
     nearer = np.zeros_like(everywhere)
     for number, group in enumerate(groups):
         joints = [joint for pair in group for joint in pair]
@@ -194,7 +201,11 @@ def _nearer_exchanged(
 
 
 def _still_near(
-    found: ConsistentPoints, pose: np.ndarray, points_img: np.ndarray, cameras: Cameras, side: np.ndarray,
+    found: ConsistentPoints,
+    pose: np.ndarray,
+    points_img: np.ndarray,
+    cameras: Cameras,
+    side: np.ndarray,
     tolerance: float,
 ) -> np.ndarray:
     """Return which of the agreeing detections are within the tolerance of the smoothed pose, too."""
@@ -229,8 +240,9 @@ def leave_one_out(poses: RobustPoses, cameras: Cameras, settings: RobustSettings
     errors = np.empty(poses.agrees.shape)
     for view in range(num_views):
         others = [other for other in range(num_views) if other != view]
-        found = consistent_points(poses.points_img[:, others], cameras[:, others], side[:, others],
-                                  settings.tolerance, min_views)  # fmt: skip
+        found = consistent_points(
+            poses.points_img[:, others], cameras[:, others], side[:, others], settings.tolerance, min_views
+        )
         pose = smooth_trajectories(found.points_world, settings.cutoff)
         pose = np.where(found.agrees.any(1)[..., None], pose, np.nan)
         one = slice(view, view + 1)

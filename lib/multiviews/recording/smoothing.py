@@ -36,7 +36,8 @@ def smooth_trajectories(points: np.ndarray, cutoff: float | None) -> np.ndarray:
     known = np.isfinite(flat)
     # A frequency w is damped by 1 / (1 + strength (2 sin(w/2))^4); nearly no strength leaves known points in place.
     strength = 1e-6 if cutoff is None else (2 * np.sin(np.pi * cutoff)) ** -4.0
-    penalty, result = strength * _roughness(len(flat)), np.full_like(flat, np.nan)
+    penalty = strength * _roughness(len(flat))
+    result = np.full_like(flat, np.nan)
     for column in np.flatnonzero(known.sum(0) >= 2):
         weight = np.where(known[:, column], 1.0, min(_GAP_WEIGHT, _GAP_WEIGHT * strength))
         values = np.where(known[:, column], flat[:, column], 0.0)
@@ -51,7 +52,8 @@ def smooth_trajectories(points: np.ndarray, cutoff: float | None) -> np.ndarray:
 
 def _roughness(num: int) -> np.ndarray:
     """Return D'D, D the second differences of `num` points, as solveh_banded() takes its upper bands: (3, num)."""
-    bands, stencil = np.zeros((3, num)), (1.0, -2.0, 1.0)
+    bands = np.zeros((3, num))
+    stencil = (1.0, -2.0, 1.0)
     for row in range(3):
         for column in range(row, 3):
             bands[2 - (column - row), column : column + num - 2] += stencil[row] * stencil[column]

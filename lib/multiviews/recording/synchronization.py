@@ -56,9 +56,7 @@ def swap_free_points(points_img: np.ndarray, flip_pairs: Sequence[tuple[int, int
     return np.concatenate([points_img[..., single, :], middles], -2)
 
 
-def epipolar_distances(
-    points_a: np.ndarray, points_b: np.ndarray, camera_a: Cameras, camera_b: Cameras
-) -> np.ndarray:
+def epipolar_distances(points_a: np.ndarray, points_b: np.ndarray, camera_a: Cameras, camera_b: Cameras) -> np.ndarray:
     """Return how far points of view b are from the epipolar lines of those of view a, px of view b.
 
     Args:
@@ -113,8 +111,9 @@ def estimate_offsets(
     points = swap_free_points(np.asarray(points_img, np.float64), flip_pairs)
     pairs, measured = [], []
     for one, other in itertools.combinations(range(num_views), 2):
-        offset = _pair_offset(points[:, one], points[:, other], cameras[one], cameras[other], box_side[other],
-                              max_offset)  # fmt: skip
+        offset = _pair_offset(
+            points[:, one], points[:, other], cameras[one], cameras[other], box_side[other], max_offset
+        )
         if np.isfinite(offset):
             pairs.append((one, other))
             measured.append(offset)
@@ -129,7 +128,8 @@ def _pair_offset(
     costs = np.array([_cost(points_a, _late(points_b, offset), camera_a, camera_b, side) for offset in offsets])
     if not np.isfinite(costs).all():
         return np.nan
-    best, around = int(costs.argmin()), round(_AROUND / _STEP)
+    best = int(costs.argmin())
+    around = round(_AROUND / _STEP)
     if best < around or best + around >= len(costs):
         return np.nan
     near = slice(best - around, best + around + 1)
@@ -172,7 +172,8 @@ def _solve(pairs: list[tuple[int, int]], measured: np.ndarray, num_views: int) -
     for row, (one, other) in enumerate(pairs):
         rows[row, one], rows[row, other] = -1, 1
     unknown = np.delete(rows, compared[0], 1)  # the offset of the first one is 0
-    frames, weight = np.zeros(num_views), np.ones(len(pairs))
+    frames = np.zeros(num_views)
+    weight = np.ones(len(pairs))
     for _ in range(10 if len(pairs) else 0):  # reweighted: one bad pair hardly moves the others
         solution = np.linalg.lstsq(unknown * weight[:, None], measured * weight, rcond=None)[0]
         frames = np.insert(solution, compared[0], 0.0)

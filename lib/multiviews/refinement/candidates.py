@@ -71,8 +71,10 @@ def _choose(
     points, possible = midpoints(rays, cameras, pairs)  # (F, J, H, 3), (F, J, H)
     score = np.where(possible, support(points, rays, cameras).sum(1), -np.inf)
     best = np.argsort(-score, -1, kind="stable")[..., :_KEPT]
-    points, score = np.take_along_axis(points, best[..., None], 2), np.take_along_axis(score, best, 2)
-    found, start = np.isfinite(score), start_world[:, :, None]
+    points = np.take_along_axis(points, best[..., None], 2)
+    score = np.take_along_axis(score, best, 2)
+    found = np.isfinite(score)
+    start = start_world[:, :, None]
     points = np.concatenate([start, np.where(found[..., None], points, start)], 2)  # (F, J, n, 3)
     score = np.concatenate([support(start, rays, cameras).sum(1), np.where(found, score, 0.0)], 2)  # (F, J, n)
 
@@ -89,7 +91,8 @@ def _choose(
 def _limb_costs(points: np.ndarray, limb_lengths: np.ndarray, std: np.ndarray, body: HumanBody) -> np.ndarray:
     """Return the costs (F, E, n_parent, n_child) of joining hypotheses (F, J, n, 3), at most _BROKEN."""
     parents, children = (list(side) for side in zip(*body.edges, strict=True))
-    start, end = points[:, parents, :, None], points[:, children, None]
+    start = points[:, parents, :, None]
+    end = points[:, children, None]
     length2 = sum((end[..., axis] - start[..., axis]) ** 2 for axis in range(3))
     deviation = (np.sqrt(length2) - limb_lengths[..., None, None]) / std[..., None, None]
     return np.minimum(deviation**2 / 2, _BROKEN)

@@ -68,11 +68,7 @@ def braces(body: HumanBody) -> Links:
 
 
 def person_distances(
-    points_world: np.ndarray,
-    covariance: np.ndarray,
-    person: np.ndarray,
-    limbs: Distances,
-    body: HumanBody,
+    points_world: np.ndarray, covariance: np.ndarray, person: np.ndarray, limbs: Distances, body: HumanBody
 ) -> Distances:
     """Measure each person's limbs and braces in the *other* frames of the same person.
 
@@ -108,11 +104,7 @@ def person_distances(
 
 
 def _measure(
-    points_world: np.ndarray,
-    trace: np.ndarray,
-    person: np.ndarray,
-    links: Links,
-    expected: Distances | None = None,
+    points_world: np.ndarray, trace: np.ndarray, person: np.ndarray, links: Links, expected: Distances | None = None
 ) -> _Others:
     """Measure distances; those far from what is expected do not count.
 

@@ -23,7 +23,8 @@ REACH = 5.0  # standard deviations; with less, peaks that are merely noisy count
 _NOISE_RANGE = (0.02, 0.8)  # tolerances
 _NEAR = 1.6  # tolerances; peaks farther from the projection tell nothing about the noise
 _CHI2_MEDIAN = 1.386  # of two degrees of freedom
-_FIRST_DAMPING, _DAMPING_RANGE = 1e-4, (1e-8, 1e4)  # share of the mean diagonal of the normal matrix
+_FIRST_DAMPING = 1e-4  # share of the mean diagonal of the normal matrix
+_DAMPING_RANGE = (1e-8, 1e4)
 _ANCHOR = 1e-9  # 1 / mm^2: a direction that nothing decides does not move
 _MIN_LENGTH_MM = 1.0
 
@@ -117,7 +118,8 @@ class PoseFit:
 
     def optimise(self, points: Array, num_steps: int) -> Array:
         """Take Levenberg-Marquardt steps from poses (F, J, 3), mm; the cost of no frame grows."""
-        xp, terms = self.kernel.xp, self.terms(points)
+        xp = self.kernel.xp
+        terms = self.terms(points)
         damping = xp.full_like(self.noise, _FIRST_DAMPING)
         for _ in range(num_steps):
             trial = points + self._step(terms, damping)
@@ -138,7 +140,8 @@ class PoseFit:
     def _step(self, terms: Terms, damping: Array) -> Array:
         """Solve the damped normal equations; (F, J, 3) mm."""
         num_frames, num_joints = terms.pull.shape[:2]
-        size, floats = 3 * num_joints, self.kernel.floats
+        size = 3 * num_joints
+        floats = self.kernel.floats
         same_joint = floats(np.eye(num_joints))[:, None, :, None]
         matrix = (terms.normal[:, :, :, None] * same_joint).reshape(num_frames, size, size)
         columns = terms.link_rows.swapaxes(1, 2)  # (F, 3J, L)
@@ -160,8 +163,9 @@ class PoseFit:
         middle = np.take_along_axis(np.sort(square, -1), np.maximum(count - 1, 0)[:, None] // 2, -1)[:, 0]
         enough = count >= near.shape[2]
         noise = np.sqrt(np.where(enough, middle, 0.0) / _CHI2_MEDIAN).clip(*_NOISE_RANGE)
-        return replace(self, noise=self.kernel.xp.where(
-            self.kernel.integers(enough) > 0, self.kernel.floats(noise), self.noise))  # fmt: skip
+        return replace(
+            self, noise=self.kernel.xp.where(self.kernel.integers(enough) > 0, self.kernel.floats(noise), self.noise)
+        )
 
     def with_distances(self, expected: Distances) -> PoseFit:
         """Expect other distances."""
@@ -170,7 +174,8 @@ class PoseFit:
 
     def by_peaks_alone(self, points: Array) -> tuple[np.ndarray, np.ndarray]:
         """Place joints by the peaks alone, from nearby poses (F, J, 3): (F, J, 3) mm and covariances (F, J, 3, 3)."""
-        terms, xp = self.terms(points), self.kernel.xp
+        terms = self.terms(points)
+        xp = self.kernel.xp
         normal = terms.normal + self.kernel.floats(np.eye(3) * _ANCHOR)
         step = xp.linalg.solve(normal, terms.pull[..., None])[..., 0]
         return self.kernel.numpy(points + step), np.linalg.inv(self.kernel.numpy(normal))

@@ -144,14 +144,17 @@ def fit_persons(fitted: Sequence[FittedFrames], person: np.ndarray, body: HumanB
     """
     if not fitted:
         return fitted_poses(fitted, body, kernel)
-    shown = [(*block.fit.by_peaks_alone(block.points), kernel.numpy(block.fit.lengths),
-              kernel.numpy(block.fit.length_std)) for block in fitted]  # fmt: skip
+    shown = [
+        (*block.fit.by_peaks_alone(block.points), kernel.numpy(block.fit.lengths), kernel.numpy(block.fit.length_std))
+        for block in fitted
+    ]
     alone_world, covariance, lengths, std = map(np.concatenate, zip(*shown, strict=True))
     check_shape("person", np.shape(person), (len(alone_world),))
     given = Distances(body.edges, lengths, std)
     own = person_distances(alone_world, covariance, np.asarray(person), given, body)
 
-    pose, stops = np.empty(alone_world.shape), np.cumsum([len(block.points) for block in fitted]).tolist()
+    pose = np.empty(alone_world.shape)
+    stops = np.cumsum([len(block.points) for block in fitted]).tolist()
     by_start = dict(zip([0, *stops], fitted, strict=False))
 
     def fit_again(frames: slice) -> None:
@@ -192,7 +195,8 @@ def _fit(
     pose: np.ndarray, rays: PeakRays, cameras: Cameras, limbs: Distances, body: HumanBody, kernel: Kernel
 ) -> FittedFrames:
     """Fit poses (F, J, 3) to their peaks and limbs, mm."""
-    floats, points = kernel.floats, kernel.floats(pose)
+    floats = kernel.floats
+    points = kernel.floats(pose)
     fit = PoseFit(
         rays.map(floats),
         cameras.map(floats),

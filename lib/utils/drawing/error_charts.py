@@ -44,9 +44,15 @@ def save_error_histogram(path: str | os.PathLike, errors: np.ndarray, title: str
     axes.bar(edges[:-1], counts / errors.size, np.diff(edges), align="edge", color=COLORS[0], alpha=0.55)
     beyond = np.count_nonzero(found > end)
     if beyond:
-        axes.annotate(f"{beyond} beyond,\nmax {found.max():.0f} mm", (end, counts[-1] / errors.size), (-4, 22),
-                      textcoords="offset points", fontsize=8, ha="right",
-                      bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})  # fmt: skip
+        axes.annotate(
+            f"{beyond} beyond,\nmax {found.max():.0f} mm",
+            (end, counts[-1] / errors.size),
+            (-4, 22),
+            textcoords="offset points",
+            fontsize=8,
+            ha="right",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+        )
     below = axes.twinx()
     grid = np.linspace(0, end, 400)
     below.plot(grid, np.searchsorted(np.sort(found), grid, side="left") / errors.size, color="0.25", linewidth=1.4)
@@ -90,7 +96,8 @@ def save_error_bars(
     centres = np.arange(len(names), dtype=float)
     for index, (label, values) in enumerate(series.items()):
         check_shape(f"{path}: {label}", (len(values),), (len(names),))
-        lengths, color = np.array(values, float), COLORS[index % len(COLORS)]
+        lengths = np.array(values, float)
+        color = COLORS[index % len(COLORS)]
         offset = (index - (len(series) - 1) / 2) * height
         mean = (means or {}).get(label)
         text = label if mean is None else f"{label} (mean {mean:.1f})"

@@ -33,8 +33,14 @@ def _edged(linewidth: float) -> dict:
 _NEAR_LINE = {"linewidth": 1.8, **_edged(1.8)}
 _FAR_LINE = {"linewidth": 1.0, "linestyle": (0, (4, 3)), **_edged(1.0)}
 _POINT = {"linestyle": "none", "marker": "P", "markersize": 10, "color": "white", "markeredgecolor": "0.05"}
-_TRUTH = {"linestyle": "none", "marker": "o", "markersize": 8, "markerfacecolor": "none", "markeredgewidth": 1.8,
-          **_edged(1.8)}  # fmt: skip
+_TRUTH = {
+    "linestyle": "none",
+    "marker": "o",
+    "markersize": 8,
+    "markerfacecolor": "none",
+    "markeredgewidth": 1.8,
+    **_edged(1.8),
+}
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from matplotlib.lines import Line2D
 
 from lib.utils.drawing.vis import SIDE_COLORS, Skeleton
 
-TRUTH_COLOR, DASHES = "0.2", (0, (3, 2))
+TRUTH_COLOR = "0.2"
+DASHES = (0, (3, 2))
 
 
 def picture_axes(pose: np.ndarray, up: np.ndarray, skeleton: Skeleton) -> np.ndarray:

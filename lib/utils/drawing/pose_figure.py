@@ -97,8 +97,13 @@ def save_pose_figure(
         one.set_title(f"3D from the {name}, mm", fontsize=9)
         one.tick_params(right=True, labelright=True, labelbottom=name == "side")
     figure.suptitle(frame.title, fontsize=10)
-    figure.legend(handles=pose_legend(frame.truth_world is not None), loc="outside lower center", ncols=5, fontsize=9,
-                  frameon=False)  # fmt: skip
+    figure.legend(
+        handles=pose_legend(frame.truth_world is not None),
+        loc="outside lower center",
+        ncols=5,
+        fontsize=9,
+        frameon=False,
+    )
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png")
 
@@ -113,7 +118,8 @@ def _draw_view(axes: Axes, frame: PosedFrame, view: int, skeleton: Skeleton) -> 
     joints = frame.joints[view]
     for (parent, child), side in zip(skeleton.edges, skeleton.edge_sides(), strict=True):
         axes.plot(*joints[[parent, child]].T, color=side_rgb(side), linewidth=2.2, path_effects=outline)
-    axes.scatter(*joints.T, s=14, c=[side_rgb(side) for side in skeleton.sides], edgecolors="0.1", linewidths=0.7,
-                 zorder=4)  # fmt: skip
+    axes.scatter(
+        *joints.T, s=14, c=[side_rgb(side) for side in skeleton.sides], edgecolors="0.1", linewidths=0.7, zorder=4
+    )
     for edge in skeleton.edges if frame.true_joints is not None else ():
         axes.plot(*frame.true_joints[view][list(edge)].T, color="white", linewidth=1.2, linestyle=DASHES, zorder=5)

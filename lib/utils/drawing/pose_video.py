@@ -16,11 +16,7 @@ TRUTH = (255, 255, 255)  # BGR, over the views
 
 
 def draw_frames(
-    frames: Iterable[PosedFrame],
-    skeleton: Skeleton,
-    stage: Stage,
-    azimuths_deg: Iterable[float],
-    cell_px: int,
+    frames: Iterable[PosedFrame], skeleton: Skeleton, stage: Stage, azimuths_deg: Iterable[float], cell_px: int
 ) -> Iterator[np.ndarray]:
     """Draw frames one after the other; the turntable follows the person, its floor stays in the world.
 
@@ -39,8 +35,10 @@ def draw_frames(
         where = reference[np.isfinite(reference).all(-1), :2]
         if len(where):
             stage = replace(stage, centre=np.append(where.mean(0), stage.centre[2]))
-        cells = [labelled(_draw_view(frame, view, skeleton, cell_px), frame.name(view))
-                 for view in range(len(frame.pictures))]  # fmt: skip
+        cells = [
+            labelled(_draw_view(frame, view, skeleton, cell_px), frame.name(view))
+            for view in range(len(frame.pictures))
+        ]
         num_columns = -(-len(cells) // NUM_ROWS)
         views = tile(np.stack(cells), num_columns)
         side = NUM_ROWS * cell_px

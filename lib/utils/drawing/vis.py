@@ -18,8 +18,11 @@ SIDE_COLORS = {"left": (222, 134, 27), "right": (12, 98, 241), "middle": (96, 19
 OUTLINE = (20, 20, 20)
 PAPER = (250, 250, 250)  # BGR, behind titles and legends
 GAP_PX = 4
-LABEL_PX, HEADER_PX = 16, 30  # heights of the strips above a picture and above all of them
-_FONT, _LABEL_SCALE, _HEADER_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.38, 0.5
+LABEL_PX = 16  # heights of the strips above a picture and above all of them
+HEADER_PX = 30
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_LABEL_SCALE = 0.38
+_HEADER_SCALE = 0.5
 FAINT_PEAK = 0.3  # maps with a lower peak are drawn fainter instead of being stretched to full brightness
 JPEG_QUALITY = 90
 
@@ -224,11 +227,14 @@ def titled(picture: np.ndarray, title: str, *notes: str) -> np.ndarray:
         (HEADER_PX + h, w, 3) uint8.
     """
     strip = np.full((HEADER_PX, picture.shape[1], 3), PAPER, np.uint8)
-    texts, swatch, gap = [title, *notes, *SIDE_COLORS], 12, 16
+    texts = [title, *notes, *SIDE_COLORS]
+    swatch = 12
+    gap = 16
     fixed = gap * (len(texts) + 1) + (swatch + 4) * len(SIDE_COLORS)
     widths = np.array([_text_width(text, _HEADER_SCALE) for text in texts])
     factor = min(1.0, max(0.2, (picture.shape[1] - fixed) / widths.sum()))
-    base, x = HEADER_PX - 10, picture.shape[1]
+    base = HEADER_PX - 10
+    x = picture.shape[1]
     for text, width in reversed(list(zip(texts[1:], widths[1:], strict=True))):
         x -= round(width * factor) + gap
         cv2.putText(strip, text, (x, base), _FONT, _HEADER_SCALE * factor, OUTLINE, 1, cv2.LINE_AA)

@@ -14,7 +14,8 @@ from lib.utils.files.atomic import make_directory
 from lib.utils.files.image_store import PARTIAL, ZIP_DATE
 
 # bytes at most: what an entry of the directory has more than the member's header, and what stands behind the entries
-_DIRECTORY_ENTRY, _DIRECTORY_END = 46 - 30 + 28, 22 + 56 + 20
+_DIRECTORY_ENTRY = 46 - 30 + 28
+_DIRECTORY_END = 22 + 56 + 20
 
 
 class GrowingZip:
@@ -125,8 +126,10 @@ class GrowingZip:
             else:
                 self._partial.unlink()
         except OSError as error:
-            raise InputError(f"{self.path}: cannot be completed ({error.strerror}); {self._partial.name} holds what is "
-                             "finished, and the same command goes on with it") from None  # fmt: skip
+            raise InputError(
+                f"{self.path}: cannot be completed ({error.strerror}); {self._partial.name} holds what is "
+                "finished, and the same command goes on with it"
+            ) from None
 
     def _write_directory(self) -> None:
         self._file.seek(self._end)

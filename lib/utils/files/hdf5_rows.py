@@ -24,10 +24,12 @@ def read_rows(dataset: h5py.Dataset, start: int, stop: int) -> np.ndarray:
     if pieces is None:
         return dataset[start:stop]
     rows = np.empty((max(stop - start, 0), *dataset.shape[1:]), dataset.dtype)
-    buffer, filled = memoryview(rows.reshape(-1).view(np.uint8)), 0
+    buffer = memoryview(rows.reshape(-1).view(np.uint8))
+    filled = 0
     handle = dataset.file.id.get_vfd_handle()  # HDF5's own, so it is the same file even if another took its name
     for offset, size in pieces:
-        begin, end = filled, filled + size
+        begin = filled
+        end = filled + size
         while filled < end:
             count = os.preadv(handle, [buffer[filled:end]], offset + filled - begin)
             if not count:
@@ -38,7 +40,8 @@ def read_rows(dataset: h5py.Dataset, start: int, stop: int) -> np.ndarray:
 
 def _pieces(dataset: h5py.Dataset, start: int, stop: int) -> list[tuple[int, int]] | None:
     """Return (offset, size) in bytes of the parts of the file that make up the rows, None if h5py must read them."""
-    row_size, file = dataset.dtype.itemsize * int(np.prod(dataset.shape[1:])), dataset.file
+    row_size = dataset.dtype.itemsize * int(np.prod(dataset.shape[1:]))
+    file = dataset.file
     if file.driver != "sec2" or file.userblock_size or not hasattr(os, "preadv"):
         return None
     if dataset.dtype.hasobject or dataset.is_virtual or dataset.external or not row_size:
@@ -48,11 +51,13 @@ def _pieces(dataset: h5py.Dataset, start: int, stop: int) -> list[tuple[int, int
         return None if offset is None else [(offset + start * row_size, (stop - start) * row_size)]
     if dataset.chunks[1:] != dataset.shape[1:] or dataset.id.get_create_plist().get_nfilters():
         return None
-    pieces, step = [], dataset.chunks[0]
+    pieces = []
+    step = dataset.chunks[0]
     for first in range(start - start % step, stop, step):
         offset = dataset.id.get_chunk_info_by_coord((first,) + (0,) * (dataset.ndim - 1)).byte_offset
         if offset is None:
             return None
-        begin, end = max(first, start), min(first + step, stop)
+        begin = max(first, start)
+        end = min(first + step, stop)
         pieces.append((offset + (begin - first) * row_size, (end - begin) * row_size))
     return pieces

@@ -37,8 +37,10 @@ def _open_archive(path: str) -> zipfile.ZipFile:
         return zipfile.ZipFile(path)
     except FileNotFoundError:
         if os.path.exists(path + PARTIAL):
-            raise InputError(f"{path}: no such archive, but {path}{PARTIAL}, whose writer was killed or is at work; "
-                             "run/data/prepare_h36m.py --zip, called again, goes on with it and completes it") from None
+            raise InputError(
+                f"{path}: no such archive, but {path}{PARTIAL}, whose writer was killed or is at work; "
+                "run/data/prepare_h36m.py --zip, called again, goes on with it and completes it"
+            ) from None
         raise InputError(f"{path}: no such archive (DATASET.DATA_FORMAT is zip)") from None
     except (OSError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: not a zip archive, or cut off ({error})") from None
@@ -52,7 +54,8 @@ def _check_format(data_format: str) -> None:
 def _read_bytes(images_dir: Path, name: str, data_format: str) -> bytes:
     _check_format(data_format)
     if data_format == "zip":
-        archive, entry = f"{images_dir}.zip", f"{images_dir.name}/{name}"
+        archive = f"{images_dir}.zip"
+        entry = f"{images_dir.name}/{name}"
         try:
             return _archive(archive).read(entry)
         except KeyError:

@@ -40,8 +40,10 @@ class Journal:
             raise InputError(f"{self.path}: not a journal of earlier work; remove it to begin anew")
         for key in sorted({*stated, *settings}):
             if stated.get(key) != settings.get(key):
-                raise InputError(f"{self.path}: earlier work was done with {key} {stated.get(key)}, now it is "
-                                 f"{settings.get(key)}; use the same, or another folder")  # fmt: skip
+                raise InputError(
+                    f"{self.path}: earlier work was done with {key} {stated.get(key)}, now it is "
+                    f"{settings.get(key)}; use the same, or another folder"
+                )
         for number, line in enumerate(lines[1:], 2):
             if not isinstance(line, dict) or not isinstance(line.get("key"), str) or "entry" not in line:
                 raise InputError(f"{self.path}: line {number} is no entry of earlier work; remove it to begin anew")

@@ -58,7 +58,9 @@ class PredictionWriter:
         self._joint_names = list(joint_names)
         self._heatmap_wh = heatmap_wh
         self._rows_per_chunk = min(rows_per_chunk, num_images)
-        self._compression, self._dtype, self._attributes = compression, dtype, dict(attributes or {})
+        self._compression = compression
+        self._dtype = dtype
+        self._attributes = dict(attributes or {})
         self._row = 0
         self._thread = ThreadPoolExecutor(1, "write-behind")
         self._pending: deque[Future] = deque()
@@ -123,9 +125,11 @@ class PredictionWriter:
             failures.append(OSError(str(close_error)))
         failure = next((one for one in failures if one is not None), None)
         if error is None and failure is not None:
-            kind, error = type(failure), failure
+            kind = type(failure)
+            error = failure
         if error is None and self._row != self._num_images:
-            kind, error = ValueError, ValueError(f"{self._row} of {self._num_images} rows were written")
+            kind = ValueError
+            error = ValueError(f"{self._row} of {self._num_images} rows were written")
         self._context.__exit__(kind, error, trace)
         if error is not None:
             raise error
@@ -251,7 +255,8 @@ class PredictionFile:
         with ThreadPoolExecutor(1, "read-ahead") as reader:
             coming = reader.submit(self.read, 0, num_rows)
             for stop in range(num_rows, len(self.heatmaps), num_rows):
-                batch, coming = coming.result(), reader.submit(self.read, stop, stop + num_rows)
+                batch = coming.result()
+                coming = reader.submit(self.read, stop, stop + num_rows)
                 yield batch
             yield coming.result()
 

@@ -61,8 +61,10 @@ class VideoReader:
         """
         mean_rate = self._stream.average_rate
         if mean_rate and self.frames_per_second > _VARIABLE * mean_rate:
-            raise InputError(f"{self.path}: frames are not evenly spaced ({float(mean_rate):g} per second on average, "
-                             f"on a grid of {float(self.frames_per_second):g})")  # fmt: skip
+            raise InputError(
+                f"{self.path}: frames are not evenly spaced ({float(mean_rate):g} per second on average, "
+                f"on a grid of {float(self.frames_per_second):g})"
+            )
         first_time = None
         for frame in self._decode():
             if frame.pts is None or frame.time_base is None:

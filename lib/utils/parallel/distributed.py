@@ -38,8 +38,10 @@ def process_group(ranks: Ranks, device: torch.device) -> Iterator[None]:
         dist.barrier(_on_cpu)  # nobody leaves while another one still needs it
     except (RuntimeError, dist.DistBackendError) as error:
         if _is_lost_contact(error):
-            raise ProcessLost(f"process {ranks.rank} of {ranks.world_size} lost contact with another one, which ended; "
-                           "this one ends too") from error  # fmt: skip
+            raise ProcessLost(
+                f"process {ranks.rank} of {ranks.world_size} lost contact with another one, which ended; "
+                "this one ends too"
+            ) from error
         raise
     finally:
         _on_cpu = None

@@ -45,8 +45,10 @@ def ranks_of_environment() -> Ranks | None:
     if all(value is None for value in values.values()):
         return None
     if not all(value is not None and value.isdecimal() for value in values.values()):
-        raise InputError(f"environment: expected numbers in {', '.join(_VARIABLES)}, as torchrun sets them, received "
-                         f"{', '.join(f'{name}={value}' for name, value in values.items())}")  # fmt: skip
+        raise InputError(
+            f"environment: expected numbers in {', '.join(_VARIABLES)}, as torchrun sets them, received "
+            f"{', '.join(f'{name}={value}' for name, value in values.items())}"
+        )
     local_world_size = os.environ.get("LOCAL_WORLD_SIZE", "1")  # may be missing where torchrun is not what started us
     if not local_world_size.isdecimal() or not int(local_world_size):
         raise InputError(f"environment: LOCAL_WORLD_SIZE: expected a number of processes, received {local_world_size}")

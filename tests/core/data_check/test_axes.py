@@ -14,7 +14,8 @@ def test_every_way_once_but_the_identity():
 
 
 def test_names_say_what_the_matrices_do():
-    found, point = dict(signed_permutations()), np.array([1.0, 2, 3])
+    found = dict(signed_permutations())
+    point = np.array([1.0, 2, 3])
     np.testing.assert_array_equal(found["x is mirrored"] @ point, [-1, 2, 3])
     np.testing.assert_array_equal(found["y and z are exchanged"] @ point, [1, 3, 2])
     np.testing.assert_array_equal(found["y and z are exchanged and y is mirrored"] @ point, [1, -3, 2])

@@ -10,8 +10,15 @@ def judge(joints, center, side, crop=True, image_wh=(100, 100), visible=None):
     joints = np.asarray(joints, np.float64)
     visible = np.ones(joints.shape[:2], bool) if visible is None else visible
     count = len(joints)
-    return check_crops(["camera 0"], [joints], [visible], [np.tile(center, (count, 1))],
-                       [np.full((count, 2), side / 200)], [image_wh], crop)  # fmt: skip
+    return check_crops(
+        ["camera 0"],
+        [joints],
+        [visible],
+        [np.tile(center, (count, 1))],
+        [np.full((count, 2), side / 200)],
+        [image_wh],
+        crop,
+    )
 
 
 def cells(section):

@@ -36,8 +36,10 @@ def test_a_complete_set(count):
     assert "| S5      |       3 |          3 |      9 |        9 |        9 |        9 |        9 |" in section.body
     assert "| 3 Discussion |   3 |   3 |" in section.body
     assert "the frames of a recording are 3 apart" in texts(section, "note")
-    assert any("of the 150 recordings of Human3.6M's subjects 1, 5, 6, 7, 8, 144 are not here" in text
-               for text in texts(section, "note"))  # fmt: skip
+    assert any(
+        "of the 150 recordings of Human3.6M's subjects 1, 5, 6, 7, 8, 144 are not here" in text
+        for text in texts(section, "note")
+    )
 
 
 def test_images_without_the_other_views(count):
@@ -59,8 +61,12 @@ def test_missing_frames(count):
 
 
 def test_what_the_preparation_wrote_down(count):
-    stems = [f"s_{subject:02}_act_{action:02}_subact_01_ca_{camera:02}" for subject in (1, 5) for action in (2, 3, 4)
-             for camera in (1, 2, 3, 4)]  # fmt: skip
+    stems = [
+        f"s_{subject:02}_act_{action:02}_subact_01_ca_{camera:02}"
+        for subject in (1, 5)
+        for action in (2, 3, 4)
+        for camera in (1, 2, 3, 4)
+    ]
     right = dict.fromkeys(stems, 3)
     section = count(summary={"num_images": right})
     assert texts(section, "error") == []

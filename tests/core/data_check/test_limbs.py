@@ -45,8 +45,9 @@ def test_people_of_usual_size(make_views):
     ],
 )
 def test_other_units(make_views, change, message):
-    errors = [finding.text for finding in check(make_views(of_camera(None, change))).findings
-              if finding.level == "error"]  # fmt: skip
+    errors = [
+        finding.text for finding in check(make_views(of_camera(None, change))).findings if finding.level == "error"
+    ]
     assert errors[0].endswith(message)
 
 

@@ -87,8 +87,10 @@ def test_exchanged_images(film):
                 break
     store(root, changed)
     texts = [finding.text for finding in check(root).findings]
-    assert texts == ["camera 0: the images of camera 3 fit its labels: the cameras' images were exchanged",
-                     "camera 3: the images of camera 0 fit its labels: the cameras' images were exchanged"]  # fmt: skip
+    assert texts == [
+        "camera 0: the images of camera 3 fit its labels: the cameras' images were exchanged",
+        "camera 3: the images of camera 0 fit its labels: the cameras' images were exchanged",
+    ]
 
 
 def test_images_in_which_nothing_can_be_followed(tmp_path):

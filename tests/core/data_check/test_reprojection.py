@@ -22,10 +22,12 @@ def mirror_x(joints):
 CASES = {
     "flipped image": (of_camera(2, set_entry("joints_2d", mirror_x)), "camera 2 .*x of the 2D joints is mirrored"),
     "flipped, counted from 1": (
-        of_camera(2, set_entry("joints_2d", lambda j: mirror_x(j) + [1, 0])), "x of the 2D joints is mirrored",
+        of_camera(2, set_entry("joints_2d", lambda j: mirror_x(j) + [1, 0])),
+        "x of the 2D joints is mirrored",
     ),
     "principal point": (
-        of_camera(1, set_camera(cx=lambda cx: SIDE - 1 - cx)), "camera 1 .*the principal point is mirrored in x",
+        of_camera(1, set_camera(cx=lambda cx: SIDE - 1 - cx)),
+        "camera 1 .*the principal point is mirrored in x",
     ),
     "sign of fy": (of_camera(0, set_camera(fy=lambda fy: -fy)), "camera 0 .*the sign of fy is wrong"),
     "row and column": (
@@ -33,32 +35,33 @@ CASES = {
         "camera 0 .*camera 1 .*camera 2 .*camera 3 .*x and y of the 2D joints are exchanged",
     ),
     "left and right": (
-        of_camera(3, set_entry("joints_2d", lambda j: j[MIRRORED])), "camera 3 .*left and right of the 2D joints",
+        of_camera(3, set_entry("joints_2d", lambda j: j[MIRRORED])),
+        "camera 3 .*left and right of the 2D joints",
     ),
     "y up, z back": (
         of_camera(None, set_entry("joints_3d_camera", lambda j: j * [1, -1, -1])),
         "of the 3D joints in the camera frame, y and z are mirrored",
     ),
     "image at half size": (
-        of_camera(None, set_entry("joints_2d", lambda j: j / 2)), "parameters belong to images 2 times as large",
+        of_camera(None, set_entry("joints_2d", lambda j: j / 2)),
+        "parameters belong to images 2 times as large",
     ),
     "focal lengths": (
         of_camera(0, set_camera(fx=lambda fx: fx * 1.2, fy=lambda fy: fy)),
         r"camera 0 .*the focal lengths are another camera's or wrong: 1\.2 \(fx\) and 1 \(fy\) times what fits",
     ),
-    "no lens": (
-        of_camera(None, set_camera(k=lambda k: k * 30, p=lambda p: p * 30)), "the 2D joints are without lens",
-    ),
+    "no lens": (of_camera(None, set_camera(k=lambda k: k * 30, p=lambda p: p * 30)), "the 2D joints are without lens"),
     "order": (
         of_camera(None, set_entry("joints_2d", lambda j: j[[3, 2, 1, 0, *range(4, 17)]])),
         r"the 2D joints are in another order \(rank, rkne, rhip, root, lhip,",
     ),
     "crop": (
-        of_camera(1, set_entry("joints_2d", lambda j: j - [30, 20])), r"camera 1 .*are shifted by \(-30\.0, -20\.0\)",
+        of_camera(1, set_entry("joints_2d", lambda j: j - [30, 20])),
+        r"camera 1 .*are shifted by \(-30\.0, -20\.0\)",
     ),
     "time": (shifted(("joints_2d",), 1, 2), "camera 1 .*the 2D joints are those of 6 frames later"),
     "time back": (shifted(("joints_2d",), 1, -3), "camera 1 .*the 2D joints are those of 9 frames earlier"),
-}  # fmt: skip
+}
 
 
 def straighten(records):

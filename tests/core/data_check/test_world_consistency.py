@@ -35,15 +35,13 @@ GLOBAL = {
     "joints in cm": (POSE_CM, "the 3D joints are in cm, not in mm: set DATASET.POSE_UNIT cm "),
     "T in m": (metres, "the camera T is in m, not in mm: set DATASET.CAMERA_UNIT m "),
     "translation": (translation, "not the centre: set DATASET.CAMERA_T translation "),
-    "translation in m": (
-        chain(translation, metres), "set DATASET.CAMERA_UNIT m, DATASET.CAMERA_T translation ",
-    ),
+    "translation in m": (chain(translation, metres), "set DATASET.CAMERA_UNIT m, DATASET.CAMERA_T translation "),
     "translation in m, joints in cm": (
         chain(translation, metres, POSE_CM),
         "set DATASET.POSE_UNIT cm, DATASET.CAMERA_UNIT m, DATASET.CAMERA_T translation ",
     ),
     "R transposed": (set_camera(R=np.transpose), r"R is transposed \(camera to world\)"),
-}  # fmt: skip
+}
 
 
 def test_a_right_data_set(make_views):
@@ -67,19 +65,23 @@ ONE = {
     "column of R": (set_camera(R=lambda R: R * WORLD_X), "in the world frame of its R, x is mirrored", True),
     "R and T": (
         set_camera(R=lambda R: R * WORLD_X, T=lambda T: T * WORLD_X[:, None]),
-        "in the world frame of its R and T, x is mirrored", True,
+        "in the world frame of its R and T, x is mirrored",
+        True,
     ),
     "T": (set_camera(T=lambda T: T * WORLD_X[:, None]), "of its T, x is mirrored", False),
     "joints": (
-        set_entry("joints_3d_camera", lambda j: j[:, [1, 0, 2]]), "in its camera frame, x and y are exchanged", False,
+        set_entry("joints_3d_camera", lambda j: j[:, [1, 0, 2]]),
+        "in its camera frame, x and y are exchanged",
+        False,
     ),
     "sides": (
         set_entry("joints_3d_camera", lambda j: j[H36M_17.mirrored_order()]),
-        "left and right of its joints are exchanged", False,
+        "left and right of its joints are exchanged",
+        False,
     ),
     "translation": (translation, "not the centre: set DATASET.CAMERA_T translation", False),
     "unknown": (set_camera(T=lambda T: T + [[300], [40], [5]]), "no known convention explains it", False),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", ONE)

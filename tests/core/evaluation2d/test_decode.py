@@ -66,8 +66,9 @@ def test_locations_lead_back_through_the_crop(image_wh):
 
 def test_locations_by_hand():
     # 100 px box around (50, 60) on 40 px input and 10 px maps: a heatmap px is 10 image px, the map starts at (0, 10)
-    locations = predict_locations(maps_with((3, 7, 1.0), height=10, width=10), np.array([[50.0, 60]]),
-                                  np.array([[0.5, 0.5]]), (40, 40))  # fmt: skip
+    locations = predict_locations(
+        maps_with((3, 7, 1.0), height=10, width=10), np.array([[50.0, 60]]), np.array([[0.5, 0.5]]), (40, 40)
+    )
     np.testing.assert_allclose(locations, [[[30, 80, 1.0]]])
 
 
@@ -80,16 +81,22 @@ def test_a_gaussian_is_located_between_the_pixels():
         np.testing.assert_allclose(positions[0, 0], position, atol=1e-5)
         assert values[0, 0] == heatmaps.max()
     # 10 image px per heatmap px, the map starts at (0, 10): see test_locations_by_hand
-    locations = predict_locations(heatmaps[..., :10, :10], np.array([[50.0, 60]]), np.array([[0.5, 0.5]]), (40, 40),
-                                  "log_quadratic")  # fmt: skip
+    locations = predict_locations(
+        heatmaps[..., :10, :10], np.array([[50.0, 60]]), np.array([[0.5, 0.5]]), (40, 40), "log_quadratic"
+    )
     np.testing.assert_allclose(locations[0, 0, :2], [63, 55.5], atol=1e-4)
 
 
 @pytest.mark.parametrize(
     ("text", "mode"),
-    [("", "argmax"), ("POST_PROCESS: true", "quarter"), ("PEAK_MODE: quarter", "quarter"),
-     ("PEAK_MODE: quarter, POST_PROCESS: true", "quarter"), ("PEAK_MODE: log_quadratic", "log_quadratic")],
-)  # fmt: skip
+    [
+        ("", "argmax"),
+        ("POST_PROCESS: true", "quarter"),
+        ("PEAK_MODE: quarter", "quarter"),
+        ("PEAK_MODE: quarter, POST_PROCESS: true", "quarter"),
+        ("PEAK_MODE: log_quadratic", "log_quadratic"),
+    ],
+)
 def test_the_published_key_means_quarter(tmp_path, text, mode):
     (tmp_path / "a.yaml").write_text(f"TEST: {{{text}}}")
     assert peak_mode(load_config(tmp_path / "a.yaml")) == mode

@@ -40,7 +40,8 @@ def test_detection_rates_by_hand():
 
 
 def test_images_without_a_threshold_do_not_count():
-    true, visible = np.zeros((3, 2, 2)), np.array([[True, False], [True, False], [True, True]])
+    true = np.zeros((3, 2, 2))
+    visible = np.array([[True, False], [True, False], [True, True]])
     predicted = np.array([[[0, 0]] * 2, [[9, 9]] * 2, [[0, 0]] * 2], np.float64)
     rates = joint_detection_rate(predicted, true, visible, np.array([5.0, 5, np.nan]))
     assert rates[0] == 0.5
@@ -86,7 +87,7 @@ def one_hot(*points, height=20, width=40):
     ("point", "found"),
     # a tenth of the map is 4 x 2 px, half of it 2 x 1 px; on the border counts as missed
     [((20, 10), 1), ((21, 10), 1), ((22, 10), 0), ((20, 11), 0), ((21, 11), 0), ((18, 10), 0), ((19, 10), 1)],
-)  # fmt: skip
+)
 def test_accuracy_has_half_a_tenth_of_the_map_as_threshold(point, found):
     accuracy = heatmap_accuracy(heatmap_hits(one_hot(point), one_hot((20, 10)), torch.ones(1, 1, 1, 1)))
     assert accuracy.item() == found

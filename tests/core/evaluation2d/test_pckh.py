@@ -59,7 +59,8 @@ def test_joints_of_another_order_and_further_joints(sample):
 def test_by_hand():
     """Two people with heads of 10 and 20 px: half of them is 5 and 10 px, a tenth 1 and 2 px."""
     names = MPII_16.names
-    true, visible = np.zeros((2, 16, 2)), np.zeros((2, 16), bool)
+    true = np.zeros((2, 16, 2))
+    visible = np.zeros((2, 16), bool)
     distance = np.zeros((2, 16))
 
     def put(person, joint, pixels):

@@ -53,8 +53,10 @@ def test_the_description_is_compared_with_what_is_asked_for(make_config, weights
         assert "dataset multiview_h36m, fusion epipolar_max, subset validation" in caplog.text
         check_description(make_config("DATASET.TEST_SUBSET", "train"), predictions)
         (warning,) = [record.message for record in caplog.records if record.levelname == "WARNING"]
-        assert warning == (f"{path}: predicted with other settings than the configuration's (then -> now): "
-                           "NETWORK.FUSION epipolar_max -> learned, DATASET.TEST_SUBSET validation -> train")
+        assert warning == (
+            f"{path}: predicted with other settings than the configuration's (then -> now): "
+            "NETWORK.FUSION epipolar_max -> learned, DATASET.TEST_SUBSET validation -> train"
+        )
 
 
 def test_weights_that_have_changed_since(make_config, weights, write, caplog):
@@ -82,8 +84,10 @@ def test_other_predictions_are_not_replaced_without_a_word(tmp_path, make_config
     warn_of_replacement(config, path)
     assert not caplog.messages
     warn_of_replacement(make_config("NETWORK.FUSION", "epipolar_max"), path)
-    assert caplog.messages == [f"{path}: predictions of other settings are replaced (then -> now): NETWORK.FUSION none "
-                               "-> epipolar_max; an OUTPUT_DIR of its own with TEST.MODEL_FILE keeps both"]  # fmt: skip
+    assert caplog.messages == [
+        f"{path}: predictions of other settings are replaced (then -> now): NETWORK.FUSION none "
+        "-> epipolar_max; an OUTPUT_DIR of its own with TEST.MODEL_FILE keeps both"
+    ]
 
 
 def test_results_of_what_was_there_before(tmp_path, make_config, write, caplog):
@@ -97,5 +101,6 @@ def test_results_of_what_was_there_before(tmp_path, make_config, write, caplog):
     assert not caplog.messages
     write(value=2.0)
     warn_of_outdated(tmp_path, results, {"poses3d.npz": source, "mine.npz": None})
-    assert caplog.messages == [f"{tmp_path}: not of the predictions that are there now: poses3d.npz; rpsm; run "
-                               "run/pose3d/estimate.py again"]
+    assert caplog.messages == [
+        f"{tmp_path}: not of the predictions that are there now: poses3d.npz; rpsm; run run/pose3d/estimate.py again"
+    ]

@@ -55,8 +55,12 @@ def test_rates_of_fused_and_raw_heatmaps(loaders):
     model = Table([(worse, truth)])
     result = validate(model, loader, config, CPU)
     assert not model.training
-    assert list(result.rates) == ["fused, crop threshold", "single, crop threshold", "fused, published threshold",
-                                  "single, published threshold"]  # fmt: skip
+    assert list(result.rates) == [
+        "fused, crop threshold",
+        "single, crop threshold",
+        "fused, published threshold",
+        "single, published threshold",
+    ]
     # half a heatmap px of rounding per axis is at most 5.3 px, a twentieth of the crop is 6 px
     assert result.perf == 1.0
     expected = np.ones(17)
@@ -69,7 +73,8 @@ def test_joints_that_were_not_learned_have_empty_maps_and_do_not_count(loaders, 
     learned = [name for name in H36M_17.names if name in MPII_16.names]
     assert len(learned) == 13
     config, _, loader = loaders(num_views=2, frames=2, mpii=0)(
-        "TEST.JDR_THRESHOLD", "crop", "TEST.JOINTS", str(learned))  # fmt: skip
+        "TEST.JDR_THRESHOLD", "crop", "TEST.JOINTS", str(learned)
+    )
     (inputs,) = inputs_of(loader)
     truth = inputs.target.clone()
     truth[:, :, UNION_20.indices(["neck", "nose"])] = 1.0
@@ -99,11 +104,13 @@ def test_occluded_joints_have_rates_of_their_own(loaders):
 
     config, _, loader = loaders(num_views=2, frames=2, mpii=0, edit=edit)("TEST.JDR_THRESHOLD", "crop")
     (inputs,) = inputs_of(loader)
-    truth, worse = inputs.target, inputs.target.clone()
+    truth = inputs.target
+    worse = inputs.target.clone()
     worse[0, 1, UNION_20.index("nose")] = 0  # one of the two images that do not show it
     rates = validate(Table([(worse, truth)]), loader, config, CPU).rates
-    assert list(rates)[-4:] == [f"{maps}, crop threshold, {which} joints" for which in ("occluded", "visible")
-                                for maps in ("fused", "single")]  # fmt: skip
+    assert list(rates)[-4:] == [
+        f"{maps}, crop threshold, {which} joints" for which in ("occluded", "visible") for maps in ("fused", "single")
+    ]
     assert rates["single, crop threshold, occluded joints"][nose] == 0.5
     assert rates["fused, crop threshold, occluded joints"][nose] == 1
     assert np.isnan(np.delete(rates["single, crop threshold, occluded joints"], nose)).all()
@@ -181,7 +188,8 @@ def test_unrelated_images_count_with_their_raw_heatmaps(loaders):
     )
     (inputs,) = inputs_of(loader)  # one group, one pair of MPII images
     assert inputs.is_multiview.tolist() == [True, False]
-    truth, nothing = inputs.target, inputs.target * 0
+    truth = inputs.target
+    nothing = inputs.target * 0
     fused, single = torch.stack([truth[0], nothing[1]]), torch.stack([nothing[0], truth[1]])
     result = validate(Table([(single, fused)]), loader, config, CPU)
     assert result.joint_names == list(UNION_20.names)
@@ -206,8 +214,14 @@ def test_the_flip_test_swaps_sides_and_aligns(loaders):
 
     pairs = [(UNION_20.index(a), UNION_20.index(b)) for a, b in UNION_20.flip_pairs]
     shown = []
-    validate(Flipped(), loader, config, CPU, flip_test=True,
-             debug=lambda step, _, single, routed: shown.append((step, routed)))  # fmt: skip
+    validate(
+        Flipped(),
+        loader,
+        config,
+        CPU,
+        flip_test=True,
+        debug=lambda step, _, single, routed: shown.append((step, routed)),
+    )
     other = {**dict(pairs), **{b: a for a, b in pairs}}
     expected = torch.empty_like(plain)
     for joint in range(20):

@@ -58,6 +58,7 @@ def test_what_changed_and_what_needs_it_are_done_again(work, tmp_path):
     CellRunner([work("a", "a", depends={"rate": 1}), work("b", "b", "a"), work("c", "c")], tmp_path).run(redo=True)
     assert sorted(work.text()) == ["a", "a", "b", "b", "c"]
 
+
 def test_what_was_run_with_other_options_is_not_removed_unasked(work, tmp_path):
     folder = tmp_path / "own"
     CellRunner([work("a", "first", folder=folder)], tmp_path).run()
@@ -149,10 +150,15 @@ def test_records_of_earlier_versions_go_on_with_the_same_commands(work, tmp_path
         CellRunner(plan, tmp_path).run()
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    ('{"finger', "not a JSON file"), ("[]", "not the record of a cell"), ('{"done": true}', "not the record of a cell"),
-    (None, "is there, but not its record"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"finger', "not a JSON file"),
+        ("[]", "not the record of a cell"),
+        ('{"done": true}', "not the record of a cell"),
+        (None, "is there, but not its record"),
+    ],
+)
 def test_nothing_is_removed_where_a_record_is_damaged_or_gone(text, message, work, tmp_path):
     folder = tmp_path / "own"
     plan = [work("a", "a", folder=folder)]
@@ -231,10 +237,10 @@ def test_a_signal_ends_the_scripts_too(tmp_path):
         os.kill(int(log.read_text()), 0)
 
 
-@pytest.mark.parametrize(("plan", "message"), [
-    ([Cell("a", (), ("b",)), Cell("b", ())], "needs b"),
-    ([Cell("a", ()), Cell("a", ())], "stands twice"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("plan", "message"),
+    [([Cell("a", (), ("b",)), Cell("b", ())], "needs b"), ([Cell("a", ()), Cell("a", ())], "stands twice")],
+)
 def test_plans_that_cannot_be(plan, message, tmp_path):
     with pytest.raises(InputError, match=message):
         fingerprints(plan)

@@ -21,9 +21,17 @@ from lib.utils.joints import H36M_17, MPII_16
 
 PUBLISHED = Path("experiments-local/mixed/resnet50/256_fusion.yaml")
 RATES = {"single": 0.80, "sum": 0.82, "max": 0.84, "fusion": 0.90, "adaptive": 0.92}
-ERRORS = {"triangulate, equal weights": 65.0, "triangulate": 60.0, "triangulate_robust": 50.0, "rpsm": 40.0,
-          "rpsm+refine": 30.0, "rpsm, depth 0": 90.0, "rpsm, depth 1": 70.0, "rpsm, depth 3": 45.0,
-          "rpsm, depth 5": 40.5}  # fmt: skip
+ERRORS = {
+    "triangulate, equal weights": 65.0,
+    "triangulate": 60.0,
+    "triangulate_robust": 50.0,
+    "rpsm": 40.0,
+    "rpsm+refine": 30.0,
+    "rpsm, depth 0": 90.0,
+    "rpsm, depth 1": 70.0,
+    "rpsm, depth 3": 45.0,
+    "rpsm, depth 5": 40.5,
+}
 
 
 @pytest.fixture
@@ -39,18 +47,36 @@ def written(plan):
             directory.mkdir(parents=True)
             rate = RATES[row.split("/")[1]] + 0.01 * seed
             names = {"": rate, ", occluded joints": rate - 0.2, ", visible joints": rate + 0.05}
-            (directory / "results_2d.json").write_text(json.dumps({"jdr": {
-                f"fused, crop threshold{where}": {"mean": value, "per_joint": dict.fromkeys(H36M_17.names, value)}
-                for where, value in names.items()
-            }}))  # fmt: skip
+            (directory / "results_2d.json").write_text(
+                json.dumps(
+                    {
+                        "jdr": {
+                            f"fused, crop threshold{where}": {
+                                "mean": value,
+                                "per_joint": dict.fromkeys(H36M_17.names, value),
+                            }
+                            for where, value in names.items()
+                        }
+                    }
+                )
+            )
             worse = 20 * row.startswith("mpii")
-            (directory / "results_3d.json").write_text(json.dumps({
-                f"{method} (numpy)": {"num_frames": 7, "mpjpe": {"absolute": {"frames": error - seed + worse}},
-                                      "per_action": {"Eating": {"absolute": error}},
-                                      "per_joint": {name: {"absolute": error - seed + worse if name in MPII_16.names
-                                                           else 1000.0} for name in H36M_17.names}}
-                for method, error in ERRORS.items()
-            }))  # fmt: skip
+            (directory / "results_3d.json").write_text(
+                json.dumps(
+                    {
+                        f"{method} (numpy)": {
+                            "num_frames": 7,
+                            "mpjpe": {"absolute": {"frames": error - seed + worse}},
+                            "per_action": {"Eating": {"absolute": error}},
+                            "per_joint": {
+                                name: {"absolute": error - seed + worse if name in MPII_16.names else 1000.0}
+                                for name in H36M_17.names
+                            },
+                        }
+                        for method, error in ERRORS.items()
+                    }
+                )
+            )
     return Outcome(plan.results, (0, 1))
 
 
@@ -62,12 +88,15 @@ def test_values():
     assert both.minus(Values({1: 1.0, 2: 5.0})).by_seed == {1: 2.0}
 
 
-@pytest.mark.parametrize(("gain", "words"), [
-    ({0: 1.0, 1: 2.0}, "holds, +1.5 ± 0.7 points, 2 of 2 seeds; paper +3.0"),
-    ({0: -1.0, 1: 0.0}, "**does not hold**, -0.5 ± 0.7 points, 0 of 2 seeds; paper +3.0"),
-    ({0: -1.0, 1: 2.0}, "**undecided**, +0.5 ± 2.1 points, 1 of 2 seeds; paper +3.0"),
-    ({}, "no figures yet, or none in this data"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("gain", "words"),
+    [
+        ({0: 1.0, 1: 2.0}, "holds, +1.5 ± 0.7 points, 2 of 2 seeds; paper +3.0"),
+        ({0: -1.0, 1: 0.0}, "**does not hold**, -0.5 ± 0.7 points, 0 of 2 seeds; paper +3.0"),
+        ({0: -1.0, 1: 2.0}, "**undecided**, +0.5 ± 2.1 points, 1 of 2 seeds; paper +3.0"),
+        ({}, "no figures yet, or none in this data"),
+    ],
+)
 def test_claims(gain, words):
     assert Claim("A above B", Values(gain), "points", 3.0).line() == f"- A above B: {words}"
 
@@ -85,13 +114,27 @@ def test_tables_show_what_the_files_hold(written):
 
 def test_page_with_charts_and_remarks(written, plan, tmp_path):
     (tmp_path / "remarks.md").write_text("## intro\n\nOf two seeds.\n\n## depth\nDeeper is better.\n")
-    settings = PageSettings(tmp_path / "RESULTS.md", tmp_path / "plots", "make experiments", "a machine", {"a": 7200.0},
-                            len(plan.cells), (0, 1), read_remarks(tmp_path / "remarks.md"))  # fmt: skip
+    settings = PageSettings(
+        tmp_path / "RESULTS.md",
+        tmp_path / "plots",
+        "make experiments",
+        "a machine",
+        {"a": 7200.0},
+        len(plan.cells),
+        (0, 1),
+        read_remarks(tmp_path / "remarks.md"),
+    )
     write_page(written, embedded_protocol(tmp_path / "data", tmp_path / "out"), settings)
     text = (tmp_path / "RESULTS.md").read_text()
-    for words in ("`make experiments`", "2.0 hours in all, on a machine; seeds 0, 1.", "Of two seeds.",
-                  "Deeper is better", "Evaluated: 7 groups", "unseen rig, 8 views",
-                  f"{len(plan.cells) - 1} cells are not run yet"):
+    for words in (
+        "`make experiments`",
+        "2.0 hours in all, on a machine; seeds 0, 1.",
+        "Of two seeds.",
+        "Deeper is better",
+        "Evaluated: 7 groups",
+        "unseen rig, 8 views",
+        f"{len(plan.cells) - 1} cells are not run yet",
+    ):
         assert words in text
     for name in ("rates", "errors", "depth", "free", "difficulty"):
         assert f"](plots/{name}.png)" in text
@@ -100,7 +143,8 @@ def test_page_with_charts_and_remarks(written, plan, tmp_path):
 
 
 def test_a_page_of_more_cells_or_with_remarks_is_not_replaced(written, plan, tmp_path):
-    path, command = tmp_path / "RESULTS.md", "python run/experiments/tables.py --remarks texts.md --seeds 0 1"
+    path = tmp_path / "RESULTS.md"
+    command = "python run/experiments/tables.py --remarks texts.md --seeds 0 1"
     settings = PageSettings(path, tmp_path / "plots", command, "x", {"a": 1.0, "b": 1.0}, len(plan.cells), (0, 1), {})
     check_page(path, 0, None)  # there is none
     write_page(written, embedded_protocol(tmp_path / "data", tmp_path / "out"), settings)
@@ -157,8 +201,14 @@ def test_plans(plan, tmp_path):
         words = " ".join(cell.commands[0])
         assert "SEED 1" in words
         assert ("TRAIN.FREEZE_BACKBONE true" in words) == ("fusion" in cell.name or "adaptive" in cell.name)
-    assert np.all([directory.is_relative_to(tmp_path / "out/seed1") for row in plan.results.values()
-                   for seed, directory in row.items() if seed == 1])  # fmt: skip
+    assert np.all(
+        [
+            directory.is_relative_to(tmp_path / "out/seed1")
+            for row in plan.results.values()
+            for seed, directory in row.items()
+            if seed == 1
+        ]
+    )
     labels = next(cell for cell in plan.cells if cell.name == "seed1/free/labels")
     assert "--locations-only" in labels.commands[0]  # the maps of a training set may fill a disk
     assert "rig1_v3/fusion" not in plan.results
@@ -179,11 +229,21 @@ def digests(out, *opts, data=Path("data/experiments")):
     return fingerprints(make_plan(embedded_protocol(data, out, opts), (0,), out).cells)
 
 
-@pytest.mark.parametrize("opts", [
-    ("WORKERS", "1"), ("PRINT_FREQ", "7"), ("GPUS", "7"), ("DEBUG.DEBUG", "true"), ("CUDNN.BENCHMARK", "false"),
-    ("TRAIN.CHECKPOINT_STEPS", "50"), ("TRAIN.VALIDATE_EVERY", "3"), ("TRAIN.KEEP_CHECKPOINTS", "2"),
-    ("TEST.HEATMAP_COMPRESSION", "lzf"), ("LOG_DIR", "elsewhere"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "opts",
+    [
+        ("WORKERS", "1"),
+        ("PRINT_FREQ", "7"),
+        ("GPUS", "7"),
+        ("DEBUG.DEBUG", "true"),
+        ("CUDNN.BENCHMARK", "false"),
+        ("TRAIN.CHECKPOINT_STEPS", "50"),
+        ("TRAIN.VALIDATE_EVERY", "3"),
+        ("TRAIN.KEEP_CHECKPOINTS", "2"),
+        ("TEST.HEATMAP_COMPRESSION", "lzf"),
+        ("LOG_DIR", "elsewhere"),
+    ],
+)
 def test_cells_stay_the_same_where_the_results_do(opts):
     assert digests(Path("output/x"), *opts) == digests(Path("output/x"))
 
@@ -197,17 +257,19 @@ def test_cells_stay_the_same_wherever_they_lie(tmp_path):
     assert fingerprints(absolute.cells) == fingerprints(plan.cells)
 
 
-@pytest.mark.parametrize("opts", [
-    ("TRAIN.LR", "0.5"), ("GPUS", "0,1,2"), ("TRAIN.AMP", "bf16"), ("DATASET.ROOT", "data/other"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "opts", [("TRAIN.LR", "0.5"), ("GPUS", "0,1,2"), ("TRAIN.AMP", "bf16"), ("DATASET.ROOT", "data/other")]
+)
 def test_cells_change_where_the_results_do(opts):
     out = Path("output/x")
-    before, after = (fingerprints(make_plan(published_protocol(PUBLISHED, out, words), (0,), out).cells)
-                     for words in ((), opts))  # fmt: skip
+    before, after = (
+        fingerprints(make_plan(published_protocol(PUBLISHED, out, words), (0,), out).cells) for words in ((), opts)
+    )
     assert not {name for name in before if before[name] == after[name]}
 
 
 def test_data_sets_depend_on_how_they_are_made_alone():
-    before, after = digests(Path("output/x")), digests(Path("output/x"), "TRAIN.LR", "0.5")
+    before = digests(Path("output/x"))
+    after = digests(Path("output/x"), "TRAIN.LR", "0.5")
     kept = {name for name in before if before[name] == after[name]}
     assert kept == {name for name in before if name.startswith("data/") and name != "data/prior"}

@@ -28,7 +28,8 @@ def line_distances(trained: TrainedFusion, index: int, view: int, other: int) ->
 
     The lines are drawn on a canvas of 8 px per px with a margin of 5 px, and OpenCV measures the distances.
     """
-    annotations, rows = trained.annotations, trained.groups[index]
+    annotations = trained.annotations
+    rows = trained.groups[index]
     cameras = annotations.labels3d.cameras[annotations.labels3d.camera_idx[rows]]
     joints = annotations.labels3d.pose_world(rows[:1])[0][:, None]
     steps = np.geomspace(0.05, 20, 1000)[:, None]  # 1 = at the joint

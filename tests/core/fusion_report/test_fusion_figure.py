@@ -45,7 +45,9 @@ def drawn_rows(monkeypatch):
 
 def test_a_row_shows_the_pixel_its_votes_its_line_and_the_truth(make_trained, drawn_rows):
     trained, records = make_trained()
-    group, view, joint = trained.group(1), 2, 16
+    group = trained.group(1)
+    view = 2
+    joint = 16
     x, y = group.pixels(view, group.joints_img[view, joint][None])[0][0]
     trained.fusion.weight.data[view, 1, 5 * MAP_WH[0] + 9, y * MAP_WH[0] + x] = 7.0  # pixel (9, 5) of view 1
     first, row = drawn_rows(trained, group, view, joint_marks(trained, group, view, ["nose", "rwri"]))
@@ -56,8 +58,10 @@ def test_a_row_shows_the_pixel_its_votes_its_line_and_the_truth(make_trained, dr
     assert row.names[0] == "view 1: no positive weight"
     assert row.names[1].startswith("view 2: 0 % of + near the line (area ")
     views = records[4:8]
-    expected = [(record["joints_2d"][joint] - record["center"]) * PICTURE_WH[0] / BOX_PX + np.array(PICTURE_WH) / 2
-                for record in views]  # fmt: skip
+    expected = [
+        (record["joints_2d"][joint] - record["center"]) * PICTURE_WH[0] / BOX_PX + np.array(PICTURE_WH) / 2
+        for record in views
+    ]
     np.testing.assert_allclose(row.point, expected[view], atol=1e-2)
     np.testing.assert_allclose(row.truth, [expected[other] for other in (0, 1, 3)], atol=1e-2)
     for other, picture in zip((0, 1, 3), row.others, strict=True):  # the image has a disc in the joint's colour there
@@ -90,7 +94,8 @@ def test_pixels_of_the_original_image_have_no_true_position(make_trained, drawn_
 def test_what_cannot_be_marked(make_trained):
     trained, records = make_trained()
     group = trained.group(0)
-    joints, row = trained.annotations.joints_img, trained.groups[0, 1]
+    joints = trained.annotations.joints_img
+    row = trained.groups[0, 1]
     center = records[1]["center"]
     with pytest.raises(InputError, match=r"unknown joint 'rwrist' in --joint; did you mean 'rwri'\?"):
         joint_marks(trained, group, 1, ["lank", "rwrist"])

@@ -30,7 +30,8 @@ def make_trained(tiny_root, tiny_config, h36m_pickle):
 
 def test_a_group_is_what_its_records_say(make_trained):
     trained, records = make_trained(num_views=3)
-    group, views = trained.group(1), records[3:6]
+    group = trained.group(1)
+    views = records[3:6]
     assert group.title == "group 1: S9 Eating 1, image 2"
     assert [group.sources(view) for view in range(3)] == [[1, 2], [0, 2], [0, 1]]
     for view, record in enumerate(views):

@@ -24,7 +24,8 @@ class Knowing(network.PoseNetwork):
     """Gaussians at the true joints of the instant that the pictures show."""
 
     def __init__(self, config, checkpoint, cameras):
-        self.config, self.calls = config, 0
+        self.config = config
+        self.calls = 0
 
     def __call__(self, pictures, center, scale):
         self.calls += 1
@@ -39,7 +40,8 @@ class Centred(Knowing):
     def __call__(self, pictures, center, scale):
         self.calls += 1
         frame = next(index for index, shown in enumerate(self.known) if np.array_equal(shown[0], pictures[0]))
-        joints, root = self.joints[frame], self.joints[frame][:, :1]
+        joints = self.joints[frame]
+        root = self.joints[frame][:, :1]
         matrix = image_to_heatmap_affine(center, scale, (256, 256), (64, 64))
         maps = draw_gaussians(transform_points(joints - root + center[:, None], matrix), (64, 64), 2.0)
         off = np.linalg.norm(root[:, 0] - center, axis=-1) / (200 * scale[:, 0])  # shares of the box

@@ -70,7 +70,8 @@ def test_what_is_written_is_finite_though_rays_meet_far_behind_a_camera(tiny_roo
     root = tiny_root()
     config = tiny_config(root, *ON_TRAIN)
     frames = load_frames(config)
-    locations, cameras = true_locations(frames), frames.cameras[0]
+    locations = true_locations(frames)
+    cameras = frames.cameras[0]
     away = (cameras.T[2] - cameras.T[0]) @ [[1, 0.1, 0], [-0.1, 1, 0], [0, 0, 1]]
     behind = cameras.T[2] + 200 * away  # 2000 km from camera 2
     locations[0, :, 5, :2] = along_the_rays(behind, cameras)

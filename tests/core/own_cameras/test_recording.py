@@ -45,8 +45,11 @@ def test_a_camera_that_was_moved_is_named(recording, tmp_path):
     x, *rest = (float(value) for value in line.split("[")[1].rstrip("]").split(","))
     moved = tmp_path / "moved.toml"
     moved.write_text(text.replace(line, f"translation = {[x + 0.3, *rest]}"))
-    for names, expected in ((("front", "left", "back", "right"), (2,)), (("front", "back", "left"), (1,)),
-                            (("front", "back"), None)):  # fmt: skip
+    for names, expected in (
+        (("front", "left", "back", "right"), (2,)),
+        (("front", "back", "left"), (1,)),
+        (("front", "back"), None),
+    ):
         check = load_capture(moved, None, recording.detections, views=names).check()
         assert check.off == expected
     assert check.pairs[0, 1] > 0.03
@@ -87,8 +90,10 @@ def test_views_whose_offset_nobody_knows_are_named(tmp_path):
     points[:, 0, ..., :2] = np.random.default_rng(0).uniform(50, 150, points[:, 0, ..., :2].shape)
     Detections(found.view_names, points).save(tmp_path / "late.npz")
     capture = load_capture(long.cameras, None, tmp_path / "late.npz", synchronise=True)
-    assert capture.notes == ("corrected, frames late: back +4",
-                             "no offset can be estimated for front, left as recorded")  # fmt: skip
+    assert capture.notes == (
+        "corrected, frames late: back +4",
+        "no offset can be estimated for front, left as recorded",
+    )
     still = Detections(found.view_names, np.repeat(found.points[:1], 90, 0))
     still.save(tmp_path / "still.npz")
     with pytest.raises(InputError, match="no offset can be estimated: the person hardly moves"):
@@ -185,16 +190,23 @@ def test_what_is_wrong_is_warned_of(recording):
     assert "20 % of the joints" in text
 
 
-@pytest.mark.parametrize(("factor", "unit", "message"), [
-    (1000, "m", "--unit m: the cameras would stand .* m apart at most; --unit mm fits"),
-    (1, "mm", "--unit mm: the cameras would stand 0.0.* m apart at most; --unit m fits"),
-    (100, "m", "--unit m: the person's legs would be .* m long; --unit cm fits"),
-    (100, "mm", "--unit mm: the person's legs would be .* m long; --unit cm fits"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("factor", "unit", "message"),
+    [
+        (1000, "m", "--unit m: the cameras would stand .* m apart at most; --unit mm fits"),
+        (1, "mm", "--unit mm: the cameras would stand 0.0.* m apart at most; --unit m fits"),
+        (100, "m", "--unit m: the person's legs would be .* m long; --unit cm fits"),
+        (100, "mm", "--unit mm: the person's legs would be .* m long; --unit cm fits"),
+    ],
+)
 def test_the_unit_that_fits_is_named(recording, tmp_path, factor, unit, message):
     tables = [line.split(" = ") for line in recording.cameras.read_text().splitlines()]
-    lines = [f"translation = {[factor * float(value) for value in words[1].strip('[]').split(',')]}"
-             if words[0] == "translation" else " = ".join(words) for words in tables]  # fmt: skip
+    lines = [
+        f"translation = {[factor * float(value) for value in words[1].strip('[]').split(',')]}"
+        if words[0] == "translation"
+        else " = ".join(words)
+        for words in tables
+    ]
     (tmp_path / "Calib.toml").write_text("\n".join(lines))
     legless = load_detections(recording.detections, recording.rig.names).points.copy()
     legless[..., H36M_17.indices(["rkne", "lkne", "rank", "lank"]), :] = np.nan

@@ -41,8 +41,12 @@ def test_cameras_and_frames_are_named_in_the_video_and_on_the_sheet(recording, t
     assert [frame.title for frame in frames] == ["frame 6, 0.20 s, a", "frame 7, 0.23 s, b", "frame 8, 0.27 s, c"]
     assert frames[0].names == ("front", "left", "back", "right")
     save_label_sheet(tmp_path / "sheet.png", late, capture.poses(), [2])
-    assert labels == ["front, frame 8, 0.27 s", "left, frame 8, 0.27 s, exchanged: hip, kne, ank, sho, elb, wri",
-                      "back, frame 8, 0.27 s, its own frame 9", "right, frame 8, 0.27 s"]  # fmt: skip
+    assert labels == [
+        "front, frame 8, 0.27 s",
+        "left, frame 8, 0.27 s, exchanged: hip, kne, ank, sho, elb, wri",
+        "back, frame 8, 0.27 s, its own frame 9",
+        "right, frame 8, 0.27 s",
+    ]
 
 
 def test_sheet_has_a_row_per_instant(recording, tmp_path):
@@ -55,8 +59,12 @@ def test_sheet_has_a_row_per_instant(recording, tmp_path):
 def test_sheet_of_poses_that_cannot_be_drawn(recording, tmp_path):
     capture = load_capture(recording.cameras, recording.videos, recording.detections)
     poses = capture.poses()
-    nothing = replace(poses, pose_world=np.full_like(poses.pose_world, np.nan), agrees=np.zeros_like(poses.agrees),
-                      points_img=poses.points_img + np.where(np.arange(4)[:, None, None] == 1, 1e12, 0.0))  # fmt: skip
+    nothing = replace(
+        poses,
+        pose_world=np.full_like(poses.pose_world, np.nan),
+        agrees=np.zeros_like(poses.agrees),
+        points_img=poses.points_img + np.where(np.arange(4)[:, None, None] == 1, 1e12, 0.0),
+    )
     save_label_sheet(tmp_path / "sheet.png", capture, nothing, [5])
     assert cv2.imread(str(tmp_path / "sheet.png")) is not None
 

@@ -227,9 +227,13 @@ def test_input_that_cannot_be_used(make_run):
 
 @pytest.mark.parametrize(
     ("method", "array"),
-    [("rpsm", "heatmaps"), ("triangulate_robust", "heatmaps"), ("triangulate", "heatmaps"),
-     ("triangulate", "locations")],
-)  # fmt: skip
+    [
+        ("rpsm", "heatmaps"),
+        ("triangulate_robust", "heatmaps"),
+        ("triangulate", "heatmaps"),
+        ("triangulate", "locations"),
+    ],
+)
 def test_predictions_that_are_not_finite(make_run, method, array):
     def spoil(heatmaps, locations):
         {"heatmaps": heatmaps[1, 2, 3, 4], "locations": locations[1, 2, 3]}[array][1] = np.nan
@@ -288,7 +292,8 @@ def test_triangulation_needs_no_prior(make_run):
 
 # --- missing and wrong evidence -----------------------------------------------------------------------------------
 
-WRIST, NOSE = 13, 9
+WRIST = 13
+NOSE = 9
 
 
 def test_confidence_is_the_share_of_the_views_that_agree(make_run):

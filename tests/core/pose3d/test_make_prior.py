@@ -14,9 +14,7 @@ from lib.utils.errors import InputError
 def test_means_are_those_of_the_training_poses(tiny_root, tiny_config, h36m_pickle):
     root = tiny_root(subjects=((1, 5), (9,)), frames=4)
     prior, share_within = build_prior(tiny_config(root))
-    poses = np.array([
-        record["joints_3d_camera"] for record in h36m_pickle(root, "train") if record["camera_id"] == 2
-    ])  # fmt: skip
+    poses = np.array([record["joints_3d_camera"] for record in h36m_pickle(root, "train") if record["camera_id"] == 2])
     assert prior.num_poses == len(poses) == 8
     for limb, (parent, child) in enumerate(H36M_BODY.edges):
         lengths = np.linalg.norm(poses[:, parent] - poses[:, child], axis=-1)
@@ -41,7 +39,8 @@ def test_share_within_the_tolerance(tiny_root, tiny_config, h36m_pickle):
 
 
 def test_prior_is_loaded_for_the_grid_of_the_configuration(tiny_root, tiny_config, tmp_path):
-    path, root = tmp_path / "pairwise.pkl", tiny_root()
+    path = tmp_path / "pairwise.pkl"
+    root = tiny_root()
     config = tiny_config(root, "PICT_STRUCT.PAIRWISE_FILE", str(path))
     prior, _ = build_prior(config)
     save_limb_prior(prior, path)

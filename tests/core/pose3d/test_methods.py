@@ -51,9 +51,12 @@ def make_batch(scene, heatmaps=None, mode="argmax"):
     num_frames, num_views, num_joints, height, width = heatmaps.shape
     center, scale = box_of(scene)
     locations = predict_locations(
-        heatmaps.reshape(-1, num_joints, height, width), center.reshape(-1, 2), scale.reshape(-1, 2),
-        (4 * width, 4 * height), mode,
-    )  # fmt: skip
+        heatmaps.reshape(-1, num_joints, height, width),
+        center.reshape(-1, 2),
+        scale.reshape(-1, 2),
+        (4 * width, 4 * height),
+        mode,
+    )
     return FrameBatch(
         image_ids=np.full((num_frames, num_views), "image"),
         heatmaps=heatmaps,
@@ -82,12 +85,17 @@ def test_what_quantisation_costs(config, side):
     scene = make_scene(24, heatmap_wh=(side, side), image_wh=(4 * side, 4 * side))
     drawn = {
         subpixel: gaussian_targets(
-            4 * torch.from_numpy(scene.joints_hm), torch.ones(scene.joints_hm.shape[:-1], dtype=torch.bool),
-            (4 * side, 4 * side), (side, side), 2.0, subpixel,
+            4 * torch.from_numpy(scene.joints_hm),
+            torch.ones(scene.joints_hm.shape[:-1], dtype=torch.bool),
+            (4 * side, 4 * side),
+            (side, side),
+            2.0,
+            subpixel,
         )[0].numpy()
         for subpixel in (True, False)
-    }  # fmt: skip
-    px_mm, floor = 2000 / side, {}
+    }
+    px_mm = 2000 / side
+    floor = {}
     for subpixel, heatmaps in drawn.items():
         for mode in ("argmax", "quarter", "log_quadratic"):
             floor[subpixel, mode] = np.median(error_of(config, "triangulate", make_batch(scene, heatmaps, mode)))
@@ -171,12 +179,14 @@ def test_joints_not_found_stand_at_the_next_found_one():
     body = HumanBody(("hip", "knee", "ankle", "chest", "head"), (-1, 0, 1, 0, 3))
     nan = np.full(3, np.nan)
     points = {name: np.full(3, float(i)) for i, name in enumerate("hkacd")}
-    found = np.array([
-        [points["h"], nan, nan, points["c"], nan],
-        [nan, nan, points["a"], nan, nan],
-        [nan, points["k"], nan, nan, points["d"]],
-        [nan] * 5,
-    ])  # fmt: skip
+    found = np.array(
+        [
+            [points["h"], nan, nan, points["c"], nan],
+            [nan, nan, points["a"], nan, nan],
+            [nan, points["k"], nan, nan, points["d"]],
+            [nan] * 5,
+        ]
+    )
     filled = fill_from_skeleton(found, body)[..., 0]
     assert filled[0].tolist() == [0, 0, 0, 3, 3]
     assert filled[1].tolist() == [2, 2, 2, 2, 2]
@@ -226,18 +236,20 @@ def test_refinement_is_exact_on_perfect_heatmaps(config, source):
 def test_refinement_of_noisy_heatmaps(config):
     """True lengths beat the mean ones, and frames of one subject each other's ignorance of them."""
     pytest.importorskip("torch")
-    scene, rng = make_scene(1, seed=2), np.random.default_rng(2)
+    scene = make_scene(1, seed=2)
+    rng = np.random.default_rng(2)
     scene = type(scene)(*(value[[0] * 12] for value in vars(scene).values()))  # one person, 12 times
     noisy = draw_gaussians(scene.joints_hm + rng.normal(0, 1.0, scene.joints_hm.shape), (64, 64), 2.0)
     batch = replace(make_batch(scene, noisy), subject=np.full(12, 9))
     poses = {
-        "rpsm": run_method("rpsm", config, batch, make_limb_prior(LENGTHS, H36M_BODY, PictorialSettings().first_grid),
-                           NumpyKernel()).pose_world,
+        "rpsm": run_method(
+            "rpsm", config, batch, make_limb_prior(LENGTHS, H36M_BODY, PictorialSettings().first_grid), NumpyKernel()
+        ).pose_world,
         "together": refined(config, batch),
         "torch": refined(config, batch, "torch"),
         "apart": refined(config, batch, REFINE_PERSON=False),
         "true": refined(config, batch, REFINE_PERSON=False, LIMB_LENGTH_SOURCE="ground_truth"),
-    }  # fmt: skip
+    }
     error = {name: np.linalg.norm(pose - scene.pose_world, axis=-1).mean() for name, pose in poses.items()}
     assert np.abs(poses["together"] - poses["torch"]).max() < 0.1
     assert error["together"] < 0.9 * error["apart"]
@@ -249,11 +261,13 @@ def test_refinement_of_noisy_heatmaps(config):
 def test_the_batch_size_does_not_matter(config, library):
     """Frames of two subjects in turn; a batch of one frame knows nothing of the others of its subject."""
     pytest.importorskip(library)
-    scene, rng = make_scene(8, seed=4), np.random.default_rng(4)
+    scene = make_scene(8, seed=4)
+    rng = np.random.default_rng(4)
     noisy = draw_gaussians(scene.joints_hm + rng.normal(0, 1.0, scene.joints_hm.shape), (64, 64), 2.0)
     noisy[3, :2, WRIST] = 0
     whole = replace(make_batch(scene, noisy), subject=np.arange(8) % 2)
-    prior, kernel = make_limb_prior(LENGTHS, H36M_BODY, PictorialSettings().first_grid), make_kernel(library)
+    prior = make_limb_prior(LENGTHS, H36M_BODY, PictorialSettings().first_grid)
+    kernel = make_kernel(library)
     found = {}
     for size in (1, 3, 8):
 

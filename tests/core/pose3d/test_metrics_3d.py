@@ -125,8 +125,9 @@ def test_actions_by_name():
     truth = random_poses(3)
     results = summarise(truth, truth, np.array(["Walking 2", "Acting 3", "Walking 2"]), [f"j{i}" for i in range(17)])
     assert {name: entry["num_frames"] for name, entry in results["per_action"].items()} == {
-        "Acting 3": 1, "Walking 2": 2,
-    }  # fmt: skip
+        "Acting 3": 1,
+        "Walking 2": 2,
+    }
     assert "per_part" not in results
 
 

@@ -14,9 +14,20 @@ from lib.core.pose3d.metrics_3d import summarise
 from lib.core.pose3d.results_3d import USED_KEYS, default_poses_name, results_name, save_results, sources_and_settings
 
 TRUE = ("PICT_STRUCT.ROOT_SOURCE", "ground_truth", "PICT_STRUCT.LIMB_LENGTH_SOURCE", "ground_truth")
-OTHERS = ("PICT_STRUCT.FIRST_NBINS", "12", "PICT_STRUCT.REFINE_LENGTH_STD", "0.1", "PICT_STRUCT.REFINE_PERSON", "false",
-          "TRIANGULATE.NUM_PEAKS", "1", "TRIANGULATE.WEIGHTS", "equal",
-          "PICT_STRUCT.PAIRWISE_FILE", "a/b.pkl")  # fmt: skip
+OTHERS = (
+    "PICT_STRUCT.FIRST_NBINS",
+    "12",
+    "PICT_STRUCT.REFINE_LENGTH_STD",
+    "0.1",
+    "PICT_STRUCT.REFINE_PERSON",
+    "false",
+    "TRIANGULATE.NUM_PEAKS",
+    "1",
+    "TRIANGULATE.WEIGHTS",
+    "equal",
+    "PICT_STRUCT.PAIRWISE_FILE",
+    "a/b.pkl",
+)
 
 
 @pytest.fixture
@@ -25,27 +36,54 @@ def make_config(tmp_path):
     return lambda *opts: load_config(tmp_path / "a.yaml", opts)
 
 
-@pytest.mark.parametrize(("method", "opts", "name", "poses"), [
-    ("rpsm", (), "rpsm", "poses3d"),
-    ("rpsm", ("PICT_STRUCT.RECUR_DEPTH", "3", "TRIANGULATE.WEIGHTS", "equal"), "rpsm, depth 3", "poses3d_rpsm_depth_3"),
-    ("rpsm+refine", TRUE, "rpsm+refine, true root, true limbs", "poses3d_rpsm+refine_true_root_true_limbs"),
-    ("psm", TRUE, "psm, true root", "poses3d_psm_true_root"),
-    ("triangulate", ("PICT_STRUCT.RECUR_DEPTH", "3", *TRUE), "triangulate", "poses3d_triangulate"),
-    ("triangulate", ("TRIANGULATE.WEIGHTS", "equal"), "triangulate, equal weights",
-     "poses3d_triangulate_equal_weights"),
-    ("triangulate_robust", ("TRIANGULATE.WEIGHTS", "equal"), "triangulate_robust", "poses3d_triangulate_robust"),
-    ("rpsm", OTHERS, "rpsm, FIRST_NBINS 12, NUM_PEAKS 1", "poses3d_rpsm_FIRST_NBINS_12_NUM_PEAKS_1"),
-    ("rpsm+refine", OTHERS, "rpsm+refine, FIRST_NBINS 12, REFINE_PERSON False, REFINE_LENGTH_STD 0.1, NUM_PEAKS 1",
-     "poses3d_rpsm+refine_FIRST_NBINS_12_REFINE_PERSON_False_REFINE_LENGTH_STD_0.1_NUM_PEAKS_1"),
-    ("psm", ("PICT_STRUCT.GRID_SIZE", "2500", "PICT_STRUCT.LIMB_LENGTH_TOLERANCE", "100"),
-     "psm, GRID_SIZE 2500, LIMB_LENGTH_TOLERANCE 100", "poses3d_psm_GRID_SIZE_2500_LIMB_LENGTH_TOLERANCE_100"),
-    ("rpsm", ("PICT_STRUCT.RECUR_NBINS", "3"), "rpsm, RECUR_NBINS 3", "poses3d_rpsm_RECUR_NBINS_3"),
-    ("triangulate_robust", (*OTHERS, "TRIANGULATE.TOLERANCE", "0.06", "TRIANGULATE.PEAK_MODE", "argmax"),
-     "triangulate_robust, NUM_PEAKS 1, PEAK_MODE argmax, TOLERANCE 0.06",
-     "poses3d_triangulate_robust_NUM_PEAKS_1_PEAK_MODE_argmax_TOLERANCE_0.06"),
-    ("rpsm", ("TEST.HEATMAP_LOCATION_FILE", "other maps.h5"), "rpsm, from other maps.h5",
-     "poses3d_rpsm_from_other_maps.h5"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("method", "opts", "name", "poses"),
+    [
+        ("rpsm", (), "rpsm", "poses3d"),
+        (
+            "rpsm",
+            ("PICT_STRUCT.RECUR_DEPTH", "3", "TRIANGULATE.WEIGHTS", "equal"),
+            "rpsm, depth 3",
+            "poses3d_rpsm_depth_3",
+        ),
+        ("rpsm+refine", TRUE, "rpsm+refine, true root, true limbs", "poses3d_rpsm+refine_true_root_true_limbs"),
+        ("psm", TRUE, "psm, true root", "poses3d_psm_true_root"),
+        ("triangulate", ("PICT_STRUCT.RECUR_DEPTH", "3", *TRUE), "triangulate", "poses3d_triangulate"),
+        (
+            "triangulate",
+            ("TRIANGULATE.WEIGHTS", "equal"),
+            "triangulate, equal weights",
+            "poses3d_triangulate_equal_weights",
+        ),
+        ("triangulate_robust", ("TRIANGULATE.WEIGHTS", "equal"), "triangulate_robust", "poses3d_triangulate_robust"),
+        ("rpsm", OTHERS, "rpsm, FIRST_NBINS 12, NUM_PEAKS 1", "poses3d_rpsm_FIRST_NBINS_12_NUM_PEAKS_1"),
+        (
+            "rpsm+refine",
+            OTHERS,
+            "rpsm+refine, FIRST_NBINS 12, REFINE_PERSON False, REFINE_LENGTH_STD 0.1, NUM_PEAKS 1",
+            "poses3d_rpsm+refine_FIRST_NBINS_12_REFINE_PERSON_False_REFINE_LENGTH_STD_0.1_NUM_PEAKS_1",
+        ),
+        (
+            "psm",
+            ("PICT_STRUCT.GRID_SIZE", "2500", "PICT_STRUCT.LIMB_LENGTH_TOLERANCE", "100"),
+            "psm, GRID_SIZE 2500, LIMB_LENGTH_TOLERANCE 100",
+            "poses3d_psm_GRID_SIZE_2500_LIMB_LENGTH_TOLERANCE_100",
+        ),
+        ("rpsm", ("PICT_STRUCT.RECUR_NBINS", "3"), "rpsm, RECUR_NBINS 3", "poses3d_rpsm_RECUR_NBINS_3"),
+        (
+            "triangulate_robust",
+            (*OTHERS, "TRIANGULATE.TOLERANCE", "0.06", "TRIANGULATE.PEAK_MODE", "argmax"),
+            "triangulate_robust, NUM_PEAKS 1, PEAK_MODE argmax, TOLERANCE 0.06",
+            "poses3d_triangulate_robust_NUM_PEAKS_1_PEAK_MODE_argmax_TOLERANCE_0.06",
+        ),
+        (
+            "rpsm",
+            ("TEST.HEATMAP_LOCATION_FILE", "other maps.h5"),
+            "rpsm, from other maps.h5",
+            "poses3d_rpsm_from_other_maps.h5",
+        ),
+    ],
+)
 def test_settings_that_matter_are_in_the_names(method, opts, name, poses, make_config):
     config = make_config(*opts)
     assert results_name(config, method, "numpy") == f"{name} (numpy)"
@@ -64,8 +102,11 @@ def test_settings_are_stored(make_config):
     assert (stored["root_source"], stored["limb_length_source"]) == ("ground_truth", "prior")
     assert stored["settings"]["RECUR_DEPTH"] == 0
     stored = sources_and_settings(make_config(*OTHERS), "triangulate")
-    assert stored == {"root_source": None, "limb_length_source": None,
-                      "settings": {"TRIANGULATE": {"WEIGHTS": "equal"}}}  # fmt: skip
+    assert stored == {
+        "root_source": None,
+        "limb_length_source": None,
+        "settings": {"TRIANGULATE": {"WEIGHTS": "equal"}},
+    }
 
 
 # --- results_3d.json ----------------------------------------------------------------------------------------------
@@ -100,8 +141,11 @@ def test_results_of_other_predictions(tmp_path, results, stored, caplog):
 
 
 def test_files_of_older_versions_count_as_of_other_predictions(tmp_path, results, stored, caplog):
-    old = {"psm (numpy)": results | {"predictions": {"file": "a.h5", "written": "2001-01-01 00:00:00"}},
-           "mine": results, "rpsm (numpy)": results | {"predictions": {"file": "b.h5", "written": ""}}}  # fmt: skip
+    old = {
+        "psm (numpy)": results | {"predictions": {"file": "a.h5", "written": "2001-01-01 00:00:00"}},
+        "mine": results,
+        "rpsm (numpy)": results | {"predictions": {"file": "b.h5", "written": ""}},
+    }
     (tmp_path / "results_3d.json").write_text(json.dumps(old))
     save_results(tmp_path, FIRST, "rpsm (numpy)", results)
     assert list(stored()) == ["rpsm (numpy)"]
@@ -109,8 +153,10 @@ def test_files_of_older_versions_count_as_of_other_predictions(tmp_path, results
 
 
 def test_an_old_entry_that_cannot_be_read_does_not_spoil_the_new_one(tmp_path, results, stored, caplog):
-    bad = {"no action": {name: value for name, value in results.items() if name != "per_action"},
-           "no means": results | {"mpjpe": {"absolute": {"frames": "3"}}}}  # fmt: skip
+    bad = {
+        "no action": {name: value for name, value in results.items() if name != "per_action"},
+        "no means": results | {"mpjpe": {"absolute": {"frames": "3"}}},
+    }
     without_pa = results | {"per_joint": {"root": {"absolute": 1.0}, "knee": {"absolute": 2.0}}}
     entries = {name: entry | {"predictions": FIRST} for name, entry in (*bad.items(), ("without pa", without_pa))}
     (tmp_path / "results_3d.json").write_text(json.dumps(entries))

@@ -73,8 +73,10 @@ def test_parts(split_results, results):
     lines = [cells(line) for line in part_table(split_results, "absolute").splitlines()]
     assert lines[0] == ["MPJPE per sequence", "seen subjects", "unseen subjects", "all subjects"]
     assert lines[2:5] == [["W2", "1.0", "6.0", "2.7"], ["FS3", "10.0", "-", "10.0"], ["A3", "-", "-", "-"]]
-    assert lines[5:] == [["**mean over frames**", "4.0", "6.0", "4.5"],  # 1 1 10, 6, 1 1 6 10
-                         ["**mean over sequences**", "5.5", "6.0", "6.3"]]  # 1 10, 6, 8 / 3 and 10
+    assert lines[5:] == [
+        ["**mean over frames**", "4.0", "6.0", "4.5"],  # 1 1 10, 6, 1 1 6 10
+        ["**mean over sequences**", "5.5", "6.0", "6.3"],
+    ]  # 1 10, 6, 8 / 3 and 10
     page = all_tables(split_results)
     for heading in ("| MPJPE per sequence ", "| root-relative per sequence ", "| PA per sequence "):
         assert page.count(heading) == 1

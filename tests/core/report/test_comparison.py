@@ -72,8 +72,10 @@ def total_capture_results(offset_mm, **masks):
     results = results_of(offset_mm)
     truth = np.zeros((2, 3, 3))
     pose = truth + [0, 0, offset_mm]
-    return {**results, **summarise(pose, truth, np.array(["Walking 2", "Acting 3"]), ["root", "knee", "foot"],
-                                   parts=parts)}  # fmt: skip
+    return {
+        **results,
+        **summarise(pose, truth, np.array(["Walking 2", "Acting 3"]), ["root", "knee", "foot"], parts=parts),
+    }
 
 
 def test_runs_on_total_capture_have_the_papers_figures_there(run, tmp_path):
@@ -154,9 +156,11 @@ def test_results_without_an_alignment(run, tmp_path):
     lines = (tmp_path / "report/comparison.csv").read_text().splitlines()
     knee = [line.split(",")[4:] for line in lines if line.startswith("a,rpsm,joint,knee,")]
     assert [line for line in knee if line[1] != "auc"] == [
-        ["absolute", "mean", "mm", "30.0"], ["root_relative", "mean", "mm", "30.0"],
-        ["root_relative", "pck150", "share", "1.0"], ["pa", "pck150", "share", "1.0"],
-    ]  # fmt: skip
+        ["absolute", "mean", "mm", "30.0"],
+        ["root_relative", "mean", "mm", "30.0"],
+        ["root_relative", "pck150", "share", "1.0"],
+        ["pa", "pck150", "share", "1.0"],
+    ]
 
 
 def test_different_numbers_of_frames_are_mentioned(run):
@@ -175,11 +179,23 @@ def test_input_that_cannot_be_compared(run, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"empty: no results_3d\.json in this directory"):
         load_results(tmp_path / "empty")
-    wrong = [{"distribution": 5}, {"distribution": {"pa": {"p50": [1]}}}, {"per_part": ["W2"]}, {"num_frames": [3]},
-             {"per_joint": {"root": 3.0}}, {"per_joint": {"root": {"absolute": 3.0, "auc": 0.5}}}]  # fmt: skip
+    wrong = [
+        {"distribution": 5},
+        {"distribution": {"pa": {"p50": [1]}}},
+        {"per_part": ["W2"]},
+        {"num_frames": [3]},
+        {"per_joint": {"root": 3.0}},
+        {"per_joint": {"root": {"absolute": 3.0, "auc": 0.5}}},
+    ]
     spoilt = [json.dumps({"rpsm": json.loads((good / "results_3d.json").read_text())["rpsm"] | one}) for one in wrong]
-    for content in ("[]", "{}", '{"rpsm": {"mpjpe": 3}}', '{"rpsm": null}', json.dumps({"perf": {"mean": 0.5}}),
-                    *spoilt):  # fmt: skip
+    for content in (
+        "[]",
+        "{}",
+        '{"rpsm": {"mpjpe": 3}}',
+        '{"rpsm": null}',
+        json.dumps({"perf": {"mean": 0.5}}),
+        *spoilt,
+    ):
         (tmp_path / "bad.json").write_text(content)
         with pytest.raises(InputError, match=r"bad\.json") as error:
             load_results(tmp_path / "bad.json")

@@ -79,8 +79,13 @@ def test_recordings_of_total_capture(tiny_totalcapture, tiny_config, tmp_path):
     config = tiny_config(tiny_totalcapture(frames=2), *opts, "DATASET.CAMERAS", "[6, 0]")
     frames = write_perfect_predictions(config, tmp_path / "run")
     joint_names = np.array(frames.joint_set.names)
-    np.savez(tmp_path / "run/poses3d.npz", pose_world=frames.truth_world, gt_world=frames.truth_world,
-             image_ids=frames.image_ids, joint_names=joint_names)  # fmt: skip
+    np.savez(
+        tmp_path / "run/poses3d.npz",
+        pose_world=frames.truth_world,
+        gt_world=frames.truth_world,
+        image_ids=frames.image_ids,
+        joint_names=joint_names,
+    )
     run = load_run_poses(config, tmp_path / "run", "poses3d.npz")
     # 2 frames each of Walking 2, Freestyle 3, Acting 3 of S1, then of S2, ...
     assert run.recording("4", "acting", "3") == run.recording("S4", "3", "3") == [22, 23]
@@ -89,8 +94,13 @@ def test_recordings_of_total_capture(tiny_totalcapture, tiny_config, tmp_path):
     assert np.flatnonzero(run.parts["FS3"]["unseen subjects"]).tolist() == [20, 21, 26, 27]
     with pytest.raises(InputError, match="unknown action 'Freestile' in --sequence; did you mean 'Freestyle'"):
         run.recording("4", "Freestile")
-    np.savez(tmp_path / "run/poses3d.npz", pose_world=run.pose_world, gt_world=run.truth_world,
-             image_ids=frames.image_ids, joint_names=np.insert(joint_names, 10, "head"))  # fmt: skip
+    np.savez(
+        tmp_path / "run/poses3d.npz",
+        pose_world=run.pose_world,
+        gt_world=run.truth_world,
+        image_ids=frames.image_ids,
+        joint_names=np.insert(joint_names, 10, "head"),
+    )
     with pytest.raises(InputError, match="joints are"):
         load_run_poses(config, tmp_path / "run", "poses3d.npz")
 
@@ -114,10 +124,12 @@ def test_files_that_do_not_belong(make_run, tmp_path):
         np.savez(path, **{key: values for key, values in arrays.items() if key != name})
         with pytest.raises(InputError, match=f"no '{name}'"):
             load_run_poses(config, path.parent, path.name)
-    for name, values, message in (("pose_world", arrays["pose_world"][:, :16], r"pose_world: expected shape \(5, 17"),
-                                  ("pose_world", arrays["image_ids"].astype("S"), "pose_world: expected shape"),
-                                  ("gt_world", np.full((5, 17, 3), "a"), "gt_world: expected distances in mm"),
-                                  ("image_ids", np.array("a"), "made for other images")):  # fmt: skip
+    for name, values, message in (
+        ("pose_world", arrays["pose_world"][:, :16], r"pose_world: expected shape \(5, 17"),
+        ("pose_world", arrays["image_ids"].astype("S"), "pose_world: expected shape"),
+        ("gt_world", np.full((5, 17, 3), "a"), "gt_world: expected distances in mm"),
+        ("image_ids", np.array("a"), "made for other images"),
+    ):
         np.savez(path, **{**arrays, name: values})
         with pytest.raises(InputError, match=message):
             load_run_poses(config, path.parent, path.name)

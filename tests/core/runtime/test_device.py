@@ -99,8 +99,9 @@ def test_more_processes_than_names_take_the_device_of_their_rank():
     assert gpu_of_rank(["3", "1"], 1, 4) == 1
 
 
-@pytest.mark.parametrize(("text", "names"), [("0", ["0"]), ("1,0", ["1", "0"]), (" 0 , 7 ", ["0", "7"]),
-                                             ("cpu, cpu", ["cpu", "cpu"])])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "names"), [("0", ["0"]), ("1,0", ["1", "0"]), (" 0 , 7 ", ["0", "7"]), ("cpu, cpu", ["cpu", "cpu"])]
+)
 def test_gpus(text, names):
     assert device_names(text) == names
 
@@ -184,8 +185,11 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the switch is glibc's")
 def test_freed_memory_is_used_again():
     faults = {
-        word: int(subprocess.run([sys.executable, "-c", FAULTS, word], cwd=REPOSITORY, check=True, capture_output=True,
-                                 text=True).stdout)
+        word: int(
+            subprocess.run(
+                [sys.executable, "-c", FAULTS, word], cwd=REPOSITORY, check=True, capture_output=True, text=True
+            ).stdout
+        )
         for word in ("keep", "as it is")
-    }  # fmt: skip
+    }
     assert faults["keep"] * 20 < faults["as it is"]

@@ -24,15 +24,31 @@ def compare(tmp_path, caplog):
 
 
 LEARNED = [
-    ("MODEL", "multiview_pose_hrnet"), ("BACKBONE_MODEL", "pose_hrnet"), ("MODEL_EXTRA.STAGE4.NUM_BLOCKS", "[4, 4, 4]"),
-    ("MODEL_EXTRA.FINAL_CONV_KERNEL", "3"), ("NETWORK.IMAGE_SIZE", "256"), ("NETWORK.HEATMAP_SIZE", "64"),
-    ("NETWORK.SIGMA", "3"), ("NETWORK.TARGET_SUBPIXEL", "true"), ("NETWORK.AGGRE", "false"),
-    ("NETWORK.FUSION", "adaptive"), ("POSE_RESNET.NUM_LAYERS", "18"), ("LOSS.USE_TARGET_WEIGHT", "false"),
-    ("DATASET.TRAIN_DATASET", "multiview_h36m"), ("DATASET.TRAIN_SUBSET", "other"), ("DATASET.TRAIN_STEP", "1"),
-    ("DATASET.CAMERAS", "[0, 1]"), ("DATASET.CROP", "false"), ("DATASET.ROT_FACTOR", "20"),
-    ("DATASET.CAMERA_T", "translation"), ("TRAIN.OPTIMIZER", "sgd"), ("TRAIN.FUSION_STATE", "bfloat16"),
-    ("TRAIN.FREEZE_BACKBONE", "true"), ("SEED", "1"), ("TRAIN.SHUFFLE", "false"),
-]  # fmt: skip
+    ("MODEL", "multiview_pose_hrnet"),
+    ("BACKBONE_MODEL", "pose_hrnet"),
+    ("MODEL_EXTRA.STAGE4.NUM_BLOCKS", "[4, 4, 4]"),
+    ("MODEL_EXTRA.FINAL_CONV_KERNEL", "3"),
+    ("NETWORK.IMAGE_SIZE", "256"),
+    ("NETWORK.HEATMAP_SIZE", "64"),
+    ("NETWORK.SIGMA", "3"),
+    ("NETWORK.TARGET_SUBPIXEL", "true"),
+    ("NETWORK.AGGRE", "false"),
+    ("NETWORK.FUSION", "adaptive"),
+    ("POSE_RESNET.NUM_LAYERS", "18"),
+    ("LOSS.USE_TARGET_WEIGHT", "false"),
+    ("DATASET.TRAIN_DATASET", "multiview_h36m"),
+    ("DATASET.TRAIN_SUBSET", "other"),
+    ("DATASET.TRAIN_STEP", "1"),
+    ("DATASET.CAMERAS", "[0, 1]"),
+    ("DATASET.CROP", "false"),
+    ("DATASET.ROT_FACTOR", "20"),
+    ("DATASET.CAMERA_T", "translation"),
+    ("TRAIN.OPTIMIZER", "sgd"),
+    ("TRAIN.FUSION_STATE", "bfloat16"),
+    ("TRAIN.FREEZE_BACKBONE", "true"),
+    ("SEED", "1"),
+    ("TRAIN.SHUFFLE", "false"),
+]
 
 
 @pytest.mark.parametrize(("key", "value"), LEARNED)
@@ -43,12 +59,26 @@ def test_what_the_weights_depend_on_is_refused(compare, key, value):
 
 
 FREE = [
-    ("TRAIN.END_EPOCH", "150"), ("TRAIN.LR", "1e-5"), ("TRAIN.LR_STEP", "[5]"), ("TRAIN.BATCH_SIZE", "3"),
-    ("WORKERS", "0"), ("GPUS", "0"), ("OUTPUT_DIR", "b"), ("NAME", "c"), ("DATA_DIR", "d"), ("DATASET.ROOT", "e"),
-    ("DATASET.DATA_FORMAT", "zip"), ("DEBUG.DEBUG", "false"), ("TEST.STATE", "final"),
-    ("PICT_STRUCT.RECUR_DEPTH", "3"), ("NETWORK.PRETRAINED", ""), ("TRAIN.MOMENTUM", "0.5"), ("TRAIN.AMP", "bf16"),
-    ("MODEL_EXTRA.PRETRAINED_LAYERS", "['*']"), ("DATASET.TEST_DATASET", "mpii"),
-]  # fmt: skip
+    ("TRAIN.END_EPOCH", "150"),
+    ("TRAIN.LR", "1e-5"),
+    ("TRAIN.LR_STEP", "[5]"),
+    ("TRAIN.BATCH_SIZE", "3"),
+    ("WORKERS", "0"),
+    ("GPUS", "0"),
+    ("OUTPUT_DIR", "b"),
+    ("NAME", "c"),
+    ("DATA_DIR", "d"),
+    ("DATASET.ROOT", "e"),
+    ("DATASET.DATA_FORMAT", "zip"),
+    ("DEBUG.DEBUG", "false"),
+    ("TEST.STATE", "final"),
+    ("PICT_STRUCT.RECUR_DEPTH", "3"),
+    ("NETWORK.PRETRAINED", ""),
+    ("TRAIN.MOMENTUM", "0.5"),
+    ("TRAIN.AMP", "bf16"),
+    ("MODEL_EXTRA.PRETRAINED_LAYERS", "['*']"),
+    ("DATASET.TEST_DATASET", "mpii"),
+]
 
 
 @pytest.mark.parametrize(("key", "value"), FREE)

@@ -38,7 +38,8 @@ class Run:
             row = train_one_epoch(self.step, self.loader, EpochMeters(20, CPU), self.config, epoch, CPU)
             self.progress.history.append({"epoch": epoch, "loss": row["loss"]})
             self.progress.epoch = epoch + 1
-            self.progress.perf, self.progress.best_perf = 0.25 / (epoch + 1), 0.5
+            self.progress.perf = 0.25 / (epoch + 1)
+            self.progress.best_perf = 0.5
         return self
 
     def save(self, path):
@@ -145,8 +146,16 @@ def test_a_checkpoint_of_the_released_code_goes_on(start, tmp_path, caplog):
             state |= {f"aggre_layer.aggre.{n}.weight": matrix for n, matrix in enumerate(value.flatten(0, 1))}
         else:
             state[name.replace("backbone.", "resnet.", 1)] = value
-    torch.save({"epoch": 5, "model": ("resnet", "x"), "state_dict": state, "perf": np.float64(0.875),
-                "optimizer": trained.optimizer.state_dict()}, tmp_path / "checkpoint.pth.tar")  # fmt: skip
+    torch.save(
+        {
+            "epoch": 5,
+            "model": ("resnet", "x"),
+            "state_dict": state,
+            "perf": np.float64(0.875),
+            "optimizer": trained.optimizer.state_dict(),
+        },
+        tmp_path / "checkpoint.pth.tar",
+    )
     with caplog.at_level(logging.WARNING):
         run = start(seed=3).resume(tmp_path / "checkpoint.pth.tar")
     assert run.progress == Progress(epoch=5, perf=0.875, best_perf=0.875)
@@ -162,7 +171,8 @@ def test_a_checkpoint_of_the_released_code_goes_on(start, tmp_path, caplog):
 
 def test_the_middle_of_an_epoch_and_the_loss_scale_are_kept(start, tmp_path):
     run = start()
-    run.progress.epoch, run.progress.step = 3, 17
+    run.progress.epoch = 3
+    run.progress.step = 17
     run.progress.meters = {"sums": torch.tensor([1.5, 2.0], dtype=torch.float64)}
     scaler = torch.amp.GradScaler("cpu", init_scale=64.0)
     save_training_state(tmp_path / "a.pth.tar", run.config.MODEL, run.model, run.optimizer, run.progress, scaler)
@@ -194,9 +204,11 @@ def load(run, path, data, config=None):
 
 @pytest.mark.parametrize(
     ("data", "how"),
-    [({"groups": 7, "digest": "def"}, "5 groups, here 7"),
-     ({"groups": 5, "digest": "def"}, r"as many groups \(5\), but other images, boxes or joints")],
-)  # fmt: skip
+    [
+        ({"groups": 7, "digest": "def"}, "5 groups, here 7"),
+        ({"groups": 5, "digest": "def"}, r"as many groups \(5\), but other images, boxes or joints"),
+    ],
+)
 def test_other_data_are_refused(start, tmp_path, data, how):
     run = start()
     run.progress.data = DATA
@@ -207,7 +219,8 @@ def test_other_data_are_refused(start, tmp_path, data, how):
 
 
 def test_the_settings_are_stored_and_others_refused(start, tmp_path):
-    run, path = start(), tmp_path / "a.pth.tar"
+    run = start()
+    path = tmp_path / "a.pth.tar"
     run.progress.config = {"SEED": 0, "NETWORK": {"SIGMA": 1.0}}
     run.save(path)
     assert torch.load(path, weights_only=True)["config"] == run.progress.config
@@ -247,7 +260,8 @@ def spoil_sums(run):
 
 @pytest.mark.parametrize("spoil", [spoil_weights, spoil_moments, spoil_sums])
 def test_what_is_not_finite_is_neither_written_nor_taken_up(start, tmp_path, monkeypatch, spoil):
-    run, path = start(), tmp_path / "a.pth.tar"
+    run = start()
+    path = tmp_path / "a.pth.tar"
     run.save(path)
     before = path.read_bytes()
     name = spoil(run)

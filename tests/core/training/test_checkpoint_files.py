@@ -53,7 +53,8 @@ def test_older_ones_are_pruned(keeper):
     save, directory = keeper(2)
     for place in ((0, 5), (1, 0), (1, 500), (1, 500), (12, 3)):
         save(*place)
-    older, newest = "checkpoint_0001_000500.pth.tar", "checkpoint_0012_000003.pth.tar"
+    older = "checkpoint_0001_000500.pth.tar"
+    newest = "checkpoint_0012_000003.pth.tar"
     assert names(directory) == ["checkpoint.pth.tar", older, newest]
     assert position(directory / "checkpoint.pth.tar") == position(directory / newest) == (12, 3)
     assert position(directory / older) == (1, 500)
@@ -63,8 +64,11 @@ def test_what_an_earlier_training_left_goes_first(keeper):
     save, directory = keeper(2)
     for place in ((9, 0), (10, 0), (1, 0), (2, 0)):  # the second training began anew in the same place
         save(*place)
-    assert names(directory) == ["checkpoint.pth.tar", "checkpoint_0001_000000.pth.tar",
-                                "checkpoint_0002_000000.pth.tar"]  # fmt: skip
+    assert names(directory) == [
+        "checkpoint.pth.tar",
+        "checkpoint_0001_000000.pth.tar",
+        "checkpoint_0002_000000.pth.tar",
+    ]
 
 
 def test_a_disk_without_hard_links_gets_copies(keeper, monkeypatch):

@@ -14,8 +14,16 @@ from lib.models.build import build_model
 from lib.utils.errors import InputError
 from lib.utils.joints import UNION_20
 
-OVERFIT = ["DATASET.TRAIN_DATASET", "mixed", "POSE_RESNET.NUM_DECONV_FILTERS", "[64, 64, 64]",
-           "DATASET.TEST_SUBSET", "train", "TEST.JDR_THRESHOLD", "crop"]  # fmt: skip
+OVERFIT = [
+    "DATASET.TRAIN_DATASET",
+    "mixed",
+    "POSE_RESNET.NUM_DECONV_FILTERS",
+    "[64, 64, 64]",
+    "DATASET.TEST_SUBSET",
+    "train",
+    "TEST.JDR_THRESHOLD",
+    "crop",
+]
 
 
 def make_step(config, num_views):
@@ -60,7 +68,10 @@ def test_one_batch_is_learned_by_heart(loaders):
 
 def test_the_epoch_reports_and_calls_back_at_print_freq(loaders):
     config, loader, _ = loaders(num_views=2, frames=5, mpii=0)("PRINT_FREQ", "2", "TRAIN.BATCH_SIZE", "2")
-    step, seen, reports, after = make_step(config, 2), [], [], []
+    step = make_step(config, 2)
+    seen = []
+    reports = []
+    after = []
 
     def debug(number, batch, single, routed):
         assert len(batch["crops"]) == len(routed) == len(single)
@@ -82,8 +93,9 @@ def test_the_epoch_reports_and_calls_back_at_print_freq(loaders):
 
 
 def test_a_report_is_the_mean_since_the_last_one(loaders):
-    config, loader, _ = loaders(num_views=2, frames=6, mpii=0)("PRINT_FREQ", "2", "TRAIN.SHUFFLE", "false",
-                                                                "TRAIN.BATCH_SIZE", "1")  # fmt: skip
+    config, loader, _ = loaders(num_views=2, frames=6, mpii=0)(
+        "PRINT_FREQ", "2", "TRAIN.SHUFFLE", "false", "TRAIN.BATCH_SIZE", "1"
+    )
     targets = [inputs.target for inputs in inputs_of(loader)]
     losses = [target.square().mean((0, 3, 4)).sum().item() for target in targets]
     reports = []

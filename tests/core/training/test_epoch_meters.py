@@ -28,8 +28,9 @@ def test_means_count_groups_and_joints_by_hand():
     meters.update(losses(5.0, 0.0), hits([0, 1, 0], [1, 1, 0]), 1, 1)
     epoch, window, bad = meters.read()
     assert epoch == window
-    assert epoch == pytest.approx({"loss": 17 / 5, "loss_routed": 13 / 5, "loss_raw": 4 / 5, "groups": 5,
-                                   "accuracy": (4 / 5 + 1 / 5) / 2})  # fmt: skip
+    assert epoch == pytest.approx(
+        {"loss": 17 / 5, "loss_routed": 13 / 5, "loss_raw": 4 / 5, "groups": 5, "accuracy": (4 / 5 + 1 / 5) / 2}
+    )
     assert bad == -1
     meters.update(losses(1.0), hits([1, 0, 0], [1, 1, 0]), 1, 2)
     epoch, window, _ = meters.read()
@@ -86,9 +87,20 @@ def test_every_process_hears_of_the_first_bad_step():
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     processes = [
-        subprocess.Popen([sys.executable, "-c", TWO_PROCESSES], stdout=subprocess.PIPE, text=True, env={
-            **os.environ, "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": port, "OMP_NUM_THREADS": "1"})
+        subprocess.Popen(
+            [sys.executable, "-c", TWO_PROCESSES],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={
+                **os.environ,
+                "RANK": rank,
+                "LOCAL_RANK": rank,
+                "WORLD_SIZE": "2",
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": port,
+                "OMP_NUM_THREADS": "1",
+            },
+        )
         for rank in "01"
-    ]  # fmt: skip
+    ]
     assert [process.communicate(timeout=120)[0].split() for process in processes] == [["-1", "1"], ["-1", "1"]]

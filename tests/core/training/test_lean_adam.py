@@ -79,14 +79,16 @@ def test_the_first_step_is_adams_whatever_the_chunks(monkeypatch):
         optimizer.step()
     for one, other in zip(parameters(lean), parameters(plain), strict=True):
         assert torch.equal(one, other)
-    state, expected = matrix_state(lean), plain.state[parameters(plain)[1]]
+    state = matrix_state(lean)
+    expected = plain.state[parameters(plain)[1]]
     assert state["step"] == 1
     for name in ("exp_avg", "exp_avg_sq"):
         torch.testing.assert_close(state[name].float(), expected[name], rtol=1 / 128, atol=0)
 
 
 def test_other_parameters_are_updated_by_adam_itself():
-    lean, plain = make(), torch.optim.Adam([parameter(9, seed=1)], lr=0.1, fused=True)
+    lean = make()
+    plain = torch.optim.Adam([parameter(9, seed=1)], lr=0.1, fused=True)
     for step in range(5):
         set_gradients(lean, step)
         parameters(plain)[0].grad = parameters(lean)[0].grad.clone()
@@ -116,8 +118,10 @@ def test_fifty_losses_are_close_to_adams():
     target = (inputs @ parameter(30, 20, seed=4).detach()).tanh()
 
     def losses(make_optimizer) -> list[float]:
-        matrix, bias = parameter(30, 20, seed=5), nn.Parameter(torch.zeros(20))
-        optimizer, found = make_optimizer(matrix, bias), []
+        matrix = parameter(30, 20, seed=5)
+        bias = nn.Parameter(torch.zeros(20))
+        optimizer = make_optimizer(matrix, bias)
+        found = []
         for _ in range(50):
             loss = ((inputs @ matrix + bias).tanh() - target).square().mean()
             optimizer.zero_grad()
@@ -158,7 +162,8 @@ def test_the_second_moment_does_not_drift():
         for optimizer in (lean, plain):
             parameters(optimizer)[-1].grad = gradient
             optimizer.step()
-    found, expected = matrix_state(lean)["exp_avg_sq"].float(), plain.state[parameters(plain)[0]]["exp_avg_sq"]
+    found = matrix_state(lean)["exp_avg_sq"].float()
+    expected = plain.state[parameters(plain)[0]]["exp_avg_sq"]
     assert found.mean().item() == pytest.approx(expected.mean().item(), rel=0.003)
     assert (found / expected - 1).std() < 0.1
 
@@ -172,8 +177,9 @@ def test_the_moments_take_half_the_bytes():
     lean.step()
     state = matrix_state(lean)
     assert {name: value.dtype for name, value in state.items() if name.startswith("exp")} == {
-        "exp_avg": torch.bfloat16, "exp_avg_sq": torch.bfloat16,
-    }  # fmt: skip
+        "exp_avg": torch.bfloat16,
+        "exp_avg_sq": torch.bfloat16,
+    }
     assert sum(value.nbytes for value in state.values() if isinstance(value, torch.Tensor)) == 2000 * 4 + 4
 
 
@@ -233,8 +239,9 @@ def test_found_inf_leaves_everything_as_it_is():
     set_gradients(lean, 0)
     lean.step()
     kept = [one.detach().clone() for one in parameters(lean)]
-    states = [{name: torch.as_tensor(value).clone() for name, value in lean.state[one].items()}
-              for one in parameters(lean)]  # fmt: skip
+    states = [
+        {name: torch.as_tensor(value).clone() for name, value in lean.state[one].items()} for one in parameters(lean)
+    ]
     for one in parameters(lean):
         one.grad[0] = float("nan")
     lean.found_inf = torch.ones(())
@@ -265,7 +272,8 @@ def test_grad_scale_divides_the_gradients():
 
 
 def test_grad_scaler_skips_and_goes_on():
-    lean, scaler = make(), torch.amp.GradScaler("cpu", init_scale=8.0)
+    lean = make()
+    scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
     matrix = parameters(lean)[1]
     start = matrix.detach().clone()
     scaler.scale(sum(one.sum() for one in parameters(lean)) * float("inf")).backward()
@@ -294,12 +302,15 @@ def test_the_learning_rate_of_all_groups_counts():
 def fusion_losses(make_optimizer) -> list[float]:
     """Losses of the fusion layer alone, from published weights: views with missing joints, each a shuffled other."""
     generator = torch.Generator().manual_seed(0)
-    side, views, joints = 12, 3, 20
+    side = 12
+    views = 3
+    joints = 20
     orders = [torch.randperm(side * side, generator=generator) for _ in range(views)]
     torch.manual_seed(0)
     fusion = CrossViewFusion(views, (side, side))
     optimizer = make_optimizer(fusion)
-    grid, losses = torch.arange(side, dtype=torch.float32), []
+    grid = torch.arange(side, dtype=torch.float32)
+    losses = []
     for _ in range(1500):
         x, y = torch.rand(2, 4, joints, 1, generator=generator) * (side - 1)
         maps = (-(grid - y).square() / 2).exp()[..., None] * (-(grid - x).square() / 2).exp()[..., None, :]

@@ -21,14 +21,21 @@ from lib.utils.errors import InputError
 from lib.utils.parallel.ranks import SINGLE
 from lib.utils.stops import Interrupted
 
-SMALL = ("MODEL", "multiview_pose_mobilenetv2", "BACKBONE_MODEL", "pose_mobilenetv2",
-         "POSE_RESNET.NUM_DECONV_FILTERS", "[8, 8, 8]")  # fmt: skip
+SMALL = (
+    "MODEL",
+    "multiview_pose_mobilenetv2",
+    "BACKBONE_MODEL",
+    "pose_mobilenetv2",
+    "POSE_RESNET.NUM_DECONV_FILTERS",
+    "[8, 8, 8]",
+)
 
 
 class WatchedStep(TrainStep):
     """Does something before a step: at(number of the call, inputs) -> inputs."""
 
-    number, at = 0, staticmethod(lambda number, inputs: inputs)
+    number = 0
+    at = staticmethod(lambda number, inputs: inputs)
 
     def __call__(self, inputs, share=1.0):
         inputs = self.at(self.number, inputs)
@@ -39,7 +46,8 @@ class WatchedStep(TrainStep):
 @pytest.fixture
 def training(loaders, tmp_path, monkeypatch):
     """training(*opts, at=..., again=False) makes one as run/pose2d/train.py does, of 5 groups; `again` resumes."""
-    with_opts, directory = loaders(num_views=2, frames=5, mpii=0), tmp_path / "output/run"
+    with_opts = loaders(num_views=2, frames=5, mpii=0)
+    directory = tmp_path / "output/run"
     directory.mkdir(parents=True)
     monkeypatch.setattr("lib.core.training.loop.save_curves", lambda *words, **options: None)
 
@@ -52,7 +60,8 @@ def training(loaders, tmp_path, monkeypatch):
         data = data_identity(both[0].dataset)
         progress = Progress(data=data)
         if again:
-            path, batches = directory / "checkpoint.pth.tar", both[0].batch_sampler
+            path = directory / "checkpoint.pth.tar"
+            batches = both[0].batch_sampler
             progress = resume(path, config, directory, model, step, data, batches)
         return Training(config, directory, model, step, both, progress, CPU, SINGLE)
 
@@ -120,7 +129,8 @@ def test_what_ends_the_validation_does_not_take_the_epoch_along(training, monkey
 
 def test_an_epoch_that_was_noted_but_not_saved_is_noted_once(training, monkeypatch):
     """Killed between the two; the checkpoint is that of before the validation."""
-    save, calls = CheckpointKeeper.save, []
+    save = CheckpointKeeper.save
+    calls = []
 
     def once(self, *words):
         calls.append(words)

@@ -42,11 +42,14 @@ RECOMPUTED = ("TRAIN.CHECKPOINT_ACTIVATIONS", "true")
 IN_PARTS = ("TRAIN.BATCH_SIZE", "4", "TRAIN.ACCUMULATE", "2")
 
 
-@pytest.mark.parametrize("opts", [
-    pytest.param((*LEAN, *RECOMPUTED), id="lean and recomputed"),
-    pytest.param((), id="as it is", marks=pytest.mark.slow),
-    pytest.param(IN_PARTS, id="in parts", marks=pytest.mark.slow),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "opts",
+    [
+        pytest.param((*LEAN, *RECOMPUTED), id="lean and recomputed"),
+        pytest.param((), id="as it is", marks=pytest.mark.slow),
+        pytest.param(IN_PARTS, id="in parts", marks=pytest.mark.slow),
+    ],
+)
 def test_the_account_is_what_the_allocator_gives_out(config, opts):
     torch.set_num_threads(1)
     settings = config(*opts)
@@ -60,7 +63,8 @@ def test_the_parts(config):
     settings = config()
     matrices = 12 * 576 * 576 * 4
     weights = sum(value.nbytes for value in build_model(settings, 4).state_dict().values())
-    plain, lean = training_account(settings), training_account(config(*LEAN))
+    plain = training_account(settings)
+    lean = training_account(config(*LEAN))
     assert plain[WEIGHTS] == lean[WEIGHTS] == weights
     assert plain[GRADIENTS] >= matrices
     num_parameters = sum(parameter.numel() for parameter in build_model(settings, 4).parameters())
@@ -113,9 +117,11 @@ def test_the_table_has_a_row_per_switch_that_changes_something(config, monkeypat
 
 @pytest.mark.parametrize(
     ("opts", "keys"),
-    [(("TRAIN.OPTIMIZER", "sgd"), ["AMP bf16", "CHECKPOINT_ACTIVATIONS true"]),
-     (("TRAIN.FREEZE_BACKBONE", "true"), ["AMP bf16"])],
-)  # fmt: skip
+    [
+        (("TRAIN.OPTIMIZER", "sgd"), ["AMP bf16", "CHECKPOINT_ACTIVATIONS true"]),
+        (("TRAIN.FREEZE_BACKBONE", "true"), ["AMP bf16"]),
+    ],
+)
 def test_switches_that_a_training_cannot_have_are_left_out(config, monkeypatch, opts, keys):
     def account(settings):
         model = build_model(settings, 4, is_train=True, resumes=True)

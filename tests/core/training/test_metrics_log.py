@@ -18,8 +18,10 @@ def test_numbers_and_pictures(tmp_path):
         log.add("train", 3, {"loss": np.float32(0.5), "accuracy": 1})
         log.add("epoch", 10, {"epoch": 0, "jdr": 0.25})
         log.add_picture("heatmaps", 10, np.zeros((4, 6, 3), np.uint8))
-    assert lines(tmp_path) == [{"kind": "train", "step": 3, "loss": 0.5, "accuracy": 1.0},
-                               {"kind": "epoch", "step": 10, "epoch": 0.0, "jdr": 0.25}]  # fmt: skip
+    assert lines(tmp_path) == [
+        {"kind": "train", "step": 3, "loss": 0.5, "accuracy": 1.0},
+        {"kind": "epoch", "step": 10, "epoch": 0.0, "jdr": 0.25},
+    ]
     (events,) = (tmp_path / "board").glob("events.out.tfevents.*")
     data = events.read_bytes()
     assert all(name in data for name in (b"train/loss", b"train/accuracy", b"epoch/jdr", b"heatmaps"))
@@ -44,8 +46,12 @@ def test_an_epoch_that_is_not_finished_is_noted_anew(tmp_path):
             log.add("epoch", step, {"epoch": step // 2 - 1, "jdr": step})
     with MetricsLog(tmp_path, tmp_path / "board", 4, 1) as log:
         log.add("epoch", 4, {"epoch": 1, "jdr": 40})
-    assert [(line["kind"], line["step"]) for line in lines(tmp_path)] == [("train", 2), ("epoch", 2), ("train", 4),
-                                                                          ("epoch", 4)]  # fmt: skip
+    assert [(line["kind"], line["step"]) for line in lines(tmp_path)] == [
+        ("train", 2),
+        ("epoch", 2),
+        ("train", 4),
+        ("epoch", 4),
+    ]
     assert lines(tmp_path)[-1]["jdr"] == 40
 
 

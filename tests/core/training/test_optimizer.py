@@ -59,9 +59,7 @@ def test_bfloat16_moments_are_those_of_the_fusion_matrices(config):
         parameter.grad = torch.ones_like(parameter)
     optimizer.step()
     kinds = {name: optimizer.state[parameter]["exp_avg"].dtype for name, parameter in model.named_parameters()}
-    assert kinds == {
-        "backbone.weight": torch.float32, "backbone.bias": torch.float32, "fusion.weight": torch.bfloat16,
-    }  # fmt: skip
+    assert kinds == {"backbone.weight": torch.float32, "backbone.bias": torch.float32, "fusion.weight": torch.bfloat16}
     assert [group["lr"] for group in optimizer.param_groups] == [0.25, 0.25]
     set_learning_rate(optimizer, 0.125)
     assert [group["lr"] for group in optimizer.param_groups] == [0.125, 0.125]

@@ -12,8 +12,10 @@ from lib.utils.parallel.ranks import Ranks
 
 def batches_of(num_items, batch_size, world_size, epoch, first_step=0):
     """EpochBatches of each rank."""
-    made = [EpochBatches(num_items, batch_size, True, 3, Ranks(rank, world_size), every_item=False)
-            for rank in range(world_size)]  # fmt: skip
+    made = [
+        EpochBatches(num_items, batch_size, True, 3, Ranks(rank, world_size), every_item=False)
+        for rank in range(world_size)
+    ]
     for one in made:
         one.epoch, one.first_step = epoch, first_step
     return made
@@ -35,8 +37,10 @@ def resumed(tmp_path, monkeypatch):
     return run
 
 
-@pytest.mark.parametrize(("before", "after"), [((2, 1), (1, 4)), ((1, 4), (2, 1)), ((3, 2), (4, 1)), ((4, 2), (3, 1)),
-                                               ((2, 2), (2, 2)), ((1, 1), (5, 2))])  # fmt: skip
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [((2, 1), (1, 4)), ((1, 4), (2, 1)), ((3, 2), (4, 1)), ((4, 2), (3, 1)), ((2, 2), (2, 2)), ((1, 1), (5, 2))],
+)
 @pytest.mark.parametrize("num_items", [24, 29])
 def test_no_group_is_left_out_whatever_the_steps_were(resumed, caplog, num_items, before, after):
     """(BATCH_SIZE, processes) of the run before and of this one."""
@@ -46,12 +50,14 @@ def test_no_group_is_left_out_whatever_the_steps_were(resumed, caplog, num_items
         done = set(first[0].order()[: first[0].items_before(step)].tolist())
         progress = resumed(Progress(2, step, len(done), 100), batches_of(num_items, *after, epoch=2)[0])
         follows = items(batches_of(num_items, *after, epoch=2, first_step=progress.step))
-        again, lost = done & set(follows), every - done - set(follows)
+        again = done & set(follows)
+        lost = every - done - set(follows)
         assert len(follows) == len(set(follows))
         assert len(lost) < after[1]  # those that training leaves out in any case: too few for all processes
         assert len(again) < after[0] * after[1]
-        assert [f"{len(again)} of them come again" in message for message in caplog.messages
-                if "come again" in message] == [True] * bool(again)  # fmt: skip
+        assert [
+            f"{len(again)} of them come again" in message for message in caplog.messages if "come again" in message
+        ] == [True] * bool(again)
         assert progress.steps_before + progress.step == 100 + step  # as many steps as were made
         caplog.clear()
 

@@ -76,7 +76,8 @@ def test_recomputing_keeps_less(problem):
     _, model, inputs = problem()
     sizes = {}
     for recompute in (False, True):
-        model.recompute, kept = recompute, []
+        model.recompute = recompute
+        kept = []
 
         def pack(tensor, kept=kept):
             kept.append(tensor.untyped_storage().nbytes())
@@ -130,7 +131,8 @@ class Scalar(nn.Module):
 
     def __init__(self, heatmaps):
         super().__init__()
-        self.weight, self.heatmaps = nn.Parameter(torch.ones(())), heatmaps
+        self.weight = nn.Parameter(torch.ones(()))
+        self.heatmaps = heatmaps
 
     def forward(self, images, views):
         return self.heatmaps * self.weight, None

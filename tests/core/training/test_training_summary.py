@@ -5,8 +5,16 @@ from lib.core.training.training_summary import training_summary
 
 
 def row(epoch, **values):
-    return {"epoch": epoch, "learning_rate": 0.001, "loss": 1.5, "loss_routed": 1.0, "loss_raw": 0.5, "accuracy": 0.25,
-            "groups_per_s": 12.0, **values}  # fmt: skip
+    return {
+        "epoch": epoch,
+        "learning_rate": 0.001,
+        "loss": 1.5,
+        "loss_routed": 1.0,
+        "loss_raw": 0.5,
+        "accuracy": 0.25,
+        "groups_per_s": 12.0,
+        **values,
+    }
 
 
 def cells(text):

@@ -25,8 +25,10 @@ METADATA = "\n[metadata]\nadjusted = false\nerror = 0.0\n"
 
 
 def write_toml(path: Path, names=("left", "right"), k3: str = ", 0.03") -> Path:
-    tables = [TABLE.format(index=index, name=name, cx=100.5 + index, k3=k3, angle=0.4 * index)
-              for index, name in enumerate(names)]  # fmt: skip
+    tables = [
+        TABLE.format(index=index, name=name, cx=100.5 + index, k3=k3, angle=0.4 * index)
+        for index, name in enumerate(names)
+    ]
     path.write_text("".join(tables) + METADATA)
     return path
 

@@ -19,8 +19,13 @@ def test_points_land_where_opencv_puts_them(toml, unit):
     assert rig.names == ("left", "right")
     for view, (angle, cx) in enumerate([(0.0, 100.5), (0.4, 101.5)]):
         matrix = np.array([[300.0, 0, cx], [0, 301.0, 79], [0, 0, 1]])
-        expected, _ = cv2.projectPoints(POINTS_M, np.array([0.1, angle, -0.2]), np.array([0.3, -0.1, 4.0]), matrix,
-                                        np.array([-0.1, 0.05, 0.001, -0.002, 0.03]))  # fmt: skip
+        expected, _ = cv2.projectPoints(
+            POINTS_M,
+            np.array([0.1, angle, -0.2]),
+            np.array([0.3, -0.1, 4.0]),
+            matrix,
+            np.array([-0.1, 0.05, 0.001, -0.002, 0.03]),
+        )
         pixels, depth = project(POINTS_M * mm, rig.cameras[view])
         np.testing.assert_allclose(pixels, expected[:, 0], atol=1e-9)
         assert (depth > 3 * mm).all()

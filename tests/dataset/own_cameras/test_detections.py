@@ -21,12 +21,25 @@ def test_sizes_and_names_of_the_sets():
 
 
 # OpenPose, AlphaPose and MediaPipe: (set, index, joint), out of their documentation
-@pytest.mark.parametrize(("point_set", "index", "joint"), [
-    ("coco17", 0, "nose"), ("coco17", 5, "lsho"), ("coco17", 10, "rwri"), ("coco17", 15, "lank"),
-    ("body25", 2, "rsho"), ("body25", 7, "lwri"), ("body25", 10, "rkne"), ("body25", 14, "lank"),
-    ("halpe26", 9, "lwri"), ("halpe26", 16, "rank"),
-    ("blazepose33", 11, "lsho"), ("blazepose33", 16, "rwri"), ("blazepose33", 25, "lkne"), ("blazepose33", 28, "rank"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("point_set", "index", "joint"),
+    [
+        ("coco17", 0, "nose"),
+        ("coco17", 5, "lsho"),
+        ("coco17", 10, "rwri"),
+        ("coco17", 15, "lank"),
+        ("body25", 2, "rsho"),
+        ("body25", 7, "lwri"),
+        ("body25", 10, "rkne"),
+        ("body25", 14, "lank"),
+        ("halpe26", 9, "lwri"),
+        ("halpe26", 16, "rank"),
+        ("blazepose33", 11, "lsho"),
+        ("blazepose33", 16, "rwri"),
+        ("blazepose33", 25, "lkne"),
+        ("blazepose33", 28, "rank"),
+    ],
+)
 def test_single_points(point_set, index, joint):
     points = named_points(point_set)
     np.testing.assert_array_equal(to_h36m(points, point_set)[H36M_17.index(joint)], points[index])
@@ -106,13 +119,16 @@ def test_compact_file_gives_back_what_was_saved(tmp_path):
         load_detections(tmp_path / "found.npz", ["one", "three"])
 
 
-@pytest.mark.parametrize(("content", "message"), [
-    ({"people": [{"pose_keypoints_2d": [1.0] * 30}]}, "10 points per person"),
-    ({"people": [{"hand": []}]}, "no 'pose_keypoints_2d'"),
-    ({"persons": []}, "no list 'people'"),
-    ({"people": []}, "nobody was found in view one"),
-    ({"people": [{"pose_keypoints_2d": [1.0] * 50}]}, "x, y, confidence"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"people": [{"pose_keypoints_2d": [1.0] * 30}]}, "10 points per person"),
+        ({"people": [{"hand": []}]}, "no 'pose_keypoints_2d'"),
+        ({"persons": []}, "no list 'people'"),
+        ({"people": []}, "nobody was found in view one"),
+        ({"people": [{"pose_keypoints_2d": [1.0] * 50}]}, "x, y, confidence"),
+    ],
+)
 def test_what_is_wrong_is_said(tmp_path, content, message):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()

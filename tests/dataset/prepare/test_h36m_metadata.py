@@ -64,7 +64,8 @@ def test_damaged_files(path, change, message):
 def test_a_mapping_without_rows(path):
     write_metadata(path, {})
     text = path.read_text()
-    start, end = text.index("<mapping>") + 9, text.index("</mapping>")
+    start = text.index("<mapping>") + 9
+    end = text.index("</mapping>")
     path.write_text(text[:start] + "<tr><td>x</td></tr>" + text[end:])
     with pytest.raises(InputError, match="'mapping' has no rows"):
         read_metadata(path)

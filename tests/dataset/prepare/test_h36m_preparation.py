@@ -85,7 +85,8 @@ def test_positions_and_cameras_are_those_of_the_world(prepared, rendered):
 
 def test_boxes_are_the_projected_square_around_the_root(prepared):
     record = records_of(prepared[0], "train")[3]
-    root_cam, camera = record["joints_3d_camera"][0], record["camera"]
+    root_cam = record["joints_3d_camera"][0]
+    camera = record["camera"]
     matrix = np.array([[camera["fx"][0], 0, camera["cx"][0]], [0, camera["fy"][0], camera["cy"][0]], [0, 0, 1]])
     (k1, k2, k3), (p1, p2) = camera["k"].ravel(), camera["p"].ravel()
     corners = np.array([root_cam + [-1000, -900, 0], root_cam + [1000, 1100, 0]])
@@ -134,16 +135,18 @@ def test_loaders_read_the_arrays_that_equal_the_pickles(prepared, rendered):
     expected = np.concatenate([rendered.joints_world[key][: num_frames(key)] for key in RECORDINGS[2:]])
     np.testing.assert_allclose(world, expected, atol=1e-2)
     pixels, _ = project(expected[:, None], annotations.labels3d.cameras[annotations.labels3d.camera_idx[groups]])
-    np.testing.assert_allclose(annotations.joints_img[groups][:, :, to_union(np.ones((1, 17)), H36M_17)[0] > 0],
-                               pixels, atol=1e-3)  # fmt: skip
+    np.testing.assert_allclose(
+        annotations.joints_img[groups][:, :, to_union(np.ones((1, 17)), H36M_17)[0] > 0], pixels, atol=1e-3
+    )
 
 
 def test_the_report_says_what_is_there(prepared):
     root, result = prepared
     assert {(clip.subject, clip.subaction, clip.camera_id): pair for clip, pair in result.lengths.items()} == {
-        (1, 1, 1): (NUM_POSES + 1, NUM_POSES), (9, 2, 0): (NUM_POSES - 1, NUM_POSES),
+        (1, 1, 1): (NUM_POSES + 1, NUM_POSES),
+        (9, 2, 0): (NUM_POSES - 1, NUM_POSES),
         (9, 2, 3): (NUM_POSES + 2, NUM_POSES),
-    }  # fmt: skip
+    }
     text = report(result, root)
     assert f"| S1      |          2 |     {2 * NUM_POSES} |     {8 * NUM_POSES} |" in text
     assert f"| s_09_act_02_subact_02_ca_01 |                   {NUM_POSES - 1} |     {NUM_POSES} |" in text
@@ -199,7 +202,8 @@ def numbers_in_zip(root: Path) -> list[int]:
 
 def killed_after(monkeypatch, num_clips: int) -> None:
     """Let the process die in the middle of placing a clip."""
-    original, count = h36m_images.ClipWriter.place, iter(range(100))
+    original = h36m_images.ClipWriter.place
+    count = iter(range(100))
 
     def place(self, task, result):
         if next(count) == num_clips:
@@ -309,7 +313,7 @@ DAMAGE = {
         lambda raw: write_video(raw.path("Videos", (9, 2, 2), 1), [np.zeros((32, 32, 3), np.uint8)] * 40),
         r"55011271\.mp4: has 40 frames, its poses 5: another video, or cut off",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("damage", DAMAGE)

@@ -11,8 +11,10 @@ from lib.utils.errors import InputError
 RECORD = {
     "joints": [[10.0 + joint, 20.5 + joint] for joint in range(16)],
     "joints_vis": [int(joint != 3) for joint in range(16)],
-    "head_box": [5.0, 6.0, 25.0, 36.0], "scale": 2.5, "center": [100.0, 120.0],
-}  # fmt: skip
+    "head_box": [5.0, 6.0, 25.0, 36.0],
+    "scale": 2.5,
+    "center": [100.0, 120.0],
+}
 
 
 @pytest.fixture
@@ -43,14 +45,20 @@ def test_people_with_fields_that_are_empty_or_not_there(read):
     half = struct_array([{"x": 1.0}])
     people = [
         person(RECORD),
-        person(RECORD, objpos=None), person(RECORD, objpos=EMPTY), person(RECORD, objpos=half),
-        person(RECORD, scale=EMPTY), person(RECORD, scale=0.0),
-        person(RECORD, annopoints=EMPTY), person(RECORD, annopoints=struct_array([{"point": EMPTY}])),
-        person(RECORD, x1=EMPTY), person(RECORD, x2=5.0, y2=6.0),
-    ]  # fmt: skip
+        person(RECORD, objpos=None),
+        person(RECORD, objpos=EMPTY),
+        person(RECORD, objpos=half),
+        person(RECORD, scale=EMPTY),
+        person(RECORD, scale=0.0),
+        person(RECORD, annopoints=EMPTY),
+        person(RECORD, annopoints=struct_array([{"point": EMPTY}])),
+        person(RECORD, x1=EMPTY),
+        person(RECORD, x2=5.0, y2=6.0),
+    ]
     alone = person({**RECORD, "joints_vis": [0] * 16}, scale=None, objpos=None, x1=None, annopoints=None)
-    first, second, third, empty = read([image("a.jpg", people), image("b.jpg", [alone]),
-                                        image("c.jpg", [person(RECORD)]), image("d.jpg", [])])  # fmt: skip
+    first, second, third, empty = read(
+        [image("a.jpg", people), image("b.jpg", [alone]), image("c.jpg", [person(RECORD)]), image("d.jpg", [])]
+    )
     assert [someone.center is None for someone in first.people] == [False] + 3 * [True] + 6 * [False]
     assert [someone.scale is None for someone in first.people] == 4 * [False] + 2 * [True] + 4 * [False]
     assert [int(someone.annotated.sum()) for someone in first.people] == 6 * [15] + 2 * [0] + 2 * [15]
@@ -64,12 +72,18 @@ def test_people_with_fields_that_are_empty_or_not_there(read):
 
 
 def test_numbers_as_text_and_points_without_a_position(read):
-    points = struct_array([
-        {"x": "7", "y": "8.5", "id": "0", "is_visible": "1"}, {"x": 1, "y": EMPTY, "id": 1, "is_visible": 1},
-        {"x": np.nan, "y": 1, "id": 2, "is_visible": 1}, {"x": np.uint16(3), "y": np.int8(4), "id": np.uint8(9)},
-    ])  # fmt: skip
-    ((someone,),) = [one.people for one in read([
-        image("a.jpg", [person(RECORD, scale="1.5", annopoints=struct_array([{"point": points}]))])])]  # fmt: skip
+    points = struct_array(
+        [
+            {"x": "7", "y": "8.5", "id": "0", "is_visible": "1"},
+            {"x": 1, "y": EMPTY, "id": 1, "is_visible": 1},
+            {"x": np.nan, "y": 1, "id": 2, "is_visible": 1},
+            {"x": np.uint16(3), "y": np.int8(4), "id": np.uint8(9)},
+        ]
+    )
+    ((someone,),) = [
+        one.people
+        for one in read([image("a.jpg", [person(RECORD, scale="1.5", annopoints=struct_array([{"point": points}]))])])
+    ]
     assert np.flatnonzero(someone.annotated).tolist() == [0, 9]
     assert someone.joints[[0, 9]].tolist() == [[7, 8.5], [3, 4]]
     assert someone.scale == 1.5
@@ -77,23 +91,41 @@ def test_numbers_as_text_and_points_without_a_position(read):
 
 def test_who_is_separate_and_which_images_are_for_testing(read):
     people = [person(RECORD)] * 3
-    images = [image("a.jpg", people, separate=[1, 3]), image("b.jpg", people, is_train=False, separate=[]),
-              image("c.jpg", people, separate=[2])]  # fmt: skip
+    images = [
+        image("a.jpg", people, separate=[1, 3]),
+        image("b.jpg", people, is_train=False, separate=[]),
+        image("c.jpg", people, separate=[2]),
+    ]
     found = read(images)
     assert [one.is_train for one in found] == [True, False, True]
     assert [[someone.is_separate for someone in one.people] for one in found] == [
-        [True, False, True], [False] * 3, [False, True, False]]  # fmt: skip
+        [True, False, True],
+        [False] * 3,
+        [False, True, False],
+    ]
     assert read(images, single_person=None)[0].people[0].is_separate is None
 
 
 def test_other_ways_to_nest(tmp_path):
     """Lists of dictionaries become cells of structs; a copy through scipy's squeezed form loses axes."""
     points = [{"x": 1, "y": 2, "id": 4}, {"x": 3, "y": 4, "id": 15, "is_visible": 0}]
-    flat = {"x1": 5, "y1": 6, "x2": 25, "y2": 36, "scale": 2.5, "objpos": {"x": 100, "y": 120},
-            "annopoints": {"point": points}}  # fmt: skip
-    release = {"annolist": [{"image": {"name": "a.jpg"}, "annorect": [flat, flat]},
-                            {"image": {"name": "b.jpg"}, "annorect": flat}],
-               "img_train": [1, 1], "single_person": [[1], [1]]}  # fmt: skip
+    flat = {
+        "x1": 5,
+        "y1": 6,
+        "x2": 25,
+        "y2": 36,
+        "scale": 2.5,
+        "objpos": {"x": 100, "y": 120},
+        "annopoints": {"point": points},
+    }
+    release = {
+        "annolist": [
+            {"image": {"name": "a.jpg"}, "annorect": [flat, flat]},
+            {"image": {"name": "b.jpg"}, "annorect": flat},
+        ],
+        "img_train": [1, 1],
+        "single_person": [[1], [1]],
+    }
     scipy.io.savemat(tmp_path / "cells.mat", {"RELEASE": release})
     squeezed = scipy.io.loadmat(tmp_path / "cells.mat", squeeze_me=True)["RELEASE"]
     objects = scipy.io.loadmat(tmp_path / "cells.mat", squeeze_me=True, struct_as_record=False)["RELEASE"]
@@ -126,10 +158,12 @@ def test_unknown_joints_are_named(read):
         ({"img_train": np.ones((1, 3))}, "received 2 images and 3 entries"),
         ({"annolist": np.eye(3)}, "received 0 images"),
         ({"single_person": np.empty((3, 1), object)}, "single_person has 3 entries for 2 images"),
-        ({"annolist": struct_array([{"image": struct_array([{"name": "a.jpg"}])}, {"image": EMPTY}])},
-         r"image 2 of RELEASE\.annolist: it has no name"),
+        (
+            {"annolist": struct_array([{"image": struct_array([{"name": "a.jpg"}])}, {"image": EMPTY}])},
+            r"image 2 of RELEASE\.annolist: it has no name",
+        ),
     ],
-)  # fmt: skip
+)
 def test_other_structures_are_named(read, changes, words):
     if "single_person" in changes:
         changes["single_person"][:] = [[EMPTY]] * 3

@@ -32,10 +32,19 @@ def settings(world, tmp_path):
     """
     _, train, valid = world
     records = [*train, *valid]
-    extra = {0: person(records[0], objpos=None), 1: person(records[1], annopoints=EMPTY),
-             2: person({**records[2], "center": [9.0, 9.0]})}  # fmt: skip
-    images = [image(record["image"], [person(record), *([extra[row]] if row in extra else [])],
-                    separate=[] if row == 2 else None) for row, record in enumerate(records)]  # fmt: skip
+    extra = {
+        0: person(records[0], objpos=None),
+        1: person(records[1], annopoints=EMPTY),
+        2: person({**records[2], "center": [9.0, 9.0]}),
+    }
+    images = [
+        image(
+            record["image"],
+            [person(record), *([extra[row]] if row in extra else [])],
+            separate=[] if row == 2 else None,
+        )
+        for row, record in enumerate(records)
+    ]
     for number in range(4):
         someone = person(records[number], annopoints=None, x1=None, x2=None)
         images.append(image(f"test_{number}.jpg", [someone, person(records[0], scale=EMPTY)], is_train=False))
@@ -72,7 +81,8 @@ def test_the_files_equal_the_world(world, settings):
             assert record["joints_vis"] == truth["joints_vis"]
             for key in ("joints", "center", "scale", "head_box"):
                 np.testing.assert_allclose(record[key], truth[key], atol=1e-3)
-    ours, theirs = load_mpii(settings.root, "valid"), load_mpii(root, "valid")
+    ours = load_mpii(settings.root, "valid")
+    theirs = load_mpii(root, "valid")
     np.testing.assert_array_equal(ours.visible, theirs.visible)
     for key in ("joints_img", "center", "scale", "head_size"):
         np.testing.assert_allclose(getattr(ours, key), getattr(theirs, key), atol=1e-3)
@@ -95,8 +105,9 @@ def test_gt_valid_is_about_valid_in_its_order(world, settings):
     np.testing.assert_allclose(found["pos_gt_src"][:, :, 1], valid[0]["joints"], atol=1e-3)
     np.testing.assert_array_equal(found["jnt_missing"][:, 2], 1 - np.array(valid[3]["joints_vis"]))
     np.testing.assert_allclose(found["headboxes_src"][:, :, 0].ravel(), valid[2]["head_box"], atol=1e-3)
-    without = [{key: value for key, value in record.items() if key != "head_box"}
-               for record in annot(settings, "valid")]  # fmt: skip
+    without = [
+        {key: value for key, value in record.items() if key != "head_box"} for record in annot(settings, "valid")
+    ]
     sizes = load_mpii(settings.root, "valid").head_size
     (settings.root / "mpii/annot/valid.json").write_text(json.dumps(without))
     np.testing.assert_allclose(load_mpii(settings.root, "valid").head_size, sizes, rtol=1e-5)
@@ -122,11 +133,14 @@ def test_people_who_are_left_out_are_counted(world, settings):
     report = prepare_mpii(with_list(settings, [train[2]["image"], train[4]["image"]]))
     assert (settings.root / "mpii/annot/prepare_mpii.md").read_text() == report + "\n"
     for line in (
-        "| train.json    |      8 |      8 |          8 |", "| valid.json    |      3 |      2 |          3 |",
-        "| trainval.json |     11 |     10 |         11 |", "| test.json     |      4 |      4 |          - |",
+        "| train.json    |      8 |      8 |          8 |",
+        "| valid.json    |      3 |      2 |          3 |",
+        "| trainval.json |     11 |     10 |         11 |",
+        "| test.json     |      4 |      4 |          - |",
         "| no position or no scale |               1 |           4 |",
-        "| no annotated joint      |               1 |           0 |", "Missing images: 0.",
-    ):  # fmt: skip
+        "| no annotated joint      |               1 |           0 |",
+        "Missing images: 0.",
+    ):
         assert line in report.splitlines()
 
 
@@ -235,8 +249,11 @@ def test_no_word_about_who_is_separate(world, tmp_path):
 
 
 def contents(settings):
-    return {path.name: path.read_bytes() for path in (settings.root / "mpii").rglob("*") if path.suffix != ".jpg"
-            and path.is_file()}  # fmt: skip
+    return {
+        path.name: path.read_bytes()
+        for path in (settings.root / "mpii").rglob("*")
+        if path.suffix != ".jpg" and path.is_file()
+    }
 
 
 @pytest.mark.parametrize("name", ["annot/gt_valid.mat", "images.zip", "annot/other.json"])

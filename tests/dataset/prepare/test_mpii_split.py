@@ -42,9 +42,13 @@ def hdf5(tmp_path):
 
 @pytest.mark.parametrize(
     "text",
-    ["b.jpg\na.jpg\nb.jpg\n", "\ufeffb.jpg\r\n\r\n a.jpg \r\nb.jpg", '["b.jpg","a.jpg","b.jpg"]',
-     ' [{"image": "b.jpg"}, "a.jpg", {"image": "b.jpg", "scale": 3}]'],
-)  # fmt: skip
+    [
+        "b.jpg\na.jpg\nb.jpg\n",
+        "\ufeffb.jpg\r\n\r\n a.jpg \r\nb.jpg",
+        '["b.jpg","a.jpg","b.jpg"]',
+        ' [{"image": "b.jpg"}, "a.jpg", {"image": "b.jpg", "scale": 3}]',
+    ],
+)
 def test_lists_of_images(entries, text):
     assert entries(text) == [Entry("b.jpg"), Entry("a.jpg"), Entry("b.jpg")]
 
@@ -72,13 +76,18 @@ def test_the_stacked_hourglass_files(hdf5):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("", "the list is empty"), (" \n\n", "the list is empty"), ("[]", "the list is empty"),
-        ('["a.jpg"', "damaged"), ("{}", "expected a JSON list"), ("[1]", "entry 0 is no name"),
+        ("", "the list is empty"),
+        (" \n\n", "the list is empty"),
+        ("[]", "the list is empty"),
+        ('["a.jpg"', "damaged"),
+        ("{}", "expected a JSON list"),
+        ("[1]", "entry 0 is no name"),
         ('["a.jpg", {"center": [1, 2]}]', "entry 1 is no name"),
         ('[{"image": "a", "center": [1]}]', "entry 0 is no name"),
-        ('[{"image": "a", "center": ["x", 1]}]', "damaged"), (b"\xff\xd8\xff\xe0", "not a list of validation images"),
+        ('[{"image": "a", "center": ["x", 1]}]', "damaged"),
+        (b"\xff\xd8\xff\xe0", "not a list of validation images"),
     ],
-)  # fmt: skip
+)
 def test_other_content(entries, content, words):
     with pytest.raises(InputError, match=rf"list: .*{words}"):
         entries(content)
@@ -87,12 +96,15 @@ def test_other_content(entries, content, words):
 @pytest.mark.parametrize(
     ("columns", "words"),
     [
-        ({"part": [1]}, "neither 'imgname' nor 'index'"), ({"index": [0, 3]}, "'index' 3 is not among the 3 images"),
-        ({"index": [-1]}, "'index' -1"), ({"index": [0, 1], "person": [0]}, r"lengths \[2, 1\]"),
-        ({"index": 1}, "damaged"), ({"imgname": ["a.jpg"], "center": [[1.0, 2, 3]]}, "damaged"),
+        ({"part": [1]}, "neither 'imgname' nor 'index'"),
+        ({"index": [0, 3]}, "'index' 3 is not among the 3 images"),
+        ({"index": [-1]}, "'index' -1"),
+        ({"index": [0, 1], "person": [0]}, r"lengths \[2, 1\]"),
+        ({"index": 1}, "damaged"),
+        ({"imgname": ["a.jpg"], "center": [[1.0, 2, 3]]}, "damaged"),
         ({"index": []}, "the list is empty"),
     ],
-)  # fmt: skip
+)
 def test_other_hdf5_files(hdf5, columns, words):
     with pytest.raises(InputError, match=rf"valid\.h5: .*{words}"):
         hdf5(**columns)

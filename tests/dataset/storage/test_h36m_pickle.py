@@ -41,8 +41,9 @@ def test_labels_lead_back_to_the_pixels(tiny_root):
     rows = np.arange(len(annotations))
     world = labels.pose_world(rows)
     pixels, _ = project(world, labels.cameras[labels.camera_idx])
-    np.testing.assert_allclose(to_union(pixels, H36M_17)[annotations.visible],
-                               annotations.joints_img[annotations.visible], atol=0.01)  # fmt: skip
+    np.testing.assert_allclose(
+        to_union(pixels, H36M_17)[annotations.visible], annotations.joints_img[annotations.visible], atol=0.01
+    )
     groups = group_views(annotations)
     np.testing.assert_allclose(world[groups], world[groups[:, :1]].repeat(3, 1), atol=0.1)
 
@@ -112,7 +113,7 @@ def drop_entry(row, *keys):
         (lambda records: {"a": 1}, "expected a list of dictionaries"),
         (lambda records: [*records, None], "expected a list of dictionaries"),
     ],
-)  # fmt: skip
+)
 def test_a_bad_record_is_named(tiny_root, edit, message):
     root = tiny_root(frames=2, mpii=0)
     path = root / "h36m/annot/h36m_train.pkl"

@@ -48,8 +48,9 @@ def assert_same(first: Annotations, second: Annotations) -> None:
             one, other = getattr(first.labels3d, field.name), getattr(second.labels3d, field.name)
             np.testing.assert_array_equal(one, other, strict=True)
     for field in fields(first.labels3d.cameras):
-        np.testing.assert_array_equal(getattr(first.labels3d.cameras, field.name),
-                                      getattr(second.labels3d.cameras, field.name), strict=True)  # fmt: skip
+        np.testing.assert_array_equal(
+            getattr(first.labels3d.cameras, field.name), getattr(second.labels3d.cameras, field.name), strict=True
+        )
     assert (first.source, first.joint_set, first.images_dir) == (second.source, second.joint_set, second.images_dir)
 
 
@@ -166,8 +167,9 @@ def test_parts_are_as_one(stored, tmp_path):
         assert (file.compact_folder / f"{name}.npy").read_bytes() == (folder / f"{name}.npy").read_bytes()
     opened = load_h36m(root, "train")
     assert opened.reopen is not None
-    np.testing.assert_array_equal(opened.labels3d.pose_world(np.arange(len(records))),
-                                  annotations.labels3d.pose_world(np.arange(len(records))))  # fmt: skip
+    np.testing.assert_array_equal(
+        opened.labels3d.pose_world(np.arange(len(records))), annotations.labels3d.pose_world(np.arange(len(records)))
+    )
 
 
 @pytest.mark.parametrize("name", ["joints_img.npy", "camera_R.npy", "subject.npy", "meta.json"])
@@ -208,12 +210,16 @@ def test_a_wrong_list_of_optional_arrays(stored, optional):
 @pytest.mark.parametrize(
     ("name", "change"),
     [
-        ("subject", lambda array: np.array(3)), ("camera_R", lambda array: np.array(3.0)),
-        ("joints_img", lambda array: array[:, :17]), ("pose_cam", lambda array: array[..., :2]),
-        ("camera_id", lambda array: array.astype(float)), ("visible", lambda array: array.astype(np.float32)),
-        ("image", lambda array: array.astype(str)), ("camera_f", lambda array: array[:, 0]),
+        ("subject", lambda array: np.array(3)),
+        ("camera_R", lambda array: np.array(3.0)),
+        ("joints_img", lambda array: array[:, :17]),
+        ("pose_cam", lambda array: array[..., :2]),
+        ("camera_id", lambda array: array.astype(float)),
+        ("visible", lambda array: array.astype(np.float32)),
+        ("image", lambda array: array.astype(str)),
+        ("camera_f", lambda array: array[:, 0]),
     ],
-)  # fmt: skip
+)
 def test_arrays_of_another_shape_or_type(stored, name, change):
     path, annotations, folder = stored
     np.save(folder / f"{name}.npy", change(np.load(folder / f"{name}.npy")))

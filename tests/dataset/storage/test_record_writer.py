@@ -10,8 +10,24 @@ from lib.dataset.storage.record_writer import Clip, mpii_record, person_box, unc
 from lib.dataset.synthetic.records import recording_records
 from lib.dataset.synthetic.scene import Recording, SubjectWorld, WorldSettings
 
-KEYS = {"image", "joints_2d", "joints_3d", "joints_3d_camera", "joints_vis", "video_id", "image_id", "subject",
-        "action", "subaction", "camera_id", "source", "camera", "center", "scale", "box"}
+KEYS = {
+    "image",
+    "joints_2d",
+    "joints_3d",
+    "joints_3d_camera",
+    "joints_vis",
+    "video_id",
+    "image_id",
+    "subject",
+    "action",
+    "subaction",
+    "camera_id",
+    "source",
+    "camera",
+    "center",
+    "scale",
+    "box",
+}
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +79,8 @@ def test_box_is_two_metres_at_the_roots_depth(filmed):
         points = record["joints_2d"]
         assert (points > [x0, y0]).all()
         assert (points < [x1, y1]).all()
-        below, above = y1 - points[0, 1], points[0, 1] - y0
+        below = y1 - points[0, 1]
+        above = points[0, 1] - y0
         np.testing.assert_allclose(above / below, 0.9 / 1.1, rtol=0.08)
     boxes = person_box(records[0]["joints_3d_camera"][None, 0], world.cameras[0])
     np.testing.assert_allclose(boxes[0], records[0]["box"])

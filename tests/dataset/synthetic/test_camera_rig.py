@@ -26,7 +26,15 @@ def test_rigs_stand_around_the_room_and_see_its_middle(num_views):
             assert np.abs(middle[:2] / middle[2]).max() < 0.06
             assert camera["R"][1, 2] < -0.9  # image y points down in the room
             assert {key: np.shape(value) for key, value in camera.items()} == {
-                "R": (3, 3), "T": (3, 1), "fx": (1,), "fy": (1,), "cx": (1,), "cy": (1,), "k": (3, 1), "p": (2, 1)}
+                "R": (3, 3),
+                "T": (3, 1),
+                "fx": (1,),
+                "fy": (1,),
+                "cx": (1,),
+                "cy": (1,),
+                "k": (3, 1),
+                "p": (2, 1),
+            }
 
 
 def test_rigs_of_subjects_are_nearly_the_same():

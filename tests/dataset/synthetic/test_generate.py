@@ -23,8 +23,15 @@ from lib.dataset.synthetic.scene import WorldSettings
 from lib.utils.errors import InputError
 
 SCRIPT = Path(__file__).resolve().parents[3] / "run" / "data" / "make_synthetic.py"
-SMALL = SetSettings(WorldSettings(seed=3, image_size=100), subjects=(1, 9), actions=(2, 9), train_groups=2,
-                    validation_groups=1, mpii_train=5, mpii_valid=2)
+SMALL = SetSettings(
+    WorldSettings(seed=3, image_size=100),
+    subjects=(1, 9),
+    actions=(2, 9),
+    train_groups=2,
+    validation_groups=1,
+    mpii_train=5,
+    mpii_valid=2,
+)
 
 
 def _digests(root: Path) -> dict[str, str]:
@@ -86,10 +93,18 @@ def test_two_processes_make_the_same_files(made, tmp_path):
 
 
 def test_another_seed_makes_other_pictures(made, tmp_path):
-    other = dataclasses.replace(SMALL, world=WorldSettings(seed=4, image_size=100), subjects=(1,), actions=(2,),
-                                train_groups=1, mpii_train=0, mpii_valid=0)
+    other = dataclasses.replace(
+        SMALL,
+        world=WorldSettings(seed=4, image_size=100),
+        subjects=(1,),
+        actions=(2,),
+        train_groups=1,
+        mpii_train=0,
+        mpii_valid=0,
+    )
     make_dataset(tmp_path / "other", other)
-    mine, theirs = _records(made, "train")[0], _records(tmp_path / "other", "train")[0]
+    mine = _records(made, "train")[0]
+    theirs = _records(tmp_path / "other", "train")[0]
     assert mine["image"] == theirs["image"]
     assert np.abs(mine["joints_2d"] - theirs["joints_2d"]).max() > 1
     assert not (tmp_path / "other" / "h36m" / "annot" / "h36m_validation.pkl").exists()
@@ -101,8 +116,9 @@ def test_zip_holds_the_same_images(made, tmp_path):
         assert not (tmp_path / "zip" / part / "images").exists()
         with zipfile.ZipFile(tmp_path / "zip" / part / "images.zip") as archive:
             assert {info.compress_type for info in archive.infolist()} == {zipfile.ZIP_STORED}
-            names = {f"images/{path.relative_to(made / part / 'images')}"
-                     for path in (made / part / "images").rglob("*.jpg")}
+            names = {
+                f"images/{path.relative_to(made / part / 'images')}" for path in (made / part / "images").rglob("*.jpg")
+            }
             assert set(archive.namelist()) == names
             name = min(names)
             assert archive.read(name) == (made / part / name).read_bytes()
@@ -112,19 +128,31 @@ def test_zip_holds_the_same_images(made, tmp_path):
 
 @pytest.mark.parametrize("num_views", [2, 5])
 def test_any_number_of_views(num_views, tmp_path):
-    settings = dataclasses.replace(SMALL, world=WorldSettings(num_views=num_views, image_size=64), subjects=(11,),
-                                   actions=(6,), mpii_train=0, mpii_valid=0)
+    settings = dataclasses.replace(
+        SMALL,
+        world=WorldSettings(num_views=num_views, image_size=64),
+        subjects=(11,),
+        actions=(6,),
+        mpii_train=0,
+        mpii_valid=0,
+    )
     make_dataset(tmp_path / "set", settings)
     records = _records(tmp_path / "set", "validation")
     assert [record["camera_id"] for record in records] == list(range(num_views)) * 2
 
 
-@pytest.mark.parametrize(("change", "words"), [
-    ({"actions": (1,)}, "no action 1"), ({"train_groups": 0}, "--groups-per-train: expected at least 1"),
-    ({"world": WorldSettings(num_views=1)}, "--views"), ({"world": WorldSettings(occluders=4.5)}, "--occluders"),
-    ({"jpeg_quality": 101}, "--jpeg-quality"), ({"subjects": ()}, "--subjects"),
-    ({"world": WorldSettings(image_size=5_000_000)}, "--image-size: expected at most 4096 px, received 5000000"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"actions": (1,)}, "no action 1"),
+        ({"train_groups": 0}, "--groups-per-train: expected at least 1"),
+        ({"world": WorldSettings(num_views=1)}, "--views"),
+        ({"world": WorldSettings(occluders=4.5)}, "--occluders"),
+        ({"jpeg_quality": 101}, "--jpeg-quality"),
+        ({"subjects": ()}, "--subjects"),
+        ({"world": WorldSettings(image_size=5_000_000)}, "--image-size: expected at most 4096 px, received 5000000"),
+    ],
+)
 def test_settings_that_make_no_data_are_refused(change, words, tmp_path):
     with pytest.raises(InputError, match=words):
         make_dataset(tmp_path / "set", dataclasses.replace(SMALL, **change))
@@ -141,8 +169,26 @@ def _run(*flags: str) -> subprocess.CompletedProcess:
 
 
 def test_the_script_says_what_it_made_and_refuses_to_overwrite(tmp_path):
-    flags = ("--root", str(tmp_path / "set"), "--subjects", "1", "--actions", "3", "--groups-per-train", "1",
-             "--mpii-train", "1", "--mpii-valid", "0", "--image-size", "64", "--workers", "1", "--views", "3")
+    flags = (
+        "--root",
+        str(tmp_path / "set"),
+        "--subjects",
+        "1",
+        "--actions",
+        "3",
+        "--groups-per-train",
+        "1",
+        "--mpii-train",
+        "1",
+        "--mpii-valid",
+        "0",
+        "--image-size",
+        "64",
+        "--workers",
+        "1",
+        "--views",
+        "3",
+    )
     first = _run(*flags)
     assert first.returncode == 0, first.stderr
     assert "2 train groups" in first.stdout
@@ -160,13 +206,17 @@ def test_the_script_says_what_it_made_and_refuses_to_overwrite(tmp_path):
     assert (tmp_path / "set/more").exists()
     other = _run(*flags, "--reuse", "--seed", "1", "--subjects", "1", "9", "--groups-per-train", "2", "--zip")
     assert (other.returncode, other.stderr.count("\n")) == (2, 1)
-    assert ("set: was made with other options (then -> now): --subjects 1 -> 1 9, --groups-per-train 1 -> 2, "
-            "--zip false -> true, --seed 0 -> 1; ") in other.stderr
+    assert (
+        "set: was made with other options (then -> now): --subjects 1 -> 1 9, --groups-per-train 1 -> 2, "
+        "--zip false -> true, --seed 0 -> 1; "
+    ) in other.stderr
     assert (tmp_path / "set/more").exists()
     note = tmp_path / "set/synthetic.json"
     whole = note.read_text()
-    for damaged, message in (("[]", "not the settings of a data set"), (whole.replace('"rig": 0', '"r": 0'),
-                                                                        "--rig unknown -> 0, --r 0 -> unknown;")):
+    for damaged, message in (
+        ("[]", "not the settings of a data set"),
+        (whole.replace('"rig": 0', '"r": 0'), "--rig unknown -> 0, --r 0 -> unknown;"),
+    ):
         note.write_text(damaged)
         assert message in _run(*flags, "--reuse").stderr
     note.write_text(whole)

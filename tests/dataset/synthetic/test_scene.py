@@ -59,8 +59,10 @@ def test_limbs_are_drawn_around_their_joints_to_a_pixel():
         rays = world.views[view].rays
         points = _opencv_projection(act.pose.joints[0], world.camera_records[view])
         for part, side in zip(shins, "rl", strict=True):
-            lone = type(body)(*(getattr(body, n)[part : part + 1] for n in (
-                "start", "end", "front", "radii", "depth", "cap")), material=("forearm",))
+            lone = type(body)(
+                *(getattr(body, n)[part : part + 1] for n in ("start", "end", "front", "radii", "depth", "cap")),
+                material=("forearm",),
+            )
             hits = cast(lone, world.cameras[view], rays)
             rows, columns = np.nonzero(hits.part != NOTHING)
             pixels = np.stack([columns + hits.columns.start, rows + hits.rows.start], 1).astype(float)
@@ -89,7 +91,8 @@ def test_occlusion_follows_from_furniture_and_body():
     yaw = float(np.arctan2(line[1], line[0]))
     wall.furniture.put(place, yaw, (0, 0, 400), (10, 1500, 400), np.ones(3))  # hides the legs from camera 0
     free, behind = (recording.render(act, 0, 1, 0)[1] for recording in (bare, wall))
-    ankles, head = H36M_17.indices(["rank", "lank"]), H36M_17.index("head")
+    ankles = H36M_17.indices(["rank", "lank"])
+    head = H36M_17.index("head")
     assert behind[ankles].all()
     assert not behind[head]
     assert not free[ankles].any()
@@ -143,6 +146,7 @@ def test_nobody_stands_in_the_furniture():
         for box in recording.furniture.boxes:
             cos, sin = np.cos(box.yaw), np.sin(box.yaw)
             away = joints - box.centre
-            local = np.stack([cos * away[..., 0] + sin * away[..., 1], cos * away[..., 1] - sin * away[..., 0],
-                              away[..., 2]], -1)
+            local = np.stack(
+                [cos * away[..., 0] + sin * away[..., 1], cos * away[..., 1] - sin * away[..., 0], away[..., 2]], -1
+            )
             assert not (np.abs(local) < box.half + 15).all(-1).any()

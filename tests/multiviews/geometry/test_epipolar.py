@@ -75,8 +75,9 @@ def test_curve_is_opencvs(cameras, points_world):
 
 def test_hand_worked_curve():
     # the second camera is 1 m to the right: a point at depth z is 1000 px * 1000 mm / z further left there
-    curve, valid = epipolar_curve(np.array([[50.0, -20]]), front_camera((0, 0, 0)), front_camera((1000, 0, 0)),
-                                  np.array([1000.0, 2000, 10000]))  # fmt: skip
+    curve, valid = epipolar_curve(
+        np.array([[50.0, -20]]), front_camera((0, 0, 0)), front_camera((1000, 0, 0)), np.array([1000.0, 2000, 10000])
+    )
     np.testing.assert_allclose(curve, [[[-950, -20], [-450, -20], [-50, -20]]], atol=1e-9)
     assert valid.all()
 
@@ -85,7 +86,8 @@ def test_all_ordered_pairs_of_views_in_one_call(points_world):
     rigs = [make_rig(3, np.random.default_rng(seed)) for seed in (5, 6)]
     both = Cameras(**{name: np.stack([getattr(rig, name) for rig in rigs]) for name in "RTfckp"})  # (F, V)
     pixels, depths = project(points_world[None, None], both)  # (F, V, P, 2)
-    own, other = both[:, :, None], both[:, None]
+    own = both[:, :, None]
+    other = both[:, None]
     sampled = depths[:, :, None, :, None] + np.array([-300.0, 0, 300])  # (F, V, 1, P, D)
     curve, valid = epipolar_curve(pixels[:, :, None], own, other, sampled)
     assert curve.shape == (2, 3, 3, 20, 3, 2)

@@ -20,7 +20,8 @@ JOINT = 13  # whose pixel in view 0 is whole
 
 def turned(matrix: np.ndarray, degrees: np.ndarray) -> np.ndarray:
     """Crops turned about the middle of the map."""
-    middle, angle = (np.array(WH) - 1) / 2, np.deg2rad(degrees)
+    middle = (np.array(WH) - 1) / 2
+    angle = np.deg2rad(degrees)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]).transpose(2, 0, 1)
     new = turn[:, None] @ matrix
     new[..., 2] += middle - turn[:, None] @ middle
@@ -55,7 +56,8 @@ def test_the_line_of_a_true_pixel_hits_the_joint_in_the_other_views(scene, dtype
         places = to_pixels(rays.lines(0, other), WH[::-1])
         for frame, pixel in enumerate(pixel_of(scene)):
             line = places[frame, pixel].double().numpy()
-            joint, whole = scene.joints_hm[frame, other, JOINT][None], np.ones(len(line), bool)
+            joint = scene.joints_hm[frame, other, JOINT][None]
+            whole = np.ones(len(line), bool)
             assert distance_to_curve(joint, line, whole).item() < tolerance
             assert distance_to_curve(joint + [0, 3], line, whole).item() > 1
 

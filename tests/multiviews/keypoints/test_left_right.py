@@ -20,9 +20,7 @@ GROUPS = limb_pairs(H36M_BODY, FLIP_PAIRS)  # legs, arms
 
 def make_rays(scene: Scene):
     points_img = transform_points(scene.joints_hm, invert_affine(scene.image_to_heatmap))[..., None, :]
-    return peak_rays(
-        points_img, np.ones(points_img.shape[:4]), scene.cameras, 2.5 / scene.image_to_heatmap[..., 0, 0]
-    )
+    return peak_rays(points_img, np.ones(points_img.shape[:4]), scene.cameras, 2.5 / scene.image_to_heatmap[..., 0, 0])
 
 
 def test_pairs_are_grouped_by_limb():
@@ -82,7 +80,8 @@ def test_limbs_turn_to_face_the_same_way():
 
 def test_exchanging_twice_changes_nothing():
     scene = make_scene(2)
-    rays, where = make_rays(scene), np.random.default_rng(0).random((2, 4, 2)) < 0.5
+    rays = make_rays(scene)
+    where = np.random.default_rng(0).random((2, 4, 2)) < 0.5
     once = exchange_rays(rays, where, GROUPS)
     assert (once.place != rays.place).any()
     np.testing.assert_array_equal(exchange_rays(once, where, GROUPS).place, rays.place)

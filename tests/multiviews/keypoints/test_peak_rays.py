@@ -44,7 +44,8 @@ def test_rays_of_one_point_meet_in_it():
 
 
 def test_midpoint_is_nearest_to_both_rays():
-    scene, rng = make_scene(1, 2), np.random.default_rng(0)
+    scene = make_scene(1, 2)
+    rng = np.random.default_rng(0)
     rays = rays_of(scene)
     rays = PeakRays(rays.place + rng.normal(0, 2, rays.place.shape), rays.weight, rays.zoom)
     points, _ = midpoints(rays, scene.cameras, view_pairs(2, 1))
@@ -77,7 +78,8 @@ def test_parallel_missing_and_backward_rays_do_not_meet():
 
 
 def test_slopes_against_finite_differences():
-    scene, rng = make_scene(2, 3), np.random.default_rng(1)
+    scene = make_scene(2, 3)
+    rng = np.random.default_rng(1)
     zoom = rays_of(scene).zoom
     place, depth = project_to_planes(scene.pose_world, zoom, scene.cameras)
     slope = plane_slopes(place, depth, zoom, scene.cameras)

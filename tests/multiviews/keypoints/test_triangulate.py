@@ -27,13 +27,13 @@ def test_points_without_noise_come_back(num_views):
 def test_world_far_from_the_origin_and_in_other_units_stays_exact():
     scene, points_img = views_of(4)
     far = np.array([4.0e6, -7.0e6, 1.0e5])
-    cameras = Cameras(scene.cameras.R, scene.cameras.T + far, *(
-        getattr(scene.cameras, name) for name in ("f", "c", "k", "p")
-    ))  # fmt: skip
+    cameras = Cameras(
+        scene.cameras.R, scene.cameras.T + far, *(getattr(scene.cameras, name) for name in ("f", "c", "k", "p"))
+    )
     np.testing.assert_allclose(triangulate(points_img, cameras), scene.pose_world + far, atol=1e-3)
-    metres = Cameras(scene.cameras.R, scene.cameras.T / 1000, *(
-        getattr(scene.cameras, name) for name in ("f", "c", "k", "p")
-    ))  # fmt: skip
+    metres = Cameras(
+        scene.cameras.R, scene.cameras.T / 1000, *(getattr(scene.cameras, name) for name in ("f", "c", "k", "p"))
+    )
     np.testing.assert_allclose(triangulate(points_img, metres), scene.pose_world / 1000, atol=1e-8)
 
 

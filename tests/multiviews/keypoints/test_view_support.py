@@ -19,8 +19,14 @@ def count(scene, pose=None, heatmaps=None):
 
 def front_camera():
     """One frame, one camera at the origin that looks along z: pixel (x, y) = 1000 (X, Y) / Z; heatmap px = image px."""
-    cameras = Cameras(np.eye(3)[None, None], np.zeros((1, 1, 3)), np.full((1, 1, 2), 1000.0), np.zeros((1, 1, 2)),
-                      np.zeros((1, 1, 3)), np.zeros((1, 1, 2)))  # fmt: skip
+    cameras = Cameras(
+        np.eye(3)[None, None],
+        np.zeros((1, 1, 3)),
+        np.full((1, 1, 2), 1000.0),
+        np.zeros((1, 1, 2)),
+        np.zeros((1, 1, 3)),
+        np.zeros((1, 1, 2)),
+    )
     return cameras, np.array([[[[1.0, 0, 0], [0, 1.0, 0]]]])
 
 
@@ -68,7 +74,8 @@ def test_outside_of_the_map_nothing_agrees():
 
 
 def test_a_lower_peak_agrees_if_it_is_half_as_high():
-    centers, heights = np.array([[20.0, 30.0], [45.0, 40.0]]), (1.0, 0.6)
+    centers = np.array([[20.0, 30.0], [45.0, 40.0]])
+    heights = (1.0, 0.6)
     heatmap = sum(h * draw_gaussians(c, (64, 64), 2.0) for c, h in zip(centers, heights, strict=True))
     assert agrees(heatmap, (45.0, 40.0, 1000.0)) == 1
     heatmap = sum(h * draw_gaussians(c, (64, 64), 2.0) for c, h in zip(centers, (1.0, 0.4), strict=True))

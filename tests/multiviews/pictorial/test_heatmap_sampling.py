@@ -12,7 +12,10 @@ from cvf_tests.scenes import make_kernel, make_scene
 from lib.multiviews.cameras import Cameras, visible_to, world_to_camera
 from lib.multiviews.pictorial.heatmap_sampling import Views, bilinear_taps
 
-F, V, J, P = 2, 3, 17, 200
+F = 2
+V = 3
+J = 17
+P = 200
 
 
 def project_with_opencv(points_world, cameras, frame, view):
@@ -43,7 +46,8 @@ def expected_sums(points_world, scene, heatmaps):
 def sample(centers, grid, scene, heatmaps, kernel):
     """Sample all joints at the bins (P, 3) around centers (F, 3), in both ways: (F, J, P)."""
     views = Views.load(heatmaps, scene.cameras, scene.image_to_heatmap, kernel)
-    centers, grid = kernel.floats(centers[:, None]), kernel.floats(grid)
+    centers = kernel.floats(centers[:, None])
+    grid = kernel.floats(grid)
     shared = kernel.sample_shared(views.maps, bilinear_taps(centers, grid, views, kernel))
     shared = kernel.numpy(shared).swapaxes(1, 2)
     own = kernel.sample_own(views.maps, bilinear_taps(centers[:, [0] * J], grid, views, kernel))
@@ -57,7 +61,8 @@ def test_equals_grid_sample_summed_over_views(library, heatmap_wh):
     rng = np.random.default_rng(0)
     scene = make_scene(F, V, heatmap_wh, image_wh=(4 * heatmap_wh[0], 4 * heatmap_wh[1]))
     heatmaps = rng.random((F, V, J, heatmap_wh[1], heatmap_wh[0])).astype(np.float32)
-    centers, grid = scene.pose_world[:, 0], rng.uniform(-2000, 2000, (P, 3))  # many are outside the maps
+    centers = scene.pose_world[:, 0]  # many are outside the maps
+    grid = rng.uniform(-2000, 2000, (P, 3))
     expected = expected_sums(centers[:, None] + grid, scene, heatmaps)
     assert (expected == 0).any()
     np.testing.assert_allclose(sample(centers, grid, scene, heatmaps, make_kernel(library)), expected, atol=1e-6)
@@ -67,7 +72,8 @@ def test_equals_grid_sample_summed_over_views(library, heatmap_wh):
 def test_negative_pixels_count_as_zero(library):
     scene = make_scene(F, V)
     heatmaps = np.random.default_rng(0).normal(size=(F, V, J, 64, 64)).astype(np.float32)
-    centers, grid = scene.pose_world[:, 0], np.random.default_rng(1).uniform(-900, 900, (P, 3))
+    centers = scene.pose_world[:, 0]
+    grid = np.random.default_rng(1).uniform(-900, 900, (P, 3))
     kernel = make_kernel(library)
     np.testing.assert_array_equal(
         sample(centers, grid, scene, heatmaps, kernel), sample(centers, grid, scene, heatmaps.clip(0), kernel)
@@ -84,10 +90,13 @@ def test_camera_that_looks_away_adds_nothing(library):
     scene_turned = type(scene)(
         scene.pose_world,
         Cameras(turned, cameras.T, cameras.f, cameras.c, cameras.k, cameras.p),
-        scene.image_to_heatmap, scene.joints_hm, heatmaps,
-    )  # fmt: skip
+        scene.image_to_heatmap,
+        scene.joints_hm,
+        heatmaps,
+    )
     kernel = make_kernel(library)
-    centers, grid = scene.pose_world[:, 0], np.random.default_rng(2).uniform(-300, 300, (P, 3))
+    centers = scene.pose_world[:, 0]
+    grid = np.random.default_rng(2).uniform(-300, 300, (P, 3))
     np.testing.assert_allclose(sample(centers, grid, scene, heatmaps, kernel), 3)  # every bin is in every crop
     np.testing.assert_allclose(sample(centers, grid, scene_turned, heatmaps, kernel), 2)
 
@@ -107,8 +116,9 @@ def test_bins_beyond_the_reach_of_a_lens_add_nothing(library):
     folding_scene = replace(scene, cameras=folding, image_to_heatmap=to_heatmap, heatmaps=heatmaps)
     centers = np.broadcast_to(points_world[0], (F, 3))
     sums = sample(centers, points_world - points_world[0], folding_scene, heatmaps, make_kernel(library))[0, 0]
-    seen = np.stack([visible_to(world_to_camera(points_world, folding[0, view]), folding[0, view])
-                     for view in range(V)])  # fmt: skip
+    seen = np.stack(
+        [visible_to(world_to_camera(points_world, folding[0, view]), folding[0, view]) for view in range(V)]
+    )
     assert not seen[0, 0]
     assert seen[0, 1]
     np.testing.assert_allclose(sums, seen.sum(0))

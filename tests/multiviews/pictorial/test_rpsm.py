@@ -48,7 +48,8 @@ def sampled_sum(points_world, scene, joint):
     """Sum a joint's heatmaps over the views of frame 0 with OpenCV's projection and plain bilinear weights."""
     total = np.zeros(len(points_world))
     for view in range(scene.heatmaps.shape[1]):
-        camera, heatmap = scene.cameras[0, view], scene.heatmaps[0, view, joint].astype(np.float64)
+        camera = scene.cameras[0, view]
+        heatmap = scene.heatmaps[0, view, joint].astype(np.float64)
         matrix = np.array([[camera.f[0], 0, camera.c[0]], [0, camera.f[1], camera.c[1]], [0, 0, 1]])
         coefficients = np.array([camera.k[0], camera.k[1], *camera.p, camera.k[2]])
         rvec, _ = cv2.Rodrigues(camera.R)
@@ -134,19 +135,32 @@ def test_a_frame_does_not_depend_on_its_batch(library):
     scene = make_scene(19)  # more than one block on the first grid
     together = estimate(scene, library=library)
     alone = Scene(
-        scene.pose_world[17:18], scene.cameras[17:18], scene.image_to_heatmap[17:18], scene.joints_hm[17:18],
+        scene.pose_world[17:18],
+        scene.cameras[17:18],
+        scene.image_to_heatmap[17:18],
+        scene.joints_hm[17:18],
         scene.heatmaps[17:18],
-    )  # fmt: skip
+    )
     np.testing.assert_array_equal(estimate(alone, library=library)[0], together[17])
 
 
 def test_memory_does_not_grow_with_the_frames():
-    few, many, peaks = make_scene(16), make_scene(64), []
+    few = make_scene(16)
+    many = make_scene(64)
+    peaks = []
     kernel = NumpyKernel(num_threads=1)
     for scene in (few, few, many):  # the first call plans the prior
         tracemalloc.start()
-        rpsm(scene.heatmaps, scene.cameras, scene.image_to_heatmap, scene.pose_world[:, 0], LENGTHS, PRIOR, PUBLISHED,
-             kernel)  # fmt: skip
+        rpsm(
+            scene.heatmaps,
+            scene.cameras,
+            scene.image_to_heatmap,
+            scene.pose_world[:, 0],
+            LENGTHS,
+            PRIOR,
+            PUBLISHED,
+            kernel,
+        )
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[2] < 1.1 * peaks[1]
@@ -182,7 +196,8 @@ def test_joint_unseen_in_all_views_lands_where_the_limbs_allow(library):
     scene = make_scene(4)
     heatmaps = scene.heatmaps.copy()
     heatmaps[:, :, WRIST] = 0
-    expected, pose = estimate(scene, library=library), estimate(scene, heatmaps, library)
+    expected = estimate(scene, library=library)
+    pose = estimate(scene, heatmaps, library)
     others = np.arange(17) != WRIST
     np.testing.assert_array_equal(pose[:, others], expected[:, others])
     edge = H36M_BODY.limb_names.index("lelb-lwri")
@@ -208,9 +223,7 @@ def test_joint_with_impossible_evidence_does_not_wipe_out_the_tree(library):
 def test_values_below_zero_count_as_zero(library):
     scene = make_scene(2)
     heatmaps = np.where(scene.heatmaps < 0.01, np.float32(-0.02), scene.heatmaps)
-    np.testing.assert_array_equal(
-        estimate(scene, heatmaps, library), estimate(scene, heatmaps.clip(0), library)
-    )
+    np.testing.assert_array_equal(estimate(scene, heatmaps, library), estimate(scene, heatmaps.clip(0), library))
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
@@ -227,9 +240,9 @@ def test_camera_behind_the_person_adds_nothing(library):
     four = make_scene(2, 4)
     back = four.cameras.R[:, :1] * np.array([-1.0, 1.0, -1.0])[:, None]  # the first camera turned round
     cameras = four.cameras.map(lambda array: np.concatenate([array, array[:, :1]], 1))
-    cameras = Cameras(np.concatenate([four.cameras.R, back], 1), *(
-        getattr(cameras, name) for name in ("T", "f", "c", "k", "p")
-    ))  # fmt: skip
+    cameras = Cameras(
+        np.concatenate([four.cameras.R, back], 1), *(getattr(cameras, name) for name in ("T", "f", "c", "k", "p"))
+    )
     five = Scene(
         four.pose_world,
         cameras,
@@ -255,9 +268,7 @@ def test_limb_length_that_no_pair_of_bins_has(library):
 def test_mean_lengths_may_stand_for_all_frames():
     scene = make_scene(2)
     repeated = np.repeat(LENGTHS[None], 2, 0)
-    np.testing.assert_array_equal(
-        estimate(scene, limb_lengths=LENGTHS), estimate(scene, limb_lengths=repeated)
-    )
+    np.testing.assert_array_equal(estimate(scene, limb_lengths=LENGTHS), estimate(scene, limb_lengths=repeated))
 
 
 def test_inputs_that_cannot_be_used():

@@ -16,9 +16,7 @@ RANDOM = np.unique(np.random.default_rng(0).integers(-4, 5, (40, 3)), axis=0)  #
 def shift_by_shift(volume, offsets):
     padded = np.pad(volume, [(9, 9)] * 3 + [(0, 0)], constant_values=-np.inf)
     num_bins = len(volume)
-    windows = [
-        padded[tuple(slice(9 + shift, 9 + shift + num_bins) for shift in offset)] for offset in offsets.tolist()
-    ]
+    windows = [padded[tuple(slice(9 + shift, 9 + shift + num_bins) for shift in offset)] for offset in offsets.tolist()]
     return np.max(windows, 0)
 
 

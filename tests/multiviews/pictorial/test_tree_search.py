@@ -44,7 +44,8 @@ def rate(states, unary, compatible, body):
 
 
 def assert_best(bins, unary, compatible, body):
-    found, best = rate(bins[None], unary, compatible, body)[0], brute_force(unary, compatible, body)
+    found = rate(bins[None], unary, compatible, body)[0]
+    best = brute_force(unary, compatible, body)
     assert found[:2] == best[:2]
     assert found[2] == pytest.approx(best[2], abs=1e-4)
 
@@ -83,7 +84,9 @@ def test_shared_grid_finds_the_best_of_all_states(library, zeros, body, num_bins
 @pytest.mark.parametrize("share_compatible", [0.6, 0.05, 0.0])
 def test_own_grids_find_the_best_of_all_states(library, zeros, share_compatible):
     rng = np.random.default_rng(1)
-    kernel, num_frames, num_bins = make_kernel(library), 8, 8
+    kernel = make_kernel(library)
+    num_frames = 8
+    num_bins = 8
     unary = rng.random((num_frames, 4, num_bins)) * (rng.random((num_frames, 4, num_bins)) >= zeros)
     compatible = rng.random((num_frames, 3, num_bins, num_bins)) < share_compatible
     costs = Costs.of(FORK)
@@ -132,6 +135,4 @@ def test_products_far_below_the_smallest_float_do_not_underflow(library):
     spread[:, 1::2, 26] = 0.0  # bin 26 cannot follow itself at 200 mm
     bins = shared_search(spread, prior, kernel)
     compatible = compatible_pairs(cube_points(400, 3), np.full(16, 200.0), 10)
-    assert all(
-        compatible[edge][bins[frame, edge], bins[frame, edge + 1]] for frame in range(2) for edge in range(16)
-    )
+    assert all(compatible[edge][bins[frame, edge], bins[frame, edge + 1]] for frame in range(2) for edge in range(16))

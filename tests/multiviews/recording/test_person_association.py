@@ -12,7 +12,8 @@ from lib.multiviews.recording.robust_poses import person_sizes
 def test_the_person_whom_all_views_show_over_time():
     """Three people: one in all views, a second one who is in two views only, and noise; slots at random."""
     rng = np.random.default_rng(4)
-    one, two = walking(12, rng), walking(12, rng) + [1500, -1200, 0]
+    one = walking(12, rng)
+    two = walking(12, rng) + [1500, -1200, 0]
     (first, cameras), (second, _) = (film(pose, 4, np.random.default_rng(5)) for pose in (one, two))
     second[:, 2:] = np.nan
     ghost = first[:, :, ::-1] * [0.9, 1.1, 1] + rng.normal(0, 40, first.shape)
@@ -40,7 +41,8 @@ def test_all_pairs_of_a_frame_are_triangulated_together(monkeypatch):
 def test_time_decides_between_equals():
     """Two people, both in all views; in one frame the first one is missed by two views."""
     rng = np.random.default_rng(6)
-    one, two = walking(10, rng), walking(10, rng) + [1500, -1200, 0]
+    one = walking(10, rng)
+    two = walking(10, rng) + [1500, -1200, 0]
     (first, cameras), (second, _) = (film(pose, 4, np.random.default_rng(5)) for pose in (one, two))
     second[:, 3] = np.nan
     first[5, 2:] = np.nan

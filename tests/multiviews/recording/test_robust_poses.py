@@ -61,8 +61,10 @@ def test_a_joint_without_agreement_is_bridged_over_time():
 
 def test_smoothing_makes_it_better():
     pose, points, cameras = scene(4, 80, noise_px=4.0)
-    raw, smooth = (robust_poses(points, cameras, BODY, FLIP_PAIRS, RobustSettings(0.06, cutoff=cutoff)).pose_world
-                   for cutoff in (None, 0.1))  # fmt: skip
+    raw, smooth = (
+        robust_poses(points, cameras, BODY, FLIP_PAIRS, RobustSettings(0.06, cutoff=cutoff)).pose_world
+        for cutoff in (None, 0.1)
+    )
     error, smooth_error = (np.linalg.norm(found - pose, axis=-1).mean() for found in (raw, smooth))
     assert smooth_error < 0.8 * error
 

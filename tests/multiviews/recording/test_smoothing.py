@@ -38,7 +38,8 @@ def test_without_a_cutoff_known_points_stay_exactly():
 @pytest.mark.parametrize("num", [2, 3, 4, 30])
 def test_it_solves_the_least_squares_problem(num):
     """Points and second differences as rows of one dense system."""
-    rng, cutoff = np.random.default_rng(num), 0.1
+    rng = np.random.default_rng(num)
+    cutoff = 0.1
     points = rng.normal(0, 100, (num, 2))
     if num > 3:
         points[1, 0] = np.nan

@@ -15,7 +15,8 @@ def late(shifts, num_frames=120, noise_px=1.0):
     """Views that show at frame t + shift what happens at t; one constant error per view and joint."""
     rng = np.random.default_rng(7)
     fine = walking(4 * (num_frames + 40), rng, speed=0.25)  # quarters of a frame
-    views, bias = [], rng.normal(0, 4, (len(shifts), 17, 2))
+    views = []
+    bias = rng.normal(0, 4, (len(shifts), 17, 2))
     for view, shift in enumerate(shifts):
         start = 80 - round(4 * shift)
         pose = fine[start : start + 4 * num_frames : 4]
@@ -56,7 +57,8 @@ def test_distance_from_epipolar_lines_against_opencv():
     rig = make_rig(2, rng).map(lambda array: array)
     straight = type(rig)(rig.R, rig.T, np.full((2, 2), 1100.0), rig.c, rig.k * 0, rig.p * 0)
     pixels, _ = project(walking(1, rng), straight)
-    one, other = pixels[0], pixels[1] + rng.normal(0, 3, (17, 2))
+    one = pixels[0]
+    other = pixels[1] + rng.normal(0, 3, (17, 2))
     matrix = np.array([[1100.0, 0, 0], [0, 1100.0, 0], [0, 0, 1]])
     inverse = []
     for view in range(2):

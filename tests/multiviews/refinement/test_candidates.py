@@ -19,7 +19,8 @@ ARM = HumanBody.from_names(("neck", "sho", "elb", "wri"), {"sho": "neck", "elb":
 
 def arm_scene(num_peaks: int, seed: int = 0, views: int = 3, wrong: float = 0.3):
     """Return a scene, its arms (F, 4, 3) and peaks of which some are wrong."""
-    scene, rng = make_scene(3, views, seed=seed), np.random.default_rng(seed)
+    scene = make_scene(3, views, seed=seed)
+    rng = np.random.default_rng(seed)
     joints_hm = scene.joints_hm[:, :, ARM_JOINTS]
     places = rng.uniform(0, 63, (*joints_hm.shape[:3], num_peaks, 2))
     which = np.where(rng.random(joints_hm.shape[:3]) < wrong, num_peaks - 1, 0)  # the right one is not the first
@@ -44,11 +45,18 @@ def test_equals_the_best_of_all_combinations():
     points, possible = midpoints(rays, scene.cameras, view_pairs(2, 2))
     place_std = 0.6 * tolerance_mm(start[:, 0], rays, scene.cameras)
     for frame in range(3):
-        places = [np.concatenate([start[frame, joint, None], points[frame, joint][possible[frame, joint]]])
-                  for joint in range(4)]  # fmt: skip
-        said = [support(np.repeat(places[joint][None, None], 4, 1), rays[frame : frame + 1],
-                        scene.cameras[frame : frame + 1])[0, :, joint].sum(0) for joint in range(4)]  # fmt: skip
-        best, best_pose = -np.inf, None
+        places = [
+            np.concatenate([start[frame, joint, None], points[frame, joint][possible[frame, joint]]])
+            for joint in range(4)
+        ]
+        said = [
+            support(
+                np.repeat(places[joint][None, None], 4, 1), rays[frame : frame + 1], scene.cameras[frame : frame + 1]
+            )[0, :, joint].sum(0)
+            for joint in range(4)
+        ]
+        best = -np.inf
+        best_pose = None
         for combination in itertools.product(*(range(len(part)) for part in places)):
             pose = np.array([places[joint][bin_] for joint, bin_ in enumerate(combination)])
             deviation = (ARM.limb_lengths(pose) - lengths[frame]) / np.hypot(std[frame], place_std[frame])

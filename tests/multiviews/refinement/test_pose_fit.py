@@ -19,7 +19,8 @@ LIBRARIES = ["numpy", "torch"]
 
 def make_fit(scene: Scene, std_hm: float = 0.0, library="numpy", seed=0, wrong=0.0, num_peaks=2) -> PoseFit:
     """Return the fit to peaks drawn around the truth; one tolerance is 2.5 heatmap px."""
-    rng, kernel = np.random.default_rng(seed), make_kernel(library)
+    rng = np.random.default_rng(seed)
+    kernel = make_kernel(library)
     shape = (*scene.joints_hm.shape[:3], num_peaks, 2)
     places = scene.joints_hm[..., None, :] + rng.normal(0, max(std_hm, 1e-12), shape)
     places[..., 1:, :] = rng.uniform(0, 63, places[..., 1:, :].shape)  # the second peak of each map is wrong
@@ -49,7 +50,8 @@ def cost(fit: PoseFit, points: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("std_mm", [5.0, 60.0])  # beyond the kernel's turning point too
 def test_slopes_are_those_of_the_cost(library, std_mm):
     scene = make_scene(2)
-    fit, rng = make_fit(scene, 1.0, library), np.random.default_rng(1)
+    fit = make_fit(scene, 1.0, library)
+    rng = np.random.default_rng(1)
     points = scene.pose_world + rng.normal(0, std_mm, scene.pose_world.shape)
     terms = fit.terms(fit.kernel.floats(points))
     rows, residuals = fit.kernel.numpy(terms.link_rows), fit.kernel.numpy(terms.link_residuals)
@@ -62,8 +64,10 @@ def test_slopes_are_those_of_the_cost(library, std_mm):
 
 def test_normal_matrix_is_the_curvature_at_perfect_peaks():
     scene = make_scene(1)
-    fit, rng = make_fit(scene, num_peaks=1), np.random.default_rng(2)
-    terms, lowest = fit.terms(scene.pose_world), cost(fit, scene.pose_world)
+    fit = make_fit(scene, num_peaks=1)
+    rng = np.random.default_rng(2)
+    terms = fit.terms(scene.pose_world)
+    lowest = cost(fit, scene.pose_world)
     for _ in range(5):
         step = rng.normal(0, 0.05, scene.pose_world.shape)
         of_peaks = np.einsum("fji,fjik,fjk->f", step, terms.normal, step)
@@ -122,7 +126,8 @@ def test_noise_of_frames_that_show_nothing_stays():
 
 
 def test_joints_by_the_peaks_alone_and_their_covariance():
-    scene, std_hm = make_scene(80, seed=6), 0.5
+    scene = make_scene(80, seed=6)
+    std_hm = 0.5
     fit = make_fit(scene, std_hm, num_peaks=1)
     fit = replace(fit, noise=np.full(80, std_hm / 2.5), rays=replace(fit.rays, weight=fit.rays.weight**0))
     points, covariance = fit.by_peaks_alone(fit.optimise(scene.pose_world, 4))

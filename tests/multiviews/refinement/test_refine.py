@@ -71,7 +71,8 @@ def test_mean_lengths_do_not_bend_what_the_heatmaps_show():
 
 @pytest.mark.parametrize("height", [1.0, 3.0])
 def test_a_wrong_view_is_ignored(height):
-    scene, rng = make_scene(3), np.random.default_rng(1)
+    scene = make_scene(3)
+    rng = np.random.default_rng(1)
     maps = scene.heatmaps.copy()
     maps[:, 2] = height * draw_gaussians(rng.uniform(5, 58, scene.joints_hm[:, 2].shape), (64, 64), 2.0)
     error = errors(refined(scene, maps), scene)
@@ -80,7 +81,8 @@ def test_a_wrong_view_is_ignored(height):
 
 
 def test_lower_peaks_count_where_the_highest_is_wrong():
-    scene, rng = make_scene(3), np.random.default_rng(2)
+    scene = make_scene(3)
+    rng = np.random.default_rng(2)
     wrong = rng.random(scene.joints_hm.shape[:3]) < 0.25
     maps = 0.6 * scene.heatmaps
     places = rng.uniform(5, 58, scene.joints_hm.shape)
@@ -122,8 +124,14 @@ def test_better_than_triangulation_of_the_same_peaks():
 def test_frames_of_one_person_help_each_other():
     """The same person 16 times, 15 % larger than expected."""
     scene = make_scene(1, seed=4)
-    scene = Scene(*(np.repeat(value, 16, 0) if isinstance(value, np.ndarray) else
-                    value.map(lambda array: np.repeat(array, 16, 0)) for value in vars(scene).values()))  # fmt: skip
+    scene = Scene(
+        *(
+            np.repeat(value, 16, 0)
+            if isinstance(value, np.ndarray)
+            else value.map(lambda array: np.repeat(array, 16, 0))
+            for value in vars(scene).values()
+        )
+    )
     noisy = scene.joints_hm + np.random.default_rng(4).normal(0, 1.0, scene.joints_hm.shape)
     maps = draw_gaussians(noisy, (64, 64), 2.0)
     lengths = H36M_BODY.limb_lengths(scene.pose_world[0]) / 1.15
@@ -136,7 +144,8 @@ def test_frames_of_one_person_help_each_other():
 
 def test_numpy_equals_torch():
     pytest.importorskip("torch")
-    scene, rng = make_scene(20, seed=5), np.random.default_rng(5)
+    scene = make_scene(20, seed=5)
+    rng = np.random.default_rng(5)
     noisy = scene.joints_hm + rng.normal(0, 1.0, scene.joints_hm.shape)
     noisy[rng.random(noisy.shape[:3]) < 0.1] = 10
     maps = draw_gaussians(noisy, (64, 64), 2.0) + 0.01 * rng.random(scene.heatmaps.shape, np.float32)
@@ -147,7 +156,8 @@ def test_numpy_equals_torch():
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_a_joint_seen_nowhere_hangs_on_its_limb(library):
     scene = make_scene(3)
-    maps, lengths = scene.heatmaps.copy(), H36M_BODY.limb_lengths(scene.pose_world)
+    maps = scene.heatmaps.copy()
+    lengths = H36M_BODY.limb_lengths(scene.pose_world)
     maps[:, :, WRIST] = 0.01 * np.random.default_rng(6).random(maps[:, :, WRIST].shape)
     start = rough_start(scene)
     start[:, WRIST] = scene.pose_world[:, WRIST] + [40, -30, 30]

@@ -31,7 +31,8 @@ def frames_of(path: Path) -> list[np.ndarray]:
                 image.seek(number)
                 frames.append(np.asarray(image.convert("RGB"))[..., ::-1])
             return frames
-    video, frames = cv2.VideoCapture(str(path)), []
+    video = cv2.VideoCapture(str(path))
+    frames = []
     while (read := video.read())[0]:
         frames.append(read[1])
     return frames

@@ -106,8 +106,9 @@ def test_truth_is_drawn_where_it_is_known(tmp_path: Path) -> None:
     with_truth, without = (cells(draw([make_row(1, truth=truth)], tmp_path / "heat.png"), 2) for truth in (True, False))
     changed = np.abs(with_truth[1] - without[1]).max(-1) > 60
     rows, columns = np.nonzero(changed)
-    np.testing.assert_allclose([columns.mean() / changed.shape[1], rows.mean() / changed.shape[0]],
-                               [60.5 / 100, 40.5 / 90], atol=0.02)  # fmt: skip
+    np.testing.assert_allclose(
+        [columns.mean() / changed.shape[1], rows.mean() / changed.shape[0]], [60.5 / 100, 40.5 / 90], atol=0.02
+    )
     assert (np.abs(with_truth[0] - without[0]).max(-1) <= 60).all()
 
 

@@ -49,8 +49,10 @@ def test_oblong_views_are_centred() -> None:
 
 
 def test_the_turntable_follows_the_person_and_turns() -> None:
-    still, moved, turned = (picture[:, 2 * CELL + 2 * GAP_PX :] for picture in draw(
-        [make_frame(), make_frame(500.0), make_frame()], [90.0, 90.0, 150.0]))  # fmt: skip
+    still, moved, turned = (
+        picture[:, 2 * CELL + 2 * GAP_PX :]
+        for picture in draw([make_frame(), make_frame(500.0), make_frame()], [90.0, 90.0, 150.0])
+    )
     np.testing.assert_array_equal(still, moved)  # the floor's lines come again every 500 mm
     assert (still != turned).any()
 

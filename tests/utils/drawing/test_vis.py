@@ -97,7 +97,8 @@ def test_tiles_stand_in_reading_order() -> None:
 
 def test_joint_grid_keeps_its_input_and_draws_each_picture() -> None:
     pictures = np.stack([_grey(), _grey()])
-    joints, visible = np.stack([JOINTS, JOINTS]), np.array([[True] * 3, [False] * 3])
+    joints = np.stack([JOINTS, JOINTS])
+    visible = np.array([[True] * 3, [False] * 3])
     grid = joint_grid(pictures, joints, visible, SKELETON, 2, ["view 1", "view 2"], "batch")
     assert grid.shape == (HEADER_PX + LABEL_PX + 60, 240 + GAP_PX, 3)
     grid = grid[HEADER_PX + LABEL_PX :]

@@ -86,12 +86,24 @@ def test_a_read_only_directory(tmp_path, monkeypatch):
 
 def test_json_holds_numpy_values_and_no_nan(tmp_path):
     path = tmp_path / "a.json"
-    value = {"count": np.int64(3), "mean": np.float32(0.5), "rates": np.array([0.25, np.nan]), "none": float("nan"),
-             "pair": (1, 2), "path": tmp_path}  # fmt: skip
+    value = {
+        "count": np.int64(3),
+        "mean": np.float32(0.5),
+        "rates": np.array([0.25, np.nan]),
+        "none": float("nan"),
+        "pair": (1, 2),
+        "path": tmp_path,
+    }
     write_json(path, value)
     strict = json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
-    assert strict == {"count": 3, "mean": 0.5, "rates": [0.25, None], "none": None, "pair": [1, 2],
-                      "path": str(tmp_path)}  # fmt: skip
+    assert strict == {
+        "count": 3,
+        "mean": 0.5,
+        "rates": [0.25, None],
+        "none": None,
+        "pair": [1, 2],
+        "path": str(tmp_path),
+    }
     assert read_json(path) == strict
 
 
@@ -141,8 +153,12 @@ def dead() -> int:
 def test_what_killed_processes_left_of_a_file_goes_with_the_next_one(tmp_path, dead):
     path = tmp_path / "a[1].pth.tar"
     gone = tmp_path / f".a[1].pth.{dead}.tmp.tar"
-    kept = [tmp_path / f".a[1].pth.{os.getppid()}.tmp.tar", tmp_path / ".a[1].pth.old.tmp.tar",
-            tmp_path / f".a[1].pth.{'9' * 30}.tmp.tar", tmp_path / f".b.{dead}.tmp.tar"]  # fmt: skip
+    kept = [
+        tmp_path / f".a[1].pth.{os.getppid()}.tmp.tar",
+        tmp_path / ".a[1].pth.old.tmp.tar",
+        tmp_path / f".a[1].pth.{'9' * 30}.tmp.tar",
+        tmp_path / f".b.{dead}.tmp.tar",
+    ]
     for file in (gone, *kept):  # kept: of a process that runs, of nobody, of another file
         file.write_bytes(b"half")
     write_bytes(path, b"new")
@@ -165,7 +181,8 @@ def test_a_directory_replaces_another_one(tmp_path):
 def test_a_directory_that_cannot_be_put_in_place_leaves_the_old_one(tmp_path, monkeypatch, error):
     path = tmp_path / "a.arrays"
     write_directory(path, "old")
-    replace, calls = os.replace, []
+    replace = os.replace
+    calls = []
 
     def second_fails(source, target):
         calls.append(source)

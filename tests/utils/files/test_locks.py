@@ -28,9 +28,13 @@ def holder(tmp_path):
     started = []
 
     def start(inherited):
-        process = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path), str(inherited)], text=True,
-                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                   cwd=Path(__file__).resolve().parents[3])  # fmt: skip
+        process = subprocess.Popen(
+            [sys.executable, "-c", HOLD, str(tmp_path), str(inherited)],
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=Path(__file__).resolve().parents[3],
+        )
         started.append((process, process.stdout.readline().strip()))
         return process
 

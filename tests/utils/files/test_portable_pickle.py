@@ -14,10 +14,22 @@ from lib.utils.files.pickled_list import write_pickled_list
 from lib.utils.files.safe_pickle import load_pickle
 
 # What NumPy 1.13 and SciPy 0.19, of the released code's time, have already.
-OLD_NAMES = {("numpy.core.multiarray", "_reconstruct"), ("numpy.core.multiarray", "scalar"), ("numpy", "ndarray"),
-             ("numpy", "dtype"), ("scipy.sparse", "csr_matrix")}  # fmt: skip
-RECORD = {"joints": np.arange(6.0).reshape(2, 3), "turned": np.ones((2, 3), order="F"), "scale": np.float32(1.5),
-          "name": "é", "ids": np.array([b"a", b"bc"]), "none": np.zeros((0, 2), np.int16), "flag": True}  # fmt: skip
+OLD_NAMES = {
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy.core.multiarray", "scalar"),
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+    ("scipy.sparse", "csr_matrix"),
+}
+RECORD = {
+    "joints": np.arange(6.0).reshape(2, 3),
+    "turned": np.ones((2, 3), order="F"),
+    "scale": np.float32(1.5),
+    "name": "é",
+    "ids": np.array([b"a", b"bc"]),
+    "none": np.zeros((0, 2), np.int16),
+    "flag": True,
+}
 
 
 class Recorder(pickle.Unpickler):

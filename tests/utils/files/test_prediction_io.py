@@ -176,7 +176,8 @@ def test_float16_keeps_11_bits_and_is_read_as_float32(tmp_path, rows, compressio
 @pytest.mark.parametrize("bad", [0, 2, 5])
 def test_an_error_of_the_writing_thread_reaches_the_caller(path, rows, monkeypatch, bad):
     """By a later append(), or at the end; what stood there stays."""
-    write, written = PredictionWriter._write, []
+    write = PredictionWriter._write
+    written = []
 
     def fail(self, heatmaps, *others):
         if len(written) == bad:
@@ -185,7 +186,8 @@ def test_an_error_of_the_writing_thread_reaches_the_caller(path, rows, monkeypat
         write(self, heatmaps, *others)
 
     monkeypatch.setattr(PredictionWriter, "_write", fail)
-    before, appended = path.read_bytes(), []
+    before = path.read_bytes()
+    appended = []
 
     def write_all():
         with PredictionWriter(path, 6, NAMES, WH) as writer:
@@ -202,7 +204,9 @@ def test_an_error_of_the_writing_thread_reaches_the_caller(path, rows, monkeypat
 
 def test_few_batches_wait_to_be_written(tmp_path, rows, monkeypatch):
     """append() waits for a slow disk: memory stays bounded."""
-    write, started, most = PredictionWriter._write, [], []
+    write = PredictionWriter._write
+    started = []
+    most = []
 
     def slow(self, *batch):
         time.sleep(0.02)
@@ -229,8 +233,12 @@ def test_the_fingerprint_is_that_of_the_content(tmp_path, rows):
     other = rows[1].copy()
     other[5, 2, 1] += 0.5
     assert fingerprint("a.h5") == fingerprint("b.h5", compression="gzip")
-    changed = [fingerprint("a.h5", rows=(rows[0], other)), fingerprint("a.h5", ids=IDS[::-1]),
-               fingerprint("a.h5", names=NAMES[::-1]), fingerprint("a.h5", dtype="float16")]  # fmt: skip
+    changed = [
+        fingerprint("a.h5", rows=(rows[0], other)),
+        fingerprint("a.h5", ids=IDS[::-1]),
+        fingerprint("a.h5", names=NAMES[::-1]),
+        fingerprint("a.h5", dtype="float16"),
+    ]
     assert len({fingerprint("a.h5"), *changed}) == 5
 
 

@@ -17,11 +17,16 @@ from lib.utils.files.safe_pickle import load_pickle
 
 RECORDS = [
     {
-        "image": "s_01/é.jpg", "image_id": 7, "joints_2d": np.arange(34, dtype=np.float64).reshape(17, 2) / 3,
-        "joints_vis": np.ones((17, 3), np.float32, order="F"), "scale": (1.5, np.float64(2.25)), "flag": True,
-        "camera": {"R": np.eye(3), "fx": np.array([1145.5]), "none": None}, "id": np.int64(3),
+        "image": "s_01/é.jpg",
+        "image_id": 7,
+        "joints_2d": np.arange(34, dtype=np.float64).reshape(17, 2) / 3,
+        "joints_vis": np.ones((17, 3), np.float32, order="F"),
+        "scale": (1.5, np.float64(2.25)),
+        "flag": True,
+        "camera": {"R": np.eye(3), "fx": np.array([1145.5]), "none": None},
+        "id": np.int64(3),
     }
-]  # fmt: skip
+]
 
 
 class Python2Pickler(pickle._Pickler):
@@ -110,11 +115,19 @@ def test_ordered_dictionaries(load):
 
 
 def test_arrays_of_text_and_of_objects(load):
-    for value in (np.array(["ab", "é"]), np.array([b"ab", b"c"]), np.array([None, [1]], object), np.str_("é"),
-                  np.arange(6, dtype=">i2").reshape(2, 3).T, np.array(1 + 2j), np.float32(0.5)):  # fmt: skip
+    for value in (
+        np.array(["ab", "é"]),
+        np.array([b"ab", b"c"]),
+        np.array([None, [1]], object),
+        np.str_("é"),
+        np.arange(6, dtype=">i2").reshape(2, 3).T,
+        np.array(1 + 2j),
+        np.float32(0.5),
+    ):
         for protocol in (0, 2, 5):
             data = pickle.dumps(value, protocol)
-            loaded, expected = load(data), pickle.loads(data)
+            loaded = load(data)
+            expected = pickle.loads(data)
             assert loaded.dtype == expected.dtype
             assert loaded.shape == expected.shape
             assert loaded.tolist() == expected.tolist() == value.tolist()
@@ -147,15 +160,22 @@ def test_a_foreign_call_is_refused_and_not_made(load, tmp_path, protocol):
 
 @pytest.mark.parametrize(
     "value",
-    [Path("x"), functools.partial(print), np.ma.masked_array([1.0]), Foreign(getattr, "x", "upper"),
-     Foreign(eval, "1"), np.random.default_rng(0)],
-)  # fmt: skip
+    [
+        Path("x"),
+        functools.partial(print),
+        np.ma.masked_array([1.0]),
+        Foreign(getattr, "x", "upper"),
+        Foreign(eval, "1"),
+        np.random.default_rng(0),
+    ],
+)
 def test_types_outside_the_list_are_refused(load, value):
     with pytest.raises(InputError, match="no allowed numpy or scipy type"):
         load(pickle.dumps(value))
 
 
-RECONSTRUCT, FROM_BUFFER = np.zeros(1).__reduce__()[0], np.zeros(1).__reduce_ex__(5)[0]
+RECONSTRUCT = np.zeros(1).__reduce__()[0]
+FROM_BUFFER = np.zeros(1).__reduce_ex__(5)[0]
 PLAIN = (3, "<", None, None, None, -1, -1, 0)  # state of an ordinary dtype
 
 
@@ -186,11 +206,13 @@ FORGED = {
     "constructor": Foreign(np.ndarray, (1,), "f8", np.zeros(1)),
     "other class": Foreign(RECONSTRUCT, object, (0,), b"b"),
     "columns beyond a sparse matrix": Foreign(
-        scipy.sparse.csr_matrix, state={"_shape": (1, 1), "data": np.ones(1), "indices": np.array([9**6]),
-                                        "indptr": np.array([0, 1])}),
-    "the same by its constructor": Foreign(scipy.sparse.csr_matrix, (np.ones(1), np.array([9**6]), np.array([0, 1])),
-                                           (1, 1)),
-}  # fmt: skip
+        scipy.sparse.csr_matrix,
+        state={"_shape": (1, 1), "data": np.ones(1), "indices": np.array([9**6]), "indptr": np.array([0, 1])},
+    ),
+    "the same by its constructor": Foreign(
+        scipy.sparse.csr_matrix, (np.ones(1), np.array([9**6]), np.array([0, 1])), (1, 1)
+    ),
+}
 
 
 @pytest.mark.parametrize("name", FORGED)

@@ -50,7 +50,8 @@ def test_numpy_scalars_under_the_name_of_numpy_1(tmp_path):
     path = tmp_path / "old.pth.tar"
     torch.save({"perf": np.float64(0.875)}, path, _use_new_zipfile_serialization=False)
     data = path.read_bytes()
-    new, old = b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n"
+    new = b"cnumpy._core.multiarray\n"
+    old = b"cnumpy.core.multiarray\n"
     assert (new in data) != (old in data)
     path.write_bytes(data.replace(new, old) if new in data else data.replace(old, new))
     assert load_checkpoint(path)["perf"] == 0.875

@@ -12,7 +12,9 @@ import pytest
 from lib.utils.errors import InputError
 from lib.utils.files.video import VideoReader
 
-WIDTH, HEIGHT, NUM_BITS = 192, 96, 8
+WIDTH = 192
+HEIGHT = 96
+NUM_BITS = 8
 
 
 def numbered(number: int) -> np.ndarray:
@@ -68,10 +70,13 @@ def write_at(path, times, base):
     """Write numbered frames at times in units of 1/base s."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=base)
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        stream.width = WIDTH
+        stream.height = HEIGHT
+        stream.pix_fmt = "yuv420p"
         for number, time in enumerate(times):
             frame = av.VideoFrame.from_ndarray(numbered(number), format="bgr24")
-            frame.pts, frame.time_base = time, Fraction(1, base)
+            frame.pts = time
+            frame.time_base = Fraction(1, base)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path

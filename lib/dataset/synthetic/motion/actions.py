@@ -65,9 +65,19 @@ def _phoning(stage: Stage) -> None:
 
 def _posing(stage: Stage) -> None:
     stage.stand(restless=0.9, width=190.0)
-    pairs = [("on hip", "on hip"), ("level", "level"), ("overhead", "overhead"), ("nape", "nape"),
-             ("fold high", "fold low"), ("on hip", "nape"), ("overhead", "on hip"), ("level", "overhead"),
-             ("behind", "behind"), ("point up", "on hip"), ("salute", "hang")]
+    pairs = [
+        ("on hip", "on hip"),
+        ("level", "level"),
+        ("overhead", "overhead"),
+        ("nape", "nape"),
+        ("fold high", "fold low"),
+        ("on hip", "nape"),
+        ("overhead", "on hip"),
+        ("level", "overhead"),
+        ("behind", "behind"),
+        ("point up", "on hip"),
+        ("salute", "hang"),
+    ]
     for column, size in enumerate((0.18, 0.12, 0.4)):
         stage.controls.spine[:, column] += wobble(stage.rng, stage.times, size, 4.0)
     stage.arms(pairs, hold=(1.2, 2.6), mirror=0.5)
@@ -89,8 +99,18 @@ def _sitting(stage: Stage) -> None:
     amount = timeline.blend(stage.rng.uniform(-0.10, 0.45, timeline.num_states), stage.times)
     stage.controls.spine[:, 1] += amount
     stage.controls.head[:, 1] -= 0.4 * amount + 0.05 * lean
-    stage.arms([("on thigh", "on thigh"), ("on thigh", "explain"), ("fold low", "fold high"), ("on table", "on thigh"),
-                ("together", "together"), ("nape", "on thigh"), ("on thigh", "to mouth")], mirror=0.5)
+    stage.arms(
+        [
+            ("on thigh", "on thigh"),
+            ("on thigh", "explain"),
+            ("fold low", "fold high"),
+            ("on table", "on thigh"),
+            ("together", "together"),
+            ("nape", "on thigh"),
+            ("on thigh", "to mouth"),
+        ],
+        mirror=0.5,
+    )
 
 
 def _sitting_down(stage: Stage) -> None:
@@ -103,7 +123,8 @@ def _sitting_down(stage: Stage) -> None:
 
 def _chair_up_and_down(stage: Stage) -> None:
     """Stand in front of a chair, sit down, stand up, with the feet planted."""
-    seat, c = stage.take_seat(), stage.controls
+    seat = stage.take_seat()
+    c = stage.controls
     ahead = np.array([np.cos(seat.yaw), np.sin(seat.yaw)])
     feet = seat.position + (stage.shape.thigh - 25.0) * ahead
     stand(c, stage.times, stage.shape, stage.rng, place=feet, yaw=seat.yaw, restless=0.0, width=145.0)
@@ -129,8 +150,9 @@ def _floor_up_and_down(stage: Stage) -> None:
     lean = 4.0 * down * (1 - down)
     c.root[:, :2] -= ((0.85 * shape.thigh) * smoothstep(down * 1.1) + 60.0 * lean)[:, None] * ahead
     c.root[:, 2] = lerp(c.root[:, 2], 118.0 * shape.girth, down)
-    stretch = timeline.blend(stage.rng.uniform(0, 1, timeline.num_states) * (np.arange(timeline.num_states) % 2),
-                             stage.times)
+    stretch = timeline.blend(
+        stage.rng.uniform(0, 1, timeline.num_states) * (np.arange(timeline.num_states) % 2), stage.times
+    )
     for side in range(2):
         out = 300.0 * stretch * (1.0, 0.6)[side]
         c.ankles[:, side, :2] += out[:, None] * ahead
@@ -161,15 +183,23 @@ def _taking_photo(stage: Stage) -> None:
     depth = timeline.blend(stage.rng.uniform(0.3, 1.0, timeline.num_states), stage.times)
     stage.crouch(low * depth, 300.0 * (stage.subaction == 2), 0.5)
     stage.props = (("camera", 2),)
-    stage.arms([("camera", "camera"), ("camera high", "camera high"), ("camera", "camera"), ("together", "together")],
-               hold=(1.5, 3.0))
+    stage.arms(
+        [("camera", "camera"), ("camera high", "camera high"), ("camera", "camera"), ("together", "together")],
+        hold=(1.5, 3.0),
+    )
 
 
 def _waiting(stage: Stage) -> None:
     if stage.subaction == 1:
         stage.stand(restless=1.2)
-        pairs = [("fold high", "fold low"), ("behind", "behind"), ("hang", "hang"), ("on hip", "hang"),
-                 ("watch", "hang"), ("on hip", "on hip")]
+        pairs = [
+            ("fold high", "fold low"),
+            ("behind", "behind"),
+            ("hang", "hang"),
+            ("on hip", "hang"),
+            ("watch", "hang"),
+            ("on hip", "on hip"),
+        ]
     else:
         stage.sit()
         pairs = [("on thigh", "on thigh"), ("watch", "on thigh"), ("fold high", "fold low"), ("together", "together")]
@@ -205,17 +235,25 @@ def _walking_together(stage: Stage) -> None:
 
 
 ACTIONS: dict[int, tuple[str, Callable[[Stage], None]]] = {
-    2: ("Directions", _directions), 3: ("Discussion", _discussion), 4: ("Eating", _eating),
-    5: ("Greeting", _greeting), 6: ("Phoning", _phoning), 7: ("Posing", _posing), 8: ("Purchases", _purchases),
-    9: ("Sitting", _sitting), 10: ("SittingDown", _sitting_down), 11: ("Smoking", _smoking),
-    12: ("TakingPhoto", _taking_photo), 13: ("Waiting", _waiting), 14: ("Walking", _walking),
-    15: ("WalkingDog", _walking_dog), 16: ("WalkingTogether", _walking_together),
-}  # fmt: skip
+    2: ("Directions", _directions),
+    3: ("Discussion", _discussion),
+    4: ("Eating", _eating),
+    5: ("Greeting", _greeting),
+    6: ("Phoning", _phoning),
+    7: ("Posing", _posing),
+    8: ("Purchases", _purchases),
+    9: ("Sitting", _sitting),
+    10: ("SittingDown", _sitting_down),
+    11: ("Smoking", _smoking),
+    12: ("TakingPhoto", _taking_photo),
+    13: ("Waiting", _waiting),
+    14: ("Walking", _walking),
+    15: ("WalkingDog", _walking_dog),
+    16: ("WalkingTogether", _walking_together),
+}
 
 
-def perform_action(
-    action: int, subaction: int, shape: BodyShape, rng: np.random.Generator, times: np.ndarray
-) -> Act:
+def perform_action(action: int, subaction: int, shape: BodyShape, rng: np.random.Generator, times: np.ndarray) -> Act:
     """Perform an action.
 
     Args:

@@ -41,7 +41,9 @@ class Timeline:
         cls, rng: np.random.Generator, length_s: float, hold_s: tuple[float, float], change_s: tuple[float, float]
     ) -> Timeline:
         """Draw states until `length_s` is covered, each held and changed for a random time in the given ranges."""
-        starts, durations, now = [], [], -hold_s[1] * rng.random()
+        starts = []
+        durations = []
+        now = -hold_s[1] * rng.random()
         while now < length_s:
             hold, change = rng.uniform(*hold_s), rng.uniform(*change_s)
             starts.append(now + hold)

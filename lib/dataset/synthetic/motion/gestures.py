@@ -67,7 +67,8 @@ def _near(mark: str, forward: float, out: float, up: float) -> Callable[[BodySha
 def _at(forward: float, out: float, up: float) -> Callable[[BodyShape, Landmarks], np.ndarray]:
     """Target relative to the neck: forward and out in mm of a mean body, up in trunk lengths."""
     return lambda shape, marks: np.array(
-        [forward * shape.girth, out * shape.girth, up * (shape.belly_neck + shape.root_belly)])
+        [forward * shape.girth, out * shape.girth, up * (shape.belly_neck + shape.root_belly)]
+    )
 
 
 GESTURES: dict[str, Gesture] = {
@@ -127,17 +128,26 @@ def landmarks(controls: Controls, shape: BodyShape) -> list[Landmarks]:
     result = []
     for side, mirror in enumerate(MIRROR):
         aside = apply(pelvis, np.array([0.0, 300.0, 0.0]) * mirror)
-        result.append(Landmarks(
-            mouth=on_head(shape.mouth, mirror), ear=on_head(ear, mirror),
-            eyes=on_head(np.array(shape.nose) + [0, 0, 20], mirror), hip=to_chest(hips[:, side], mirror),
-            thigh=to_chest(0.4 * hips[:, side] + 0.6 * knees[:, side], mirror),
-            floor_behind=to_chest(floor + aside, mirror)))
+        result.append(
+            Landmarks(
+                mouth=on_head(shape.mouth, mirror),
+                ear=on_head(ear, mirror),
+                eyes=on_head(np.array(shape.nose) + [0, 0, 20], mirror),
+                hip=to_chest(hips[:, side], mirror),
+                thigh=to_chest(0.4 * hips[:, side] + 0.6 * knees[:, side], mirror),
+                floor_behind=to_chest(floor + aside, mirror),
+            )
+        )
     return result
 
 
 def perform(
-    controls: Controls, times: np.ndarray, shape: BodyShape, rng: np.random.Generator,
-    states: Sequence[tuple[str, str]], timeline: Timeline,
+    controls: Controls,
+    times: np.ndarray,
+    shape: BodyShape,
+    rng: np.random.Generator,
+    states: Sequence[tuple[str, str]],
+    timeline: Timeline,
 ) -> None:
     """Fill wrists, elbow poles and hand bends from a sequence of gestures; call after legs, spine and head.
 
@@ -219,8 +229,11 @@ def _clear_of_trunk(target: np.ndarray, shape: BodyShape) -> np.ndarray:
 
 
 def random_states(
-    rng: np.random.Generator, pairs: Sequence[tuple[str, str]], hold_s: tuple[float, float] = (0.9, 2.4),
-    change_s: tuple[float, float] = (0.5, 0.8), mirror: float = 0.5,
+    rng: np.random.Generator,
+    pairs: Sequence[tuple[str, str]],
+    hold_s: tuple[float, float] = (0.9, 2.4),
+    change_s: tuple[float, float] = (0.5, 0.8),
+    mirror: float = 0.5,
 ) -> tuple[list[tuple[str, str]], Timeline]:
     """Draw a sequence of gesture pairs, each with probability `mirror` seen in a mirror, and its timeline."""
     timeline = Timeline.random(rng, MOTION_LENGTH_S, hold_s, change_s)

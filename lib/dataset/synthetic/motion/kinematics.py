@@ -52,7 +52,9 @@ class Controls:
     @classmethod
     def zeros(cls, num_frames: int) -> Controls:
         """Make controls of zeros for F frames."""
-        triple, pair, both = (num_frames, 3), (num_frames, 2), (num_frames, 2, 3)
+        triple = (num_frames, 3)
+        pair = (num_frames, 2)
+        both = (num_frames, 2, 3)
         shapes = (triple, num_frames, triple, triple, triple, both, pair, pair, pair, both, both, both)
         return cls(*(np.zeros(shape) for shape in shapes))
 
@@ -135,8 +137,14 @@ def solve_legs(controls: Controls, pelvis: np.ndarray, shape: BodyShape) -> tupl
     offset = np.stack([np.zeros(2), SIDE_SIGN * shape.hip_half, np.zeros(2)], -1)  # (2, 3)
     hips = controls.root[:, None] + apply(pelvis[:, None], offset)
     heading = rotation("z", controls.yaw)[:, None]  # (F, 1, 3, 3)
-    pole = np.stack([np.ones_like(controls.knee_out), SIDE_SIGN * (0.06 + controls.knee_out),
-                     np.full_like(controls.knee_out, 0.45)], -1)
+    pole = np.stack(
+        [
+            np.ones_like(controls.knee_out),
+            SIDE_SIGN * (0.06 + controls.knee_out),
+            np.full_like(controls.knee_out, 0.45),
+        ],
+        -1,
+    )
     knees, ankles = two_bone(hips, controls.ankles, apply(heading, pole), shape.thigh, shape.shin)
     return hips, knees, ankles
 
@@ -170,12 +178,21 @@ def solve_pose(controls: Controls, shape: BodyShape) -> Pose:
     joints = np.empty((len(neck), len(H36M_17), 3))
     for part, points in sides.items():
         joints[:, H36M_17.indices([f"r{part}", f"l{part}"])] = points
-    middle = {"root": controls.root, "belly": belly, "neck": neck, "nose": neck + apply(head, shape.nose),
-              "head": neck + apply(head, shape.head_top)}
+    middle = {
+        "root": controls.root,
+        "belly": belly,
+        "neck": neck,
+        "nose": neck + apply(head, shape.nose),
+        "head": neck + apply(head, shape.head_top),
+    }
     for name, points in middle.items():
         joints[:, H36M_17.index(name)] = points
     return Pose(
-        joints=joints, pelvis=pelvis, chest=chest, head=head, hands=apply(chest[:, None], hands),
+        joints=joints,
+        pelvis=pelvis,
+        chest=chest,
+        head=head,
+        hands=apply(chest[:, None], hands),
         feet=rotation("z", controls.foot_yaw) @ rotation("y", controls.foot_pitch),
         thorax=neck - 0.1 * shape.belly_neck * chest[..., 2],
         upper_neck=neck + apply(head, [10.0, 0.0, 0.36 * shape.head_top[2]]),

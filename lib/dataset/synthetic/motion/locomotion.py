@@ -108,8 +108,10 @@ def _swing_foot(controls: Controls, side: int, distance: np.ndarray, path: Walk,
     swing = np.clip((part - STANCE_SHARE) / (1 - STANCE_SHARE), 0, 1)
     move = swing * swing * (3 - 2 * swing)  # slower at its fastest than `smoothstep`
     prints = [path.at((step + extra - offset + STANCE_SHARE / 2) * path.stride) for extra in (0, 1)]
-    places = [point + SIDE_SIGN[side] * FOOT_HALF_GAP_MM * np.stack([-np.sin(turn), np.cos(turn)], -1)
-              for point, turn in prints]
+    places = [
+        point + SIDE_SIGN[side] * FOOT_HALF_GAP_MM * np.stack([-np.sin(turn), np.cos(turn)], -1)
+        for point, turn in prints
+    ]
     controls.ankles[:, side, :2] = lerp(places[0], places[1], move)
     controls.foot_yaw[:, side] = lerp(prints[0][1], prints[1][1], move) + SIDE_SIGN[side] * 0.12
     push = smoothstep((part - 0.38) / (STANCE_SHARE - 0.38)) * (1 - smoothstep(swing / 0.7))
@@ -121,8 +123,15 @@ def _swing_foot(controls: Controls, side: int, distance: np.ndarray, path: Walk,
 
 
 def stand(
-    controls: Controls, times: np.ndarray, shape: BodyShape, rng: np.random.Generator,
-    *, place: np.ndarray | None = None, yaw: float | None = None, restless: float = 1.0, width: float = 115.0,
+    controls: Controls,
+    times: np.ndarray,
+    shape: BodyShape,
+    rng: np.random.Generator,
+    *,
+    place: np.ndarray | None = None,
+    yaw: float | None = None,
+    restless: float = 1.0,
+    width: float = 115.0,
 ) -> Timeline:
     """Stand, shift the weight and now and then step to another place and heading.
 
@@ -169,8 +178,10 @@ def _random_stays(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return a random walk of places (K, 2) within the free area and of headings (K)."""
     yaws = (rng.uniform(0, 2 * np.pi) if yaw is None else yaw) + np.cumsum(
-        np.concatenate([[0.0], rng.normal(0, 0.7, count - 1)]) * restless)
-    angle, radius = rng.uniform(0, 2 * np.pi), 0.8 * FREE_RADIUS_MM * np.sqrt(rng.random())
+        np.concatenate([[0.0], rng.normal(0, 0.7, count - 1)]) * restless
+    )
+    angle = rng.uniform(0, 2 * np.pi)
+    radius = 0.8 * FREE_RADIUS_MM * np.sqrt(rng.random())
     bases = [np.array([np.cos(angle), np.sin(angle)]) * radius if place is None else np.asarray(place, float)]
     for _ in range(count - 1):
         step = rng.normal(0, 230, 2).clip(-420, 420) * restless
@@ -190,14 +201,16 @@ def seated_feet(
     """
     timeline = Timeline.random(rng, MOTION_LENGTH_S, (1.5, 4.0), (0.7, 1.2))
     thigh, gap, flat = shape.thigh, shape.hip_half, shape.ankle_height
-    styles = np.array([  # per style and side: forward, sideways (left of a left foot positive), up, pitch, knee out
-        [[thigh + 10, gap, flat, 0, 0]] * 2,
-        [[thigh + 250, gap * 0.8, flat + 15, -0.35, 0]] * 2,
-        [[thigh - 130, gap, flat + 75, 0.6, 0.05]] * 2,
-        [[thigh - 10, gap * 1.9, flat, 0, 0.5]] * 2,
-        [[thigh + 200, -45, flat + 15, -0.3, 0.3], [thigh + 60, -45, flat + 10, -0.1, 0.3]],
-        [[thigh + 230, gap, flat + 15, -0.3, 0], [thigh - 60, gap, flat + 30, 0.3, 0]],
-    ])
+    styles = np.array(
+        [  # per style and side: forward, sideways (left of a left foot positive), up, pitch, knee out
+            [[thigh + 10, gap, flat, 0, 0]] * 2,
+            [[thigh + 250, gap * 0.8, flat + 15, -0.35, 0]] * 2,
+            [[thigh - 130, gap, flat + 75, 0.6, 0.05]] * 2,
+            [[thigh - 10, gap * 1.9, flat, 0, 0.5]] * 2,
+            [[thigh + 200, -45, flat + 15, -0.3, 0.3], [thigh + 60, -45, flat + 10, -0.1, 0.3]],
+            [[thigh + 230, gap, flat + 15, -0.3, 0], [thigh - 60, gap, flat + 30, 0.3, 0]],
+        ]
+    )
     chosen = styles[rng.integers(len(styles), size=timeline.num_states)]  # (K, 2, 5)
     mirrored = rng.random(timeline.num_states) < 0.5
     chosen[mirrored] = chosen[mirrored][:, ::-1]
@@ -209,9 +222,7 @@ def seated_feet(
     return ankles, values[..., 3], values[..., 4]
 
 
-def sit(
-    controls: Controls, times: np.ndarray, shape: BodyShape, rng: np.random.Generator, seat: Seat
-) -> None:
+def sit(controls: Controls, times: np.ndarray, shape: BodyShape, rng: np.random.Generator, seat: Seat) -> None:
     """Sit on a chair all the time, shifting a little."""
     local, pitch, knee_out = seated_feet(times, shape, rng)
     turn = rotation("z", seat.yaw)
@@ -227,8 +238,10 @@ def sit(
 
 def settle_root(controls: Controls, shape: BodyShape) -> None:
     """Lower the root where needed so that both legs reach their ankles with the feet left where they are."""
-    hips = controls.root[:, None, :2] + np.stack(
-        [-np.sin(controls.yaw), np.cos(controls.yaw)], -1)[:, None] * (SIDE_SIGN * shape.hip_half)[:, None]
+    hips = (
+        controls.root[:, None, :2]
+        + np.stack([-np.sin(controls.yaw), np.cos(controls.yaw)], -1)[:, None] * (SIDE_SIGN * shape.hip_half)[:, None]
+    )
     apart = np.linalg.norm(hips - controls.ankles[..., :2], axis=-1)  # (F, 2)
     reach = 0.993 * shape.leg
     highest = controls.ankles[..., 2] + np.sqrt(np.maximum(reach**2 - apart**2, 100.0**2))

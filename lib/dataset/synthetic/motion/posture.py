@@ -69,7 +69,8 @@ class Stage:
 
     def take_seat(self) -> Seat:
         """Put a chair somewhere and remember it."""
-        angle, radius = self.rng.uniform(0, 2 * np.pi), 0.5 * FREE_RADIUS_MM * self.rng.random()
+        angle = self.rng.uniform(0, 2 * np.pi)
+        radius = 0.5 * FREE_RADIUS_MM * self.rng.random()
         place = radius * np.array([np.cos(angle), np.sin(angle)])
         height = self.shape.shin + self.shape.ankle_height - 85.0 * self.shape.girth + self.rng.uniform(-25, 15)
         self.seat = Seat(place, self.rng.uniform(0, 2 * np.pi), height)
@@ -84,8 +85,13 @@ class Stage:
         combined = [(b, i) for b in busy for i in idle]
         return combined if self.hand == 0 else [(i, b) for b, i in combined]
 
-    def arms(self, pairs: list[tuple[str, str]], hold: tuple[float, float] = (0.9, 2.4), mirror: float = 0.0,
-             change: tuple[float, float] = (0.5, 0.8)) -> None:
+    def arms(
+        self,
+        pairs: list[tuple[str, str]],
+        hold: tuple[float, float] = (0.9, 2.4),
+        mirror: float = 0.0,
+        change: tuple[float, float] = (0.5, 0.8),
+    ) -> None:
         """Settle the legs, then move the arms through random pairs of gestures."""
         settle_root(self.controls, self.shape)
         states, timeline = random_states(self.rng, pairs, hold, change, mirror)

@@ -46,8 +46,9 @@ class Furniture:
     def put(self, place: np.ndarray, yaw: float, offset: tuple, half: tuple, colour: np.ndarray) -> None:
         """Add a box at an offset (forward, left, up) of a piece that stands at `place` with heading `yaw`."""
         cos, sin = np.cos(yaw), np.sin(yaw)
-        centre = np.array([place[0] + cos * offset[0] - sin * offset[1],
-                           place[1] + sin * offset[0] + cos * offset[1], offset[2]])
+        centre = np.array(
+            [place[0] + cos * offset[0] - sin * offset[1], place[1] + sin * offset[0] + cos * offset[1], offset[2]]
+        )
         self.boxes.append(Box(centre, np.array(half, float), yaw, np.asarray(colour)))
 
     def put_round(self, material: str, start: np.ndarray, end: np.ndarray, radii: tuple[float, float]) -> None:
@@ -60,14 +61,24 @@ class Furniture:
 
 
 def _colour(rng: np.random.Generator) -> np.ndarray:
-    woods = np.array([[0.20, 0.33, 0.50], [0.30, 0.48, 0.68], [0.12, 0.18, 0.28], [0.75, 0.77, 0.78],
-                      [0.35, 0.33, 0.32], [0.5, 0.4, 0.25], [0.3, 0.3, 0.55]])
+    woods = np.array(
+        [
+            [0.20, 0.33, 0.50],
+            [0.30, 0.48, 0.68],
+            [0.12, 0.18, 0.28],
+            [0.75, 0.77, 0.78],
+            [0.35, 0.33, 0.32],
+            [0.5, 0.4, 0.25],
+            [0.3, 0.3, 0.55],
+        ]
+    )
     return woods[rng.integers(len(woods))] * rng.uniform(0.85, 1.15)
 
 
 def add_chair(furniture: Furniture, seat: Seat, rng: np.random.Generator) -> None:
     """Put a chair, with or without a back, under a seated person."""
-    colour, place = _colour(rng), np.asarray(seat.position) - 20.0 * np.array([np.cos(seat.yaw), np.sin(seat.yaw)])
+    colour = _colour(rng)
+    place = np.asarray(seat.position) - 20.0 * np.array([np.cos(seat.yaw), np.sin(seat.yaw)])
     furniture.put(place, seat.yaw, (25, 0, seat.height - 22), (215, 215, 20), colour)
     for x, y in ((200, 190), (200, -190), (-150, 190), (-150, -190)):
         furniture.put(place, seat.yaw, (x, y, seat.height / 2 - 20), (19, 19, seat.height / 2 - 20), 0.8 * colour)
@@ -79,19 +90,26 @@ def add_chair(furniture: Furniture, seat: Seat, rng: np.random.Generator) -> Non
 
 
 def _table(furniture: Furniture, place: np.ndarray, yaw: float, rng: np.random.Generator) -> None:
-    colour, height = _colour(rng), rng.uniform(640, 820)
+    colour = _colour(rng)
+    height = rng.uniform(640, 820)
     half = np.array([rng.uniform(220, 330), rng.uniform(320, 560)])
     furniture.put(place, yaw, (0, 0, height - 20), (*half, 20), colour)
     for sx in (-1, 1):
         for sy in (-1, 1):
-            furniture.put(place, yaw, (sx * (half[0] - 30), sy * (half[1] - 30), height / 2 - 20),
-                          (22, 22, height / 2 - 20), 0.75 * colour)
+            furniture.put(
+                place,
+                yaw,
+                (sx * (half[0] - 30), sy * (half[1] - 30), height / 2 - 20),
+                (22, 22, height / 2 - 20),
+                0.75 * colour,
+            )
     if rng.random() < 0.5:
         furniture.put(place, yaw, (0, rng.uniform(-150, 150), height + 130), (90, 130, 130), _colour(rng))
 
 
 def _cabinet(furniture: Furniture, place: np.ndarray, yaw: float, rng: np.random.Generator) -> None:
-    colour, height = _colour(rng), rng.uniform(700, 1150)
+    colour = _colour(rng)
+    height = rng.uniform(700, 1150)
     width = rng.uniform(200, 360)
     furniture.put(place, yaw, (0, 0, height / 2), (190, width, height / 2), colour)
     furniture.put(place, yaw, (0, 0, height + 12), (205, width + 15, 12), 0.7 * colour)
@@ -109,26 +127,35 @@ def _board(furniture: Furniture, place: np.ndarray, yaw: float, rng: np.random.G
 
 def _plant(furniture: Furniture, place: np.ndarray, yaw: float, rng: np.random.Generator) -> None:
     furniture.round_places.append(place)
-    base, height = np.array([*place, 0.0]), rng.uniform(750, 1250)
+    base = np.array([*place, 0.0])
+    height = rng.uniform(750, 1250)
     furniture.put_round("pot", base + 90 * _UP, base + 260 * _UP, (110, 140))
     furniture.put_round("pole", base + 200 * _UP, base + height * _UP, (18, 12))
     for _ in range(9):
-        level, turn = rng.uniform(0.45, 1.0), rng.uniform(0, 2 * np.pi)
+        level = rng.uniform(0.45, 1.0)
+        turn = rng.uniform(0, 2 * np.pi)
         out = np.array([np.cos(turn), np.sin(turn), rng.uniform(0.2, 0.9)])
         start = base + height * level * _UP
         furniture.put_round("leaf", start, start + rng.uniform(120, 260) * out, (28, 62))
 
 
 def _rack(furniture: Furniture, place: np.ndarray, yaw: float, rng: np.random.Generator) -> None:
-    colour, height, width = _colour(rng), rng.uniform(1150, 1450), rng.uniform(230, 380)
+    colour = _colour(rng)
+    height = rng.uniform(1150, 1450)
+    width = rng.uniform(230, 380)
     for level in np.linspace(0.12, 1.0, 4):
         furniture.put(place, yaw, (0, 0, height * level), (150, width, 12), colour)
     for side in (-1, 1):
         furniture.put(place, yaw, (0, side * width, height / 2), (150, 14, height / 2), 0.85 * colour)
     for level in np.linspace(0.12, 1.0, 4)[:3]:
         if rng.random() < 0.75:
-            furniture.put(place, yaw, (0, rng.uniform(-0.4, 0.4) * width, height * level + 95),
-                          (100, rng.uniform(60, 130), 80), rng.uniform(0.15, 0.85, 3))
+            furniture.put(
+                place,
+                yaw,
+                (0, rng.uniform(-0.4, 0.4) * width, height * level + 95),
+                (100, rng.uniform(60, 130), 80),
+                rng.uniform(0.15, 0.85, 3),
+            )
 
 
 _PIECES = (_table, _cabinet, _board, _plant, _rack, _table, _board)
@@ -136,8 +163,7 @@ _NARROW_PIECES = (_board, _plant, _plant)
 
 
 def add_occluders(
-    furniture: Furniture, target: np.ndarray, cameras: Cameras, rng: np.random.Generator, number: float,
-    clear_mm: float,
+    furniture: Furniture, target: np.ndarray, cameras: Cameras, rng: np.random.Generator, number: float, clear_mm: float
 ) -> None:
     """Put pieces between the person and some cameras: they hide joints from that view and hardly from others.
 
@@ -156,7 +182,8 @@ def add_occluders(
         far = clear_mm + rng.uniform(80, 700)
         aside = rng.normal(0, 0.11)
         yaw = float(np.arctan2(line[1], line[0]) + rng.normal(0, 0.35))
-        piece, skip = _PIECES[rng.integers(len(_PIECES))], rng.random() >= chance
+        piece = _PIECES[rng.integers(len(_PIECES))]
+        skip = rng.random() >= chance
         if skip or far > 0.62 * distance:
             continue
         place = target + line * (far / distance) + aside * far * np.array([-line[1], line[0]]) / distance
@@ -190,7 +217,9 @@ def draw_box(image: np.ndarray, distance: np.ndarray, box: Box, camera: Cameras,
     seen = (near < far) & (near > 0) & (near < distance[window].ravel())
     if not seen.any():
         return
-    axis, near, ray = axis[seen], near[seen], ray[:, seen]
+    axis = axis[seen]
+    near = near[seen]
+    ray = ray[:, seen]
     point = origin[:, None] + near * ray
     facing = np.where(axis == 2, 1.12, np.where(axis == 0, 0.88, 0.74)).astype(np.float32)
     grain = 1 + 0.06 * noise_at((point[0] + point[1]) * 0.05, point[2] * 0.4 + point[1] * 0.02)

@@ -80,7 +80,7 @@ PATTERNS: dict[str, Callable[[Patch], np.ndarray]] = {  # share of the second co
     "bands": lambda patch: 0.8 * (np.sin(patch.along * 0.075) > 0.35),
     "checks": lambda patch: 0.35 * (np.sin(patch.along * 0.11) > 0) + 0.35 * (np.sin(patch.angle * 12) > 0),
     "mottled": lambda patch: np.clip(0.4 * noise_at(patch.along * 0.5, patch.angle * 60), 0, 0.7),
-}  # fmt: skip
+}
 
 FRONTS: dict[str, Callable[[Patch], np.ndarray]] = {  # share of the second colour on the front of the chest
     "print": lambda patch: (np.abs(patch.side) < 72) & (np.abs(patch.share - 0.62) < 0.42),
@@ -88,7 +88,7 @@ FRONTS: dict[str, Callable[[Patch], np.ndarray]] = {  # share of the second colo
     "buttons": lambda patch: np.abs(patch.side) < 17,
     "logo": lambda patch: (patch.side**2 + (patch.along - 0.7 * patch.length) ** 2) < 62**2,
     "vest": lambda patch: np.abs(patch.side) < 105,
-}  # fmt: skip
+}
 _OPEN_FRONTS = ("jacket", "buttons", "vest")  # these go down to the hips
 
 
@@ -137,7 +137,8 @@ def _trousers(wear: Wardrobe, part: str) -> Material:
 
     def paint(patch: Patch) -> np.ndarray:
         # The pelvis lies across: its axis is sideways, "side" runs up and down.
-        up, across = -patch.side, patch.along - 0.5 * patch.length
+        up = -patch.side
+        across = patch.along - 0.5 * patch.length
         colour = _where(np.abs(up - 62) < 17, belt, cloth(patch))
         colour = _where((patch.front > 0) & (np.abs(up - 62) < 20) & (np.abs(across) < 26), buckle, colour)
         pocket = (patch.front < 0) & (np.abs(np.abs(across) - 60) < 34) & (np.abs(up + 5) < 32)
@@ -153,7 +154,9 @@ def _head(wear: Wardrobe) -> Material:
     dark, white = np.array([0.08, 0.08, 0.10], np.float32), np.array([0.9, 0.9, 0.92], np.float32)
 
     def paint(patch: Patch) -> np.ndarray:
-        side, up, front = np.abs(patch.side), patch.along - 18, patch.front  # mm from the middle of the skull
+        side = np.abs(patch.side)  # mm from the middle of the skull
+        up = patch.along - 18
+        front = patch.front
         colour = np.broadcast_to(skin, (len(up), 3))
         colour = _where((up > 1) & (up < 16) & (np.abs(side - 31) < 14) & (front > 0), white, colour)
         colour = _where((np.abs(up - 8) < 8) & (np.abs(side - 31) < 7) & (front > 0), dark, colour)
@@ -167,11 +170,15 @@ def _head(wear: Wardrobe) -> Material:
 
 
 _THINGS = {
-    "cup": _plain([0.25, 0.35, 0.85], 0.02), "phone": _plain([0.09, 0.09, 0.10], 0.05),
-    "paper": _plain([0.88, 0.90, 0.90], 0.02), "bag": _plain([0.30, 0.62, 0.78], 0.08),
-    "fur": _plain([0.22, 0.36, 0.55], 0.20), "leaf": _plain([0.20, 0.45, 0.22], 0.25),
-    "pot": _plain([0.25, 0.38, 0.62], 0.06), "pole": _plain([0.30, 0.30, 0.31], 0.04),
-}  # fmt: skip
+    "cup": _plain([0.25, 0.35, 0.85], 0.02),
+    "phone": _plain([0.09, 0.09, 0.10], 0.05),
+    "paper": _plain([0.88, 0.90, 0.90], 0.02),
+    "bag": _plain([0.30, 0.62, 0.78], 0.08),
+    "fur": _plain([0.22, 0.36, 0.55], 0.20),
+    "leaf": _plain([0.20, 0.45, 0.22], 0.25),
+    "pot": _plain([0.25, 0.38, 0.62], 0.06),
+    "pole": _plain([0.30, 0.30, 0.31], 0.04),
+}
 
 
 def body_materials(wear: Wardrobe) -> dict[str, Material]:

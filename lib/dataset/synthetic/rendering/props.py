@@ -25,8 +25,10 @@ def prop_solids(pose: Pose, frame: int, props: Sequence[tuple[str, int]]) -> Sol
         return None
     builder = SolidsBuilder()
     for name, side in props:
-        hands = [pose.joint(SIDES[s] + "wri")[frame] + 70.0 * pose.hands[frame, s]
-                 for s in ((0, 1) if side == 2 else (side,))]
+        hands = [
+            pose.joint(SIDES[s] + "wri")[frame] + 70.0 * pose.hands[frame, s]
+            for s in ((0, 1) if side == 2 else (side,))
+        ]
         _MAKERS[name](builder, np.mean(hands, 0), pose, frame, min(side, 1))
     return builder.build()
 
@@ -61,7 +63,8 @@ def _dog(builder: SolidsBuilder, hand: np.ndarray, pose: Pose, frame: int, side:
     ahead = unit(pose.pelvis[frame][:, 0] * [1, 1, 0])
     left = np.array([-ahead[1], ahead[0], 0.0])
     place = pose.joint("root")[frame] * [1, 1, 0] + 820 * ahead + (-260, 260)[side] * left
-    back, chest = place - 190 * ahead + 330 * _UP, place + 150 * ahead + 340 * _UP
+    back = place - 190 * ahead + 330 * _UP
+    chest = place + 150 * ahead + 340 * _UP
     builder.add("fur", back, chest, (85, 105), _UP)
     builder.add("fur", chest + 40 * ahead + 20 * _UP, chest + 200 * ahead + 170 * _UP, (75, 62), _UP)
     builder.add("fur", chest + 210 * ahead + 165 * _UP, chest + 310 * ahead + 140 * _UP, (55, 32), _UP)

@@ -84,7 +84,8 @@ def bounding_boxes(solids: Solids, camera: Cameras, image_wh: tuple[int, int]) -
     radius = solids.radii * np.maximum(1.0, np.maximum(solids.depth, solids.cap))[:, None]
     centres = np.stack([solids.start, solids.end], 1)  # (P, 2, 3)
     points, depth = project(centres.reshape(-1, 3), camera)
-    points, depth = points.reshape(-1, 2, 2), depth.reshape(-1, 2)
+    points = points.reshape(-1, 2, 2)
+    depth = depth.reshape(-1, 2)
     nearest = np.maximum(depth - radius, 80.0)
     half = 1.25 * camera.f.max() * radius / nearest + 2.0
     low = np.floor((points - half[..., None]).min(1))

@@ -38,11 +38,16 @@ class Lighting:
     @classmethod
     def random(cls, rng: np.random.Generator) -> Lighting:
         """Draw a strong and a weak light from above and one overhead, and a slight colour cast."""
-        turn, height = rng.uniform(0, 2 * np.pi, 3), np.append(rng.uniform(1.2, 2.6, 2), 12.0)
+        turn = rng.uniform(0, 2 * np.pi, 3)
+        height = np.append(rng.uniform(1.2, 2.6, 2), 12.0)
         directions = np.stack([np.cos(turn), np.sin(turn), height], -1)
         directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-        return cls(directions, np.array([rng.uniform(0.3, 0.5), rng.uniform(0.1, 0.2), 0.2]), rng.uniform(0.48, 0.62),
-                   rng.uniform(0.9, 1.1) * rng.normal(1.0, 0.025, 3))
+        return cls(
+            directions,
+            np.array([rng.uniform(0.3, 0.5), rng.uniform(0.1, 0.2), 0.2]),
+            rng.uniform(0.48, 0.62),
+            rng.uniform(0.9, 1.1) * rng.normal(1.0, 0.025, 3),
+        )
 
 
 @dataclass(frozen=True)
@@ -67,12 +72,11 @@ def empty_room(room: Room, camera: Cameras, rays: np.ndarray) -> View:
     return View(camera, rays, *view_room(room, camera, rays))
 
 
-def furnish(
-    view: View, furniture: Furniture, lighting: Lighting, materials: dict[str, Material]
-) -> View:
+def furnish(view: View, furniture: Furniture, lighting: Lighting, materials: dict[str, Material]) -> View:
     """Return a new view with furniture and its contact shadows in it, in the light's tint."""
     tint = np.clip(np.arange(256)[:, None] * lighting.tint, 0, 255).astype(np.uint8)
-    image, distance = cv2.LUT(view.image, tint[None]), view.distance.copy()
+    image = cv2.LUT(view.image, tint[None])
+    distance = view.distance.copy()
     half = 4500.0
     _darken_floor(image, view, floor_shade(furniture, FLOOR_CELL_MM * 2, half), np.zeros(2), half, np.s_[:, :])
     for box in furniture.boxes:
@@ -87,7 +91,12 @@ def furnish(
 
 
 def paint(
-    image: np.ndarray, distance: np.ndarray, hits: Hits, solids: Solids, view: View, lighting: Lighting,
+    image: np.ndarray,
+    distance: np.ndarray,
+    hits: Hits,
+    solids: Solids,
+    view: View,
+    lighting: Lighting,
     materials: dict[str, Material],
 ) -> None:
     """Shade the visible pixels of solids into a picture.
@@ -133,8 +142,7 @@ def _brightness(normal: np.ndarray, rays: np.ndarray, camera: Cameras, lighting:
 
 
 def _darken_floor(
-    image: np.ndarray, view: View, shade: np.ndarray, middle: np.ndarray, half_mm: float,
-    region: tuple[slice, slice],
+    image: np.ndarray, view: View, shade: np.ndarray, middle: np.ndarray, half_mm: float, region: tuple[slice, slice]
 ) -> None:
     """Darken the floor by a square shade picture (0..1) around a point of the floor."""
     rays = view.rays[(slice(None), *region)]
@@ -169,7 +177,8 @@ def cast_shadow(image: np.ndarray, view: View, solids: Solids, lighting: Lightin
     shade = cv2.GaussianBlur(shade, (0, 0), 2.2)
     rows, columns = (np.flatnonzero(shade.max(axis) > 0.01) for axis in (1, 0))
     if len(rows):
-        low, high = np.array([columns[0], rows[0]]), np.array([columns[-1], rows[-1]]) + 1
+        low = np.array([columns[0], rows[0]])
+        high = np.array([columns[-1], rows[-1]]) + 1
         corners = (np.array([low, high]) * FLOOR_CELL_MM - _SHADOW_HALF_MM) + middle
         region = _floor_region(view, corners)
         if region is not None:
@@ -221,9 +230,7 @@ def _random_tile(table: np.ndarray, shape: tuple[int, int], rng: np.random.Gener
     return np.tile(tile, (*repeats, 1))[: shape[0], : shape[1]] if (repeats > 1).any() else tile
 
 
-def joint_occlusion(
-    joints: np.ndarray, hits: Hits | None, view: View, thickness: np.ndarray
-) -> np.ndarray:
+def joint_occlusion(joints: np.ndarray, hits: Hits | None, view: View, thickness: np.ndarray) -> np.ndarray:
     """Say which joints are hidden by furniture, by another part of the body, or lie outside the picture.
 
     Args:

@@ -34,8 +34,9 @@ def _noise_sheet(rng: np.random.Generator, shape: tuple[int, int], zoom: float) 
     offset = rng.integers(0, 256, 2)
     rows = (np.arange(shape[0]) / zoom + offset[0]).astype(np.float32)
     columns = (np.arange(shape[1]) / zoom + offset[1]).astype(np.float32)
-    return cv2.remap(NOISE, np.tile(columns % 255, (shape[0], 1)), np.tile((rows % 255)[:, None], (1, shape[1])),
-                     cv2.INTER_LINEAR)
+    return cv2.remap(
+        NOISE, np.tile(columns % 255, (shape[0], 1)), np.tile((rows % 255)[:, None], (1, shape[1])), cv2.INTER_LINEAR
+    )
 
 
 def _soft_colour(rng: np.random.Generator, low: float, high: float, tint: float = 0.10) -> np.ndarray:
@@ -49,7 +50,8 @@ def _finish(colour: np.ndarray) -> np.ndarray:
 def _floor(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     """Carpet, tiles or planks."""
     colour = np.broadcast_to(_soft_colour(rng, 0.32, 0.62, 0.18), (*shape, 3)).copy()
-    rows, columns = np.arange(shape[0])[:, None], np.arange(shape[1])[None]
+    rows = np.arange(shape[0])[:, None]
+    columns = np.arange(shape[1])[None]
     kind = rng.integers(3)
     if kind == 0:
         size = int(rng.integers(45, 90))
@@ -64,7 +66,8 @@ def _floor(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
         colour *= ((1 + tone) * seam)[..., None]
     colour *= (1 + 0.05 * _noise_sheet(rng, shape, 3.0) + 0.04 * _noise_sheet(rng, shape, 0.7))[..., None]
     if rng.random() < 0.6:  # a rug or a marked area in the middle
-        middle, half = np.array(shape) // 2, rng.integers(90, 230, 2)
+        middle = np.array(shape) // 2
+        half = rng.integers(90, 230, 2)
         box = np.s_[middle[0] - half[0] : middle[0] + half[0], middle[1] - half[1] : middle[1] + half[1]]
         colour[box] *= _soft_colour(rng, 0.75, 1.2, 0.15)
     return _finish(colour)
@@ -73,11 +76,12 @@ def _floor(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
 def _wall(rng: np.random.Generator, shape: tuple[int, int], base: np.ndarray) -> np.ndarray:
     """A painted wall with skirting, pictures, a door, a curtain or a board; row 0 is the ceiling."""
     colour = np.broadcast_to(base, (*shape, 3)).copy()
-    rows, columns = np.arange(shape[0])[:, None], np.arange(shape[1])[None]
+    rows = np.arange(shape[0])[:, None]
+    columns = np.arange(shape[1])[None]
     if rng.random() < 0.35:
         colour *= (1 + 0.07 * np.sin(columns / rng.uniform(2.5, 9.0)) + 0 * rows)[..., None]
     if rng.random() < 0.4:
-        colour[int(shape[0] * rng.uniform(0.55, 0.7)):] *= _soft_colour(rng, 0.7, 1.1)
+        colour[int(shape[0] * rng.uniform(0.55, 0.7)) :] *= _soft_colour(rng, 0.7, 1.1)
     meter = _PIXELS_PER_M
     for _ in range(int(rng.integers(3, 7))):
         width, height = (rng.uniform(0.4, 1.5) * meter, rng.uniform(0.4, 1.1) * meter)
@@ -85,10 +89,10 @@ def _wall(rng: np.random.Generator, shape: tuple[int, int], base: np.ndarray) ->
         _hang(colour, rng, (int(x), int(y), int(width), int(height)))
     if rng.random() < 0.6:
         x = int(rng.uniform(0.1, 0.8) * shape[1])
-        door = np.s_[shape[0] - int(2.05 * meter):, x : x + int(0.95 * meter)]
+        door = np.s_[shape[0] - int(2.05 * meter) :, x : x + int(0.95 * meter)]
         colour[door] = _soft_colour(rng, 0.25, 0.75, 0.25)
         cv2.rectangle(colour, (x, shape[0] - int(2.05 * meter)), (x + int(0.95 * meter), shape[0]), (0.2,) * 3, 3)
-    colour[-int(0.10 * meter):] = _soft_colour(rng, 0.2, 0.8)
+    colour[-int(0.10 * meter) :] = _soft_colour(rng, 0.2, 0.8)
     colour *= (1 + 0.03 * _noise_sheet(rng, shape, 5.0) + 0.015 * _noise_sheet(rng, shape, 0.8))[..., None]
     return _finish(colour)
 
@@ -117,7 +121,8 @@ def _hang(colour: np.ndarray, rng: np.random.Generator, box: tuple[int, int, int
 def make_room(rng: np.random.Generator, half_mm: float = 6000.0) -> Room:
     """Make a furnished-looking room around the origin."""
     half = half_mm * rng.uniform(0.95, 1.1, 2)
-    low, high = np.array([*-half, 0.0]), np.array([*half, _CEILING_MM])
+    low = np.array([*-half, 0.0])
+    high = np.array([*half, _CEILING_MM])
     size = ((high - low) * _PIXELS_PER_M / 1000).astype(int)
     paint = _soft_colour(rng, 0.45, 0.85, 0.12)
     walls = [_wall(rng, (size[2], size[1 - axis]), paint * rng.uniform(0.85, 1.1)) for axis in (0, 0, 1, 1)]
@@ -128,7 +133,8 @@ def make_room(rng: np.random.Generator, half_mm: float = 6000.0) -> Room:
 def make_open_ground(rng: np.random.Generator) -> Room:
     """Make grass or pavement under a sky with a distant skyline, as a very large room."""
     half = rng.uniform(9000.0, 16000.0)
-    low, high = np.array([-half, -half, 0.0]), np.array([half, half, 0.75 * half])
+    low = np.array([-half, -half, 0.0])
+    high = np.array([half, half, 0.75 * half])
     green = rng.random() < 0.5
     base = np.array([0.25, 0.45, 0.32]) if green else _soft_colour(rng, 0.35, 0.65)
     shape = (900, 900)
@@ -169,7 +175,8 @@ def view_room(room: Room, camera: Cameras, rays: np.ndarray) -> tuple[np.ndarray
         seen = (exits[axis] == distance) & ((world[axis] > 0) == plane % 2)
         if seen.any():
             height, width = texture.shape[:2]
-            across, down = share[1 if axis == 0 else 0], share[1] if axis == 2 else 1 - share[2]
+            across = share[1 if axis == 0 else 0]
+            down = share[1] if axis == 2 else 1 - share[2]
             colour = cv2.remap(texture, across * (width - 1), down * (height - 1), cv2.INTER_LINEAR)
             cv2.copyTo(colour, seen.view(np.uint8), image)
     return image, distance

@@ -52,8 +52,10 @@ def join(first: Solids, second: Solids | None) -> Solids:
     """Put two sets of solids together."""
     if second is None:
         return first
-    arrays = (np.concatenate([getattr(first, name), getattr(second, name)])
-              for name in ("start", "end", "front", "radii", "depth", "cap"))
+    arrays = (
+        np.concatenate([getattr(first, name), getattr(second, name)])
+        for name in ("start", "end", "front", "radii", "depth", "cap")
+    )
     return Solids(*arrays, material=first.material + second.material)
 
 
@@ -64,8 +66,14 @@ class SolidsBuilder:
         self._rows: list[tuple] = []
 
     def add(
-        self, material: str, start: np.ndarray, end: np.ndarray, radii: tuple[float, float], front: np.ndarray,
-        depth: float = 1.0, cap: float = 1.0,
+        self,
+        material: str,
+        start: np.ndarray,
+        end: np.ndarray,
+        radii: tuple[float, float],
+        front: np.ndarray,
+        depth: float = 1.0,
+        cap: float = 1.0,
     ) -> None:
         """Add a round cone; see `Solids` for the meaning."""
         self._rows.append((start, end, front, radii, depth, cap, material))
@@ -97,25 +105,49 @@ def body_solids(pose: Pose, frame: int, person: Person) -> Solids:
 
 
 def _add_trunk(builder: SolidsBuilder, pose: Pose, frame: int, person: Person) -> None:
-    girth, joint = person.shape.girth, {name: pose.joint(name)[frame] for name in (
-        "root", "belly", "neck", "rhip", "lhip", "rsho", "lsho")}
+    girth = person.shape.girth
+    joint = {name: pose.joint(name)[frame] for name in ("root", "belly", "neck", "rhip", "lhip", "rsho", "lsho")}
     pelvis, chest = pose.pelvis[frame], pose.chest[frame]
     front, up = pelvis[:, 0], pelvis[:, 2]
     half = 0.5 * (joint["lhip"] - joint["rhip"])
-    builder.add("pelvis", joint["root"] - 0.60 * half, joint["root"] + 0.60 * half, (110 * girth,) * 2, front,
-                depth=0.98, cap=0.85)
-    builder.add("waist", joint["root"] + 62 * up, joint["belly"] + 20 * up, (157 * girth, 138 * girth), front,
-                depth=0.74, cap=0.4)
+    builder.add(
+        "pelvis",
+        joint["root"] - 0.60 * half,
+        joint["root"] + 0.60 * half,
+        (110 * girth,) * 2,
+        front,
+        depth=0.98,
+        cap=0.85,
+    )
+    builder.add(
+        "waist",
+        joint["root"] + 62 * up,
+        joint["belly"] + 20 * up,
+        (157 * girth, 138 * girth),
+        front,
+        depth=0.74,
+        cap=0.4,
+    )
     top = joint["neck"] - 105 * chest[:, 2] - 12 * chest[:, 0]
-    builder.add("chest", joint["belly"] + 5 * chest[:, 2], top, (138 * girth, 156 * girth**0.5), chest[:, 0],
-                depth=0.70 * girth**0.3, cap=0.55)
+    builder.add(
+        "chest",
+        joint["belly"] + 5 * chest[:, 2],
+        top,
+        (138 * girth, 156 * girth**0.5),
+        chest[:, 0],
+        depth=0.70 * girth**0.3,
+        cap=0.55,
+    )
     inward = 0.12 * (joint["lsho"] - joint["rsho"])
     builder.add("yoke", joint["rsho"] + inward, joint["lsho"] - inward, (58 * girth,) * 2, chest[:, 0], depth=1.05)
 
 
 def _add_head(builder: SolidsBuilder, pose: Pose, frame: int, person: Person) -> None:
-    shape, head = person.shape, pose.head[frame]
-    neck, front, up = pose.joint("neck")[frame], head[:, 0], head[:, 2]
+    shape = person.shape
+    head = pose.head[frame]
+    neck = pose.joint("neck")[frame]
+    front = head[:, 0]
+    up = head[:, 2]
     skull = neck + apply(head, shape.skull)
     builder.add("neck", neck - 10 * pose.chest[frame][:, 2], skull - 60 * up, (62, 55), front)
     builder.add("head", skull - 18 * up, skull + 28 * up, (70, 79), front, depth=1.17, cap=1.06)
@@ -128,7 +160,8 @@ def _add_head(builder: SolidsBuilder, pose: Pose, frame: int, person: Person) ->
 
 
 def _add_leg(builder: SolidsBuilder, pose: Pose, frame: int, side: int, person: Person) -> None:
-    girth, shape = person.shape.girth, person.shape
+    girth = person.shape.girth
+    shape = person.shape
     hip, knee, ankle = (pose.joint(SIDES[side] + part)[frame] for part in ("hip", "kne", "ank"))
     foot = pose.feet[frame, side]
     ahead = unit(knee - 0.5 * (hip + ankle)) + 0.25 * pose.pelvis[frame][:, 0]

@@ -14,9 +14,24 @@ from lib.dataset.synthetic.person import make_subject
 from lib.utils.joints import H36M_17
 
 RATE = 50.0
-LIMBS = [("root", "rhip"), ("rhip", "rkne"), ("rkne", "rank"), ("root", "lhip"), ("lhip", "lkne"), ("lkne", "lank"),
-         ("root", "belly"), ("belly", "neck"), ("neck", "nose"), ("nose", "head"), ("neck", "lsho"), ("lsho", "lelb"),
-         ("lelb", "lwri"), ("neck", "rsho"), ("rsho", "relb"), ("relb", "rwri")]
+LIMBS = [
+    ("root", "rhip"),
+    ("rhip", "rkne"),
+    ("rkne", "rank"),
+    ("root", "lhip"),
+    ("lhip", "lkne"),
+    ("lkne", "lank"),
+    ("root", "belly"),
+    ("belly", "neck"),
+    ("neck", "nose"),
+    ("nose", "head"),
+    ("neck", "lsho"),
+    ("lsho", "lelb"),
+    ("lelb", "lwri"),
+    ("neck", "rsho"),
+    ("rsho", "relb"),
+    ("relb", "rwri"),
+]
 RECORDINGS = [(action, subaction) for action in ACTIONS for subaction in (1, 2)]
 
 
@@ -73,7 +88,8 @@ def test_knees_bend_forward_only(recording):
 
 
 def test_limb_lengths_differ_between_subjects():
-    first, second = _lengths(_act(2, 1))[0], _lengths(_act(2, 1, subject=8))[0]
+    first = _lengths(_act(2, 1))[0]
+    second = _lengths(_act(2, 1, subject=8))[0]
     assert np.abs(first - second).max() > 20
 
 

@@ -29,7 +29,8 @@ def _corners(box: Box) -> np.ndarray:
 def test_a_box_fills_the_hull_of_its_projected_corners():
     camera, rays = _setup()
     box = Box(np.array([300.0, -200, 500]), np.array([200.0, 500, 400]), 0.6, np.array([0.2, 0.5, 0.9]))
-    image, distance = np.zeros((SIZE, SIZE, 3), np.uint8), np.full((SIZE, SIZE), 9e9, np.float32)
+    image = np.zeros((SIZE, SIZE, 3), np.uint8)
+    distance = np.full((SIZE, SIZE), 9e9, np.float32)
     draw_box(image, distance, box, camera, rays)
     hull = cv2.convexHull(project(_corners(box), camera)[0].round().astype(np.int32))
     expected = cv2.fillConvexPoly(np.zeros((SIZE, SIZE), np.uint8), hull, 1) > 0
@@ -43,7 +44,8 @@ def test_a_box_fills_the_hull_of_its_projected_corners():
 def test_a_box_behind_something_is_not_drawn():
     camera, rays = _setup()
     box = Box(np.array([0.0, 0, 500]), np.full(3, 300.0), 0.0, np.ones(3))
-    image, distance = np.zeros((SIZE, SIZE, 3), np.uint8), np.full((SIZE, SIZE), 1000, np.float32)
+    image = np.zeros((SIZE, SIZE, 3), np.uint8)
+    distance = np.full((SIZE, SIZE), 1000, np.float32)
     draw_box(image, distance, box, camera, rays)
     assert not image.any()
     assert (distance == 1000).all()

@@ -22,14 +22,21 @@ def _camera(focal: float = 150.0, size: int = 120) -> Cameras:
 
 def _cone(radii=(200.0, 90.0), depth=1.0, cap=1.0) -> Solids:
     return Solids(
-        start=np.array([[50.0, -150, 700]]), end=np.array([[-100.0, 200, 1150]]), front=np.array([[1.0, 0.2, 0.1]]),
-        radii=np.array([radii]), depth=np.array([depth]), cap=np.array([cap]), material=("skin",))
+        start=np.array([[50.0, -150, 700]]),
+        end=np.array([[-100.0, 200, 1150]]),
+        front=np.array([[1.0, 0.2, 0.1]]),
+        radii=np.array([radii]),
+        depth=np.array([depth]),
+        cap=np.array([cap]),
+        material=("skin",),
+    )
 
 
 def _inside(solid: Solids, points: np.ndarray) -> np.ndarray:
     """Is a point in one of many balls along the axis? In the frame where they are balls."""
     axes = solid.axes()[0] / np.array([1, solid.cap[0], solid.depth[0]])[:, None]
-    local, end = (points - solid.start[0]) @ axes.T, axes @ (solid.end[0] - solid.start[0])
+    local = (points - solid.start[0]) @ axes.T
+    end = axes @ (solid.end[0] - solid.start[0])
     share = np.linspace(0, 1, 150)
     radii = solid.radii[0, 0] + share * (solid.radii[0, 1] - solid.radii[0, 0])
     inside = np.zeros(local.shape[:-1], bool)
@@ -56,10 +63,22 @@ def test_distances_are_those_of_the_first_point_inside(solid):
 
 def test_bounding_box_holds_all_hits_and_nearest_part_wins():
     camera, near = _camera(), _cone()
-    far = Solids(near.start - [600, 0, 0], near.end - [600, 0, 0], near.front, near.radii * 1.5, near.depth, near.cap,
-                 near.material)
-    both = Solids(*(np.concatenate([getattr(far, name), getattr(near, name)])
-                    for name in ("start", "end", "front", "radii", "depth", "cap")), material=("skin", "skin"))
+    far = Solids(
+        near.start - [600, 0, 0],
+        near.end - [600, 0, 0],
+        near.front,
+        near.radii * 1.5,
+        near.depth,
+        near.cap,
+        near.material,
+    )
+    both = Solids(
+        *(
+            np.concatenate([getattr(far, name), getattr(near, name)])
+            for name in ("start", "end", "front", "radii", "depth", "cap")
+        ),
+        material=("skin", "skin"),
+    )
     rays = pixel_rays(camera, (120, 120))
     hits = cast(both, camera, rays)
     for index in range(2):
@@ -77,8 +96,15 @@ def test_bounding_box_holds_all_hits_and_nearest_part_wins():
 
 def test_normals_of_a_ball_point_away_from_its_centre():
     camera = _camera()
-    ball = Solids(np.array([[0.0, 0, 900]]), np.array([[0.0, 0, 900.5]]), np.array([[1.0, 0, 0]]),
-                  np.array([[250.0, 250.0]]), np.ones(1), np.ones(1), ("skin",))
+    ball = Solids(
+        np.array([[0.0, 0, 900]]),
+        np.array([[0.0, 0, 900.5]]),
+        np.array([[1.0, 0, 0]]),
+        np.array([[250.0, 250.0]]),
+        np.ones(1),
+        np.ones(1),
+        ("skin",),
+    )
     rays = pixel_rays(camera, (120, 120)).reshape(3, -1)
     found = distances(to_local(ball, camera), 0, rays)
     hit = np.isfinite(found)

@@ -17,7 +17,8 @@ def _view(room: Room) -> tuple[Cameras, np.ndarray, np.ndarray]:
 
 
 def test_a_mark_on_the_floor_is_seen_where_it_projects():
-    low, high = np.array([-6000.0, -6000, 0]), np.array([6000.0, 6000, 3000])
+    low = np.array([-6000.0, -6000, 0])
+    high = np.array([6000.0, 6000, 3000])
     floor = np.zeros((601, 601, 3), np.uint8)  # one cell is 20 mm
     floor[340:352, 280:292] = 255  # y rows, x columns
     plain = np.full((8, 8, 3), 90, np.uint8)
