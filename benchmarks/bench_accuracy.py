@@ -30,7 +30,7 @@ from lib.core.pose3d.frames import BatchPoses, FrameBatch
 from lib.core.pose3d.make_prior import pictorial_settings
 from lib.core.pose3d.methods import Solve, run_batches
 from lib.core.runtime.machine import describe_machine
-from lib.multiviews.pictorial.backend_numpy import Kernel, NumpyKernel
+from lib.multiviews.pictorial.backend_numpy import Backend, NumpyBackend
 from lib.multiviews.pictorial.limb_prior import LimbPrior
 from lib.utils.tables import markdown_table
 
@@ -132,7 +132,7 @@ def make_batch(frames: Frames, heatmaps: np.ndarray) -> FrameBatch:
     )
 
 
-def measure(frames: Frames, prior: LimbPrior, kernel: Kernel, seed: int) -> Errors:
+def measure(frames: Frames, prior: LimbPrior, backend: Backend, seed: int) -> Errors:
     """Run every method on every detector's heatmaps."""
     configs = {row: make_config(row.opts) for row in ROWS}
     errors = {}
@@ -143,7 +143,7 @@ def measure(frames: Frames, prior: LimbPrior, kernel: Kernel, seed: int) -> Erro
             batches.append(make_batch(chosen, draw(chosen, np.random.default_rng([seed, number, start]))))
         for_each_batch = partial(_for_each, batches)
         for row in ROWS:
-            pose = run_batches(row.method, configs[row], for_each_batch, prior, kernel).pose_world
+            pose = run_batches(row.method, configs[row], for_each_batch, prior, backend).pose_world
             errors[row, detector] = np.linalg.norm(pose - frames.pose_world, axis=-1)
     return errors
 
@@ -161,7 +161,7 @@ def main() -> int:
     begin = time.perf_counter()
     frames = make_frames(args.frames, args.seed)
     prior = training_prior(pictorial_settings(make_config(())), args.seed)
-    errors = measure(frames, prior, NumpyKernel(), args.seed)
+    errors = measure(frames, prior, NumpyBackend(), args.seed)
 
     print(
         f"{len(frames)} frames, {HEATMAP_PX}x{HEATMAP_PX} maps, seed {args.seed}; "

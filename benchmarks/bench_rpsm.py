@@ -28,7 +28,7 @@ from dense_reference import DenseRpsm
 
 from lib.core.runtime.machine import describe_machine
 from lib.multiviews.body import H36M_BODY
-from lib.multiviews.pictorial.backend_numpy import Kernel, NumpyKernel
+from lib.multiviews.pictorial.backend_numpy import Backend, NumpyBackend
 from lib.multiviews.pictorial.limb_prior import LimbPrior, make_limb_prior
 from lib.multiviews.pictorial.rpsm import PictorialSettings, rpsm
 from lib.utils.files.prediction_io import PredictionFile, PredictionWriter
@@ -79,7 +79,7 @@ def solve_dense(reference: DenseRpsm, problem: Problem) -> np.ndarray:
     )
 
 
-def solve_batch(kernel: Kernel, problem: Problem, start: int, heatmaps: np.ndarray) -> np.ndarray:
+def solve_batch(backend: Backend, problem: Problem, start: int, heatmaps: np.ndarray) -> np.ndarray:
     """Our RPSM on frames from `start` on."""
     scene = problem.scene
     frames = slice(start, start + len(heatmaps))
@@ -91,25 +91,25 @@ def solve_batch(kernel: Kernel, problem: Problem, start: int, heatmaps: np.ndarr
         problem.prior.mean_lengths,
         problem.prior,
         problem.settings,
-        kernel,
+        backend,
     )
 
 
-def solve_in_memory(kernel: Kernel, problem: Problem) -> np.ndarray:
+def solve_in_memory(backend: Backend, problem: Problem) -> np.ndarray:
     """Batches of heatmaps that are in memory."""
     maps = problem.scene.heatmaps
     return np.concatenate(
-        [solve_batch(kernel, problem, start, maps[start : start + BATCH]) for start in range(0, len(maps), BATCH)]
+        [solve_batch(backend, problem, start, maps[start : start + BATCH]) for start in range(0, len(maps), BATCH)]
     )
 
 
-def solve_from_file(kernel: Kernel, path: Path, problem: Problem) -> np.ndarray:
+def solve_from_file(backend: Backend, path: Path, problem: Problem) -> np.ndarray:
     """Batches of heatmaps that are read ahead."""
     maps = problem.scene.heatmaps
     parts = []
     with PredictionFile(path) as file, closing(file.batches(BATCH * maps.shape[1])) as batches:
         for start, (rows, _) in zip(range(0, len(maps), BATCH), batches, strict=True):
-            parts.append(solve_batch(kernel, problem, start, rows.reshape(-1, *maps.shape[1:])))
+            parts.append(solve_batch(backend, problem, start, rows.reshape(-1, *maps.shape[1:])))
     return np.concatenate(parts)
 
 
@@ -149,7 +149,7 @@ def describe_floor(problem: Problem, num_threads: int, best: float) -> str:
     maxima = bins * sum(len(program.steps) for program in problem.prior.programs)
     products = bins * num_views * 4 * num_joints
     pairs = bins**2 * len(problem.prior.programs)
-    volume = np.zeros(16 * bins)  # of the kernel's size: it stays in the cache
+    volume = np.zeros(16 * bins)  # of the backend's size: it stays in the cache
     repeats = 200
     start = time.perf_counter()
     for _ in range(repeats):
@@ -171,21 +171,21 @@ def main() -> None:
     args = parser.parse_args()
     print(describe_machine(), flush=True)
 
-    from lib.multiviews.pictorial.backend_torch import TorchKernel
+    from lib.multiviews.pictorial.backend_torch import TorchBackend
 
     problem = make_problem(max(args.frames, REFERENCE_FRAMES))
     reference = DenseRpsm(problem.prior, problem.settings)
-    ours = NumpyKernel()
-    ours_torch = TorchKernel("cpu")
+    ours = NumpyBackend()
+    ours_torch = TorchBackend("cpu")
     threads, threads_torch = f"{ours.num_threads} threads", f"{ours_torch.num_threads} threads"
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "predicted_heatmaps.h5"
         write_heatmaps(problem, path)
         solvers: dict[str, Solver] = {
             "plain dense reference": partial(solve_dense, reference),
-            f"numpy kernel, {threads}": partial(solve_in_memory, ours),
-            f"numpy kernel, {threads}, heatmaps read from HDF5": partial(solve_from_file, ours, path),
-            f"torch kernel on the CPU, {threads_torch}": partial(solve_in_memory, ours_torch),
+            f"numpy backend, {threads}": partial(solve_in_memory, ours),
+            f"numpy backend, {threads}, heatmaps read from HDF5": partial(solve_from_file, ours, path),
+            f"torch backend on the CPU, {threads_torch}": partial(solve_in_memory, ours_torch),
         }
         seconds, worst = measure(solvers, problem, args.rounds)
     slowest = next(iter(seconds.values()))

@@ -11,7 +11,7 @@ from lib.dataset.multiview_dataset import MultiviewDataset, Part
 _ROWS = 1 << 16  # images at a time, of which copies exist
 
 
-def data_identity(dataset: MultiviewDataset) -> dict[str, int | str]:
+def data_fingerprint(dataset: MultiviewDataset) -> dict[str, int | str]:
     """Return the number of groups of a data set, and a digest of their images, boxes and joints.
 
     Where the files lie, and in which form, does not count: data may move. A second per million images.

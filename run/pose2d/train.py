@@ -32,7 +32,7 @@ from lib.core.training.profiling import profile_steps
 from lib.core.training.resume import checkpoint_to_resume, leave_finished, resume
 from lib.core.training.step import TrainStep
 from lib.core.training.training_checks import check_training
-from lib.dataset.fingerprint import data_identity
+from lib.dataset.fingerprint import data_fingerprint
 from lib.dataset.loader import build_dataset, build_loader
 from lib.models.build import build_model
 from lib.utils.errors import InputError
@@ -95,7 +95,7 @@ def train(args: argparse.Namespace, config: Any, ranks: Ranks) -> None:
         if args.profile:
             profile_steps(config, args.profile, directory, step, loaders[0], device, ranks)
             return
-        data = data_identity(train_set)
+        data = data_fingerprint(train_set)
         first = config.TRAIN.BEGIN_EPOCH
         if checkpoint is not None:
             progress = resume(checkpoint, config, directory, model, step, data, loaders[0].batch_sampler)

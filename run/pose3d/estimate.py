@@ -17,12 +17,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from lib.core.pose3d.estimate_cli import estimate_and_print, estimate_parser
 from lib.core.runtime.command_line import run_main
-from lib.multiviews.pictorial.backend_numpy import NumpyKernel
+from lib.multiviews.pictorial.backend_numpy import NumpyBackend
 
 
 def main() -> None:
     args = estimate_parser(__doc__).parse_args()
-    estimate_and_print(args, "estimate", NumpyKernel)
+    estimate_and_print(args, "estimate", NumpyBackend)
 
 
 if __name__ == "__main__":

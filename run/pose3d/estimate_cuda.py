@@ -20,28 +20,28 @@ import torch
 
 from lib.core.pose3d.estimate_cli import estimate_and_print, estimate_parser
 from lib.core.runtime.command_line import run_main
-from lib.multiviews.pictorial.backend_torch import TorchKernel
+from lib.multiviews.pictorial.backend_torch import TorchBackend
 from lib.utils.errors import InputError
 
 logger = logging.getLogger("estimate")
 
 
-def make_kernel(device: str | None) -> TorchKernel:
-    """Return the kernel of a device, by default CUDA where there is one."""
+def make_backend(device: str | None) -> TorchBackend:
+    """Return the backend of a device, by default CUDA where there is one."""
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("--device: expected a machine with CUDA, torch finds none here; use --device cpu")
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
     detail = torch.cuda.get_device_name() if chosen == "cuda" else f"{torch.get_num_threads()} threads"
     reason = "" if device or chosen == "cuda" else ", no CUDA here"
     logger.info("device: %s (%s%s)", chosen, detail, reason)
-    return TorchKernel(chosen)
+    return TorchBackend(chosen)
 
 
 def main() -> None:
     parser = estimate_parser(__doc__)
     parser.add_argument("--device", choices=("cuda", "cpu"), help="default: cuda where there is one, else cpu")
     args = parser.parse_args()
-    estimate_and_print(args, "estimate_cuda", lambda: make_kernel(args.device))
+    estimate_and_print(args, "estimate_cuda", lambda: make_backend(args.device))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import pytest
 
 from lib.multiviews.body import H36M_BODY
 from lib.multiviews.cameras import Cameras, project
-from lib.multiviews.pictorial.backend_numpy import Kernel, NumpyKernel
+from lib.multiviews.pictorial.backend_numpy import Backend, NumpyBackend
 from lib.utils.transforms import image_to_heatmap_affine, transform_points
 
 MEAN_LENGTHS = {
@@ -137,11 +137,11 @@ def draw_gaussians(joints_hm: np.ndarray, heatmap_wh: tuple[int, int], sigma: fl
     return (y[..., :, None] * x[..., None, :]).astype(np.float32)
 
 
-def make_kernel(library: str) -> Kernel:
-    """Return the kernel of "numpy" or "torch"; skips the test where torch is not installed."""
+def make_backend(library: str) -> Backend:
+    """Return the backend of "numpy" or "torch"; skips the test where torch is not installed."""
     if library == "numpy":
-        return NumpyKernel()
+        return NumpyBackend()
     pytest.importorskip("torch")
-    from lib.multiviews.pictorial.backend_torch import TorchKernel
+    from lib.multiviews.pictorial.backend_torch import TorchBackend
 
-    return TorchKernel("cpu")
+    return TorchBackend("cpu")

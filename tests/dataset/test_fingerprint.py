@@ -7,7 +7,7 @@ import pytest
 
 from lib.core.config_io import load_config
 from lib.dataset.data_sets import annotation_file
-from lib.dataset.fingerprint import data_identity
+from lib.dataset.fingerprint import data_fingerprint
 from lib.dataset.loader import build_dataset
 from lib.dataset.storage.memmap_writer import save_compact
 
@@ -15,7 +15,7 @@ from lib.dataset.storage.memmap_writer import save_compact
 @pytest.fixture
 def identity(tiny_yaml):
     """identity(root, *opts) of the training data."""
-    return lambda root, *opts: data_identity(build_dataset(load_config(tiny_yaml(root), opts), root, True))
+    return lambda root, *opts: data_fingerprint(build_dataset(load_config(tiny_yaml(root), opts), root, True))
 
 
 def test_data_may_move_and_change_their_form(tiny_root, tiny_config, identity, tmp_path):

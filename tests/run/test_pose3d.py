@@ -176,6 +176,6 @@ def test_device_is_chosen_and_named(caplog):
     torch = pytest.importorskip("torch")
     module = runpy.run_path(str(REPOSITORY / "run/pose3d/estimate_cuda.py"))
     caplog.set_level("INFO")
-    kernel = module["make_kernel"](None)
-    assert kernel.device.type == ("cuda" if torch.cuda.is_available() else "cpu")
-    assert f"device: {kernel.device.type}" in caplog.text
+    backend = module["make_backend"](None)
+    assert backend.device.type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert f"device: {backend.device.type}" in caplog.text

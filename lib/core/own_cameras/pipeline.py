@@ -24,7 +24,7 @@ from lib.core.own_cameras.recording import Capture
 from lib.core.own_cameras.recording_figures import save_label_sheet, save_video
 from lib.core.pose3d.make_prior import pictorial_settings
 from lib.core.pose3d.methods import METHODS, WITHOUT_PRIOR, FrameBatch, run_method
-from lib.multiviews.pictorial.backend_numpy import NumpyKernel
+from lib.multiviews.pictorial.backend_numpy import NumpyBackend
 from lib.multiviews.pictorial.limb_prior import LimbPrior
 from lib.multiviews.recording.robust_poses import RobustPoses, RobustSettings, leave_one_out
 from lib.utils.errors import InputError, unknown_name
@@ -104,7 +104,7 @@ def poses_by_method(
         truth_world=np.full((num_frames, len(H36M_17), 3), np.nan),
         subject=np.zeros(num_frames, int),
     )
-    found = run_method(method, config, batch, prior, NumpyKernel())
+    found = run_method(method, config, batch, prior, NumpyBackend())
     return poses.with_pose(found.pose_world, capture.cameras)
 
 

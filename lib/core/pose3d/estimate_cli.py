@@ -13,7 +13,7 @@ from lib.core.pose3d.results_3d import RESULTS_NAME, results_name
 from lib.core.pose3d.tables_3d import all_tables
 from lib.core.run_directory import record_config, start_run
 from lib.core.runtime.command_line import collect_opts, make_parser
-from lib.multiviews.pictorial.backend_numpy import Kernel
+from lib.multiviews.pictorial.backend_numpy import Backend
 
 logger = logging.getLogger("estimate")
 
@@ -38,23 +38,23 @@ def estimate_parser(description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def estimate_and_print(args: argparse.Namespace, phase: str, make_kernel: Callable[[], Kernel]) -> None:
+def estimate_and_print(args: argparse.Namespace, phase: str, make_backend: Callable[[], Backend]) -> None:
     """Run a 3D script: poses, results file and tables.
 
     Args:
         args: of estimate_parser.
         phase: name of the log and of the stored configuration.
-        make_kernel: called when the log is open.
+        make_backend: called when the log is open.
     """
     config = load_config(args.cfg, collect_opts(args))
     directory = start_run(config, args.cfg, phase)
-    kernel = make_kernel()
+    backend = make_backend()
     method = chosen_method(config, args.method)
-    results = run_estimate(config, directory, kernel, method, args.batch_size, args.poses, args.check)
+    results = run_estimate(config, directory, backend, method, args.batch_size, args.poses, args.check)
     record_config(config, directory, phase)
     sources = {"root": results["root_source"], "limb lengths": results["limb_length_source"]}
     used = [f"{name}: {source}" for name, source in sources.items() if source]
-    print(f"\n{', '.join([results_name(config, method, kernel.xp.__name__), *used])}; mm\n")
+    print(f"\n{', '.join([results_name(config, method, backend.xp.__name__), *used])}; mm\n")
     print(f"{all_tables(results)}\n")
     means = results["mpjpe"]["absolute"]
     logger.info(

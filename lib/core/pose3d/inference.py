@@ -23,7 +23,7 @@ from lib.core.report.run_poses import evaluated_groups, image_ids_of, poses_of_f
 from lib.dataset.protocol import Parts
 from lib.multiviews.body import body_of
 from lib.multiviews.cameras import Cameras
-from lib.multiviews.pictorial.backend_numpy import Kernel
+from lib.multiviews.pictorial.backend_numpy import Backend
 from lib.multiviews.pictorial.limb_prior import LimbPrior
 from lib.utils.errors import InputError, unknown_name
 from lib.utils.files.prediction_io import PredictionFile
@@ -135,7 +135,7 @@ def estimate_poses(
     frames: Frames,
     predictions: PredictionFile,
     prior: LimbPrior | None,
-    kernel: Kernel,
+    backend: Backend,
     batch_size: int,
     method: str = "rpsm",
 ) -> Estimate:
@@ -148,7 +148,7 @@ def estimate_poses(
         frames: the frames.
         predictions: their heatmaps and 2D locations.
         prior: limb-length prior; None for the methods that need none.
-        kernel: NumpyKernel or TorchKernel.
+        backend: NumpyBackend or TorchBackend.
         batch_size: frames solved at once; the memory holds the heatmaps of two batches.
         method: one of METHODS in lib/core/pose3d/methods.py.
 
@@ -160,7 +160,7 @@ def estimate_poses(
     """
     start_time = time.perf_counter()
     found = run_batches(
-        method, config, partial(_for_each_batch, config, frames, predictions, batch_size), prior, kernel
+        method, config, partial(_for_each_batch, config, frames, predictions, batch_size), prior, backend
     )
     return Estimate(
         pose_world=found.pose_world,
@@ -218,7 +218,7 @@ def _make_batch(config: Any, frames: Frames, heatmaps: np.ndarray, locations: np
 def run_estimate(
     config: Any,
     directory: Path,
-    kernel: Kernel,
+    backend: Backend,
     method: str,
     batch_size: int,
     poses_name: str | None = None,
@@ -229,7 +229,7 @@ def run_estimate(
     Args:
         config: the configuration.
         directory: run directory; holds the predictions and receives the results.
-        kernel: NumpyKernel or TorchKernel.
+        backend: NumpyBackend or TorchBackend.
         method: one of METHODS in lib/core/pose3d/methods.py.
         batch_size: frames read at once.
         poses_name: file of the poses, in the run directory; None = default_poses_name().
@@ -242,7 +242,7 @@ def run_estimate(
         InputError: arguments or files that cannot be used, or the disk refuses.
     """
     _check_arguments(method, batch_size, poses_name)
-    library = kernel.xp.__name__
+    library = backend.xp.__name__
     poses_name = default_poses_name(config, method, library) if poses_name is None else poses_name
     frames = load_frames(config)
     body = body_of(frames.joint_set)
@@ -257,7 +257,7 @@ def run_estimate(
         source = source_of(config, predictions)
         if check_name is not None:
             warn_of_outdated(directory, {}, {check_name: poses_source(others)})
-        estimate = estimate_poses(config, frames, predictions, prior, kernel, batch_size, method)
+        estimate = estimate_poses(config, frames, predictions, prior, backend, batch_size, method)
     _warn_of_gaps(estimate)
     results = {
         "unit": "mm",

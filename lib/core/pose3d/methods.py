@@ -1,6 +1,6 @@
 """Methods of 3D inference on batches of frames, from heatmaps to poses. Imports no torch.
 
-A method takes (configuration, batch, limb prior, kernel) and returns BatchPoses; METHODS lists them by name and
+A method takes (configuration, batch, limb prior, backend) and returns BatchPoses; METHODS lists them by name and
 run_method() runs one, run_batches() over more frames than fit into memory. To add one, write the function and name it
 there and, with the keys that it reads, in lib/core/pose3d/results_3d.py.
 """
@@ -19,8 +19,8 @@ from lib.multiviews.body import HumanBody
 from lib.multiviews.keypoints.peaks import find_peaks
 from lib.multiviews.keypoints.triangulate import triangulate
 from lib.multiviews.keypoints.triangulate_robust import triangulate_robust
-from lib.multiviews.keypoints.view_support import views_that_agree
-from lib.multiviews.pictorial.backend_numpy import Kernel
+from lib.multiviews.keypoints.view_support import count_supporting_views
+from lib.multiviews.pictorial.backend_numpy import Backend
 from lib.multiviews.pictorial.limb_prior import LimbPrior
 from lib.multiviews.pictorial.rpsm import PictorialSettings, rpsm
 from lib.multiviews.refinement.refine import RefineSettings, fit_frames, fit_persons, fitted_poses
@@ -30,7 +30,7 @@ from lib.utils.transforms import invert_affine, transform_points
 _TRUE_LENGTH_STD = 0.005  # share of a length: the truth is not exactly rigid
 
 
-Method = Callable[[Any, FrameBatch, LimbPrior | None, Kernel], BatchPoses]
+Method = Callable[[Any, FrameBatch, LimbPrior | None, Backend], BatchPoses]
 Solve = Callable[[FrameBatch], BatchPoses]
 ForEachBatch = Callable[[Solve], list[BatchPoses]]  # reads the batches in their order and calls the function for each
 
@@ -140,24 +140,26 @@ def fill_from_skeleton(pose_world: np.ndarray, body: HumanBody) -> np.ndarray:
     return pose
 
 
-def _rpsm(config: Any, batch: FrameBatch, prior: LimbPrior, kernel: Kernel, settings: PictorialSettings) -> BatchPoses:
+def _rpsm(
+    config: Any, batch: FrameBatch, prior: LimbPrior, backend: Backend, settings: PictorialSettings
+) -> BatchPoses:
     root, num_box_roots = root_world(config, batch)
     lengths = limb_lengths(config, batch, prior)
-    pose = rpsm(batch.heatmaps, batch.cameras, batch.image_to_heatmap, root, lengths, prior, settings, kernel)
+    pose = rpsm(batch.heatmaps, batch.cameras, batch.image_to_heatmap, root, lengths, prior, settings, backend)
     return BatchPoses(pose, num_box_roots)
 
 
-def rpsm_method(config: Any, batch: FrameBatch, prior: LimbPrior, kernel: Kernel) -> BatchPoses:
+def rpsm_method(config: Any, batch: FrameBatch, prior: LimbPrior, backend: Backend) -> BatchPoses:
     """The recursive pictorial structure around the root, PICT_STRUCT.RECUR_DEPTH grids after the first."""
-    return _rpsm(config, batch, prior, kernel, pictorial_settings(config))
+    return _rpsm(config, batch, prior, backend, pictorial_settings(config))
 
 
-def psm_method(config: Any, batch: FrameBatch, prior: LimbPrior, kernel: Kernel) -> BatchPoses:
+def psm_method(config: Any, batch: FrameBatch, prior: LimbPrior, backend: Backend) -> BatchPoses:
     """The pictorial structure without recursion: the first grid alone."""
-    return _rpsm(config, batch, prior, kernel, replace(pictorial_settings(config), recur_depth=0))
+    return _rpsm(config, batch, prior, backend, replace(pictorial_settings(config), recur_depth=0))
 
 
-def triangulate_method(config: Any, batch: FrameBatch, prior: LimbPrior | None, kernel: Kernel) -> BatchPoses:
+def triangulate_method(config: Any, batch: FrameBatch, prior: LimbPrior | None, backend: Backend) -> BatchPoses:
     """Each joint by itself, from the predicted locations of all views: with equal weights the paper's baseline."""
     check_finite("locations", batch.locations)
     peaks = batch.locations[..., 2]
@@ -166,14 +168,14 @@ def triangulate_method(config: Any, batch: FrameBatch, prior: LimbPrior | None, 
     return _without_gaps(pose, batch)
 
 
-def triangulate_robust_method(config: Any, batch: FrameBatch, prior: LimbPrior | None, kernel: Kernel) -> BatchPoses:
+def triangulate_robust_method(config: Any, batch: FrameBatch, prior: LimbPrior | None, backend: Backend) -> BatchPoses:
     """Each joint by itself, where most views agree on one of their best peaks."""
     return _without_gaps(robust_points(config, batch, slice(None)), batch)
 
 
-def rpsm_refine_method(config: Any, batch: FrameBatch, prior: LimbPrior, kernel: Kernel) -> BatchPoses:
+def rpsm_refine_method(config: Any, batch: FrameBatch, prior: LimbPrior, backend: Backend) -> BatchPoses:
     """The pictorial structure, then all joints together between the pixels."""
-    poses = rpsm_method(config, batch, prior, kernel)
+    poses = rpsm_method(config, batch, prior, backend)
     keys = config.PICT_STRUCT
     is_true = keys.LIMB_LENGTH_SOURCE == "ground_truth"
     length_std = _TRUE_LENGTH_STD if is_true else keys.REFINE_LENGTH_STD
@@ -185,12 +187,12 @@ def rpsm_refine_method(config: Any, batch: FrameBatch, prior: LimbPrior, kernel:
         poses.pose_world,
         limb_lengths(config, batch, prior),
         prior.body,
-        kernel,
+        backend,
         RefineSettings(triangulation.NUM_PEAKS, triangulation.PEAK_MODE, triangulation.TOLERANCE, length_std),
         [tuple(batch.joint_set.indices(pair)) for pair in batch.joint_set.flip_pairs],
     )
     goes_on = keys.REFINE_PERSON and batch.subject is not None
-    return replace(poses, pose_world=fitted_poses(fitted, prior.body, kernel), fitted=fitted if goes_on else ())
+    return replace(poses, pose_world=fitted_poses(fitted, prior.body, backend), fitted=fitted if goes_on else ())
 
 
 METHODS: dict[str, Method] = {
@@ -208,13 +210,13 @@ def chosen_method(config: Any, method: str) -> str:
     return "rpsm+refine" if method == "rpsm" and config.PICT_STRUCT.REFINE else method
 
 
-def run_method(method: str, config: Any, batch: FrameBatch, prior: LimbPrior | None, kernel: Kernel) -> BatchPoses:
+def run_method(method: str, config: Any, batch: FrameBatch, prior: LimbPrior | None, backend: Backend) -> BatchPoses:
     """Run a method of METHODS on frames that are in memory together, and count the views that agree with its joints."""
-    return run_batches(method, config, lambda solve: [solve(batch)], prior, kernel)
+    return run_batches(method, config, lambda solve: [solve(batch)], prior, backend)
 
 
 def run_batches(
-    method: str, config: Any, for_each_batch: ForEachBatch, prior: LimbPrior | None, kernel: Kernel
+    method: str, config: Any, for_each_batch: ForEachBatch, prior: LimbPrior | None, backend: Backend
 ) -> BatchPoses:
     """Run a method of METHODS on batches of frames, and count the views that agree with its joints.
 
@@ -226,7 +228,7 @@ def run_batches(
         config: the configuration.
         for_each_batch: calls a function for each batch, in order, and returns what it gave; one batch is in memory.
         prior: limb-length prior; None for the methods that need none.
-        kernel: NumpyKernel or TorchKernel.
+        backend: NumpyBackend or TorchBackend.
 
     Returns:
         The poses of all frames; with none of the views does a filled joint agree.
@@ -239,13 +241,13 @@ def run_batches(
     def solve(batch: FrameBatch) -> BatchPoses:
         check_finite("heatmaps", batch.heatmaps)
         subjects.append(batch.subject)
-        poses = METHODS[method](config, batch, prior, kernel)
+        poses = METHODS[method](config, batch, prior, backend)
         return poses if poses.fitted else _count_views(poses, batch)
 
     parts = for_each_batch(solve)
     fitted = [block for part in parts for block in part.fitted]
     if fitted:
-        pose = fit_persons(fitted, np.concatenate(subjects), prior.body, kernel)
+        pose = fit_persons(fitted, np.concatenate(subjects), prior.body, backend)
         ends = np.cumsum([len(part.pose_world) for part in parts])
         settled = iter(
             [
@@ -259,7 +261,7 @@ def run_batches(
 
 def _count_views(poses: BatchPoses, batch: FrameBatch) -> BatchPoses:
     """Count the views that agree with each joint; none agrees with a filled one."""
-    agree = views_that_agree(batch.heatmaps, poses.pose_world, batch.cameras, batch.image_to_heatmap)
+    agree = count_supporting_views(batch.heatmaps, poses.pose_world, batch.cameras, batch.image_to_heatmap)
     return replace(poses, num_views_agree=agree if poses.filled is None else agree * ~poses.filled)
 
 

@@ -36,7 +36,7 @@ class Progress:
         perf: score of the last validation, 0 to 1.
         best_perf: best score so far.
         history: one dictionary of numbers per finished epoch, for the training curves.
-        data: data_identity() of the training data.
+        data: data_fingerprint() of the training data.
         config: the configuration, plain values.
     """
 
@@ -113,9 +113,9 @@ def load_training_state(
         optimizer: receives its state, not its settings: those are the configuration's. Its parameters must live on
             their final device.
         scaler: receives its state.
-        data: data_identity() of the training data; must be that of the file, which older ones do not have. None = any.
+        data: data_fingerprint() of the training data; must be that of the file, which older ones lack. None = any.
         config: the configuration, plain values; what has been learned must not depend on where it differs from the
-            file's, which older ones do not have. None = any.
+            file's, which older ones lack. None = any.
 
     Returns:
         The progress.

@@ -73,7 +73,7 @@ def resume(
         directory: the run directory.
         model: receives the weights.
         step: its optimizer and loss scale receive their state.
-        data: data_identity() of the training data.
+        data: data_fingerprint() of the training data.
         batches: of the training data, whose steps may be larger or smaller than those of before.
 
     Raises:

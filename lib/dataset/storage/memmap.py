@@ -77,7 +77,7 @@ class AnnotationFile:
         return self.path.with_suffix(".arrays")
 
 
-def fingerprint(path: Path) -> dict[str, Any]:
+def file_fingerprint(path: Path) -> dict[str, Any]:
     """Tell versions of a file apart: its size, time and content."""
     status = path.stat()
     with open(path, "rb") as file:
@@ -93,7 +93,7 @@ def _belongs(folder: Path, meta: dict[str, Any], path: Path) -> bool:
         return False
     if stored.get("mtime_ns") == status.st_mtime_ns:
         return True
-    found = fingerprint(path)
+    found = file_fingerprint(path)
     if found["digest"] != stored.get("digest"):
         return False
     with contextlib.suppress(InputError):  # a data set may be read-only; then this is looked into every time

@@ -19,7 +19,7 @@ from lib.dataset.storage.memmap import (
     OPTIONAL_ARRAYS,
     VERSION,
     AnnotationFile,
-    fingerprint,
+    file_fingerprint,
 )
 from lib.multiviews.cameras import Cameras
 from lib.utils.errors import InputError
@@ -123,7 +123,7 @@ class CompactWriter:
                 "joint_names": self._joint_names,
                 "optional": sorted(self._optional),
                 "made_with": file.made_with,
-                "pickle": fingerprint(file.path),
+                "pickle": file_fingerprint(file.path),
             },
         )
 
@@ -139,7 +139,7 @@ def compact_writer(file: AnnotationFile, num_images: int) -> Iterator[Callable[[
     """Write the folder of arrays beside a pickle, atomically.
 
     Args:
-        file: the pickle; it must be in place when the block ends. Its fingerprint is stored, so that a pickle made
+        file: the pickle; it must be in place when the block ends. Its file_fingerprint is stored, so that a pickle made
             anew is noticed.
         num_images: of all parts.
 

@@ -30,7 +30,7 @@ class PeakRays:
     zoom: Any
 
     def map(self, function: Callable) -> PeakRays:
-        """Apply a function to every array, e.g. `rays.map(kernel.floats)`."""
+        """Apply a function to every array, e.g. `rays.map(backend.floats)`."""
         return PeakRays(function(self.place), function(self.weight), function(self.zoom))
 
     def __getitem__(self, frames: Any) -> PeakRays:
@@ -121,7 +121,7 @@ def squared_distances(place: Any, rays: PeakRays) -> Any:
     return x * x + y * y
 
 
-def agreement(place: np.ndarray, depth: np.ndarray, rays: PeakRays) -> np.ndarray:
+def peak_scores(place: np.ndarray, depth: np.ndarray, rays: PeakRays) -> np.ndarray:
     """Return how much each peak agrees with places: weight * (1 - distance^2), 0 beyond the tolerance.
 
     Args:
@@ -138,8 +138,8 @@ def agreement(place: np.ndarray, depth: np.ndarray, rays: PeakRays) -> np.ndarra
     return gain * (depth >= MIN_DEPTH_MM)[..., None]
 
 
-def support(points_world: np.ndarray, rays: PeakRays, cameras: Cameras) -> np.ndarray:
-    """Return what each view says for places: the log of its best peak's agreement, with a floor for views that err.
+def view_scores(points_world: np.ndarray, rays: PeakRays, cameras: Cameras) -> np.ndarray:
+    """Return what each view says for places: the log of its best peak's peak_scores, with a floor for views that err.
 
     Args:
         points_world: (F, P, H, 3) mm.
@@ -152,5 +152,5 @@ def support(points_world: np.ndarray, rays: PeakRays, cameras: Cameras) -> np.nd
     num_frames, num_points, num_places = points_world.shape[:3]
     place, depth = project_to_planes(points_world.reshape(num_frames, -1, 3), rays.zoom, cameras)
     shape = (num_frames, -1, num_points, num_places)
-    best = agreement(place.reshape(*shape, 2), depth.reshape(shape), rays).max(-1)
+    best = peak_scores(place.reshape(*shape, 2), depth.reshape(shape), rays).max(-1)
     return np.log1p(best / _FLOOR)

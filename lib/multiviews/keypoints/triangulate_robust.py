@@ -9,9 +9,9 @@ import numpy as np
 from lib.multiviews.cameras import Cameras
 from lib.multiviews.keypoints.peak_rays import (
     PeakRays,
-    agreement,
     midpoints,
     peak_rays,
+    peak_scores,
     plane_slopes,
     project_to_planes,
     view_pairs,
@@ -80,7 +80,7 @@ def _best_hypothesis(rays: PeakRays, cameras: Cameras, pairs: np.ndarray) -> np.
     num_frames, num_points, num_pairs = possible.shape
     place, depth = project_to_planes(points.reshape(num_frames, -1, 3), rays.zoom, cameras)
     shape = (num_frames, -1, num_points, num_pairs)
-    gain = agreement(place.reshape(*shape, 2), depth.reshape(shape), rays)  # (F, V, P, H, K)
+    gain = peak_scores(place.reshape(*shape, 2), depth.reshape(shape), rays)  # (F, V, P, H, K)
     score = np.where(possible, gain.max(-1).sum(1), -1.0)
     best = score.argmax(-1)[..., None]  # (F, P, 1)
     found = np.take_along_axis(possible, best, -1)
@@ -117,7 +117,7 @@ def _agreeing_peaks(
         (F, V, P) their weights, 0 where no peak agrees.
     """
     place, depth = project_to_planes(points_world, rays.zoom, cameras)
-    gain = agreement(place[:, :, :, None], depth[..., None], rays)[:, :, :, 0]  # (F, V, P, K)
+    gain = peak_scores(place[:, :, :, None], depth[..., None], rays)[:, :, :, 0]  # (F, V, P, K)
     best = gain.argmax(-1)[..., None]
     weight = np.where(np.take_along_axis(gain, best, -1) > 0, np.take_along_axis(rays.weight, best, -1), 0.0)
     return place, depth, np.take_along_axis(rays.place, best[..., None], 3)[:, :, :, 0], weight[..., 0]

@@ -13,7 +13,7 @@ AGREEING_SHARE = 0.5
 SEEING_SHARE = 0.1  # a map this much lower than the joint's highest one shows noise
 
 
-def views_that_agree(
+def count_supporting_views(
     heatmaps: np.ndarray, pose_world: np.ndarray, cameras: Cameras, image_to_heatmap: np.ndarray
 ) -> np.ndarray:
     """Count the views whose heatmap is high where the joint projects to.

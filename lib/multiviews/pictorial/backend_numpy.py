@@ -16,7 +16,7 @@ import scipy.sparse
 
 from lib.multiviews.pictorial.shift_max import ShiftMax
 
-Array = Any  # an array of the kernel's library
+Array = Any  # an array of the backend's library
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Taps:
     weights: tuple[Array, Array, Array, Array]
 
 
-class Kernel(Protocol):
+class Backend(Protocol):
     """Array operations behind rpsm(); numpy and torch share the rest of their functions under equal names.
 
     Attributes:
@@ -95,8 +95,8 @@ class Kernel(Protocol):
         """Run a program on a float64 volume (n, n, n, F); the result is valid until the thread's next call."""
 
 
-class NumpyKernel:
-    """The kernel for numpy; needs no torch.
+class NumpyBackend:
+    """The backend for numpy; needs no torch.
 
     Args:
         num_threads: None = as many as there are processors to use.

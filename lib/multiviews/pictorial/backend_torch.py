@@ -14,8 +14,8 @@ from lib.multiviews.pictorial.backend_numpy import Taps
 from lib.multiviews.pictorial.shift_max import ShiftMax
 
 
-class TorchKernel:
-    """The kernel for torch; see lib/multiviews/pictorial/backend_numpy.py for the operations.
+class TorchBackend:
+    """The backend for torch; see lib/multiviews/pictorial/backend_numpy.py for the operations.
 
     Args:
         device: "cuda", "cpu" or any other torch device with float64.

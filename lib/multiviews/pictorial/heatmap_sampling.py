@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 
 from lib.multiviews.cameras import MIN_DEPTH_MM, Cameras, lens_reach, lens_terms
-from lib.multiviews.pictorial.backend_numpy import Array, Kernel, Taps
+from lib.multiviews.pictorial.backend_numpy import Array, Backend, Taps
 
 _FAR_OUTSIDE = -2.0  # px: no tap of the map is nearer than 1 px
 
 
 @dataclass(frozen=True)
-class Views:
-    """What the views of F frames show, on the kernel's device.
+class HeatmapViews:
+    """What the views of F frames show, on the backend's device.
 
     Attributes:
         maps: (F, V, J, H, W) float32 heatmaps; values below 0 count as 0.
@@ -34,20 +34,22 @@ class Views:
     reach: Array
 
     @classmethod
-    def load(cls, heatmaps: np.ndarray, cameras: Cameras, image_to_heatmap: np.ndarray, kernel: Kernel) -> Views:
-        """Put numpy arrays on the kernel's device."""
+    def load(
+        cls, heatmaps: np.ndarray, cameras: Cameras, image_to_heatmap: np.ndarray, backend: Backend
+    ) -> HeatmapViews:
+        """Put numpy arrays on the backend's device."""
         return cls(
-            kernel.heatmaps(heatmaps),
-            cameras.map(kernel.floats),
-            kernel.floats(image_to_heatmap),
-            kernel.floats(lens_reach(cameras)),
+            backend.heatmaps(heatmaps),
+            cameras.map(backend.floats),
+            backend.floats(image_to_heatmap),
+            backend.floats(lens_reach(cameras)),
         )
 
-    def __getitem__(self, frames: Any) -> Views:
-        return Views(self.maps[frames], self.cameras[frames], self.image_to_heatmap[frames], self.reach[frames])
+    def __getitem__(self, frames: Any) -> HeatmapViews:
+        return HeatmapViews(self.maps[frames], self.cameras[frames], self.image_to_heatmap[frames], self.reach[frames])
 
 
-def bilinear_taps(centers: Array, grid: Array, views: Views, kernel: Kernel) -> Taps:
+def bilinear_taps(centers: Array, grid: Array, views: HeatmapViews, backend: Backend) -> Taps:
     """Find the four pixels around each bin's projection and their bilinear weights.
 
     Heatmap pixel centres lie on integers and the map is 0 outside (torch's grid_sample with align_corners=True and
@@ -58,14 +60,14 @@ def bilinear_taps(centers: Array, grid: Array, views: Views, kernel: Kernel) -> 
         centers: (F, C, 3) world frame, mm.
         grid: (n, 3) bins around a centre, mm.
         views: the views of the F frames.
-        kernel: array operations.
+        backend: array operations.
 
     Returns:
         Taps of the C * n bins in the V views: (F, V, C, n).
     """
-    xp = kernel.xp
+    xp = backend.xp
     height, width = views.maps.shape[-2:]
-    x, y = _project_bins(centers, grid, views, kernel)
+    x, y = _project_bins(centers, grid, views, backend)
     left = xp.floor(x).clip(min=0).clip(max=width - 2)  # numpy is far slower where both bounds are given at once
     top = xp.floor(y).clip(min=0).clip(max=height - 2)
     x -= left
@@ -76,12 +78,12 @@ def bilinear_taps(centers: Array, grid: Array, views: Views, kernel: Kernel) -> 
     top_part = (1 - abs(y)).clip(0)
     bottom_part = (1 - abs(y - 1)).clip(0)
     return Taps(
-        first=kernel.integers(top * width + left),
+        first=backend.integers(top * width + left),
         weights=(top_part * left_part, top_part * right_part, bottom_part * left_part, bottom_part * right_part),
     )
 
 
-def _project_bins(centers: Array, grid: Array, views: Views, kernel: Kernel) -> tuple[Array, Array]:
+def _project_bins(centers: Array, grid: Array, views: HeatmapViews, backend: Backend) -> tuple[Array, Array]:
     """Return x and y (F, V, C, n) of the bins in heatmap px; bins without a projection lie far outside."""
     cameras, affine = views.cameras, views.image_to_heatmap
     centers_cam = cameras.R @ (centers[:, None] - cameras.T[:, :, None]).swapaxes(-1, -2)  # (F, V, 3, C)
@@ -96,7 +98,7 @@ def _project_bins(centers: Array, grid: Array, views: Views, kernel: Kernel) -> 
     xx, xy, yx, yy = _columns((affine[..., :2] * cameras.f[..., None, :]).reshape(*affine.shape[:2], 4))
     x0, y0 = _columns((affine[..., :2] @ cameras.c[..., None])[..., 0] + affine[..., 2])
     visible = (depth >= MIN_DEPTH_MM) & (r2 <= views.reach[..., None, None])
-    x_hm = kernel.xp.where(visible, xx * x + xy * y + x0, _FAR_OUTSIDE)
+    x_hm = backend.xp.where(visible, xx * x + xy * y + x0, _FAR_OUTSIDE)
     return x_hm, yx * x + yy * y + y0
 
 

@@ -16,9 +16,9 @@ import numpy as np
 
 from lib.multiviews.body import HumanBody
 from lib.multiviews.cameras import Cameras
-from lib.multiviews.pictorial.backend_numpy import Array, Kernel
+from lib.multiviews.pictorial.backend_numpy import Array, Backend
 from lib.multiviews.pictorial.grid import cube_points
-from lib.multiviews.pictorial.heatmap_sampling import Views, bilinear_taps
+from lib.multiviews.pictorial.heatmap_sampling import HeatmapViews, bilinear_taps
 from lib.multiviews.pictorial.limb_offsets import PriorGrid
 from lib.multiviews.pictorial.limb_prior import LimbPrior
 from lib.multiviews.pictorial.tree_search import Costs, evidence_scores, search_own_grids, search_shared_grid
@@ -61,7 +61,7 @@ def rpsm(
     limb_lengths: np.ndarray,
     prior: LimbPrior,
     settings: PictorialSettings,
-    kernel: Kernel,
+    backend: Backend,
 ) -> np.ndarray:
     """Estimate the 3D poses of F frames from the heatmaps of V views.
 
@@ -73,7 +73,7 @@ def rpsm(
         limb_lengths: (F, E) or (E,) the persons' limb lengths in the order of `prior.body.edges`, mm.
         prior: compatible bins of the first grid.
         settings: grids and tolerance.
-        kernel: NumpyKernel or TorchKernel.
+        backend: NumpyBackend or TorchBackend.
 
     Returns:
         (F, J, 3) joints, world frame, mm.
@@ -92,25 +92,25 @@ def rpsm(
         limb_lengths = np.broadcast_to(limb_lengths, (num_frames, len(limb_lengths)))
     _check_inputs(heatmaps, cameras, image_to_heatmap, root_world, limb_lengths, prior, settings)
 
-    views = Views.load(heatmaps, cameras, image_to_heatmap, kernel)
-    center, lengths = kernel.floats(root_world), kernel.floats(limb_lengths)
-    positions = kernel.floats(np.empty((num_frames, body.num_joints, 3)))
+    views = HeatmapViews.load(heatmaps, cameras, image_to_heatmap, backend)
+    center, lengths = backend.floats(root_world), backend.floats(limb_lengths)
+    positions = backend.floats(np.empty((num_frames, body.num_joints, 3)))
 
     def start(frames: slice) -> None:
-        positions[frames] = _first_level(views[frames], center[frames], prior, kernel)
+        positions[frames] = _first_level(views[frames], center[frames], prior, backend)
 
     def refine(frames: slice) -> None:
         for level in range(1, settings.recur_depth + 1):
-            grid = kernel.floats(cube_points(settings.recursion_edge(level), settings.recur_nbins))
+            grid = backend.floats(cube_points(settings.recursion_edge(level), settings.recur_nbins))
             positions[frames] = _later_level(
-                views[frames], positions[frames], grid, lengths[frames], settings.limb_length_tolerance, body, kernel
+                views[frames], positions[frames], grid, lengths[frames], settings.limb_length_tolerance, body, backend
             )
 
-    share = -(-num_frames // kernel.num_threads)  # of the frames, when each thread gets one block
+    share = -(-num_frames // backend.num_threads)  # of the frames, when each thread gets one block
     pairs = max(len(body.edges), 1) * settings.recur_nbins**6
-    kernel.for_each(start, _blocks(num_frames, min(share, kernel.block_bins // settings.first_nbins**3)))
-    kernel.for_each(refine, _blocks(num_frames, min(share, kernel.block_bins // pairs)))
-    return kernel.numpy(positions)
+    backend.for_each(start, _blocks(num_frames, min(share, backend.block_bins // settings.first_nbins**3)))
+    backend.for_each(refine, _blocks(num_frames, min(share, backend.block_bins // pairs)))
+    return backend.numpy(positions)
 
 
 def _blocks(num_frames: int, size: int) -> Iterator[slice]:
@@ -142,19 +142,25 @@ def _check_inputs(
         check_finite(name, values)
 
 
-def _first_level(views: Views, center: Array, prior: LimbPrior, kernel: Kernel) -> Array:
+def _first_level(views: HeatmapViews, center: Array, prior: LimbPrior, backend: Backend) -> Array:
     """Place all joints on the shared grid around `center` (F, 3); (F, J, 3) mm."""
-    grid = kernel.floats(cube_points(prior.grid.edge, prior.grid.num_bins))
+    grid = backend.floats(cube_points(prior.grid.edge, prior.grid.num_bins))
     costs = Costs.of(prior.body)
     parts = []
-    for frames in _blocks(len(center), kernel.sample_bins // len(grid)):
-        taps = bilinear_taps(center[frames, None], grid, views[frames], kernel)
-        parts.append(evidence_scores(kernel.sample_shared(views.maps[frames], taps), costs, kernel))  # (f, N, J)
-    return center[:, None] + grid[search_shared_grid(kernel.frames_last(parts), prior, kernel)]
+    for frames in _blocks(len(center), backend.sample_bins // len(grid)):
+        taps = bilinear_taps(center[frames, None], grid, views[frames], backend)
+        parts.append(evidence_scores(backend.sample_shared(views.maps[frames], taps), costs, backend))  # (f, N, J)
+    return center[:, None] + grid[search_shared_grid(backend.frames_last(parts), prior, backend)]
 
 
 def _later_level(
-    views: Views, positions: Array, grid: Array, limb_lengths: Array, tolerance: float, body: HumanBody, kernel: Kernel
+    views: HeatmapViews,
+    positions: Array,
+    grid: Array,
+    limb_lengths: Array,
+    tolerance: float,
+    body: HumanBody,
+    backend: Backend,
 ) -> Array:
     """Move every joint to the best bin of the small grid around it.
 
@@ -165,17 +171,17 @@ def _later_level(
         limb_lengths: (F, E) mm.
         tolerance: mm.
         body: the skeleton.
-        kernel: array operations.
+        backend: array operations.
 
     Returns:
         (F, J, 3) mm.
     """
     costs = Costs.of(body)
-    unary = kernel.sample_own(views.maps, bilinear_taps(positions, grid, views, kernel))  # (F, J, n)
-    scores = evidence_scores(unary.reshape(-1, len(grid)), costs, kernel).reshape(unary.shape)
+    unary = backend.sample_own(views.maps, bilinear_taps(positions, grid, views, backend))  # (F, J, n)
+    scores = evidence_scores(unary.reshape(-1, len(grid)), costs, backend).reshape(unary.shape)
     distance = _pair_distances(positions, grid, body)  # (F, E, n, n)
     forbidden = abs(distance - limb_lengths[..., None, None]) >= tolerance
-    bins = search_own_grids(scores, forbidden * -costs.broken, body, kernel)
+    bins = search_own_grids(scores, forbidden * -costs.broken, body, backend)
     return positions + grid[bins]
 
 

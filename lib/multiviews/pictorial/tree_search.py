@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lib.multiviews.body import HumanBody
-from lib.multiviews.pictorial.backend_numpy import Array, Kernel
+from lib.multiviews.pictorial.backend_numpy import Array, Backend
 from lib.multiviews.pictorial.limb_prior import LimbPrior
 
 _STEPS = 2.0**30  # scores per unit of log2: a step is 7e-10 of a unary; 24 joints stay below 2^53
@@ -41,48 +41,48 @@ class Costs:
         return cls(missing, missing * (body.num_joints + 1))
 
 
-def evidence_scores(unary: Array, costs: Costs, kernel: Kernel) -> Array:
+def evidence_scores(unary: Array, costs: Costs, backend: Backend) -> Array:
     """Turn unaries into scores.
 
     Args:
         unary: (..., bins, ...) with the bins on axis 1, not negative.
         costs: the cost of a bin without evidence.
-        kernel: array operations.
+        backend: array operations.
 
     Returns:
         Scores of the same shape.
     """
-    xp = kernel.xp
-    best = largest(unary, 1, kernel)[:, None]
+    xp = backend.xp
+    best = largest(unary, 1, backend)[:, None]
     has_evidence = best > 0
     ratio = unary / xp.where(has_evidence, best, 1.0)
     evidence = xp.round(xp.log2(ratio.clip(2.0**_LOWEST_EVIDENCE)) * _STEPS)
     return xp.where(ratio > 0, evidence, has_evidence * -costs.missing)
 
 
-def largest(values: Array, axis: int, kernel: Kernel) -> Array:
+def largest(values: Array, axis: int, backend: Backend) -> Array:
     """Return the maximum along an axis, by halves: a reduction with few frames beside the axis is slow."""
     while values.shape[axis] % 2 == 0:
         half = values.shape[axis] // 2
         lower = (slice(None),) * axis + (slice(half),)
         upper = (slice(None),) * axis + (slice(half, None),)
-        values = kernel.xp.maximum(values[lower], values[upper])
-    return kernel.xp.amax(values, axis)
+        values = backend.xp.maximum(values[lower], values[upper])
+    return backend.xp.amax(values, axis)
 
 
-def search_shared_grid(scores: Array, prior: LimbPrior, kernel: Kernel) -> Array:
+def search_shared_grid(scores: Array, prior: LimbPrior, backend: Backend) -> Array:
     """Find the best bins where all joints share the first grid.
 
     Args:
         scores: (J, N, F) contiguous; the frames are last, so that a shift of a volume moves whole rows. Becomes the
             scores with their subtrees.
         prior: the skeleton, the grid and the compatible offsets.
-        kernel: array operations.
+        backend: array operations.
 
     Returns:
         (F, J) bins.
     """
-    xp = kernel.xp
+    xp = backend.xp
     num_bins = prior.grid.num_bins
     body = prior.body
     broken = Costs.of(body).broken
@@ -90,20 +90,20 @@ def search_shared_grid(scores: Array, prior: LimbPrior, kernel: Kernel) -> Array
     best = [None] * body.num_joints  # (F,) each
     for edge in reversed(range(len(body.edges))):
         parent, child = body.edges[edge]
-        best[child] = largest(scores[child], 0, kernel)
-        message = kernel.shift_max(volumes[child], prior.programs[edge])
+        best[child] = largest(scores[child], 0, backend)
+        message = backend.shift_max(volumes[child], prior.programs[edge])
         volumes[parent] += xp.maximum(message, best[child] - broken)
     bins = [None] * body.num_joints  # (F,) each
     bins[body.root] = xp.argmax(scores[body.root], 0)
     for edge, (parent, child) in enumerate(body.edges):
         bins[child] = _best_partner(
-            scores[child], bins[parent], prior.offsets[edge], num_bins, best[child] - broken, kernel
+            scores[child], bins[parent], prior.offsets[edge], num_bins, best[child] - broken, backend
         )
     return xp.stack(bins, 1)
 
 
 def _best_partner(
-    scores: Array, parent_bin: Array, offsets: np.ndarray, num_bins: int, broken: Array, kernel: Kernel
+    scores: Array, parent_bin: Array, offsets: np.ndarray, num_bins: int, broken: Array, backend: Backend
 ) -> Array:
     """Find the child's best bin given the parent's.
 
@@ -113,39 +113,39 @@ def _best_partner(
         offsets: (K, 3) compatible offsets, ascending.
         num_bins: bins per axis.
         broken: (F,) score of the best child bin if the limb is broken.
-        kernel: array operations.
+        backend: array operations.
 
     Returns:
         (F,) bins.
     """
-    xp = kernel.xp
-    frame = kernel.integers(np.arange(len(parent_bin)))[:, None]
+    xp = backend.xp
+    frame = backend.integers(np.arange(len(parent_bin)))[:, None]
     coordinates = xp.stack([parent_bin // num_bins**2, parent_bin // num_bins % num_bins, parent_bin % num_bins], -1)
-    partners = coordinates[:, None] + kernel.integers(offsets)  # (F, K, 3)
+    partners = coordinates[:, None] + backend.integers(offsets)  # (F, K, 3)
     inside = ((partners >= 0) & (partners < num_bins)).all(-1)
     flat = (partners[..., 0] * num_bins + partners[..., 1]) * num_bins + partners[..., 2]
     flat = xp.where(inside, flat, 0)
     candidates = xp.where(inside, scores[flat, frame], -np.inf)  # (F, K)
     choice = xp.argmax(candidates, 1)[:, None]
-    chosen, score = kernel.take_along(flat, choice, 1)[:, 0], kernel.take_along(candidates, choice, 1)[:, 0]
+    chosen, score = backend.take_along(flat, choice, 1)[:, 0], backend.take_along(candidates, choice, 1)[:, 0]
     if (score < broken).any():
         chosen = xp.where(score < broken, xp.argmax(scores, 0), chosen)
     return chosen
 
 
-def search_own_grids(scores: Array, pair_scores: Array, body: HumanBody, kernel: Kernel) -> Array:
+def search_own_grids(scores: Array, pair_scores: Array, body: HumanBody, backend: Backend) -> Array:
     """Find the best bins where each joint has a grid of its own, one tree level at a time.
 
     Args:
         scores: (F, J, n); becomes the scores with their subtrees.
         pair_scores: (F, E, n_parent, n_child).
         body: the skeleton.
-        kernel: array operations.
+        backend: array operations.
 
     Returns:
         (F, J) bins.
     """
-    xp = kernel.xp
+    xp = backend.xp
     levels = []  # a tree level's joints are consecutive in body.edges
     stop = 0
     for joints in body.levels[1:]:
@@ -158,10 +158,10 @@ def search_own_grids(scores: Array, pair_scores: Array, body: HumanBody, kernel:
         messages = xp.amax(totals[depth], -1)
         for i, joint in enumerate(joints):
             scores[:, body.parents[joint]] += messages[:, i]
-    bins = kernel.integers(np.zeros(tuple(scores.shape[:2]), np.int64))
+    bins = backend.integers(np.zeros(tuple(scores.shape[:2]), np.int64))
     bins[:, body.root] = xp.argmax(scores[:, body.root], -1)
     for total, (joints, _) in zip(totals, levels, strict=True):
         parent_bins = bins[:, [body.parents[joint] for joint in joints]]  # (F, k)
-        rows = kernel.take_along(total, parent_bins[..., None, None], 2)[:, :, 0]  # (F, k, n_child)
+        rows = backend.take_along(total, parent_bins[..., None, None], 2)[:, :, 0]  # (F, k, n_child)
         bins[:, joints] = xp.argmax(rows, -1)
     return bins

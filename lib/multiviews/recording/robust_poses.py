@@ -9,7 +9,7 @@ import numpy as np
 
 from lib.multiviews.body import HumanBody
 from lib.multiviews.cameras import Cameras
-from lib.multiviews.keypoints.left_right import FlipPairs, exchange, exchanged_views, limb_pairs, turned_over_time
+from lib.multiviews.keypoints.left_right import FlipPairs, limb_pairs, swap, swapped_limbs_over_time, swapped_views
 from lib.multiviews.keypoints.peak_rays import peak_rays
 from lib.multiviews.keypoints.view_consensus import ConsistentPoints, consistent_points, reprojection_error
 from lib.multiviews.recording.smoothing import smooth_trajectories
@@ -154,12 +154,12 @@ def robust_poses(
     tolerance = settings.tolerance
     ones = np.ones((*seen.shape, 1))
     rays = peak_rays(points_img[:, :, :, None], ones, cameras, tolerance * side)
-    exchanged = exchanged_views(rays, cameras, groups)
-    found = consistent_points(exchange(points_img, exchanged, groups), cameras, side, tolerance, min_views)
-    exchanged ^= turned_over_time(found.points_world, exchanged, groups)[:, None]
-    found = consistent_points(exchange(points_img, exchanged, groups), cameras, side, tolerance, min_views)
-    exchanged ^= _nearer_exchanged(found, exchange(points_img, exchanged, groups), cameras, side, groups, tolerance)
-    points_img = exchange(points_img, exchanged, groups)
+    exchanged = swapped_views(rays, cameras, groups)
+    found = consistent_points(swap(points_img, exchanged, groups), cameras, side, tolerance, min_views)
+    exchanged ^= swapped_limbs_over_time(found.points_world, exchanged, groups)[:, None]
+    found = consistent_points(swap(points_img, exchanged, groups), cameras, side, tolerance, min_views)
+    exchanged ^= _nearer_exchanged(found, swap(points_img, exchanged, groups), cameras, side, groups, tolerance)
+    points_img = swap(points_img, exchanged, groups)
     found = consistent_points(points_img, cameras, side, tolerance, min_views)
     pose = smooth_trajectories(found.points_world, settings.cutoff)
     return RobustPoses(
@@ -189,7 +189,7 @@ def _nearer_exchanged(
     everywhere = np.ones((*points_img.shape[:2], len(groups)), bool)
     errors = [
         reprojection_error(found.points_world, points, cameras, side)
-        for points in (points_img, exchange(points_img, everywhere, groups))
+        for points in (points_img, swap(points_img, everywhere, groups))
     ]
     nearer = np.zeros_like(everywhere)
     for number, group in enumerate(groups):

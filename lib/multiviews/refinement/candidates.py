@@ -12,8 +12,8 @@ import numpy as np
 
 from lib.multiviews.body import HumanBody
 from lib.multiviews.cameras import Cameras
-from lib.multiviews.keypoints.peak_rays import PeakRays, midpoints, support, tolerance_mm, view_pairs
-from lib.multiviews.pictorial.backend_numpy import Kernel
+from lib.multiviews.keypoints.peak_rays import PeakRays, midpoints, tolerance_mm, view_pairs, view_scores
+from lib.multiviews.pictorial.backend_numpy import Backend
 from lib.multiviews.pictorial.tree_search import search_own_grids
 
 _BROKEN = 8.0  # highest cost of a limb: 4 standard deviations; a view's word counts 2.4 at most
@@ -22,14 +22,14 @@ _KEPT = 24  # hypotheses of a joint that take part in the search over the skelet
 _BLOCK_TESTS = 2**20  # hypotheses times peaks that are tested together: bounds the memory
 
 
-def pose_from_peaks(
+def select_candidates(
     rays: PeakRays,
     cameras: Cameras,
     start_world: np.ndarray,
     limb_lengths: np.ndarray,
     limb_std: np.ndarray,
     body: HumanBody,
-    kernel: Kernel,
+    backend: Backend,
 ) -> np.ndarray:
     """Choose each joint's place.
 
@@ -40,7 +40,7 @@ def pose_from_peaks(
         limb_lengths: (F, E) mm, in the order of `body.edges`.
         limb_std: (F, E) their standard deviations, mm.
         body: the skeleton.
-        kernel: searches the skeleton.
+        backend: searches the skeleton.
 
     Returns:
         (F, J, 3) mm.
@@ -53,7 +53,7 @@ def pose_from_peaks(
     pose = np.empty(start_world.shape)
     for start in range(0, num_frames, size):
         f = slice(start, start + size)
-        pose[f] = _choose(rays[f], cameras[f], start_world[f], limb_lengths[f], limb_std[f], pairs, body, kernel)
+        pose[f] = _choose(rays[f], cameras[f], start_world[f], limb_lengths[f], limb_std[f], pairs, body, backend)
     return pose
 
 
@@ -65,27 +65,27 @@ def _choose(
     limb_std: np.ndarray,
     pairs: np.ndarray,
     body: HumanBody,
-    kernel: Kernel,
+    backend: Backend,
 ) -> np.ndarray:
-    """Find the best combination of hypotheses, (F, J, 3) mm; arguments as in pose_from_peaks."""
+    """Find the best combination of hypotheses, (F, J, 3) mm; arguments as in select_candidates."""
     points, possible = midpoints(rays, cameras, pairs)  # (F, J, H, 3), (F, J, H)
-    score = np.where(possible, support(points, rays, cameras).sum(1), -np.inf)
+    score = np.where(possible, view_scores(points, rays, cameras).sum(1), -np.inf)
     best = np.argsort(-score, -1, kind="stable")[..., :_KEPT]
     points = np.take_along_axis(points, best[..., None], 2)
     score = np.take_along_axis(score, best, 2)
     found = np.isfinite(score)
     start = start_world[:, :, None]
     points = np.concatenate([start, np.where(found[..., None], points, start)], 2)  # (F, J, n, 3)
-    score = np.concatenate([support(start, rays, cameras).sum(1), np.where(found, score, 0.0)], 2)  # (F, J, n)
+    score = np.concatenate([view_scores(start, rays, cameras).sum(1), np.where(found, score, 0.0)], 2)  # (F, J, n)
 
     place_std = _PLACE_STD * tolerance_mm(start_world[:, body.root], rays, cameras)[:, None]  # (F, 1)
     bins = search_own_grids(
-        kernel.floats(score),
-        kernel.floats(-_limb_costs(points, limb_lengths, np.hypot(limb_std, place_std), body)),
+        backend.floats(score),
+        backend.floats(-_limb_costs(points, limb_lengths, np.hypot(limb_std, place_std), body)),
         body,
-        kernel,
+        backend,
     )
-    return np.take_along_axis(points, kernel.numpy(bins)[..., None, None], 2)[:, :, 0]
+    return np.take_along_axis(points, backend.numpy(bins)[..., None, None], 2)[:, :, 0]
 
 
 def _limb_costs(points: np.ndarray, limb_lengths: np.ndarray, std: np.ndarray, body: HumanBody) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 
 from lib.multiviews.body import HumanBody
 
-Links = tuple[tuple[int, int], ...]  # pairs of joints
+JointPairs = tuple[tuple[int, int], ...]  # pairs of joints
 
 _GATE = 4.0  # standard deviations; a limb farther from its expected length is a mistake
 _USABLE_STD = 0.5  # share of a length; noisier measurements of it say nothing
@@ -24,22 +24,22 @@ class Distances:
     """Expected distances of pairs of joints in F frames.
 
     Attributes:
-        links: the L pairs.
+        pairs: the L pairs.
         mean: (F, L) mm.
         std: (F, L) mm.
     """
 
-    links: Links
+    pairs: JointPairs
     mean: np.ndarray
     std: np.ndarray
 
     def __getitem__(self, frames: Any) -> Distances:
-        return Distances(self.links, self.mean[frames], self.std[frames])
+        return Distances(self.pairs, self.mean[frames], self.std[frames])
 
 
 @dataclass(frozen=True)
 class _Others:
-    """What the other frames of each frame's person show of L links, all (F, L).
+    """What the other frames of each frame's person show of L pairs, all (F, L).
 
     Attributes:
         mean: root mean square of the distance without the noise's share, mm.
@@ -54,7 +54,7 @@ class _Others:
     count: np.ndarray
 
 
-def braces(body: HumanBody) -> Links:
+def second_neighbor_pairs(body: HumanBody) -> JointPairs:
     """Return the pairs of joints two limbs apart, such as hip and hip, neck and head, root and knee."""
     neighbours = [{*children} for children in body.children]
     for parent, child in body.edges:
@@ -70,7 +70,7 @@ def braces(body: HumanBody) -> Links:
 def person_distances(
     points_world: np.ndarray, covariance: np.ndarray, person: np.ndarray, limbs: Distances, body: HumanBody
 ) -> Distances:
-    """Measure each person's limbs and braces in the *other* frames of the same person.
+    """Measure each person's limbs and second_neighbor_pairs in the *other* frames of the same person.
 
     A frame's own joints do not count: they would be used twice. A limb keeps its length, so its measurements sharpen
     the expected length; a brace changes with the posture, so its spread over the frames counts too.
@@ -83,35 +83,39 @@ def person_distances(
         body: the skeleton.
 
     Returns:
-        The limbs and the braces.
+        The limbs and the second_neighbor_pairs.
     """
     trace = np.trace(covariance, axis1=-2, axis2=-1)  # (F, J)
-    shown = _measure(points_world, trace, person, limbs.links, limbs)
+    shown = _measure(points_world, trace, person, limbs.pairs, limbs)
     prior_information = 1 / limbs.std**2
     information = shown.information + prior_information
     mean = (shown.mean * shown.information + limbs.mean * prior_information) / information
     std = np.maximum(1 / np.sqrt(information), _SMALLEST_STD * limbs.mean)
 
-    more = braces(body)
+    more = second_neighbor_pairs(body)
     others = _measure(points_world, trace, person, more)
     known = others.count >= _MIN_FRAMES
     brace_std = np.sqrt(others.variance + 1 / np.where(known, others.information, 1.0))
     return Distances(
-        limbs.links + more,
+        limbs.pairs + more,
         np.concatenate([mean, others.mean], 1),
         np.concatenate([std, np.where(known, brace_std, _UNKNOWN_STD_MM)], 1),
     )
 
 
 def _measure(
-    points_world: np.ndarray, trace: np.ndarray, person: np.ndarray, links: Links, expected: Distances | None = None
+    points_world: np.ndarray,
+    trace: np.ndarray,
+    person: np.ndarray,
+    pairs: JointPairs,
+    expected: Distances | None = None,
 ) -> _Others:
     """Measure distances; those far from what is expected do not count.
 
     Noise makes a distance longer on average, E[d^2] = D^2 + the variance of the joints' difference, so squares are
     averaged and the variance is taken off.
     """
-    ones, others = (list(side) for side in zip(*links, strict=True))
+    ones, others = (list(side) for side in zip(*pairs, strict=True))
     difference2 = ((points_world[:, ones] - points_world[:, others]) ** 2).sum(-1)
     variance = trace[:, ones] + trace[:, others]  # (F, L), sum over the axes
     square = difference2 - variance

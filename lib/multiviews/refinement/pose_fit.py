@@ -16,7 +16,7 @@ import numpy as np
 
 from lib.multiviews.cameras import MIN_DEPTH_MM, Cameras
 from lib.multiviews.keypoints.peak_rays import PeakRays, plane_slopes, project_to_planes, squared_distances
-from lib.multiviews.pictorial.backend_numpy import Array, Kernel
+from lib.multiviews.pictorial.backend_numpy import Array, Backend
 from lib.multiviews.refinement.limb_lengths import Distances
 
 REACH = 5.0  # standard deviations; with less, peaks that are merely noisy count too little
@@ -37,8 +37,8 @@ class Terms:
         cost: (F,).
         normal: (F, J, 3, 3) half the Hessian of the peaks' cost, Gauss-Newton form, 1 / mm^2.
         pull: (F, J, 3) minus half the gradient of the peaks' cost, 1 / mm.
-        link_rows: (F, L, 3J) derivatives of the links' weighted residuals, 1 / mm.
-        link_residuals: (F, L) the weighted residuals.
+        pair_rows: (F, L, 3J) derivatives of the pairs' weighted residuals, 1 / mm.
+        pair_residuals: (F, L) the weighted residuals.
         distance2: (F, V, J) squared distance from the peak that counts, tolerances.
         seen: (F, V, J) bool, there is such a peak.
     """
@@ -46,47 +46,47 @@ class Terms:
     cost: Array
     normal: Array
     pull: Array
-    link_rows: Array
-    link_residuals: Array
+    pair_rows: Array
+    pair_residuals: Array
     distance2: Array
     seen: Array
 
 
 @dataclass(frozen=True)
 class PoseFit:
-    """What poses of F frames are fitted to; arrays of the kernel's library.
+    """What poses of F frames are fitted to; arrays of the backend's library.
 
     Attributes:
         rays: (F, V, J, K) peaks, weights near 1 are trustworthy.
         cameras: leading axes (F, V).
-        links: the L pairs of joints whose distance is expected, limbs first.
+        pairs: the L pairs of joints whose distance is expected, limbs first.
         lengths: (F, L) the expected distances, mm.
         length_std: (F, L) their standard deviations, mm.
         noise: (F,) standard deviation of a peak of weight 1, per axis, tolerances.
         tolerance_mm: (F,) length of a tolerance at the person, mm.
-        kernel: array operations.
+        backend: array operations.
     """
 
     rays: PeakRays
     cameras: Cameras
-    links: tuple[tuple[int, int], ...]
+    pairs: tuple[tuple[int, int], ...]
     lengths: Array
     length_std: Array
     noise: Array
     tolerance_mm: Array
-    kernel: Kernel
+    backend: Backend
 
     @cached_property
     def _incidence(self) -> Array:
-        """(L, J): -1 at a link's first joint, 1 at its second."""
-        matrix = np.zeros((len(self.links), self.rays.weight.shape[2]))
-        for link, (one, other) in enumerate(self.links):
-            matrix[link, one], matrix[link, other] = -1, 1
-        return self.kernel.floats(matrix)
+        """(L, J): -1 at a pair's first joint, 1 at its second."""
+        matrix = np.zeros((len(self.pairs), self.rays.weight.shape[2]))
+        for pair, (one, other) in enumerate(self.pairs):
+            matrix[pair, one], matrix[pair, other] = -1, 1
+        return self.backend.floats(matrix)
 
     def terms(self, points: Array) -> Terms:
         """Evaluate poses (F, J, 3), mm."""
-        take, xp = self.kernel.take_along, self.kernel.xp
+        take, xp = self.backend.take_along, self.backend.xp
         place, depth = project_to_planes(points, self.rays.zoom, self.cameras)  # (F, V, J, 2), (F, V, J)
         distance2 = squared_distances(place[:, :, :, None], self.rays)[:, :, :, 0]  # (F, V, J, K)
         reach2 = (REACH * self.noise)[:, None, None, None] ** 2
@@ -100,25 +100,25 @@ class PoseFit:
         weighted = slope * weight[..., None, None]
         normal = (weighted[..., :, None] * slope[..., None, :]).sum(3).sum(1)  # (F, J, 3, 3)
         pull = (weighted * residual[..., None]).sum(3).sum(1)  # (F, J, 3)
-        link_cost, link_rows, link_residuals = self._link_terms(points)
-        cost = link_cost - REACH**2 * agreement.sum((1, 2))
-        return Terms(cost, normal, pull, link_rows, link_residuals, distance2, agreement > 0)
+        pair_cost, pair_rows, pair_residuals = self._pair_terms(points)
+        cost = pair_cost - REACH**2 * agreement.sum((1, 2))
+        return Terms(cost, normal, pull, pair_rows, pair_residuals, distance2, agreement > 0)
 
-    def _link_terms(self, points: Array) -> tuple[Array, Array, Array]:
-        link = self._incidence @ points  # (F, L, 3)
-        length = ((link * link).sum(-1) ** 0.5).clip(_MIN_LENGTH_MM)
+    def _pair_terms(self, points: Array) -> tuple[Array, Array, Array]:
+        pair = self._incidence @ points  # (F, L, 3)
+        length = ((pair * pair).sum(-1) ** 0.5).clip(_MIN_LENGTH_MM)
         residual = (length - self.lengths) / self.length_std  # (F, L)
         # Until they are fitted, right joints miss the length by their noise, however well the length is known.
         noise2 = (self.noise * self.tolerance_mm)[:, None] ** 2
         reach2 = REACH**2 * (1 + 2 * noise2 / self.length_std**2)
         trust = reach2 / (reach2 + residual**2)
-        slope = link * (trust / length / self.length_std)[..., None]
+        slope = pair * (trust / length / self.length_std)[..., None]
         rows = (self._incidence[:, :, None] * slope[:, :, None]).reshape(*residual.shape, -1)  # (F, L, 3J)
         return (residual**2 * trust).sum(1), rows, residual * trust
 
     def optimise(self, points: Array, num_steps: int) -> Array:
         """Take Levenberg-Marquardt steps from poses (F, J, 3), mm; the cost of no frame grows."""
-        xp = self.kernel.xp
+        xp = self.backend.xp
         terms = self.terms(points)
         damping = xp.full_like(self.noise, _FIRST_DAMPING)
         for _ in range(num_steps):
@@ -133,7 +133,7 @@ class PoseFit:
     def _merged(self, choice: Array, yes: Terms, no: Terms) -> Terms:
         def pick(name: str) -> Array:
             one, other = getattr(yes, name), getattr(no, name)
-            return self.kernel.xp.where(choice.reshape(-1, *[1] * (len(one.shape) - 1)), one, other)
+            return self.backend.xp.where(choice.reshape(-1, *[1] * (len(one.shape) - 1)), one, other)
 
         return Terms(*(pick(name) for name in Terms.__dataclass_fields__))
 
@@ -141,41 +141,41 @@ class PoseFit:
         """Solve the damped normal equations; (F, J, 3) mm."""
         num_frames, num_joints = terms.pull.shape[:2]
         size = 3 * num_joints
-        floats = self.kernel.floats
+        floats = self.backend.floats
         same_joint = floats(np.eye(num_joints))[:, None, :, None]
         matrix = (terms.normal[:, :, :, None] * same_joint).reshape(num_frames, size, size)
-        columns = terms.link_rows.swapaxes(1, 2)  # (F, 3J, L)
-        matrix = matrix + columns @ terms.link_rows
-        right = terms.pull.reshape(num_frames, size, 1) - columns @ terms.link_residuals[..., None]
+        columns = terms.pair_rows.swapaxes(1, 2)  # (F, 3J, L)
+        matrix = matrix + columns @ terms.pair_rows
+        right = terms.pull.reshape(num_frames, size, 1) - columns @ terms.pair_residuals[..., None]
         diagonal = (matrix * floats(np.eye(size))).sum((1, 2)) / size  # (F,)
         added = (damping * diagonal + _ANCHOR)[:, None, None] * floats(np.eye(size))
-        return self.kernel.xp.linalg.solve(matrix + added, right).reshape(num_frames, num_joints, 3)
+        return self.backend.xp.linalg.solve(matrix + added, right).reshape(num_frames, num_joints, 3)
 
     def with_measured_noise(self, points: Array) -> PoseFit:
         """Measure each frame's noise on the residuals of poses (F, J, 3); frames that show too little keep theirs."""
         terms = self.terms(points)
-        near = self.kernel.numpy(terms.seen & (terms.distance2 < _NEAR**2))  # (F, V, J)
+        near = self.backend.numpy(terms.seen & (terms.distance2 < _NEAR**2))  # (F, V, J)
         num_views = near.sum(1, keepdims=True)
         near = near & (num_views >= 2)
         spare = 2 * num_views / np.maximum(2 * num_views - 3, 1)  # the fit took 3 degrees of freedom from each joint
-        square = np.where(near, self.kernel.numpy(terms.distance2) * spare, np.inf).reshape(len(near), -1)
+        square = np.where(near, self.backend.numpy(terms.distance2) * spare, np.inf).reshape(len(near), -1)
         count = near.sum((1, 2))
         middle = np.take_along_axis(np.sort(square, -1), np.maximum(count - 1, 0)[:, None] // 2, -1)[:, 0]
         enough = count >= near.shape[2]
         noise = np.sqrt(np.where(enough, middle, 0.0) / _CHI2_MEDIAN).clip(*_NOISE_RANGE)
         return replace(
-            self, noise=self.kernel.xp.where(self.kernel.integers(enough) > 0, self.kernel.floats(noise), self.noise)
+            self, noise=self.backend.xp.where(self.backend.integers(enough) > 0, self.backend.floats(noise), self.noise)
         )
 
     def with_distances(self, expected: Distances) -> PoseFit:
         """Expect other distances."""
-        mean, std = self.kernel.floats(expected.mean), self.kernel.floats(expected.std)
-        return replace(self, links=expected.links, lengths=mean, length_std=std)
+        mean, std = self.backend.floats(expected.mean), self.backend.floats(expected.std)
+        return replace(self, pairs=expected.pairs, lengths=mean, length_std=std)
 
     def by_peaks_alone(self, points: Array) -> tuple[np.ndarray, np.ndarray]:
         """Place joints by the peaks alone, from nearby poses (F, J, 3): (F, J, 3) mm and covariances (F, J, 3, 3)."""
         terms = self.terms(points)
-        xp = self.kernel.xp
-        normal = terms.normal + self.kernel.floats(np.eye(3) * _ANCHOR)
+        xp = self.backend.xp
+        normal = terms.normal + self.backend.floats(np.eye(3) * _ANCHOR)
         step = xp.linalg.solve(normal, terms.pull[..., None])[..., 0]
-        return self.kernel.numpy(points + step), np.linalg.inv(self.kernel.numpy(normal))
+        return self.backend.numpy(points + step), np.linalg.inv(self.backend.numpy(normal))

@@ -21,18 +21,11 @@ import numpy as np
 
 from lib.multiviews.body import HumanBody
 from lib.multiviews.cameras import Cameras
-from lib.multiviews.keypoints.left_right import (
-    FlipPairs,
-    exchange,
-    exchange_rays,
-    exchanged_views,
-    limb_pairs,
-    turned_limbs,
-)
+from lib.multiviews.keypoints.left_right import FlipPairs, limb_pairs, swap, swap_rays, swapped_limbs, swapped_views
 from lib.multiviews.keypoints.peak_rays import PeakRays, peak_rays, tolerance_mm
 from lib.multiviews.keypoints.peaks import find_peaks
-from lib.multiviews.pictorial.backend_numpy import Array, Kernel
-from lib.multiviews.refinement.candidates import pose_from_peaks
+from lib.multiviews.pictorial.backend_numpy import Array, Backend
+from lib.multiviews.refinement.candidates import select_candidates
 from lib.multiviews.refinement.limb_lengths import Distances, person_distances
 from lib.multiviews.refinement.pose_fit import PoseFit
 from lib.utils.errors import InputError, check_finite, check_shape
@@ -72,7 +65,7 @@ class FittedFrames:
 
     Attributes:
         fit: what the poses were fitted to: the frames' peaks, cameras and limb lengths, with the measured noise.
-        points: (F, J, 3) mm; an array of the kernel's library.
+        points: (F, J, 3) mm; an array of the backend's library.
     """
 
     fit: PoseFit
@@ -86,7 +79,7 @@ def fit_frames(
     start_world: np.ndarray,
     limb_lengths: np.ndarray,
     body: HumanBody,
-    kernel: Kernel,
+    backend: Backend,
     settings: RefineSettings = RefineSettings(),
     flip_pairs: FlipPairs = (),
 ) -> list[FittedFrames]:
@@ -99,7 +92,7 @@ def fit_frames(
         start_world: (F, J, 3) poses to start from, mm.
         limb_lengths: (F, E) or (E,) expected limb lengths in the order of `body.edges`, mm.
         body: the skeleton.
-        kernel: NumpyKernel or TorchKernel.
+        backend: NumpyBackend or TorchBackend.
         settings: what to look at.
         flip_pairs: (right, left) joints that a detector may take for each other.
 
@@ -120,21 +113,21 @@ def fit_frames(
     def fit_block(frames: slice) -> None:
         views, limbs = cameras[frames], given[frames]
         rays = _trusted_rays(heatmaps[frames], views, image_to_heatmap[frames], settings)
-        pose, rays = _start(rays, views, start_world[frames], limbs, body, flip_pairs, kernel)
-        fitted[frames.start // _BLOCK_FRAMES] = _fit(pose, rays, views, limbs, body, kernel)
+        pose, rays = _start(rays, views, start_world[frames], limbs, body, flip_pairs, backend)
+        fitted[frames.start // _BLOCK_FRAMES] = _fit(pose, rays, views, limbs, body, backend)
 
-    kernel.for_each(fit_block, blocks)
+    backend.for_each(fit_block, blocks)
     return fitted
 
 
-def fit_persons(fitted: Sequence[FittedFrames], person: np.ndarray, body: HumanBody, kernel: Kernel) -> np.ndarray:
+def fit_persons(fitted: Sequence[FittedFrames], person: np.ndarray, body: HumanBody, backend: Backend) -> np.ndarray:
     """Fit poses further, to the measures that each person's other frames show.
 
     Args:
         fitted: all frames of the persons, in any number of blocks.
         person: (F,) frames with equal numbers show one person, whose own limb lengths are estimated over them.
         body: the skeleton.
-        kernel: that of the fitted frames.
+        backend: that of the fitted frames.
 
     Returns:
         (F, J, 3) joints, world frame, mm.
@@ -143,9 +136,9 @@ def fit_persons(fitted: Sequence[FittedFrames], person: np.ndarray, body: HumanB
         InputError: another number of frames.
     """
     if not fitted:
-        return fitted_poses(fitted, body, kernel)
+        return fitted_poses(fitted, body, backend)
     shown = [
-        (*block.fit.by_peaks_alone(block.points), kernel.numpy(block.fit.lengths), kernel.numpy(block.fit.length_std))
+        (*block.fit.by_peaks_alone(block.points), backend.numpy(block.fit.lengths), backend.numpy(block.fit.length_std))
         for block in fitted
     ]
     alone_world, covariance, lengths, std = map(np.concatenate, zip(*shown, strict=True))
@@ -160,16 +153,16 @@ def fit_persons(fitted: Sequence[FittedFrames], person: np.ndarray, body: HumanB
     def fit_again(frames: slice) -> None:
         block = by_start[frames.start]
         fit = block.fit.with_distances(own[frames])
-        pose[frames] = kernel.numpy(fit.optimise(block.points, _PERSON_STEPS))
+        pose[frames] = backend.numpy(fit.optimise(block.points, _PERSON_STEPS))
 
-    kernel.for_each(fit_again, [slice(start, stop) for start, stop in zip(by_start, stops, strict=True)])
+    backend.for_each(fit_again, [slice(start, stop) for start, stop in zip(by_start, stops, strict=True)])
     return pose
 
 
-def fitted_poses(fitted: Sequence[FittedFrames], body: HumanBody, kernel: Kernel) -> np.ndarray:
+def fitted_poses(fitted: Sequence[FittedFrames], body: HumanBody, backend: Backend) -> np.ndarray:
     """Return the poses (F, J, 3) of blocks of frames, mm."""
     nothing = np.empty((0, body.num_joints, 3))
-    return np.concatenate([nothing, *(kernel.numpy(block.points) for block in fitted)])
+    return np.concatenate([nothing, *(backend.numpy(block.points) for block in fitted)])
 
 
 def _start(
@@ -179,33 +172,33 @@ def _start(
     limbs: Distances,
     body: HumanBody,
     flip_pairs: FlipPairs,
-    kernel: Kernel,
+    backend: Backend,
 ) -> tuple[np.ndarray, PeakRays]:
     """Return the best combination of places where rays meet, (F, J, 3) mm, and the peaks, left and right settled."""
     groups = limb_pairs(body, flip_pairs)
-    exchanged = exchanged_views(rays, cameras, groups)  # (F, V, groups)
-    rays = exchange_rays(rays, exchanged, groups)
-    pose = pose_from_peaks(rays, cameras, start_world, limbs.mean, limbs.std, body, kernel)
-    turned = turned_limbs(pose, exchanged, groups)  # (F, groups)
-    everywhere = np.broadcast_to(turned[:, None], exchanged.shape)
-    return exchange(pose, turned, groups), exchange_rays(rays, everywhere, groups)
+    swapped = swapped_views(rays, cameras, groups)  # (F, V, groups)
+    rays = swap_rays(rays, swapped, groups)
+    pose = select_candidates(rays, cameras, start_world, limbs.mean, limbs.std, body, backend)
+    turned = swapped_limbs(pose, swapped, groups)  # (F, groups)
+    everywhere = np.broadcast_to(turned[:, None], swapped.shape)
+    return swap(pose, turned, groups), swap_rays(rays, everywhere, groups)
 
 
 def _fit(
-    pose: np.ndarray, rays: PeakRays, cameras: Cameras, limbs: Distances, body: HumanBody, kernel: Kernel
+    pose: np.ndarray, rays: PeakRays, cameras: Cameras, limbs: Distances, body: HumanBody, backend: Backend
 ) -> FittedFrames:
     """Fit poses (F, J, 3) to their peaks and limbs, mm."""
-    floats = kernel.floats
-    points = kernel.floats(pose)
+    floats = backend.floats
+    points = backend.floats(pose)
     fit = PoseFit(
         rays.map(floats),
         cameras.map(floats),
-        links=limbs.links,
+        pairs=limbs.pairs,
         lengths=floats(limbs.mean),
         length_std=floats(limbs.std),
         noise=floats(np.full(len(pose), _FIRST_NOISE)),
         tolerance_mm=floats(tolerance_mm(pose[:, body.root], rays, cameras)),
-        kernel=kernel,
+        backend=backend,
     )
     for round_, num_steps in enumerate(_STEPS):
         fit = fit.with_measured_noise(points) if round_ else fit

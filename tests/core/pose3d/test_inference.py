@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 from cvf_tests.predictions import take_for_default, write_perfect_predictions
-from cvf_tests.scenes import make_kernel
+from cvf_tests.scenes import make_backend
 
 from lib.core.pose3d.inference import load_frames, run_estimate
 from lib.core.pose3d.make_prior import build_prior
@@ -40,7 +40,7 @@ def make_run(tiny_root, tiny_config, tmp_path, monkeypatch):
 
 
 def estimate(config, directory, library="numpy", method="rpsm", batch_size=2, name=None):
-    return run_estimate(config, directory, make_kernel(library), method, batch_size, name)
+    return run_estimate(config, directory, make_backend(library), method, batch_size, name)
 
 
 @pytest.mark.parametrize("num_views", [3, 4])
@@ -172,7 +172,7 @@ def test_poses_to_check_against_that_are_of_other_predictions(make_run, caplog):
     estimate(config, directory, method="triangulate")
 
     def check():
-        run_estimate(config, directory, make_kernel("numpy"), "triangulate", 2, "new.npz", "poses3d_triangulate.npz")
+        run_estimate(config, directory, make_backend("numpy"), "triangulate", 2, "new.npz", "poses3d_triangulate.npz")
 
     check()
     assert "not of the predictions" not in caplog.text

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from cvf_tests.scenes import LENGTHS, draw_gaussians, make_kernel, make_scene
+from cvf_tests.scenes import LENGTHS, draw_gaussians, make_backend, make_scene
 
 from lib.core.config_io import load_config
 from lib.core.evaluation2d.decode import predict_locations
@@ -24,7 +24,7 @@ from lib.core.pose3d.methods import (
 )
 from lib.dataset.target import gaussian_targets
 from lib.multiviews.body import H36M_BODY, HumanBody
-from lib.multiviews.pictorial.backend_numpy import NumpyKernel
+from lib.multiviews.pictorial.backend_numpy import NumpyBackend
 from lib.multiviews.pictorial.limb_prior import make_limb_prior
 from lib.multiviews.pictorial.rpsm import PictorialSettings
 from lib.utils.transforms import invert_affine, transform_points
@@ -71,7 +71,7 @@ def make_batch(scene, heatmaps=None, mode="argmax"):
 def error_of(config, method, batch):
     settings = PictorialSettings()
     prior = None if method in WITHOUT_PRIOR else make_limb_prior(LENGTHS, H36M_BODY, settings.first_grid)
-    pose = run_method(method, config, batch, prior, NumpyKernel()).pose_world
+    pose = run_method(method, config, batch, prior, NumpyBackend()).pose_world
     return np.linalg.norm(pose - batch.truth_world, axis=-1)
 
 
@@ -206,7 +206,7 @@ def test_view_counts_of_every_method(config):
     prior = make_limb_prior(LENGTHS, H36M_BODY, PictorialSettings().first_grid)
     for method in METHODS:
         if method != "psm":  # 67 mm off: not within a few heatmap px
-            poses = run_method(method, config, batch, prior, NumpyKernel())
+            poses = run_method(method, config, batch, prior, NumpyBackend())
             np.testing.assert_array_equal(poses.num_views_agree, expected, err_msg=method)
 
 
@@ -216,7 +216,7 @@ def test_view_counts_of_every_method(config):
 def refined(config, batch, library="numpy", **keys):
     config.PICT_STRUCT.update(keys)
     prior = make_limb_prior(LENGTHS, H36M_BODY, PictorialSettings().first_grid)
-    return run_method("rpsm+refine", config, batch, prior, make_kernel(library)).pose_world
+    return run_method("rpsm+refine", config, batch, prior, make_backend(library)).pose_world
 
 
 def test_rpsm_means_rpsm_and_refinement_if_the_configuration_says_so(config):
@@ -243,7 +243,7 @@ def test_refinement_of_noisy_heatmaps(config):
     batch = replace(make_batch(scene, noisy), subject=np.full(12, 9))
     poses = {
         "rpsm": run_method(
-            "rpsm", config, batch, make_limb_prior(LENGTHS, H36M_BODY, PictorialSettings().first_grid), NumpyKernel()
+            "rpsm", config, batch, make_limb_prior(LENGTHS, H36M_BODY, PictorialSettings().first_grid), NumpyBackend()
         ).pose_world,
         "together": refined(config, batch),
         "torch": refined(config, batch, "torch"),
@@ -267,7 +267,7 @@ def test_the_batch_size_does_not_matter(config, library):
     noisy[3, :2, WRIST] = 0
     whole = replace(make_batch(scene, noisy), subject=np.arange(8) % 2)
     prior = make_limb_prior(LENGTHS, H36M_BODY, PictorialSettings().first_grid)
-    kernel = make_kernel(library)
+    backend = make_backend(library)
     found = {}
     for size in (1, 3, 8):
 
@@ -281,9 +281,9 @@ def test_the_batch_size_does_not_matter(config, library):
                 assert heatmaps() is None  # they are not kept
             return parts
 
-        found[size] = run_batches("rpsm+refine", config, for_each_batch, prior, kernel)
+        found[size] = run_batches("rpsm+refine", config, for_each_batch, prior, backend)
         np.testing.assert_allclose(found[size].pose_world, found[1].pose_world, atol=1e-4)
         np.testing.assert_array_equal(found[size].num_views_agree, found[1].num_views_agree)
     assert found[1].num_views_agree[3, WRIST] <= 2
-    apart = run_method("rpsm+refine", config, replace(whole, subject=None), prior, kernel).pose_world
+    apart = run_method("rpsm+refine", config, replace(whole, subject=None), prior, backend).pose_world
     assert np.abs(found[1].pose_world - apart).max() > 1

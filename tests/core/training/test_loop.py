@@ -15,7 +15,7 @@ from lib.core.training.loop import Training
 from lib.core.training.optimizer import build_optimizer
 from lib.core.training.resume import resume
 from lib.core.training.step import TrainStep
-from lib.dataset.fingerprint import data_identity
+from lib.dataset.fingerprint import data_fingerprint
 from lib.models.build import build_model
 from lib.utils.errors import InputError
 from lib.utils.parallel.ranks import SINGLE
@@ -57,7 +57,7 @@ def training(loaders, tmp_path, monkeypatch):
         model = build_model(config, 2, is_train=True)
         step = WatchedStep(model, build_optimizer(config, model), config, CPU)
         step.at = at or step.at
-        data = data_identity(both[0].dataset)
+        data = data_fingerprint(both[0].dataset)
         progress = Progress(data=data)
         if again:
             path = directory / "checkpoint.pth.tar"

@@ -9,7 +9,7 @@ import pytest
 from cvf_tests.scenes import Scene, make_scene
 
 from lib.multiviews.body import H36M_BODY
-from lib.multiviews.keypoints.left_right import exchange, exchange_rays, exchanged_views, limb_pairs, turned_limbs
+from lib.multiviews.keypoints.left_right import limb_pairs, swap, swap_rays, swapped_limbs, swapped_views
 from lib.multiviews.keypoints.peak_rays import peak_rays
 from lib.utils.joints import H36M_17
 from lib.utils.transforms import invert_affine, transform_points
@@ -40,7 +40,7 @@ def test_every_pattern_of_a_minority_is_found(views):
         if 0 < sum(pattern) * 2 < views:
             wanted = np.zeros((2, views, 2), bool)
             wanted[0, :, 0] = wanted[1, :, 1] = pattern
-            found = exchanged_views(exchange_rays(rays, wanted, GROUPS), scene.cameras, GROUPS)
+            found = swapped_views(swap_rays(rays, wanted, GROUPS), scene.cameras, GROUPS)
             np.testing.assert_array_equal(found, wanted)
 
 
@@ -48,7 +48,7 @@ def test_a_tie_is_settled_one_way_or_the_other():
     scene = make_scene(2)
     wanted = np.zeros((2, 4, 2), bool)
     wanted[:, [0, 2], 0] = True
-    found = exchanged_views(exchange_rays(make_rays(scene), wanted, GROUPS), scene.cameras, GROUPS)
+    found = swapped_views(swap_rays(make_rays(scene), wanted, GROUPS), scene.cameras, GROUPS)
     for frame in range(2):
         assert found[frame, :, 0].tolist() in (wanted[frame, :, 0].tolist(), (~wanted[frame, :, 0]).tolist())
     assert not found[..., 1].any()
@@ -56,7 +56,7 @@ def test_a_tie_is_settled_one_way_or_the_other():
 
 def test_right_labels_stay():
     scene = make_scene(8)
-    assert not exchanged_views(make_rays(scene), scene.cameras, GROUPS).any()
+    assert not swapped_views(make_rays(scene), scene.cameras, GROUPS).any()
 
 
 def test_sides_in_one_place_stay():
@@ -65,26 +65,26 @@ def test_sides_in_one_place_stay():
     rays = make_rays(scene)
     right, left = (list(side) for side in zip(*GROUPS[0], strict=True))
     rays.place[:, :, left] = rays.place[:, :, right]
-    assert not exchanged_views(rays, scene.cameras, GROUPS).any()
+    assert not swapped_views(rays, scene.cameras, GROUPS).any()
 
 
 def test_limbs_turn_to_face_the_same_way():
     scene = make_scene(3)
-    mirrored = exchange(scene.pose_world, np.array([[False, True]] * 3), GROUPS)  # arms the wrong way round
-    exchanged = np.zeros((3, 4, 2), bool)
-    exchanged[0, :2, 1] = True  # a tie between the views: the hips decide
-    exchanged[1, :2, 0] = True  # the legs were in doubt, the arms not: the legs follow
-    np.testing.assert_array_equal(turned_limbs(mirrored, exchanged, GROUPS), [[0, 1], [1, 0], [0, 0]])
-    np.testing.assert_array_equal(turned_limbs(scene.pose_world, exchanged, GROUPS), np.zeros((3, 2), bool))
+    mirrored = swap(scene.pose_world, np.array([[False, True]] * 3), GROUPS)  # arms the wrong way round
+    swapped = np.zeros((3, 4, 2), bool)
+    swapped[0, :2, 1] = True  # a tie between the views: the hips decide
+    swapped[1, :2, 0] = True  # the legs were in doubt, the arms not: the legs follow
+    np.testing.assert_array_equal(swapped_limbs(mirrored, swapped, GROUPS), [[0, 1], [1, 0], [0, 0]])
+    np.testing.assert_array_equal(swapped_limbs(scene.pose_world, swapped, GROUPS), np.zeros((3, 2), bool))
 
 
 def test_exchanging_twice_changes_nothing():
     scene = make_scene(2)
     rays = make_rays(scene)
     where = np.random.default_rng(0).random((2, 4, 2)) < 0.5
-    once = exchange_rays(rays, where, GROUPS)
+    once = swap_rays(rays, where, GROUPS)
     assert (once.place != rays.place).any()
-    np.testing.assert_array_equal(exchange_rays(once, where, GROUPS).place, rays.place)
+    np.testing.assert_array_equal(swap_rays(once, where, GROUPS).place, rays.place)
     hip, other = GROUPS[0][0]
     np.testing.assert_array_equal(once.place[where[..., 0], hip], rays.place[where[..., 0], other])
     np.testing.assert_array_equal(once.place[~where[..., 0], hip], rays.place[~where[..., 0], hip])

@@ -9,15 +9,15 @@ from cvf_tests.scenes import make_scene
 from lib.multiviews.cameras import project
 from lib.multiviews.keypoints.peak_rays import (
     PeakRays,
-    agreement,
     midpoints,
     peak_rays,
+    peak_scores,
     plane_slopes,
     project_to_planes,
     squared_distances,
-    support,
     tolerance_mm,
     view_pairs,
+    view_scores,
 )
 
 PX = 4.0  # image px of a tolerance
@@ -106,20 +106,20 @@ def test_agreement_ends_at_the_tolerance_and_behind_the_camera():
     rays = rays_of(scene, 0.5)
     place, depth = project_to_planes(scene.pose_world, rays.zoom, scene.cameras)
     beside = [place + [distance, 0] for distance in (0.0, 0.6, 1.1)]
-    values = [agreement(where[:, :, :, None], depth[..., None], rays) for where in beside]
+    values = [peak_scores(where[:, :, :, None], depth[..., None], rays) for where in beside]
     for value, expected in zip(values, (0.5, 0.32, 0.0), strict=True):
         np.testing.assert_allclose(value, expected, atol=1e-9)
-    assert (agreement(place[:, :, :, None], -depth[..., None], rays) == 0).all()
+    assert (peak_scores(place[:, :, :, None], -depth[..., None], rays) == 0).all()
 
 
 def test_one_loud_view_says_less_than_two():
     scene = make_scene(1, 3)
     rays = rays_of(scene)
-    said = support(scene.pose_world[:, :, None], rays, scene.cameras)
+    said = view_scores(scene.pose_world[:, :, None], rays, scene.cameras)
     np.testing.assert_allclose(said, np.log(11))
-    low = support(scene.pose_world[:, :, None], PeakRays(rays.place, rays.weight * 0.5, rays.zoom), scene.cameras)
+    low = view_scores(scene.pose_world[:, :, None], PeakRays(rays.place, rays.weight * 0.5, rays.zoom), scene.cameras)
     assert (2 * low > said).all()
-    assert (support(scene.pose_world[:, :, None] + 1000, rays, scene.cameras) == 0).all()
+    assert (view_scores(scene.pose_world[:, :, None] + 1000, rays, scene.cameras) == 0).all()
 
 
 def test_length_of_a_tolerance():

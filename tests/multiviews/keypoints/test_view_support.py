@@ -5,11 +5,11 @@ import pytest
 from cvf_tests.scenes import draw_gaussians, make_scene
 
 from lib.multiviews.cameras import Cameras
-from lib.multiviews.keypoints.view_support import views_that_agree
+from lib.multiviews.keypoints.view_support import count_supporting_views
 
 
 def count(scene, pose=None, heatmaps=None):
-    return views_that_agree(
+    return count_supporting_views(
         scene.heatmaps if heatmaps is None else heatmaps,
         scene.pose_world if pose is None else pose,
         scene.cameras,
@@ -32,7 +32,7 @@ def front_camera():
 
 def agrees(heatmap, point):
     maps = np.asarray(heatmap, np.float32)[None, None, None]
-    return views_that_agree(maps, np.array([[point]]), *front_camera())[0, 0]
+    return count_supporting_views(maps, np.array([[point]]), *front_camera())[0, 0]
 
 
 def test_perfect_heatmaps_agree_and_lost_ones_do_not():

@@ -7,10 +7,10 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from cvf_tests.scenes import make_kernel, make_scene
+from cvf_tests.scenes import make_backend, make_scene
 
 from lib.multiviews.cameras import Cameras, visible_to, world_to_camera
-from lib.multiviews.pictorial.heatmap_sampling import Views, bilinear_taps
+from lib.multiviews.pictorial.heatmap_sampling import HeatmapViews, bilinear_taps
 
 F = 2
 V = 3
@@ -43,15 +43,15 @@ def expected_sums(points_world, scene, heatmaps):
     return sums
 
 
-def sample(centers, grid, scene, heatmaps, kernel):
+def sample(centers, grid, scene, heatmaps, backend):
     """Sample all joints at the bins (P, 3) around centers (F, 3), in both ways: (F, J, P)."""
-    views = Views.load(heatmaps, scene.cameras, scene.image_to_heatmap, kernel)
-    centers = kernel.floats(centers[:, None])
-    grid = kernel.floats(grid)
-    shared = kernel.sample_shared(views.maps, bilinear_taps(centers, grid, views, kernel))
-    shared = kernel.numpy(shared).swapaxes(1, 2)
-    own = kernel.sample_own(views.maps, bilinear_taps(centers[:, [0] * J], grid, views, kernel))
-    np.testing.assert_allclose(kernel.numpy(own), shared, atol=1e-12)
+    views = HeatmapViews.load(heatmaps, scene.cameras, scene.image_to_heatmap, backend)
+    centers = backend.floats(centers[:, None])
+    grid = backend.floats(grid)
+    shared = backend.sample_shared(views.maps, bilinear_taps(centers, grid, views, backend))
+    shared = backend.numpy(shared).swapaxes(1, 2)
+    own = backend.sample_own(views.maps, bilinear_taps(centers[:, [0] * J], grid, views, backend))
+    np.testing.assert_allclose(backend.numpy(own), shared, atol=1e-12)
     return shared
 
 
@@ -65,7 +65,7 @@ def test_equals_grid_sample_summed_over_views(library, heatmap_wh):
     grid = rng.uniform(-2000, 2000, (P, 3))
     expected = expected_sums(centers[:, None] + grid, scene, heatmaps)
     assert (expected == 0).any()
-    np.testing.assert_allclose(sample(centers, grid, scene, heatmaps, make_kernel(library)), expected, atol=1e-6)
+    np.testing.assert_allclose(sample(centers, grid, scene, heatmaps, make_backend(library)), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("library", ["numpy", "torch"])
@@ -74,9 +74,9 @@ def test_negative_pixels_count_as_zero(library):
     heatmaps = np.random.default_rng(0).normal(size=(F, V, J, 64, 64)).astype(np.float32)
     centers = scene.pose_world[:, 0]
     grid = np.random.default_rng(1).uniform(-900, 900, (P, 3))
-    kernel = make_kernel(library)
+    backend = make_backend(library)
     np.testing.assert_array_equal(
-        sample(centers, grid, scene, heatmaps, kernel), sample(centers, grid, scene, heatmaps.clip(0), kernel)
+        sample(centers, grid, scene, heatmaps, backend), sample(centers, grid, scene, heatmaps.clip(0), backend)
     )
 
 
@@ -94,11 +94,11 @@ def test_camera_that_looks_away_adds_nothing(library):
         scene.joints_hm,
         heatmaps,
     )
-    kernel = make_kernel(library)
+    backend = make_backend(library)
     centers = scene.pose_world[:, 0]
     grid = np.random.default_rng(2).uniform(-300, 300, (P, 3))
-    np.testing.assert_allclose(sample(centers, grid, scene, heatmaps, kernel), 3)  # every bin is in every crop
-    np.testing.assert_allclose(sample(centers, grid, scene_turned, heatmaps, kernel), 2)
+    np.testing.assert_allclose(sample(centers, grid, scene, heatmaps, backend), 3)  # every bin is in every crop
+    np.testing.assert_allclose(sample(centers, grid, scene_turned, heatmaps, backend), 2)
 
 
 @pytest.mark.parametrize("library", ["numpy", "torch"])
@@ -115,7 +115,7 @@ def test_bins_beyond_the_reach_of_a_lens_add_nothing(library):
     points_world = wide @ folding.R[0, 0] + folding.T[0, 0]
     folding_scene = replace(scene, cameras=folding, image_to_heatmap=to_heatmap, heatmaps=heatmaps)
     centers = np.broadcast_to(points_world[0], (F, 3))
-    sums = sample(centers, points_world - points_world[0], folding_scene, heatmaps, make_kernel(library))[0, 0]
+    sums = sample(centers, points_world - points_world[0], folding_scene, heatmaps, make_backend(library))[0, 0]
     seen = np.stack(
         [visible_to(world_to_camera(points_world, folding[0, view]), folding[0, view]) for view in range(V)]
     )

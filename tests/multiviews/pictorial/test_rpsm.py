@@ -9,11 +9,11 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from cvf_tests.scenes import LENGTHS, Scene, make_kernel, make_scene
+from cvf_tests.scenes import LENGTHS, Scene, make_backend, make_scene
 
 from lib.multiviews.body import H36M_BODY, HumanBody
 from lib.multiviews.cameras import Cameras
-from lib.multiviews.pictorial.backend_numpy import NumpyKernel
+from lib.multiviews.pictorial.backend_numpy import NumpyBackend
 from lib.multiviews.pictorial.limb_prior import make_limb_prior
 from lib.multiviews.pictorial.rpsm import PictorialSettings, rpsm
 from lib.utils.errors import InputError
@@ -33,7 +33,7 @@ def estimate(scene: Scene, heatmaps=None, library="numpy", settings=PUBLISHED, l
         H36M_BODY.limb_lengths(scene.pose_world) if limb_lengths is None else limb_lengths,
         PRIOR,
         settings,
-        make_kernel(library),
+        make_backend(library),
     )
 
 
@@ -90,17 +90,17 @@ def test_both_kinds_of_level_find_the_best_of_all_states(library):
     root = scene.pose_world[:, 0] + [60.0, -40.0, 20.0]
     settings = PictorialSettings(1000.0, 4, 2, 0, 60.0)
     prior = make_limb_prior(np.array([300.0, 420.0]), body, settings.first_grid)
-    kernel = make_kernel(library)
+    backend = make_backend(library)
     arguments = (scene.heatmaps, scene.cameras, scene.image_to_heatmap, root, lengths, prior)
 
     first = best_of_all_states(
         [root[0] + cube(1000, 4)] * 3, scene, body, prior.mean_lengths, settings.limb_length_tolerance
     )
-    np.testing.assert_allclose(rpsm(*arguments, settings, kernel)[0], first, atol=1e-6)
+    np.testing.assert_allclose(rpsm(*arguments, settings, backend)[0], first, atol=1e-6)
     second = best_of_all_states([place + cube(250, 2) for place in first], scene, body, lengths, 60.0)
-    np.testing.assert_allclose(rpsm(*arguments, replace(settings, recur_depth=1), kernel)[0], second, atol=1e-6)
+    np.testing.assert_allclose(rpsm(*arguments, replace(settings, recur_depth=1), backend)[0], second, atol=1e-6)
     third = best_of_all_states([place + cube(125, 2) for place in second], scene, body, lengths, 60.0)
-    np.testing.assert_allclose(rpsm(*arguments, replace(settings, recur_depth=2), kernel)[0], third, atol=1e-6)
+    np.testing.assert_allclose(rpsm(*arguments, replace(settings, recur_depth=2), backend)[0], third, atol=1e-6)
 
 
 # --- Human3.6M-like scenes ----------------------------------------------------------------------------------------
@@ -148,7 +148,7 @@ def test_memory_does_not_grow_with_the_frames():
     few = make_scene(16)
     many = make_scene(64)
     peaks = []
-    kernel = NumpyKernel(num_threads=1)
+    backend = NumpyBackend(num_threads=1)
     for scene in (few, few, many):  # the first call plans the prior
         tracemalloc.start()
         rpsm(
@@ -159,7 +159,7 @@ def test_memory_does_not_grow_with_the_frames():
             LENGTHS,
             PRIOR,
             PUBLISHED,
-            kernel,
+            backend,
         )
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cvf_tests.scenes import make_kernel
+from cvf_tests.scenes import make_backend
 
 from lib.multiviews.pictorial.limb_offsets import PriorGrid, compatible_offsets
 from lib.multiviews.pictorial.shift_max import plan_shift_max
@@ -27,10 +27,10 @@ def shift_by_shift(volume, offsets):
 )
 def test_equals_the_maximum_over_all_shifts(library, offsets, num_bins):
     volume = np.random.default_rng(1).normal(size=(num_bins, num_bins, num_bins, 3))
-    kernel = make_kernel(library)
+    backend = make_backend(library)
     program = plan_shift_max(offsets, num_bins)
     for frames in (volume, volume[..., :1].copy()):  # the second call has another shape of scratch
-        result = kernel.numpy(kernel.shift_max(kernel.floats(frames), program))
+        result = backend.numpy(backend.shift_max(backend.floats(frames), program))
         np.testing.assert_array_equal(result, shift_by_shift(frames, offsets))
 
 

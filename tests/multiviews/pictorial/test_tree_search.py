@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from cvf_tests.scenes import make_kernel
+from cvf_tests.scenes import make_backend
 
 from lib.multiviews.body import HumanBody
 from lib.multiviews.pictorial.grid import cube_points
@@ -55,12 +55,12 @@ def compatible_pairs(points, lengths, tolerance):
     return np.abs(distance - np.asarray(lengths)[:, None, None]) < tolerance
 
 
-def shared_search(unary, prior, kernel):
+def shared_search(unary, prior, backend):
     """Search with unary (F, J, N)."""
     scores = evidence_scores(
-        kernel.floats(np.ascontiguousarray(unary.transpose(1, 2, 0))), Costs.of(prior.body), kernel
+        backend.floats(np.ascontiguousarray(unary.transpose(1, 2, 0))), Costs.of(prior.body), backend
     )
-    return kernel.numpy(search_shared_grid(scores, prior, kernel))
+    return backend.numpy(search_shared_grid(scores, prior, backend))
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
@@ -73,7 +73,7 @@ def test_shared_grid_finds_the_best_of_all_states(library, zeros, body, num_bins
     prior = make_limb_prior(lengths, body, grid)
     unary = rng.random((6, body.num_joints, num_bins**3)) * (rng.random((6, body.num_joints, num_bins**3)) >= zeros)
     unary[0, 1] = 0  # a joint without any evidence
-    bins = shared_search(unary, prior, make_kernel(library))
+    bins = shared_search(unary, prior, make_backend(library))
     compatible = compatible_pairs(cube_points(400, num_bins), lengths, 90)
     for frame in range(len(unary)):
         assert_best(bins[frame], unary[frame], compatible, body)
@@ -84,15 +84,15 @@ def test_shared_grid_finds_the_best_of_all_states(library, zeros, body, num_bins
 @pytest.mark.parametrize("share_compatible", [0.6, 0.05, 0.0])
 def test_own_grids_find_the_best_of_all_states(library, zeros, share_compatible):
     rng = np.random.default_rng(1)
-    kernel = make_kernel(library)
+    backend = make_backend(library)
     num_frames = 8
     num_bins = 8
     unary = rng.random((num_frames, 4, num_bins)) * (rng.random((num_frames, 4, num_bins)) >= zeros)
     compatible = rng.random((num_frames, 3, num_bins, num_bins)) < share_compatible
     costs = Costs.of(FORK)
-    scores = evidence_scores(kernel.floats(unary.reshape(-1, num_bins)), costs, kernel).reshape(unary.shape)
-    pair_scores = kernel.floats(np.where(compatible, 0.0, -costs.broken))
-    bins = kernel.numpy(search_own_grids(scores, pair_scores, FORK, kernel))
+    scores = evidence_scores(backend.floats(unary.reshape(-1, num_bins)), costs, backend).reshape(unary.shape)
+    pair_scores = backend.floats(np.where(compatible, 0.0, -costs.broken))
+    bins = backend.numpy(search_own_grids(scores, pair_scores, FORK, backend))
     for frame in range(num_frames):
         assert_best(bins[frame], unary[frame], compatible[frame], FORK)
 
@@ -104,19 +104,19 @@ def test_limb_that_no_bin_can_satisfy_leaves_the_rest_to_the_evidence(library):
     unary = np.zeros((1, 2, 27))
     unary[0, 0, 13] = 1.0  # the root's only evidence is in the middle
     unary[0, 1, 5] = 1.0
-    bins = shared_search(unary, prior, make_kernel(library))
+    bins = shared_search(unary, prior, make_backend(library))
     # one broken limb costs more than one joint without evidence: the root leaves the middle, or the knee its bin
     assert abs(np.linalg.norm(np.subtract(*cube_points(400, 3)[bins[0]])) - 400) < 1
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_ties_go_to_the_lowest_bin(library):
-    kernel = make_kernel(library)
+    backend = make_backend(library)
     prior = make_limb_prior(np.full(3, 200.0), FORK, PriorGrid(400.0, 3, 10.0))
-    bins = shared_search(np.ones((2, 4, 27)), prior, kernel)
+    bins = shared_search(np.ones((2, 4, 27)), prior, backend)
     np.testing.assert_array_equal(bins, [[0, 1, 0, 1]] * 2)  # bin 1 is the first that is 200 mm from bin 0
-    scores = kernel.floats(np.zeros((2, 4, 8)))
-    bins = kernel.numpy(search_own_grids(scores, kernel.floats(np.zeros((2, 3, 8, 8))), FORK, kernel))
+    scores = backend.floats(np.zeros((2, 4, 8)))
+    bins = backend.numpy(search_own_grids(scores, backend.floats(np.zeros((2, 3, 8, 8))), FORK, backend))
     np.testing.assert_array_equal(bins, 0)
 
 
@@ -126,13 +126,13 @@ def test_products_far_below_the_smallest_float_do_not_underflow(library):
     body = HumanBody(tuple("abcdefghijklmnopq"), tuple(range(-1, 16)))  # a chain of 17
     prior = make_limb_prior(np.full(16, 200.0), body, PriorGrid(400.0, 3, 10.0))
     unary = rng.random((2, 17, 27))
-    kernel = make_kernel(library)
-    expected = shared_search(unary, prior, kernel)
-    np.testing.assert_array_equal(shared_search(unary * 2.0**-120, prior, kernel), expected)
+    backend = make_backend(library)
+    expected = shared_search(unary, prior, backend)
+    np.testing.assert_array_equal(shared_search(unary * 2.0**-120, prior, backend), expected)
     # and without rescaling by the joint's largest value: 17 factors of 1e-30 beside one hopeless bin
     spread = unary * 1e-30
     spread[:, :, 26] = 1.0
     spread[:, 1::2, 26] = 0.0  # bin 26 cannot follow itself at 200 mm
-    bins = shared_search(spread, prior, kernel)
+    bins = shared_search(spread, prior, backend)
     compatible = compatible_pairs(cube_points(400, 3), np.full(16, 200.0), 10)
     assert all(compatible[edge][bins[frame, edge], bins[frame, edge + 1]] for frame in range(2) for edge in range(16))

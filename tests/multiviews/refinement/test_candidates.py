@@ -8,9 +8,9 @@ import numpy as np
 from cvf_tests.scenes import make_scene
 
 from lib.multiviews.body import HumanBody
-from lib.multiviews.keypoints.peak_rays import PeakRays, midpoints, peak_rays, support, tolerance_mm, view_pairs
-from lib.multiviews.pictorial.backend_numpy import NumpyKernel
-from lib.multiviews.refinement.candidates import pose_from_peaks
+from lib.multiviews.keypoints.peak_rays import PeakRays, midpoints, peak_rays, tolerance_mm, view_pairs, view_scores
+from lib.multiviews.pictorial.backend_numpy import NumpyBackend
+from lib.multiviews.refinement.candidates import select_candidates
 from lib.utils.transforms import invert_affine, transform_points
 
 ARM_JOINTS = [8, 11, 12, 13]  # neck, left shoulder, elbow, wrist
@@ -33,7 +33,7 @@ def arm_scene(num_peaks: int, seed: int = 0, views: int = 3, wrong: float = 0.3)
 
 
 def choose(rays: PeakRays, scene, start, lengths, std):
-    return pose_from_peaks(rays, scene.cameras, start, lengths, std, ARM, NumpyKernel())
+    return select_candidates(rays, scene.cameras, start, lengths, std, ARM, NumpyBackend())
 
 
 def test_equals_the_best_of_all_combinations():
@@ -50,7 +50,7 @@ def test_equals_the_best_of_all_combinations():
             for joint in range(4)
         ]
         said = [
-            support(
+            view_scores(
                 np.repeat(places[joint][None, None], 4, 1), rays[frame : frame + 1], scene.cameras[frame : frame + 1]
             )[0, :, joint].sum(0)
             for joint in range(4)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lib.multiviews.body import H36M_BODY, HumanBody
-from lib.multiviews.refinement.limb_lengths import Distances, braces, person_distances
+from lib.multiviews.refinement.limb_lengths import Distances, person_distances, second_neighbor_pairs
 
 ARM = HumanBody.from_names(("sho", "elb", "wri"), {"elb": "sho", "wri": "elb"})
 TRUE = np.array([300.0, 250.0])
@@ -31,12 +31,12 @@ def measure(num_frames: int, noise_mm: float, angle_std: float = 0.3, person=Non
 
 
 def test_braces_are_two_limbs_apart():
-    assert braces(ARM) == ((0, 2),)
-    names = {frozenset(H36M_BODY.joint_names[joint] for joint in pair) for pair in braces(H36M_BODY)}
+    assert second_neighbor_pairs(ARM) == ((0, 2),)
+    names = {frozenset(H36M_BODY.joint_names[joint] for joint in pair) for pair in second_neighbor_pairs(H36M_BODY)}
     kept = (("rhip", "lhip"), ("lsho", "rsho"), ("neck", "head"), ("root", "lkne"))
     assert {frozenset(pair) for pair in kept} < names
     assert not {frozenset(pair) for pair in (("root", "rhip"), ("root", "lank"), ("rkne", "lkne"))} & names
-    assert len(braces(H36M_BODY)) == len(names) == 19
+    assert len(second_neighbor_pairs(H36M_BODY)) == len(names) == 19
 
 
 def test_own_lengths_are_found_without_bias():

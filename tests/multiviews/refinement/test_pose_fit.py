@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from cvf_tests.scenes import Scene, make_kernel, make_scene
+from cvf_tests.scenes import Scene, make_backend, make_scene
 
 from lib.multiviews.body import H36M_BODY
 from lib.multiviews.keypoints.peak_rays import peak_rays, tolerance_mm
@@ -20,7 +20,7 @@ LIBRARIES = ["numpy", "torch"]
 def make_fit(scene: Scene, std_hm: float = 0.0, library="numpy", seed=0, wrong=0.0, num_peaks=2) -> PoseFit:
     """Return the fit to peaks drawn around the truth; one tolerance is 2.5 heatmap px."""
     rng = np.random.default_rng(seed)
-    kernel = make_kernel(library)
+    backend = make_backend(library)
     shape = (*scene.joints_hm.shape[:3], num_peaks, 2)
     places = scene.joints_hm[..., None, :] + rng.normal(0, max(std_hm, 1e-12), shape)
     places[..., 1:, :] = rng.uniform(0, 63, places[..., 1:, :].shape)  # the second peak of each map is wrong
@@ -31,31 +31,31 @@ def make_fit(scene: Scene, std_hm: float = 0.0, library="numpy", seed=0, wrong=0
     rays = peak_rays(peaks_img, weights, scene.cameras, 2.5 / scene.image_to_heatmap[..., 0, 0])
     lengths = H36M_BODY.limb_lengths(scene.pose_world)
     return PoseFit(
-        rays.map(kernel.floats),
-        scene.cameras.map(kernel.floats),
+        rays.map(backend.floats),
+        scene.cameras.map(backend.floats),
         H36M_BODY.edges,
-        kernel.floats(lengths),
-        kernel.floats(0.05 * lengths),
-        kernel.floats(np.full(len(lengths), 0.4)),
-        kernel.floats(tolerance_mm(scene.pose_world[:, 0], rays, scene.cameras)),
-        kernel,
+        backend.floats(lengths),
+        backend.floats(0.05 * lengths),
+        backend.floats(np.full(len(lengths), 0.4)),
+        backend.floats(tolerance_mm(scene.pose_world[:, 0], rays, scene.cameras)),
+        backend,
     )
 
 
 def cost(fit: PoseFit, points: np.ndarray) -> np.ndarray:
-    return fit.kernel.numpy(fit.terms(fit.kernel.floats(points)).cost)
+    return fit.backend.numpy(fit.terms(fit.backend.floats(points)).cost)
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-@pytest.mark.parametrize("std_mm", [5.0, 60.0])  # beyond the kernel's turning point too
+@pytest.mark.parametrize("std_mm", [5.0, 60.0])  # beyond the backend's turning point too
 def test_slopes_are_those_of_the_cost(library, std_mm):
     scene = make_scene(2)
     fit = make_fit(scene, 1.0, library)
     rng = np.random.default_rng(1)
     points = scene.pose_world + rng.normal(0, std_mm, scene.pose_world.shape)
-    terms = fit.terms(fit.kernel.floats(points))
-    rows, residuals = fit.kernel.numpy(terms.link_rows), fit.kernel.numpy(terms.link_residuals)
-    gradient = 2 * (np.einsum("fln,fl->fn", rows, residuals) - fit.kernel.numpy(terms.pull).reshape(2, -1))
+    terms = fit.terms(fit.backend.floats(points))
+    rows, residuals = fit.backend.numpy(terms.pair_rows), fit.backend.numpy(terms.pair_residuals)
+    gradient = 2 * (np.einsum("fln,fl->fn", rows, residuals) - fit.backend.numpy(terms.pull).reshape(2, -1))
     for _ in range(10):
         direction = rng.normal(0, 1, points.shape)
         numeric = (cost(fit, points + 1e-4 * direction) - cost(fit, points - 1e-4 * direction)) / 2e-4
@@ -71,8 +71,8 @@ def test_normal_matrix_is_the_curvature_at_perfect_peaks():
     for _ in range(5):
         step = rng.normal(0, 0.05, scene.pose_world.shape)
         of_peaks = np.einsum("fji,fjik,fjk->f", step, terms.normal, step)
-        of_links = (np.einsum("fln,fn->fl", terms.link_rows, step.reshape(1, -1)) ** 2).sum(1)
-        np.testing.assert_allclose(cost(fit, scene.pose_world + step) - lowest, of_peaks + of_links, rtol=1e-2)
+        of_pairs = (np.einsum("fln,fn->fl", terms.pair_rows, step.reshape(1, -1)) ** 2).sum(1)
+        np.testing.assert_allclose(cost(fit, scene.pose_world + step) - lowest, of_peaks + of_pairs, rtol=1e-2)
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
@@ -82,7 +82,7 @@ def test_no_step_raises_the_cost(library):
     points = scene.pose_world + np.random.default_rng(3).normal(0, 200, scene.pose_world.shape)
     last = cost(fit, points)
     for _ in range(6):
-        points = fit.kernel.numpy(fit.optimise(fit.kernel.floats(points), 2))
+        points = fit.backend.numpy(fit.optimise(fit.backend.floats(points), 2))
         now = cost(fit, points)
         assert (now <= last).all()
         last = now
@@ -110,9 +110,9 @@ def test_noise_is_measured(library, views, wrong):
         fit = make_fit(scene, std_hm, library, wrong=wrong)
         loose = replace(fit, length_std=fit.length_std * 1e3)  # limbs take no part: 3 unknowns per joint
         for _ in range(2):
-            points = loose.optimise(loose.kernel.floats(scene.pose_world), 6)
+            points = loose.optimise(loose.backend.floats(scene.pose_world), 6)
             loose = loose.with_measured_noise(points)
-        noise = 2.5 * loose.kernel.numpy(loose.noise)  # px
+        noise = 2.5 * loose.backend.numpy(loose.noise)  # px
         assert abs(np.median(noise) / std_hm - 1) < (0.1 if views == 4 else 0.25)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cvf_tests.scenes import LENGTHS, Scene, draw_gaussians, make_kernel, make_scene
+from cvf_tests.scenes import LENGTHS, Scene, draw_gaussians, make_backend, make_scene
 
 from lib.multiviews.body import H36M_BODY
 from lib.multiviews.keypoints.triangulate import triangulate
@@ -27,7 +27,7 @@ def rough_start(scene: Scene, std_mm: float = 10.0) -> np.ndarray:
 def refined(
     scene: Scene, heatmaps=None, library="numpy", lengths=None, start=None, length_std=0.05, person=None
 ) -> np.ndarray:
-    kernel = make_kernel(library)
+    backend = make_backend(library)
     fitted = fit_frames(
         scene.heatmaps if heatmaps is None else heatmaps,
         scene.cameras,
@@ -35,13 +35,13 @@ def refined(
         rough_start(scene) if start is None else start,
         H36M_BODY.limb_lengths(scene.pose_world) if lengths is None else lengths,
         H36M_BODY,
-        kernel,
+        backend,
         RefineSettings(length_std=length_std),
         FLIP_PAIRS,
     )
     if person is None:
-        return fitted_poses(fitted, H36M_BODY, kernel)
-    return fit_persons(fitted, person, H36M_BODY, kernel)
+        return fitted_poses(fitted, H36M_BODY, backend)
+    return fit_persons(fitted, person, H36M_BODY, backend)
 
 
 def errors(pose: np.ndarray, scene: Scene) -> np.ndarray:
