@@ -20,9 +20,6 @@ from lib.utils.files.atomic import write_bytes
 
 logger = logging.getLogger(__name__)
 
-BEST_NAME = "model_best.pth.tar"  # weights in a run directory
-FINAL_NAME = "final_state.pth.tar"
-RESULTS_2D_NAME = "results_2d.json"
 MAX_SHOWN = 80  # characters of a value in a message
 _PLAIN_NAME = re.compile(r"(?!\.+$)[\w.+,=-]+")
 _BOOLEAN_WORDS = {False: ("off", "no"), True: ("on", "yes")}  # that YAML 1.1 takes for false and true
@@ -75,29 +72,6 @@ def load_config(path: str | os.PathLike, opts: Sequence[str] = ()) -> EasyDict:
 def dump_config(config: EasyDict, path: str | os.PathLike) -> None:
     """Write the merged configuration as a YAML file that loads again."""
     write_bytes(path, yaml.safe_dump(plain_config(config), sort_keys=False, default_flow_style=None).encode())
-
-
-def run_name(path: str | os.PathLike) -> str:
-    """Return the run's name: the YAML file's name without its suffix."""
-    return Path(path).stem
-
-
-def run_directory(config: EasyDict, cfg_path: str | os.PathLike) -> Path:
-    """Return OUTPUT_DIR/<train data set>/<model>_<layers>/<NAME, else yaml name>, as published."""
-    name = config.NAME or run_name(cfg_path)
-    return Path(config.OUTPUT_DIR) / config.DATASET.TRAIN_DATASET / model_name(config) / name
-
-
-def model_name(config: EasyDict) -> str:
-    """Return <model>_<layers>, e.g. multiview_pose_resnet_50."""
-    return f"{config.MODEL}_{config.POSE_RESNET.NUM_LAYERS}"
-
-
-def weights_file(config: EasyDict, directory: Path) -> Path:
-    """Return the checkpoint that TEST.MODEL_FILE or, in the run directory, TEST.STATE asks for."""
-    if config.TEST.MODEL_FILE:
-        return Path(config.TEST.MODEL_FILE)
-    return directory / (FINAL_NAME if config.TEST.STATE == "final" else BEST_NAME)
 
 
 def dataset_root(config: EasyDict) -> Path:

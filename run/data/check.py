@@ -14,8 +14,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import argparse
 
-from lib.core.config_io import dataset_root, load_config, run_directory
+from lib.core.config_io import dataset_root, load_config
 from lib.core.data_check.check_data import CheckSettings, check_data, report, save_report, verdict
+from lib.core.run_directory import CHECK_FOLDER, CHECK_NAME, run_directory
 from lib.core.runtime.command_line import collect_opts, make_parser, run_main
 from lib.utils.errors import InputError
 
@@ -41,14 +42,14 @@ def main() -> None:
     num_images = number_of_images(args.images)
     config = load_config(args.cfg, collect_opts(args))
     settings = CheckSettings(num_images, max(1, config.WORKERS))
-    directory = args.out or run_directory(config, args.cfg) / "check"
+    directory = args.out or run_directory(config, args.cfg) / CHECK_FOLDER
     results = []
     for checked in check_data(config, directory, settings):
         results.append(checked)
         print(f"\n# {checked.title}\n")
         print("\n\n".join(section.markdown() for section in checked.sections))
-    save_report(report(results, f"Check of {dataset_root(config)}"), directory / "check.md")
-    print(f"\n# Verdict\n\n{verdict(results)}\n\n{directory / 'check.md'} holds this report, with pictures.")
+    save_report(report(results, f"Check of {dataset_root(config)}"), directory / CHECK_NAME)
+    print(f"\n# Verdict\n\n{verdict(results)}\n\n{directory / CHECK_NAME} holds this report, with pictures.")
     if any(checked.num_errors for checked in results):
         sys.exit(1)
 

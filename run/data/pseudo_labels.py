@@ -18,8 +18,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from lib.core.config_io import load_config, run_directory
+from lib.core.config_io import load_config
 from lib.core.own_cameras.pseudo_labels import PseudoLabelSettings, make_pseudo_labels
+from lib.core.run_directory import run_directory
 from lib.core.runtime.command_line import collect_opts, make_parser, run_main
 
 

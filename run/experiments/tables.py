@@ -18,12 +18,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import argparse
 import shlex
 
-from lib.core.config_io import load_config, model_name, run_name
+from lib.core.config_io import load_config
 from lib.core.experiments.cells import CellRunner
 from lib.core.experiments.plan import make_plan
 from lib.core.experiments.protocols import embedded_protocol, published_protocol
 from lib.core.experiments.results_page import PageSettings, check_page, read_remarks, write_page
 from lib.core.experiments.seed_results import Outcome
+from lib.core.run_directory import model_name, run_name
 from lib.core.runtime.command_line import plain_parser, run_main
 from lib.core.runtime.machine import describe_machine
 from lib.utils.errors import InputError

@@ -20,8 +20,8 @@ from typing import Any
 
 import torch
 
-from lib.core.config_io import dataset_root, load_config, plain_config, run_directory
-from lib.core.run_directory import record_config, start_run
+from lib.core.config_io import dataset_root, load_config, plain_config
+from lib.core.run_directory import record_config, run_directory, start_run
 from lib.core.runtime.command_line import collect_opts, make_parser, run_main
 from lib.core.runtime.device import autocast_dtype, num_processes, prepare_model, select_device
 from lib.core.runtime.launch import run_processes

@@ -18,11 +18,11 @@ import logging
 from contextlib import nullcontext
 from typing import Any
 
-from lib.core.config_io import RESULTS_2D_NAME, dataset_root, load_config, run_directory, weights_file
+from lib.core.config_io import dataset_root, load_config
 from lib.core.evaluation2d.metrics_2d import jdr_summary
 from lib.core.evaluation2d.provenance import describe_predictions, warn_of_replacement
 from lib.core.evaluation2d.validate import ValidationResult, validate
-from lib.core.run_directory import record_config, start_run
+from lib.core.run_directory import DEBUG_FOLDER, RESULTS_2D_NAME, record_config, run_directory, start_run, weights_file
 from lib.core.runtime.command_line import Refused, collect_opts, make_parser, run_main
 from lib.core.runtime.device import num_processes, select_device
 from lib.core.runtime.launch import run_processes
@@ -88,7 +88,7 @@ def validate_run(args: argparse.Namespace, config: Any, ranks: Ranks) -> None:
                 device,
                 writer,
                 args.flip_test,
-                DebugPictures(config, directory / "debug").hook("valid") if ranks.is_main else None,
+                DebugPictures(config, directory / DEBUG_FOLDER).hook("valid") if ranks.is_main else None,
                 ranks,
                 output=output,
             )

@@ -14,12 +14,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import argparse
 
-from lib.core.config_io import load_config, run_directory
+from lib.core.config_io import load_config
 from lib.core.pose3d.methods import chosen_method
 from lib.core.pose3d.results_3d import default_poses_name
 from lib.core.report.comparison import comparison, load_rows, save_comparison
 from lib.core.report.report_page import Animation, ReportSettings, report_directory, warn_if_outdated, write_report
 from lib.core.report.run_poses import RunPoses, load_run_poses
+from lib.core.run_directory import run_directory
 from lib.core.runtime.command_line import collect_opts, make_parser, run_main
 from lib.utils.errors import InputError
 

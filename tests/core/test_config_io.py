@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lib.core.config_io import changed_values, dataset_root, dump_config, load_config, run_directory, run_name
+from lib.core.config_io import changed_values, dataset_root, dump_config, load_config
 from lib.utils.errors import InputError
 
 
@@ -273,27 +273,11 @@ def test_a_dump_loads_again_and_is_equal(write, tmp_path):
     assert plain["TRAIN"]["LR"] == 1e-5
 
 
-def test_places(write):
-    path = write(
-        "BACKBONE_MODEL: pose_hrnet\nMODEL: multiview_pose_hrnet\nPOSE_RESNET: {NUM_LAYERS: 152}\n"
-        "OUTPUT_DIR: out\nDATA_DIR: /disk\nDATASET: {ROOT: data/, TRAIN_DATASET: mixed}",
-        "x/256_fusion.yaml",
-    )
-    config = load_config(path)
-    assert run_name(path) == "256_fusion"
-    assert run_directory(config, path) == Path("out/mixed/multiview_pose_hrnet_152/256_fusion")
+def test_dataset_root_lies_in_data_dir(write):
+    config = load_config(write("DATA_DIR: /disk\nDATASET: {ROOT: data/}"))
     assert dataset_root(config) == Path("/disk/data")
     config.DATA_DIR = ""
     assert dataset_root(config) == Path("data")
-
-
-def test_a_run_of_a_name_of_its_own(write):
-    path = write("NAME: base", "base.yaml")
-    own = run_directory(load_config(path, ["NAME", "lr1e-5,b=4"]), path)
-    assert own == Path("output/mixed/multiview_pose_resnet_50/lr1e-5,b=4")
-    assert run_directory(load_config(path), path).name == "base"
-    variant = write("BASE: base.yaml", "variant.yaml")
-    assert run_directory(load_config(variant), variant).name == "variant"
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", ".", "/tmp", "a b", "a\n", "~", "*"])

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from lib.core.config_io import load_config
-from lib.core.run_directory import board_directory, record_config, start_run
+from lib.core.run_directory import board_directory, record_config, run_directory, run_name, start_run, weights_file
 from lib.utils.errors import InputError
 
 
@@ -14,8 +16,42 @@ def cfg(tmp_path):
     return path
 
 
+def test_run_directory_has_data_set_network_and_yaml_name(tmp_path):
+    path = tmp_path / "256_fusion.yaml"
+    path.write_text("OUTPUT_DIR: out\nMODEL: multiview_pose_hrnet\nPOSE_RESNET: {NUM_LAYERS: 152}")
+    assert run_name(path) == "256_fusion"
+    assert run_directory(load_config(path), path) == Path("out/mixed/multiview_pose_hrnet_152/256_fusion")
+
+
+def test_run_directory_name_key_replaces_the_yaml_name(tmp_path):
+    path = tmp_path / "base.yaml"
+    path.write_text("NAME: base")
+    named = run_directory(load_config(path, ["NAME", "lr1e-5,b=4"]), path)
+    assert named == Path("output/mixed/multiview_pose_resnet_50/lr1e-5,b=4")
+    assert run_directory(load_config(path), path).name == "base"
+
+
+def test_run_directory_name_key_of_a_base_file_is_ignored(tmp_path):
+    (tmp_path / "base.yaml").write_text("NAME: base")
+    variant = tmp_path / "variant.yaml"
+    variant.write_text("BASE: base.yaml")
+    assert run_directory(load_config(variant), variant).name == "variant"
+
+
+@pytest.mark.parametrize(
+    ("opts", "expected"),
+    [
+        ([], "run/model_best.pth.tar"),
+        (["TEST.STATE", "final"], "run/final_state.pth.tar"),
+        (["TEST.STATE", "final", "TEST.MODEL_FILE", "a.pth"], "a.pth"),
+    ],
+)
+def test_weights_file_follows_model_file_then_state(cfg, opts, expected):
+    assert weights_file(load_config(cfg, opts), Path("run")) == Path(expected)
+
+
 @pytest.mark.usefixtures("restored_root_logger")
-def test_a_run_directory_holds_configuration_and_log(cfg, tmp_path):
+def test_start_run_creates_the_directory_and_the_log(cfg, tmp_path):
     config = load_config(cfg, ["TRAIN.LR", "0.5"])
     directory = start_run(config, str(cfg), "valid")
     assert directory == tmp_path / "out/multiview_h36m/multiview_pose_resnet_50/256_fusion"
@@ -30,14 +66,14 @@ def test_a_run_directory_holds_configuration_and_log(cfg, tmp_path):
 
 
 @pytest.mark.usefixtures("restored_root_logger")
-def test_a_place_that_cannot_be_written(cfg, tmp_path):
+def test_start_run_directory_not_writable_is_refused(cfg, tmp_path):
     (tmp_path / "out").write_text("a file")
     with pytest.raises(InputError, match="cannot be created"):
         start_run(load_config(cfg), str(cfg), "train")
 
 
 @pytest.mark.usefixtures("restored_root_logger")
-def test_tensorboards_place_is_made_before_a_training(cfg, tmp_path):
+def test_start_run_training_creates_the_tensorboard_directory(cfg, tmp_path):
     config = load_config(cfg, ["LOG_DIR", str(tmp_path / "log")])
     directory = start_run(config, str(cfg), "train")
     assert board_directory(config, directory) == tmp_path / "log/multiview_h36m/multiview_pose_resnet_50/256_fusion"

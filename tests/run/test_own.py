@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from cvf_tests.own_recording import make_recording
 
-from lib.core.config_io import load_config, run_directory
+from lib.core.config_io import load_config
+from lib.core.run_directory import run_directory
 
 
 @pytest.fixture(scope="module")

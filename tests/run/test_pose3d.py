@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from cvf_tests.predictions import write_perfect_predictions
 
-from lib.core.config_io import load_config, run_directory
+from lib.core.config_io import load_config
+from lib.core.run_directory import run_directory
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 POSES = "poses3d_rpsm_FIRST_NBINS_12.npz"

@@ -13,7 +13,8 @@ import pytest
 from cvf_tests.predictions import write_perfect_predictions, write_poses
 from PIL import Image
 
-from lib.core.config_io import load_config, run_directory
+from lib.core.config_io import load_config
+from lib.core.run_directory import run_directory
 from tests.run.test_pose3d import REPOSITORY, WITHOUT_TORCH
 
 

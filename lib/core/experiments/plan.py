@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lib.core.config_io import FINAL_NAME, RESULTS_2D_NAME, load_config, run_directory
+from lib.core.config_io import load_config
 from lib.core.experiments.cell_state import Cell
 from lib.core.experiments.result_affecting_keys import decisive_values
-from lib.core.pose3d.results_3d import RESULTS_NAME
+from lib.core.run_directory import FINAL_NAME, RESULTS_2D_NAME, RESULTS_3D_NAME, run_directory
 from lib.dataset.synthetic.writer import MARKER
 from lib.utils.errors import InputError
 from lib.utils.joints import H36M_17, MPII_16
@@ -175,7 +175,7 @@ class _Planner:
             *commands,
             needs=[weights[0], *needs],
             folder=folder,
-            output=directory / (RESULTS_NAME if methods else RESULTS_2D_NAME),
+            output=directory / (RESULTS_3D_NAME if methods else RESULTS_2D_NAME),
             depends={**self.decisive(config), "methods": [_ESTIMATES[name] for name in methods]},
         )
         self.plan.results.setdefault(row, {})[seed] = directory

@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lib.core.config_io import RESULTS_2D_NAME
-from lib.core.pose3d.results_3d import RESULTS_NAME
+from lib.core.run_directory import RESULTS_2D_NAME, RESULTS_3D_NAME
 from lib.utils.files.atomic import read_json
 
 # column of the paper's Table 1 -> our joints
@@ -117,13 +116,13 @@ class Outcome:
                 return entry["mpjpe"]["absolute"]["frames"]
             return entry["per_action"].get(action, {}).get("absolute")
 
-        return self._values(row, RESULTS_NAME, read)
+        return self._values(row, RESULTS_3D_NAME, read)
 
     def num_frames(self, row: str) -> int | None:
         """Return the number of evaluated groups of a row."""
         for directory in self._results.get(row, {}).values():
-            if (directory / RESULTS_NAME).is_file():
-                return next(iter(read_json(directory / RESULTS_NAME).values()))["num_frames"]
+            if (directory / RESULTS_3D_NAME).is_file():
+                return next(iter(read_json(directory / RESULTS_3D_NAME).values()))["num_frames"]
         return None
 
     def _values(self, row: str, name: str, read: Callable[[Any], float | None]) -> Values:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from lib.core.config_io import weights_file
 from lib.core.report.run_poses import evaluated_groups
+from lib.core.run_directory import weights_file
 from lib.dataset.annotations import Annotations
 from lib.models.build import build_model
 from lib.models.fusion import CrossViewFusion

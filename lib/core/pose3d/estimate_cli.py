@@ -9,9 +9,9 @@ from collections.abc import Callable
 from lib.core.config_io import load_config
 from lib.core.pose3d.inference import run_estimate
 from lib.core.pose3d.methods import METHODS, chosen_method
-from lib.core.pose3d.results_3d import RESULTS_NAME, results_name
+from lib.core.pose3d.results_3d import results_name
 from lib.core.pose3d.tables_3d import all_tables
-from lib.core.run_directory import record_config, start_run
+from lib.core.run_directory import RESULTS_3D_NAME, record_config, start_run
 from lib.core.runtime.command_line import collect_opts, make_parser
 from lib.multiviews.pictorial.backend_numpy import Backend
 
@@ -63,5 +63,5 @@ def estimate_and_print(args: argparse.Namespace, phase: str, make_backend: Calla
         results["num_frames"],
         means["actions"],
         results["frames_per_second"],
-        directory / RESULTS_NAME,
+        directory / RESULTS_3D_NAME,
     )

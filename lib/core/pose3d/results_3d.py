@@ -13,13 +13,12 @@ import numpy as np
 from lib.core.config import DEFAULTS
 from lib.core.pose3d.methods import WITHOUT_PRIOR
 from lib.core.pose3d.tables_3d import is_readable, save_tidy_csv
+from lib.core.run_directory import POSES_STEM, RESULTS_3D_CSV_NAME, RESULTS_3D_NAME
 from lib.utils.errors import InputError
 from lib.utils.files.atomic import atomic_path, read_json, write_json
 
 logger = logging.getLogger(__name__)
 
-RESULTS_NAME = "results_3d.json"
-CSV_NAME = "results_3d.csv"
 
 _PEAKS = ("NUM_PEAKS", "PEAK_MODE", "TOLERANCE")  # also behind the triangulated root
 _PSM = ("ROOT_SOURCE", "FIRST_NBINS", "GRID_SIZE", "LIMB_LENGTH_TOLERANCE")
@@ -70,7 +69,7 @@ def default_poses_name(config: Any, method: str, library: str = "numpy") -> str:
     """Return poses3d.npz for rpsm as it is on numpy, poses3d_<method_name()>[_torch].npz for everything else."""
     name = re.sub(r"[^\w.+-]+", "_", method_name(config, method))
     parts = [*([] if name == "rpsm" else [name]), *([] if library == "numpy" else [library])]
-    return f"{'_'.join(['poses3d', *parts])}.npz"
+    return f"{'_'.join([POSES_STEM, *parts])}.npz"
 
 
 def results_name(config: Any, method: str, library: str) -> str:
@@ -126,7 +125,7 @@ def save_results(directory: Path, source: dict[str, str], method: str, results: 
         method: of results_name().
         results: of the method.
     """
-    path = directory / RESULTS_NAME
+    path = directory / RESULTS_3D_NAME
     methods = {**_kept_entries(path, source, method), method: {"predictions": source, **results}}
     write_json(path, methods)
     readable = {name: entry for name, entry in methods.items() if is_readable(entry)}
@@ -134,10 +133,10 @@ def save_results(directory: Path, source: dict[str, str], method: str, results: 
         logger.warning(
             "%s: not results of 3D poses, left out of %s: %s",
             path,
-            CSV_NAME,
+            RESULTS_3D_CSV_NAME,
             "; ".join(name for name in methods if name not in readable),
         )
-    save_tidy_csv(directory / CSV_NAME, readable)
+    save_tidy_csv(directory / RESULTS_3D_CSV_NAME, readable)
 
 
 def _kept_entries(path: Path, source: dict[str, str], method: str) -> dict[str, Any]:

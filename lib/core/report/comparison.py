@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from lib.core.pose3d.results_3d import RESULTS_NAME
 from lib.core.pose3d.tables_3d import TIDY_HEADER, is_readable, named_parts, percent, tidy_rows
 from lib.core.report.paper_results import TABLE_3, TABLE_3_COLUMNS, TABLE_4, TOTAL_CAPTURE, PaperRow
+from lib.core.run_directory import COMPARISON_CSV_NAME, COMPARISON_NAME, RESULTS_3D_NAME
 from lib.dataset.protocol import ALL
 from lib.utils.errors import InputError
 from lib.utils.files.atomic import read_json, write_bytes, write_csv
@@ -128,23 +128,23 @@ def save_comparison(directory: str | os.PathLike, rows: Sequence[Row]) -> None:
         rows: of load_rows().
     """
     directory = Path(directory)
-    write_bytes(directory / "comparison.md", f"# 3D results side by side\n\n{comparison(rows)}\n".encode())
+    write_bytes(directory / COMPARISON_NAME, f"# 3D results side by side\n\n{comparison(rows)}\n".encode())
     own = [[row.run, *values] for row in rows for values in tidy_rows(row.method, row.results)]
-    write_csv(directory / "comparison.csv", ["run", *TIDY_HEADER], own + _paper_tidy_rows(_papers(rows)))
+    write_csv(directory / COMPARISON_CSV_NAME, ["run", *TIDY_HEADER], own + _paper_tidy_rows(_papers(rows)))
 
 
 def _results_file(path: str | os.PathLike) -> Path:
     path = Path(path)
-    file = path / RESULTS_NAME if path.is_dir() else path
+    file = path / RESULTS_3D_NAME if path.is_dir() else path
     if not file.exists():
-        what = f"no {RESULTS_NAME} in this directory" if path.is_dir() else "no such run directory or results file"
-        raise InputError(f"{path}: {what}; run/pose3d/estimate.py writes {RESULTS_NAME}")
+        what = f"no {RESULTS_3D_NAME} in this directory" if path.is_dir() else "no such run directory or results file"
+        raise InputError(f"{path}: {what}; run/pose3d/estimate.py writes {RESULTS_3D_NAME}")
     return file
 
 
 def _run_names(files: Sequence[Path]) -> list[str]:
     """Name runs after their directories (or files of another name), with as many parents as tell them apart."""
-    paths = [file.parent if file.name == RESULTS_NAME else file for file in files]  # all different
+    paths = [file.parent if file.name == RESULTS_3D_NAME else file for file in files]  # all different
     short = [path.with_suffix("") if path == file else path for path, file in zip(paths, files, strict=True)]
     parts = [path.parts for path in (short if len(set(short)) == len(short) else paths)]
     depth = 1

@@ -23,6 +23,7 @@ from lib.core.report.figures import (
     make_pose_figure,
 )
 from lib.core.report.run_poses import RunPoses
+from lib.core.run_directory import CONTACT_SHEET_STEM, POSES_STEM, REPORT_FOLDER, REPORT_NAME
 from lib.multiviews.body import body_of
 from lib.utils.files.atomic import write_bytes
 
@@ -68,12 +69,12 @@ class ReportSettings:
 
 def report_directory(directory: Path, poses_name: str) -> Path:
     """Return the folder of a report in a run directory: report/ for poses3d.npz, report_<name>/ for other poses."""
-    return directory / f"report{_suffix(poses_name)}"
+    return directory / f"{REPORT_FOLDER}{_suffix(poses_name)}"
 
 
 def _suffix(poses_name: str) -> str:
     stem = Path(poses_name).stem
-    return "" if stem == "poses3d" else f"_{stem}"
+    return "" if stem == POSES_STEM else f"_{stem}"
 
 
 def write_report(config: Any, run: RunPoses, rows: Sequence[Row], settings: ReportSettings) -> None:
@@ -94,7 +95,7 @@ def write_report(config: Any, run: RunPoses, rows: Sequence[Row], settings: Repo
     run.check_frames(settings.frames or [], "--frames")
     directory = report_directory(run.directory, run.path.name)
     _remove_outdated(directory, run.path)
-    sheet = run.directory / f"contact_sheet{_suffix(run.path.name)}.png"
+    sheet = run.directory / f"{CONTACT_SHEET_STEM}{_suffix(run.path.name)}.png"
     row = row_of(run, rows)
     method = row.label if row else run.path.name
     warn_if_outdated(run.directory, rows, run)
@@ -120,10 +121,10 @@ def write_report(config: Any, run: RunPoses, rows: Sequence[Row], settings: Repo
         comparison(rows),
         *map(_picture, compared),
     ]
-    write_bytes(directory / "report.md", ("\n\n".join(page) + "\n").encode())
+    write_bytes(directory / REPORT_NAME, ("\n\n".join(page) + "\n").encode())
     logger.info(
         "report: %s, %s and %d pictures beside it",
-        directory / "report.md",
+        directory / REPORT_NAME,
         sheet,
         len(charts) + len(figures) + len(compared) + len(animations),
     )

@@ -7,11 +7,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from lib.core.run_directory import CHECKPOINT_NAME, KEPT_CHECKPOINT_NAME, KEPT_CHECKPOINT_PATTERN
 from lib.core.training.checkpoint import Progress, save_training_state
 from lib.core.training.step import TrainStep
 from lib.utils.files.atomic import atomic_path
-
-NAME = "checkpoint.pth.tar"
 
 
 class CheckpointKeeper:
@@ -27,7 +26,7 @@ class CheckpointKeeper:
             directory: the run directory.
             config: the configuration: MODEL, TRAIN.KEEP_CHECKPOINTS.
         """
-        self.path = directory / NAME
+        self.path = directory / CHECKPOINT_NAME
         self._model_name = config.MODEL
         self._keep = config.TRAIN.KEEP_CHECKPOINTS
 
@@ -42,8 +41,9 @@ class CheckpointKeeper:
         """
         save_training_state(self.path, self._model_name, model, train_step.optimizer, progress, train_step.scaler)
         if keep and self._keep > 1:
-            _keep_beside(self.path, self.path.with_name(f"checkpoint_{progress.epoch:04d}_{progress.step:06d}.pth.tar"))
-            every = self.path.parent.glob("checkpoint_[0-9]*.pth.tar")  # an earlier training's may be further on
+            name = KEPT_CHECKPOINT_NAME.format(epoch=progress.epoch, step=progress.step)
+            _keep_beside(self.path, self.path.with_name(name))
+            every = self.path.parent.glob(KEPT_CHECKPOINT_PATTERN)  # an earlier training's may be further on
             for old in sorted(every, key=lambda path: (path.stat().st_mtime_ns, path.name))[: -self._keep]:
                 old.unlink()
 

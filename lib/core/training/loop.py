@@ -12,9 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from lib.core.config_io import BEST_NAME, FINAL_NAME
 from lib.core.evaluation2d.validate import validate
-from lib.core.run_directory import board_directory
+from lib.core.run_directory import BEST_NAME, CURVES_NAME, DEBUG_FOLDER, FINAL_NAME, board_directory
 from lib.core.runtime.interrupt import InterruptGuard
 from lib.core.training.checkpoint import Progress
 from lib.core.training.checkpoint_files import CheckpointKeeper
@@ -76,7 +75,7 @@ class Training:
         self._steps_per_epoch = len(self._train_loader.batch_sampler)
         if progress.steps_before is None:
             progress.steps_before = progress.epoch * self._steps_per_epoch
-        self._debug = DebugPictures(config, directory / "debug") if ranks.is_main else None
+        self._debug = DebugPictures(config, directory / DEBUG_FOLDER) if ranks.is_main else None
         self._keeper = CheckpointKeeper(directory, config) if ranks.is_main else None
         self._log: MetricsLog | None = None
         self._guard = InterruptGuard()
@@ -212,4 +211,4 @@ class Training:
             save_checkpoint(self._model.state_dict(), self._directory / FINAL_NAME)
         self._keeper.save(self._train_step, self._model, progress)
         curves = [{key: row[key] for key in CURVES if key in row} for row in progress.history]
-        save_curves(self._directory / "training_curves.png", curves, title=str(self._directory))
+        save_curves(self._directory / CURVES_NAME, curves, title=str(self._directory))

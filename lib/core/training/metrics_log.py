@@ -9,10 +9,9 @@ from types import TracebackType
 import numpy as np
 from tensorboardX import SummaryWriter
 
+from lib.core.run_directory import METRICS_NAME
 from lib.utils.errors import InputError
 from lib.utils.files.atomic import write_bytes
-
-FILE_NAME = "metrics.jsonl"
 
 
 class MetricsLog:
@@ -29,7 +28,7 @@ class MetricsLog:
             first_step: steps that are done; where the training goes on.
             epoch: where it goes on; an earlier run may have noted it as finished and not have saved that.
         """
-        self._path = directory / FILE_NAME
+        self._path = directory / METRICS_NAME
         self._board = SummaryWriter(str(board_directory), purge_step=first_step + 1)
         lines = [(line, json.loads(line)) for line in _whole_lines(self._path)]
         kept = [line for line, values in lines if values["step"] <= first_step and values.get("epoch", -1) < epoch]

@@ -11,6 +11,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile, schedule
 from torch.utils.data import DataLoader
 
+from lib.core.run_directory import TRACE_NAME
 from lib.core.training.epoch import EpochHooks, train_one_epoch
 from lib.core.training.epoch_meters import EpochMeters
 from lib.core.training.optimizer import learning_rate, set_learning_rate
@@ -22,7 +23,6 @@ from lib.utils.parallel.ranks import SINGLE, Ranks
 logger = logging.getLogger(__name__)
 
 WARM_UP_STEPS = 3
-TRACE_NAME = "trace.json"
 NUM_ROWS = 15
 
 

@@ -6,9 +6,9 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from lib.core.config_io import BEST_NAME, FINAL_NAME, plain_config
+from lib.core.config_io import plain_config
+from lib.core.run_directory import BEST_NAME, CHECKPOINT_NAME, FINAL_NAME
 from lib.core.training.checkpoint import Progress, load_training_state
-from lib.core.training.checkpoint_files import NAME
 from lib.core.training.step import TrainStep
 from lib.dataset.multiview_dataset import EpochBatches
 from lib.models.multiview_pose import MultiViewPose
@@ -25,7 +25,7 @@ def checkpoint_to_resume(named: Path | None, config: Any, directory: Path) -> Pa
         config: the configuration: TRAIN.RESUME.
         directory: the run directory.
     """
-    path = directory / NAME
+    path = directory / CHECKPOINT_NAME
     if named or not config.TRAIN.RESUME:
         return named
     if path.is_file():

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from lib.core.config_io import weights_file
 from lib.core.fusion_report.trained_fusion import TrainedFusion, load_trained_fusion
 from lib.core.report.run_poses import evaluated_groups
 from lib.models.build import build_model
@@ -78,12 +77,3 @@ def test_loading_takes_the_layer_of_the_checkpoint(tiny_root, tiny_config, tmp_p
     config.NETWORK.AGGRE = False
     with pytest.raises(InputError, match=r"NETWORK\.FUSION none: this network has no matrices"):
         load_trained_fusion(config, tmp_path)
-
-
-def test_the_weights_file_is_that_of_the_state_or_the_one_that_is_named(tiny_root, tiny_config, tmp_path):
-    config = tiny_config(tiny_root(mpii=0))
-    for state, name in (("", "model_best"), ("best", "model_best"), ("final", "final_state")):
-        config.TEST.STATE = state
-        assert weights_file(config, tmp_path) == tmp_path / f"{name}.pth.tar"
-    config.TEST.MODEL_FILE = "other/some.pth"
-    assert str(weights_file(config, tmp_path)) == "other/some.pth"
