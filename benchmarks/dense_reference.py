@@ -10,8 +10,7 @@ import numpy as np
 
 from lib.multiviews.body import HumanBody
 from lib.multiviews.cameras import MIN_DEPTH_MM, Cameras, project
-from lib.multiviews.pictorial.grid import cube_points
-from lib.multiviews.pictorial.limb_offsets import offsets_to_csr
+from lib.multiviews.pictorial.limb_offsets import cube_points, offsets_to_csr
 from lib.multiviews.pictorial.limb_prior import LimbPrior
 from lib.multiviews.pictorial.rpsm import PictorialSettings
 from lib.utils.transforms import transform_points

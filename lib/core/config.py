@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from lib.dataset.actions import TOTALCAPTURE_ACTIONS
 from lib.dataset.conventions import CAMERA_T_MEANINGS, MM_PER_UNIT
 from lib.dataset.data_sets import DATA_SETS
+from lib.dataset.protocol import TOTALCAPTURE_ACTIONS
 from lib.multiviews.keypoints.peaks import PEAK_MODES
 from lib.utils.files.image_io import DATA_FORMATS
 from lib.utils.files.prediction_io import COMPRESSIONS, DTYPES

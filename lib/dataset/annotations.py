@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lib.dataset.protocol import HUMAN36M, Parts, Protocol
+from lib.dataset.protocol import HUMAN36M, EvaluationProtocol, Parts
 from lib.multiviews.cameras import Cameras, camera_to_world
 from lib.utils.joints import JointSet
 
@@ -40,7 +40,7 @@ class PoseLabels:
     pose_cam: np.ndarray
     cameras: Cameras
     camera_idx: np.ndarray
-    protocol: Protocol = HUMAN36M
+    protocol: EvaluationProtocol = HUMAN36M
 
     def pose_world(self, rows: np.ndarray) -> np.ndarray:
         """Return the joints of some images in the world frame, (len(rows), J, 3) mm."""

@@ -15,8 +15,7 @@ from torch.utils.data import DataLoader
 
 from lib.dataset.data_sets import build_groups
 from lib.dataset.groups import group_singles
-from lib.dataset.mpii import load_mpii
-from lib.dataset.mpii_heads import GT_FILE
+from lib.dataset.mpii import GT_FILE, load_mpii
 from lib.dataset.multiview_dataset import EpochBatches, MultiviewDataset, Part
 from lib.dataset.sample import SampleSettings
 from lib.utils.errors import InputError, unknown_name

@@ -7,16 +7,40 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lib.dataset.actions import ACTION_NAMES, action_name
-
 ALL = "all"  # the row of all sequences
+# Human3.6M, as its own metadata names them; the released code's list is shifted from 7 on and gives per-action results
+# wrong names.
+ACTION_NAMES = {
+    2: "Directions",
+    3: "Discussion",
+    4: "Eating",
+    5: "Greeting",
+    6: "Phoning",
+    7: "Posing",
+    8: "Purchases",
+    9: "Sitting",
+    10: "SittingDown",
+    11: "Smoking",
+    12: "TakingPhoto",
+    13: "Waiting",
+    14: "Walking",
+    15: "WalkingDog",
+    16: "WalkingTogether",
+}
+TOTALCAPTURE_ACTIONS = {1: "ROM", 2: "Walking", 3: "Acting", 4: "Running", 5: "Freestyle"}
+
 
 # sequence, or ALL -> subjects -> (F,) bool, which frames
 Parts = Mapping[str, Mapping[str, np.ndarray]]
 
 
+def action_name(action: int, names: Mapping[int, str] = ACTION_NAMES) -> str:
+    """Return the name of an action id, or the id itself where it has none."""
+    return names.get(int(action), f"action {int(action)}")
+
+
 @dataclass(frozen=True)
-class Protocol:
+class EvaluationProtocol:
     """Names of a data set's recordings, and what its results are split into.
 
     Attributes:
@@ -68,4 +92,4 @@ class Protocol:
         }
 
 
-HUMAN36M = Protocol(ACTION_NAMES)
+HUMAN36M = EvaluationProtocol(ACTION_NAMES)

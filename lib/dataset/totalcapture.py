@@ -12,11 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from lib.dataset.actions import TOTALCAPTURE_ACTIONS
 from lib.dataset.annotations import Annotations
 from lib.dataset.conventions import PUBLISHED, Conventions
 from lib.dataset.groups import Scene
-from lib.dataset.protocol import Protocol
+from lib.dataset.protocol import TOTALCAPTURE_ACTIONS, EvaluationProtocol
 from lib.dataset.storage.h36m_pickle import SUBSETS, annotation_path, column, load_records, to_annotations
 from lib.dataset.storage.memmap import AnnotationFile, open_annotations
 from lib.utils.errors import InputError, unknown_name
@@ -48,7 +47,7 @@ SPLIT: dict[str, frozenset[Scene]] = {
         ("validation", TEST_SUBJECTS, TEST_RECORDINGS.values()),
     )
 }
-PROTOCOL = Protocol(TOTALCAPTURE_ACTIONS, TEST_RECORDINGS, TRAIN_SUBJECTS)
+PROTOCOL = EvaluationProtocol(TOTALCAPTURE_ACTIONS, TEST_RECORDINGS, TRAIN_SUBJECTS)
 
 
 def totalcapture_file(

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from lib.core.data_check.findings import ERROR, NOTE, WARNING, Section
-from lib.dataset.actions import ACTION_NAMES, action_name
 from lib.dataset.annotations import Annotations
 from lib.dataset.h36m import SUBACTIONS, SUMMARY, TEST_SUBJECTS, TRAIN_SUBJECTS
+from lib.dataset.protocol import ACTION_NAMES, action_name
 from lib.dataset.storage.record_writer import Clip
 from lib.utils.errors import InputError
 from lib.utils.files.atomic import read_json

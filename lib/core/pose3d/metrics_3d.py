@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lib.dataset.actions import action_name
-from lib.dataset.protocol import Parts
+from lib.dataset.protocol import Parts, action_name
 from lib.utils.errors import check_shape
 
 # alignment -> heading of its column

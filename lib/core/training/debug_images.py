@@ -12,7 +12,7 @@ from torch import Tensor
 from lib.core.drawing import union_skeleton
 from lib.core.evaluation2d.decode import get_max_preds
 from lib.core.evaluation2d.validate import DebugHook
-from lib.dataset.target import gaussian_targets
+from lib.dataset.network_input import gaussian_targets
 from lib.utils.drawing.vis import heatmap_grid, joint_grid, labelled, overlay_heatmap, save_picture, tile
 
 MAX_GROUPS = 4

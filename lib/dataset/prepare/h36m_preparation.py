@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from lib.dataset.actions import ACTION_NAMES
 from lib.dataset.h36m import SUBACTIONS, SUMMARY, TEST_SUBJECTS, TRAIN_SUBJECTS
 from lib.dataset.prepare.h36m_annotations import FinishedClip, write_annotations
 from lib.dataset.prepare.h36m_files import NUM_CAMERAS, ClipFiles, Recording, find_clips, read_joints
 from lib.dataset.prepare.h36m_images import PARTS, ClipTask, ImageSettings, write_clips
 from lib.dataset.prepare.h36m_metadata import H36MMetadata, read_metadata
+from lib.dataset.protocol import ACTION_NAMES
 from lib.dataset.storage.record_writer import Clip
 from lib.utils.errors import InputError
 from lib.utils.files.atomic import write_json

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from lib.dataset.actions import action_name
 from lib.dataset.h36m import PUBLISHED_GROUPS, TEST_SUBJECTS, TRAIN_SUBJECTS
 from lib.dataset.prepare.h36m_preparation import Prepared
+from lib.dataset.protocol import action_name
 from lib.utils.tables import markdown_table
 
 MAX_DISTANCE_PX = 1.0  # between 2D files and projected 3D files; more means that the calibration is another one

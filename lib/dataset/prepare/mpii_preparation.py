@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from lib.dataset.mpii import find_mpii
-from lib.dataset.mpii_heads import GT_FILE, write_gt
+from lib.dataset.mpii import GT_FILE, find_mpii, write_gt
 from lib.dataset.prepare.mpii_mat import MpiiImage, Person, read_release
 from lib.dataset.prepare.mpii_report import TEST, TRAIN, TRAINVAL, VALID, LeftOut, Subsets, make_report
 from lib.dataset.prepare.mpii_split import find_people, read_valid_list

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lib.dataset.mpii_heads import GT_FILE
+from lib.dataset.mpii import GT_FILE
 from lib.dataset.prepare.mpii_mat import Person
 from lib.utils.joints import MPII_16
 from lib.utils.tables import markdown_table

@@ -11,7 +11,7 @@ import numpy as np
 
 from lib.dataset.annotations import Annotations, PoseLabels
 from lib.dataset.conventions import Conventions
-from lib.dataset.protocol import HUMAN36M, Protocol
+from lib.dataset.protocol import HUMAN36M, EvaluationProtocol
 from lib.multiviews.cameras import Cameras
 from lib.utils.errors import InputError
 from lib.utils.files.safe_pickle import load_pickle
@@ -57,7 +57,7 @@ def to_annotations(
     source: str,
     joint_set: JointSet,
     conventions: Conventions,
-    protocol: Protocol = HUMAN36M,
+    protocol: EvaluationProtocol = HUMAN36M,
 ) -> Annotations:
     """Turn records into arrays.
 
@@ -180,7 +180,7 @@ def _names(records: Sequence[dict], path: Path) -> np.ndarray:
 
 
 def _labels3d(
-    records: Sequence[dict], num_joints: int, conventions: Conventions, protocol: Protocol, path: Path
+    records: Sequence[dict], num_joints: int, conventions: Conventions, protocol: EvaluationProtocol, path: Path
 ) -> PoseLabels:
     ids = {key: column(records, key, (), np.int32, path) for key in ("subject", "action", "subaction", "camera_id")}
     pose_cam = column(records, "joints_3d_camera", (num_joints, 3), np.float32, path)

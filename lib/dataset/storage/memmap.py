@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from lib.dataset.annotations import Annotations, PoseLabels
-from lib.dataset.protocol import Protocol
+from lib.dataset.protocol import EvaluationProtocol
 from lib.multiviews.cameras import Cameras
 from lib.utils.errors import InputError
 from lib.utils.files.atomic import read_json, write_json
@@ -67,7 +67,7 @@ class AnnotationFile:
 
     path: Path
     joint_set: JointSet
-    protocol: Protocol
+    protocol: EvaluationProtocol
     made_with: dict[str, Any]
     read: Callable[[], Annotations]
 
@@ -101,7 +101,7 @@ def _belongs(folder: Path, meta: dict[str, Any], path: Path) -> bool:
     return True
 
 
-def open_compact(folder: Path, joint_set: JointSet, protocol: Protocol) -> Annotations:
+def open_compact(folder: Path, joint_set: JointSet, protocol: EvaluationProtocol) -> Annotations:
     """Map a folder of arrays into memory.
 
     Args:

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lib.dataset.mpii import MPII_DOWN_PX
-from lib.dataset.mpii_heads import HEAD_OF_DIAGONAL
+from lib.dataset.mpii import HEAD_OF_DIAGONAL, MPII_DOWN_PX
 from lib.multiviews.cameras import Cameras, project_camera
 from lib.utils.joints import MPII_16
 from lib.utils.transforms import SCALE_UNIT_PX

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
-from lib.multiviews.pictorial.grid import bin_spacing
 from lib.utils.errors import InputError
 
 REMAKE = "make one with run/data/make_limb_prior.py"
@@ -35,7 +34,26 @@ class PriorGrid:
     @property
     def spacing(self) -> float:
         """Distance of neighbouring bins, mm."""
-        return bin_spacing(self.edge, self.num_bins)
+        return self.edge / (self.num_bins - 1)
+
+
+def cube_axis(edge: float, num_bins: int) -> np.ndarray:
+    """Return the (num_bins,) positions along one axis, mm, from -edge/2 to edge/2."""
+    return np.linspace(-edge / 2, edge / 2, num_bins)
+
+
+def cube_points(edge: float, num_bins: int) -> np.ndarray:
+    """Return the bins of a cube around the origin.
+
+    Args:
+        edge: side of the cube, mm.
+        num_bins: bins per axis n.
+
+    Returns:
+        (n^3, 3) mm; bin (ix, iy, iz) has the flat index (ix*n + iy)*n + iz, i.e. meshgrid's 'ij' order.
+    """
+    axis = cube_axis(edge, num_bins)
+    return np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)  # (n^3, 3)
 
 
 def compatible_offsets(length: float, grid: PriorGrid) -> np.ndarray:

@@ -17,9 +17,8 @@ import numpy as np
 from lib.multiviews.body import HumanBody
 from lib.multiviews.cameras import Cameras
 from lib.multiviews.pictorial.backend_numpy import Array, Backend
-from lib.multiviews.pictorial.grid import cube_points
 from lib.multiviews.pictorial.heatmap_sampling import HeatmapViews, bilinear_taps
-from lib.multiviews.pictorial.limb_offsets import PriorGrid
+from lib.multiviews.pictorial.limb_offsets import PriorGrid, cube_points
 from lib.multiviews.pictorial.limb_prior import LimbPrior
 from lib.multiviews.pictorial.tree_search import Costs, evidence_scores, search_own_grids, search_shared_grid
 from lib.utils.errors import InputError, check_finite, check_shape

@@ -22,7 +22,7 @@ from lib.core.pose3d.methods import (
     run_batches,
     run_method,
 )
-from lib.dataset.target import gaussian_targets
+from lib.dataset.network_input import gaussian_targets
 from lib.multiviews.body import H36M_BODY, HumanBody
 from lib.multiviews.pictorial.backend_numpy import NumpyBackend
 from lib.multiviews.pictorial.limb_prior import make_limb_prior

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lib.core.pose3d.metrics_3d import all_errors, auc, mpjpe, pck, percentiles, procrustes_align, summarise
-from lib.dataset.actions import ACTION_NAMES, action_name
+from lib.dataset.protocol import ACTION_NAMES, action_name
 from lib.utils.errors import InputError
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lib.core.report.paper_results import TABLE_1, TABLE_3, TABLE_3_COLUMNS, TABLE_4, TOTAL_CAPTURE
-from lib.dataset.actions import ACTION_NAMES
+from lib.dataset.protocol import ACTION_NAMES
 
 PRINTED = """
 | method | Dir | Disc | Eat | Greet | Phone | Photo | Pose | Purch | Sit | SitD | Smoke | Wait | WalkD | Walk | WalkT | Avg |

@@ -12,13 +12,12 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from lib.dataset import compact
-from lib.dataset import compact_writer as compact_writer_module
 from lib.dataset.annotations import Annotations
 from lib.dataset.conventions import PUBLISHED, Conventions
 from lib.dataset.groups import group_views
 from lib.dataset.h36m import h36m_file, load_h36m
 from lib.dataset.protocol import HUMAN36M
+from lib.dataset.storage import memmap, memmap_writer
 from lib.dataset.storage.h36m_pickle import load_records, to_annotations
 from lib.dataset.storage.memmap import open_compact
 from lib.dataset.storage.memmap_writer import compact_writer, save_compact
@@ -128,7 +127,7 @@ def test_a_copy_is_looked_into_once(stored, monkeypatch):
     os.utime(path, ns=(1, 1))
     assert reload(path).reopen is not None
     assert json.loads((folder / "meta.json").read_text())["pickle"]["mtime_ns"] == 1
-    monkeypatch.setattr(compact, "fingerprint", None)
+    monkeypatch.setattr(memmap, "file_fingerprint", None)
     assert reload(path).reopen is not None
 
 
@@ -258,7 +257,7 @@ def test_a_failure_leaves_the_old_arrays(stored, monkeypatch):
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(compact_writer_module._ArrayFile, "append", full)
+    monkeypatch.setattr(memmap_writer._ArrayFile, "append", full)
     with pytest.raises(InputError, match="No space left"):
         save_compact(annotations, h36m_file(path.parents[2], "train"))
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before

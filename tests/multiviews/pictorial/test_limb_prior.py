@@ -10,8 +10,7 @@ import pytest
 import scipy.sparse
 
 from lib.multiviews.body import HumanBody
-from lib.multiviews.pictorial.grid import cube_points
-from lib.multiviews.pictorial.limb_offsets import PriorGrid, compatible_offsets, offsets_to_csr
+from lib.multiviews.pictorial.limb_offsets import PriorGrid, compatible_offsets, cube_points, offsets_to_csr
 from lib.multiviews.pictorial.limb_prior import PAIRS_KEY, load_limb_prior, make_limb_prior, save_limb_prior
 from lib.utils.errors import InputError
 

@@ -9,8 +9,7 @@ import pytest
 from cvf_tests.scenes import make_backend
 
 from lib.multiviews.body import HumanBody
-from lib.multiviews.pictorial.grid import cube_points
-from lib.multiviews.pictorial.limb_offsets import PriorGrid
+from lib.multiviews.pictorial.limb_offsets import PriorGrid, cube_points
 from lib.multiviews.pictorial.limb_prior import make_limb_prior
 from lib.multiviews.pictorial.tree_search import Costs, evidence_scores, search_own_grids, search_shared_grid
 
