@@ -118,9 +118,9 @@ def _check_heads(config: Any, dataset: MultiviewDataset) -> None:
 def build_loader(config: Any, dataset: MultiviewDataset, is_train: bool, ranks: Ranks = SINGLE) -> DataLoader:
     """Make a loader of one rank's share of the batches.
 
-    Keys as in MultiviewDataset with a leading axis B, as torch tensors. The batch sampler is an EpochBatches: set
-    `loader.batch_sampler.epoch` before each training epoch. BATCH_SIZE is that of each rank, WORKERS are shared by the
-    ranks of a machine, as the published single process has them for all its GPUs.
+    Keys as in MultiviewDataset with a leading axis B, as torch tensors. The batch sampler is an EpochBatches: call
+    `loader.batch_sampler.set_epoch()` before each training epoch. BATCH_SIZE is that of each rank, WORKERS are shared
+    by the ranks of a machine, as the published single process has them for all its GPUs.
     """
     batch_size = config.TRAIN.BATCH_SIZE if is_train else config.TEST.BATCH_SIZE
     shuffle = is_train and config.TRAIN.SHUFFLE

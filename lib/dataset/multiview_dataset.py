@@ -112,9 +112,7 @@ class EpochBatches(Sampler):
     The order, and what a data set draws for an item, depend on seed and epoch alone: not on the number of ranks or
     loading processes, nor on where in the epoch the work was taken up.
 
-    Attributes:
-        epoch: set it before each pass over the loader.
-        first_step: batches before it are left out; a resumed epoch begins there.
+    Call set_epoch() before each pass.
     """
 
     def __init__(
@@ -136,7 +134,8 @@ class EpochBatches(Sampler):
             every_item: the last step may have fewer items than ranks: those without one get the step's first item
                 once more. Otherwise such a step is left out.
         """
-        self.epoch = self.first_step = 0
+        self._epoch = 0
+        self._first_step = 0
         self._num_items = num_items
         self._shuffle = shuffle
         self._seed = seed
@@ -148,6 +147,16 @@ class EpochBatches(Sampler):
     def __len__(self) -> int:
         return self._num_steps
 
+    def set_epoch(self, epoch: int, first_step: int = 0) -> None:
+        """Select the epoch of the next pass and the step to start from, as after resuming.
+
+        Args:
+            epoch: index of the epoch, from 0; it seeds order and augmentation.
+            first_step: steps before it are skipped.
+        """
+        self._epoch = epoch
+        self._first_step = first_step
+
     def batch(self, order: np.ndarray, step: int) -> np.ndarray:
         """Return the items of all ranks in a step."""
         return order[step * self._step_size : (step + 1) * self._step_size]
@@ -156,7 +165,7 @@ class EpochBatches(Sampler):
         """Return the items in the order of the epoch."""
         order = np.arange(self._num_items)
         if self._shuffle:
-            np.random.default_rng((self._seed, self.epoch)).shuffle(order)
+            np.random.default_rng((self._seed, self._epoch)).shuffle(order)
         return order
 
     def items_before(self, step: int) -> int:
@@ -174,7 +183,7 @@ class EpochBatches(Sampler):
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         order = self.order()
-        for step in range(self.first_step, self._num_steps):
+        for step in range(self._first_step, self._num_steps):
             batch = self.batch(order, step)
             share = np.array_split(batch, self._ranks.world_size)[self._ranks.rank]
-            yield [(self.epoch, int(index)) for index in (share if len(share) else batch[:1])]
+            yield [(self._epoch, int(index)) for index in (share if len(share) else batch[:1])]

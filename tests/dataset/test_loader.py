@@ -219,7 +219,7 @@ def batches(config, root, workers, epochs=(0, 1)):
     loader = build_loader(config, build_dataset(config, root, True), True)
     found = []
     for epoch in epochs:
-        loader.batch_sampler.epoch = epoch
+        loader.batch_sampler.set_epoch(epoch)
         found += list(loader)
     return found
 

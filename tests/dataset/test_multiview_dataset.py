@@ -116,7 +116,7 @@ def test_validation_is_not_augmented(parts):
 
 def all_batches(*words, epoch=0, first_step=0, **options):
     batches = EpochBatches(*words, **options)
-    batches.epoch, batches.first_step = epoch, first_step
+    batches.set_epoch(epoch, first_step)
     return list(batches)
 
 

@@ -91,7 +91,7 @@ def train_one_epoch(
     hooks = hooks or EpochHooks()
     train_step.model.train()
     batches = loader.batch_sampler
-    batches.epoch, batches.first_step = epoch, first_step
+    batches.set_epoch(epoch, first_step)
     clock = _Clock()
     begin = time.perf_counter()
     end = time.perf_counter()

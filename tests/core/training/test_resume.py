@@ -17,7 +17,7 @@ def batches_of(num_items, batch_size, world_size, epoch, first_step=0):
         for rank in range(world_size)
     ]
     for one in made:
-        one.epoch, one.first_step = epoch, first_step
+        one.set_epoch(epoch, first_step)
     return made
 
 
