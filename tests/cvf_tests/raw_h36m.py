@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from cdflib.cdfwrite import CDF as CdfWriter
 
-from lib.dataset.synthetic.scene import Recording, SubjectWorld, WorldSettings
+from lib.dataset.synthetic.scene import SubjectWorld, SyntheticRecording, WorldSettings
 from lib.multiviews.cameras import project, world_to_camera
 
 SERIALS = ("54138969", "55011271", "58860488", "60457274")
@@ -150,7 +150,7 @@ def write_raw(
     for recording in recordings:
         subject = recording[0]
         world = raw.worlds.setdefault(subject, SubjectWorld(WorldSettings(image_size=SIDE), subject))
-        film = Recording(world, *recording[1:])
+        film = SyntheticRecording(world, *recording[1:])
         longest = max([num_frames, *(video_lengths(recording, camera) for camera in range(4) if video_lengths)])
         image_ids = np.arange(1, longest + 1)
         act = film.act(image_ids)

@@ -10,7 +10,7 @@ import numpy as np
 from lib.core.drawing import union_skeleton
 from lib.core.image_crops import read_crops
 from lib.dataset.annotations import Annotations
-from lib.utils.drawing.vis import joint_grid, save_picture
+from lib.utils.drawing.vis import joint_grid, save_image
 from lib.utils.errors import InputError
 from lib.utils.transforms import transform_points
 
@@ -44,5 +44,5 @@ def save_sheet(
     joints = transform_points(annotations.joints_img[rows].astype(np.float64), matrices)
     visible = annotations.visible[rows]
     grid = joint_grid(np.stack(crops), joints, visible, union_skeleton(), columns, texts, "labels in their boxes")
-    save_picture(path, grid)
+    save_image(path, grid)
     return path

@@ -114,14 +114,14 @@ def _heat_rows(
     return [
         HeatRow(
             title=f"view {view + 1} (target): {mark.name}",
-            picture=pictures[view],
+            image=pictures[view],
             point=transform_points(mark.point_img[None], to_picture[view])[0],
             names=[_cell_title(other, *share) for other, *share in zip(others, weight[p], area[p], strict=True)],
             others=[pictures[other] for other in others],
             heat=votes[p],
             curves=curves[:, p],
             near=near,
-            truth=None
+            gt=None
             if mark.truth_img is None
             else transform_points(mark.truth_img[others][:, None], to_picture[others])[:, 0],
         )

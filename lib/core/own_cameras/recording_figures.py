@@ -15,10 +15,9 @@ from lib.dataset.own_cameras.videos import read_instants
 from lib.multiviews.cameras import MIN_DEPTH_MM, project
 from lib.multiviews.recording.robust_poses import RobustPoses
 from lib.utils.drawing.animation import save_animation
-from lib.utils.drawing.pose_figure import PosedFrame
-from lib.utils.drawing.pose_video import draw_frames
-from lib.utils.drawing.turntable import stage_of
-from lib.utils.drawing.vis import draw_pose, labelled, save_picture, tile, titled
+from lib.utils.drawing.orbit_camera import OrbitCamera
+from lib.utils.drawing.posed_frame import PosedFrame, draw_frames
+from lib.utils.drawing.vis import draw_pose, labeled, save_image, tile, titled
 from lib.utils.errors import InputError
 from lib.utils.joints import H36M_17
 from lib.utils.transforms import crop_image, get_affine_transform, transform_points
@@ -71,10 +70,10 @@ def save_label_sheet(path: Path, capture: Capture, poses: RobustPoses, rows: Seq
                 words.append(f"its own frame {capture.table[frame, view]}")
             exchanged = poses.exchanged[frame, view]
             swapped = ", ".join(name for name, is_swapped in zip(poses.groups, exchanged, strict=True) if is_swapped)
-            cells.append(labelled(cell, ", ".join([*words, *([f"exchanged: {swapped}"] if swapped else [])])))
+            cells.append(labeled(cell, ", ".join([*words, *([f"exchanged: {swapped}"] if swapped else [])])))
     title = f"frames of {capture.rig.names[capture.reference]}'s video, from 0"
     notes = ("dots: joints that are kept", "crosses: detections that are rejected")
-    save_picture(path, titled(tile(np.stack(cells), len(capture.rig)), title, *notes))
+    save_image(path, titled(tile(np.stack(cells), len(capture.rig)), title, *notes))
 
 
 def _box(joints: np.ndarray) -> np.ndarray:
@@ -137,7 +136,11 @@ def save_video(
     turned = pose_world @ upright(pose_world).T
     azimuths = START_DEG + TURN_DEG / rate * np.arange(len(capture))
     frames = draw_frames(
-        _posed(capture, pose_world, turned, notes), skeleton_of(H36M_17), stage_of(turned), azimuths, VIDEO_CELL_PX
+        _posed(capture, pose_world, turned, notes),
+        skeleton_of(H36M_17),
+        OrbitCamera.around(turned),
+        azimuths,
+        VIDEO_CELL_PX,
     )
     return save_animation(path, tqdm(frames, total=len(capture), desc=path.name, disable=None, leave=False), rate)
 

@@ -19,9 +19,8 @@ from lib.multiviews.cameras import MIN_DEPTH_MM, Cameras, project
 from lib.utils.drawing.animation import save_animation
 from lib.utils.drawing.contact_sheet import SheetFrame, save_contact_sheet
 from lib.utils.drawing.error_charts import save_error_bars, save_error_histogram
-from lib.utils.drawing.pose_figure import PosedFrame, save_pose_figure
-from lib.utils.drawing.pose_video import draw_frames
-from lib.utils.drawing.turntable import stage_of
+from lib.utils.drawing.orbit_camera import OrbitCamera
+from lib.utils.drawing.posed_frame import PosedFrame, draw_frames, save_pose_figure
 from lib.utils.files.prediction_io import PredictionFile
 from lib.utils.transforms import transform_points
 
@@ -59,7 +58,7 @@ def make_contact_sheet(config: Any, run: RunPoses, frames: Sequence[int], path: 
                     heatmaps=heatmaps,
                     joints_crop=transform_points(locations[..., :2].astype(np.float64), to_crop),
                     pose_world=run.pose_world[frame],
-                    truth_world=run.truth_world[frame],
+                    gt_world=run.truth_world[frame],
                 )
             )
     skeleton = skeleton_of(run.annotations.joint_set)
@@ -108,9 +107,9 @@ def make_animation(
     bar = tqdm(frames, desc=path.name, unit="frame", disable=None, leave=False)
     posed = (posed_frame(config, run, frame, whole_images) for frame in bar)
     azimuths = START_DEG + turn_deg / frames_per_second * np.arange(len(frames))
-    stage = stage_of(run.truth_world[list(frames)])
+    camera = OrbitCamera.around(run.truth_world[list(frames)])
     cell_px = WHOLE_CELL_PX if whole_images else CELL_PX
-    pictures = draw_frames(posed, skeleton_of(run.annotations.joint_set), stage, azimuths, cell_px)
+    pictures = draw_frames(posed, skeleton_of(run.annotations.joint_set), camera, azimuths, cell_px)
     save_animation(path, pictures, frames_per_second)
 
 
@@ -174,11 +173,11 @@ def posed_frame(config: Any, run: RunPoses, frame: int, whole_images: bool) -> P
         pictures, to_picture = _crops(config, run, frame, (VIEW_PX, VIEW_PX))
     return PosedFrame(
         title=run.title(frame),
-        pictures=pictures,
+        images=pictures,
         joints=_reproject(run.pose_world[frame], cameras, to_picture),
         pose_world=run.pose_world[frame],
-        true_joints=_reproject(run.truth_world[frame], cameras, to_picture),
-        truth_world=run.truth_world[frame],
+        gt_joints=_reproject(run.truth_world[frame], cameras, to_picture),
+        gt_world=run.truth_world[frame],
     )
 
 

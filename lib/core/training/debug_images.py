@@ -13,7 +13,7 @@ from lib.core.drawing import union_skeleton
 from lib.core.evaluation2d.decode import get_max_preds
 from lib.core.evaluation2d.validate import DebugHook
 from lib.dataset.network_input import gaussian_targets
-from lib.utils.drawing.vis import heatmap_grid, joint_grid, labelled, overlay_heatmap, save_picture, tile
+from lib.utils.drawing.vis import heatmap_grid, joint_grid, labeled, overlay_heatmap, save_image, tile
 
 MAX_GROUPS = 4
 
@@ -38,10 +38,10 @@ def fusion_picture(batch: dict[str, Tensor], single: Tensor, routed: Tensor) -> 
     crops = batch["crops"][0].numpy()
     cells = []
     for view, crop in enumerate(crops):
-        cells.append(labelled(crop, f"view {view + 1}"))
+        cells.append(labeled(crop, f"view {view + 1}"))
         for maps, text in ((single, "heatmaps before fusion"), (routed, "after")):
             heat = maps[0, view].max(0).values.float().cpu().numpy()
-            cells.append(labelled(overlay_heatmap(crop, heat), text))
+            cells.append(labeled(overlay_heatmap(crop, heat), text))
     return tile(np.stack(cells), 3)
 
 
@@ -98,4 +98,4 @@ class DebugPictures:
         }
         for suffix, (wanted, draw) in drawings.items():
             if wanted:
-                save_picture(self._directory / f"{stem}_{suffix}.jpg", draw())
+                save_image(self._directory / f"{stem}_{suffix}.jpg", draw())

@@ -17,7 +17,7 @@ from lib.dataset.storage.new_dataset_folder import new_root
 from lib.dataset.storage.record_writer import mpii_record, uncrop
 from lib.dataset.synthetic.motion.actions import ACTIONS
 from lib.dataset.synthetic.records import recording_records
-from lib.dataset.synthetic.scene import Recording, SubjectWorld, WorldSettings
+from lib.dataset.synthetic.scene import SubjectWorld, SyntheticRecording, WorldSettings
 from lib.dataset.synthetic.single_images import IMAGES_PER_PLACE, make_place, take_single
 from lib.dataset.synthetic.writer import MARKER, write_json
 from lib.utils.errors import InputError
@@ -138,7 +138,7 @@ def _world(settings: WorldSettings, subject: int) -> SubjectWorld:
 def film(task: _Film) -> _Footage:
     """Film a recording with all cameras."""
     world = _world(task.settings.world, task.subject)
-    recording = Recording(world, task.action, task.subaction)
+    recording = SyntheticRecording(world, task.action, task.subaction)
     act = recording.act(task.image_ids)
     images, occluded = [], []
     for frame, image_id in enumerate(task.image_ids.tolist()):

@@ -105,7 +105,7 @@ class SubjectWorld:
         return [empty_room(room, camera, pixel_rays(camera, size)) for camera in cameras]
 
 
-class Recording:
+class SyntheticRecording:
     """One action of a subject, filmed by all cameras.
 
     Args:

@@ -34,7 +34,7 @@ class SheetFrame:
         heatmaps: (V, J, H, W).
         joints_crop: (V, J, 2) predicted joints, px of the crop.
         pose_world: (K, 3) predicted pose, mm.
-        truth_world: (K, 3) true pose, mm, or None.
+        gt_world: (K, 3) true pose, mm, or None.
     """
 
     title: str
@@ -42,7 +42,7 @@ class SheetFrame:
     heatmaps: np.ndarray
     joints_crop: np.ndarray
     pose_world: np.ndarray
-    truth_world: np.ndarray | None = None
+    gt_world: np.ndarray | None = None
 
 
 def save_contact_sheet(
@@ -75,13 +75,13 @@ def save_contact_sheet(
         for view in range(num_views):
             _draw_view(axes[view], frame, view, skeleton_2d)
         axes[0].set_ylabel(frame.title, fontsize=9)
-        draw_pose_sides(axes[-2:], frame.pose_world, frame.truth_world, skeleton_3d, up)
+        draw_pose_sides(axes[-2:], frame.pose_world, frame.gt_world, skeleton_3d, up)
         titles = [f"view {view + 1}" for view in range(num_views)] + ["3D from the front, mm", "3D from the side, mm"]
         for column, title in enumerate(titles if row == 0 else []):
             axes[column].set_title(title, fontsize=9)
         for pose_axes in axes[-2:] if row < len(frames) - 1 else []:
             pose_axes.tick_params(labelbottom=False)
-    legend = pose_legend(any(frame.truth_world is not None for frame in frames))
+    legend = pose_legend(any(frame.gt_world is not None for frame in frames))
     figure.legend(handles=legend, loc="lower center", ncols=5, fontsize=8, frameon=False, borderaxespad=0.1)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", bbox_inches="tight", pad_inches=0.08)
@@ -102,7 +102,7 @@ def _check_frame(frame: SheetFrame, where: str, num_views: int, num_joints: int,
     check_shape(f"{where}: crops", frame.crops.shape, (num_views, "h", "w", 3))
     check_shape(f"{where}: heatmaps", frame.heatmaps.shape, (num_views, num_joints, "H", "W"))
     check_shape(f"{where}: joints_crop", frame.joints_crop.shape, (num_views, num_joints, 2))
-    for name, pose in (("pose_world", frame.pose_world), ("truth_world", frame.truth_world)):
+    for name, pose in (("pose_world", frame.pose_world), ("gt_world", frame.gt_world)):
         if pose is not None:
             check_shape(f"{where}: {name}", pose.shape, (num_pose_joints, 3))
 

@@ -64,7 +64,7 @@ def save_error_histogram(path: str | os.PathLike, errors: np.ndarray, title: str
     for (name, percent), style in zip(MARKS.items(), ("-", "--", "-.", ":"), strict=True):
         value = float(np.percentile(found, percent))
         axes.axvline(value, color="0.25", linewidth=1.2, linestyle=style, label=f"{name} {value:.1f} mm")
-    axes.set(xlim=(0, end), xlabel="distance of a joint from the truth, mm", ylabel="share of the joints (bars)")
+    axes.set(xlim=(0, end), xlabel="distance of a joint from the gt, mm", ylabel="share of the joints (bars)")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
     below.legend(*axes.get_legend_handles_labels(), fontsize=8, loc="center right", framealpha=0.9)
     _save(figure, path)

@@ -1,4 +1,4 @@
-"""Signed heat over pictures, with a curve: rows of one picture with a marked point and others that answer to it."""
+"""Signed heat over images, with a curve: rows of one image with a marked point and others that answer to it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lib.utils.files.atomic import atomic_path
 
 CELL_INCHES = 2.9
 DPI = 110
-_BACKDROP = 0.5  # brightness of a picture under the heat
+_BACKDROP = 0.5  # brightness of a image under the heat
 
 
 def _edged(linewidth: float) -> dict:
@@ -45,40 +45,40 @@ _TRUTH = {
 
 @dataclass(frozen=True)
 class HeatRow:
-    """A picture with a marked point, and O others with heat and a curve; pictures (h, w, 3) uint8 BGR of one size.
+    """A image with a marked point, and O others with heat and a curve; images (h, w, 3) uint8 BGR of one size.
 
     Attributes:
         title: of the row.
-        picture: with the point.
-        point: (2,) px of `picture`.
+        image: with the point.
+        point: (2,) px of `image`.
         names: O titles of the others.
-        others: O pictures.
-        heat: (O, H, W) signed values; pixel (x, y) lies at (x w/W, y h/H) of the picture.
+        others: O images.
+        heat: (O, H, W) signed values; pixel (x, y) lies at (x w/W, y h/H) of the image.
         curves: (O, D, 2) px of the others; NaN = no corner.
         near: (D,) bool: corners between which the curve is solid; elsewhere it is thin and dashed.
-        truth: (O, 2) where the point is in the others, or None.
+        gt: (O, 2) where the point is in the others, or None.
     """
 
     title: str
-    picture: np.ndarray
+    image: np.ndarray
     point: np.ndarray
     names: Sequence[str]
     others: Sequence[np.ndarray]
     heat: np.ndarray
     curves: np.ndarray
     near: np.ndarray
-    truth: np.ndarray | None = None
+    gt: np.ndarray | None = None
 
     def check(self, where: str) -> None:
         """Raise an InputError, which names `where`, if the arrays do not fit together."""
         count = len(self.others)
-        for picture in (self.picture, *self.others):
-            check_shape(f"{where}: picture", picture.shape, (*self.picture.shape[:2], 3))
+        for image in (self.image, *self.others):
+            check_shape(f"{where}: image", image.shape, (*self.image.shape[:2], 3))
         check_shape(f"{where}: names", (len(self.names),), (count,))
         check_shape(f"{where}: heat", self.heat.shape, (count, "H", "W"))
         check_shape(f"{where}: curves", self.curves.shape, (count, len(self.near), 2))
-        if self.truth is not None:
-            check_shape(f"{where}: truth", self.truth.shape, (count, 2))
+        if self.gt is not None:
+            check_shape(f"{where}: gt", self.gt.shape, (count, 2))
 
 
 def save_heat_figure(
@@ -87,8 +87,8 @@ def save_heat_figure(
     """Draw rows and write a PNG atomically; every row has its own scale of the heat.
 
     Args:
-        path: the picture.
-        rows: all with the same number of pictures.
+        path: the image.
+        rows: all with the same number of images.
         title: above the rows.
         heat_name: what the heat is, beside its scale.
         curve_name: what the curves are, in the legend.
@@ -99,10 +99,10 @@ def save_heat_figure(
     """
     if not rows:
         raise InputError(f"{path}: no rows to draw")
-    columns, (height, width) = 1 + len(rows[0].others), rows[0].picture.shape[:2]
+    columns, (height, width) = 1 + len(rows[0].others), rows[0].image.shape[:2]
     for index, row in enumerate(rows):
         row.check(f"{path}, row {index}")
-        check_shape(f"{path}, row {index}: pictures", (1 + len(row.others),), (columns,))
+        check_shape(f"{path}, row {index}: images", (1 + len(row.others),), (columns,))
     size = (CELL_INCHES * columns + 0.9, (CELL_INCHES * height / width + 0.25) * len(rows) + 0.75)
     figure = Figure(figsize=size, dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
@@ -110,7 +110,7 @@ def save_heat_figure(
     for row_axes, row in zip(axes, rows, strict=True):
         _draw_row(figure, row_axes, row, heat_name)
     figure.suptitle(title, fontsize=10)
-    legend = _legend(curve_name, near_name, any(row.truth is not None for row in rows))
+    legend = _legend(curve_name, near_name, any(row.gt is not None for row in rows))
     figure.legend(handles=legend, loc="outside lower center", ncols=4, fontsize=9, frameon=False)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png")
@@ -132,32 +132,32 @@ def heat_limit(heat: np.ndarray) -> float:
 def _draw_row(figure: Figure, axes: Sequence[Axes], row: HeatRow, heat_name: str) -> None:
     limit = heat_limit(row.heat)
     scale = ScalarMappable(Normalize(-limit, limit), signed_colors())
-    _draw_picture(axes[0], row.picture, row.title)
+    _draw_picture(axes[0], row.image, row.title)
     axes[0].plot(*row.point, **_POINT)
     for index, one in enumerate(axes[1:]):
         grey = row.others[index].mean(-1, keepdims=True).repeat(3, -1)
         _draw_picture(one, (grey * _BACKDROP).astype(np.uint8), row.names[index])
-        _draw_heat(one, row.heat[index], row.picture.shape[:2], scale)
+        _draw_heat(one, row.heat[index], row.image.shape[:2], scale)
         one.plot(*row.curves[index].T, **_FAR_LINE)
         one.plot(*np.where(row.near[:, None], row.curves[index], np.nan).T, **_NEAR_LINE)
-        if row.truth is not None:
-            one.plot(*row.truth[index], **_TRUTH)
+        if row.gt is not None:
+            one.plot(*row.gt[index], **_TRUTH)
     bar = figure.colorbar(scale, ax=list(axes), shrink=0.9, aspect=22, pad=0.01)
-    bar.ax.set_facecolor(str(_BACKDROP / 2))  # what is clear in the scale shows a dark picture
+    bar.ax.set_facecolor(str(_BACKDROP / 2))  # what is clear in the scale shows a dark image
     bar.set_ticks([-limit, 0, limit], labels=[f"{-limit:.2g}", "0", f"+{limit:.2g}"], fontsize=8)
     bar.set_label(heat_name, fontsize=8)
 
 
-def _draw_picture(axes: Axes, picture: np.ndarray, title: str) -> None:
-    axes.imshow(picture[..., ::-1], interpolation="antialiased")
+def _draw_picture(axes: Axes, image: np.ndarray, title: str) -> None:
+    axes.imshow(image[..., ::-1], interpolation="antialiased")
     axes.set(xticks=[], yticks=[])
     axes.set_title(title, fontsize=9)
-    axes.autoscale(False)  # what lies outside does not enlarge the picture
+    axes.autoscale(False)  # what lies outside does not enlarge the image
 
 
 def _draw_heat(axes: Axes, heat: np.ndarray, size_hw: tuple[int, int], scale: ScalarMappable) -> None:
     (height, width), (rows, columns) = size_hw, heat.shape
-    x, y = width / columns, height / rows  # px of the picture per px of the heat
+    x, y = width / columns, height / rows  # px of the image per px of the heat
     extent = (-0.5 * x, (columns - 0.5) * x, (rows - 0.5) * y, -0.5 * y)
     limits = axes.get_xlim(), axes.get_ylim()
     axes.imshow(heat, cmap=scale.cmap, norm=scale.norm, interpolation="bilinear", extent=extent)

@@ -45,20 +45,20 @@ def picture_axes(pose: np.ndarray, up: np.ndarray, skeleton: Skeleton) -> np.nda
 def draw_pose_sides(
     axes: Sequence[Axes],
     pose: np.ndarray,
-    truth: np.ndarray | None,
+    gt: np.ndarray | None,
     skeleton: Skeleton,
     up: Sequence[float] = (0.0, 0.0, 1.0),
 ) -> None:
-    """Draw a pose from the front and from its left side, at one scale, with the truth dashed.
+    """Draw a pose from the front and from its left side, at one scale, with the gt dashed.
 
     Args:
         axes: two, for the front and for the side.
         pose: (K, 3) mm; joints that are not finite are left out.
-        truth: (K, 3) mm, or None.
+        gt: (K, 3) mm, or None.
         skeleton: of K joints.
         up: direction in the frame of the pose that points up in the picture.
     """
-    reference = pose if truth is None else truth
+    reference = pose if gt is None else gt
     if not np.isfinite(reference).all(-1).any():
         for side_axes in axes:
             side_axes.text(0.5, 0.5, "no pose", transform=side_axes.transAxes, fontsize=8, ha="center")
@@ -72,15 +72,15 @@ def draw_pose_sides(
         predicted = (pose - centre) @ to_picture
         for (parent, child), name in zip(skeleton.edges, skeleton.edge_sides(), strict=True):
             axes[side].plot(*predicted[[parent, child]].T, color=side_rgb(name), linewidth=2.2, solid_capstyle="round")
-        if truth is not None:
-            true = (truth - centre) @ to_picture
+        if gt is not None:
+            true = (gt - centre) @ to_picture
             for edge in skeleton.edges:
                 axes[side].plot(*true[list(edge)].T, color=TRUTH_COLOR, linewidth=1.3, linestyle=DASHES)
         axes[side].scatter(*predicted.T, s=12, c=[side_rgb(name) for name in skeleton.sides], zorder=4)
         _format_pose_axes(axes[side], half_mm)
     axes[0].tick_params(right=False, labelright=False)
-    if truth is not None:
-        distances = np.linalg.norm(pose - truth, axis=-1)
+    if gt is not None:
+        distances = np.linalg.norm(pose - gt, axis=-1)
         found = distances[np.isfinite(distances)]
         text = f"error {found.mean():.0f} mm" if found.size else "no joint"
         axes[0].text(0.04, 0.96, text, transform=axes[0].transAxes, fontsize=8, va="top")
@@ -105,7 +105,7 @@ def pose_legend(with_truth: bool) -> list[Line2D]:
     lines = [Line2D([], [], color=side_rgb(side), linewidth=2.5, label=side) for side in SIDE_COLORS]
     if with_truth:
         lines.append(Line2D([], [], color="0.5", linewidth=2.2, label="predicted"))
-        lines.append(Line2D([], [], color=TRUTH_COLOR, linewidth=1.3, linestyle=DASHES, label="ground truth"))
+        lines.append(Line2D([], [], color=TRUTH_COLOR, linewidth=1.3, linestyle=DASHES, label="ground gt"))
     return lines
 
 

@@ -127,7 +127,7 @@ def joint_grid(
     pictures = pictures.copy()
     for picture, points, shown in zip(pictures, joints, visible, strict=True):
         draw_pose(picture, points, shown, skeleton)
-    cells = [labelled(picture, text) for picture, text in zip(pictures, texts, strict=True)]
+    cells = [labeled(picture, text) for picture, text in zip(pictures, texts, strict=True)]
     return titled(tile(np.stack(cells), columns), title)
 
 
@@ -171,9 +171,9 @@ def heatmap_grid(
         small = cv2.resize(pictures[image], cell_wh, interpolation=cv2.INTER_AREA)
         with_pose = small.copy()
         draw_pose(with_pose, joints[image] * scale, visible[image], skeleton)
-        cells.append(labelled(with_pose, texts[image]))
+        cells.append(labeled(with_pose, texts[image]))
         for name, heatmap in zip(skeleton.names, heatmaps[image], strict=True):
-            cells.append(labelled(overlay_heatmap(small, heatmap), f"{name} {float(heatmap.max()):.2f}"))
+            cells.append(labeled(overlay_heatmap(small, heatmap), f"{name} {float(heatmap.max()):.2f}"))
     return titled(tile(np.stack(cells), 1 + num_joints), title)
 
 
@@ -195,7 +195,7 @@ def tile(pictures: np.ndarray, columns: int) -> np.ndarray:
     return np.ascontiguousarray(grid[:-GAP_PX, :-GAP_PX])
 
 
-def save_picture(path: str | os.PathLike, picture: np.ndarray) -> None:
+def save_image(path: str | os.PathLike, picture: np.ndarray) -> None:
     """Write a picture atomically, in the format of the suffix (.jpg or .png).
 
     Raises:
@@ -208,7 +208,7 @@ def save_picture(path: str | os.PathLike, picture: np.ndarray) -> None:
     write_bytes(path, cv2.imencode(suffix, picture, options)[1].tobytes())
 
 
-def labelled(picture: np.ndarray, text: str) -> np.ndarray:
+def labeled(picture: np.ndarray, text: str) -> np.ndarray:
     """Return a picture (h, w, 3) with white text on a dark strip above it, no wider than the picture.
 
     Returns:

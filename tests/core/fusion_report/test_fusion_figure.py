@@ -63,12 +63,12 @@ def test_a_row_shows_the_pixel_its_votes_its_line_and_the_truth(make_trained, dr
         for record in views
     ]
     np.testing.assert_allclose(row.point, expected[view], atol=1e-2)
-    np.testing.assert_allclose(row.truth, [expected[other] for other in (0, 1, 3)], atol=1e-2)
+    np.testing.assert_allclose(row.gt, [expected[other] for other in (0, 1, 3)], atol=1e-2)
     for other, picture in zip((0, 1, 3), row.others, strict=True):  # the image has a disc in the joint's colour there
         assert picture.shape == (PICTURE_WH[1], PICTURE_WH[0], 3)
         column, line = np.round(expected[other]).astype(int)
         np.testing.assert_allclose(picture[line, column].astype(int), JOINT_COLORS[joint], atol=60)
-    for curve, truth in zip(row.curves, row.truth, strict=True):
+    for curve, truth in zip(row.curves, row.gt, strict=True):
         assert np.nanmin(np.linalg.norm(curve[row.near] - truth, axis=-1)) < 8  # corners are 5 cm apart, 1 px is 8 mm
 
 
@@ -86,7 +86,7 @@ def test_pixels_of_the_original_image_have_no_true_position(make_trained, drawn_
     center = records[3]["center"]
     marks = pixel_marks(trained, trained.group(1), 0, [center, center + [-30, 12]], "jpg")
     rows = drawn_rows(trained, trained.group(1), 0, marks)
-    assert [row.truth for row in rows] == [None, None]
+    assert [row.gt for row in rows] == [None, None]
     np.testing.assert_allclose(rows[0].point, np.array(PICTURE_WH) / 2, atol=1e-3)
     np.testing.assert_allclose(rows[1].point - rows[0].point, np.array([-30, 12]) * PICTURE_WH[0] / BOX_PX, atol=1e-3)
 

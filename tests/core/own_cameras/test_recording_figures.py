@@ -31,11 +31,11 @@ def test_cameras_and_frames_are_named_in_the_video_and_on_the_sheet(recording, t
     late = replace(capture, table=capture.table + [0, 0, 1, 0])
     frames, labels = [], []
     monkeypatch.setattr(pictures, "draw_frames", lambda posed, *_: map(picture_of, posed))
-    monkeypatch.setattr(pictures, "labelled", lambda cell, text: labels.append(text) or cell)
+    monkeypatch.setattr(pictures, "labeled", lambda cell, text: labels.append(text) or cell)
 
     def picture_of(posed):
         frames.append(posed)
-        return posed.pictures[0]
+        return posed.images[0]
 
     save_video(tmp_path / "poses.mp4", capture, recording.pose_world[6:9], ["a", "b", "c"])
     assert [frame.title for frame in frames] == ["frame 6, 0.20 s, a", "frame 7, 0.23 s, b", "frame 8, 0.27 s, c"]

@@ -43,16 +43,16 @@ def make_run(tiny_root, tiny_config, tmp_path):
 def test_joints_are_projected_onto_the_pictures(make_run, h36m_pickle, num_views, whole_images):
     config, run, records = make_run(h36m_pickle, num_views=num_views)
     frame = posed_frame(config, run, 1, whole_images)
-    assert len(frame.pictures) == num_views
+    assert len(frame.images) == num_views
     for view, record in enumerate(records[num_views : 2 * num_views]):
         expected = record["joints_2d"]  # images are 200 px and are not enlarged
         if not whole_images:
             expected = (expected - record["center"]) * VIEW_PX / (200 * record["scale"][0]) + VIEW_PX / 2
-        np.testing.assert_allclose(frame.true_joints[view], expected, atol=1e-2)
+        np.testing.assert_allclose(frame.gt_joints[view], expected, atol=1e-2)
         # the image has a disc in the joint's colour there; the right wrist is drawn last, so nothing covers it
-        x, y = np.round(frame.true_joints[view][16]).astype(int)
-        np.testing.assert_allclose(frame.pictures[view][y, x].astype(int), JOINT_COLORS[16], atol=60)
-        lifted = frame.true_joints[view][:, 1] - frame.joints[view][:, 1]
+        x, y = np.round(frame.gt_joints[view][16]).astype(int)
+        np.testing.assert_allclose(frame.images[view][y, x].astype(int), JOINT_COLORS[16], atol=60)
+        lifted = frame.gt_joints[view][:, 1] - frame.joints[view][:, 1]
         assert (lifted > 0).all()  # 30 mm too high
 
 
@@ -61,10 +61,10 @@ def test_large_images_are_reduced_with_their_joints(make_run, h36m_pickle, monke
     large = cv2.imread(str(run.annotations.images_dir / records[0]["image"])).repeat(5, 0).repeat(5, 1)
     monkeypatch.setattr("lib.core.report.figures.read_view", lambda *_: large)
     frame = posed_frame(config, run, 0, whole_images=True)
-    assert frame.pictures[0].shape == (VIEW_PX, VIEW_PX, 3)
+    assert frame.images[0].shape == (VIEW_PX, VIEW_PX, 3)
     # the centre of pixel x of 1000 lies at (x + 0.5) * 512 / 1000 - 0.5
     expected = (records[0]["joints_2d"] + 0.5) * VIEW_PX / 1000 - 0.5
-    np.testing.assert_allclose(frame.true_joints[0], expected, atol=1e-2)
+    np.testing.assert_allclose(frame.gt_joints[0], expected, atol=1e-2)
 
 
 def test_joints_behind_a_camera_are_not_drawn(make_run, h36m_pickle):

@@ -8,7 +8,7 @@ import pytest
 
 from lib.dataset.storage.record_writer import Clip, mpii_record, person_box, uncrop
 from lib.dataset.synthetic.records import recording_records
-from lib.dataset.synthetic.scene import Recording, SubjectWorld, WorldSettings
+from lib.dataset.synthetic.scene import SubjectWorld, SyntheticRecording, WorldSettings
 
 KEYS = {
     "image",
@@ -34,7 +34,7 @@ KEYS = {
 def filmed() -> tuple[SubjectWorld, np.ndarray, list[dict]]:
     world = SubjectWorld(WorldSettings(), 9)
     ids = np.array([5, 105])
-    joints = Recording(world, 14, 2).act(ids).pose.joints
+    joints = SyntheticRecording(world, 14, 2).act(ids).pose.joints
     return world, joints, recording_records(world, 14, 2, ids, joints, np.zeros((2, 4, 17), bool), 40)
 
 

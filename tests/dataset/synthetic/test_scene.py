@@ -11,7 +11,7 @@ import pytest
 from lib.dataset.synthetic.rendering.furniture import Furniture
 from lib.dataset.synthetic.rendering.raycast import NOTHING, cast
 from lib.dataset.synthetic.rendering.solids import body_solids
-from lib.dataset.synthetic.scene import Recording, SubjectWorld, WorldSettings, joint_thickness
+from lib.dataset.synthetic.scene import SubjectWorld, SyntheticRecording, WorldSettings, joint_thickness
 from lib.utils.joints import H36M_17
 
 SIZE = 250
@@ -32,7 +32,7 @@ def _opencv_projection(joints: np.ndarray, camera: dict) -> np.ndarray:
 
 @pytest.mark.parametrize(("action", "subaction"), [(2, 1), (7, 2), (9, 1), (10, 2), (14, 1)])
 def test_joints_that_nothing_hides_lie_on_the_body(action, subaction):
-    recording = Recording(_world(size=500), action, subaction)
+    recording = SyntheticRecording(_world(size=500), action, subaction)
     ids = np.array([1, 151, 301])
     act = recording.act(ids)
     rays = recording.world.views[0].rays
@@ -50,7 +50,7 @@ def test_joints_that_nothing_hides_lie_on_the_body(action, subaction):
 
 def test_limbs_are_drawn_around_their_joints_to_a_pixel():
     # The outline of a lone limb has its joints' projections in the middle of its ends.
-    recording = Recording(_world(size=1000), 7, 1)
+    recording = SyntheticRecording(_world(size=1000), 7, 1)
     act = recording.act(np.array([1]))
     world = recording.world
     body = body_solids(act.pose, 0, world.person)
@@ -79,11 +79,11 @@ def test_limbs_are_drawn_around_their_joints_to_a_pixel():
 
 def test_occlusion_follows_from_furniture_and_body():
     world = _world()
-    bare = Recording(world, 2, 1)
+    bare = SyntheticRecording(world, 2, 1)
     bare.furniture = Furniture()
     ids = np.array([1, 101])
     act = bare.act(ids)
-    wall = Recording(world, 2, 1)
+    wall = SyntheticRecording(world, 2, 1)
     wall.furniture = Furniture()
     root = act.pose.joints[0, 0, :2]
     line = world.cameras.T[0, :2] - root
@@ -101,7 +101,7 @@ def test_occlusion_follows_from_furniture_and_body():
 
 def test_the_nose_is_hidden_from_behind_only():
     world = _world(occluders=0.0)
-    recording = Recording(world, 14, 1)  # hands stay low
+    recording = SyntheticRecording(world, 14, 1)  # hands stay low
     act = recording.act(np.arange(4) * 100 + 1)
     nose = H36M_17.index("nose")
     seen_from = []
@@ -116,8 +116,8 @@ def test_the_nose_is_hidden_from_behind_only():
 
 
 def test_pictures_are_the_same_again_and_differ_between_frames():
-    first = Recording(SubjectWorld(WorldSettings(image_size=120), 5), 4, 2)
-    second = Recording(SubjectWorld(WorldSettings(image_size=120), 5), 4, 2)
+    first = SyntheticRecording(SubjectWorld(WorldSettings(image_size=120), 5), 4, 2)
+    second = SyntheticRecording(SubjectWorld(WorldSettings(image_size=120), 5), 4, 2)
     ids = np.array([1, 201])
     image, hidden = first.render(first.act(ids), 1, 201, 2)
     again, hidden_again = second.render(second.act(ids[1:]), 0, 201, 2)  # alone, in a world of its own
@@ -128,7 +128,7 @@ def test_pictures_are_the_same_again_and_differ_between_frames():
 
 @pytest.mark.parametrize("num_views", [2, 3, 5])
 def test_any_number_of_views(num_views):
-    recording = Recording(_world(num_views=num_views, size=100), 6, 1)
+    recording = SyntheticRecording(_world(num_views=num_views, size=100), 6, 1)
     act = recording.act(np.array([1]))
     pictures = [recording.render(act, 0, 1, view)[0] for view in range(num_views)]
     assert len({picture.tobytes() for picture in pictures}) == num_views
@@ -140,7 +140,7 @@ def test_heavier_people_have_deeper_joints():
 
 def test_nobody_stands_in_the_furniture():
     for action, subaction in ((4, 2), (9, 1), (10, 1), (14, 1)):
-        recording = Recording(_world(6, size=100, occluders=1.0), action, subaction)
+        recording = SyntheticRecording(_world(6, size=100, occluders=1.0), action, subaction)
         joints = recording.act(np.arange(1, 1500, 25)).pose.joints
         assert recording.furniture.boxes
         for box in recording.furniture.boxes:

@@ -15,7 +15,7 @@ SKELETON = Skeleton.from_names(NAMES, [(0, 1), (0, 2), (0, 3)], [("rhip", "lhip"
 POSE = np.array([[0, 0, 900], [-120, 0, 900], [120, 0, 900], [0, 0, 1600.0]])  # faces -y
 
 
-def _frame(views: int = 2, truth: bool = True, height: int = 64, width: int = 64) -> SheetFrame:
+def _frame(views: int = 2, gt: bool = True, height: int = 64, width: int = 64) -> SheetFrame:
     rng = np.random.default_rng(0)
     return SheetFrame(
         title="frame 1",
@@ -23,7 +23,7 @@ def _frame(views: int = 2, truth: bool = True, height: int = 64, width: int = 64
         heatmaps=rng.uniform(0, 0.1, (views, 4, height // 4, width // 4)),
         joints_crop=rng.uniform(10, 50, (views, 4, 2)),
         pose_world=POSE,
-        truth_world=POSE + [0, 0, 30.0] if truth else None,
+        gt_world=POSE + [0, 0, 30.0] if gt else None,
     )
 
 
@@ -51,8 +51,8 @@ def test_many_rows_stay_small(tmp_path: Path) -> None:
 
 
 def test_the_truth_is_drawn_beside_the_prediction(tmp_path: Path) -> None:
-    for name, truth in (("with.png", True), ("without.png", False)):
-        save_contact_sheet(tmp_path / name, [_frame(truth=truth)], SKELETON, SKELETON)
+    for name, gt in (("with.png", True), ("without.png", False)):
+        save_contact_sheet(tmp_path / name, [_frame(gt=gt)], SKELETON, SKELETON)
     with_truth, without = (cv2.imread(str(tmp_path / name)) for name in ("with.png", "without.png"))
 
     def dark(picture: np.ndarray) -> int:  # in the half with the 3D poses

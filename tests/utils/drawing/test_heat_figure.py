@@ -15,41 +15,41 @@ BLUE, ORANGE = SIDE_COLORS["left"], SIDE_COLORS["right"]
 NAMES = {"title": "group 3", "heat_name": "weight", "curve_name": "epipolar line", "near_name": "near"}
 
 
-def make_row(others: int = 3, size: tuple[int, int] = (90, 100), truth: bool = False) -> HeatRow:
-    """Grey pictures without heat, and curves that lie outside of them."""
+def make_row(others: int = 3, size: tuple[int, int] = (90, 100), gt: bool = False) -> HeatRow:
+    """Grey images without heat, and curves that lie outside of them."""
     return HeatRow(
         title="rwri",
-        picture=np.full((*size, 3), 90, np.uint8),
+        image=np.full((*size, 3), 90, np.uint8),
         point=np.array([20.0, 30]),
         names=[f"view {other + 1}" for other in range(others)],
         others=[np.full((*size, 3), 90, np.uint8)] * others,
         heat=np.zeros((others, 9, 10)),
         curves=np.full((others, 5, 2), -500.0),
         near=np.array([False, True, True, True, False]),
-        truth=np.tile([60.0, 40.0], (others, 1)) if truth else None,
+        gt=np.tile([60.0, 40.0], (others, 1)) if gt else None,
     )
 
 
 def draw(rows: list[HeatRow], path: Path) -> np.ndarray:
     save_heat_figure(path, rows, **NAMES)
-    picture = cv2.imread(str(path))
-    assert picture is not None
-    return picture.astype(int)
+    image = cv2.imread(str(path))
+    assert image is not None
+    return image.astype(int)
 
 
-def cells(picture: np.ndarray, columns: int) -> list[np.ndarray]:
-    """The pictures of the only row, from left to right: what their dark frames enclose."""
-    inside = (picture.max(-1) < 245) & (picture.min(-1) > 5)
+def cells(image: np.ndarray, columns: int) -> list[np.ndarray]:
+    """The images of the only row, from left to right: what their dark frames enclose."""
+    inside = (image.max(-1) < 245) & (image.min(-1) > 5)
     labels = cv2.connectedComponentsWithStats(inside.astype(np.uint8), connectivity=4)[2]
     boxes = sorted(sorted(labels[1:].tolist(), key=lambda box: -box[4])[:columns])
-    return [picture[y : y + height, x : x + width] for x, y, width, height, _ in boxes]
+    return [image[y : y + height, x : x + width] for x, y, width, height, _ in boxes]
 
 
-def center_of(picture: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
+def center_of(image: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
     """Mean place of a colour, as a share of width and height."""
-    rows, columns = np.nonzero(np.abs(picture - color).max(-1) < 40)
+    rows, columns = np.nonzero(np.abs(image - color).max(-1) < 40)
     assert len(rows) > 20
-    return np.array([columns.mean() / picture.shape[1], rows.mean() / picture.shape[0]])
+    return np.array([columns.mean() / image.shape[1], rows.mean() / image.shape[0]])
 
 
 def test_one_row_per_pixel_and_one_column_per_view(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_heat_lies_where_its_pixels_are_with_the_colour_of_its_sign(tmp_path: Pa
 
 def test_heat_of_both_signs_differs_in_brightness_too() -> None:
     colors = np.asarray(signed_colors()(np.linspace(0, 1, 255)))
-    assert colors[127, 3] == 0  # nothing hides the picture where the weight is 0
+    assert colors[127, 3] == 0  # nothing hides the image where the weight is 0
     np.testing.assert_allclose(colors[[0, -1], 3], 1)
     assert (np.diff(colors[127:, 3]) > 0).all()
     np.testing.assert_allclose(colors[-1, :3] * 255, ORANGE[::-1])
@@ -93,7 +93,7 @@ def test_the_curve_is_white_and_bold_only_near_the_person(tmp_path: Path) -> Non
         row = make_row(1)
         row.curves[0] = [[-900, 45], [25, 45], [50, 45], [75, 45], [900, 45]]
         cell = cells(draw([replace(row, near=np.array(near))], tmp_path / "heat.png"), 2)[1]
-        white = (cell.min(-1) > 150).sum(0)  # the picture is at 45
+        white = (cell.min(-1) > 150).sum(0)  # the image is at 45
         return [int(part.sum()) for part in np.array_split(white, 4)]
 
     bold = white_columns([False, True, True, True, False])
@@ -103,7 +103,7 @@ def test_the_curve_is_white_and_bold_only_near_the_person(tmp_path: Path) -> Non
 
 
 def test_truth_is_drawn_where_it_is_known(tmp_path: Path) -> None:
-    with_truth, without = (cells(draw([make_row(1, truth=truth)], tmp_path / "heat.png"), 2) for truth in (True, False))
+    with_truth, without = (cells(draw([make_row(1, gt=gt)], tmp_path / "heat.png"), 2) for gt in (True, False))
     changed = np.abs(with_truth[1] - without[1]).max(-1) > 60
     rows, columns = np.nonzero(changed)
     np.testing.assert_allclose(
@@ -127,9 +127,9 @@ def test_arrays_that_do_not_fit_are_named(tmp_path: Path) -> None:
         ([replace(row, heat=row.heat[:2])], r"row 0: heat: expected shape \(3, H, W\), received \(2, 9, 10\)"),
         ([replace(row, curves=row.curves[:, :4])], r"curves: expected shape \(3, 5, 2\)"),
         ([replace(row, names=["view 1"])], r"names: expected shape \(3\), received \(1,\)"),
-        ([replace(row, truth=np.zeros((2, 2)))], r"truth: expected shape \(3, 2\)"),
-        ([replace(row, others=[*row.others[:2], row.picture[:50]])], r"picture: expected shape \(90, 100, 3\)"),
-        ([row, make_row(2)], r"row 1: pictures: expected shape \(4\), received \(3,\)"),
+        ([replace(row, gt=np.zeros((2, 2)))], r"gt: expected shape \(3, 2\)"),
+        ([replace(row, others=[*row.others[:2], row.image[:50]])], r"image: expected shape \(90, 100, 3\)"),
+        ([row, make_row(2)], r"row 1: images: expected shape \(4\), received \(3,\)"),
     ):
         with pytest.raises(InputError, match=message):
             save_heat_figure(tmp_path / "x.png", wrong, **NAMES)

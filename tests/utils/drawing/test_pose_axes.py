@@ -14,9 +14,9 @@ SKELETON = Skeleton.from_names(NAMES, [(0, 1), (0, 2), (0, 3)], [("rhip", "lhip"
 POSE = np.array([[0, 0, 900], [-120, 0, 900], [120, 0, 900], [0, 0, 1600.0]])  # faces -y
 
 
-def draw(pose: np.ndarray, truth: np.ndarray | None) -> list:
+def draw(pose: np.ndarray, gt: np.ndarray | None) -> list:
     axes = Figure().subplots(1, 2)
-    draw_pose_sides(axes, pose, truth, SKELETON)
+    draw_pose_sides(axes, pose, gt, SKELETON)
     return list(axes)
 
 
@@ -45,9 +45,9 @@ def test_truth_and_error_are_shown() -> None:
     assert len(pose_legend(True)) == len(pose_legend(False)) + 2
 
 
-@pytest.mark.parametrize("truth", [None, POSE])
-def test_a_pose_without_joints(truth: np.ndarray | None) -> None:
+@pytest.mark.parametrize("gt", [None, POSE])
+def test_a_pose_without_joints(gt: np.ndarray | None) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        front, _ = draw(np.full((4, 3), np.nan), truth)
-    assert front.texts[0].get_text() == ("no pose" if truth is None else "no joint")
+        front, _ = draw(np.full((4, 3), np.nan), gt)
+    assert front.texts[0].get_text() == ("no pose" if gt is None else "no joint")

@@ -15,9 +15,9 @@ from lib.utils.drawing.vis import (
     draw_pose,
     heatmap_grid,
     joint_grid,
-    labelled,
+    labeled,
     overlay_heatmap,
-    save_picture,
+    save_image,
     tile,
     titled,
 )
@@ -127,7 +127,7 @@ def test_heatmap_grid_has_a_row_per_image_and_a_cell_per_joint() -> None:
 
 def test_texts_stand_above_the_picture() -> None:
     picture = _grey()
-    with_text = labelled(picture, "a text that is too long for such a small picture")
+    with_text = labeled(picture, "a text that is too long for such a small picture")
     assert with_text.shape == (LABEL_PX + 60, 120, 3)
     np.testing.assert_array_equal(with_text[LABEL_PX:], picture)
     assert with_text[:LABEL_PX, :100].max() > 150
@@ -144,10 +144,10 @@ def test_pictures_are_written_whole(suffix: str, tolerance: int, tmp_path: Path)
     picture = _grey()
     picture[:, 60:] = (200, 30, 90)
     path = tmp_path / "deep" / f"picture{suffix}"
-    save_picture(path, picture)
+    save_image(path, picture)
     read = cv2.imread(str(path))
     assert read.shape == picture.shape
     assert np.abs(read[:, [20, 100]].astype(int) - picture[:, [20, 100]]).max() <= tolerance
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
     with pytest.raises(InputError, match=r"written as \.jpg or \.png"):
-        save_picture(tmp_path / "picture.bmp", picture)
+        save_image(tmp_path / "picture.bmp", picture)
