@@ -7,9 +7,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from cvf_tests.tiny_data import BOX_PX, SIDE, STANDING_MM, tiny_camera
 
 from lib.multiviews.cameras import Cameras, project, world_to_camera
-from tests.conftest import BOX_PX, SIDE, STANDING_MM, tiny_camera
 
 NUM_FRAMES = 24
 ZOOM = 2  # on the images of the miniature data set, so that there is something to track

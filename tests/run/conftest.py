@@ -6,21 +6,9 @@ import logging
 import runpy
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-@dataclass
-class Finished:
-    """What a script left: exit code, standard output, standard error."""
-
-    code: int
-    out: str
-    err: str
+from cvf_tests.scripts import REPOSITORY, Finished
 
 
 @pytest.fixture

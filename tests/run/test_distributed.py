@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,10 +16,8 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from cvf_tests.scripts import LONG, REPOSITORY, RUN, wait_for
 
-from tests.run.conftest import REPOSITORY
-
-RUN = "multiview_h36m/multiview_pose_resnet_18/tiny"
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 TRAIN = str(REPOSITORY / "run/pose2d/train.py")
@@ -85,18 +82,6 @@ def start_training(cfg: Path, *words: object, runner: Sequence[str] = (sys.execu
     command = [*runner, TRAIN, "--cfg", str(cfg), *map(str, words)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, env=ENVIRONMENT, start_new_session=True, **pipes)
-
-
-def wait_for(path: Path, text: str, process: subprocess.Popen) -> None:
-    """Wait until a file holds some text."""
-    until = time.monotonic() + 120
-    while not (path.exists() and text in path.read_text()):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < until
-        time.sleep(0.02)
-
-
-LONG = ("--opts", "TRAIN.END_EPOCH", 500, "TRAIN.VALIDATE_EVERY", 500, "PRINT_FREQ", 1, "TRAIN.BATCH_SIZE", 1)
 
 
 def children_of(process: subprocess.Popen) -> list[int]:

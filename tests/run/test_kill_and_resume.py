@@ -12,10 +12,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from cvf_tests.scripts import REPOSITORY, RUN
 
-from tests.run.conftest import REPOSITORY
-
-RUN = "multiview_h36m/multiview_pose_resnet_18/tiny"
 TIMES = ("groups_per_s", "data_seconds", "data_share", "memory_mb")
 OF_ONE_RUN = {*TIMES, "OUTPUT_DIR", "LOG_DIR"}
 

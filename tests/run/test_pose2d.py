@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-
-RUN = "multiview_h36m/multiview_pose_resnet_18/tiny"
+from cvf_tests.scripts import RUN
 
 
 def test_train_then_valid_write_all_results(tiny_root, tiny_yaml, tmp_path, run_script):

@@ -7,16 +7,15 @@ import pickle
 import runpy
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from cvf_tests.predictions import write_perfect_predictions
+from cvf_tests.scripts import REPOSITORY, WITHOUT_TORCH
 
 from lib.core.config_io import load_config
 from lib.core.run_directory import run_directory
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 POSES = "poses3d_rpsm_FIRST_NBINS_12.npz"
 
 
@@ -98,19 +97,6 @@ def test_other_methods(run_script, experiment, directory, script):
     unknown = run_script(script, "--method", "dlt", *experiment)
     assert (unknown.code, unknown.err.count("\n")) == (2, 1)
     assert "'triangulate_robust'" in unknown.err
-
-
-# makes every import of torch fail, as where it is not installed
-WITHOUT_TORCH = """
-import runpy, sys
-class Blocker:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("torch", "torchvision"):
-            raise ModuleNotFoundError(name)
-sys.meta_path.insert(0, Blocker())
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
 
 
 def run_without_torch(script, *words):

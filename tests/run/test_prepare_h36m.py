@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 from cvf_tests.raw_h36m import write_raw
+from cvf_tests.scripts import REPOSITORY
 
 from lib.dataset.prepare.h36m_preparation import JOURNAL
-from tests.run.conftest import REPOSITORY
 
 RECORDINGS = [(9, 2, 1), (9, 2, 2)]
 

@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 import pytest
 from cvf_tests.predictions import write_perfect_predictions, write_poses
+from cvf_tests.scripts import REPOSITORY, WITHOUT_TORCH
 from PIL import Image
 
 from lib.core.config_io import load_config
 from lib.core.run_directory import run_directory
-from tests.run.test_pose3d import REPOSITORY, WITHOUT_TORCH
 
 
 @pytest.fixture

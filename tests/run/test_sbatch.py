@@ -11,9 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-
-from tests.run.conftest import REPOSITORY
-from tests.run.test_distributed import LONG, RUN, wait_for
+from cvf_tests.scripts import LONG, REPOSITORY, RUN, wait_for
 
 pytestmark = pytest.mark.slow
 

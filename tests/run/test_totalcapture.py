@@ -10,11 +10,11 @@ import h5py
 import numpy as np
 import pytest
 from cvf_tests.predictions import take_for_default, write_perfect_predictions
+from cvf_tests.tiny_data import TOTALCAPTURE_RECORDINGS
 
 from lib.core.config_io import load_config
 from lib.core.pose3d.methods import METHODS
 from lib.core.run_directory import run_directory
-from tests.conftest import TOTALCAPTURE_RECORDINGS
 
 # names in training, the toolbox's numbers in validation
 RECORDINGS = TOTALCAPTURE_RECORDINGS | {

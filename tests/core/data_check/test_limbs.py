@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from cvf_tests.record_edits import of_camera, set_camera, set_entry
 
 from lib.core.data_check.limbs import check_limbs
 from lib.utils.joints import H36M_17
-from tests.core.data_check.conftest import of_camera, set_camera, set_entry
 
 
 def check(views, tolerance=150.0):

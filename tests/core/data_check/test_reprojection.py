@@ -4,12 +4,12 @@ import re
 
 import numpy as np
 import pytest
+from cvf_tests.record_edits import of_camera, set_camera, set_entry, shifted
+from cvf_tests.tiny_data import SIDE
 
 from lib.core.data_check.reprojection import check_reprojection
 from lib.multiviews.cameras import Cameras, project_camera
 from lib.utils.joints import H36M_17
-from tests.conftest import SIDE
-from tests.core.data_check.conftest import of_camera, set_camera, set_entry, shifted
 
 SIZES = [(SIDE, SIDE)] * 4
 MIRRORED = H36M_17.mirrored_order()

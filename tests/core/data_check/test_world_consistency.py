@@ -4,10 +4,10 @@ import re
 
 import numpy as np
 import pytest
+from cvf_tests.record_edits import LABELS, of_camera, set_camera, set_entry, shifted
 
 from lib.core.data_check.world_consistency import check_agreement
 from lib.utils.joints import H36M_17
-from tests.core.data_check.conftest import LABELS, of_camera, set_camera, set_entry, shifted
 
 WORLD_X = np.array([-1.0, 1, 1])
 

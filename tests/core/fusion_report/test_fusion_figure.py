@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from cvf_tests.tiny_data import BOX_PX, JOINT_COLORS
 
 from lib.core.fusion_report.fusion_figure import joint_marks, make_fusion_figure, pixel_marks
 from lib.core.fusion_report.trained_fusion import TrainedFusion
 from lib.core.report.run_poses import evaluated_groups
 from lib.models.fusion import CrossViewFusion
 from lib.utils.errors import InputError
-from tests.conftest import BOX_PX, JOINT_COLORS
 
 MAP_WH, INPUT_WH, PICTURE_WH = (16, 24), (64, 96), (320, 480)
 

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from cvf_tests.predictions import write_perfect_predictions, write_poses
+from cvf_tests.tiny_data import JOINT_COLORS
 
 from lib.core.pose3d.metrics_3d import summarise
 from lib.core.report.comparison import load_rows
@@ -21,7 +22,6 @@ from lib.core.report.figures import (
 from lib.core.report.run_poses import load_run_poses
 from lib.utils.errors import InputError
 from lib.utils.joints import H36M_17
-from tests.conftest import JOINT_COLORS
 
 
 @pytest.fixture

@@ -4,12 +4,12 @@ import json
 
 import numpy as np
 import pytest
+from cvf_tests.rig_files import named_points, write_openpose
 
 from lib.dataset.own_cameras.detections import load_detections
 from lib.dataset.own_cameras.keypoint_sets import POINT_SETS, to_h36m
 from lib.utils.errors import InputError
 from lib.utils.joints import H36M_17
-from tests.dataset.own_cameras.conftest import named_points, write_openpose
 
 DETECTORS = ("coco17", "body25", "halpe26", "blazepose33")
 

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from cvf_tests.rig_files import number_in, write_video
 
 from lib.dataset.own_cameras.calibration_file import load_rig
 from lib.dataset.own_cameras.videos import frame_table, open_videos, read_instants
 from lib.utils.errors import InputError
-from tests.dataset.own_cameras.conftest import number_in, write_video
 
 
 @pytest.fixture
