@@ -21,7 +21,7 @@ SEEDS ?= 0 1 2
 JOBS ?= 2
 
 DEMO := data/demo
-DEMO_CAMERAS := experiments-local/own/pose2sim_demo.toml
+DEMO_CAMERAS := run/demo/pose2sim_demo.toml
 DETECTOR := $(DEMO)/.venv-detector
 DETECTIONS ?= $(DEMO)/detections.npz
 
