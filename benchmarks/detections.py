@@ -10,7 +10,7 @@ import numpy as np
 from lib.dataset.storage.record_writer import person_box
 from lib.dataset.synthetic.camera_rig import make_rig
 from lib.dataset.synthetic.motion.actions import ACTIONS, perform_action
-from lib.dataset.synthetic.motion.posture import MOTION_LENGTH_S
+from lib.dataset.synthetic.motion.motion_builder import MOTION_LENGTH_S
 from lib.dataset.synthetic.person import make_subject
 from lib.multiviews.body import H36M_BODY
 from lib.multiviews.cameras import Cameras, project, world_to_camera

@@ -21,9 +21,9 @@ import shlex
 from lib.core.config_io import load_config
 from lib.core.experiments.cells import CellRunner
 from lib.core.experiments.plan import make_plan
-from lib.core.experiments.protocols import embedded_protocol, published_protocol
+from lib.core.experiments.protocols import config_protocol, synthetic_protocol
 from lib.core.experiments.results_page import PageSettings, check_page, read_remarks, write_page
-from lib.core.experiments.seed_results import Outcome
+from lib.core.experiments.seed_results import SeedResults
 from lib.core.run_directory import model_name, run_name
 from lib.core.runtime.command_line import plain_parser, run_main
 from lib.core.runtime.machine import describe_machine
@@ -66,10 +66,10 @@ def main() -> None:
     if args.cfg:
         config = load_config(args.cfg, args.opts)
         out = args.out or Path("output") / f"experiments_{model_name(config)}_{run_name(args.cfg)}"
-        protocol = published_protocol(args.cfg, out, args.opts)
+        protocol = config_protocol(args.cfg, out, args.opts)
     else:
         out = args.out or Path("output/experiments")
-        protocol = embedded_protocol(args.data, out, args.opts)
+        protocol = synthetic_protocol(args.data, out, args.opts)
     plan = make_plan(protocol, args.seeds, out)
     runner = CellRunner(plan.cells, out, args.jobs)
     machine = describe_machine()
@@ -102,7 +102,7 @@ def main() -> None:
         raise InputError(
             f"{out}: no results yet of seeds {', '.join(map(str, args.seeds))}; without --page-only the cells are run"
         )
-    write_page(Outcome(done, args.seeds), protocol, settings)
+    write_page(SeedResults(done, args.seeds), protocol, settings)
     print(f"{page}: {len(settings.seconds)} of {len(plan.cells)} cells")
 
 

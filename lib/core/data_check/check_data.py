@@ -13,12 +13,12 @@ from lib.core.config_io import dataset_root
 from lib.core.data_check.boxes import check_crops
 from lib.core.data_check.counts import check_counts, check_visible
 from lib.core.data_check.findings import ERROR, NOTE, WARNING, Section, count_level
+from lib.core.data_check.group_sequence import GroupSequence
 from lib.core.data_check.image_files import ImageFacts, check_images, first_rows, inspect, missing_rows
 from lib.core.data_check.label_sheet import save_sheet
 from lib.core.data_check.limbs import check_limbs
 from lib.core.data_check.motion import check_motion, find_windows
 from lib.core.data_check.reprojection import check_reprojection
-from lib.core.data_check.views import Views
 from lib.core.data_check.world_consistency import check_agreement
 from lib.dataset.annotations import Annotations
 from lib.dataset.data_sets import DATA_SETS, load_multiview
@@ -119,7 +119,7 @@ def _check_multiview(
         section = Section("Counts")
         section.add(ERROR, str(error))
         return Checked(title, [section], None)
-    everything = Views.ordered(annotations, groups, body_of(annotations.joint_set))
+    everything = GroupSequence.ordered(annotations, groups, body_of(annotations.joint_set))
     windows = find_windows(everything, WINDOWS)
     data_format = config.DATASET.DATA_FORMAT
     rows = np.concatenate([np.array([], int), *(window.groups.ravel() for window in windows)])
@@ -160,7 +160,7 @@ def _check_multiview(
     return Checked(title, sections, sheet)
 
 
-def _camera_names(views: Views) -> list[str]:
+def _camera_names(views: GroupSequence) -> list[str]:
     return [f"camera {camera_id}" for camera_id in views.camera_ids]
 
 
@@ -181,7 +181,7 @@ def _read_images(
     return inspect(annotations, rows, data_format, settings.workers), missing, len(images)
 
 
-def _view_crops(views: Views, image_wh: Sequence[tuple[int, int] | None], crop: bool) -> Section:
+def _view_crops(views: GroupSequence, image_wh: Sequence[tuple[int, int] | None], crop: bool) -> Section:
     columns = range(views.num_views)
     joints, visible, annotations = views.joints_img, views.visible, views.annotations
     center, scale = annotations.center[views.groups], annotations.scale[views.groups]
@@ -242,7 +242,7 @@ def _check_singles(
     return Checked(f"{annotations.source}, {subset}: {len(annotations)} people", sections, sheet)
 
 
-def _joints_in_images(annotations: Annotations, facts: ImageFacts, views: Views | None = None) -> Section:
+def _joints_in_images(annotations: Annotations, facts: ImageFacts, views: GroupSequence | None = None) -> Section:
     """Compare annotated joints with the sizes of the images that were read, per camera."""
     section = Section("Joints in the images")
     readable = (facts.image_wh > 0).all(1)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lib.core.data_check.views import Views
+from lib.core.data_check.group_sequence import GroupSequence
 
 
 def best_explanations(found: Sequence[tuple[str, float]], limit: float, alike: float, unit: str) -> str:
@@ -40,7 +40,7 @@ def block_groups(starts: np.ndarray, chosen: np.ndarray, limit: int) -> np.ndarr
     return np.concatenate([np.arange(starts[block], starts[block + 1]) for block in blocks])
 
 
-def where_wrong(views: Views, starts: np.ndarray, wrong: np.ndarray) -> str:
+def where_wrong(views: GroupSequence, starts: np.ndarray, wrong: np.ndarray) -> str:
     """Say in how many recordings the wrong (B,) blocks are, and name the first; nothing if all blocks are wrong."""
     if wrong.all():
         return ""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lib.core.data_check.findings import ERROR, WARNING, Section
-from lib.core.data_check.views import Views
+from lib.core.data_check.group_sequence import GroupSequence
 from lib.dataset.conventions import MM_PER_UNIT
 from lib.utils.joints import JointSet
 from lib.utils.tables import markdown_table
@@ -21,7 +21,7 @@ OUTLIER_SHARE = 0.25  # of a limb's length
 MAX_OUTLIERS = 0.01  # share of the poses
 
 
-def check_limbs(views: Views, tolerance: float) -> Section:
+def check_limbs(views: GroupSequence, tolerance: float) -> Section:
     """Measure the limbs of the 3D joints, one view of each group.
 
     Args:
@@ -47,7 +47,9 @@ def check_limbs(views: Views, tolerance: float) -> Section:
     return section
 
 
-def _check_outliers(section: Section, views: Views, away: np.ndarray, own_length: np.ndarray, tolerance: float) -> None:
+def _check_outliers(
+    section: Section, views: GroupSequence, away: np.ndarray, own_length: np.ndarray, tolerance: float
+) -> None:
     """Find poses (G, E) whose limbs are too far from the subject's own lengths (G, E), mm."""
     outlier = (away > np.maximum(OUTLIER_SHARE * own_length, tolerance)).any(1)
     if outlier.any():
@@ -62,7 +64,7 @@ def _check_outliers(section: Section, views: Views, away: np.ndarray, own_length
         )
 
 
-def _check_unit(section: Section, views: Views, lengths: np.ndarray) -> None:
+def _check_unit(section: Section, views: GroupSequence, lengths: np.ndarray) -> None:
     """Recognise metres and centimetres by the length of the thigh."""
     names = views.body.limb_names
     thighs = [names.index(name) for name in ("rhip-rkne", "lhip-lkne")]
@@ -78,7 +80,7 @@ def _check_unit(section: Section, views: Views, lengths: np.ndarray) -> None:
     section.add(ERROR, f"the thigh is {thigh:.3g} mm long, people's is {THIGH_MM[0]:g} to {THIGH_MM[1]:g} mm")
 
 
-def _camera_unit_too(views: Views, factor: float) -> bool:
+def _camera_unit_too(views: GroupSequence, factor: float) -> bool:
     """Tell whether T is in the unit of the joints: the cameras then stand about as far apart as they see the person."""
     depth = float(np.median(views.pose_cam[..., 2]))
     centres = views.cameras.T[0]

@@ -12,8 +12,8 @@ import numpy as np
 from tqdm import tqdm
 
 from lib.core.data_check.findings import ERROR, NOTE, WARNING, Section
+from lib.core.data_check.group_sequence import MAX_LAG, GroupSequence, frames_apart
 from lib.core.data_check.optical_flow import Tracks, read_grey, track
-from lib.core.data_check.views import MAX_LAG, Views, frames_apart
 from lib.utils.errors import InputError
 from lib.utils.tables import markdown_table
 
@@ -26,7 +26,7 @@ CLEARLY = 0.15  # by which another explanation must leave less
 CLEARLY_LAG = 0.02  # the same for a shift in time, in which most of the motion is alike
 
 
-def find_windows(views: Views, count: int) -> list[Views]:
+def find_windows(views: GroupSequence, count: int) -> list[GroupSequence]:
     """Choose windows of consecutive groups: of different subjects, recordings and places in the recording.
 
     Args:
@@ -54,7 +54,7 @@ def find_windows(views: Views, count: int) -> list[Views]:
     return windows
 
 
-def check_motion(windows: list[Views], data_format: str) -> Section:
+def check_motion(windows: list[GroupSequence], data_format: str) -> Section:
     """Compare the motion in the images with that of the labels, per view.
 
     Args:
@@ -87,7 +87,7 @@ def check_motion(windows: list[Views], data_format: str) -> Section:
 
 
 def _judge(
-    section: Section, windows: list[Views], view: int, tracks: Tracks, data_format: str
+    section: Section, windows: list[GroupSequence], view: int, tracks: Tracks, data_format: str
 ) -> tuple[float | None, int | None]:
     """Add what is wrong with a view; returns the share of the motion that is explained (%) and the best shift."""
     camera = f"camera {windows[0].camera_ids[view]}"
@@ -123,7 +123,7 @@ def _judge(
     return share, None
 
 
-def _other_images(windows: list[Views], view: int, data_format: str) -> Iterator[tuple[str, float]]:
+def _other_images(windows: list[GroupSequence], view: int, data_format: str) -> Iterator[tuple[str, float]]:
     """Yield what is left of the motion if the images were mirrored, or those of another camera."""
     ways = {"left and right": (0,), "top and bottom": (1,), "both ways (turned by 180 degrees)": (0, 1)}
     own = [read_grey(window, view, data_format) for window in windows]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from lib.core.data_check.views import Views, lagged
+from lib.core.data_check.group_sequence import GroupSequence, lagged
 from lib.utils.errors import InputError
 from lib.utils.files.image_io import read_image
 
@@ -85,7 +85,7 @@ class Tracks:
         return best
 
 
-def read_grey(window: Views, view: int, data_format: str) -> np.ndarray:
+def read_grey(window: GroupSequence, view: int, data_format: str) -> np.ndarray:
     """Read the images of a view, (T, h, w) uint8.
 
     Raises:
@@ -101,7 +101,7 @@ def read_grey(window: Views, view: int, data_format: str) -> np.ndarray:
     return np.stack([cv2.cvtColor(image, cv2.COLOR_BGR2GRAY) for image in images])
 
 
-def track(window: Views, view: int, images: np.ndarray, mirrored: Iterable[int] = ()) -> Tracks:
+def track(window: GroupSequence, view: int, images: np.ndarray, mirrored: Iterable[int] = ()) -> Tracks:
     """Follow the labelled joints of a view from each image to the next.
 
     Args:

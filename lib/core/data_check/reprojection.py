@@ -10,8 +10,8 @@ from scipy.optimize import linear_sum_assignment
 
 from lib.core.data_check.axes import signed_permutations
 from lib.core.data_check.findings import ERROR, Section
+from lib.core.data_check.group_sequence import GroupSequence, block_medians, frames_apart, lagged
 from lib.core.data_check.hypotheses import best_explanations, block_groups, where_wrong
-from lib.core.data_check.views import Views, block_medians, frames_apart, lagged
 from lib.multiviews.cameras import MIN_DEPTH_MM, Cameras, project_camera, world_to_camera
 from lib.utils.joints import JointSet
 from lib.utils.tables import markdown_table
@@ -54,7 +54,7 @@ class ViewData:
         visible: (F, J) bool.
         cameras: leading axis F.
         recording: (F,) number of the recording.
-        piece: (F,) of Views.
+        piece: (F,) of GroupSequence.
         image_wh: (width, height) of the images, px, None if none could be read.
     """
 
@@ -89,7 +89,7 @@ class ViewData:
         )
 
 
-def check_reprojection(views: Views, image_wh: list[tuple[int, int] | None]) -> Section:
+def check_reprojection(views: GroupSequence, image_wh: list[tuple[int, int] | None]) -> Section:
     """Compare 2D and 3D joints of all groups, per camera.
 
     Args:
@@ -127,7 +127,7 @@ def _distance(error: float) -> str:
     return "behind the camera or far away" if error >= _FAR_PX else f"{error:.1f} px"
 
 
-def _view_data(views: Views, view: int, image_wh: tuple[int, int] | None) -> ViewData:
+def _view_data(views: GroupSequence, view: int, image_wh: tuple[int, int] | None) -> ViewData:
     return ViewData(
         views.pose_cam[:, view],
         views.joints_img[:, view],

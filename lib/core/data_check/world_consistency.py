@@ -9,9 +9,9 @@ import numpy as np
 
 from lib.core.data_check.axes import signed_permutations
 from lib.core.data_check.findings import ERROR, Section
+from lib.core.data_check.group_sequence import GroupSequence, block_medians, frames_apart, lagged
 from lib.core.data_check.hypotheses import best_explanations, block_groups, where_wrong
 from lib.core.data_check.reprojection import EXPLAINED_BLOCKS, WORLD_FRAME
-from lib.core.data_check.views import Views, block_medians, frames_apart, lagged
 from lib.dataset.conventions import MM_PER_UNIT, Conventions
 from lib.multiviews.cameras import Cameras, camera_to_world, world_to_camera
 from lib.multiviews.keypoints.triangulate import triangulate
@@ -33,7 +33,7 @@ class WorldData:
     Attributes:
         pose_cam: (G, V, J, 3) mm.
         cameras: leading axes (G, V).
-        piece: (G,) of Views.
+        piece: (G,) of GroupSequence.
         frame_gap: frames from a group to the next.
         camera_ids: numbers of the cameras.
         joint_set: the joints.
@@ -47,7 +47,7 @@ class WorldData:
     joint_set: JointSet
 
     @classmethod
-    def of(cls, views: Views) -> WorldData:
+    def of(cls, views: GroupSequence) -> WorldData:
         """Take what is needed of some groups."""
         return cls(
             views.pose_cam, views.cameras, views.piece, views.frame_gap, views.camera_ids, views.annotations.joint_set
@@ -62,7 +62,7 @@ class WorldData:
         return camera_to_world(self.pose_cam, self.cameras)
 
 
-def check_agreement(views: Views) -> Section:
+def check_agreement(views: GroupSequence) -> Section:
     """Compare the poses of the views in the world frame, and both with what the 2D joints triangulate to."""
     section = Section("One world for all cameras")
     section.body = _table(views.spread(TABLE_GROUPS))
@@ -136,7 +136,7 @@ def _agreeing(distance: np.ndarray) -> list[int]:
     return np.flatnonzero(near[np.argmax(near.sum(1))]).tolist()
 
 
-def _table(views: Views) -> str:
+def _table(views: GroupSequence) -> str:
     """Per camera: distance of its pose to the mean of the views, and of the triangulated 2D joints to its pose."""
     cameras = views.cameras
     world = camera_to_world(views.pose_cam, cameras)
@@ -158,7 +158,7 @@ def _table(views: Views) -> str:
     return markdown_table(header, rows)
 
 
-def _check_rotations(section: Section, views: Views) -> None:
+def _check_rotations(section: Section, views: GroupSequence) -> None:
     cameras = views.spread(200).cameras
     for view, camera_id in enumerate(views.camera_ids):
         rotation = cameras.R[:, view]

@@ -11,7 +11,7 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-from lib.core.experiments.cell_state import Cell, CellRecords, difference
+from lib.core.experiments.cell_records import Cell, CellRecords, difference
 from lib.core.runtime.interrupt import InterruptGuard
 from lib.multiviews.pictorial.backend_numpy import usable_processors
 from lib.utils.errors import InputError
@@ -210,7 +210,7 @@ class CellRunner:
 
 def _outdated_error(cell: Cell) -> InputError:
     return InputError(
-        f"{cell.name}: is done, but what it needs has been made anew since, with another outcome; --redo "
+        f"{cell.name}: is done, but what it needs has been made anew since, with another results; --redo "
         "removes it and what stands on it and runs them anew"
     )
 

@@ -19,19 +19,19 @@ from lib.core.experiments.paper_tables import (
     free_error,
     paper_depths,
 )
-from lib.core.experiments.plan import FREE_ROWS, METHODS_3D, WITH_3D, ExtraSet
-from lib.core.experiments.seed_results import TABLE_1_JOINTS, Outcome, Values
+from lib.core.experiments.plan import FREE_ROWS, METHODS_3D, WITH_3D, ExtraTestSet
+from lib.core.experiments.seed_results import TABLE_1_JOINTS, SeedResults, SeedValues
 from lib.utils.drawing.error_charts import COLORS
 from lib.utils.files.atomic import atomic_path
 
 DPI = 110
 
 
-def save_charts(outcome: Outcome, sets: Sequence[ExtraSet], folder: Path) -> dict[str, Path]:
+def save_charts(results: SeedResults, sets: Sequence[ExtraTestSet], folder: Path) -> dict[str, Path]:
     """Write the charts.
 
     Args:
-        outcome: results of the seeds.
+        results: results of the seeds.
         sets: further test sets.
         folder: receives the PNGs.
 
@@ -39,11 +39,11 @@ def save_charts(outcome: Outcome, sets: Sequence[ExtraSet], folder: Path) -> dic
         Table -> picture: "rates", "errors", "depth", "free" and "difficulty", those that have something to show.
     """
     drawn = {
-        "rates": _rates(outcome),
-        "errors": _errors(outcome),
-        "depth": _depth(outcome),
-        "free": _free(outcome),
-        "difficulty": _difficulty(outcome, sets),
+        "rates": _rates(results),
+        "errors": _errors(results),
+        "depth": _depth(results),
+        "free": _free(results),
+        "difficulty": _difficulty(results, sets),
     }
     drawn = {name: figure for name, figure in drawn.items() if figure is not None}
     paths = {name: folder / f"{name}.png" for name in drawn}
@@ -53,7 +53,7 @@ def save_charts(outcome: Outcome, sets: Sequence[ExtraSet], folder: Path) -> dic
     return paths
 
 
-def _known(values: Iterable[Values]) -> list[float]:
+def _known(values: Iterable[SeedValues]) -> list[float]:
     return [number for one in values for number in one.by_seed.values()]
 
 
@@ -71,7 +71,7 @@ def _figure(width: float, columns: int) -> tuple[Figure, np.ndarray]:
     return figure, axes
 
 
-def _bars(axes: Axes, groups: Sequence[str], series: Mapping[str, Sequence[Values]]) -> None:
+def _bars(axes: Axes, groups: Sequence[str], series: Mapping[str, Sequence[SeedValues]]) -> None:
     """Draw groups of bars, means with the seeds as dots."""
     width = 0.84 / len(series)
     for index, (label, values) in enumerate(series.items()):
@@ -82,7 +82,7 @@ def _bars(axes: Axes, groups: Sequence[str], series: Mapping[str, Sequence[Value
     axes.set_xticks(range(len(groups)), groups)
 
 
-def _points(axes: Axes, groups: Sequence[str], series: Mapping[str, Sequence[Values]]) -> None:
+def _points(axes: Axes, groups: Sequence[str], series: Mapping[str, Sequence[SeedValues]]) -> None:
     """Draw groups of points, means with the spread over the seeds: for axes that do not begin at 0."""
     for index, (label, values) in enumerate(series.items()):
         places = np.arange(len(groups)) + (index - (len(series) - 1) / 2) * 0.6 / len(series)
@@ -99,14 +99,14 @@ def _points(axes: Axes, groups: Sequence[str], series: Mapping[str, Sequence[Val
     axes.set_xticks(range(len(groups)), groups)
 
 
-def _rates(outcome: Outcome) -> Figure | None:
+def _rates(results: SeedResults) -> Figure | None:
     groups = {**TABLE_1_JOINTS, "occluded": None}
     drawn = {
         data: {
             text: [
-                outcome.detection_rate(f"{data}/{kind}", where="occluded")
+                results.detection_rate(f"{data}/{kind}", where="occluded")
                 if joints is None
-                else outcome.detection_rate(f"{data}/{kind}", joints)
+                else results.detection_rate(f"{data}/{kind}", joints)
                 for joints in groups.values()
             ]
             for kind, text in KIND_TEXT.items()
@@ -124,10 +124,10 @@ def _rates(outcome: Outcome) -> Figure | None:
     return figure
 
 
-def _errors(outcome: Outcome) -> Figure | None:
+def _errors(results: SeedResults) -> Figure | None:
     drawn = {
         data: {
-            METHOD_TEXT[method]: [outcome.error(f"{data}/{kind}", method) for kind in WITH_3D] for method in METHODS_3D
+            METHOD_TEXT[method]: [results.error(f"{data}/{kind}", method) for kind in WITH_3D] for method in METHODS_3D
         }
         for data in DATA_TEXT
     }
@@ -142,8 +142,8 @@ def _errors(outcome: Outcome) -> Figure | None:
     return figure
 
 
-def _depth(outcome: Outcome) -> Figure | None:
-    values = depth_values(outcome)
+def _depth(results: SeedResults) -> Figure | None:
+    values = depth_values(results)
     papers = paper_depths()
     if not _known(values.values()):
         return None
@@ -166,8 +166,8 @@ def _depth(outcome: Outcome) -> Figure | None:
     return figure
 
 
-def _free(outcome: Outcome) -> Figure | None:
-    series = {METHOD_TEXT[method]: [free_error(outcome, row, method) for row in FREE_ROWS] for method in METHODS_3D}
+def _free(results: SeedResults) -> Figure | None:
+    series = {METHOD_TEXT[method]: [free_error(results, row, method) for row in FREE_ROWS] for method in METHODS_3D}
     if not _known(value for values in series.values() for value in values):
         return None
     figure, (axes,) = _figure(7.5, 1)
@@ -177,11 +177,11 @@ def _free(outcome: Outcome) -> Figure | None:
     return figure
 
 
-def _difficulty(outcome: Outcome, sets: Sequence[ExtraSet]) -> Figure | None:
+def _difficulty(results: SeedResults, sets: Sequence[ExtraTestSet]) -> Figure | None:
     rigs = [one for one in sets if not one.same_rig]
     num_views = [one.num_views for one in rigs]
     drawn = {
-        where: [[outcome.detection_rate(f"{rig.key}/{kind}", where=where) for rig in rigs] for kind in KIND_TEXT]
+        where: [[results.detection_rate(f"{rig.key}/{kind}", where=where) for rig in rigs] for kind in KIND_TEXT]
         for where in ("all", "occluded")
     }
     if not _known(value for series in drawn.values() for values in series for value in values):

@@ -19,9 +19,9 @@ from lib.core.experiments.plan import (
     PLAIN,
     START,
     WITH_3D,
-    ExtraSet,
+    ExtraTestSet,
 )
-from lib.core.experiments.seed_results import TABLE_1_JOINTS, WHERE, Outcome, Values
+from lib.core.experiments.seed_results import TABLE_1_JOINTS, WHERE, SeedResults, SeedValues
 from lib.core.report.paper_results import LABEL_FREE, TABLE_1, TABLE_3, TABLE_3_COLUMNS, TABLE_4
 from lib.utils.tables import markdown_table
 
@@ -68,7 +68,7 @@ class Claim:
     """
 
     text: str
-    gain: Values
+    gain: SeedValues
     unit: str
     paper: float | None = None
 
@@ -84,15 +84,15 @@ class Claim:
         return f"- {self.text}: {verdict}, {signed} {self.unit}, {holds} of {len(known)} seeds{paper}"
 
 
-def rate_table(outcome: Outcome) -> str:
+def rate_table(results: SeedResults) -> str:
     """Return Table 1: detection rates per joint of all 2D methods, the paper's rows beneath."""
     header = ["JDR (%)", *TABLE_1_JOINTS, "mean of these", "all 17", "occluded", "visible"]
     rows = [
         [
             f"{text}, {DATA_TEXT[data]}",
-            *(str(outcome.detection_rate(f"{data}/{kind}", joints)) for joints in TABLE_1_JOINTS.values()),
-            str(outcome.detection_rate(f"{data}/{kind}", sum(TABLE_1_JOINTS.values(), ()))),
-            *(str(outcome.detection_rate(f"{data}/{kind}", where=where)) for where in WHERE),
+            *(str(results.detection_rate(f"{data}/{kind}", joints)) for joints in TABLE_1_JOINTS.values()),
+            str(results.detection_rate(f"{data}/{kind}", sum(TABLE_1_JOINTS.values(), ()))),
+            *(str(results.detection_rate(f"{data}/{kind}", where=where)) for where in WHERE),
         ]
         for data in DATA_TEXT
         for kind, text in KIND_TEXT.items()
@@ -104,7 +104,7 @@ def rate_table(outcome: Outcome) -> str:
     return markdown_table(header, rows)
 
 
-def rate_claims(outcome: Outcome) -> list[Claim]:
+def rate_claims(results: SeedResults) -> list[Claim]:
     """Return the orderings of Table 1: means of its six joints, and occluded joints."""
     limbs = sum(TABLE_1_JOINTS.values(), ())
     claims = []
@@ -117,8 +117,8 @@ def rate_claims(outcome: Outcome) -> list[Claim]:
             claims.append(
                 Claim(
                     f"{text}: {names[0]} above {names[1]}",
-                    outcome.detection_rate(f"{data}/{better}", limbs).minus(
-                        outcome.detection_rate(f"{data}/{worse}", limbs)
+                    results.detection_rate(f"{data}/{better}", limbs).minus(
+                        results.detection_rate(f"{data}/{worse}", limbs)
                     ),
                     "points",
                     gain,
@@ -128,8 +128,8 @@ def rate_claims(outcome: Outcome) -> list[Claim]:
             claims.append(
                 Claim(
                     f"{text}, occluded joints: {KIND_TEXT[better]} above Single",
-                    outcome.detection_rate(f"{data}/{better}", where="occluded").minus(
-                        outcome.detection_rate(f"{data}/single", where="occluded")
+                    results.detection_rate(f"{data}/{better}", where="occluded").minus(
+                        results.detection_rate(f"{data}/single", where="occluded")
                     ),
                     "points",
                 )
@@ -137,12 +137,12 @@ def rate_claims(outcome: Outcome) -> list[Claim]:
     return claims
 
 
-def error_table(outcome: Outcome) -> str:
+def error_table(results: SeedResults) -> str:
     """Return Table 2: mean 3D errors, 2D methods down, 3D methods across."""
     rows = [
         [
             f"{KIND_TEXT[kind]}, {DATA_TEXT[data]}",
-            *(str(outcome.error(f"{data}/{kind}", method)) for method in METHODS_3D),
+            *(str(results.error(f"{data}/{kind}", method)) for method in METHODS_3D),
         ]
         for data in DATA_TEXT
         for kind in WITH_3D
@@ -158,7 +158,7 @@ def error_table(outcome: Outcome) -> str:
     return markdown_table(["MPJPE (mm)", *METHOD_TEXT.values()], rows)
 
 
-def error_claims(outcome: Outcome) -> list[Claim]:
+def error_claims(results: SeedResults) -> list[Claim]:
     """Return the orderings of Tables 2 and 3."""
     claims = []
     for data, text in DATA_TEXT.items():
@@ -168,14 +168,14 @@ def error_claims(outcome: Outcome) -> list[Claim]:
             row = f"{data}/{kind}"
             claims.append(
                 _error_claim(
-                    outcome, f"{name}, {text}: RPSM better than triangulation", (row, "rpsm"), (row, PLAIN), paper
+                    results, f"{name}, {text}: RPSM better than triangulation", (row, "rpsm"), (row, PLAIN), paper
                 )
             )
         for method in PAPER_METHODS:
             paper = _paper("Single", text, method) - _paper("Fusion", text, method)
             claims.append(
                 _error_claim(
-                    outcome,
+                    results,
                     f"{text}, {METHOD_TEXT[method]}: Fusion better than Single",
                     (f"{data}/fusion", method),
                     (f"{data}/single", method),
@@ -185,7 +185,7 @@ def error_claims(outcome: Outcome) -> list[Claim]:
         for kind in ("single", "fusion"):
             claims.append(
                 _error_claim(
-                    outcome,
+                    results,
                     f"{KIND_TEXT[kind]}, {text}: refine better than RPSM",
                     (f"{data}/{kind}", "rpsm+refine"),
                     (f"{data}/{kind}", "rpsm"),
@@ -193,7 +193,7 @@ def error_claims(outcome: Outcome) -> list[Claim]:
             )
         claims.append(
             _error_claim(
-                outcome,
+                results,
                 f"{text}: Adaptive with refine better than Fusion with RPSM",
                 (f"{data}/adaptive", "rpsm+refine"),
                 (f"{data}/fusion", "rpsm"),
@@ -203,9 +203,9 @@ def error_claims(outcome: Outcome) -> list[Claim]:
 
 
 def _error_claim(
-    outcome: Outcome, text: str, better: tuple[str, str], worse: tuple[str, str], paper: float | None = None
+    results: SeedResults, text: str, better: tuple[str, str], worse: tuple[str, str], paper: float | None = None
 ) -> Claim:
-    return Claim(text, outcome.error(*worse).minus(outcome.error(*better)), "mm", paper)
+    return Claim(text, results.error(*worse).minus(results.error(*better)), "mm", paper)
 
 
 def _paper(kind: str, data: str, method: str) -> float:
@@ -213,7 +213,7 @@ def _paper(kind: str, data: str, method: str) -> float:
     return next(row.average for row in TABLE_3 if row.method == name)
 
 
-def action_table(outcome: Outcome) -> str:
+def action_table(results: SeedResults) -> str:
     """Return Table 3: 3D errors per action, means over the seeds, the paper's rows beneath."""
     rows = []
     for kind, methods in (
@@ -227,18 +227,18 @@ def action_table(outcome: Outcome) -> str:
                 rows.append(
                     [
                         f"{KIND_TEXT[kind]}, {DATA_TEXT[data]}, {METHOD_TEXT[method]}",
-                        *(outcome.error(row, method, action).mean for action in TABLE_3_COLUMNS),
-                        outcome.error(row, method).mean,
+                        *(results.error(row, method, action).mean for action in TABLE_3_COLUMNS),
+                        results.error(row, method).mean,
                     ]
                 )
     rows += [[f"{PAPER}{row.method}", *row.by_column, row.average] for row in TABLE_3]
     return markdown_table(["MPJPE (mm)", *TABLE_3_COLUMNS.values(), "Avg"], rows)
 
 
-def depth_values(outcome: Outcome) -> dict[int, Values]:
+def depth_values(results: SeedResults) -> dict[int, SeedValues]:
     """Return depth of the recursion -> error, mm."""
     methods = {**{depth: f"rpsm, depth {depth}" for depth in DEPTHS}, DEEPEST: "rpsm"}
-    return {depth: outcome.error(DEPTHS_ROW, method) for depth, method in methods.items()}
+    return {depth: results.error(DEPTHS_ROW, method) for depth, method in methods.items()}
 
 
 def paper_depths() -> dict[int, float]:
@@ -247,12 +247,12 @@ def paper_depths() -> dict[int, float]:
     return {**rows, 10: _paper("Fusion", DATA_TEXT["mixed"], "rpsm")}
 
 
-def depth_table(outcome: Outcome) -> str:
+def depth_table(results: SeedResults) -> str:
     """Return Table 4: error by depth of the recursion, and refinement behind the last."""
-    values = depth_values(outcome)
+    values = depth_values(results)
     papers = paper_depths()
     header = ["MPJPE (mm)", *(f"t = {depth}" for depth in values), "10 + refine (ours)"]
-    refined = outcome.error(DEPTHS_ROW, "rpsm+refine")
+    refined = results.error(DEPTHS_ROW, "rpsm+refine")
     return markdown_table(
         header,
         [
@@ -262,9 +262,9 @@ def depth_table(outcome: Outcome) -> str:
     )
 
 
-def depth_claims(outcome: Outcome) -> list[Claim]:
+def depth_claims(results: SeedResults) -> list[Claim]:
     """Return the orderings of Table 4."""
-    values = depth_values(outcome)
+    values = depth_values(results)
     papers = paper_depths()
     pairs = [(1, 0), (3, 1), (5, 3)]
     claims = [
@@ -277,7 +277,7 @@ def depth_claims(outcome: Outcome) -> list[Claim]:
         for deep, shallow in pairs
     ]
     short = values[10].minus(values[5])
-    within = Values({seed: 1.0 - abs(value) for seed, value in short.by_seed.items()})
+    within = SeedValues({seed: 1.0 - abs(value) for seed, value in short.by_seed.items()})
     return [
         *claims,
         Claim(
@@ -289,18 +289,18 @@ def depth_claims(outcome: Outcome) -> list[Claim]:
     ]
 
 
-def free_error(outcome: Outcome, row: str, method: str) -> Values:
+def free_error(results: SeedResults, row: str, method: str) -> SeedValues:
     """Return the mean error of a row over the joints that single images label, mm."""
-    return outcome.error(row, method, joints=FREE_JOINTS)
+    return results.error(row, method, joints=FREE_JOINTS)
 
 
-def free_table(outcome: Outcome) -> str:
+def free_table(results: SeedResults) -> str:
     """Return the rows of section 7.5, no pose label of the rig: means over the joints that single images label."""
     rows = [
         [
             text,
-            *(str(free_error(outcome, row, method)) for method in METHODS_3D),
-            *(str(outcome.detection_rate(row, FREE_JOINTS, where)) for where in ("all", "occluded")),
+            *(str(free_error(results, row, method)) for method in METHODS_3D),
+            *(str(results.detection_rate(row, FREE_JOINTS, where)) for where in ("all", "occluded")),
         ]
         for row, text in {**FREE_TEXT, "mixed/fusion": "with all labels: Fusion, H36M+MPII"}.items()
     ]
@@ -312,7 +312,7 @@ def free_table(outcome: Outcome) -> str:
     return markdown_table(header, rows)
 
 
-def free_claims(outcome: Outcome) -> list[Claim]:
+def free_claims(results: SeedResults) -> list[Claim]:
     """Return the orderings of section 7.5."""
     as_it_is, no_fusion, fusion = LABEL_FREE.values()
     start, single = f"{START}/single", f"{FREE}/single"
@@ -338,19 +338,19 @@ def free_claims(outcome: Outcome) -> list[Claim]:
         ),
     ]
     return [
-        Claim(text, free_error(outcome, *worse).minus(free_error(outcome, *better)), "mm", paper)
+        Claim(text, free_error(results, *worse).minus(free_error(results, *better)), "mm", paper)
         for text, better, worse, paper in pairs
     ]
 
 
-def difficulty_table(outcome: Outcome, own_set: str, sets: Sequence[ExtraSet]) -> str:
+def difficulty_table(results: SeedResults, own_set: str, sets: Sequence[ExtraTestSet]) -> str:
     """Return rates and 3D errors on the validation set, called `own_set`, and further ones; networks of H36M+MPII."""
     named = [("mixed", own_set), *((one.key, one.text) for one in sets)]
     rows = [
         [
             text,
-            *(_rates(outcome, f"{key}/{kind}") for kind in FUSIONS),
-            *(str(outcome.error(f"{key}/{kind}", "rpsm")) for kind in ("single", "fusion", "adaptive")),
+            *(_rates(results, f"{key}/{kind}") for kind in FUSIONS),
+            *(str(results.error(f"{key}/{kind}", "rpsm")) for kind in ("single", "fusion", "adaptive")),
         ]
         for key, text in named
     ]
@@ -358,12 +358,12 @@ def difficulty_table(outcome: Outcome, own_set: str, sets: Sequence[ExtraSet]) -
     return markdown_table(header, rows)
 
 
-def _rates(outcome: Outcome, row: str) -> str:
-    values = [outcome.detection_rate(row, where=where) for where in WHERE]
+def _rates(results: SeedResults, row: str) -> str:
+    values = [results.detection_rate(row, where=where) for where in WHERE]
     return " / ".join(f"{value.mean:.1f}" if value.by_seed else "-" for value in values)
 
 
-def difficulty_claims(outcome: Outcome, sets: Sequence[ExtraSet]) -> list[Claim]:
+def difficulty_claims(results: SeedResults, sets: Sequence[ExtraTestSet]) -> list[Claim]:
     """Return what is expected of further test sets."""
     claims = []
     for one in sets:
@@ -371,8 +371,8 @@ def difficulty_claims(outcome: Outcome, sets: Sequence[ExtraSet]) -> list[Claim]
             claims.append(
                 Claim(
                     f"{one.text}, occluded joints: {KIND_TEXT[kind]} above Single",
-                    outcome.detection_rate(f"{one.key}/{kind}", where="occluded").minus(
-                        outcome.detection_rate(f"{one.key}/single", where="occluded")
+                    results.detection_rate(f"{one.key}/{kind}", where="occluded").minus(
+                        results.detection_rate(f"{one.key}/single", where="occluded")
                     ),
                     "points",
                 )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lib.core.config_io import load_config
-from lib.core.experiments.cell_state import Cell
+from lib.core.experiments.cell_records import Cell
 from lib.core.experiments.result_affecting_keys import decisive_values
 from lib.core.run_directory import FINAL_NAME, RESULTS_2D_NAME, RESULTS_3D_NAME, run_directory
 from lib.dataset.synthetic.writer import MARKER
@@ -38,7 +38,7 @@ WITH_3D = ("single", "max", "fusion", "adaptive")
 
 
 @dataclass(frozen=True)
-class ExtraSet:
+class ExtraTestSet:
     """Other frames that the networks are tested on.
 
     Attributes:
@@ -59,7 +59,7 @@ class ExtraSet:
 
 
 @dataclass(frozen=True)
-class Protocol:
+class ExperimentProtocol:
     """How the tables are made.
 
     Attributes:
@@ -86,7 +86,7 @@ class Protocol:
     mixed_opts: tuple[str, ...] | None = None
     free_opts: tuple[str, ...] = ()
     own_set: str = "validation set"
-    test_sets: tuple[ExtraSet, ...] = ()
+    test_sets: tuple[ExtraTestSet, ...] = ()
 
 
 @dataclass
@@ -105,7 +105,7 @@ class Plan:
 class _Planner:
     """Builds the plan of one protocol."""
 
-    def __init__(self, protocol: Protocol, out: Path) -> None:
+    def __init__(self, protocol: ExperimentProtocol, out: Path) -> None:
         self.protocol = protocol
         self.out = out
         self.plan = Plan()
@@ -191,7 +191,7 @@ class _Planner:
         return self.train(seed, row, [*opts, "NETWORK.FUSION", FUSIONS[kind], *frozen, *extra], [*needs, single[0]])
 
 
-def make_plan(protocol: Protocol, seeds: Sequence[int], out: Path) -> Plan:
+def make_plan(protocol: ExperimentProtocol, seeds: Sequence[int], out: Path) -> Plan:
     """List all cells of the tables.
 
     Args:

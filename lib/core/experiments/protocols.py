@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from lib.core.experiments.plan import ExtraSet, Protocol
+from lib.core.experiments.plan import ExperimentProtocol, ExtraTestSet
 
 CFG = Path("experiments-local/synthetic/resnet18/192_tables.yaml")
 OCCLUDERS = "0.5"
@@ -27,7 +27,7 @@ _TEST = (
 _VIEWS_ALONE = ("DATASET.TRAIN_DATASET", "multiview_h36m")  # single images do not train a fusion
 
 
-def embedded_protocol(data: Path, out: Path, opts: Sequence[str] = ()) -> Protocol:
+def synthetic_protocol(data: Path, out: Path, opts: Sequence[str] = ()) -> ExperimentProtocol:
     """Return the protocol of `make experiments`: small networks, fusions trained on the backbone of the single one.
 
     Args:
@@ -37,7 +37,7 @@ def embedded_protocol(data: Path, out: Path, opts: Sequence[str] = ()) -> Protoc
     """
     root = data / "main"
     occluded = [
-        ExtraSet(
+        ExtraTestSet(
             f"occluders{count}",
             f"rig of the training, {count} pieces of furniture before each camera",
             data / f"occluders{count}",
@@ -48,7 +48,7 @@ def embedded_protocol(data: Path, out: Path, opts: Sequence[str] = ()) -> Protoc
         for count in (0, 2)
     ]
     rigs = [
-        ExtraSet(
+        ExtraTestSet(
             f"rig1_v{views}",
             f"unseen rig, {views} views",
             data / f"rig1_v{views}",
@@ -57,7 +57,7 @@ def embedded_protocol(data: Path, out: Path, opts: Sequence[str] = ()) -> Protoc
         )
         for views in RIG_VIEWS
     ]
-    return Protocol(
+    return ExperimentProtocol(
         cfg=CFG,
         opts=("DATASET.ROOT", str(root), *_prior_in(out), *opts),
         make=(
@@ -86,7 +86,7 @@ def _prior_in(out: Path) -> tuple[str, str]:
     return "PICT_STRUCT.PAIRWISE_FILE", str(out / "pairwise.pkl")
 
 
-def published_protocol(cfg: Path, out: Path, opts: Sequence[str] = ()) -> Protocol:
+def config_protocol(cfg: Path, out: Path, opts: Sequence[str] = ()) -> ExperimentProtocol:
     """Return the protocol of a published experiment on a data set that is there: networks as its YAML says.
 
     The paper's fusion is trained together with its backbone; the adaptive one alone, since it has 98 weights.
@@ -96,4 +96,6 @@ def published_protocol(cfg: Path, out: Path, opts: Sequence[str] = ()) -> Protoc
         out: folder of all results; receives the limb prior, too, so that the YAML's own one stays as it is.
         opts: further keys and values.
     """
-    return Protocol(cfg=cfg, opts=(*_prior_in(out), *opts), adaptive_opts=("TRAIN.END_EPOCH", "1", "TRAIN.LR", "0.003"))
+    return ExperimentProtocol(
+        cfg=cfg, opts=(*_prior_in(out), *opts), adaptive_opts=("TRAIN.END_EPOCH", "1", "TRAIN.LR", "0.003")
+    )

@@ -23,8 +23,8 @@ from lib.core.experiments.paper_tables import (
     rate_claims,
     rate_table,
 )
-from lib.core.experiments.plan import Protocol
-from lib.core.experiments.seed_results import Outcome
+from lib.core.experiments.plan import ExperimentProtocol
+from lib.core.experiments.seed_results import SeedResults
 from lib.utils.errors import InputError
 from lib.utils.files.atomic import read_bytes, write_bytes
 
@@ -101,20 +101,20 @@ def check_page(path: Path, num_cells: int, remarks: Path | None) -> None:
         raise InputError(f"{path}: has the texts of {written[1]}; name them with --remarks, or another --page")
 
 
-def write_page(outcome: Outcome, protocol: Protocol, settings: PageSettings) -> None:
+def write_page(results: SeedResults, protocol: ExperimentProtocol, settings: PageSettings) -> None:
     """Write the page and its pictures.
 
     Args:
-        outcome: results of the seeds.
+        results: results of the seeds.
         protocol: how they were made.
         settings: what else the page says.
 
     Raises:
         InputError: the disk refuses.
     """
-    charts = save_charts(outcome, protocol.test_sets, settings.plots)
+    charts = save_charts(results, protocol.test_sets, settings.plots)
     beside = {name: os.path.relpath(path, settings.path.parent) for name, path in charts.items()}
-    parts = ["# The paper's tables", _intro(outcome, protocol, settings)]
+    parts = ["# The paper's tables", _intro(results, protocol, settings)]
 
     def section(key: str, title: str, table: str, claims: Sequence[Claim] = ()) -> None:
         parts.extend([f"## {title}", table])
@@ -125,17 +125,17 @@ def write_page(outcome: Outcome, protocol: Protocol, settings: PageSettings) -> 
         if key in settings.remarks:
             parts.append(settings.remarks[key].strip())
 
-    section("rates", "Table 1: 2D joints", rate_table(outcome), rate_claims(outcome))
-    section("errors", "Table 2: 3D, means", error_table(outcome), error_claims(outcome))
-    section("actions", "Table 3: 3D, per action", action_table(outcome))
-    section("depth", "Table 4: depth of the recursion", depth_table(outcome), depth_claims(outcome))
-    section("free", "Section 7.5: trained without pose labels of the rig", free_table(outcome), free_claims(outcome))
+    section("rates", "Table 1: 2D joints", rate_table(results), rate_claims(results))
+    section("errors", "Table 2: 3D, means", error_table(results), error_claims(results))
+    section("actions", "Table 3: 3D, per action", action_table(results))
+    section("depth", "Table 4: depth of the recursion", depth_table(results), depth_claims(results))
+    section("free", "Section 7.5: trained without pose labels of the rig", free_table(results), free_claims(results))
     if protocol.test_sets:
         section(
             "difficulty",
             "Beyond the paper: occlusion, an unseen rig, other numbers of views",
-            difficulty_table(outcome, protocol.own_set, protocol.test_sets),
-            difficulty_claims(outcome, protocol.test_sets),
+            difficulty_table(results, protocol.own_set, protocol.test_sets),
+            difficulty_claims(results, protocol.test_sets),
         )
     write_bytes(settings.path, ("\n\n".join(parts) + "\n").encode())
 
@@ -147,7 +147,7 @@ def _by_seeds(incomplete: Mapping[str, tuple[int, ...]]) -> dict[tuple[int, ...]
     return rows
 
 
-def _intro(outcome: Outcome, protocol: Protocol, settings: PageSettings) -> str:
+def _intro(results: SeedResults, protocol: ExperimentProtocol, settings: PageSettings) -> str:
     hours = sum(settings.seconds.values()) / 3600
     left = settings.num_cells - len(settings.seconds)
     lines = [
@@ -162,8 +162,8 @@ def _intro(outcome: Outcome, protocol: Protocol, settings: PageSettings) -> str:
         else "Figures are means ± standard deviation over the seeds; the paper's rows are from Qiu et al., ICCV 2019.",
         *(
             f"**Rows of fewer seeds than others: without seed {', '.join(map(str, seeds))}: {', '.join(rows)}.**"
-            for seeds, rows in _by_seeds(outcome.incomplete()).items()
+            for seeds, rows in _by_seeds(results.incomplete()).items()
         ),
-        f"Network: `{protocol.cfg}`. Evaluated: {outcome.num_frames('mixed/single') or 0} groups of views.",
+        f"Network: `{protocol.cfg}`. Evaluated: {results.num_frames('mixed/single') or 0} groups of views.",
     ]
     return "\n".join([*lines, "", settings.remarks.get("intro", "").strip()]).strip()

@@ -25,7 +25,7 @@ WHERE = ("all", "occluded", "visible")
 
 
 @dataclass(frozen=True)
-class Values:
+class SeedValues:
     """One number per seed.
 
     Attributes:
@@ -49,14 +49,14 @@ class Values:
             return "-"
         return f"{self.mean:.1f}" if np.isnan(self.spread) else f"{self.mean:.1f} ± {self.spread:.1f}"
 
-    def minus(self, other: Values) -> Values:
+    def minus(self, other: SeedValues) -> SeedValues:
         """Return the differences of the seeds that both have."""
-        return Values(
+        return SeedValues(
             {seed: value - other.by_seed[seed] for seed, value in self.by_seed.items() if seed in other.by_seed}
         )
 
 
-class Outcome:
+class SeedResults:
     """Reads the results of a plan; what is not there yet is left out."""
 
     def __init__(self, results: Mapping[str, Mapping[int, Path]], seeds: Sequence[int]) -> None:
@@ -78,7 +78,7 @@ class Outcome:
         }
         return {row: seeds for row, seeds in missing.items() if 0 < len(seeds) < len(self._seeds)}
 
-    def detection_rate(self, row: str, joints: Sequence[str] = (), where: str = "all") -> Values:
+    def detection_rate(self, row: str, joints: Sequence[str] = (), where: str = "all") -> SeedValues:
         """Return the detection rate (JDR, %) of a row.
 
         Args:
@@ -96,7 +96,7 @@ class Outcome:
 
         return self._values(row, RESULTS_2D_NAME, read)
 
-    def error(self, row: str, method: str, action: str | None = None, joints: Sequence[str] = ()) -> Values:
+    def error(self, row: str, method: str, action: str | None = None, joints: Sequence[str] = ()) -> SeedValues:
         """Return the mean joint error (MPJPE, mm, no alignment) of a row, over all frames or those of an action.
 
         Args:
@@ -125,7 +125,7 @@ class Outcome:
                 return next(iter(read_json(directory / RESULTS_3D_NAME).values()))["num_frames"]
         return None
 
-    def _values(self, row: str, name: str, read: Callable[[Any], float | None]) -> Values:
+    def _values(self, row: str, name: str, read: Callable[[Any], float | None]) -> SeedValues:
         values = {}
         for seed, directory in self._results.get(row, {}).items():
             path = directory / name
@@ -134,4 +134,4 @@ class Outcome:
             value = read(self._files[path]) if path in self._files else None
             if value is not None:
                 values[seed] = float(value)
-        return Values(values)
+        return SeedValues(values)

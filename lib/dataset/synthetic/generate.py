@@ -18,7 +18,7 @@ from lib.dataset.storage.record_writer import mpii_record, uncrop
 from lib.dataset.synthetic.motion.actions import ACTIONS
 from lib.dataset.synthetic.records import recording_records
 from lib.dataset.synthetic.scene import SubjectWorld, SyntheticRecording, WorldSettings
-from lib.dataset.synthetic.single_images import IMAGES_PER_PLACE, make_place, take_single
+from lib.dataset.synthetic.single_images import IMAGES_PER_PLACE, make_place, render_single_image
 from lib.dataset.synthetic.writer import MARKER, write_json
 from lib.utils.errors import InputError
 from lib.utils.files.atomic import clear_directories, read_json, write_pickle
@@ -117,7 +117,7 @@ class _Footage:
 
 @dataclass(frozen=True)
 class _Album:
-    """Single pictures start..stop to take, all in one place."""
+    """Single images start..stop to take, all in one place."""
 
     settings: SetSettings
     start: int
@@ -156,7 +156,7 @@ def take_album(task: _Album) -> list[tuple[bytes, dict[str, Any]]]:
     place = make_place(seed, task.start // IMAGES_PER_PLACE)
     pictures = []
     for index in range(task.start, task.stop):
-        single = take_single(seed, index, place)
+        single = render_single_image(seed, index, place)
         image_wh = single.image.shape[1::-1]
         record = mpii_record(f"{index:09d}.jpg", single.joints, single.hidden, single.head_px, image_wh)
         pictures.append((encode(single.image, task.settings.jpeg_quality), record))

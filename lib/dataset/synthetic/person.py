@@ -82,7 +82,7 @@ class Wardrobe:
 
 
 @dataclass(frozen=True)
-class Person:
+class SyntheticPerson:
     """A body and what it wears."""
 
     shape: BodyShape
@@ -173,14 +173,14 @@ def make_wardrobe(rng: np.random.Generator) -> Wardrobe:
     )
 
 
-def make_subject(subject: int, seed: int) -> Person:
+def make_subject(subject: int, seed: int) -> SyntheticPerson:
     """Make a subject of the multi-view part: the same person for the same number and seed."""
     rng = np.random.default_rng([seed, BODY_STREAM, subject])
     build = _SUBJECT_BUILD.get(subject) or (rng.uniform(0.91, 1.06), rng.uniform(0.97, 1.03), rng.uniform(0.9, 1.15))
-    return Person(make_shape(rng, *build), make_wardrobe(rng))
+    return SyntheticPerson(make_shape(rng, *build), make_wardrobe(rng))
 
 
-def make_stranger(rng: np.random.Generator) -> Person:
+def make_stranger(rng: np.random.Generator) -> SyntheticPerson:
     """Draw a person for a single image."""
     shape = make_shape(rng, rng.uniform(0.90, 1.07), rng.uniform(0.97, 1.03), rng.uniform(0.88, 1.18))
-    return Person(shape, make_wardrobe(rng))
+    return SyntheticPerson(shape, make_wardrobe(rng))

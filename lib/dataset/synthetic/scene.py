@@ -13,8 +13,8 @@ import numpy as np
 
 from lib.dataset.synthetic.camera_rig import make_rig, pixel_rays
 from lib.dataset.synthetic.motion.actions import perform_action
-from lib.dataset.synthetic.motion.posture import Act
-from lib.dataset.synthetic.person import Person, make_subject
+from lib.dataset.synthetic.motion.motion_builder import Act
+from lib.dataset.synthetic.person import SyntheticPerson, make_subject
 from lib.dataset.synthetic.rendering.furniture import Furniture, add_chair, add_occluders
 from lib.dataset.synthetic.rendering.materials import body_materials
 from lib.dataset.synthetic.rendering.props import prop_solids
@@ -92,7 +92,7 @@ class SubjectWorld:
     def __init__(self, settings: WorldSettings, subject: int) -> None:
         self.settings = settings
         self.subject = subject
-        self.person: Person = make_subject(subject, settings.seed)
+        self.person: SyntheticPerson = make_subject(subject, settings.seed)
         self.camera_records = make_rig(subject, settings.num_views, settings.image_size, settings.seed, settings.rig)
         self.cameras = Cameras.from_records(self.camera_records)
 

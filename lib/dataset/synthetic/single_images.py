@@ -1,4 +1,4 @@
-"""Single pictures of strangers like MPII's: other cameras, people, places and cut-off limbs."""
+"""Single images of strangers like MPII's: other cameras, people, places and cut-off limbs."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from lib.dataset.storage.record_writer import camera_record
 from lib.dataset.synthetic.camera_rig import look_at, pixel_rays
 from lib.dataset.synthetic.motion.actions import ACTIONS, perform_action
 from lib.dataset.synthetic.motion.kinematics import Pose
-from lib.dataset.synthetic.motion.posture import Act
-from lib.dataset.synthetic.person import Person, make_stranger
+from lib.dataset.synthetic.motion.motion_builder import Act
+from lib.dataset.synthetic.person import SyntheticPerson, make_stranger
 from lib.dataset.synthetic.rendering.furniture import Furniture, add_chair, add_occluders
 from lib.dataset.synthetic.rendering.materials import body_materials
 from lib.dataset.synthetic.rendering.props import prop_solids
@@ -39,7 +39,7 @@ _OPEN_SHARE = 0.4
 
 
 @dataclass(frozen=True)
-class Single:
+class SingleImage:
     """One picture with its labels.
 
     Attributes:
@@ -67,7 +67,7 @@ def make_place(seed: int, place: int) -> Room:
     return make_open_ground(rng) if rng.random() < _OPEN_SHARE else make_room(rng)
 
 
-def take_single(seed: int, index: int, place: Room) -> Single:
+def render_single_image(seed: int, index: int, place: Room) -> SingleImage:
     """Take one picture; the same for the same numbers and place."""
     rng = np.random.default_rng([seed, _PICTURE_STREAM, index])
     person = make_stranger(rng)
@@ -103,8 +103,8 @@ def _aim(rng: np.random.Generator, joints: np.ndarray, image_wh: tuple[int, int]
 
 
 def _render(
-    rng: np.random.Generator, camera: Cameras, image_wh: tuple[int, int], place: Room, act: Act, person: Person
-) -> Single:
+    rng: np.random.Generator, camera: Cameras, image_wh: tuple[int, int], place: Room, act: Act, person: SyntheticPerson
+) -> SingleImage:
     """Put the person, furniture and light together and take the picture."""
     lighting = Lighting.random(rng)
     materials = body_materials(person.wardrobe)
@@ -127,4 +127,4 @@ def _render(
     points, depth = project(joints, camera)
     head = MPII_16.indices(["upper neck", "head top"])
     head_px = float(np.linalg.norm(np.diff(joints[head], axis=0)) * camera.f[0] / depth[head].mean())
-    return Single(expose(image, rng), points, hidden, head_px)
+    return SingleImage(expose(image, rng), points, hidden, head_px)

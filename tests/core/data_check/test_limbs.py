@@ -24,8 +24,8 @@ def both(factor):
     return change
 
 
-def test_people_of_usual_size(make_views):
-    views = make_views()
+def test_people_of_usual_size(make_groups):
+    views = make_groups()
     section = check(views)
     assert section.findings == []
     lengths = views.body.limb_lengths(views.pose_cam[:, 2])
@@ -44,39 +44,39 @@ def test_people_of_usual_size(make_views):
         (scaled(3), "mm long, people's is 250 to 650 mm"),
     ],
 )
-def test_other_units(make_views, change, message):
+def test_other_units(make_groups, change, message):
     errors = [
-        finding.text for finding in check(make_views(of_camera(None, change))).findings if finding.level == "error"
+        finding.text for finding in check(make_groups(of_camera(None, change))).findings if finding.level == "error"
     ]
     assert errors[0].endswith(message)
 
 
-def test_sides_that_differ(make_views):
+def test_sides_that_differ(make_groups):
     order = list(range(17))
     order[H36M_17.index("rkne")], order[H36M_17.index("rank")] = H36M_17.index("rank"), H36M_17.index("rkne")
-    findings = check(make_views(of_camera(None, set_entry("joints_3d_camera", lambda j: j[order])))).findings
+    findings = check(make_groups(of_camera(None, set_entry("joints_3d_camera", lambda j: j[order])))).findings
     assert any("rhip-rkne and lhip-lkne differ by" in finding.text for finding in findings)
 
 
-def test_outliers_are_named(make_views):
+def test_outliers_are_named(make_groups):
     def edit(records):
         for record in records:
             if record["image_id"] == 17:
                 record["joints_3d_camera"] = record["joints_3d_camera"].copy()
                 record["joints_3d_camera"][16] += [800, 0, 0]  # rwri
 
-    (finding,) = check(make_views(edit)).findings
+    (finding,) = check(make_groups(edit)).findings
     assert finding.level == "error"  # 1 of 30
     assert finding.text.startswith("1 of 30 poses have a limb that is more than 150 mm and 25 % off")
     assert "S1 Eating 1, frame 17, relb-rwri" in finding.text
-    (finding,) = check(make_views(edit, frames=120)).findings
+    (finding,) = check(make_groups(edit, frames=120)).findings
     assert finding.level == "warning"
 
 
-def test_the_face_on_the_back(make_views):
+def test_the_face_on_the_back(make_groups):
     order = H36M_17.mirrored_order()
-    exchanged = make_views(of_camera(None, set_entry("joints_3d_camera", lambda joints: joints[order])))
-    assert not any("nose" in finding.text for finding in check(make_views()).findings)
+    exchanged = make_groups(of_camera(None, set_entry("joints_3d_camera", lambda joints: joints[order])))
+    assert not any("nose" in finding.text for finding in check(make_groups()).findings)
     (finding,) = [finding for finding in check(exchanged).findings if "nose" in finding.text]
     assert finding.text.startswith("in 100 % of the poses the nose is on the back")
     assert finding.level == "error"

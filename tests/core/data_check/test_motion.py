@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from cvf_tests.film import NUM_FRAMES, store, write_film
 
+from lib.core.data_check.group_sequence import GroupSequence
 from lib.core.data_check.motion import MIN_WINDOW, check_motion, find_windows
-from lib.core.data_check.views import Views
 from lib.dataset.groups import group_views
 from lib.dataset.h36m import load_h36m
 from lib.multiviews.body import H36M_BODY
@@ -19,9 +19,9 @@ def film(tmp_path_factory):
     return root, write_film(root)
 
 
-def views_of(root) -> Views:
+def views_of(root) -> GroupSequence:
     annotations = load_h36m(root, "train")
-    return Views.ordered(annotations, group_views(annotations), H36M_BODY)
+    return GroupSequence.ordered(annotations, group_views(annotations), H36M_BODY)
 
 
 def check(root):
@@ -114,17 +114,17 @@ def test_a_missing_image_leaves_its_window_out(film, tmp_path):
     assert "none.jpg" in findings[0].text
 
 
-def test_windows_are_consecutive_groups_of_different_subjects(make_views):
-    views = make_views(frames=30, subjects=((1, 5, 6), (9,)))
+def test_windows_are_consecutive_groups_of_different_subjects(make_groups):
+    views = make_groups(frames=30, subjects=((1, 5, 6), (9,)))
     windows = find_windows(views, 5)
     assert [len(window.groups) for window in windows] == [10] * 5
     assert {window.recording[0, 0] for window in windows[:3]} == {1, 5, 6}
     for window in windows:
         assert len(np.unique(window.recording, axis=0)) == 1
         assert set(np.diff(window.frame)) == {3}
-    assert find_windows(make_views(frames=3 * MIN_WINDOW - 3), 4) == []
+    assert find_windows(make_groups(frames=3 * MIN_WINDOW - 3), 4) == []
 
 
-def test_nothing_in_a_row(make_views):
+def test_nothing_in_a_row(make_groups):
     (finding,) = check_motion([], "jpg").findings
     assert (finding.level, "groups in a row" in finding.text) == ("note", True)

@@ -73,15 +73,15 @@ def straighten(records):
         record["joints_2d"] = u * focal + centre
 
 
-def test_a_right_data_set(make_views):
-    section = check_reprojection(make_views(), SIZES)
+def test_a_right_data_set(make_groups):
+    section = check_reprojection(make_groups(), SIZES)
     assert section.findings == []
     assert section.body.count("| camera ") == 4
     assert f"| camera 3 |    {30 * 17} |        0.00 |" in section.body
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_convention_that_is_another_one_is_named(make_views, case):
+def test_the_convention_that_is_another_one_is_named(make_groups, case):
     edit, message = CASES[case]
 
     def both(records):
@@ -91,12 +91,12 @@ def test_the_convention_that_is_another_one_is_named(make_views, case):
                 record["camera"] |= {"k": np.array([[-0.2], [0.2], [0]]), "p": np.array([[1e-3], [1e-3]])}
         edit(records)
 
-    (finding,) = check_reprojection(make_views(both), SIZES).findings
+    (finding,) = check_reprojection(make_groups(both), SIZES).findings
     assert finding.level == "error"
     assert re.search(message, finding.text), finding.text
 
 
-def test_exchanged_cameras(make_views):
+def test_exchanged_cameras(make_groups):
     def swap(records):
         cameras = {record["camera_id"]: record["camera"] for record in records}
         cameras[1] = cameras[1] | {"fx": cameras[1]["fx"] * 1.1, "cy": cameras[1]["cy"] + 5}
@@ -106,38 +106,38 @@ def test_exchanged_cameras(make_views):
                 record["joints_2d"] = project_camera(record["joints_3d_camera"], camera)[0]
             record["camera"] = cameras[{0: 1, 1: 0}.get(record["camera_id"], record["camera_id"])]
 
-    texts = [finding.text for finding in check_reprojection(make_views(swap), SIZES).findings]
+    texts = [finding.text for finding in check_reprojection(make_groups(swap), SIZES).findings]
     assert len(texts) == 2
     assert re.match(r"camera 0 .*the parameters given for camera 1 fit: they were exchanged", texts[0])
     assert re.match(r"camera 1 .*the parameters given for camera 0 fit: they were exchanged", texts[1])
 
 
-def test_one_wrong_recording_is_named(make_views):
+def test_one_wrong_recording_is_named(make_groups):
     def edit(records):
         for record in records:
             if record["action"] == 3 and record["camera_id"] == 2:
                 record["joints_2d"] = mirror_x(record["joints_2d"])
 
-    (finding,) = check_reprojection(make_views(edit), SIZES).findings
+    (finding,) = check_reprojection(make_groups(edit), SIZES).findings
     assert "camera 2 in 1 of 3 recordings (1 of 3 parts of them; the first: S1 Discussion 1, frame 1)" in finding.text
     assert "x of the 2D joints is mirrored" in finding.text
 
 
-def test_invisible_joints_do_not_count(make_views):
+def test_invisible_joints_do_not_count(make_groups):
     def edit(records):
         for record in records:
             record["joints_vis"][16] = 0
             record["joints_2d"] = record["joints_2d"].copy()
             record["joints_2d"][16] = -1
 
-    assert check_reprojection(make_views(edit), SIZES).findings == []
+    assert check_reprojection(make_groups(edit), SIZES).findings == []
 
 
-def test_a_single_joint_is_enough(make_views):
+def test_a_single_joint_is_enough(make_groups):
     def edit(records):
         for record in records:
             record["joints_2d"] = record["joints_2d"].copy()
             record["joints_2d"][9] += 5  # nose
 
-    (finding,) = check_reprojection(make_views(edit), SIZES).findings
+    (finding,) = check_reprojection(make_groups(edit), SIZES).findings
     assert "no known convention explains it" in finding.text

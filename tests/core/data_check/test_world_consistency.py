@@ -44,17 +44,17 @@ GLOBAL = {
 }
 
 
-def test_a_right_data_set(make_views):
-    section = check_agreement(make_views())
+def test_a_right_data_set(make_groups):
+    section = check_agreement(make_groups())
     assert section.findings == []
     for line in section.body.splitlines()[2:]:
         assert re.fullmatch(r"\| camera \d \| +0\.0 \| +0\.0 \| +0\.0 \|", line), line
 
 
 @pytest.mark.parametrize("case", GLOBAL)
-def test_conventions_of_all_cameras(make_views, case):
+def test_conventions_of_all_cameras(make_groups, case):
     change, message = GLOBAL[case]
-    (finding,) = check_agreement(make_views(of_camera(None, change))).findings
+    (finding,) = check_agreement(make_groups(of_camera(None, change))).findings
     assert finding.level == "error"
     assert "do not meet in the world" in finding.text
     assert re.search(message, finding.text), finding.text
@@ -85,9 +85,9 @@ ONE = {
 
 
 @pytest.mark.parametrize("case", ONE)
-def test_one_camera_that_departs(make_views, case):
+def test_one_camera_that_departs(make_groups, case):
     change, message, mirrors = ONE[case]
-    findings = check_agreement(make_views(of_camera(1, change))).findings
+    findings = check_agreement(make_groups(of_camera(1, change))).findings
     assert [finding.level for finding in findings] == ["error"] * (1 + mirrors)
     if mirrors:
         assert "camera 1: R mirrors the world (determinant -1)" in findings[0].text
@@ -96,66 +96,66 @@ def test_one_camera_that_departs(make_views, case):
 
 
 @pytest.mark.parametrize("lag", [2, -2, 1, 7])
-def test_a_view_shifted_in_time(make_views, lag):
-    (finding,) = check_agreement(make_views(shifted(LABELS, 2, lag))).findings
+def test_a_view_shifted_in_time(make_groups, lag):
+    (finding,) = check_agreement(make_groups(shifted(LABELS, 2, lag))).findings
     side = "later" if lag > 0 else "earlier"
     assert "camera 2: its poses lie" in finding.text
     assert f"it shows the pose of {3 * abs(lag)} frames {side}: the view is shifted in time" in finding.text
 
 
-def test_in_one_recording_only(make_views):
+def test_in_one_recording_only(make_groups):
     def edit(records):
         own = [record for record in records if record["action"] == 4]
         shifted(LABELS, 0, 2)(own)
 
-    (finding,) = check_agreement(make_views(edit)).findings
+    (finding,) = check_agreement(make_groups(edit)).findings
     assert "camera 0 in 1 of 3 recordings (1 of 3 parts of them; the first: S1 Eating 1, frame 2)" in finding.text
     assert "of 6 frames later" in finding.text
 
 
 @pytest.mark.parametrize("num_views", [2, 3, 5])
-def test_other_numbers_of_views(make_views, num_views):
-    assert check_agreement(make_views(num_views=num_views)).findings == []
-    findings = check_agreement(make_views(of_camera(None, metres), num_views=num_views)).findings
+def test_other_numbers_of_views(make_groups, num_views):
+    assert check_agreement(make_groups(num_views=num_views)).findings == []
+    findings = check_agreement(make_groups(of_camera(None, metres), num_views=num_views)).findings
     assert ["DATASET.CAMERA_UNIT m" in finding.text for finding in findings] == [True]
 
 
-def test_a_matrix_that_is_no_rotation(make_views):
-    findings = check_agreement(make_views(of_camera(3, set_camera(R=lambda R: 1.1 * R)))).findings
+def test_a_matrix_that_is_no_rotation(make_groups):
+    findings = check_agreement(make_groups(of_camera(3, set_camera(R=lambda R: 1.1 * R)))).findings
     assert "camera 3: R is no rotation" in findings[0].text
 
 
-def test_different_cameras_in_different_recordings(make_views):
+def test_different_cameras_in_different_recordings(make_groups):
     def edit(records):
         for action, camera in ((3, 1), (4, 2)):
             of_camera(camera, translation)([record for record in records if record["action"] == action])
 
-    texts = [finding.text for finding in check_agreement(make_views(edit)).findings]
+    texts = [finding.text for finding in check_agreement(make_groups(edit)).findings]
     assert len(texts) == 2
     assert texts[0].startswith("camera 1 in 1 of 3 recordings (1 of 3 parts of them; the first: S1 Discussion 1")
     assert texts[1].startswith("camera 2 in 1 of 3 recordings (1 of 3 parts of them; the first: S1 Eating 1")
 
 
-def test_a_fault_late_in_a_long_recording(make_views):
+def test_a_fault_late_in_a_long_recording(make_groups):
     def edit(records):
         late = [record for record in records if record["image_id"] > 400]
         of_camera(2, set_camera(R=np.transpose))(late)
 
-    (finding,) = check_agreement(make_views(edit, frames=600)).findings
+    (finding,) = check_agreement(make_groups(edit, frames=600)).findings
     assert "camera 2 in 3 of 3 recordings" in finding.text
     assert "R is transposed" in finding.text
 
 
-def test_of_two_cameras_both_explanations_are_given(make_views):
-    (finding,) = check_agreement(make_views(of_camera(1, translation), num_views=2)).findings
+def test_of_two_cameras_both_explanations_are_given(make_groups):
+    (finding,) = check_agreement(make_groups(of_camera(1, translation), num_views=2)).findings
     assert "which one is wrong cannot be told from two; if camera 0 is: " in finding.text
     assert re.search("if camera 1 is: [^;]*set DATASET.CAMERA_T translation", finding.text)
 
 
-def test_joints_in_the_world_frame(make_views):
+def test_joints_in_the_world_frame(make_groups):
     def edit(records):
         for record in records:
             record["joints_3d_camera"] = record["joints_3d_camera"] @ record["camera"]["R"] + record["camera"]["T"].T
 
-    (finding,) = check_agreement(make_views(edit)).findings
+    (finding,) = check_agreement(make_groups(edit)).findings
     assert "are in the world frame, not in the camera's" in finding.text

@@ -13,7 +13,7 @@ import time
 import pytest
 
 from lib.core.experiments import cells
-from lib.core.experiments.cell_state import Cell, fingerprints
+from lib.core.experiments.cell_records import Cell, fingerprints
 from lib.core.experiments.cells import CellRunner
 from lib.utils.errors import InputError
 

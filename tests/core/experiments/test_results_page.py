@@ -9,13 +9,13 @@ import cv2
 import numpy as np
 import pytest
 
-from lib.core.experiments.cell_state import fingerprints
+from lib.core.experiments.cell_records import fingerprints
 from lib.core.experiments.charts import save_charts
 from lib.core.experiments.paper_tables import Claim, depth_table, free_claims, rate_claims, rate_table
 from lib.core.experiments.plan import DEPTHS_ROW, make_plan
-from lib.core.experiments.protocols import embedded_protocol, published_protocol
+from lib.core.experiments.protocols import config_protocol, synthetic_protocol
 from lib.core.experiments.results_page import PageSettings, check_page, read_remarks, write_page
-from lib.core.experiments.seed_results import Outcome, Values
+from lib.core.experiments.seed_results import SeedResults, SeedValues
 from lib.utils.errors import InputError
 from lib.utils.joints import H36M_17, MPII_16
 
@@ -36,7 +36,7 @@ ERRORS = {
 
 @pytest.fixture
 def plan(tmp_path):
-    return make_plan(embedded_protocol(tmp_path / "data", tmp_path / "out"), (0, 1), tmp_path / "out")
+    return make_plan(synthetic_protocol(tmp_path / "data", tmp_path / "out"), (0, 1), tmp_path / "out")
 
 
 @pytest.fixture
@@ -77,15 +77,15 @@ def written(plan):
                     }
                 )
             )
-    return Outcome(plan.results, (0, 1))
+    return SeedResults(plan.results, (0, 1))
 
 
 def test_values():
-    both = Values({0: 1.0, 1: 3.0})
+    both = SeedValues({0: 1.0, 1: 3.0})
     assert str(both) == "2.0 ± 1.4"
-    assert str(Values({0: 1.0})) == "1.0"
-    assert str(Values({})) == "-"
-    assert both.minus(Values({1: 1.0, 2: 5.0})).by_seed == {1: 2.0}
+    assert str(SeedValues({0: 1.0})) == "1.0"
+    assert str(SeedValues({})) == "-"
+    assert both.minus(SeedValues({1: 1.0, 2: 5.0})).by_seed == {1: 2.0}
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_values():
     ],
 )
 def test_claims(gain, words):
-    assert Claim("A above B", Values(gain), "points", 3.0).line() == f"- A above B: {words}"
+    assert Claim("A above B", SeedValues(gain), "points", 3.0).line() == f"- A above B: {words}"
 
 
 def test_tables_show_what_the_files_hold(written):
@@ -124,7 +124,7 @@ def test_page_with_charts_and_remarks(written, plan, tmp_path):
         (0, 1),
         read_remarks(tmp_path / "remarks.md"),
     )
-    write_page(written, embedded_protocol(tmp_path / "data", tmp_path / "out"), settings)
+    write_page(written, synthetic_protocol(tmp_path / "data", tmp_path / "out"), settings)
     text = (tmp_path / "RESULTS.md").read_text()
     for words in (
         "`make experiments`",
@@ -147,7 +147,7 @@ def test_a_page_of_more_cells_or_with_remarks_is_not_replaced(written, plan, tmp
     command = "python run/experiments/tables.py --remarks texts.md --seeds 0 1"
     settings = PageSettings(path, tmp_path / "plots", command, "x", {"a": 1.0, "b": 1.0}, len(plan.cells), (0, 1), {})
     check_page(path, 0, None)  # there is none
-    write_page(written, embedded_protocol(tmp_path / "data", tmp_path / "out"), settings)
+    write_page(written, synthetic_protocol(tmp_path / "data", tmp_path / "out"), settings)
     check_page(path, 2, Path("texts.md"))
     with pytest.raises(InputError, match="is of 2 cells, the new page would be of 1; name another --page"):
         check_page(path, 1, Path("texts.md"))
@@ -158,28 +158,28 @@ def test_a_page_of_more_cells_or_with_remarks_is_not_replaced(written, plan, tmp
 
 def test_charts_show_the_results(written, plan, tmp_path):
     """Other results, other pictures; nothing to show, no picture."""
-    sets = embedded_protocol(tmp_path / "data", tmp_path / "out").test_sets
+    sets = synthetic_protocol(tmp_path / "data", tmp_path / "out").test_sets
     both = save_charts(written, sets, tmp_path / "both")
-    first = save_charts(Outcome(plan.results, (0,)), sets, tmp_path / "first")
+    first = save_charts(SeedResults(plan.results, (0,)), sets, tmp_path / "first")
     assert set(both) == set(first) == {"rates", "errors", "depth", "free", "difficulty"}
     for name in both:
         pictures = [cv2.imread(str(paths[name])) for paths in (both, first)]
         assert pictures[0].shape == pictures[1].shape
         assert (pictures[0] != pictures[1]).any()
-    assert save_charts(Outcome(plan.results, (7,)), sets, tmp_path / "none") == {}
+    assert save_charts(SeedResults(plan.results, (7,)), sets, tmp_path / "none") == {}
 
 
 def test_rows_of_fewer_seeds_are_named(written, plan, tmp_path):
     (plan.results["mixed/sum"][1] / "results_2d.json").unlink()
     assert written.incomplete() == {"mixed/sum": (1,)}
     settings = PageSettings(tmp_path / "R.md", tmp_path / "plots", "x", "y", {}, len(plan.cells), (0, 1), {})
-    write_page(written, embedded_protocol(tmp_path / "data", tmp_path / "out"), settings)
+    write_page(written, synthetic_protocol(tmp_path / "data", tmp_path / "out"), settings)
     assert "**Rows of fewer seeds than others: without seed 1: mixed/sum.**" in (tmp_path / "R.md").read_text()
 
 
 def test_a_page_without_results_says_so(plan, tmp_path):
     settings = PageSettings(tmp_path / "RESULTS.md", tmp_path / "plots", "x", "y", {}, len(plan.cells), (0,), {})
-    write_page(Outcome(plan.results, (0,)), embedded_protocol(tmp_path / "data", tmp_path / "out"), settings)
+    write_page(SeedResults(plan.results, (0,)), synthetic_protocol(tmp_path / "data", tmp_path / "out"), settings)
     text = (tmp_path / "RESULTS.md").read_text()
     assert "Fusion above Single: no figures yet" in text
     assert ".png" not in text
@@ -213,7 +213,7 @@ def test_plans(plan, tmp_path):
     assert "--locations-only" in labels.commands[0]  # the maps of a training set may fill a disk
     assert "rig1_v3/fusion" not in plan.results
     assert DEPTHS_ROW in plan.results
-    published = make_plan(published_protocol(PUBLISHED, tmp_path), (0,), tmp_path)
+    published = make_plan(config_protocol(PUBLISHED, tmp_path), (0,), tmp_path)
     fusion = next(cell for cell in published.cells if cell.name == "seed0/mixed/fusion/train")
     assert "TRAIN.FREEZE_BACKBONE" not in fusion.commands[0]
     assert not any(command[0].endswith("make_synthetic.py") for cell in published.cells for command in cell.commands)
@@ -222,11 +222,11 @@ def test_plans(plan, tmp_path):
 def test_plans_are_of_human36m(tmp_path):
     cfg = Path("experiments-local/totalcapture/resnet50/256_fusion.yaml")
     with pytest.raises(InputError, match="expected multiview_h36m"):
-        make_plan(published_protocol(cfg, tmp_path), (0,), tmp_path)
+        make_plan(config_protocol(cfg, tmp_path), (0,), tmp_path)
 
 
 def digests(out, *opts, data=Path("data/experiments")):
-    return fingerprints(make_plan(embedded_protocol(data, out, opts), (0,), out).cells)
+    return fingerprints(make_plan(synthetic_protocol(data, out, opts), (0,), out).cells)
 
 
 @pytest.mark.parametrize(
@@ -250,10 +250,10 @@ def test_cells_stay_the_same_where_the_results_do(opts):
 
 def test_cells_stay_the_same_wherever_they_lie(tmp_path):
     assert digests(tmp_path / "moved", data=tmp_path / "sets") == digests(Path("output/x"))
-    plan = make_plan(published_protocol(PUBLISHED, Path("output/x")), (0,), Path("output/x"))
+    plan = make_plan(config_protocol(PUBLISHED, Path("output/x")), (0,), Path("output/x"))
     there = ("DATASET.ROOT", str(Path("data").resolve()))
     out = Path("output/x").resolve()
-    absolute = make_plan(published_protocol(PUBLISHED, out, there), (0,), out)
+    absolute = make_plan(config_protocol(PUBLISHED, out, there), (0,), out)
     assert fingerprints(absolute.cells) == fingerprints(plan.cells)
 
 
@@ -263,7 +263,7 @@ def test_cells_stay_the_same_wherever_they_lie(tmp_path):
 def test_cells_change_where_the_results_do(opts):
     out = Path("output/x")
     before, after = (
-        fingerprints(make_plan(published_protocol(PUBLISHED, out, words), (0,), out).cells) for words in ((), opts)
+        fingerprints(make_plan(config_protocol(PUBLISHED, out, words), (0,), out).cells) for words in ((), opts)
     )
     assert not {name for name in before if before[name] == after[name]}
 

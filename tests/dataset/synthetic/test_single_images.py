@@ -1,11 +1,11 @@
-"""Single pictures: what their labels say about the people in them."""
+"""Single images: what their labels say about the people in them."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from lib.dataset.synthetic import single
+from lib.dataset.synthetic import single_images
 from lib.multiviews.cameras import project
 
 
@@ -17,8 +17,8 @@ def test_the_head_size_is_the_heads_length_at_its_distance(index, monkeypatch):
         seen.append((points, camera))
         return project(points, camera)
 
-    monkeypatch.setattr(single, "project", spy)
-    picture = single.take_single(3, index, single.make_place(3, 0))
+    monkeypatch.setattr(single_images, "project", spy)
+    picture = single_images.render_single_image(3, index, single_images.make_place(3, 0))
     ((joints, camera),) = seen
     neck, top = joints[8], joints[9]
     distance = camera.R[2] @ ((neck + top) / 2 - camera.T)  # along the optical axis

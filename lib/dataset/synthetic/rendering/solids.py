@@ -12,7 +12,7 @@ import numpy as np
 
 from lib.dataset.synthetic.motion.curves import apply, unit
 from lib.dataset.synthetic.motion.kinematics import Pose
-from lib.dataset.synthetic.person import Person
+from lib.dataset.synthetic.person import SyntheticPerson
 
 SIDES = ("r", "l")
 
@@ -84,7 +84,7 @@ class SolidsBuilder:
         return Solids(*(np.asarray(column, float) for column in columns[:-1]), material=columns[-1])
 
 
-def body_solids(pose: Pose, frame: int, person: Person) -> Solids:
+def body_solids(pose: Pose, frame: int, person: SyntheticPerson) -> Solids:
     """Dress one frame of a pose in round cones.
 
     Args:
@@ -104,7 +104,7 @@ def body_solids(pose: Pose, frame: int, person: Person) -> Solids:
     return builder.build()
 
 
-def _add_trunk(builder: SolidsBuilder, pose: Pose, frame: int, person: Person) -> None:
+def _add_trunk(builder: SolidsBuilder, pose: Pose, frame: int, person: SyntheticPerson) -> None:
     girth = person.shape.girth
     joint = {name: pose.joint(name)[frame] for name in ("root", "belly", "neck", "rhip", "lhip", "rsho", "lsho")}
     pelvis, chest = pose.pelvis[frame], pose.chest[frame]
@@ -142,7 +142,7 @@ def _add_trunk(builder: SolidsBuilder, pose: Pose, frame: int, person: Person) -
     builder.add("yoke", joint["rsho"] + inward, joint["lsho"] - inward, (58 * girth,) * 2, chest[:, 0], depth=1.05)
 
 
-def _add_head(builder: SolidsBuilder, pose: Pose, frame: int, person: Person) -> None:
+def _add_head(builder: SolidsBuilder, pose: Pose, frame: int, person: SyntheticPerson) -> None:
     shape = person.shape
     head = pose.head[frame]
     neck = pose.joint("neck")[frame]
@@ -159,7 +159,7 @@ def _add_head(builder: SolidsBuilder, pose: Pose, frame: int, person: Person) ->
         builder.add("hair", skull - 40 * front + 20 * up, skull - 72 * front - 130 * up, (74, 62), front, depth=0.6)
 
 
-def _add_leg(builder: SolidsBuilder, pose: Pose, frame: int, side: int, person: Person) -> None:
+def _add_leg(builder: SolidsBuilder, pose: Pose, frame: int, side: int, person: SyntheticPerson) -> None:
     girth = person.shape.girth
     shape = person.shape
     hip, knee, ankle = (pose.joint(SIDES[side] + part)[frame] for part in ("hip", "kne", "ank"))
@@ -176,7 +176,7 @@ def _add_leg(builder: SolidsBuilder, pose: Pose, frame: int, side: int, person: 
     builder.add("shoe", sole - 25 * front + 10 * up, ankle + 8 * up, (41, 40), front)
 
 
-def _add_arm(builder: SolidsBuilder, pose: Pose, frame: int, side: int, person: Person) -> None:
+def _add_arm(builder: SolidsBuilder, pose: Pose, frame: int, side: int, person: SyntheticPerson) -> None:
     girth = person.shape.girth
     shoulder, elbow, wrist = (pose.joint(SIDES[side] + part)[frame] for part in ("sho", "elb", "wri"))
     back = elbow - 0.5 * (shoulder + wrist) + 0.05 * (shoulder - pose.joint("neck")[frame])

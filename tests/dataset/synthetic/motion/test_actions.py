@@ -9,7 +9,7 @@ import pytest
 
 from lib.dataset.synthetic.motion.actions import ACTIONS, perform_action
 from lib.dataset.synthetic.motion.locomotion import FREE_RADIUS_MM
-from lib.dataset.synthetic.motion.posture import Act
+from lib.dataset.synthetic.motion.motion_builder import Act
 from lib.dataset.synthetic.person import make_subject
 from lib.utils.joints import H36M_17
 

@@ -29,7 +29,7 @@ class Act:
 
 
 @dataclass
-class Stage:
+class MotionBuilder:
     """What every action works with: controls to fill in, and the moves that actions share.
 
     Attributes:

@@ -21,7 +21,7 @@ def lagged(piece: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """Yield pairs of groups at every distance up to MAX_LAG but 0, the smallest first.
 
     Args:
-        piece: (G,) of Views.
+        piece: (G,) of GroupSequence.
 
     Yields:
         The lag, and (K,) indices early and late = early + lag of groups of the same piece, K > 0.
@@ -39,7 +39,7 @@ def block_medians(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
 
     Args:
         values: (G, ...).
-        starts: (B + 1,) of Views.block_starts().
+        starts: (B + 1,) of GroupSequence.block_starts().
 
     Returns:
         (B, ...).
@@ -60,7 +60,7 @@ def frames_apart(lag: int, gap: int) -> str:
 
 
 @dataclass(frozen=True)
-class Views:
+class GroupSequence:
     """Groups of a data set, ordered by recording and time.
 
     Attributes:
@@ -74,21 +74,21 @@ class Views:
     body: HumanBody
 
     @classmethod
-    def ordered(cls, annotations: Annotations, groups: np.ndarray, body: HumanBody) -> Views:
+    def ordered(cls, annotations: Annotations, groups: np.ndarray, body: HumanBody) -> GroupSequence:
         """Order groups by subject, action, sub-action and frame."""
         labels = annotations.labels3d
         first = groups[:, 0]
         order = np.lexsort([labels.frame[first], labels.subaction[first], labels.action[first], labels.subject[first]])
         return cls(annotations, groups[order], body)
 
-    def spread(self, count: int) -> Views:
+    def spread(self, count: int) -> GroupSequence:
         """Return at most `count` groups, evenly over all."""
         chosen = np.unique(np.linspace(0, len(self.groups) - 1, min(count, len(self.groups))).astype(int))
         return self.take(chosen)
 
-    def take(self, chosen: np.ndarray) -> Views:
+    def take(self, chosen: np.ndarray) -> GroupSequence:
         """Return some of the groups, (K,) indices in order."""
-        return Views(self.annotations, self.groups[chosen], self.body)
+        return GroupSequence(self.annotations, self.groups[chosen], self.body)
 
     def block_starts(self) -> np.ndarray:
         """Divide the groups into blocks that are judged as one: of one recording, at most BLOCK long.
@@ -100,14 +100,14 @@ class Views:
         place = np.arange(len(number)) - np.searchsorted(number, number)
         return np.append(np.flatnonzero(place % BLOCK == 0), len(number))
 
-    def chunks(self) -> Iterator[Views]:
+    def chunks(self) -> Iterator[GroupSequence]:
         """Yield the groups in parts that fit into memory."""
         for start in range(0, len(self.groups), CHUNK):
             yield self.take(np.arange(start, min(start + CHUNK, len(self.groups))))
 
     @property
     def num_views(self) -> int:
-        """Views per group."""
+        """GroupSequence per group."""
         return self.groups.shape[1]
 
     @property

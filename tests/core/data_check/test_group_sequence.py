@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from lib.core.data_check.group_sequence import BLOCK, block_medians, frames_apart
 from lib.core.data_check.hypotheses import best_explanations, where_wrong
-from lib.core.data_check.views import BLOCK, block_medians, frames_apart
 
 
 def test_block_medians_are_the_lower_medians_without_nan():
@@ -14,8 +14,8 @@ def test_block_medians_are_the_lower_medians_without_nan():
     assert np.allclose(second, np.sort(values[BLOCK:], 0)[BLOCK // 2 - 1])
 
 
-def test_blocks_are_of_one_recording(make_views):
-    views = make_views(frames=3 * (BLOCK + 10))
+def test_blocks_are_of_one_recording(make_groups):
+    views = make_groups(frames=3 * (BLOCK + 10))
     assert np.diff(views.block_starts()).tolist() == [BLOCK, 10] * 3
     assert views.frame_gap == 3
     wrong = np.array([False, False, True, True, False, True])
