@@ -1,10 +1,12 @@
-"""Every configuration key with its default, meaning and unit; nothing here reads files.
+"""All configuration keys: default, scope, meaning and unit. Imports no torch and reads no files.
 
-Sizes are [width, height] or one integer for a square; KEYS without an entry here do not exist.
+To add a key, add a `Key` to DEFAULTS and run `make configuration-docs`. Its scope decides whether a training resumes
+after the key has changed, and which results depend on it. Sizes are [width, height], or one integer for a square.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,38 +21,51 @@ BACKBONES = ("pose_resnet", "pose_mobilenetv2", "pose_hrnet")
 FUSIONS = ("learned", "epipolar_sum", "epipolar_max", "adaptive", "none")
 JDR_THRESHOLDS = ("published", "crop", "head")
 
+# Scope of a key: the first stage whose result depends on it.
+SCOPES = {
+    "weights": "network, targets and training data; a training resumes only with the same value",
+    "training": "course of the training; may change when a training resumes",
+    "predictions": "predicted heatmaps and 2D results",
+    "pose3d": "3D poses and their errors",
+    "runtime": "files, speed and logs; no result depends on it",
+}
+
 
 @dataclass(frozen=True)
 class Key:
     """One configuration key.
 
     Attributes:
-        default: value when no YAML names it; its type is the type of the key.
+        scope: one of SCOPES.
+        default: value when no YAML sets the key; its type is the type of the key.
         help: meaning and unit.
-        choices: the allowed values, empty = any.
-        minimum: smallest allowed number, None = any.
-        below: numbers must be smaller than this, None = any.
+        choices: the allowed values; empty = any.
+        minimum: smallest allowed number; None = any.
+        below: exclusive upper limit of numbers; None = any.
         is_size: [width, height], or one integer for both.
         item: example of an entry, for lists that are empty by default.
+        provenance: name under which a prediction file records the value; "" = not recorded.
     """
 
+    scope: str
     default: Any
     help: str
-    choices: tuple = ()
+    choices: Collection[Any] = ()
     minimum: float | None = None
     below: float | None = None
     is_size: bool = False
     item: Any = None
+    provenance: str = ""
 
 
 def _stage(modules: int, channels: list[int]) -> dict[str, Key]:
     return {
-        "NUM_MODULES": Key(modules, "exchange modules", minimum=1),
-        "NUM_BRANCHES": Key(len(channels), "parallel resolutions", minimum=1),
-        "BLOCK": Key("BASIC", "residual block", ("BASIC", "BOTTLENECK")),
-        "NUM_BLOCKS": Key([4] * len(channels), "blocks per branch", minimum=1),
-        "NUM_CHANNELS": Key(channels, "channels per branch", minimum=1),
-        "FUSE_METHOD": Key("SUM", "how resolutions are joined", ("SUM",)),
+        "NUM_MODULES": Key("weights", modules, "number of modules in the stage", minimum=1),
+        "NUM_BRANCHES": Key("weights", len(channels), "number of parallel resolutions", minimum=1),
+        "BLOCK": Key("weights", "BASIC", "residual block", ("BASIC", "BOTTLENECK")),
+        "NUM_BLOCKS": Key("weights", [4] * len(channels), "residual blocks per branch", minimum=1),
+        "NUM_CHANNELS": Key("weights", channels, "channels per branch", minimum=1),
+        "FUSE_METHOD": Key("weights", "SUM", "how the branches are combined", ("SUM",)),
     }
 
 
@@ -69,234 +84,304 @@ _HRNET_LAYERS = [
 ]
 
 DEFAULTS: dict[str, Any] = {
-    "NAME": Key("", "name of the run, last part of its directory; '' = the YAML's. A BASE's is not inherited"),
-    "OUTPUT_DIR": Key("output", "run directories go here"),
-    "LOG_DIR": Key("log", "TensorBoard files go here"),
-    "DATA_DIR": Key("", "put before DATASET.ROOT and NETWORK.PRETRAINED"),
-    "BACKBONE_MODEL": Key("pose_resnet", "heatmap network", BACKBONES),
-    "MODEL": Key("multiview_pose_resnet", "the backbone with fusion", tuple("multiview_" + b for b in BACKBONES)),
-    "GPUS": Key("0,1", "CUDA devices, comma separated; ignored where there is no CUDA"),
-    "WORKERS": Key(
-        8, "data loading processes of each loader, on a machine with several GPUs for all of them together", minimum=0
+    "NAME": Key("runtime", "", "name of the run, the last part of its directory; '' = name of the YAML; not inherited"),
+    "OUTPUT_DIR": Key("runtime", "output", "parent of the run directories"),
+    "LOG_DIR": Key("runtime", "log", "parent of the TensorBoard directories"),
+    "DATA_DIR": Key("runtime", "", "prefix of DATASET.ROOT and NETWORK.PRETRAINED"),
+    "BACKBONE_MODEL": Key("weights", "pose_resnet", "single-view heatmap network", BACKBONES),
+    "MODEL": Key(
+        "weights",
+        "multiview_pose_resnet",
+        "multi-view network of that backbone",
+        tuple("multiview_" + b for b in BACKBONES),
     ),
-    "PRINT_FREQ": Key(100, "steps between log lines and debug pictures", minimum=1),
-    "SEED": Key(0, "seed of initialisation, data order and augmentation", minimum=0),
+    "GPUS": Key("training", "0,1", "CUDA devices, comma separated; ignored without CUDA"),
+    "WORKERS": Key(
+        "runtime", 8, "data loading processes per loader; several GPUs of one machine share them", minimum=0
+    ),
+    "PRINT_FREQ": Key("runtime", 100, "steps between log lines and between debug images", minimum=1),
+    "SEED": Key("weights", 0, "seed of initialization, data order and augmentation", minimum=0),
     "MODEL_EXTRA": {
         "PRETRAINED_LAYERS": Key(
+            "training",
             _HRNET_LAYERS,
-            "HRNet modules taken from NETWORK.PRETRAINED, '*' = all; from a trained pose network always all",
+            "HRNet layers loaded from an ImageNet file, '*' = all; a trained pose network is always loaded in full",
         ),
-        "FINAL_CONV_KERNEL": Key(1, "kernel of HRNet's last convolution, px", (1, 3)),
+        "FINAL_CONV_KERNEL": Key("weights", 1, "kernel size of HRNet's last convolution, px", (1, 3)),
         "STAGE2": _stage(1, [48, 96]),
         "STAGE3": _stage(4, [48, 96, 192]),
         "STAGE4": _stage(3, [48, 96, 192, 384]),
     },
     "CUDNN": {
-        "BENCHMARK": Key(True, "let cuDNN search the fastest algorithm"),
-        "DETERMINISTIC": Key(False, "deterministic cuDNN algorithms"),
-        "ENABLED": Key(True, "use cuDNN"),
+        "BENCHMARK": Key("runtime", True, "let cuDNN search for the fastest algorithms"),
+        "DETERMINISTIC": Key("runtime", False, "use deterministic cuDNN algorithms only"),
+        "ENABLED": Key("runtime", True, "use cuDNN"),
     },
     "NETWORK": {
-        "PRETRAINED": Key("models/pytorch/imagenet/resnet50-19c8e357.pth", "ImageNet weights; '' = from scratch"),
-        "NUM_JOINTS": Key(20, "joints of the union set", (20,)),
-        "HEATMAP_SIZE": Key([80, 80], "heatmap, px", minimum=1, is_size=True),
-        "IMAGE_SIZE": Key([320, 320], "network input, px", minimum=1, is_size=True),
-        "SIGMA": Key(2.0, "standard deviation of the target Gaussian, heatmap px", minimum=0.1),
-        "TARGET_TYPE": Key("gaussian", "kind of target", ("gaussian",)),
-        "TARGET_SUBPIXEL": Key(False, "targets around the joint itself (true) or its rounded px, as published (false)"),
+        "PRETRAINED": Key(
+            "training",
+            "models/pytorch/imagenet/resnet50-19c8e357.pth",
+            "initial weights of the backbone: an ImageNet file or a trained pose network; '' = random weights",
+        ),
+        "NUM_JOINTS": Key("weights", 20, "number of union joints", (20,)),
+        "HEATMAP_SIZE": Key("weights", [80, 80], "heatmap size, px", minimum=1, is_size=True),
+        "IMAGE_SIZE": Key("weights", [320, 320], "crop size, px", minimum=1, is_size=True),
+        "SIGMA": Key("weights", 2.0, "standard deviation of the target Gaussian, heatmap px", minimum=0.1),
+        "TARGET_TYPE": Key("weights", "gaussian", "kind of target", ("gaussian",)),
+        "TARGET_SUBPIXEL": Key(
+            "weights",
+            False,
+            "center targets on the joint (true) or on its rounded pixel, as in the original code (false)",
+        ),
         "AGGRE": Key(
+            "weights",
             True,
-            "published key: fusion across views, learned (true) or none (false); FUSION, where it is "
-            "set, decides instead",
+            "key of the original code: learned fusion (true) or none (false); NETWORK.FUSION overrides it",
         ),
         "FUSION": Key(
+            "weights",
             "",
-            "'': as AGGRE says; learned: the paper's matrices, for one rig; epipolar_sum, epipolar_max: "
-            "the paper's baselines from the cameras, nothing learned; adaptive: learned weights per view and "
-            "joint, from the cameras, for any rig and number of views; none",
+            "cross-view fusion. '': as AGGRE says. learned: the paper's matrices, for one rig. epipolar_sum, "
+            "epipolar_max: the paper's baselines, computed from the cameras without weights. adaptive: learned weights "
+            "per view and joint, for any rig and number of views. none: no fusion",
             ("", *FUSIONS),
+            provenance="fusion",
         ),
-        "INIT": Key("published", "fresh backbone weights: published N(0, .001) or kaiming", ("published", "kaiming")),
-        "FUSION_INIT": Key("published", "fresh fusion weights: published U(0, .1) or zeros", ("published", "zeros")),
+        "INIT": Key(
+            "training",
+            "published",
+            "random weights of the backbone: N(0, 0.001) as in the original code (published), or kaiming",
+            ("published", "kaiming"),
+        ),
+        "FUSION_INIT": Key(
+            "training",
+            "published",
+            "random weights of the learned fusion: U(0, 0.1) as in the original code (published), or zeros",
+            ("published", "zeros"),
+        ),
     },
     "POSE_RESNET": {
-        "NUM_LAYERS": Key(50, "depth of the ResNet", (18, 34, 50, 101, 152)),
-        "DECONV_WITH_BIAS": Key(False, "deconvolutions have a bias (ResNet and MobileNetV2)"),
-        "NUM_DECONV_LAYERS": Key(3, "deconvolutions (ResNet and MobileNetV2)", minimum=1),
-        "NUM_DECONV_FILTERS": Key([256, 256, 256], "filters per deconvolution", minimum=1),
-        "NUM_DECONV_KERNELS": Key([4, 4, 4], "kernel per deconvolution, px", minimum=2),
-        "FINAL_CONV_KERNEL": Key(1, "kernel of the last convolution, px", (1, 3)),
+        "NUM_LAYERS": Key("weights", 50, "depth of the ResNet", (18, 34, 50, 101, 152)),
+        "DECONV_WITH_BIAS": Key("weights", False, "give the deconvolutions a bias (ResNet and MobileNetV2)"),
+        "NUM_DECONV_LAYERS": Key("weights", 3, "number of deconvolutions (ResNet and MobileNetV2)", minimum=1),
+        "NUM_DECONV_FILTERS": Key("weights", [256, 256, 256], "filters per deconvolution", minimum=1),
+        "NUM_DECONV_KERNELS": Key("weights", [4, 4, 4], "kernel size per deconvolution, px", minimum=2),
+        "FINAL_CONV_KERNEL": Key("weights", 1, "kernel size of the last convolution, px", (1, 3)),
     },
-    "LOSS": {"USE_TARGET_WEIGHT": Key(True, "joints without annotation do not count")},
+    "LOSS": {"USE_TARGET_WEIGHT": Key("weights", True, "exclude joints without annotation from the loss")},
     "DATASET": {
-        "ROOT": Key("data/", "folder with h36m/, totalcapture/ and mpii/"),
-        "TRAIN_DATASET": Key("mixed", "training data set", tuple(DATA_SETS)),
-        "TEST_DATASET": Key("multiview_h36m", "validation data set", tuple(DATA_SETS)),
-        "TRAIN_SUBSET": Key("train", "annotation file for training"),
-        "TEST_SUBSET": Key("validation", "annotation file for validation"),
-        "TRAIN_STEP": Key(5, "training keeps every n-th multi-view group", minimum=1),
-        "TEST_STEP": Key(64, "validation keeps every n-th multi-view group", minimum=1),
-        "INCOMPLETE_GROUPS": Key("drop", "groups that lack a view: drop with a warning, or error", ("drop", "error")),
+        "ROOT": Key("training", "data/", "folder that holds h36m/, totalcapture/ and mpii/"),
+        "TRAIN_DATASET": Key("weights", "mixed", "training data set", DATA_SETS),
+        "TEST_DATASET": Key("predictions", "multiview_h36m", "validation data set", DATA_SETS, provenance="dataset"),
+        "TRAIN_SUBSET": Key("weights", "train", "annotation file for training"),
+        "TEST_SUBSET": Key("predictions", "validation", "annotation file for validation", provenance="subset"),
+        "TRAIN_STEP": Key("weights", 5, "training uses every n-th group", minimum=1),
+        "TEST_STEP": Key("predictions", 64, "validation uses every n-th group", minimum=1),
+        "INCOMPLETE_GROUPS": Key(
+            "training", "drop", "groups that lack a view: drop them with a warning, or stop (error)", ("drop", "error")
+        ),
         "TEST_EXCLUDE": Key(
+            "predictions",
             [],
-            "recordings left out of the evaluated groups: SUBJECT-ACTION-SUBACTION, or damaged for "
-            "those of Human3.6M's subject 9 with wrong 3D truth (9-5-2, 9-10-2, 9-13-1)",
+            "recordings excluded from validation: SUBJECT-ACTION-SUBACTION, or damaged = the recordings of Human3.6M's "
+            "subject 9 with wrong 3D ground truth (9-5-2, 9-10-2, 9-13-1)",
             item="",
         ),
-        "CAMERAS": Key([], "camera_id of the views to use, in this order; [] = all of the annotation", item=0),
+        "CAMERAS": Key("weights", [], "camera_id of the views, in this order; [] = all in the annotation", item=0),
         "TOTALCAPTURE_ACTIONS": Key(
-            list(TOTALCAPTURE_ACTIONS.values()), "names of the actions that the file of Total Capture numbers 1, 2, ..."
+            "training",
+            list(TOTALCAPTURE_ACTIONS.values()),
+            "action names for the numbers 1, 2, ... in the Total Capture annotation",
         ),
-        "POSE_UNIT": Key("mm", "length unit of the file's 3D joints", tuple(MM_PER_UNIT)),
-        "CAMERA_UNIT": Key("mm", "length unit of the file's camera T", tuple(MM_PER_UNIT)),
+        "POSE_UNIT": Key("pose3d", "mm", "length unit of the 3D joints in the annotation", MM_PER_UNIT),
+        "CAMERA_UNIT": Key("weights", "mm", "length unit of the camera T in the annotation", MM_PER_UNIT),
         "CAMERA_T": Key(
+            "weights",
             "centre",
-            "the file's camera T is the centre, x_cam = R (x - T), or the translation of x_cam = R x + T",
+            "meaning of the camera T in the annotation: the camera center, x_cam = R (x - T), or the translation of "
+            "x_cam = R x + T",
             CAMERA_T_MEANINGS,
         ),
-        "ROOTIDX": Key(0, "index of the root joint", minimum=0),
-        "DATA_FORMAT": Key("jpg", "images in folders (jpg) or in images.zip (zip)", DATA_FORMATS),
-        "CROP": Key(True, "boxes around the person (true) or the whole image (false)"),
-        "SCALE_FACTOR": Key(0.0, "scale augmentation: standard deviation and clip", minimum=0, below=1),
-        "ROT_FACTOR": Key(0.0, "rotation augmentation: standard deviation, degrees", minimum=0),
+        "ROOTIDX": Key("pose3d", 0, "index of the root joint", minimum=0),
+        "DATA_FORMAT": Key("training", "jpg", "images in folders (jpg) or in images.zip (zip)", DATA_FORMATS),
+        "CROP": Key("weights", True, "crop around the person (true) or use the whole image (false)"),
+        "SCALE_FACTOR": Key(
+            "weights", 0.0, "scale augmentation: standard deviation, also the limit", minimum=0, below=1
+        ),
+        "ROT_FACTOR": Key("weights", 0.0, "rotation augmentation: standard deviation, degrees", minimum=0),
         "SHIFT_FACTOR": Key(
+            "weights",
             0.0,
-            "shift augmentation: standard deviation, share of the box's side; for networks that "
-            "have to find people who are not in the middle of the box",
+            "shift augmentation: standard deviation, share of the crop side length; for people who are not in the "
+            "middle of the crop",
             minimum=0,
         ),
     },
     "TRAIN": {
-        "LR": Key(0.001, "learning rate", minimum=0),
-        "LR_FACTOR": Key(0.1, "factor at each LR_STEP", minimum=0),
-        "LR_STEP": Key([90, 110], "epochs at which the rate drops", minimum=0),
-        "OPTIMIZER": Key("adam", "optimizer", ("adam", "sgd")),
-        "MOMENTUM": Key(0.9, "momentum of SGD", minimum=0),
-        "WD": Key(0.0001, "weight decay of SGD; Adam ignores it, as published", minimum=0),
-        "NESTEROV": Key(False, "Nesterov momentum of SGD"),
-        "BEGIN_EPOCH": Key(0, "first epoch", minimum=0),
-        "END_EPOCH": Key(140, "training stops before this epoch", minimum=0),
-        "RESUME": Key(False, "continue from checkpoint.pth.tar if there is one"),
-        "BATCH_SIZE": Key(8, "groups per step and GPU", minimum=1),
-        "SHUFFLE": Key(True, "new order of the data each epoch"),
+        "LR": Key("training", 0.001, "learning rate", minimum=0),
+        "LR_FACTOR": Key("training", 0.1, "factor on the learning rate at each LR_STEP", minimum=0),
+        "LR_STEP": Key("training", [90, 110], "epochs at which the learning rate drops", minimum=0),
+        "OPTIMIZER": Key("weights", "adam", "optimizer", ("adam", "sgd")),
+        "MOMENTUM": Key("training", 0.9, "momentum of SGD", minimum=0),
+        "WD": Key("training", 0.0001, "weight decay of SGD; Adam ignores it, as in the original code", minimum=0),
+        "NESTEROV": Key("training", False, "Nesterov momentum of SGD"),
+        "BEGIN_EPOCH": Key("training", 0, "first epoch", minimum=0),
+        "END_EPOCH": Key("training", 140, "training stops before this epoch", minimum=0),
+        "RESUME": Key("runtime", False, "resume from checkpoint.pth.tar if it exists"),
+        "BATCH_SIZE": Key("training", 8, "groups per step and GPU", minimum=1),
+        "SHUFFLE": Key("weights", True, "shuffle the data in every epoch"),
         "AMP": Key(
+            "training",
             "off",
-            "type of the products in forward and backward pass, weights stay float32; fp16 scales the loss",
+            "mixed precision: data type of the products; weights stay float32, fp16 scales the loss",
             ("off", "bf16", "fp16"),
         ),
         "FUSION_STATE": Key(
-            "float32", "type of Adam's moments of the fusion matrices; bfloat16 halves them", ("float32", "bfloat16")
+            "weights",
+            "float32",
+            "data type of Adam's moments of the fusion matrices; bfloat16 halves their memory",
+            ("float32", "bfloat16"),
         ),
         "FREEZE_BACKBONE": Key(
+            "weights",
             False,
-            "train the fusion alone: backbone and batch-norm statistics stay as "
-            "NETWORK.PRETRAINED, a trained pose network, has them",
+            "train the fusion only; backbone and batch norm statistics stay as in NETWORK.PRETRAINED, a trained pose "
+            "network",
         ),
         "ACCUMULATE": Key(
+            "training",
             1,
-            "parts into which each batch is split, one after the other: less memory, the same "
-            "gradient but for batch norm",
+            "number of parts each batch is split into; saves memory, gradients are equal except for batch norm",
             minimum=1,
         ),
         "CHECKPOINT_ACTIVATIONS": Key(
+            "runtime",
             False,
-            "keep the heatmaps of each view alone and compute the backbone again in "
-            "the backward pass: a quarter of the activations with 4 views, more time",
+            "recompute the backbone in the backward pass; with 4 views a quarter of the activation memory, but slower",
         ),
-        "CHANNELS_LAST": Key(False, "memory format of the backbone: faster on tensor cores and CPUs with AMX"),
-        "COMPILE": Key(False, "torch.compile the backbone; needs a C++ compiler"),
-        "SYNC_BN": Key(False, "batch norm over the images of all processes"),
-        "CHECKPOINT_STEPS": Key(0, "steps between checkpoints within an epoch; 0 = at its end alone", minimum=0),
-        "KEEP_CHECKPOINTS": Key(1, "checkpoints to keep; checkpoint.pth.tar is the newest", minimum=1),
-        "VALIDATE_EVERY": Key(1, "epochs between validations; the last epoch is always validated", minimum=1),
+        "CHANNELS_LAST": Key(
+            "training", False, "channels-last memory format of the backbone; faster on tensor cores and CPUs with AMX"
+        ),
+        "COMPILE": Key("training", False, "torch.compile the backbone; needs a C++ compiler"),
+        "SYNC_BN": Key("training", False, "synchronize batch norm across processes"),
+        "CHECKPOINT_STEPS": Key(
+            "runtime", 0, "steps between checkpoints within an epoch; 0 = only at the end of an epoch", minimum=0
+        ),
+        "KEEP_CHECKPOINTS": Key(
+            "runtime", 1, "number of checkpoints to keep; checkpoint.pth.tar is the newest", minimum=1
+        ),
+        "VALIDATE_EVERY": Key(
+            "runtime", 1, "epochs between validations; the last epoch is always validated", minimum=1
+        ),
     },
     "TEST": {
-        "BATCH_SIZE": Key(8, "groups per step", minimum=1),
-        "STATE": Key("", "weights to validate: best (also '') or final", ("", "best", "final")),
-        "POST_PROCESS": Key(False, "published key: true makes the PEAK_MODE argmax a quarter"),
+        "BATCH_SIZE": Key("runtime", 8, "groups per step", minimum=1),
+        "STATE": Key("predictions", "", "weights to validate: best (also '') or final", ("", "best", "final")),
+        "POST_PROCESS": Key("predictions", False, "key of the original code: true turns PEAK_MODE argmax into quarter"),
         "PEAK_MODE": Key(
+            "predictions",
             "argmax",
-            "place of a joint in its map: highest px (argmax), 1/4 px toward the larger "
-            "neighbour (quarter), top of a fit to the logarithms (log_quadratic)",
+            "location of a joint in its heatmap: highest pixel (argmax), shifted 1/4 px toward the larger neighbor "
+            "(quarter), or maximum of a quadratic fit to the logarithms (log_quadratic)",
             PEAK_MODES,
         ),
-        "MODEL_FILE": Key("", "checkpoint to validate instead of the run's own"),
+        "MODEL_FILE": Key("predictions", "", "checkpoint to validate instead of the run's"),
         "JOINTS": Key(
+            "predictions",
             [],
-            "joints that the network has learned, if its training data label fewer than the test data; "
-            "the others get empty heatmaps and no detection rate, and stand in 3D where their limbs put "
-            "them; [] = all of the test data",
+            "joints that the network has learned, if the training data label fewer than the test data; the other "
+            "joints get empty heatmaps and no detection rate, and limb lengths place them in 3D; [] = all",
             item="",
         ),
-        "HEATMAP_LOCATION_FILE": Key("predicted_heatmaps.h5", "predictions, in the run directory"),
+        "HEATMAP_LOCATION_FILE": Key("runtime", "predicted_heatmaps.h5", "prediction file in the run directory"),
         "HEATMAP_COMPRESSION": Key(
-            "none", "of the heatmaps in the file, without loss: none is fastest to read", COMPRESSIONS
+            "runtime", "none", "lossless compression of the stored heatmaps; none reads fastest", COMPRESSIONS
         ),
-        "HEATMAP_DTYPE": Key("float32", "of the heatmaps in the file; float16 halves it and keeps 11 bits", DTYPES),
+        "HEATMAP_DTYPE": Key(
+            "predictions",
+            "float32",
+            "data type of the stored heatmaps; float16 halves the file and keeps 11 bits",
+            DTYPES,
+        ),
         "JDR_THRESHOLD": Key(
+            "predictions",
             "published",
-            "perf counts joints within IMAGE_SIZE/20 image px (published), 1/20 of the "
-            "crop side (crop) or, as the paper defines it, half the annotated head size (head; MPII "
-            "with head boxes)",
+            "distance within which a joint counts as detected: IMAGE_SIZE / 20 in image px, as in the original code "
+            "(published); 1/20 of the crop side length (crop); half the annotated head size, as in the paper (head; "
+            "MPII with head boxes)",
             JDR_THRESHOLDS,
         ),
     },
     "TRIANGULATE": {
         "WEIGHTS": Key(
+            "pose3d",
             "peaks",
-            "how much a view counts in the linear triangulation: the height of its peak, or equal",
+            "weights of the views in linear triangulation: peak heights (peaks), or equal",
             ("peaks", "equal"),
         ),
-        "NUM_PEAKS": Key(3, "peaks per map that the robust triangulation considers", minimum=1),
-        "PEAK_MODE": Key("log_quadratic", "place of those peaks in their maps, as TEST.PEAK_MODE", PEAK_MODES),
-        "TOLERANCE": Key(0.04, "distance up to which a peak agrees with a point, share of the box side", minimum=1e-6),
+        "NUM_PEAKS": Key("pose3d", 3, "peaks per heatmap that robust triangulation considers", minimum=1),
+        "PEAK_MODE": Key("pose3d", "log_quadratic", "location of these peaks, see TEST.PEAK_MODE", PEAK_MODES),
+        "TOLERANCE": Key(
+            "pose3d", 0.04, "largest reprojection error of an inlier, share of the crop side length", minimum=1e-6
+        ),
     },
     "DEBUG": {
-        "DEBUG": Key(True, "write debug pictures at every PRINT_FREQ"),
-        "SAVE_BATCH_IMAGES_GT": Key(True, "images with true joints"),
-        "SAVE_BATCH_IMAGES_PRED": Key(True, "images with predicted joints"),
-        "SAVE_HEATMAPS_GT": Key(True, "target heatmaps"),
-        "SAVE_HEATMAPS_PRED": Key(True, "predicted heatmaps"),
+        "DEBUG": Key("runtime", True, "write debug images every PRINT_FREQ steps"),
+        "SAVE_BATCH_IMAGES_GT": Key("runtime", True, "images with ground-truth joints"),
+        "SAVE_BATCH_IMAGES_PRED": Key("runtime", True, "images with predicted joints"),
+        "SAVE_HEATMAPS_GT": Key("runtime", True, "target heatmaps"),
+        "SAVE_HEATMAPS_PRED": Key("runtime", True, "predicted heatmaps"),
     },
     "PICT_STRUCT": {
-        "FIRST_NBINS": Key(16, "points per axis of the first grid", minimum=2),
-        "PAIRWISE_FILE": Key("", "limb-length prior, made by run/data/make_limb_prior.py"),
-        "RECUR_NBINS": Key(2, "points per axis of the later grids", minimum=2),
-        "RECUR_DEPTH": Key(10, "number of later grids", minimum=0),
-        "LIMB_LENGTH_TOLERANCE": Key(150.0, "allowed deviation of a limb length, mm", minimum=0),
-        "GRID_SIZE": Key(2000.0, "edge of the first grid, mm", minimum=1),
+        "FIRST_NBINS": Key("pose3d", 16, "points per axis of the first grid", minimum=2),
+        "PAIRWISE_FILE": Key("pose3d", "", "limb prior, made by run/data/make_limb_prior.py"),
+        "RECUR_NBINS": Key("pose3d", 2, "points per axis of the later grids", minimum=2),
+        "RECUR_DEPTH": Key("pose3d", 10, "number of later grids", minimum=0),
+        "LIMB_LENGTH_TOLERANCE": Key("pose3d", 150.0, "allowed deviation of a limb length, mm", minimum=0),
+        "GRID_SIZE": Key("pose3d", 2000.0, "side length of the first grid, mm", minimum=1),
         "ROOT_SOURCE": Key(
-            "triangulated", "root from the predicted 2D roots, or the true one", ("triangulated", "ground_truth")
+            "pose3d",
+            "triangulated",
+            "center of the first grid: root triangulated from the predictions, or ground truth",
+            ("triangulated", "ground_truth"),
         ),
         "LIMB_LENGTH_SOURCE": Key(
-            "prior", "limb lengths: training means, or the frame's true ones", ("prior", "ground_truth")
+            "pose3d",
+            "prior",
+            "limb lengths: means of the training set (prior), or ground truth of the group",
+            ("prior", "ground_truth"),
         ),
-        "REFINE": Key(False, "--method rpsm goes on between the pixels, as rpsm+refine does"),
-        "REFINE_PERSON": Key(True, "the refinement measures each subject's own lengths over all frames"),
+        "REFINE": Key("pose3d", False, "run --method rpsm as rpsm+refine"),
+        "REFINE_PERSON": Key("pose3d", True, "refinement estimates each subject's limb lengths from all groups"),
         "REFINE_LENGTH_STD": Key(
-            0.05, "spread of people's limb lengths around the means, share of a length", minimum=1e-4
+            "pose3d", 0.05, "standard deviation of limb lengths between people, share of the mean length", minimum=1e-4
         ),
     },
 }
 
-# Keys of published YAMLs that the released code never read: accepted with one warning.
+# Keys of published YAMLs that the original code never reads: accepted with one warning.
 UNUSED = frozenset(
-    ["DATASET.BBOX", "TRAIN.GAMMA1", "TRAIN.GAMMA2"]
-    + [
-        f"TEST.{key}"
-        for key in (
-            "SHIFT_HEATMAP",
-            "USE_GT_BBOX",
-            "IMAGE_THRE",
-            "NMS_THRE",
-            "OKS_THRE",
-            "IN_VIS_THRE",
-            "BBOX_FILE",
-            "BBOX_THRE",
-            "MATCH_IOU_THRE",
-            "DETECTOR",
-            "DETECTOR_DIR",
-        )
-    ]
-    + [f"PICT_STRUCT.{key}" for key in ("DEBUG", "TEST_PAIRWISE", "SHOW_ORIIMG", "SHOW_CROPIMG", "SHOW_HEATIMG")]
+    f"{section}.{key}"
+    for section, keys in {
+        "DATASET": "BBOX",
+        "TRAIN": "GAMMA1 GAMMA2",
+        "TEST": "SHIFT_HEATMAP USE_GT_BBOX IMAGE_THRE NMS_THRE OKS_THRE IN_VIS_THRE BBOX_FILE BBOX_THRE MATCH_IOU_THRE "
+        "DETECTOR DETECTOR_DIR",
+        "PICT_STRUCT": "DEBUG TEST_PAIRWISE SHOW_ORIIMG SHOW_CROPIMG SHOW_HEATIMG",
+    }.items()
+    for key in keys.split()
 )
+
+
+def all_keys(schema: Mapping[str, Any] = DEFAULTS, prefix: str = "") -> Iterator[tuple[str, Key]]:
+    """Yield (dotted name, key) for every key."""
+    for name, entry in schema.items():
+        if isinstance(entry, Key):
+            yield prefix + name, entry
+        else:
+            yield from all_keys(entry, f"{prefix}{name}.")
+
+
+def keys_with_scope(*scopes: str) -> frozenset[str]:
+    """Return the dotted names of all keys with one of the scopes, e.g. {"TRAIN.LR", ...}."""
+    return frozenset(name for name, key in all_keys() if key.scope in scopes)

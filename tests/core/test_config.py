@@ -7,7 +7,9 @@ import logging
 import pytest
 import yaml
 
+from lib.core.config import SCOPES, all_keys, keys_with_scope
 from lib.core.config_io import load_config
+from lib.core.pose3d.results_3d import USED_KEYS
 
 STAGES = {2: (1, [48, 96]), 3: (4, [48, 96, 192]), 4: (3, [48, 96, 192, 384])}
 PUBLISHED = {
@@ -305,3 +307,37 @@ def test_a_full_experiment_as_it_circulates(tmp_path, caplog):
         "keys without effect (the released code did not read them either): DATASET.BBOX, PICT_STRUCT.SHOW_HEATIMG, "
         "TEST.BBOX_FILE, TEST.DETECTOR, TRAIN.GAMMA1"
     ]
+
+
+def test_scope_is_known_for_every_key():
+    assert {key.scope for _, key in all_keys()} == SCOPES.keys()
+    assert [name for name, key in all_keys() if key.scope not in SCOPES] == []
+
+
+def test_keys_with_scope_partition_all_keys():
+    scopes = [keys_with_scope(scope) for scope in SCOPES]
+    names = [name for name, _ in all_keys()]
+    assert sum(len(names) for names in scopes) == len(names) == len(set(names))
+    assert keys_with_scope(*SCOPES) == set(names)
+
+
+def test_keys_with_scope_separates_weights_from_course_of_training():
+    weights = keys_with_scope("weights")
+    assert weights > {"BACKBONE_MODEL", "NETWORK.FUSION", "NETWORK.SIGMA", "POSE_RESNET.NUM_LAYERS", "SEED"}
+    assert not weights & {"TRAIN.LR", "TRAIN.END_EPOCH", "DATASET.TEST_DATASET", "WORKERS", "PICT_STRUCT.RECUR_DEPTH"}
+
+
+def test_keys_with_scope_runtime_affects_no_result():
+    runtime = keys_with_scope("runtime")
+    assert runtime > {"NAME", "WORKERS", "DEBUG.DEBUG", "CUDNN.BENCHMARK", "TRAIN.KEEP_CHECKPOINTS", "OUTPUT_DIR"}
+    assert not runtime & {"SEED", "TRAIN.AMP", "GPUS", "TEST.PEAK_MODE", "TEST.HEATMAP_DTYPE", "DATASET.ROOT"}
+
+
+def test_keys_with_scope_pose3d_holds_the_keys_of_every_3d_method():
+    used = {f"{section}.{key}" for keys in USED_KEYS.values() for section in keys for key in keys[section]}
+    assert used | {"DATASET.ROOTIDX", "PICT_STRUCT.PAIRWISE_FILE"} <= keys_with_scope("pose3d")
+
+
+def test_key_provenance_names_what_a_prediction_file_records():
+    recorded = {key.provenance: name for name, key in all_keys() if key.provenance}
+    assert recorded == {"fusion": "NETWORK.FUSION", "dataset": "DATASET.TEST_DATASET", "subset": "DATASET.TEST_SUBSET"}

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lib.core.config import all_keys
 from lib.dataset.storage.h36m_pickle import SUBSETS
 from lib.models.fusion_kind import fusion_kind
 from lib.utils.errors import InputError
@@ -16,7 +17,7 @@ from lib.utils.files.prediction_io import PredictionFile
 
 logger = logging.getLogger(__name__)
 
-_KEYS = {"fusion": "NETWORK.FUSION", "dataset": "DATASET.TEST_DATASET", "subset": "DATASET.TEST_SUBSET"}
+_KEYS = {key.provenance: name for name, key in all_keys() if key.provenance}  # name in the file -> key
 
 
 def describe_predictions(config: Any, weights: Path) -> dict[str, str]:

@@ -7,29 +7,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from lib.core.config import keys_with_scope
 from lib.core.config_io import changed_values
 
-# Keys, or groups of them, that change where results go, how fast they come or what is shown of them.
-_WITHOUT_EFFECT = frozenset(
-    [
-        "NAME",
-        "WORKERS",
-        "PRINT_FREQ",
-        "LOG_DIR",
-        "OUTPUT_DIR",
-        "DATA_DIR",
-        "DEBUG",
-        "CUDNN",
-        "TRAIN.RESUME",
-        "TRAIN.CHECKPOINT_STEPS",
-        "TRAIN.KEEP_CHECKPOINTS",
-        "TRAIN.CHECKPOINT_ACTIVATIONS",
-        "TRAIN.VALIDATE_EVERY",
-        "TEST.BATCH_SIZE",
-        "TEST.HEATMAP_COMPRESSION",
-        "TEST.HEATMAP_LOCATION_FILE",
-    ]
-)
 _PATHS = (("DATASET", "ROOT"), ("NETWORK", "PRETRAINED"), ("TEST", "MODEL_FILE"), ("PICT_STRUCT", "PAIRWISE_FILE"))
 
 
@@ -44,7 +24,8 @@ def decisive_values(config: Any, known_folders: Mapping[Path, str]) -> dict[str,
         Key, e.g. "TRAIN.LR" -> plain value; paths by the known folder they are in, or as seen from here; the number of
         GPUs.
     """
-    values = dict(_flat(changed_values(config)))
+    without_effect = keys_with_scope("runtime")
+    values = {key: value for key, value in _flat(changed_values(config)) if key not in without_effect}
     for group, name in _PATHS:
         values[f"{group}.{name}"] = _place(config[group][name], known_folders)
     return {**values, "GPUS": len(config.GPUS.split(","))}
@@ -53,8 +34,6 @@ def decisive_values(config: Any, known_folders: Mapping[Path, str]) -> dict[str,
 def _flat(values: Mapping[str, Any], group: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in values.items():
         key = group + name
-        if key in _WITHOUT_EFFECT:
-            continue
         if isinstance(value, dict):
             yield from _flat(value, f"{key}.")
         else:

@@ -4,26 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from easydict import EasyDict
 
-from lib.core.config import DEFAULTS
+from lib.core.config import DEFAULTS, keys_with_scope
 from lib.models.fusion_kind import fusion_kind
 from lib.utils.errors import InputError
 
 logger = logging.getLogger(__name__)
-
-# network, target, loss, data and their order, kind of optimizer
-_FIXED = re.compile(
-    r"""BACKBONE_MODEL|MODEL|MODEL_EXTRA\.(FINAL_CONV_KERNEL|STAGE.*)|POSE_RESNET\..*|LOSS\..*|SEED
-    |NETWORK\.(NUM_JOINTS|HEATMAP_SIZE|IMAGE_SIZE|SIGMA|TARGET_TYPE|TARGET_SUBPIXEL|FUSION)
-    |DATASET\.(TRAIN_DATASET|TRAIN_SUBSET|TRAIN_STEP|CAMERAS|CAMERA_UNIT|CAMERA_T|CROP|(SCALE|ROT|SHIFT)_FACTOR)
-    |TRAIN\.(OPTIMIZER|FUSION_STATE|FREEZE_BACKBONE|SHUFFLE)""",
-    re.VERBOSE,
-)
 
 
 def check_same_run(path: str | os.PathLike, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
@@ -45,7 +35,8 @@ def check_same_run(path: str | os.PathLike, then: Mapping[str, Any], now: Mappin
         for key in after
         if before[key] != after[key]
     }
-    fixed = ", ".join(text for key, text in changed.items() if _FIXED.fullmatch(key))
+    weights_keys = keys_with_scope("weights")
+    fixed = ", ".join(text for key, text in changed.items() if key in weights_keys)
     if fixed:
         raise InputError(
             f"{path}: has learned with other settings (then -> now): {fixed}; train anew under another "
