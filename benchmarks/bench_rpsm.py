@@ -31,7 +31,7 @@ from lib.multiviews.body import H36M_BODY
 from lib.multiviews.pictorial.backend_numpy import Backend, NumpyBackend
 from lib.multiviews.pictorial.limb_prior import LimbPrior, make_limb_prior
 from lib.multiviews.pictorial.rpsm import PictorialSettings, rpsm
-from lib.utils.files.prediction_io import PredictionFile, PredictionWriter
+from lib.utils.files.prediction_file import PredictionFile, PredictionWriter
 from lib.utils.tables import markdown_table
 
 BATCH = 64  # frames, as estimate.py

@@ -47,7 +47,7 @@ from lib.dataset.synthetic.generate import SetSettings, make_dataset
 from lib.dataset.synthetic.scene import WorldSettings
 from lib.models.build import build_model
 from lib.models.multiview_pose import MultiViewPose
-from lib.utils.files.prediction_io import PredictionWriter
+from lib.utils.files.prediction_file import PredictionWriter
 from lib.utils.joints import UNION_20, union_subset
 from lib.utils.tables import markdown_table
 from lib.utils.transforms import get_affine_transform

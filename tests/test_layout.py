@@ -89,7 +89,7 @@ NUMPY_ONLY = [
         for path in sorted((REPOSITORY / "lib/multiviews").rglob("*.py"))
         if not path.stem.endswith("_torch")
     ),
-    "lib.utils.files.prediction_io",
+    "lib.utils.files.prediction_file",
     "lib.dataset.h36m",
     "lib.dataset.prepare.mpii_preparation",
     "lib.core.config_io",

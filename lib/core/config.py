@@ -14,8 +14,8 @@ from lib.dataset.conventions import CAMERA_T_MEANINGS, MM_PER_UNIT
 from lib.dataset.data_sets import DATA_SETS
 from lib.dataset.protocol import TOTALCAPTURE_ACTIONS
 from lib.multiviews.keypoints.peaks import PEAK_MODES
-from lib.utils.files.image_io import DATA_FORMATS
-from lib.utils.files.prediction_io import COMPRESSIONS, DTYPES
+from lib.utils.files.image_store import DATA_FORMATS
+from lib.utils.files.prediction_file import COMPRESSIONS, DTYPES
 
 BACKBONES = ("pose_resnet", "pose_mobilenetv2", "pose_hrnet")
 FUSIONS = ("learned", "epipolar_sum", "epipolar_max", "adaptive", "none")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lib.dataset.annotations import Annotations
-from lib.utils.files.image_io import read_image
+from lib.utils.files.image_store import read_image
 from lib.utils.transforms import crop_image, get_affine_transform
 
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from lib.dataset.annotations import Annotations
 from lib.utils.errors import InputError
-from lib.utils.files.atomic import read_json
-from lib.utils.files.mat_io import load_mat, write_mat
+from lib.utils.files.json_file import read_json
+from lib.utils.files.mat_file import load_mat, write_mat
 from lib.utils.joints import MPII_16, to_union
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ import numpy as np
 
 from lib.dataset.annotations import Annotations
 from lib.multiviews.cameras import Cameras
-from lib.utils.files.image_io import read_image
+from lib.utils.files.image_store import read_image
 from lib.utils.joints import UNION_20
 from lib.utils.transforms import SCALE_UNIT_PX, crop_image, get_affine_transform, to_heatmap, transform_points
 

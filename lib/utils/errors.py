@@ -78,3 +78,27 @@ def check_finite(name: str, values: np.ndarray) -> None:
     if not finite.all():
         frame = int(np.flatnonzero(~finite.reshape(len(values), -1).all(1))[0])
         raise InputError(f"{name}: frame {frame} of the batch has values that are not finite")
+
+
+class ProgramExit(Exception):
+    """End of the program that is neither success nor bad input.
+
+    The scripts print the one-line message and exit with `exit_code`.
+    """
+
+    exit_code = 1
+
+
+class Interrupted(ProgramExit):
+    """A signal asked the program to end; its work can be resumed.
+
+    The exit code is that of a temporary failure (EX_TEMPFAIL of sysexits.h): run the command again.
+    """
+
+    exit_code = 75
+
+
+class ProcessLost(ProgramExit):
+    """Another process of the same job has ended."""
+
+    exit_code = 3

@@ -36,7 +36,7 @@ from lib.dataset.fingerprint import data_fingerprint
 from lib.dataset.loader import build_dataset, build_loader
 from lib.models.build import build_model
 from lib.utils.errors import InputError
-from lib.utils.files.locks import locked_directory
+from lib.utils.files.directory_lock import locked_directory
 from lib.utils.parallel.distributed import process_group
 from lib.utils.parallel.ranks import SINGLE, Ranks, ranks_of_environment
 

@@ -33,8 +33,8 @@ from lib.models.build import build_model
 from lib.models.fusion_kind import fusion_kind
 from lib.models.weights import load_model
 from lib.utils.errors import InputError
-from lib.utils.files.atomic import write_json
-from lib.utils.files.prediction_io import PredictionFile, PredictionWriter
+from lib.utils.files.json_file import write_json
+from lib.utils.files.prediction_file import PredictionFile, PredictionWriter
 from lib.utils.joints import UNION_20, union_subset
 from lib.utils.parallel.distributed import process_group
 from lib.utils.parallel.ranks import SINGLE, Ranks, ranks_of_environment

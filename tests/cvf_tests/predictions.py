@@ -16,7 +16,7 @@ from lib.core.pose3d.inference import Frames, load_frames
 from lib.core.pose3d.metrics_3d import summarise
 from lib.core.pose3d.results_3d import save_poses, save_results
 from lib.multiviews.cameras import project
-from lib.utils.files.prediction_io import PredictionFile, PredictionWriter
+from lib.utils.files.prediction_file import PredictionFile, PredictionWriter
 from lib.utils.joints import H36M_17
 from lib.utils.transforms import image_to_heatmap_affine, transform_points
 

@@ -8,7 +8,7 @@ import scipy.io
 
 from lib.dataset.mpii import find_mpii, head_sizes, load_mpii, read_gt_boxes, write_gt
 from lib.utils.errors import InputError
-from lib.utils.files.mat_io import write_mat
+from lib.utils.files.mat_file import write_mat
 from lib.utils.joints import UNION_20
 
 

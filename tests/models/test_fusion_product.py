@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from lib.models.fusion_product import fusion_product, source_views
-from lib.utils.memory_ledger import MemoryLedger
+from lib.utils.memory import MemoryLedger
 
 LOW = pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bf16", "fp16"])
 

@@ -15,7 +15,7 @@ from lib.dataset.h36m import SUBACTIONS, SUMMARY, TEST_SUBJECTS, TRAIN_SUBJECTS
 from lib.dataset.protocol import ACTION_NAMES, action_name
 from lib.dataset.storage.record_writer import Clip
 from lib.utils.errors import InputError
-from lib.utils.files.atomic import read_json
+from lib.utils.files.json_file import read_json
 from lib.utils.tables import markdown_table
 
 MAX_LOST_SHARE = 0.01  # of the groups that lack a view

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from lib.core.data_check.findings import ERROR, NOTE, WARNING, Section
 from lib.dataset.annotations import Annotations
 from lib.utils.errors import InputError
-from lib.utils.files.image_io import missing_images, read_image
+from lib.utils.files.image_store import missing_images, read_image
 from lib.utils.parallel.process_map import map_processes
 
 MAX_DOUBLE_SHARE = 0.01

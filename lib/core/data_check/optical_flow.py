@@ -10,7 +10,7 @@ import numpy as np
 
 from lib.core.data_check.group_sequence import GroupSequence, lagged
 from lib.utils.errors import InputError
-from lib.utils.files.image_io import read_image
+from lib.utils.files.image_store import read_image
 
 MIN_STEP_PX = 0.5  # joints that move less from image to image do not count
 MIN_STEPS = 60  # joint motions needed for a judgement

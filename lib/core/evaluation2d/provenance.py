@@ -13,7 +13,7 @@ from lib.dataset.storage.h36m_pickle import SUBSETS
 from lib.models.fusion_kind import fusion_kind
 from lib.utils.errors import InputError
 from lib.utils.files.digest import content_digest
-from lib.utils.files.prediction_io import PredictionFile
+from lib.utils.files.prediction_file import PredictionFile
 
 logger = logging.getLogger(__name__)
 

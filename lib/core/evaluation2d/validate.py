@@ -21,7 +21,7 @@ from lib.core.evaluation2d.pckh import pckh_scores, pckh_table
 from lib.core.loss import route
 from lib.dataset.network_input import crop_cameras, network_images
 from lib.utils.errors import unknown_name
-from lib.utils.files.prediction_io import PredictionWriter
+from lib.utils.files.prediction_file import PredictionWriter
 from lib.utils.joints import UNION_20, JointSet, union_subset
 from lib.utils.parallel.distributed import gather_on_main
 from lib.utils.parallel.ranks import SINGLE, Ranks

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lib.utils.errors import InputError
-from lib.utils.files.atomic import read_json, write_json
 from lib.utils.files.digest import content_digest, short_digest
+from lib.utils.files.json_file import read_json, write_json
 
 _NO_RECORD = {"fingerprint": None, "done": False, "seconds": 0.0, "commands_done": 0, "made": "", "needs": {}}
 

@@ -10,7 +10,7 @@ from lib.core.config_io import load_config
 from lib.core.experiments.cell_records import Cell
 from lib.core.experiments.result_affecting_keys import decisive_values
 from lib.core.run_directory import FINAL_NAME, RESULTS_2D_NAME, RESULTS_3D_NAME, run_directory
-from lib.dataset.synthetic.writer import MARKER
+from lib.dataset.synthetic.generate import MARKER
 from lib.utils.errors import InputError
 from lib.utils.joints import H36M_17, MPII_16
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lib.core.run_directory import RESULTS_2D_NAME, RESULTS_3D_NAME
-from lib.utils.files.atomic import read_json
+from lib.utils.files.json_file import read_json
 
 # column of the paper's Table 1 -> our joints
 TABLE_1_JOINTS = {

@@ -27,7 +27,8 @@ from lib.multiviews.pictorial.limb_prior import save_limb_prior
 from lib.multiviews.pictorial.rpsm import PictorialSettings
 from lib.multiviews.recording.robust_poses import RobustPoses, RobustSettings
 from lib.utils.errors import InputError
-from lib.utils.files.atomic import write_bytes, write_json
+from lib.utils.files.atomic import write_bytes
+from lib.utils.files.json_file import write_json
 
 logger = logging.getLogger(__name__)
 

@@ -28,7 +28,8 @@ from lib.multiviews.pictorial.backend_numpy import NumpyBackend
 from lib.multiviews.pictorial.limb_prior import LimbPrior
 from lib.multiviews.recording.robust_poses import RobustPoses, RobustSettings, leave_one_out
 from lib.utils.errors import InputError, unknown_name
-from lib.utils.files.atomic import atomic_path, make_directory, write_bytes, write_csv, write_json
+from lib.utils.files.atomic import atomic_path, make_directory, write_bytes, write_csv
+from lib.utils.files.json_file import write_json
 from lib.utils.joints import H36M_17
 from lib.utils.tables import markdown_table
 from lib.utils.transforms import image_to_heatmap_affine

@@ -26,7 +26,7 @@ from lib.multiviews.cameras import Cameras
 from lib.multiviews.pictorial.backend_numpy import Backend
 from lib.multiviews.pictorial.limb_prior import LimbPrior
 from lib.utils.errors import InputError, unknown_name
-from lib.utils.files.prediction_io import PredictionFile
+from lib.utils.files.prediction_file import PredictionFile
 from lib.utils.joints import UNION_20, JointSet, union_subset
 from lib.utils.transforms import image_to_heatmap_affine
 

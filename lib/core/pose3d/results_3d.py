@@ -15,7 +15,8 @@ from lib.core.pose3d.methods import WITHOUT_PRIOR
 from lib.core.pose3d.tables_3d import is_readable, save_tidy_csv
 from lib.core.run_directory import POSES_STEM, RESULTS_3D_CSV_NAME, RESULTS_3D_NAME
 from lib.utils.errors import InputError
-from lib.utils.files.atomic import atomic_path, read_json, write_json
+from lib.utils.files.atomic import atomic_path
+from lib.utils.files.json_file import read_json, write_json
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,8 @@ from lib.core.report.paper_results import TABLE_3, TABLE_3_COLUMNS, TABLE_4, TOT
 from lib.core.run_directory import COMPARISON_CSV_NAME, COMPARISON_NAME, RESULTS_3D_NAME
 from lib.dataset.protocol import ALL
 from lib.utils.errors import InputError
-from lib.utils.files.atomic import read_json, write_bytes, write_csv
+from lib.utils.files.atomic import write_bytes, write_csv
+from lib.utils.files.json_file import read_json
 from lib.utils.tables import markdown_table
 
 PAPER = "paper"

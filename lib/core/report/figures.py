@@ -21,7 +21,7 @@ from lib.utils.drawing.contact_sheet import SheetFrame, save_contact_sheet
 from lib.utils.drawing.error_charts import save_error_bars, save_error_histogram
 from lib.utils.drawing.orbit_camera import OrbitCamera
 from lib.utils.drawing.posed_frame import PosedFrame, draw_frames, save_pose_figure
-from lib.utils.files.prediction_io import PredictionFile
+from lib.utils.files.prediction_file import PredictionFile
 from lib.utils.transforms import transform_points
 
 VIEW_PX = 512  # crops and, on their longer side, whole images in pictures

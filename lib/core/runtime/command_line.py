@@ -12,8 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lib.core.runtime.launch import REPORTED_BY_LAUNCHER
-from lib.utils.errors import InputError
-from lib.utils.stops import Interrupted, ProcessLost, Stop
+from lib.utils.errors import InputError, Interrupted, ProcessLost, ProgramExit
 
 UNEXPECTED = 70  # exit code of an internal error, EX_SOFTWARE of sysexits.h
 OUTPUT_CLOSED = 141  # what a shell reports of SIGPIPE
@@ -94,7 +93,9 @@ def collect_opts(args: argparse.Namespace) -> list[str]:
 
 
 def run_main(main: Callable[[], None], less_memory: str = "do less at a time, or end other programs") -> None:
-    """Run a script: an InputError or a lack of memory is one line on stderr and exit code 2, a Stop has its own code.
+    """Run a script: an InputError or a lack of memory is one line on stderr and exit code 2.
+
+    A ProgramExit has its own code.
 
     A lack of memory may also show as a loading process that the system has killed.
 
@@ -112,10 +113,10 @@ def run_main(main: Callable[[], None], less_memory: str = "do less at a time, or
         message = str(error).rsplit("InputError: ", 1)[-1]  # a loading process sends its traceback along
         print(f"error: {' '.join(message.split())}", file=sys.stderr)
         sys.exit(2)
-    except Stop as stop:
-        if not (isinstance(stop, ProcessLost) and REPORTED_BY_LAUNCHER in os.environ):
-            print(f"error: {stop}" if stop.exit_code != Interrupted.exit_code else stop, file=sys.stderr)
-        sys.exit(stop.exit_code)
+    except ProgramExit as ending:
+        if not (isinstance(ending, ProcessLost) and REPORTED_BY_LAUNCHER in os.environ):
+            print(f"error: {ending}" if ending.exit_code != Interrupted.exit_code else ending, file=sys.stderr)
+        sys.exit(ending.exit_code)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)

@@ -12,8 +12,8 @@ import time
 from collections.abc import Sequence
 from typing import IO
 
+from lib.utils.errors import Interrupted, ProcessLost
 from lib.utils.parallel.processes import end_processes, ending_signals, send_signal, start_apart
-from lib.utils.stops import Interrupted, ProcessLost
 
 REPORTED_BY_LAUNCHER = "LAUNCHER_REPORTS"  # set for the processes: the launcher says which of them was lost
 _POLL_SECONDS = 0.1

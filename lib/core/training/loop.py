@@ -25,13 +25,13 @@ from lib.core.training.optimizer import learning_rate, set_learning_rate
 from lib.core.training.step import TrainStep
 from lib.core.training.training_summary import training_summary
 from lib.utils.drawing.training_curves import save_curves
+from lib.utils.errors import Interrupted
 from lib.utils.files.atomic import write_bytes
 from lib.utils.files.torch_file import save_checkpoint
 from lib.utils.joints import UNION_20
 from lib.utils.memory import peak_memory_mb
 from lib.utils.parallel.distributed import broadcast_buffers
 from lib.utils.parallel.ranks import Ranks
-from lib.utils.stops import Interrupted
 
 logger = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ from lib.models.build import build_model
 from lib.models.fusion_kind import fusion_kind
 from lib.multiviews.cameras import Cameras, CropCameras
 from lib.utils.joints import UNION_20
-from lib.utils.memory_ledger import MemoryLedger
+from lib.utils.memory import MemoryLedger
 from lib.utils.tables import markdown_table
 
 GIB = 2**30

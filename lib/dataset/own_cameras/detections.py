@@ -14,7 +14,8 @@ import numpy as np
 from lib.dataset.own_cameras.file_matching import match_names
 from lib.dataset.own_cameras.keypoint_sets import point_set_of, to_h36m
 from lib.utils.errors import InputError
-from lib.utils.files.atomic import atomic_path, read_json
+from lib.utils.files.atomic import atomic_path
+from lib.utils.files.json_file import read_json
 from lib.utils.joints import H36M_17
 
 _MOST_FRAMES = 2_000_000  # 18 hours at 30 per second

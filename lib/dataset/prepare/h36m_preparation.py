@@ -18,8 +18,8 @@ from lib.dataset.prepare.h36m_metadata import H36MMetadata, read_metadata
 from lib.dataset.protocol import ACTION_NAMES
 from lib.dataset.storage.record_writer import Clip
 from lib.utils.errors import InputError
-from lib.utils.files.atomic import write_json
 from lib.utils.files.journal import Journal
+from lib.utils.files.json_file import write_json
 from lib.utils.files.video import VideoReader
 from lib.utils.parallel.process_map import map_processes
 

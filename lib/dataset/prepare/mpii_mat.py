@@ -15,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from lib.utils.errors import InputError
-from lib.utils.files.mat_io import load_mat
+from lib.utils.files.mat_file import load_mat
 from lib.utils.joints import MPII_16
 
 

@@ -17,9 +17,9 @@ from lib.dataset.prepare.mpii_mat import MpiiImage, Person, read_release
 from lib.dataset.prepare.mpii_report import TEST, TRAIN, TRAINVAL, VALID, LeftOut, Subsets, make_report
 from lib.dataset.prepare.mpii_split import find_people, read_valid_list
 from lib.utils.errors import InputError
-from lib.utils.files.atomic import read_bytes, write_bytes, write_json
-from lib.utils.files.image_io import missing_images
-from lib.utils.files.image_store import open_images
+from lib.utils.files.atomic import read_bytes, write_bytes
+from lib.utils.files.image_store import missing_images, open_images
+from lib.utils.files.json_file import write_json
 
 REPORT_FILE = "prepare_mpii.md"
 _ZIP_COMMENT = b"made by prepare_mpii.py"  # tells our images.zip from somebody's

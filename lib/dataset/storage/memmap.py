@@ -21,7 +21,7 @@ from lib.dataset.annotations import Annotations, PoseLabels
 from lib.dataset.protocol import EvaluationProtocol
 from lib.multiviews.cameras import Cameras
 from lib.utils.errors import InputError
-from lib.utils.files.atomic import read_json, write_json
+from lib.utils.files.json_file import read_json, write_json
 from lib.utils.joints import UNION_20, JointSet
 
 logger = logging.getLogger(__name__)

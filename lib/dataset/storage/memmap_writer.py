@@ -23,7 +23,8 @@ from lib.dataset.storage.memmap import (
 )
 from lib.multiviews.cameras import Cameras
 from lib.utils.errors import InputError
-from lib.utils.files.atomic import atomic_directory, write_json
+from lib.utils.files.atomic import atomic_directory
+from lib.utils.files.json_file import write_json
 
 
 class _ArrayFile:

@@ -19,12 +19,13 @@ from lib.dataset.synthetic.motion.actions import ACTIONS
 from lib.dataset.synthetic.records import recording_records
 from lib.dataset.synthetic.scene import SubjectWorld, SyntheticRecording, WorldSettings
 from lib.dataset.synthetic.single_images import IMAGES_PER_PLACE, make_place, render_single_image
-from lib.dataset.synthetic.writer import MARKER, write_json
 from lib.utils.errors import InputError
-from lib.utils.files.atomic import clear_directories, read_json, write_pickle
+from lib.utils.files.atomic import clear_directories, write_pickle
 from lib.utils.files.image_store import ImageStore, open_images
+from lib.utils.files.json_file import read_json, write_json
 from lib.utils.parallel.process_map import map_processes
 
+MARKER = "synthetic.json"  # says that a folder was made here, and how
 SUBJECTS = (1, 5, 6, 7, 8, 9, 11)
 VALIDATION_SUBJECTS = (9, 11)
 SUBACTIONS = (1, 2)
@@ -249,7 +250,7 @@ def make_dataset(
         results = map_processes(_work, [*films, *albums], workers)
         counts = _store_films(folder / "h36m", films, results, as_zip, bar.update)
         _store_albums(folder / "mpii", settings, albums, results, as_zip, bar.update)
-        write_json(folder / MARKER, _described(settings, as_zip))
+        write_json(folder / MARKER, _described(settings, as_zip), indent=None)
     return {**counts, "single pictures": num_single}
 
 
@@ -308,4 +309,4 @@ def _store_albums(
     split = settings.mpii_train
     for name, rows in (("train", records[:split]), ("valid", records[split:]), ("trainval", records)):
         if rows:
-            write_json(folder / "annot" / f"{name}.json", rows)
+            write_json(folder / "annot" / f"{name}.json", rows, indent=None)

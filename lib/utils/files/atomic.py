@@ -6,16 +6,12 @@ import contextlib
 import csv
 import glob
 import io
-import json
-import math
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from lib.utils.errors import InputError
 from lib.utils.files.portable_pickle import PortablePickler
@@ -163,30 +159,6 @@ def write_pickle(path: str | os.PathLike, value: Any, public: Sequence[type] = (
         pickler.dump(value)
 
 
-def write_json(path: str | os.PathLike, value: Any, indent: int | None = 2) -> None:
-    """Write a JSON file atomically: numpy values as plain ones, NaN as null, paths as text.
-
-    Args:
-        path: the final file.
-        value: what to write.
-        indent: blanks per level; None = all in one line, for large files.
-    """
-    text = json.dumps(_json_value(value), indent=indent, allow_nan=False)
-    write_bytes(path, (text + "\n").encode())
-
-
-def _json_value(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _json_value(entry) for key, entry in value.items()}
-    if isinstance(value, (np.ndarray, np.generic)):
-        value = value.tolist()
-    if isinstance(value, (list, tuple)):
-        return [_json_value(entry) for entry in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return str(value) if isinstance(value, os.PathLike) else value
-
-
 def write_csv(path: str | os.PathLike, header: list[str], rows: list[list[Any]]) -> None:
     """Write a CSV file atomically."""
     text = io.StringIO()
@@ -202,12 +174,3 @@ def read_bytes(path: str | os.PathLike) -> bytes:
         raise InputError(f"{path}: no such file") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-
-
-def read_json(path: str | os.PathLike) -> Any:
-    """Read a JSON file; an InputError says what is wrong with it."""
-    data = read_bytes(path)
-    try:
-        return json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not a JSON file ({error})") from None

@@ -1,17 +1,155 @@
-"""Writing encoded images into a folder or into one zip archive, as image_io reads them."""
+"""Images in a folder or in one zip archive: reading and writing."""
 
 from __future__ import annotations
 
 import contextlib
+import os
+import re
+import threading
 import zipfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
+import cv2
+import numpy as np
+
+from lib.utils.errors import InputError, unknown_name
 from lib.utils.files.atomic import atomic_path
 
+DATA_FORMATS = ("jpg", "zip")
+
+_END_OF_JPEG = b"\xff\xd9"
+_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")  # the others stand within the pixels' data
+_FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+_archives: dict[tuple[int, int, str], zipfile.ZipFile] = {}
 ZIP_DATE = (2020, 1, 1, 0, 0, 0)  # fixed: the same data give the same archive
 PARTIAL = ".partial"  # added to the name of an archive that a killed process left without its directory
+
+
+def _archive(path: str) -> zipfile.ZipFile:
+    # A handle is shared neither over a fork (the file offset would be) nor between threads.
+    key = (os.getpid(), threading.get_ident(), path)
+    if key not in _archives:
+        _archives[key] = _open_archive(path)
+    return _archives[key]
+
+
+def _open_archive(path: str) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except FileNotFoundError:
+        if os.path.exists(path + PARTIAL):
+            raise InputError(
+                f"{path}: no such archive, but {path}{PARTIAL}, whose writer was killed or is at work; "
+                "run/data/prepare_h36m.py --zip, called again, goes on with it and completes it"
+            ) from None
+        raise InputError(f"{path}: no such archive (DATASET.DATA_FORMAT is zip)") from None
+    except (OSError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: not a zip archive, or cut off ({error})") from None
+
+
+def _check_format(data_format: str) -> None:
+    if data_format not in DATA_FORMATS:
+        raise unknown_name("data format", data_format, DATA_FORMATS)
+
+
+def _read_bytes(images_dir: Path, name: str, data_format: str) -> bytes:
+    _check_format(data_format)
+    if data_format == "zip":
+        archive = f"{images_dir}.zip"
+        entry = f"{images_dir.name}/{name}"
+        try:
+            return _archive(archive).read(entry)
+        except KeyError:
+            raise InputError(f"{archive}: no entry '{entry}'") from None
+        except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:  # RuntimeError: encrypted
+            raise InputError(f"{archive}: entry '{entry}' is damaged ({error})") from None
+    try:
+        return (images_dir / name).read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{images_dir / name}: no such image") from None
+    except (OSError, ValueError) as error:  # ValueError: a null character
+        raise InputError(f"{images_dir / name}: cannot be read ({getattr(error, 'strerror', error)})") from None
+
+
+def missing_images(images_dir: str | os.PathLike, names: Iterable[str], data_format: str = "jpg") -> list[str]:
+    """Return the names, in their order, whose image is not there; folders and archives as for read_image().
+
+    Every folder is listed once: asking for each of a million files takes minutes on a network disk.
+
+    Raises:
+        InputError: the archive is missing or damaged.
+    """
+    _check_format(data_format)
+    images_dir = Path(images_dir)
+    if data_format == "zip":
+        with _open_archive(f"{images_dir}.zip") as archive:
+            entries = set(archive.namelist())
+        return [name for name in names if f"{images_dir.name}/{name}" not in entries]
+    listed: dict[str, set[str]] = {}
+    missing = []
+    for name in names:
+        folder, _, file = name.rpartition("/")
+        if folder not in listed:
+            listed[folder] = _listing(images_dir / folder)
+        if file not in listed[folder]:
+            missing.append(name)
+    return missing
+
+
+def _listing(folder: Path) -> set[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries if not entry.is_dir()}
+    except (OSError, ValueError):
+        return set()
+
+
+def _decode(data: bytes) -> np.ndarray | None:
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), _FLAGS) if data else None
+    except cv2.error:  # a header that claims an absurd size
+        return None
+
+
+def _is_cut(data: bytes) -> bool:
+    """Tell whether data are a JPEG without its end; OpenCV fills what is missing with grey and says nothing.
+
+    The segments are walked, for the thumbnail in one of them has an end of its own, and anything may follow the image.
+    """
+    if not data.startswith(b"\xff\xd8") or data.endswith(_END_OF_JPEG):
+        return False
+    place = 2
+    while marker := _MARKER.search(data, place):
+        if marker[0] == _END_OF_JPEG:
+            return False
+        place = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], "big")
+    return True
+
+
+def read_image(images_dir: str | os.PathLike, name: str, data_format: str = "jpg") -> np.ndarray:
+    """Read an image in OpenCV's channel order; orientation flags are ignored.
+
+    Args:
+        images_dir: the folder of images; with "zip" the archive is this path plus `.zip` and its entries start
+            with the folder's name, e.g. `images/`.
+        name: path of the image below the folder.
+        data_format: "jpg" (folder) or "zip".
+
+    Returns:
+        (rows, columns, 3) uint8, BGR.
+
+    Raises:
+        InputError: absent, unreadable, cut off or not an image.
+    """
+    data = _read_bytes(Path(images_dir), name, data_format)
+    cut = _is_cut(data)
+    image = None if cut else _decode(data)
+    if image is None:
+        raise InputError(f"{Path(images_dir) / name}: {'the JPEG is cut off' if cut else 'not an image'}")
+    return image
 
 
 class ImageStore(Protocol):

@@ -11,8 +11,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from lib.utils.errors import ProcessLost
 from lib.utils.parallel.ranks import Ranks
-from lib.utils.stops import ProcessLost
 
 TIMEOUT = datetime.timedelta(minutes=30)  # rank 0 may prepare or write for long while the others wait
 

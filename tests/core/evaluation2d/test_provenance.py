@@ -13,7 +13,7 @@ from lib.core.evaluation2d.provenance import (
     warn_of_outdated,
     warn_of_replacement,
 )
-from lib.utils.files.prediction_io import PredictionFile, PredictionWriter
+from lib.utils.files.prediction_file import PredictionFile, PredictionWriter
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from torch import nn
 from lib.core.evaluation2d.validate import validate
 from lib.dataset.network_input import network_images
 from lib.utils.errors import InputError
-from lib.utils.files.prediction_io import PredictionWriter
+from lib.utils.files.prediction_file import PredictionWriter
 from lib.utils.joints import H36M_17, MPII_16, UNION_20, union_subset
 
 

@@ -15,7 +15,7 @@ from lib.multiviews.pictorial.limb_prior import load_limb_prior
 from lib.multiviews.pictorial.rpsm import PictorialSettings
 from lib.multiviews.recording.robust_poses import RobustSettings
 from lib.utils.errors import InputError
-from lib.utils.files.image_io import read_image
+from lib.utils.files.image_store import read_image
 from lib.utils.joints import H36M_17, UNION_20
 
 

@@ -13,7 +13,7 @@ from lib.core.pose3d.inference import load_frames
 from lib.core.report.run_poses import evaluated_groups
 from lib.multiviews.cameras import distort, project, world_to_camera
 from lib.utils.errors import InputError
-from lib.utils.files.prediction_io import PredictionWriter
+from lib.utils.files.prediction_file import PredictionWriter
 
 ON_TRAIN = ["DATASET.TEST_SUBSET", "train"]
 

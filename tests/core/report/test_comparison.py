@@ -11,7 +11,7 @@ import pytest
 from lib.core.pose3d.metrics_3d import summarise
 from lib.core.report.comparison import comparison, load_results, load_rows, save_comparison
 from lib.utils.errors import InputError
-from lib.utils.files.atomic import write_json
+from lib.utils.files.json_file import write_json
 
 
 def results_of(offset_mm, actions=(2, 14), joints=("root", "knee", "foot")):

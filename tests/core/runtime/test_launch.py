@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from lib.core.runtime.launch import REPORTED_BY_LAUNCHER, run_processes
+from lib.utils.errors import ProcessLost
 from lib.utils.parallel.ranks import Ranks, ranks_of_environment
-from lib.utils.stops import ProcessLost
 
 BEGIN = "import json, os, pathlib, signal, sys, time\nrank = int(os.environ['RANK'])\n"
 

@@ -17,9 +17,8 @@ from lib.core.training.resume import resume
 from lib.core.training.step import TrainStep
 from lib.dataset.fingerprint import data_fingerprint
 from lib.models.build import build_model
-from lib.utils.errors import InputError
+from lib.utils.errors import InputError, Interrupted
 from lib.utils.parallel.ranks import SINGLE
-from lib.utils.stops import Interrupted
 
 SMALL = (
     "MODEL",

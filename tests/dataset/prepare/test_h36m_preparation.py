@@ -22,7 +22,7 @@ from lib.dataset.prepare.h36m_report import report
 from lib.dataset.storage.record_writer import Clip
 from lib.multiviews.cameras import project, world_to_camera
 from lib.utils.errors import InputError
-from lib.utils.files.image_io import read_image
+from lib.utils.files.image_store import read_image
 from lib.utils.joints import H36M_17, to_union
 
 RECORDINGS = [(subject, 2, subaction) for subject in (1, 9) for subaction in (1, 2)]

@@ -13,7 +13,7 @@ from lib.dataset.mpii import load_mpii
 from lib.dataset.prepare import mpii
 from lib.dataset.prepare.mpii_preparation import MpiiSettings, prepare_mpii
 from lib.utils.errors import InputError
-from lib.utils.files.atomic import read_json
+from lib.utils.files.json_file import read_json
 
 
 @pytest.fixture(scope="module")

@@ -1,26 +1,15 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from lib.utils.errors import InputError
-from lib.utils.files.atomic import (
-    atomic_directory,
-    atomic_path,
-    make_directory,
-    read_bytes,
-    read_json,
-    write_bytes,
-    write_csv,
-    write_json,
-)
+from lib.utils.files.atomic import atomic_directory, atomic_path, make_directory, read_bytes, write_bytes, write_csv
 
 
 def names(folder):
@@ -84,34 +73,6 @@ def test_a_read_only_directory(tmp_path, monkeypatch):
         make_directory(folder)
 
 
-def test_json_holds_numpy_values_and_no_nan(tmp_path):
-    path = tmp_path / "a.json"
-    value = {
-        "count": np.int64(3),
-        "mean": np.float32(0.5),
-        "rates": np.array([0.25, np.nan]),
-        "none": float("nan"),
-        "pair": (1, 2),
-        "path": tmp_path,
-    }
-    write_json(path, value)
-    strict = json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
-    assert strict == {
-        "count": 3,
-        "mean": 0.5,
-        "rates": [0.25, None],
-        "none": None,
-        "pair": [1, 2],
-        "path": str(tmp_path),
-    }
-    assert read_json(path) == strict
-
-
-def test_json_of_large_files_is_one_line(tmp_path):
-    write_json(tmp_path / "a.json", [{"a": [1, 2]}], indent=None)
-    assert (tmp_path / "a.json").read_text() == '[{"a": [1, 2]}]\n'
-
-
 def test_reading_bytes_says_what_is_wrong(tmp_path):
     (tmp_path / "a").write_bytes(b"\xff\0")
     assert read_bytes(tmp_path / "a") == b"\xff\0"
@@ -124,22 +85,6 @@ def test_reading_bytes_says_what_is_wrong(tmp_path):
 def test_csv(tmp_path):
     write_csv(tmp_path / "a.csv", ["joint", "mm"], [["upper neck", 1.5], ["a,b", 2]])
     assert (tmp_path / "a.csv").read_bytes() == b'joint,mm\nupper neck,1.5\n"a,b",2\n'
-
-
-def test_reading_json_says_what_is_wrong(tmp_path):
-    with pytest.raises(InputError, match=r"none\.json: no such file"):
-        read_json(tmp_path / "none.json")
-    (tmp_path / "cut.json").write_text('[{"a": 1}, {"a"')
-    with pytest.raises(InputError, match=r"cut\.json: not a JSON file"):
-        read_json(tmp_path / "cut.json")
-    (tmp_path / "bytes.json").write_bytes(b"\xff\xfe\x00binary")
-    with pytest.raises(InputError, match=r"bytes\.json: not a JSON file"):
-        read_json(tmp_path / "bytes.json")
-    (tmp_path / "deep.json").write_text("[" * 100_000)
-    with pytest.raises(InputError, match=r"deep\.json: not a JSON file"):
-        read_json(tmp_path / "deep.json")
-    with pytest.raises(InputError, match="cannot be read"):
-        read_json(tmp_path)
 
 
 @pytest.fixture
@@ -199,14 +144,14 @@ def test_a_directory_that_cannot_be_put_in_place_leaves_the_old_one(tmp_path, mo
 
 KILLED = """
 import os, signal, sys
-from lib.utils import files
+from lib.utils.files import atomic
 replace = os.replace
 def kill(source, target):
     if str(source).endswith(sys.argv[2]):
         os.kill(os.getpid(), signal.SIGKILL)
     replace(source, target)
-files.os.replace = kill
-with files.atomic_directory(sys.argv[1]) as folder:
+atomic.os.replace = kill
+with atomic.atomic_directory(sys.argv[1]) as folder:
     (folder / "file").write_text("killed")
     if sys.argv[2] == "within":
         os.kill(os.getpid(), signal.SIGKILL)

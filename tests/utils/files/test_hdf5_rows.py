@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from lib.utils import hdf5_rows
+from lib.utils.files import hdf5_rows
 from lib.utils.files.hdf5_rows import read_rows
 
 VALUES = np.random.default_rng(0).random((11, 3, 4, 5), np.float32)

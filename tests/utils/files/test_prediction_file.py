@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lib.utils.errors import InputError
-from lib.utils.files.prediction_io import PredictionFile, PredictionWriter
+from lib.utils.files.prediction_file import PredictionFile, PredictionWriter
 
 NAMES = ["root", "upper neck", "rkne"]
 IDS = [f"s_0{group}/ca_{view}é.jpg" for group in range(3) for view in range(2)]

@@ -6,7 +6,7 @@ import pytest
 import scipy.io
 
 from lib.utils.errors import InputError
-from lib.utils.files.mat_io import load_mat, write_mat
+from lib.utils.files.mat_file import load_mat, write_mat
 
 
 def test_variables_that_were_asked_for(tmp_path):

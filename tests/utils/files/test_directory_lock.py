@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from lib.utils.errors import InputError
-from lib.utils.files.locks import locked_directory
+from lib.utils.files.directory_lock import locked_directory
 
 HOLD = """
 import subprocess, sys, pathlib
-from lib.utils.files.locks import locked_directory
+from lib.utils.files.directory_lock import locked_directory
 inherited = sys.argv[2] == "True"
 with locked_directory(pathlib.Path(sys.argv[1]), inherited=inherited) as lock:
     child = subprocess.Popen(["sleep", "60"], pass_fds=[lock])
