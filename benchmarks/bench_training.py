@@ -32,6 +32,7 @@ import torch
 from plain_training import PlainTraining
 from torch.utils.data import DataLoader
 
+from lib.core.build_data import build_dataset, build_loader
 from lib.core.config_io import load_config
 from lib.core.evaluation2d.metrics_2d import heatmap_hits
 from lib.core.evaluation2d.validate import validate
@@ -40,7 +41,6 @@ from lib.core.training.checkpoint import Progress, load_training_state, save_tra
 from lib.core.training.epoch_meters import EpochMeters
 from lib.core.training.optimizer import build_optimizer
 from lib.core.training.step import TrainStep
-from lib.dataset.loader import build_dataset, build_loader
 from lib.dataset.multiview_dataset import MultiviewDataset
 from lib.dataset.network_input import network_images, network_input
 from lib.dataset.synthetic.generate import SetSettings, make_dataset

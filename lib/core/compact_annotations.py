@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from lib.core.config_io import dataset_root
-from lib.dataset.data_sets import MULTIVIEW_NAMES, annotation_file
+from lib.dataset.data_sets import annotation_file, has_views
 from lib.dataset.storage.memmap_writer import save_compact
 from lib.utils.errors import InputError
 
@@ -28,9 +28,9 @@ def compact_annotations(config: Any) -> Iterator[str]:
     root = dataset_root(config)
     subsets = ((keys.TRAIN_DATASET, keys.TRAIN_SUBSET), (keys.TEST_DATASET, keys.TEST_SUBSET))
     files = [
-        annotation_file(config, name, root, subset, crop)
+        annotation_file(name, keys, root, subset, crop)
         for name, subset in subsets
-        if name in MULTIVIEW_NAMES
+        if has_views(name)
         for crop in (True, False)
     ]
     by_path = {file.path: file for file in files}

@@ -1,11 +1,12 @@
-"""Configuration -> annotations of a multi-view data set and its groups. Imports no torch.
+"""The registry of data sets; imports no torch.
 
-To add a data set, add it to DATA_SETS here and a function to _BUILDERS in build.py; the configuration's choices and the
-check follow from DATA_SETS.
+To add a data set, write a function like `_h36m` and add an entry to DATA_SETS; the values of DATASET.TRAIN_DATASET and
+DATASET.TEST_DATASET follow. `section` is the DATASET section of the configuration.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,77 +15,93 @@ import numpy as np
 
 from lib.dataset.annotations import Annotations
 from lib.dataset.conventions import Conventions, check_rotations
-from lib.dataset.groups import group_views, parse_scenes, without_scenes
+from lib.dataset.groups import Part, group_singles, group_views, parse_scenes, without_scenes
 from lib.dataset.h36m import h36m_file
+from lib.dataset.mpii import load_mpii
 from lib.dataset.storage.memmap import AnnotationFile, open_annotations
 from lib.dataset.totalcapture import totalcapture_file
-from lib.utils.errors import InputError
+from lib.utils.errors import InputError, unknown_name
 
-
-def _h36m(keys: Any, root: Any, subset: str, crop: bool, conventions: Conventions) -> AnnotationFile:
-    return h36m_file(root, subset, crop, conventions)
-
-
-def _totalcapture(keys: Any, root: Any, subset: str, crop: bool, conventions: Conventions) -> AnnotationFile:
-    return totalcapture_file(root, subset, crop, conventions, keys.TOTALCAPTURE_ACTIONS)
+Root = str | os.PathLike
+PSEUDO_GROUP_VIEWS = 4  # images per group of multiview_mpii; in a mixture as many as the multi-view part has
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """What a data set consists of.
+    """A value of DATASET.TRAIN_DATASET and DATASET.TEST_DATASET.
 
     Attributes:
-        views_file: annotation file of its multi-view part, None = it has none; `keys` is the configuration's DATASET.
-        has_mpii: whether MPII's single images are part of it.
+        views_file: (section, root, subset, crop) -> annotation file of the calibrated views; None = there are none.
+        has_mpii: whether the single images of MPII are included.
+        grouped: whether an item is a group of views. Otherwise an item is one image: a random view of each group in
+            training, every view in validation.
     """
 
-    views_file: Callable[[Any, Any, str, bool, Conventions], AnnotationFile] | None
+    views_file: Callable[[Any, Root, str, bool], AnnotationFile] | None = None
     has_mpii: bool = False
+    grouped: bool = True
+
+
+def _conventions(section: Any) -> Conventions:
+    return Conventions(section.POSE_UNIT, section.CAMERA_UNIT, section.CAMERA_T)
+
+
+def _h36m(section: Any, root: Root, subset: str, crop: bool) -> AnnotationFile:
+    return h36m_file(root, subset, crop, _conventions(section))
+
+
+def _totalcapture(section: Any, root: Root, subset: str, crop: bool) -> AnnotationFile:
+    return totalcapture_file(root, subset, crop, _conventions(section), section.TOTALCAPTURE_ACTIONS)
 
 
 DATA_SETS = {
-    "h36m": DataSet(_h36m),
+    "h36m": DataSet(_h36m, grouped=False),
     "multiview_h36m": DataSet(_h36m),
     "multiview_totalcapture": DataSet(_totalcapture),
-    "mpii": DataSet(None, has_mpii=True),
-    "multiview_mpii": DataSet(None, has_mpii=True),
+    "mpii": DataSet(has_mpii=True, grouped=False),
+    "multiview_mpii": DataSet(has_mpii=True),
     "mixed": DataSet(_h36m, has_mpii=True),
 }
-MULTIVIEW_NAMES = tuple(name for name, parts in DATA_SETS.items() if parts.views_file is not None)
 
 
-def annotation_file(config: Any, name: str, root: Any, subset: str, crop: bool) -> AnnotationFile:
-    """Return the annotation file of the multi-view part of a data set.
+def has_views(name: str) -> bool:
+    """Return whether a data set has calibrated views."""
+    return name in DATA_SETS and DATA_SETS[name].views_file is not None
+
+
+def annotation_file(name: str, section: Any, root: Root, subset: str, crop: bool) -> AnnotationFile:
+    """Return the annotation file of the calibrated views of a data set.
 
     Args:
-        config: the configuration: the units, the meaning of T, and the ids of Total Capture's actions.
-        name: one of MULTIVIEW_NAMES.
+        name: key of DATA_SETS.
+        section: the DATASET section; POSE_UNIT, CAMERA_UNIT, CAMERA_T and TOTALCAPTURE_ACTIONS are read.
         root: DATA_DIR/DATASET.ROOT.
         subset: "train" or "validation".
-        crop: boxes around the person; otherwise the file with the whole image as box.
+        crop: True for boxes around the person, False for the whole image.
 
     Raises:
-        InputError: the data set has no views that belong together, or there is no folder of it.
+        InputError: the data set has no calibrated views, or its folder is missing.
     """
-    views_file = DATA_SETS[name].views_file if name in DATA_SETS else None
-    if views_file is None:
-        raise InputError(f"'{name}' has no calibrated views; expected one of {', '.join(MULTIVIEW_NAMES)}")
-    keys = config.DATASET
-    conventions = Conventions(keys.POSE_UNIT, keys.CAMERA_UNIT, keys.CAMERA_T)
-    return views_file(keys, root, subset, crop, conventions)
+    if not has_views(name):
+        expected = ", ".join(filter(has_views, DATA_SETS))
+        raise InputError(f"'{name}' has no calibrated views; expected one of {expected}")
+    return DATA_SETS[name].views_file(section, root, subset, crop)
 
 
-def load_multiview(config: Any, name: str, root: Any, subset: str, check: bool = True) -> Annotations:
-    """Read the multi-view part of a data set as DATASET.CROP says, in mm and with camera centres.
+def load_multiview(name: str, section: Any, root: Root, subset: str, check: bool = True) -> Annotations:
+    """Read the calibrated views of a data set, with the boxes that DATASET.CROP selects.
 
     Args:
-        config, name, root, subset: as of annotation_file().
-        check: refuse cameras whose R is no rotation.
+        name, section, root, subset: see annotation_file().
+        check: refuse cameras whose R is not a rotation.
+
+    Returns:
+        Annotations in mm, with camera centers as T.
 
     Raises:
-        InputError: as of annotation_file(), unreadable annotation, or impossible camera.
+        InputError: see annotation_file(); the annotation is unreadable, or R of a camera is not a rotation.
     """
-    annotations = open_annotations(annotation_file(config, name, root, subset, config.DATASET.CROP))
+    annotations = open_annotations(annotation_file(name, section, root, subset, section.CROP))
     if check:
         try:
             check_rotations(annotations.labels3d.cameras)
@@ -95,25 +112,63 @@ def load_multiview(config: Any, name: str, root: Any, subset: str, check: bool =
     return annotations
 
 
-def build_groups(config: Any, root: Any, is_train: bool) -> tuple[Annotations, np.ndarray]:
-    """Read a multi-view data set and choose the groups that are trained on or evaluated.
+def build_groups(section: Any, root: Root, is_train: bool) -> tuple[Annotations, np.ndarray]:
+    """Read a multi-view data set and select its groups for training or evaluation.
+
+    TEST_STEP is applied before TEST_EXCLUDE, so an evaluation without some recordings uses a subset of the groups of
+    the full evaluation.
 
     Args:
-        config: the configuration.
+        section: the DATASET section.
         root: DATA_DIR/DATASET.ROOT.
-        is_train: TRAIN_DATASET, TRAIN_SUBSET and TRAIN_STEP, or those of TEST and TEST_EXCLUDE. The excluded groups
-            are taken out of those that TEST_STEP keeps, so that the others are those of the whole evaluation.
+        is_train: use the TRAIN_ keys; otherwise the TEST_ keys.
 
     Returns:
-        The annotations, and (G, V) their rows.
+        The annotations, and (G, V) rows of the annotations.
 
     Raises:
-        InputError: as of load_multiview() and group_views().
+        InputError: see load_multiview(), group_views() and without_scenes().
     """
-    keys = config.DATASET
-    name, subset = (keys.TRAIN_DATASET, keys.TRAIN_SUBSET) if is_train else (keys.TEST_DATASET, keys.TEST_SUBSET)
-    annotations = load_multiview(config, name, root, subset)
-    groups = group_views(annotations, keys.INCOMPLETE_GROUPS, keys.CAMERAS)
+    name, subset = _name_and_subset(section, is_train)
+    annotations = load_multiview(name, section, root, subset)
+    groups = group_views(annotations, section.INCOMPLETE_GROUPS, section.CAMERAS)
     if is_train:
-        return annotations, groups[:: keys.TRAIN_STEP]
-    return annotations, without_scenes(annotations, groups[:: keys.TEST_STEP], parse_scenes(keys.TEST_EXCLUDE))
+        return annotations, groups[:: section.TRAIN_STEP]
+    return annotations, without_scenes(annotations, groups[:: section.TEST_STEP], parse_scenes(section.TEST_EXCLUDE))
+
+
+def build_parts(section: Any, root: Root, is_train: bool) -> list[Part]:
+    """Read TRAIN_DATASET or TEST_DATASET.
+
+    Args:
+        section, root, is_train: see build_groups().
+
+    Returns:
+        The calibrated views, if the data set has any, then the single images, if it has any.
+
+    Raises:
+        InputError: unknown data set, or see build_groups(), load_mpii() and group_singles().
+    """
+    name, subset = _name_and_subset(section, is_train)
+    if name not in DATA_SETS:
+        raise unknown_name("data set", name, DATA_SETS)
+    data_set = DATA_SETS[name]
+    num_views = PSEUDO_GROUP_VIEWS if data_set.grouped else 1
+    parts = []
+    if data_set.views_file is not None:
+        annotations, groups = build_groups(section, root, is_train)
+        if data_set.grouped:
+            num_views = groups.shape[1]
+        elif not is_train:
+            groups = groups.reshape(-1, 1)
+        parts.append(Part(annotations, groups, data_set.grouped, random_view=is_train and not data_set.grouped))
+    if data_set.has_mpii:
+        singles = load_mpii(root, subset)
+        parts.append(Part(singles, group_singles(singles, num_views, complete=not is_train), False))
+    return parts
+
+
+def _name_and_subset(section: Any, is_train: bool) -> tuple[str, str]:
+    if is_train:
+        return section.TRAIN_DATASET, section.TRAIN_SUBSET
+    return section.TEST_DATASET, section.TEST_SUBSET

@@ -6,7 +6,8 @@ import hashlib
 
 import numpy as np
 
-from lib.dataset.multiview_dataset import MultiviewDataset, Part
+from lib.dataset.groups import Part
+from lib.dataset.multiview_dataset import MultiviewDataset
 
 _ROWS = 1 << 16  # images at a time, of which copies exist
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,6 +16,23 @@ logger = logging.getLogger(__name__)
 
 Scene = tuple[int, int, int]  # subject, action, sub-action
 DAMAGED = "damaged"  # stands for DAMAGED_SCENES of Human3.6M
+
+
+@dataclass(frozen=True)
+class Part:
+    """Groups out of one source.
+
+    Attributes:
+        annotations: the images.
+        groups: (G, V) rows of the annotations.
+        is_multiview: the views show one instant, so fusion has a meaning.
+        random_view: yield one random view of each group instead of all.
+    """
+
+    annotations: Annotations
+    groups: np.ndarray
+    is_multiview: bool
+    random_view: bool = False
 
 
 def parse_scenes(texts: Sequence[str]) -> set[Scene]:

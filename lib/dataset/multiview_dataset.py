@@ -2,33 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 
-from lib.dataset.annotations import Annotations
+from lib.dataset.groups import Part
 from lib.dataset.sample import SampleSettings, load_sample
 from lib.utils.joints import UNION_20, JointSet
-from lib.utils.parallel.ranks import SINGLE, Ranks
-
-
-@dataclass(frozen=True)
-class Part:
-    """Groups out of one source.
-
-    Attributes:
-        annotations: the images.
-        groups: (G, V) rows of the annotations.
-        is_multiview: the views show one instant, so fusion has a meaning.
-        random_view: yield one random view of each group instead of all.
-    """
-
-    annotations: Annotations
-    groups: np.ndarray
-    is_multiview: bool
-    random_view: bool = False
 
 
 class MultiviewDataset(Dataset):
@@ -104,86 +85,3 @@ class MultiviewDataset(Dataset):
         """Return the image indices of an item, for image_name(); reads no image."""
         which, rows, _ = self._draw(epoch, index)
         return rows + self._image_starts[which]
-
-
-class EpochBatches(Sampler):
-    """Yields one rank's share of every batch as lists of (epoch, index).
-
-    The order, and what a data set draws for an item, depend on seed and epoch alone: not on the number of ranks or
-    loading processes, nor on where in the epoch the work was taken up.
-
-    Call set_epoch() before each pass.
-    """
-
-    def __init__(
-        self,
-        num_items: int,
-        batch_size: int,
-        shuffle: bool,
-        seed: int = 0,
-        ranks: Ranks = SINGLE,
-        every_item: bool = True,
-    ) -> None:
-        """
-        Args:
-            num_items: of the data set.
-            batch_size: items per rank in a step.
-            shuffle: another order each epoch.
-            seed: of the order.
-            ranks: which share of the batches is this process's.
-            every_item: the last step may have fewer items than ranks: those without one get the step's first item
-                once more. Otherwise such a step is left out.
-        """
-        self._epoch = 0
-        self._first_step = 0
-        self._num_items = num_items
-        self._shuffle = shuffle
-        self._seed = seed
-        self._ranks = ranks
-        self._step_size = batch_size * ranks.world_size
-        whole, rest = divmod(num_items, self._step_size)
-        self._num_steps = whole + (rest > 0 if every_item else rest >= ranks.world_size)
-
-    def __len__(self) -> int:
-        return self._num_steps
-
-    def set_epoch(self, epoch: int, first_step: int = 0) -> None:
-        """Select the epoch of the next pass and the step to start from, as after resuming.
-
-        Args:
-            epoch: index of the epoch, from 0; it seeds order and augmentation.
-            first_step: steps before it are skipped.
-        """
-        self._epoch = epoch
-        self._first_step = first_step
-
-    def batch(self, order: np.ndarray, step: int) -> np.ndarray:
-        """Return the items of all ranks in a step."""
-        return order[step * self._step_size : (step + 1) * self._step_size]
-
-    def order(self) -> np.ndarray:
-        """Return the items in the order of the epoch."""
-        order = np.arange(self._num_items)
-        if self._shuffle:
-            np.random.default_rng((self._seed, self._epoch)).shuffle(order)
-        return order
-
-    def items_before(self, step: int) -> int:
-        """Return how many items of the epoch, of all ranks, come before a step."""
-        return min(step * self._step_size, self._num_items)
-
-    def step_after(self, num_items: int) -> int:
-        """Return the step to go on with when the first items of the epoch are done; some may come again in it."""
-        return len(self) if num_items >= self._num_items else min(num_items // self._step_size, len(self))
-
-    def shares(self, step: int) -> list[int]:
-        """Return how many of a step's items each rank has: equal parts, the first ones larger by 1 if need be."""
-        part, rest = divmod(self.items_before(step + 1) - self.items_before(step), self._ranks.world_size)
-        return [part + (rank < rest) for rank in range(self._ranks.world_size)]
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        order = self.order()
-        for step in range(self._first_step, self._num_steps):
-            batch = self.batch(order, step)
-            share = np.array_split(batch, self._ranks.world_size)[self._ranks.rank]
-            yield [(self._epoch, int(index)) for index in (share if len(share) else batch[:1])]

@@ -18,6 +18,7 @@ import logging
 from contextlib import nullcontext
 from typing import Any
 
+from lib.core.build_data import build_dataset, build_loader
 from lib.core.config_io import dataset_root, load_config
 from lib.core.evaluation2d.metrics_2d import jdr_summary
 from lib.core.evaluation2d.provenance import describe_predictions, warn_of_replacement
@@ -27,7 +28,6 @@ from lib.core.runtime.command_line import Refused, collect_opts, make_parser, ru
 from lib.core.runtime.device import num_processes, select_device
 from lib.core.runtime.launch import run_processes
 from lib.core.training.debug_images import DebugPictures
-from lib.dataset.loader import build_dataset, build_loader
 from lib.dataset.multiview_dataset import MultiviewDataset
 from lib.models.build import build_model
 from lib.models.fusion_kind import fusion_kind

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lib.dataset.loader import build_dataset, build_loader
+from lib.core.build_data import build_dataset, build_loader
 
 
 @pytest.fixture

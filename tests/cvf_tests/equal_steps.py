@@ -16,12 +16,12 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from lib.core.build_data import build_dataset, build_loader
 from lib.core.config_io import dataset_root, load_config
 from lib.core.training.epoch import EpochHooks, train_one_epoch
 from lib.core.training.epoch_meters import EpochMeters
 from lib.core.training.optimizer import build_optimizer
 from lib.core.training.step import TrainStep
-from lib.dataset.loader import build_dataset, build_loader
 from lib.models.build import build_model
 from lib.multiviews.cameras import CropCameras
 from lib.utils.parallel.distributed import process_group

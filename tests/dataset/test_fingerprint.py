@@ -5,10 +5,10 @@ import shutil
 import numpy as np
 import pytest
 
+from lib.core.build_data import build_dataset
 from lib.core.config_io import load_config
 from lib.dataset.data_sets import annotation_file
 from lib.dataset.fingerprint import data_fingerprint
-from lib.dataset.loader import build_dataset
 from lib.dataset.storage.memmap_writer import save_compact
 
 
@@ -25,7 +25,7 @@ def test_data_may_move_and_change_their_form(tiny_root, tiny_config, identity, t
     moved = tmp_path / "elsewhere/data"
     shutil.copytree(root, moved)
     config = tiny_config(moved)
-    file = annotation_file(config, "multiview_h36m", moved, "train", True)
+    file = annotation_file("multiview_h36m", config.DATASET, moved, "train", True)
     save_compact(file.read(), file)
     zipped = ("DATASET.TRAIN_DATASET", "mixed", "DATASET.DATA_FORMAT", "zip")
     assert identity(moved, *zipped) == expected

@@ -1,298 +1,82 @@
 from __future__ import annotations
 
-import logging
-import traceback
-from pathlib import Path
-
 import numpy as np
 import pytest
-import torch
 
-from lib.dataset.data_sets import DATA_SETS, MULTIVIEW_NAMES
-from lib.dataset.groups import group_views
-from lib.dataset.h36m import load_h36m
-from lib.dataset.loader import build_dataset, build_loader
-from lib.utils.errors import InputError
-from lib.utils.joints import TOTALCAPTURE_16
+from lib.dataset.loader import EpochBatches
 from lib.utils.parallel.ranks import Ranks
 
 
-@pytest.fixture
-def build(tiny_config):
-    """build(root, "train" | "test", "KEY", "VALUE", ...)"""
-
-    def make(root, phase, *opts):
-        config = tiny_config(root, *opts)
-        return build_dataset(config, root, phase == "train")
-
-    return make
+def all_batches(*words, epoch=0, first_step=0, **options):
+    batches = EpochBatches(*words, **options)
+    batches.set_epoch(epoch, first_step)
+    return list(batches)
 
 
-def actual_names(dataset):
-    return [[dataset.image_name(i) for i in dataset[index]["image_index"]] for index in range(len(dataset))]
+def test_the_order_depends_on_seed_and_epoch_alone():
+    orders = [
+        [index for batch in all_batches(50, 4, True, 1, epoch=epoch) for _, index in batch] for epoch in (0, 1, 0)
+    ]
+    assert orders[0] == orders[2] != orders[1]
+    assert sorted(orders[0]) == sorted(orders[1]) == list(range(50))
+    assert {epoch for batch in all_batches(50, 4, True, 1, epoch=7) for epoch, _ in batch} == {7}
+    assert [index for batch in all_batches(50, 4, True, 2) for _, index in batch] != orders[0]
+    assert all_batches(3, 2, False) == [[(0, 0), (0, 1)], [(0, 2)]]
+    assert len(EpochBatches(50, 4, True)) == 13
 
 
-def test_steps_keep_every_nth_group(tiny_root, build):
-    root = tiny_root(frames=7, num_views=2, mpii=0)
-    every = actual_names(build(root, "train"))
-    assert len(every) == 7
-    assert actual_names(build(root, "train", "DATASET.TRAIN_STEP", "3")) == every[::3]
-    assert actual_names(build(root, "train", "DATASET.TEST_STEP", "3")) == every
-    assert len(build(root, "test", "DATASET.TEST_STEP", "4")) == 2
+@pytest.mark.parametrize("num_items", [0, 1, 4, 47, 48, 50])
+@pytest.mark.parametrize("world_size", [1, 2, 3, 4])
+def test_the_shares_are_those_of_array_split(num_items, world_size):
+    batches = EpochBatches(num_items, 3, False, ranks=Ranks(0, world_size))
+    items = np.arange(num_items)
+    size = 3 * world_size
+    for step in range(len(batches)):
+        rows = items[step * size : (step + 1) * size]
+        assert batches.shares(step) == [len(part) for part in np.array_split(rows, world_size)]
+        assert batches.items_before(step) == len(items[: step * size])
 
 
-def test_incomplete_groups_by_setting(tiny_root, build, caplog):
-    root = tiny_root(mpii=0, edit=lambda records: records[1:])
-    with caplog.at_level(logging.WARNING):
-        assert len(build(root, "train")) == 2
-    assert "1 of 3 groups lack a view" in caplog.text
-    with pytest.raises(InputError, match="1 of 3 groups lack a view"):
-        build(root, "train", "DATASET.INCOMPLETE_GROUPS", "error")
+def test_a_share_does_not_cost_a_pass_over_the_data():
+    batches = EpochBatches(10**15 + 5, 8, False, ranks=Ranks(1, 4))  # no memory holds their numbers
+    assert batches.shares(10**7) == [8, 8, 8, 8]
+    assert batches.shares(10**15 // 32) == [2, 1, 1, 1]
 
 
-def test_evaluation_can_leave_recordings_out(tiny_root, build):
-    root = tiny_root(frames=6, mpii=0)  # actions 3 4 2 3 4 2
-    every = actual_names(build(root, "test"))
-    assert actual_names(build(root, "test", "DATASET.TEST_EXCLUDE", "[9-4-1]")) == [every[i] for i in (0, 2, 3, 5)]
-    stepped = build(root, "test", "DATASET.TEST_EXCLUDE", "[9-4-1, damaged]", "DATASET.TEST_STEP", "2")
-    assert actual_names(stepped) == [every[0], every[2]]  # out of 0, 2, 4
-    assert len(build(root, "train", "DATASET.TEST_EXCLUDE", "[1-4-1]")) == 6
+def test_an_epoch_can_begin_in_the_middle():
+    assert all_batches(50, 4, True, 1, first_step=5) == all_batches(50, 4, True, 1)[5:]
+    assert all_batches(50, 4, True, 1, first_step=13) == []
 
 
-def test_chosen_cameras(tiny_root, build):
-    dataset = build(tiny_root(mpii=8), "train", "DATASET.TRAIN_DATASET", "mixed", "DATASET.CAMERAS", "[3, 1]")
-    assert dataset.num_views == 2
-    assert [name.split("_ca_")[1][:2] for name in actual_names(dataset)[0]] == ["04", "02"]
+@pytest.mark.parametrize("world_size", [2, 3, 4])
+@pytest.mark.parametrize("num_items", [48, 50, 49, 3])
+def test_ranks_share_the_batches_of_one_process(num_items, world_size):
+    size = 12 // world_size
+    whole = all_batches(num_items, 12, True, 1)
+    shares = [
+        all_batches(num_items, size, True, 1, Ranks(rank, world_size), every_item=False) for rank in range(world_size)
+    ]
+    assert len({len(share) for share in shares}) == 1
+    for step, parts in enumerate(zip(*shares, strict=True)):
+        assert [item for part in parts for item in part] == whole[step]
+        counts = EpochBatches(num_items, size, True, 1, Ranks(0, world_size)).shares(step)
+        assert [len(part) for part in parts] == counts
+        assert min(counts) > 0
+    lost = num_items - sum(len(part) for share in shares for part in share)
+    assert lost == (num_items % 12 if 0 < num_items % 12 < world_size else 0)
 
 
-def test_total_capture(tiny_totalcapture, build):
-    root = tiny_totalcapture({"train": [(1, "ROM", 1), (3, 2, 3)], "validation": [(4, 5, 3), (4, "Walking", 2)]})
-    opts = ["DATASET.CAMERAS", "[0, 2, 4, 6]"]
-    opts += [word for phase in ("TRAIN", "TEST") for word in (f"DATASET.{phase}_DATASET", "multiview_totalcapture")]
-    train = build(root, "train", *opts)
-    assert (len(train), train.num_views, train.joint_set) == (2, 4, TOTALCAPTURE_16)
-    assert [name.split("_ca_")[1][:2] for name in actual_names(train)[1]] == ["01", "03", "05", "07"]
-    assert train[0]["visible"].sum(1).tolist() == [16] * 4
-    (test,) = build(root, "test", *opts).parts
-    assert test.annotations.labels3d.action[test.groups[:, 0]].tolist() == [5, 2]
-    renumbered = ["DATASET.TOTALCAPTURE_ACTIONS", "[ROM, Freestyle, Acting, Running, Walking]"]
-    (test,) = build(root, "test", *opts, *renumbered).parts
-    assert test.annotations.labels3d.action[test.groups[:, 0]].tolist() == [2]  # what was 5 3 is Walking 3: no test
-
-
-def test_a_mirrored_camera_is_refused(tiny_root, build):
-    def mirror(records):
-        for record in records:
-            if record["camera_id"] == 2:
-                record["camera"] = record["camera"] | {"R": record["camera"]["R"] * [[-1], [1], [1]]}
-
-    with pytest.raises(InputError, match=r"h36m: train: camera 2: R mirrors the world .*check\.py"):
-        build(tiny_root(mpii=0, edit=mirror), "train")
-
-
-def test_single_views_in_training_and_every_view_in_validation(tiny_root, build):
-    root = tiny_root(mpii=0)
-    train = build(root, "train", "DATASET.TRAIN_DATASET", "h36m")
-    assert (len(train), train.num_views) == (3, 1)
-    annotations = load_h36m(root, "train")
-    seen = {int(train[epoch, 0]["image_index"][0]) for epoch in range(40)}
-    assert seen == set(group_views(annotations)[0])
-    test = build(root, "test", "DATASET.TEST_DATASET", "h36m")
-    assert (len(test), test.num_views) == (12, 1)
-    assert [int(test[i]["image_index"][0]) for i in range(12)] == list(range(12))
-    assert not test[0]["is_multiview"]
-
-
-@pytest.mark.parametrize("num_views", [2, 3, 4, 5])
-def test_a_mixture_has_the_views_of_its_groups(tiny_root, build, num_views):
-    root = tiny_root(num_views=num_views, frames=1, mpii=11)
-    dataset = build(root, "train", "DATASET.TRAIN_DATASET", "mixed")
-    assert dataset.num_views == num_views
-    assert [bool(dataset[i]["is_multiview"]) for i in range(len(dataset))] == [True] + [False] * (11 // num_views)
-    assert dataset[len(dataset) - 1]["crops"].shape[0] == num_views
-
-
-def test_a_mixture_asks_both_for_the_same_subset(tiny_root, build):
-    root = tiny_root(mpii=8)
-    for subset in ("validation", "valid"):
-        mixed = build(root, "test", "DATASET.TEST_DATASET", "mixed", "DATASET.TEST_SUBSET", subset)
-        assert [Path(part.annotations.images_dir).parent.name for part in mixed.parts] == ["h36m", "mpii"]
-        assert len(mixed) == 3 + 2
-
-
-@pytest.mark.parametrize(("name", "groups", "views"), [("mpii", 10, 1), ("multiview_mpii", 2, 4)])
-@pytest.mark.parametrize("folder", ["mpii", "MPII"])
-def test_mpii(tiny_root, build, name, groups, views, folder):
-    root = tiny_root(frames=1, mpii=10, mpii_name=folder)
-    dataset = build(root, "train", "DATASET.TRAIN_DATASET", name)
-    assert (len(dataset), dataset.num_views) == (groups, views)
-    assert dataset[0]["crops"].shape == (views, 64, 64, 3)
-
-
-@pytest.mark.parametrize("name", ["multiview_mpii", "mixed"])
-@pytest.mark.parametrize("num_images", [3, 8, 10])
-def test_evaluation_has_every_image_and_training_drops_the_remainder(tiny_root, build, name, num_images):
-    root = tiny_root(frames=1, mpii=num_images)
-    others = 4 if name == "mixed" else 0  # of Human3.6M
-    test = build(root, "test", "DATASET.TEST_DATASET", name)
-    seen = np.concatenate([test[index]["image_index"] for index in range(len(test))])
-    assert len(seen) == others + 4 * -(-num_images // 4)
-    assert seen[: others + num_images].tolist() == list(range(others + num_images))
-    assert seen[others + num_images :].tolist() == [others + i for i in range(len(seen) - others - num_images)]
-    if num_images < 4:
-        with pytest.raises(InputError, match="3 images, need at least 4"):
-            build(root, "train", "DATASET.TRAIN_DATASET", name)
-    else:
-        assert len(build(root, "train", "DATASET.TRAIN_DATASET", name)) == others // 4 + num_images // 4
-
-
-def test_head_sizes_of_a_mixture_are_those_of_mpii(tiny_root, tiny_config):
-    root = tiny_root(frames=1, mpii=4, mpii_head_px=11.0)
-    config = tiny_config(root, "DATASET.TEST_DATASET", "mixed", "TEST.JDR_THRESHOLD", "head")
-    (batch,) = build_loader(config, build_dataset(config, root, False), False)
-    assert torch.isnan(batch["head_size"][0]).all()
-    torch.testing.assert_close(batch["head_size"][1], torch.full((4,), 11.0))
-
-
-@pytest.mark.parametrize("name", ["mpii", "multiview_mpii", "mixed"])
-def test_without_head_boxes_one_line_says_why_there_is_no_pckh(tiny_root, build, name, caplog):
-    root = tiny_root(frames=1, mpii=4)
-    with caplog.at_level(logging.INFO):
-        build(root, "train", "DATASET.TRAIN_DATASET", name)
-        assert not caplog.messages
-        build(root, "test", "DATASET.TEST_DATASET", name)
-    (message,) = caplog.messages
-    assert message.startswith("no PCKh")
-    assert "prepare_mpii.py" in message
-    with pytest.raises(InputError, match=r"TEST\.JDR_THRESHOLD head: .*/mpii/annot: no head_box"):
-        build(root, "test", "DATASET.TEST_DATASET", name, "TEST.JDR_THRESHOLD", "head")
-
-
-def test_half_the_head_is_no_threshold_for_human36m(tiny_root, build, caplog):
-    root = tiny_root(frames=1, mpii=0)
-    with caplog.at_level(logging.INFO):
-        build(root, "test")
-    assert not caplog.messages
-    with pytest.raises(InputError, match=r"TEST\.JDR_THRESHOLD head: multiview_h36m has no head boxes"):
-        build(root, "test", "TEST.JDR_THRESHOLD", "head")
-    build(root, "train", "TEST.JDR_THRESHOLD", "head")
-
-
-def test_zip_equals_folder(tiny_root, build):
-    root = tiny_root(frames=1, formats=("jpg", "zip"), mpii=4)
-    opts = ["DATASET.TRAIN_DATASET", "mixed"]
-    folder = build(root, "train", *opts)
-    archive = build(root, "train", *opts, "DATASET.DATA_FORMAT", "zip")
-    for index in range(2):
-        for key, value in folder[index].items():
-            np.testing.assert_array_equal(value, archive[index][key])
-
-
-def test_the_whole_image_as_box(tiny_root, build):
-    root = tiny_root(frames=1, mpii=0)
-    item = build(root, "train", "DATASET.CROP", "false")[0]
-    np.testing.assert_allclose(
-        item["joints_crop"][item["visible"]], item["joints_img"][item["visible"]] * 64 / 200, atol=1e-4
-    )
-
-
-def test_unknown_data_sets_and_missing_roots(tiny_root, tiny_config, tmp_path):
-    config = tiny_config(tiny_root(frames=1, mpii=0))
-    with pytest.raises(InputError, match=r"no such folder; DATASET\.ROOT"):
-        build_dataset(config, tmp_path / "none", True)
-    config.DATASET.TRAIN_DATASET = "multiview_h36"
-    with pytest.raises(InputError, match="did you mean 'multiview_h36m'"):
-        build_dataset(config, tmp_path, True)
-
-
-def test_every_data_set_of_the_list_is_built(tiny_root, tiny_totalcapture, tiny_config):
-    for name in DATA_SETS:
-        root = tiny_totalcapture() if name == "multiview_totalcapture" else tiny_root(mpii=8)
-        config = tiny_config(root, "DATASET.TRAIN_DATASET", name, "DATASET.CAMERAS", "[0, 1]")
-        sources = [part.annotations.source for part in build_dataset(config, root, True).parts]
-        assert ("mpii" in sources) == DATA_SETS[name].has_mpii
-        assert bool({"h36m", "totalcapture"} & set(sources)) == (name in MULTIVIEW_NAMES)
-
-
-def batches(config, root, workers, epochs=(0, 1)):
-    config.WORKERS = workers
-    loader = build_loader(config, build_dataset(config, root, True), True)
-    found = []
-    for epoch in epochs:
-        loader.batch_sampler.set_epoch(epoch)
-        found += list(loader)
-    return found
-
-
-def test_batches_do_not_depend_on_the_number_of_workers(tiny_root, tiny_config):
-    root = tiny_root(num_views=2, frames=5, formats=("zip",), mpii=4)
-    opts = {"TRAIN_DATASET": "mixed", "SCALE_FACTOR": "0.2", "ROT_FACTOR": "30", "DATA_FORMAT": "zip"}
-    config = tiny_config(root, *[text for key, value in opts.items() for text in (f"DATASET.{key}", value)])
-    alone = batches(config, root, 0)
-    shared = batches(config, root, 2)
-    assert len(alone) == len(shared) == 2 * 4  # 5 + 2 groups, 2 per batch, the last one is kept
-    for one, other in zip(alone, shared, strict=True):
-        for key in one:
-            torch.testing.assert_close(one[key], other[key], rtol=0, atol=0, equal_nan=True, msg=key)
-    second = batches(config, root, 0, epochs=(1,))
-    assert torch.equal(second[0]["crops"], alone[4]["crops"])  # an epoch does not need the ones before it
-    assert not torch.equal(alone[0]["image_index"], second[0]["image_index"])
-
-
-@pytest.mark.parametrize(("workers", "each"), [(0, 0), (1, 1), (2, 1), (5, 2)])
-def test_the_processes_of_a_machine_share_the_workers(tiny_root, tiny_config, workers, each):
-    root = tiny_root(num_views=2, frames=1, mpii=0)
-    config = tiny_config(root, "WORKERS", str(workers))
-    for is_train in (True, False):
-        dataset = build_dataset(config, root, is_train)
-        assert build_loader(config, dataset, is_train, Ranks(1, 8, 1, 4)).num_workers == each
-
-
-def test_the_batch_contract(tiny_root, tiny_config):
-    root = tiny_root(num_views=3, frames=2, mpii=3)
-    config = tiny_config(root, "DATASET.TRAIN_DATASET", "mixed", "TRAIN.BATCH_SIZE", "3", "TRAIN.SHUFFLE", "false")
-    (batch,) = build_loader(config, build_dataset(config, root, True), True)
-    shapes = {
-        "crops": (3, 3, 64, 64, 3),
-        "joints_crop": (3, 3, 20, 2),
-        "center": (3, 3, 2),
-        "scale": (3, 3, 2),
-        "image_index": (3, 3),
-        "joints_img": (3, 3, 20, 2),
-        "visible": (3, 3, 20),
-        "head_size": (3, 3),
-        "is_multiview": (3,),
-        "occluded": (3, 3, 20),
-        "image_to_heatmap": (3, 3, 2, 3),
-        "camera_R": (3, 3, 3, 3),
-        "camera_T": (3, 3, 3),
-        "camera_f": (3, 3, 2),
-        "camera_c": (3, 3, 2),
-        "camera_k": (3, 3, 3),
-        "camera_p": (3, 3, 2),
-    }
-    assert {key: tuple(value.shape) for key, value in batch.items()} == shapes
-    assert batch["crops"].dtype == torch.uint8
-    for key in ("joints_crop", "joints_img", "head_size"):
-        assert batch[key].dtype == torch.float32
-    assert batch["is_multiview"].tolist() == [True, True, False]
-    assert batch["is_multiview"].dtype == torch.bool
-
-
-def test_validation_is_in_order(tiny_root, tiny_config):
-    root = tiny_root(num_views=2, frames=5, mpii=0)
-    config = tiny_config(root)
-    loader = build_loader(config, build_dataset(config, root, False), False)
-    assert torch.cat([batch["image_index"] for batch in loader]).ravel().tolist() == list(range(10))
-
-
-def test_an_unreadable_image_in_a_worker_is_an_input_error(tiny_root, tiny_config):
-    root = tiny_root(num_views=2, frames=1, mpii=0)
-    next((root / "h36m/images").rglob("s_01*.jpg")).write_bytes(b"<html>")
-    config = tiny_config(root, "WORKERS", "1", "DATASET.TEST_SUBSET", "train")
-    for is_train in (True, False):
-        loader = build_loader(config, build_dataset(config, root, is_train), is_train)
-        with pytest.raises(InputError, match="not an image") as caught:
-            list(loader)
-        traceback.clear_frames(caught.tb)
-        del loader  # here: the garbage collector would wait 5 s for the worker
+def test_every_item_is_evaluated_though_some_rank_has_none():
+    ranks = [Ranks(rank, 4) for rank in range(4)]
+    shares = [all_batches(9, 2, False, 0, rank) for rank in ranks]
+    assert [len(share) for share in shares] == [2] * 4
+    counts = EpochBatches(9, 2, False, 0, ranks[0]).shares(1)
+    assert counts == [1, 0, 0, 0]
+    assert [share[1] for share in shares] == [[(0, 8)]] * 4  # those without one get the step's first item
+    found = [
+        index
+        for step in range(2)
+        for rank, share in enumerate(shares)
+        for _, index in share[step][: EpochBatches(9, 2, False, 0, ranks[0]).shares(step)[rank]]
+    ]
+    assert found == list(range(9))

@@ -5,13 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from lib.dataset.groups import group_singles, group_views
+from lib.dataset.groups import Part, group_singles, group_views
 from lib.dataset.h36m import load_h36m
 from lib.dataset.mpii import load_mpii
-from lib.dataset.multiview_dataset import EpochBatches, MultiviewDataset, Part
+from lib.dataset.multiview_dataset import MultiviewDataset
 from lib.dataset.sample import SampleSettings
 from lib.utils.joints import H36M_17, MPII_16, UNION_20
-from lib.utils.parallel.ranks import Ranks
 
 PLAIN = SampleSettings((64, 64), (16, 16), 1.0)
 AUGMENTED = SampleSettings((64, 64), (16, 16), 1.0, scale_factor=0.2, rot_factor=20)
@@ -112,78 +111,3 @@ def test_epochs_indices_views_and_seeds_are_augmented_differently(parts):
 
 def test_validation_is_not_augmented(parts):
     assert same(MultiviewDataset(parts, AUGMENTED, augment=False)[0], MultiviewDataset(parts, PLAIN, augment=True)[0])
-
-
-def all_batches(*words, epoch=0, first_step=0, **options):
-    batches = EpochBatches(*words, **options)
-    batches.set_epoch(epoch, first_step)
-    return list(batches)
-
-
-def test_the_order_depends_on_seed_and_epoch_alone():
-    orders = [
-        [index for batch in all_batches(50, 4, True, 1, epoch=epoch) for _, index in batch] for epoch in (0, 1, 0)
-    ]
-    assert orders[0] == orders[2] != orders[1]
-    assert sorted(orders[0]) == sorted(orders[1]) == list(range(50))
-    assert {epoch for batch in all_batches(50, 4, True, 1, epoch=7) for epoch, _ in batch} == {7}
-    assert [index for batch in all_batches(50, 4, True, 2) for _, index in batch] != orders[0]
-    assert all_batches(3, 2, False) == [[(0, 0), (0, 1)], [(0, 2)]]
-    assert len(EpochBatches(50, 4, True)) == 13
-
-
-@pytest.mark.parametrize("num_items", [0, 1, 4, 47, 48, 50])
-@pytest.mark.parametrize("world_size", [1, 2, 3, 4])
-def test_the_shares_are_those_of_array_split(num_items, world_size):
-    batches = EpochBatches(num_items, 3, False, ranks=Ranks(0, world_size))
-    items = np.arange(num_items)
-    size = 3 * world_size
-    for step in range(len(batches)):
-        rows = items[step * size : (step + 1) * size]
-        assert batches.shares(step) == [len(part) for part in np.array_split(rows, world_size)]
-        assert batches.items_before(step) == len(items[: step * size])
-
-
-def test_a_share_does_not_cost_a_pass_over_the_data():
-    batches = EpochBatches(10**15 + 5, 8, False, ranks=Ranks(1, 4))  # no memory holds their numbers
-    assert batches.shares(10**7) == [8, 8, 8, 8]
-    assert batches.shares(10**15 // 32) == [2, 1, 1, 1]
-
-
-def test_an_epoch_can_begin_in_the_middle():
-    assert all_batches(50, 4, True, 1, first_step=5) == all_batches(50, 4, True, 1)[5:]
-    assert all_batches(50, 4, True, 1, first_step=13) == []
-
-
-@pytest.mark.parametrize("world_size", [2, 3, 4])
-@pytest.mark.parametrize("num_items", [48, 50, 49, 3])
-def test_ranks_share_the_batches_of_one_process(num_items, world_size):
-    size = 12 // world_size
-    whole = all_batches(num_items, 12, True, 1)
-    shares = [
-        all_batches(num_items, size, True, 1, Ranks(rank, world_size), every_item=False) for rank in range(world_size)
-    ]
-    assert len({len(share) for share in shares}) == 1
-    for step, parts in enumerate(zip(*shares, strict=True)):
-        assert [item for part in parts for item in part] == whole[step]
-        counts = EpochBatches(num_items, size, True, 1, Ranks(0, world_size)).shares(step)
-        assert [len(part) for part in parts] == counts
-        assert min(counts) > 0
-    lost = num_items - sum(len(part) for share in shares for part in share)
-    assert lost == (num_items % 12 if 0 < num_items % 12 < world_size else 0)
-
-
-def test_every_item_is_evaluated_though_some_rank_has_none():
-    ranks = [Ranks(rank, 4) for rank in range(4)]
-    shares = [all_batches(9, 2, False, 0, rank) for rank in ranks]
-    assert [len(share) for share in shares] == [2] * 4
-    counts = EpochBatches(9, 2, False, 0, ranks[0]).shares(1)
-    assert counts == [1, 0, 0, 0]
-    assert [share[1] for share in shares] == [[(0, 8)]] * 4  # those without one get the step's first item
-    found = [
-        index
-        for step in range(2)
-        for rank, share in enumerate(shares)
-        for _, index in share[step][: EpochBatches(9, 2, False, 0, ranks[0]).shares(step)[rank]]
-    ]
-    assert found == list(range(9))

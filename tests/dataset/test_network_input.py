@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib.dataset.loader import build_dataset, build_loader
+from lib.core.build_data import build_dataset, build_loader
 from lib.dataset.network_input import NetworkInput, gaussian_targets, network_images, network_input
 
 CPU = torch.device("cpu")

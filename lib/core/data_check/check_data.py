@@ -92,7 +92,7 @@ def check_data(config: Any, directory: Path, settings: CheckSettings) -> Iterato
     done: set[tuple[str, str]] = set()
     for name, subset in wanted:
         if DATA_SETS[name].views_file is not None:
-            annotations = load_multiview(config, name, root, subset, check=False)
+            annotations = load_multiview(name, keys, root, subset, check=False)
             if _first_time(done, annotations, subset):
                 yield _check_multiview(config, annotations, subset, directory, settings)
         if DATA_SETS[name].has_mpii:

@@ -129,7 +129,7 @@ def make_pseudo_labels(
     order = [frames.joint_names.index(name) for name in frames.joint_set.names]
     labels = agreeing_labels(locations[:, :, order], frames, settings)
     home = dataset_root(config)
-    source = annotation_file(config, keys.TEST_DATASET, home, keys.TEST_SUBSET, keys.CROP).path
+    source = annotation_file(keys.TEST_DATASET, keys, home, keys.TEST_SUBSET, keys.CROP).path
     report = _report(labels, frames)
     with new_root(root, force, MARKER) as folder:
         folder_name = source.parent.parent.name

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from lib.core.config_io import dataset_root
-from lib.dataset.data_sets import MULTIVIEW_NAMES, load_multiview
+from lib.dataset.data_sets import has_views, load_multiview
 from lib.dataset.groups import group_views
 from lib.multiviews.body import H36M_BODY, HumanBody, body_of
 from lib.multiviews.pictorial.limb_prior import LimbPrior, load_limb_prior, make_limb_prior
@@ -54,8 +54,8 @@ def build_prior(config: Any) -> tuple[LimbPrior, np.ndarray]:
     """
     keys = config.DATASET
     # what was trained on single images alone has its limbs from the data set it is evaluated on
-    name = keys.TRAIN_DATASET if keys.TRAIN_DATASET in MULTIVIEW_NAMES else keys.TEST_DATASET
-    annotations = load_multiview(config, name, dataset_root(config), keys.TRAIN_SUBSET)
+    name = keys.TRAIN_DATASET if has_views(keys.TRAIN_DATASET) else keys.TEST_DATASET
+    annotations = load_multiview(name, keys, dataset_root(config), keys.TRAIN_SUBSET)
     rows = group_views(annotations, keys.INCOMPLETE_GROUPS, keys.CAMERAS)[:, 0]
     body = body_of(annotations.joint_set)
     lengths = body.limb_lengths(annotations.labels3d.pose_cam[rows].astype(np.float64))  # (poses, E)

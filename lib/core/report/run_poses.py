@@ -12,7 +12,7 @@ import numpy as np
 from lib.core.config_io import dataset_root
 from lib.core.pose3d.metrics_3d import joint_errors, mean_error
 from lib.dataset.annotations import Annotations
-from lib.dataset.data_sets import MULTIVIEW_NAMES, build_groups
+from lib.dataset.data_sets import build_groups, has_views
 from lib.dataset.protocol import Parts
 from lib.multiviews.cameras import Cameras
 from lib.utils.errors import InputError, check_shape, unknown_name
@@ -140,11 +140,11 @@ def evaluated_groups(config: Any) -> tuple[Annotations, np.ndarray]:
         InputError: the data set has no groups of calibrated views, or its annotation cannot be read.
     """
     name = config.DATASET.TEST_DATASET
-    if name not in MULTIVIEW_NAMES or name == "mixed":
+    if not has_views(name) or name == "mixed":
         raise InputError(
             f"DATASET.TEST_DATASET: expected groups of calibrated views such as multiview_h36m, received '{name}'"
         )
-    return build_groups(config, dataset_root(config), is_train=False)
+    return build_groups(config.DATASET, dataset_root(config), is_train=False)
 
 
 def image_ids_of(annotations: Annotations, groups: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from lib.core.config_io import plain_config
 from lib.core.run_directory import BEST_NAME, CHECKPOINT_NAME, FINAL_NAME
 from lib.core.training.checkpoint import Progress, load_training_state
 from lib.core.training.step import TrainStep
-from lib.dataset.multiview_dataset import EpochBatches
+from lib.dataset.loader import EpochBatches
 from lib.models.multiview_pose import MultiViewPose
 from lib.utils.files.torch_file import save_checkpoint
 

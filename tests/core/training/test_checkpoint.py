@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from lib.core.build_data import build_dataset, build_loader
 from lib.core.training.checkpoint import Progress, load_training_state, save_training_state
 from lib.core.training.epoch import train_one_epoch
 from lib.core.training.epoch_meters import EpochMeters
 from lib.core.training.optimizer import build_optimizer, learning_rate, set_learning_rate
 from lib.core.training.step import TrainStep
-from lib.dataset.loader import build_dataset, build_loader
 from lib.models.build import build_model
 from lib.utils.errors import InputError
 

@@ -6,7 +6,7 @@ import pytest
 
 from lib.core.training.checkpoint import Progress
 from lib.core.training.resume import checkpoint_to_resume, resume
-from lib.dataset.multiview_dataset import EpochBatches
+from lib.dataset.loader import EpochBatches
 from lib.utils.parallel.ranks import Ranks
 
 

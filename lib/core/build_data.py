@@ -1,0 +1,76 @@
+"""Configuration -> data set and loader."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from typing import Any
+
+from torch.utils.data import DataLoader
+
+from lib.dataset.data_sets import build_parts
+from lib.dataset.loader import EpochBatches, make_loader
+from lib.dataset.mpii import GT_FILE
+from lib.dataset.multiview_dataset import MultiviewDataset
+from lib.dataset.sample import SampleSettings
+from lib.utils.errors import InputError
+from lib.utils.parallel.ranks import SINGLE, Ranks
+
+logger = logging.getLogger(__name__)
+
+
+def build_dataset(config: Any, root: str | os.PathLike, is_train: bool) -> MultiviewDataset:
+    """Build DATASET.TRAIN_DATASET or DATASET.TEST_DATASET.
+
+    Args:
+        config: the configuration.
+        root: DATA_DIR/DATASET.ROOT.
+        is_train: training (TRAIN_ keys, augmentation) or validation (TEST_ keys).
+
+    Raises:
+        InputError: see build_parts(), or TEST.JDR_THRESHOLD is "head" and there are no head sizes.
+    """
+    settings = SampleSettings(
+        image_wh=tuple(config.NETWORK.IMAGE_SIZE),
+        heatmap_wh=tuple(config.NETWORK.HEATMAP_SIZE),
+        sigma=config.NETWORK.SIGMA,
+        target_subpixel=config.NETWORK.TARGET_SUBPIXEL,
+        data_format=config.DATASET.DATA_FORMAT,
+        scale_factor=config.DATASET.SCALE_FACTOR,
+        rot_factor=config.DATASET.ROT_FACTOR,
+        shift_factor=config.DATASET.SHIFT_FACTOR,
+    )
+    parts = build_parts(config.DATASET, root, is_train)
+    dataset = MultiviewDataset(parts, settings, augment=is_train, seed=config.SEED)
+    if not is_train:
+        _check_head_sizes(config, dataset)
+    return dataset
+
+
+def _check_head_sizes(config: Any, dataset: MultiviewDataset) -> None:
+    """Log why PCKh is missing, or raise if TEST.JDR_THRESHOLD needs head sizes."""
+    if dataset.has_head_sizes:
+        return
+    folders = [part.annotations.images_dir.parent for part in dataset.parts if part.annotations.source == "mpii"]
+    cause = f"{config.DATASET.TEST_DATASET} has no head boxes"
+    if folders:
+        cause = (
+            f"{folders[0] / 'annot'}: no head_box in the records and, for valid, no {GT_FILE}; "
+            "run/data/prepare_mpii.py writes both"
+        )
+    if config.TEST.JDR_THRESHOLD == "head":
+        raise InputError(f"TEST.JDR_THRESHOLD head: {cause}")
+    if folders:
+        logger.info("no PCKh: %s", cause)
+
+
+def build_loader(config: Any, dataset: MultiviewDataset, is_train: bool, ranks: Ranks = SINGLE) -> DataLoader:
+    """Build a loader of one rank's share of the batches; its batch sampler is an EpochBatches.
+
+    BATCH_SIZE is per rank. WORKERS are shared by the ranks of a machine.
+    """
+    batch_size = config.TRAIN.BATCH_SIZE if is_train else config.TEST.BATCH_SIZE
+    shuffle = is_train and config.TRAIN.SHUFFLE
+    batches = EpochBatches(len(dataset), batch_size, shuffle, config.SEED, ranks, every_item=not is_train)
+    return make_loader(dataset, batches, math.ceil(config.WORKERS / ranks.local_world_size))
