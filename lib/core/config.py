@@ -6,19 +6,18 @@ after the key has changed, and which results depend on it. Sizes are [width, hei
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from lib.dataset.conventions import CAMERA_T_MEANINGS, MM_PER_UNIT
 from lib.dataset.data_sets import DATA_SETS
 from lib.dataset.protocol import TOTALCAPTURE_ACTIONS
+from lib.models.registry import BACKBONES, FUSIONS, model_names
 from lib.multiviews.keypoints.peaks import PEAK_MODES
 from lib.utils.files.image_store import DATA_FORMATS
 from lib.utils.files.prediction_file import COMPRESSIONS, DTYPES
 
-BACKBONES = ("pose_resnet", "pose_mobilenetv2", "pose_hrnet")
-FUSIONS = ("learned", "epipolar_sum", "epipolar_max", "adaptive", "none")
 JDR_THRESHOLDS = ("published", "crop", "head")
 
 # Scope of a key: the first stage whose result depends on it.
@@ -39,7 +38,7 @@ class Key:
         scope: one of SCOPES.
         default: value when no YAML sets the key; its type is the type of the key.
         help: meaning and unit.
-        choices: the allowed values; empty = any.
+        choices: the allowed values, or a function that returns them; empty = any.
         minimum: smallest allowed number; None = any.
         below: exclusive upper limit of numbers; None = any.
         is_size: [width, height], or one integer for both.
@@ -50,12 +49,17 @@ class Key:
     scope: str
     default: Any
     help: str
-    choices: Collection[Any] = ()
+    choices: Collection[Any] | Callable[[], Collection[Any]] = ()
     minimum: float | None = None
     below: float | None = None
     is_size: bool = False
     item: Any = None
     provenance: str = ""
+
+    @property
+    def allowed(self) -> Collection[Any]:
+        """The allowed values; empty = any."""
+        return self.choices() if callable(self.choices) else self.choices
 
 
 def _stage(modules: int, channels: list[int]) -> dict[str, Key]:
@@ -89,12 +93,7 @@ DEFAULTS: dict[str, Any] = {
     "LOG_DIR": Key("runtime", "log", "parent of the TensorBoard directories"),
     "DATA_DIR": Key("runtime", "", "prefix of DATASET.ROOT and NETWORK.PRETRAINED"),
     "BACKBONE_MODEL": Key("weights", "pose_resnet", "single-view heatmap network", BACKBONES),
-    "MODEL": Key(
-        "weights",
-        "multiview_pose_resnet",
-        "multi-view network of that backbone",
-        tuple("multiview_" + b for b in BACKBONES),
-    ),
+    "MODEL": Key("weights", "multiview_pose_resnet", "multi-view network of that backbone", model_names),
     "GPUS": Key("training", "0,1", "CUDA devices, comma separated; ignored without CUDA"),
     "WORKERS": Key(
         "runtime", 8, "data loading processes per loader; several GPUs of one machine share them", minimum=0
@@ -144,7 +143,7 @@ DEFAULTS: dict[str, Any] = {
             "cross-view fusion. '': as AGGRE says. learned: the paper's matrices, for one rig. epipolar_sum, "
             "epipolar_max: the paper's baselines, computed from the cameras without weights. adaptive: learned weights "
             "per view and joint, for any rig and number of views. none: no fusion",
-            ("", *FUSIONS),
+            lambda: ["", *FUSIONS],
             provenance="fusion",
         ),
         "INIT": Key(

@@ -217,7 +217,7 @@ def _convert(entry: Key, value: Any, where: str) -> Any:
 
 def _scalar(entry: Key, example: Any, value: Any, where: str) -> Any:
     if isinstance(example, str) and isinstance(value, bool):  # YAML 1.1 reads the word off as false
-        value = next((word for word in _BOOLEAN_WORDS[value] if word in entry.choices), value)
+        value = next((word for word in _BOOLEAN_WORDS[value] if word in entry.allowed), value)
     try:
         converted = _as_type(example, value)
     except (ValueError, OverflowError):  # no number, or larger than any; text that is no file name
@@ -225,8 +225,8 @@ def _scalar(entry: Key, example: Any, value: Any, where: str) -> Any:
     if converted is None:
         names = {bool: "true or false", int: "an integer", float: "a number", str: "text"}
         raise InputError(f"{where}: expected {names[type(example)]}, received {_shown(value)}")
-    if entry.choices and converted not in entry.choices:
-        raise unknown_name("value", converted, [str(choice) for choice in entry.choices], where)
+    if entry.allowed and converted not in entry.allowed:
+        raise unknown_name("value", converted, [str(choice) for choice in entry.allowed], where)
     if entry.minimum is not None and not converted >= entry.minimum:
         raise InputError(f"{where}: expected at least {entry.minimum:g}, received {_shown(value)}")
     if entry.below is not None and not converted < entry.below:

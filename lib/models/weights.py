@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lib.models.epipolar_fusion import AdaptiveFusion
+from lib.models.fusion import CrossViewFusion
 from lib.models.multiview_pose import MultiViewPose
 from lib.models.weight_names import PUBLISHED_FUSION, is_fusion, state_tensors, to_backbone_names, to_model_names
 from lib.utils.errors import InputError, unknown_name
@@ -221,25 +221,26 @@ def _check_fit(
     if problems:
         raise InputError(
             f"{source}: holds another network than {network}: {problems[0]} ({len(problems)} differences in all); "
-            f"check BACKBONE_MODEL, POSE_RESNET, MODEL_EXTRA and NETWORK.NUM_JOINTS"
+            f"check BACKBONE_MODEL, POSE_RESNET, MODEL_EXTRA, NETWORK.NUM_JOINTS and NETWORK.FUSION"
         )
 
 
 def _check_fusion(model: MultiViewPose, state: Mapping[str, Tensor], source: str) -> None:
     """Compare the fusion of a file with the model's; matrices in terms of views and pixels."""
-    adaptive = isinstance(model.fusion, AdaptiveFusion)
-    if not any(map(is_fusion, state)):
+    names = [name for name in state if is_fusion(name)]
+    if not names:
         raise InputError(
-            f"{source}: has no fusion weights; it was trained without, set NETWORK.FUSION none, or "
-            "train a fusion from it with NETWORK.PRETRAINED"
+            f"{source}: has no fusion weights; set NETWORK.FUSION none, or train a fusion from it with "
+            "NETWORK.PRETRAINED"
         )
-    is_adaptive = not ("fusion.weight" in state or any(name.startswith(PUBLISHED_FUSION) for name in state))
-    if adaptive != is_adaptive:
-        kinds = ("learned", "adaptive")
+    has_matrices = any(name == "fusion.weight" or name.startswith(PUBLISHED_FUSION) for name in names)
+    if has_matrices != isinstance(model.fusion, CrossViewFusion):
+        received = "the matrices of NETWORK.FUSION learned" if has_matrices else f"'{names[0]}'"
         raise InputError(
-            f"{source}: was trained with NETWORK.FUSION {kinds[is_adaptive]}, the configuration says {kinds[adaptive]}"
+            f"{source}: expected weights of {type(model.fusion).__name__}, received {received}; set NETWORK.FUSION "
+            "as it was in the training"
         )
-    if adaptive:
+    if not has_matrices:
         return
     expected = tuple(model.fusion.weight.shape)
     if "fusion.weight" in state:

@@ -30,7 +30,7 @@ from lib.core.runtime.launch import run_processes
 from lib.core.training.debug_images import DebugPictures
 from lib.dataset.multiview_dataset import MultiviewDataset
 from lib.models.build import build_model
-from lib.models.fusion_kind import fusion_kind
+from lib.models.registry import fusion_name
 from lib.models.weights import load_model
 from lib.utils.errors import InputError
 from lib.utils.files.json_file import write_json
@@ -154,7 +154,7 @@ def main() -> None:
     args = parse_args()
     opts = collect_opts(args) + (["TEST.POST_PROCESS", "true"] if args.post_process else [])
     config = load_config(args.cfg, opts)
-    if args.flip_test and fusion_kind(config) != "none":
+    if args.flip_test and fusion_name(config.NETWORK) != "none":
         raise InputError(
             "--flip-test: fusion maps pixels of one view to those of another and is wrong for mirrored "
             "images; use it with NETWORK.FUSION none"

@@ -9,10 +9,10 @@ import torch
 from lib.models.build import build_model
 from lib.models.epipolar_fusion import AdaptiveFusion, EpipolarFusion
 from lib.models.fusion import CrossViewFusion
-from lib.models.fusion_kind import fusion_kind
 from lib.models.pose_hrnet import PoseHRNet
 from lib.models.pose_mobilenetv2 import PoseMobileNetV2
 from lib.models.pose_resnet import PoseResNet
+from lib.models.registry import fusion_name
 from lib.utils.errors import InputError
 
 
@@ -56,7 +56,7 @@ def test_unknown_names_and_settings_that_disagree(make_config: Callable) -> None
 
 def test_heatmap_size_must_be_what_the_backbone_makes(make_config: Callable) -> None:
     opts = ["NETWORK.IMAGE_SIZE", "[128,96]", "NETWORK.HEATMAP_SIZE", "[24,32]"]
-    message = r"NETWORK\.HEATMAP_SIZE is 24 x 32 .* makes 32 x 24 from NETWORK\.IMAGE_SIZE 128 x 96"
+    message = r"HEATMAP_SIZE: expected 32 x 24 .* makes from NETWORK\.IMAGE_SIZE 128 x 96, received 24 x 32"
     with pytest.raises(InputError, match=message):
         build_model(make_config("pose_resnet", *opts), 4)
     with pytest.raises(InputError, match=r"multiples of 32, received \(80, 80\)"):
@@ -76,7 +76,7 @@ def test_heatmap_size_must_be_what_the_backbone_makes(make_config: Callable) -> 
 )
 def test_which_fusion_the_keys_ask_for(make_config: Callable, aggre: str, fusion: str, kind: str) -> None:
     config = make_config("pose_resnet", "NETWORK.AGGRE", aggre, "NETWORK.FUSION", fusion)
-    assert fusion_kind(config) == kind
+    assert fusion_name(config.NETWORK) == kind
     model = build_model(config, 3)
     types = {"learned": CrossViewFusion, "none": type(None), "epipolar_max": EpipolarFusion, "adaptive": AdaptiveFusion}
     assert type(model.fusion) is types[kind]
@@ -88,7 +88,7 @@ def test_fusions_that_cannot_be(make_config: Callable) -> None:
     with pytest.raises(InputError, match=r"unknown value 'epipolar_mx' .*did you mean 'epipolar_max'"):
         make_config("pose_resnet", "NETWORK.FUSION", "epipolar_mx")
     for kind in ("learned", "epipolar_max", "adaptive"):
-        advice = rf"NETWORK\.FUSION {kind} needs at least 2 views, the data set has 1; .*--opts NETWORK\.FUSION none$"
+        advice = rf"NETWORK\.FUSION {kind}: expected at least 2 views, received 1; .*--opts NETWORK\.FUSION none$"
         with pytest.raises(InputError, match=advice):
             build_model(make_config("pose_resnet", "NETWORK.FUSION", kind), 1)
     for kind in ("none", "epipolar_sum"):

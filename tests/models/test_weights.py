@@ -280,7 +280,7 @@ def test_a_frozen_backbone_comes_from_the_file_whole(
     with pytest.raises(InputError, match="is missing"):
         build_model(config, VIEWS, is_train=True)
     fresh = make_config(backbone, *NARROW_HRNET, *opts, "")
-    with pytest.raises(InputError, match=r"NETWORK\.PRETRAINED is '', but TRAIN\.FREEZE_BACKBONE"):
+    with pytest.raises(InputError, match=r"NETWORK\.PRETRAINED: .* received ''; TRAIN\.FREEZE_BACKBONE"):
         build_model(fresh, VIEWS, is_train=True)
     assert build_model(fresh, VIEWS, is_train=True, resumes=True).frozen  # the checkpoint brings the backbone
 
@@ -325,7 +325,9 @@ def test_weights_and_fusions_of_other_kinds(make_config: Callable, tmp_path: Pat
     load_model(adaptive, paths["adaptive"])
     with pytest.raises(InputError, match=r"has no fusion weights; .* train a fusion from it with NETWORK\.PRETRAINED"):
         load_model(adaptive, paths["none"])
-    with pytest.raises(InputError, match=r"trained with NETWORK\.FUSION learned, the configuration says adaptive"):
+    with pytest.raises(
+        InputError, match=r"expected weights of AdaptiveFusion, received the matrices of NETWORK\.FUSION learned"
+    ):
         load_model(adaptive, paths["learned"])
-    with pytest.raises(InputError, match=r"trained with NETWORK\.FUSION adaptive, the configuration says learned"):
+    with pytest.raises(InputError, match=r"expected weights of CrossViewFusion, received 'fusion\.sharpness'"):
         load_model(build_model(make_config(), VIEWS), paths["adaptive"])

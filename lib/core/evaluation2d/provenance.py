@@ -10,7 +10,7 @@ from typing import Any
 
 from lib.core.config import all_keys
 from lib.dataset.storage.h36m_pickle import SUBSETS
-from lib.models.fusion_kind import fusion_kind
+from lib.models.registry import fusion_name
 from lib.utils.errors import InputError
 from lib.utils.files.digest import content_digest
 from lib.utils.files.prediction_file import PredictionFile
@@ -33,7 +33,7 @@ def describe_predictions(config: Any, weights: Path) -> dict[str, str]:
 def _asked_for(config: Any) -> dict[str, str]:
     keys = config.DATASET
     return {
-        "fusion": fusion_kind(config),
+        "fusion": fusion_name(config.NETWORK),
         "dataset": keys.TEST_DATASET,
         "subset": SUBSETS.get(keys.TEST_SUBSET, keys.TEST_SUBSET),
     }

@@ -14,8 +14,8 @@ from lib.core.run_directory import weights_file
 from lib.dataset.annotations import Annotations
 from lib.models.build import build_model
 from lib.models.fusion import CrossViewFusion
-from lib.models.fusion_kind import fusion_kind
 from lib.models.fusion_product import source_views
+from lib.models.registry import fusion_name
 from lib.models.weights import load_model
 from lib.multiviews.body import body_of
 from lib.multiviews.cameras import Cameras
@@ -145,8 +145,10 @@ def load_trained_fusion(config: Any, directory: Path) -> TrainedFusion:
         InputError: a network without fusion, data without calibrated views, unreadable annotation, or a checkpoint
             that is missing or does not fit.
     """
-    if fusion_kind(config) != "learned":
-        raise InputError(f"NETWORK.FUSION {fusion_kind(config)}: this network has no matrices that could be shown")
+    if fusion_name(config.NETWORK) != "learned":
+        raise InputError(
+            f"NETWORK.FUSION {fusion_name(config.NETWORK)}: this network has no matrices that could be shown"
+        )
     annotations, groups = evaluated_groups(config)
     model = build_model(config, groups.shape[1])
     load_model(model, weights_file(config, directory))

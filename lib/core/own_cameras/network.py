@@ -22,7 +22,8 @@ from lib.dataset.network_input import network_images
 from lib.dataset.own_cameras.dataset_writer import made_with
 from lib.dataset.own_cameras.videos import read_instants
 from lib.dataset.storage.record_writer import person_box
-from lib.models.build import build_model, fusion_kind
+from lib.models.build import build_model
+from lib.models.registry import FUSIONS, fusion_name
 from lib.models.weights import load_model
 from lib.multiviews.cameras import MIN_DEPTH_MM, Cameras, CropCameras, project, world_to_camera
 from lib.multiviews.keypoints.triangulate_robust import triangulate_robust
@@ -155,7 +156,7 @@ def predict(
 
 def _check_rig(config: Any, cameras: Cameras) -> None:
     """Refuse the paper's matrices unless the training's data set was made from these cameras in this order."""
-    if fusion_kind(config) != "learned" or made_with(dataset_root(config), cameras):
+    if not FUSIONS[fusion_name(config.NETWORK)].fixed_rig or made_with(dataset_root(config), cameras):
         return
     raise InputError(
         "NETWORK.FUSION learned: the matrices fit the cameras they were trained on alone, and "

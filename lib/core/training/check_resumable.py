@@ -10,7 +10,7 @@ from typing import Any
 from easydict import EasyDict
 
 from lib.core.config import DEFAULTS, keys_with_scope
-from lib.models.fusion_kind import fusion_kind
+from lib.models.registry import fusion_name
 from lib.utils.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     settings = dict(_values(config, DEFAULTS))
     network = {key: settings.pop(f"NETWORK.{key}") for key in ("AGGRE", "FUSION")}
     del settings["TRAIN.RESUME"]  # asks for what is being done
-    return {**settings, "NETWORK.FUSION": fusion_kind(EasyDict(NETWORK=network))}
+    return {**settings, "NETWORK.FUSION": fusion_name(EasyDict(network))}
 
 
 def _values(config: Mapping[str, Any], schema: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -21,7 +21,7 @@ from lib.core.training.optimizer import build_optimizer
 from lib.core.training.step import TrainStep
 from lib.dataset.network_input import NetworkInput
 from lib.models.build import build_model
-from lib.models.fusion_kind import fusion_kind
+from lib.models.registry import fusion_name
 from lib.multiviews.cameras import Cameras, CropCameras
 from lib.utils.joints import UNION_20
 from lib.utils.memory import MemoryLedger
@@ -143,7 +143,7 @@ def _variants(config: Any) -> list[dict[str, Any]]:
     """Nothing, each switch that changes something, and all of these."""
     train = config.TRAIN
     without_effect = {
-        "FUSION_STATE": fusion_kind(config) != "learned" or train.OPTIMIZER != "adam" or train.FREEZE_BACKBONE,
+        "FUSION_STATE": fusion_name(config.NETWORK) != "learned" or train.OPTIMIZER != "adam" or train.FREEZE_BACKBONE,
         "CHECKPOINT_ACTIVATIONS": train.FREEZE_BACKBONE,  # keeps none of the backbone anyway
     }
     useful = {key: value for key, value in SWITCHES.items() if train[key] != value and not without_effect.get(key)}

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from lib.core.training.lean_adam import LeanAdam
-from lib.models.fusion_kind import fusion_kind
+from lib.models.registry import fusion_name
 from lib.utils.errors import InputError
 
 
@@ -44,7 +44,7 @@ def _lean_adam(config: Any, model: nn.Module, parameters: list[nn.Parameter]) ->
             f"TRAIN.FUSION_STATE bfloat16 is for TRAIN.OPTIMIZER adam, received {config.TRAIN.OPTIMIZER}; "
             "set TRAIN.FUSION_STATE float32"
         )
-    if getattr(model, "fusion", None) is None or fusion_kind(config) != "learned":
+    if getattr(model, "fusion", None) is None or fusion_name(config.NETWORK) != "learned":
         raise InputError(
             "TRAIN.FUSION_STATE bfloat16 is about the matrices of the learned fusion, which this network "
             "lacks; set TRAIN.FUSION_STATE float32"

@@ -9,7 +9,7 @@ from torch import nn
 
 from lib.core.evaluation2d.validate import learned_joints
 from lib.dataset.multiview_dataset import MultiviewDataset
-from lib.models.fusion_kind import fusion_kind
+from lib.models.registry import FUSIONS, fusion_name
 from lib.utils.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ def check_training(config: Any, fusion: nn.Module | None, test_set: MultiviewDat
     learned_joints(config, test_set.joint_set)
     _check_views(config.DATASET, fusion, test_set.num_views)
     factors = [f"{name} {config.DATASET[name]:g}" for name in _AUGMENTATIONS if config.DATASET[name] > 0]
-    if fusion_kind(config) == "learned" and factors:
+    if FUSIONS[fusion_name(config.NETWORK)].fixed_rig and factors:
         logger.warning(
             "DATASET.%s: the matrices of NETWORK.FUSION learned map pixels of crops to each other, which "
             "random rotation, scale and shift of each view make another mapping every time; set 0, or "

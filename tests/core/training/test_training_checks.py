@@ -18,7 +18,7 @@ def check(tiny_root, tiny_config):
     def run(*opts):
         config = tiny_config(root, *opts)
         train_set, test_set = (build_dataset(config, root, is_train) for is_train in (True, False))
-        check_training(config, build_fusion(config, train_set.num_views, (16, 16)), test_set)
+        check_training(config, build_fusion(config.NETWORK, train_set.num_views), test_set)
 
     return run
 
