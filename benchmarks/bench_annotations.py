@@ -28,7 +28,7 @@ from lib.dataset.storage.h36m_pickle import load_records
 from lib.dataset.storage.memmap import open_annotations
 from lib.dataset.storage.memmap_writer import save_compact
 from lib.dataset.storage.record_writer import Clip, camera_record, clip_records
-from lib.utils.files.atomic import write_pickle
+from lib.utils.files.portable_pickle import write_pickle
 from lib.utils.tables import markdown_table
 
 CLIP_FRAMES = 3000

@@ -20,8 +20,8 @@ from lib.multiviews.cameras import project_camera, visible_to, world_to_camera
 from lib.multiviews.keypoints.triangulate import triangulate
 from lib.multiviews.keypoints.view_consensus import consistent_points
 from lib.utils.errors import InputError
-from lib.utils.files.atomic import write_pickle
 from lib.utils.files.json_file import write_json
+from lib.utils.files.portable_pickle import write_pickle
 from lib.utils.tables import markdown_table
 from lib.utils.transforms import SCALE_UNIT_PX
 

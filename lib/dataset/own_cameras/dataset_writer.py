@@ -15,9 +15,9 @@ from lib.dataset.own_cameras.calibration_file import Rig
 from lib.dataset.storage.record_writer import Clip, camera_record, clip_records, with_box
 from lib.multiviews.cameras import MIN_DEPTH_MM, Cameras, project, world_to_camera
 from lib.utils.errors import InputError
-from lib.utils.files.atomic import write_pickle
 from lib.utils.files.image_store import open_images
 from lib.utils.files.json_file import read_json
+from lib.utils.files.portable_pickle import write_pickle
 
 MARKER = "own.json"  # says that a folder was made here, and how
 SUBJECT = 1

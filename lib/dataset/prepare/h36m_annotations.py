@@ -21,7 +21,7 @@ from lib.dataset.storage.h36m_pickle import to_annotations
 from lib.dataset.storage.memmap_writer import compact_writer
 from lib.dataset.storage.record_writer import Clip, clip_records, uncrop
 from lib.utils.errors import InputError
-from lib.utils.files.pickled_list import write_pickled_list
+from lib.utils.files.portable_pickle import write_pickled_list
 
 
 @dataclass(frozen=True)

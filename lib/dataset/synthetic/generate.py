@@ -20,9 +20,10 @@ from lib.dataset.synthetic.records import recording_records
 from lib.dataset.synthetic.scene import SubjectWorld, SyntheticRecording, WorldSettings
 from lib.dataset.synthetic.single_images import IMAGES_PER_PLACE, make_place, render_single_image
 from lib.utils.errors import InputError
-from lib.utils.files.atomic import clear_directories, write_pickle
+from lib.utils.files.atomic import clear_directories
 from lib.utils.files.image_store import ImageStore, open_images
 from lib.utils.files.json_file import read_json, write_json
+from lib.utils.files.portable_pickle import write_pickle
 from lib.utils.parallel.process_map import map_processes
 
 MARKER = "synthetic.json"  # says that a folder was made here, and how

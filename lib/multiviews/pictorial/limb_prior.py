@@ -14,7 +14,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import scipy.sparse
 
 from lib.multiviews.body import HumanBody
 from lib.multiviews.pictorial.limb_offsets import (
@@ -27,7 +26,7 @@ from lib.multiviews.pictorial.limb_offsets import (
 )
 from lib.multiviews.pictorial.shift_max import ShiftMax, plan_shift_max
 from lib.utils.errors import InputError
-from lib.utils.files.atomic import write_pickle
+from lib.utils.files.portable_pickle import write_pickle
 from lib.utils.files.safe_pickle import load_pickle
 
 PAIRS_KEY = "pairwise_constrain"  # the published name
@@ -111,7 +110,7 @@ def save_limb_prior(prior: LimbPrior, path: str | os.PathLike) -> None:
         "std_limb_lengths": dict(zip(limb_pairs, prior.std_lengths.tolist(), strict=True)),
         "num_poses": int(prior.num_poses),
     }
-    write_pickle(path, content, [scipy.sparse.csr_matrix])
+    write_pickle(path, content)
 
 
 def load_limb_prior(path: str | os.PathLike, body: HumanBody, grid: PriorGrid) -> LimbPrior:

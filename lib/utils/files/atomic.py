@@ -9,12 +9,11 @@ import io
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from lib.utils.errors import InputError
-from lib.utils.files.portable_pickle import PortablePickler
 
 
 def make_directory(path: str | os.PathLike) -> Path:
@@ -143,20 +142,6 @@ def write_bytes(path: str | os.PathLike, data: bytes) -> None:
     """Write a file atomically."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
-
-
-def write_pickle(path: str | os.PathLike, value: Any, public: Sequence[type] = ()) -> None:
-    """Write a pickle atomically, for Python 3.4 and later and any version of NumPy.
-
-    Args:
-        path: the final file.
-        value: what to write.
-        public: as in PortablePickler.
-    """
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        pickler = PortablePickler(file, 4, public)
-        file.write(pickler.head)
-        pickler.dump(value)
 
 
 def write_csv(path: str | os.PathLike, header: list[str], rows: list[list[Any]]) -> None:

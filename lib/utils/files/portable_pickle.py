@@ -1,44 +1,51 @@
-"""Pickles of arrays under names that every version of NumPy and SciPy knows, those of the released code's time too.
+"""Pickles that every version of NumPy and SciPy loads, including the versions of the original code's time.
 
-A pickle names the functions and classes it is rebuilt by after the module in which they lie, and that has changed. Here
-they are named first, as old and new versions find them, and what follows refers to them by their number.
+NumPy 2 and recent SciPy pickle their objects under the names of private modules that older versions lack. The public
+and older names, which all versions know, replace them. Pickle protocol 3 writes names as plain text, which allows this.
 """
 
 from __future__ import annotations
 
+import os
 import pickle
-from collections.abc import Sequence
-from typing import IO
+from collections.abc import Iterable
+from typing import Any
 
-import numpy as np
+from lib.utils.files.atomic import atomic_path, write_bytes
 
-from lib.utils.files.safe_pickle import numpy_scalar
+_PROTOCOL = 3
+_EMPTY_LIST = pickle.PROTO + bytes([_PROTOCOL]) + pickle.EMPTY_LIST
+_PORTABLE_NAMES = {
+    b"cnumpy._core.multiarray\n": b"cnumpy.core.multiarray\n",
+    b"cscipy.sparse._csr\ncsr_matrix\n": b"cscipy.sparse\ncsr_matrix\n",
+}
 
-_CORE = "numpy.core.multiarray"  # NumPy 2 keeps the old name for the sake of pickles
+
+def write_pickle(path: str | os.PathLike, value: Any) -> None:
+    """Write a pickle atomically; Python 3 of any version loads it."""
+    write_bytes(path, _dumps(value))
 
 
-class PortablePickler(pickle.Pickler):
-    """A pickler whose output goes behind `head`; pickle.load reads the two as one pickle.
+def write_pickled_list(path: str | os.PathLike, pieces: Iterable[list[Any]]) -> None:
+    """Write one pickled list atomically, with one piece in memory at a time.
 
-    Attributes:
-        head: the names.
-        num_names: numbers that they take.
+    Pickling the 1.56 million records of Human3.6M at once would take 15 GB of memory.
+
+    Args:
+        path: the final file.
+        pieces: consecutive parts of the list. Objects that records share stay shared within a piece.
     """
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        file.write(_EMPTY_LIST)
+        for piece in pieces:
+            # Between the creation of the list and the end of the pickle are the operations that append to the list.
+            # Their references count from the beginning of the piece, as protocol 3 writes them.
+            file.write(_dumps(piece).removeprefix(_EMPTY_LIST + pickle.BINPUT + b"\0").removesuffix(pickle.STOP))
+        file.write(pickle.STOP)
 
-    def __init__(self, file: IO[bytes], protocol: int, public: Sequence[type] = ()) -> None:
-        """
-        Args:
-            file: open for writing.
-            protocol: 2 to 4.
-            public: classes out of private modules of a package that are to be named after the package, e.g.
-                scipy.sparse.csr_matrix.
-        """
-        super().__init__(file, protocol)
-        named = [(_CORE, np.zeros(1).__reduce__()[0]), (_CORE, numpy_scalar())]
-        named += [(one.__module__.rpartition(".")[0], one) for one in public]
-        self.memo = {id(one): (number, one) for number, (_, one) in enumerate(named)}
-        self.num_names = len(named)
-        self.head = pickle.PROTO + bytes([protocol])
-        for number, (module, one) in enumerate(named):
-            name = pickle.GLOBAL + f"{module}\n{one.__name__}\n".encode()
-            self.head += name + pickle.BINPUT + bytes([number]) + pickle.POP
+
+def _dumps(value: Any) -> bytes:
+    content = pickle.dumps(value, _PROTOCOL)
+    for name, portable in _PORTABLE_NAMES.items():
+        content = content.replace(name, portable)
+    return content

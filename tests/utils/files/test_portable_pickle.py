@@ -1,5 +1,3 @@
-"""Pickles under names that all versions of the packages know."""
-
 from __future__ import annotations
 
 import io
@@ -9,11 +7,10 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from lib.utils.files.atomic import write_pickle
-from lib.utils.files.pickled_list import write_pickled_list
+from lib.utils.files.portable_pickle import write_pickle, write_pickled_list
 from lib.utils.files.safe_pickle import load_pickle
 
-# What NumPy 1.13 and SciPy 0.19, of the released code's time, have already.
+# What NumPy 1.13 and SciPy 0.19, of the original code's time, have.
 OLD_NAMES = {
     ("numpy.core.multiarray", "_reconstruct"),
     ("numpy.core.multiarray", "scalar"),
@@ -54,7 +51,7 @@ def check_record(record):
 
 
 @pytest.mark.filterwarnings("error")
-def test_arrays_and_scalars(tmp_path):
+def test_write_pickle_arrays_and_scalars_have_portable_names(tmp_path):
     write_pickle(tmp_path / "a.pkl", [RECORD, RECORD, dict(RECORD)])
     recorder = Recorder((tmp_path / "a.pkl").read_bytes())
     for loaded in (recorder.load(), load_pickle(tmp_path / "a.pkl")):
@@ -64,7 +61,7 @@ def test_arrays_and_scalars(tmp_path):
 
 
 @pytest.mark.filterwarnings("error")
-def test_lists_of_pieces(tmp_path):
+def test_write_pickled_list_pieces_have_portable_names(tmp_path):
     write_pickled_list(tmp_path / "a.pkl", [[RECORD], [], [RECORD] * 3])
     recorder = Recorder((tmp_path / "a.pkl").read_bytes())
     for loaded in (recorder.load(), load_pickle(tmp_path / "a.pkl")):
@@ -74,10 +71,44 @@ def test_lists_of_pieces(tmp_path):
     assert recorder.names == OLD_NAMES - {("scipy.sparse", "csr_matrix")}
 
 
-def test_sparse_matrices(tmp_path):
+def test_write_pickle_sparse_matrices_have_portable_names(tmp_path):
     matrix = scipy.sparse.csr_matrix(np.eye(4, dtype=bool))
-    write_pickle(tmp_path / "a.pkl", {(0, 1): matrix, (1, 2): matrix.copy()}, [scipy.sparse.csr_matrix])
+    write_pickle(tmp_path / "a.pkl", {(0, 1): matrix, (1, 2): matrix.copy()})
     recorder = Recorder((tmp_path / "a.pkl").read_bytes())
     for loaded in (recorder.load(), load_pickle(tmp_path / "a.pkl")):
         np.testing.assert_array_equal(loaded[1, 2].toarray(), np.eye(4))
-    assert recorder.names == OLD_NAMES
+    assert recorder.names == OLD_NAMES - {("numpy.core.multiarray", "scalar")}
+
+
+@pytest.mark.parametrize("sizes", [[], [0], [1], [3], [2, 0, 1, 2500, 1001]])
+def test_write_pickled_list_pieces_become_one_list(tmp_path, sizes):
+    numbers = iter(range(10**6))
+    pieces = []
+    for size in sizes:
+        shared = {"R": np.arange(3.0)}
+        pieces.append([{"n": next(numbers), "x": np.arange(4.0), "camera": shared, "name": "a"} for _ in range(size)])
+    write_pickled_list(tmp_path / "a.pkl", iter(pieces))
+    expected = [entry for piece in pieces for entry in piece]
+    for found in (load_pickle(tmp_path / "a.pkl"), pickle.loads((tmp_path / "a.pkl").read_bytes())):
+        assert type(found) is list
+        assert [entry["n"] for entry in found] == [entry["n"] for entry in expected]
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(one["x"], other["x"])
+            np.testing.assert_array_equal(one["camera"]["R"], other["camera"]["R"])
+    start = 0
+    for size in sizes:  # shared within a piece, and not between pieces
+        assert len({id(entry["camera"]) for entry in found[start : start + size]}) == min(size, 1)
+        start += size
+
+
+def test_write_pickled_list_failing_piece_keeps_old_file(tmp_path):
+    write_pickled_list(tmp_path / "a.pkl", [[1]])
+
+    def pieces():
+        yield [2]
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_pickled_list(tmp_path / "a.pkl", pieces())
+    assert load_pickle(tmp_path / "a.pkl") == [1]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.pkl"]
