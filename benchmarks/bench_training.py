@@ -33,6 +33,7 @@ from plain_training import PlainTraining
 from torch.utils.data import DataLoader
 
 from lib.core.build_data import build_dataset, build_loader
+from lib.core.build_model import build_model
 from lib.core.config_io import load_config
 from lib.core.evaluation2d.metrics_2d import heatmap_hits
 from lib.core.evaluation2d.validate import validate
@@ -45,7 +46,6 @@ from lib.dataset.multiview_dataset import MultiviewDataset
 from lib.dataset.network_input import network_images, network_input
 from lib.dataset.synthetic.generate import SetSettings, make_dataset
 from lib.dataset.synthetic.scene import WorldSettings
-from lib.models.build import build_model
 from lib.models.multiview_pose import MultiViewPose
 from lib.utils.files.prediction_file import PredictionWriter
 from lib.utils.joints import UNION_20, union_subset

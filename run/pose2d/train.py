@@ -21,6 +21,7 @@ from typing import Any
 import torch
 
 from lib.core.build_data import build_dataset, build_loader
+from lib.core.build_model import build_model
 from lib.core.config_io import dataset_root, load_config, plain_config
 from lib.core.run_directory import record_config, run_directory, start_run
 from lib.core.runtime.command_line import collect_opts, make_parser, run_main
@@ -34,7 +35,6 @@ from lib.core.training.resume import checkpoint_to_resume, leave_finished, resum
 from lib.core.training.step import TrainStep
 from lib.core.training.training_checks import check_training
 from lib.dataset.fingerprint import data_fingerprint
-from lib.models.build import build_model
 from lib.utils.errors import InputError
 from lib.utils.files.directory_lock import locked_directory
 from lib.utils.parallel.distributed import process_group

@@ -19,6 +19,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from lib.core.build_data import build_dataset, build_loader
+from lib.core.build_model import build_model
 from lib.core.config_io import dataset_root, load_config
 from lib.core.evaluation2d.metrics_2d import jdr_summary
 from lib.core.evaluation2d.provenance import describe_predictions, warn_of_replacement
@@ -29,7 +30,6 @@ from lib.core.runtime.device import num_processes, select_device
 from lib.core.runtime.launch import run_processes
 from lib.core.training.debug_images import DebugPictures
 from lib.dataset.multiview_dataset import MultiviewDataset
-from lib.models.build import build_model
 from lib.models.registry import fusion_name
 from lib.models.weights import load_model
 from lib.utils.errors import InputError

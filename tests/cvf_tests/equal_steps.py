@@ -17,12 +17,12 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from lib.core.build_data import build_dataset, build_loader
+from lib.core.build_model import build_model
 from lib.core.config_io import dataset_root, load_config
 from lib.core.training.epoch import EpochHooks, train_one_epoch
 from lib.core.training.epoch_meters import EpochMeters
 from lib.core.training.optimizer import build_optimizer
 from lib.core.training.step import TrainStep
-from lib.models.build import build_model
 from lib.multiviews.cameras import CropCameras
 from lib.utils.parallel.distributed import process_group
 from lib.utils.parallel.ranks import SINGLE, ranks_of_environment

@@ -6,31 +6,22 @@ The layout of published checkpoints is stated again here, in plain code that sha
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 import torchvision
+from cvf_tests.small_networks import small_config
 from easydict import EasyDict
 from torch import Tensor, nn
-
-from lib.core.config_io import load_config
-
-SMALL = {"NETWORK.IMAGE_SIZE": "64", "NETWORK.HEATMAP_SIZE": "16", "NETWORK.PRETRAINED": "''"}
 
 
 @pytest.fixture
 def make_config(tmp_path: Path) -> Callable[..., EasyDict]:
-    """Build a configuration: make_config("pose_resnet", "KEY", "VALUE", ...)."""
-    path = tmp_path / "small.yaml"
-
-    def make(backbone: str = "pose_resnet", *opts: str) -> EasyDict:
-        path.write_text(f"BACKBONE_MODEL: {backbone}\nMODEL: multiview_{backbone}\n")
-        small = [text for pair in SMALL.items() for text in pair]
-        return load_config(path, [*small, "POSE_RESNET.NUM_LAYERS", "18", *opts])
-
-    return make
+    """make_config("pose_resnet", "KEY", "VALUE", ...) -> configuration of a small network."""
+    return partial(small_config, tmp_path)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import torch
 import torchvision
 from torch import nn
 
-from lib.models.build import build_model
+from lib.core.build_model import build_model
 from lib.models.weights import load_model, load_pretrained
 from lib.utils.errors import InputError
 

@@ -6,9 +6,9 @@ import cv2
 import pytest
 import torch
 
+from lib.core.build_model import build_model
 from lib.core.config_io import load_config
 from lib.core.run_directory import run_directory
-from lib.models.build import build_model
 from lib.utils.files.torch_file import save_checkpoint
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from lib.core.build_model import build_model
 from lib.core.report.run_poses import evaluated_groups
 from lib.core.run_directory import weights_file
 from lib.dataset.annotations import Annotations
-from lib.models.build import build_model
 from lib.models.fusion import CrossViewFusion
 from lib.models.fusion_product import source_views
 from lib.models.registry import fusion_name

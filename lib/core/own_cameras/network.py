@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from lib.core.build_model import build_model
 from lib.core.config_io import dataset_root
 from lib.core.evaluation2d.decode import predict_locations
 from lib.core.own_cameras.recording import Capture
@@ -22,7 +23,6 @@ from lib.dataset.network_input import network_images
 from lib.dataset.own_cameras.dataset_writer import made_with
 from lib.dataset.own_cameras.videos import read_instants
 from lib.dataset.storage.record_writer import person_box
-from lib.models.build import build_model
 from lib.models.registry import FUSIONS, fusion_name
 from lib.models.weights import load_model
 from lib.multiviews.cameras import MIN_DEPTH_MM, Cameras, CropCameras, project, world_to_camera

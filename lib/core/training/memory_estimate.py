@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from lib.core.build_model import build_model
 from lib.core.loss import route
 from lib.core.runtime.device import autocast_dtype
 from lib.core.training.optimizer import build_optimizer
 from lib.core.training.step import TrainStep
 from lib.dataset.network_input import NetworkInput
-from lib.models.build import build_model
 from lib.models.registry import fusion_name
 from lib.multiviews.cameras import Cameras, CropCameras
 from lib.utils.joints import UNION_20

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from lib.core.build_model import build_model
 from lib.core.fusion_report.trained_fusion import TrainedFusion, load_trained_fusion
 from lib.core.report.run_poses import evaluated_groups
-from lib.models.build import build_model
 from lib.models.fusion import CrossViewFusion
 from lib.utils.errors import InputError
 from lib.utils.files.torch_file import save_checkpoint

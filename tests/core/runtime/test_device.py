@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from lib.core.build_model import build_model
 from lib.core.config_io import load_config
 from lib.core.runtime.device import (
     autocast_dtype,
@@ -21,7 +22,6 @@ from lib.core.runtime.device import (
     prepare_model,
     select_device,
 )
-from lib.models.build import build_model
 from lib.utils.errors import InputError
 from lib.utils.parallel.ranks import SINGLE, Ranks
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from lib.core.build_data import build_dataset, build_loader
+from lib.core.build_model import build_model
 from lib.core.training.checkpoint import Progress, load_training_state, save_training_state
 from lib.core.training.epoch import train_one_epoch
 from lib.core.training.epoch_meters import EpochMeters
 from lib.core.training.optimizer import build_optimizer, learning_rate, set_learning_rate
 from lib.core.training.step import TrainStep
-from lib.models.build import build_model
 from lib.utils.errors import InputError
 
 CPU = torch.device("cpu")

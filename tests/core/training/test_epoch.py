@@ -5,12 +5,12 @@ import pytest
 import torch
 from cvf_tests.stubs import CPU, Table, inputs_of
 
+from lib.core.build_model import build_model
 from lib.core.evaluation2d.validate import validate
 from lib.core.training.epoch import EpochHooks, train_one_epoch
 from lib.core.training.epoch_meters import EpochMeters
 from lib.core.training.optimizer import build_optimizer
 from lib.core.training.step import TrainStep
-from lib.models.build import build_model
 from lib.utils.errors import InputError
 from lib.utils.joints import UNION_20
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from cvf_tests.stubs import CPU
 
+from lib.core.build_model import build_model
 from lib.core.training.checkpoint import Progress
 from lib.core.training.checkpoint_files import CheckpointKeeper
 from lib.core.training.loop import Training
@@ -16,7 +17,6 @@ from lib.core.training.optimizer import build_optimizer
 from lib.core.training.resume import resume
 from lib.core.training.step import TrainStep
 from lib.dataset.fingerprint import data_fingerprint
-from lib.models.build import build_model
 from lib.utils.errors import InputError, Interrupted
 from lib.utils.parallel.ranks import SINGLE
 

@@ -8,10 +8,10 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from lib.core import memory
+from lib.core.build_model import build_model
 from lib.core.config_io import load_config
 from lib.core.training.memory_estimate import GIB, GRADIENTS, STATE, WEIGHTS, memory_table, num_views, training_account
 from lib.core.training.optimizer import build_optimizer
-from lib.models.build import build_model
 
 TOLERANCE = 0.02  # of the sum: the ledger does not see what an operation allocates inside itself
 

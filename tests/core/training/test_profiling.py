@@ -7,10 +7,10 @@ import pytest
 import torch
 from cvf_tests.stubs import CPU
 
+from lib.core.build_model import build_model
 from lib.core.training.optimizer import build_optimizer
 from lib.core.training.profiling import WARM_UP_STEPS, StepProfiler, profile_steps
 from lib.core.training.step import TrainStep
-from lib.models.build import build_model
 from lib.utils.errors import InputError
 
 

@@ -8,9 +8,9 @@ import torch
 from cvf_tests.stubs import CPU, inputs_of
 from torch import nn
 
+from lib.core.build_model import build_model
 from lib.core.training.optimizer import build_optimizer
 from lib.core.training.step import TrainStep
-from lib.models.build import build_model
 
 
 @pytest.fixture

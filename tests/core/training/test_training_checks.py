@@ -5,8 +5,8 @@ import logging
 import pytest
 
 from lib.core.build_data import build_dataset
+from lib.core.build_model import build_fusion
 from lib.core.training.training_checks import check_training
-from lib.models.build import build_fusion
 from lib.utils.errors import InputError
 
 

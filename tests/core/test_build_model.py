@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from cvf_tests.small_networks import small_config
 
-from lib.models.build import build_model
+from lib.core.build_model import build_model
 from lib.models.epipolar_fusion import AdaptiveFusion, EpipolarFusion
 from lib.models.fusion import CrossViewFusion
 from lib.models.pose_hrnet import PoseHRNet
@@ -14,6 +16,11 @@ from lib.models.pose_mobilenetv2 import PoseMobileNetV2
 from lib.models.pose_resnet import PoseResNet
 from lib.models.registry import fusion_name
 from lib.utils.errors import InputError
+
+
+@pytest.fixture
+def make_config(tmp_path: Path) -> Callable:
+    return partial(small_config, tmp_path)
 
 
 @pytest.mark.parametrize(

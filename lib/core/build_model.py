@@ -1,4 +1,4 @@
-"""Configuration -> network. The names are in lib/models/registry.py."""
+"""Configuration -> network, by the names in lib/models/registry.py."""
 
 from __future__ import annotations
 
