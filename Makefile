@@ -1,14 +1,6 @@
-# make quickstart   everything from nothing: environment, embedded data, training, 2D, 3D, tables and pictures
-# make demo         3D poses in four real videos that pip fetches; DETECTIONS=PATH instead of the optional detector
-# make experiments  the paper's tables on embedded data, beside the paper's rows, into RESULTS.md: hours, goes on where it was
-# make test         the tests; make test-all adds the slow ones; make lint runs ruff
-# make bench        bench-rpsm, bench-fusion and bench-training, which needs 15 GB of memory
-# make bench-rpsm   frames per second of the 3D inference beside a plain dense implementation
-# make bench-training  input, step, validation and checkpoints beside their floors or a plain loop
-# make bench-annotations  time and memory to open an annotation of Human3.6M's size
-# make bench-fusion  time per group of the fusions beside the floor of their lookups
-# make bench-fusion-learning  detection rates of the fusions alone on simulated heatmaps, by amount of training: 15 minutes
-# make bench-accuracy  errors of all 3D methods on perfect, noisy and detector-like heatmaps, beside the targets
+# Each target's line after ## is its line of `make help`.
+
+.DEFAULT_GOAL := help
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -25,14 +17,18 @@ DEMO_CAMERAS := run/demo/pose2sim_demo.toml
 DETECTOR := $(DEMO)/.venv-detector
 DETECTIONS ?= $(DEMO)/detections.npz
 
-.PHONY: quickstart demo experiments test test-all bench bench-rpsm bench-training bench-annotations bench-fusion bench-fusion-learning bench-accuracy lint clean
+.PHONY: help quickstart demo experiments docs test test-all lint clean
+.PHONY: bench bench-rpsm bench-training bench-annotations bench-fusion bench-fusion-learning bench-accuracy
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-22s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 $(VENV)/.installed: requirements.txt tests/requirements.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet -r tests/requirements.txt
 	touch $@
 
-quickstart: $(VENV)/.installed
+quickstart: $(VENV)/.installed  ## synthetic data, training, validation, 3D poses and report from nothing (13 minutes)
 	$(BIN)/python run/data/make_synthetic.py --root $(QUICK_DATA) --image-size 500 --groups-per-train 16 \
 	  --mpii-train 1280 --occluders 0.2 --reuse
 	$(BIN)/python run/pose2d/train.py --cfg $(QUICK)
@@ -42,52 +38,59 @@ quickstart: $(VENV)/.installed
 	$(BIN)/python run/pose3d/estimate_cuda.py --cfg $(QUICK) --check poses3d.npz
 	$(BIN)/python run/pose3d/report.py --cfg $(QUICK)
 
-# The detector has an environment of its own: it wants other versions of what this project uses.
+# The detector has its own environment because it needs other versions of our packages.
 $(DEMO)/detections.npz: | $(VENV)/.installed
 	$(PYTHON) -m venv $(DETECTOR)
 	$(DETECTOR)/bin/pip install --quiet mediapipe==0.10.14 av tqdm || { echo "error: the optional detector cannot \
-	be installed (offline?); name detections of your own: make demo DETECTIONS=PATH" >&2; exit 2; }
+	be installed (offline?); use your own detections: make demo DETECTIONS=PATH" >&2; exit 2; }
 	$(DETECTOR)/bin/python run/data/detect_people.py --videos $(DEMO)/videos --cameras $(DEMO_CAMERAS) --out $@
 
-demo: $(VENV)/.installed
+demo: $(VENV)/.installed  ## 3D poses in four real videos from PyPI; DETECTIONS=PATH replaces the optional detector
 	$(BIN)/python run/demo/fetch_demo.py --out $(DEMO)
 	test "$(DETECTIONS)" != $(DEMO)/detections.npz || $(MAKE) $(DEMO)/detections.npz
 	$(BIN)/python run/demo/multiview.py --videos $(DEMO)/videos --cameras $(DEMO_CAMERAS) --detections $(DETECTIONS) \
 	  --smooth 6 --leave-one-out --out output/demo
 
-experiments: $(VENV)/.installed
+experiments: $(VENV)/.installed  ## the paper's tables on synthetic data, into RESULTS.md (hours; continues after an interruption)
 	$(BIN)/python run/experiments/tables.py --seeds $(SEEDS) --jobs $(JOBS) --page RESULTS.md \
 	  --plots experiments-local/synthetic/results --remarks experiments-local/synthetic/remarks.md
 
-test: $(VENV)/.installed
+test: $(VENV)/.installed  ## the tests, without the slow ones
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
 
-test-all: $(VENV)/.installed
+test-all: $(VENV)/.installed  ## all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-bench: bench-rpsm bench-fusion bench-training
+bench: bench-rpsm bench-fusion bench-training  ## bench-rpsm, bench-fusion and bench-training (needs 15 GB of memory)
 
-bench-rpsm: $(VENV)/.installed
+bench-rpsm: $(VENV)/.installed  ## speed of RPSM compared with a plain dense implementation
 	$(BIN)/python benchmarks/bench_rpsm.py
 
-bench-training: $(VENV)/.installed
+bench-training: $(VENV)/.installed  ## speed of loading, steps, validation and checkpoints compared with a plain loop
 	$(BIN)/python benchmarks/bench_training.py
 
-bench-annotations: $(VENV)/.installed
+bench-annotations: $(VENV)/.installed  ## time and memory to open an annotation of Human3.6M's size
 	$(BIN)/python benchmarks/bench_annotations.py
 
-bench-fusion: $(VENV)/.installed
+bench-fusion: $(VENV)/.installed  ## time per group of each fusion
 	$(BIN)/python benchmarks/bench_fusion.py
 
-bench-fusion-learning: $(VENV)/.installed
+bench-fusion-learning: $(VENV)/.installed  ## JDR of each fusion on simulated heatmaps, by amount of training (15 minutes)
 	$(BIN)/python benchmarks/bench_fusion_learning.py
 
-bench-accuracy: $(VENV)/.installed
+bench-accuracy: $(VENV)/.installed  ## errors of all 3D methods on simulated heatmaps
 	$(BIN)/python benchmarks/bench_accuracy.py
 
-lint: $(VENV)/.installed
+$(VENV)/.docs-installed: docs/requirements.txt | $(VENV)/.installed
+	$(BIN)/pip install --quiet -r docs/requirements.txt
+	touch $@
+
+docs: $(VENV)/.docs-installed  ## the documentation as a site in output/site; a dead link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+lint: $(VENV)/.installed  ## ruff check and ruff format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
 
-clean:
+clean:  ## remove the environment, the synthetic data and the quick start run
 	rm -rf $(VENV) $(QUICK_DATA) $(QUICK_RUN)
