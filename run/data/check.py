@@ -1,10 +1,10 @@
-"""Check a prepared data set: counts, images, cameras against joints, synchrony, boxes, limbs.
+"""Check a prepared data set: counts, images, cameras against joints, synchronization, boxes, limbs.
 
     python run/data/check.py --cfg experiments-local/mixed/resnet50/256_fusion.yaml
 
-Looks at the training and the evaluation data of the configuration and says what is wrong and which convention would be
-right. Writes check.md and pictures into check/ below the run directory. Exit code 0: nothing is wrong; 1: something is;
-2: it cannot be read.
+Checks the training and the evaluation data of the configuration. A finding names the convention that would be right.
+Writes check.md and contact sheets to check/ in the run directory. Exit code 0: no errors; 1: errors; 2: the data cannot
+be read.
 """
 
 import sys
@@ -15,14 +15,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import argparse
 
 from lib.core.config_io import dataset_root, load_config
-from lib.core.data_check.check_data import CheckSettings, check_data, report, save_report, verdict
+from lib.core.data_check.check_data import CheckSettings, check_data
+from lib.core.data_check.findings import report, verdict
 from lib.core.run_directory import CHECK_FOLDER, CHECK_NAME, run_directory
 from lib.core.runtime.command_line import collect_opts, make_parser, run_main
 from lib.utils.errors import InputError
+from lib.utils.files.atomic import write_bytes
 
 
 def number_of_images(text: str) -> int | None:
-    """Parse --images: a number or "all"."""
+    """Parse --images: a number, or "all" (None)."""
     if text == "all":
         return None
     if not (text.isascii() and text.isdecimal()):
@@ -32,8 +34,8 @@ def number_of_images(text: str) -> int | None:
 
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__, "--modelDir", "--dataDir", "--data-format", "--workers")
-    parser.add_argument("--images", default="400", metavar="N", help="images to read, or 'all'")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the report, instead of the run directory's")
+    parser.add_argument("--images", default="400", metavar="N", help="number of images to read, or 'all'")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="report folder (check/ in the run directory)")
     return parser.parse_args()
 
 
@@ -44,13 +46,14 @@ def main() -> None:
     settings = CheckSettings(num_images, max(1, config.WORKERS))
     directory = args.out or run_directory(config, args.cfg) / CHECK_FOLDER
     results = []
-    for checked in check_data(config, directory, settings):
-        results.append(checked)
-        print(f"\n# {checked.title}\n")
-        print("\n\n".join(section.markdown() for section in checked.sections))
-    save_report(report(results, f"Check of {dataset_root(config)}"), directory / CHECK_NAME)
-    print(f"\n# Verdict\n\n{verdict(results)}\n\n{directory / CHECK_NAME} holds this report, with pictures.")
-    if any(checked.num_errors for checked in results):
+    for result in check_data(config, directory, settings):
+        results.append(result)
+        print(f"\n# {result.title}\n")
+        print("\n\n".join(section.markdown() for section in result.sections))
+    text = report(results, f"Check of {dataset_root(config)}")
+    write_bytes(directory / CHECK_NAME, text.encode())
+    print(f"\n# Verdict\n\n{verdict(results)}\n\n{directory / CHECK_NAME} holds this report, with images.")
+    if any(result.num_errors for result in results):
         sys.exit(1)
 
 

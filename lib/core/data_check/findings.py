@@ -1,9 +1,10 @@
-"""What a check found: a heading, a table, and what is wrong."""
+"""Results of checks: sections with findings, and the report with its verdict."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 ERROR = "error"
 WARNING = "warning"
@@ -13,10 +14,10 @@ _LABELS = {ERROR: "**WRONG**", WARNING: "**Warning**", NOTE: "Note"}
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing to know.
+    """One finding of a check.
 
     Attributes:
-        level: "error" (training on it would be wrong), "warning" (look at it) or "note".
+        level: "error" (training would be wrong), "warning" (worth a look) or "note".
         text: what, where, and what to do.
     """
 
@@ -26,13 +27,13 @@ class Finding:
 
 @dataclass
 class Section:
-    """The result of one check.
+    """Result of one check.
 
     Attributes:
         title: heading.
         body: Markdown between heading and findings.
-        findings: what it found.
-        unjudged: what it could not look into, and why.
+        findings: all findings.
+        unjudged: what could not be checked, and why.
     """
 
     title: str
@@ -45,7 +46,7 @@ class Section:
         self.findings.append(Finding(level, text))
 
     def not_judged(self, text: str) -> None:
-        """Note what could not be looked into; the verdict repeats it, for silence would read as a pass."""
+        """Note what could not be checked. The verdict repeats it, since silence would read as a pass."""
         self.unjudged.append(text)
         self.add(NOTE, f"not judged: {text}")
 
@@ -55,6 +56,54 @@ class Section:
         return "\n\n".join(part for part in (f"## {self.title}", self.body, lines) if part)
 
 
-def count_level(sections: Iterable[Section], level: str) -> int:
-    """Return how many findings have a level."""
+@dataclass(frozen=True)
+class CheckResult:
+    """Checks of one subset of one data set.
+
+    Attributes:
+        title: data set and subset.
+        sections: results of the checks.
+        sheet: contact sheet, None if an image of it could not be read.
+    """
+
+    title: str
+    sections: list[Section]
+    sheet: Path | None
+
+    @property
+    def num_errors(self) -> int:
+        """Number of errors."""
+        return _count(self.sections, ERROR)
+
+
+def _count(sections: Iterable[Section], level: str) -> int:
     return sum(finding.level == level for section in sections for finding in section.findings)
+
+
+def report(results: Sequence[CheckResult], title: str) -> str:
+    """Format results as Markdown that ends with the verdict."""
+    parts = [f"# {title}"]
+    for result in results:
+        parts.append(f"# {result.title}")
+        parts += [section.markdown() for section in result.sections]
+        if result.sheet is not None:
+            parts.append(f"![labels in the images]({result.sheet.name})")
+    parts.append(f"# Verdict\n\n{verdict(results)}")
+    return "\n\n".join(parts) + "\n"
+
+
+def verdict(results: Sequence[CheckResult]) -> str:
+    """List all errors and everything that could not be judged."""
+    warnings = sum(_count(result.sections, WARNING) for result in results)
+    errors, unjudged = [], []
+    for result in results:
+        for section in result.sections:
+            title = f"- {result.title}: {section.title}"
+            errors += [f"{title}: {finding.text}" for finding in section.findings if finding.level == ERROR]
+            unjudged += [f"{title}: {text}" for text in section.unjudged]
+    parts = [f"Nothing is wrong ({warnings} warnings)."]
+    if errors:
+        parts = [f"{len(errors)} findings with which training would be wrong ({warnings} warnings):", "\n".join(errors)]
+    if unjudged:
+        parts += ["Not judged:", "\n".join(unjudged)]
+    return "\n\n".join(parts)

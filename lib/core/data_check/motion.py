@@ -1,140 +1,149 @@
-"""Do the images move as the labels say? Finds images that are shifted in time, mirrored, or of another camera.
+"""Check of the images against the motion of the labels.
 
-The joints are tracked from each image to the next and the tracks compared with the labels' motion. Nothing but the
-images and the 2D labels is needed, so it also finds what is wrong with the images alone.
+It needs only images and 2D labels, so it also finds faults of the images alone: shifted in time, mirrored, or
+of another camera.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from tqdm import tqdm
 
 from lib.core.data_check.findings import ERROR, NOTE, WARNING, Section
 from lib.core.data_check.group_sequence import MAX_LAG, GroupSequence, frames_apart
-from lib.core.data_check.optical_flow import Tracks, read_grey, track
+from lib.core.data_check.optical_flow import Tracks, read_gray, track
 from lib.utils.errors import InputError
 from lib.utils.tables import markdown_table
 
-WINDOW = 40  # groups of a window
-MIN_WINDOW = 8
-FOLLOWED = 0.85  # share of the motion that is left when the labels' motion is taken off; below, images follow labels
-UNRELATED = 0.95  # above: images and labels have nothing to do with each other
-TRACKABLE_PX = 10.0  # usual motion from image to image up to which a track is sure to hold
-CLEARLY = 0.15  # by which another explanation must leave less
-CLEARLY_LAG = 0.02  # the same for a shift in time, in which most of the motion is alike
+
+@dataclass(frozen=True)
+class MotionSettings:
+    """Windows and limits; shares are of the labels' motion that the images do not show."""
+
+    window: int = 40  # groups per window
+    min_window: int = 8
+    followed: float = 0.85  # below, the images follow the labels
+    unrelated: float = 0.95  # above, images and labels are unrelated
+    trackable_px: float = 10.0  # usual motion between images up to which tracking is reliable
+    clearly: float = 0.15  # by which another explanation must be better
+    clearly_lag: float = 0.02  # the same for a time shift, where most of the motion is alike
 
 
-def find_windows(views: GroupSequence, count: int) -> list[GroupSequence]:
-    """Choose windows of consecutive groups: of different subjects, recordings and places in the recording.
+SETTINGS = MotionSettings()
+
+
+def find_windows(groups: GroupSequence, count: int) -> list[GroupSequence]:
+    """Choose windows of successive groups from different subjects, recordings and places in the recording.
 
     Args:
-        views: groups ordered by recording and time.
-        count: windows at most.
+        groups: groups ordered by recording and time.
+        count: largest number of windows.
     """
-    piece = views.piece
+    piece = groups.piece
     starts = np.flatnonzero(np.diff(piece, prepend=-1))
     lengths = np.diff(np.append(starts, len(piece)))
-    order = np.argsort(-np.minimum(lengths, WINDOW), kind="stable")
-    subject = views.recording[starts, 0]
-    usable = [index for index in order.tolist() if lengths[index] >= MIN_WINDOW]
+    order = np.argsort(-np.minimum(lengths, SETTINGS.window), kind="stable")
+    subject = groups.recording[starts, 0]
+    usable = [index for index in order.tolist() if lengths[index] >= SETTINGS.min_window]
     firsts = [index for place, index in enumerate(usable) if subject[index] not in subject[usable[:place]]]
     chosen = [*firsts, *(index for index in usable if index not in firsts)][:count]
     windows = []
-    for number in range(min(count, 3 * len(chosen))):  # where there are few pieces, several windows of each
+    for number in range(min(count, 3 * len(chosen))):  # few pieces: several windows of each
         turn, which = divmod(number, len(chosen))
         index = chosen[which]
-        spare = max(0, int(lengths[index]) - WINDOW)
-        if turn and spare < 2 * WINDOW:
-            continue  # it would hold the images of an earlier one
-        # The beginning, the middle or the end: what goes wrong on the way is seen only behind it.
+        spare = max(0, int(lengths[index]) - SETTINGS.window)
+        if turn and spare < 2 * SETTINGS.window:
+            continue  # it would hold the images of an earlier window
+        # Beginning, middle or end: a fault that begins within the recording shows only after it.
         start = starts[index] + spare * ((which + turn) % 3) // 2
-        windows.append(views.take(np.arange(start, start + min(lengths[index], WINDOW))))
+        windows.append(groups.take(np.arange(start, start + min(lengths[index], SETTINGS.window))))
     return windows
 
 
-def check_motion(windows: list[GroupSequence], data_format: str) -> Section:
-    """Compare the motion in the images with that of the labels, per view.
+def check_motion(windows: Sequence[GroupSequence], data_format: str) -> Section:
+    """Compare the motion in the images with the motion of the labels, per view.
 
     Args:
-        windows: of find_windows().
+        windows: from find_windows().
         data_format: "jpg" or "zip".
     """
     section = Section("Images against labels in motion")
     if not windows:
-        section.not_judged(f"no recording has {MIN_WINDOW} groups in a row")
+        section.not_judged(f"no recording has {SETTINGS.min_window} groups in a row")
         return section
     readable, tracks = [], []
     for window in tqdm(windows, desc="motion", unit="window", disable=None, leave=False):
         try:
-            tracks.append(
-                [track(window, view, read_grey(window, view, data_format)) for view in range(window.num_views)]
-            )
+            images = (read_gray(window, view, data_format) for view in range(window.num_views))
+            tracks.append([track(window, view, gray) for view, gray in enumerate(images)])
             readable.append(window)
         except InputError as error:
             section.add(NOTE, f"a window was left out: {error}")
     if not readable:
         section.not_judged("no window could be read")
         return section
-    rows = []
-    for view, camera_id in enumerate(windows[0].camera_ids):
-        own = Tracks.joined([parts[view] for parts in tracks])
-        rows.append([f"camera {camera_id}", own.usual_px(), *_judge(section, readable, view, own, data_format)])
+    table = []
+    for view, camera in enumerate(windows[0].camera_names):
+        joined = Tracks.joined([parts[view] for parts in tracks])
+        table.append([camera, joined.usual_px(), *_judge(section, readable, view, joined, data_format)])
     header = ["", "motion of the labels (px)", "explained by the images (%)", "best shift (groups)"]
-    section.body = markdown_table(header, rows, 0)
+    section.body = markdown_table(header, table, 0)
     return section
 
 
 def _judge(
-    section: Section, windows: list[GroupSequence], view: int, tracks: Tracks, data_format: str
+    section: Section, windows: Sequence[GroupSequence], view: int, tracks: Tracks, data_format: str
 ) -> tuple[float | None, int | None]:
-    """Add what is wrong with a view; returns the share of the motion that is explained (%) and the best shift."""
-    camera = f"camera {windows[0].camera_ids[view]}"
+    """Add the findings of a view; return the explained share of the motion (%) and the best shift."""
+    camera = windows[0].camera_names[view]
     gap = windows[0].frame_gap
     plain = tracks.unexplained()
     if plain is None:
-        section.not_judged(f"{camera}: the person hardly moves, or nothing can be followed in the images")
+        section.not_judged(f"{camera}: the person hardly moves, or no joint can be tracked in the images")
         return None, None
-    lag, gain, left = tracks.best_lag()
+    lag, gain, rest = tracks.best_lag()
     share = 100 * (1 - plain)
-    others = dict(_other_images(windows, view, data_format)) if plain > FOLLOWED else {}
+    others = dict(_other_images(windows, view, data_format)) if plain > SETTINGS.followed else {}
     name = min(others, key=others.get, default="")
-    if name and others[name] < min(FOLLOWED, plain - CLEARLY, left):
+    if name and others[name] < min(SETTINGS.followed, plain - SETTINGS.clearly, rest):
         section.add(ERROR, f"{camera}: {name}")
         return share, None
-    if left < FOLLOWED and gain > CLEARLY_LAG:
+    if rest < SETTINGS.followed and gain > SETTINGS.clearly_lag:
         section.add(
             ERROR, f"{camera}: its images show the pose {frames_apart(lag, gap)} than its labels: shifted in time"
         )
         return share, lag
-    if plain <= FOLLOWED:
+    if plain <= SETTINGS.followed:
         return share, 0
-    if tracks.usual_px() > TRACKABLE_PX:
-        section.not_judged(f"{camera}: successive images are too far apart ({gap} frames) to follow anything")
+    if tracks.usual_px() > SETTINGS.trackable_px:
+        section.not_judged(f"{camera}: successive images are too far apart ({gap} frames) for tracking")
     else:
-        level = ERROR if plain > UNRELATED else WARNING
         section.add(
-            level,
-            f"{camera}: the images do not move as the labels do, nor mirrored, shifted by up to "
-            f"{MAX_LAG} groups, nor as another camera's: they show something else, or cannot be "
-            "followed",
+            ERROR if plain > SETTINGS.unrelated else WARNING,
+            f"{camera}: the images do not move as the labels do, neither mirrored, shifted by up to {MAX_LAG} groups, "
+            "nor as another camera's: they show something else, or cannot be tracked",
         )
     return share, None
 
 
-def _other_images(windows: list[GroupSequence], view: int, data_format: str) -> Iterator[tuple[str, float]]:
-    """Yield what is left of the motion if the images were mirrored, or those of another camera."""
+def _other_images(windows: Sequence[GroupSequence], view: int, data_format: str) -> Iterator[tuple[str, float]]:
+    """Yield the unexplained share with mirrored images, and with the images of each other camera."""
+
+    def images(camera: int) -> list[np.ndarray]:
+        return [read_gray(window, camera, data_format) for window in windows]
+
+    def unexplained(images: Sequence[np.ndarray], axes: tuple[int, ...] = ()) -> float | None:
+        parts = [track(window, view, gray, axes) for window, gray in zip(windows, images, strict=True)]
+        return Tracks.joined(parts).unexplained()
+
     ways = {"left and right": (0,), "top and bottom": (1,), "both ways (turned by 180 degrees)": (0, 1)}
-    own = [read_grey(window, view, data_format) for window in windows]
-    for name, axes in ways.items():
-        found = [track(window, view, images, axes) for window, images in zip(windows, own, strict=True)]
-        left = Tracks.joined(found).unexplained()
-        if left is not None:
-            yield f"its images are mirrored against the labels, {name}", left
-    for other, camera_id in enumerate(windows[0].camera_ids):
+    same = images(view)
+    shares = {f"its images are mirrored against the labels, {way}": unexplained(same, ways[way]) for way in ways}
+    for other, camera in enumerate(windows[0].camera_names):
         if other != view:
-            found = [track(window, view, read_grey(window, other, data_format)) for window in windows]
-            left = Tracks.joined(found).unexplained()
-            if left is not None:
-                yield f"the images of camera {camera_id} fit its labels: the cameras' images were exchanged", left
+            text = f"the images of {camera} fit its labels: the cameras' images were swapped"
+            shares[text] = unexplained(images(other))
+    yield from ((text, share) for text, share in shares.items() if share is not None)

@@ -30,7 +30,7 @@ def texts(section, *levels):
     return [finding.text for finding in section.findings if finding.level in levels]
 
 
-def test_a_complete_set(count):
+def test_check_counts_complete_set(count):
     section = count()
     assert texts(section, "error", "warning") == []
     assert "| S5      |       3 |          3 |      9 |        9 |        9 |        9 |        9 |" in section.body
@@ -42,17 +42,17 @@ def test_a_complete_set(count):
     )
 
 
-def test_images_without_the_other_views(count):
+def test_check_counts_images_without_other_views(count):
     (text,) = texts(count(lambda records: records[1:]), "error")
     assert text.startswith("3 of 71 images (4.23 %) are in no complete group")
     assert "s_01_act_03_subact_01_ca_02_000001.jpg" in text
 
 
-def test_a_few_lost_images_are_a_warning(count):
+def test_check_counts_few_lost_images_are_a_warning(count):
     assert len(texts(count(lambda records: records[1:], frames=60), "warning")) == 1
 
 
-def test_missing_frames(count):
+def test_check_counts_missing_frames(count):
     def drop(records):
         return [record for record in records if not (record["subject"] == 5 and record["image_id"] == 4)]
 
@@ -60,7 +60,7 @@ def test_missing_frames(count):
     assert text.startswith("1 of 11 distances between successive frames are not 3 (the first: S5 Discussion 1, 6)")
 
 
-def test_what_the_preparation_wrote_down(count):
+def test_check_counts_against_the_preparation_summary(count):
     stems = [
         f"s_{subject:02}_act_{action:02}_subact_01_ca_{camera:02}"
         for subject in (1, 5)
@@ -82,18 +82,18 @@ def test_what_the_preparation_wrote_down(count):
     assert texts(count(summary={"num_images": others}), "error") == []
 
 
-def test_recordings_left_out_by_the_preparation(count):
+def test_check_counts_recordings_left_out_by_the_preparation(count):
     section = count(summary={"num_images": {}, "left_out": {"1-2-1": "damaged"}})
     assert "the preparation left 1 recordings out: 1-2-1 (subject-action-subaction)" in texts(section, "warning")
 
 
 @pytest.mark.parametrize("summary", [[], {}, {"num_images": 3}, {"num_images": {"s_01_act_02_subact_01_ca_01": "9"}}])
-def test_a_summary_of_another_form(count, summary):
+def test_check_counts_invalid_summary(count, summary):
     with pytest.raises(InputError, match=r"prepare_h36m\.json: expected 'num_images'"):
         count(summary=summary)
 
 
-def test_cameras_and_joints_without_a_visible_joint():
+def test_check_visible_cameras_and_joints_without_labels():
     visible = np.ones((5, 2, 3), bool)
     visible[1:, :, 0] = visible[:, 1] = visible[:, :, 2] = False  # the second camera; the last joint in all of them
     section = Section("Counts")
@@ -106,7 +106,7 @@ def test_cameras_and_joints_without_a_visible_joint():
     assert section.findings == []
 
 
-def test_nothing_visible_is_said_once_per_camera():
+def test_check_visible_nothing_visible_is_reported_once_per_camera():
     section = Section("Counts")
     check_visible(section, ["camera 0", "camera 1"], ["root"], np.zeros((5, 2, 1), bool))
     assert [text[:8] for text in texts(section, "error")] == ["camera 0", "camera 1"]

@@ -25,7 +25,7 @@ def path(annotations, row):
 
 
 @pytest.mark.parametrize("data_format", ["jpg", "zip"])
-def test_whole_images(annotations, data_format):
+def test_check_images_complete(annotations, data_format):
     facts, section = judge(annotations, data_format=data_format)
     assert facts.image_wh.tolist() == [[SIDE, SIDE]] * 80
     assert facts.size(np.array([3, 4])) == (SIDE, SIDE)
@@ -35,13 +35,13 @@ def test_whole_images(annotations, data_format):
     assert f"{SIDE} x {SIDE} (80)" in section.findings[0].text
 
 
-def test_several_processes_find_the_same(annotations):
+def test_inspect_independent_of_the_number_of_processes(annotations):
     rows = np.arange(70)
     one, two = inspect(annotations, rows, "jpg", 1), inspect(annotations, rows, "jpg", 2)
     assert (one.digest, one.errors) == (two.digest, two.errors)
 
 
-def test_missing_and_damaged_images(annotations):
+def test_check_images_missing_and_damaged(annotations):
     path(annotations, 5).unlink()
     path(annotations, 9).write_bytes(path(annotations, 9).read_bytes()[:-300])
     facts, section = judge(annotations)
@@ -55,7 +55,7 @@ def test_missing_and_damaged_images(annotations):
 
 
 @pytest.mark.parametrize(("copies", "level"), [(1, "error"), (5, "error")])
-def test_repeated_frames(annotations, copies, level):
+def test_check_images_repeated_frames(annotations, copies, level):
     for row in range(4, 4 + 4 * copies, 4):
         path(annotations, row).write_bytes(path(annotations, 0).read_bytes())
     _, section = judge(annotations)
@@ -65,7 +65,7 @@ def test_repeated_frames(annotations, copies, level):
     assert f"{annotations.image_name(4)} = {annotations.image_name(0)}" in finding.text
 
 
-def test_one_repeated_frame_among_many_is_a_warning(tiny_root):
+def test_check_images_one_repeated_frame_is_a_warning(tiny_root):
     annotations = load_h36m(tiny_root(frames=30, mpii=0), "train")
     path(annotations, 4).write_bytes(path(annotations, 0).read_bytes())
     assert judge(annotations)[1].findings[-1].level == "warning"

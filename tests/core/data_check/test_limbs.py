@@ -8,8 +8,8 @@ from lib.core.data_check.limbs import check_limbs
 from lib.utils.joints import H36M_17
 
 
-def check(views, tolerance=150.0):
-    return check_limbs(views, tolerance)
+def check(groups, tolerance=150.0):
+    return check_limbs(groups, tolerance)
 
 
 def scaled(factor):
@@ -24,13 +24,13 @@ def both(factor):
     return change
 
 
-def test_people_of_usual_size(make_groups):
-    views = make_groups()
-    section = check(views)
+def test_check_limbs_usual_size(make_groups):
+    groups = make_groups()
+    section = check(groups)
     assert section.findings == []
-    lengths = views.body.limb_lengths(views.pose_cam[:, 2])
+    lengths = groups.body.limb_lengths(groups.pose_cam[:, 2])
     line = next(line for line in section.body.splitlines() if line.startswith("| rhip-rkne"))
-    limb = views.body.limb_names.index("rhip-rkne")
+    limb = groups.body.limb_names.index("rhip-rkne")
     expected = [lengths[:, limb].mean(), lengths[:, limb].std(), lengths[:, limb].min(), lengths[:, limb].max(), 100]
     np.testing.assert_allclose([float(cell) for cell in line.split("|")[2:-1]], expected, atol=0.06)
 
@@ -44,21 +44,21 @@ def test_people_of_usual_size(make_groups):
         (scaled(3), "mm long, people's is 250 to 650 mm"),
     ],
 )
-def test_other_units(make_groups, change, message):
+def test_check_limbs_other_units(make_groups, change, message):
     errors = [
         finding.text for finding in check(make_groups(of_camera(None, change))).findings if finding.level == "error"
     ]
     assert errors[0].endswith(message)
 
 
-def test_sides_that_differ(make_groups):
+def test_check_limbs_sides_that_differ(make_groups):
     order = list(range(17))
     order[H36M_17.index("rkne")], order[H36M_17.index("rank")] = H36M_17.index("rank"), H36M_17.index("rkne")
     findings = check(make_groups(of_camera(None, set_entry("joints_3d_camera", lambda j: j[order])))).findings
     assert any("rhip-rkne and lhip-lkne differ by" in finding.text for finding in findings)
 
 
-def test_outliers_are_named(make_groups):
+def test_check_limbs_outliers_are_named(make_groups):
     def edit(records):
         for record in records:
             if record["image_id"] == 17:
@@ -73,10 +73,10 @@ def test_outliers_are_named(make_groups):
     assert finding.level == "warning"
 
 
-def test_the_face_on_the_back(make_groups):
+def test_check_limbs_face_on_the_back(make_groups):
     order = H36M_17.mirrored_order()
-    exchanged = make_groups(of_camera(None, set_entry("joints_3d_camera", lambda joints: joints[order])))
+    swapped = make_groups(of_camera(None, set_entry("joints_3d_camera", lambda joints: joints[order])))
     assert not any("nose" in finding.text for finding in check(make_groups()).findings)
-    (finding,) = [finding for finding in check(exchanged).findings if "nose" in finding.text]
+    (finding,) = [finding for finding in check(swapped).findings if "nose" in finding.text]
     assert finding.text.startswith("in 100 % of the poses the nose is on the back")
     assert finding.level == "error"

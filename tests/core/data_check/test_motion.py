@@ -6,7 +6,7 @@ import pytest
 from cvf_tests.film import NUM_FRAMES, store, write_film
 
 from lib.core.data_check.group_sequence import GroupSequence
-from lib.core.data_check.motion import MIN_WINDOW, check_motion, find_windows
+from lib.core.data_check.motion import SETTINGS, check_motion, find_windows
 from lib.dataset.groups import group_views
 from lib.dataset.h36m import load_h36m
 from lib.multiviews.body import H36M_BODY
@@ -19,20 +19,20 @@ def film(tmp_path_factory):
     return root, write_film(root)
 
 
-def views_of(root) -> GroupSequence:
+def groups_of(root) -> GroupSequence:
     annotations = load_h36m(root, "train")
     return GroupSequence.ordered(annotations, group_views(annotations), H36M_BODY)
 
 
 def check(root):
-    return check_motion(find_windows(views_of(root), 4), "jpg")
+    return check_motion(find_windows(groups_of(root), 4), "jpg")
 
 
 def images_of(records, view):
     return [record["image"] for record in records if record["camera_id"] == view]
 
 
-def test_images_that_follow_their_labels(film):
+def test_check_motion_images_that_follow_their_labels(film):
     root, records = film
     store(root, records)
     section = check(root)
@@ -44,7 +44,7 @@ def test_images_that_follow_their_labels(film):
 
 
 @pytest.mark.parametrize("lag", [2, -2, 4])
-def test_images_shifted_in_time(film, lag):
+def test_check_motion_images_shifted_in_time(film, lag):
     root, records = film
     changed = [dict(record) for record in records]
     names = images_of(records, 2)
@@ -61,7 +61,7 @@ def test_images_shifted_in_time(film, lag):
 
 
 @pytest.mark.parametrize(("code", "way"), [(1, "left and right"), (0, "top and bottom"), (-1, "both ways")])
-def test_mirrored_images(film, tmp_path, code, way):
+def test_check_motion_mirrored_images(film, tmp_path, code, way):
     root, records = film
     store(root, records)
     copy = tmp_path / "copy"
@@ -76,7 +76,7 @@ def test_mirrored_images(film, tmp_path, code, way):
     assert finding.text.startswith(f"camera 1: its images are mirrored against the labels, {way}")
 
 
-def test_exchanged_images(film):
+def test_check_motion_swapped_cameras(film):
     root, records = film
     changed = [dict(record) for record in records]
     first, second = images_of(records, 0), images_of(records, 3)
@@ -88,12 +88,12 @@ def test_exchanged_images(film):
     store(root, changed)
     texts = [finding.text for finding in check(root).findings]
     assert texts == [
-        "camera 0: the images of camera 3 fit its labels: the cameras' images were exchanged",
-        "camera 3: the images of camera 0 fit its labels: the cameras' images were exchanged",
+        "camera 0: the images of camera 3 fit its labels: the cameras' images were swapped",
+        "camera 3: the images of camera 0 fit its labels: the cameras' images were swapped",
     ]
 
 
-def test_images_in_which_nothing_can_be_followed(tmp_path):
+def test_check_motion_untrackable_images_are_not_judged(tmp_path):
     rng = np.random.default_rng(0)
     for record in write_film(tmp_path, num_views=2, gap=40):
         noise = rng.integers(0, 255, (200, 200, 3), np.uint8)
@@ -103,7 +103,7 @@ def test_images_in_which_nothing_can_be_followed(tmp_path):
     assert "too far apart (40 frames)" in findings[0].text
 
 
-def test_a_missing_image_leaves_its_window_out(film, tmp_path):
+def test_check_motion_missing_image_leaves_its_window_out(film, tmp_path):
     root, records = film
     store(root, [record | {"image": "none.jpg"} if record["image_id"] == 5 else record for record in records])
     section = check(root)
@@ -114,17 +114,17 @@ def test_a_missing_image_leaves_its_window_out(film, tmp_path):
     assert "none.jpg" in findings[0].text
 
 
-def test_windows_are_consecutive_groups_of_different_subjects(make_groups):
-    views = make_groups(frames=30, subjects=((1, 5, 6), (9,)))
-    windows = find_windows(views, 5)
-    assert [len(window.groups) for window in windows] == [10] * 5
+def test_find_windows_successive_groups_of_different_subjects(make_groups):
+    groups = make_groups(frames=30, subjects=((1, 5, 6), (9,)))
+    windows = find_windows(groups, 5)
+    assert [len(window) for window in windows] == [10] * 5
     assert {window.recording[0, 0] for window in windows[:3]} == {1, 5, 6}
     for window in windows:
         assert len(np.unique(window.recording, axis=0)) == 1
         assert set(np.diff(window.frame)) == {3}
-    assert find_windows(make_groups(frames=3 * MIN_WINDOW - 3), 4) == []
+    assert find_windows(make_groups(frames=3 * SETTINGS.min_window - 3), 4) == []
 
 
-def test_nothing_in_a_row(make_groups):
+def test_check_motion_no_windows(make_groups):
     (finding,) = check_motion([], "jpg").findings
     assert (finding.level, "groups in a row" in finding.text) == ("note", True)

@@ -32,7 +32,7 @@ CASES = {
     "sign of fy": (of_camera(0, set_camera(fy=lambda fy: -fy)), "camera 0 .*the sign of fy is wrong"),
     "row and column": (
         of_camera(None, set_entry("joints_2d", lambda j: j[:, ::-1])),
-        "camera 0 .*camera 1 .*camera 2 .*camera 3 .*x and y of the 2D joints are exchanged",
+        "camera 0 .*camera 1 .*camera 2 .*camera 3 .*x and y of the 2D joints are swapped",
     ),
     "left and right": (
         of_camera(3, set_entry("joints_2d", lambda j: j[MIRRORED])),
@@ -59,8 +59,8 @@ CASES = {
         of_camera(1, set_entry("joints_2d", lambda j: j - [30, 20])),
         r"camera 1 .*are shifted by \(-30\.0, -20\.0\)",
     ),
-    "time": (shifted(("joints_2d",), 1, 2), "camera 1 .*the 2D joints are those of 6 frames later"),
-    "time back": (shifted(("joints_2d",), 1, -3), "camera 1 .*the 2D joints are those of 9 frames earlier"),
+    "time": (shifted(("joints_2d",), 1, 2), "camera 1 .*the 2D joints are from 6 frames later"),
+    "time back": (shifted(("joints_2d",), 1, -3), "camera 1 .*the 2D joints are from 9 frames earlier"),
 }
 
 
@@ -73,7 +73,7 @@ def straighten(records):
         record["joints_2d"] = u * focal + centre
 
 
-def test_a_right_data_set(make_groups):
+def test_check_reprojection_correct_data(make_groups):
     section = check_reprojection(make_groups(), SIZES)
     assert section.findings == []
     assert section.body.count("| camera ") == 4
@@ -81,7 +81,7 @@ def test_a_right_data_set(make_groups):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_convention_that_is_another_one_is_named(make_groups, case):
+def test_check_reprojection_names_the_wrong_convention(make_groups, case):
     edit, message = CASES[case]
 
     def both(records):
@@ -96,7 +96,7 @@ def test_the_convention_that_is_another_one_is_named(make_groups, case):
     assert re.search(message, finding.text), finding.text
 
 
-def test_exchanged_cameras(make_groups):
+def test_check_reprojection_swapped_cameras(make_groups):
     def swap(records):
         cameras = {record["camera_id"]: record["camera"] for record in records}
         cameras[1] = cameras[1] | {"fx": cameras[1]["fx"] * 1.1, "cy": cameras[1]["cy"] + 5}
@@ -108,11 +108,11 @@ def test_exchanged_cameras(make_groups):
 
     texts = [finding.text for finding in check_reprojection(make_groups(swap), SIZES).findings]
     assert len(texts) == 2
-    assert re.match(r"camera 0 .*the parameters given for camera 1 fit: they were exchanged", texts[0])
-    assert re.match(r"camera 1 .*the parameters given for camera 0 fit: they were exchanged", texts[1])
+    assert re.match(r"camera 0 .*the parameters given for camera 1 fit: they were swapped", texts[0])
+    assert re.match(r"camera 1 .*the parameters given for camera 0 fit: they were swapped", texts[1])
 
 
-def test_one_wrong_recording_is_named(make_groups):
+def test_check_reprojection_one_wrong_recording_is_named(make_groups):
     def edit(records):
         for record in records:
             if record["action"] == 3 and record["camera_id"] == 2:
@@ -123,7 +123,7 @@ def test_one_wrong_recording_is_named(make_groups):
     assert "x of the 2D joints is mirrored" in finding.text
 
 
-def test_invisible_joints_do_not_count(make_groups):
+def test_check_reprojection_invisible_joints_are_ignored(make_groups):
     def edit(records):
         for record in records:
             record["joints_vis"][16] = 0
@@ -133,7 +133,7 @@ def test_invisible_joints_do_not_count(make_groups):
     assert check_reprojection(make_groups(edit), SIZES).findings == []
 
 
-def test_a_single_joint_is_enough(make_groups):
+def test_check_reprojection_single_wrong_joint_is_found(make_groups):
     def edit(records):
         for record in records:
             record["joints_2d"] = record["joints_2d"].copy()

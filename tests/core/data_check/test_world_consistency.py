@@ -34,7 +34,7 @@ GLOBAL = {
     "joints in m": (POSE_M, "the 3D joints are in m, not in mm: set DATASET.POSE_UNIT m "),
     "joints in cm": (POSE_CM, "the 3D joints are in cm, not in mm: set DATASET.POSE_UNIT cm "),
     "T in m": (metres, "the camera T is in m, not in mm: set DATASET.CAMERA_UNIT m "),
-    "translation": (translation, "not the centre: set DATASET.CAMERA_T translation "),
+    "translation": (translation, "not the camera center: set DATASET.CAMERA_T translation "),
     "translation in m": (chain(translation, metres), "set DATASET.CAMERA_UNIT m, DATASET.CAMERA_T translation "),
     "translation in m, joints in cm": (
         chain(translation, metres, POSE_CM),
@@ -44,7 +44,7 @@ GLOBAL = {
 }
 
 
-def test_a_right_data_set(make_groups):
+def test_check_agreement_correct_data(make_groups):
     section = check_agreement(make_groups())
     assert section.findings == []
     for line in section.body.splitlines()[2:]:
@@ -52,7 +52,7 @@ def test_a_right_data_set(make_groups):
 
 
 @pytest.mark.parametrize("case", GLOBAL)
-def test_conventions_of_all_cameras(make_groups, case):
+def test_check_agreement_conventions_of_all_cameras(make_groups, case):
     change, message = GLOBAL[case]
     (finding,) = check_agreement(make_groups(of_camera(None, change))).findings
     assert finding.level == "error"
@@ -71,21 +71,21 @@ ONE = {
     "T": (set_camera(T=lambda T: T * WORLD_X[:, None]), "of its T, x is mirrored", False),
     "joints": (
         set_entry("joints_3d_camera", lambda j: j[:, [1, 0, 2]]),
-        "in its camera frame, x and y are exchanged",
+        "in its camera frame, x and y are swapped",
         False,
     ),
     "sides": (
         set_entry("joints_3d_camera", lambda j: j[H36M_17.mirrored_order()]),
-        "left and right of its joints are exchanged",
+        "left and right of its joints are swapped",
         False,
     ),
-    "translation": (translation, "not the centre: set DATASET.CAMERA_T translation", False),
+    "translation": (translation, "not the camera center: set DATASET.CAMERA_T translation", False),
     "unknown": (set_camera(T=lambda T: T + [[300], [40], [5]]), "no known convention explains it", False),
 }
 
 
 @pytest.mark.parametrize("case", ONE)
-def test_one_camera_that_departs(make_groups, case):
+def test_check_agreement_one_wrong_camera(make_groups, case):
     change, message, mirrors = ONE[case]
     findings = check_agreement(make_groups(of_camera(1, change))).findings
     assert [finding.level for finding in findings] == ["error"] * (1 + mirrors)
@@ -96,14 +96,14 @@ def test_one_camera_that_departs(make_groups, case):
 
 
 @pytest.mark.parametrize("lag", [2, -2, 1, 7])
-def test_a_view_shifted_in_time(make_groups, lag):
+def test_check_agreement_view_shifted_in_time(make_groups, lag):
     (finding,) = check_agreement(make_groups(shifted(LABELS, 2, lag))).findings
     side = "later" if lag > 0 else "earlier"
     assert "camera 2: its poses lie" in finding.text
     assert f"it shows the pose of {3 * abs(lag)} frames {side}: the view is shifted in time" in finding.text
 
 
-def test_in_one_recording_only(make_groups):
+def test_check_agreement_fault_in_one_recording(make_groups):
     def edit(records):
         own = [record for record in records if record["action"] == 4]
         shifted(LABELS, 0, 2)(own)
@@ -114,18 +114,18 @@ def test_in_one_recording_only(make_groups):
 
 
 @pytest.mark.parametrize("num_views", [2, 3, 5])
-def test_other_numbers_of_views(make_groups, num_views):
+def test_check_agreement_other_numbers_of_views(make_groups, num_views):
     assert check_agreement(make_groups(num_views=num_views)).findings == []
     findings = check_agreement(make_groups(of_camera(None, metres), num_views=num_views)).findings
     assert ["DATASET.CAMERA_UNIT m" in finding.text for finding in findings] == [True]
 
 
-def test_a_matrix_that_is_no_rotation(make_groups):
+def test_check_agreement_invalid_rotation(make_groups):
     findings = check_agreement(make_groups(of_camera(3, set_camera(R=lambda R: 1.1 * R)))).findings
     assert "camera 3: R is no rotation" in findings[0].text
 
 
-def test_different_cameras_in_different_recordings(make_groups):
+def test_check_agreement_different_cameras_in_different_recordings(make_groups):
     def edit(records):
         for action, camera in ((3, 1), (4, 2)):
             of_camera(camera, translation)([record for record in records if record["action"] == action])
@@ -136,7 +136,7 @@ def test_different_cameras_in_different_recordings(make_groups):
     assert texts[1].startswith("camera 2 in 1 of 3 recordings (1 of 3 parts of them; the first: S1 Eating 1")
 
 
-def test_a_fault_late_in_a_long_recording(make_groups):
+def test_check_agreement_fault_late_in_a_long_recording(make_groups):
     def edit(records):
         late = [record for record in records if record["image_id"] > 400]
         of_camera(2, set_camera(R=np.transpose))(late)
@@ -146,13 +146,13 @@ def test_a_fault_late_in_a_long_recording(make_groups):
     assert "R is transposed" in finding.text
 
 
-def test_of_two_cameras_both_explanations_are_given(make_groups):
+def test_check_agreement_two_cameras_give_both_explanations(make_groups):
     (finding,) = check_agreement(make_groups(of_camera(1, translation), num_views=2)).findings
-    assert "which one is wrong cannot be told from two; if camera 0 is: " in finding.text
+    assert "two cameras do not show which one is wrong; if camera 0 is: " in finding.text
     assert re.search("if camera 1 is: [^;]*set DATASET.CAMERA_T translation", finding.text)
 
 
-def test_joints_in_the_world_frame(make_groups):
+def test_check_agreement_joints_in_the_world_frame(make_groups):
     def edit(records):
         for record in records:
             record["joints_3d_camera"] = record["joints_3d_camera"] @ record["camera"]["R"] + record["camera"]["T"].T
