@@ -8,12 +8,15 @@ from __future__ import annotations
 import json
 import logging
 import pickle
+import runpy
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from cvf_tests.scripts import REPOSITORY, Finished
 from cvf_tests.tiny_data import (
     TINY_EXPERIMENT,
     TOTALCAPTURE_RECORDINGS,
@@ -138,4 +141,33 @@ def restored_root_logger() -> Iterator[None]:
     for handler in root.handlers:
         handler.close()
     root.handlers = handlers
+    root.setLevel(level)
+
+
+@pytest.fixture
+def run_script(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Iterator[Callable[..., Finished]]:
+    """run_script("pose2d/train.py", "--cfg", ...) runs run/pose2d/train.py as __main__."""
+    root = logging.getLogger()
+    handlers = root.handlers[:]
+    level = root.level
+
+    def run(script: str, *args: object) -> Finished:
+        monkeypatch.setattr(sys, "argv", [script, *map(str, args)])
+        monkeypatch.setattr(sys, "path", sys.path[:])
+        capsys.readouterr()
+        code = 0
+        try:
+            runpy.run_path(str(REPOSITORY / "run" / script), run_name="__main__")
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        captured = capsys.readouterr()
+        return Finished(code, captured.out, captured.err)
+
+    yield run
+    for handler in root.handlers[:]:
+        root.removeHandler(handler)
+        if handler not in handlers:
+            handler.close()
+    for handler in handlers:
+        root.addHandler(handler)
     root.setLevel(level)
