@@ -15,7 +15,6 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +25,9 @@ from detections import DETECTORS, HEATMAP_PX, INPUT_PX, Frames, make_frames, tra
 
 from lib.core.config_io import load_config
 from lib.core.evaluation2d.decode import predict_locations
-from lib.core.pose3d.frames import BatchPoses, FrameBatch
+from lib.core.pose3d.frames import FrameBatch
 from lib.core.pose3d.make_prior import pictorial_settings
-from lib.core.pose3d.methods import Solve, run_batches
+from lib.core.pose3d.methods import METHODS, make_context, run_method
 from lib.core.runtime.machine import describe_machine
 from lib.multiviews.pictorial.backend_numpy import Backend, NumpyBackend
 from lib.multiviews.pictorial.limb_prior import LimbPrior
@@ -121,13 +120,12 @@ def make_batch(frames: Frames, heatmaps: np.ndarray) -> FrameBatch:
         (INPUT_PX, INPUT_PX),
     )
     return FrameBatch(
-        image_ids=np.full(heatmaps.shape[:2], "image"),
         heatmaps=heatmaps,
         locations=locations.reshape(*heatmaps.shape[:3], 3),
         cameras=frames.cameras,
         image_to_heatmap=frames.image_to_heatmap,
         center=frames.center,
-        truth_world=frames.pose_world,
+        gt_world=frames.pose_world,
         subject=frames.subject,
     )
 
@@ -141,15 +139,11 @@ def measure(frames: Frames, prior: LimbPrior, backend: Backend, seed: int) -> Er
         for start in range(0, len(frames), BATCH):
             chosen = frames[start : start + BATCH]
             batches.append(make_batch(chosen, draw(chosen, np.random.default_rng([seed, number, start]))))
-        for_each_batch = partial(_for_each, batches)
         for row in ROWS:
-            pose = run_batches(row.method, configs[row], for_each_batch, prior, backend).pose_world
+            context = make_context(configs[row], prior.body, prior, backend)
+            pose = run_method(METHODS[row.method], batches, context).pose_world
             errors[row, detector] = np.linalg.norm(pose - frames.pose_world, axis=-1)
     return errors
-
-
-def _for_each(batches: list[FrameBatch], solve: Solve) -> list[BatchPoses]:
-    return [solve(batch) for batch in batches]
 
 
 def main() -> int:
@@ -160,7 +154,7 @@ def main() -> int:
     machine = describe_machine(("numpy", "scipy"))
     begin = time.perf_counter()
     frames = make_frames(args.frames, args.seed)
-    prior = training_prior(pictorial_settings(make_config(())), args.seed)
+    prior = training_prior(pictorial_settings(make_config(()).PICT_STRUCT), args.seed)
     errors = measure(frames, prior, NumpyBackend(), args.seed)
 
     print(

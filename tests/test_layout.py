@@ -100,7 +100,6 @@ NUMPY_ONLY = [
     "lib.core.run_directory",
     "lib.core.pose3d.inference",
     "lib.core.pose3d.metrics_3d",
-    "lib.core.pose3d.estimate_cli",
     "lib.core.pose3d.make_prior",
 ]
 BLOCK_TORCH = """

@@ -20,7 +20,7 @@ from lib.multiviews.pictorial.limb_prior import check_replaceable, save_limb_pri
 def main() -> None:
     args = make_parser(__doc__, "--dataDir").parse_args()
     config = load_config(args.cfg, collect_opts(args))
-    path = prior_path(config)
+    path = prior_path(config.PICT_STRUCT)
     check_replaceable(path)
     prior, share_within = build_prior(config)
     save_limb_prior(prior, path)

@@ -30,7 +30,7 @@ from lib.core.own_cameras.pipeline import (
 )
 from lib.core.own_cameras.recording import Capture
 from lib.core.pose3d.make_prior import load_prior
-from lib.core.pose3d.methods import METHODS, WITHOUT_PRIOR
+from lib.core.pose3d.methods import METHODS
 from lib.core.runtime.command_line import plain_parser, run_main
 from lib.multiviews.recording.robust_poses import RobustPoses, RobustSettings
 from lib.utils.errors import InputError
@@ -67,8 +67,9 @@ def from_network(args: argparse.Namespace, capture: Capture, robust: RobustSetti
     from lib.core.own_cameras.network import predict  # torch, which detections do not need
 
     config = load_config(args.cfg, args.opts)
-    has_file = Path(config.PICT_STRUCT.PAIRWISE_FILE or "-").is_file() and args.method not in WITHOUT_PRIOR
-    prior = load_prior(config) if has_file else None
+    needs_prior = args.method in METHODS and METHODS[args.method].needs_prior
+    has_file = Path(config.PICT_STRUCT.PAIRWISE_FILE or "-").is_file()
+    prior = load_prior(config.PICT_STRUCT) if needs_prior and has_file else None
     places = None
     if capture.points is not None:
         seen = capture.poses(robust)

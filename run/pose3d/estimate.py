@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from lib.core.pose3d.estimate_cli import estimate_and_print, estimate_parser
+from lib.core.pose3d.inference import estimate_and_print, estimate_parser
 from lib.core.runtime.command_line import run_main
 from lib.multiviews.pictorial.backend_numpy import NumpyBackend
 

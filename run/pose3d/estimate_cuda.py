@@ -18,7 +18,7 @@ import logging
 
 import torch
 
-from lib.core.pose3d.estimate_cli import estimate_and_print, estimate_parser
+from lib.core.pose3d.inference import estimate_and_print, estimate_parser
 from lib.core.runtime.command_line import run_main
 from lib.multiviews.pictorial.backend_torch import TorchBackend
 from lib.utils.errors import InputError

@@ -75,7 +75,7 @@ def main() -> None:
     args = parse_args()
     config = load_config(args.cfg, collect_opts(args))
     directory = run_directory(config, args.cfg)
-    poses_name = args.poses or default_poses_name(config, chosen_method(config, "rpsm"))
+    poses_name = args.poses or default_poses_name(config, chosen_method("rpsm", config.PICT_STRUCT.REFINE))
     rows = load_rows([directory, *args.compare])
     if args.tables_only:
         warn_if_outdated(directory, rows)

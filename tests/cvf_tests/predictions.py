@@ -12,8 +12,8 @@ from cvf_tests.scenes import draw_gaussians
 
 from lib.core.config import DEFAULTS
 from lib.core.evaluation2d.provenance import source_of
-from lib.core.pose3d.inference import Frames, load_frames
-from lib.core.pose3d.metrics_3d import summarise
+from lib.core.pose3d.frames import EvaluatedFrames, load_frames
+from lib.core.pose3d.metrics_3d import summarize
 from lib.core.pose3d.results_3d import save_poses, save_results
 from lib.multiviews.cameras import project
 from lib.utils.files.prediction_file import PredictionFile, PredictionWriter
@@ -21,7 +21,7 @@ from lib.utils.joints import H36M_17
 from lib.utils.transforms import image_to_heatmap_affine, transform_points
 
 
-def write_perfect_predictions(config: Any, directory: Path, sigma: float = 1.0, edit: Any = None) -> Frames:
+def write_perfect_predictions(config: Any, directory: Path, sigma: float = 1.0, edit: Any = None) -> EvaluatedFrames:
     """Write predicted_heatmaps.h5 for the test frames of a configuration.
 
     Args:
@@ -37,7 +37,7 @@ def write_perfect_predictions(config: Any, directory: Path, sigma: float = 1.0, 
     matrix = image_to_heatmap_affine(
         frames.center, frames.scale, config.NETWORK.IMAGE_SIZE, config.NETWORK.HEATMAP_SIZE
     )
-    joints_img, _ = project(frames.truth_world[:, None], frames.cameras)
+    joints_img, _ = project(frames.gt_world[:, None], frames.cameras)
     heatmaps = draw_gaussians(transform_points(joints_img, matrix), config.NETWORK.HEATMAP_SIZE, sigma)
     locations = np.concatenate([joints_img, np.ones((*joints_img.shape[:3], 1))], -1)
     if edit is not None:
@@ -75,16 +75,16 @@ def write_poses(
         The poses.
     """
     frames = load_frames(config)
-    pose = frames.truth_world + [0, 0, 30.0] if pose_world is None else pose_world
+    pose = frames.gt_world + [0, 0, 30.0] if pose_world is None else pose_world
     agree = np.full(pose.shape[:2], frames.image_ids.shape[1])
-    results = {"poses": name, **summarise(pose, frames.truth_world, frames.actions, H36M_17.names)}
+    results = {"poses": name, **summarize(pose, frames.gt_world, frames.actions, H36M_17.names)}
     with PredictionFile(directory / config.TEST.HEATMAP_LOCATION_FILE) as predictions:
         source = source_of(config, predictions)
     save_poses(
         directory / name,
         H36M_17.names,
         pose_world=pose,
-        gt_world=frames.truth_world,
+        gt_world=frames.gt_world,
         image_ids=frames.image_ids,
         num_views_agree=agree,
         source=source,

@@ -25,7 +25,7 @@ def cfg(tiny_root, tiny_yaml):
     config = load_config(path)
     directory = run_directory(config, path)
     frames = write_perfect_predictions(config, directory)
-    write_poses(config, directory, frames.truth_world, "exact.npz", "exact")
+    write_poses(config, directory, frames.gt_world, "exact.npz", "exact")
     write_poses(config, directory)
     return path
 

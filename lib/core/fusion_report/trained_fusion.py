@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from lib.core.build_model import build_model
-from lib.core.report.run_poses import evaluated_groups
+from lib.core.pose3d.frames import load_frames
 from lib.core.run_directory import weights_file
 from lib.dataset.annotations import Annotations
 from lib.models.fusion import CrossViewFusion
@@ -149,10 +149,10 @@ def load_trained_fusion(config: Any, directory: Path) -> TrainedFusion:
         raise InputError(
             f"NETWORK.FUSION {fusion_name(config.NETWORK)}: this network has no matrices that could be shown"
         )
-    annotations, groups = evaluated_groups(config)
-    model = build_model(config, groups.shape[1])
+    frames = load_frames(config)
+    model = build_model(config, frames.groups.shape[1])
     load_model(model, weights_file(config, directory))
-    return TrainedFusion(model.fusion, annotations, groups, tuple(config.NETWORK.IMAGE_SIZE))
+    return TrainedFusion(model.fusion, frames.annotations, frames.groups, tuple(config.NETWORK.IMAGE_SIZE))
 
 
 def check_index(index: int, count: int, what: str, flag: str, first: int = 0) -> None:

@@ -22,8 +22,9 @@ from lib.core.own_cameras.fit_tables import (
 from lib.core.own_cameras.person_prior import person_prior
 from lib.core.own_cameras.recording import Capture
 from lib.core.own_cameras.recording_figures import save_label_sheet, save_video
+from lib.core.pose3d.frames import FrameBatch
 from lib.core.pose3d.make_prior import pictorial_settings
-from lib.core.pose3d.methods import METHODS, WITHOUT_PRIOR, FrameBatch, run_method
+from lib.core.pose3d.methods import METHODS, make_context, run_method
 from lib.multiviews.pictorial.backend_numpy import NumpyBackend
 from lib.multiviews.pictorial.limb_prior import LimbPrior
 from lib.multiviews.recording.robust_poses import RobustPoses, RobustSettings, leave_one_out
@@ -88,13 +89,9 @@ def poses_by_method(
     """
     if method not in METHODS:
         raise unknown_name("method", method, [AGREEMENT, *METHODS], "--method")
-    if method not in WITHOUT_PRIOR and prior is None:
-        prior = person_prior(poses, pictorial_settings(config).first_grid)
-    num_frames = len(capture)
+    if METHODS[method].needs_prior and prior is None:
+        prior = person_prior(poses, pictorial_settings(config.PICT_STRUCT).first_grid)
     batch = FrameBatch(
-        image_ids=np.array(
-            [[f"{name} {frame}" for name, frame in zip(capture.rig.names, row, strict=True)] for row in capture.table]
-        ),
         heatmaps=prediction.heatmaps,
         locations=prediction.locations,
         cameras=capture.cameras,
@@ -102,10 +99,9 @@ def poses_by_method(
             prediction.center, prediction.scale, config.NETWORK.IMAGE_SIZE, config.NETWORK.HEATMAP_SIZE
         ),
         center=prediction.center,
-        truth_world=np.full((num_frames, len(H36M_17), 3), np.nan),
-        subject=np.zeros(num_frames, int),
+        subject=np.zeros(len(capture), int),
     )
-    found = run_method(method, config, batch, prior, NumpyBackend())
+    found = run_method(METHODS[method], [batch], make_context(config, batch.body, prior, NumpyBackend()))
     return poses.with_pose(found.pose_world, capture.cameras)
 
 

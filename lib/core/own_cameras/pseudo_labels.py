@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lib.core.config_io import dataset_root
-from lib.core.pose3d.inference import Frames, load_frames, open_predictions
+from lib.core.pose3d.frames import EvaluatedFrames, load_frames, open_predictions
 from lib.dataset.conventions import MM_PER_UNIT
 from lib.dataset.data_sets import annotation_file
 from lib.dataset.storage.h36m_pickle import load_records
@@ -56,7 +56,7 @@ class PseudoLabels:
     kept: np.ndarray
 
 
-def agreeing_labels(locations: np.ndarray, frames: Frames, settings: PseudoLabelSettings) -> PseudoLabels:
+def agreeing_labels(locations: np.ndarray, frames: EvaluatedFrames, settings: PseudoLabelSettings) -> PseudoLabels:
     """Keep the 2D joints on which the views agree.
 
     Args:
@@ -126,8 +126,7 @@ def make_pseudo_labels(
     frames = load_frames(config)
     with open_predictions(config, directory, frames, needs_heatmaps=False) as predictions:
         locations = predictions.read_locations().reshape(*frames.image_ids.shape, -1, 3)
-    order = [frames.joint_names.index(name) for name in frames.joint_set.names]
-    labels = agreeing_labels(locations[:, :, order], frames, settings)
+    labels = agreeing_labels(locations[:, :, frames.joint_order], frames, settings)
     home = dataset_root(config)
     source = annotation_file(keys.TEST_DATASET, keys, home, keys.TEST_SUBSET, keys.CROP).path
     report = _report(labels, frames)
@@ -150,7 +149,7 @@ def _linked(home: Path, source: Path) -> Iterator[Path]:
     yield from (home / name for name in ("mpii", "MPII") if (home / name).exists())
 
 
-def _records(config: Any, source: Path, frames: Frames, labels: PseudoLabels) -> Iterator[dict[str, Any]]:
+def _records(config: Any, source: Path, frames: EvaluatedFrames, labels: PseudoLabels) -> Iterator[dict[str, Any]]:
     """Yield the published records of the frames with the new joints in place of the annotated ones."""
     by_image = {record.get("image"): record for record in load_records(source)}
     factor = MM_PER_UNIT[config.DATASET.POSE_UNIT]
@@ -173,11 +172,11 @@ def _records(config: Any, source: Path, frames: Frames, labels: PseudoLabels) ->
         }
 
 
-def _report(labels: PseudoLabels, frames: Frames) -> str:
+def _report(labels: PseudoLabels, frames: EvaluatedFrames) -> str:
     """Say what was kept and, since these frames are annotated, how far it is from the truth."""
     known = labels.kept.any(1)
     pose_world = np.where(known[..., None], labels.pose_world, labels.all_views_world)
-    error = np.linalg.norm(pose_world - frames.truth_world, axis=-1)
+    error = np.linalg.norm(pose_world - frames.gt_world, axis=-1)
     rows = [
         [
             name,

@@ -1,78 +1,266 @@
-"""What a method of 3D inference gets and gives: a batch of frames, and their poses."""
+"""Frames of 3D inference: what a method reads, what it returns, and how a data set's frames are loaded.
+
+A frame is one moment seen by V views: a group of a data set, or a frame of a recording.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
+from lib.core.config_io import dataset_root
+from lib.core.evaluation2d.provenance import check_description
+from lib.dataset.annotations import Annotations
+from lib.dataset.data_sets import build_groups, has_views
+from lib.dataset.protocol import Parts
 from lib.multiviews.body import HumanBody, body_of
 from lib.multiviews.cameras import Cameras
-from lib.multiviews.refinement.refine import FittedFrames
-from lib.utils.joints import H36M_17, JointSet
+from lib.utils.errors import InputError
+from lib.utils.files.prediction_file import PredictionFile
+from lib.utils.joints import H36M_17, UNION_20, JointSet, union_subset
+from lib.utils.transforms import image_to_heatmap_affine
 
 
 @dataclass(frozen=True)
 class FrameBatch:
-    """What is known of f frames.
+    """Input of a 3D method: f frames of V views.
 
     Attributes:
-        image_ids: (f, V) image names.
         heatmaps: (f, V, J, H, W) in the order of the joint set.
-        locations: (f, V, J, 3) predicted joints: x, y in image px and the peak value.
+        locations: (f, V, J, 3) predicted joints: x, y in image px, and the peak value.
         cameras: leading axes (f, V).
         image_to_heatmap: (f, V, 2, 3) image px -> heatmap px.
-        center: (f, V, 2) box centres, image px.
-        truth_world: (f, J, 3) mm; only for the settings that ask for the ground truth.
-        subject: (f,) ids; None = the frames may be of different people.
+        center: (f, V, 2) box centers, image px.
+        gt_world: (f, J, 3) ground truth, mm; None = unknown.
+        subject: (f,) ids; None = the frames may show different people.
         joint_set: the J joints.
+        name: what error messages call the batch.
     """
 
-    image_ids: np.ndarray
     heatmaps: np.ndarray
     locations: np.ndarray
     cameras: Cameras
     image_to_heatmap: np.ndarray
     center: np.ndarray
-    truth_world: np.ndarray
+    gt_world: np.ndarray | None = None
     subject: np.ndarray | None = None
     joint_set: JointSet = H36M_17
+    name: str = "heatmaps"
+
+    def __len__(self) -> int:
+        return len(self.heatmaps)
 
     @property
     def body(self) -> HumanBody:
-        """The tree over the joints."""
+        """The skeleton."""
         return body_of(self.joint_set)
-
-    def frames(self, rows: np.ndarray) -> FrameBatch:
-        """Return some of the frames."""
-        return FrameBatch(
-            self.image_ids[rows],
-            self.heatmaps[rows],
-            self.locations[rows],
-            self.cameras[rows],
-            self.image_to_heatmap[rows],
-            self.center[rows],
-            self.truth_world[rows],
-            None if self.subject is None else self.subject[rows],
-            self.joint_set,
-        )
 
 
 @dataclass(frozen=True)
-class BatchPoses:
-    """Poses of f frames.
+class Poses:
+    """Output of a 3D method: poses of f frames.
 
     Attributes:
         pose_world: (f, J, 3) mm.
-        num_box_roots: frames on no joint of which two views agreed; the box centres stood in for the root.
-        filled: (f, J) bool, joints that were not found and stand where the next one on the skeleton does; None = none.
-        num_views_agree: (f, J) views whose heatmap is high where the joint projects to; run_method() counts them.
-        fitted: what the poses are fitted to once all frames are known, without heatmaps; () = they stay.
+        num_box_roots: frames in which no joint was triangulated; their root is the triangulated box center.
+        filled: (f, J) bool, joints without a position of their own, copied from their neighbor on the skeleton;
+            None = none.
+        num_views_agree: (f, J) views that support the joint; set by run_method().
+        state: what Method.finish() needs from these frames; None = the poses are final.
     """
 
     pose_world: np.ndarray
     num_box_roots: int = 0
     filled: np.ndarray | None = None
     num_views_agree: np.ndarray | None = None
-    fitted: Sequence[FittedFrames] = ()
+    state: Any = None
+
+
+@dataclass(frozen=True)
+class EvaluatedFrames:
+    """The F test frames of a data set, in the order in which valid.py predicts them.
+
+    Attributes:
+        annotations: annotations of the test images.
+        groups: (F, V) rows of the annotations.
+    """
+
+    annotations: Annotations
+    groups: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    @property
+    def joint_set(self) -> JointSet:
+        """The J joints of the data set."""
+        return self.annotations.joint_set
+
+    @property
+    def joint_names(self) -> list[str]:
+        """The J joints in union order, as the predictions hold them."""
+        return [UNION_20.names[joint] for joint in union_subset(self.joint_set)]
+
+    @property
+    def joint_order(self) -> list[int]:
+        """Index into the joints of the predictions for each joint of the joint set."""
+        return [self.joint_names.index(name) for name in self.joint_set.names]
+
+    @cached_property
+    def image_ids(self) -> np.ndarray:
+        """(F, V) image names."""
+        return np.array([[self.annotations.image_name(row) for row in group] for group in self.groups])
+
+    @cached_property
+    def cameras(self) -> Cameras:
+        """Cameras with leading axes (F, V)."""
+        labels = self.annotations.labels3d
+        return labels.cameras[labels.camera_idx[self.groups]]
+
+    @cached_property
+    def center(self) -> np.ndarray:
+        """(F, V, 2) box centers, image px."""
+        return self.annotations.center[self.groups].astype(np.float64)
+
+    @property
+    def scale(self) -> np.ndarray:
+        """(F, V, 2) box width and height / 200 px."""
+        return self.annotations.scale[self.groups].astype(np.float64)
+
+    @cached_property
+    def gt_world(self) -> np.ndarray:
+        """(F, J, 3) ground truth, mm."""
+        return self.annotations.labels3d.pose_world(self.groups[:, 0])
+
+    @property
+    def subject(self) -> np.ndarray:
+        """(F,) ids."""
+        return self.annotations.labels3d.subject[self.groups[:, 0]]
+
+    @property
+    def actions(self) -> np.ndarray:
+        """(F,) ids or names under which per-action tables list the frames."""
+        return self.annotations.labels3d.listed_actions(self.groups[:, 0])
+
+    @property
+    def parts(self) -> Parts:
+        """Parts of the data set with results of their own, as masks (F,); may be empty."""
+        return self.annotations.labels3d.parts(self.groups[:, 0])
+
+
+def load_frames(config: Any) -> EvaluatedFrames:
+    """Load the test frames of a multi-view data set.
+
+    Args:
+        config: the configuration; reads DATA_DIR and DATASET.
+
+    Raises:
+        InputError: the data set has no calibrated views, or its annotation cannot be read.
+    """
+    name = config.DATASET.TEST_DATASET
+    if not has_views(name) or name == "mixed":
+        raise InputError(
+            f"DATASET.TEST_DATASET: expected groups of calibrated views such as multiview_h36m, received '{name}'"
+        )
+    return EvaluatedFrames(*build_groups(config.DATASET, dataset_root(config), is_train=False))
+
+
+def open_predictions(
+    config: Any, directory: Path, frames: EvaluatedFrames, needs_heatmaps: bool = True
+) -> PredictionFile:
+    """Open the predictions of a run and check that they belong to the frames.
+
+    A warning is logged if their provenance differs from the configuration.
+
+    Args:
+        config: the configuration; reads TEST.HEATMAP_LOCATION_FILE, NETWORK and DATASET.
+        directory: the run directory.
+        frames: the frames.
+        needs_heatmaps: refuse a file that holds locations only.
+
+    Raises:
+        InputError: missing or damaged file, no heatmaps, or other images, joints or heatmap size.
+    """
+    predictions = PredictionFile(directory / config.TEST.HEATMAP_LOCATION_FILE, needs_heatmaps)
+    predictions.check_matches(frames.image_ids.ravel().tolist(), frames.joint_names)
+    width, height = config.NETWORK.HEATMAP_SIZE
+    if predictions.heatmaps is not None and predictions.heatmaps.shape[2:] != (height, width):
+        found = predictions.heatmaps.shape[:1:-1]
+        raise InputError(
+            f"{predictions.path}: heatmaps are {found} px (width, height), NETWORK.HEATMAP_SIZE is ({width}, {height})"
+        )
+    check_description(config, predictions)
+    return predictions
+
+
+class FrameBatches:
+    """Batches of frames with their predictions; each iteration reads the file once.
+
+    A thread reads the next batch ahead, so the heatmaps of two batches are in memory. Close before the file.
+    """
+
+    def __init__(
+        self, frames: EvaluatedFrames, predictions: PredictionFile, image_wh: Sequence[int], batch_size: int
+    ) -> None:
+        """
+        Args:
+            frames: the frames.
+            predictions: their heatmaps and 2D locations.
+            image_wh: (width, height) of the crops, NETWORK.IMAGE_SIZE.
+            batch_size: frames per batch.
+        """
+        self._frames = frames
+        self._predictions = predictions
+        self._batch_size = batch_size
+        heatmap_wh = predictions.heatmaps.shape[:1:-1]
+        self._image_to_heatmap = image_to_heatmap_affine(frames.center, frames.scale, image_wh, heatmap_wh)
+        order = frames.joint_order
+        self._order = slice(None) if order == sorted(order) else order  # a slice does not copy the heatmaps
+        self._reading: Generator[FrameBatch] | None = None
+
+    def __iter__(self) -> Generator[FrameBatch]:
+        self.close()
+        self._reading = self._read()
+        return self._reading
+
+    def close(self) -> None:
+        """End an iteration that was left early."""
+        if self._reading is not None:
+            self._reading.close()
+
+    def _read(self) -> Generator[FrameBatch]:
+        num_frames, num_views = self._frames.groups.shape
+        start = 0
+        with (
+            tqdm(total=num_frames, desc="3D poses", unit="frame", disable=None, leave=False) as bar,
+            closing(self._predictions.batches(self._batch_size * num_views)) as batches,
+        ):
+            for heatmaps, locations in batches:
+                stop = start + len(heatmaps) // num_views
+                yield self._make_batch(slice(start, stop), heatmaps, locations)
+                bar.update(stop - start)
+                start = stop
+                del heatmaps, locations  # before the next ones arrive
+
+    def _make_batch(self, rows: slice, heatmaps: np.ndarray, locations: np.ndarray) -> FrameBatch:
+        frames = self._frames
+        num_views = frames.groups.shape[1]
+        heatmaps, locations = heatmaps[:, self._order], locations[:, self._order]
+        return FrameBatch(
+            heatmaps=heatmaps.reshape(-1, num_views, *heatmaps.shape[1:]),
+            locations=locations.reshape(-1, num_views, *locations.shape[1:]),
+            cameras=frames.cameras[rows],
+            image_to_heatmap=self._image_to_heatmap[rows],
+            center=frames.center[rows],
+            gt_world=frames.gt_world[rows],
+            subject=frames.subject[rows],
+            joint_set=frames.joint_set,
+            name=f"{self._predictions.path}: batch that begins with '{frames.image_ids[rows.start, 0]}'",
+        )

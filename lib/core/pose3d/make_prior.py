@@ -1,4 +1,4 @@
-"""Configuration -> limb-length prior: made from the training annotations, or loaded."""
+"""Limb prior of a configuration: made from the training annotations, or loaded. Imports no torch."""
 
 from __future__ import annotations
 
@@ -13,54 +13,58 @@ from lib.multiviews.body import H36M_BODY, HumanBody, body_of
 from lib.multiviews.pictorial.limb_prior import LimbPrior, load_limb_prior, make_limb_prior
 from lib.multiviews.pictorial.rpsm import PictorialSettings
 from lib.utils.errors import InputError
+from lib.utils.tables import markdown_table
 
 
-def pictorial_settings(config: Any) -> PictorialSettings:
-    """Return the grids and the tolerance of PICT_STRUCT."""
-    keys = config.PICT_STRUCT
+def pictorial_settings(pict_struct: Any) -> PictorialSettings:
+    """Return the grids and the tolerance of section PICT_STRUCT."""
     return PictorialSettings(
-        keys.GRID_SIZE, keys.FIRST_NBINS, keys.RECUR_NBINS, keys.RECUR_DEPTH, keys.LIMB_LENGTH_TOLERANCE
+        pict_struct.GRID_SIZE,
+        pict_struct.FIRST_NBINS,
+        pict_struct.RECUR_NBINS,
+        pict_struct.RECUR_DEPTH,
+        pict_struct.LIMB_LENGTH_TOLERANCE,
     )
 
 
-def prior_path(config: Any) -> str:
-    """Return PICT_STRUCT.PAIRWISE_FILE; an InputError says so if it is empty."""
-    if not config.PICT_STRUCT.PAIRWISE_FILE:
+def prior_path(pict_struct: Any) -> str:
+    """Return PICT_STRUCT.PAIRWISE_FILE, or raise an InputError if it is empty."""
+    if not pict_struct.PAIRWISE_FILE:
         raise InputError(
-            "PICT_STRUCT.PAIRWISE_FILE: expected the file of the limb-length prior, received ''; "
-            "name one and make it with run/data/make_limb_prior.py"
+            "PICT_STRUCT.PAIRWISE_FILE: expected the file of the limb prior, received ''; "
+            "set it and run run/data/make_limb_prior.py"
         )
-    return config.PICT_STRUCT.PAIRWISE_FILE
+    return pict_struct.PAIRWISE_FILE
 
 
-def load_prior(config: Any, body: HumanBody = H36M_BODY) -> LimbPrior:
-    """Load PICT_STRUCT.PAIRWISE_FILE for a skeleton and the grid of the configuration."""
-    return load_limb_prior(prior_path(config), body, pictorial_settings(config).first_grid)
+def load_prior(pict_struct: Any, body: HumanBody = H36M_BODY) -> LimbPrior:
+    """Load PICT_STRUCT.PAIRWISE_FILE for a skeleton and the first grid of section PICT_STRUCT."""
+    return load_limb_prior(prior_path(pict_struct), body, pictorial_settings(pict_struct).first_grid)
 
 
 def build_prior(config: Any) -> tuple[LimbPrior, np.ndarray]:
-    """Measure the limbs of the training annotations, all frames, one view each.
+    """Measure the limbs in the training annotations, in one view of every group.
 
     Args:
-        config: the configuration; TRAIN_STEP does not matter here.
+        config: the configuration; reads DATA_DIR, DATASET (without TRAIN_STEP) and PICT_STRUCT.
 
     Returns:
-        The prior, and per limb the share of training poses within the tolerance of the mean.
+        The prior, and the share of training poses within the tolerance of the mean, per limb.
 
     Raises:
-        InputError: annotation missing or unreadable, or the grid has no two bins for a limb.
+        InputError: the annotation is missing or unreadable, or the grid has no pair of bins for a limb.
 
-    Source: paper section 4.2: mean limb lengths over the training set.
+    Source: paper section 4.2, mean limb lengths of the training set.
     """
     keys = config.DATASET
-    # what was trained on single images alone has its limbs from the data set it is evaluated on
+    # Training data without 3D poses: use those of the data set that is evaluated.
     name = keys.TRAIN_DATASET if has_views(keys.TRAIN_DATASET) else keys.TEST_DATASET
     annotations = load_multiview(name, keys, dataset_root(config), keys.TRAIN_SUBSET)
     rows = group_views(annotations, keys.INCOMPLETE_GROUPS, keys.CAMERAS)[:, 0]
     body = body_of(annotations.joint_set)
     lengths = body.limb_lengths(annotations.labels3d.pose_cam[rows].astype(np.float64))  # (poses, E)
     mean = lengths.mean(0)
-    grid = pictorial_settings(config).first_grid
+    grid = pictorial_settings(config.PICT_STRUCT).first_grid
     prior = make_limb_prior(mean, body, grid, std_lengths=lengths.std(0), num_poses=len(rows))
     return prior, (np.abs(lengths - mean) < grid.tolerance).mean(0)
 
@@ -69,16 +73,13 @@ def prior_table(prior: LimbPrior, share_within: np.ndarray) -> str:
     """Format a prior as a Markdown table.
 
     Args:
-        prior: with standard deviations.
-        share_within: (E,) share of the training poses within the tolerance of the mean.
+        prior: the prior, with standard deviations.
+        share_within: (E,) share of training poses within the tolerance of the mean.
     """
-    lines = [
-        f"| limb | mean (mm) | std (mm) | within {prior.grid.tolerance:g} mm | bin offsets |",
-        "|---|---:|---:|---:|---:|",
+    header = ["limb", "mean (mm)", "std (mm)", f"within {prior.grid.tolerance:g} mm (%)", "bin offsets"]
+    columns = [prior.body.limb_names, prior.mean_lengths, prior.std_lengths, 100 * share_within, prior.offsets]
+    rows = [
+        [name, float(mean), float(std), float(percent), len(offsets)]
+        for name, mean, std, percent, offsets in zip(*columns, strict=True)
     ]
-    for limb, name in enumerate(prior.body.limb_names):
-        lines.append(
-            f"| {name} | {prior.mean_lengths[limb]:.1f} | {prior.std_lengths[limb]:.1f} "
-            f"| {100 * share_within[limb]:.1f} % | {len(prior.offsets[limb])} |"
-        )
-    return "\n".join(lines)
+    return markdown_table(header, rows)

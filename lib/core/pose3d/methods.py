@@ -1,19 +1,17 @@
-"""Methods of 3D inference on batches of frames, from heatmaps to poses. Imports no torch.
+"""Methods of 3D inference: heatmaps of several views -> 3D poses. Imports no torch.
 
-A method takes (configuration, batch, limb prior, backend) and returns BatchPoses; METHODS lists them by name and
-run_method() runs one, run_batches() over more frames than fit into memory. To add one, write the function and name it
-there and, with the keys that it reads, in lib/core/pose3d/results_3d.py.
+To add one: write solve(batch, context) -> Poses and add an entry to METHODS at the end of this file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from lib.core.pose3d.frames import BatchPoses, FrameBatch
+from lib.core.pose3d.frames import FrameBatch, Poses
 from lib.core.pose3d.make_prior import pictorial_settings
 from lib.multiviews.body import HumanBody
 from lib.multiviews.keypoints.peaks import find_peaks
@@ -27,248 +25,333 @@ from lib.multiviews.refinement.refine import RefineSettings, fit_frames, fit_per
 from lib.utils.errors import InputError, check_finite
 from lib.utils.transforms import invert_affine, transform_points
 
-_TRUE_LENGTH_STD = 0.005  # share of a length: the truth is not exactly rigid
+_GT_LENGTH_STD = 0.005  # standard deviation / length; annotated skeletons are not exactly rigid
 
 
-Method = Callable[[Any, FrameBatch, LimbPrior | None, Backend], BatchPoses]
-Solve = Callable[[FrameBatch], BatchPoses]
-ForEachBatch = Callable[[Solve], list[BatchPoses]]  # reads the batches in their order and calls the function for each
+@dataclass(frozen=True)
+class MethodContext:
+    """What a method uses besides the frames.
 
-
-def root_index(config: Any, body: HumanBody) -> int:
-    """Return DATASET.ROOTIDX, checked against the skeleton."""
-    root = config.DATASET.ROOTIDX
-    if root >= body.num_joints:
-        raise InputError(f"DATASET.ROOTIDX: expected a joint index below {body.num_joints}, received {root}")
-    return root
-
-
-def root_world(config: Any, batch: FrameBatch) -> tuple[np.ndarray, int]:
-    """Locate the roots as PICT_STRUCT.ROOT_SOURCE says: "triangulated" is the robust one, from the root's heatmaps.
-
-    Where no two views agree on the root, the nearest joint on the skeleton that they agree on stands in, and where
-    there is none the box centre: a whole image's is not where the person is.
-
-    Returns:
-        (f, 3) mm, world frame, and the number of frames in which the box centres stood in.
-
-    Raises:
-        InputError: the views of a frame stand at one place.
+    Attributes:
+        pict_struct: section PICT_STRUCT of the configuration.
+        triangulate: section TRIANGULATE.
+        root: index of the root joint, DATASET.ROOTIDX.
+        prior: limb prior; None if the method needs none.
+        backend: array library of RPSM and of the refinement.
     """
-    root = root_index(config, batch.body)
-    if config.PICT_STRUCT.ROOT_SOURCE == "ground_truth":
-        return batch.truth_world[:, root], 0
-    points = robust_points(config, batch, slice(root, root + 1))[:, 0]
-    missing = np.flatnonzero(~np.isfinite(points).all(1))
-    if len(missing):
-        others = robust_points(config, batch.frames(missing), slice(None))
-        points[missing] = fill_from_skeleton(others, batch.body)[:, root]
-    return _box_centers_where_missing(points, batch)
+
+    pict_struct: Any
+    triangulate: Any
+    root: int
+    prior: LimbPrior | None
+    backend: Backend
 
 
-def _box_centers_where_missing(points_world: np.ndarray, batch: FrameBatch) -> tuple[np.ndarray, int]:
-    """Put the triangulated box centres where (f, 3) points are NaN, and count them.
+@dataclass(frozen=True)
+class Method:
+    """A method of 3D inference.
 
-    A box around the person has its centre near enough for a cube of 2 m.
+    Attributes:
+        solve: (batch, context) -> poses of the batch.
+        finish: (states of all batches, context) -> final poses (F, J, 3), for methods that fit all frames together;
+            None = the poses of solve() are final.
+        needs_prior: the context holds a limb prior.
+        keys: configuration keys that the results depend on. Values other than the default become part of the name
+            of the results.
+        fixed: keys whose value in the configuration the method ignores -> the value that it uses.
     """
-    missing = ~np.isfinite(points_world).all(1)
-    if missing.any():
-        centers = triangulate(batch.center[:, :, None], batch.cameras)[:, 0]
-        points_world = np.where(missing[:, None], centers, points_world)
-    if not np.isfinite(points_world).all():
-        frame = int(np.flatnonzero(~np.isfinite(points_world).all(1))[0])
-        raise InputError(
-            f"frame of '{batch.image_ids[frame, 0]}': its views stand at one place, so nothing can be triangulated"
-        )
-    return points_world, int(missing.sum())
+
+    solve: Callable[[FrameBatch, MethodContext], Poses]
+    finish: Callable[[list[Any], MethodContext], np.ndarray] | None = None
+    needs_prior: bool = True
+    keys: tuple[str, ...] = ()
+    fixed: Mapping[str, Any] = field(default_factory=dict)
 
 
-def robust_points(config: Any, batch: FrameBatch, joints: slice) -> np.ndarray:
-    """Triangulate joints from the best peaks of their heatmaps, as TRIANGULATE says.
+def make_context(config: Any, body: HumanBody, prior: LimbPrior | None, backend: Backend) -> MethodContext:
+    """Collect what methods use besides the frames.
 
     Args:
-        config: the configuration.
-        batch: the frames.
-        joints: which joints.
+        config: the configuration; reads PICT_STRUCT, TRIANGULATE and DATASET.ROOTIDX.
+        body: the skeleton.
+        prior: limb prior; None for methods that need none.
+        backend: NumpyBackend or TorchBackend.
+
+    Raises:
+        InputError: DATASET.ROOTIDX is not a joint of the skeleton.
+    """
+    root = root_index(config.DATASET.ROOTIDX, body)
+    return MethodContext(config.PICT_STRUCT, config.TRIANGULATE, root, prior, backend)
+
+
+def root_index(index: int, body: HumanBody) -> int:
+    """Return DATASET.ROOTIDX, or raise an InputError if the skeleton has no such joint."""
+    if index >= body.num_joints:
+        raise InputError(f"DATASET.ROOTIDX: expected a joint index below {body.num_joints}, received {index}")
+    return index
+
+
+def run_method(method: Method, batches: Iterable[FrameBatch], context: MethodContext) -> Poses:
+    """Estimate the poses of all frames, and count the views that support each joint.
+
+    The poses do not depend on the size of the batches.
+
+    Args:
+        method: a value of METHODS.
+        batches: a list, or FrameBatches. A method with finish() iterates twice: for the poses, then for the counts.
+        context: of make_context().
 
     Returns:
-        (f, joints, 3) mm, world frame; NaN where no two views agree.
+        The poses of all frames. No view supports a filled joint.
+
+    Raises:
+        InputError: heatmaps are not finite, or the method cannot use the frames.
     """
-    keys = config.TRIANGULATE
-    peaks_hm, values = find_peaks(batch.heatmaps[:, :, joints], keys.NUM_PEAKS, keys.PEAK_MODE)  # (f, V, P, K, 2)
-    flat = peaks_hm.reshape(*peaks_hm.shape[:2], -1, 2)
-    peaks_img = transform_points(flat, invert_affine(batch.image_to_heatmap)).reshape(peaks_hm.shape)
-    box_side = batch.heatmaps.shape[-1] / batch.image_to_heatmap[..., 0, 0]  # (f, V), image px
-    return triangulate_robust(peaks_img, values, batch.cameras, keys.TOLERANCE * box_side)
+    parts = []
+    for batch in batches:
+        try:
+            check_finite("heatmaps", batch.heatmaps)
+            poses = method.solve(batch, context)
+        except InputError as error:
+            raise InputError(f"{batch.name}: {error}") from None
+        parts.append(_with_view_counts(poses, batch) if poses.state is None else poses)
+        del batch  # free the heatmaps before the next batch is read
+    states = [poses.state for poses in parts if poses.state is not None]
+    if states:
+        parts = _finished(parts, method.finish(states, context), batches)
+    return Poses(
+        pose_world=np.concatenate([poses.pose_world for poses in parts]),
+        num_box_roots=sum(poses.num_box_roots for poses in parts),
+        filled=None if parts[0].filled is None else np.concatenate([poses.filled for poses in parts]),
+        num_views_agree=np.concatenate([poses.num_views_agree for poses in parts]),
+    )
 
 
-def limb_lengths(config: Any, batch: FrameBatch, prior: LimbPrior) -> np.ndarray:
-    """Return the limb lengths that PICT_STRUCT.LIMB_LENGTH_SOURCE asks for: (f, E) or (E,), mm."""
-    if config.PICT_STRUCT.LIMB_LENGTH_SOURCE == "ground_truth":
-        return prior.body.limb_lengths(batch.truth_world)
-    return prior.mean_lengths
+def _finished(parts: list[Poses], pose_world: np.ndarray, batches: Iterable[FrameBatch]) -> list[Poses]:
+    """Put final poses (F, J, 3) into the poses of the batches."""
+    finished = []
+    start = 0
+    for batch in batches:
+        stop = start + len(batch)
+        poses = replace(parts[len(finished)], pose_world=pose_world[start:stop], state=None)
+        finished.append(_with_view_counts(poses, batch))
+        start = stop
+        del batch
+    return finished
 
 
-def _without_gaps(pose_world: np.ndarray, batch: FrameBatch) -> BatchPoses:
-    """Fill joints that are NaN from the skeleton."""
+def _with_view_counts(poses: Poses, batch: FrameBatch) -> Poses:
+    counts = count_supporting_views(batch.heatmaps, poses.pose_world, batch.cameras, batch.image_to_heatmap)
+    return replace(poses, num_views_agree=counts if poses.filled is None else counts * ~poses.filled)
+
+
+# --- triangulation ------------------------------------------------------------------------------------------------
+
+
+def solve_triangulate(batch: FrameBatch, context: MethodContext) -> Poses:
+    """Triangulate each joint from the predicted locations in all views; the paper's baseline with equal weights."""
+    check_finite("locations", batch.locations)
+    peaks = batch.locations[..., 2]
+    weights = (peaks > 0).astype(float) if context.triangulate.WEIGHTS == "equal" else peaks
+    return _filled(triangulate(batch.locations[..., :2], batch.cameras, weights), batch)
+
+
+def solve_triangulate_robust(batch: FrameBatch, context: MethodContext) -> Poses:
+    """Triangulate each joint from the largest set of views with heatmap peaks that agree."""
+    return _filled(triangulate_peaks(batch, context), batch)
+
+
+def triangulate_peaks(
+    batch: FrameBatch, context: MethodContext, rows: np.ndarray | slice = slice(None), joints: slice = slice(None)
+) -> np.ndarray:
+    """Triangulate joints from the best peaks of their heatmaps, with the settings of TRIANGULATE.
+
+    Args:
+        batch: the frames.
+        context: of make_context().
+        rows: frames of the batch.
+        joints: joints of the joint set.
+
+    Returns:
+        (rows, joints, 3) mm, world frame; NaN if no two views agree.
+    """
+    keys = context.triangulate
+    to_heatmap = batch.image_to_heatmap[rows]
+    peaks_hm, values = find_peaks(batch.heatmaps[rows][:, :, joints], keys.NUM_PEAKS, keys.PEAK_MODE)
+    flat = peaks_hm.reshape(*peaks_hm.shape[:2], -1, 2)  # of (f, V, P, K, 2)
+    peaks_img = transform_points(flat, invert_affine(to_heatmap)).reshape(peaks_hm.shape)
+    crop_side = batch.heatmaps.shape[-1] / to_heatmap[..., 0, 0]  # (f, V), image px
+    return triangulate_robust(peaks_img, values, batch.cameras[rows], keys.TOLERANCE * crop_side)
+
+
+def _filled(pose_world: np.ndarray, batch: FrameBatch) -> Poses:
+    """Give joints that are NaN the position of a neighbor, or of the box center if the frame has no joint."""
     filled = ~np.isfinite(pose_world).all(-1)
     pose = fill_from_skeleton(pose_world, batch.body)
-    found = ~filled.all(1)
-    if found.all():
-        return BatchPoses(pose, filled=filled)
+    has_joint = ~filled.all(1)
+    if has_joint.all():
+        return Poses(pose, filled=filled)
     centers, num_box_roots = _box_centers_where_missing(pose[:, batch.body.root], batch)
-    return BatchPoses(np.where(found[:, None, None], pose, centers[:, None]), num_box_roots, filled)
+    return Poses(np.where(has_joint[:, None, None], pose, centers[:, None]), num_box_roots, filled)
 
 
 def fill_from_skeleton(pose_world: np.ndarray, body: HumanBody) -> np.ndarray:
-    """Put joints that are NaN where the next one toward the root stands, or where there is none, toward the leaves.
+    """Replace joints that are NaN by the next joint toward the root, or toward the leaves if there is none.
 
     Args:
         pose_world: (f, J, 3) mm.
         body: the skeleton.
 
     Returns:
-        (f, J, 3) mm; NaN only where a frame has no joint at all.
+        (f, J, 3) mm; NaN only in frames without any joint.
     """
     pose = pose_world.copy()
-    to_leaf = pose_world.copy()  # what stands nearest below
+    toward_leaf = pose_world.copy()  # nearest joint below
     for parent, child in body.edges_leaf_to_root:
-        to_leaf[:, parent] = np.where(np.isfinite(to_leaf[:, parent]), to_leaf[:, parent], to_leaf[:, child])
-    pose[:, body.root] = to_leaf[:, body.root]
+        known = np.isfinite(toward_leaf[:, parent])
+        toward_leaf[:, parent] = np.where(known, toward_leaf[:, parent], toward_leaf[:, child])
+    pose[:, body.root] = toward_leaf[:, body.root]
     for parent, child in body.edges:
         pose[:, child] = np.where(np.isfinite(pose[:, child]), pose[:, child], pose[:, parent])
     return pose
 
 
-def _rpsm(
-    config: Any, batch: FrameBatch, prior: LimbPrior, backend: Backend, settings: PictorialSettings
-) -> BatchPoses:
-    root, num_box_roots = root_world(config, batch)
-    lengths = limb_lengths(config, batch, prior)
-    pose = rpsm(batch.heatmaps, batch.cameras, batch.image_to_heatmap, root, lengths, prior, settings, backend)
-    return BatchPoses(pose, num_box_roots)
+# --- pictorial structures -----------------------------------------------------------------------------------------
 
 
-def rpsm_method(config: Any, batch: FrameBatch, prior: LimbPrior, backend: Backend) -> BatchPoses:
-    """The recursive pictorial structure around the root, PICT_STRUCT.RECUR_DEPTH grids after the first."""
-    return _rpsm(config, batch, prior, backend, pictorial_settings(config))
+def locate_roots(batch: FrameBatch, context: MethodContext) -> tuple[np.ndarray, int]:
+    """Locate the roots as PICT_STRUCT.ROOT_SOURCE says.
+
+    If no two views agree on the root, the nearest joint on the skeleton replaces it. If they agree on no joint, the
+    triangulated box center does.
+
+    Returns:
+        (f, 3) mm, world frame, and the number of frames with the box center.
+
+    Raises:
+        InputError: all cameras of a frame are at one place, or there is no ground truth.
+    """
+    root = context.root
+    if context.pict_struct.ROOT_SOURCE == "ground_truth":
+        return _ground_truth(batch, "ROOT_SOURCE")[:, root], 0
+    points = triangulate_peaks(batch, context, joints=slice(root, root + 1))[:, 0]
+    missing = np.flatnonzero(~np.isfinite(points).all(1))
+    if len(missing):
+        points[missing] = fill_from_skeleton(triangulate_peaks(batch, context, missing), batch.body)[:, root]
+    return _box_centers_where_missing(points, batch)
 
 
-def psm_method(config: Any, batch: FrameBatch, prior: LimbPrior, backend: Backend) -> BatchPoses:
-    """The pictorial structure without recursion: the first grid alone."""
-    return _rpsm(config, batch, prior, backend, replace(pictorial_settings(config), recur_depth=0))
+def _box_centers_where_missing(points_world: np.ndarray, batch: FrameBatch) -> tuple[np.ndarray, int]:
+    """Replace points (f, 3) that are NaN by triangulated box centers, and count them.
+
+    The center of a box around the person is near enough for a grid of 2 m.
+    """
+    missing = ~np.isfinite(points_world).all(1)
+    if missing.any():
+        centers = triangulate(batch.center[:, :, None], batch.cameras)[:, 0]
+        points_world = np.where(missing[:, None], centers, points_world)
+    impossible = np.flatnonzero(~np.isfinite(points_world).all(1))
+    if len(impossible):
+        raise InputError(f"frame {impossible[0]} of the batch: all cameras are at one place; check the calibration")
+    return points_world, int(missing.sum())
 
 
-def triangulate_method(config: Any, batch: FrameBatch, prior: LimbPrior | None, backend: Backend) -> BatchPoses:
-    """Each joint by itself, from the predicted locations of all views: with equal weights the paper's baseline."""
-    check_finite("locations", batch.locations)
-    peaks = batch.locations[..., 2]
-    weights = (peaks > 0).astype(float) if config.TRIANGULATE.WEIGHTS == "equal" else peaks
-    pose = triangulate(batch.locations[..., :2], batch.cameras, weights)
-    return _without_gaps(pose, batch)
+def _ground_truth(batch: FrameBatch, key: str) -> np.ndarray:
+    if batch.gt_world is None:
+        raise InputError(f"PICT_STRUCT.{key}: received ground_truth, but these frames have none; use the default")
+    return batch.gt_world
 
 
-def triangulate_robust_method(config: Any, batch: FrameBatch, prior: LimbPrior | None, backend: Backend) -> BatchPoses:
-    """Each joint by itself, where most views agree on one of their best peaks."""
-    return _without_gaps(robust_points(config, batch, slice(None)), batch)
+def limb_lengths(batch: FrameBatch, context: MethodContext) -> np.ndarray:
+    """Return the limb lengths of PICT_STRUCT.LIMB_LENGTH_SOURCE: (f, E) or (E,), mm."""
+    if context.pict_struct.LIMB_LENGTH_SOURCE == "ground_truth":
+        return context.prior.body.limb_lengths(_ground_truth(batch, "LIMB_LENGTH_SOURCE"))
+    return context.prior.mean_lengths
 
 
-def rpsm_refine_method(config: Any, batch: FrameBatch, prior: LimbPrior, backend: Backend) -> BatchPoses:
-    """The pictorial structure, then all joints together between the pixels."""
-    poses = rpsm_method(config, batch, prior, backend)
-    keys = config.PICT_STRUCT
-    is_true = keys.LIMB_LENGTH_SOURCE == "ground_truth"
-    length_std = _TRUE_LENGTH_STD if is_true else keys.REFINE_LENGTH_STD
-    triangulation = config.TRIANGULATE
+def _solve_pictorial(batch: FrameBatch, context: MethodContext, settings: PictorialSettings) -> Poses:
+    root, num_box_roots = locate_roots(batch, context)
+    pose = rpsm(
+        batch.heatmaps,
+        batch.cameras,
+        batch.image_to_heatmap,
+        root,
+        limb_lengths(batch, context),
+        context.prior,
+        settings,
+        context.backend,
+    )
+    return Poses(pose, num_box_roots)
+
+
+def solve_psm(batch: FrameBatch, context: MethodContext) -> Poses:
+    """Run the pictorial structure model on the first grid, without recursion."""
+    return _solve_pictorial(batch, context, replace(pictorial_settings(context.pict_struct), recur_depth=0))
+
+
+def solve_rpsm(batch: FrameBatch, context: MethodContext) -> Poses:
+    """Run the recursive pictorial structure model: the first grid, then PICT_STRUCT.RECUR_DEPTH finer ones."""
+    return _solve_pictorial(batch, context, pictorial_settings(context.pict_struct))
+
+
+def solve_rpsm_refine(batch: FrameBatch, context: MethodContext) -> Poses:
+    """Run RPSM, then fit all joints of a frame together, with subpixel accuracy."""
+    poses = solve_rpsm(batch, context)
+    keys = context.pict_struct
+    is_gt = keys.LIMB_LENGTH_SOURCE == "ground_truth"
+    length_std = _GT_LENGTH_STD if is_gt else keys.REFINE_LENGTH_STD
+    peaks = context.triangulate
     fitted = fit_frames(
         batch.heatmaps,
         batch.cameras,
         batch.image_to_heatmap,
         poses.pose_world,
-        limb_lengths(config, batch, prior),
-        prior.body,
-        backend,
-        RefineSettings(triangulation.NUM_PEAKS, triangulation.PEAK_MODE, triangulation.TOLERANCE, length_std),
+        limb_lengths(batch, context),
+        context.prior.body,
+        context.backend,
+        RefineSettings(peaks.NUM_PEAKS, peaks.PEAK_MODE, peaks.TOLERANCE, length_std),
         [tuple(batch.joint_set.indices(pair)) for pair in batch.joint_set.flip_pairs],
     )
-    goes_on = keys.REFINE_PERSON and batch.subject is not None
-    return replace(poses, pose_world=fitted_poses(fitted, prior.body, backend), fitted=fitted if goes_on else ())
+    state = (batch.subject, fitted) if keys.REFINE_PERSON and batch.subject is not None else None
+    return replace(poses, pose_world=fitted_poses(fitted, context.prior.body, context.backend), state=state)
 
+
+def refine_persons(states: list[Any], context: MethodContext) -> np.ndarray:
+    """Fit the frames again, with limb lengths estimated over all frames of each person: (F, J, 3) mm."""
+    subject = np.concatenate([subject for subject, _ in states])
+    fitted = [block for _, blocks in states for block in blocks]
+    return fit_persons(fitted, subject, context.prior.body, context.backend)
+
+
+# --- registry -----------------------------------------------------------------------------------------------------
+
+_PEAK_KEYS = ("TRIANGULATE.NUM_PEAKS", "TRIANGULATE.PEAK_MODE", "TRIANGULATE.TOLERANCE")  # also of the root
+_GRID_KEYS = ("PICT_STRUCT.FIRST_NBINS", "PICT_STRUCT.GRID_SIZE", "PICT_STRUCT.LIMB_LENGTH_TOLERANCE")
+_RPSM_KEYS = (
+    "PICT_STRUCT.RECUR_DEPTH",
+    "PICT_STRUCT.ROOT_SOURCE",
+    "PICT_STRUCT.LIMB_LENGTH_SOURCE",
+    "PICT_STRUCT.RECUR_NBINS",
+    *_GRID_KEYS,
+)
 
 METHODS: dict[str, Method] = {
-    "rpsm": rpsm_method,
-    "rpsm+refine": rpsm_refine_method,
-    "psm": psm_method,
-    "triangulate": triangulate_method,
-    "triangulate_robust": triangulate_robust_method,
+    "rpsm": Method(solve_rpsm, keys=(*_RPSM_KEYS, *_PEAK_KEYS)),
+    "rpsm+refine": Method(
+        solve_rpsm_refine,
+        refine_persons,
+        keys=(*_RPSM_KEYS, "PICT_STRUCT.REFINE_PERSON", "PICT_STRUCT.REFINE_LENGTH_STD", *_PEAK_KEYS),
+    ),
+    "psm": Method(
+        solve_psm,
+        keys=("PICT_STRUCT.ROOT_SOURCE", *_GRID_KEYS, *_PEAK_KEYS),
+        fixed={"PICT_STRUCT.RECUR_DEPTH": 0, "PICT_STRUCT.LIMB_LENGTH_SOURCE": "prior"},
+    ),
+    "triangulate": Method(solve_triangulate, needs_prior=False, keys=("TRIANGULATE.WEIGHTS",)),
+    "triangulate_robust": Method(solve_triangulate_robust, needs_prior=False, keys=_PEAK_KEYS),
 }
-WITHOUT_PRIOR = ("triangulate", "triangulate_robust")  # methods that get None as limb prior
 
 
-def chosen_method(config: Any, method: str) -> str:
-    """Return the method to run: rpsm means rpsm+refine where PICT_STRUCT.REFINE says so."""
-    return "rpsm+refine" if method == "rpsm" and config.PICT_STRUCT.REFINE else method
-
-
-def run_method(method: str, config: Any, batch: FrameBatch, prior: LimbPrior | None, backend: Backend) -> BatchPoses:
-    """Run a method of METHODS on frames that are in memory together, and count the views that agree with its joints."""
-    return run_batches(method, config, lambda solve: [solve(batch)], prior, backend)
-
-
-def run_batches(
-    method: str, config: Any, for_each_batch: ForEachBatch, prior: LimbPrior | None, backend: Backend
-) -> BatchPoses:
-    """Run a method of METHODS on batches of frames, and count the views that agree with its joints.
-
-    The poses do not depend on the size of the batches: what the frames of a person show of each other is measured over
-    all of them. Such a method goes through the batches twice, for the poses and for the counts.
-
-    Args:
-        method: name of the method.
-        config: the configuration.
-        for_each_batch: calls a function for each batch, in order, and returns what it gave; one batch is in memory.
-        prior: limb-length prior; None for the methods that need none.
-        backend: NumpyBackend or TorchBackend.
-
-    Returns:
-        The poses of all frames; with none of the views does a filled joint agree.
-
-    Raises:
-        InputError: heatmaps that are not finite, or the method cannot use the frames.
-    """
-    subjects: list[np.ndarray | None] = []
-
-    def solve(batch: FrameBatch) -> BatchPoses:
-        check_finite("heatmaps", batch.heatmaps)
-        subjects.append(batch.subject)
-        poses = METHODS[method](config, batch, prior, backend)
-        return poses if poses.fitted else _count_views(poses, batch)
-
-    parts = for_each_batch(solve)
-    fitted = [block for part in parts for block in part.fitted]
-    if fitted:
-        pose = fit_persons(fitted, np.concatenate(subjects), prior.body, backend)
-        ends = np.cumsum([len(part.pose_world) for part in parts])
-        settled = iter(
-            [
-                replace(part, pose_world=own, fitted=())
-                for part, own in zip(parts, np.split(pose, ends[:-1]), strict=True)
-            ]
-        )
-        parts = for_each_batch(lambda batch: _count_views(next(settled), batch))
-    return _joined(parts)
-
-
-def _count_views(poses: BatchPoses, batch: FrameBatch) -> BatchPoses:
-    """Count the views that agree with each joint; none agrees with a filled one."""
-    agree = count_supporting_views(batch.heatmaps, poses.pose_world, batch.cameras, batch.image_to_heatmap)
-    return replace(poses, num_views_agree=agree if poses.filled is None else agree * ~poses.filled)
-
-
-def _joined(parts: Sequence[BatchPoses]) -> BatchPoses:
-    return BatchPoses(
-        np.concatenate([part.pose_world for part in parts]),
-        sum(part.num_box_roots for part in parts),
-        None if parts[0].filled is None else np.concatenate([part.filled for part in parts]),
-        np.concatenate([part.num_views_agree for part in parts]),
-    )
+def chosen_method(name: str, refine: bool) -> str:
+    """Return the name of the method to run: "rpsm" means "rpsm+refine" if PICT_STRUCT.REFINE is true."""
+    return "rpsm+refine" if name == "rpsm" and refine else name

@@ -21,9 +21,9 @@ PERCENTILES = (50, 90, 95, 99)
 MIN_ALIGNED_JOINTS = 3  # a similarity fits two points without error
 
 
-def joint_errors(pose: np.ndarray, truth: np.ndarray) -> np.ndarray:
+def joint_errors(pose: np.ndarray, gt: np.ndarray) -> np.ndarray:
     """Return the distances (F, J) between poses (F, J, 3), mm."""
-    return np.linalg.norm(pose - truth, axis=-1)
+    return np.linalg.norm(pose - gt, axis=-1)
 
 
 def mean_error(errors: np.ndarray) -> float:
@@ -32,14 +32,14 @@ def mean_error(errors: np.ndarray) -> float:
     return float(found.mean()) if found.size else float("nan")
 
 
-def mpjpe(pose: np.ndarray, truth: np.ndarray) -> float:
+def mpjpe(pose: np.ndarray, gt: np.ndarray) -> float:
     """Return the mean distance over joints and frames, mm; no alignment.
 
     Args:
         pose: (F, J, 3) mm, world frame.
-        truth: (F, J, 3) mm, same frame.
+        gt: (F, J, 3) mm, same frame.
     """
-    return mean_error(joint_errors(pose, truth))
+    return mean_error(joint_errors(pose, gt))
 
 
 def pck(errors: np.ndarray, threshold: float = PCK_MM) -> float:
@@ -81,53 +81,53 @@ def root_relative(pose: np.ndarray, root: int = 0) -> np.ndarray:
     return pose - pose[:, root : root + 1]
 
 
-def procrustes_align(pose: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Move each pose onto the truth by the best similarity (rotation, translation, scale; no mirroring).
+def procrustes_align(pose: np.ndarray, gt: np.ndarray) -> np.ndarray:
+    """Move each pose onto the gt by the best similarity (rotation, translation, scale; no mirroring).
 
     Args:
         pose: (F, J, 3) mm; joints that are not finite do not take part and stay NaN.
-        truth: (F, J, 3) mm.
+        gt: (F, J, 3) mm.
 
     Returns:
-        (F, J, 3) mm, in the frame of the truth; NaN for frames with fewer than 3 joints.
+        (F, J, 3) mm, in the frame of the gt; NaN for frames with fewer than 3 joints.
 
     Source: Umeyama, PAMI 1991.
     """
     found = np.isfinite(pose).all(-1, keepdims=True)  # (F, J, 1)
     count = np.maximum(found.sum(1, keepdims=True), 1)
     pose_center = np.where(found, pose, 0).sum(1, keepdims=True) / count
-    truth_center = np.where(found, truth, 0).sum(1, keepdims=True) / count
-    from_points, to_points = np.where(found, pose - pose_center, 0), np.where(found, truth - truth_center, 0)
+    gt_center = np.where(found, gt, 0).sum(1, keepdims=True) / count
+    from_points, to_points = np.where(found, pose - pose_center, 0), np.where(found, gt - gt_center, 0)
     u, singular, vt = np.linalg.svd(to_points.swapaxes(1, 2) @ from_points)
     sign = np.ones((len(pose), 3))
     sign[:, 2] = np.sign(np.linalg.det(u) * np.linalg.det(vt))
     rotation = (u * sign[:, None]) @ vt  # (F, 3, 3)
     spread = (from_points**2).sum((1, 2))
     scale = (singular * sign).sum(1) / np.where(spread > 0, spread, 1.0)
-    aligned = scale[:, None, None] * (from_points @ rotation.swapaxes(1, 2)) + truth_center
+    aligned = scale[:, None, None] * (from_points @ rotation.swapaxes(1, 2)) + gt_center
     return np.where(found & (count >= MIN_ALIGNED_JOINTS), aligned, np.nan)
 
 
-def all_errors(pose: np.ndarray, truth: np.ndarray, root: int = 0) -> dict[str, np.ndarray]:
+def all_errors(pose: np.ndarray, gt: np.ndarray, root: int = 0) -> dict[str, np.ndarray]:
     """Return the distances (F, J) of every alignment, mm; NaN where the pose has no joint.
 
     Args:
         pose: (F, J, 3) mm, world frame.
-        truth: (F, J, 3) mm, world frame.
+        gt: (F, J, 3) mm, world frame.
         root: index of the root joint.
     """
     sizes = check_shape("pose", pose.shape, ("F", "J", 3))
-    check_shape("truth", truth.shape, (sizes["F"], sizes["J"], 3))
+    check_shape("gt", gt.shape, (sizes["F"], sizes["J"], 3))
     return {
-        "absolute": joint_errors(pose, truth),
-        "root_relative": joint_errors(root_relative(pose, root), root_relative(truth, root)),
-        "pa": joint_errors(procrustes_align(pose, truth), truth),
+        "absolute": joint_errors(pose, gt),
+        "root_relative": joint_errors(root_relative(pose, root), root_relative(gt, root)),
+        "pa": joint_errors(procrustes_align(pose, gt), gt),
     }
 
 
-def summarise(
+def summarize(
     pose: np.ndarray,
-    truth: np.ndarray,
+    gt: np.ndarray,
     actions: np.ndarray,
     joint_names: Sequence[str],
     root: int = 0,
@@ -140,7 +140,7 @@ def summarise(
 
     Args:
         pose: (F, J, 3) mm, world frame; joints that were not found are NaN.
-        truth: (F, J, 3) mm, world frame.
+        gt: (F, J, 3) mm, world frame.
         actions: (F,) names, or action ids of Human3.6M; tables list them in their order.
         joint_names: the J joints.
         root: index of the root joint.
@@ -153,7 +153,7 @@ def summarise(
         without num_frames; with `parts` also per_part: row -> column -> as per_action, NaN where a part has no frame.
         Distances in mm, shares from 0 to 1.
     """
-    errors = all_errors(pose, truth, root)
+    errors = all_errors(pose, gt, root)
     everything = np.ones(len(pose), bool)
     per_action = {}
     for action in np.unique(actions):

@@ -1,39 +1,31 @@
-"""The files of the 3D results in a run directory, and the names under which methods and settings stand side by side."""
+"""Files of 3D results: poses3d*.npz and results_3d.json, and the names of methods and settings in them.
+
+Each method with its non-default settings has an entry in results_3d.json. New predictions invalidate the entries of
+the predictions that they replace.
+"""
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lib.core.config import DEFAULTS
-from lib.core.pose3d.methods import WITHOUT_PRIOR
+from lib.core.pose3d.methods import METHODS
 from lib.core.pose3d.tables_3d import is_readable, save_tidy_csv
 from lib.core.run_directory import POSES_STEM, RESULTS_3D_CSV_NAME, RESULTS_3D_NAME
-from lib.utils.errors import InputError
+from lib.utils.errors import InputError, check_shape
 from lib.utils.files.atomic import atomic_path
 from lib.utils.files.json_file import read_json, write_json
 
 logger = logging.getLogger(__name__)
 
-
-_PEAKS = ("NUM_PEAKS", "PEAK_MODE", "TOLERANCE")  # also behind the triangulated root
-_PSM = ("ROOT_SOURCE", "FIRST_NBINS", "GRID_SIZE", "LIMB_LENGTH_TOLERANCE")
-_RPSM = ("RECUR_DEPTH", "ROOT_SOURCE", "LIMB_LENGTH_SOURCE", "RECUR_NBINS", *_PSM[1:])
-# Method -> section -> the keys that it reads; PAIRWISE_FILE too where it needs a prior, but no value of it is usual.
-USED_KEYS: dict[str, dict[str, tuple[str, ...]]] = {
-    "rpsm": {"PICT_STRUCT": _RPSM, "TRIANGULATE": _PEAKS},
-    "rpsm+refine": {"PICT_STRUCT": (*_RPSM, "REFINE_PERSON", "REFINE_LENGTH_STD"), "TRIANGULATE": _PEAKS},
-    "psm": {"PICT_STRUCT": _PSM, "TRIANGULATE": _PEAKS},
-    "triangulate": {"TRIANGULATE": ("WEIGHTS",)},
-    "triangulate_robust": {"TRIANGULATE": _PEAKS},
-}
-# What stands in a name for a key that departs from its default, else "KEY {}"; {} is the value.
-_WORDS = {
+# How names of results mention a value {} that is not the default; other keys as "KEY {}".
+_NAME_FORMATS = {
     "RECUR_DEPTH": "depth {}",
     "ROOT_SOURCE": "true root",
     "LIMB_LENGTH_SOURCE": "true limbs",
@@ -43,39 +35,46 @@ _WORDS = {
 
 
 def method_name(config: Any, method: str) -> str:
-    """Return a method with the settings that depart from the defaults, e.g. "rpsm, depth 3" or "rpsm, true root"."""
-    words = []
-    for section, keys in (USED_KEYS[method] | {"TEST": ("HEATMAP_LOCATION_FILE",)}).items():
-        for key in keys:
-            value = config[section][key]
-            if value != DEFAULTS[section][key].default:
-                text = f"{value:.10g}" if isinstance(value, float) else str(value)
-                words.append(_WORDS.get(key, f"{key} {{}}").format(text))
-    return ", ".join([method, *words])
+    """Return a method with its non-default settings, e.g. "rpsm, depth 3" or "rpsm, true root"."""
+    words = [method]
+    for dotted in (*METHODS[method].keys, "TEST.HEATMAP_LOCATION_FILE"):
+        section, key = dotted.split(".")
+        value = config[section][key]
+        if value != DEFAULTS[section][key].default:
+            text = f"{value:.10g}" if isinstance(value, float) else str(value)
+            words.append(_NAME_FORMATS.get(key, f"{key} {{}}").format(text))
+    return ", ".join(words)
 
 
 def sources_and_settings(config: Any, method: str) -> dict[str, Any]:
-    """Say what a method's results rest on: root_source, limb_length_source (None = it uses none) and settings."""
-    used = {section: {key: config[section][key] for key in keys} for section, keys in USED_KEYS[method].items()}
-    settings = used.pop("PICT_STRUCT", {}) | used
-    if method == "psm":
-        settings |= {"RECUR_DEPTH": 0, "LIMB_LENGTH_SOURCE": "prior"}
-    if method not in WITHOUT_PRIOR:
-        settings["PAIRWISE_FILE"] = config.PICT_STRUCT.PAIRWISE_FILE
-    sources = {"root_source": "ROOT_SOURCE", "limb_length_source": "LIMB_LENGTH_SOURCE"}
-    return {**{name: settings.get(key) for name, key in sources.items()}, "settings": settings}
+    """Return root_source and limb_length_source (None = not used), and all settings that the method depends on."""
+    chosen = METHODS[method]
+    keys = [*chosen.keys, *(["PICT_STRUCT.PAIRWISE_FILE"] if chosen.needs_prior else [])]
+    values = {dotted: config[dotted.split(".")[0]][dotted.split(".")[1]] for dotted in keys} | dict(chosen.fixed)
+    settings: dict[str, Any] = {}
+    for dotted, value in values.items():
+        section, key = dotted.split(".")
+        (settings if section == "PICT_STRUCT" else settings.setdefault(section, {}))[key] = value
+    return {
+        "root_source": settings.get("ROOT_SOURCE"),
+        "limb_length_source": settings.get("LIMB_LENGTH_SOURCE"),
+        "settings": settings,
+    }
 
 
 def default_poses_name(config: Any, method: str, library: str = "numpy") -> str:
-    """Return poses3d.npz for rpsm as it is on numpy, poses3d_<method_name()>[_torch].npz for everything else."""
+    """Return poses3d.npz for rpsm with default settings on numpy, else poses3d_<method_name()>[_torch].npz."""
     name = re.sub(r"[^\w.+-]+", "_", method_name(config, method))
     parts = [*([] if name == "rpsm" else [name]), *([] if library == "numpy" else [library])]
     return f"{'_'.join([POSES_STEM, *parts])}.npz"
 
 
 def results_name(config: Any, method: str, library: str) -> str:
-    """Return a method's name in results_3d.json, e.g. "rpsm (numpy)" or "rpsm, depth 3 (torch)"."""
+    """Return the name of an entry of results_3d.json, e.g. "rpsm (numpy)" or "rpsm, depth 3 (torch)"."""
     return f"{method_name(config, method)} ({library})"
+
+
+# --- poses3d*.npz -------------------------------------------------------------------------------------------------
 
 
 def save_poses(
@@ -88,9 +87,9 @@ def save_poses(
     num_views_agree: np.ndarray,
     source: dict[str, str],
 ) -> None:
-    """Write poses3d.npz: the arguments under their names, and `confidence`, the share of the views that agree.
+    """Write the arguments under their names, and `confidence`, the share of views that support a joint.
 
-    What the poses are of stands in it as `predictions_file` and `predictions_fingerprint`.
+    The provenance is stored as `predictions_file` and `predictions_fingerprint`.
 
     Args:
         path: the file.
@@ -99,7 +98,7 @@ def save_poses(
         gt_world: (F, J, 3) mm.
         image_ids: (F, V) image names.
         num_views_agree: (F, J) 0 to V.
-        source: what the poses are of, as for save_results().
+        source: provenance, of source_of().
     """
     with atomic_path(path) as temporary:
         np.savez_compressed(
@@ -114,51 +113,89 @@ def save_poses(
         )
 
 
-def save_results(directory: Path, source: dict[str, str], method: str, results: dict[str, Any]) -> None:
-    """Add a method to results_3d.json and results_3d.csv.
-
-    Methods that used another file of predictions stay beside it; those that used what stood in the same file before
-    are dropped, with a warning.
+def load_poses(path: Path, image_ids: np.ndarray, joint_names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Read a file of poses and check that it belongs to the frames.
 
     Args:
-        directory: run directory.
-        source: what the method used, of source_of().
-        method: of results_name().
-        results: of the method.
+        path: poses3d.npz.
+        image_ids: (F, V) image names of the frames.
+        joint_names: the J joints.
+
+    Returns:
+        The arrays of save_poses(); older files have no provenance.
+
+    Raises:
+        InputError: missing, damaged, or made for other images or joints.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            poses = dict(file)
+    except FileNotFoundError:
+        found = ", ".join(sorted(other.name for other in path.parent.glob(f"{POSES_STEM}*.npz")))
+        hint = f"; there are {found}" if found else ""
+        raise InputError(f"{path}: no such file; run/pose3d/estimate.py writes it{hint}") from None
+    except Exception as error:  # a damaged archive raises many kinds
+        raise InputError(f"{path}: not a file of 3D poses, or cut off ({error})") from None
+    lacking = {"pose_world", "gt_world", "image_ids", "joint_names"} - poses.keys()
+    if lacking:
+        raise InputError(f"{path}: not a file of 3D poses: it has no '{min(lacking)}'")
+    if poses["joint_names"].tolist() != list(joint_names):
+        raise InputError(f"{path}: joints are {poses['joint_names'].tolist()}, expected {list(joint_names)}")
+    if not np.array_equal(poses["image_ids"], image_ids):
+        raise InputError(f"{path}: made for other images; run run/pose3d/estimate.py again")
+    for name in ("pose_world", "gt_world"):
+        check_shape(f"{path}: {name}", poses[name].shape, (len(image_ids), len(joint_names), 3))
+        if poses[name].dtype.kind != "f":
+            raise InputError(f"{path}: {name}: expected distances in mm, received {poses[name].dtype}")
+    return poses
+
+
+def poses_source(poses: Mapping[str, np.ndarray]) -> dict[str, str] | None:
+    """Return the provenance of poses from load_poses(); None = unknown, as in older files."""
+    names = {key: f"predictions_{key}" for key in ("file", "fingerprint")}
+    return {key: str(poses[name]) for key, name in names.items()} if poses.keys() >= set(names.values()) else None
+
+
+# --- results_3d.json ----------------------------------------------------------------------------------------------
+
+
+def save_results(directory: Path, source: dict[str, str], name: str, results: dict[str, Any]) -> None:
+    """Add an entry to results_3d.json, and write all entries to results_3d.csv.
+
+    Entries made from earlier contents of the same predictions file are removed, with a warning.
+
+    Args:
+        directory: the run directory.
+        source: provenance, of source_of().
+        name: of results_name().
+        results: results of the method.
     """
     path = directory / RESULTS_3D_NAME
-    methods = {**_kept_entries(path, source, method), method: {"predictions": source, **results}}
-    write_json(path, methods)
-    readable = {name: entry for name, entry in methods.items() if is_readable(entry)}
-    if len(readable) < len(methods):
-        logger.warning(
-            "%s: not results of 3D poses, left out of %s: %s",
-            path,
-            RESULTS_3D_CSV_NAME,
-            "; ".join(name for name in methods if name not in readable),
-        )
+    entries = {**_valid_entries(path, source, name), name: {"predictions": source, **results}}
+    write_json(path, entries)
+    readable = {other: entry for other, entry in entries.items() if is_readable(entry)}
+    if len(readable) < len(entries):
+        foreign = "; ".join(other for other in entries if other not in readable)
+        logger.warning("%s: no 3D results, left out of %s: %s", path, RESULTS_3D_CSV_NAME, foreign)
     save_tidy_csv(directory / RESULTS_3D_CSV_NAME, readable)
 
 
-def _kept_entries(path: Path, source: dict[str, str], method: str) -> dict[str, Any]:
-    """Read the entries of a file of results that stay beside a method's new one; warns of those that do not."""
+def _valid_entries(path: Path, source: dict[str, str], name: str) -> dict[str, Any]:
+    """Read the entries that a new entry `name` does not replace or invalidate."""
     try:
         stored = read_json(path) if path.exists() else {}
     except InputError as error:
-        logger.warning("%s; it is written anew", error)
+        logger.warning("%s; replaced by a new file", error)
         stored = {}
-    stored = stored if isinstance(stored, dict) else {}
-    file = source["file"]
-    used = {name: entry.get("predictions") if isinstance(entry, dict) else None for name, entry in stored.items()}
-    files = {name: one.get("file") if isinstance(one, dict) else None for name, one in used.items()}
-    kept = {
-        name: entry
-        for name, entry in stored.items()
-        if name != method and (used[name] == source or files[name] not in (None, file))
-    }
-    dropped = [name for name in stored if name not in kept and not (name == method and files[name] == file)]
-    if dropped:
-        logger.warning(
-            "%s: dropped, since they are not of the predictions that %s holds now: %s", path, file, "; ".join(dropped)
-        )
+    kept = {}
+    removed = []
+    for other, entry in stored.items() if isinstance(stored, dict) else ():
+        used = entry.get("predictions") if isinstance(entry, dict) else None
+        file = used.get("file") if isinstance(used, dict) else None
+        if other != name and (used == source or file not in (None, source["file"])):
+            kept[other] = entry
+        elif other != name or file != source["file"]:
+            removed.append(other)
+    if removed:
+        logger.warning("%s: removed results of earlier contents of %s: %s", path, source["file"], "; ".join(removed))
     return kept

@@ -42,12 +42,12 @@ def make_contact_sheet(config: Any, run: RunPoses, frames: Sequence[int], path: 
     Raises:
         InputError: predictions are missing or belong to other images, an image is missing, or the disk refuses.
     """
-    num_views = run.groups.shape[1]
+    num_views = run.frames.groups.shape[1]
     image_wh = config.NETWORK.IMAGE_SIZE
     errors = run.frame_errors()
     rows = []
     with PredictionFile(run.directory / config.TEST.HEATMAP_LOCATION_FILE) as predictions:
-        predictions.check_matches(run.image_names(), run.joint_set.names)
+        predictions.check_matches(run.frames.image_ids.ravel().tolist(), run.frames.joint_set.names)
         for frame in frames:
             heatmaps, locations = predictions.read(frame * num_views, (frame + 1) * num_views)
             crops, to_crop = _crops(config, run, frame, image_wh)
@@ -58,10 +58,10 @@ def make_contact_sheet(config: Any, run: RunPoses, frames: Sequence[int], path: 
                     heatmaps=heatmaps,
                     joints_crop=transform_points(locations[..., :2].astype(np.float64), to_crop),
                     pose_world=run.pose_world[frame],
-                    gt_world=run.truth_world[frame],
+                    gt_world=run.gt_world[frame],
                 )
             )
-    skeleton = skeleton_of(run.annotations.joint_set)
+    skeleton = skeleton_of(run.frames.annotations.joint_set)
     save_contact_sheet(path, rows, skeleton, skeleton)
 
 
@@ -78,7 +78,7 @@ def make_pose_figure(config: Any, run: RunPoses, frame: int, path: Path, whole_i
     Raises:
         InputError: an image is missing, or the disk refuses.
     """
-    save_pose_figure(path, posed_frame(config, run, frame, whole_images), skeleton_of(run.annotations.joint_set))
+    save_pose_figure(path, posed_frame(config, run, frame, whole_images), skeleton_of(run.frames.annotations.joint_set))
 
 
 def make_animation(
@@ -107,9 +107,9 @@ def make_animation(
     bar = tqdm(frames, desc=path.name, unit="frame", disable=None, leave=False)
     posed = (posed_frame(config, run, frame, whole_images) for frame in bar)
     azimuths = START_DEG + turn_deg / frames_per_second * np.arange(len(frames))
-    camera = OrbitCamera.around(run.truth_world[list(frames)])
+    camera = OrbitCamera.around(run.gt_world[list(frames)])
     cell_px = WHOLE_CELL_PX if whole_images else CELL_PX
-    pictures = draw_frames(posed, skeleton_of(run.annotations.joint_set), camera, azimuths, cell_px)
+    pictures = draw_frames(posed, skeleton_of(run.frames.annotations.joint_set), camera, azimuths, cell_px)
     save_animation(path, pictures, frames_per_second)
 
 
@@ -118,7 +118,7 @@ def make_error_charts(run: RunPoses, results: dict[str, Any], title: str, direct
 
     Args:
         run: the poses.
-        results: of these poses, from summarise().
+        results: of these poses, from summarize().
         title: above each chart.
         directory: receives the PNGs.
 
@@ -126,7 +126,7 @@ def make_error_charts(run: RunPoses, results: dict[str, Any], title: str, direct
         The names of the files.
     """
     names = ["error_histogram.png", "error_per_joint.png", "error_per_action.png"]
-    save_error_histogram(directory / names[0], joint_errors(run.pose_world, run.truth_world), title)
+    save_error_histogram(directory / names[0], joint_errors(run.pose_world, run.gt_world), title)
     means = {label: results["mpjpe"][metric]["frames"] for metric, label in METRICS.items()}
     for name, group in zip(names[1:], ("per_joint", "per_action"), strict=True):
         entries = results[group]
@@ -166,7 +166,7 @@ def posed_frame(config: Any, run: RunPoses, frame: int, whole_images: bool) -> P
     Raises:
         InputError: an image is missing.
     """
-    cameras = run.cameras(frame)
+    cameras = run.frames.cameras[frame]
     if whole_images:
         pictures, to_picture = _whole_images(config, run, frame)
     else:
@@ -176,21 +176,21 @@ def posed_frame(config: Any, run: RunPoses, frame: int, whole_images: bool) -> P
         images=pictures,
         joints=_reproject(run.pose_world[frame], cameras, to_picture),
         pose_world=run.pose_world[frame],
-        gt_joints=_reproject(run.truth_world[frame], cameras, to_picture),
-        gt_world=run.truth_world[frame],
+        gt_joints=_reproject(run.gt_world[frame], cameras, to_picture),
+        gt_world=run.gt_world[frame],
     )
 
 
 def _crops(config: Any, run: RunPoses, frame: int, crop_wh: Sequence[int]) -> tuple[list[np.ndarray], np.ndarray]:
     """The boxes of a frame, and the matrices (V, 2, 3) from image px to theirs."""
-    return read_crops(run.annotations, run.groups[frame], crop_wh, config.DATASET.DATA_FORMAT)
+    return read_crops(run.frames.annotations, run.frames.groups[frame], crop_wh, config.DATASET.DATA_FORMAT)
 
 
 def _whole_images(config: Any, run: RunPoses, frame: int) -> tuple[list[np.ndarray], np.ndarray]:
     """Images of a frame, no larger than VIEW_PX, and the matrices (V, 2, 3) from image px to theirs."""
     pictures, matrices = [], []
-    for row in run.groups[frame]:
-        image = read_view(run.annotations, row, config.DATASET.DATA_FORMAT)
+    for row in run.frames.groups[frame]:
+        image = read_view(run.frames.annotations, row, config.DATASET.DATA_FORMAT)
         height, width = image.shape[:2]
         size = [max(1, round(side * min(1.0, VIEW_PX / max(height, width)))) for side in (width, height)]
         pictures.append(cv2.resize(image, size, interpolation=cv2.INTER_AREA))

@@ -12,7 +12,7 @@ import numpy as np
 
 from lib.core.evaluation2d.provenance import warn_of_outdated
 from lib.core.pose3d.methods import root_index
-from lib.core.pose3d.metrics_3d import mpjpe, summarise
+from lib.core.pose3d.metrics_3d import mpjpe, summarize
 from lib.core.pose3d.tables_3d import all_tables
 from lib.core.report.comparison import Row, comparison, save_comparison
 from lib.core.report.figures import (
@@ -99,20 +99,25 @@ def write_report(config: Any, run: RunPoses, rows: Sequence[Row], settings: Repo
     row = row_of(run, rows)
     method = row.label if row else run.path.name
     warn_if_outdated(run.directory, rows, run)
-    body = body_of(run.joint_set)
-    results = summarise(
-        run.pose_world, run.truth_world, run.actions, body.joint_names, root_index(config, body), run.parts
+    body = body_of(run.frames.joint_set)
+    results = summarize(
+        run.pose_world,
+        run.gt_world,
+        run.frames.actions,
+        body.joint_names,
+        root_index(config.DATASET.ROOTIDX, body),
+        run.frames.parts,
     )
     save_comparison(directory, rows)
     charts = make_error_charts(run, results, f"{method}, {len(run)} frames", directory)
     figures = _make_figures(config, run, directory, settings)
-    shown = run.spread(SHEET_FRAMES) if settings.frames is None else settings.frames
+    shown = run.evenly_spaced(SHEET_FRAMES) if settings.frames is None else settings.frames
     make_contact_sheet(config, run, shown, sheet)
     compared = make_comparison_charts(rows, directory) if len(rows) > 1 else []
     animations = _make_animations(config, run, directory, settings)
     page = [
         f"# 3D results: {method}",
-        f"{len(run)} frames of {run.groups.shape[1]} views; poses in `{run.path.name}`.",
+        f"{len(run)} frames of {run.frames.groups.shape[1]} views; poses in `{run.path.name}`.",
         all_tables(results),
         *map(_picture, charts),
         "## Frames",
@@ -139,7 +144,7 @@ def _remove_outdated(directory: Path, poses: Path) -> None:
 
 def row_of(run: RunPoses, rows: Sequence[Row]) -> Row | None:
     """Find the method that wrote the poses: its results point to the file and have its mean; None = there is none."""
-    error = mpjpe(run.pose_world, run.truth_world)
+    error = mpjpe(run.pose_world, run.gt_world)
     for row in rows:
         mean = row.results["mpjpe"]["absolute"]["frames"]
         if row.results.get("poses") == run.path.name and mean is not None and np.isclose(mean, error):

@@ -9,7 +9,7 @@ import torch
 
 from lib.core.fusion_report.epipolar_share import BAND_PX, measure_shares, shares_text, view_shares
 from lib.core.fusion_report.trained_fusion import TrainedFusion
-from lib.core.report.run_poses import evaluated_groups
+from lib.core.pose3d.frames import load_frames
 from lib.models.fusion import CrossViewFusion
 from lib.multiviews.cameras import project
 
@@ -19,7 +19,9 @@ SIZE_WH = (40, 48)
 @pytest.fixture
 def trained(tiny_root, tiny_config) -> TrainedFusion:
     """Three groups of four views, maps of 40 x 48 px, no weights."""
-    annotations, rows = evaluated_groups(tiny_config(tiny_root(mpii=0)))
+    loaded = load_frames(tiny_config(tiny_root(mpii=0)))
+    annotations = loaded.annotations
+    rows = loaded.groups
     return TrainedFusion(CrossViewFusion(4, SIZE_WH[::-1], init="zeros"), annotations, rows, (160, 192))
 
 

@@ -8,7 +8,7 @@ from cvf_tests.tiny_data import BOX_PX, JOINT_COLORS
 
 from lib.core.fusion_report.fusion_figure import joint_marks, make_fusion_figure, pixel_marks
 from lib.core.fusion_report.trained_fusion import TrainedFusion
-from lib.core.report.run_poses import evaluated_groups
+from lib.core.pose3d.frames import load_frames
 from lib.models.fusion import CrossViewFusion
 from lib.utils.errors import InputError
 
@@ -21,7 +21,9 @@ def make_trained(tiny_root, tiny_config, h36m_pickle):
 
     def make(num_views: int = 4):
         root = tiny_root(mpii=0, num_views=num_views)
-        annotations, groups = evaluated_groups(tiny_config(root))
+        loaded = load_frames(tiny_config(root))
+        annotations = loaded.annotations
+        groups = loaded.groups
         fusion = CrossViewFusion(num_views, MAP_WH[::-1], init="zeros")
         return TrainedFusion(fusion, annotations, groups, INPUT_WH), h36m_pickle(root, "validation")
 

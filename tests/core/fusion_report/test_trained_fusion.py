@@ -8,7 +8,7 @@ import torch
 
 from lib.core.build_model import build_model
 from lib.core.fusion_report.trained_fusion import TrainedFusion, load_trained_fusion
-from lib.core.report.run_poses import evaluated_groups
+from lib.core.pose3d.frames import load_frames
 from lib.models.fusion import CrossViewFusion
 from lib.utils.errors import InputError
 from lib.utils.files.torch_file import save_checkpoint
@@ -20,7 +20,9 @@ def make_trained(tiny_root, tiny_config, h36m_pickle):
 
     def make(**options):
         root = tiny_root(mpii=0, **options)
-        annotations, groups = evaluated_groups(tiny_config(root))
+        loaded = load_frames(tiny_config(root))
+        annotations = loaded.annotations
+        groups = loaded.groups
         fusion = CrossViewFusion(groups.shape[1], (32, 24))
         return TrainedFusion(fusion, annotations, groups, (96, 128)), h36m_pickle(root, "validation")
 

@@ -9,8 +9,7 @@ import pytest
 
 from lib.core.config_io import load_config
 from lib.core.own_cameras.pseudo_labels import MARKER, PseudoLabelSettings, agreeing_labels, make_pseudo_labels
-from lib.core.pose3d.inference import load_frames
-from lib.core.report.run_poses import evaluated_groups
+from lib.core.pose3d.frames import load_frames
 from lib.multiviews.cameras import distort, project, world_to_camera
 from lib.utils.errors import InputError
 from lib.utils.files.prediction_file import PredictionWriter
@@ -20,7 +19,7 @@ ON_TRAIN = ["DATASET.TEST_SUBSET", "train"]
 
 def true_locations(frames):
     """(F, V, 17, 3) in the order of the frames' joints."""
-    points, _ = project(frames.truth_world[:, None], frames.cameras)
+    points, _ = project(frames.gt_world[:, None], frames.cameras)
     return np.concatenate([points, np.ones((*points.shape[:-1], 1))], -1)
 
 
@@ -44,7 +43,7 @@ def test_what_agrees_is_kept(tiny_root, tiny_config):
     expected[1, 2, 5] = False
     expected[2, :, 7] = False
     np.testing.assert_array_equal(labels.kept, expected)
-    error = np.linalg.norm(labels.pose_world - frames.truth_world, axis=-1)
+    error = np.linalg.norm(labels.pose_world - frames.gt_world, axis=-1)
     assert error[expected.any(1)].max() < 0.1
     assert np.isfinite(error).all()
 
@@ -85,7 +84,9 @@ def test_what_is_written_is_finite_though_rays_meet_far_behind_a_camera(tiny_roo
     write_predictions(config, tmp_path / "run", frames, locations)
     make_pseudo_labels(config, tmp_path / "run", tmp_path / "free", PseudoLabelSettings())
     made = load_config(tmp_path / "tiny.yaml", ["DATASET.ROOT", str(tmp_path / "free"), *ON_TRAIN])
-    annotations, groups = evaluated_groups(made)
+    loaded = load_frames(made)
+    annotations = loaded.annotations
+    groups = loaded.groups
     assert np.abs(annotations.joints_img[groups][annotations.visible[groups]]).max() < 400
 
 
@@ -100,7 +101,9 @@ def test_a_view_that_cannot_see_a_joint_has_its_box_centre(tiny_root, tiny_confi
     write_predictions(config, tmp_path / "run", frames, true_locations(frames))
     make_pseudo_labels(config, tmp_path / "run", tmp_path / "free", PseudoLabelSettings())
     made = load_config(tmp_path / "tiny.yaml", ["DATASET.ROOT", str(tmp_path / "free"), *ON_TRAIN])
-    annotations, groups = evaluated_groups(made)
+    loaded = load_frames(made)
+    annotations = loaded.annotations
+    groups = loaded.groups
     seen = annotations.visible[groups].any(-1)
     np.testing.assert_array_equal(seen, np.tile([True, True, True, False], (3, 1)))
     centres = np.repeat(annotations.center[groups[:, 3]][:, None], 17, 1)
@@ -120,8 +123,10 @@ def test_a_data_set_that_trains_and_shares_the_rest(tiny_root, tiny_config, tmp_
     assert json.loads((tmp_path / "free" / MARKER).read_text())["frames"] == 3
     made = load_config(tmp_path / "tiny.yaml", ["DATASET.ROOT", str(tmp_path / "free")])
     for opts, is_new in ((["DATASET.TEST_SUBSET", "train"], True), ([], False)):
-        new, groups = evaluated_groups(load_config(tmp_path / "tiny.yaml", ["DATASET.ROOT", made.DATASET.ROOT, *opts]))
-        old, _ = evaluated_groups(load_config(tmp_path / "tiny.yaml", opts))
+        loaded = load_frames(load_config(tmp_path / "tiny.yaml", ["DATASET.ROOT", made.DATASET.ROOT, *opts]))
+        new = loaded.annotations
+        groups = loaded.groups
+        old = load_frames(load_config(tmp_path / "tiny.yaml", opts)).annotations
         np.testing.assert_allclose(new.joints_img[old.visible], old.joints_img[old.visible], atol=0.02)
         np.testing.assert_allclose(new.labels3d.pose_cam, old.labels3d.pose_cam, atol=0.1)
         assert (old.visible & ~new.visible).sum() == int(is_new)

@@ -14,7 +14,8 @@ import pytest
 from cvf_tests.predictions import take_for_default, write_perfect_predictions
 from cvf_tests.scenes import make_backend
 
-from lib.core.pose3d.inference import load_frames, run_estimate
+from lib.core.pose3d.frames import load_frames
+from lib.core.pose3d.inference import run_estimate
 from lib.core.pose3d.make_prior import build_prior
 from lib.multiviews.body import H36M_BODY
 from lib.multiviews.pictorial.limb_offsets import offsets_to_csr
@@ -76,7 +77,7 @@ def test_ground_truth_comes_from_the_annotation(make_run, h36m_pickle):
     record = next(r for r in records if r["image"] == frames.image_ids[2, 3])
     camera = record["camera"]
     world = record["joints_3d_camera"] @ camera["R"] + camera["T"].ravel()
-    np.testing.assert_allclose(frames.truth_world[2], world, atol=1e-2)
+    np.testing.assert_allclose(frames.gt_world[2], world, atol=1e-2)
     assert frames.actions[2] == record["action"]
 
 
@@ -164,7 +165,7 @@ def test_results_belong_to_the_content_of_the_predictions(make_run, tmp_path, ca
     estimate(config, copy, method="triangulate")
     names -= {"triangulate_robust (numpy)"}
     assert set(json.loads((copy / "results_3d.json").read_text())) == names
-    assert "holds now: triangulate_robust (numpy)" in caplog.text
+    assert "contents of predicted_heatmaps.h5: triangulate_robust (numpy)" in caplog.text
 
 
 def test_poses_to_check_against_that_are_of_other_predictions(make_run, caplog):
@@ -186,7 +187,7 @@ def test_damaged_results_are_written_anew(make_run, caplog):
     (directory / "results_3d.json").write_text("{")
     estimate(config, directory, method="triangulate")
     assert set(json.loads((directory / "results_3d.json").read_text())) == {"triangulate (numpy)"}
-    assert "it is written anew" in caplog.text
+    assert "replaced by a new file" in caplog.text
 
 
 def test_published_prior_and_predictions_work(make_run, tmp_path, caplog):

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from lib.core.pose3d.metrics_3d import all_errors, auc, mpjpe, pck, percentiles, procrustes_align, summarise
+from lib.core.pose3d.metrics_3d import all_errors, auc, mpjpe, pck, percentiles, procrustes_align, summarize
 from lib.dataset.protocol import ACTION_NAMES, action_name
 from lib.utils.errors import InputError
 
@@ -73,7 +73,7 @@ def results():
     truth = np.zeros((3, 2, 3))
     pose = np.zeros((3, 2, 3))
     pose[:, 1, 0] = [2, 4, 12]  # Walking: 1 and 2 mm on average, Directions: 6
-    return summarise(pose, truth, np.array([14, 14, 2]), ["root", "knee"])
+    return summarize(pose, truth, np.array([14, 14, 2]), ["root", "knee"])
 
 
 def test_means_over_frames_and_over_actions(results):
@@ -123,7 +123,7 @@ def test_distribution_leaves_the_root_out_where_it_is_zero_by_definition(results
 
 def test_actions_by_name():
     truth = random_poses(3)
-    results = summarise(truth, truth, np.array(["Walking 2", "Acting 3", "Walking 2"]), [f"j{i}" for i in range(17)])
+    results = summarize(truth, truth, np.array(["Walking 2", "Acting 3", "Walking 2"]), [f"j{i}" for i in range(17)])
     assert {name: entry["num_frames"] for name, entry in results["per_action"].items()} == {
         "Acting 3": 1,
         "Walking 2": 2,
@@ -136,7 +136,7 @@ def test_parts_by_hand():
     pose = np.zeros((4, 2, 3))
     pose[:, 1, 0] = [2, 4, 12, 20]  # means of the frames: 1, 2, 6, 10
     masks = {"seen": np.array([True, False, True, False]), "everyone": np.ones(4, bool), "nobody": np.zeros(4, bool)}
-    results = summarise(pose, truth, np.array([2, 2, 3, 3]), ["root", "knee"], parts={"day": masks})
+    results = summarize(pose, truth, np.array([2, 2, 3, 3]), ["root", "knee"], parts={"day": masks})
     assert list(results["per_part"]) == ["day"]
     parts = results["per_part"]["day"]
     assert {name: entry["num_frames"] for name, entry in parts.items()} == {"seen": 2, "everyone": 4, "nobody": 0}
@@ -152,7 +152,7 @@ def test_joints_without_a_position_are_left_out_and_counted():
     truth = random_poses(2)
     pose = truth + [3.0, 4.0, 0.0]
     pose[0, 5] = np.nan
-    results = summarise(pose, truth, np.array([2, 3]), [f"j{joint}" for joint in range(17)])
+    results = summarize(pose, truth, np.array([2, 3]), [f"j{joint}" for joint in range(17)])
     assert results["num_missing"] == 1
     assert results["mpjpe"]["absolute"]["frames"] == pytest.approx(5.0)
     assert results["mpjpe"]["pa"]["frames"] < 1e-9  # the others align
@@ -161,7 +161,7 @@ def test_joints_without_a_position_are_left_out_and_counted():
     assert results["per_joint"]["j5"]["pck150"]["pa"] == 0.5
     assert results["per_joint"]["j5"]["absolute"] == pytest.approx(5.0)
     pose[1, 0] = np.nan  # without the root nothing is relative to it
-    results = summarise(pose, truth, np.array([2, 3]), [f"j{joint}" for joint in range(17)])
+    results = summarize(pose, truth, np.array([2, 3]), [f"j{joint}" for joint in range(17)])
     assert np.isnan(results["per_action"]["Discussion"]["root_relative"])
     assert results["per_action"]["Discussion"]["pck150"]["root_relative"] == 0.0
 
@@ -181,5 +181,5 @@ def test_action_names_are_those_of_the_data_set():
 
 
 def test_shapes_are_checked():
-    with pytest.raises(InputError, match="truth"):
+    with pytest.raises(InputError, match="gt"):
         all_errors(np.zeros((2, 17, 3)), np.zeros((3, 17, 3)))

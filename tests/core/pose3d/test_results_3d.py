@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from lib.core.config_io import load_config
-from lib.core.pose3d.methods import METHODS
-from lib.core.pose3d.metrics_3d import summarise
-from lib.core.pose3d.results_3d import USED_KEYS, default_poses_name, results_name, save_results, sources_and_settings
+from lib.core.pose3d.metrics_3d import summarize
+from lib.core.pose3d.results_3d import default_poses_name, results_name, save_results, sources_and_settings
 
 TRUE = ("PICT_STRUCT.ROOT_SOURCE", "ground_truth", "PICT_STRUCT.LIMB_LENGTH_SOURCE", "ground_truth")
 OTHERS = (
@@ -93,7 +92,6 @@ def test_settings_that_matter_are_in_the_names(method, opts, name, poses, make_c
 
 
 def test_settings_are_stored(make_config):
-    assert USED_KEYS.keys() == METHODS.keys()
     stored = sources_and_settings(make_config(*OTHERS), "rpsm+refine")
     assert (stored["root_source"], stored["limb_length_source"]) == ("triangulated", "prior")
     assert stored["settings"]["TRIANGULATE"] == {"NUM_PEAKS": 1, "PEAK_MODE": "log_quadratic", "TOLERANCE": 0.04}
@@ -117,7 +115,7 @@ FIRST = {"file": "a.h5", "fingerprint": "1"}
 @pytest.fixture
 def results():
     truth = np.zeros((2, 2, 3))
-    return summarise(truth + 1.0, truth, np.array([2, 3]), ["root", "knee"])
+    return summarize(truth + 1.0, truth, np.array([2, 3]), ["root", "knee"])
 
 
 @pytest.fixture
@@ -137,7 +135,7 @@ def test_results_of_other_predictions(tmp_path, results, stored, caplog):
     assert stored()["rpsm"]["predictions"] == {"file": "a.h5", "fingerprint": "3"}
     (message,) = caplog.messages
     assert "results_3d.json" in message
-    assert message.endswith("that a.h5 holds now: psm; triangulate")
+    assert message.endswith("earlier contents of a.h5: psm; triangulate")
 
 
 def test_files_of_older_versions_count_as_of_other_predictions(tmp_path, results, stored, caplog):
@@ -149,7 +147,7 @@ def test_files_of_older_versions_count_as_of_other_predictions(tmp_path, results
     (tmp_path / "results_3d.json").write_text(json.dumps(old))
     save_results(tmp_path, FIRST, "rpsm (numpy)", results)
     assert list(stored()) == ["rpsm (numpy)"]
-    assert caplog.messages[0].endswith("that a.h5 holds now: psm (numpy); mine; rpsm (numpy)")
+    assert caplog.messages[0].endswith("earlier contents of a.h5: psm (numpy); mine; rpsm (numpy)")
 
 
 def test_an_old_entry_that_cannot_be_read_does_not_spoil_the_new_one(tmp_path, results, stored, caplog):

@@ -7,7 +7,7 @@ import csv
 import numpy as np
 import pytest
 
-from lib.core.pose3d.metrics_3d import summarise
+from lib.core.pose3d.metrics_3d import summarize
 from lib.core.pose3d.tables_3d import (
     TIDY_HEADER,
     action_table,
@@ -25,7 +25,7 @@ def results():
     truth = np.zeros((3, 2, 3))
     pose = np.zeros((3, 2, 3))
     pose[:, 1, 0] = [2, 4, 12]  # Walking: 1 and 2 mm on average, Directions: 6
-    return summarise(pose, truth, np.array([14, 14, 2]), ["root", "knee"])
+    return summarize(pose, truth, np.array([14, 14, 2]), ["root", "knee"])
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def split_results():
     pose = np.zeros((4, 2, 3))
     pose[:, 1, 0] = [2, 2, 12, 20]
     parts = PROTOCOL.parts(np.array([1, 1, 4, 2]), np.array([2, 2, 2, 5]), np.array([2, 2, 2, 3]))
-    return summarise(pose, truth, np.array(["W", "W", "W", "F"]), ["root", "knee"], parts=parts)
+    return summarize(pose, truth, np.array(["W", "W", "W", "F"]), ["root", "knee"], parts=parts)
 
 
 def cells(line):

@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 
-from lib.core.pose3d.metrics_3d import summarise
+from lib.core.pose3d.metrics_3d import summarize
 from lib.core.report.comparison import comparison, load_results, load_rows, save_comparison
 from lib.utils.errors import InputError
 from lib.utils.files.json_file import write_json
@@ -19,7 +19,7 @@ def results_of(offset_mm, actions=(2, 14), joints=("root", "knee", "foot")):
     truth = np.random.default_rng(0).normal(0, 300, (len(actions), len(joints), 3))
     pose = truth + [0, 0, offset_mm] * (np.arange(len(joints)) > 0)[:, None]
     settings = {"root_source": "triangulated", "limb_length_source": "prior"}
-    return {**settings, **summarise(pose, truth, np.array(actions), joints)}
+    return {**settings, **summarize(pose, truth, np.array(actions), joints)}
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def total_capture_results(offset_mm, **masks):
     pose = truth + [0, 0, offset_mm]
     return {
         **results,
-        **summarise(pose, truth, np.array(["Walking 2", "Acting 3"]), ["root", "knee", "foot"], parts=parts),
+        **summarize(pose, truth, np.array(["Walking 2", "Acting 3"]), ["root", "knee", "foot"], parts=parts),
     }
 
 

@@ -8,7 +8,7 @@ import pytest
 from cvf_tests.predictions import write_perfect_predictions, write_poses
 from cvf_tests.tiny_data import JOINT_COLORS
 
-from lib.core.pose3d.metrics_3d import summarise
+from lib.core.pose3d.metrics_3d import summarize
 from lib.core.report.comparison import load_rows
 from lib.core.report.figures import (
     VIEW_PX,
@@ -58,7 +58,7 @@ def test_joints_are_projected_onto_the_pictures(make_run, h36m_pickle, num_views
 
 def test_large_images_are_reduced_with_their_joints(make_run, h36m_pickle, monkeypatch):
     config, run, records = make_run(h36m_pickle)
-    large = cv2.imread(str(run.annotations.images_dir / records[0]["image"])).repeat(5, 0).repeat(5, 1)
+    large = cv2.imread(str(run.frames.annotations.images_dir / records[0]["image"])).repeat(5, 0).repeat(5, 1)
     monkeypatch.setattr("lib.core.report.figures.read_view", lambda *_: large)
     frame = posed_frame(config, run, 0, whole_images=True)
     assert frame.images[0].shape == (VIEW_PX, VIEW_PX, 3)
@@ -69,7 +69,7 @@ def test_large_images_are_reduced_with_their_joints(make_run, h36m_pickle, monke
 
 def test_joints_behind_a_camera_are_not_drawn(make_run, h36m_pickle):
     config, run, _ = make_run(h36m_pickle)
-    camera = run.cameras(0)[1]
+    camera = run.frames.cameras[0, 1]
     run.pose_world[0, 4] = camera.T - 500 * camera.R[2]  # half a metre behind
     frame = posed_frame(config, run, 0, whole_images=False)
     assert np.isnan(frame.joints[1, 4]).all()
@@ -110,9 +110,9 @@ def test_the_contact_sheet_shows_the_predicted_locations(make_run, h36m_pickle, 
 
 def test_charts(make_run, h36m_pickle, tmp_path):
     config, run, _ = make_run(h36m_pickle)
-    results = summarise(run.pose_world, run.truth_world, run.actions, H36M_17.names)
+    results = summarize(run.pose_world, run.gt_world, run.frames.actions, H36M_17.names)
     names = make_error_charts(run, results, "a title", tmp_path / "charts")
-    write_poses(config, tmp_path / "run", run.truth_world + 50, "other.npz", "other")
+    write_poses(config, tmp_path / "run", run.gt_world + 50, "other.npz", "other")
     names += make_comparison_charts(load_rows([tmp_path / "run"]), tmp_path / "charts")
     assert sorted(names) == sorted(path.name for path in (tmp_path / "charts").iterdir())
     assert len(names) == 5
@@ -121,7 +121,7 @@ def test_charts(make_run, h36m_pickle, tmp_path):
 
 def test_what_is_missing_is_named(make_run, h36m_pickle, tmp_path):
     config, run, records = make_run(h36m_pickle)
-    (run.annotations.images_dir / records[5]["image"]).unlink()
+    (run.frames.annotations.images_dir / records[5]["image"]).unlink()
     with pytest.raises(InputError, match="no such image"):
         make_animation(config, run, [0, 1], tmp_path / "walk.gif")
     with pytest.raises(InputError, match="no such image"):

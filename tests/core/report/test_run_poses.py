@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from cvf_tests.predictions import write_perfect_predictions, write_poses
 
-from lib.core.report.run_poses import load_poses, load_run_poses
+from lib.core.report.run_poses import load_run_poses
 from lib.utils.errors import InputError
 
 
@@ -28,25 +28,25 @@ def make_run(tiny_root, tiny_config, tmp_path):
 def test_what_a_run_knows(make_run, h36m_pickle, tmp_path):
     _, run = make_run()
     assert len(run) == 5
-    assert run.actions.tolist() == [3, 4, 2, 3, 4]
+    assert run.frames.actions.tolist() == [3, 4, 2, 3, 4]
     np.testing.assert_allclose(run.frame_errors(), 30.0)
     assert run.title(3) == "frame 3: S9 Discussion 1, image 4, error 30 mm"
     records = h36m_pickle(tmp_path / "root_0", "validation")
-    assert run.image_names() == [record["image"] for record in records]
-    np.testing.assert_allclose(run.cameras(2).T[3], records[11]["camera"]["T"].ravel())
+    assert run.frames.image_ids.ravel().tolist() == [record["image"] for record in records]
+    np.testing.assert_allclose(run.frames.cameras[2].T[3], records[11]["camera"]["T"].ravel())
 
 
 def test_frames_to_show(make_run):
     _, run = make_run()
     errors = np.array([50.0, 10, 30, 20, 40])
-    changed = replace(run, pose_world=run.truth_world.copy())
+    changed = replace(run, pose_world=run.gt_world.copy())
     changed.pose_world[..., 2] += errors[:, None]
     assert changed.typical_and_worst() == [2, 0]
     changed.pose_world[3] = np.nan  # nothing is worse than no pose
     assert changed.typical_and_worst()[1] == 3
     assert np.isnan(changed.frame_errors()[3])
-    assert run.spread(3) == [0, 2, 4]
-    assert run.spread(9) == [0, 1, 2, 3, 4]
+    assert run.evenly_spaced(3) == [0, 2, 4]
+    assert run.evenly_spaced(9) == [0, 1, 2, 3, 4]
 
 
 def test_recordings(make_run):
@@ -81,8 +81,8 @@ def test_recordings_of_total_capture(tiny_totalcapture, tiny_config, tmp_path):
     joint_names = np.array(frames.joint_set.names)
     np.savez(
         tmp_path / "run/poses3d.npz",
-        pose_world=frames.truth_world,
-        gt_world=frames.truth_world,
+        pose_world=frames.gt_world,
+        gt_world=frames.gt_world,
         image_ids=frames.image_ids,
         joint_names=joint_names,
     )
@@ -90,14 +90,14 @@ def test_recordings_of_total_capture(tiny_totalcapture, tiny_config, tmp_path):
     # 2 frames each of Walking 2, Freestyle 3, Acting 3 of S1, then of S2, ...
     assert run.recording("4", "acting", "3") == run.recording("S4", "3", "3") == [22, 23]
     assert run.title(20) == "frame 20: S4 Freestyle 3, image 1, error 0 mm"
-    assert set(run.actions) == {"Acting 3", "Freestyle 3", "Walking 2"}
-    assert np.flatnonzero(run.parts["FS3"]["unseen subjects"]).tolist() == [20, 21, 26, 27]
+    assert set(run.frames.actions) == {"Acting 3", "Freestyle 3", "Walking 2"}
+    assert np.flatnonzero(run.frames.parts["FS3"]["unseen subjects"]).tolist() == [20, 21, 26, 27]
     with pytest.raises(InputError, match="unknown action 'Freestile' in --sequence; did you mean 'Freestyle'"):
         run.recording("4", "Freestile")
     np.savez(
         tmp_path / "run/poses3d.npz",
         pose_world=run.pose_world,
-        gt_world=run.truth_world,
+        gt_world=run.gt_world,
         image_ids=frames.image_ids,
         joint_names=np.insert(joint_names, 10, "head"),
     )
@@ -109,14 +109,14 @@ def test_files_that_do_not_belong(make_run, tmp_path):
     config, run = make_run()
     path = tmp_path / "run/poses3d.npz"
     with pytest.raises(InputError, match=r"estimate\.py writes it; there are poses3d\.npz"):
-        load_poses(tmp_path / "run/none.npz")
+        load_run_poses(config, tmp_path / "run", "none.npz")
     with pytest.raises(InputError, match="--frames: 5 does not exist; the data set has frames 0 to 4"):
         run.check_frames([0, 5], "--frames")
     config.DATASET.TEST_STEP = 2
     with pytest.raises(InputError, match="made for other images"):
         load_run_poses(config, path.parent, path.name)
     config.DATASET.TEST_STEP = 1
-    arrays = load_poses(path)
+    arrays = dict(np.load(path))
     np.savez(path, **{**arrays, "joint_names": arrays["joint_names"][::-1]})
     with pytest.raises(InputError, match="joints are"):
         load_run_poses(config, path.parent, path.name)
@@ -148,4 +148,4 @@ def test_names_of_images_may_hold_any_letter(tiny_root, tiny_config, tmp_path):
     write_poses(config, tmp_path / "run")
     run = load_run_poses(config, tmp_path / "run", "poses3d.npz")
     assert len(run) == 3
-    assert "sé_09" in run.image_names()[0]
+    assert "sé_09" in run.frames.image_ids.ravel().tolist()[0]
