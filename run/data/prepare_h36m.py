@@ -1,11 +1,12 @@
-"""Prepare Human3.6M: from the contents of the official archives to images and annotations.
+"""Prepare Human3.6M: from the official archives to images and annotation.
 
     python run/data/prepare_h36m.py --raw DOWNLOADS --root data
 
-DOWNLOADS holds S1, S5, ... as the archives Poses_D3_Positions_mono, Poses_D2_Positions, Videos and, if wanted,
-Poses_D3_Positions_mono_universal unpack, and metadata.xml. Writes ROOT/h36m: images (or images.zip), the pickles of
-training and validation in the published structure, their memory-mapped forms and a report. Interrupted, it goes on
-where it was; what an earlier call finished stays, so that subjects may be downloaded, prepared and removed in turn.
+DOWNLOADS holds metadata.xml and the folders S1, S5, ... of the unpacked archives Poses_D3_Positions_mono,
+Poses_D2_Positions, Videos and, optionally, Poses_D3_Positions_mono_universal. ROOT/h36m receives images (or
+images.zip), training and validation annotation in the original structure and as memory-mapped arrays, and a report.
+An interrupted preparation resumes after the last finished clip. Results of earlier calls are kept, so subjects can be
+downloaded, prepared and deleted one after another.
 """
 
 from __future__ import annotations
@@ -19,36 +20,36 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from lib.core.runtime.command_line import plain_parser, run_main
-from lib.dataset.prepare.h36m_images import ImageSettings
+from lib.dataset.prepare.h36m_clips import ImageSettings
 from lib.dataset.prepare.h36m_preparation import PrepareSettings, prepare_h36m
-from lib.dataset.prepare.h36m_report import report
+from lib.dataset.prepare.h36m_report import h36m_report
 from lib.utils.files.atomic import write_bytes
 
 REPORT = "h36m/annot/prepare_h36m.md"
 
 
 def parse_args() -> argparse.Namespace:
-    """Parse the command line; the defaults come from the settings."""
+    """Parse the command line."""
     data = PrepareSettings(Path(), Path())
     images = ImageSettings()
     parser = plain_parser(__doc__)
     add = parser.add_argument
     add("--raw", type=Path, required=True, help="folder with S1, S5, ... and metadata.xml")
-    add("--metadata", type=Path, help="metadata.xml, if it is elsewhere")
+    add("--metadata", type=Path, help="path of metadata.xml (default: RAW/metadata.xml)")
     add("--root", type=Path, default=Path("data"), help="DATASET.ROOT; receives h36m/")
-    add("--subjects", type=int, nargs="+", default=list(data.subjects), help="which")
-    add("--actions", type=int, nargs="+", default=list(data.actions), help="ids")
-    add("--step", type=int, default=images.step, help="take every n-th frame of a video")
-    add("--jpeg-quality", type=int, default=images.jpeg_quality, help="1 to 100")
-    add("--zip", action="store_true", help="one images.zip (stored) instead of folders of images")
-    add("--workers", type=int, default=os.cpu_count() or 1, help="processes")
-    add("--keep-going", action="store_true", help="leave out recordings whose files are missing or damaged")
-    add("--force", action="store_true", help="replace images and annotations that something else made")
+    add("--subjects", type=int, nargs="+", default=list(data.subjects), help="subjects to prepare")
+    add("--actions", type=int, nargs="+", default=list(data.actions), help="action ids to prepare")
+    add("--step", type=int, default=images.step, help="take every STEP-th frame of a video")
+    add("--jpeg-quality", type=int, default=images.jpeg_quality, help="JPEG quality, 1 to 100")
+    add("--zip", action="store_true", help="images.zip instead of folders of images; needs their disk space twice")
+    add("--workers", type=int, default=os.cpu_count() or 1, help="number of processes")
+    add("--keep-going", action="store_true", help="skip recordings with missing or damaged files")
+    add("--force", action="store_true", help="replace images and annotation that another program made")
     return parser.parse_args()
 
 
 def main() -> None:
-    """Prepare and say what is there now."""
+    """Prepare the data set, then write and print the report."""
     args = parse_args()
     settings = PrepareSettings(
         raw=args.raw,
@@ -60,9 +61,9 @@ def main() -> None:
         force=args.force,
     )
     start = time.perf_counter()
-    text = report(prepare_h36m(args.root, settings, args.workers), args.root)
+    text = h36m_report(prepare_h36m(args.root, settings, args.workers), args.root)
     write_bytes(args.root / REPORT, text.encode())
-    print(f"{text}\n{args.root / REPORT} holds this report. {time.perf_counter() - start:.0f} s.")
+    print(f"{text}\nReport: {args.root / REPORT} ({time.perf_counter() - start:.0f} s)")
 
 
 if __name__ == "__main__":

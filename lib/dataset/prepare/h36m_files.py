@@ -1,4 +1,4 @@
-"""The contents of Human3.6M's archives on disk: where each recording's files are, and the poses in them."""
+"""Files of Human3.6M's archives: paths of each recording, joints in the CDF files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import cdflib
 import numpy as np
 
-from lib.dataset.prepare.h36m_metadata import H36MMetadata
+from lib.dataset.prepare.h36m_metadata import H36MMetadata, RecordingId
 from lib.dataset.storage.record_writer import Clip
 from lib.utils.errors import InputError
 
@@ -19,29 +19,26 @@ NUM_RAW_JOINTS = 32
 KEPT_JOINTS = (0, 1, 2, 3, 6, 7, 8, 12, 16, 14, 15, 17, 18, 19, 25, 26, 27)
 _POSE_VARIABLE = "Pose"
 
-# Below the subject's folder: as the archives unpack, and as tools that fetch them name the folders.
+# Folders below the subject's folder: as the archives unpack, and as download tools name them.
 _FOLDERS = {
     "video": ("Videos",),
     "pose": ("MyPoseFeatures/D3_Positions_mono", "Poses_D3_Positions_mono"),
     "points": ("MyPoseFeatures/D2_Positions", "Poses_D2_Positions"),
     "universal": ("MyPoseFeatures/D3_Positions_mono_universal", "Poses_D3_Positions_mono_universal"),
 }
-_SUFFIXES = {"video": ".mp4"}
 _OPTIONAL = ("universal",)
-
-Recording = tuple[int, int, int]  # subject, action, sub-action
 
 
 @dataclass(frozen=True)
 class ClipFiles:
-    """The files of one camera's film of a recording.
+    """Files of a clip, the video of one camera in a recording.
 
     Attributes:
-        clip: whose they are.
+        clip: subject, action, sub-action and camera.
         video: MP4.
-        pose: CDF of the joints in the camera frame, mm.
-        points: CDF of the joints in the image, px.
-        universal: CDF of the joints of the universal skeleton in the camera frame, mm; None where it is absent.
+        pose: CDF with joints in the camera frame, mm.
+        points: CDF with joints in the image, px.
+        universal: CDF with joints of the universal skeleton in the camera frame, mm; None if absent.
     """
 
     clip: Clip
@@ -51,28 +48,31 @@ class ClipFiles:
     universal: Path | None
 
 
+def recording_of(clip: Clip) -> RecordingId:
+    """Return (subject, action, sub-action) of a clip."""
+    return clip.subject, clip.action, clip.subaction
+
+
 def find_clips(
-    raw: Path, metadata: H36MMetadata, recordings: Iterable[Recording]
-) -> tuple[dict[Recording, list[ClipFiles]], dict[Recording, list[str]]]:
+    raw: Path, metadata: H36MMetadata, recordings: Iterable[RecordingId]
+) -> tuple[dict[RecordingId, list[ClipFiles]], dict[RecordingId, list[str]]]:
     """Find the files of recordings.
 
     Args:
         raw: folder with S1, S5, ...
-        metadata: names of the files.
-        recordings: which.
+        metadata: file names.
+        recordings: the recordings to find.
 
     Returns:
-        Recording -> the clips of the four cameras, for those that are complete; recording -> the paths that are
-        missing, for the others.
+        Complete recording -> clips of the four cameras, and incomplete recording -> missing paths.
     """
     complete, missing = {}, {}
     for recording in recordings:
         if recording not in metadata.base_names:
-            missing[recording] = [
-                f"metadata.xml names no file of S{recording[0]}, action {recording[1]}, sub-action {recording[2]}"
-            ]
+            subject, action, subaction = recording
+            missing[recording] = [f"metadata.xml names no file of S{subject}, action {action}, sub-action {subaction}"]
             continue
-        clips = [_find_clip(raw, metadata, recording, camera_id) for camera_id in range(NUM_CAMERAS)]
+        clips = [_find_clip(raw, metadata, Clip(*recording, camera_id)) for camera_id in range(NUM_CAMERAS)]
         lacking = [path for _, paths in clips for path in paths]
         if lacking:
             missing[recording] = lacking
@@ -81,36 +81,31 @@ def find_clips(
     return complete, missing
 
 
-def _find_clip(
-    raw: Path, metadata: H36MMetadata, recording: Recording, camera_id: int
-) -> tuple[ClipFiles | None, list[str]]:
-    """Return the clip's files, and the paths of those that are missing."""
-
-    def name(kind: str) -> str:
-        return metadata.file_stem(recording, camera_id) + _SUFFIXES.get(kind, ".cdf")
-
-    found = {}
+def _find_clip(raw: Path, metadata: H36MMetadata, clip: Clip) -> tuple[ClipFiles | None, list[str]]:
+    """Return the files of a clip and the missing paths."""
+    stem = metadata.file_stem(recording_of(clip), clip.camera_id)
+    found, missing = {}, []
     for kind, folders in _FOLDERS.items():
-        paths = [raw / f"S{recording[0]}" / folder / name(kind) for folder in folders]
+        suffix = ".mp4" if kind == "video" else ".cdf"
+        paths = [raw / f"S{clip.subject}" / folder / f"{stem}{suffix}" for folder in folders]
         found[kind] = next((path for path in paths if path.is_file()), None)
-    lacking = [kind for kind, path in found.items() if path is None and kind not in _OPTIONAL]
-    if lacking:
-        return None, [str(raw / f"S{recording[0]}" / _FOLDERS[kind][0] / name(kind)) for kind in lacking]
-    return ClipFiles(Clip(*recording, camera_id), **found), []
+        if found[kind] is None and kind not in _OPTIONAL:
+            missing.append(str(paths[0]))
+    return (None, missing) if missing else (ClipFiles(clip, **found), [])
 
 
 def read_joints(path: Path, num_coordinates: int) -> np.ndarray:
     """Read the joints of a CDF file.
 
     Args:
-        path: the file; its variable `Pose` is (1, frames, 32 * num_coordinates).
+        path: the file. Its variable `Pose` is (1, frames, 32 * num_coordinates).
         num_coordinates: 3 (mm) or 2 (px).
 
     Returns:
         (frames, 17, num_coordinates) float64.
 
     Raises:
-        InputError: missing, damaged, of another shape, or with values that are not finite.
+        InputError: the file is missing, damaged, of another shape or has values that are not finite.
     """
     try:
         values = np.asarray(cdflib.CDF(path).varget(_POSE_VARIABLE), np.float64)

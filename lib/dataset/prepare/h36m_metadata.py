@@ -1,4 +1,4 @@
-"""Human3.6M's metadata.xml: which files belong to which recording, and the calibration of the cameras."""
+"""Human3.6M's metadata.xml: file names of the recordings and camera calibration."""
 
 from __future__ import annotations
 
@@ -15,26 +15,28 @@ from lib.utils.errors import InputError
 NUM_SUBJECTS = 11
 NUM_EXTRINSICS = 6
 NUM_INTRINSICS = 9
-FIRST_INTRINSIC = 264  # of w0: behind the extrinsics of 4 cameras and 11 subjects
+FIRST_INTRINSIC = 264  # in w0, after the extrinsics of 4 cameras and 11 subjects
 NUM_PARAMETERS = 300
+
+RecordingId = tuple[int, int, int]  # subject, action, sub-action
 
 
 @dataclass(frozen=True)
 class H36MMetadata:
-    """What metadata.xml says.
+    """Content of metadata.xml.
 
     Attributes:
-        base_names: (subject, action, sub-action) -> beginning of the files' names, e.g. "Directions 1".
-        serials: of cameras 1 to 4, as in the files' names.
-        w0: (300,) calibration.
+        base_names: recording -> first part of its file names, e.g. "Directions 1".
+        serials: serial numbers of cameras 1 to 4, as in the file names.
+        w0: (300,) calibration parameters.
     """
 
-    base_names: dict[tuple[int, int, int], str]
+    base_names: dict[RecordingId, str]
     serials: tuple[str, ...]
     w0: np.ndarray
 
-    def file_stem(self, recording: tuple[int, int, int], camera_id: int) -> str:
-        """Return the name, without suffix, of the files of a recording and a camera (from 0)."""
+    def file_stem(self, recording: RecordingId, camera_id: int) -> str:
+        """Return the file name without suffix of a recording and a camera, counted from 0."""
         return f"{self.base_names[recording]}.{self.serials[camera_id]}"
 
     def camera(self, camera_id: int, subject: int) -> dict[str, np.ndarray]:
@@ -42,21 +44,21 @@ class H36MMetadata:
 
         Args:
             camera_id: from 0.
-            subject: from 1; the rig was set up anew for each.
+            subject: from 1. The cameras were placed again for each subject.
 
-        Source: the data set's own code and calibration file; R = Rx(a) Ry(b) Rz(g), T the centre in mm.
+        Source: code and calibration file of the data set. R = Rx(a) Ry(b) Rz(g), T is the camera center in mm.
         """
         start = NUM_EXTRINSICS * (camera_id * NUM_SUBJECTS + subject - 1)
-        angles, centre = np.split(self.w0[start : start + NUM_EXTRINSICS], 2)
+        angles, center = np.split(self.w0[start : start + NUM_EXTRINSICS], 2)
         start = FIRST_INTRINSIC + NUM_INTRINSICS * camera_id
         fx, fy, cx, cy, k1, k2, k3, p1, p2 = self.w0[start : start + NUM_INTRINSICS]
         return camera_record(
-            rotation_xyz(angles), centre, (fx, fy), (cx, cy), np.array([k1, k2, k3]), np.array([p1, p2])
+            rotation_xyz(angles), center, (fx, fy), (cx, cy), np.array([k1, k2, k3]), np.array([p1, p2])
         )
 
 
 def rotation_xyz(angles: np.ndarray) -> np.ndarray:
-    """Return Rx(a) Ry(b) Rz(g), (3, 3), of three angles in rad."""
+    """Return Rx(a) Ry(b) Rz(g), (3, 3), for three angles in rad."""
     (ca, cb, cg), (sa, sb, sg) = np.cos(angles), np.sin(angles)
     rx = np.array([[1, 0, 0], [0, ca, -sa], [0, sa, ca]])
     ry = np.array([[cb, 0, sb], [0, 1, 0], [-sb, 0, cb]])
@@ -67,16 +69,13 @@ def rotation_xyz(angles: np.ndarray) -> np.ndarray:
 def read_metadata(path: Path) -> H36MMetadata:
     """Read metadata.xml.
 
-    Args:
-        path: the file.
-
     Raises:
-        InputError: missing, not XML, or without one of its parts.
+        InputError: the file is missing, not XML or lacks a part.
     """
     try:
         tree = ElementTree.parse(path).getroot()
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file; it comes with Human3.6M's code and holds the calibration") from None
+        raise InputError(f"{path}: no such file; it is part of Human3.6M's code and holds the calibration") from None
     except (OSError, ElementTree.ParseError) as error:
         raise InputError(f"{path}: not an XML file, or cut off ({error})") from None
     serials = tuple(_text(cell) for cell in _part(tree, "dbcameras/index2id", path))
@@ -89,8 +88,7 @@ def read_metadata(path: Path) -> H36MMetadata:
 
 
 def _part(tree: ElementTree.Element, name: str, path: Path) -> ElementTree.Element:
-    # The parts may lie one level down, below <metadata> or the like.
-    found = next(tree.iter(name), None) if "/" not in name else tree.find(f".//{name}")
+    found = tree.find(f".//{name}")  # the parts may be one level down, e.g. below <metadata>
     if found is None:
         raise InputError(f"{path}: has no '{name}'")
     return found
@@ -100,8 +98,8 @@ def _text(cell: ElementTree.Element) -> str:
     return (cell.text or "").strip()
 
 
-def _base_names(mapping: ElementTree.Element, path: Path) -> dict[tuple[int, int, int], str]:
-    """Read the rows (action, sub-action, one name per subject); rows of another kind, like the head, are left out."""
+def _base_names(mapping: ElementTree.Element, path: Path) -> dict[RecordingId, str]:
+    """Read the rows (action, sub-action, one name per subject) and skip other rows, such as the header."""
     names = {}
     for row in mapping:
         cells = [_text(cell) for cell in row]
@@ -111,5 +109,5 @@ def _base_names(mapping: ElementTree.Element, path: Path) -> dict[tuple[int, int
             if name:
                 names[subject, int(cells[0]), int(cells[1])] = name
     if not names:
-        raise InputError(f"{path}: 'mapping' has no rows of an action, a sub-action and {NUM_SUBJECTS} names")
+        raise InputError(f"{path}: 'mapping' has no rows with action, sub-action and {NUM_SUBJECTS} names")
     return names

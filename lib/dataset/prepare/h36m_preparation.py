@@ -1,44 +1,51 @@
-"""Human3.6M: the contents of the official archives -> images and annotations in the published structure."""
+"""Preparation of Human3.6M: from the official archives to images and annotation in the original structure."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+import shutil
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
 from lib.dataset.h36m import SUBACTIONS, SUMMARY, TEST_SUBJECTS, TRAIN_SUBJECTS
-from lib.dataset.prepare.h36m_annotations import FinishedClip, write_annotations
-from lib.dataset.prepare.h36m_files import NUM_CAMERAS, ClipFiles, Recording, find_clips, read_joints
-from lib.dataset.prepare.h36m_images import PARTS, ClipTask, ImageSettings, write_clips
-from lib.dataset.prepare.h36m_metadata import H36MMetadata, read_metadata
+from lib.dataset.prepare.h36m_annotations import write_annotations
+from lib.dataset.prepare.h36m_clips import (
+    LABELS,
+    ClipTask,
+    FinishedClip,
+    ImageSettings,
+    finished_clips,
+    pack_images,
+    prepare_clips,
+)
+from lib.dataset.prepare.h36m_files import NUM_CAMERAS, ClipFiles, RecordingId, find_clips, read_joints, recording_of
+from lib.dataset.prepare.h36m_metadata import read_metadata
 from lib.dataset.protocol import ACTION_NAMES
 from lib.dataset.storage.record_writer import Clip
 from lib.utils.errors import InputError
-from lib.utils.files.journal import Journal
 from lib.utils.files.json_file import write_json
 from lib.utils.files.video import VideoReader
 from lib.utils.parallel.process_map import map_processes
 
 SUBJECTS = (*TRAIN_SUBJECTS, *TEST_SUBJECTS)
-JOURNAL = "prepare_h36m.jsonl"
-MAX_LENGTH_DIFFERENCE = 25  # frames between a video and its poses; half a second: the video is another one or cut off
+MAX_LENGTH_DIFFERENCE = 25  # frames between a video and its poses (0.5 s); more means another or a truncated video
+_OLD_JOURNAL = "prepare_h36m.jsonl"  # written by earlier versions of this script
 
 
 @dataclass(frozen=True)
 class PrepareSettings:
-    """What to prepare.
+    """Input and extent of the preparation.
 
     Attributes:
         raw: folder with S1, S5, ... as the archives unpack.
         metadata: metadata.xml.
-        subjects, actions: which recordings.
-        images: how videos become images.
-        keep_going: leave recordings out whose files are missing or damaged, instead of stopping.
-        force: replace images and annotations that something else made.
+        subjects, actions: recordings to prepare.
+        images: conversion of videos to images.
+        keep_going: skip recordings with missing or damaged files instead of stopping.
+        force: replace images and annotation that another program made.
     """
 
     raw: Path
@@ -50,155 +57,157 @@ class PrepareSettings:
     force: bool = False
 
     def check(self) -> None:
-        """Raise an InputError for values that make no data set."""
+        """Raise an InputError for values out of range."""
         for flag, values, known in (("--subjects", self.subjects, SUBJECTS), ("--actions", self.actions, ACTION_NAMES)):
-            unknown = sorted(set(values) - set(known))
-            if unknown or not values:
+            if not values or not set(values) <= set(known):
                 raise InputError(
                     f"{flag}: expected some of {', '.join(map(str, known))}, received "
                     f"{', '.join(map(str, values)) or 'none'}"
                 )
-        if self.images.step < 1 or not 1 <= self.images.jpeg_quality <= 100:
-            raise InputError(
-                f"--step must be at least 1 and --jpeg-quality 1 to 100, received {self.images.step} and "
-                f"{self.images.jpeg_quality}"
-            )
+        if self.images.step < 1:
+            raise InputError(f"--step: expected at least 1, received {self.images.step}")
+        if not 1 <= self.images.jpeg_quality <= 100:
+            raise InputError(f"--jpeg-quality: expected 1 to 100, received {self.images.jpeg_quality}")
 
 
 @dataclass
-class Prepared:
-    """What came of it.
+class PreparedH36M:
+    """Result of a preparation.
 
     Attributes:
-        settings: what was asked for.
-        num_images: clip -> images of it in the annotation.
-        lengths: clip -> (frames of the video, poses), where they differ.
-        left_out: recording -> why.
-        distances: subject -> largest distance between the 2D files and the projected 3D files, px.
-        files: what was written, beside the images.
+        settings: input and extent.
+        clips: clips in the annotation.
+        left_out: recording -> reason.
+        files: written files and folders except images.
     """
 
     settings: PrepareSettings
-    num_images: dict[Clip, int] = field(default_factory=dict)
-    lengths: dict[Clip, tuple[int, int]] = field(default_factory=dict)
-    left_out: dict[Recording, str] = field(default_factory=dict)
-    distances: dict[int, float] = field(default_factory=dict)
+    clips: list[FinishedClip] = field(default_factory=list)
+    left_out: dict[RecordingId, str] = field(default_factory=dict)
     files: list[Path] = field(default_factory=list)
 
 
-def prepare_h36m(root: Path, settings: PrepareSettings, workers: int = 1) -> Prepared:
-    """Make ROOT/h36m: images, pickles, their memory-mapped forms and a summary.
+def prepare_h36m(root: Path, settings: PrepareSettings, workers: int = 1) -> PreparedH36M:
+    """Write ROOT/h36m: images, pickles, memory-mapped arrays and a summary.
 
-    Recordings that an earlier call finished stay, and their downloads are not needed any more; work that was
-    interrupted goes on behind the last finished clip.
+    Recordings that an earlier call finished are kept and do not need their downloads. An interrupted preparation
+    resumes after the last finished clip.
 
     Args:
         root: DATASET.ROOT.
-        settings: what to prepare.
-        workers: processes.
-
-    Returns:
-        What came of it.
+        settings: input and extent.
+        workers: number of processes.
 
     Raises:
-        InputError: bad settings, missing or damaged files (unless they are to be left out), images or annotations that
-            something else made (unless they are to be replaced), or the disk refuses.
+        InputError: bad settings; missing or damaged files without `keep_going`; images or annotation of another
+            program without `force`; a file cannot be written.
     """
     settings.check()
     folder = root / "h36m"
-    result = Prepared(settings)
-    journal = Journal(folder / JOURNAL, asdict(settings.images))
-    if not (journal.entries or settings.force):
-        _refuse_foreign(folder)
-    wanted = set(itertools.product(settings.subjects, settings.actions, SUBACTIONS)) - _complete(journal)
-    tasks = _plan(folder, sorted(wanted), journal, result, workers) if wanted else []
-    errors = _extract(folder, tasks, journal, settings.images, workers)
-    result.left_out |= {_recording(clip): error for clip, error in errors.items()}
-    _stop_if(errors and not settings.keep_going, result.left_out, "are damaged; the others are in place")
-    finished = sorted(_complete(journal))
-    if not finished:
-        _stop_if(True, result.left_out, "cannot be used, and there are no others")
-    for clip in (Clip.from_stem(stem) for stem in journal.entries):
-        if _recording(clip) not in finished:
-            result.left_out.setdefault(_recording(clip), "begun by an earlier call and not finished")
-    _annotate(root, finished, journal, result)
+    _check_folder(folder, settings.force)
+    result = PreparedH36M(settings)
+    finished = finished_clips(folder, settings.images)
+    wanted = set(itertools.product(settings.subjects, settings.actions, SUBACTIONS)) - _complete(finished)
+    if wanted:
+        tasks = _plan(folder, sorted(wanted), {one.clip for one in finished}, result, workers)
+        num_images = sum(len(task.image_ids) for task in tasks)
+        with tqdm(total=num_images, desc="images", unit="image", disable=None) as bar:
+            errors = prepare_clips(folder, tasks, workers, bar.update)
+        result.left_out |= {recording_of(clip): error for clip, error in errors.items()}
+        if errors and not settings.keep_going:
+            raise _left_out_error(result.left_out, "are damaged; the others are finished")
+        finished = finished_clips(folder, settings.images)
+    complete = _complete(finished)
+    if not complete:
+        raise _left_out_error(result.left_out, "cannot be used, and there are no others")
+    for one in finished:
+        if recording_of(one.clip) in complete:
+            result.clips.append(one)
+        else:
+            result.left_out.setdefault(recording_of(one.clip), "an earlier call did not finish it")
+    if settings.images.as_zip:
+        pack_images(folder, finished)
+    result.files += write_annotations(root, result.clips)
+    result.files.append(root / "h36m/annot" / SUMMARY)
+    write_json(
+        result.files[-1],
+        {
+            **asdict(settings.images),
+            "num_images": {one.clip.stem: len(one.image_ids) for one in result.clips},
+            "left_out": {"{}-{}-{}".format(*recording): why for recording, why in sorted(result.left_out.items())},
+        },
+    )
     return result
 
 
-def _recording(clip: Clip) -> Recording:
-    return clip.subject, clip.action, clip.subaction
+def _complete(finished: Iterable[FinishedClip]) -> set[RecordingId]:
+    """Return the recordings with all cameras finished."""
+    clips = {one.clip for one in finished}
+    recordings = {recording_of(clip) for clip in clips}
+    return {one for one in recordings if all(Clip(*one, camera_id) in clips for camera_id in range(NUM_CAMERAS))}
 
 
-def _clips(recording: Recording) -> list[Clip]:
-    return [Clip(*recording, camera_id) for camera_id in range(NUM_CAMERAS)]
-
-
-def _complete(journal: Journal) -> set[Recording]:
-    """Return the recordings of which all clips are in place."""
-    begun = {_recording(Clip.from_stem(stem)) for stem in journal.entries}
-    return {recording for recording in begun if all(clip.stem in journal.entries for clip in _clips(recording))}
-
-
-def _refuse_foreign(folder: Path) -> None:
-    """Raise an InputError where there are images or annotations that this did not make."""
-    there = [folder / "images", folder / "images.zip", *sorted((folder / "annot").glob("h36m_*.pkl"))]
-    there = [path for path in there if path.is_file() or (path.is_dir() and any(path.iterdir()))]
-    if there:
+def _check_folder(folder: Path, force: bool) -> None:
+    """Refuse or, with `force`, discard the work of earlier versions; refuse files of other programs."""
+    journal = folder / _OLD_JOURNAL
+    if journal.exists():
+        if not force:
+            raise InputError(
+                f"{journal}: prepared by an earlier version of this script; the data set can be used, but not "
+                "extended or resumed; choose another --root, or --force to prepare it again"
+            )
+        shutil.rmtree(folder / LABELS, ignore_errors=True)
+        (folder / "images.zip.partial").unlink(missing_ok=True)
+        journal.unlink()
+    if force or (folder / LABELS).is_dir():
+        return
+    found = [folder / "images", folder / "images.zip", *sorted((folder / "annot").glob("h36m_*.pkl"))]
+    found = [path for path in found if path.is_file() or (path.is_dir() and any(path.iterdir()))]
+    if found:
         raise InputError(
-            f"{there[0]} exists and was not made by this (there is no {JOURNAL}); choose another --root, "
-            "or --force to replace it"
+            f"{found[0]}: exists and was not made by this script (no folder {LABELS}); choose another --root, or "
+            "--force to replace it"
         )
 
 
-def _stop_if(condition: object, left_out: dict[Recording, str], what: str) -> None:
-    if condition:
-        first = next(iter(left_out.values()))
-        raise InputError(f"{len(left_out)} recordings {what}; the first: {first}; --keep-going leaves them out")
+def _left_out_error(left_out: dict[RecordingId, str], what: str) -> InputError:
+    first = next(iter(left_out.values()))
+    return InputError(f"{len(left_out)} recordings {what}; the first: {first}; --keep-going leaves them out")
 
 
 def _plan(
-    folder: Path, recordings: Iterable[Recording], journal: Journal, result: Prepared, workers: int
+    folder: Path, recordings: Iterable[RecordingId], finished: Collection[Clip], result: PreparedH36M, workers: int
 ) -> list[ClipTask]:
-    """Find the files of recordings and how many frames the four clips of each have in common."""
+    """Find the files of recordings and the number of frames that the four clips of each have in common."""
     settings = result.settings
     metadata = read_metadata(settings.metadata)
     found, missing = find_clips(settings.raw, metadata, recordings)
     for recording, paths in missing.items():
         result.left_out[recording] = f"{paths[0]}: missing" + (f", and {len(paths) - 1} more" if paths[1:] else "")
-    _stop_if(missing and not settings.keep_going, result.left_out, "are incomplete")
+    if missing and not settings.keep_going:
+        raise _left_out_error(result.left_out, "are incomplete")
     lengths, damaged = _measure_all([files for clips in found.values() for files in clips], workers)
     for clip, error in damaged.items():
-        result.left_out.setdefault(_recording(clip), error)
-        found.pop(_recording(clip), None)
-    _stop_if(damaged and not settings.keep_going, result.left_out, "are damaged")
+        result.left_out.setdefault(recording_of(clip), error)
+        found.pop(recording_of(clip), None)
+    if damaged and not settings.keep_going:
+        raise _left_out_error(result.left_out, "are damaged")
     tasks: list[ClipTask] = []
     for clips in found.values():
         num_frames = min(min(lengths[files.clip]) for files in clips)
-        tasks += [
-            _task(folder, files, metadata, num_frames, lengths[files.clip], settings.images)
-            for files in clips
-            if files.clip.stem not in journal.entries
-        ]
+        for files in clips:
+            clip = files.clip
+            if clip not in finished:
+                camera = metadata.camera(clip.camera_id, clip.subject)
+                tasks.append(ClipTask(files, camera, num_frames, lengths[clip], settings.images, folder))
     return tasks
 
 
-def _task(
-    folder: Path,
-    files: ClipFiles,
-    metadata: H36MMetadata,
-    num_frames: int,
-    lengths: tuple[int, int],
-    images: ImageSettings,
-) -> ClipTask:
-    camera = metadata.camera(files.clip.camera_id, files.clip.subject)
-    return ClipTask(files, camera, num_frames, lengths, images, folder / PARTS)
-
-
 def _measure_all(clips: Sequence[ClipFiles], workers: int) -> tuple[dict[Clip, tuple[int, int]], dict[Clip, str]]:
-    """Read every pose file once: better to know of a damaged one before the hours of decoding than after.
+    """Read every pose file and open every video, to find damaged ones before hours of decoding.
 
     Returns:
-        Clip -> (frames of the video, poses), and clip -> what is wrong with its files.
+        Clip -> (number of video frames, number of poses), and clip -> error in its files.
     """
     lengths: dict[Clip, tuple[int, int]] = {}
     damaged: dict[Clip, str] = {}
@@ -212,11 +221,11 @@ def _measure_all(clips: Sequence[ClipFiles], workers: int) -> tuple[dict[Clip, t
 
 
 def _measure(files: ClipFiles) -> tuple[int, int] | str:
-    """Return the frames of a clip's video and its poses, or what is wrong with its files."""
+    """Return the numbers of video frames and poses of a clip, or the error in its files."""
     try:
         num_poses = len(read_joints(files.pose, 3))
-        for other, size in ((files.points, 2), (files.universal, 3)):
-            length = num_poses if other is None else len(read_joints(other, size))
+        for other, num_coordinates in ((files.points, 2), (files.universal, 3)):
+            length = num_poses if other is None else len(read_joints(other, num_coordinates))
             if length != num_poses:
                 return f"{other}: has {length} frames, {files.pose} has {num_poses}"
         with VideoReader(files.video) as video:
@@ -226,35 +235,3 @@ def _measure(files: ClipFiles) -> tuple[int, int] | str:
     if abs(num_frames - num_poses) > MAX_LENGTH_DIFFERENCE:
         return f"{files.video}: has {num_frames} frames, its poses {num_poses}: another video, or cut off"
     return num_frames, num_poses
-
-
-def _extract(
-    folder: Path, tasks: Sequence[ClipTask], journal: Journal, images: ImageSettings, workers: int
-) -> dict[Clip, str]:
-    """Make images and labels; returns clip -> what is wrong with its files."""
-    with tqdm(total=sum(len(task.image_ids) for task in tasks), desc="images", unit="image", disable=None) as bar:
-        return write_clips(folder, tasks, images, journal, workers, bar.update)
-
-
-def _annotate(root: Path, recordings: Sequence[Recording], journal: Journal, result: Prepared) -> None:
-    """Write annotations and summary of what is in place."""
-    clips = []
-    for clip in itertools.chain.from_iterable(map(_clips, recordings)):
-        entry = journal.entries[clip.stem]
-        image_ids = np.arange(1, entry["num_frames"] + 1, result.settings.images.step)
-        clips.append(FinishedClip(clip, image_ids, (entry["width"], entry["height"])))
-        result.num_images[clip] = len(image_ids)
-        result.distances[clip.subject] = max(result.distances.get(clip.subject, 0.0), entry["distance"])
-        video, poses = entry["lengths"]
-        if video != poses:
-            result.lengths[clip] = (video, poses)
-    result.files += write_annotations(root, clips)
-    result.files.append(root / "h36m/annot" / SUMMARY)
-    write_json(
-        result.files[-1],
-        {
-            **asdict(result.settings.images),
-            "num_images": {clip.stem: count for clip, count in sorted(result.num_images.items())},
-            "left_out": {"{}-{}-{}".format(*recording): why for recording, why in sorted(result.left_out.items())},
-        },
-    )

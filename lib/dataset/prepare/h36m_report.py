@@ -1,4 +1,4 @@
-"""What the preparation of Human3.6M ends in: a page that says what is there, what is not, and why."""
+"""Report of the preparation of Human3.6M, as Markdown."""
 
 from __future__ import annotations
 
@@ -6,76 +6,69 @@ from collections import Counter
 from pathlib import Path
 
 from lib.dataset.h36m import PUBLISHED_GROUPS, TEST_SUBJECTS, TRAIN_SUBJECTS
-from lib.dataset.prepare.h36m_preparation import Prepared
+from lib.dataset.prepare.h36m_clips import FinishedClip
+from lib.dataset.prepare.h36m_files import recording_of
+from lib.dataset.prepare.h36m_preparation import PreparedH36M
 from lib.dataset.protocol import action_name
 from lib.utils.tables import markdown_table
 
-MAX_DISTANCE_PX = 1.0  # between 2D files and projected 3D files; more means that the calibration is another one
+MAX_DISTANCE_PX = 1.0  # between 2D joints and projected 3D joints; more means another calibration
 MAX_ROWS = 20
 
 
-def report(prepared: Prepared, root: Path) -> str:
-    """Format what was prepared as Markdown."""
+def h36m_report(prepared: PreparedH36M, root: Path) -> str:
+    """Format the result of a preparation."""
     settings = prepared.settings.images
+    groups: Counter = Counter()  # (subject, action) -> number of groups
+    for one in prepared.clips:
+        if one.clip.camera_id == 0:  # the clips of a recording have the same frames
+            groups[one.clip.subject, one.clip.action] += len(one.image_ids)
     parts = [
         "# Human3.6M as prepared",
         f"Frames 1, {1 + settings.step}, ... of every video; JPEG quality {settings.jpeg_quality}; "
         f"{'one images.zip' if settings.as_zip else 'folders of images'}.",
-        _subjects(prepared),
-        _published(prepared),
-        _actions(prepared),
-        _lengths(prepared),
+        _subject_table(prepared.clips),
+        _original_sizes(groups) if settings.step == 1 else "",
+        _action_table(groups),
+        _length_table(prepared.clips),
         _left_out(prepared),
         "## Files\n\n" + "\n".join(f"- {path.relative_to(root)}" for path in prepared.files),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _groups(prepared: Prepared) -> Counter:
-    """(subject, action) -> groups."""
-    counts: Counter = Counter()
-    for clip, count in prepared.num_images.items():
-        if clip.camera_id == 0:  # the four clips of a recording have the same images
-            counts[clip.subject, clip.action] += count
-    return counts
-
-
-def _subjects(prepared: Prepared) -> str:
+def _subject_table(clips: list[FinishedClip]) -> str:
     rows = []
-    for subject in sorted({clip.subject for clip in prepared.num_images}):
-        clips = [clip for clip in prepared.num_images if clip.subject == subject]
-        images = sum(prepared.num_images[clip] for clip in clips)
-        rows.append(
-            [f"S{subject}", len({clip.stem[:-6] for clip in clips}), images // 4, images, prepared.distances[subject]]
-        )
-    rows.append(["all", *(sum(row[column] for row in rows) for column in (1, 2, 3)), max(prepared.distances.values())])
+    for subject in sorted({one.clip.subject for one in clips}):
+        own = [one for one in clips if one.clip.subject == subject]
+        num_images = sum(len(one.image_ids) for one in own)
+        num_recordings = len({recording_of(one.clip) for one in own})
+        distance_px = max(one.distance_px for one in own)
+        rows.append([f"S{subject}", num_recordings, num_images // 4, num_images, distance_px])
+    wrong = [name for name, *_, distance_px in rows if distance_px > MAX_DISTANCE_PX]
+    sums = [sum(row[column] for row in rows) for column in (1, 2, 3)]
+    rows.append(["all", *sums, max(row[-1] for row in rows)])
     table = markdown_table(["subject", "recordings", "groups", "images", "2D - projected 3D, at most (px)"], rows, 4)
-    wrong = [f"S{subject}" for subject, distance in prepared.distances.items() if distance > MAX_DISTANCE_PX]
     if wrong:
         table += (
-            f"\n\n**{', '.join(wrong)}: the 2D files are not the projection of the 3D files. metadata.xml or the "
-            "files are not those of this subject.**"
+            f"\n\n**{', '.join(wrong)}: the 2D joints are not the projections of the 3D joints. metadata.xml or the "
+            "files belong to another subject.**"
         )
     return table
 
 
-def _published(prepared: Prepared) -> str:
-    """Compare with the published sizes where all subjects and frames are there."""
-    if prepared.settings.images.step != 1:
-        return ""
-    groups = _groups(prepared)
+def _original_sizes(groups: Counter) -> str:
+    """Compare complete subsets with the sizes in the original data."""
     lines = []
     for subset, subjects in (("train", TRAIN_SUBJECTS), ("validation", TEST_SUBJECTS)):
-        if not set(subjects) <= {subject for subject, _ in groups}:
-            continue
-        published, step = PUBLISHED_GROUPS[subset]
-        kept = -(-sum(count for (subject, _), count in groups.items() if subject in subjects) // step)
-        lines.append(f"- {subset}: every {step}th group makes {kept}; the published set has {published}.")
+        if set(subjects) <= {subject for subject, _ in groups}:
+            original, step = PUBLISHED_GROUPS[subset]
+            kept = -(-sum(count for (subject, _), count in groups.items() if subject in subjects) // step)
+            lines.append(f"- {subset}: {kept} groups (every {step}th); the original data have {original}.")
     return "\n".join(lines)
 
 
-def _actions(prepared: Prepared) -> str:
-    groups = _groups(prepared)
+def _action_table(groups: Counter) -> str:
     subjects = sorted({subject for subject, _ in groups})
     rows = [
         [f"{action} {action_name(action)}", *(groups[subject, action] for subject in subjects)]
@@ -84,20 +77,18 @@ def _actions(prepared: Prepared) -> str:
     return "## Groups\n\n" + markdown_table(["action", *(f"S{subject}" for subject in subjects)], rows)
 
 
-def _lengths(prepared: Prepared) -> str:
-    if not prepared.lengths:
-        return "Every video has as many frames as its poses."
-    rows = [[clip.stem, *pair] for clip, pair in sorted(prepared.lengths.items())]
-    text = "## Videos whose length differs from their poses\n\nThe frames that all four cameras have are kept.\n\n"
-    text += markdown_table(["clip", "frames of the video", "poses"], rows[:MAX_ROWS])
+def _length_table(clips: list[FinishedClip]) -> str:
+    rows = [[one.clip.stem, *one.lengths] for one in clips if one.lengths[0] != one.lengths[1]]
+    if not rows:
+        return "Every video has as many frames as poses."
+    text = "## Videos and poses of different length\n\nThe frames that all four cameras have are kept.\n\n"
+    text += markdown_table(["clip", "video frames", "poses"], rows[:MAX_ROWS])
     return text + (f"\n\nand {len(rows) - MAX_ROWS} more" if len(rows) > MAX_ROWS else "")
 
 
-def _left_out(prepared: Prepared) -> str:
-    if not prepared.left_out:
-        return ""
+def _left_out(prepared: PreparedH36M) -> str:
     lines = [
         f"- S{subject} {action_name(action)} {subaction}: {why}"
         for (subject, action, subaction), why in sorted(prepared.left_out.items())
     ]
-    return "## Left out\n\n" + "\n".join(lines)
+    return "\n".join(["## Left out\n", *lines]) if lines else ""

@@ -25,7 +25,6 @@ _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")  # the others stand withi
 _FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 _archives: dict[tuple[int, int, str], zipfile.ZipFile] = {}
 ZIP_DATE = (2020, 1, 1, 0, 0, 0)  # fixed: the same data give the same archive
-PARTIAL = ".partial"  # added to the name of an archive that a killed process left without its directory
 
 
 def _archive(path: str) -> zipfile.ZipFile:
@@ -40,11 +39,6 @@ def _open_archive(path: str) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
     except FileNotFoundError:
-        if os.path.exists(path + PARTIAL):
-            raise InputError(
-                f"{path}: no such archive, but {path}{PARTIAL}, whose writer was killed or is at work; "
-                "run/data/prepare_h36m.py --zip, called again, goes on with it and completes it"
-            ) from None
         raise InputError(f"{path}: no such archive (DATASET.DATA_FORMAT is zip)") from None
     except (OSError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: not a zip archive, or cut off ({error})") from None

@@ -72,5 +72,5 @@ def test_a_mapping_without_rows(path):
 
 
 def test_a_missing_file(path):
-    with pytest.raises(InputError, match=r"metadata\.xml: no such file; it comes with"):
+    with pytest.raises(InputError, match=r"metadata\.xml: no such file; it is part of"):
         read_metadata(path)

@@ -1,5 +1,3 @@
-"""The archives of the embedded world are prepared; the result equals the world."""
-
 from __future__ import annotations
 
 import json
@@ -15,10 +13,10 @@ from cvf_tests.raw_h36m import SIDE, RawWorld, marked_number, write_raw, write_v
 
 from lib.dataset.groups import group_views
 from lib.dataset.h36m import load_h36m
-from lib.dataset.prepare import h36m_images
-from lib.dataset.prepare.h36m_images import ImageSettings
-from lib.dataset.prepare.h36m_preparation import JOURNAL, PrepareSettings, prepare_h36m
-from lib.dataset.prepare.h36m_report import report
+from lib.dataset.prepare import h36m_clips
+from lib.dataset.prepare.h36m_clips import ImageSettings
+from lib.dataset.prepare.h36m_preparation import PrepareSettings, prepare_h36m
+from lib.dataset.prepare.h36m_report import h36m_report
 from lib.dataset.storage.record_writer import Clip
 from lib.multiviews.cameras import project, world_to_camera
 from lib.utils.errors import InputError
@@ -65,7 +63,7 @@ def records_of(root: Path, subset: str, suffix: str = "") -> list[dict]:
     return pickle.loads((root / f"h36m/annot/h36m_{subset}{suffix}.pkl").read_bytes())
 
 
-def test_positions_and_cameras_are_those_of_the_world(prepared, rendered):
+def test_prepare_h36m_positions_and_cameras_equal_the_synthetic_world(prepared, rendered):
     root, _ = prepared
     for subset, subject in (("train", 1), ("validation", 9)):
         records = records_of(root, subset)
@@ -83,7 +81,7 @@ def test_positions_and_cameras_are_those_of_the_world(prepared, rendered):
                 np.testing.assert_allclose(record["camera"][key], value, atol=1e-10)
 
 
-def test_boxes_are_the_projected_square_around_the_root(prepared):
+def test_prepare_h36m_boxes_are_projected_squares_around_the_root(prepared):
     record = records_of(prepared[0], "train")[3]
     root_cam = record["joints_3d_camera"][0]
     camera = record["camera"]
@@ -100,7 +98,7 @@ def test_boxes_are_the_projected_square_around_the_root(prepared):
     np.testing.assert_array_equal(whole["joints_2d"], record["joints_2d"])
 
 
-def test_images_are_the_frames_of_their_number(prepared, rendered):
+def test_prepare_h36m_images_are_the_frames_of_their_number(prepared, rendered):
     root, _ = prepared
     seen = 0
     for record in [*records_of(root, "train"), *records_of(root, "validation")]:
@@ -113,7 +111,7 @@ def test_images_are_the_frames_of_their_number(prepared, rendered):
     assert seen == len(list((root / "h36m/images").glob("*/*.jpg")))
 
 
-def test_loaders_read_the_arrays_that_equal_the_pickles(prepared, rendered):
+def test_prepare_h36m_arrays_equal_the_pickles(prepared, rendered):
     root, _ = prepared
     for crop in (True, False):
         annotations = load_h36m(root, "validation", crop)
@@ -140,37 +138,38 @@ def test_loaders_read_the_arrays_that_equal_the_pickles(prepared, rendered):
     )
 
 
-def test_the_report_says_what_is_there(prepared):
+def test_h36m_report_lists_clips_and_files(prepared):
     root, result = prepared
-    assert {(clip.subject, clip.subaction, clip.camera_id): pair for clip, pair in result.lengths.items()} == {
+    lengths = {one.clip: one.lengths for one in result.clips if one.lengths[0] != one.lengths[1]}
+    assert {(clip.subject, clip.subaction, clip.camera_id): pair for clip, pair in lengths.items()} == {
         (1, 1, 1): (NUM_POSES + 1, NUM_POSES),
         (9, 2, 0): (NUM_POSES - 1, NUM_POSES),
         (9, 2, 3): (NUM_POSES + 2, NUM_POSES),
     }
-    text = report(result, root)
+    text = h36m_report(result, root)
     assert f"| S1      |          2 |     {2 * NUM_POSES} |     {8 * NUM_POSES} |" in text
-    assert f"| s_09_act_02_subact_02_ca_01 |                   {NUM_POSES - 1} |     {NUM_POSES} |" in text
+    assert f"| s_09_act_02_subact_02_ca_01 |            {NUM_POSES - 1} |     {NUM_POSES} |" in text
     assert "| 2 Directions |" in text
     assert "h36m/annot/h36m_train_uncrop.arrays" in text
-    assert "not the projection" not in text
-    assert max(result.distances.values()) < 1e-6
+    assert "not the projections" not in text
+    assert max(one.distance_px for one in result.clips) < 1e-6
     summary = json.loads((root / "h36m/annot/prepare_h36m.json").read_text())
     assert summary["num_images"]["s_09_act_02_subact_02_ca_02"] == NUM_POSES - 1
     assert summary["step"] == 1
 
 
-def test_another_calibration_shows_in_the_report(plain, tmp_path):
+def test_h36m_report_other_calibration_is_reported(plain, tmp_path):
     text = (plain.folder / "metadata.xml").read_text()
     centre = repr(float(plain.worlds[9].camera_records[1]["cx"][0]))
     assert text.count(centre) == 1
     (plain.folder / "metadata.xml").write_text(text.replace(centre, repr(float(centre) + 3)))
     result = prepare_h36m(tmp_path / "root", settings(plain.folder))
-    assert result.distances[9] == pytest.approx(3, abs=1e-6)
-    assert "**S9: the 2D files are not the projection of the 3D files" in report(result, tmp_path / "root")
+    assert max(one.distance_px for one in result.clips) == pytest.approx(3, abs=1e-6)
+    assert "**S9: the 2D joints are not the projections of the 3D joints" in h36m_report(result, tmp_path / "root")
 
 
 @pytest.mark.parametrize("step", [2, 3, 5, 9])
-def test_every_nth_frame(plain, tmp_path, step):
+def test_prepare_h36m_step_selects_every_nth_frame(plain, tmp_path, step):
     prepare_h36m(tmp_path / "root", settings(plain.folder, step=step))
     records = records_of(tmp_path / "root", "validation")
     assert {record["image_id"] for record in records} == set(range(1, 6, step))
@@ -180,9 +179,9 @@ def test_every_nth_frame(plain, tmp_path, step):
     assert len(list((tmp_path / "root/h36m/images").glob("*/*.jpg"))) == len(records)
 
 
-def test_zip_and_jpeg_quality(rendered, prepared, tmp_path):
+def test_prepare_h36m_zip_and_jpeg_quality(rendered, prepared, tmp_path):
     prepare_h36m(tmp_path, settings(rendered.folder, as_zip=True, jpeg_quality=30))
-    assert {path.name for path in (tmp_path / "h36m").iterdir()} == {"images.zip", "annot", "prepared", JOURNAL}
+    assert {path.name for path in (tmp_path / "h36m").iterdir()} == {"images.zip", "annot", "prepared"}
     records = records_of(tmp_path, "validation")
     for record in records:
         assert marked_number(read_image(tmp_path / "h36m/images", record["image"], "zip")) == record["image_id"]
@@ -201,20 +200,22 @@ def numbers_in_zip(root: Path) -> list[int]:
 
 
 def killed_after(monkeypatch, num_clips: int) -> None:
-    """Let the process die in the middle of placing a clip."""
-    original = h36m_images.ClipWriter.place
+    """End the process before it places the labels of a clip."""
+    original = h36m_clips._place
     count = iter(range(100))
 
-    def place(self, task, result):
-        if next(count) == num_clips:
-            raise KeyboardInterrupt
-        original(self, task, result)
+    def place(task):
+        if next(count) < num_clips:
+            return original(task)
+        with monkeypatch.context() as patch:
+            patch.setattr(h36m_clips.os, "replace", lambda source, target: (_ for _ in ()).throw(KeyboardInterrupt))
+            return original(task)
 
-    monkeypatch.setattr(h36m_images.ClipWriter, "place", place)
+    monkeypatch.setattr(h36m_clips, "_place", place)
 
 
 @pytest.mark.parametrize("as_zip", [False, True])
-def test_interrupted_work_goes_on(plain, tmp_path, monkeypatch, as_zip):
+def test_prepare_h36m_interrupted_work_is_resumed(plain, tmp_path, monkeypatch, as_zip):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     wanted = settings(plain.folder, as_zip=as_zip)
     prepare_h36m(whole, wanted)
@@ -223,26 +224,79 @@ def test_interrupted_work_goes_on(plain, tmp_path, monkeypatch, as_zip):
         with pytest.raises(KeyboardInterrupt):
             prepare_h36m(parts, wanted)
     assert not (parts / "h36m/annot").exists()
-    if as_zip:  # what a kill -9 in the middle of writing would leave
-        archive = (parts / "h36m/images.zip").rename(parts / "h36m/images.zip.partial")
-        with open(archive, "ab") as file:
-            file.write(b"half an image")
+    # what SIGKILL leaves: images without labels, and a half-written clip
+    (parts / "h36m/.parts/s_09_act_02_subact_02_ca_03").mkdir(parents=True)
+    (parts / "h36m/.parts/s_09_act_02_subact_02_ca_03/labels.npz").write_bytes(b"half")
+    if as_zip:
+        (parts / "h36m/prepared/s_09_act_02_subact_02_ca_04.zip").write_bytes(b"half")
     else:
         (parts / "h36m/images/s_09_act_02_subact_02_ca_04").mkdir()
     again = []
     with monkeypatch.context() as patch:
-        original = h36m_images.extract
-        patch.setattr(h36m_images, "extract", lambda task: again.append(task.clip) or original(task))
+        original = h36m_clips.prepare_clip
+        patch.setattr(h36m_clips, "prepare_clip", lambda task: again.append(task.clip) or original(task))
         prepare_h36m(parts, wanted)
     assert len(again) == 8 - 3
     files = {path.relative_to(whole) for path in whole.rglob("*") if path.is_file()}
     assert {path.relative_to(parts) for path in parts.rglob("*") if path.is_file()} == files
     for name in files:
-        if name.name not in (JOURNAL, "meta.json"):  # those hold times
+        if name.name != "meta.json":  # it holds the time of the pickle
             assert (parts / name).read_bytes() == (whole / name).read_bytes(), name
 
 
-def test_subject_by_subject(tmp_path):
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_prepare_h36m_interrupted_packing_is_repeated(plain, tmp_path, monkeypatch, where):
+    root = tmp_path / "root"
+
+    replace, unlink = h36m_clips.os.replace, Path.unlink
+
+    def killed_before(source, target):
+        if target == root / "h36m/images.zip":
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    def killed_after(path, missing_ok=False):
+        if path.parent == root / "h36m/prepared":
+            raise KeyboardInterrupt
+        unlink(path, missing_ok)
+
+    with monkeypatch.context() as patch:
+        if where == "before":
+            patch.setattr(h36m_clips.os, "replace", killed_before)
+        else:
+            patch.setattr(Path, "unlink", killed_after)
+        with pytest.raises(KeyboardInterrupt):
+            prepare_h36m(root, settings(plain.folder, as_zip=True))
+    assert (root / "h36m/images.zip").exists() == (where == "after")
+    prepare_h36m(root, settings(plain.folder, as_zip=True))
+    assert numbers_in_zip(root) == [1, 2, 3, 4, 5] * 8
+    assert not list((root / "h36m/prepared").glob("*.zip"))
+
+
+def test_prepare_h36m_missing_archive_of_finished_clips_is_named(plain, tmp_path):
+    root = tmp_path / "root"
+    prepare_h36m(root, settings(plain.folder, as_zip=True))
+    (root / "h36m/images.zip").unlink()
+    with pytest.raises(InputError, match=r"images\.zip: images are missing or damaged"):
+        prepare_h36m(root, settings(plain.folder, as_zip=True))
+
+
+@pytest.mark.parametrize("as_zip", [False, True])
+def test_prepare_h36m_folder_of_an_earlier_version_needs_force(plain, tmp_path, as_zip):
+    folder = tmp_path / "root/h36m"
+    (folder / "prepared").mkdir(parents=True)
+    (folder / "prepared/s_09_act_02_subact_01_ca_01.npz").write_bytes(b"PK")
+    (folder / "prepare_h36m.jsonl").write_text('{"settings": {"step": 1, "jpeg_quality": 95, "as_zip": true}}\n')
+    (folder / "images.zip.partial").write_bytes(b"PK")
+    with pytest.raises(InputError, match=r"^.*prepare_h36m\.jsonl: prepared by an earlier version .*--force"):
+        prepare_h36m(tmp_path / "root", settings(plain.folder, as_zip=as_zip))
+    prepare_h36m(tmp_path / "root", settings(plain.folder, as_zip=as_zip, force=True))
+    images = "images.zip" if as_zip else "images"
+    assert {path.name for path in folder.iterdir()} == {images, "annot", "prepared"}
+    assert len(records_of(tmp_path / "root", "validation")) == 40
+
+
+def test_prepare_h36m_subjects_one_after_another(tmp_path):
     raw = write_raw(tmp_path / "raw", RECORDINGS, 3, render=False)
     root = tmp_path / "root"
     prepare_h36m(root, settings(raw.folder, subjects=(9,)))
@@ -250,16 +304,16 @@ def test_subject_by_subject(tmp_path):
     shutil.rmtree(raw.folder / "S9")  # the disk is small
     result = prepare_h36m(root, settings(raw.folder, subjects=(1,)))
     assert len(records_of(root, "train")) == len(records_of(root, "validation")) == 24
-    assert {clip.subject for clip in result.num_images} == {1, 9}
+    assert {one.clip.subject for one in result.clips} == {1, 9}
     shutil.rmtree(raw.folder)
     files = {path: path.read_bytes() for path in root.rglob("*.pkl")}
     again = prepare_h36m(root, settings(raw.folder, subjects=(1, 9)))  # nothing is left to do, and nothing is needed
-    assert (again.num_images, again.distances) == (result.num_images, result.distances)
+    assert h36m_report(again, root) == h36m_report(result, root)
     assert {path: path.read_bytes() for path in root.rglob("*.pkl")} == files
 
 
 @pytest.mark.parametrize("as_zip", [False, True])
-def test_a_recording_more(tmp_path, as_zip):
+def test_prepare_h36m_later_subject_equals_one_call(tmp_path, as_zip):
     raw = write_raw(tmp_path / "raw", RECORDINGS, 3, render=False)
     root, at_once = tmp_path / "root", tmp_path / "at_once"
     for subject in (9, 1):
@@ -272,18 +326,18 @@ def test_a_recording_more(tmp_path, as_zip):
             read_image(root / "h36m/images", name, "zip" if as_zip else "jpg")
 
 
-def test_what_something_else_made_is_not_replaced(plain, tmp_path):
+def test_prepare_h36m_foreign_annotation_needs_force(plain, tmp_path):
     root = tmp_path / "root"
     (root / "h36m/annot").mkdir(parents=True)
     (root / "h36m/annot/h36m_train.pkl").write_bytes(b"precious")
-    with pytest.raises(InputError, match=r"h36m_train\.pkl exists and was not made by this .*--force"):
+    with pytest.raises(InputError, match=r"h36m_train\.pkl: exists and was not made by this .*--force"):
         prepare_h36m(root, settings(plain.folder))
     assert [path.name for path in (root / "h36m").iterdir()] == ["annot"]
     prepare_h36m(root, settings(plain.folder, force=True))
     assert len(records_of(root, "validation")) == 40
 
 
-def test_labels_that_are_gone(plain, tmp_path):
+def test_prepare_h36m_damaged_labels_are_named(plain, tmp_path):
     prepare_h36m(tmp_path / "root", settings(plain.folder))
     (tmp_path / "root/h36m/prepared/s_09_act_02_subact_02_ca_02.npz").write_bytes(b"PK")
     with pytest.raises(InputError, match=r"s_09_act_02_subact_02_ca_02\.npz: missing or damaged"):
@@ -291,9 +345,9 @@ def test_labels_that_are_gone(plain, tmp_path):
     assert len(records_of(tmp_path / "root", "validation")) == 40
 
 
-def test_other_settings_do_not_mix(plain, tmp_path):
+def test_prepare_h36m_other_settings_are_refused(plain, tmp_path):
     prepare_h36m(tmp_path / "root", settings(plain.folder))
-    with pytest.raises(InputError, match="earlier work was done with step 1, now it is 5"):
+    with pytest.raises(InputError, match="expected step 1 of an earlier call, received 5"):
         prepare_h36m(tmp_path / "root", settings(plain.folder, step=5))
 
 
@@ -317,7 +371,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_damaged_recordings_stop_it_or_are_left_out(plain, tmp_path, damage):
+def test_prepare_h36m_damaged_recordings_stop_it_or_are_left_out(plain, tmp_path, damage):
     change, message = DAMAGE[damage]
     change(plain)
     with pytest.raises(InputError, match=rf"^1 recordings are .*{message}.*--keep-going") as caught:
@@ -327,31 +381,32 @@ def test_damaged_recordings_stop_it_or_are_left_out(plain, tmp_path, damage):
     result = prepare_h36m(tmp_path / "root", settings(plain.folder, keep_going=True))
     assert list(result.left_out) == [(9, 2, 2)]
     assert {record["subaction"] for record in records_of(tmp_path / "root", "validation")} == {1}
-    assert "## Left out\n\n- S9 Directions 2:" in report(result, tmp_path / "root")
+    assert "## Left out\n\n- S9 Directions 2:" in h36m_report(result, tmp_path / "root")
 
 
 def break_off(monkeypatch) -> None:
     """Let a video of the recording (9, 2, 2) end early while it is read."""
 
-    class Broken(h36m_images.VideoReader):
+    class Broken(h36m_clips.VideoReader):
         def frames(self, *words):
             for number, picture in super().frames(*words):
                 if self.path.endswith("Action2 1.58860488.mp4") and number == 3:
                     return
                 yield number, picture
 
-    monkeypatch.setattr(h36m_images, "VideoReader", Broken)
+    monkeypatch.setattr(h36m_clips, "VideoReader", Broken)
 
 
 @pytest.mark.parametrize("as_zip", [False, True])
-def test_a_video_that_breaks_off_while_it_is_read(plain, tmp_path, monkeypatch, as_zip):
+def test_prepare_h36m_video_ends_early_clip_is_an_error(plain, tmp_path, monkeypatch, as_zip):
     break_off(monkeypatch)
     wanted = settings(plain.folder, as_zip=as_zip)
-    with pytest.raises(InputError, match=r"damaged; the others are in place; .*58860488\.mp4: ends before frame 4"):
+    with pytest.raises(InputError, match=r"damaged; the others are finished; .*58860488\.mp4: ends before frame 4"):
         prepare_h36m(tmp_path / "root", wanted)
-    assert not (tmp_path / "root/h36m/images.zip.partial").exists()
+    finished = Clip(9, 2, 2, 3)
+    assert (tmp_path / f"root/h36m/prepared/{finished.stem}.npz").exists()
+    assert not (tmp_path / "root/h36m/images.zip").exists()
     data_format = "zip" if as_zip else "jpg"
-    read_image(tmp_path / "root/h36m/images", Clip(9, 2, 2, 3).image_name(1), data_format)
     result = prepare_h36m(tmp_path / "root", settings(plain.folder, as_zip=as_zip, keep_going=True))
     assert list(result.left_out) == [(9, 2, 2)]
     assert not (tmp_path / "root/h36m/.parts").exists()
@@ -360,7 +415,7 @@ def test_a_video_that_breaks_off_while_it_is_read(plain, tmp_path, monkeypatch, 
 
 
 @pytest.mark.parametrize("end", ["damaged", "Ctrl-C", "disk full"])
-def test_a_finished_archive_outlives_a_later_call_that_stops(plain, tmp_path, monkeypatch, end):
+def test_prepare_h36m_failing_later_call_keeps_the_archive(plain, tmp_path, monkeypatch, end):
     root = tmp_path / "root"
     aside = shutil.move(plain.path("Videos", RECORDINGS[3], 0), tmp_path)
     prepare_h36m(root, settings(plain.folder, as_zip=True, keep_going=True))
@@ -371,7 +426,7 @@ def test_a_finished_archive_outlives_a_later_call_that_stops(plain, tmp_path, mo
         elif end == "Ctrl-C":
             killed_after(patch, 1)
         else:
-            patch.setattr(h36m_images.Journal, "add", lambda *_: (_ for _ in ()).throw(InputError("disk full")))
+            patch.setattr(h36m_clips, "_place", lambda _: (_ for _ in ()).throw(OSError("disk full")))
         with pytest.raises((InputError, KeyboardInterrupt)):
             prepare_h36m(root, settings(plain.folder, as_zip=True))
     assert numbers_in_zip(root) == [1, 2, 3, 4, 5] * 4
@@ -379,23 +434,23 @@ def test_a_finished_archive_outlives_a_later_call_that_stops(plain, tmp_path, mo
     assert numbers_in_zip(root) == [1, 2, 3, 4, 5] * 8
 
 
-def test_a_frame_that_the_video_lacks(plain, tmp_path, monkeypatch):
-    class Gap(h36m_images.VideoReader):
+def test_prepare_h36m_missing_frame_is_named(plain, tmp_path, monkeypatch):
+    class Gap(h36m_clips.VideoReader):
         def frames(self, *words):
             return (pair for pair in super().frames(*words) if pair[0] != 2)
 
-    monkeypatch.setattr(h36m_images, "VideoReader", Gap)
-    with pytest.raises(InputError, match=r"mp4: lacks frame 3; the next one it has is 4"):
+    monkeypatch.setattr(h36m_clips, "VideoReader", Gap)
+    with pytest.raises(InputError, match=r"mp4: lacks frame 3; the next one is 4"):
         prepare_h36m(tmp_path / "root", settings(plain.folder))
 
 
-def test_nothing_usable(plain, tmp_path):
+def test_prepare_h36m_nothing_usable_is_refused(plain, tmp_path):
     shutil.rmtree(plain.folder / "S9")
     with pytest.raises(InputError, match="2 recordings cannot be used, and there are no others"):
         prepare_h36m(tmp_path / "root", settings(plain.folder, subjects=(9,), keep_going=True))
 
 
-def test_layout_of_tools_that_fetch_the_archives(plain, tmp_path):
+def test_prepare_h36m_folders_of_download_tools_are_found(plain, tmp_path):
     for folder in (plain.folder / "S9/MyPoseFeatures").iterdir():
         folder.rename(plain.folder / f"S9/Poses_{folder.name}")
     shutil.rmtree(plain.folder / "S9/Poses_D3_Positions_mono_universal")  # not everybody has it
@@ -410,11 +465,11 @@ def test_layout_of_tools_that_fetch_the_archives(plain, tmp_path):
     [
         ({"subjects": (2,)}, "--subjects: expected some of 1, 5, 6, 7, 8, 9, 11, received 2"),
         ({"subjects": ()}, "--subjects: .* received none"),
-        ({"step": 0}, "--step must be at least 1"),
-        ({"jpeg_quality": 101}, "--jpeg-quality 1 to 100"),
+        ({"step": 0}, "--step: expected at least 1, received 0"),
+        ({"jpeg_quality": 101}, "--jpeg-quality: expected 1 to 100, received 101"),
     ],
 )
-def test_settings_that_make_no_data_set(tmp_path, changes, message):
+def test_prepare_h36m_settings_out_of_range_are_refused(tmp_path, changes, message):
     with pytest.raises(InputError, match=message):
         prepare_h36m(tmp_path / "root", settings(tmp_path, **changes))
     assert not (tmp_path / "root").exists()

@@ -10,7 +10,7 @@ import scipy.io
 from cvf_tests.release import EMPTY, image, make_world, person, write_release
 
 from lib.dataset.mpii import load_mpii
-from lib.dataset.prepare import mpii
+from lib.dataset.prepare import mpii_preparation
 from lib.dataset.prepare.mpii_preparation import MpiiSettings, prepare_mpii
 from lib.utils.errors import InputError
 from lib.utils.files.json_file import read_json
@@ -309,7 +309,9 @@ def test_bad_input_leaves_what_was_there(world, settings, monkeypatch, damage):
         path.unlink()
     else:  # an image cannot be read when others are packed
         read = mpii.read_bytes
-        monkeypatch.setattr(mpii, "read_bytes", lambda path: read(path) if "test" not in path.name else fail(path))
+        monkeypatch.setattr(
+            mpii_preparation, "read_bytes", lambda path: read(path) if "test" not in path.name else fail(path)
+        )
     with pytest.raises(InputError):
         prepare_mpii(chosen)
     assert {path: path.read_bytes() for path in (settings.root / "mpii").rglob("*") if path.is_file()} == before
