@@ -1,4 +1,4 @@
-"""The skeleton as a tree of joints, for any set of joints."""
+"""Skeleton as a tree of joints, for any joint set."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from lib.utils.joints import H36M_17, JointSet
 
 @dataclass(frozen=True)
 class HumanBody:
-    """A tree over named joints; a limb is an edge (parent, child).
+    """Tree over named joints. A limb is an edge (parent, child).
 
     Attributes:
-        joint_names: names, in the order of the pose arrays.
-        parents: per joint the index of its parent, -1 for the root; in any order.
+        joint_names: names in the order of the pose arrays.
+        parents: per joint the index of its parent, -1 for the root.
     """
 
     joint_names: tuple[str, ...]
@@ -26,28 +26,24 @@ class HumanBody:
     def __post_init__(self) -> None:
         num_joints = len(self.joint_names)
         if len(self.parents) != num_joints or len(set(self.joint_names)) != num_joints:
-            raise InputError(f"body: expected one parent per joint and different names, received {self.joint_names}")
+            raise InputError(f"body: expected one parent per joint and unique names, received {self.joint_names}")
         if self.parents.count(-1) != 1 or not all(-1 <= parent < num_joints for parent in self.parents):
-            raise InputError(f"body: expected one root (parent -1) and parents below {num_joints}: {self.parents}")
+            raise InputError(f"body: expected one root (-1) and parents below {num_joints}, received {self.parents}")
         reached = sum(len(level) for level in self.levels)
         if reached != num_joints:
-            raise InputError(f"body: {num_joints - reached} joints do not hang on the root (a cycle): {self.parents}")
+            raise InputError(f"body: {num_joints - reached} joints are not connected to the root: {self.parents}")
 
     @classmethod
     def from_names(cls, joint_names: Sequence[str], parent_of: Mapping[str, str]) -> HumanBody:
-        """Build a body from a child -> parent table; the joint without an entry is the root.
-
-        Args:
-            joint_names: names, in the order of the pose arrays.
-            parent_of: child name -> parent name.
+        """Build a body from a child -> parent table of names. The joint without an entry is the root.
 
         Raises:
-            InputError: a name is unknown, or the table is no tree over the joints.
+            InputError: a name is unknown, or the table is not a tree over the joints.
         """
         index = {name: i for i, name in enumerate(joint_names)}
-        strangers = sorted({*parent_of, *parent_of.values()} - index.keys())
-        if strangers:
-            raise InputError(f"body: the tree names joints that do not exist: {', '.join(strangers)}")
+        unknown = sorted({*parent_of, *parent_of.values()} - index.keys())
+        if unknown:
+            raise InputError(f"body: unknown joints in the tree: {', '.join(unknown)}")
         parents = tuple(index[parent_of[name]] if name in parent_of else -1 for name in joint_names)
         return cls(tuple(joint_names), parents)
 
@@ -71,7 +67,7 @@ class HumanBody:
 
     @cached_property
     def levels(self) -> tuple[tuple[int, ...], ...]:
-        """Joints by their distance from the root, ascending within a level; the first level is the root."""
+        """Joints by number of limbs to the root, ascending within a level. The first level is the root."""
         levels = [(self.root,)]
         while levels[-1] and len(levels) <= self.num_joints:
             levels.append(tuple(sorted(child for joint in levels[-1] for child in self.children[joint])))
@@ -79,7 +75,7 @@ class HumanBody:
 
     @cached_property
     def edges(self) -> tuple[tuple[int, int], ...]:
-        """The J-1 limbs (parent, child) from the root to the leaves, level by level: *the* order of limb arrays."""
+        """The J-1 limbs (parent, child), level by level from the root. Limb arrays have this order."""
         return tuple((self.parents[joint], joint) for level in self.levels[1:] for joint in level)
 
     @property
@@ -93,14 +89,7 @@ class HumanBody:
         return tuple(f"{self.joint_names[parent]}-{self.joint_names[child]}" for parent, child in self.edges)
 
     def limb_lengths(self, pose: Any) -> Any:
-        """Measure the limbs of poses (numpy or torch).
-
-        Args:
-            pose: (..., J, 3) joints, mm, any frame.
-
-        Returns:
-            (..., J-1) lengths, mm, in the order of `edges`.
-        """
+        """Return the limb lengths (..., J-1), mm, of poses (..., J, 3), mm. Takes numpy arrays or torch tensors."""
         parents = [parent for parent, _ in self.edges]
         children = [child for _, child in self.edges]
         difference = pose[..., children, :] - pose[..., parents, :]
@@ -129,13 +118,10 @@ _PARENT_OF = {
 
 @cache
 def body_of(joint_set: JointSet) -> HumanBody:
-    """Return the tree of Human3.6M between the joints of a set, in the order of the set.
-
-    Args:
-        joint_set: some of Human3.6M's joints, with the parent of each.
+    """Return the Human3.6M skeleton restricted to a joint set.
 
     Raises:
-        InputError: a joint is not in the tree, or its parent is not in the set.
+        InputError: a joint of the set, or its parent, is missing from the tree.
     """
     parent_of = {name: _PARENT_OF[name] for name in joint_set.names if name in _PARENT_OF}
     return HumanBody.from_names(joint_set.names, parent_of)

@@ -1,7 +1,7 @@
-"""Pinhole cameras with lens distortion, written once for numpy arrays and torch tensors.
+"""Pinhole cameras with lens distortion, for numpy arrays and torch tensors.
 
-x_cam = R (x_world - T) with T the camera *centre* in mm. Radial k (3) and tangential p (2) coefficients are
-OpenCV's model with (k1, k2, p1, p2, k3) = (k[0], k[1], p[0], p[1], k[2]); OpenCV is the check on it.
+x_cam = R (x_world - T), where T is the camera center in mm. The lens is OpenCV's model with radial coefficients k and
+tangential coefficients p: (k1, k2, p1, p2, k3) = (k[0], k[1], p[0], p[1], k[2]). Tests compare it with OpenCV.
 """
 
 from __future__ import annotations
@@ -15,21 +15,30 @@ import numpy as np
 
 from lib.utils.errors import InputError
 
-MIN_DEPTH_MM = 1.0  # points nearer than this, or behind the camera, have no projection
-_MISSED_PX = 0.1  # more, and a pixel's ray has not been found
-_CLOSE = 1e-6  # the step from an error this small is the last one; 3 to 5 steps do for most lenses
-_MOST_STEPS = 20
-_FLAT = 1e-6  # share of its size that a lens leaves an area; less is taken for this
-_WIDEST_DEG = 85  # from the optical axis; no lens of this model sees further
+MIN_DEPTH_MM = 1.0  # points with a smaller depth have no projection
+
+
+@dataclass(frozen=True)
+class UndistortSettings:
+    """Newton's method in undistort(), and the search in lens_reach()."""
+
+    max_error_px: float = 0.1  # a pixel whose ray misses it by more has no ray
+    last_step_error: float = 1e-6  # normalized units; one more step follows an error this small
+    max_steps: int = 20  # most lenses need 3 to 5
+    min_area_ratio: float = 1e-6  # lower limit of the Jacobian's determinant
+    max_angle_deg: int = 85  # largest angle from the optical axis that lens_reach() tests
+
+
+_SETTINGS = UndistortSettings()
 
 
 @dataclass(frozen=True)
 class Cameras:
-    """Cameras as arrays; the leading axes (often frames, views) are free and equal in all fields.
+    """Cameras as arrays. All fields share the leading axes, usually (frames, views).
 
     Attributes:
         R: (..., 3, 3) rotation world -> camera.
-        T: (..., 3) camera centre, world frame, mm.
+        T: (..., 3) camera center, world frame, mm.
         f: (..., 2) focal lengths (fx, fy), px.
         c: (..., 2) principal point (cx, cy), image px.
         k: (..., 3) radial distortion.
@@ -45,7 +54,7 @@ class Cameras:
 
     @classmethod
     def from_records(cls, records: Sequence[dict]) -> Cameras:
-        """Read the camera dictionaries of the Human3.6M annotation.
+        """Read camera dictionaries of the Human3.6M annotation.
 
         Args:
             records: M dictionaries with R (3,3), T (3,1), fx fy cx cy (1), k (3,1), p (2,1).
@@ -54,7 +63,7 @@ class Cameras:
             Cameras with M as the leading axis, float64.
 
         Raises:
-            InputError: an entry is missing, has another size or is not finite.
+            InputError: an entry is missing, has a wrong size or is not finite.
         """
         sizes = {"R": 9, "T": 3, "fx": 1, "fy": 1, "cx": 1, "cy": 1, "k": 3, "p": 2}
         columns = {}
@@ -88,7 +97,7 @@ class Cameras:
 
 @dataclass(frozen=True)
 class CropCameras:
-    """Cameras and the crops whose heatmaps they made; each view of each group may have its own.
+    """Cameras and their crops. Crops may differ between the views and groups of a batch.
 
     Attributes:
         cameras: leading axes (...), often (B, V).
@@ -111,30 +120,30 @@ class CropCameras:
 
 
 def world_to_camera(points_world: Any, cameras: Cameras) -> Any:
-    """Points (..., P, 3) in the world frame -> (..., P, 3) in the camera frame, mm; axes ... as in `cameras`."""
+    """Transform points (..., P, 3), mm, from the world frame to the camera frame."""
     return (points_world - cameras.T[..., None, :]) @ cameras.R.swapaxes(-1, -2)
 
 
 def camera_to_world(points_cam: Any, cameras: Cameras) -> Any:
-    """Points (..., P, 3) in the camera frame -> (..., P, 3) in the world frame, mm; axes ... as in `cameras`."""
+    """Transform points (..., P, 3), mm, from the camera frame to the world frame."""
     return points_cam @ cameras.R + cameras.T[..., None, :]
 
 
 def lens_terms(x: Any, y: Any, k: Sequence[Any], p: Sequence[Any]) -> tuple[Any, Any]:
-    """Return (factor, r2) of the lens model: the distorted x is x * factor + p[1] * r2, y is y * factor + p[0] * r2.
+    """Return factor and r2 of the lens model.
+
+    The distorted point is (x * factor + p[1] * r2, y * factor + p[0] * r2).
 
     Args:
-        x: normalised x/z, any shape.
-        y: normalised y/z, the same shape.
-        k: the 3 radial coefficients, each broadcast against `x`.
-        p: the 2 tangential coefficients, likewise.
+        x, y: normalized coordinates x/z and y/z, any shape.
+        k, p: the 3 radial and 2 tangential coefficients, broadcast against `x`.
     """
     r2 = x * x + y * y
     return 1 + r2 * (k[0] + r2 * (k[1] + r2 * k[2])) + 2 * (p[0] * y + p[1] * x), r2
 
 
 def distort(points: Any, cameras: Cameras) -> Any:
-    """Apply the lens to normalised points (..., P, 2) = (x/z, y/z); same shape."""
+    """Apply the lens to normalized points (..., P, 2) = (x/z, y/z)."""
     k, p = cameras.k[..., None], cameras.p[..., None]
     factor, r2 = lens_terms(
         points[..., 0], points[..., 1], [k[..., i, :] for i in range(3)], [p[..., i, :] for i in range(2)]
@@ -143,38 +152,28 @@ def distort(points: Any, cameras: Cameras) -> Any:
 
 
 def lens_reach(cameras: Cameras) -> Any:
-    """Find how far from the optical axis a lens model can be trusted: up to where it is one-to-one.
+    """Return the largest x^2 + y^2 of normalized points up to which the lens model is one-to-one, shape (...).
 
-    The radial polynomial of a fitted lens may turn back outside the field of view, and then shows points there inside
-    the image. Found in steps of one degree, up to 85 degrees; the small tangential terms are left out.
-
-    Args:
-        cameras: cameras with leading axes (...).
-
-    Returns:
-        (...) the largest trusted x^2 + y^2 of normalised points (x, y) = (x/z, y/z).
+    Outside the field of view the radial polynomial of a fitted lens may decrease; such points would be projected into
+    the image. The limit is searched in steps of one degree. Tangential terms are ignored.
     """
     k = cameras.k[..., None]
-    tried = np.tan(np.radians(np.arange(_WIDEST_DEG + 1))) ** 2
-    r2, steps = (_like(values, cameras.k) for values in (tried[1:], np.diff(tried)))
-    slope = 1 + r2 * (3 * k[..., 0, :] + r2 * (5 * k[..., 1, :] + r2 * 7 * k[..., 2, :]))  # of r (1 + k0 r2 + ...) by r
+    tested = np.tan(np.radians(np.arange(_SETTINGS.max_angle_deg + 1))) ** 2
+    r2, steps = (_like(values, cameras.k) for values in (tested[1:], np.diff(tested)))
+    slope = 1 + r2 * (3 * k[..., 0, :] + r2 * (5 * k[..., 1, :] + r2 * 7 * k[..., 2, :]))  # d/dr of r (1 + k0 r2 + ...)
     return ((slope > 0).cumprod(-1) * steps).sum(-1)
 
 
 def _like(values: np.ndarray, array: Any) -> Any:
-    """Return values as an array of the same library, type and device."""
+    """Return values in the library, type and device of `array`."""
     return array.new_tensor(values) if hasattr(array, "new_tensor") else values.astype(array.dtype)
 
 
 def visible_to(points_cam: Any, cameras: Cameras) -> Any:
-    """Tell which points have a projection that means something: before the camera, and within its lens's reach.
-
-    Args:
-        points_cam: (..., P, 3) camera frame, mm.
-        cameras: leading axes (...).
+    """Return which points (..., P, 3), mm, in the camera frame are in front of the camera and within lens_reach().
 
     Returns:
-        (..., P) bool; false for NaN.
+        (..., P) bool; False for NaN.
     """
     depth = points_cam[..., 2]
     off_axis2 = (points_cam[..., :2] ** 2).sum(-1)
@@ -185,72 +184,68 @@ def project(points_world: Any, cameras: Cameras) -> tuple[Any, Any]:
     """Project world points into each camera.
 
     Args:
-        points_world: (..., P, 3) mm, broadcast against the leading axes of `cameras`; add an axis of one for
-            the views: `project(points[:, None], cameras)` with points (F, P, 3) and cameras (F, V).
+        points_world: (..., P, 3) mm, broadcast against the leading axes of `cameras`. For points (F, P, 3) and
+            cameras (F, V): `project(points[:, None], cameras)`.
         cameras: cameras with leading axes (...).
 
     Returns:
-        (..., P, 2) image px, and (..., P) depth along the optical axis in mm. Where the depth is below
-        MIN_DEPTH_MM the pixel is meaningless; test the depth, or visible_to(), which knows the lens's reach too.
+        (..., P, 2) image px, and (..., P) depth along the optical axis, mm. The pixel is valid only where visible_to()
+        is True.
     """
     return project_camera(world_to_camera(points_world, cameras), cameras)
 
 
 def project_camera(points_cam: Any, cameras: Cameras) -> tuple[Any, Any]:
-    """Project points (..., P, 3) in the camera frame, mm; otherwise as project()."""
+    """Project points (..., P, 3), mm, in the camera frame. Otherwise as project()."""
     depth = points_cam[..., 2]
     safe = depth.clip(MIN_DEPTH_MM)  # keeps points behind the camera finite
-    normalised = points_cam[..., :2] / safe[..., None]
-    return distort(normalised, cameras) * cameras.f[..., None, :] + cameras.c[..., None, :], depth
+    normalized = points_cam[..., :2] / safe[..., None]
+    return distort(normalized, cameras) * cameras.f[..., None, :] + cameras.c[..., None, :], depth
 
 
 def undistort(points_img: Any, cameras: Cameras) -> Any:
-    """Image px -> normalised points without lens distortion, by Newton's method within the lens's reach.
-
-    Args:
-        points_img: (..., P, 2) image px.
-        cameras: cameras with leading axes (...).
+    """Convert image px (..., P, 2) to normalized points without distortion, by Newton's method within lens_reach().
 
     Returns:
-        (..., P, 2) = (x/z, y/z); NaN where no ray within the lens's reach leads to the pixel.
+        (..., P, 2) = (x/z, y/z); NaN where no ray within the reach of the lens leads to the pixel.
 
-    Source: checked against cv2.undistortPoints where that converges.
+    Source: compared with cv2.undistortPoints where that converges.
     """
     k, p = ([values[..., i, None] for i in range(values.shape[-1])] for values in (cameras.k, cameras.p))
     limit = lens_reach(cameras)[..., None] ** 0.5
     distorted = (points_img - cameras.c[..., None, :]) / cameras.f[..., None, :]
     start = _within(distorted[..., 0], distorted[..., 1], limit)
     state = (*start, *_newton_step(*start, distorted, k, p))
-    for _ in range(_MOST_STEPS):
-        x, y, step_x, step_y, missed = state
-        if not (missed > _CLOSE).any():
+    for _ in range(_SETTINGS.max_steps):
+        x, y, step_x, step_y, error = state
+        if not (error > _SETTINGS.last_step_error).any():
             break
         moved = _within(x + step_x, y + step_y, limit)
         moved = (*moved, *_newton_step(*moved, distorted, k, p))
-        better = moved[-1] < missed  # a step that brings nothing is tried again at half its length
+        better = moved[-1] < error  # otherwise the step is repeated at half its length
         state = tuple(
-            better * new + ~better * old for new, old in zip(moved, (x, y, step_x / 2, step_y / 2, missed), strict=True)
+            better * new + ~better * old for new, old in zip(moved, (x, y, step_x / 2, step_y / 2, error), strict=True)
         )
-    x, y, step_x, step_y, missed = state
+    x, y, step_x, step_y, error = state
     points = distorted + 0
     points[..., 0], points[..., 1] = _within(x + step_x, y + step_y, limit)
-    points[~(missed * cameras.f.mean(-1)[..., None] <= _MISSED_PX)] = math.nan
+    points[~(error * cameras.f.mean(-1)[..., None] <= _SETTINGS.max_error_px)] = math.nan
     return points
 
 
 def _within(x: Any, y: Any, limit: Any) -> tuple[Any, Any]:
-    """Move points that are farther than `limit` from the axis there, along their radius."""
+    """Limit the distance of points from the optical axis."""
     share = limit / ((x * x + y * y) ** 0.5).clip(limit)
     return x * share, y * share
 
 
 def _newton_step(x: Any, y: Any, distorted: Any, k: Sequence[Any], p: Sequence[Any]) -> tuple[Any, Any, Any]:
-    """Return by how much to move undistorted points, and how far their images are from where they should be."""
+    """Return Newton's step (x, y) of undistorted points, and the error of their distorted images."""
     factor, r2 = lens_terms(x, y, k, p)
     error_x = distorted[..., 0] - x * factor - p[1] * r2
     error_y = distorted[..., 1] - y * factor - p[0] * r2
     bend = 2 * (k[0] + r2 * (2 * k[1] + r2 * 3 * k[2]))  # the 2x2 matrix of derivatives is symmetric
     xx, yy = factor + x * (x * bend + 4 * p[1]), factor + y * (y * bend + 4 * p[0])
     xy = x * y * bend + 2 * (p[0] * x + p[1] * y)
-    scale = 1 / (xx * yy - xy * xy).clip(_FLAT)
+    scale = 1 / (xx * yy - xy * xy).clip(_SETTINGS.min_area_ratio)
     return (yy * error_x - xy * error_y) * scale, (xx * error_y - xy * error_x) * scale, abs(error_x) + abs(error_y)

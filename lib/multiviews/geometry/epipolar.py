@@ -1,6 +1,6 @@
-"""Epipolar geometry of images with lens distortion: where in other images the points lie that one pixel may show.
+"""Epipolar curves of images with lens distortion.
 
-With distortion the epipolar line is a curve; it is a polyline here, one corner per depth.
+The epipolar line of a pixel is a curve if the lenses distort. Here it is a polyline with one vertex per depth.
 """
 
 from __future__ import annotations
@@ -19,28 +19,27 @@ from lib.multiviews.cameras import (
     world_to_camera,
 )
 
-NEAREST_MM = 50.0  # first and last depth of a sampled ray
-FARTHEST_MM = 1e5
-_NUM_OUTSIDE = 48  # depths before, and as many behind, the person; depths around him
-_NUM_NEAR = 81
+NEAREST_MM = 50.0  # first depth of a sampled ray
+FARTHEST_MM = 1e5  # last depth of a sampled ray
+_NUM_OUTSIDE = 48  # depths in front of the person, and as many behind
+_NUM_NEAR = 81  # depths around the person
 
 
 def epipolar_curve(points_img: Any, cameras: Cameras, other_cameras: Cameras, depths: Any) -> tuple[Any, Any]:
-    """Project what pixels of one view may show into other views; numpy or torch.
+    """Project the rays of pixels of one view into other views. Takes numpy arrays or torch tensors.
 
     Args:
-        points_img: (..., P, 2) px of the original images, with lens distortion.
+        points_img: (..., P, 2) image px, with lens distortion.
         cameras: cameras of these pixels, leading axes (...).
-        other_cameras: cameras to project into, with leading axes that are broadcast against those of `cameras`, as
-            (F, 1, V) is against (F, V, 1): all ordered pairs of views.
-        depths: (D,) or (..., P, D) or anything that is broadcast against the latter; along the optical axis of
-            `cameras`, mm.
+        other_cameras: cameras to project into; their leading axes are broadcast against those of `cameras`. Axes
+            (F, V, 1) and (F, 1, V) give all ordered pairs of views.
+        depths: depths along the optical axis of `cameras`, mm, broadcast against (..., P, D).
 
     Returns:
-        curve: (..., P, D, 2) px of the other original images, with their distortion; meaningless where not valid.
-        valid: (..., P, D) bool: the point is before both cameras, and within the reach of both lens models.
+        curve: (..., P, D, 2) px of the other images, with lens distortion; undefined where not valid.
+        valid: (..., P, D) bool, the point is visible_to() both cameras.
 
-    Source: checked against cv2.undistortPoints and cv2.projectPoints.
+    Source: compared with cv2.undistortPoints and cv2.projectPoints.
     """
     plane = undistort(points_img, cameras)  # (..., P, 2)
     rays = plane @ cameras.R[..., :2, :] + cameras.R[..., 2:, :]  # (..., P, 3), world frame, 1 along the optical axis
@@ -48,18 +47,18 @@ def epipolar_curve(points_img: Any, cameras: Cameras, other_cameras: Cameras, de
     num_points, num_depths = points_world.shape[-3:-1]
     points_cam = world_to_camera(points_world.reshape(*points_world.shape[:-3], -1, 3), other_cameras)
     curve, _ = project_camera(points_cam, other_cameras)
-    valid = visible_to(points_cam, other_cameras)  # not for NaN, from pixels that no ray has
+    valid = visible_to(points_cam, other_cameras)  # False for NaN: pixels without a ray
     own = ((plane**2).sum(-1) <= lens_reach(cameras)[..., None])[..., None] & (depths >= MIN_DEPTH_MM)  # (..., P, D)
     shape = (*curve.shape[:-2], num_points, num_depths)
     return curve.reshape(*shape, 2), valid.reshape(shape) & own
 
 
 def curve_depths(middle_mm: np.ndarray, reach_mm: float) -> tuple[np.ndarray, np.ndarray]:
-    """Choose depths at which to sample rays: evenly around a person, coarser from the lens to there and beyond.
+    """Choose depths for sampling rays: evenly spaced around a person, logarithmically in front and behind.
 
     Args:
         middle_mm: (...) depth of the person.
-        reach_mm: how far around it the depths are dense.
+        reach_mm: half the length of the evenly spaced part.
 
     Returns:
         depths: (..., D) mm, ascending from NEAREST_MM to FARTHEST_MM.
@@ -77,18 +76,18 @@ def curve_depths(middle_mm: np.ndarray, reach_mm: float) -> tuple[np.ndarray, np
 def cut_curve(
     curve: np.ndarray, valid: np.ndarray, size_wh: tuple[int, int], margin: float = 0.0, num_points: int = 16
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Keep the part of curves that runs through a map, with fewer corners.
+    """Cut curves to the part inside a map and reduce the number of vertices.
 
     Args:
         curve: (..., D, 2) px of the map.
         valid: (..., D).
         size_wh: (width, height) of the map.
-        margin: px around the map that count as part of it.
-        num_points: corners to keep; an epipolar curve is so straight that few will do.
+        margin: border around the map that counts as inside, px.
+        num_points: vertices to keep. Epipolar curves are almost straight, so few are enough.
 
     Returns:
-        (..., num_points, 2) and (..., num_points): the part from the last corner before the map to the first behind
-        it; nothing is valid where a curve has no corner in the map.
+        (..., num_points, 2) and (..., num_points): the part from the last vertex before the map to the first one after
+        it. A curve without a vertex in the map has no valid point.
     """
     inside = valid & (curve >= -0.5 - margin).all(-1) & (curve <= np.asarray(size_wh) - 0.5 + margin).all(-1)
     end = curve.shape[-2] - 1
@@ -100,15 +99,12 @@ def cut_curve(
 
 
 def distance_to_curve(points: np.ndarray, curve: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """Measure how far points are from polylines.
+    """Return the distances (..., K) of points from polylines; infinite for a polyline without a valid segment.
 
     Args:
         points: (..., K, 2).
-        curve: (..., D, 2) corners in the same px; leading axes are broadcast against those of `points`.
-        valid: (..., D); a piece counts if both of its ends are valid.
-
-    Returns:
-        (..., K) distances; infinite where no piece of the curve is valid.
+        curve: (..., D, 2) vertices in the same px; leading axes are broadcast against those of `points`.
+        valid: (..., D); a segment is valid if both of its ends are.
     """
     usable = (valid[..., :-1] & valid[..., 1:])[..., None, :]  # (..., 1, D-1)
     corners = np.where(valid[..., None], curve, 0.0)

@@ -1,16 +1,15 @@
-"""Left and right: which views take the two legs, or the two arms, for each other.
+"""Correction of left/right swaps between views.
 
-A detector that sees a person from behind may exchange the sides of a limb, in one view and not in another. Whether the
-views fit together shows only when all are labelled alike, so the labels are found view by view, each exchange being
-kept that makes more rays of a limb's joints meet. That leaves one question per limb pair, which side is left: the
-fewer swapped views the better, and hips and shoulders face the same way.
+A detector may swap the legs or the arms of a person in some views. A swap of one view is accepted if more rays of the
+limb's joints then intersect. The remaining ambiguity per limb pair, a swap in all views, is resolved by the number of
+swapped views and by the directions of hips and shoulders, or by the motion between frames.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,57 +19,61 @@ from lib.multiviews.keypoints.peak_rays import PeakRays, midpoints, view_pairs, 
 
 FlipPairs = Sequence[tuple[int, int]]  # (right, left) joints
 
-_SWAP_COST = 2.7  # log odds against a view that exchanges sides: 6 % of them
-_FACING = 5.0  # log odds for hips and shoulders that face the same way
-_JUMP_MM = 200.0  # log odds against joints that move by so much, or more, from frame to frame
-_JUMP_COST = 10.0
-_BLOCK_TESTS = 2**21  # hypotheses times peaks that are tested together: bounds the memory
+
+@dataclass(frozen=True)
+class SwapSettings:
+    """Costs of left/right swaps, as log odds."""
+
+    swap_cost: float = 2.7  # of a swapped view; a prior of 6 %
+    facing: float = 5.0  # gain if hips and shoulders face the same direction
+    jump_cost: float = 10.0  # of joints that move by jump_mm or more between two frames
+    jump_mm: float = 200.0
+    block_tests: int = 2**21  # hypotheses times peaks per block; limits memory
+
+
+_SETTINGS = SwapSettings()
 
 
 def limb_pairs(body: HumanBody, flip_pairs: FlipPairs) -> list[list[tuple[int, int]]]:
-    """Group pairs of joints into pairs of limbs, e.g. hips, knees and ankles; each begins with the one at the trunk."""
+    """Group joint pairs into limb pairs, e.g. hips, knees and ankles, in the order from the trunk."""
     groups: dict[tuple[int, int], list[tuple[int, int]]] = {}
     top = {}
     for level in body.levels:
         for right, left in flip_pairs:
             if right in level:
-                above = (body.parents[right], body.parents[left])
-                top[right, left] = top.get(above, (right, left))
+                parents = (body.parents[right], body.parents[left])
+                top[right, left] = top.get(parents, (right, left))
                 groups.setdefault(top[right, left], []).append((right, left))
     return list(groups.values())
 
 
 def swapped_views(rays: PeakRays, cameras: Cameras, groups: Sequence[FlipPairs]) -> np.ndarray:
-    """Find the views in which groups of pairs (right, left) are swapped, compared with the other views.
+    """Find the views in which limb pairs are swapped relative to the other views.
 
     Args:
         rays: (F, V, J, K) peaks.
         cameras: leading axes (F, V).
-        groups: pairs that are swapped together.
+        groups: limb pairs from limb_pairs(); the joints of a group are swapped together.
 
     Returns:
-        (F, V, groups) bool; never more than half of the views.
+        (F, V, groups) bool; at most half of the views.
     """
     num_frames, num_views, _, num_peaks = rays.weight.shape
     pairs = view_pairs(num_views, 2 * num_peaks)
     swapped = np.zeros((num_frames, num_views, len(groups)), bool)
-    size = max(_BLOCK_TESTS // max(num_views * len(pairs) * 2 * num_peaks * max(map(len, groups), default=1), 1), 1)
+    size = max(
+        _SETTINGS.block_tests // max(num_views * len(pairs) * 2 * num_peaks * max(map(len, groups), default=1), 1), 1
+    )
     for start, (number, group) in itertools.product(range(0, num_frames, size), enumerate(groups)):
         frames = slice(start, start + size)
         right, left = (list(side) for side in zip(*group, strict=True))
-        said = _said_of_both_sides(rays[frames], cameras[frames], right, left, pairs)
-        swapped[frames, :, number] = _best_labels(said)
+        scores = _side_scores(rays[frames], cameras[frames], right, left, pairs)
+        swapped[frames, :, number] = _best_swaps(scores)
     return swapped
 
 
-def _said_of_both_sides(
-    rays: PeakRays, cameras: Cameras, right: list[int], left: list[int], pairs: np.ndarray
-) -> np.ndarray:
-    """Return what each view's maps of the right and the left joint say for the places where rays of either meet.
-
-    Returns:
-        (2, F, V, pairs of joints, H).
-    """
+def _side_scores(rays: PeakRays, cameras: Cameras, right: list[int], left: list[int], pairs: np.ndarray) -> np.ndarray:
+    """Score the midpoints of both joints' rays by each view's right and left peaks: (2, F, V, joint pairs, H)."""
     sides = [rays.joints(right), rays.joints(left)]
     both = PeakRays(
         *(np.concatenate([getattr(side, name) for side in sides], 3) for name in ("place", "weight")), rays.zoom
@@ -79,38 +82,39 @@ def _said_of_both_sides(
     return np.stack([view_scores(points, side, cameras) * possible[:, None] for side in sides])
 
 
-def _best_labels(said: np.ndarray) -> np.ndarray:
-    """Exchange views one by one as long as the rays meet better; (F, V) bool."""
-    num_frames, num_views = said.shape[1:3]
-    labels = np.zeros((num_frames, num_views), bool)
-    score = _meeting(said, labels)
+def _best_swaps(side_scores: np.ndarray) -> np.ndarray:
+    """Swap views greedily as long as the total score improves; (F, V) bool."""
+    num_frames, num_views = side_scores.shape[1:3]
+    swapped = np.zeros((num_frames, num_views), bool)
+    score = _total_score(side_scores, swapped)
     for _ in range(num_views // 2):
-        trials = labels[:, None] ^ np.eye(num_views, dtype=bool)  # (F, V, V): one view is swapped
-        scores = np.stack([_meeting(said, trials[:, view]) for view in range(num_views)], 1)
-        scores -= _SWAP_COST * (trials.sum(2) - labels.sum(1)[:, None])
+        trials = swapped[:, None] ^ np.eye(num_views, dtype=bool)  # (F, V, V), one more view changed
+        scores = np.stack([_total_score(side_scores, trials[:, view]) for view in range(num_views)], 1)
+        scores -= _SETTINGS.swap_cost * (trials.sum(2) - swapped.sum(1)[:, None])
         best = scores.argmax(1)
         better = scores[np.arange(num_frames), best] > score
         if not better.any():
             break
-        labels = np.where(better[:, None], trials[np.arange(num_frames), best], labels)
-        score = _meeting(said, labels)
-    return labels ^ (labels.sum(1) * 2 > num_views)[:, None]
+        swapped = np.where(better[:, None], trials[np.arange(num_frames), best], swapped)
+        score = _total_score(side_scores, swapped)
+    return swapped ^ (swapped.sum(1) * 2 > num_views)[:, None]
 
 
-def _meeting(said: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return how well the rays of all joints meet with views swapped as (F, V) labels say: (F,)."""
-    swap = labels[:, :, None, None]
-    right, left = np.where(swap, said[1], said[0]).sum(1), np.where(swap, said[0], said[1]).sum(1)
+def _total_score(side_scores: np.ndarray, swapped: np.ndarray) -> np.ndarray:
+    """Return the score (F,) of the best midpoints of all joints, with views swapped as given, (F, V) bool."""
+    where = swapped[:, :, None, None]
+    right = np.where(where, side_scores[1], side_scores[0]).sum(1)
+    left = np.where(where, side_scores[0], side_scores[1]).sum(1)
     return (right.max(-1) + left.max(-1)).sum(1)
 
 
 def swapped_limbs(pose: np.ndarray, swapped: np.ndarray, groups: Sequence[FlipPairs]) -> np.ndarray:
-    """Find pairs of limbs of which left and right are to be swapped in all views.
+    """Find limb pairs that have to be swapped in all views, for independent frames.
 
     Args:
         pose: (F, J, 3) mm.
-        swapped: (F, V, groups) bool, views in which a pair of limbs was swapped before.
-        groups: as from limb_pairs.
+        swapped: (F, V, groups) bool, the swaps already applied.
+        groups: limb pairs from limb_pairs().
 
     Returns:
         (F, groups) bool.
@@ -121,18 +125,18 @@ def swapped_limbs(pose: np.ndarray, swapped: np.ndarray, groups: Sequence[FlipPa
     for number, ((right, left), *_) in enumerate(groups):
         across[:, number] = pose[:, left] - pose[:, right]
     across /= np.maximum(np.linalg.norm(across, axis=-1, keepdims=True), 1.0)
-    choices = np.array(list(itertools.product((False, True), repeat=len(groups))), bool)  # the first turns nothing
+    choices = np.array(list(itertools.product((False, True), repeat=len(groups))), bool)  # the first swaps nothing
     scores = []
     for choice in choices:
-        cost = _SWAP_COST * np.where(choice, num_views - num_swapped, num_swapped).sum(1)
+        cost = _SETTINGS.swap_cost * np.where(choice, num_views - num_swapped, num_swapped).sum(1)
         direction = (across * np.where(choice, -1.0, 1.0)[:, None]).sum(1)
-        # The sum over pairs of groups of their cosines, from the squared length of the sum of unit vectors.
-        scores.append(_FACING * ((direction**2).sum(-1) - (across**2).sum((1, 2))) / 2 - cost)
+        # Sum of the cosines between all pairs of groups, from the squared length of the sum of unit vectors.
+        scores.append(_SETTINGS.facing * ((direction**2).sum(-1) - (across**2).sum((1, 2))) / 2 - cost)
     return choices[np.argmax(scores, 0)]
 
 
 def swap(values: np.ndarray, swapped: np.ndarray, groups: Sequence[FlipPairs]) -> np.ndarray:
-    """Exchange the right and left joints of groups in values (..., J, ...) where (..., groups) bool says so."""
+    """Swap right and left joints in values (..., J, ...) where `swapped` (..., groups) is True."""
     result = values.copy()
     for number, group in enumerate(groups):
         where = swapped[..., number]
@@ -142,49 +146,49 @@ def swap(values: np.ndarray, swapped: np.ndarray, groups: Sequence[FlipPairs]) -
 
 
 def swap_rays(rays: PeakRays, swapped: np.ndarray, groups: Sequence[FlipPairs]) -> PeakRays:
-    """Exchange the peaks of the right and left joints of groups where (F, V, groups) bool says so."""
+    """Swap the peaks of right and left joints where `swapped` (F, V, groups) is True."""
     return replace(rays, place=swap(rays.place, swapped, groups), weight=swap(rays.weight, swapped, groups))
 
 
 def swapped_limbs_over_time(pose: np.ndarray, swapped: np.ndarray, groups: Sequence[FlipPairs]) -> np.ndarray:
-    """Find pairs of limbs of which left and right are to be swapped in all views, for consecutive frames.
+    """Find limb pairs that have to be swapped in all views, for consecutive frames.
 
-    The fewer swapped views the better, and limbs do not jump; so half of the views may be swapped, one of two
-    even, as long as they are not most of the time.
+    The cost is the number of swapped views plus the motion of the joints, so even a swap in one of two views is
+    resolved if most frames are correct.
 
     Args:
-        pose: (F, J, 3) mm, consecutive frames; NaN = unknown.
-        swapped: (F, V, groups) bool, views in which a pair of limbs was swapped before.
-        groups: as from limb_pairs.
+        pose: (F, J, 3) mm, consecutive frames; NaN = missing.
+        swapped: (F, V, groups) bool, the swaps already applied.
+        groups: limb pairs from limb_pairs().
 
     Returns:
         (F, groups) bool.
 
-    Source: the path of least cost through the frames (Viterbi).
+    Source: the Viterbi algorithm.
     """
     num_frames, num_views, num_groups = swapped.shape
-    turned = np.zeros((num_frames, num_groups), bool)
+    result = np.zeros((num_frames, num_groups), bool)
     for number, group in enumerate(groups):
         right, left = (list(side) for side in zip(*group, strict=True))
         as_is, other = pose[:, right + left], pose[:, left + right]
-        jumps = [_jumps(as_is[1:], as_is[:-1]), _jumps(other[1:], as_is[:-1])]  # the side stays, the side changes
+        jumps = [_jumps(as_is[1:], as_is[:-1]), _jumps(other[1:], as_is[:-1])]  # state kept, state changed
         num_swapped = swapped[..., number].sum(1)
-        cost = _SWAP_COST * np.stack([num_swapped, num_views - num_swapped], 1).astype(float)  # (F, 2)
+        cost = _SETTINGS.swap_cost * np.stack([num_swapped, num_views - num_swapped], 1).astype(float)  # (F, 2)
         came_from = np.zeros((num_frames, 2), int)
         for frame in range(1, num_frames):
-            ways = cost[frame - 1] + np.where(np.eye(2, dtype=bool), jumps[0][frame - 1], jumps[1][frame - 1])
-            came_from[frame] = ways.argmin(1)  # (state now)
-            cost[frame] += ways.min(1)
+            paths = cost[frame - 1] + np.where(np.eye(2, dtype=bool), jumps[0][frame - 1], jumps[1][frame - 1])
+            came_from[frame] = paths.argmin(1)  # per state of this frame
+            cost[frame] += paths.min(1)
         state = int(cost[-1].argmin()) if num_frames else 0
         for frame in range(num_frames - 1, -1, -1):
-            turned[frame, number] = state
+            result[frame, number] = state
             state = came_from[frame, state]
-    return turned
+    return result
 
 
 def _jumps(points: np.ndarray, before: np.ndarray) -> np.ndarray:
-    """Return what it costs that joints (F, K, 3) move from where they were before, (F,); unknown ones cost nothing."""
+    """Return the cost (F,) of the motion of joints (F, K, 3) between two frames; missing joints cost nothing."""
     distance = np.linalg.norm(points - before, axis=-1)
     known = np.isfinite(distance)
-    mean = np.where(known, np.minimum(distance / _JUMP_MM, 1.0), 0.0).sum(1) / np.maximum(known.sum(1), 1)
-    return _JUMP_COST * mean
+    mean = np.where(known, np.minimum(distance / _SETTINGS.jump_mm, 1.0), 0.0).sum(1) / np.maximum(known.sum(1), 1)
+    return _SETTINGS.jump_cost * mean

@@ -1,4 +1,4 @@
-"""Peaks of several views as rays in space: where pairs of them meet, and which of them agree with a point."""
+"""Heatmap peaks of several views as rays: intersections of pairs, and scores of 3D points."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import numpy as np
 
 from lib.multiviews.cameras import MIN_DEPTH_MM, Cameras, undistort, world_to_camera
 
-_FLOOR = 0.1  # what a view without a peak at a place says of it; a full peak says 1
-_MIN_SIN2 = 1e-6  # squared sine of the angle between two rays; below it they say nothing about the depth
+_FLOOR = 0.1  # score of a view without a peak near a point, relative to a full peak
+_MIN_SIN2 = 1e-6  # squared sine of the angle between two rays, below which their depth is undetermined
 
 
 @dataclass(frozen=True)
 class PeakRays:
-    """Peaks of F frames, V views, P points, K per map, on the undistorted image planes.
+    """K peaks per map of F frames, V views and P points, on the undistorted image planes, in units of the tolerance.
 
     Attributes:
-        place: (F, V, P, K, 2) = (x/z, y/z) times `zoom`; 0 where there is none.
-        weight: (F, V, P, K) 0 where there is no peak, positive elsewhere.
-        zoom: (F, V, 2) focal lengths in tolerances, so that distances of places are in tolerances.
+        place: (F, V, P, K, 2) = (x/z, y/z) times `zoom`; 0 for missing peaks.
+        weight: (F, V, P, K) positive; 0 for missing peaks.
+        zoom: (F, V, 2) focal lengths, in tolerances.
     """
 
     place: Any
@@ -30,23 +30,23 @@ class PeakRays:
     zoom: Any
 
     def map(self, function: Callable) -> PeakRays:
-        """Apply a function to every array, e.g. `rays.map(backend.floats)`."""
+        """Apply a function to every array."""
         return PeakRays(function(self.place), function(self.weight), function(self.zoom))
 
     def __getitem__(self, frames: Any) -> PeakRays:
         return self.map(lambda array: array[frames])
 
     def joints(self, index: list[int]) -> PeakRays:
-        """Return the peaks of some points."""
+        """Select points."""
         return PeakRays(self.place[:, :, index], self.weight[:, :, index], self.zoom)
 
 
 def peak_rays(peaks_img: np.ndarray, weights: np.ndarray, cameras: Cameras, tolerance_img: np.ndarray) -> PeakRays:
-    """Take the lens out of peaks.
+    """Undistort peaks and express them in units of the tolerance.
 
     Args:
-        peaks_img: (F, V, P, K, 2) image px, with lens distortion; NaN = none.
-        weights: (F, V, P, K) how much a peak counts; those <= 0 are left out.
+        peaks_img: (F, V, P, K, 2) image px, with lens distortion; NaN = missing.
+        weights: (F, V, P, K); peaks with weight <= 0 are ignored.
         cameras: cameras with leading axes (F, V).
         tolerance_img: (F, V) image px.
     """
@@ -61,14 +61,14 @@ def peak_rays(peaks_img: np.ndarray, weights: np.ndarray, cameras: Cameras, tole
 
 
 def view_pairs(num_views: int, num_peaks: int) -> np.ndarray:
-    """Return (H, 2): all pairs of peaks of different views, as indices into the flat axes (V, K)."""
+    """Return all pairs (H, 2) of peaks of different views, as indices into the flattened axes (V, K)."""
     flat = range(num_views * num_peaks)
     pairs = [pair for pair in itertools.combinations(flat, 2) if pair[0] // num_peaks != pair[1] // num_peaks]
     return np.array(pairs, np.int64).reshape(-1, 2)
 
 
 def midpoints(rays: PeakRays, cameras: Cameras, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the points nearest to both rays of each pair, (F, P, H, 3) mm, and where they exist, (F, P, H)."""
+    """Return the midpoints (F, P, H, 3), mm, between the rays of each pair, and whether they exist, (F, P, H)."""
     num_frames, num_views, num_points, num_peaks = rays.weight.shape
     plane = rays.place / rays.zoom[:, :, None, None]
     ray = np.concatenate([plane, np.ones((*plane.shape[:-1], 1))], -1)
@@ -92,14 +92,14 @@ def midpoints(rays: PeakRays, cameras: Cameras, pairs: np.ndarray) -> tuple[np.n
 
 
 def project_to_planes(points_world: Any, zoom: Any, cameras: Cameras) -> tuple[Any, Any]:
-    """(F, N, 3) mm -> (F, V, N, 2) on the image planes, in tolerances, and (F, V, N) depth, mm; numpy or torch."""
+    """Project points (F, N, 3), mm: (F, V, N, 2) in tolerances, and depth (F, V, N), mm (numpy or torch)."""
     points_cam = world_to_camera(points_world[:, None], cameras)
     depth = points_cam[..., 2]
     return points_cam[..., :2] / depth.clip(MIN_DEPTH_MM)[..., None] * zoom[:, :, None], depth
 
 
 def plane_slopes(place: Any, depth: Any, zoom: Any, cameras: Cameras) -> Any:
-    """Return the derivatives (F, V, N, 2, 3) of places (F, V, N, 2) by their points, per mm; numpy or torch.
+    """Return the derivatives (F, V, N, 2, 3), 1/mm, of places (F, V, N, 2) by their 3D points (numpy or torch).
 
     d place / d point = zoom / depth * (rows 0 and 1 of R - place / zoom * row 2 of R)
     """
@@ -109,41 +109,41 @@ def plane_slopes(place: Any, depth: Any, zoom: Any, cameras: Cameras) -> Any:
 
 
 def tolerance_mm(points_world: np.ndarray, rays: PeakRays, cameras: Cameras) -> np.ndarray:
-    """Return the length of a tolerance at points (F, 3), median over the views: (F,) mm."""
+    """Return the length (F,), mm, of the tolerance at points (F, 3); median over the views."""
     depth = project_to_planes(points_world[:, None], rays.zoom, cameras)[1][..., 0]  # (F, V)
     return np.median(depth.clip(MIN_DEPTH_MM) / rays.zoom.mean(-1), 1)
 
 
 def squared_distances(place: Any, rays: PeakRays) -> Any:
-    """Return the squared distances (F, V, P, H, K), in tolerances, of places (F, V, P, H, 2) from the peaks."""
+    """Return the squared distances (F, V, P, H, K), in tolerances, between places (F, V, P, H, 2) and the peaks."""
     x = place[..., 0, None] - rays.place[:, :, :, None, :, 0]
     y = place[..., 1, None] - rays.place[:, :, :, None, :, 1]
     return x * x + y * y
 
 
 def peak_scores(place: np.ndarray, depth: np.ndarray, rays: PeakRays) -> np.ndarray:
-    """Return how much each peak agrees with places: weight * (1 - distance^2), 0 beyond the tolerance.
+    """Score places by each peak: weight * (1 - distance^2), 0 beyond the tolerance and behind the camera.
 
     Args:
         place: (F, V, P, H, 2) in tolerances.
         depth: (F, V, P, H) mm.
-        rays: the peaks.
+        rays: peaks.
 
     Returns:
         (F, V, P, H, K).
 
-    Source: the MSAC score (Torr and Zisserman, MLESAC, 2000).
+    Source: MSAC (Torr and Zisserman, MLESAC, 2000).
     """
     gain = (1 - squared_distances(place, rays)).clip(0) * rays.weight[:, :, :, None]
     return gain * (depth >= MIN_DEPTH_MM)[..., None]
 
 
 def view_scores(points_world: np.ndarray, rays: PeakRays, cameras: Cameras) -> np.ndarray:
-    """Return what each view says for places: the log of its best peak's peak_scores, with a floor for views that err.
+    """Score points by each view: the log of the best peak score, with a floor so that a wrong view has limited effect.
 
     Args:
         points_world: (F, P, H, 3) mm.
-        rays: the peaks, weights up to 1.
+        rays: peaks with weights up to 1.
         cameras: leading axes (F, V).
 
     Returns:

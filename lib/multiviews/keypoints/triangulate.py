@@ -1,4 +1,4 @@
-"""Points seen in several views -> 3D, by the direct linear transform."""
+"""Triangulation by the direct linear transform (DLT)."""
 
 from __future__ import annotations
 
@@ -9,24 +9,23 @@ from lib.utils.errors import InputError, check_shape
 
 
 def triangulate(points_img: np.ndarray, cameras: Cameras, weights: np.ndarray | None = None) -> np.ndarray:
-    """Triangulate points by weighted linear least squares, for all frames and points at once.
+    """Triangulate points by weighted linear least squares.
 
-    A view without a finite point or without positive weight does not take part. The error that is minimised is that on
-    the image plane times the depth, a distance in space: crops that show the same size of box have equal errors there.
+    Views without a finite point or without a positive weight are ignored. The minimized error is the error on the image
+    plane times the depth, a distance in space.
 
     Args:
         points_img: (F, V, P, 2) image px, with lens distortion; NaN = not seen.
         cameras: cameras with leading axes (F, V).
-        weights: (F, V, P) how much a view counts, e.g. the peak of its heatmap; None = all the same.
+        weights: (F, V, P) weight of each view; None = equal weights.
 
     Returns:
-        (F, P, 3) world frame, mm; NaN where fewer than two views take part, or where they see the point along
-        one line or in parallel.
+        (F, P, 3) world frame, mm; NaN for fewer than two views, and for collinear or parallel rays.
 
     Raises:
-        InputError: shapes disagree or there are fewer than two views.
+        InputError: shapes disagree, or fewer than two views.
 
-    Source: Hartley and Zisserman, Multiple View Geometry, section 12.2; checked against cv2.triangulatePoints.
+    Source: Hartley and Zisserman, Multiple View Geometry, section 12.2; compared with cv2.triangulatePoints.
     """
     points_img = np.asarray(points_img, np.float64)
     sizes = check_shape("points_img", points_img.shape, ("F", "V", "P", 2))
@@ -44,7 +43,7 @@ def triangulate(points_img: np.ndarray, cameras: Cameras, weights: np.ndarray | 
     weights = np.where(used, weights, 0.0)
     weights = weights / np.maximum(weights.max(1, keepdims=True), np.finfo(float).tiny)
 
-    # Unknowns of size 1: the origin is the middle of the cameras, the unit their distance from it.
+    # Unknowns near 1: the origin is the mean of the camera centers, the unit their distance from it.
     middle = cameras.T.mean(1)  # (F, 3)
     unit = np.sqrt(((cameras.T - middle[:, None]) ** 2).sum(-1).mean(1))  # (F,) mm
     unit = np.where(unit > 0, unit, 1.0)
@@ -55,9 +54,9 @@ def triangulate(points_img: np.ndarray, cameras: Cameras, weights: np.ndarray | 
     _, singular, vectors = np.linalg.svd(rows, full_matrices=False)  # (F, P, 4), (F, P, 4, 4)
     solution = vectors[..., 3, :]
 
-    # With one view, or with rays on one line, more than one solution has no error.
+    # With one view, or with collinear rays, the solution is not unique.
     determined = (used.sum(1) >= 2) & (singular[..., 2] > 1e-9 * singular[..., 0])
-    finite = np.abs(solution[..., 3]) > 1e-9  # in these units: nearer than a billion times the rig's size
+    finite = np.abs(solution[..., 3]) > 1e-9  # closer than a billion times the size of the rig
     scale = np.where(finite, solution[..., 3], 1.0)
     points_world = solution[..., :3] / scale[..., None] * unit[:, None, None] + middle[:, None]
     return np.where((determined & finite)[..., None], points_world, np.nan)

@@ -1,4 +1,4 @@
-"""Points from ambiguous peaks in several views: the place in space on which the views agree most."""
+"""Robust triangulation from several peaks per view."""
 
 from __future__ import annotations
 
@@ -18,24 +18,23 @@ from lib.multiviews.keypoints.peak_rays import (
 )
 from lib.utils.errors import InputError, check_shape
 
-_REFITS = 5
-_DAMPING = 1e-9  # share of the normal matrix' trace: a direction that no view sees does not move
-_BLOCK_TESTS = 2**20  # hypotheses times peaks that are tested together: bounds the memory
+_REFITS = 5  # Gauss-Newton steps
+_DAMPING = 1e-9  # relative to the trace of the normal matrix; fixes directions that no view constrains
+_BLOCK_TESTS = 2**20  # hypotheses times peaks per block; limits memory
 
 
 def triangulate_robust(
     peaks_img: np.ndarray, values: np.ndarray, cameras: Cameras, tolerance_img: np.ndarray
 ) -> np.ndarray:
-    """Triangulate points of which each view offers several peaks, right and wrong ones.
+    """Triangulate points from K candidate peaks per view, some of them wrong.
 
-    A place in space scores, in each view, value * (1 - (distance / tolerance)^2) of the best of the peaks nearer than
-    the tolerance to its projection. The hypotheses are the points nearest to the rays of two peaks, for all pairs of
-    peaks of different views; the best one is then refitted to its peaks by Gauss-Newton, chosen anew at each step,
-    which maximises the same score. A wrong peak beyond the tolerance has no influence at all.
+    The hypotheses are the midpoints of the rays of all pairs of peaks of different views. The score of a point is the
+    sum over the views of value * (1 - (distance / tolerance)^2) of the best peak within the tolerance. The best
+    hypothesis is refined by Gauss-Newton, which selects the peaks again at each step. Outliers have no influence.
 
     Args:
-        peaks_img: (F, V, P, K, 2) image px, with lens distortion; NaN = none.
-        values: (F, V, P, K) heights of the peaks; only their ratios within a point matter, those <= 0 are left out.
+        peaks_img: (F, V, P, K, 2) image px, with lens distortion; NaN = missing.
+        values: (F, V, P, K) heights of the peaks, relative to each other within a point; peaks <= 0 are ignored.
         cameras: cameras with leading axes (F, V).
         tolerance_img: (F, V) image px.
 
@@ -43,9 +42,9 @@ def triangulate_robust(
         (F, P, 3) world frame, mm; NaN where no two views agree.
 
     Raises:
-        InputError: shapes disagree, there are fewer than two views, or a tolerance is not positive.
+        InputError: shapes disagree, fewer than two views, or a tolerance that is not positive.
 
-    Source: all-pairs RANSAC with the MSAC score (Torr and Zisserman, MLESAC, 2000).
+    Source: RANSAC over all pairs with the MSAC score (Torr and Zisserman, MLESAC, 2000).
     """
     sizes = check_shape("peaks_img", peaks_img.shape, ("F", "V", "P", "K", 2))
     num_frames, num_views, num_points, num_peaks = (sizes[axis] for axis in "FVPK")
@@ -62,20 +61,20 @@ def triangulate_robust(
     points_world = np.empty((num_frames, num_points, 3))
     for start in range(0, num_frames, size):
         frames = slice(start, start + size)
-        rays = _normalised(peak_rays(peaks_img[frames], values[frames], cameras[frames], tolerance_img[frames]))
+        rays = _normalized(peak_rays(peaks_img[frames], values[frames], cameras[frames], tolerance_img[frames]))
         first_guess = _best_hypothesis(rays, cameras[frames], pairs)
         points_world[frames] = _refit(first_guess, rays, cameras[frames])
     return points_world
 
 
-def _normalised(rays: PeakRays) -> PeakRays:
-    """Scale the weights of each point's peaks so that the largest is 1."""
+def _normalized(rays: PeakRays) -> PeakRays:
+    """Scale the weights so that the largest of each point is 1."""
     highest = rays.weight.max((1, 3), keepdims=True)
     return replace(rays, weight=rays.weight / np.where(highest > 0, highest, 1.0))
 
 
 def _best_hypothesis(rays: PeakRays, cameras: Cameras, pairs: np.ndarray) -> np.ndarray:
-    """Return the hypothesis with the highest score, (F, P, 3) mm; NaN where there is none."""
+    """Return the hypothesis with the highest score, (F, P, 3) mm; NaN without hypotheses."""
     points, possible = midpoints(rays, cameras, pairs)  # (F, P, H, 3), (F, P, H)
     num_frames, num_points, num_pairs = possible.shape
     place, depth = project_to_planes(points.reshape(num_frames, -1, 3), rays.zoom, cameras)
@@ -88,33 +87,28 @@ def _best_hypothesis(rays: PeakRays, cameras: Cameras, pairs: np.ndarray) -> np.
 
 
 def _refit(points_world: np.ndarray, rays: PeakRays, cameras: Cameras) -> np.ndarray:
-    """Move points (F, P, 3) to the weighted least-squares fit of the peaks that agree; NaN where fewer than two do."""
+    """Fit points (F, P, 3) to their inlier peaks by weighted least squares; NaN with fewer than two inliers."""
     found = np.isfinite(points_world).all(-1)
     points = np.where(found[..., None], points_world, cameras.T.mean(1)[:, None])
     for _ in range(_REFITS):
-        place, depth, chosen, weight = _agreeing_peaks(points, rays, cameras)
+        place, depth, chosen, weight = _select_peaks(points, rays, cameras)
         slope = plane_slopes(place, depth, rays.zoom, cameras)  # (F, V, P, 2, 3)
         normal = np.einsum("fvpci,fvpcj->fpij", slope * weight[..., None, None], slope)
         pull = np.einsum("fvpci,fvpc->fpi", slope, (chosen - place) * weight[..., None])
         damping = _DAMPING * np.trace(normal, axis1=-2, axis2=-1) + np.finfo(float).tiny
         points = points + np.linalg.solve(normal + damping[..., None, None] * np.eye(3), pull[..., None])[..., 0]
-    agreeing = (_agreeing_peaks(points, rays, cameras)[3] > 0).sum(1)
-    return np.where((found & (agreeing >= 2))[..., None], points, np.nan)
+    inliers = (_select_peaks(points, rays, cameras)[3] > 0).sum(1)
+    return np.where((found & (inliers >= 2))[..., None], points, np.nan)
 
 
-def _agreeing_peaks(
+def _select_peaks(
     points_world: np.ndarray, rays: PeakRays, cameras: Cameras
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Choose the peak per view that adds most to a point's score.
-
-    Args:
-        points_world: (F, P, 3) mm.
-        rays: of the F frames.
-        cameras: leading axes (F, V).
+    """Select the peak per view with the highest score for points (F, P, 3), mm.
 
     Returns:
-        (F, V, P, 2) the points' own places and (F, V, P) their depth; (F, V, P, 2) the places of the chosen peaks;
-        (F, V, P) their weights, 0 where no peak agrees.
+        Projections (F, V, P, 2) and depths (F, V, P) of the points; places (F, V, P, 2) and weights (F, V, P) of the
+        selected peaks, weight 0 without an inlier.
     """
     place, depth = project_to_planes(points_world, rays.zoom, cameras)
     gain = peak_scores(place[:, :, :, None], depth[..., None], rays)[:, :, :, 0]  # (F, V, P, K)

@@ -1,30 +1,30 @@
-"""How many views agree with a joint of a 3D pose: the evidence that it stands on; numpy only."""
+"""Number of views whose heatmaps support a joint of a 3D pose (numpy)."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from lib.multiviews.cameras import Cameras, project_camera, visible_to, world_to_camera
+from lib.multiviews.pictorial.backend_numpy import interpolate
+from lib.multiviews.pictorial.heatmap_sampling import bilinear_taps
 from lib.utils.transforms import transform_points
 
-# A Gaussian is half as high 1.2 standard deviations from its peak: 2.4 px for the published 64 px maps. The second of
-# two peaks agrees if it is at least half as high as the first.
-AGREEING_SHARE = 0.5
-SEEING_SHARE = 0.1  # a map this much lower than the joint's highest one shows noise
+# Half of the peak height is 1.2 standard deviations from the center of a Gaussian: 2.4 px in the original heatmaps.
+MIN_PEAK_SHARE = 0.5
+MIN_VIEW_SHARE = 0.1  # heatmaps lower than this share of the joint's highest heatmap are noise
 
 
 def count_supporting_views(
     heatmaps: np.ndarray, pose_world: np.ndarray, cameras: Cameras, image_to_heatmap: np.ndarray
 ) -> np.ndarray:
-    """Count the views whose heatmap is high where the joint projects to.
+    """Count the views that support each joint.
 
-    A view agrees with a joint where its heatmap, read between the pixels, has at least half of its highest value. Views
-    that cannot see the joint, outside of whose map it is, or whose whole map is below a tenth of the joint's highest
-    one do not agree.
+    A view supports a joint if its heatmap, interpolated at the projected joint, reaches half of its maximum. Views that
+    cannot see the joint, or whose heatmap is below a tenth of the joint's highest heatmap, do not count.
 
     Args:
         heatmaps: (F, V, J, H, W).
-        pose_world: (F, J, 3) mm; NaN = no joint, 0 views.
+        pose_world: (F, J, 3) mm; NaN = missing joint, 0 views.
         cameras: cameras with leading axes (F, V).
         image_to_heatmap: (F, V, 2, 3) image px -> heatmap px.
 
@@ -34,23 +34,8 @@ def count_supporting_views(
     exists = np.isfinite(pose_world).all(-1)  # (F, J)
     points_cam = world_to_camera(np.where(exists[..., None], pose_world, 0.0)[:, None], cameras)
     points_hm = transform_points(project_camera(points_cam, cameras)[0], image_to_heatmap)  # (F, V, J, 2)
+    taps = bilinear_taps(points_hm[..., :1].copy(), points_hm[..., 1:].copy(), heatmaps.shape[-2:], np)
     highest = heatmaps.max((-2, -1))  # (F, V, J)
-    seen = (highest > 0) & (highest >= SEEING_SHARE * highest.max(1, keepdims=True))
-    agrees = seen & visible_to(points_cam, cameras) & (_sample(heatmaps, points_hm) >= AGREEING_SHARE * highest)
-    return agrees.sum(1) * exists
-
-
-def _sample(heatmaps: np.ndarray, points_hm: np.ndarray) -> np.ndarray:
-    """Read heatmaps (..., H, W) at points (..., 2), bilinearly, 0 outside: (...)."""
-    height, width = heatmaps.shape[-2:]
-    maps = heatmaps.reshape(-1, height, width)
-    which = np.arange(len(maps))
-    x, y = (points_hm[..., axis].reshape(-1).clip(-1, size) for axis, size in ((0, width), (1, height)))
-    left, top = np.floor(x).astype(np.int64), np.floor(y).astype(np.int64)
-    total = np.zeros(len(maps))
-    for column, x_part in ((left, 1 - (x - left)), (left + 1, x - left)):
-        for row, y_part in ((top, 1 - (y - top)), (top + 1, y - top)):
-            inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-            values = maps[which, row.clip(0, height - 1), column.clip(0, width - 1)]
-            total += np.where(inside, values * x_part * y_part, 0.0)
-    return total.reshape(heatmaps.shape[:-2])
+    seen = (highest > 0) & (highest >= MIN_VIEW_SHARE * highest.max(1, keepdims=True))
+    supports = interpolate(heatmaps, taps)[..., 0] >= MIN_PEAK_SHARE * highest
+    return (seen & visible_to(points_cam, cameras) & supports).sum(1) * exists

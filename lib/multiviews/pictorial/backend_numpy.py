@@ -1,4 +1,4 @@
-"""What differs between array libraries in the 3D inference, and its numpy form."""
+"""Interface of the array backends of RPSM, and the numpy backend."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Array = Any  # an array of the backend's library
 
 @dataclass(frozen=True)
 class Taps:
-    """The four pixels around each of C * n projected bins, in F frames and V views.
+    """The four pixels around each of n points in F * V * C maps, for bilinear interpolation.
 
     Attributes:
         first: (F, V, C, n) int64 flat index y * W + x of the upper left pixel; the others are +1, +W and +W+1.
@@ -33,14 +33,13 @@ class Taps:
 
 
 class Backend(Protocol):
-    """Array operations behind rpsm(); numpy and torch share the rest of their functions under equal names.
+    """Array operations of rpsm() that differ between numpy and torch.
 
     Attributes:
-        xp: the library's module.
-        num_threads: blocks of frames that for_each() works on at a time.
-        block_bins: frames times bins of the first grid (or pairs of bins of the later ones) in a block; bounds the
-            memory, some 0.5 kB each with 17 joints.
-        sample_bins: frames times bins of the first grid that are sampled together, 1.5 kB each with 4 views.
+        xp: module of the array library.
+        num_threads: number of blocks that for_each() processes in parallel.
+        block_bins: frames times bins (or pairs of bins) per block; limits memory, about 0.5 kB each with 17 joints.
+        sample_bins: frames times bins of the first grid sampled together, about 1.5 kB each with 4 views.
     """
 
     xp: ModuleType
@@ -61,56 +60,56 @@ class Backend(Protocol):
         """Return a numpy array."""
 
     def frames_last(self, parts: list[Array]) -> Array:
-        """Join blocks of frames (f, N, J) into one contiguous array (J, N, F)."""
+        """Concatenate blocks of frames (f, N, J) to one contiguous array (J, N, F)."""
 
     def take_along(self, values: Array, index: Array, axis: int) -> Array:
-        """Return the entries that `index` names along an axis, as numpy's take_along_axis."""
+        """Do as numpy's take_along_axis."""
 
     def for_each(self, function: Callable[[slice], None], blocks: Iterable[slice]) -> None:
-        """Call a function for each block of frames, several at a time; errors are raised here."""
+        """Call a function for each block of frames, in parallel; its exceptions are raised here."""
 
     def sample_shared(self, maps: Array, taps: Taps) -> Array:
-        """Sum weighted pixels over the views, at bins that all joints share.
+        """Interpolate maps (F, V, J, H, W), clipped at 0, at n points for all joints, and sum over the views.
 
         Args:
-            maps: (F, V, J, H, W); values below 0 count as 0.
-            taps: of one centre (F, V, 1, n).
+            maps: (F, V, J, H, W).
+            taps: (F, V, 1, n).
 
         Returns:
             (F, n, J) float64.
         """
 
     def sample_own(self, maps: Array, taps: Taps) -> Array:
-        """Sum weighted pixels over the views, at bins of each joint's own.
+        """Interpolate maps (F, V, J, H, W), clipped at 0, at n points per joint, and sum over the views.
 
         Args:
-            maps: (F, V, J, H, W); values below 0 count as 0.
-            taps: of J centres (F, V, J, n).
+            maps: (F, V, J, H, W).
+            taps: (F, V, J, n).
 
         Returns:
             (F, J, n) float64.
         """
 
     def shift_max(self, volume: Array, program: ShiftMax) -> Array:
-        """Run a program on a float64 volume (n, n, n, F); the result is valid until the thread's next call."""
+        """Run a program on a float64 volume (n, n, n, F). The thread's next call overwrites the result."""
 
 
 class NumpyBackend:
-    """The backend for numpy; needs no torch.
+    """Backend for numpy, without torch.
 
     Args:
-        num_threads: None = as many as there are processors to use.
+        num_threads: None = number of usable processors.
     """
 
     xp = np
-    # 16 frames and 1 frame at 16 bins per axis: what belongs together stays in the processor's cache.
+    # 16 frames and 1 frame at 16 bins per axis, which fit the processor's cache.
     block_bins = 2**16
     sample_bins = 2**12
 
     def __init__(self, num_threads: int | None = None) -> None:
         self.num_threads = num_threads or usable_processors()
         self._pool = ThreadPoolExecutor(self.num_threads, "rpsm")
-        self._local = threading.local()  # scratch volumes of each thread
+        self._local = threading.local()  # scratch volumes per thread
 
     def floats(self, values: Any) -> np.ndarray:
         return np.asarray(values, np.float64)
@@ -140,7 +139,7 @@ class NumpyBackend:
         num_bins = taps.first.shape[-1]
         table = np.empty((num_maps, height * width, num_joints))
         for view, joint_maps in enumerate(maps.reshape(num_maps, num_joints, -1)):
-            np.maximum(cv2.transpose(joint_maps), 0, out=table[view])  # numpy does not transpose tile by tile
+            np.maximum(cv2.transpose(joint_maps), 0, out=table[view])  # faster than a numpy transpose
         map_start = np.arange(num_maps).reshape(num_frames, 1, num_views) * (height * width)
         first = taps.first[:, :, 0].swapaxes(1, 2) + map_start  # (F, n, V)
         pixels = np.empty((*first.shape, 4), np.int32)
@@ -148,7 +147,7 @@ class NumpyBackend:
         for tap, step in enumerate((0, 1, width, width + 1)):
             pixels[..., tap] = first + step
             weights[..., tap] = taps.weights[tap][:, :, 0].swapaxes(1, 2)
-        # One sparse row per bin sums its taps in all views, for all joints at once.
+        # A sparse row per bin sums its taps in all views, for all joints at once.
         row_starts = np.arange(num_frames * num_bins + 1, dtype=np.int32) * (num_views * 4)
         rows = scipy.sparse.csr_array(
             (weights.reshape(-1), pixels.reshape(-1), row_starts),
@@ -157,14 +156,7 @@ class NumpyBackend:
         return (rows @ table.reshape(-1, num_joints)).reshape(num_frames, num_bins, num_joints)
 
     def sample_own(self, maps: np.ndarray, taps: Taps) -> np.ndarray:
-        height, width = maps.shape[-2:]
-        map_start = np.arange(maps[..., 0, 0].size).reshape(maps.shape[:3]) * (height * width)  # (F, V, J)
-        first = taps.first + map_start[..., None]
-        values = maps.reshape(-1)
-        return sum(
-            np.maximum(values.take(first + step), 0) * weight
-            for step, weight in zip((0, 1, width, width + 1), taps.weights, strict=True)
-        ).sum(1)
+        return interpolate(maps, taps, lowest=0).sum(1)
 
     def shift_max(self, volume: np.ndarray, program: ShiftMax) -> np.ndarray:
         scratch = getattr(self._local, "scratch", np.empty(0))
@@ -179,6 +171,18 @@ class NumpyBackend:
         return buffers[-1]
 
 
+def interpolate(maps: np.ndarray, taps: Taps, lowest: float = -np.inf) -> np.ndarray:
+    """Interpolate maps (F, V, C, H, W), clipped below at `lowest`, at taps (F, V, C, n): (F, V, C, n) float64."""
+    height, width = maps.shape[-2:]
+    map_start = np.arange(maps[..., 0, 0].size).reshape(maps.shape[:3]) * (height * width)  # (F, V, C)
+    first = taps.first + map_start[..., None]
+    values = maps.reshape(-1)
+    return sum(
+        np.maximum(values.take(first + step), lowest) * weight
+        for step, weight in zip((0, 1, width, width + 1), taps.weights, strict=True)
+    )
+
+
 def usable_processors() -> int:
-    """Return the number of processors that this process may use."""
+    """Return the number of processors available to this process."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

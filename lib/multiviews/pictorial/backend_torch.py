@@ -1,4 +1,4 @@
-"""The torch form of the 3D inference's array operations, for any device with float64."""
+"""The torch backend of RPSM, for any device with float64."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from lib.multiviews.pictorial.shift_max import ShiftMax
 
 
 class TorchBackend:
-    """The backend for torch; see lib/multiviews/pictorial/backend_numpy.py for the operations.
+    """Backend for torch. The operations are documented in lib/multiviews/pictorial/backend_numpy.py.
 
     Args:
         device: "cuda", "cpu" or any other torch device with float64.
-        num_threads: on the CPU; None = torch's own number of threads.
+        num_threads: threads on the CPU; None = torch.get_num_threads().
     """
 
     xp = torch
 
     def __init__(self, device: torch.device | str = "cpu", num_threads: int | None = None) -> None:
         self.device = torch.device(device)
-        if self.device.type == "cpu":  # what belongs to a block stays in the processor's cache
+        if self.device.type == "cpu":  # small blocks fit the processor's cache
             self.num_threads = num_threads or torch.get_num_threads()
             self.block_bins = 2**16
             self.sample_bins = 2**12
-        else:  # few large steps beat many small ones
+        else:  # few large operations are faster than many small ones
             self.num_threads = 1
             self.block_bins = 2**20
             self.sample_bins = 2**18
-        # Blocks side by side use the processors better than torch's own threads do within many short steps.
+        # Parallel blocks are faster than torch's own threads, because the operations are short.
         self._pool = ThreadPoolExecutor(self.num_threads, "rpsm", torch.set_num_threads, (1,))
-        self._local = threading.local()  # scratch volumes of each thread
+        self._local = threading.local()  # scratch volumes per thread
 
     def floats(self, values: Any) -> torch.Tensor:
         return self._tensor(values, torch.float64)

@@ -1,12 +1,14 @@
-"""World points -> the heatmap pixels they touch in every view.
+"""Bilinear sampling of heatmaps at projected 3D bins.
 
-The points are bins: one small set of offsets around many centres. A rotation is linear, so a bin's place in the
-camera frame is the centre's plus the offset's, and coordinates are arrays of their own: plain passes over long rows.
+The bins are one set of offsets around many centers. Rotation is linear, so the rotated offsets are computed once and
+added to the rotated centers. x and y are separate arrays, because operations on long contiguous rows are faster.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,12 +16,12 @@ import numpy as np
 from lib.multiviews.cameras import MIN_DEPTH_MM, Cameras, lens_reach, lens_terms
 from lib.multiviews.pictorial.backend_numpy import Array, Backend, Taps
 
-_FAR_OUTSIDE = -2.0  # px: no tap of the map is nearer than 1 px
+_OUTSIDE_PX = -2.0  # a coordinate whose bilinear weights are all 0
 
 
 @dataclass(frozen=True)
 class HeatmapViews:
-    """What the views of F frames show, on the backend's device.
+    """Heatmaps and cameras of F frames, on the backend's device.
 
     Attributes:
         maps: (F, V, J, H, W) float32 heatmaps; values below 0 count as 0.
@@ -37,7 +39,7 @@ class HeatmapViews:
     def load(
         cls, heatmaps: np.ndarray, cameras: Cameras, image_to_heatmap: np.ndarray, backend: Backend
     ) -> HeatmapViews:
-        """Put numpy arrays on the backend's device."""
+        """Copy numpy arrays to the backend's device."""
         return cls(
             backend.heatmaps(heatmaps),
             cameras.map(backend.floats),
@@ -49,42 +51,52 @@ class HeatmapViews:
         return HeatmapViews(self.maps[frames], self.cameras[frames], self.image_to_heatmap[frames], self.reach[frames])
 
 
-def bilinear_taps(centers: Array, grid: Array, views: HeatmapViews, backend: Backend) -> Taps:
-    """Find the four pixels around each bin's projection and their bilinear weights.
+def bin_taps(centers: Array, grid: Array, views: HeatmapViews, backend: Backend) -> Taps:
+    """Project bins into the heatmaps of all views and return the pixels around them.
 
-    Heatmap pixel centres lie on integers and the map is 0 outside (torch's grid_sample with align_corners=True and
-    zero padding). A bin nearer to a camera than MIN_DEPTH_MM, behind it, or beyond its lens's reach gets nothing from
-    that view.
+    A view gives 0 for bins that are outside of the map, nearer than MIN_DEPTH_MM or beyond the reach of the lens.
 
     Args:
         centers: (F, C, 3) world frame, mm.
-        grid: (n, 3) bins around a centre, mm.
-        views: the views of the F frames.
+        grid: (n, 3) bins around a center, mm.
+        views: heatmaps and cameras of the F frames.
         backend: array operations.
 
     Returns:
-        Taps of the C * n bins in the V views: (F, V, C, n).
+        Taps (F, V, C, n) of the C * n bins.
     """
-    xp = backend.xp
-    height, width = views.maps.shape[-2:]
     x, y = _project_bins(centers, grid, views, backend)
-    left = xp.floor(x).clip(min=0).clip(max=width - 2)  # numpy is far slower where both bounds are given at once
+    return bilinear_taps(x, y, views.maps.shape[-2:], backend.xp)
+
+
+def bilinear_taps(x: Array, y: Array, heatmap_hw: Sequence[int], xp: ModuleType) -> Taps:
+    """Return the four pixels around points and their bilinear weights.
+
+    Pixel centers are integers and the map is 0 outside, as in torch's grid_sample with align_corners and zero padding.
+
+    Args:
+        x, y: float64 heatmap px, shape (F, V, C, n); overwritten.
+        heatmap_hw: (height, width) of the maps, at least 2 px each.
+        xp: numpy or torch.
+    """
+    height, width = heatmap_hw
+    left = xp.floor(x).clip(min=0).clip(max=width - 2)  # numpy is much slower with both limits in one call
     top = xp.floor(y).clip(min=0).clip(max=height - 2)
     x -= left
     y -= top
-    # The hat function of a tap is 0 from a distance of 1 px on, so points outside the map need no special care.
+    # Weights are hat functions, which are 0 beyond 1 px. So points outside the map need no special case.
     left_part = (1 - abs(x)).clip(0)
     right_part = (1 - abs(x - 1)).clip(0)
     top_part = (1 - abs(y)).clip(0)
     bottom_part = (1 - abs(y - 1)).clip(0)
     return Taps(
-        first=backend.integers(top * width + left),
+        first=xp.asarray(top * width + left, dtype=xp.int64),
         weights=(top_part * left_part, top_part * right_part, bottom_part * left_part, bottom_part * right_part),
     )
 
 
 def _project_bins(centers: Array, grid: Array, views: HeatmapViews, backend: Backend) -> tuple[Array, Array]:
-    """Return x and y (F, V, C, n) of the bins in heatmap px; bins without a projection lie far outside."""
+    """Return x and y (F, V, C, n) of the bins, heatmap px. Bins without a projection are outside of the map."""
     cameras, affine = views.cameras, views.image_to_heatmap
     centers_cam = cameras.R @ (centers[:, None] - cameras.T[:, :, None]).swapaxes(-1, -2)  # (F, V, 3, C)
     points_cam = centers_cam[..., None] + (cameras.R @ grid.swapaxes(0, 1))[:, :, :, None]  # (F, V, 3, C, n)
@@ -94,11 +106,11 @@ def _project_bins(centers: Array, grid: Array, views: HeatmapViews, backend: Bac
     k, p = _columns(cameras.k), _columns(cameras.p)
     factor, r2 = lens_terms(x, y, k, p)
     x, y = x * factor + p[1] * r2, y * factor + p[0] * r2
-    # From the distorted normalised point to heatmap px: the intrinsics and the crop in one affine map.
+    # Intrinsics and crop as one affine map from distorted normalized points to heatmap px.
     xx, xy, yx, yy = _columns((affine[..., :2] * cameras.f[..., None, :]).reshape(*affine.shape[:2], 4))
     x0, y0 = _columns((affine[..., :2] @ cameras.c[..., None])[..., 0] + affine[..., 2])
     visible = (depth >= MIN_DEPTH_MM) & (r2 <= views.reach[..., None, None])
-    x_hm = backend.xp.where(visible, xx * x + xy * y + x0, _FAR_OUTSIDE)
+    x_hm = backend.xp.where(visible, xx * x + xy * y + x0, _OUTSIDE_PX)
     return x_hm, yx * x + yy * y + y0
 
 

@@ -1,7 +1,7 @@
-"""Offsets between the bins of the first grid: from a limb length, to and from matrices of bin pairs.
+"""Offsets between bins of the first grid that are compatible with a limb length.
 
-Bins are in the 'ij' order of grid.py. The released code has grids in that order and in numpy's 'xy'
-order; the two differ by exchanging x and y in both bins of a pair, which keeps distances, so one file fits both.
+The original code stores matrices of bin pairs, for grids in "ij" or "xy" order. The orders differ by swapping x and y
+in both bins of a pair, which keeps distances, so one file fits both.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ REMAKE = "make one with run/data/make_limb_prior.py"
 
 @dataclass(frozen=True)
 class PriorGrid:
-    """What a prior is for: the shared first grid and the tolerance.
+    """First grid and tolerance of a limb prior.
 
     Attributes:
-        edge: side of the cube, mm (GRID_SIZE).
+        edge: edge length of the cube, mm (GRID_SIZE).
         num_bins: bins per axis n (FIRST_NBINS).
         tolerance: allowed deviation from the mean limb length, mm (LIMB_LENGTH_TOLERANCE).
     """
@@ -33,37 +33,32 @@ class PriorGrid:
 
     @property
     def spacing(self) -> float:
-        """Distance of neighbouring bins, mm."""
+        """Distance of neighboring bins, mm."""
         return self.edge / (self.num_bins - 1)
-
-
-def cube_axis(edge: float, num_bins: int) -> np.ndarray:
-    """Return the (num_bins,) positions along one axis, mm, from -edge/2 to edge/2."""
-    return np.linspace(-edge / 2, edge / 2, num_bins)
 
 
 def cube_points(edge: float, num_bins: int) -> np.ndarray:
     """Return the bins of a cube around the origin.
 
     Args:
-        edge: side of the cube, mm.
+        edge: edge length of the cube, mm.
         num_bins: bins per axis n.
 
     Returns:
-        (n^3, 3) mm; bin (ix, iy, iz) has the flat index (ix*n + iy)*n + iz, i.e. meshgrid's 'ij' order.
+        (n^3, 3) mm; bin (ix, iy, iz) has the flat index (ix*n + iy)*n + iz ("ij" order).
     """
-    axis = cube_axis(edge, num_bins)
-    return np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)  # (n^3, 3)
+    axis = np.linspace(-edge / 2, edge / 2, num_bins)
+    return np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
 
 
 def compatible_offsets(length: float, grid: PriorGrid) -> np.ndarray:
-    """Return the (K, 3) bin offsets whose distance is within the tolerance of `length` (mm), ascending."""
+    """Return the bin offsets (K, 3), ascending, whose distance is within the tolerance of `length`, mm."""
     offsets, distances = _all_offsets(grid)
     return offsets[np.abs(distances - length) < grid.tolerance]
 
 
 def offsets_to_csr(offsets: np.ndarray, num_bins: int) -> scipy.sparse.csr_matrix:
-    """Spread offsets over the pairs of bins.
+    """Convert offsets to a matrix of bin pairs.
 
     Args:
         offsets: (K, 3) bin of the child minus bin of the parent.
@@ -78,23 +73,23 @@ def offsets_to_csr(offsets: np.ndarray, num_bins: int) -> scipy.sparse.csr_matri
     inside = ((other >= 0) & (other < num_bins)).all(-1)
     columns = _flat_index(other, num_bins)[inside].astype(np.int32)
     row_starts = np.concatenate([[0], inside.sum(1).cumsum()]).astype(np.int32)
-    # Offsets ascend, hence the columns of a row do too.
+    # Offsets are ascending, so the columns of each row are too.
     return scipy.sparse.csr_matrix((np.ones(len(columns), bool), columns, row_starts), shape=(num_bins**3,) * 2)
 
 
 def csr_to_offsets(pairs: Any, num_bins: int, where: str) -> np.ndarray:
-    """Derive the offsets from a matrix of bin pairs and check that they hold everywhere on the grid.
+    """Convert a matrix of bin pairs to offsets, and check that the pairs depend on the offset only.
 
     Args:
         pairs: CSR matrix; row = bin of the parent, column = bin of the child.
         num_bins: expected bins per axis n.
-        where: file and limb, for the message.
+        where: file and limb, for the error message.
 
     Returns:
         (K, 3) offsets, ascending.
 
     Raises:
-        InputError: no sparse matrix, another grid, or pairs that depend on more than the offset.
+        InputError: not a sparse matrix, another grid, or pairs that depend on more than the offset.
     """
     if not scipy.sparse.issparse(pairs):
         raise InputError(f"{where}: expected a sparse matrix, received {type(pairs).__name__}; {REMAKE}")
@@ -114,29 +109,29 @@ def csr_to_offsets(pairs: Any, num_bins: int, where: str) -> np.ndarray:
     side = 2 * num_bins - 1
     counts = np.bincount(_flat_index(difference + num_bins - 1, side), minlength=side**3)
     offsets = _unravel(np.flatnonzero(counts), side) - (num_bins - 1)
-    # An offset fits into the grid at prod(n - |d|) places; it must hold at all of them.
+    # An offset d occurs prod(n - |d|) times on the grid; all of these pairs must be present.
     if (counts[counts > 0] != (num_bins - np.abs(offsets)).prod(1)).any():
-        raise InputError(f"{where}: some pairs of bins fit and others with the same offset do not; {REMAKE}")
+        raise InputError(f"{where}: bin pairs with the same offset differ; {REMAKE}")
     return offsets
 
 
 def estimate_length(offsets: np.ndarray, grid: PriorGrid, where: str = "limb prior") -> tuple[float, float]:
-    """Estimate a mean limb length from the offsets that agree with it.
+    """Estimate a mean limb length from its compatible offsets.
 
-    A distance r on the grid fits exactly if |r - L| < tolerance, so every r that fits and every r that does not
-    bounds L; the middle of what remains is the estimate. On 16 bins over 2000 mm with 150 mm tolerance it is within
-    25 mm of the truth for any limb of 60 to 600 mm, and within 10 mm for half of them.
+    A distance r on the grid is compatible with length L if |r - L| < tolerance. So compatible and incompatible
+    distances bound L, and the estimate is the center of the interval. With 16 bins over 2000 mm and a tolerance of
+    150 mm, the error is below 25 mm for limbs of 60 to 600 mm, and below 10 mm for half of them.
 
     Args:
         offsets: (K, 3) bin offsets.
-        grid: the first grid and the tolerance.
-        where: file and limb, for the message.
+        grid: first grid and tolerance.
+        where: file and limb, for the error message.
 
     Returns:
-        Length and the half width of the interval, mm.
+        Length and half the width of the interval, mm.
 
     Raises:
-        InputError: no length fits, so the offsets are for another edge or tolerance.
+        InputError: no length is compatible, because the offsets belong to another edge or tolerance.
     """
     _, distances = _all_offsets(grid)
     fits = np.sqrt((offsets**2).sum(1)) * grid.spacing
@@ -148,14 +143,14 @@ def estimate_length(offsets: np.ndarray, grid: PriorGrid, where: str = "limb pri
     length = (low + high) / 2
     if not low < high or not np.array_equal(compatible_offsets(length, grid), offsets):
         raise InputError(
-            f"{where}: prior of another grid: no limb length explains it with GRID_SIZE {grid.edge:g} mm and "
+            f"{where}: prior of another grid: no limb length is compatible with GRID_SIZE {grid.edge:g} mm and "
             f"LIMB_LENGTH_TOLERANCE {grid.tolerance:g} mm; {REMAKE}"
         )
     return length, (high - low) / 2
 
 
 def _all_offsets(grid: PriorGrid) -> tuple[np.ndarray, np.ndarray]:
-    """Return all ((2n-1)^3, 3) offsets of the grid, ascending, and their lengths in mm."""
+    """Return all offsets ((2n-1)^3, 3) of the grid, ascending, and their lengths, mm."""
     axis = np.arange(1 - grid.num_bins, grid.num_bins)
     offsets = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
     return offsets, np.sqrt((offsets**2).sum(1)) * grid.spacing

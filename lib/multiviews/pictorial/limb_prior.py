@@ -1,8 +1,8 @@
-"""The limb-length prior on the first grid: which pairs of bins a limb may join.
+"""Limb prior: the pairs of first-grid bins that each limb may connect.
 
-The grid is regular, so whether two bins fit depends on their offset alone: per limb a short list of integer offsets
-(about 2,300 over all limbs of Human3.6M at 16 bins per axis) stands for a matrix of 4096 x 4096 pairs. Files hold
-the published structure, {"pairwise_constrain": {(parent, child): CSR (N^3, N^3) bool}}, plus what it is for.
+On a regular grid the distance of two bins depends on their offset only. So a short list of offsets per limb (2,316 in
+total for Human3.6M with 16 bins per axis) replaces a matrix of 4096 x 4096 bin pairs. Files have the structure of the
+original code, {"pairwise_constrain": {(parent, child): CSR (N^3, N^3) bool}}, and also state skeleton and grid.
 """
 
 from __future__ import annotations
@@ -29,22 +29,21 @@ from lib.utils.errors import InputError
 from lib.utils.files.portable_pickle import write_pickle
 from lib.utils.files.safe_pickle import load_pickle
 
-PAIRS_KEY = "pairwise_constrain"  # the published name
+PAIRS_KEY = "pairwise_constrain"  # name in the original code
 
 
 @dataclass(frozen=True)
 class LimbPrior:
-    """Mean limb lengths and the bin offsets that agree with them.
+    """Mean limb lengths and their compatible bin offsets.
 
     Attributes:
-        body: the skeleton; limbs are in the order of `body.edges`.
-        grid: the first grid and the tolerance.
+        body: skeleton; limbs are in the order of `body.edges`.
+        grid: first grid and tolerance.
         mean_lengths: (E,) mm.
-        length_errors: (E,) mm, bound on the error of `mean_lengths`: 0 where the file states them, otherwise half
-            the interval of lengths that the offsets allow.
+        length_errors: (E,) largest error of `mean_lengths`, mm; 0 if the file states the lengths.
         offsets: per limb (K, 3) int, bin of the child minus bin of the parent, ascending.
-        std_lengths: (E,) mm standard deviation over the training poses, NaN where unknown.
-        num_poses: training poses behind the means, 0 where unknown.
+        std_lengths: (E,) standard deviation over the training poses, mm; NaN = unknown.
+        num_poses: number of training poses; 0 = unknown.
     """
 
     body: HumanBody
@@ -57,7 +56,7 @@ class LimbPrior:
 
     @cached_property
     def programs(self) -> tuple[ShiftMax, ...]:
-        """Per limb the plan of its message on the first grid."""
+        """Per limb the program that computes its message on the first grid."""
         return tuple(plan_shift_max(offsets, self.grid.num_bins) for offsets in self.offsets)
 
 
@@ -72,16 +71,13 @@ def make_limb_prior(
 
     Args:
         mean_lengths: (E,) mm, in the order of `body.edges`.
-        body: the skeleton.
-        grid: the first grid and the tolerance.
-        std_lengths: (E,) mm, for the record.
-        num_poses: poses behind the means, for the record.
-
-    Returns:
-        The prior.
+        body: skeleton.
+        grid: first grid and tolerance.
+        std_lengths: (E,) mm; stored only.
+        num_poses: number of poses; stored only.
 
     Raises:
-        InputError: a length is not positive, or no two bins are that far apart.
+        InputError: a length is not positive, or no two bins have a compatible distance.
 
     Source: paper section 4.2, eq. 3.
     """
@@ -95,7 +91,7 @@ def make_limb_prior(
 
 
 def save_limb_prior(prior: LimbPrior, path: str | os.PathLike) -> None:
-    """Write the published structure, readable by the released code on old packages too, plus what it is for."""
+    """Write a prior that the original code can read, also with old versions of numpy and scipy."""
     limb_pairs = [(int(parent), int(child)) for parent, child in prior.body.edges]
     content = {
         PAIRS_KEY: {
@@ -114,20 +110,17 @@ def save_limb_prior(prior: LimbPrior, path: str | os.PathLike) -> None:
 
 
 def load_limb_prior(path: str | os.PathLike, body: HumanBody, grid: PriorGrid) -> LimbPrior:
-    """Read a prior, ours or published, and check that it is for this skeleton and grid.
+    """Read a prior and check that it belongs to this skeleton and grid.
 
-    A published file holds no lengths: they are estimated from its offsets, see estimate_length.
+    Files of the original code have no lengths; estimate_length() estimates them from the offsets.
 
     Args:
-        path: the pickle.
-        body: the skeleton it must be for.
-        grid: the first grid and the tolerance it must be for.
-
-    Returns:
-        The prior.
+        path: pickle.
+        body: expected skeleton.
+        grid: expected first grid and tolerance.
 
     Raises:
-        InputError: the file cannot be read, or is for other limbs, another grid or another tolerance.
+        InputError: the file cannot be read, or belongs to another skeleton, grid or tolerance.
     """
     content = load_pickle(path)
     pairs = _pairs(content)
@@ -160,7 +153,7 @@ def load_limb_prior(path: str | os.PathLike, body: HumanBody, grid: PriorGrid) -
 
 
 def check_replaceable(path: str | os.PathLike) -> None:
-    """Raise an InputError if something stands at `path` that is no limb prior, ours or published, of any skeleton."""
+    """Raise an InputError if `path` exists and is not a limb prior."""
     if not os.path.exists(path):
         return
     try:
@@ -169,13 +162,12 @@ def check_replaceable(path: str | os.PathLike) -> None:
         found = None
     if found is None:
         raise InputError(
-            f"{path}: exists and is not a limb prior, which would replace it; name another file as "
-            "PICT_STRUCT.PAIRWISE_FILE, or remove this one"
+            f"{path}: exists and is not a limb prior; set PICT_STRUCT.PAIRWISE_FILE to another file, or remove this one"
         )
 
 
 def _pairs(content: Any) -> dict | None:
-    """Return the bin pairs of a pickle's content, None if it is no prior."""
+    """Return the bin pairs of a pickle's content; None if it is not a prior."""
     pairs = content.get(PAIRS_KEY) if isinstance(content, dict) else None
     return pairs if isinstance(pairs, dict) else None
 
@@ -185,20 +177,21 @@ def _check_some_offset(body: HumanBody, grid: PriorGrid, offsets: Sequence[np.nd
     if without:
         raise InputError(
             f"{where}: no two bins of the grid ({grid.num_bins} per axis over {grid.edge:g} mm) fit the limbs "
-            f"{', '.join(without)} within {grid.tolerance:g} mm; use more bins, a larger grid or tolerance"
+            f"{', '.join(without)} within {grid.tolerance:g} mm; increase FIRST_NBINS, GRID_SIZE or "
+            "LIMB_LENGTH_TOLERANCE"
         )
 
 
 def _check_stated(content: dict, body: HumanBody, grid: PriorGrid, path: str | os.PathLike) -> None:
-    """Compare what our files state about themselves with what is wanted; published files state nothing."""
-    wanted = {
+    """Check skeleton and grid as stated in the file; files of the original code do not state them."""
+    stated = {
         "joint_names": list(body.joint_names),
         "num_bins": grid.num_bins,
         "grid_size": grid.edge,
         "tolerance": grid.tolerance,
     }
     settings = {"num_bins": "FIRST_NBINS", "grid_size": "GRID_SIZE", "tolerance": "LIMB_LENGTH_TOLERANCE"}
-    for key, expected in wanted.items():
+    for key, expected in stated.items():
         if key in content and content[key] != expected:
             name = f"PICT_STRUCT.{settings[key]}" if key in settings else key
             raise InputError(

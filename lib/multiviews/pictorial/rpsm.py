@@ -1,10 +1,11 @@
-"""The recursive pictorial structure model (RPSM) over a batch of frames, for any array library.
+"""Recursive pictorial structure model (RPSM) for a batch of frames, on any backend.
 
-The pose maximises the product of unary terms (a joint's heatmap values, summed over the views) and pairwise terms
-(1 where a limb has an acceptable length) over the tree of joints. Level 0 places all joints on one grid around the
-root; every later level gives each joint a smaller grid around its current place.
+The pose maximizes the product of unary terms (heatmap values, summed over the views) and pairwise terms (1 if the limb
+length is within the tolerance, otherwise 0) over the tree of joints. The first level places all joints on one grid
+around the root. Each later level places every joint on a smaller grid around its current position. tree_search.py
+describes the result if no pose has a positive product.
 
-What happens where no pose has evidence for all joints and acceptable limbs stands in tree_search.py.
+Source: paper section 4.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 from lib.multiviews.body import HumanBody
 from lib.multiviews.cameras import Cameras
 from lib.multiviews.pictorial.backend_numpy import Array, Backend
-from lib.multiviews.pictorial.heatmap_sampling import HeatmapViews, bilinear_taps
+from lib.multiviews.pictorial.heatmap_sampling import HeatmapViews, bin_taps
 from lib.multiviews.pictorial.limb_offsets import PriorGrid, cube_points
 from lib.multiviews.pictorial.limb_prior import LimbPrior
 from lib.multiviews.pictorial.tree_search import Costs, evidence_scores, search_own_grids, search_shared_grid
@@ -26,13 +27,13 @@ from lib.utils.errors import InputError, check_finite, check_shape
 
 @dataclass(frozen=True)
 class PictorialSettings:
-    """Grids and tolerance of the model; the defaults are the paper's.
+    """Grids and tolerance of RPSM; the defaults are those of the paper.
 
     Attributes:
-        grid_size: edge of the first grid, mm.
+        grid_size: edge length of the first grid, mm.
         first_nbins: bins per axis of the first grid.
         recur_nbins: bins per axis of the later grids.
-        recur_depth: number of later grids.
+        recur_depth: number of later levels.
         limb_length_tolerance: allowed deviation of a limb length, mm.
     """
 
@@ -44,11 +45,11 @@ class PictorialSettings:
 
     @property
     def first_grid(self) -> PriorGrid:
-        """The grid and tolerance that the limb prior must be for."""
+        """Grid and tolerance that the limb prior must have."""
         return PriorGrid(float(self.grid_size), self.first_nbins, float(self.limb_length_tolerance))
 
     def recursion_edge(self, level: int) -> float:
-        """Return the edge of a joint's grid at level 1, 2, ..., mm."""
+        """Return the edge length of the grids at level 1, 2, ..., mm."""
         return self.grid_size / self.first_nbins / self.recur_nbins ** (level - 1)
 
 
@@ -68,9 +69,9 @@ def rpsm(
         heatmaps: (F, V, J, H, W) in the joint order of `prior.body`; values below 0 count as 0.
         cameras: numpy cameras with leading axes (F, V).
         image_to_heatmap: (F, V, 2, 3) image px -> heatmap px.
-        root_world: (F, 3) centre of the first grid, mm.
-        limb_lengths: (F, E) or (E,) the persons' limb lengths in the order of `prior.body.edges`, mm.
-        prior: compatible bins of the first grid.
+        root_world: (F, 3) center of the first grid, mm.
+        limb_lengths: (F, E) or (E,) limb lengths in the order of `prior.body.edges`, mm.
+        prior: limb prior of the first grid.
         settings: grids and tolerance.
         backend: NumpyBackend or TorchBackend.
 
@@ -78,9 +79,7 @@ def rpsm(
         (F, J, 3) joints, world frame, mm.
 
     Raises:
-        InputError: shapes disagree, a value is not finite, or the prior is for another grid.
-
-    Source: paper section 4.
+        InputError: shapes disagree, a value is not finite, or the prior has another grid.
     """
     body = prior.body
     num_frames = len(heatmaps)
@@ -105,7 +104,7 @@ def rpsm(
                 views[frames], positions[frames], grid, lengths[frames], settings.limb_length_tolerance, body, backend
             )
 
-    share = -(-num_frames // backend.num_threads)  # of the frames, when each thread gets one block
+    share = -(-num_frames // backend.num_threads)  # frames per block if each thread gets one block
     pairs = max(len(body.edges), 1) * settings.recur_nbins**6
     backend.for_each(start, _blocks(num_frames, min(share, backend.block_bins // settings.first_nbins**3)))
     backend.for_each(refine, _blocks(num_frames, min(share, backend.block_bins // pairs)))
@@ -128,7 +127,7 @@ def _check_inputs(
     settings: PictorialSettings,
 ) -> None:
     if prior.grid != settings.first_grid:
-        raise InputError(f"limb prior: it is for {prior.grid}, the settings ask for {settings.first_grid}")
+        raise InputError(f"limb prior: expected {settings.first_grid}, received {prior.grid}")
     sizes = check_shape("heatmaps", heatmaps.shape, ("F", "V", prior.body.num_joints, "H", "W"))
     num_frames, num_views = sizes["F"], sizes["V"]
     if min(sizes["H"], sizes["W"]) < 2:
@@ -142,12 +141,12 @@ def _check_inputs(
 
 
 def _first_level(views: HeatmapViews, center: Array, prior: LimbPrior, backend: Backend) -> Array:
-    """Place all joints on the shared grid around `center` (F, 3); (F, J, 3) mm."""
+    """Place all joints on the shared grid around `center` (F, 3): (F, J, 3) mm."""
     grid = backend.floats(cube_points(prior.grid.edge, prior.grid.num_bins))
     costs = Costs.of(prior.body)
     parts = []
     for frames in _blocks(len(center), backend.sample_bins // len(grid)):
-        taps = bilinear_taps(center[frames, None], grid, views[frames], backend)
+        taps = bin_taps(center[frames, None], grid, views[frames], backend)
         parts.append(evidence_scores(backend.sample_shared(views.maps[frames], taps), costs, backend))  # (f, N, J)
     return center[:, None] + grid[search_shared_grid(backend.frames_last(parts), prior, backend)]
 
@@ -161,22 +160,9 @@ def _later_level(
     body: HumanBody,
     backend: Backend,
 ) -> Array:
-    """Move every joint to the best bin of the small grid around it.
-
-    Args:
-        views: the views of F frames.
-        positions: (F, J, 3) current places, mm.
-        grid: (n, 3) bins around a place, mm.
-        limb_lengths: (F, E) mm.
-        tolerance: mm.
-        body: the skeleton.
-        backend: array operations.
-
-    Returns:
-        (F, J, 3) mm.
-    """
+    """Move every joint of positions (F, J, 3) to the best bin of the grid (n, 3) around it: (F, J, 3) mm."""
     costs = Costs.of(body)
-    unary = backend.sample_own(views.maps, bilinear_taps(positions, grid, views, backend))  # (F, J, n)
+    unary = backend.sample_own(views.maps, bin_taps(positions, grid, views, backend))  # (F, J, n)
     scores = evidence_scores(unary.reshape(-1, len(grid)), costs, backend).reshape(unary.shape)
     distance = _pair_distances(positions, grid, body)  # (F, E, n, n)
     forbidden = abs(distance - limb_lengths[..., None, None]) >= tolerance
@@ -185,13 +171,7 @@ def _later_level(
 
 
 def _pair_distances(positions: Array, grid: Array, body: HumanBody) -> Array:
-    """Return the distances (F, E, n_parent, n_child) between the bins of each limb's joints, mm.
-
-    Args:
-        positions: (F, J, 3) centres of the grids, mm.
-        grid: (n, 3) bins around a centre, mm.
-        body: the skeleton.
-    """
+    """Return the distances (F, E, n_parent, n_child), mm, between the bins of each limb's joints."""
     parents, children = [parent for parent, _ in body.edges], [child for _, child in body.edges]
     limb = positions[:, children] - positions[:, parents]  # (F, E, 3)
     step = grid - grid[:, None]  # (n_parent, n_child, 3)

@@ -1,9 +1,9 @@
-"""Maximum over many shifts of a volume, as a short list of whole-volume steps.
+"""Maximum over many shifts of a volume, as a short program of whole-volume steps.
 
-The message of a limb takes, for every bin, the maximum over the bins at all compatible offsets: K shifts of the
-child's volume (some 150 per limb). The offsets of a limb fill a spherical shell. Cut into lines along one axis and
-slabs of lines, the shell repeats the same few lines and slabs, so computing each of them once leaves about a quarter
-of the shifts. Maxima are exact, so the order of the steps changes nothing.
+The message of a limb is, for every bin, the maximum over the bins at all compatible offsets, about 150 shifts of the
+child's volume. The offsets form a spherical shell. Cut into lines along one axis and slabs of lines, the shell repeats
+the same few lines and slabs. Computing each of them once saves about three quarters of the shifts. Maxima are exact, so
+the order of the steps does not matter.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import numpy as np
 
 Slices = tuple[slice, slice, slice]
 
-# Axes of lines, slabs and the final shift. The volume is contiguous, so a shift is the cheaper the earlier its axis,
-# and most steps combine lines into slabs.
+# Axes of lines, slabs and the final shift. In a contiguous volume, shifts along earlier axes are cheaper. Most
+# steps combine lines to slabs.
 _LINE_AXIS = 1
 _SLAB_AXIS = 0
 _LAST_AXIS = 2
@@ -23,10 +23,10 @@ _LAST_AXIS = 2
 
 @dataclass(frozen=True)
 class ShiftMax:
-    """A program over volumes (n, n, n, F): step by step, target = max(target, source) on shifted parts.
+    """Program over volumes (n, n, n, F). Each step sets target = max(target, source) on shifted parts.
 
     Attributes:
-        num_buffers: volumes needed: 0 is the input, the others start at -inf, the last one is the result.
+        num_buffers: number of volumes: 0 is the input, the others start at -inf, the last one is the result.
         steps: (target buffer, target part, source buffer, source part).
     """
 
@@ -35,15 +35,7 @@ class ShiftMax:
 
 
 def plan_shift_max(offsets: np.ndarray, num_bins: int) -> ShiftMax:
-    """Plan result[bin] = max over offsets of input[bin + offset], -inf where nothing is inside.
-
-    Args:
-        offsets: (K, 3) integer offsets.
-        num_bins: bins per axis n.
-
-    Returns:
-        The program.
-    """
+    """Plan result[bin] = max over offsets (K, 3) of input[bin + offset]; -inf if all are outside of the volume."""
     lines: dict[tuple[int, int], set[int]] = {}
     for offset in offsets.tolist():
         lines.setdefault((offset[_LAST_AXIS], offset[_SLAB_AXIS]), set()).add(offset[_LINE_AXIS])
@@ -65,7 +57,7 @@ def plan_shift_max(offsets: np.ndarray, num_bins: int) -> ShiftMax:
 
 
 def _plan_lines(lines: set[frozenset[int]], moves: list[tuple[int, int, int, int]]) -> dict[frozenset[int], int]:
-    """Plan the different lines, each from the largest line it contains; return their buffers."""
+    """Plan the distinct lines, each starting from the largest line it contains; return their buffers."""
     buffers: dict[frozenset[int], int] = {}
     for line in sorted(lines, key=lambda entry: (len(entry), sorted(entry))):
         target = 1 + len(buffers)
@@ -78,7 +70,7 @@ def _plan_lines(lines: set[frozenset[int]], moves: list[tuple[int, int, int, int
 
 
 def _step(target: int, source: int, axis: int, shift: int, num_bins: int) -> tuple[int, Slices, int, Slices]:
-    """Turn a shift along one axis into the parts of both volumes that overlap."""
+    """Convert a shift along one axis to the overlapping parts of both volumes."""
     target_part, source_part = [slice(None)] * 3, [slice(None)] * 3
     target_part[axis] = slice(max(0, -shift), num_bins - max(0, shift))
     source_part[axis] = slice(max(0, shift), num_bins - max(0, -shift))

@@ -1,16 +1,16 @@
-"""Exact search for the best bins of all joints: dynamic programming on the tree, over a batch of frames.
+"""Exact search for the best bins of all joints, by dynamic programming on the tree, for a batch of frames.
 
-What is maximised is a sum of *scores*, so that products of many small numbers cannot underflow:
-- evidence: log2 of the unary over the joint's largest one on its grid;
-- a bin without evidence, of a joint that has evidence elsewhere on its grid, costs `Costs.missing`; a joint without
-  any evidence scores 0 everywhere, so the limbs alone place it;
-- a pair of bins that the limb's length forbids costs `Costs.broken`.
-Both costs outweigh every sum of lesser terms. So where all joints have compatible evidence the result is the maximum
-of the product, exactly as without them. Elsewhere, where the product is 0 for every pose, as few limbs as possible
-are broken, then as few joints as possible are without evidence, and the rest of the tree keeps its evidence.
+The search maximizes a sum of log scores, which cannot underflow:
+- evidence: log2 of the unary relative to the joint's largest unary on its grid;
+- a bin without evidence costs `Costs.missing`, if the joint has evidence in other bins. A joint without any evidence
+  scores 0 everywhere, so its limbs alone place it;
+- a pair of bins outside the limb's tolerance costs `Costs.broken`.
+Each cost exceeds every sum of smaller terms. If a pose with a positive product exists, the result is the maximum of the
+product, as in the paper. Otherwise the result has as few broken limbs as possible, then as few joints without evidence
+as possible, and the remaining joints keep their evidence.
 
-Ties go to the lowest bin index. Scores are whole numbers of steps of 2^-30, so that their sums are exact in float64:
-numpy and torch, whose last bits differ, see the same ties.
+Ties are resolved by the lowest bin index. Scores are multiples of 2^-30, so sums are exact in float64, and numpy and
+torch resolve ties equally.
 """
 
 from __future__ import annotations
@@ -23,35 +23,26 @@ from lib.multiviews.body import HumanBody
 from lib.multiviews.pictorial.backend_numpy import Array, Backend
 from lib.multiviews.pictorial.limb_prior import LimbPrior
 
-_STEPS = 2.0**30  # scores per unit of log2: a step is 7e-10 of a unary; 24 joints stay below 2^53
+_STEPS = 2.0**30  # steps per unit of log2; the sum for 24 joints stays below 2^53
 _LOWEST_EVIDENCE = -512.0  # log2; float32 heatmaps span 277
 
 
 @dataclass(frozen=True)
 class Costs:
-    """Scores that are lost where something should not be, each above any sum of lesser terms."""
+    """Costs of a bin without evidence and of a broken limb; each exceeds any sum of smaller terms."""
 
     missing: float
     broken: float
 
     @classmethod
     def of(cls, body: HumanBody) -> Costs:
-        """Return the costs for a number of joints."""
+        """Return the costs for a skeleton."""
         missing = -_LOWEST_EVIDENCE * _STEPS * (body.num_joints + 1)
         return cls(missing, missing * (body.num_joints + 1))
 
 
 def evidence_scores(unary: Array, costs: Costs, backend: Backend) -> Array:
-    """Turn unaries into scores.
-
-    Args:
-        unary: (..., bins, ...) with the bins on axis 1, not negative.
-        costs: the cost of a bin without evidence.
-        backend: array operations.
-
-    Returns:
-        Scores of the same shape.
-    """
+    """Convert unaries, not negative and with the bins on axis 1, to scores of the same shape."""
     xp = backend.xp
     best = largest(unary, 1, backend)[:, None]
     has_evidence = best > 0
@@ -61,7 +52,7 @@ def evidence_scores(unary: Array, costs: Costs, backend: Backend) -> Array:
 
 
 def largest(values: Array, axis: int, backend: Backend) -> Array:
-    """Return the maximum along an axis, by halves: a reduction with few frames beside the axis is slow."""
+    """Return the maximum along an axis, by halves: faster than amax for few frames."""
     while values.shape[axis] % 2 == 0:
         half = values.shape[axis] // 2
         lower = (slice(None),) * axis + (slice(half),)
@@ -71,12 +62,12 @@ def largest(values: Array, axis: int, backend: Backend) -> Array:
 
 
 def search_shared_grid(scores: Array, prior: LimbPrior, backend: Backend) -> Array:
-    """Find the best bins where all joints share the first grid.
+    """Find the best bins if all joints share one grid.
 
     Args:
-        scores: (J, N, F) contiguous; the frames are last, so that a shift of a volume moves whole rows. Becomes the
-            scores with their subtrees.
-        prior: the skeleton, the grid and the compatible offsets.
+        scores: (J, N, F) contiguous; overwritten with the scores of the subtrees. Frames are the last axis, so that
+            shifts of a volume move contiguous rows.
+        prior: skeleton, grid and compatible offsets.
         backend: array operations.
 
     Returns:
@@ -105,10 +96,10 @@ def search_shared_grid(scores: Array, prior: LimbPrior, backend: Backend) -> Arr
 def _best_partner(
     scores: Array, parent_bin: Array, offsets: np.ndarray, num_bins: int, broken: Array, backend: Backend
 ) -> Array:
-    """Find the child's best bin given the parent's.
+    """Find the best bin of a child, given the bin of its parent.
 
     Args:
-        scores: (N, F) the child's scores with its subtree.
+        scores: (N, F) scores of the child's subtree.
         parent_bin: (F,) bins.
         offsets: (K, 3) compatible offsets, ascending.
         num_bins: bins per axis.
@@ -134,19 +125,19 @@ def _best_partner(
 
 
 def search_own_grids(scores: Array, pair_scores: Array, body: HumanBody, backend: Backend) -> Array:
-    """Find the best bins where each joint has a grid of its own, one tree level at a time.
+    """Find the best bins if each joint has its own grid.
 
     Args:
-        scores: (F, J, n); becomes the scores with their subtrees.
+        scores: (F, J, n); overwritten with the scores of the subtrees.
         pair_scores: (F, E, n_parent, n_child).
-        body: the skeleton.
+        body: skeleton.
         backend: array operations.
 
     Returns:
         (F, J) bins.
     """
     xp = backend.xp
-    levels = []  # a tree level's joints are consecutive in body.edges
+    levels = []  # the joints of a tree level are consecutive in body.edges
     stop = 0
     for joints in body.levels[1:]:
         levels.append((list(joints), slice(stop, stop + len(joints))))

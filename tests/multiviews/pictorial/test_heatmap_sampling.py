@@ -10,7 +10,7 @@ import pytest
 from cvf_tests.scenes import make_backend, make_scene
 
 from lib.multiviews.cameras import Cameras, visible_to, world_to_camera
-from lib.multiviews.pictorial.heatmap_sampling import HeatmapViews, bilinear_taps
+from lib.multiviews.pictorial.heatmap_sampling import HeatmapViews, bin_taps
 
 F = 2
 V = 3
@@ -48,9 +48,9 @@ def sample(centers, grid, scene, heatmaps, backend):
     views = HeatmapViews.load(heatmaps, scene.cameras, scene.image_to_heatmap, backend)
     centers = backend.floats(centers[:, None])
     grid = backend.floats(grid)
-    shared = backend.sample_shared(views.maps, bilinear_taps(centers, grid, views, backend))
+    shared = backend.sample_shared(views.maps, bin_taps(centers, grid, views, backend))
     shared = backend.numpy(shared).swapaxes(1, 2)
-    own = backend.sample_own(views.maps, bilinear_taps(centers[:, [0] * J], grid, views, backend))
+    own = backend.sample_own(views.maps, bin_taps(centers[:, [0] * J], grid, views, backend))
     np.testing.assert_allclose(backend.numpy(own), shared, atol=1e-12)
     return shared
 
