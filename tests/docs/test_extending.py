@@ -95,13 +95,13 @@ def test_toys_train_validate_and_estimate(toy_yaml, tmp_path, run_script):
     for script, options in (
         ("pose2d/train.py", ()),
         ("pose2d/valid.py", ()),
-        ("pose3d/estimate.py", ("--method", "triangulate")),
+        ("pose3d/estimate.py", ("--method", "toy")),
     ):
         done = run_script(script, "--cfg", toy_yaml, *options)
         assert done.code == 0, done.err
     directory = tmp_path / "output" / RUN_DIRECTORY
     weights = torch.load(directory / "final_state.pth.tar", weights_only=True)
     assert weights["fusion.mix"] != pytest.approx(0.1)  # the fusion was trained
-    poses = np.load(directory / "poses3d_triangulate.npz")["pose_world"]
+    poses = np.load(directory / "poses3d_toy.npz")["pose_world"]
     assert poses.shape == (3, 17, 3)
     assert np.isfinite(poses).all()
