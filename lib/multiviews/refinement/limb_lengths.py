@@ -1,4 +1,4 @@
-"""A person's own measures from several frames: limb lengths, and distances that posture hardly changes; numpy only."""
+"""Limb lengths and other joint distances of a person, estimated from several frames (numpy)."""
 
 from __future__ import annotations
 
@@ -11,20 +11,28 @@ from lib.multiviews.body import HumanBody
 
 JointPairs = tuple[tuple[int, int], ...]  # pairs of joints
 
-_GATE = 4.0  # standard deviations; a limb farther from its expected length is a mistake
-_USABLE_STD = 0.5  # share of a length; noisier measurements of it say nothing
-_LENGTH_ERROR = 0.02  # share of a length that a frame is wrong by whatever its peaks' noise is
-_SMALLEST_STD = 0.005  # share of a length
-_MIN_FRAMES = 4  # other frames behind the spread of a distance
-_UNKNOWN_STD_MM = 1e6
+
+@dataclass(frozen=True)
+class LengthSettings:
+    """Robustness of the estimated distances. Shares are relative to the distance."""
+
+    outlier_std: float = 4.0  # standard deviations; limbs farther from the expected length are outliers
+    max_noise: float = 0.5  # share; noisier measurements are ignored
+    frame_error: float = 0.02  # share; error of a frame in addition to the noise of its peaks
+    min_std: float = 0.005  # share; smallest standard deviation of a limb length
+    min_frames: int = 4  # other frames needed to measure the spread of a distance
+    unknown_std_mm: float = 1e6  # standard deviation of unknown distances, which then have no effect
+
+
+_SETTINGS = LengthSettings()
 
 
 @dataclass(frozen=True)
 class Distances:
-    """Expected distances of pairs of joints in F frames.
+    """Expected distances between L pairs of joints in F frames.
 
     Attributes:
-        pairs: the L pairs.
+        pairs: joint indices.
         mean: (F, L) mm.
         std: (F, L) mm.
     """
@@ -38,14 +46,14 @@ class Distances:
 
 
 @dataclass(frozen=True)
-class _Others:
-    """What the other frames of each frame's person show of L pairs, all (F, L).
+class _Measurements:
+    """Distances measured in the other frames of the same person, (F, L) each.
 
     Attributes:
-        mean: root mean square of the distance without the noise's share, mm.
-        information: of the mean, 1 / mm^2.
-        variance: of the distance beyond its noise, mm^2, with the uncertainty of that.
-        count: frames.
+        mean: root mean square of the distance, corrected for noise, mm.
+        information: inverse variance of `mean`, 1 / mm^2.
+        variance: upper estimate of the variance of the distance without noise, mm^2.
+        count: number of frames.
     """
 
     mean: np.ndarray
@@ -55,51 +63,52 @@ class _Others:
 
 
 def second_neighbor_pairs(body: HumanBody) -> JointPairs:
-    """Return the pairs of joints two limbs apart, such as hip and hip, neck and head, root and knee."""
-    neighbours = [{*children} for children in body.children]
+    """Return the pairs of joints two limbs apart, e.g. both hips, neck and head, root and knee."""
+    neighbors = [{*children} for children in body.children]
     for parent, child in body.edges:
-        neighbours[child].add(parent)
+        neighbors[child].add(parent)
     return tuple(
         (one, other)
         for one in range(body.num_joints)
         for other in range(one + 1, body.num_joints)
-        if neighbours[one] & neighbours[other]
+        if neighbors[one] & neighbors[other]
     )
 
 
 def person_distances(
     points_world: np.ndarray, covariance: np.ndarray, person: np.ndarray, limbs: Distances, body: HumanBody
 ) -> Distances:
-    """Measure each person's limbs and second_neighbor_pairs in the *other* frames of the same person.
+    """Estimate limb lengths and second-neighbor distances of each frame from the other frames of the same person.
 
-    A frame's own joints do not count: they would be used twice. A limb keeps its length, so its measurements sharpen
-    the expected length; a brace changes with the posture, so its spread over the frames counts too.
+    The frame itself is excluded, because the result is used to refine it. Limb lengths are constant, so measurements
+    are combined with the expected length. Second-neighbor distances vary with the posture, so their standard deviation
+    includes the spread over the frames.
 
     Args:
-        points_world: (F, J, 3) joints placed without any regard to distances, mm.
-        covariance: (F, J, 3, 3) of their noise, mm^2.
-        person: (F,) equal numbers are one person.
-        limbs: what is expected of the limbs.
-        body: the skeleton.
+        points_world: (F, J, 3) joints estimated without using distances, mm.
+        covariance: (F, J, 3, 3) covariance of the joints, mm^2.
+        person: (F,) person ids.
+        limbs: expected limb lengths.
+        body: skeleton.
 
     Returns:
-        The limbs and the second_neighbor_pairs.
+        Distances of the limbs, then of the second-neighbor pairs.
     """
     trace = np.trace(covariance, axis1=-2, axis2=-1)  # (F, J)
-    shown = _measure(points_world, trace, person, limbs.pairs, limbs)
+    measured = _measure(points_world, trace, person, limbs.pairs, limbs)
     prior_information = 1 / limbs.std**2
-    information = shown.information + prior_information
-    mean = (shown.mean * shown.information + limbs.mean * prior_information) / information
-    std = np.maximum(1 / np.sqrt(information), _SMALLEST_STD * limbs.mean)
+    information = measured.information + prior_information
+    mean = (measured.mean * measured.information + limbs.mean * prior_information) / information
+    std = np.maximum(1 / np.sqrt(information), _SETTINGS.min_std * limbs.mean)
 
     more = second_neighbor_pairs(body)
     others = _measure(points_world, trace, person, more)
-    known = others.count >= _MIN_FRAMES
-    brace_std = np.sqrt(others.variance + 1 / np.where(known, others.information, 1.0))
+    known = others.count >= _SETTINGS.min_frames
+    others_std = np.sqrt(others.variance + 1 / np.where(known, others.information, 1.0))
     return Distances(
         limbs.pairs + more,
         np.concatenate([mean, others.mean], 1),
-        np.concatenate([std, np.where(known, brace_std, _UNKNOWN_STD_MM)], 1),
+        np.concatenate([std, np.where(known, others_std, _SETTINGS.unknown_std_mm)], 1),
     )
 
 
@@ -109,11 +118,11 @@ def _measure(
     person: np.ndarray,
     pairs: JointPairs,
     expected: Distances | None = None,
-) -> _Others:
-    """Measure distances; those far from what is expected do not count.
+) -> _Measurements:
+    """Measure distances, without outliers.
 
-    Noise makes a distance longer on average, E[d^2] = D^2 + the variance of the joints' difference, so squares are
-    averaged and the variance is taken off.
+    Noise increases distances, E[d^2] = D^2 + variance of the difference of both joints. So squared distances are
+    averaged and the variance is subtracted.
     """
     ones, others = (list(side) for side in zip(*pairs, strict=True))
     difference2 = ((points_world[:, ones] - points_world[:, others]) ** 2).sum(-1)
@@ -121,26 +130,26 @@ def _measure(
     square = difference2 - variance
     length = np.sqrt(np.maximum(square, 0.0))
     size = np.sqrt(difference2) if expected is None else expected.mean
-    noise = variance / 3 + (_LENGTH_ERROR * size) ** 2
-    usable = noise < (_USABLE_STD * size) ** 2
+    noise = variance / 3 + (_SETTINGS.frame_error * size) ** 2
+    usable = noise < (_SETTINGS.max_noise * size) ** 2
     if expected is not None:
-        usable &= (length - expected.mean) ** 2 < _GATE**2 * (noise + expected.std**2)
+        usable &= (length - expected.mean) ** 2 < _SETTINGS.outlier_std**2 * (noise + expected.std**2)
     weight = np.where(usable, 1 / noise, 0.0)
 
     count = _sum_over_others(usable.astype(np.float64), person)
     total = np.maximum(_sum_over_others(weight, person), np.finfo(float).tiny)
     mean = np.sqrt(np.maximum(_sum_over_others(weight * square, person) / total, 0.0))
-    # 1 where the noise explains the distances' scatter over the frames, more where something else adds to it.
+    # The scatter over the frames relative to the noise: 1 if the noise explains it.
     first, second = (_sum_over_others(weight * length**power, person) for power in (1, 2))
     scatter = np.maximum(second - 2 * mean * first + mean**2 * total, 0.0) / np.maximum(count, 1)
     mean_noise = np.where(count > 0, count / total, 0.0)
     beyond_noise = np.maximum(scatter - 1, 0.0) + np.sqrt(2 / np.maximum(count, 1))
     information = np.where(count > 0, total / np.maximum(scatter, 1.0), 0.0)
-    return _Others(mean, information, mean_noise * beyond_noise, count)
+    return _Measurements(mean, information, mean_noise * beyond_noise, count)
 
 
 def _sum_over_others(values: np.ndarray, person: np.ndarray) -> np.ndarray:
-    """Sum (F, L) values over the other frames of each frame's person."""
+    """Sum values (F, L) over the other frames of the same person."""
     _, group = np.unique(person, return_inverse=True)
     sums = np.zeros((group.max(initial=0) + 1, values.shape[1]))
     np.add.at(sums, group, values)

@@ -1,14 +1,13 @@
-"""Refinement of 3D poses between the pixels: all joints together, for any array library.
+"""Refinement of 3D poses to subpixel accuracy, on any backend.
 
-1. Peaks of all heatmaps, placed between the pixels: the result knows no grid.
-2. Left and right of legs and arms settled per view (left_right.py), then the best combination of places where
-   rays meet (lib/multiviews/refinement/candidates.py); the given pose is one of them.
-3. A robust fit of all joints to the peaks and to the limb lengths (pose_fit.py), started there. The
-   peaks' noise is measured on the residuals: it decides how much the limb lengths count.
-4. If frames of a person are known to belong together, the measures that the person's other frames show
-   (lib/multiviews/refinement/limb_lengths.py) take the place of the given lengths, and the fit goes on.
+1. Find the peaks of all heatmaps, with subpixel positions.
+2. Correct left/right swaps per view (left_right.py). Select the best combination of joint candidates (candidates.py).
+3. Fit all joints to the peaks and to the limb lengths (pose_fit.py). The noise of the peaks is measured from the
+   residuals; it sets the weight of the limb lengths.
+4. If the frames of a person are known, replace the limb lengths by those measured in the person's other frames
+   (limb_lengths.py), and continue the fit.
 
-Steps 1 to 3 look at each frame by itself (fit_frames); step 4 needs all frames, but not their heatmaps (fit_persons).
+fit_frames() runs steps 1 to 3 for each frame. fit_persons() runs step 4, which needs all frames but no heatmaps.
 """
 
 from __future__ import annotations
@@ -31,41 +30,32 @@ from lib.multiviews.refinement.pose_fit import PoseFit
 from lib.utils.errors import InputError, check_finite, check_shape
 from lib.utils.transforms import invert_affine, transform_points
 
-_MIN_TOLERANCE_HM = 3.0  # px
-_NOISE_SHARE = 0.2  # of the usual height of a frame's peaks; lower ones are noise
-_FIRST_NOISE = 0.4  # tolerances: some 1.2 px of the published heatmaps
-_STEPS = (4, 4, 8)  # the noise is measured between these rounds
-_BLOCK_FRAMES = 16  # frames worked on together; several blocks at a time
-_PERSON_STEPS = 8  # with the person's own distances
-
 
 @dataclass(frozen=True)
 class RefineSettings:
-    """What the refinement looks at.
+    """Peaks, tolerances and steps of the refinement."""
 
-    Attributes:
-        num_peaks: best peaks per map, K.
-        peak_mode: their place between the pixels, as in find_peaks.
-        tolerance: distance up to which a peak agrees with a place in the search, share of the box side; at least 3
-            heatmap px count.
-        length_std: standard deviation of the limb lengths around those given, share of a length.
-    """
-
-    num_peaks: int = 3
-    peak_mode: str = "log_quadratic"
-    tolerance: float = 0.04
-    length_std: float = 0.05
+    num_peaks: int = 3  # peaks per map, K
+    peak_mode: str = "log_quadratic"  # see find_peaks()
+    tolerance: float = 0.04  # inlier distance of a peak, relative to the crop side length
+    length_std: float = 0.05  # standard deviation of the given limb lengths, relative to the length
+    min_tolerance_hm: float = 3.0  # lower limit of `tolerance`, heatmap px
+    min_peak_share: float = 0.2  # peaks below this share of the frame's usual height are noise
+    first_noise: float = 0.4  # noise of the first fit, tolerances; 1.2 px in the original heatmaps
+    steps: tuple[int, ...] = (4, 4, 8)  # steps of the fit; the noise is measured between these rounds
+    person_steps: int = 8  # steps with the person's distances
+    block_frames: int = 16  # frames per block; blocks run in parallel
 
 
 @dataclass(frozen=True)
 class FittedFrames:
-    """Poses of a block of frames, each fitted by itself, and all that a further fit needs.
+    """Fitted poses of a block of frames, with the data for fit_persons().
 
-    Some 6 kB per frame with 4 views, 17 joints and 3 peaks per map, whose heatmaps take 1.1 MB.
+    The size is about 6 kB per frame with 4 views, 17 joints and 3 peaks per map; heatmaps are 1.1 MB per frame.
 
     Attributes:
-        fit: what the poses were fitted to: the frames' peaks, cameras and limb lengths, with the measured noise.
-        points: (F, J, 3) mm; an array of the backend's library.
+        fit: peaks, cameras, limb lengths and measured noise.
+        points: (F, J, 3) mm, an array of the backend.
     """
 
     fit: PoseFit
@@ -83,77 +73,89 @@ def fit_frames(
     settings: RefineSettings = RefineSettings(),
     flip_pairs: FlipPairs = (),
 ) -> list[FittedFrames]:
-    """Refine the 3D poses of F frames from the heatmaps of V views, each frame by itself.
+    """Refine the 3D poses of F frames, each frame independently (steps 1 to 3).
 
     Args:
         heatmaps: (F, V, J, H, W) in the joint order of `body`.
         cameras: numpy cameras with leading axes (F, V).
         image_to_heatmap: (F, V, 2, 3) image px -> heatmap px.
-        start_world: (F, J, 3) poses to start from, mm.
+        start_world: (F, J, 3) initial poses, mm.
         limb_lengths: (F, E) or (E,) expected limb lengths in the order of `body.edges`, mm.
-        body: the skeleton.
+        body: skeleton.
         backend: NumpyBackend or TorchBackend.
-        settings: what to look at.
-        flip_pairs: (right, left) joints that a detector may take for each other.
+        settings: peaks, tolerances and steps.
+        flip_pairs: (right, left) joints that a detector may swap.
 
     Returns:
-        The frames in their order, in blocks; fitted_poses() are their poses.
+        Blocks of frames in order. fitted_poses() returns their poses.
 
     Raises:
-        InputError: shapes disagree, a value is not finite or there are fewer than two views.
+        InputError: shapes disagree, a value is not finite, or fewer than two views.
     """
     start_world, limb_lengths = np.asarray(start_world, np.float64), np.asarray(limb_lengths, np.float64)
     if limb_lengths.ndim == 1:
         limb_lengths = np.broadcast_to(limb_lengths, (len(heatmaps), len(limb_lengths)))
     _check_inputs(heatmaps, cameras, image_to_heatmap, start_world, limb_lengths, body)
     given = Distances(body.edges, limb_lengths, settings.length_std * limb_lengths)
-    blocks = [slice(start, start + _BLOCK_FRAMES) for start in range(0, len(heatmaps), _BLOCK_FRAMES)]
+    size = settings.block_frames
+    blocks = [slice(start, start + size) for start in range(0, len(heatmaps), size)]
     fitted: list[Any] = [None] * len(blocks)
 
     def fit_block(frames: slice) -> None:
         views, limbs = cameras[frames], given[frames]
         rays = _trusted_rays(heatmaps[frames], views, image_to_heatmap[frames], settings)
         pose, rays = _start(rays, views, start_world[frames], limbs, body, flip_pairs, backend)
-        fitted[frames.start // _BLOCK_FRAMES] = _fit(pose, rays, views, limbs, body, backend)
+        fitted[frames.start // size] = _fit(pose, rays, views, limbs, body, backend, settings)
 
     backend.for_each(fit_block, blocks)
     return fitted
 
 
-def fit_persons(fitted: Sequence[FittedFrames], person: np.ndarray, body: HumanBody, backend: Backend) -> np.ndarray:
-    """Fit poses further, to the measures that each person's other frames show.
+def fit_persons(
+    fitted: Sequence[FittedFrames],
+    person: np.ndarray,
+    body: HumanBody,
+    backend: Backend,
+    settings: RefineSettings = RefineSettings(),
+) -> np.ndarray:
+    """Continue the fit with the limb lengths measured in each person's other frames (step 4).
 
     Args:
-        fitted: all frames of the persons, in any number of blocks.
-        person: (F,) frames with equal numbers show one person, whose own limb lengths are estimated over them.
-        body: the skeleton.
-        backend: that of the fitted frames.
+        fitted: all frames of the persons.
+        person: (F,) person id of each frame.
+        body: skeleton.
+        backend: backend of the fitted frames.
+        settings: `person_steps` is used.
 
     Returns:
         (F, J, 3) joints, world frame, mm.
 
     Raises:
-        InputError: another number of frames.
+        InputError: `person` has a wrong length.
     """
     if not fitted:
         return fitted_poses(fitted, body, backend)
-    shown = [
-        (*block.fit.by_peaks_alone(block.points), backend.numpy(block.fit.lengths), backend.numpy(block.fit.length_std))
+    measured = [
+        (
+            *block.fit.without_distances(block.points),
+            backend.numpy(block.fit.lengths),
+            backend.numpy(block.fit.length_std),
+        )
         for block in fitted
     ]
-    alone_world, covariance, lengths, std = map(np.concatenate, zip(*shown, strict=True))
-    check_shape("person", np.shape(person), (len(alone_world),))
+    points_world, covariance, lengths, std = map(np.concatenate, zip(*measured, strict=True))
+    check_shape("person", np.shape(person), (len(points_world),))
     given = Distances(body.edges, lengths, std)
-    own = person_distances(alone_world, covariance, np.asarray(person), given, body)
+    distances = person_distances(points_world, covariance, np.asarray(person), given, body)
 
-    pose = np.empty(alone_world.shape)
+    pose = np.empty(points_world.shape)
     stops = np.cumsum([len(block.points) for block in fitted]).tolist()
     by_start = dict(zip([0, *stops], fitted, strict=False))
 
     def fit_again(frames: slice) -> None:
         block = by_start[frames.start]
-        fit = block.fit.with_distances(own[frames])
-        pose[frames] = backend.numpy(fit.optimise(block.points, _PERSON_STEPS))
+        fit = block.fit.with_distances(distances[frames])
+        pose[frames] = backend.numpy(fit.optimize(block.points, settings.person_steps))
 
     backend.for_each(fit_again, [slice(start, stop) for start, stop in zip(by_start, stops, strict=True)])
     return pose
@@ -174,20 +176,26 @@ def _start(
     flip_pairs: FlipPairs,
     backend: Backend,
 ) -> tuple[np.ndarray, PeakRays]:
-    """Return the best combination of places where rays meet, (F, J, 3) mm, and the peaks, left and right settled."""
+    """Return the selected candidates (F, J, 3), mm, and the peaks, with left/right swaps corrected."""
     groups = limb_pairs(body, flip_pairs)
     swapped = swapped_views(rays, cameras, groups)  # (F, V, groups)
     rays = swap_rays(rays, swapped, groups)
     pose = select_candidates(rays, cameras, start_world, limbs.mean, limbs.std, body, backend)
-    turned = swapped_limbs(pose, swapped, groups)  # (F, groups)
-    everywhere = np.broadcast_to(turned[:, None], swapped.shape)
-    return swap(pose, turned, groups), swap_rays(rays, everywhere, groups)
+    in_all_views = swapped_limbs(pose, swapped, groups)  # (F, groups)
+    per_view = np.broadcast_to(in_all_views[:, None], swapped.shape)
+    return swap(pose, in_all_views, groups), swap_rays(rays, per_view, groups)
 
 
 def _fit(
-    pose: np.ndarray, rays: PeakRays, cameras: Cameras, limbs: Distances, body: HumanBody, backend: Backend
+    pose: np.ndarray,
+    rays: PeakRays,
+    cameras: Cameras,
+    limbs: Distances,
+    body: HumanBody,
+    backend: Backend,
+    settings: RefineSettings,
 ) -> FittedFrames:
-    """Fit poses (F, J, 3) to their peaks and limbs, mm."""
+    """Fit poses (F, J, 3), mm, to peaks and limb lengths."""
     floats = backend.floats
     points = backend.floats(pose)
     fit = PoseFit(
@@ -196,13 +204,13 @@ def _fit(
         pairs=limbs.pairs,
         lengths=floats(limbs.mean),
         length_std=floats(limbs.std),
-        noise=floats(np.full(len(pose), _FIRST_NOISE)),
+        noise=floats(np.full(len(pose), settings.first_noise)),
         tolerance_mm=floats(tolerance_mm(pose[:, body.root], rays, cameras)),
         backend=backend,
     )
-    for round_, num_steps in enumerate(_STEPS):
+    for round_, num_steps in enumerate(settings.steps):
         fit = fit.with_measured_noise(points) if round_ else fit
-        points = fit.optimise(points, num_steps)
+        points = fit.optimize(points, num_steps)
     return FittedFrames(fit, points)
 
 
@@ -231,15 +239,15 @@ def _check_inputs(
 def _trusted_rays(
     heatmaps: np.ndarray, cameras: Cameras, image_to_heatmap: np.ndarray, settings: RefineSettings
 ) -> PeakRays:
-    """Return the peaks (F, V, J, K) with weights: 1 for one as high as the frame's joints usually have, or higher.
+    """Return the peaks (F, V, J, K), with weights relative to the frame's usual height, at most 1.
 
-    So a wrong peak does not outweigh a right one by its height, and what is as low as noise is left out.
+    So an outlier does not outweigh an inlier by its height. Peaks as low as noise get weight 0.
     """
     peaks_hm, values = find_peaks(heatmaps, settings.num_peaks, settings.peak_mode)  # (F, V, J, K, 2), (F, V, J, K)
     usual = np.median(values.max((1, 3)), -1)[:, None, None, None]  # of the joints' highest peaks
     weights = np.minimum(values / np.where(usual > 0, usual, 1.0), 1.0)
-    weights = np.where(weights >= _NOISE_SHARE, weights, 0.0)
+    weights = np.where(weights >= settings.min_peak_share, weights, 0.0)
     flat = peaks_hm.reshape(*peaks_hm.shape[:2], -1, 2)
     peaks_img = transform_points(flat, invert_affine(image_to_heatmap)).reshape(peaks_hm.shape)
-    tolerance_hm = max(settings.tolerance * heatmaps.shape[-1], _MIN_TOLERANCE_HM)
+    tolerance_hm = max(settings.tolerance * heatmaps.shape[-1], settings.min_tolerance_hm)
     return peak_rays(peaks_img, weights, cameras, tolerance_hm / image_to_heatmap[..., 0, 0])

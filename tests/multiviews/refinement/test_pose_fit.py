@@ -82,7 +82,7 @@ def test_no_step_raises_the_cost(library):
     points = scene.pose_world + np.random.default_rng(3).normal(0, 200, scene.pose_world.shape)
     last = cost(fit, points)
     for _ in range(6):
-        points = fit.backend.numpy(fit.optimise(fit.backend.floats(points), 2))
+        points = fit.backend.numpy(fit.optimize(fit.backend.floats(points), 2))
         now = cost(fit, points)
         assert (now <= last).all()
         last = now
@@ -91,14 +91,14 @@ def test_no_step_raises_the_cost(library):
 def test_converges_from_some_centimetres_away():
     scene = make_scene(4)
     points = scene.pose_world + np.random.default_rng(4).normal(0, 20, scene.pose_world.shape)
-    assert np.abs(make_fit(scene).optimise(points, 8) - scene.pose_world).max() < 1e-3
+    assert np.abs(make_fit(scene).optimize(points, 8) - scene.pose_world).max() < 1e-3
 
 
 def test_joints_in_one_place_have_a_slope():
     scene = make_scene(1)
     fit = make_fit(scene)
     points = np.repeat(scene.pose_world[:, :1], 17, 1)
-    assert np.isfinite(fit.optimise(points, 3)).all()
+    assert np.isfinite(fit.optimize(points, 3)).all()
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
@@ -110,7 +110,7 @@ def test_noise_is_measured(library, views, wrong):
         fit = make_fit(scene, std_hm, library, wrong=wrong)
         loose = replace(fit, length_std=fit.length_std * 1e3)  # limbs take no part: 3 unknowns per joint
         for _ in range(2):
-            points = loose.optimise(loose.backend.floats(scene.pose_world), 6)
+            points = loose.optimize(loose.backend.floats(scene.pose_world), 6)
             loose = loose.with_measured_noise(points)
         noise = 2.5 * loose.backend.numpy(loose.noise)  # px
         assert abs(np.median(noise) / std_hm - 1) < (0.1 if views == 4 else 0.25)
@@ -130,7 +130,7 @@ def test_joints_by_the_peaks_alone_and_their_covariance():
     std_hm = 0.5
     fit = make_fit(scene, std_hm, num_peaks=1)
     fit = replace(fit, noise=np.full(80, std_hm / 2.5), rays=replace(fit.rays, weight=fit.rays.weight**0))
-    points, covariance = fit.by_peaks_alone(fit.optimise(scene.pose_world, 4))
+    points, covariance = fit.without_distances(fit.optimize(scene.pose_world, 4))
     deviation = points - scene.pose_world
     normalised = np.einsum("fji,fjik,fjk->fj", deviation, np.linalg.inv(covariance), deviation)
     # Chi-squared with 3 degrees of freedom; the robust weights make the covariance somewhat larger than it is.
@@ -142,5 +142,5 @@ def test_other_distances_take_the_place_of_the_limbs():
     scene = make_scene(1)
     hips = H36M_BODY.joint_names.index("rhip"), H36M_BODY.joint_names.index("lhip")
     fit = make_fit(scene).with_distances(Distances((hips,), np.array([[500.0]]), np.array([[1e-3]])))
-    points = fit.optimise(scene.pose_world, 200)
+    points = fit.optimize(scene.pose_world, 200)
     assert np.linalg.norm(points[0, hips[0]] - points[0, hips[1]]) == pytest.approx(500, abs=5)
