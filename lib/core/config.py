@@ -7,7 +7,7 @@ after the key has changed, and which results depend on it. Sizes are [width, hei
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from lib.dataset.conventions import CAMERA_T_MEANINGS, MM_PER_UNIT
@@ -44,6 +44,8 @@ class Key:
         is_size: [width, height], or one integer for both.
         item: example of an entry, for lists that are empty by default.
         provenance: name under which a prediction file records the value; "" = not recorded.
+        former_names: dotted names, in the present sections, that YAMLs may still use.
+        former_values: value that YAMLs may still use -> its present name.
     """
 
     scope: str
@@ -55,6 +57,8 @@ class Key:
     is_size: bool = False
     item: Any = None
     provenance: str = ""
+    former_names: tuple[str, ...] = ()
+    former_values: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def allowed(self) -> Collection[Any]:
@@ -196,10 +200,11 @@ DEFAULTS: dict[str, Any] = {
         "CAMERA_UNIT": Key("weights", "mm", "length unit of the camera T in the annotation", MM_PER_UNIT),
         "CAMERA_T": Key(
             "weights",
-            "centre",
+            "center",
             "meaning of the camera T in the annotation: the camera center, x_cam = R (x - T), or the translation of "
             "x_cam = R x + T",
             CAMERA_T_MEANINGS,
+            former_values={"centre": "center"},
         ),
         "ROOTIDX": Key("pose3d", 0, "index of the root joint", minimum=0),
         "DATA_FORMAT": Key("training", "jpg", "images in folders (jpg) or in images.zip (zip)", DATA_FORMATS),

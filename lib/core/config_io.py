@@ -1,4 +1,4 @@
-"""Loading a configuration: defaults <- BASE <- YAML <- --opts, with strict keys and types."""
+"""Reading configurations: defaults <- BASE <- YAML <- --opts. Keys, types and values are checked."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import logging
 import math
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 from easydict import EasyDict
 
-from lib.core.config import DEFAULTS, UNUSED, Key
+from lib.core.config import DEFAULTS, UNUSED, Key, all_keys
 from lib.utils.errors import InputError, unknown_name
 from lib.utils.files.atomic import write_bytes
 
@@ -22,49 +22,46 @@ logger = logging.getLogger(__name__)
 
 MAX_SHOWN = 80  # characters of a value in a message
 _PLAIN_NAME = re.compile(r"(?!\.+$)[\w.+,=-]+")
-_BOOLEAN_WORDS = {False: ("off", "no"), True: ("on", "yes")}  # that YAML 1.1 takes for false and true
+_BOOLEAN_WORDS = {False: ("off", "no"), True: ("on", "yes")}  # YAML 1.1 reads these words as booleans
+# PyYAML raises more than its own errors, for invalid dates and numbers (`2024-13-45`, `!!int x`) and deep nesting.
+_YAML_ERRORS = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError)
 
 
 def load_config(path: str | os.PathLike, opts: Sequence[str] = ()) -> EasyDict:
     """Read an experiment.
 
     Args:
-        path: YAML file; a top-level `BASE: other.yaml` (relative to the file) is read first.
-        opts: KEY VALUE pairs such as ["TRAIN.LR", "1e-4"]; values are written as in YAML.
+        path: YAML file. A top-level `BASE: other.yaml`, relative to the file, is read first.
+        opts: KEY VALUE pairs in YAML syntax, e.g. ["TRAIN.LR", "1e-4"].
 
     Returns:
-        The merged configuration, every key of lib/core/config.py present.
+        The merged configuration with every key of lib/core/config.py.
 
     Raises:
-        InputError: missing or unreadable file, unknown key, wrong type or value; one line with key and file.
+        InputError: missing or unreadable file, unknown key, or invalid value.
     """
-    config = _defaults(DEFAULTS)
-    unused: list[str] = []
+    config = EasyDict(_nested((name, _plain(key.default)) for name, key in all_keys()))
+    unused: set[str] = set()
     for file, values in _read_chain(Path(path)):
-        config.NAME = ""  # two experiments of one name would share a run directory
-        _merge(config, values, DEFAULTS, (), str(file), unused)
+        config.NAME = ""  # not inherited: two experiments would share a run directory
+        _merge(config, values, str(file), unused)
     if len(opts) % 2:
         raise InputError(
             f"--opts: expected KEY VALUE pairs, received {len(opts)} words; the last is '{opts[-1]}'"
             f"{next(filter(None, map(_list_hint, opts)), '')}"
         )
     for key, text in zip(opts[::2], opts[1::2], strict=True):
-        values = _parse_value(key, text)
-        for part in reversed(key.split(".")):
-            values = {part: values}
-        _merge(config, values, DEFAULTS, (), "--opts", unused)
+        _merge(config, _nested([(key, _parse_value(key, text))]), "--opts", unused)
     if unused:
-        names = ", ".join(sorted(set(unused)))
-        logger.warning("keys without effect (the released code did not read them either): %s", names)
+        logger.warning("keys without effect, in the original code too: %s", ", ".join(sorted(unused)))
     if config.NAME and not _PLAIN_NAME.fullmatch(config.NAME):
         raise InputError(
-            f"{path}: NAME: expected a plain file name of letters, digits and . _ - + = , received "
-            f"{_shown(config.NAME)}"
+            f"{path}: NAME: expected a file name of letters, digits and . _ - + = , received {_shown(config.NAME)}"
         )
     if config.TEST.POST_PROCESS and config.TEST.PEAK_MODE == "log_quadratic":
         raise InputError(
-            f"{path}: TEST.POST_PROCESS true means the quarter-px shift, TEST.PEAK_MODE is log_quadratic; "
-            "set one of them"
+            f"{path}: TEST.POST_PROCESS: expected false with TEST.PEAK_MODE log_quadratic, received true, which means "
+            "PEAK_MODE quarter; set one of them"
         )
     return config
 
@@ -79,26 +76,49 @@ def dataset_root(config: EasyDict) -> Path:
     return Path(config.DATA_DIR) / config.DATASET.ROOT
 
 
-def changed_values(config: dict, schema: dict[str, Any] = DEFAULTS) -> dict[str, Any]:
-    """Return what differs from the defaults, as nested plain values: keys that come later do not change it."""
-    changed = {}
-    for name, entry in schema.items():
-        value = changed_values(config[name], entry) if isinstance(entry, dict) else plain_config(config[name])
-        if value != ({} if isinstance(entry, dict) else plain_config(entry.default)):
-            changed[name] = value
-    return changed
+def plain_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Copy a configuration into plain dictionaries and lists."""
+    return _plain(config)
 
 
-def plain_config(value: Any) -> Any:
-    """Copy a configuration, nested dictionaries and lists, as plain ones."""
-    if isinstance(value, dict):
-        return {key: plain_config(entry) for key, entry in value.items()}
-    return [plain_config(entry) for entry in value] if isinstance(value, (list, tuple)) else value
+def flat_values(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return dotted name -> value of every key, for configurations of any version.
+
+    Args:
+        config: a configuration, e.g. of a checkpoint. Missing keys have their defaults; former names and values are
+            translated.
+    """
+    values = {}
+    for name, key in all_keys():
+        stored = [found for one in (*key.former_names, name) if (found := _value_at(config, one)) is not None]
+        value = _plain(stored[-1] if stored else key.default)
+        values[name] = key.former_values.get(value, value) if isinstance(value, str) else value
+    return values
 
 
-def _defaults(schema: dict[str, Any]) -> EasyDict:
-    plain = {name: _defaults(entry) if isinstance(entry, dict) else entry.default for name, entry in schema.items()}
-    return EasyDict(plain_config(plain))
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _plain(entry) for name, entry in value.items()}
+    return [_plain(entry) for entry in value] if isinstance(value, (list, tuple)) else value
+
+
+def _value_at(config: Mapping[str, Any], name: str) -> Any:
+    """Return the value of a dotted name, None if it is missing."""
+    for part in name.split("."):
+        config = config.get(part) if isinstance(config, Mapping) else None
+    return config
+
+
+def _nested(values: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Dotted name -> value as nested dictionaries."""
+    nested: dict[str, Any] = {}
+    for name, value in values:
+        *sections, last = name.split(".")
+        place = nested
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[last] = value
+    return nested
 
 
 def _read_chain(path: Path, seen: tuple[Path, ...] = ()) -> Iterator[tuple[Path, dict]]:
@@ -115,19 +135,14 @@ def _read_chain(path: Path, seen: tuple[Path, ...] = ()) -> Iterator[tuple[Path,
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that reports a repeated key, of which YAML keeps the last in silence."""
+    """SafeLoader that reports repeated keys; YAML silently keeps the last."""
 
     def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict:
-        pairs = node.value if isinstance(node, yaml.MappingNode) else ()  # `!!map text` is refused by PyYAML
+        pairs = node.value if isinstance(node, yaml.MappingNode) else ()  # PyYAML refuses `!!map text`
         names = [key.value for key, _ in pairs if isinstance(key, yaml.ScalarNode)]
         for name in {name for name in names if names.count(name) > 1}:
-            logger.warning("%s: '%s' stands twice; the last one counts", self.name, name)
+            logger.warning("%s: '%s' occurs twice; the last one counts", self.name, name)
         return super().construct_mapping(node, deep)
-
-
-# What PyYAML raises beside its own errors: dates and numbers that are none (`2024-13-45`, `!!int x`, 5000 digits) and
-# lists within lists within lists.
-_YAML_ERRORS = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError)
 
 
 def _read_yaml(path: Path) -> dict:
@@ -147,104 +162,113 @@ def _read_yaml(path: Path) -> dict:
     return values
 
 
-def _parse_value(key: str, text: str) -> Any:
-    entry: Any = DEFAULTS
-    for part in key.split("."):
-        entry = entry.get(part) if isinstance(entry, dict) else None
-    is_text = isinstance(entry, Key) and isinstance(entry.default, str)
-    if is_text and text[:1] not in ("'", '"'):
-        return text  # as it stands: YAML would read 2024_01_02 as a number and cut 'a #1' short
+def _parse_value(name: str, text: str) -> Any:
+    key = dict(all_keys()).get(name)
+    if key and isinstance(key.default, str) and text[:1] not in ("'", '"'):
+        return text  # YAML would read 2024_01_02 as a number and cut 'a #1' short
     try:
         return yaml.safe_load(text)
     except _YAML_ERRORS:
-        raise InputError(f"--opts: {key}: {_shown(text)} is not a YAML value{_list_hint(text)}") from None
+        raise InputError(f"--opts: {name}: {_shown(text)} is not a YAML value{_list_hint(text)}") from None
 
 
 def _list_hint(word: str) -> str:
-    """What to do where the shell has split a list at its blanks; nothing for other words."""
+    """Return advice if `word` begins a list that the shell has split at its spaces."""
     return "; write a list as one word: '[7, 8]'" if word[:1] == "[" and word[-1:] == "," else ""
 
 
-def _merge(config: dict, values: dict, schema: dict, prefix: tuple[str, ...], where: str, unused: list[str]) -> None:
+def _merge(config: EasyDict, values: Mapping[str, Any], where: str, unused: set[str]) -> None:
+    """Copy checked values into the configuration.
+
+    Args:
+        config: the configuration, changed in place.
+        values: nested values of one source.
+        where: name of the source in messages.
+        unused: names of keys without effect, extended in place.
+    """
+    keys = dict(all_keys())
+    renamed = {former: name for name, key in keys.items() for former in key.former_names}
+    for name, value in _entries(values, DEFAULTS, where, renamed.keys() | UNUSED):
+        if name in UNUSED:
+            unused.add(name)
+            continue
+        if name in renamed:
+            logger.warning("%s: %s is now %s", where, name, renamed[name])
+            name = renamed[name]
+        *sections, last = name.split(".")
+        place = config
+        for section in sections:
+            place = place[section]
+        place[last] = _convert(keys[name], value, f"{where}: {name}")
+
+
+def _entries(
+    values: Mapping[str, Any], schema: Mapping[str, Any], where: str, former: Collection[str], prefix: str = ""
+) -> Iterator[tuple[str, Any]]:
+    """Yield (dotted name, value) of all keys, known or in `former`."""
     for name, value in values.items():
-        key = ".".join((*prefix, str(name)))
-        if key in UNUSED:
-            unused.append(key)
+        full_name = f"{prefix}{name}"
+        if full_name in former or isinstance(schema.get(name), Key):
+            yield full_name, value
         elif name not in schema:
-            raise _unknown_key(key, schema, where)
-        elif isinstance(schema[name], Key):
-            config[name] = _convert(schema[name], value, f"{where}: {key}")
+            raise _unknown_key(full_name, schema, where)
         elif isinstance(value, dict):
-            _merge(config[name], value, schema[name], (*prefix, name), where, unused)
+            yield from _entries(value, schema[name], where, former, f"{full_name}.")
         elif value is not None:  # an empty section in YAML is None
-            raise InputError(f"{where}: {key}: expected a section with keys, received {_shown(value)}")
+            raise InputError(f"{where}: {full_name}: expected a section with keys, received {_shown(value)}")
 
 
-def _unknown_key(key: str, schema: dict, where: str) -> InputError:
-    """Name the key of that name in another section, else the nearest one of the section."""
-    section, _, name = key.rpartition(".")
+def _unknown_key(name: str, schema: Mapping[str, Any], where: str) -> InputError:
+    """Suggest the key of that name in another section, else the nearest one of the section."""
+    section, _, last = name.rpartition(".")
     inside = {known: f"{section}.{known}" if section else known for known in schema}
-    near = difflib.get_close_matches(name.upper(), inside, n=1, cutoff=0.5)
-    elsewhere = [known for known in _key_names(DEFAULTS) if known.rpartition(".")[2] == name.upper()]
-    if name.upper() not in inside and elsewhere:
+    near = difflib.get_close_matches(last.upper(), inside, n=1, cutoff=0.5)
+    elsewhere = [known for known, _ in all_keys() if known.rpartition(".")[2] == last.upper()]
+    if last.upper() not in inside and elsewhere:
         hint = f"did you mean '{elsewhere[0]}'?"
     else:
         hint = f"did you mean '{inside[near[0]]}'?" if near else f"known: {', '.join(inside.values())}"
-    return InputError(f"unknown key '{key}' in {where}; {hint}")
+    return InputError(f"unknown key '{name}' in {where}; {hint}")
 
 
-def _key_names(schema: dict, prefix: str = "") -> Iterator[str]:
-    for name, entry in schema.items():
-        if isinstance(entry, dict):
-            yield from _key_names(entry, f"{prefix}{name}.")
-        else:
-            yield prefix + name
-
-
-def _convert(entry: Key, value: Any, where: str) -> Any:
-    """Check a value against its key and return it in the key's type."""
-    if entry.is_size:
-        pair = [value, value] if not isinstance(value, list) else value
+def _convert(key: Key, value: Any, where: str) -> Any:
+    """Return a value in the type of its key, after checking it."""
+    if key.is_size:
+        pair = value if isinstance(value, list) else [value, value]
         if len(pair) != 2:
             raise InputError(f"{where}: expected [width, height] or one integer, received {_shown(value)}")
-        return [_scalar(entry, 0, item, where) for item in pair]
-    if isinstance(entry.default, list):
+        return [_scalar(key, 0, item, where) for item in pair]
+    if isinstance(key.default, list):
         items = value if isinstance(value, list) else [value]
-        example = entry.default[0] if entry.default else entry.item
-        return [_scalar(entry, example, item, where) for item in items]
-    return _scalar(entry, entry.default, value, where)
+        example = key.default[0] if key.default else key.item
+        return [_scalar(key, example, item, where) for item in items]
+    return _scalar(key, key.default, value, where)
 
 
-def _scalar(entry: Key, example: Any, value: Any, where: str) -> Any:
-    if isinstance(example, str) and isinstance(value, bool):  # YAML 1.1 reads the word off as false
-        value = next((word for word in _BOOLEAN_WORDS[value] if word in entry.allowed), value)
+def _scalar(key: Key, example: Any, value: Any, where: str) -> Any:
+    if isinstance(example, str) and isinstance(value, bool):
+        value = next((word for word in _BOOLEAN_WORDS[value] if word in key.allowed), value)
     try:
         converted = _as_type(example, value)
-    except (ValueError, OverflowError):  # no number, or larger than any; text that is no file name
+    except (ValueError, OverflowError):
         converted = None
     if converted is None:
         names = {bool: "true or false", int: "an integer", float: "a number", str: "text"}
         raise InputError(f"{where}: expected {names[type(example)]}, received {_shown(value)}")
-    if entry.allowed and converted not in entry.allowed:
-        raise unknown_name("value", converted, [str(choice) for choice in entry.allowed], where)
-    if entry.minimum is not None and not converted >= entry.minimum:
-        raise InputError(f"{where}: expected at least {entry.minimum:g}, received {_shown(value)}")
-    if entry.below is not None and not converted < entry.below:
-        raise InputError(f"{where}: expected less than {entry.below:g}, received {_shown(value)}")
+    if converted in key.former_values:
+        logger.warning("%s: the value '%s' is now '%s'", where, converted, key.former_values[converted])
+        converted = key.former_values[converted]
+    if key.allowed and converted not in key.allowed:
+        raise unknown_name("value", converted, [str(choice) for choice in key.allowed], where)
+    if key.minimum is not None and not converted >= key.minimum:
+        raise InputError(f"{where}: expected at least {key.minimum:g}, received {_shown(value)}")
+    if key.below is not None and not converted < key.below:
+        raise InputError(f"{where}: expected less than {key.below:g}, received {_shown(value)}")
     return converted
 
 
-def _shown(value: Any) -> str:
-    """Return a value for a message of one line, whatever it is."""
-    try:
-        text = repr(value)
-    except ValueError:  # Python writes no integers of more than 4300 digits
-        return "an integer of too many digits"
-    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
-
-
 def _as_type(example: Any, value: Any) -> Any:
-    """Return `value` in the type of `example`, None or a ValueError or OverflowError where it does not fit."""
+    """Return `value` in the type of `example`; None, a ValueError or an OverflowError if it does not fit."""
     if isinstance(example, bool):
         return value if isinstance(value, bool) else None
     if isinstance(example, str):
@@ -261,3 +285,12 @@ def _as_type(example: Any, value: Any) -> Any:
     if isinstance(example, int):
         return int(value) if float(value).is_integer() else None
     return float(value)
+
+
+def _shown(value: Any) -> str:
+    """Return a value as one short line."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no integers of more than 4300 digits
+        return "an integer of too many digits"
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."

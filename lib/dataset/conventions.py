@@ -11,7 +11,7 @@ from lib.multiviews.cameras import Cameras
 from lib.utils.errors import InputError
 
 MM_PER_UNIT = {"mm": 1.0, "cm": 10.0, "m": 1000.0}
-CAMERA_T_MEANINGS = ("centre", "translation")
+CAMERA_T_MEANINGS = ("center", "translation")
 ROTATION_TOLERANCE = 1e-3
 
 
@@ -22,13 +22,13 @@ class Conventions:
     Attributes:
         pose_unit: of the joints in the camera frame, a key of MM_PER_UNIT.
         camera_unit: of `T`.
-        camera_t: `T` is the camera's "centre" in the world, x_cam = R (x_world - T), or the "translation" of
+        camera_t: `T` is the camera's "center" in the world, x_cam = R (x_world - T), or the "translation" of
             x_cam = R x_world + T.
     """
 
     pose_unit: str = "mm"
     camera_unit: str = "mm"
-    camera_t: str = "centre"
+    camera_t: str = "center"
 
     def convert(self, pose_cam: np.ndarray, cameras: Cameras) -> tuple[np.ndarray, Cameras]:
         """Turn what a file states into mm and camera centres.

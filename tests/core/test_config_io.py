@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
-from lib.core.config_io import changed_values, dataset_root, dump_config, load_config
+from lib.core.config import DEFAULTS, all_keys
+from lib.core.config_io import dataset_root, dump_config, flat_values, load_config
 from lib.utils.errors import InputError
 
 
@@ -253,7 +255,7 @@ def test_a_section_that_stands_twice_is_reported(write, caplog):
     assert (config.TRAIN.LR, config.TRAIN.BATCH_SIZE) == (0.001, 3)  # as YAML has it: the last one counts
     (message,) = caplog.messages
     assert "a.yaml" in message
-    assert "'TRAIN' stands twice" in message
+    assert "'TRAIN' occurs twice" in message
 
 
 def test_code_in_yaml_is_not_run(write, tmp_path):
@@ -282,7 +284,7 @@ def test_dataset_root_lies_in_data_dir(write):
 
 @pytest.mark.parametrize("name", ["a/b", "..", ".", "/tmp", "a b", "a\n", "~", "*"])
 def test_a_name_that_is_no_plain_file_name_is_refused(write, name):
-    with pytest.raises(InputError, match=r"NAME: expected a plain file name .* received "):
+    with pytest.raises(InputError, match=r"NAME: expected a file name .* received "):
         load_config(write(""), ["NAME", name])
 
 
@@ -292,7 +294,33 @@ def test_a_list_that_the_shell_has_split(write, words):
         load_config(write(""), words)
 
 
-def test_what_differs_from_the_defaults(tmp_path):
-    (tmp_path / "a.yaml").write_text("NETWORK: {SIGMA: 2, HEATMAP_SIZE: 64}\nTRAIN: {LR: 0.5}\nWORKERS: 8\n")
-    changed = changed_values(load_config(tmp_path / "a.yaml"))
-    assert changed == {"NETWORK": {"HEATMAP_SIZE": [64, 64]}, "TRAIN": {"LR": 0.5}}
+def test_flat_values_reads_every_key(write):
+    values = flat_values(load_config(write("NETWORK: {SIGMA: 3, HEATMAP_SIZE: 64}")))
+    assert values.keys() == dict(all_keys()).keys()
+    assert (values["NETWORK.SIGMA"], values["NETWORK.HEATMAP_SIZE"], values["TRAIN.LR"]) == (3.0, [64, 64], 0.001)
+
+
+def test_flat_values_of_an_older_version_are_translated():
+    values = flat_values({"NETWORK": {"SIGMA": 3.0, "GONE": 1}, "DATASET": {"CAMERA_T": "centre"}})
+    assert values["NETWORK.SIGMA"] == 3.0
+    assert values["DATASET.CAMERA_T"] == "center"
+    assert values["TRAIN.LR"] == 0.001
+    assert "NETWORK.GONE" not in values
+
+
+def test_load_config_former_value_is_translated_with_one_line(write, caplog):
+    config = load_config(write("DATASET: {CAMERA_T: centre}"))
+    assert config.DATASET.CAMERA_T == "center"
+    (message,) = caplog.messages
+    assert message.endswith("a.yaml: DATASET.CAMERA_T: the value 'centre' is now 'center'")
+
+
+def test_load_config_former_name_is_translated_with_one_line(write, monkeypatch, caplog):
+    monkeypatch.setitem(DEFAULTS["TRAIN"], "LR", replace(DEFAULTS["TRAIN"]["LR"], former_names=("TRAIN.BASE_LR",)))
+    assert load_config(write("TRAIN: {BASE_LR: 0.5}")).TRAIN.LR == 0.5
+    (message,) = caplog.messages
+    assert message.endswith("a.yaml: TRAIN.BASE_LR is now TRAIN.LR")
+    assert load_config(write(""), ["TRAIN.BASE_LR", "0.25"]).TRAIN.LR == 0.25
+    assert flat_values({"TRAIN": {"BASE_LR": 0.5}})["TRAIN.LR"] == 0.5
+    with pytest.raises(InputError, match=r"TRAIN\.LR: expected a number, received 'fast'"):
+        load_config(write("TRAIN: {BASE_LR: fast}"))

@@ -182,10 +182,10 @@ def _explain_all(data: WorldData) -> str:
 
 def _conventions(data: WorldData) -> Iterator[tuple[str, WorldData]]:
     """Yield hypotheses about all views; the text names the settings that would read the file correctly."""
-    for camera_t in ("centre", "translation"):
+    for camera_t in ("center", "translation"):
         for camera_unit in MM_PER_UNIT:
             for pose_unit in MM_PER_UNIT:
-                if pose_unit == camera_unit != "mm" or (pose_unit, camera_t) == (camera_unit, "centre"):
+                if pose_unit == camera_unit != "mm" or (pose_unit, camera_t) == (camera_unit, "center"):
                     continue  # the scale of the whole world makes no difference here
                 conventions = Conventions(pose_unit, camera_unit, camera_t)
                 pose, cameras = conventions.convert(data.pose_cam, data.cameras)
@@ -208,7 +208,7 @@ def _setting_text(conventions: Conventions) -> str:
         if unit != "mm":
             reasons.append(f"the {what} in {unit}, not in mm")
             settings.append(f"DATASET.{key} {unit}")
-    if conventions.camera_t != "centre":
+    if conventions.camera_t != "center":
         reasons.append("camera T is the translation of x_cam = R x + T, not the camera center")
         settings.append(f"DATASET.CAMERA_T {conventions.camera_t}")
     return f"{' and '.join(reasons)}: set {', '.join(settings)}"

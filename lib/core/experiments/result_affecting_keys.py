@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lib.core.config import keys_with_scope
-from lib.core.config_io import changed_values
+from lib.core.config_io import flat_values
 
 _PATHS = (("DATASET", "ROOT"), ("NETWORK", "PRETRAINED"), ("TEST", "MODEL_FILE"), ("PICT_STRUCT", "PAIRWISE_FILE"))
 
@@ -24,20 +24,16 @@ def decisive_values(config: Any, known_folders: Mapping[Path, str]) -> dict[str,
         Key, e.g. "TRAIN.LR" -> plain value; paths by the known folder they are in, or as seen from here; the number of
         GPUs.
     """
+    defaults = flat_values({})
     without_effect = keys_with_scope("runtime")
-    values = {key: value for key, value in _flat(changed_values(config)) if key not in without_effect}
+    values = {
+        name: value
+        for name, value in flat_values(config).items()
+        if value != defaults[name] and name not in without_effect
+    }
     for group, name in _PATHS:
         values[f"{group}.{name}"] = _place(config[group][name], known_folders)
     return {**values, "GPUS": len(config.GPUS.split(","))}
-
-
-def _flat(values: Mapping[str, Any], group: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        key = group + name
-        if isinstance(value, dict):
-            yield from _flat(value, f"{key}.")
-        else:
-            yield key, value
 
 
 def _place(path: str, known_folders: Mapping[Path, str]) -> str:

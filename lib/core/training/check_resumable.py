@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from easydict import EasyDict
 
-from lib.core.config import DEFAULTS, keys_with_scope
+from lib.core.config import keys_with_scope
+from lib.core.config_io import flat_values
 from lib.models.registry import fusion_name
 from lib.utils.errors import InputError
 
@@ -48,15 +49,7 @@ def check_same_run(path: str | os.PathLike, then: Mapping[str, Any], now: Mappin
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values of all keys under their whole names; of the two that name a fusion, FUSION says which it is."""
-    settings = dict(_values(config, DEFAULTS))
+    settings = flat_values(config)
     network = {key: settings.pop(f"NETWORK.{key}") for key in ("AGGRE", "FUSION")}
     del settings["TRAIN.RESUME"]  # asks for what is being done
     return {**settings, "NETWORK.FUSION": fusion_name(EasyDict(network))}
-
-
-def _values(config: Mapping[str, Any], schema: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, entry in schema.items():
-        if isinstance(entry, dict):
-            yield from _values(config.get(name, {}), entry, f"{prefix}{name}.")
-        else:
-            yield prefix + name, config.get(name, entry.default)
