@@ -94,7 +94,7 @@ NUMPY_ONLY = [
     "lib.dataset.prepare.mpii_preparation",
     "lib.core.config_io",
     "lib.core.runtime.command_line",
-    "lib.core.own_cameras.pipeline",
+    "lib.core.own_cameras.recording_results",
     "lib.core.own_cameras.labels",
     "lib.core.own_cameras.arguments",
     "lib.core.run_directory",

@@ -1,8 +1,8 @@
-"""Detect the person in the videos of own cameras with BlazePose (package mediapipe, which is optional).
+"""Detect the person in the videos of your own cameras with BlazePose (optional package mediapipe).
 
     python run/data/detect_people.py --videos DIR --cameras Calib.toml --out detections.npz
 
-Writes a file for --detections of run/demo/multiview.py and run/data/prepare_own.py.
+Writes a file for the flag --detections of run/demo/multiview.py and run/data/prepare_own.py.
 """
 
 from __future__ import annotations
@@ -20,14 +20,16 @@ from lib.utils.errors import InputError
 
 
 def main() -> None:
-    """Detect and store."""
+    """Detect the person and write the detections."""
     parser = plain_parser(__doc__)
-    parser.add_argument("--videos", type=Path, required=True, metavar="DIR", help="a video per camera")
-    parser.add_argument("--cameras", type=Path, required=True, metavar="TOML", help="calibration, for the names")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="an .npz file")
+    parser.add_argument("--videos", type=Path, required=True, metavar="DIR", help="folder with one video per camera")
+    parser.add_argument(
+        "--cameras", type=Path, required=True, metavar="TOML", help="calibration, for the names of the cameras"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help=".npz file to write")
     args = parser.parse_args()
     if args.out.suffix != ".npz":
-        raise InputError(f"--out: expected a name that ends in .npz, received {args.out}")
+        raise InputError(f"--out: expected a name ending in .npz, received {args.out}")
     names = load_rig(args.cameras).names
     found = detect_people(open_videos(args.videos, names), names)
     found.save(args.out)

@@ -1,4 +1,4 @@
-"""Make a training set without annotated poses: what a network predicts where the views agree.
+"""Make a training set without annotation: predictions of a network on which the views agree.
 
     python run/pose2d/valid.py --cfg YAML --locations-only --opts OUTPUT_DIR output/on_train TEST.MODEL_FILE FILE \\
         DATASET.TEST_SUBSET train DATASET.TEST_STEP 5
@@ -6,9 +6,8 @@
         DATASET.TEST_SUBSET train DATASET.TEST_STEP 5
     python run/pose2d/train.py --cfg YAML --opts DATASET.ROOT data/free DATASET.TRAIN_STEP 1
 
-Reads the predictions of the run directory, their locations alone; an OUTPUT_DIR of their own leaves the run's results
-on the validation set in place. Images are linked, the validation set stays as it is;
-joints on which too few views agree are not trained on.
+Reads the joint locations in the run directory. A separate OUTPUT_DIR keeps the run's results on the validation set.
+Images are linked, the validation set is unchanged. Joints on which too few views agree are not trained on.
 """
 
 from __future__ import annotations
@@ -26,12 +25,16 @@ from lib.core.runtime.command_line import collect_opts, make_parser, run_main
 
 def main() -> None:
     """Make the data set and print the report."""
-    usual = PseudoLabelSettings()
     parser = make_parser(__doc__, "--modelDir", "--dataDir")
     add = parser.add_argument
     add("--root", type=Path, required=True, help="folder to make")
-    add("--tolerance", type=float, default=usual.tolerance, help="reprojection error of a kept joint, share of the box")
-    add("--min-views", type=int, help="views that must agree (3, or 2 of 2)")
+    add(
+        "--tolerance",
+        type=float,
+        default=PseudoLabelSettings.tolerance,
+        help="largest reprojection error of a kept joint, share of the crop side length (default %(default)g)",
+    )
+    add("--min-views", type=int, help="views that must agree (default 3, or 2 with two views)")
     add("--force", action="store_true", help="replace a data set that this script made")
     args = parser.parse_args()
     config = load_config(args.cfg, collect_opts(args))

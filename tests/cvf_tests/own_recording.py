@@ -1,4 +1,4 @@
-"""A recording with own cameras in miniature: videos, calibration and detections of a person who moves."""
+"""A small recording of own cameras: videos, calibration and detections of a moving person."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ import numpy as np
 from cvf_tests.scenes import make_rig
 from cvf_tests.walk import swapped, walking
 
+from lib.core.own_cameras.recording import Recording, associate, load_recording, synchronize
+from lib.core.own_cameras.recording_poses import smooth, triangulate
 from lib.dataset.own_cameras.calibration_file import Rig
 from lib.dataset.own_cameras.detections import Detections
 from lib.multiviews.cameras import project
+from lib.multiviews.recording.robust_poses import RobustPoses, RobustSettings
 
 SIDE = 200  # px of the videos, and of the rig in scenes.py
 FULL = 1000
@@ -33,11 +36,11 @@ translation = {translation}
 
 
 @dataclass(frozen=True)
-class Recording:
-    """Files of a recording and the truth.
+class RecordingFiles:
+    """Files of a recording, and its gt.
 
     Attributes:
-        videos, cameras, detections: what the scripts take.
+        videos, cameras, detections: paths, as given to the scripts.
         pose_world: (F, 17, 3) mm.
         rig: the cameras.
     """
@@ -49,11 +52,12 @@ class Recording:
     rig: Rig
 
     def flags(self) -> list[str]:
+        """Return the flags that name the files."""
         return ["--videos", str(self.videos), "--cameras", str(self.cameras), "--detections", str(self.detections)]
 
 
-def make_recording(folder: Path, num_views: int = 4, num_frames: int = 20, noise_px: float = 0.2) -> Recording:
-    """Write a recording; one view takes left for right in some frames, and one detection is wrong."""
+def make_recording(folder: Path, num_views: int = 4, num_frames: int = 20, noise_px: float = 0.2) -> RecordingFiles:
+    """Write a recording; one view swaps left and right in some frames, and one detection is wrong."""
     rng = np.random.default_rng(11)
     whole = make_rig(num_views, rng)
     names = NAMES[:num_views]
@@ -70,7 +74,7 @@ def make_recording(folder: Path, num_views: int = 4, num_frames: int = 20, noise
         _write_video(folder / f"videos/{name}.mp4", joints[:, view])
     tables = "".join(_table(rig, view) for view in range(num_views))
     (folder / "Calib.toml").write_text(tables + "[metadata]\nerror = 0.0\n")
-    return Recording(folder / "videos", folder / "Calib.toml", folder / "detections.npz", pose, rig)
+    return RecordingFiles(folder / "videos", folder / "Calib.toml", folder / "detections.npz", pose, rig)
 
 
 def _table(rig: Rig, view: int) -> str:
@@ -105,3 +109,14 @@ def _write_video(path: Path, joints: np.ndarray) -> None:
             cv2.circle(picture, tuple(np.round(point).astype(int).tolist()), 3, color, -1)
         writer.write(picture)
     writer.release()
+
+
+def load_synchronized(*args: Path | None, correct: bool = False, **kwargs: object) -> Recording:
+    """Load a recording, associate the person and synchronize, as the scripts do."""
+    return synchronize(associate(load_recording(*args, **kwargs)), correct)
+
+
+def poses_of(recording: Recording, settings: RobustSettings | None = None) -> RobustPoses:
+    """Triangulate and smooth."""
+    settings = settings or RobustSettings()
+    return smooth(triangulate(recording, settings), recording, settings)

@@ -1,4 +1,4 @@
-"""Files of a small rig as its user has them: calibration, detections and videos."""
+"""Files of a small rig: calibration, detections and videos."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def write_toml(path: Path, names=("left", "right"), k3: str = ", 0.03") -> Path:
 
 
 def named_points(point_set: str) -> np.ndarray:
-    """(K, 3): the point named n stands at (100 + its place in a list of all names, its double), confidence 0.9."""
+    """Return (K, 3) points with a unique position for each name, and confidence 0.9."""
     names = sorted({name for points in POINT_SETS.values() for name in points})
     return np.array([[100.0 + names.index(name), 2.0 * names.index(name), 0.9] for name in POINT_SETS[point_set]])
 
@@ -48,7 +48,7 @@ def write_openpose(folder: Path, frames: dict[int, list[np.ndarray]]) -> None:
 
 
 def write_video(path: Path, num_frames: int, rate: float = 30, wh: tuple[int, int] = (64, 32)) -> None:
-    """A video whose frames show their number: 8 stripes, white = 1."""
+    """Write a video whose frames show their number as 8 stripes, white = 1."""
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), rate, wh)
     for number in range(num_frames):
         bits = np.uint8([[[255 * ((number >> bit) & 1)] * 3 for bit in range(8)]])

@@ -1,4 +1,4 @@
-"""The scripts for own cameras as a user runs them."""
+"""The scripts for own cameras, run as a user runs them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from lib.core.run_directory import run_directory
 
 
 @pytest.fixture(scope="module")
-def recording(tmp_path_factory):
+def files(tmp_path_factory):
     return make_recording(tmp_path_factory.mktemp("recording"))
 
 
-def test_poses_from_detections(run_script, recording, tmp_path):
+def test_multiview_poses_from_detections(run_script, files, tmp_path):
     out = tmp_path / "out"
-    done = run_script("demo/multiview.py", *recording.flags(), "--out", out, "--leave-one-out", "--smooth", "5")
+    done = run_script("demo/multiview.py", *files.flags(), "--out", out, "--leave-one-out", "--smooth", "5")
     assert done.code == 0, done.err
     assert "| view left out |" in done.out
     assert {path.name for path in out.iterdir()} == {
@@ -33,20 +33,20 @@ def test_poses_from_detections(run_script, recording, tmp_path):
         "results.json",
     }
     poses = np.load(out / "poses3d.npz")
-    assert np.median(np.linalg.norm(poses["pose_world"] - recording.pose_world, axis=-1)) < 15
+    assert np.median(np.linalg.norm(poses["pose_world"] - files.pose_world, axis=-1)) < 15
     with open(out / "poses3d.csv") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 20
     assert float(rows[7]["lwri_z_mm"]) == pytest.approx(poses["pose_world"][7, 13, 2], abs=0.01)
     results = json.loads((out / "results.json").read_text())
-    assert results["statistics"]["exchanged"]["left"]["hip, kne, ank"] == [8, 9, 10, 11, 12, 13]
+    assert results["statistics"]["swapped"]["left"]["hip, kne, ank"] == [8, 9, 10, 11, 12, 13]
     assert results["rig"]["off"] == []
     assert all(view["median"] < 2 for view in results["leave_one_out_px"].values())
 
 
-def test_one_number_of_a_frame_everywhere(run_script, recording, tmp_path):
+def test_multiview_frame_numbers_agree_in_all_files(run_script, files, tmp_path):
     out = tmp_path / "out"
-    done = run_script("demo/multiview.py", *recording.flags(), "--out", out, "--frames", "6", "20", "--no-video")
+    done = run_script("demo/multiview.py", *files.flags(), "--out", out, "--frames", "6", "20", "--no-video")
     assert done.code == 0, done.err
     with open(out / "poses3d.csv") as file:
         rows = list(csv.DictReader(file))
@@ -57,20 +57,20 @@ def test_one_number_of_a_frame_everywhere(run_script, recording, tmp_path):
     assert poses["frame"].tolist() == list(range(6, 20))
     assert poses["time_s"][0] == pytest.approx(0.2)
     assert results["frames"] == {"numbered_as": "front", "first": 6, "last": 19}
-    assert results["statistics"]["exchanged"]["left"]["hip, kne, ank"] == [8, 9, 10, 11, 12, 13]
+    assert results["statistics"]["swapped"]["left"]["hip, kne, ank"] == [8, 9, 10, 11, 12, 13]
     text = (out / "report.md").read_text()
-    assert "numbered as the frames of front: 6 to 19, counted from 0, at 0.20 to 0.63 s" in text
+    assert "numbered as in the video of front: 6 to 19, counted from 0, at 0.20 to 0.63 s" in text
     assert "|   8-13 |" in text
 
 
-def test_no_file_of_other_poses_stays(run_script, recording, tmp_path):
+def test_multiview_files_of_earlier_poses_are_removed(run_script, files, tmp_path):
     out = tmp_path / "out"
-    words = [*recording.flags(), "--out", out, "--frames", "6", "9"]
-    assert run_script("demo/multiview.py", *words).code == 0
+    flags = [*files.flags(), "--out", out, "--frames", "6", "9"]
+    assert run_script("demo/multiview.py", *flags).code == 0
     (out / "notes.txt").write_text("of the user")
-    assert run_script("demo/multiview.py", *words, "--tolerance", "0.0001").code == 2
-    assert (out / "poses.mp4").exists()  # what is refused changes nothing
-    assert run_script("demo/multiview.py", *words, "--no-video").code == 0
+    assert run_script("demo/multiview.py", *flags, "--tolerance", "0.0001").code == 2
+    assert (out / "poses.mp4").exists()  # refused input changes nothing
+    assert run_script("demo/multiview.py", *flags, "--no-video").code == 0
     assert {path.name for path in out.iterdir()} == {
         "notes.txt",
         "poses3d.npz",
@@ -79,24 +79,24 @@ def test_no_file_of_other_poses_stays(run_script, recording, tmp_path):
         "report.md",
         "results.json",
     }
-    assert run_script("demo/multiview.py", *words[2:]).code == 0
+    assert run_script("demo/multiview.py", *flags[2:]).code == 0
     assert not (out / "frames.jpg").exists()
 
 
-def test_detections_alone_and_two_views(run_script, recording, tmp_path):
-    words = [*recording.flags()[2:], "--views", "front", "left"]
-    done = run_script("demo/multiview.py", *words, "--out", tmp_path / "out")
+def test_multiview_two_views_without_videos(run_script, files, tmp_path):
+    flags = [*files.flags()[2:], "--views", "front", "left"]
+    done = run_script("demo/multiview.py", *flags, "--out", tmp_path / "out")
     assert done.code == 0, done.err
     assert not (tmp_path / "out/poses.mp4").exists()
     assert "fit together" in (tmp_path / "out/report.md").read_text()
 
 
 @pytest.mark.slow
-def test_labels_training_and_the_network_on_the_videos(run_script, recording, tiny_yaml, tmp_path):
+def test_prepare_own_training_and_multiview_with_the_network(run_script, files, tiny_yaml, tmp_path):
     root = tmp_path / "root"
-    done = run_script("data/prepare_own.py", *recording.flags(), "--root", root, "--validation", "14", "20")
+    done = run_script("data/prepare_own.py", *files.flags(), "--root", root, "--validation", "14", "20")
     assert done.code == 0, done.err
-    again = run_script("data/prepare_own.py", *recording.flags(), "--root", root)
+    again = run_script("data/prepare_own.py", *files.flags(), "--root", root)
     assert again.code == 2
     assert "--force" in again.err
     yaml = tiny_yaml(root)
@@ -104,9 +104,9 @@ def test_labels_training_and_the_network_on_the_videos(run_script, recording, ti
     assert trained.code == 0, trained.err
     weights = run_directory(load_config(yaml), yaml) / "final_state.pth.tar"
     out = tmp_path / "out"
-    words = [
+    flags = [
         "demo/multiview.py",
-        *recording.flags(),
+        *files.flags(),
         "--cfg",
         yaml,
         "--checkpoint",
@@ -122,20 +122,20 @@ def test_labels_training_and_the_network_on_the_videos(run_script, recording, ti
         "0.9",
         "--no-video",
     ]
-    shown = run_script(*words, "--method", "triangulate")
+    shown = run_script(*flags, "--method", "triangulate")
     assert shown.code == 0, shown.err
     assert np.load(out / "poses3d.npz")["pose_world"].shape == (4, 17, 3)
-    other = run_script(*words, "--views", "front", "left", "back")
+    other = run_script(*flags, "--views", "front", "left", "back")
     assert other.code == 2
     assert "root was not made from these in this order" in other.err
     single = run_script(
-        *words, "--views", "front", "left", "back", "--method", "triangulate", "--opts", "NETWORK.FUSION", "none"
+        *flags, "--views", "front", "left", "back", "--method", "triangulate", "--opts", "NETWORK.FUSION", "none"
     )
     assert single.code == 0, single.err
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("flags", "message"),
     [
         (["--method", "rpsm"], "needs --cfg and --checkpoint"),
         (["--checkpoint", "none.pth.tar"], "--checkpoint needs --cfg"),
@@ -144,67 +144,67 @@ def test_labels_training_and_the_network_on_the_videos(run_script, recording, ti
         (["--frames", "30", "40"], "--frames: expected START below STOP within 0 20"),
         (["--views", "front", "top"], "unknown camera 'top'"),
         (["--detections", "nowhere"], "expected a folder of detections"),
-        (["--tolerance", "0.0001"], "agree on no joint in any instant. The cameras fit together"),
+        (["--tolerance", "0.0001"], "agree on no joint in any frame. The cameras fit together"),
         (["--tolerance", "5"], "between 0 and 1, received 5"),
-        (["--cfg", "experiments-local/own/resnet18/96_fusion.yaml"], "--cfg and --opts tell of a network"),
-        (["--opts", "TRAIN.LR", "1"], "--cfg and --opts tell of a network"),
+        (["--cfg", "experiments-local/own/resnet18/96_fusion.yaml"], "--cfg and --opts configure a network"),
+        (["--opts", "TRAIN.LR", "1"], "--cfg and --opts configure a network"),
         (["--leave-one-out", "--views", "front", "left"], "--leave-one-out needs 3 views, received 2"),
         (["--frames", "10", "50"], "that all views show; received 10 50"),
-        (["--unit", "mm"], "m apart at most; --unit m fits"),
+        (["--unit", "mm"], "--unit m fits"),
         (["--fps", "inf"], "--fps: expected a positive number, received inf"),
         (["--first-frame", "1"], "frame 0 comes before --first-frame 1"),
     ],
 )
-def test_what_is_wrong_is_one_line(run_script, recording, tmp_path, words, message):
-    done = run_script("demo/multiview.py", *recording.flags(), "--out", tmp_path / "out", *words)
+def test_multiview_invalid_input_is_one_line(run_script, files, tmp_path, flags, message):
+    done = run_script("demo/multiview.py", *files.flags(), "--out", tmp_path / "out", *flags)
     assert done.code == 2
     assert message in done.err
     assert len(done.err.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists() or list((tmp_path / "out").iterdir()) == []
 
 
-def test_cameras_that_do_not_fit_say_so(run_script, recording, tmp_path):
-    tables = recording.cameras.read_text().split("rotation = ")
+def test_multiview_cameras_that_do_not_fit_are_reported(run_script, files, tmp_path):
+    tables = files.cameras.read_text().split("rotation = ")
     turned = [tables[0], *(f"[0.0, 0.0, 0.0]{table[table.index(chr(10)) :]}" for table in tables[1:])]
     (tmp_path / "Calib.toml").write_text("rotation = ".join(turned))
-    words = ["--cameras", tmp_path / "Calib.toml", *recording.flags()[4:], "--views", "front", "left"]
-    done = run_script("demo/multiview.py", *words, "--out", tmp_path / "out")
+    flags = ["--cameras", tmp_path / "Calib.toml", *files.flags()[4:], "--views", "front", "left"]
+    done = run_script("demo/multiview.py", *flags, "--out", tmp_path / "out")
     assert done.code == 2
-    assert "agree on no joint in any instant. The cameras do not fit together, and too few agree" in done.err
+    assert "agree on no joint in any frame. The cameras do not fit together, and too few agree" in done.err
     assert len(done.err.strip().splitlines()) == 1
 
 
-def test_without_the_detector_the_advice_is_of_the_scripts_own_flags(run_script, recording, tmp_path, monkeypatch):
+def test_missing_detector_message_names_the_flags_of_the_script(run_script, files, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "mediapipe", None)
-    alone = run_script("data/detect_people.py", *recording.flags()[:4], "--out", tmp_path / "found.npz")
+    alone = run_script("data/detect_people.py", *files.flags()[:4], "--out", tmp_path / "found.npz")
     assert (alone.code, alone.err) == (
         2,
         "error: the optional detector is not installed: pip install mediapipe==0.10.14\n",
     )
-    shown = run_script("demo/multiview.py", *recording.flags()[:4], "--out", tmp_path / "out")
+    shown = run_script("demo/multiview.py", *files.flags()[:4], "--out", tmp_path / "out")
     assert shown.code == 2
     assert shown.err.endswith("; or name detections with --detections, or a network with --cfg and --checkpoint\n")
 
 
-def test_one_instant_smoothed(run_script, recording, tmp_path):
-    words = [*recording.flags()[2:], "--frames", "0", "1", "--smooth", "6", "--out", tmp_path / "out"]
-    done = run_script("demo/multiview.py", *words)
+def test_multiview_single_frame_with_smoothing(run_script, files, tmp_path):
+    flags = [*files.flags()[2:], "--frames", "0", "1", "--smooth", "6", "--out", tmp_path / "out"]
+    done = run_script("demo/multiview.py", *flags)
     assert (done.code, done.err) == (0, "")
     pose = np.load(tmp_path / "out/poses3d.npz")["pose_world"]
-    assert np.median(np.linalg.norm(pose - recording.pose_world[:1], axis=-1)) < 15
+    assert np.median(np.linalg.norm(pose - files.pose_world[:1], axis=-1)) < 15
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("flags", "message"),
     [
         (["--max-side", "0"], "--max-side: expected at least 32 px, received 0"),
         (["--max-side", "-5"], "received -5"),
         (["--jpeg-quality", "500"], "--jpeg-quality: expected 1 to 100, received 500"),
-        (["--validation", "0", "20"], "some of them left for training"),
+        (["--validation", "0", "20"], "with frames left for training"),
     ],
 )
-def test_labels_that_cannot_be(run_script, recording, tmp_path, words, message):
-    done = run_script("data/prepare_own.py", *recording.flags(), "--root", tmp_path / "root", *words)
+def test_prepare_own_invalid_input_is_refused(run_script, files, tmp_path, flags, message):
+    done = run_script("data/prepare_own.py", *files.flags(), "--root", tmp_path / "root", *flags)
     assert done.code == 2
     assert message in done.err
     assert not (tmp_path / "root").exists()

@@ -1,1 +1,1 @@
-"""Recordings of the user's own cameras: 3D poses, labels, figures."""
+"""Recordings of a user's own cameras: poses, labels, network, figures and tables."""

@@ -1,4 +1,4 @@
-"""Flags that the scripts for own cameras share; imports no torch."""
+"""Flags shared by the scripts for own cameras. Imports no torch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import math
 from pathlib import Path
 
-from lib.core.own_cameras.recording import DEFAULT_RATE, Capture, detect, load_capture
+from lib.core.own_cameras.recording import DEFAULT_RATE, Recording, detect, load_recording
 from lib.dataset.conventions import MM_PER_UNIT
 from lib.dataset.own_cameras.keypoint_sets import POINT_SETS
 from lib.multiviews.recording.robust_poses import RobustSettings
@@ -14,74 +14,70 @@ from lib.utils.errors import InputError
 
 
 def add_recording(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that name a recording and say how its detections are judged."""
+    """Add the flags for the files of a recording and for the consensus between its views."""
     defaults = RobustSettings()
     add = parser.add_argument
-    add(
-        "--cameras",
-        type=Path,
-        required=True,
-        metavar="TOML",
-        help="calibration, as Pose2Sim, Anipose and FreeMoCap write it",
-    )
-    add("--videos", type=Path, metavar="DIR", help="a video per camera, e.g. cam01.mp4")
+    add("--cameras", type=Path, required=True, metavar="TOML", help="calibration in the format of Pose2Sim and Anipose")
+    add("--videos", type=Path, metavar="DIR", help="folder with one video per camera, e.g. cam01.mp4")
     add(
         "--detections",
         type=Path,
         metavar="DIR",
-        help="per camera a folder of OpenPose's JSON files, cam01_json/, "
-        "or a file in COCO's form, e.g. cam01.json; or one .npz file of run/data/detect_people.py",
+        help="per camera a folder of OpenPose JSON files, cam01_json/, or a COCO keypoint file, cam01.json; or one "
+        ".npz file of run/data/detect_people.py",
     )
-    add("--unit", choices=tuple(MM_PER_UNIT), default="m", help="of the calibration's translations")
-    add("--views", nargs="+", default=[], metavar="NAME", help="cameras to use (default: all of the calibration)")
-    add("--points", choices=tuple(POINT_SETS), help="the detector's points (default: by their number)")
-    add(
-        "--first-frame",
-        type=int,
-        default=0,
-        metavar="N",
-        help="the detector's number of a video's first frame (default 0)",
-    )
+    add("--unit", choices=tuple(MM_PER_UNIT), default="m", help="unit of the calibration's translations (default m)")
+    add("--views", nargs="+", default=[], metavar="NAME", help="cameras to use (default: all)")
+    add("--points", choices=tuple(POINT_SETS), help="keypoint set of the detector (default: by the number of points)")
+    add("--first-frame", type=int, default=0, metavar="N", help="the detector's number of a video's first frame")
     add(
         "--frames",
         type=int,
         nargs=2,
         metavar=("START", "STOP"),
-        help="frames START to STOP - 1 alone, "
-        "numbered from 0 as in the video of the first camera (if they differ in speed, of the slowest)",
+        help="use frames START to STOP - 1, numbered from 0 in the video of the first camera, or of the slowest one",
     )
-    add("--synchronise", action="store_true", help="correct the estimated offsets between the views, in whole frames")
-    add("--fps", type=float, default=DEFAULT_RATE, help="frames per second where there are no videos")
+    add(
+        "--synchronize",
+        "--synchronise",
+        action="store_true",
+        help="correct the sync offsets between the views, in whole frames",
+    )
+    add("--fps", type=float, default=DEFAULT_RATE, help="frames per second without videos (default %(default)g)")
     add(
         "--tolerance",
         type=float,
         default=defaults.tolerance,
-        help="largest reprojection error of a detection that is kept, share of the person's size",
+        help="largest reprojection error of a kept detection, share of the person's size (default %(default)g)",
     )
-    add("--min-views", type=int, help="views that must agree (default: 3, or 2 of 2)")
-    add("--min-confidence", type=float, default=defaults.min_confidence, help="detections below it are not used")
-    add("--smooth", type=float, metavar="HZ", help="smooth over time: the frequency that keeps half of its amplitude")
+    add("--min-views", type=int, help="views that must agree (default 3, or 2 with two cameras)")
+    add(
+        "--min-confidence",
+        type=float,
+        default=defaults.min_confidence,
+        help="ignore detections below this confidence (default %(default)g)",
+    )
+    add("--smooth", type=float, metavar="HZ", help="smooth over time; this frequency is damped by half")
 
 
-def read_recording(args: argparse.Namespace, look: bool = False) -> tuple[Capture, RobustSettings]:
-    """Read what the flags of add_recording() say.
+def load(args: argparse.Namespace, detector: bool = False) -> Recording:
+    """Read calibration, videos and detections as the flags of add_recording() say.
 
     Args:
-        args: parsed.
-        look: where no detections are named, detect the person in the videos.
-
-    Returns:
-        The recording, and what counts as agreement.
+        args: parsed arguments.
+        detector: run the optional detector if no detections are given.
 
     Raises:
-        InputError: a flag out of range, or as load_capture() and detect().
+        InputError: a flag is out of range, or as load_recording() and detect().
     """
     if not 0 < args.fps < math.inf:
         raise InputError(f"--fps: expected a positive number, received {args.fps:g}")
     if args.first_frame < 0:
         raise InputError(f"--first-frame: expected 0 or more, received {args.first_frame}")
-    look = look and args.detections is None
-    capture = load_capture(
+    detector = detector and args.detections is None
+    if args.synchronize and args.detections is None and not detector:
+        raise InputError("--synchronize estimates offsets from detections: name them with --detections")
+    recording = load_recording(
         args.cameras,
         args.videos,
         args.detections,
@@ -89,26 +85,27 @@ def read_recording(args: argparse.Namespace, look: bool = False) -> tuple[Captur
         views=args.views,
         point_set=args.points,
         first_frame=args.first_frame,
-        synchronise=args.synchronise and not look,
         rate=args.fps,
     )
-    robust = _robust_settings(args, capture)
-    if look:
-        _chosen(capture, args)  # what cannot be is told before the minutes of the detector
-        capture = detect(capture, args.synchronise)
-    return _chosen(capture, args), robust
+    robust_settings(args, recording)
+    if not detector:
+        return recording
+    select_frames(recording, args)  # errors before the detector, which takes minutes
+    return detect(recording)
 
 
-def _chosen(capture: Capture, args: argparse.Namespace) -> Capture:
-    return capture.frames(*args.frames) if args.frames else capture
-
-
-def _robust_settings(args: argparse.Namespace, capture: Capture) -> RobustSettings:
-    cutoff = None if args.smooth is None else args.smooth / capture.rate
+def robust_settings(args: argparse.Namespace, recording: Recording) -> RobustSettings:
+    """Return the settings of --tolerance, --min-views, --min-confidence and --smooth, checked for a recording."""
+    cutoff = None if args.smooth is None else args.smooth / recording.rate
     if cutoff is not None and not 0 < cutoff < 0.5:
         raise InputError(
-            f"--smooth: expected more than 0 and less than half of {capture.rate:g} Hz, received {args.smooth:g}"
+            f"--smooth: expected more than 0 and less than half of {recording.rate:g} Hz, received {args.smooth:g}"
         )
-    if args.min_views is not None and not 2 <= args.min_views <= len(capture.rig):
-        raise InputError(f"--min-views: expected 2 to {len(capture.rig)}, received {args.min_views}")
+    if args.min_views is not None and not 2 <= args.min_views <= len(recording.rig):
+        raise InputError(f"--min-views: expected 2 to {len(recording.rig)}, received {args.min_views}")
     return RobustSettings(args.tolerance, args.min_views, args.min_confidence, cutoff)
+
+
+def select_frames(recording: Recording, args: argparse.Namespace) -> Recording:
+    """Return the frames of --frames, or all."""
+    return recording.select_frames(*args.frames) if args.frames else recording

@@ -1,4 +1,4 @@
-"""The trained network on the frames of an own recording: boxes found and followed, heatmaps, 2D joints."""
+"""Run a trained network on a recording: locate the person, place the crops, predict heatmaps and joints."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from tqdm import tqdm
 from lib.core.build_model import build_model
 from lib.core.config_io import dataset_root
 from lib.core.evaluation2d.decode import predict_locations
-from lib.core.own_cameras.recording import Capture
+from lib.core.own_cameras.recording import Recording
 from lib.core.runtime.device import select_device
 from lib.dataset.network_input import network_images
 from lib.dataset.own_cameras.dataset_writer import made_with
-from lib.dataset.own_cameras.videos import read_instants
+from lib.dataset.own_cameras.videos import read_frames
 from lib.dataset.storage.record_writer import person_box
 from lib.models.registry import FUSIONS, fusion_name
 from lib.models.weights import load_model
@@ -34,28 +34,44 @@ from lib.utils.transforms import SCALE_UNIT_PX, crop_image, get_affine_transform
 
 logger = logging.getLogger(__name__)
 
-# Where the person is looked for at first, around the middle of the views. A network that was trained with the person in
-# the middle of the box shows a low peak 400 mm beside it.
-_SEARCH_MM = 400.0
-_SEARCH_STEPS = range(-4, 5)
-_BEST_PLACES = 3  # that are looked at more closely
-_FIND_STEPS_MM = (200.0, 100.0, 50.0, 25.0)  # the box is moved by them as long as that makes it better
-_FOLLOW_STEPS_MM = (60.0, 30.0)
-_JUMP_MM = 400.0  # a root that is farther away is not believed
-_GAIN = 1.002  # a move that makes it better by less is not worth the looks it takes
-_OFF_CENTRE = 0.2  # what a root that far from the middle of the box takes from the score
-_TOLERANCE = 0.06  # share of the box; for the search and the root alone
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """Search for the person in the first frame, and tracking in the next ones.
+
+    Attributes:
+        grid_mm: spacing of the first positions, around the center of the views. A network trained on centered people
+            shows a low peak 400 mm off the center.
+        grid_reach: positions to either side of the center.
+        num_refined: best first positions that are refined.
+        search_steps_mm: steps of the refinement in the first frame; each is repeated while the score increases.
+        track_steps_mm: steps in the next frames.
+        max_jump_mm: distance up to which the triangulated root is tried as the next position.
+        min_gain: ratio of scores below which a step is not worth its evaluation.
+        center_penalty: loss of score if the root is max_jump_mm or more off the center of the crops.
+        tolerance: reprojection error of agreeing views, share of the crop side length.
+    """
+
+    grid_mm: float = 400.0
+    grid_reach: int = 4
+    num_refined: int = 3
+    search_steps_mm: tuple[float, ...] = (200.0, 100.0, 50.0, 25.0)
+    track_steps_mm: tuple[float, ...] = (60.0, 30.0)
+    max_jump_mm: float = 400.0
+    min_gain: float = 1.002
+    center_penalty: float = 0.2
+    tolerance: float = 0.06
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the network says of F instants.
+    """Output of the network for F frames.
 
     Attributes:
-        heatmaps: (F, V, 17, H, W) float32, fused where the network fuses.
-        locations: (F, V, 17, 3) x, y in image px and the peak value.
-        center: (F, V, 2) box centres, image px.
-        scale: (F, V, 2) box sides / 200 px.
+        heatmaps: (F, V, 17, H, W) float32, fused if the network fuses views.
+        locations: (F, V, 17, 3) x, y in image px and peak value.
+        center: (F, V, 2) crop centers, image px.
+        scale: (F, V, 2) crop side lengths / 200 px.
     """
 
     heatmaps: np.ndarray
@@ -65,17 +81,17 @@ class Prediction:
 
 
 class PoseNetwork:
-    """A network with its weights, on pictures of one instant."""
+    """A network with its weights, applied to the images of one frame."""
 
     def __init__(self, config: Any, checkpoint: str | os.PathLike, cameras: Cameras) -> None:
         """
         Args:
-            config: the configuration that it was trained with.
-            checkpoint: its weights.
-            cameras: of the rig, leading axis (V,).
+            config: configuration that the network was trained with.
+            checkpoint: file of the weights.
+            cameras: cameras of the rig, leading axis V.
 
         Raises:
-            InputError: weights that are missing, damaged, or for another network or rig.
+            InputError: the weights are missing, damaged, or for another network or rig.
         """
         _check_rig(config, cameras)
         self.config = config
@@ -90,182 +106,196 @@ class PoseNetwork:
         return torch.from_numpy(array)[None].to(self.device)
 
     @torch.no_grad()
-    def __call__(self, pictures: Sequence[np.ndarray], center: np.ndarray, scale: np.ndarray) -> np.ndarray:
-        """Return the heatmaps (V, 17, H, W) of V pictures (h, w, 3) BGR in their boxes, (V, 2) px and / 200 px."""
+    def __call__(self, images: Sequence[np.ndarray], center: np.ndarray, scale: np.ndarray) -> np.ndarray:
+        """Return heatmaps (V, 17, H, W) of crops, center (V, 2) px and scale (V, 2), of V images (h, w, 3) BGR."""
         size = self.config.NETWORK.IMAGE_SIZE
         matrices = get_affine_transform(center, scale, 0.0, size)
-        crops = [crop_image(picture, matrix, size) for picture, matrix in zip(pictures, matrices, strict=True)]
-        images = network_images(torch.from_numpy(np.stack(crops))[None], self.device)
+        crops = [crop_image(image, matrix, size) for image, matrix in zip(images, matrices, strict=True)]
+        inputs = network_images(torch.from_numpy(np.stack(crops))[None], self.device)
         matrices = to_heatmap(matrices, size, self.config.NETWORK.HEATMAP_SIZE).astype(np.float32)
-        single, fused = self._model(images, CropCameras(self._cameras, self._batch(matrices)))
-        maps = single if fused is None else fused
-        return maps[0, :, self._joints].float().cpu().numpy()
+        single_view, fused = self._model(inputs, CropCameras(self._cameras, self._batch(matrices)))
+        heatmaps = single_view if fused is None else fused
+        return heatmaps[0, :, self._joints].float().cpu().numpy()
 
     def locations(self, heatmaps: np.ndarray, center: np.ndarray, scale: np.ndarray) -> np.ndarray:
-        """Return the joints (V, 17, 3): x, y in image px and the peak value."""
+        """Return joints (V, 17, 3): x, y in image px and peak value."""
         return predict_locations(heatmaps, center, scale, self.config.NETWORK.IMAGE_SIZE, "log_quadratic")
 
 
 def predict(
-    capture: Capture, config: Any, checkpoint: str | os.PathLike, roots_world: np.ndarray | None = None
-) -> tuple[Capture, Prediction]:
-    """Run a network over a recording.
+    recording: Recording, config: Any, checkpoint: str | os.PathLike, roots_world: np.ndarray | None = None
+) -> tuple[Recording, Prediction]:
+    """Run a network on a recording.
 
-    The boxes are those of the training: 2 m around the root. Where no roots are given the person is looked for in the
-    first instant, in boxes around places near the middle of the views, and then followed: the boxes are moved to where
-    the views agree most and the peaks are highest. A person who is lost is not looked for again.
+    The crops are those of the training, 2 m around the root. Without roots the person is searched in the first frame
+    and then tracked: the crops move to where most views agree with the highest peaks. A lost person is not searched
+    again.
 
     Args:
-        capture: with videos.
-        config: the configuration that the network was trained with.
-        checkpoint: its weights.
-        roots_world: (F, 3) mm, from detections; None = to be found.
+        recording: recording with videos.
+        config: configuration that the network was trained with.
+        checkpoint: file of the weights.
+        roots_world: (F, 3) mm, from detections; None = search.
 
     Returns:
-        The recording with the network's joints as its detections, and what the network said.
+        The recording with the network's joints as its points, and the output of the network.
 
     Raises:
-        InputError: no videos, or weights for another network or number of views.
+        InputError: there are no videos, or the weights are for another network or number of views.
     """
-    if capture.videos is None:
+    if recording.videos is None:
         raise InputError("the network needs the videos: --videos")
-    network = PoseNetwork(config, checkpoint, capture.rig.cameras)
-    cameras = capture.rig.cameras
-    parts = []
-    root = None
+    network = PoseNetwork(config, checkpoint, recording.rig.cameras)
     frames = tqdm(
-        read_instants(capture.videos, capture.table),
-        total=len(capture),
+        read_frames(recording.videos, recording.table),
+        total=len(recording),
         desc="network",
-        unit="instant",
+        unit="frame",
         disable=None,
         leave=False,
     )
-    for frame, pictures in enumerate(frames):
-        look = _Look(network, pictures, cameras)
+    outputs = []
+    root = None
+    for frame, images in enumerate(frames):
+        search = _PersonSearch(network, images, recording.rig.cameras)
         if roots_world is not None:
-            parts.append(look.see(roots_world[frame]))
+            outputs.append(search.predict(roots_world[frame]))
             continue
-        glance = look.find(capture.rig.image_wh) if root is None else look.climb(look.at(root), _FOLLOW_STEPS_MM)
-        root = glance.root
-        parts.append(glance.seen)
-    prediction = Prediction(*(np.stack(column) for column in zip(*parts, strict=True)))
+        found = search.first(recording.rig.image_wh) if root is None else search.track(root)
+        root = found.root
+        outputs.append(found.output)
+    prediction = Prediction(*(np.stack(column) for column in zip(*outputs, strict=True)))
     points = prediction.locations.astype(np.float64)
-    return replace(capture, points=np.where(points[..., 2:] > 0, points, np.nan)), prediction
+    return replace(recording, points=np.where(points[..., 2:] > 0, points, np.nan)), prediction
 
 
 def _check_rig(config: Any, cameras: Cameras) -> None:
-    """Refuse the paper's matrices unless the training's data set was made from these cameras in this order."""
+    """Refuse learned fusion matrices unless the training set was made from these cameras in this order."""
     if not FUSIONS[fusion_name(config.NETWORK)].fixed_rig or made_with(dataset_root(config), cameras):
         return
     raise InputError(
-        "NETWORK.FUSION learned: the matrices fit the cameras they were trained on alone, and "
+        "NETWORK.FUSION learned: the matrices fit only the cameras of their training, and "
         f"{dataset_root(config)} was not made from these in this order; for another rig: "
         "--opts NETWORK.FUSION none, or epipolar_max, or a network trained with adaptive"
     )
 
 
-def _boxes(root: np.ndarray, cameras: Cameras) -> tuple[np.ndarray, np.ndarray]:
-    """Return centres (V, 2) px and scales (V, 2) of the boxes around a root (3,) mm."""
+@dataclass(frozen=True)
+class _Candidate:
+    """A position of the person with the output of the network.
+
+    Attributes:
+        root: (3,) mm, the position around which the crops are placed.
+        triangulated_root: (3,) mm; NaN if no two views agree.
+        score: share of agreeing joints times peak height, reduced if the root is off the center.
+        output: heatmaps, locations, center and scale, as in Prediction.
+    """
+
+    root: np.ndarray
+    triangulated_root: np.ndarray
+    score: float
+    output: tuple[np.ndarray, ...]
+
+
+class _PersonSearch:
+    """Search for the person in the images of one frame."""
+
+    def __init__(
+        self,
+        network: PoseNetwork,
+        images: Sequence[np.ndarray],
+        cameras: Cameras,
+        settings: SearchSettings = SearchSettings(),
+    ) -> None:
+        self._network = network
+        self._images = images
+        self._cameras = cameras
+        self._settings = settings
+
+    def predict(self, root: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Return heatmaps, locations, center and scale of the V views for a root (3,) mm, as in Prediction."""
+        center, scale = _crops(root, self._cameras)
+        heatmaps = self._network(self._images, center, scale)
+        return heatmaps, self._network.locations(heatmaps, center, scale), center, scale
+
+    def evaluate(self, root: np.ndarray) -> _Candidate:
+        """Run the network around a root (3,) mm, and score it."""
+        settings = self._settings
+        heatmaps, locations, center, scale = self.predict(root)
+        found = _triangulated_root(locations, self._cameras, scale, settings.tolerance)
+        distance = np.nan_to_num(np.linalg.norm(found - root), nan=np.inf)
+        centered = 1 - settings.center_penalty * min(1.0, distance / settings.max_jump_mm)
+        agreement = _agreement(locations, self._cameras, scale, settings.tolerance)
+        score = agreement * float(heatmaps.max((-2, -1)).mean()) * centered
+        return _Candidate(root, found, score, (heatmaps, locations, center, scale))
+
+    def climb(self, candidate: _Candidate, steps_mm: Sequence[float]) -> _Candidate:
+        """Move to the triangulated root, or along the axes, while the score increases."""
+        for step in steps_mm:
+            improved = True
+            while improved:
+                roots = [candidate.root + move for move in step * np.concatenate([np.eye(3), -np.eye(3)])]
+                jump = np.linalg.norm(candidate.triangulated_root - candidate.root)
+                if jump < self._settings.max_jump_mm:  # false for NaN
+                    roots.insert(0, candidate.triangulated_root)
+                others = (other for other in map(self.evaluate, roots))
+                better = next(
+                    (other for other in others if other.score > self._settings.min_gain * candidate.score), None
+                )
+                improved = better is not None
+                candidate = better if improved else candidate
+        return candidate
+
+    def track(self, root: np.ndarray) -> _Candidate:
+        """Follow the person from the root of the previous frame."""
+        return self.climb(self.evaluate(root), self._settings.track_steps_mm)
+
+    def first(self, image_wh: np.ndarray) -> _Candidate:
+        """Search on a grid around the center of the views, whose images have (V, 2) px."""
+        settings = self._settings
+        center = _center_of_views(self._cameras)
+        steps = range(-settings.grid_reach, settings.grid_reach + 1)
+        grid = center + settings.grid_mm * np.array(list(itertools.product(steps, repeat=3)))
+        points, depth = project(grid[None], self._cameras)  # (V, N, 2), (V, N)
+        visible = ((points >= 0) & (points < image_wh[:, None])).all(-1) & (depth > MIN_DEPTH_MM)
+        roots = grid[visible.sum(0) >= 2]
+        if not len(roots):
+            roots = center[None]
+        bar = tqdm(roots, desc="search", unit="position", disable=None, leave=False)
+        best = nlargest(settings.num_refined, map(self.evaluate, bar), key=lambda candidate: candidate.score)
+        found = max(
+            (self.climb(candidate, settings.search_steps_mm) for candidate in best),
+            key=lambda candidate: candidate.score,
+        )
+        logger.info("person found at %s mm, score %.2f", found.root.round().tolist(), found.score)
+        return found
+
+
+def _crops(root: np.ndarray, cameras: Cameras) -> tuple[np.ndarray, np.ndarray]:
+    """Return centers (V, 2) px and scales (V, 2) of the crops around a root (3,) mm."""
     root_cam = world_to_camera(root[None], cameras)  # (V, 1, 3)
     boxes = np.stack([person_box(root_cam[view], cameras[view])[0] for view in range(len(cameras))])
     return (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / SCALE_UNIT_PX
 
 
-@dataclass(frozen=True)
-class _Glance:
-    """What the network shows in boxes around a place.
-
-    Attributes:
-        root: (3,) mm, the place.
-        found: (3,) mm, where its peaks say that the root is; NaN where no two views agree.
-        score: share of the joints that agree times height of the peaks, less where the root is off the middle.
-        seen: of see().
-    """
-
-    root: np.ndarray
-    found: np.ndarray
-    score: float
-    seen: tuple[np.ndarray, ...]
+def _triangulated_root(locations: np.ndarray, cameras: Cameras, scale: np.ndarray, tolerance: float) -> np.ndarray:
+    """Triangulate the root from its peaks: (3,) mm, NaN if no two views agree."""
+    peaks = locations[None, :, H36M_17.index("root"), None, None].astype(np.float64)
+    frame = cameras.map(lambda array: array[None])
+    tolerance_px = tolerance * scale[None, :, 0] * SCALE_UNIT_PX
+    return triangulate_robust(peaks[..., :2], peaks[..., 2], frame, tolerance_px)[0, 0]
 
 
-class _Look:
-    """Looks for the person in the pictures of one instant."""
-
-    def __init__(self, network: PoseNetwork, pictures: Sequence[np.ndarray], cameras: Cameras) -> None:
-        self._network, self._pictures, self._cameras = network, pictures, cameras
-
-    def see(self, root: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Return heatmaps, locations, center and scale of the V views around a place (3,) mm, as in Prediction."""
-        center, scale = _boxes(root, self._cameras)
-        heatmaps = self._network(self._pictures, center, scale)
-        return heatmaps, self._network.locations(heatmaps, center, scale), center, scale
-
-    def at(self, root: np.ndarray) -> _Glance:
-        """Look at one place, (3,) mm, and judge it."""
-        seen = heatmaps, locations, _, scale = self.see(root)
-        found = _root(locations, self._cameras, scale)
-        distance = np.nan_to_num(np.linalg.norm(found - root), nan=np.inf)
-        middle = 1 - _OFF_CENTRE * min(1.0, distance / _JUMP_MM)
-        score = _agreement(locations, self._cameras, scale) * float(heatmaps.max((-2, -1)).mean()) * middle
-        return _Glance(root, found, score, seen)
-
-    def climb(self, glance: _Glance, steps_mm: Sequence[float]) -> _Glance:
-        """Move the boxes to the root that the network shows, and along the axes, as long as that makes it better."""
-        for step in steps_mm:
-            better = True
-            while better:
-                moves = [glance.root + move for move in step * np.concatenate([np.eye(3), -np.eye(3)])]
-                if np.linalg.norm(glance.found - glance.root) < _JUMP_MM:  # NaN compares as false
-                    moves.insert(0, glance.found)
-                better = False
-                for place in moves:
-                    other = self.at(place)
-                    if other.score > _GAIN * glance.score:
-                        glance = other
-                        better = True
-                        break
-        return glance
-
-    def find(self, image_wh: np.ndarray) -> _Glance:
-        """Look for the person anywhere near the middle of the views of (V, 2) px."""
-        middle = _middle(self._cameras)
-        places = middle + _SEARCH_MM * np.array(list(itertools.product(_SEARCH_STEPS, repeat=3)))
-        points, depth = project(places[None], self._cameras)  # (V, N, 2), (V, N)
-        seen = ((points >= 0) & (points < image_wh[:, None])).all(-1) & (depth > MIN_DEPTH_MM)
-        chosen = places[seen.sum(0) >= 2]
-        if not len(chosen):
-            chosen = middle[None]
-        bar = tqdm(chosen, desc="search", unit="place", disable=None, leave=False)
-        glances = nlargest(_BEST_PLACES, map(self.at, bar), key=lambda glance: glance.score)
-        best = max((self.climb(glance, _FIND_STEPS_MM) for glance in glances), key=lambda glance: glance.score)
-        logger.info(
-            "the person was found around %s mm; share of joints that agree times height of the peaks: %.2f",
-            best.root.round().tolist(),
-            best.score,
-        )
-        return best
-
-
-def _root(locations: np.ndarray, cameras: Cameras, scale: np.ndarray) -> np.ndarray:
-    """Triangulate the root from its peaks: (3,) mm, NaN where no two views agree."""
-    joint = H36M_17.index("root")
-    peaks = locations[None, :, joint, None, None]
-    one = cameras.map(lambda array: array[None])
-    tolerance = _TOLERANCE * scale[None, :, 0] * SCALE_UNIT_PX
-    return triangulate_robust(peaks[..., :2].astype(np.float64), peaks[..., 2].astype(np.float64), one, tolerance)[0, 0]
-
-
-def _agreement(locations: np.ndarray, cameras: Cameras, scale: np.ndarray) -> float:
+def _agreement(locations: np.ndarray, cameras: Cameras, scale: np.ndarray, tolerance: float) -> float:
     """Return the share of the joints (V, 17, 3) on which the views agree."""
-    one = cameras.map(lambda array: array[None])
-    side = scale[None, :, 0] * SCALE_UNIT_PX
+    frame = cameras.map(lambda array: array[None])
+    side_px = scale[None, :, 0] * SCALE_UNIT_PX
     points_img = locations[None, ..., :2].astype(np.float64)
-    found = consistent_points(points_img, one, side, _TOLERANCE, min(3, len(cameras)))
+    found = consistent_points(points_img, frame, side_px, tolerance, min(3, len(cameras)))
     return float(found.agrees.mean())
 
 
-def _middle(cameras: Cameras) -> np.ndarray:
+def _center_of_views(cameras: Cameras) -> np.ndarray:
     """Return the point nearest to the optical axes of all cameras, (3,) mm."""
     axis = cameras.R[:, 2]  # (V, 3)
     across = np.eye(3) - axis[:, :, None] * axis[:, None]

@@ -1,4 +1,4 @@
-"""Predictions on the training images -> labels on which the views agree: a data set without annotated joints."""
+"""Pseudo labels: a training set whose labels are predictions on which the views agree."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ MARKER = "pseudo_labels.json"
 
 @dataclass(frozen=True)
 class PseudoLabelSettings:
-    """What counts as agreement.
+    """Consensus between views.
 
     Attributes:
-        tolerance: largest reprojection error of a kept joint, share of the box.
-        min_views: views that must agree; None = 3, or 2 where there are but two.
+        tolerance: largest reprojection error of a kept joint, share of the crop side length.
+        min_views: views that must agree; None = 3, or 2 with two views.
     """
 
     tolerance: float = 0.03
@@ -43,11 +43,11 @@ class PseudoLabelSettings:
 
 @dataclass(frozen=True)
 class PseudoLabels:
-    """Labels of F frames of V views.
+    """Labels of F groups of V views.
 
     Attributes:
-        pose_world: (F, J, 3) mm, finite; joints that are kept in no view stand in the middle of those that are.
-        all_views_world: (F, J, 3) mm, triangulated from all views, for the report; NaN where that is impossible.
+        pose_world: (F, J, 3) mm, finite; joints kept in no view have the median position of the others.
+        all_views_world: (F, J, 3) mm, triangulated from all views for the report; NaN where that is impossible.
         kept: (F, V, J) bool, joints that are trained on.
     """
 
@@ -60,68 +60,66 @@ def agreeing_labels(locations: np.ndarray, frames: EvaluatedFrames, settings: Ps
     """Keep the 2D joints on which the views agree.
 
     Args:
-        locations: (F, V, J, 3) predicted x, y in image px and peak value, joints of the frames' joint set; where the
-            peak is not positive nothing was predicted.
-        frames: cameras and boxes.
-        settings: what counts as agreement.
-
-    Returns:
-        The labels.
+        locations: (F, V, J, 3) predicted x, y in image px and peak value, in the order of the joint set; without a
+            positive peak nothing was predicted.
+        frames: cameras and crops.
+        settings: consensus between views.
 
     Raises:
-        InputError: the settings are out of range, or nothing agrees.
+        InputError: the settings are out of range, or the views agree on nothing.
 
     Source: paper section 3.2.
     """
     if not 0 < settings.tolerance < 1:
-        raise InputError(f"--tolerance: expected a share of the box between 0 and 1, received {settings.tolerance:g}")
+        raise InputError(
+            f"--tolerance: expected a share of the crop side length between 0 and 1, received {settings.tolerance:g}"
+        )
     num_views = locations.shape[1]
     if settings.min_views is not None and not 2 <= settings.min_views <= num_views:
         raise InputError(f"--min-views: expected 2 to {num_views}, received {settings.min_views}")
-    points_img = np.where(locations[..., 2:] > 0, locations[..., :2], np.nan).astype(np.float64)  # empty maps: not seen
+    points_img = np.where(locations[..., 2:] > 0, locations[..., :2], np.nan).astype(
+        np.float64
+    )  # empty heatmap: not seen
     min_views = min(3, num_views) if settings.min_views is None else settings.min_views
-    side = frames.scale[..., 0] * SCALE_UNIT_PX
-    found = consistent_points(points_img, frames.cameras, side, settings.tolerance, min_views)
+    side_px = frames.scale[..., 0] * SCALE_UNIT_PX
+    found = consistent_points(points_img, frames.cameras, side_px, settings.tolerance, min_views)
     if not found.agrees.any():
-        raise InputError(
-            "the views agree on no joint at all: wrong cameras, a network that knows too little, or too "
-            "small a --tolerance"
-        )
-    # What is not trained on must stand somewhere all the same; rays that hardly meet may do so kilometres away.
+        raise InputError("the views agree on no joint: wrong cameras, an untrained network, or too small a --tolerance")
+    # Joints that are not trained on need a finite position near the person; nearly parallel rays meet far away.
     pose_world = found.points_world.copy()
     pose_world[~found.agrees.any((1, 2))] = np.nanmedian(pose_world, (0, 1))
-    middle = np.nanmedian(pose_world, 1, keepdims=True)
-    pose_world = np.where(np.isfinite(pose_world), pose_world, middle)
+    center = np.nanmedian(pose_world, 1, keepdims=True)
+    pose_world = np.where(np.isfinite(pose_world), pose_world, center)
     return PseudoLabels(pose_world, triangulate(points_img, frames.cameras), found.agrees)
 
 
 def make_pseudo_labels(
     config: Any, directory: Path, root: Path, settings: PseudoLabelSettings, force: bool = False
 ) -> str:
-    """Write a data set ROOT whose training labels are what a network predicted and the views agree on.
+    """Write a data set ROOT whose training labels are predictions that the views agree on.
 
-    Boxes, cameras, images (linked) and the validation set are those of DATASET.ROOT. True poses are read for the
-    report alone.
+    Crops, cameras, images (linked) and the validation set come from DATASET.ROOT. Annotated poses are used only in
+    the report.
 
     Args:
-        config: TEST_SUBSET is TRAIN_SUBSET, the training annotation that was predicted.
+        config: configuration of the predictions; TEST_SUBSET must be TRAIN_SUBSET.
         directory: run directory with the predictions.
-        root: the new folder.
-        settings: what counts as agreement.
+        root: new folder.
+        settings: consensus between views.
         force: replace a data set that was made here before.
 
     Returns:
-        The report, Markdown.
+        The report as Markdown.
 
     Raises:
-        InputError: TEST_SUBSET is another one, no predictions, those of other images, no pickle of the annotation, or
-            the disk refuses.
+        InputError: another TEST_SUBSET, missing predictions or predictions of other images, no annotation pickle, or
+            the disk is full.
     """
     keys = config.DATASET
-    if keys.TEST_SUBSET != keys.TRAIN_SUBSET:  # labels of the validation set would be taken for its truth
+    if keys.TEST_SUBSET != keys.TRAIN_SUBSET:  # labels of the validation set would replace its gt
         raise InputError(
-            f"DATASET.TEST_SUBSET is {keys.TEST_SUBSET}: set it {keys.TRAIN_SUBSET}, here and for "
-            "run/pose2d/valid.py, to label the training set"
+            f"DATASET.TEST_SUBSET: expected {keys.TRAIN_SUBSET}, the training set, received {keys.TEST_SUBSET}; "
+            "set it here and for run/pose2d/valid.py"
         )
     frames = load_frames(config)
     with open_predictions(config, directory, frames, needs_heatmaps=False) as predictions:
@@ -142,38 +140,40 @@ def make_pseudo_labels(
 
 
 def _linked(home: Path, source: Path) -> Iterator[Path]:
-    """Yield what the new data set shares with the one it is made of."""
-    own = {source.name, source.with_suffix(".arrays").name}
-    yield from (path for path in sorted(source.parent.iterdir()) if path.name not in own and "train" not in path.name)
+    """Yield the files that the new data set shares with its source: images, validation set, and MPII."""
+    labels = {source.name, source.with_suffix(".arrays").name}
+    yield from (
+        path for path in sorted(source.parent.iterdir()) if path.name not in labels and "train" not in path.name
+    )
     yield from sorted(source.parent.parent.glob("images*"))
     yield from (home / name for name in ("mpii", "MPII") if (home / name).exists())
 
 
 def _records(config: Any, source: Path, frames: EvaluatedFrames, labels: PseudoLabels) -> Iterator[dict[str, Any]]:
-    """Yield the published records of the frames with the new joints in place of the annotated ones."""
+    """Yield the annotation records with the new joints in place of the annotated ones."""
     by_image = {record.get("image"): record for record in load_records(source)}
     factor = MM_PER_UNIT[config.DATASET.POSE_UNIT]
     joints_cam = world_to_camera(labels.pose_world[:, None], frames.cameras)  # (F, V, J, 3)
-    # What a view cannot see has no pixel there, only numbers that may be too large for a float32.
+    # Joints behind a camera have no pixel, and their projection may exceed the range of float32.
     seen = visible_to(joints_cam, frames.cameras)[..., None]
     joints_img = np.where(seen, project_camera(joints_cam, frames.cameras)[0], frames.center[:, :, None])
     joints_cam = joints_cam / factor
     visible = np.repeat(labels.kept[..., None].astype(float), 3, -1)
-    for place in np.ndindex(frames.image_ids.shape):
-        name = frames.image_ids[place]
+    for index in np.ndindex(frames.image_ids.shape):
+        name = frames.image_ids[index]
         if name not in by_image:
-            raise InputError(f"{source}: has no record of '{name}', which was predicted")
+            raise InputError(f"{source}: no record of '{name}', which the predictions contain")
         yield {
             **{key: value for key, value in by_image[name].items() if key != "joints_occluded"},
-            "joints_2d": joints_img[place],
-            "joints_3d": joints_cam[place],
-            "joints_3d_camera": joints_cam[place],
-            "joints_vis": visible[place],
+            "joints_2d": joints_img[index],
+            "joints_3d": joints_cam[index],
+            "joints_3d_camera": joints_cam[index],
+            "joints_vis": visible[index],
         }
 
 
 def _report(labels: PseudoLabels, frames: EvaluatedFrames) -> str:
-    """Say what was kept and, since these frames are annotated, how far it is from the truth."""
+    """Return the shares of kept joints and their errors against the annotation, as Markdown."""
     known = labels.kept.any(1)
     pose_world = np.where(known[..., None], labels.pose_world, labels.all_views_world)
     error = np.linalg.norm(pose_world - frames.gt_world, axis=-1)
@@ -187,8 +187,8 @@ def _report(labels: PseudoLabels, frames: EvaluatedFrames) -> str:
         for joint, name in enumerate(frames.joint_set.names)
     ]
     rows.append(["**all**", 100 * float(labels.kept.mean()), _median(error[known]), _median(error[~known])])
-    header = ["joint", "kept (%)", "error of the kept, median (mm)", "of the others"]
-    return f"{len(frames)} frames\n\n{markdown_table(header, rows)}"
+    header = ["joint", "kept (%)", "median error, kept (mm)", "median error, others (mm)"]
+    return f"{len(frames)} groups\n\n{markdown_table(header, rows)}"
 
 
 def _median(values: np.ndarray) -> float:

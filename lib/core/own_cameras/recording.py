@@ -1,4 +1,4 @@
-"""What a user with own cameras has: calibration, videos, detections; read, put in time, checked. Imports no torch."""
+"""A recording of calibrated cameras: load, associate the person, synchronize. Imports no torch."""
 
 from __future__ import annotations
 
@@ -13,51 +13,44 @@ from lib.dataset.own_cameras.blazepose import detect_people
 from lib.dataset.own_cameras.calibration_file import Rig, load_rig
 from lib.dataset.own_cameras.detections import Detections, load_detections
 from lib.dataset.own_cameras.videos import Videos, frame_table, open_videos
-from lib.multiviews.body import H36M_BODY
 from lib.multiviews.cameras import Cameras
-from lib.multiviews.recording.calibration_check import RigCheck, check_rig
 from lib.multiviews.recording.person_association import choose_person
-from lib.multiviews.recording.robust_poses import (
-    RobustPoses,
-    RobustSettings,
-    person_sizes,
-    robust_poses,
-    sizes_over_time,
-)
-from lib.multiviews.recording.synchronization import TimeOffsets, estimate_offsets
+from lib.multiviews.recording.robust_poses import person_sizes, sizes_over_time
+from lib.multiviews.recording.synchronization import SyncOffsets, estimate_sync_offsets
 from lib.utils.errors import InputError
 from lib.utils.joints import H36M_17
 
 logger = logging.getLogger(__name__)
 
 FLIP_PAIRS = tuple(tuple(H36M_17.indices(pair)) for pair in H36M_17.flip_pairs)
-_OTHERWISE = "; or name detections with --detections, or a network with --cfg and --checkpoint"
-DEFAULT_RATE = 30.0  # frames per second where there are no videos to tell it
+DEFAULT_RATE = 30.0  # frames per second without videos
+_ALTERNATIVES = "; or name detections with --detections, or a network with --cfg and --checkpoint"
 
 
 @dataclass(frozen=True)
-class Capture:
-    """A recording with V cameras: F instants that all of them show.
+class Recording:
+    """F frames of V cameras.
 
     Attributes:
         rig: the cameras.
-        num_frames: (V,) frames of each view that can be used.
-        rates: (V,) frames per second of each view.
-        table: (F, V) frame of each view that shows each instant.
-        points: (F, V, 17, 3) detections of the person: x, y in px and confidence, NaN = not seen; None = there are no
-            detections.
-        videos: None = there are none.
-        offsets: by how many frames the views are late, as estimated; None = not estimated.
-        notes: what a user should know of the recording.
+        num_frames: (V,) usable frames of each video.
+        rates: (V,) frames per second of each video.
+        table: (F, V) video frame of each view for each frame of the recording.
+        videos: the videos; None = there are none.
+        detections: people in all video frames; None = there are none.
+        points: (F, V, 17, 3) joints of the person: x, y in px and confidence, NaN = not seen; None before associate().
+        sync_offsets: estimated sync offsets of the views; None = not estimated.
+        notes: remarks for the report.
     """
 
     rig: Rig
     num_frames: np.ndarray
     rates: np.ndarray
     table: np.ndarray
-    points: np.ndarray | None = None
     videos: Videos | None = None
-    offsets: TimeOffsets | None = None
+    detections: Detections | None = None
+    points: np.ndarray | None = None
+    sync_offsets: SyncOffsets | None = None
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -65,74 +58,64 @@ class Capture:
 
     @property
     def rate(self) -> float:
-        """Instants per second: the lowest rate."""
+        """Frames per second of the recording, the lowest rate of the views."""
         return float(self.rates.min())
 
     @property
     def reference(self) -> int:
-        """The view whose frames number the instants: the first of the slowest, which shows each in another frame."""
+        """View whose video numbers the frames: the first of the slowest, which shows a new image in each frame."""
         return int(self.rates.argmin())
 
     @property
     def frame_numbers(self) -> np.ndarray:
-        """The instants' numbers: (F,) frames of the reference view's video, counted from 0."""
+        """(F,) frame numbers of the reference view's video, from 0."""
         return self.table[:, self.reference]
 
     @property
     def time_s(self) -> np.ndarray:
-        """(F,) s from the beginning of the reference view's video."""
+        """(F,) seconds from the beginning of the reference view's video."""
         return self.frame_numbers / self.rate
-
-    def title(self, instant: int) -> str:
-        """Say which frame an instant is, and when."""
-        return f"frame {self.frame_numbers[instant]}, {self.time_s[instant]:.2f} s"
 
     @property
     def cameras(self) -> Cameras:
         """The cameras with leading axes (F, V)."""
         return self.rig.over_frames(len(self))
 
+    def title(self, frame: int) -> str:
+        """Return number and time of a frame (index into the table)."""
+        return f"frame {self.frame_numbers[frame]}, {self.time_s[frame]:.2f} s"
+
     def positions(self, start: int, stop: int, flag: str) -> tuple[int, int]:
-        """Return where the frames start to stop - 1 lie among the instants: the first, and the one after the last.
+        """Convert the frame numbers start to stop - 1 to a range of indices into the table.
 
         Raises:
-            InputError: there are no such frames; the flag is named in the message.
+            InputError: the frames do not exist; the message names the flag.
         """
         first = int(self.frame_numbers[0])
         end = int(self.frame_numbers[-1]) + 1
         if not first <= start < stop <= end:
-            name = self.rig.names[self.reference]
             raise InputError(
-                f"{flag}: expected START below STOP within {first} {end}, frames of {name} that all "
-                f"views show; received {start} {stop}"
+                f"{flag}: expected START below STOP within {first} {end}, frames of {self.rig.names[self.reference]} "
+                f"that all views show; received {start} {stop}"
             )
         return start - first, stop - first
 
-    def frames(self, start: int, stop: int) -> Capture:
-        """Return the instants of the frames start to stop - 1.
+    def select_frames(self, start: int, stop: int) -> Recording:
+        """Return the recording of the frame numbers start to stop - 1.
 
         Raises:
-            InputError: there are no such frames.
+            InputError: the frames do not exist.
         """
         chosen = slice(*self.positions(start, stop, "--frames"))
         return replace(self, table=self.table[chosen], points=None if self.points is None else self.points[chosen])
 
-    def check(self) -> RigCheck:
-        """Check the cameras by the detections."""
-        points = self._points()[..., :2]
-        return check_rig(points, self.cameras, sizes_over_time(points, self.rig.names), FLIP_PAIRS)
-
-    def poses(self, settings: RobustSettings | None = None) -> RobustPoses:
-        """Return the 3D poses that the detections agree on; None = the settings' defaults."""
-        return robust_poses(self._points(), self.cameras, H36M_BODY, FLIP_PAIRS, settings or RobustSettings())
-
-    def _points(self) -> np.ndarray:
-        if self.points is None:
-            raise InputError("there are no detections; name them with --detections")
-        return self.points
+    def with_note(self, note: str) -> Recording:
+        """Add a note, and log it."""
+        logger.warning("%s", note)
+        return replace(self, notes=(*self.notes, note))
 
 
-def load_capture(
+def load_recording(
     cameras: str | os.PathLike,
     videos: str | os.PathLike | None = None,
     detections: str | os.PathLike | None = None,
@@ -141,138 +124,134 @@ def load_capture(
     views: Sequence[str] = (),
     point_set: str | None = None,
     first_frame: int = 0,
-    synchronise: bool = False,
     rate: float = DEFAULT_RATE,
-) -> Capture:
-    """Read a recording.
+) -> Recording:
+    """Read calibration, videos and detections.
 
     Args:
-        cameras: TOML file of the cameras.
-        videos: folder with a video per camera; None = none, then there is nothing to look at.
+        cameras: calibration file (TOML).
+        videos: folder with one video per camera; None = none.
         detections: folder or file of 2D detections; None = none.
-        unit: of the calibration's translations.
+        unit: unit of the calibration's translations.
         views: names of the cameras to use; () = all.
-        point_set: the detector's points; None = found by their number.
-        first_frame: the number that the detector gave to a video's first frame.
-        synchronise: as for with_detections().
-        rate: frames per second where there are no videos.
+        point_set: keypoint set of the detector; None = from the number of points.
+        first_frame: the detector's number of a video's first frame.
+        rate: frames per second without videos.
 
     Raises:
-        InputError: something is missing or does not fit, the unit for example; neither videos nor detections; nothing
-            to synchronise by.
+        InputError: a file is missing or does not fit, or there are neither videos nor detections.
     """
     rig = load_rig(cameras, unit)
     rig = rig.select(views) if views else rig
     rig.check_unit()
     if videos is None and detections is None:
         raise InputError("expected videos, detections or both")
-    if synchronise and detections is None:
-        raise InputError("--synchronise estimates offsets from detections: name them with --detections")
     opened = None if videos is None else open_videos(videos, rig.names)
     found = None if detections is None else load_detections(detections, rig.names, point_set, first_frame)
-    notes = []
     if opened is not None:
         opened.check_sizes(rig)
-        notes = opened.differences()
         num_frames, rates = opened.num_frames, opened.rates
     else:
-        num_frames = np.full(len(rig), len(found.points))
-        rates = np.full(len(rig), rate)
-    capture = Capture(rig, num_frames, rates, frame_table(num_frames, rates), videos=opened)
-    capture = _noted(capture, *notes)
-    return capture if found is None else with_detections(capture, found, synchronise)
+        num_frames, rates = np.full(len(rig), len(found.points)), np.full(len(rig), rate)
+    recording = Recording(rig, num_frames, rates, frame_table(num_frames, rates), opened)
+    for note in [] if opened is None else opened.differences():
+        recording = recording.with_note(note)
+    return recording if found is None else with_detections(recording, found)
 
 
-def with_detections(capture: Capture, detections: Detections, synchronise: bool = False) -> Capture:
-    """Return a recording with the person of some detections, and the offsets in time that they show.
-
-    Args:
-        capture: the whole recording.
-        detections: of its views, numbered as its frames.
-        synchronise: correct the offsets between the views, in whole frames; those in the result are what is left.
+def detect(recording: Recording) -> Recording:
+    """Add the detections of the optional detector.
 
     Raises:
-        InputError: detections of frames that the videos do not have; offsets that cannot be estimated.
+        InputError: there are no videos, or the detector is not installed.
     """
-    capture = _with_offsets(_with_points(_as_long_as(capture, detections), detections))
-    return _in_time(capture, detections) if synchronise else capture
-
-
-def detect(capture: Capture, synchronise: bool = False) -> Capture:
-    """Return the recording with what the optional detector sees in its videos; otherwise as with_detections().
-
-    Raises:
-        InputError: no videos, or the detector is not installed.
-    """
-    if capture.videos is None:
+    if recording.videos is None:
         raise InputError("the detector needs the videos: --videos")
-    return with_detections(capture, detect_people(capture.videos, capture.rig.names, _OTHERWISE), synchronise)
+    return with_detections(recording, detect_people(recording.videos, recording.rig.names, _ALTERNATIVES))
 
 
-def _noted(capture: Capture, *notes: str) -> Capture:
-    for note in notes:
-        logger.warning("%s", note)
-    return replace(capture, notes=(*capture.notes, *notes))
+def with_detections(recording: Recording, detections: Detections) -> Recording:
+    """Add detections; the recording ends with the shorter of videos and detections.
 
-
-def _as_long_as(capture: Capture, detections: Detections) -> Capture:
-    """Compare the numbers of the detections with the frames of the videos: the instants end where one of them does."""
+    Raises:
+        InputError: detections beyond the end of a video.
+    """
     seen = np.isfinite(detections.points).any((2, 3, 4))  # (F, V)
     first = int(seen.any(1).argmax())
-    length = len(seen)
+    length, longest = len(seen), recording.num_frames.max()
     last = np.where(seen.any(0), length - 1 - seen[::-1].argmax(0), -1)
-    beyond = np.flatnonzero(last >= capture.num_frames)
-    if len(beyond) or length > capture.num_frames.max():
-        view = int(beyond[0]) if len(beyond) else int(capture.num_frames.argmax())
+    beyond = np.flatnonzero(last >= recording.num_frames)
+    if len(beyond) or length > longest:
+        view = int(beyond[0]) if len(beyond) else int(recording.num_frames.argmax())
         raise InputError(
-            f"view {capture.rig.names[view]}: detections of frames {int(seen[:, view].argmax())} to "
-            f"{last[view] if len(beyond) else length - 1}, but the video has frames 0 to "
-            f"{capture.num_frames[view] - 1}; if the detector does not count from 0, say so with "
-            "--first-frame"
+            f"view {recording.rig.names[view]}: expected detections of the video's frames 0 to "
+            f"{recording.num_frames[view] - 1}, received frames {int(seen[:, view].argmax())} to "
+            f"{last[view] if len(beyond) else length - 1}; set --first-frame if the detector does not count from 0"
         )
     if first == 1:
-        capture = _noted(capture, "nobody is seen in frame 0; if the detector counts from 1, say --first-frame 1")
-    if length < capture.num_frames.max():
-        capture = _noted(capture, f"detections end after {length} frames, the videos after {capture.num_frames.max()}")
-        num_frames = np.minimum(capture.num_frames, length)
-        capture = replace(capture, num_frames=num_frames, table=frame_table(num_frames, capture.rates))
-    return capture
+        recording = recording.with_note("no detection in frame 0; set --first-frame 1 if the detector counts from 1")
+    if length < longest:
+        recording = recording.with_note(f"detections end after {length} frames, the videos after {longest}")
+        num_frames = np.minimum(recording.num_frames, length)
+        recording = replace(recording, num_frames=num_frames, table=frame_table(num_frames, recording.rates))
+    return replace(recording, detections=detections)
 
 
-def _in_time(capture: Capture, detections: Detections) -> Capture:
-    """Correct the offsets that were estimated, in whole frames."""
-    if capture.offsets is None:
-        raise InputError(f"--synchronise: {len(capture)} frames are too few to estimate offsets from")
-    names, known = np.array(capture.rig.names), np.isfinite(capture.offsets.frames)
+def associate(recording: Recording) -> Recording:
+    """Choose the one person that the views agree on, and set `points`.
+
+    Raises:
+        InputError: there are no detections.
+    """
+    if recording.detections is None:
+        raise InputError("there are no detections; name them with --detections")
+    people = recording.detections.points[recording.table, np.arange(len(recording.rig))]  # (F, V, P, 17, 3)
+    points_img = people[..., :2]
+    if people.shape[2] == 1:
+        return replace(recording, points=people[:, :, 0])
+    chosen = choose_person(points_img, recording.cameras, person_sizes(points_img), FLIP_PAIRS)
+    points = np.take_along_axis(people, chosen.clip(0)[..., None, None, None], 2)[:, :, 0]
+    return replace(recording, points=np.where((chosen >= 0)[..., None, None], points, np.nan))
+
+
+def synchronize(recording: Recording, correct: bool = False) -> Recording:
+    """Estimate the sync offsets between the views from the associated person.
+
+    Args:
+        recording: result of associate(), all frames.
+        correct: correct the offsets in whole frames, associate again, and keep the remaining offsets.
+
+    Raises:
+        InputError: `correct`, and the offsets cannot be estimated.
+    """
+    recording = _with_sync_offsets(recording)
+    if not correct:
+        return recording
+    if recording.sync_offsets is None:
+        raise InputError(f"--synchronize: expected at least 3 frames, received {len(recording)}")
+    names, known = np.array(recording.rig.names), np.isfinite(recording.sync_offsets.frames)
     if known.sum() < 2:
         raise InputError(
-            "--synchronise: no offset can be estimated: the person hardly moves, or along the lines of "
-            "sight, or the cameras do not fit (which the report without --synchronise says)"
+            "--synchronize: no offset can be estimated: the person hardly moves, or moves along the lines of sight, or "
+            "the cameras do not fit (run without --synchronize for the camera check)"
         )
-    late = capture.offsets.whole() * capture.rates / capture.rates.min()
-    table = frame_table(capture.num_frames, capture.rates, late)
-    listed = ", ".join(f"{name} {frames:+g}" for name, frames in zip(names, late, strict=True) if frames)
-    notes = [f"corrected, frames late: {listed}" if listed else "no view is late by a frame: nothing to synchronise"]
+    offsets = recording.sync_offsets.whole() * recording.rates / recording.rates.min()
+    table = frame_table(recording.num_frames, recording.rates, offsets)
+    listed = ", ".join(f"{name} {frames:+g}" for name, frames in zip(names, offsets, strict=True) if frames)
+    recording = replace(recording, table=table).with_note(
+        f"corrected sync offsets, frames: {listed}"
+        if listed
+        else "no view is late by a whole frame: nothing to correct"
+    )
     if not known.all():
-        notes.append(f"no offset can be estimated for {', '.join(names[~known])}, left as recorded")
-    return _with_offsets(_with_points(_noted(replace(capture, table=table), *notes), detections))
+        recording = recording.with_note(f"no sync offset for {', '.join(names[~known])}, left as recorded")
+    return _with_sync_offsets(associate(recording))
 
 
-def _with_points(capture: Capture, detections: Detections) -> Capture:
-    """Choose the one person whom the views agree on."""
-    views = np.arange(len(capture.rig))
-    people = detections.points[capture.table, views]  # (F, V, P, 17, 3)
-    if people.shape[2] == 1:
-        return replace(capture, points=people[:, :, 0])
-    points_img = people[..., :2]
-    chosen = choose_person(points_img, capture.cameras, person_sizes(points_img), FLIP_PAIRS)
-    points = np.take_along_axis(people, chosen.clip(0)[..., None, None, None], 2)[:, :, 0]
-    return replace(capture, points=np.where((chosen >= 0)[..., None, None], points, np.nan))
-
-
-def _with_offsets(capture: Capture) -> Capture:
-    if len(capture) < 3:
-        return capture
-    side = np.median(sizes_over_time(capture.points[..., :2], capture.rig.names), 0)
-    offsets = estimate_offsets(capture.points[..., :2], capture.rig.cameras, side, FLIP_PAIRS)
-    return replace(capture, offsets=offsets)
+def _with_sync_offsets(recording: Recording) -> Recording:
+    if len(recording) < 3:
+        return recording
+    points_img = recording.points[..., :2]
+    size = np.median(sizes_over_time(points_img, recording.rig.names), 0)
+    offsets = estimate_sync_offsets(points_img, recording.rig.cameras, size, FLIP_PAIRS)
+    return replace(recording, sync_offsets=offsets)

@@ -1,4 +1,4 @@
-"""Pictures of an own recording: labels in the views, and the video of the views beside the turning pose."""
+"""Images of a recording: the sheet of its labels, and the video of the views next to the 3D pose."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 from tqdm import tqdm
 
 from lib.core.drawing import skeleton_of
-from lib.core.own_cameras.recording import Capture
-from lib.dataset.own_cameras.videos import read_instants
+from lib.core.own_cameras.recording import Recording
+from lib.dataset.own_cameras.videos import read_frames
 from lib.multiviews.cameras import MIN_DEPTH_MM, project
 from lib.multiviews.recording.robust_poses import RobustPoses
 from lib.utils.drawing.animation import save_animation
@@ -20,78 +20,82 @@ from lib.utils.drawing.posed_frame import PosedFrame, draw_frames
 from lib.utils.drawing.vis import draw_pose, labeled, save_image, tile, titled
 from lib.utils.errors import InputError
 from lib.utils.joints import H36M_17
-from lib.utils.transforms import crop_image, get_affine_transform, transform_points
+from lib.utils.transforms import SCALE_UNIT_PX, crop_image, get_affine_transform, transform_points
 
 SHEET_ROWS = 6
 CELL_PX = 360
 VIDEO_VIEW_PX = 640
 VIDEO_CELL_PX = 384
-START_DEG = 30.0  # of the turntable; per second
-TURN_DEG = 20.0
-_BOX_MARGIN = 1.35  # box around the pose / its extent
-_REJECTED = (60, 60, 255)  # BGR
+TURN_DEG_PER_S = 20.0  # of the orbiting camera
+_CROP_MARGIN = 1.35  # crop side length / extent of the pose
+_REJECTED_COLOR = (60, 60, 255)  # BGR
 _NEAR_AXIS = 0.8  # cosine
 
 
-def reproject(capture: Capture, pose_world: np.ndarray) -> np.ndarray:
+def reproject(recording: Recording, pose_world: np.ndarray) -> np.ndarray:
     """Project poses (F, 17, 3) into the views: (F, V, 17, 2) px, NaN behind a camera."""
-    joints_img, depth = project(pose_world[:, None], capture.cameras)
+    joints_img, depth = project(pose_world[:, None], recording.cameras)
     return np.where((depth > MIN_DEPTH_MM)[..., None], joints_img, np.nan)
 
 
-def save_label_sheet(path: Path, capture: Capture, poses: RobustPoses, rows: Sequence[int] | None = None) -> None:
-    """Draw instants, one per row: kept joints, and detections that were rejected as crosses.
+def save_label_sheet(path: Path, recording: Recording, poses: RobustPoses, rows: Sequence[int] | None = None) -> None:
+    """Draw one row per frame: kept joints as dots, rejected detections as crosses.
 
     Args:
         path: .jpg or .png.
-        capture: with videos.
-        poses: of its instants.
-        rows: the instants; None = spread evenly.
+        recording: recording with videos.
+        poses: its poses.
+        rows: indices of the frames; None = evenly spread.
 
     Raises:
-        InputError: a video is damaged, or the disk refuses.
+        InputError: a video is damaged, or the disk is full.
     """
-    chosen = sorted(set(np.linspace(0, len(capture) - 1, SHEET_ROWS).astype(int).tolist() if rows is None else rows))
-    joints_img = reproject(capture, poses.pose_world)
+    last = len(recording) - 1
+    chosen = sorted(set(np.linspace(0, last, SHEET_ROWS).astype(int).tolist() if rows is None else rows))
+    joints_img = reproject(recording, poses.pose_world)
     skeleton = skeleton_of(H36M_17)
     cells = []
-    for frame, pictures in zip(chosen, read_instants(capture.videos, capture.table[chosen]), strict=True):
-        for view, picture in enumerate(pictures):
+    for frame, images in zip(chosen, read_frames(recording.videos, recording.table[chosen]), strict=True):
+        for view, image in enumerate(images):
             joints = joints_img[frame, view]
-            matrix = _box(joints)
-            cell = crop_image(picture, matrix, (CELL_PX, CELL_PX))
+            matrix = _to_cell(joints)
+            cell = crop_image(image, matrix, (CELL_PX, CELL_PX))
             draw_pose(cell, transform_points(joints, matrix), poses.agrees[frame, view], skeleton)
-            rejected = poses.points_img[frame, view, poses.rejected[frame, view]]
-            places = transform_points(rejected, matrix)
-            for x, y in np.round(places[(np.abs(places) < 2 * CELL_PX).all(-1)]).astype(int).tolist():
-                cv2.drawMarker(cell, (x, y), _REJECTED, cv2.MARKER_TILTED_CROSS, 9, 2)
-            words = [capture.rig.names[view], capture.title(frame)]
-            if capture.table[frame, view] != capture.frame_numbers[frame]:
-                words.append(f"its own frame {capture.table[frame, view]}")
-            exchanged = poses.exchanged[frame, view]
-            swapped = ", ".join(name for name, is_swapped in zip(poses.groups, exchanged, strict=True) if is_swapped)
-            cells.append(labeled(cell, ", ".join([*words, *([f"exchanged: {swapped}"] if swapped else [])])))
-    title = f"frames of {capture.rig.names[capture.reference]}'s video, from 0"
-    notes = ("dots: joints that are kept", "crosses: detections that are rejected")
-    save_image(path, titled(tile(np.stack(cells), len(capture.rig)), title, *notes))
+            rejected = transform_points(poses.points_img[frame, view, poses.rejected[frame, view]], matrix)
+            for x, y in np.round(rejected[(np.abs(rejected) < 2 * CELL_PX).all(-1)]).astype(int).tolist():
+                cv2.drawMarker(cell, (x, y), _REJECTED_COLOR, cv2.MARKER_TILTED_CROSS, 9, 2)
+            cells.append(labeled(cell, _cell_label(recording, poses, frame, view)))
+    title = f"frames of {recording.rig.names[recording.reference]}'s video, from 0"
+    notes = ("dots: kept joints", "crosses: rejected detections")
+    save_image(path, titled(tile(np.stack(cells), len(recording.rig)), title, *notes))
 
 
-def _box(joints: np.ndarray) -> np.ndarray:
-    """Map the surroundings of joints (17, 2) to a cell: (2, 3); where none is known, the corner of the picture."""
+def _cell_label(recording: Recording, poses: RobustPoses, frame: int, view: int) -> str:
+    parts = [recording.rig.names[view], recording.title(frame)]
+    if recording.table[frame, view] != recording.frame_numbers[frame]:
+        parts.append(f"video frame {recording.table[frame, view]}")
+    swapped = [
+        name for name, is_swapped in zip(poses.limb_pairs, poses.swapped[frame, view], strict=True) if is_swapped
+    ]
+    return ", ".join([*parts, *([f"swapped: {', '.join(swapped)}"] if swapped else [])])
+
+
+def _to_cell(joints: np.ndarray) -> np.ndarray:
+    """Return the affine map (2, 3) from the image around joints (17, 2) to a cell; without joints, the image corner."""
     known = joints[np.isfinite(joints).all(-1)]
     low, high = (known.min(0), known.max(0)) if len(known) else (np.zeros(2), np.full(2, float(CELL_PX)))
-    side = max(1.0, float((high - low).max())) * _BOX_MARGIN
-    return get_affine_transform((low + high) / 2, np.array([side, side]) / 200.0, 0.0, (CELL_PX, CELL_PX))
+    side = max(1.0, float((high - low).max())) * _CROP_MARGIN
+    return get_affine_transform((low + high) / 2, np.full(2, side / SCALE_UNIT_PX), 0.0, (CELL_PX, CELL_PX))
 
 
 def upright(pose_world: np.ndarray) -> np.ndarray:
     """Return the rotation (3, 3) that turns the world so that z is up.
 
-    Calibrations differ: the person tells. The axis of the world along which he stands is up; if none is near, his own
-    direction from the ankles to the neck; where they never are known, z as it is.
+    The vertical axis of a calibration is arbitrary, so it is taken from the person: the world axis nearest to the
+    mean direction from the ankles to the neck or, if none is near, that direction. Without known joints z is kept.
 
     Args:
-        pose_world: (F, 17, 3).
+        pose_world: (F, 17, 3) mm.
     """
     feet = pose_world[:, H36M_17.indices(["rank", "lank"])].mean(1)
     standing = pose_world[:, H36M_17.index("neck")] - feet
@@ -113,50 +117,47 @@ def upright(pose_world: np.ndarray) -> np.ndarray:
 
 
 def save_video(
-    path: Path, capture: Capture, pose_world: np.ndarray, notes: Sequence[str] | None = None, rate: float | None = None
+    path: Path,
+    recording: Recording,
+    pose_world: np.ndarray,
+    notes: Sequence[str] | None = None,
+    rate: float | None = None,
 ) -> int:
-    """Write a video of all views with the projected poses beside the poses on a turntable.
+    """Write a video of all views with the projected poses, next to the 3D pose seen by an orbiting camera.
 
     Args:
         path: .mp4 or .gif.
-        capture: with videos.
-        pose_world: (F, 17, 3) mm; NaN = not known.
+        recording: recording with videos.
+        pose_world: (F, 17, 3) mm; NaN = unknown.
         notes: F texts for the header; None = none.
-        rate: frames per second; None = that of the recording.
+        rate: frames per second; None = rate of the recording.
 
     Returns:
         Number of frames.
 
     Raises:
-        InputError: no videos, a damaged one, or the disk refuses.
+        InputError: there are no videos, a video is damaged, or the disk is full.
     """
-    if capture.videos is None:
+    if recording.videos is None:
         raise InputError("a video of the poses needs the videos: --videos")
-    rate = capture.rate if rate is None else rate
-    turned = pose_world @ upright(pose_world).T
-    azimuths = START_DEG + TURN_DEG / rate * np.arange(len(capture))
-    frames = draw_frames(
-        _posed(capture, pose_world, turned, notes),
-        skeleton_of(H36M_17),
-        OrbitCamera.around(turned),
-        azimuths,
-        VIDEO_CELL_PX,
-    )
-    return save_animation(path, tqdm(frames, total=len(capture), desc=path.name, disable=None, leave=False), rate)
+    rate = recording.rate if rate is None else rate
+    upright_pose = pose_world @ upright(pose_world).T
+    camera = OrbitCamera.around(upright_pose)
+    azimuths = camera.azimuth_deg + TURN_DEG_PER_S / rate * np.arange(len(recording))
+    posed = _posed_frames(recording, reproject(recording, pose_world), upright_pose, notes)
+    frames = draw_frames(posed, skeleton_of(H36M_17), camera, azimuths, VIDEO_CELL_PX)
+    return save_animation(path, tqdm(frames, total=len(recording), desc=path.name, disable=None, leave=False), rate)
 
 
-def _posed(
-    capture: Capture, pose_world: np.ndarray, turned: np.ndarray, notes: Sequence[str] | None
+def _posed_frames(
+    recording: Recording, joints_img: np.ndarray, upright_pose: np.ndarray, notes: Sequence[str] | None
 ) -> Iterator[PosedFrame]:
-    joints_img = reproject(capture, pose_world)
-    for frame, pictures in enumerate(read_instants(capture.videos, capture.table)):
-        small, joints = [], []
-        for view, picture in enumerate(pictures):
-            factor = min(1.0, VIDEO_VIEW_PX / max(picture.shape[:2]))
-            size = [max(1, round(side * factor)) for side in picture.shape[1::-1]]
-            small.append(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
+    for frame, images in enumerate(read_frames(recording.videos, recording.table)):
+        reduced, joints = [], []
+        for view, image in enumerate(images):
+            factor = min(1.0, VIDEO_VIEW_PX / max(image.shape[:2]))
+            size = [max(1, round(side * factor)) for side in image.shape[1::-1]]
+            reduced.append(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
             joints.append((joints_img[frame, view] + 0.5) * factor - 0.5)
-        note = "" if notes is None else f", {notes[frame]}"
-        yield PosedFrame(
-            f"{capture.title(frame)}{note}", small, np.stack(joints), turned[frame], names=capture.rig.names
-        )
+        title = ", ".join([recording.title(frame), *([] if notes is None else [notes[frame]])])
+        yield PosedFrame(title, reduced, np.stack(joints), upright_pose[frame], names=recording.rig.names)

@@ -1,1 +1,1 @@
-"""Input files of the user's own cameras: calibration, videos, detections."""
+"""Files of a user's own cameras: calibration, videos, detections, and the data set made from them."""

@@ -1,4 +1,4 @@
-"""An optional detector: BlazePose of the package mediapipe, one person per view."""
+"""Optional 2D detector: BlazePose of the package mediapipe, one person per view."""
 
 from __future__ import annotations
 
@@ -14,42 +14,42 @@ from lib.dataset.own_cameras.videos import Videos
 from lib.utils.errors import InputError
 from lib.utils.files.video import VideoReader
 
-PACKAGE = "mediapipe==0.10.14"  # later versions look for their models on the net
+PACKAGE = "mediapipe==0.10.14"  # later versions download their models
 
 
-def detect_people(videos: Videos, names: tuple[str, ...], otherwise: str = "") -> Detections:
+def detect_people(videos: Videos, names: tuple[str, ...], alternatives: str = "") -> Detections:
     """Detect the person in every frame of every video.
 
     Args:
-        videos: V of them.
-        names: of the views.
-        otherwise: what to do without the package, for the message.
+        videos: V videos.
+        names: names of the views.
+        alternatives: text for the error message if the package is missing.
 
     Returns:
-        The detections, as many frames as the longest video has.
+        Detections with as many frames as the longest video.
 
     Raises:
-        InputError: the package is not installed or has no models, or a video is damaged.
+        InputError: the package is missing or has no models, or a video is damaged.
     """
-    make_detector = _detector_class(otherwise)
+    detector_class = _detector_class(alternatives)
     points = np.full((int(videos.num_frames.max()), len(names), 1, 17, 3), np.nan)
     for view, path in enumerate(videos.paths):
-        with VideoReader(path) as video, make_detector(static_image_mode=False, model_complexity=1) as detector:
+        with VideoReader(path) as video, detector_class(static_image_mode=False, model_complexity=1) as detector:
             frames = video.frames(0, len(points))
-            for number, picture in tqdm(frames, total=video.num_frames, desc=names[view], disable=None, leave=False):
-                found = detector.process(np.ascontiguousarray(picture[..., ::-1])).pose_landmarks
+            for number, image in tqdm(frames, total=video.num_frames, desc=names[view], disable=None, leave=False):
+                found = detector.process(np.ascontiguousarray(image[..., ::-1])).pose_landmarks
                 if found is not None:
                     marks = np.array([(mark.x, mark.y, mark.visibility) for mark in found.landmark])
-                    # Landmarks are shares of the size, from the corner of the first pixel.
-                    marks[:, :2] = marks[:, :2] * picture.shape[1::-1] - 0.5
+                    # Landmarks are shares of the image size, measured from the corner of the first pixel.
+                    marks[:, :2] = marks[:, :2] * image.shape[1::-1] - 0.5
                     points[number, view, 0] = to_h36m(marks, "blazepose33")
     return Detections(names, points)
 
 
-def _detector_class(otherwise: str) -> Any:
+def _detector_class(alternatives: str) -> Any:
     try:
         return importlib.import_module("mediapipe").solutions.pose.Pose
     except ImportError:
-        raise InputError(f"the optional detector is not installed: pip install {PACKAGE}{otherwise}") from None
+        raise InputError(f"the optional detector is not installed: pip install {PACKAGE}{alternatives}") from None
     except AttributeError:
         raise InputError(f"this version of mediapipe has no BlazePose with its models; pip install {PACKAGE}") from None

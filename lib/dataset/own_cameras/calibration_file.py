@@ -1,4 +1,4 @@
-"""The cameras of an own rig, from the TOML file that Pose2Sim, Anipose and FreeMoCap share."""
+"""Calibration file of a camera rig, in the TOML format of Pose2Sim, Anipose and FreeMoCap."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -18,9 +19,9 @@ from lib.utils.files.atomic import read_bytes
 
 MAX_VIEWS = 8
 _NOT_CAMERAS = ("metadata",)
-_NEAR_MM = 100.0  # extent of a rig: hardly less, usual, hardly more
-_USUAL_MM = 5000.0
-_FAR_MM = 1e6
+_EXTENT_MM = (100.0, 1e6)  # plausible extent of a rig
+_USUAL_EXTENT_MM = 5000.0
+_MAX_SKEW = 1e-6  # share of the focal length
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,10 @@ class Rig:
     """V calibrated cameras.
 
     Attributes:
-        names: of the cameras; videos and detections are found by them.
+        names: names of the cameras, which also identify videos and detections.
         cameras: leading axis V, mm.
-        image_wh: (V, 2) int, width and height of the images they were calibrated for, px.
-        unit: in which the file's translations were taken to be.
+        image_wh: (V, 2) int, width and height of the calibrated images, px.
+        unit: unit of the translations in the file.
     """
 
     names: tuple[str, ...]
@@ -46,27 +47,27 @@ class Rig:
         """Return the rig of some cameras, in the order of the names.
 
         Raises:
-            InputError: an unknown name, a name twice, or other than 2 to 8 cameras.
+            InputError: a name is unknown or repeated, or not 2 to 8 cameras.
         """
         for name in names:
             if name not in self.names:
                 raise unknown_name("camera", name, self.names)
         if len(set(names)) != len(names):
-            raise InputError(f"cameras: a name stands twice in {', '.join(names)}")
+            raise InputError(f"cameras: repeated name in {', '.join(names)}")
         index = [self.names.index(name) for name in names]
-        some = replace(self, names=tuple(names), cameras=self.cameras[index], image_wh=self.image_wh[index])
-        return _checked(some, "cameras")
+        rig = replace(self, names=tuple(names), cameras=self.cameras[index], image_wh=self.image_wh[index])
+        return _checked(rig, "cameras")
 
     def check_unit(self) -> None:
-        """Raise an InputError that names the unit, if the cameras' distances show that it is another one."""
-        centres = self.cameras.T
-        extent_mm = float(np.linalg.norm(centres[:, None] - centres, axis=-1).max())
-        if extent_mm == 0 or _NEAR_MM <= extent_mm <= _FAR_MM:
+        """Raise an InputError that names the fitting unit if the distances of the cameras are implausible."""
+        centers = self.cameras.T
+        extent_mm = float(np.linalg.norm(centers[:, None] - centers, axis=-1).max())
+        if extent_mm == 0 or _EXTENT_MM[0] <= extent_mm <= _EXTENT_MM[1]:
             return
-        fitting = likely_unit(extent_mm, self.unit, _USUAL_MM)
+        fitting = likely_unit(extent_mm, self.unit, _USUAL_EXTENT_MM)
         if fitting != self.unit:
             raise InputError(
-                f"--unit {self.unit}: the cameras would stand {extent_mm / 1000:.3g} m apart at most; "
+                f"--unit {self.unit}: the largest distance between cameras would be {extent_mm / 1000:.3g} m; "
                 f"--unit {fitting} fits"
             )
 
@@ -75,27 +76,28 @@ class Rig:
         return self.cameras.map(lambda array: np.broadcast_to(array, (num_frames, *array.shape)))
 
     def resized(self, image_wh: np.ndarray) -> Rig:
-        """Return the rig for images resized to (V, 2) px; the corners of the pictures stay, not the pixel centres."""
+        """Return the rig for images resized to (V, 2) px; corners map to corners, not pixel centers to centers."""
         factor = image_wh / self.image_wh
         cameras = replace(self.cameras, f=self.cameras.f * factor, c=(self.cameras.c + 0.5) * factor - 0.5)
         return replace(self, cameras=cameras, image_wh=np.asarray(image_wh))
 
 
 def load_rig(path: str | os.PathLike, unit: str = "m") -> Rig:
-    """Read a TOML file of cameras.
+    """Read a calibration file.
 
-    One table per camera: name, size (width, height), matrix (3x3), distortions (OpenCV's k1 k2 p1 p2 and, if wanted,
+    One table per camera: name, size (width, height), matrix (3x3), distortions (OpenCV's k1 k2 p1 p2 and optionally
     k3), rotation (Rodrigues vector or 3x3) and translation of x_cam = R x_world + t.
 
     Args:
-        path: the file.
-        unit: of the translations: "m" as Pose2Sim writes them, "mm", "cm".
+        path: TOML file.
+        unit: unit of the translations: "m" (as written by Pose2Sim), "cm" or "mm".
 
     Returns:
         The rig in the order of the file.
 
     Raises:
-        InputError: unreadable, not 2 to 8 cameras, an entry missing or impossible, a fisheye lens, an unknown unit.
+        InputError: the file is unreadable, an entry is missing or invalid, a lens is fisheye, the unit is unknown, or
+            there are not 2 to 8 cameras.
     """
     if unit not in MM_PER_UNIT:
         raise unknown_name("unit of length", unit, MM_PER_UNIT)
@@ -107,7 +109,7 @@ def load_rig(path: str | os.PathLike, unit: str = "m") -> Rig:
     parts = [_read_camera(table, f"{path}: [{key}]", MM_PER_UNIT[unit]) for key, table in tables.items()]
     names = tuple(str(table.get("name", key)) for key, table in tables.items())
     if len(set(names)) != len(names):
-        raise InputError(f"{path}: two cameras have one name: {', '.join(names)}")
+        raise InputError(f"{path}: repeated camera name in {', '.join(names)}")
     if not parts:
         raise InputError(f"{path}: no cameras; expected a table per camera")
     columns = {key: np.stack([part[key] for part in parts]) for key in parts[0]}
@@ -120,6 +122,37 @@ def load_rig(path: str | os.PathLike, unit: str = "m") -> Rig:
     return rig
 
 
+def match_names(names: Sequence[str], entries: Sequence[Path], what: str) -> list[Path]:
+    """Find the file or folder of each camera: its stem is the name or, if there is none, contains the name.
+
+    Args:
+        names: names of the cameras.
+        entries: files and folders.
+        what: description for error messages.
+
+    Returns:
+        One entry per name, in the order of the names.
+
+    Raises:
+        InputError: a camera has no entry or several, or two cameras share an entry.
+    """
+    chosen = []
+    for name in names:
+        exact = [entry for entry in entries if entry.stem == name]
+        found = exact or [entry for entry in entries if name in entry.stem]
+        if len(found) != 1:
+            listed = ", ".join(entry.name for entry in entries) or "nothing"
+            raise InputError(
+                f"{what}: expected one name with '{name}' (a camera of the calibration), "
+                f"received {len(found)} in: {listed}"
+            )
+        chosen += found
+    shared = [entry for entry in chosen if chosen.count(entry) > 1]
+    if shared:
+        raise InputError(f"{what}: {shared[0].name} fits two cameras of {', '.join(names)}")
+    return chosen
+
+
 def _checked(rig: Rig, where: str) -> Rig:
     if not 2 <= len(rig) <= MAX_VIEWS:
         raise InputError(f"{where}: expected 2 to {MAX_VIEWS} cameras, received {len(rig)}")
@@ -127,7 +160,7 @@ def _checked(rig: Rig, where: str) -> Rig:
 
 
 def _read_camera(table: dict[str, Any], where: str, mm_per_unit: float) -> dict[str, np.ndarray]:
-    """Return the fields of Cameras and `size` of one table."""
+    """Return the fields of Cameras, and `size`, of one table."""
     if table.get("fisheye"):
         raise InputError(f"{where}: a fisheye lens; undistort the videos and calibrate the result as a pinhole camera")
     size = _numbers(table, "size", (2,), where)
@@ -136,19 +169,19 @@ def _read_camera(table: dict[str, Any], where: str, mm_per_unit: float) -> dict[
     translation = _numbers(table, "translation", (3,), where) * mm_per_unit
     lens = np.ravel(_numbers(table, "distortions", None, where))
     if len(lens) < 4 or np.any(lens[5:]):
-        raise InputError(f"{where}: distortions: expected k1 k2 p1 p2 and, if wanted, k3, received {len(lens)} numbers")
+        raise InputError(f"{where}: distortions: expected k1 k2 p1 p2 and optionally k3, received {len(lens)} numbers")
     focal = np.diagonal(matrix)[:2]
     if not ((focal > 0).all() and (size > 0).all()):
         raise InputError(f"{where}: size and focal lengths must be positive")
-    if abs(matrix[0, 1]) > 1e-6 * focal[0]:
+    if abs(matrix[0, 1]) > _MAX_SKEW * focal[0]:
         raise InputError(f"{where}: matrix has a skew of {matrix[0, 1]:g}; expected 0")
-    radial = [lens[0], lens[1], lens[4] if len(lens) > 4 else 0.0]
+    k3 = lens[4] if len(lens) > 4 else 0.0
     return {
         "R": rotation,
         "T": -rotation.T @ translation,
         "f": focal,
         "c": matrix[:2, 2],
-        "k": np.array(radial),
+        "k": np.array([lens[0], lens[1], k3]),
         "p": lens[2:4],
         "size": size,
     }

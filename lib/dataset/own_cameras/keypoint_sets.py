@@ -1,4 +1,4 @@
-"""The points of 2D detectors by name, and the joints of Human3.6M out of them: the one table."""
+"""Keypoint sets of 2D detectors, and their conversion to the 17 joints of Human3.6M."""
 
 from __future__ import annotations
 
@@ -7,106 +7,29 @@ import numpy as np
 from lib.utils.errors import InputError, unknown_name
 from lib.utils.joints import H36M_17
 
-_COCO = (
-    "nose",
-    "leye",
-    "reye",
-    "lear",
-    "rear",
-    "lsho",
-    "rsho",
-    "lelb",
-    "relb",
-    "lwri",
-    "rwri",
-    "lhip",
-    "rhip",
-    "lkne",
-    "rkne",
-    "lank",
-    "rank",
-)
-# detector's set -> its points in order; those that no joint is made of have names of their own
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+_COCO = _names("nose leye reye lear rear lsho rsho lelb relb lwri rwri lhip rhip lkne rkne lank rank")
+# Detector -> its points in order. Points named like a joint are that joint.
 POINT_SETS: dict[str, tuple[str, ...]] = {
     "coco17": _COCO,
-    "body25": (
-        "nose",
-        "mid shoulder",
-        "rsho",
-        "relb",
-        "rwri",
-        "lsho",
-        "lelb",
-        "lwri",
-        "mid hip",
-        "rhip",
-        "rkne",
-        "rank",
-        "lhip",
-        "lkne",
-        "lank",
-        "reye",
-        "leye",
-        "rear",
-        "lear",
-        "lbigtoe",
-        "lsmalltoe",
-        "lheel",
-        "rbigtoe",
-        "rsmalltoe",
-        "rheel",
+    "body25": _names(
+        "nose mid_shoulder rsho relb rwri lsho lelb lwri mid_hip rhip rkne rank lhip lkne lank reye leye rear lear "
+        "lbigtoe lsmalltoe lheel rbigtoe rsmalltoe rheel"
     ),
-    "halpe26": (
-        *_COCO,
-        "head top",
-        "mid shoulder",
-        "mid hip",
-        "lbigtoe",
-        "rbigtoe",
-        "lsmalltoe",
-        "rsmalltoe",
-        "lheel",
-        "rheel",
-    ),
-    "blazepose33": (
-        "nose",
-        "leye inner",
-        "leye",
-        "leye outer",
-        "reye inner",
-        "reye",
-        "reye outer",
-        "lear",
-        "rear",
-        "lmouth",
-        "rmouth",
-        "lsho",
-        "rsho",
-        "lelb",
-        "relb",
-        "lwri",
-        "rwri",
-        "lpinky",
-        "rpinky",
-        "lindex",
-        "rindex",
-        "lthumb",
-        "rthumb",
-        "lhip",
-        "rhip",
-        "lkne",
-        "rkne",
-        "lank",
-        "rank",
-        "lheel",
-        "rheel",
-        "lfoot",
-        "rfoot",
+    "halpe26": _COCO + _names("head_top mid_shoulder mid_hip lbigtoe rbigtoe lsmalltoe rsmalltoe lheel rheel"),
+    "blazepose33": _names(
+        "nose leye_inner leye leye_outer reye_inner reye reye_outer lear rear lmouth rmouth "
+        "lsho rsho lelb relb lwri rwri lpinky rpinky lindex rindex lthumb rthumb "
+        "lhip rhip lkne rkne lank rank lheel rheel lfoot rfoot"
     ),
     "h36m17": H36M_17.names,
 }
-# joint -> the points whose middle it is; joints that are not here are the points of the same name
-_MIDDLES = {
+# Joint -> the points whose mean it is; other joints are the point of the same name.
+_MEANS = {
     "root": ("lhip", "rhip"),
     "neck": ("lsho", "rsho"),
     "belly": ("lhip", "rhip", "lsho", "rsho"),
@@ -115,26 +38,26 @@ _MIDDLES = {
 
 
 def point_set_of(num_points: int, where: str) -> str:
-    """Return the set that has a number of points; an InputError says so if none has."""
+    """Return the set with this number of points; raise an InputError if there is none. 17 points are COCO's."""
     for name, points in POINT_SETS.items():
-        if len(points) == num_points and name != "h36m17":  # 17 points are COCO's unless something else is said
+        if len(points) == num_points and name != "h36m17":
             return name
     known = ", ".join(f"{name} ({len(points)})" for name, points in POINT_SETS.items())
-    raise InputError(f"{where}: {num_points} points per person; known sets: {known}")
+    raise InputError(f"{where}: expected one of the sets {known}, received {num_points} points per person")
 
 
 def to_h36m(points: np.ndarray, point_set: str) -> np.ndarray:
-    """Turn a detector's points into Human3.6M's 17 joints.
+    """Convert a detector's points to the 17 joints of Human3.6M.
 
     Args:
         points: (..., K, 3) x, y in px and confidence; not finite, or confidence 0 = not seen.
-        point_set: a name out of POINT_SETS.
+        point_set: name in POINT_SETS.
 
     Returns:
-        (..., 17, 3); a middle has the lowest confidence of its points, and is NaN where one of them was not seen.
+        (..., 17, 3). A mean of points has their lowest confidence, and is NaN if one of them is not seen.
 
     Raises:
-        InputError: unknown set, or another number of points.
+        InputError: the set is unknown, or has another number of points.
     """
     if point_set not in POINT_SETS:
         raise unknown_name("set of points", point_set, POINT_SETS)
@@ -146,7 +69,7 @@ def to_h36m(points: np.ndarray, point_set: str) -> np.ndarray:
     points = np.where(seen[..., None], points, np.nan)
     joints = []
     for joint in H36M_17.names:
-        sources = (joint,) if joint in names else _MIDDLES[joint]
+        sources = (joint,) if joint in names else _MEANS[joint]
         chosen = points[..., [names.index(name) for name in sources], :]
         joints.append(np.append(chosen[..., :2].mean(-2), chosen[..., 2:].min(-2), -1))
     return np.stack(joints, -2)

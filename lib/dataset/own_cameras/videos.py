@@ -1,4 +1,4 @@
-"""The videos of a rig: what they are, and their frames instant by instant."""
+"""Videos of a rig, and their frames in sync."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.dataset.own_cameras.calibration_file import Rig
-from lib.dataset.own_cameras.file_matching import match_names
+from lib.dataset.own_cameras.calibration_file import Rig, match_names
 from lib.utils.errors import InputError
 from lib.utils.files.video import VideoReader
 
 SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".m4v", ".webm", ".mpg", ".mpeg")
-_SAME_RATE = 1e-3  # share of a rate; cameras that run apart by less stay together for a thousand frames
+_SAME_RATE = 1e-3  # relative difference of rates that is ignored: one frame in a thousand
 
 
 @dataclass(frozen=True)
@@ -24,8 +23,8 @@ class Videos:
     """V videos of one recording.
 
     Attributes:
-        paths: the files.
-        num_frames: (V,) frames of each.
+        paths: V files.
+        num_frames: (V,) number of frames.
         rates: (V,) frames per second.
         image_wh: (V, 2) width and height, px.
     """
@@ -36,7 +35,7 @@ class Videos:
     image_wh: np.ndarray
 
     def differences(self) -> list[str]:
-        """Say in which lengths and rates the videos differ; [] = in none."""
+        """Describe differences in length and rate; [] = none."""
         texts = []
         for what, values in (("frames", self.num_frames), ("frames per second", self.rates)):
             if np.ptp(values) > _SAME_RATE * values.max():
@@ -45,12 +44,12 @@ class Videos:
         return texts
 
     def check_sizes(self, rig: Rig) -> None:
-        """Raise an InputError if a video has another size than its camera was calibrated for."""
+        """Raise an InputError if the size of a video differs from the calibrated size."""
         for path, size, name, wanted in zip(self.paths, self.image_wh, rig.names, rig.image_wh, strict=True):
             if (size != wanted).any():
                 raise InputError(
-                    f"{path}: {size[0]} x {size[1]} px, camera {name} was calibrated for {wanted[0]} x "
-                    f"{wanted[1]}; calibrate again, or scale size and matrix in the file"
+                    f"{path}: expected {wanted[0]} x {wanted[1]} px, as calibrated for camera {name}, received "
+                    f"{size[0]} x {size[1]}; calibrate again, or scale size and matrix in the file"
                 )
 
 
@@ -58,66 +57,64 @@ def open_videos(folder: str | os.PathLike, names: Sequence[str]) -> Videos:
     """Find and open the video of each camera.
 
     Args:
-        folder: holds them, e.g. cam01.mp4.
-        names: of the cameras.
+        folder: folder with one video per camera, e.g. cam01.mp4.
+        names: names of the cameras.
 
     Raises:
-        InputError: no folder, a camera without a video, or a file that is no video.
+        InputError: there is no such folder, a camera has no video, or a file is not a video.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder of videos")
     files = [entry for entry in sorted(folder.iterdir()) if entry.suffix.lower() in SUFFIXES]
     paths = match_names(names, files, f"{folder}: videos")
-    facts = []
+    properties = []
     for path in paths:
         with VideoReader(path) as video:
-            facts.append((video.num_frames, float(video.frames_per_second), video.width, video.height))
-    table = np.array(facts)
+            properties.append((video.num_frames, float(video.frames_per_second), video.width, video.height))
+    table = np.array(properties)
     return Videos(tuple(paths), table[:, 0].astype(int), table[:, 1], table[:, 2:].astype(int))
 
 
 def frame_table(num_frames: np.ndarray, rates: np.ndarray, offsets: np.ndarray | None = None) -> np.ndarray:
-    """Return which frame of each view shows each instant.
+    """Return the video frame of each view for each frame of the recording.
 
     Args:
         num_frames: (V,) frames of each view.
-        rates: (V,) frames per second; there are as many instants per second as the lowest.
-        offsets: (V,) by how many frames each view's video is late: it shows at frame i + offset what the others show
-            at i; None = 0.
+        rates: (V,) frames per second; the recording has the lowest rate.
+        offsets: (V,) sync offsets: a view shows at video frame i + offset what the others show at i; None = 0.
 
     Returns:
-        (F, V) frame numbers, of the instants that all views show.
+        (F, V) frame numbers, for the frames that all views show.
 
     Raises:
-        InputError: there is no such instant.
+        InputError: there is no such frame.
     """
     rates = np.asarray(rates, np.float64)
     offsets = np.zeros(len(rates)) if offsets is None else np.asarray(offsets, np.float64)
-    speed = np.where(rates - rates.min() > _SAME_RATE * rates, rates / rates.min(), 1.0)  # frames per instant
-    # Instants may be negative: a video that begins late has its first frame there.
+    speed = np.where(rates - rates.min() > _SAME_RATE * rates, rates / rates.min(), 1.0)  # video / recording frames
+    # Frames may be negative: the first frame of a video that begins late.
     low = int(np.floor((-offsets / speed).max()))
     high = int(np.ceil(((num_frames - offsets) / speed).min()))
-    instants = np.arange(low - 1, high + 2)
-    table = np.round(instants[:, None] * speed + offsets).astype(int)
+    frames = np.arange(low - 1, high + 2)
+    table = np.round(frames[:, None] * speed + offsets).astype(int)
     shown = ((table >= 0) & (table < num_frames)).all(1)
     if not shown.any():
         raise InputError(
-            f"the views have no instant in common (frames {np.asarray(num_frames).tolist()}, offsets "
-            f"{offsets.tolist()})"
+            f"the views have no frame in common (frames {np.asarray(num_frames).tolist()}, offsets {offsets.tolist()})"
         )
     return table[shown]
 
 
-def read_instants(videos: Videos, table: np.ndarray) -> Iterator[list[np.ndarray]]:
-    """Decode the frames of instants, one after the other.
+def read_frames(videos: Videos, table: np.ndarray) -> Iterator[list[np.ndarray]]:
+    """Decode the views of a recording frame by frame.
 
     Args:
-        videos: V of them.
-        table: (F, V) frame numbers, ascending in each view.
+        videos: V videos.
+        table: (F, V) video frames, ascending in each view.
 
     Yields:
-        V pictures (h, w, 3) uint8 BGR.
+        V images (h, w, 3) uint8 BGR.
 
     Raises:
         InputError: a video is damaged or lacks a frame.
@@ -131,7 +128,7 @@ def read_instants(videos: Videos, table: np.ndarray) -> Iterator[list[np.ndarray
         for row in table:
             for view, wanted in enumerate(row):
                 current[view] = _advance(views[view], current[view], int(wanted), videos.paths[view])
-            yield [picture for _, picture in current]
+            yield [image for _, image in current]
 
 
 def _advance(
@@ -140,7 +137,7 @@ def _advance(
     while current is None or current[0] < wanted:
         current = next(frames, None)
         if current is None:
-            raise InputError(f"{path}: ends before frame {wanted}, though it states more of them")
+            raise InputError(f"{path}: ends before frame {wanted}, although its header states more frames")
     if current[0] != wanted:
-        raise InputError(f"{path}: lacks frame {wanted}; the next one it has is {current[0]}")
+        raise InputError(f"{path}: frame {wanted} is missing; the next one is {current[0]}")
     return current

@@ -1,4 +1,4 @@
-"""2D detections of one person in several views over time -> 3D poses, and which detections they rest on."""
+"""3D poses of one person over time from 2D detections with swaps and outliers."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from lib.multiviews.keypoints.view_consensus import ConsistentPoints, consistent
 from lib.multiviews.recording.smoothing import smooth_trajectories
 from lib.utils.errors import InputError, check_shape
 
-_MUCH_NEARER = 2.0  # times
+_CLEAR_SWAP = 2.0  # a late swap must reduce the median error of a limb pair by this factor
 
 
 @dataclass(frozen=True)
 class RobustSettings:
-    """What counts as agreement.
+    """Consensus between views, and smoothing.
 
     Attributes:
-        tolerance: largest reprojection error of a kept detection, share of the person's size.
-        min_views: views that must agree on a joint; None = 3, or 2 where there are but two cameras.
-        min_confidence: detections below it are not looked at.
-        cutoff: of the smoothing over time, cycles per frame; None = none, gaps are bridged.
+        tolerance: largest reprojection error of an inlier, share of the person's size in the image.
+        min_views: views that must agree on a joint; None = 3, or 2 with two cameras.
+        min_confidence: detections below it are ignored.
+        cutoff: frequency that smoothing damps by half, cycles per frame; None = bridge gaps only.
 
     Raises:
-        InputError: a tolerance out of range.
+        InputError: the tolerance is out of range.
     """
 
     tolerance: float = 0.03
@@ -46,16 +46,16 @@ class RobustSettings:
 
 @dataclass(frozen=True)
 class RobustPoses:
-    """One person in F frames of V views.
+    """Poses of one person in F frames, and the detections they are made from.
 
     Attributes:
-        pose_world: (F, J, 3) mm; a joint that no views agree on is bridged over time, NaN where it never is known.
+        pose_world: (F, J, 3) mm; NaN = unknown.
         known: (F, J) bool, enough views agree on the joint.
-        points_img: (F, V, J, 2) the detections, left and right put right, px.
-        agrees: (F, V, J) bool, detections that the joint rests on.
-        error: (F, V, J) distance of the pose's projection from the detections, px; NaN where there is none.
-        exchanged: (F, V, groups) bool, where left and right were exchanged.
-        groups: names of what was exchanged together, e.g. "hip, kne, ank".
+        points_img: (F, V, J, 2) detections after swaps, px.
+        agrees: (F, V, J) bool, inliers.
+        error: (F, V, J) reprojection error of the pose, px; NaN without pose or detection.
+        swapped: (F, V, limb pairs) bool, left and right of the detector were swapped.
+        limb_pairs: names of the joints that are swapped together, e.g. "hip, kne, ank".
     """
 
     pose_world: np.ndarray
@@ -63,36 +63,36 @@ class RobustPoses:
     points_img: np.ndarray
     agrees: np.ndarray
     error: np.ndarray
-    exchanged: np.ndarray
-    groups: tuple[str, ...]
+    swapped: np.ndarray
+    limb_pairs: tuple[str, ...]
 
     @property
-    def places(self) -> np.ndarray:
-        """(F, 3) mm, where the person is: the root or, where that is not known, the middle of the known joints.
+    def positions(self) -> np.ndarray:
+        """(F, 3) mm, root of the person, or the mean of the known joints where the root is unknown.
 
-        Of the nearest instant in which a joint is known, where none is.
+        Frames without any joint take the position of the nearest frame that has one.
         """
         known = np.isfinite(self.pose_world).all(-1)  # (F, J)
-        middle = np.where(known[..., None], self.pose_world, 0.0).sum(1) / known.sum(1).clip(1)[:, None]
-        places = np.where(known[:, :1], self.pose_world[:, 0], middle)
+        mean = np.where(known[..., None], self.pose_world, 0.0).sum(1) / known.sum(1).clip(1)[:, None]
+        positions = np.where(known[:, :1], self.pose_world[:, 0], mean)
         found = np.flatnonzero(known.any(1))
         nearest = np.abs(np.arange(len(known))[:, None] - found).argmin(1)
-        return places[found[nearest]]
+        return positions[found[nearest]]
 
     @property
     def rejected(self) -> np.ndarray:
-        """(F, V, J) bool, detections that the joint does not rest on."""
+        """(F, V, J) bool, outliers: detections that do not agree with the pose."""
         return np.isfinite(self.points_img).all(-1) & ~self.agrees
 
     def with_pose(self, pose_world: np.ndarray, cameras: Cameras) -> RobustPoses:
-        """Return the same detections with poses (F, J, 3) of another method, all of whose joints count as known."""
-        side = sizes_over_time(self.points_img)
-        error = reprojection_error(pose_world, self.points_img, cameras, side) * side[..., None]
+        """Replace the poses by (F, J, 3) mm of another method; inliers stay, every finite joint counts as known."""
+        size = sizes_over_time(self.points_img)
+        error = reprojection_error(pose_world, self.points_img, cameras, size) * size[..., None]
         return replace(self, pose_world=pose_world, known=np.isfinite(pose_world).all(-1), error=error)
 
 
 def person_sizes(points_img: np.ndarray) -> np.ndarray:
-    """Return the longer side of the box around joints (..., J, 2), px; NaN where fewer than half of them are seen."""
+    """Return the longer side of the box around joints (..., J, 2), px; NaN if fewer than half of them are seen."""
     seen = np.isfinite(points_img).all(-1, keepdims=True)
     low = np.where(seen, points_img, np.inf).min(-2)
     high = np.where(seen, points_img, -np.inf).max(-2)
@@ -102,11 +102,14 @@ def person_sizes(points_img: np.ndarray) -> np.ndarray:
 
 
 def sizes_over_time(points_img: np.ndarray, names: Sequence[str] = ()) -> np.ndarray:
-    """Return person_sizes() of (F, V, J, 2) where nobody or too little was found from the view's other frames: (F, V).
+    """Return person_sizes() of (F, V, J, 2) px; frames without a size get the median of their view.
 
     Args:
-        points_img: px; NaN = not seen.
-        names: of the views, for the message; () = they are counted from 1.
+        points_img: detections; NaN = not seen.
+        names: names of the views for error messages; () = numbers from 1.
+
+    Returns:
+        (F, V) px.
 
     Raises:
         InputError: a view never shows half of the joints.
@@ -126,108 +129,106 @@ def robust_poses(
     flip_pairs: FlipPairs,
     settings: RobustSettings = RobustSettings(),
 ) -> RobustPoses:
-    """Find the 3D poses that detections of consecutive frames agree on.
-
-    Left and right are put right view by view (left_right.py), each joint is triangulated from the largest
-    set of views that agree, and the trajectories are smoothed if wanted.
+    """Correct left/right swaps and triangulate each joint from the largest set of views that agree.
 
     Args:
-        points: (F, V, J, 3) x, y in image px and confidence; NaN = not seen.
+        points: (F, V, J, 3) x, y in image px and confidence, consecutive frames; NaN = not seen.
         cameras: leading axes (F, V).
-        body: the skeleton of the J joints.
+        body: skeleton of the J joints.
         flip_pairs: (right, left) joints.
-        settings: what counts as agreement.
+        settings: tolerance, min_views and min_confidence.
 
     Returns:
-        The poses.
+        The poses; NaN where too few views agree.
 
     Raises:
-        InputError: shapes disagree, or `min_views` or `cutoff` out of range.
+        InputError: shapes disagree, or `min_views` is out of range.
     """
     sizes = check_shape("points", points.shape, ("F", "V", body.num_joints, 3))
     check_shape("cameras.T", cameras.T.shape, (sizes["F"], sizes["V"], 3))
     min_views = min(3, sizes["V"]) if settings.min_views is None else settings.min_views
     seen = np.isfinite(points).all(-1) & (points[..., 2] >= settings.min_confidence)
     points_img = np.where(seen[..., None], points[..., :2], np.nan)
-    side = sizes_over_time(points_img)
+    size = sizes_over_time(points_img)
     groups = limb_pairs(body, flip_pairs)
     tolerance = settings.tolerance
-    ones = np.ones((*seen.shape, 1))
-    rays = peak_rays(points_img[:, :, :, None], ones, cameras, tolerance * side)
-    exchanged = swapped_views(rays, cameras, groups)
-    found = consistent_points(swap(points_img, exchanged, groups), cameras, side, tolerance, min_views)
-    exchanged ^= swapped_limbs_over_time(found.points_world, exchanged, groups)[:, None]
-    found = consistent_points(swap(points_img, exchanged, groups), cameras, side, tolerance, min_views)
-    exchanged ^= _nearer_exchanged(found, swap(points_img, exchanged, groups), cameras, side, groups, tolerance)
-    points_img = swap(points_img, exchanged, groups)
-    found = consistent_points(points_img, cameras, side, tolerance, min_views)
-    pose = smooth_trajectories(found.points_world, settings.cutoff)
+
+    def consensus(swapped: np.ndarray) -> ConsistentPoints:
+        return consistent_points(swap(points_img, swapped, groups), cameras, size, tolerance, min_views)
+
+    rays = peak_rays(points_img[:, :, :, None], np.ones((*seen.shape, 1)), cameras, tolerance * size)
+    swapped = swapped_views(rays, cameras, groups)
+    swapped ^= swapped_limbs_over_time(consensus(swapped).points_world, swapped, groups)[:, None]
+    found = consensus(swapped)
+    swapped ^= _clearly_swapped(found, swap(points_img, swapped, groups), cameras, size, groups, tolerance)
+    found = consensus(swapped)
     return RobustPoses(
-        pose_world=pose,
+        pose_world=found.points_world,
         known=found.agrees.any(1),
-        points_img=points_img,
-        agrees=_still_near(found, pose, points_img, cameras, side, tolerance),
-        error=reprojection_error(pose, points_img, cameras, side) * side[..., None],
-        exchanged=exchanged,
-        groups=tuple(_group_name(body, group) for group in groups),
+        points_img=swap(points_img, swapped, groups),
+        agrees=found.agrees,
+        error=found.error * size[..., None],
+        swapped=swapped,
+        limb_pairs=tuple(", ".join(body.joint_names[right][1:] for right, _ in group) for group in groups),
     )
 
 
-def _nearer_exchanged(
+def smooth_poses(poses: RobustPoses, cameras: Cameras, settings: RobustSettings = RobustSettings()) -> RobustPoses:
+    """Smooth trajectories and bridge gaps; detections that no longer agree become outliers.
+
+    Args:
+        poses: result of robust_poses().
+        cameras: leading axes (F, V).
+        settings: cutoff and tolerance.
+
+    Raises:
+        InputError: the cutoff is out of range.
+    """
+    pose_world = smooth_trajectories(poses.pose_world, settings.cutoff)
+    size = sizes_over_time(poses.points_img)
+    error = reprojection_error(pose_world, poses.points_img, cameras, size)
+    with np.errstate(invalid="ignore"):
+        agrees = poses.agrees & (error <= settings.tolerance)
+    return replace(poses, pose_world=pose_world, agrees=agrees, error=error * size[..., None])
+
+
+def _clearly_swapped(
     found: ConsistentPoints,
     points_img: np.ndarray,
     cameras: Cameras,
-    side: np.ndarray,
+    size: np.ndarray,
     groups: Sequence[FlipPairs],
     tolerance: float,
 ) -> np.ndarray:
-    """Find the groups of joints (F, V, groups) that fit no side within the tolerance, but the other one much better.
+    """Find limb pairs (F, V, groups) that fit the consensus of the other views only if swapped.
 
-    A detector that is about to turn the person round is off as well, so that rays never meet; what the other views
-    agree on tells all the same.
+    A detector that is about to swap sides is also inaccurate: its rays meet on neither side, so swapped_views() misses
+    it.
     """
     everywhere = np.ones((*points_img.shape[:2], len(groups)), bool)
-    errors = [
-        reprojection_error(found.points_world, points, cameras, side)
+    as_is, swapped = (
+        np.nan_to_num(reprojection_error(found.points_world, points, cameras, size), nan=np.inf, posinf=np.inf)
         for points in (points_img, swap(points_img, everywhere, groups))
-    ]
-    nearer = np.zeros_like(everywhere)
+    )
+    result = np.zeros_like(everywhere)
     for number, group in enumerate(groups):
         joints = [joint for pair in group for joint in pair]
-        as_is, other = (np.where(np.isnan(error[..., joints]), np.inf, error[..., joints]) for error in errors)
-        as_is, other = np.sort(as_is, -1)[..., len(joints) // 2], np.sort(other, -1)[..., len(joints) // 2]
-        nearer[..., number] = np.isfinite(as_is) & (as_is > tolerance) & (other * _MUCH_NEARER < as_is)
-    return nearer
-
-
-def _still_near(
-    found: ConsistentPoints,
-    pose: np.ndarray,
-    points_img: np.ndarray,
-    cameras: Cameras,
-    side: np.ndarray,
-    tolerance: float,
-) -> np.ndarray:
-    """Return which of the agreeing detections are within the tolerance of the smoothed pose, too."""
-    with np.errstate(invalid="ignore"):
-        return found.agrees & (reprojection_error(pose, points_img, cameras, side) <= tolerance)
-
-
-def _group_name(body: HumanBody, group: Sequence[tuple[int, int]]) -> str:
-    return ", ".join(body.joint_names[right][1:] for right, _ in group)
+        middle = len(joints) // 2
+        before, after = (np.sort(error[..., joints], -1)[..., middle] for error in (as_is, swapped))
+        result[..., number] = np.isfinite(before) & (before > tolerance) & (after * _CLEAR_SWAP < before)
+    return result
 
 
 def leave_one_out(poses: RobustPoses, cameras: Cameras, settings: RobustSettings = RobustSettings()) -> np.ndarray:
-    """Predict the detections of each view from the other views alone.
+    """Predict the detections of each view from the other views.
 
     Args:
-        poses: of robust_poses(); the sides of the detections are those that it settled.
+        poses: result of robust_poses(); its swaps are kept.
         cameras: leading axes (F, V).
-        settings: as there; as many of the other views as it asks for, or all if there are fewer, must agree.
+        settings: settings of the poses; min_views is limited to the number of other views.
 
     Returns:
-        (F, V, J) distance of a view's detection from the projection of what the others say, px; NaN where the view
-        has no detection or the others do not agree.
+        (F, V, J) distance of a view's detections from the prediction, px; NaN without a detection or a consensus.
 
     Raises:
         InputError: fewer than three views.
@@ -235,17 +236,17 @@ def leave_one_out(poses: RobustPoses, cameras: Cameras, settings: RobustSettings
     num_views = poses.points_img.shape[1]
     if num_views < 3:
         raise InputError(f"leaving one view out needs 3 views, received {num_views}")
-    side = sizes_over_time(poses.points_img)
+    size = sizes_over_time(poses.points_img)
     min_views = min(3 if settings.min_views is None else settings.min_views, num_views - 1)
     errors = np.empty(poses.agrees.shape)
     for view in range(num_views):
-        others = [other for other in range(num_views) if other != view]
+        others = np.arange(num_views) != view
         found = consistent_points(
-            poses.points_img[:, others], cameras[:, others], side[:, others], settings.tolerance, min_views
+            poses.points_img[:, others], cameras[:, others], size[:, others], settings.tolerance, min_views
         )
         pose = smooth_trajectories(found.points_world, settings.cutoff)
         pose = np.where(found.agrees.any(1)[..., None], pose, np.nan)
         one = slice(view, view + 1)
-        error = reprojection_error(pose, poses.points_img[:, one], cameras[:, one], side[:, one])
-        errors[:, view] = error[:, 0] * side[:, view, None]
+        error = reprojection_error(pose, poses.points_img[:, one], cameras[:, one], size[:, one])
+        errors[:, view] = error[:, 0] * size[:, view, None]
     return errors

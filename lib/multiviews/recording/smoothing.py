@@ -1,4 +1,4 @@
-"""Trajectories over time: smoothed, and gaps bridged."""
+"""Smoothing of trajectories and bridging of their gaps."""
 
 from __future__ import annotations
 
@@ -7,25 +7,24 @@ from scipy.linalg import solveh_banded
 
 from lib.utils.errors import InputError
 
-_GAP_WEIGHT = 1e-9  # of a frame without a position: its neighbours decide
+_GAP_WEIGHT = 1e-9  # weight of a frame without a position; nonzero keeps the system solvable
+_BRIDGE_STRENGTH = 1e-6  # too weak to move known points
 
 
 def smooth_trajectories(points: np.ndarray, cutoff: float | None) -> np.ndarray:
-    """Smooth trajectories, or only bridge their gaps; the ends and long gaps go on straight.
+    """Smooth trajectories and bridge their gaps; ends and long gaps are extrapolated linearly.
 
-    The result has the least sum of squared distances from the points plus a penalty on the squared second differences
-    (Whittaker's smoother), so it has no lag.
+    Whittaker's smoother: least squares with a penalty on squared second differences. It has no lag.
 
     Args:
-        points: (F, ...) positions at equal distances in time; NaN = unknown.
-        cutoff: frequency that keeps half of its amplitude, cycles per frame, below 0.5; None = known points stay as
-            they are.
+        points: (F, ...) positions at equal time steps; NaN = unknown.
+        cutoff: frequency that is damped by half, cycles per frame, below 0.5; None = bridge gaps only.
 
     Returns:
-        The same shape; where a trajectory has fewer than two known points, nothing is bridged and the one stays.
+        The same shape. A trajectory with fewer than two known points is returned as it is.
 
     Raises:
-        InputError: a cutoff out of range.
+        InputError: the cutoff is out of range.
 
     Source: Eilers, A perfect smoother, Analytical Chemistry 2003.
     """
@@ -34,24 +33,23 @@ def smooth_trajectories(points: np.ndarray, cutoff: float | None) -> np.ndarray:
     points = np.asarray(points, np.float64)
     flat = points.reshape(len(points), -1)
     known = np.isfinite(flat)
-    # A frequency w is damped by 1 / (1 + strength (2 sin(w/2))^4); nearly no strength leaves known points in place.
-    strength = 1e-6 if cutoff is None else (2 * np.sin(np.pi * cutoff)) ** -4.0
+    # The gain at frequency w is 1 / (1 + strength (2 sin(w/2))^4).
+    strength = _BRIDGE_STRENGTH if cutoff is None else (2 * np.sin(np.pi * cutoff)) ** -4.0
     penalty = strength * _roughness(len(flat))
     result = np.full_like(flat, np.nan)
     for column in np.flatnonzero(known.sum(0) >= 2):
         weight = np.where(known[:, column], 1.0, min(_GAP_WEIGHT, _GAP_WEIGHT * strength))
         values = np.where(known[:, column], flat[:, column], 0.0)
-        middle = values[known[:, column]].mean()  # small numbers: the gaps pull to 0 by their tiny weight
+        mean = values[known[:, column]].mean()  # centered, since the weight of a gap pulls toward 0
         bands = penalty.copy()
         bands[2] += weight
-        solved = solveh_banded(bands, weight * np.where(known[:, column], values - middle, 0.0))
-        result[:, column] = solved + middle
-    stays = known if cutoff is None else known & (known.sum(0) < 2)
-    return np.where(stays, flat, result).reshape(points.shape)
+        result[:, column] = solveh_banded(bands, weight * np.where(known[:, column], values - mean, 0.0)) + mean
+    unchanged = known if cutoff is None else known & (known.sum(0) < 2)
+    return np.where(unchanged, flat, result).reshape(points.shape)
 
 
 def _roughness(num: int) -> np.ndarray:
-    """Return D'D, D the second differences of `num` points, as solveh_banded() takes its upper bands: (3, num)."""
+    """Return D'D for the second differences D of `num` points, in the upper form of solveh_banded(): (3, num)."""
     bands = np.zeros((3, num))
     stencil = (1.0, -2.0, 1.0)
     for row in range(3):

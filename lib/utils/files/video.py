@@ -1,4 +1,4 @@
-"""Frames of a video by their number."""
+"""Read numbered frames of a video."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ import numpy as np
 
 from lib.utils.errors import InputError
 
-_VARIABLE = 1.9  # a grid of time stamps this much finer than the mean rate has no frame numbers
+_VARIABLE_RATE = 1.9  # time base / mean rate from which frames are not evenly spaced
 
 
 class VideoReader:
-    """A video file, read from the front.
+    """A video file, read sequentially.
 
     Attributes:
-        num_frames: as the file states or, where it states nothing, as its packets count.
-        frames_per_second: the rate that all time stamps lie on.
-        width, height: of a frame, px.
+        num_frames: number of frames in the header or, if it is missing, number of packets.
+        frames_per_second: rate of the time stamps.
+        width, height: size of a frame, px.
     """
 
     def __init__(self, path: str | os.PathLike) -> None:
         """
         Raises:
-            InputError: missing, cut off, or no video.
+            InputError: the file is missing, truncated, or not a video.
         """
         self.path = os.fspath(path)
         try:
@@ -34,12 +34,13 @@ class VideoReader:
         except FileNotFoundError:
             raise InputError(f"{path}: no such video") from None
         except (av.FFmpegError, OSError, ValueError) as error:
-            raise InputError(f"{path}: not a video, or cut off ({error})") from None
+            raise InputError(f"{path}: not a video, or truncated ({error})") from None
         if not self._container.streams.video:
             self.close()
-            raise InputError(f"{path}: has no pictures")
+            raise InputError(f"{path}: has no video stream")
         self._stream = self._container.streams.video[0]
-        self.width, self.height = self._stream.codec_context.width, self._stream.codec_context.height
+        self.width = self._stream.codec_context.width
+        self.height = self._stream.codec_context.height
         self.frames_per_second: Fraction = self._stream.base_rate or Fraction(25)
         self.num_frames = self._stream.frames or self._count_packets()
 
@@ -48,19 +49,19 @@ class VideoReader:
             return sum(packet.size > 0 for packet in container.demux(video=0))
 
     def frames(self, start: int = 0, stop: int | None = None, step: int = 1) -> Iterator[tuple[int, np.ndarray]]:
-        """Decode frames start, start + step, ... below stop (None = all); can be called once.
+        """Decode frames start, start + step, ... below stop (None = all). Can be called once.
 
-        A frame's number is its time stamp times the frame rate, counted from the first frame, so that a frame that
-        the file lacks leaves a gap in the numbers and does not shift the others.
+        The number of a frame is its time since the first frame times the frame rate. A missing frame leaves a gap in
+        the numbers and does not shift the others.
 
         Yields:
-            Number from 0, and (height, width, 3) uint8 BGR.
+            Frame number from 0, and (height, width, 3) uint8 BGR.
 
         Raises:
-            InputError: damaged, or the frames are not evenly spaced in time.
+            InputError: the video is damaged, or the frames are not evenly spaced in time.
         """
         mean_rate = self._stream.average_rate
-        if mean_rate and self.frames_per_second > _VARIABLE * mean_rate:
+        if mean_rate and self.frames_per_second > _VARIABLE_RATE * mean_rate:
             raise InputError(
                 f"{self.path}: frames are not evenly spaced ({float(mean_rate):g} per second on average, "
                 f"on a grid of {float(self.frames_per_second):g})"
@@ -68,7 +69,7 @@ class VideoReader:
         first_time = None
         for frame in self._decode():
             if frame.pts is None or frame.time_base is None:
-                raise InputError(f"{self.path}: its frames carry no time")
+                raise InputError(f"{self.path}: frames have no time stamps")
             if frame.is_corrupt:
                 raise InputError(f"{self.path}: the frame at {float(frame.pts * frame.time_base):.2f} s is damaged")
             time = frame.pts * frame.time_base

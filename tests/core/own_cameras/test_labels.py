@@ -2,10 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cvf_tests.own_recording import SIDE, WRONG
+from cvf_tests.own_recording import SIDE, WRONG, load_synchronized
 
 from lib.core.own_cameras.labels import LabelSettings, make_labels
-from lib.core.own_cameras.recording import load_capture
 from lib.dataset.groups import group_views
 from lib.dataset.h36m import load_h36m
 from lib.dataset.own_cameras.dataset_writer import WriteSettings
@@ -19,23 +18,23 @@ from lib.utils.files.image_store import read_image
 from lib.utils.joints import H36M_17, UNION_20
 
 
-def label(recording, root, **settings):
-    capture = load_capture(recording.cameras, recording.videos, recording.detections)
+def label(files, root, **settings):
+    recording = load_synchronized(files.cameras, files.videos, files.detections)
     write = WriteSettings(validation=(14, 20), **settings)
-    return make_labels(capture, root, LabelSettings(write, RobustSettings(cutoff=0.2)))
+    return make_labels(recording, root, LabelSettings(write, RobustSettings(cutoff=0.2)))
 
 
-def test_a_data_set_that_the_readers_take(recording, tmp_path):
-    text = label(recording, tmp_path / "root")
-    assert "14 instants for training, 6 for validation" in text
-    assert "hip, kne, ank |        6 |   8-13" in text
+def test_make_labels_data_set_is_readable(files, tmp_path):
+    text = label(files, tmp_path / "root")
+    assert "14 frames for training, 6 for validation" in text
+    assert "hip, kne, ank |     6 |   8-13" in text
     train, validation = (load_h36m(tmp_path / "root", subset) for subset in ("train", "validation"))
     assert group_views(train).shape == (14, 4)
     assert group_views(validation).shape == (6, 4)
     rows = group_views(train)
-    truth = recording.pose_world[:14]
-    assert np.median(np.linalg.norm(train.labels3d.pose_world(rows[:, 0]) - truth, axis=-1)) < 12
-    # 2D labels are projections of the 3D ones; what was not kept does not count
+    gt = files.pose_world[:14]
+    assert np.median(np.linalg.norm(train.labels3d.pose_world(rows[:, 0]) - gt, axis=-1)) < 12
+    # 2D labels are projections of the 3D labels; rejected joints are not visible
     labels = train.labels3d
     pixels, _ = project(labels.pose_world(np.arange(len(train))), labels.cameras[labels.camera_idx])
     joints = UNION_20.indices(H36M_17.names)
@@ -44,12 +43,12 @@ def test_a_data_set_that_the_readers_take(recording, tmp_path):
     assert not visible[WRONG]
     assert visible.mean() > 0.95
     prior = load_limb_prior(tmp_path / "root/pict/pairwise.pkl", H36M_BODY, PictorialSettings().first_grid)
-    lengths = H36M_BODY.limb_lengths(recording.pose_world).mean(0)
+    lengths = H36M_BODY.limb_lengths(files.pose_world).mean(0)
     assert np.median(np.abs(prior.mean_lengths - lengths)) < 15
 
 
-def test_smaller_images_in_an_archive_and_whole_images(recording, tmp_path):
-    label(recording, tmp_path / "root", max_side=SIDE // 2, as_zip=True)
+def test_make_labels_reduced_images_in_a_zip(files, tmp_path):
+    label(files, tmp_path / "root", max_side=SIDE // 2, as_zip=True)
     cropped, whole = (load_h36m(tmp_path / "root", "train", crop) for crop in (True, False))
     image = read_image(whole.images_dir, whole.image_name(0), "zip")
     assert image.shape == (SIDE // 2, SIDE // 2, 3)
@@ -58,20 +57,20 @@ def test_smaller_images_in_an_archive_and_whole_images(recording, tmp_path):
     np.testing.assert_allclose(cropped.joints_img[0, UNION_20.indices(H36M_17.names)], pixels[0], atol=0.01)
     np.testing.assert_allclose(whole.center[0], SIDE / 4)
     np.testing.assert_allclose(whole.scale[0] * 200, SIDE / 2, rtol=1e-6)
-    # the joint's blob is where the label says: the knee's colour differs from the grey around
+    # the colored blob of the knee is at its label
     x, y = np.round(pixels[0, H36M_17.index("lkne")]).astype(int)
     assert np.ptp(image[y, x].astype(int)) > 60
 
 
-def test_what_is_refused(recording, tmp_path):
-    capture = load_capture(recording.cameras, recording.videos, recording.detections)
+def test_make_labels_invalid_input_is_refused(files, tmp_path):
+    recording = load_synchronized(files.cameras, files.videos, files.detections)
     with pytest.raises(InputError, match="validation: expected"):
-        make_labels(capture, tmp_path / "a", LabelSettings(WriteSettings((0, 20))))
+        make_labels(recording, tmp_path / "a", LabelSettings(WriteSettings((0, 20))))
     assert not (tmp_path / "a").exists()
     (tmp_path / "b").mkdir()
     (tmp_path / "b/precious").write_text("")
     with pytest.raises(InputError, match="was not made by this script"):
-        make_labels(capture, tmp_path / "b", LabelSettings(WriteSettings((14, 20))), force=True)
-    without = load_capture(recording.cameras, None, recording.detections)
+        make_labels(recording, tmp_path / "b", LabelSettings(WriteSettings((14, 20))), force=True)
+    without = load_synchronized(files.cameras, None, files.detections)
     with pytest.raises(InputError, match="need the videos"):
         make_labels(without, tmp_path / "c", LabelSettings(WriteSettings((14, 20))))

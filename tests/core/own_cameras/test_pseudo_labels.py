@@ -1,5 +1,3 @@
-"""Labels made of predictions: what agrees is kept, what does not is not trained on."""
-
 from __future__ import annotations
 
 import json
@@ -17,14 +15,14 @@ from lib.utils.files.prediction_file import PredictionWriter
 ON_TRAIN = ["DATASET.TEST_SUBSET", "train"]
 
 
-def true_locations(frames):
+def gt_locations(frames):
     """(F, V, 17, 3) in the order of the frames' joints."""
     points, _ = project(frames.gt_world[:, None], frames.cameras)
     return np.concatenate([points, np.ones((*points.shape[:-1], 1))], -1)
 
 
 def write_predictions(config, directory, frames, locations):
-    """Store locations in the order of predictions, with empty maps."""
+    """Store locations in the order of predictions, with empty heatmaps."""
     width, height = config.NETWORK.HEATMAP_SIZE
     order = [frames.joint_set.names.index(name) for name in frames.joint_names]
     rows = locations[:, :, order].reshape(-1, 17, 3).astype(np.float32)
@@ -33,11 +31,11 @@ def write_predictions(config, directory, frames, locations):
         file.append(np.zeros((len(rows), 17, height, width), np.float32), rows, frames.image_ids.ravel().tolist())
 
 
-def test_what_agrees_is_kept(tiny_root, tiny_config):
+def test_agreeing_labels_outliers_are_not_kept(tiny_root, tiny_config):
     frames = load_frames(tiny_config(tiny_root(), *ON_TRAIN))
-    locations = true_locations(frames)
+    locations = gt_locations(frames)
     locations[1, 2, 5, :2] += 40  # one view is wrong
-    locations[2, :2, 7, :2] += [[40], [-40]]  # two are: no three agree
+    locations[2, :2, 7, :2] += [[40], [-40]]  # two views are wrong: no three agree
     labels = agreeing_labels(locations, frames, PseudoLabelSettings())
     expected = np.ones(locations.shape[:3], bool)
     expected[1, 2, 5] = False
@@ -48,10 +46,10 @@ def test_what_agrees_is_kept(tiny_root, tiny_config):
     assert np.isfinite(error).all()
 
 
-def test_what_was_not_predicted_is_not_kept(tiny_root, tiny_config):
+def test_agreeing_labels_joints_without_peak_are_not_kept(tiny_root, tiny_config):
     frames = load_frames(tiny_config(tiny_root(), *ON_TRAIN))
-    locations = true_locations(frames)
-    locations[:, :, 9, 2] = 0  # empty maps: their places mean nothing, even where they agree
+    locations = gt_locations(frames)
+    locations[:, :, 9, 2] = 0  # empty heatmaps: their locations are meaningless even if they agree
     labels = agreeing_labels(locations, frames, PseudoLabelSettings())
     np.testing.assert_array_equal(labels.kept.all((0, 1)), np.arange(17) != 9)
     assert not labels.kept[:, :, 9].any()
@@ -65,17 +63,17 @@ def along_the_rays(points_world, cameras):
 
 
 @pytest.mark.filterwarnings("error")
-def test_what_is_written_is_finite_though_rays_meet_far_behind_a_camera(tiny_root, tiny_config, tmp_path):
+def test_make_pseudo_labels_rays_meeting_behind_a_camera_give_finite_labels(tiny_root, tiny_config, tmp_path):
     root = tiny_root()
     config = tiny_config(root, *ON_TRAIN)
     frames = load_frames(config)
-    locations = true_locations(frames)
+    locations = gt_locations(frames)
     cameras = frames.cameras[0]
     away = (cameras.T[2] - cameras.T[0]) @ [[1, 0.1, 0], [-0.1, 1, 0], [0, 0, 1]]
     behind = cameras.T[2] + 200 * away  # 2000 km from camera 2
     locations[0, :, 5, :2] = along_the_rays(behind, cameras)
-    locations[0, [1, 3], 5, 2] = 0  # the two opposite cameras alone: not kept
-    locations[1, ..., 2] = 0  # nothing at all was predicted
+    locations[0, [1, 3], 5, 2] = 0  # only the two opposite cameras: not kept
+    locations[1, ..., 2] = 0  # nothing was predicted
     labels = agreeing_labels(locations, frames, PseudoLabelSettings())
     assert not labels.kept[0, :, 5].any()
     assert not labels.kept[1].any()
@@ -95,10 +93,10 @@ def _looks_away(records):
         record["camera"] = {**record["camera"], "R": np.diag([-1.0, 1, -1]) @ record["camera"]["R"]}
 
 
-def test_a_view_that_cannot_see_a_joint_has_its_box_centre(tiny_root, tiny_config, tmp_path):
+def test_make_pseudo_labels_joint_behind_a_camera_has_the_crop_center(tiny_root, tiny_config, tmp_path):
     config = tiny_config(tiny_root(edit=_looks_away), *ON_TRAIN)
     frames = load_frames(config)
-    write_predictions(config, tmp_path / "run", frames, true_locations(frames))
+    write_predictions(config, tmp_path / "run", frames, gt_locations(frames))
     make_pseudo_labels(config, tmp_path / "run", tmp_path / "free", PseudoLabelSettings())
     made = load_config(tmp_path / "tiny.yaml", ["DATASET.ROOT", str(tmp_path / "free"), *ON_TRAIN])
     loaded = load_frames(made)
@@ -106,16 +104,16 @@ def test_a_view_that_cannot_see_a_joint_has_its_box_centre(tiny_root, tiny_confi
     groups = loaded.groups
     seen = annotations.visible[groups].any(-1)
     np.testing.assert_array_equal(seen, np.tile([True, True, True, False], (3, 1)))
-    centres = np.repeat(annotations.center[groups[:, 3]][:, None], 17, 1)
+    centers = np.repeat(annotations.center[groups[:, 3]][:, None], 17, 1)
     joints = [joint for joint in range(20) if annotations.visible[groups[0, 0], joint]]
-    np.testing.assert_array_equal(annotations.joints_img[groups[:, 3]][:, joints], centres)
+    np.testing.assert_array_equal(annotations.joints_img[groups[:, 3]][:, joints], centers)
 
 
-def test_a_data_set_that_trains_and_shares_the_rest(tiny_root, tiny_config, tmp_path):
+def test_make_pseudo_labels_other_files_are_shared(tiny_root, tiny_config, tmp_path):
     root = tiny_root()
     config = tiny_config(root, *ON_TRAIN)
     frames = load_frames(config)
-    locations = true_locations(frames)
+    locations = gt_locations(frames)
     locations[0, 1, 3, :2] -= 50
     write_predictions(config, tmp_path / "run", frames, locations)
     report = make_pseudo_labels(config, tmp_path / "run", tmp_path / "free", PseudoLabelSettings())
@@ -135,10 +133,10 @@ def test_a_data_set_that_trains_and_shares_the_rest(tiny_root, tiny_config, tmp_
     assert (tmp_path / "free/mpii/annot/train.json").is_file()
 
 
-def test_it_replaces_only_its_own(tiny_root, tiny_config, tmp_path):
+def test_make_pseudo_labels_existing_folder_and_invalid_settings_are_refused(tiny_root, tiny_config, tmp_path):
     config = tiny_config(tiny_root(), *ON_TRAIN)
     frames = load_frames(config)
-    write_predictions(config, tmp_path / "run", frames, true_locations(frames))
+    write_predictions(config, tmp_path / "run", frames, gt_locations(frames))
     make_pseudo_labels(config, tmp_path / "run", tmp_path / "free", PseudoLabelSettings())
     with pytest.raises(InputError, match="--force"):
         make_pseudo_labels(config, tmp_path / "run", tmp_path / "free", PseudoLabelSettings())
@@ -150,7 +148,7 @@ def test_it_replaces_only_its_own(tiny_root, tiny_config, tmp_path):
     for flag, values in wrong.items():
         for value in values:
             with pytest.raises(InputError, match=flag):
-                agreeing_labels(true_locations(frames), frames, PseudoLabelSettings(**value))
+                agreeing_labels(gt_locations(frames), frames, PseudoLabelSettings(**value))
     with pytest.raises(InputError, match="agree on no joint"):
         agreeing_labels(np.random.default_rng(0).uniform(0, 200, (3, 4, 17, 3)), frames, PseudoLabelSettings(1e-4))
     other_step = tiny_config(config.DATASET.ROOT, *ON_TRAIN, "DATASET.TEST_STEP", "2")
@@ -158,10 +156,12 @@ def test_it_replaces_only_its_own(tiny_root, tiny_config, tmp_path):
         make_pseudo_labels(other_step, tmp_path / "run", tmp_path / "x", PseudoLabelSettings())
 
 
-def test_the_validation_set_gets_no_predictions_as_truth(tiny_root, tiny_config, tmp_path):
+def test_make_pseudo_labels_of_the_validation_set_are_refused(tiny_root, tiny_config, tmp_path):
     config = tiny_config(tiny_root())
     frames = load_frames(config)
-    write_predictions(config, tmp_path / "run", frames, true_locations(frames))
-    with pytest.raises(InputError, match=r"DATASET\.TEST_SUBSET is validation: set it train"):
+    write_predictions(config, tmp_path / "run", frames, gt_locations(frames))
+    with pytest.raises(
+        InputError, match=r"DATASET\.TEST_SUBSET: expected train, the training set, received validation"
+    ):
         make_pseudo_labels(config, tmp_path / "run", tmp_path / "free", PseudoLabelSettings())
     assert not (tmp_path / "free").exists()

@@ -3,21 +3,21 @@ from __future__ import annotations
 import numpy as np
 from cvf_tests.walk import FLIP_PAIRS, film, swapped, walking
 
-from lib.multiviews import people as people_module
 from lib.multiviews.keypoints.triangulate import triangulate
+from lib.multiviews.recording import person_association
 from lib.multiviews.recording.person_association import choose_person
 from lib.multiviews.recording.robust_poses import person_sizes
 
 
-def test_the_person_whom_all_views_show_over_time():
-    """Three people: one in all views, a second one who is in two views only, and noise; slots at random."""
+def test_choose_person_visible_in_all_views_is_chosen():
+    """One person in all views, one in two views only, and noise, in random slots."""
     rng = np.random.default_rng(4)
     one = walking(12, rng)
     two = walking(12, rng) + [1500, -1200, 0]
     (first, cameras), (second, _) = (film(pose, 4, np.random.default_rng(5)) for pose in (one, two))
     second[:, 2:] = np.nan
     ghost = first[:, :, ::-1] * [0.9, 1.1, 1] + rng.normal(0, 40, first.shape)
-    first[4:8, 1] = swapped(first[4:8, 1])  # does not matter
+    first[4:8, 1] = swapped(first[4:8, 1])  # must have no effect
     first[9, 0] = np.nan  # missed once
     people = np.stack([first, second, ghost], 2)[..., :2]
     order = rng.permuted(np.tile([0, 1, 2], (12, 4, 1)), axis=-1)
@@ -28,9 +28,9 @@ def test_the_person_whom_all_views_show_over_time():
     np.testing.assert_array_equal(chosen, expected)
 
 
-def test_all_pairs_of_a_frame_are_triangulated_together(monkeypatch):
+def test_choose_person_triangulates_once_per_frame(monkeypatch):
     calls = []
-    monkeypatch.setattr(people_module, "triangulate", lambda *args: calls.append(0) or triangulate(*args))
+    monkeypatch.setattr(person_association, "triangulate", lambda *args: calls.append(0) or triangulate(*args))
     rng = np.random.default_rng(6)
     (first, cameras), (second, _) = (film(walking(3, rng) + place, 4, rng) for place in ([0, 0, 0], [1500, -1200, 0]))
     points = np.stack([first, second], 2)[..., :2]
@@ -38,8 +38,8 @@ def test_all_pairs_of_a_frame_are_triangulated_together(monkeypatch):
     assert len(calls) == 3
 
 
-def test_time_decides_between_equals():
-    """Two people, both in all views; in one frame the first one is missed by two views."""
+def test_choose_person_motion_decides_between_equal_people():
+    """Two people in several views; in one frame two views miss the person of the other frames."""
     rng = np.random.default_rng(6)
     one = walking(10, rng)
     two = walking(10, rng) + [1500, -1200, 0]
@@ -53,7 +53,7 @@ def test_time_decides_between_equals():
     np.testing.assert_array_equal(chosen, expected)
 
 
-def test_a_single_person_needs_no_choice():
+def test_choose_person_single_person():
     pose = walking(3, np.random.default_rng(0))
     points, cameras = film(pose, 2, np.random.default_rng(0))
     points[1, 0] = np.nan

@@ -10,14 +10,14 @@ TIME = np.arange(400.0)
 
 
 @pytest.mark.parametrize(("frequency", "gain"), [(0.01, 1.0), (0.05, 0.5), (0.2, 0.0)])
-def test_the_cutoff_keeps_half(frequency, gain):
+def test_smooth_trajectories_gain_at_cutoff_is_half(frequency, gain):
     wave = np.sin(2 * np.pi * frequency * TIME)
     smooth = smooth_trajectories(wave[:, None], 0.05)[:, 0]
     inner = slice(100, 300)
     assert (smooth[inner] @ wave[inner]) / (wave[inner] @ wave[inner]) == pytest.approx(gain, abs=0.02)
 
 
-def test_straight_lines_stay_and_gaps_are_bridged():
+def test_smooth_trajectories_lines_are_kept_and_gaps_bridged():
     line = np.stack([3 * TIME - 5000, 7 - TIME], 1)
     gappy = line.copy()
     gappy[[0, 1, 200, 201, 202, 399]] = np.nan
@@ -25,7 +25,7 @@ def test_straight_lines_stay_and_gaps_are_bridged():
         np.testing.assert_allclose(smooth_trajectories(gappy, cutoff), line, atol=0.05)
 
 
-def test_without_a_cutoff_known_points_stay_exactly():
+def test_smooth_trajectories_without_cutoff_known_points_are_kept():
     points = np.random.default_rng(0).normal(0, 100, (30, 2, 3))
     points[10, 1] = np.nan
     bridged = smooth_trajectories(points, None)
@@ -36,8 +36,8 @@ def test_without_a_cutoff_known_points_stay_exactly():
 
 
 @pytest.mark.parametrize("num", [2, 3, 4, 30])
-def test_it_solves_the_least_squares_problem(num):
-    """Points and second differences as rows of one dense system."""
+def test_smooth_trajectories_equals_dense_least_squares(num):
+    """Points and second differences are rows of one dense system."""
     rng = np.random.default_rng(num)
     cutoff = 0.1
     points = rng.normal(0, 100, (num, 2))
@@ -52,12 +52,12 @@ def test_it_solves_the_least_squares_problem(num):
 
 
 @pytest.mark.parametrize("cutoff", [None, 0.1])
-def test_a_single_point_stays_and_nothing_is_made_up(cutoff):
+def test_smooth_trajectories_single_point_is_kept(cutoff):
     points = np.full((5, 2), np.nan)
     points[2, 0] = 1.0
     np.testing.assert_array_equal(smooth_trajectories(points, cutoff), points)
 
 
-def test_impossible_cutoff():
+def test_smooth_trajectories_cutoff_out_of_range():
     with pytest.raises(InputError, match=r"0 and 0.5"):
         smooth_trajectories(np.zeros((5, 1)), 0.6)

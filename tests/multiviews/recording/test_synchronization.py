@@ -7,11 +7,11 @@ from cvf_tests.scenes import make_rig
 from cvf_tests.walk import FLIP_PAIRS, film, swapped, walking
 
 from lib.multiviews.cameras import project
-from lib.multiviews.recording.synchronization import epipolar_distances, estimate_offsets, swap_free_points
+from lib.multiviews.recording.synchronization import epipolar_distances, estimate_sync_offsets, swap_free_points
 from lib.utils.errors import InputError
 
 
-def late(shifts, num_frames=120, noise_px=1.0):
+def delayed(shifts, num_frames=120, noise_px=1.0):
     """Views that show at frame t + shift what happens at t; one constant error per view and joint."""
     rng = np.random.default_rng(7)
     fine = walking(4 * (num_frames + 40), rng, speed=0.25)  # quarters of a frame
@@ -25,34 +25,34 @@ def late(shifts, num_frames=120, noise_px=1.0):
     return np.stack(views, 1), cameras[0]
 
 
-def test_offsets_between_the_frames_with_swaps_and_gaps():
-    points, cameras = late([0, 3.5, -6, 1.25])
+def test_estimate_sync_offsets_fractional_with_swaps_and_gaps():
+    points, cameras = delayed([0, 3.5, -6, 1.25])
     points[30:50, 1] = swapped(points[30:50, 1])
     points[60:65, 2] = np.nan
-    found = estimate_offsets(points, cameras, np.full(4, 400.0), FLIP_PAIRS)
+    found = estimate_sync_offsets(points, cameras, np.full(4, 400.0), FLIP_PAIRS)
     np.testing.assert_allclose(found.frames, [0, 3.5, -6, 1.25], atol=0.3)
     assert np.abs(found.whole() - [0, 3.5, -6, 1.25]).max() < 1
     assert (found.spread < 0.5).all()
 
 
-def test_who_does_not_move_shows_nothing():
-    points, cameras = late([0, 2])
+def test_estimate_sync_offsets_person_at_rest_gives_no_estimate():
+    points, cameras = delayed([0, 2])
     points = np.repeat(points[:1], 60, 0) + np.random.default_rng(0).normal(0, 1, (60, *points.shape[1:]))
-    found = estimate_offsets(points, cameras, np.full(2, 400.0), FLIP_PAIRS)
+    found = estimate_sync_offsets(points, cameras, np.full(2, 400.0), FLIP_PAIRS)
     assert found.frames[0] == 0
     assert np.isnan(found.frames[1])
     assert found.whole().tolist() == [0, 0]
 
 
-def test_the_largest_set_of_views_decides_where_the_first_one_fits_none():
-    points, cameras = late([0, 2, 5, -3])
+def test_estimate_sync_offsets_unrelated_view_is_left_out():
+    points, cameras = delayed([0, 2, 5, -3])
     points[:, 0] = np.random.default_rng(0).uniform(300, 700, points[:, 0].shape)  # shows something else
-    found = estimate_offsets(points, cameras, np.full(4, 400.0), FLIP_PAIRS)
+    found = estimate_sync_offsets(points, cameras, np.full(4, 400.0), FLIP_PAIRS)
     np.testing.assert_allclose(found.frames, [np.nan, 0, 3, -5], atol=0.3)
     assert np.isnan(found.spread).tolist() == [True, False, False, False]
 
 
-def test_distance_from_epipolar_lines_against_opencv():
+def test_epipolar_distances_equal_opencv():
     rng = np.random.default_rng(9)
     rig = make_rig(2, rng).map(lambda array: array)
     straight = type(rig)(rig.R, rig.T, np.full((2, 2), 1100.0), rig.c, rig.k * 0, rig.p * 0)
@@ -62,9 +62,9 @@ def test_distance_from_epipolar_lines_against_opencv():
     matrix = np.array([[1100.0, 0, 0], [0, 1100.0, 0], [0, 0, 1]])
     inverse = []
     for view in range(2):
-        own = matrix.copy()
-        own[:2, 2] = rig.c[view]
-        inverse.append(np.linalg.inv(own))
+        camera = matrix.copy()
+        camera[:2, 2] = rig.c[view]
+        inverse.append(np.linalg.inv(camera))
     rotation = rig.R[1] @ rig.R[0].T
     shift = rig.R[1] @ (rig.T[0] - rig.T[1])
     cross = np.array([[0, -shift[2], shift[1]], [shift[2], 0, -shift[0]], [-shift[1], shift[0], 0]])
@@ -75,11 +75,11 @@ def test_distance_from_epipolar_lines_against_opencv():
     np.testing.assert_allclose(np.abs(found), expected, rtol=0.1, atol=0.05)
 
 
-def test_points_that_know_no_sides():
+def test_swap_free_points_do_not_change_with_swaps():
     points = np.random.default_rng(0).normal(size=(2, 17, 2))
     np.testing.assert_allclose(swap_free_points(swapped(points), FLIP_PAIRS), swap_free_points(points, FLIP_PAIRS))
 
 
-def test_too_little():
+def test_estimate_sync_offsets_too_few_frames():
     with pytest.raises(InputError, match="3 frames"):
-        estimate_offsets(np.zeros((2, 2, 17, 2)), make_rig(2, np.random.default_rng(0)), np.ones(2))
+        estimate_sync_offsets(np.zeros((2, 2, 17, 2)), make_rig(2, np.random.default_rng(0)), np.ones(2))

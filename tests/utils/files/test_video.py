@@ -1,4 +1,4 @@
-"""Frames carry their number as stripes, so that a shifted one shows."""
+"""The test videos show the number of each frame as stripes."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def numbered(number: int) -> np.ndarray:
     return np.repeat(np.uint8([[[255 * bit] * 3 for bit in bits]]), WIDTH // NUM_BITS, 1).repeat(HEIGHT, 0)
 
 
-def number_in(picture: np.ndarray) -> int:
-    columns = picture[HEIGHT // 2, WIDTH // NUM_BITS // 2 :: WIDTH // NUM_BITS, 1] > 127
+def number_in(image: np.ndarray) -> int:
+    columns = image[HEIGHT // 2, WIDTH // NUM_BITS // 2 :: WIDTH // NUM_BITS, 1] > 127
     return int(sum(int(bit) << place for place, bit in enumerate(columns)))
 
 
@@ -42,28 +42,28 @@ def film(tmp_path):
     return make
 
 
-def test_every_frame_under_its_number(film):
+def test_frames_have_their_number(film):
     with VideoReader(film(60)) as video:
         assert (video.num_frames, video.width, video.height) == (60, WIDTH, HEIGHT)
         assert video.frames_per_second == 50
-        found = [(number, number_in(picture)) for number, picture in video.frames()]
+        found = [(number, number_in(image)) for number, image in video.frames()]
     assert found == [(number, number) for number in range(60)]
 
 
 @pytest.mark.parametrize(("start", "stop", "step"), [(0, None, 7), (3, 40, 5), (59, None, 1), (60, None, 1), (5, 5, 1)])
-def test_some_frames(film, start, stop, step):
+def test_frames_range_with_step(film, start, stop, step):
     with VideoReader(film(60)) as video:
-        found = [(number, number_in(picture)) for number, picture in video.frames(start, stop, step)]
+        found = [(number, number_in(image)) for number, image in video.frames(start, stop, step)]
     assert found == [(number, number) for number in range(60)[start:stop:step]]
 
 
-def test_pictures_are_those_of_opencv(film):
+def test_frames_equal_opencv(film):
     path = film(5)
-    capture = cv2.VideoCapture(str(path))
+    reader = cv2.VideoCapture(str(path))
     with VideoReader(path) as video:
-        for _, picture in video.frames():
-            assert picture.shape == (HEIGHT, WIDTH, 3)
-            assert np.abs(picture.astype(int) - capture.read()[1]).max() <= 3
+        for _, image in video.frames():
+            assert image.shape == (HEIGHT, WIDTH, 3)
+            assert np.abs(image.astype(int) - reader.read()[1]).max() <= 3
 
 
 def write_at(path, times, base):
@@ -82,15 +82,15 @@ def write_at(path, times, base):
     return path
 
 
-def test_a_missing_frame_leaves_a_gap_in_the_numbers(tmp_path):
+def test_frames_missing_frame_leaves_a_gap_in_the_numbers(tmp_path):
     times = [0, 1, 2, 5, 6, 7, 8, 9, 10]
     with VideoReader(write_at(tmp_path / "gap.mp4", times, 50)) as video:
         assert video.num_frames == len(times)
-        found = [(number, number_in(picture)) for number, picture in video.frames()]
+        found = [(number, number_in(image)) for number, image in video.frames()]
     assert found == [(time, order) for order, time in enumerate(times)]
 
 
-def test_a_variable_rate_has_no_frame_numbers(tmp_path):
+def test_frames_variable_rate_is_refused(tmp_path):
     times = np.cumsum(np.random.default_rng(0).integers(20, 60, 40)).tolist()
     with VideoReader(write_at(tmp_path / "phone.mp4", times, 1000)) as video:
         with pytest.raises(InputError, match=r"phone\.mp4: frames are not evenly spaced"):
@@ -98,14 +98,14 @@ def test_a_variable_rate_has_no_frame_numbers(tmp_path):
         assert video.num_frames == 40
 
 
-def test_damaged_files(tmp_path, film):
+def test_video_reader_damaged_files_are_refused(tmp_path, film):
     with pytest.raises(InputError, match=r"none\.mp4: no such video"):
         VideoReader(tmp_path / "none.mp4")
     data = film(60).read_bytes()
     path = tmp_path / "cut.mp4"
     for content in (b"", b"no video", data[: len(data) // 2]):
         path.write_bytes(content)
-        with pytest.raises(InputError, match=r"cut\.mp4: not a video, or cut off"):
+        with pytest.raises(InputError, match=r"cut\.mp4: not a video, or truncated"):
             VideoReader(path)
     for share in (0.25, 0.75):
         middle = bytearray(data)

@@ -1,0 +1,150 @@
+"""Files of a recording's 3D poses: arrays, CSV, results.json, report, video and label sheet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lib.core.own_cameras.recording import Recording
+from lib.core.own_cameras.recording_figures import save_label_sheet, save_video
+from lib.core.own_cameras.recording_poses import check_cameras
+from lib.core.own_cameras.recording_tables import (
+    calibration_tables,
+    error_summary,
+    pose_statistics,
+    pose_tables,
+    recording_tables,
+    warnings_of,
+)
+from lib.multiviews.recording.robust_poses import RobustPoses, RobustSettings, leave_one_out
+from lib.utils.files.atomic import atomic_path, write_bytes, write_csv
+from lib.utils.files.json_file import write_json
+from lib.utils.joints import H36M_17
+from lib.utils.tables import markdown_table
+
+POSES = "poses3d.npz"
+TABLE = "poses3d.csv"
+VIDEO = "poses.mp4"
+SHEET = "frames.jpg"
+REPORT = "report.md"
+RESULTS = "results.json"
+
+
+def save_poses(out: Path, recording: Recording, poses: RobustPoses) -> None:
+    """Write poses3d.npz and poses3d.csv; the other files of earlier poses in the folder are removed."""
+    for name in (VIDEO, SHEET, REPORT, RESULTS):
+        (out / name).unlink(missing_ok=True)
+    with atomic_path(out / POSES) as temporary:
+        np.savez_compressed(
+            temporary,
+            pose_world=poses.pose_world,
+            known=poses.known,
+            num_views_agree=poses.agrees.sum(1),
+            joints_img=poses.points_img,
+            kept=poses.agrees,
+            frame=recording.frame_numbers,
+            time_s=recording.time_s,
+            view_frames=recording.table,
+            views=np.array(recording.rig.names),
+            joint_names=np.array(H36M_17.names),
+        )
+    header = ["frame", "time_s", *(f"{joint}_{axis}_mm" for joint in H36M_17.names for axis in "xyz")]
+    flat = poses.pose_world.reshape(len(recording), -1)
+    rows = [
+        [number, f"{time_s:.4f}", *("" if np.isnan(value) else f"{value:.2f}" for value in values)]
+        for number, time_s, values in zip(recording.frame_numbers, recording.time_s, flat, strict=True)
+    ]
+    write_csv(out / TABLE, header, rows)
+
+
+def save_results(
+    out: Path,
+    recording: Recording,
+    poses: RobustPoses,
+    method: str,
+    left_out: RobustSettings | None = None,
+    video: bool = True,
+) -> dict[str, Any]:
+    """Write poses, tables and, with videos, the label sheet and the video of the poses.
+
+    Args:
+        out: existing folder; results of earlier poses are replaced or removed.
+        recording: the recording.
+        poses: its poses.
+        method: name of the method, for report and results.json.
+        left_out: settings with which each view is also predicted from the others; None = not predicted.
+        video: write the video.
+
+    Returns:
+        The content of results.json.
+
+    Raises:
+        InputError: a video is damaged, or the disk is full.
+    """
+    names, numbers = recording.rig.names, recording.frame_numbers
+    save_poses(out, recording, poses)
+    check = check_cameras(recording)
+    statistics = pose_statistics(poses, recording)
+    warnings = warnings_of(statistics, check, names)
+    results = {
+        "method": method,
+        "views": names,
+        "rate": recording.rate,
+        "frames": {"numbered_as": names[recording.reference], "first": numbers[0], "last": numbers[-1]},
+        "statistics": statistics,
+        "rig": {
+            "error": check.error,
+            "from_others": check.from_others,
+            "pairs": check.pairs,
+            "off": None if check.off is None else [names[view] for view in check.off],
+        },
+        "sync_offset_frames": None if recording.sync_offsets is None else recording.sync_offsets.frames,
+    }
+    parts = [
+        f"# 3D poses: {method}",
+        *warnings,
+        recording_tables(recording),
+        "## Cameras",
+        calibration_tables(check, names),
+        pose_tables(statistics),
+    ]
+    if left_out is not None:
+        results["leave_one_out_px"] = left_out_statistics(recording, poses, left_out)
+        parts += ["## Each view predicted from the others", left_out_table(results["leave_one_out_px"])]
+    write_json(out / RESULTS, results)
+    if recording.videos is not None:
+        save_label_sheet(out / SHEET, recording, poses)
+        parts += ["## Images", f"![frames]({SHEET})"]
+        if video:
+            kept = [f"{round(100 * float(share))} % of the joints kept" for share in poses.agrees.mean((1, 2))]
+            save_video(out / VIDEO, recording, poses.pose_world, kept)
+            parts.append(f"[{VIDEO}]({VIDEO})")
+    write_bytes(out / REPORT, ("\n\n".join(parts) + "\n").encode())
+    return results
+
+
+def left_out_statistics(
+    recording: Recording, poses: RobustPoses, settings: RobustSettings
+) -> dict[str, dict[str, float]]:
+    """Compare the detections of each view with their prediction from the other views.
+
+    Returns:
+        View -> median, mean and p95 of the distances, px, and `compared`, the share of the joints that have one.
+
+    Raises:
+        InputError: fewer than three views.
+    """
+    errors = leave_one_out(poses, recording.cameras, settings)
+    return {
+        name: {**error_summary(errors[:, view]), "compared": float(np.isfinite(errors[:, view]).mean())}
+        for view, name in enumerate(recording.rig.names)
+    }
+
+
+def left_out_table(statistics: Mapping[str, Mapping[str, float]]) -> str:
+    """Format left_out_statistics() as Markdown."""
+    rows = [[name, one["median"], one["mean"], one["p95"], 100 * one["compared"]] for name, one in statistics.items()]
+    return markdown_table(["view left out", "median (px)", "mean (px)", "95 % (px)", "joints compared (%)"], rows)
