@@ -1,9 +1,9 @@
-"""Make MPII's annotation files from mpii_human_pose_v1_u12_1.mat, as training and validation read them.
+"""Prepare MPII: from mpii_human_pose_v1_u12_1.mat to the annotation files for training and validation.
 
     python run/data/prepare_mpii.py --mat mpii_human_pose_v1_u12_1.mat --valid-list valid.json
 
-Writes trainval.json, test.json and, with a list for validation, train.json, valid.json and gt_valid.mat into
-ROOT/mpii/annot, in the published structure, and a report.
+ROOT/mpii/annot receives trainval.json, test.json and a report. With a validation list it also receives train.json,
+valid.json and gt_valid.mat, in the original structure.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ def parse_args() -> argparse.Namespace:
     parser = plain_parser(__doc__)
     add = parser.add_argument
     add("--mat", type=Path, required=True, help="MPII's annotation file")
-    add("--root", type=Path, default=Path("data"), help="gets mpii/annot; the images are in its mpii/images")
+    add("--root", type=Path, default=Path("data"), help="receives mpii/annot; images are read from its mpii/images")
     add(
         "--valid-list",
         type=Path,
-        help="who is for validation: text or JSON with image names, somebody's valid.json, "
-        "or the stacked hourglass's valid.h5; without it there is no train/valid split",
+        help="validation list: text or JSON with image names, another valid.json, or valid.h5 of the stacked "
+        "hourglass; without it there is no training/validation split",
     )
-    add("--single-person", action="store_true", help="only people sufficiently separated from others")
-    add("--images", type=Path, help="folder of the images for --zip, if not ROOT/mpii/images")
-    add("--zip", action="store_true", help="put the annotated images into ROOT/mpii/images.zip")
+    add("--single-person", action="store_true", help="keep only people sufficiently separated from others")
+    add("--images", type=Path, help="folder of the images for --zip (default: ROOT/mpii/images)")
+    add("--zip", action="store_true", help="write the annotated images to ROOT/mpii/images.zip")
     add("--allow-missing", action="store_true", help="leave out people whose image is missing")
     add(
         "--force",
         action="store_true",
-        help="replace annotation files, gt_valid.mat and (--zip) images.zip that "
-        "something else made; without --valid-list, remove an earlier split",
+        help="replace annotation files, gt_valid.mat and (--zip) images.zip of other programs; without --valid-list, "
+        "remove an earlier split",
     )
     return parser.parse_args()
 

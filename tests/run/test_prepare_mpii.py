@@ -39,7 +39,7 @@ def mean_pckh(predictions, records, share):
     return near[counts].mean()
 
 
-def test_prepare_train_and_validate(world, tiny_yaml, tmp_path, run_script):
+def test_prepare_mpii_data_train_and_validate(world, tiny_yaml, tmp_path, run_script):
     root = tmp_path / "root"
     done = run_script(
         "data/prepare_mpii.py",
@@ -122,7 +122,7 @@ def test_prepare_train_and_validate(world, tiny_yaml, tmp_path, run_script):
     assert scores["mpii"]["PCKh@0.5"]["Mean"] > 0
 
 
-def test_without_head_boxes_validation_works_and_says_why_there_is_no_pckh(tiny_root, tiny_yaml, tmp_path, run_script):
+def test_prepare_mpii_without_head_boxes_validation_explains_missing_pckh(tiny_root, tiny_yaml, tmp_path, run_script):
     cfg = tiny_yaml(tiny_root(frames=1, mpii=4))
     opts = (
         "--opts",
@@ -157,10 +157,10 @@ def test_without_head_boxes_validation_works_and_says_why_there_is_no_pckh(tiny_
         (("--mat", "mpii.mat", "--valid-list", "none.txt"), "none.txt: no such file"),
         (("--mat", "mpii.mat", "--valid-list", "mpii.mat"), "mpii.mat: not a list of validation images"),
         (("--mat", "mpii.mat"), "root/mpii/images: 10 of 10 images are missing, the first is '000000000.jpg'"),
-        (("--mat", "mpii.mat", "--images", "world"), "--images: only with --zip"),
+        (("--mat", "mpii.mat", "--images", "world"), "--images: valid only with --zip"),
     ],
 )
-def test_bad_input_ends_with_one_line(world, run_script, monkeypatch, flags, words):
+def test_prepare_mpii_bad_input_ends_in_one_line(world, run_script, monkeypatch, flags, words):
     monkeypatch.chdir(world)
     done = run_script("data/prepare_mpii.py", "--root", "root", *flags)
     assert done.code == 2
@@ -170,12 +170,12 @@ def test_bad_input_ends_with_one_line(world, run_script, monkeypatch, flags, wor
     assert not (world / "root").exists()
 
 
-def test_files_of_others_are_not_replaced(world, run_script, tmp_path):
+def test_prepare_mpii_foreign_files_are_not_replaced(world, run_script, tmp_path):
     annot = tmp_path / "mpii/annot"
     annot.mkdir(parents=True)
     (annot / "train.json").write_text("[]")
     words = ["data/prepare_mpii.py", "--mat", world / "mpii.mat", "--root", tmp_path, "--allow-missing"]
     done = run_script(*words)
-    assert (done.code, "train.json exists and was not made by this" in done.err) == (2, True)
+    assert (done.code, "train.json: exists and was not made by this" in done.err) == (2, True)
     assert [file.name for file in annot.iterdir()] == ["train.json"]
     assert "--allow-missing: " not in run_script(*words, "--force").err

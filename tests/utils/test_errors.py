@@ -6,25 +6,25 @@ import pytest
 from lib.utils.errors import InputError, check_finite, check_shape, unknown_name
 
 
-def test_the_nearest_name_is_suggested_whatever_its_case():
+def test_unknown_name_suggests_the_nearest_in_any_case():
     assert str(unknown_name("backbone", "pose_resent", ["pose_resnet", "pose_hrnet"])) == (
         "unknown backbone 'pose_resent'; did you mean 'pose_resnet'?"
     )
     assert "did you mean 'TRAIN.LR'" in str(unknown_name("key", "train.lr", ["TRAIN.LR", "TEST.STATE"], "a.yaml"))
 
 
-def test_all_names_are_listed_where_none_is_near():
+def test_unknown_name_without_near_name_lists_all():
     error = unknown_name("optimizer", "xyz", ["sgd", "adam"], "b.yaml")
     assert isinstance(error, InputError)
     assert str(error) == "unknown optimizer 'xyz' in b.yaml; known: adam, sgd"
     assert str(unknown_name("fusion", "xyz", ["", "none"])) == "unknown fusion 'xyz'; known: '', none"
 
 
-def test_numbers_are_names_too():
+def test_unknown_name_accepts_numbers():
     assert "'51'" in str(unknown_name("depth", 51, ["18", "50"]))
 
 
-def test_symbols_bind_to_sizes():
+def test_check_shape_symbols_bind_to_sizes():
     assert check_shape("maps", (2, 4, 8, 8), ("B", 4, "H", "H")) == {"B": 2, "H": 8}
     assert check_shape("any", (3, 5), (None, "N")) == {"N": 5}
 
@@ -33,7 +33,7 @@ def test_symbols_bind_to_sizes():
     ("shape", "expected"),
     [((2, 3), ("A", 4)), ((2, 3), ("A", "A")), ((2, 3), ("A",)), ((), ("A",)), ((2, 3, 1), (None, 3))],
 )
-def test_a_wrong_shape_says_expected_and_received(shape, expected):
+def test_check_shape_mismatch_says_expected_and_received(shape, expected):
     with pytest.raises(InputError) as caught:
         check_shape("maps", shape, expected)
     assert str(caught.value).startswith("maps: expected shape (")
@@ -41,7 +41,7 @@ def test_a_wrong_shape_says_expected_and_received(shape, expected):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_the_first_frame_that_is_not_finite_is_named(value):
+def test_check_finite_names_the_first_frame(value):
     values = np.zeros((4, 2, 3), np.float32)
     check_finite("maps", values)
     check_finite("maps", values[:0])

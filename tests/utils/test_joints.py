@@ -17,11 +17,11 @@ MPII = "rank rkne rhip lhip lkne lank root thorax upper_neck head_top rwri relb 
 @pytest.mark.parametrize(
     ("joint_set", "names"), [(UNION_20, UNION), (H36M_17, H36M), (MPII_16, MPII), (TOTALCAPTURE_16, TOTALCAPTURE)]
 )
-def test_names_and_order(joint_set, names):
+def test_joint_sets_names_and_order(joint_set, names):
     assert [name.replace(" ", "_") for name in joint_set.names] == names.split()
 
 
-def test_to_union_puts_each_joint_at_its_name():
+def test_to_union_joints_keep_their_names():
     values = np.arange(1, 17)[None].repeat(2, 0)  # MPII
     spread = to_union(values, MPII_16)
     assert spread.shape == (2, 20)
@@ -44,7 +44,7 @@ def test_union_subset_is_ascending():
     assert union_subset(UNION_20) == list(range(20))
 
 
-def test_flip_pairs_cover_the_limbs():
+def test_mirrored_order_swaps_all_limbs():
     assert (
         UNION_20.flip_pairs
         == TOTALCAPTURE_16.flip_pairs

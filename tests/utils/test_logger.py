@@ -8,7 +8,7 @@ from lib.utils.logger import log_versions, setup_logging
 
 
 @pytest.mark.usefixtures("restored_root_logger")
-def test_records_go_to_the_console_and_to_the_file(tmp_path, capsys):
+def test_setup_logging_writes_to_console_and_file(tmp_path, capsys):
     setup_logging(tmp_path, "train")
     logging.getLogger("any").info("héllo %d", 3)
     (path,) = tmp_path.glob("train_*.log")
@@ -17,7 +17,7 @@ def test_records_go_to_the_console_and_to_the_file(tmp_path, capsys):
 
 
 @pytest.mark.usefixtures("restored_root_logger")
-def test_a_second_call_replaces_the_handlers(tmp_path, capsys):
+def test_setup_logging_second_call_replaces_the_handlers(tmp_path, capsys):
     setup_logging(tmp_path, "train")
     setup_logging(tmp_path, "valid")
     log_versions()

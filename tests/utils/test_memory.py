@@ -12,7 +12,7 @@ MODES = pytest.mark.parametrize("mode", [contextlib.nullcontext, FakeTensorMode]
 
 
 @MODES
-def test_storages_count_once_from_when_they_come_to_when_they_go(mode):
+def test_memory_ledger_storages_count_once_while_they_live(mode):
     with mode(), MemoryLedger("rest") as ledger:
         first = torch.zeros(1000)  # 4000 bytes
         view = first[10:].view(9, 110)
@@ -27,7 +27,7 @@ def test_storages_count_once_from_when_they_come_to_when_they_go(mode):
 
 
 @MODES
-def test_labels_tell_parts_apart_and_the_first_one_stays(mode):
+def test_memory_ledger_first_label_of_a_storage_counts(mode):
     with mode(), MemoryLedger("rest") as ledger:
         weights = torch.zeros(100)
         ledger.label("weights", [weights])
@@ -42,7 +42,7 @@ def test_labels_tell_parts_apart_and_the_first_one_stays(mode):
 
 
 @MODES
-def test_what_autograd_keeps_and_frees_is_seen(mode):
+def test_memory_ledger_counts_storages_of_autograd(mode):
     with mode():
         weight = torch.zeros(50, 50, requires_grad=True)
         with MemoryLedger("rest") as ledger:
@@ -56,7 +56,7 @@ def test_what_autograd_keeps_and_frees_is_seen(mode):
     assert loss.ndim == 0
 
 
-def test_numbers_of_storages_that_are_gone_are_not_used_again():
+def test_memory_ledger_reused_id_is_a_new_storage():
     with MemoryLedger("rest") as ledger:
         ledger.label("one", [torch.zeros(1000)])  # gone at once; the next may get its place in memory
         for _ in range(20):

@@ -3,7 +3,7 @@ from __future__ import annotations
 from lib.utils.tables import markdown_table
 
 
-def test_columns_line_up() -> None:
+def test_markdown_table_columns_are_aligned() -> None:
     text = markdown_table(["name", "n", "share"], [["a|b", 12, 3.14159], ["longer", None, float("nan")]], digits=2)
     assert text.splitlines() == [
         "| name   |   n | share |",

@@ -26,19 +26,19 @@ def three_point_transform(center, side_px, rotation_deg, output_wh):
 
 @pytest.mark.parametrize("rotation", [0.0, 30.0, -75.0])
 @pytest.mark.parametrize("output_wh", [(256, 256), (192, 256)])
-def test_the_crop_is_the_published_one(rotation, output_wh):
+def test_get_affine_transform_equals_the_original_code(rotation, output_wh):
     center = np.array([431.5, 287.25])
     ours = get_affine_transform(center, np.array([2.1, 3.9]), rotation, output_wh)
     np.testing.assert_allclose(ours, three_point_transform(center, 420.0, rotation, output_wh), rtol=2e-5, atol=2e-3)
 
 
-def test_hand_worked_crop():
+def test_get_affine_transform_hand_computed_crop():
     # a box of 200 px around (100, 50) on 50 px: a quarter of the size, centre on the centre
     matrix = get_affine_transform(np.array([100, 50]), np.array([1.0, 1.0]), 0.0, (50, 50))
     np.testing.assert_allclose(matrix, [[0.25, 0, 0], [0, 0.25, 12.5]])
 
 
-def test_boxes_in_a_batch():
+def test_get_affine_transform_batch_equals_single_boxes():
     center = np.array([[10.0, 20], [300, 200]])
     scale = np.array([[1.0, 1], [2.5, 2]])
     rotation = np.array([0.0, 20.0])
@@ -48,7 +48,7 @@ def test_boxes_in_a_batch():
         np.testing.assert_allclose(both[i], get_affine_transform(center[i], scale[i], rotation[i], (64, 48)))
 
 
-def test_heatmap_px_are_crop_px_divided_by_the_stride_of_each_axis():
+def test_to_heatmap_divides_by_the_stride_of_each_axis():
     center, scale = np.array([120.0, 80.0]), np.array([1.3, 1.3])
     crop = get_affine_transform(center, scale, 0.0, (256, 192))
     point = np.array([[77.0, 31.0]])
@@ -58,7 +58,7 @@ def test_heatmap_px_are_crop_px_divided_by_the_stride_of_each_axis():
     )
 
 
-def test_points_agree_with_opencv_in_numpy_and_torch():
+def test_transform_points_equals_opencv_in_numpy_and_torch():
     rng = np.random.default_rng(0)
     points, matrix = rng.normal(0, 100, (3, 5, 2)), rng.normal(0, 1, (3, 2, 3))
     expected = np.stack([cv2.transform(p[:, None], m)[:, 0] for p, m in zip(points, matrix, strict=True)])
@@ -67,12 +67,12 @@ def test_points_agree_with_opencv_in_numpy_and_torch():
     np.testing.assert_allclose(result.numpy(), expected)
 
 
-def test_inverse_is_opencvs():
+def test_invert_affine_equals_opencv():
     matrix = get_affine_transform(np.array([50.0, 70]), np.array([0.7, 0.7]), 33.0, (64, 64))
     np.testing.assert_allclose(invert_affine(matrix), cv2.invertAffineTransform(matrix), atol=1e-9)
 
 
-def test_crop_puts_a_pixel_where_the_matrix_says():
+def test_crop_image_moves_pixels_as_the_matrix():
     image = np.zeros((100, 100, 3), np.uint8)
     image[30, 40] = 255
     matrix = get_affine_transform(np.array([40, 30]), np.array([0.1, 0.1]), 0.0, (40, 20))  # 20 px box, doubled
@@ -82,7 +82,7 @@ def test_crop_puts_a_pixel_where_the_matrix_says():
     assert crop[10, 20].tolist() == [255] * 3
 
 
-def test_crop_is_black_outside_of_the_image():
+def test_crop_image_outside_is_black():
     matrix = get_affine_transform(np.array([0.0, 0.0]), np.array([0.1, 0.1]), 0.0, (20, 20))
     crop = crop_image(np.full((50, 50, 3), 200, np.uint8), matrix, (20, 20))
     assert crop[:9].max() == 0

@@ -1,8 +1,7 @@
-"""mpii_human_pose_v1_u12_1.mat -> images and the people in them.
+"""MPII's annotation file, mpii_human_pose_v1_u12_1.mat.
 
-A MATLAB struct arrives from scipy as an array with named fields of type object, a struct array likewise; fields that
-one person has and another lacks are empty arrays, or are not there at all. The points' `is_visible` is not read: an
-occluded joint is annotated like any other.
+SciPy returns structs and struct arrays as arrays with named fields of type object. A missing field is an empty array or
+absent. `is_visible` of a point is not used: occluded joints are annotated like visible ones.
 """
 
 from __future__ import annotations
@@ -19,18 +18,18 @@ from lib.utils.files.mat_file import load_mat
 from lib.utils.joints import MPII_16
 
 
-@dataclass(frozen=True, eq=False)  # two people are the same only if they are one object
-class Person:
-    """One person of the annotation; image px as in the file, the middle of the first pixel is (1, 1).
+@dataclass(frozen=True, eq=False)  # compared by identity
+class MpiiPerson:
+    """An annotated person. Coordinates are image px of the file: the center of the first pixel is (1, 1).
 
     Attributes:
         image: file name of the image.
-        number: place among the people of the image, from 0.
-        center: (x, y), None where it is lacking.
-        scale: height / 200 px, None where it is lacking.
+        number: index among the people of the image, from 0.
+        center: (x, y), None if missing.
+        scale: height / 200 px, None if missing.
         joints: (16, 2), NaN where not annotated.
         head_box: (4,) x1, y1, x2, y2, NaN where not annotated.
-        is_separate: far enough from others; None if the file does not say.
+        is_separate: sufficiently separated from other people; None if unknown.
     """
 
     image: str
@@ -43,40 +42,34 @@ class Person:
 
     @property
     def annotated(self) -> np.ndarray:
-        """(16,) bool, also true for annotated joints that are occluded."""
+        """(16,) bool; includes occluded joints."""
         return np.isfinite(self.joints).all(1)
 
 
 @dataclass(frozen=True)
 class MpiiImage:
-    """One image with its people; joints of test images (is_train false) are not published."""
+    """An image with its people. Joints of test images (is_train false) are not public."""
 
     name: str
     is_train: bool
-    people: list[Person]
+    people: list[MpiiPerson]
 
 
 def read_release(path: str | os.PathLike) -> list[MpiiImage]:
-    """Read MPII's annotation file.
-
-    Args:
-        path: mpii_human_pose_v1_u12_1.mat.
-
-    Returns:
-        The images in the order of the file.
+    """Read the images in the order of MPII's annotation file.
 
     Raises:
         InputError: the file is missing, damaged or has another structure.
     """
     release = _structs(load_mat(path, "RELEASE")["RELEASE"])
     if len(release) != 1:
-        raise InputError(f"{path}: RELEASE is no struct, so this is not MPII's annotation file")
+        raise InputError(f"{path}: RELEASE is not a struct; expected MPII's annotation file")
     images = _structs(_field(release[0], "annolist"))
     in_training = np.ravel(_field(release[0], "img_train"))
     if not images or len(in_training) != len(images):
         raise InputError(
-            f"{path}: expected RELEASE.annolist and an entry of RELEASE.img_train for each of its images, "
-            f"received {len(images)} images and {len(in_training)} entries"
+            f"{path}: expected one entry of RELEASE.img_train per image of RELEASE.annolist, received "
+            f"{len(images)} images and {len(in_training)} entries"
         )
     separate = list(np.ravel(_field(release[0], "single_person")))
     if separate and len(separate) != len(images):
@@ -93,7 +86,7 @@ def read_release(path: str | os.PathLike) -> list[MpiiImage]:
 def _read_image(image: Any, is_train: bool, separate: Any) -> MpiiImage:
     names = [_text(_field(struct, "name")) for struct in _structs(_field(image, "image"))]
     if len(names) != 1 or not names[0]:
-        raise ValueError("it has no name")
+        raise ValueError("has no name")
     rectangles = None if separate is None else {_number(number) for number in np.ravel(separate)}  # from 1
     people = [
         _read_person(struct, names[0], number, None if rectangles is None else number + 1 in rectangles)
@@ -102,7 +95,7 @@ def _read_image(image: Any, is_train: bool, separate: Any) -> MpiiImage:
     return MpiiImage(names[0], is_train, people)
 
 
-def _read_person(struct: Any, image: str, number: int, is_separate: bool | None) -> Person:
+def _read_person(struct: Any, image: str, number: int, is_separate: bool | None) -> MpiiPerson:
     center = [_position(place) for place in _structs(_field(struct, "objpos"))]
     scale = _number(_field(struct, "scale"))
     joints = np.full((len(MPII_16), 2), np.nan)
@@ -115,7 +108,7 @@ def _read_person(struct: Any, image: str, number: int, is_separate: bool | None)
     head_box = np.array([_number(_field(struct, key)) for key in ("x1", "y1", "x2", "y2")])
     if not np.isfinite(head_box).all() or (head_box[:2] == head_box[2:]).all():
         head_box = np.full(4, np.nan)
-    return Person(
+    return MpiiPerson(
         image,
         number,
         center[0] if center and np.isfinite(center[0]).all() else None,
@@ -127,7 +120,7 @@ def _read_person(struct: Any, image: str, number: int, is_separate: bool | None)
 
 
 def _structs(value: Any) -> list[np.void]:
-    """Return the structs in a struct, a struct array or cells of either; nothing where a field is empty."""
+    """Return the structs of a struct, a struct array or a cell array; none for an empty field."""
     if isinstance(value, np.void):
         return [value]
     if not isinstance(value, np.ndarray):
@@ -138,7 +131,7 @@ def _structs(value: Any) -> list[np.void]:
 
 
 def _field(struct: np.void, name: str) -> Any:
-    """Return a field, an empty array if the struct has no such field."""
+    """Return a field, or an empty array if the struct lacks it."""
     return struct[name] if name in struct.dtype.names else np.empty(0)
 
 
@@ -147,7 +140,7 @@ def _position(struct: np.void) -> tuple[float, float]:
 
 
 def _number(value: Any) -> float:
-    """Return the number in a field, also where it is written as text; NaN if there is none."""
+    """Return the number in a field, which may be stored as text; NaN if there is none."""
     try:
         number = float(_only(value))
     except (TypeError, ValueError):
@@ -156,13 +149,13 @@ def _number(value: Any) -> float:
 
 
 def _text(value: Any) -> str:
-    """Return the text in a field, "" if there is none."""
+    """Return the text in a field, or ""."""
     only = _only(value)
     return only if isinstance(only, str) else ""
 
 
 def _only(value: Any) -> Any:
-    """Take the only entry out of the arrays around it; None if there are more, or none."""
+    """Return the only entry of nested arrays; None if there is not exactly one."""
     while isinstance(value, np.ndarray):
         value = value.item() if value.size == 1 else None
     return value

@@ -1,4 +1,4 @@
-"""MPII's annotation file -> the published JSON files, gt_valid.mat and a report."""
+"""Preparation of MPII: from its annotation file to the original JSON files, gt_valid.mat and a report."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import numpy as np
 from tqdm import tqdm
 
 from lib.dataset.mpii import GT_FILE, find_mpii, write_gt
-from lib.dataset.prepare.mpii_mat import MpiiImage, Person, read_release
-from lib.dataset.prepare.mpii_report import TEST, TRAIN, TRAINVAL, VALID, LeftOut, Subsets, make_report
+from lib.dataset.prepare.mpii_mat import MpiiImage, MpiiPerson, read_release
+from lib.dataset.prepare.mpii_report import TEST, TRAIN, TRAINVAL, VALID, LeftOut, Subsets, mpii_report
 from lib.dataset.prepare.mpii_split import find_people, read_valid_list
 from lib.utils.errors import InputError
 from lib.utils.files.atomic import read_bytes, write_bytes
@@ -22,27 +22,26 @@ from lib.utils.files.image_store import missing_images, open_images
 from lib.utils.files.json_file import write_json
 
 REPORT_FILE = "prepare_mpii.md"
-_ZIP_COMMENT = b"made by prepare_mpii.py"  # tells our images.zip from somebody's
+_ZIP_COMMENT = b"made by prepare_mpii.py"  # identifies an images.zip of this script
 _NO_BOX = "no position or no scale"
 _NO_JOINT = "no annotated joint"
-_NOT_SEPARATE = "too near to others (--single-person)"
+_NOT_SEPARATE = "too close to others (--single-person)"
 _NO_IMAGE = "image missing (--allow-missing)"
 
 
 @dataclass(frozen=True)
 class MpiiSettings:
-    """What to prepare.
+    """Input and extent of the preparation.
 
     Attributes:
         mat: mpii_human_pose_v1_u12_1.mat.
-        root: gets mpii/annot and, with `as_zip`, mpii/images.zip.
-        valid_list: names the images or people for validation; None = no split.
-        single_person: only people that RELEASE.single_person calls sufficiently separated.
+        root: receives mpii/annot and, with `as_zip`, mpii/images.zip.
+        valid_list: list of validation images or people; None = no split.
+        single_person: keep only the people listed in RELEASE.single_person.
         images: folder of the images, None = ROOT/mpii/images.
-        as_zip: put the images into ROOT/mpii/images.zip.
+        as_zip: write the images to ROOT/mpii/images.zip.
         allow_missing: leave out people whose image is missing.
-        force: replace annotation files and images.zip that something else made; without a list, remove the split of
-            an earlier call.
+        force: replace annotation files and images.zip of other programs; without a list, remove an earlier split.
     """
 
     mat: Path
@@ -58,23 +57,21 @@ class MpiiSettings:
 def prepare_mpii(settings: MpiiSettings) -> str:
     """Write annot/{trainval,test}.json and, with a list, annot/{train,valid}.json and gt_valid.mat.
 
-    Nothing is written before all of the input was found to be in order; each file is replaced as a whole.
+    All input is checked before the first file is written. Each file is replaced atomically.
 
     Returns:
-        The report, Markdown; it is also stored as annot/prepare_mpii.md.
+        The report as Markdown, which is also written to annot/prepare_mpii.md.
 
     Raises:
-        InputError: a file is missing, damaged or of another form; images are missing; a subset is empty; there are
-            files that this did not make, or a split that it would not make anew.
+        InputError: a file is missing or damaged; images are missing; a subset is empty; files of another program or an
+            earlier split would be replaced.
     """
     folder = find_mpii(settings.root) or settings.root / "mpii"
     outdated = _outdated_split(folder / "annot", settings)
     if not settings.force:
         _refuse_existing(folder, outdated, settings)
     if settings.images is not None and not settings.as_zip:
-        raise InputError(
-            f"--images: only with --zip; otherwise the images must lie where they are read from, in {folder / 'images'}"
-        )
+        raise InputError(f"--images: valid only with --zip; without it the images are read from {folder / 'images'}")
     release = read_release(settings.mat)
     chosen = None
     if settings.valid_list is not None:
@@ -82,18 +79,20 @@ def prepare_mpii(settings: MpiiSettings) -> str:
         chosen = find_people(entries, release, settings.valid_list)
     subsets, left_out = select_people(release, settings.single_person)
     images_dir = settings.images or folder / "images"
-    missing = _missing(images_dir, subsets, settings)
+    missing = _missing_images(images_dir, subsets, settings)
     if missing:
         subsets, left_out = select_people(release, settings.single_person, missing)
     if chosen is not None:
         subsets = split(subsets, chosen)
     empty = [name for name in subsets if name != TEST and not subsets[name]]
     if empty:
-        raise InputError(f"{settings.mat}: nobody is left for {empty[0]}.json")
-    report = make_report(subsets, left_out, missing, chosen)
+        raise InputError(f"{settings.mat}: no person is left for {empty[0]}.json")
+    report = mpii_report(subsets, left_out, missing, chosen)
     if settings.as_zip:
-        _pack(images_dir, subsets, folder)
-    _write(folder / "annot", subsets)
+        with open_images(folder, as_zip=True, comment=_ZIP_COMMENT) as store:
+            for name in tqdm(_image_names(subsets), desc="images.zip", unit="image", disable=None, leave=False):
+                store.add(name, read_bytes(images_dir / name))
+    _write_annotations(folder / "annot", subsets)
     for path in outdated:
         path.unlink()
     write_bytes(folder / "annot" / REPORT_FILE, f"{report}\n".encode())
@@ -101,13 +100,13 @@ def prepare_mpii(settings: MpiiSettings) -> str:
 
 
 def _outdated_split(annot: Path, settings: MpiiSettings) -> list[Path]:
-    """Return the files of an earlier split that would stand beside a new trainval.json without belonging to it."""
+    """Return the files of an earlier split, which do not match a new trainval.json."""
     split_files = [] if settings.valid_list is not None else [f"{TRAIN}.json", f"{VALID}.json", GT_FILE]
     return [annot / name for name in split_files if (annot / name).is_file()]
 
 
 def _refuse_existing(folder: Path, outdated: Sequence[Path], settings: MpiiSettings) -> None:
-    """Raise an InputError where files would be replaced that this did not make, or become wrong."""
+    """Raise an InputError if files of another program would be replaced or an earlier split become outdated."""
     annot = folder / "annot"
     archive = folder / "images.zip"
     foreign = []
@@ -117,13 +116,13 @@ def _refuse_existing(folder: Path, outdated: Sequence[Path], settings: MpiiSetti
         foreign.append(archive)
     if foreign:
         raise InputError(
-            f"{foreign[0]} exists and was not made by this; choose another --root, or --force to replace it"
+            f"{foreign[0]}: exists and was not made by this script; choose another --root, or --force to replace it"
         )
     if outdated:
         names = ", ".join(path.name for path in outdated)
         raise InputError(
-            f"{outdated[0]} is of an earlier call with --valid-list and would not belong to the new "
-            f"{TRAINVAL}.json; give --valid-list again, or --force to remove {names}"
+            f"{outdated[0]}: made by an earlier call with --valid-list, does not match the new {TRAINVAL}.json; "
+            f"give --valid-list again, or --force to remove {names}"
         )
 
 
@@ -138,19 +137,18 @@ def _is_ours(archive: Path) -> bool:
 def select_people(
     release: Sequence[MpiiImage], single_person: bool, missing: Collection[str] = ()
 ) -> tuple[Subsets, LeftOut]:
-    """Sort out who becomes a record.
+    """Select the people that become records.
 
     Args:
         release: all images.
-        single_person: leave out people that are too near to others.
-        missing: images that do not exist; people in them are left out.
+        single_person: leave out people close to others.
+        missing: names of missing images; people in them are left out.
 
     Returns:
-        The people of TRAINVAL and TEST in the order of the file, and how many were left out: reason -> number for
-        each of the two.
+        The people of TRAINVAL and TEST in the order of the file, and the number of people left out of each, by reason.
 
     Raises:
-        InputError: `single_person`, and the file does not say who is.
+        InputError: `single_person`, but the file does not state it.
     """
     missing = set(missing)
     subsets: Subsets = {TRAINVAL: [], TEST: []}
@@ -166,8 +164,8 @@ def select_people(
     return subsets, left_out
 
 
-def _reason(person: Person, is_train: bool, single_person: bool, missing: set[str]) -> str | None:
-    """Return why a person is left out, None if not."""
+def _reason(person: MpiiPerson, is_train: bool, single_person: bool, missing: set[str]) -> str | None:
+    """Return the reason to leave out a person, or None."""
     if person.center is None or person.scale is None:
         return _NO_BOX
     if is_train and not person.annotated.any():
@@ -179,21 +177,21 @@ def _reason(person: Person, is_train: bool, single_person: bool, missing: set[st
     return _NO_IMAGE if person.image in missing else None
 
 
-def split(subsets: Subsets, chosen: Sequence[Person]) -> Subsets:
-    """Divide TRAINVAL: VALID are those chosen, in that order, TRAIN the others."""
+def split(subsets: Subsets, chosen: Sequence[MpiiPerson]) -> Subsets:
+    """Split TRAINVAL into VALID, the chosen people in their order, and TRAIN, all others."""
     usable = set(subsets[TRAINVAL])
-    taken = set(chosen)
-    train = [person for person in subsets[TRAINVAL] if person not in taken]
+    validation = set(chosen)
+    train = [person for person in subsets[TRAINVAL] if person not in validation]
     return {TRAIN: train, VALID: [person for person in chosen if person in usable], **subsets}
 
 
 def _image_names(subsets: Subsets) -> list[str]:
-    """Return the different names, in the order of the people."""
+    """Return the unique image names in the order of the people."""
     return list(dict.fromkeys(person.image for name in (TRAINVAL, TEST) for person in subsets[name]))
 
 
-def _missing(images_dir: Path, subsets: Subsets, settings: MpiiSettings) -> list[str]:
-    """Return the images that are missing; an InputError where they must not."""
+def _missing_images(images_dir: Path, subsets: Subsets, settings: MpiiSettings) -> list[str]:
+    """Return the missing images; an InputError if they are not allowed."""
     names = _image_names(subsets)
     packed = not settings.as_zip and not images_dir.is_dir() and Path(f"{images_dir}.zip").is_file()
     bar = tqdm(names, desc="looking for images", unit="image", disable=None, leave=False)
@@ -202,18 +200,12 @@ def _missing(images_dir: Path, subsets: Subsets, settings: MpiiSettings) -> list
         where = f"{images_dir}.zip" if packed else images_dir
         raise InputError(
             f"{where}: {len(missing)} of {len(names)} images are missing, the first is '{missing[0]}'; "
-            "--allow-missing leaves the people in them out"
+            "--allow-missing leaves out the people in them"
         )
     return missing
 
 
-def _pack(images_dir: Path, subsets: Subsets, folder: Path) -> None:
-    with open_images(folder, as_zip=True, comment=_ZIP_COMMENT) as store:
-        for name in tqdm(_image_names(subsets), desc="images.zip", unit="image", disable=None, leave=False):
-            store.add(name, read_bytes(images_dir / name))
-
-
-def _write(annot: Path, subsets: Subsets) -> None:
+def _write_annotations(annot: Path, subsets: Subsets) -> None:
     for name, people in subsets.items():
         write_json(annot / f"{name}.json", [make_record(person, name != TEST) for person in people], indent=None)
     if VALID in subsets:
@@ -222,17 +214,17 @@ def _write(annot: Path, subsets: Subsets) -> None:
         write_gt(annot / GT_FILE, _stored_joints(valid), annotated, np.stack([person.head_box for person in valid]))
 
 
-def _stored_joints(people: Sequence[Person]) -> np.ndarray:
+def _stored_joints(people: Sequence[MpiiPerson]) -> np.ndarray:
     joints = np.stack([person.joints for person in people])
     return np.where(np.isnan(joints), -1.0, joints)  # (M, 16, 2)
 
 
-def make_record(person: Person, with_joints: bool) -> dict[str, Any]:
-    """Make the record of a person: image px from 1.
+def make_record(person: MpiiPerson, with_joints: bool) -> dict[str, Any]:
+    """Make the record of a person, in image px from 1.
 
     Args:
         person: with center and scale.
-        with_joints: training; joints that are not annotated are at -1, `head_box` is None where there is no box.
+        with_joints: for training. Joints without annotation are at -1; `head_box` is None without a box.
     """
     record = {"image": person.image, "center": person.center, "scale": person.scale}
     if with_joints:

@@ -1,4 +1,4 @@
-"""What the preparation of MPII found, as Markdown."""
+"""Report of the preparation of MPII, as Markdown."""
 
 from __future__ import annotations
 
@@ -8,33 +8,35 @@ from collections.abc import Sequence
 import numpy as np
 
 from lib.dataset.mpii import GT_FILE
-from lib.dataset.prepare.mpii_mat import Person
+from lib.dataset.prepare.mpii_mat import MpiiPerson
 from lib.utils.joints import MPII_16
 from lib.utils.tables import markdown_table
 
-TRAINVAL = "trainval"  # the JSON files
+TRAINVAL = "trainval"  # names of the JSON files
 TEST = "test"
 TRAIN = "train"
 VALID = "valid"
 
-Subsets = dict[str, list[Person]]  # file -> its people
+Subsets = dict[str, list[MpiiPerson]]  # name of the JSON file -> people
 LeftOut = dict[str, Counter]  # reason -> number of people of TRAINVAL and of TEST
 
 
-def make_report(subsets: Subsets, left_out: LeftOut, missing: Sequence[str], chosen: Sequence[Person] | None) -> str:
-    """Say what is in each file, who was left out and how often each joint is annotated.
+def mpii_report(
+    subsets: Subsets, left_out: LeftOut, missing: Sequence[str], chosen: Sequence[MpiiPerson] | None
+) -> str:
+    """Report the people in each file, the people left out and the number of annotated joints.
 
     Args:
-        subsets: who is in which file.
-        left_out: how many people were not taken, by reason.
-        missing: images that do not exist.
-        chosen: the people that the list for validation names, None if there was no list.
+        subsets: people of each file.
+        left_out: number of people left out, by reason.
+        missing: missing images.
+        chosen: people on the validation list, None without a list.
     """
     parts = ["# MPII annotations", _people_table(subsets)]
     if chosen is None:
         parts.append(
-            f"{TRAIN}.json, {VALID}.json and {GT_FILE} were not written: MPII's file has no split of its own; "
-            "--valid-list names the images or people for validation."
+            f"{TRAIN}.json, {VALID}.json and {GT_FILE} were not written: MPII's file has no training/validation "
+            "split; --valid-list names the images or people for validation."
         )
     else:
         parts += _split_notes(subsets, len(chosen))
@@ -44,35 +46,29 @@ def make_report(subsets: Subsets, left_out: LeftOut, missing: Sequence[str], cho
 
 
 def _split_notes(subsets: Subsets, num_chosen: int) -> list[str]:
-    valid = subsets[VALID]
+    num_valid = len(subsets[VALID])
     notes = []
-    if num_chosen > len(valid):
-        notes.append(
-            f"{num_chosen - len(valid)} of the {num_chosen} people on the list for validation are left out below."
-        )
-    images = {person.image for person in valid}
+    if num_chosen > num_valid:
+        notes.append(f"{num_chosen - num_valid} of the {num_chosen} people on the validation list are left out below.")
+    images = {person.image for person in subsets[VALID]}
     shared = sum(person.image in images for person in subsets[TRAIN])
     if shared:
-        notes.append(f"{shared} people of {TRAIN}.json are in images of {VALID}.json, for the list names others there.")
+        notes.append(f"{shared} people of {TRAIN}.json are in images of {VALID}.json with other people.")
     return notes
 
 
 def _people_table(subsets: Subsets) -> str:
-    rows = [
-        [
-            f"{name}.json",
-            len(people),
-            len({person.image for person in people}),
-            "-" if name == TEST else sum(bool(np.isfinite(person.head_box).all()) for person in people),
-        ]
-        for name, people in subsets.items()
-    ]
+    rows = []
+    for name, people in subsets.items():
+        num_boxes = sum(bool(np.isfinite(person.head_box).all()) for person in people)
+        num_images = len({person.image for person in people})
+        rows.append([f"{name}.json", len(people), num_images, None if name == TEST else num_boxes])
     return markdown_table(["file", "people", "images", "head boxes"], rows)
 
 
 def _left_out_table(left_out: LeftOut) -> str:
     if not left_out:
-        return "Nobody."
+        return "None."
     rows = [[reason, counts[TRAINVAL], counts[TEST]] for reason, counts in left_out.items()]
     return markdown_table(["reason", "training images", "test images"], rows)
 

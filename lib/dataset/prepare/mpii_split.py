@@ -1,4 +1,4 @@
-"""Which people of MPII are for validation: somebody's list, in one of the forms in circulation."""
+"""List of MPII's validation people, in one of the common formats."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from lib.dataset.prepare.mpii_mat import MpiiImage, Person
+from lib.dataset.prepare.mpii_mat import MpiiImage, MpiiPerson
 from lib.utils.errors import InputError
 from lib.utils.files.atomic import read_bytes
 
@@ -19,13 +19,13 @@ _SAME_CENTER_PX = 2.0
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One line of a list.
+class ListEntry:
+    """ListEntry of a validation list: an image, or one person of it.
 
     Attributes:
         image: file name.
-        center: (x, y) of the person as in MPII's file; None = the list does not say.
-        number: place of the person in the image, from 0; None = the list does not say.
+        center: (x, y) of the person as in MPII's file, None if not listed.
+        number: index of the person in the image, from 0, None if not listed.
     """
 
     image: str
@@ -34,7 +34,7 @@ class Entry:
 
     @property
     def names_person(self) -> bool:
-        """Whether it means one person and not all of the image."""
+        """Whether the entry names one person instead of all people of the image."""
         return self.center is not None or self.number is not None
 
     def __str__(self) -> str:
@@ -43,20 +43,17 @@ class Entry:
         return f"'{self.image}'" + ("" if self.number is None else f", person {self.number}")
 
 
-def read_valid_list(path: Path, image_names: Sequence[str]) -> list[Entry]:
-    """Read a list of validation images or people; its content says which form it has.
+def read_valid_list(path: Path, image_names: Sequence[str]) -> list[ListEntry]:
+    """Read a list of validation images or people.
 
     Args:
-        path: text (a name per line), JSON (a list of names or of records with `image` and maybe `center`) or HDF5
-            as the stacked hourglass has it (`imgname` as strings or as character codes, or `index` into
-            RELEASE.annolist from 0; with `center`, or else `person` from 0, where it names people).
-        image_names: the images of MPII's file, in its order.
-
-    Returns:
-        The entries in the order of the list.
+        path: text with one image name per line; JSON list of image names or of records with `image` and optional
+            `center`; or HDF5 of the stacked hourglass, with `imgname` (strings or character codes) or `index` into
+            RELEASE.annolist from 0, and optional `center` or `person` (from 0).
+        image_names: images in the order of MPII's file.
 
     Raises:
-        InputError: the file is missing, empty, damaged or has another form.
+        InputError: the file is missing, empty, damaged or has another format.
     """
     try:
         if h5py.is_hdf5(path):
@@ -72,11 +69,11 @@ def read_valid_list(path: Path, image_names: Sequence[str]) -> list[Entry]:
     return entries
 
 
-def _from_lines(text: str) -> list[Entry]:
-    return [Entry(line.strip()) for line in text.splitlines() if line.strip()]
+def _from_lines(text: str) -> list[ListEntry]:
+    return [ListEntry(line.strip()) for line in text.splitlines() if line.strip()]
 
 
-def _from_json(values: Any) -> list[Entry]:
+def _from_json(values: Any) -> list[ListEntry]:
     if not isinstance(values, list):
         raise ValueError("expected a JSON list")
     entries = []
@@ -84,12 +81,12 @@ def _from_json(values: Any) -> list[Entry]:
         record = value if isinstance(value, dict) else {"image": value}
         center = record.get("center")
         if not isinstance(record.get("image"), str) or (center is not None and np.shape(center) != (2,)):
-            raise ValueError(f"entry {row} is no name and no record with 'image' and 'center'")
-        entries.append(Entry(record["image"], None if center is None else (float(center[0]), float(center[1]))))
+            raise ValueError(f"entry {row} is neither a name nor a record with 'image' and 'center'")
+        entries.append(ListEntry(record["image"], None if center is None else (float(center[0]), float(center[1]))))
     return entries
 
 
-def _from_hdf5(path: Path, image_names: Sequence[str]) -> list[Entry]:
+def _from_hdf5(path: Path, image_names: Sequence[str]) -> list[ListEntry]:
     with h5py.File(path, "r") as file:
         columns = {key: file[key][:] for key in ("imgname", "index", "center", "person") if key in file}
     if "imgname" in columns:
@@ -102,43 +99,43 @@ def _from_hdf5(path: Path, image_names: Sequence[str]) -> list[Entry]:
     if any(len(column) != len(names) for column in columns.values()):
         raise ValueError(f"its columns have lengths {[len(column) for column in columns.values()]}")
     if centers is not None:
-        return [Entry(name, (float(x), float(y))) for name, (x, y) in zip(names, centers, strict=True)]
+        return [ListEntry(name, (float(x), float(y))) for name, (x, y) in zip(names, centers, strict=True)]
     if numbers is not None:
-        return [Entry(name, number=int(number)) for name, number in zip(names, numbers, strict=True)]
-    return [Entry(name) for name in names]
+        return [ListEntry(name, number=int(number)) for name, number in zip(names, numbers, strict=True)]
+    return [ListEntry(name) for name in names]
 
 
 def _decode(name: Any) -> str:
-    if isinstance(name, np.ndarray):  # character codes, filled up with 0
+    if isinstance(name, np.ndarray):  # character codes, padded with 0
         name = name.astype(np.uint8).tobytes().rstrip(b"\0")
     return name.decode() if isinstance(name, bytes) else str(name)
 
 
 def _name_at(index: int, image_names: Sequence[str]) -> str:
     if not 0 <= index < len(image_names):
-        raise ValueError(f"'index' {index} is not among the {len(image_names)} images, which count from 0")
+        raise ValueError(f"'index': expected 0 to {len(image_names) - 1}, received {index}")
     return image_names[index]
 
 
-def find_people(entries: Sequence[Entry], images: Sequence[MpiiImage], path: Path) -> list[Person]:
-    """Find the people that a list names: with `center` or `number` one each, otherwise all of the image.
+def find_people(entries: Sequence[ListEntry], images: Sequence[MpiiImage], path: Path) -> list[MpiiPerson]:
+    """Find the listed people. An entry without `center` and `number` selects all people of its image.
 
     Args:
-        entries: the list.
+        entries: validation list.
         images: all images of MPII.
-        path: of the list, for messages.
+        path: file of the list, for messages.
 
     Returns:
-        Different people in the order of the list; those of one image in the order of the file.
+        The people without duplicates, in the order of the list.
 
     Raises:
-        InputError: entries that name no image, a test image, or nobody in the image; with their number and an example.
+        InputError: entries name no image, a test image or no person of their image.
     """
     by_name: dict[str, list[MpiiImage]] = {}
     for image in images:
         by_name.setdefault(image.name, []).append(image)
-    people: dict[Person, None] = {}  # in the order of the list
-    faults: dict[str, list[Entry]] = {}
+    people: dict[MpiiPerson, None] = {}  # in the order of the list
+    faults: dict[str, list[ListEntry]] = {}
     for entry in entries:
         known = by_name.get(entry.image, [])
         found = _matching(entry, [person for image in known if image.is_train for person in image.people])
@@ -148,14 +145,14 @@ def find_people(entries: Sequence[Entry], images: Sequence[MpiiImage], path: Pat
         elif not any(image.is_train for image in known):
             faults.setdefault("name test images, whose joints are not public", []).append(entry)
         elif entry.names_person and not found:
-            faults.setdefault("name nobody in their image", []).append(entry)
+            faults.setdefault("name no person of their image", []).append(entry)
     if faults:
         fault, wrong = next(iter(faults.items()))
         raise InputError(f"{path}: {len(wrong)} of {len(entries)} entries {fault}, for example {wrong[0]}")
     return list(people)
 
 
-def _matching(entry: Entry, people: Sequence[Person]) -> Sequence[Person]:
+def _matching(entry: ListEntry, people: Sequence[MpiiPerson]) -> Sequence[MpiiPerson]:
     if entry.number is not None:
         return [person for person in people if person.number == entry.number]
     if entry.center is None:

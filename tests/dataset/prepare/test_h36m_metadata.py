@@ -15,13 +15,13 @@ def path(tmp_path):
     return tmp_path / "metadata.xml"
 
 
-def test_rotations_about_x_then_y_then_z_are_opencvs():
+def test_rotation_xyz_equals_opencv():
     for angles in np.random.default_rng(0).uniform(-3, 3, (5, 3)):
         single = [cv2.Rodrigues(angle * axis)[0] for angle, axis in zip(angles, np.eye(3), strict=True)]
         np.testing.assert_allclose(rotation_xyz(angles), single[0] @ single[1] @ single[2], atol=1e-12)
 
 
-def test_cameras_and_names_of_the_world_that_wrote_it(path):
+def test_read_metadata_cameras_and_names_equal_the_synthetic_world(path):
     worlds = {subject: SubjectWorld(WorldSettings(), subject) for subject in (1, 9, 11)}
     write_metadata(path, worlds)
     metadata = read_metadata(path)
@@ -51,7 +51,7 @@ def test_cameras_and_names_of_the_world_that_wrote_it(path):
         (lambda text: text.replace("<td>1</td><td>1</td>", "<td>1</td><td>¹</td>"), None),
     ],
 )
-def test_damaged_files(path, change, message):
+def test_read_metadata_damaged_file_is_refused(path, change, message):
     write_metadata(path, {1: SubjectWorld(WorldSettings(), 1)})
     path.write_text(change(path.read_text()))
     if message is None:
@@ -61,7 +61,7 @@ def test_damaged_files(path, change, message):
         read_metadata(path)
 
 
-def test_a_mapping_without_rows(path):
+def test_read_metadata_mapping_without_rows_is_refused(path):
     write_metadata(path, {})
     text = path.read_text()
     start = text.index("<mapping>") + 9
@@ -71,6 +71,6 @@ def test_a_mapping_without_rows(path):
         read_metadata(path)
 
 
-def test_a_missing_file(path):
+def test_read_metadata_missing_file_is_named(path):
     with pytest.raises(InputError, match=r"metadata\.xml: no such file; it is part of"):
         read_metadata(path)

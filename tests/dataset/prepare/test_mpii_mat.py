@@ -23,7 +23,7 @@ def read(tmp_path):
     return lambda images, **changes: read_release(write_release(tmp_path / "mpii.mat", images, **changes))
 
 
-def test_the_people_of_the_embedded_world(tmp_path, read):
+def test_read_release_equals_the_synthetic_world(tmp_path, read):
     train, valid = make_world(tmp_path / "world", 3, 2)
     records = [*train, *valid]
     found = read([image(record["image"], [person(record)]) for record in records])
@@ -41,7 +41,7 @@ def test_the_people_of_the_embedded_world(tmp_path, read):
         assert np.isnan(someone.joints[~seen]).all()
 
 
-def test_people_with_fields_that_are_empty_or_not_there(read):
+def test_read_release_empty_or_absent_fields_are_none(read):
     half = struct_array([{"x": 1.0}])
     people = [
         person(RECORD),
@@ -71,7 +71,7 @@ def test_people_with_fields_that_are_empty_or_not_there(read):
     assert empty.people == []
 
 
-def test_numbers_as_text_and_points_without_a_position(read):
+def test_read_release_numbers_as_text_are_read(read):
     points = struct_array(
         [
             {"x": "7", "y": "8.5", "id": "0", "is_visible": "1"},
@@ -89,7 +89,7 @@ def test_numbers_as_text_and_points_without_a_position(read):
     assert someone.scale == 1.5
 
 
-def test_who_is_separate_and_which_images_are_for_testing(read):
+def test_read_release_separate_people_and_test_images(read):
     people = [person(RECORD)] * 3
     images = [
         image("a.jpg", people, separate=[1, 3]),
@@ -106,7 +106,7 @@ def test_who_is_separate_and_which_images_are_for_testing(read):
     assert read(images, single_person=None)[0].people[0].is_separate is None
 
 
-def test_other_ways_to_nest(tmp_path):
+def test_read_release_other_nesting_is_read(tmp_path):
     """Lists of dictionaries become cells of structs; a copy through scipy's squeezed form loses axes."""
     points = [{"x": 1, "y": 2, "id": 4}, {"x": 3, "y": 4, "id": 15, "is_visible": 0}]
     flat = {
@@ -143,7 +143,7 @@ def test_other_ways_to_nest(tmp_path):
         assert [someone.is_separate for someone in first.people] == [True, False]
 
 
-def test_unknown_joints_are_named(read):
+def test_read_release_unknown_joint_is_named(read):
     points = struct_array([{"x": 1, "y": 1, "id": 16}])
     wrong = person(RECORD, annopoints=struct_array([{"point": points}]))
     with pytest.raises(InputError, match=r"mpii\.mat: image 2 of RELEASE\.annolist: person 2: joint id 16; expected 0"):
@@ -160,29 +160,29 @@ def test_unknown_joints_are_named(read):
         ({"single_person": np.empty((3, 1), object)}, "single_person has 3 entries for 2 images"),
         (
             {"annolist": struct_array([{"image": struct_array([{"name": "a.jpg"}])}, {"image": EMPTY}])},
-            r"image 2 of RELEASE\.annolist: it has no name",
+            r"image 2 of RELEASE\.annolist: has no name",
         ),
     ],
 )
-def test_other_structures_are_named(read, changes, words):
+def test_read_release_other_structure_is_named(read, changes, words):
     if "single_person" in changes:
         changes["single_person"][:] = [[EMPTY]] * 3
     with pytest.raises(InputError, match=words):
         read([image("a.jpg", []), image("b.jpg", [])], **changes)
 
 
-def test_files_of_another_kind(tmp_path):
+def test_read_release_other_files_are_refused(tmp_path):
     scipy.io.savemat(tmp_path / "gt.mat", {"jnt_missing": np.eye(3)})
     with pytest.raises(InputError, match=r"gt\.mat: it has no variable 'RELEASE'"):
         read_release(tmp_path / "gt.mat")
     scipy.io.savemat(tmp_path / "number.mat", {"RELEASE": 12})
-    with pytest.raises(InputError, match="RELEASE is no struct"):
+    with pytest.raises(InputError, match="RELEASE is not a struct"):
         read_release(tmp_path / "number.mat")
     with pytest.raises(InputError, match=r"none\.mat: no such file"):
         read_release(tmp_path / "none.mat")
 
 
-def test_a_cut_file(tmp_path, read):
+def test_read_release_truncated_file_is_refused(tmp_path, read):
     read([image("a.jpg", [person(RECORD)])])
     data = (tmp_path / "mpii.mat").read_bytes()
     (tmp_path / "mpii.mat").write_bytes(data[: len(data) // 2])

@@ -18,7 +18,7 @@ from lib.utils.files.json_file import read_json
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """The embedded world's ROOT and its records for training and validation."""
+    """The synthetic world's ROOT and its records for training and validation."""
     root = tmp_path_factory.mktemp("world") / "synthetic"
     return root, *make_world(root, 6, 4)
 
@@ -70,7 +70,7 @@ def names(records):
     return [record["image"] for record in records]
 
 
-def test_the_files_equal_the_world(world, settings):
+def test_prepare_mpii_files_equal_the_synthetic_world(world, settings):
     root, train, valid = world
     prepare_mpii(with_list(settings, "\n".join(names(valid))))
     assert len(annot(settings, "train")) == 7
@@ -88,7 +88,7 @@ def test_the_files_equal_the_world(world, settings):
         np.testing.assert_allclose(getattr(ours, key), getattr(theirs, key), atol=1e-3)
 
 
-def test_test_images_have_no_joints(settings):
+def test_prepare_mpii_test_images_have_no_joints(settings):
     prepare_mpii(settings)
     records = annot(settings, "test")
     assert names(records) == [f"test_{number}.jpg" for number in range(4)]
@@ -96,7 +96,7 @@ def test_test_images_have_no_joints(settings):
     assert not load_mpii(settings.root, "test").visible.any()
 
 
-def test_gt_valid_is_about_valid_in_its_order(world, settings):
+def test_prepare_mpii_gt_valid_follows_the_order_of_valid(world, settings):
     _, _, valid = world
     chosen = [valid[2], valid[0], valid[3]]
     prepare_mpii(with_list(settings, chosen))
@@ -113,7 +113,7 @@ def test_gt_valid_is_about_valid_in_its_order(world, settings):
     np.testing.assert_allclose(load_mpii(settings.root, "valid").head_size, sizes, rtol=1e-5)
 
 
-def test_images_or_people_on_the_list(world, settings):
+def test_prepare_mpii_list_of_images_or_people(world, settings):
     _, train, _ = world
     second = {"image": train[2]["image"], "center": [9.0, 9.0]}
     report = prepare_mpii(with_list(settings, [second]))
@@ -128,7 +128,7 @@ def test_images_or_people_on_the_list(world, settings):
     assert len(annot(settings, "trainval")) == 11
 
 
-def test_people_who_are_left_out_are_counted(world, settings):
+def test_prepare_mpii_people_left_out_are_counted(world, settings):
     _, train, _ = world
     report = prepare_mpii(with_list(settings, [train[2]["image"], train[4]["image"]]))
     assert (settings.root / "mpii/annot/prepare_mpii.md").read_text() == report + "\n"
@@ -144,7 +144,7 @@ def test_people_who_are_left_out_are_counted(world, settings):
         assert line in report.splitlines()
 
 
-def test_annotated_joints_are_counted(world, settings):
+def test_prepare_mpii_annotated_joints_are_counted(world, settings):
     _, train, valid = world
     report = prepare_mpii(with_list(settings, names(valid)))
     (line,) = [line for line in report.splitlines() if line.startswith("| lwri ")]
@@ -155,17 +155,17 @@ def test_annotated_joints_are_counted(world, settings):
     assert train_count > valid_count > 0
 
 
-def test_only_separate_people(world, settings):
+def test_prepare_mpii_single_person_keeps_separate_people(world, settings):
     _, train, valid = world
     chosen = with_list(replace(settings, single_person=True), [train[2]["image"], valid[0]["image"]])
     report = prepare_mpii(chosen)
     assert names(annot(settings, "valid")) == [valid[0]["image"]]
     assert len(annot(settings, "trainval")) == 9
-    assert "| too near to others (--single-person) |               2 |           0 |" in report
-    assert "2 of the 3 people on the list for validation are left out below." in report
+    assert "| too close to others (--single-person) |               2 |           0 |" in report
+    assert "2 of the 3 people on the validation list are left out below." in report
 
 
-def test_without_a_list_there_is_no_split(settings):
+def test_prepare_mpii_without_list_there_is_no_split(settings):
     report = prepare_mpii(settings)
     files = {path.name for path in (settings.root / "mpii/annot").iterdir()}
     assert files == {"trainval.json", "test.json", "prepare_mpii.md"}
@@ -173,14 +173,14 @@ def test_without_a_list_there_is_no_split(settings):
     assert "--valid-list" in report
 
 
-def test_the_folder_in_capitals(settings):
+def test_prepare_mpii_folder_in_capitals_is_found(settings):
     (settings.root / "mpii").rename(settings.root / "MPII")
     prepare_mpii(settings)
     assert len(load_mpii(settings.root, "trainval")) == 11
     assert [path.name for path in settings.root.iterdir()] == ["MPII"]
 
 
-def test_missing_images(world, settings):
+def test_prepare_mpii_missing_images_are_refused_or_left_out(world, settings):
     _, train, valid = world
     for name in (train[2]["image"], "test_3.jpg"):
         (settings.root / "mpii/images" / name).unlink()
@@ -196,22 +196,22 @@ def test_missing_images(world, settings):
     assert f"Missing images: 2, the first is {train[2]['image']}." in report
 
 
-def test_nobody_left(world, settings):
+def test_prepare_mpii_empty_subset_is_refused(world, settings):
     _, train, valid = world
-    with pytest.raises(InputError, match=r"mpii\.mat: nobody is left for train\.json"):
+    with pytest.raises(InputError, match=r"mpii\.mat: no person is left for train\.json"):
         prepare_mpii(with_list(settings, names([*train, *valid])))
-    with pytest.raises(InputError, match=r"nobody is left for valid\.json"):
+    with pytest.raises(InputError, match=r"no person is left for valid\.json"):
         prepare_mpii(with_list(replace(settings, single_person=True), [train[2]["image"]]))
     (settings.root / "mpii/images").rename(settings.root / "mpii/elsewhere")
     with pytest.raises(InputError, match="14 of 14 images are missing"):
         prepare_mpii(settings)
-    with pytest.raises(InputError, match=r"nobody is left for trainval\.json"):
+    with pytest.raises(InputError, match=r"no person is left for trainval\.json"):
         prepare_mpii(replace(settings, allow_missing=True))
     assert not (settings.root / "mpii/annot").exists()
 
 
 @pytest.mark.parametrize("elsewhere", [False, True])
-def test_zip(settings, elsewhere):
+def test_prepare_mpii_zip_holds_the_annotated_images(settings, elsewhere):
     folder = settings.root / "mpii/images"
     (folder / "further.jpg").write_bytes(b"nobody")
     if elsewhere:
@@ -224,7 +224,7 @@ def test_zip(settings, elsewhere):
         assert archive.read("images/test_2.jpg") == b"test_2.jpg"
 
 
-def test_an_archive_serves_as_the_images(settings):
+def test_prepare_mpii_packed_images_are_found(settings):
     prepare_mpii(replace(settings, as_zip=True))
     folder = settings.root / "mpii/images"
     folder.rename(settings.root / "gone")
@@ -236,12 +236,12 @@ def test_an_archive_serves_as_the_images(settings):
         prepare_mpii(settings)
 
 
-def test_a_folder_of_images_without_zip(settings, tmp_path):
-    with pytest.raises(InputError, match=r"--images: only with --zip; .*mpii/images"):
+def test_prepare_mpii_images_without_zip_is_refused(settings, tmp_path):
+    with pytest.raises(InputError, match=r"--images: valid only with --zip; .*mpii/images"):
         prepare_mpii(replace(settings, images=tmp_path))
 
 
-def test_no_word_about_who_is_separate(world, tmp_path):
+def test_prepare_mpii_single_person_unknown_is_refused(world, tmp_path):
     _, train, _ = world
     path = write_release(tmp_path / "a.mat", [image(train[0]["image"], [person(train[0])])], single_person=None)
     with pytest.raises(InputError, match=r"--single-person: the file has no RELEASE\.single_person"):
@@ -257,12 +257,12 @@ def contents(settings):
 
 
 @pytest.mark.parametrize("name", ["annot/gt_valid.mat", "images.zip", "annot/other.json"])
-def test_files_of_others_stay_without_force(world, settings, name):
+def test_prepare_mpii_foreign_files_need_force(world, settings, name):
     chosen = replace(with_list(settings, names(world[2])), as_zip=True)
     (settings.root / "mpii/annot").mkdir()
     (settings.root / "mpii" / name).write_bytes(b"precious")
     before = contents(settings)
-    with pytest.raises(InputError, match=f"{name} exists and was not made by this; .*--force"):
+    with pytest.raises(InputError, match=f"{name}: exists and was not made by this script; .*--force"):
         prepare_mpii(chosen)
     assert contents(settings) == before
     prepare_mpii(replace(chosen, force=True))
@@ -270,20 +270,20 @@ def test_files_of_others_stay_without_force(world, settings, name):
     prepare_mpii(chosen)  # by now the others are ours
 
 
-def test_an_archive_of_others_beside_our_annotation(settings):
+def test_prepare_mpii_foreign_archive_needs_force(settings):
     prepare_mpii(settings)
     with zipfile.ZipFile(settings.root / "mpii/images.zip", "w") as archive:
         archive.writestr("images/a.jpg", b"precious")
     prepare_mpii(settings)
-    with pytest.raises(InputError, match=r"images\.zip exists and was not made by this"):
+    with pytest.raises(InputError, match=r"images\.zip: exists and was not made by this"):
         prepare_mpii(replace(settings, as_zip=True))
 
 
-def test_a_split_of_an_earlier_call_does_not_outlive_its_trainval(world, settings):
+def test_prepare_mpii_outdated_split_needs_force(world, settings):
     prepare_mpii(with_list(settings, names(world[2])))
     before = contents(settings)
     other = replace(settings, single_person=True)
-    with pytest.raises(InputError, match=r"train\.json is of an earlier .*remove .*, valid\.json, gt_valid\.mat"):
+    with pytest.raises(InputError, match=r"train\.json: made by an earlier .*remove .*, valid\.json, gt_valid\.mat"):
         prepare_mpii(other)
     assert contents(settings) == before
     report = prepare_mpii(replace(other, force=True))
@@ -293,7 +293,7 @@ def test_a_split_of_an_earlier_call_does_not_outlive_its_trainval(world, setting
 
 
 @pytest.mark.parametrize("damage", ["mat", "list", "image", "zip"])
-def test_bad_input_leaves_what_was_there(world, settings, monkeypatch, damage):
+def test_prepare_mpii_bad_input_changes_no_file(world, settings, monkeypatch, damage):
     _, train, valid = world
     chosen = replace(with_list(settings, names(valid)), as_zip=True)
     prepare_mpii(chosen)
@@ -308,7 +308,7 @@ def test_bad_input_leaves_what_was_there(world, settings, monkeypatch, damage):
         del before[path]
         path.unlink()
     else:  # an image cannot be read when others are packed
-        read = mpii.read_bytes
+        read = mpii_preparation.read_bytes
         monkeypatch.setattr(
             mpii_preparation, "read_bytes", lambda path: read(path) if "test" not in path.name else fail(path)
         )

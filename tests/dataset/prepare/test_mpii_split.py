@@ -7,8 +7,8 @@ import h5py
 import numpy as np
 import pytest
 
-from lib.dataset.prepare.mpii_mat import MpiiImage, Person
-from lib.dataset.prepare.mpii_split import Entry, find_people, read_valid_list
+from lib.dataset.prepare.mpii_mat import MpiiImage, MpiiPerson
+from lib.dataset.prepare.mpii_split import ListEntry, find_people, read_valid_list
 from lib.utils.errors import InputError
 
 NAMES = ["a.jpg", "b.jpg", "c.jpg"]
@@ -49,19 +49,19 @@ def hdf5(tmp_path):
         ' [{"image": "b.jpg"}, "a.jpg", {"image": "b.jpg", "scale": 3}]',
     ],
 )
-def test_lists_of_images(entries, text):
-    assert entries(text) == [Entry("b.jpg"), Entry("a.jpg"), Entry("b.jpg")]
+def test_read_valid_list_image_names(entries, text):
+    assert entries(text) == [ListEntry("b.jpg"), ListEntry("a.jpg"), ListEntry("b.jpg")]
 
 
-def test_lists_of_people(entries):
+def test_read_valid_list_records_with_center(entries):
     records = [{"image": "b.jpg", "center": [3, 4.5], "joints": []}, {"image": "a.jpg", "center": None}]
-    assert entries(json.dumps(records)) == [Entry("b.jpg", (3.0, 4.5)), Entry("a.jpg")]
+    assert entries(json.dumps(records)) == [ListEntry("b.jpg", (3.0, 4.5)), ListEntry("a.jpg")]
 
 
-def test_the_stacked_hourglass_files(hdf5):
+def test_read_valid_list_stacked_hourglass_files(hdf5):
     center = np.array([[1.0, 2], [3, 4]])
-    names = [Entry("c.jpg"), Entry("a.jpg")]
-    at = [Entry("c.jpg", (1, 2)), Entry("a.jpg", (3, 4))]
+    names = [ListEntry("c.jpg"), ListEntry("a.jpg")]
+    at = [ListEntry("c.jpg", (1, 2)), ListEntry("a.jpg", (3, 4))]
     codes = np.zeros((2, 16))
     for row, entry in enumerate(names):
         codes[row, : len(entry.image)] = [ord(letter) for letter in entry.image]
@@ -69,7 +69,7 @@ def test_the_stacked_hourglass_files(hdf5):
         assert hdf5(imgname=imgname) == names
         assert hdf5(imgname=imgname, center=center, index=[0, 0], person=[9, 9]) == at
     assert hdf5(index=[2.0, 0.0]) == names
-    assert hdf5(index=[2, 0], person=[0, 1]) == [Entry("c.jpg", number=0), Entry("a.jpg", number=1)]
+    assert hdf5(index=[2, 0], person=[0, 1]) == [ListEntry("c.jpg", number=0), ListEntry("a.jpg", number=1)]
     assert hdf5(index=[2, 0], person=[1, 1], center=center) == at
 
 
@@ -81,14 +81,14 @@ def test_the_stacked_hourglass_files(hdf5):
         ("[]", "the list is empty"),
         ('["a.jpg"', "damaged"),
         ("{}", "expected a JSON list"),
-        ("[1]", "entry 0 is no name"),
-        ('["a.jpg", {"center": [1, 2]}]', "entry 1 is no name"),
-        ('[{"image": "a", "center": [1]}]', "entry 0 is no name"),
+        ("[1]", "entry 0 is neither a name"),
+        ('["a.jpg", {"center": [1, 2]}]', "entry 1 is neither a name"),
+        ('[{"image": "a", "center": [1]}]', "entry 0 is neither a name"),
         ('[{"image": "a", "center": ["x", 1]}]', "damaged"),
         (b"\xff\xd8\xff\xe0", "not a list of validation images"),
     ],
 )
-def test_other_content(entries, content, words):
+def test_read_valid_list_other_content_is_refused(entries, content, words):
     with pytest.raises(InputError, match=rf"list: .*{words}"):
         entries(content)
 
@@ -97,20 +97,20 @@ def test_other_content(entries, content, words):
     ("columns", "words"),
     [
         ({"part": [1]}, "neither 'imgname' nor 'index'"),
-        ({"index": [0, 3]}, "'index' 3 is not among the 3 images"),
-        ({"index": [-1]}, "'index' -1"),
+        ({"index": [0, 3]}, "'index': expected 0 to 2, received 3"),
+        ({"index": [-1]}, "'index': expected 0 to 2, received -1"),
         ({"index": [0, 1], "person": [0]}, r"lengths \[2, 1\]"),
         ({"index": 1}, "damaged"),
         ({"imgname": ["a.jpg"], "center": [[1.0, 2, 3]]}, "damaged"),
         ({"index": []}, "the list is empty"),
     ],
 )
-def test_other_hdf5_files(hdf5, columns, words):
+def test_read_valid_list_other_hdf5_is_refused(hdf5, columns, words):
     with pytest.raises(InputError, match=rf"valid\.h5: .*{words}"):
         hdf5(**columns)
 
 
-def test_a_cut_hdf5_file_and_none(hdf5, tmp_path):
+def test_read_valid_list_truncated_or_missing_file_is_refused(hdf5, tmp_path):
     hdf5(index=np.zeros(1000, int))
     path = tmp_path / "valid.h5"
     path.write_bytes(path.read_bytes()[:3000])
@@ -121,7 +121,7 @@ def test_a_cut_hdf5_file_and_none(hdf5, tmp_path):
 
 
 def someone(name, number, center=(50.0, 60.0)):
-    return Person(name, number, center, 1.0, np.zeros((16, 2)), np.zeros(4), True)
+    return MpiiPerson(name, number, center, 1.0, np.zeros((16, 2)), np.zeros(4), True)
 
 
 @pytest.fixture
@@ -139,28 +139,31 @@ def ids(people):
     return [f"{person.image[0]}{person.number}" for person in people]
 
 
-def test_all_people_of_an_image_in_the_order_of_the_list(images):
-    found = find_people([Entry("b.jpg"), Entry("a.jpg"), Entry("b.jpg"), Entry("c.jpg")], images, LIST)
+def test_find_people_images_keep_the_order_of_the_list(images):
+    found = find_people([ListEntry("b.jpg"), ListEntry("a.jpg"), ListEntry("b.jpg"), ListEntry("c.jpg")], images, LIST)
     assert ids(found) == ["b0", "a0", "a1", "a2"]
 
 
-def test_people_one_by_one(images):
-    entries = [Entry("a.jpg", (51.6, 60.0)), Entry("b.jpg", (50, 60)), Entry("a.jpg", (50.2, 60.3))]
+def test_find_people_center_or_number_selects_one_person(images):
+    entries = [ListEntry("a.jpg", (51.6, 60.0)), ListEntry("b.jpg", (50, 60)), ListEntry("a.jpg", (50.2, 60.3))]
     assert ids(find_people(entries, images, LIST)) == ["a1", "b0", "a0"]
-    assert ids(find_people([Entry("a.jpg", number=2), Entry("a.jpg", number=0)], images, LIST)) == ["a2", "a0"]
-    assert ids(find_people([Entry("a.jpg", (50.0, 60.0))] * 2, images, LIST)) == ["a0"]
+    assert ids(find_people([ListEntry("a.jpg", number=2), ListEntry("a.jpg", number=0)], images, LIST)) == ["a2", "a0"]
+    assert ids(find_people([ListEntry("a.jpg", (50.0, 60.0))] * 2, images, LIST)) == ["a0"]
 
 
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ([Entry("x.jpg"), Entry("y.jpg")], r"2 of 3 entries name no image of MPII's file, for example 'x\.jpg'"),
-        ([Entry("t.jpg")], r"1 of 2 entries name test images, whose joints are not public, for example 't\.jpg'"),
-        ([Entry("a.jpg", (50.0, 70.0))], r"1 of 2 entries name nobody .*, for example 'a\.jpg' at \(50, 70\)"),
-        ([Entry("a.jpg", number=3)], r"1 of 2 entries name nobody in their image, for example 'a\.jpg', person 3"),
-        ([Entry("c.jpg", (1.0, 1.0))], r"1 of 2 entries name nobody .*, for example 'c\.jpg' at \(1, 1\)"),
+        (
+            [ListEntry("x.jpg"), ListEntry("y.jpg")],
+            r"2 of 3 entries name no image of MPII's file, for example 'x\.jpg'",
+        ),
+        ([ListEntry("t.jpg")], r"1 of 2 entries name test images, whose joints are not public, for example 't\.jpg'"),
+        ([ListEntry("a.jpg", (50.0, 70.0))], r"1 of 2 entries name no person .*, for example 'a\.jpg' at \(50, 70\)"),
+        ([ListEntry("a.jpg", number=3)], r"1 of 2 entries name no person .*, for example 'a\.jpg', person 3"),
+        ([ListEntry("c.jpg", (1.0, 1.0))], r"1 of 2 entries name no person .*, for example 'c\.jpg' at \(1, 1\)"),
     ],
 )
-def test_entries_without_anybody_are_counted(images, wrong, words):
+def test_find_people_entries_without_person_are_counted(images, wrong, words):
     with pytest.raises(InputError, match=rf"valid\.json: {words}"):
-        find_people([Entry("b.jpg"), *wrong], images, LIST)
+        find_people([ListEntry("b.jpg"), *wrong], images, LIST)

@@ -17,7 +17,7 @@ def _fill(root: Path, text: str, force: bool = False) -> None:
         (folder / MARKER).write_text(text)
 
 
-def test_the_folder_appears_when_complete(tmp_path):
+def test_new_dataset_folder_appears_when_complete(tmp_path):
     root = tmp_path / "deep" / "set"
     with new_root(root, force=False, marker=MARKER) as folder:
         (folder / MARKER).write_text("{}")
@@ -26,13 +26,13 @@ def test_the_folder_appears_when_complete(tmp_path):
     assert [path.name for path in root.parent.iterdir()] == ["set"]
 
 
-def test_a_failure_leaves_nothing(tmp_path):
+def test_new_dataset_folder_error_leaves_nothing(tmp_path):
     with pytest.raises(RuntimeError), new_root(tmp_path / "set", False, MARKER):
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_existing_set_is_replaced_only_when_asked(tmp_path):
+def test_new_dataset_folder_existing_set_needs_force(tmp_path):
     root = tmp_path / "set"
     _fill(root, "old")
     with pytest.raises(InputError, match="--force"):
@@ -43,7 +43,7 @@ def test_an_existing_set_is_replaced_only_when_asked(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
 
-def test_other_data_are_never_replaced(tmp_path):
+def test_new_dataset_folder_other_data_are_never_replaced(tmp_path):
     root = tmp_path / "human36m"
     root.mkdir()
     (root / "precious.pkl").write_text("years of work")
@@ -52,7 +52,7 @@ def test_other_data_are_never_replaced(tmp_path):
     assert (root / "precious.pkl").read_text() == "years of work"
 
 
-def test_an_unwritable_place_is_one_line(tmp_path):
+def test_new_dataset_folder_unwritable_place_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be created") as error:
         _fill(tmp_path / "file" / "set", "x")

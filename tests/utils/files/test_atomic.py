@@ -16,7 +16,7 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_the_file_appears_when_the_block_ends(tmp_path):
+def test_atomic_path_file_appears_when_the_block_ends(tmp_path):
     path = tmp_path / "deep" / "a.png"
     with atomic_path(path) as temporary:
         assert temporary.parent == path.parent
@@ -27,7 +27,7 @@ def test_the_file_appears_when_the_block_ends(tmp_path):
     assert names(path.parent) == ["a.png"]
 
 
-def test_an_error_in_the_block_keeps_the_old_file(tmp_path):
+def test_atomic_path_error_keeps_the_old_file(tmp_path):
     path = tmp_path / "a.txt"
     path.write_bytes(b"old")
 
@@ -42,7 +42,7 @@ def test_an_error_in_the_block_keeps_the_old_file(tmp_path):
     assert names(tmp_path) == ["a.txt"]
 
 
-def test_a_full_disk_is_an_input_error_that_keeps_the_old_file(tmp_path, monkeypatch):
+def test_write_bytes_full_disk_keeps_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "a.txt"
     path.write_bytes(b"old")
 
@@ -56,7 +56,7 @@ def test_a_full_disk_is_an_input_error_that_keeps_the_old_file(tmp_path, monkeyp
     assert names(tmp_path) == ["a.txt"]
 
 
-def test_a_file_in_the_place_of_a_directory(tmp_path):
+def test_make_directory_existing_file_is_refused(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(InputError, match=r"file: cannot be created"):
         make_directory(tmp_path / "file")
@@ -64,7 +64,7 @@ def test_a_file_in_the_place_of_a_directory(tmp_path):
         write_bytes(tmp_path / "file" / "below" / "a.txt", b"")
 
 
-def test_a_read_only_directory(tmp_path, monkeypatch):
+def test_make_directory_read_only_is_refused(tmp_path, monkeypatch):
     folder = tmp_path / "locked"
     folder.mkdir(mode=0o555)
     if os.access(folder, os.W_OK):  # root may write everywhere
@@ -73,7 +73,7 @@ def test_a_read_only_directory(tmp_path, monkeypatch):
         make_directory(folder)
 
 
-def test_reading_bytes_says_what_is_wrong(tmp_path):
+def test_read_bytes_unreadable_file_is_named(tmp_path):
     (tmp_path / "a").write_bytes(b"\xff\0")
     assert read_bytes(tmp_path / "a") == b"\xff\0"
     with pytest.raises(InputError, match="none: no such file"):
@@ -82,7 +82,7 @@ def test_reading_bytes_says_what_is_wrong(tmp_path):
         read_bytes(tmp_path)
 
 
-def test_csv(tmp_path):
+def test_write_csv_quotes_commas(tmp_path):
     write_csv(tmp_path / "a.csv", ["joint", "mm"], [["upper neck", 1.5], ["a,b", 2]])
     assert (tmp_path / "a.csv").read_bytes() == b'joint,mm\nupper neck,1.5\n"a,b",2\n'
 
@@ -95,7 +95,7 @@ def dead() -> int:
     return process.pid
 
 
-def test_what_killed_processes_left_of_a_file_goes_with_the_next_one(tmp_path, dead):
+def test_atomic_path_removes_files_of_killed_processes(tmp_path, dead):
     path = tmp_path / "a[1].pth.tar"
     gone = tmp_path / f".a[1].pth.{dead}.tmp.tar"
     kept = [
@@ -115,7 +115,7 @@ def write_directory(path, content):
         (folder / "file").write_text(content)
 
 
-def test_a_directory_replaces_another_one(tmp_path):
+def test_atomic_directory_replaces_an_earlier_one(tmp_path):
     for content in ("old", "new"):
         write_directory(tmp_path / "deep/a.arrays", content)
         assert (tmp_path / "deep/a.arrays/file").read_text() == content
@@ -123,7 +123,7 @@ def test_a_directory_replaces_another_one(tmp_path):
 
 
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "broken"), KeyboardInterrupt()])
-def test_a_directory_that_cannot_be_put_in_place_leaves_the_old_one(tmp_path, monkeypatch, error):
+def test_atomic_directory_failing_rename_keeps_the_old_one(tmp_path, monkeypatch, error):
     path = tmp_path / "a.arrays"
     write_directory(path, "old")
     replace = os.replace
@@ -159,7 +159,7 @@ with atomic.atomic_directory(sys.argv[1]) as folder:
 
 
 @pytest.mark.parametrize("where", ["within", ".partial"])
-def test_a_directory_whose_writer_was_killed(tmp_path, where):
+def test_atomic_directory_killed_writer_is_cleaned_up(tmp_path, where):
     path = tmp_path / "a.arrays"
     write_directory(path, "old")
     subprocess.run([sys.executable, "-c", KILLED, path, where], cwd=Path(__file__).parents[3], check=False)

@@ -7,7 +7,7 @@ import torch
 from lib.utils.files.digest import content_digest
 
 
-def test_archives_of_the_same_content_are_the_same(tmp_path):
+def test_content_digest_archives_of_same_content_are_equal(tmp_path):
     for name, value in (("one", 1.0), ("two", 1.0), ("other", 2.0)):
         torch.save({"weight": torch.full((3,), value)}, tmp_path / f".{name}.pth.tar")
         (tmp_path / f"{name}.pkl").write_bytes(bytes([int(value)]) * 10)

@@ -46,7 +46,7 @@ def holder(tmp_path):
 
 
 @pytest.mark.parametrize("inherited", [False, True])
-def test_one_process_at_a_time(holder, tmp_path, inherited):
+def test_locked_directory_second_process_is_refused(holder, tmp_path, inherited):
     process = holder(inherited)
     with (
         pytest.raises(InputError, match=rf"{tmp_path.name}: another process works there; take another$"),
@@ -63,7 +63,7 @@ def test_one_process_at_a_time(holder, tmp_path, inherited):
             assert lock > 2
 
 
-def test_a_disk_without_locks_is_no_obstacle(tmp_path, monkeypatch, caplog):
+def test_locked_directory_without_lock_support_warns(tmp_path, monkeypatch, caplog):
     def refuse(*words):
         raise OSError(errno.ENOLCK, "No locks available")
 

@@ -29,7 +29,7 @@ def make(path, **options):
 
 @pytest.mark.parametrize("kind", [*PLAIN, *OTHER])
 @pytest.mark.parametrize(("start", "stop"), [(0, 11), (3, 9), (4, 8), (5, 6), (8, 40), (6, 6)])
-def test_equals_h5py(tmp_path, kind, start, stop):
+def test_read_rows_equals_h5py(tmp_path, kind, start, stop):
     with make(tmp_path / "a.h5", **{**PLAIN, **OTHER}[kind]) as file:
         rows = read_rows(file["rows"], start, stop)
         assert rows.dtype == np.float32
@@ -37,7 +37,7 @@ def test_equals_h5py(tmp_path, kind, start, stop):
 
 
 @pytest.mark.parametrize("kind", PLAIN)
-def test_plain_rows_are_read_past_hdf5(tmp_path, kind, monkeypatch):
+def test_read_rows_plain_rows_bypass_hdf5(tmp_path, kind, monkeypatch):
     sizes = []
     preadv = os.preadv
     monkeypatch.setattr(hdf5_rows.os, "preadv", lambda *args: sizes.append(preadv(*args)) or sizes[-1])
@@ -46,7 +46,7 @@ def test_plain_rows_are_read_past_hdf5(tmp_path, kind, monkeypatch):
     assert sum(sizes) == VALUES[2:9].nbytes
 
 
-def test_other_byte_order_and_types(tmp_path):
+def test_read_rows_other_byte_order_and_types(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["big"] = VALUES.astype(">f4")
         file["text"] = np.array(["a", "bc"], h5py.string_dtype())
@@ -59,7 +59,7 @@ def test_other_byte_order_and_types(tmp_path):
         np.testing.assert_array_equal(read_rows(file["unwritten"], 1, 3), np.full((2, 2), 7))
 
 
-def test_the_open_file_is_read_even_if_another_took_its_name(tmp_path):
+def test_read_rows_replaced_file_stays_open(tmp_path):
     with make(tmp_path / "a.h5") as file:
         (tmp_path / "b.h5").write_bytes(b"\0" * 100)
         os.replace(tmp_path / "b.h5", tmp_path / "a.h5")
@@ -67,7 +67,7 @@ def test_the_open_file_is_read_even_if_another_took_its_name(tmp_path):
 
 
 @pytest.mark.parametrize("kind", PLAIN)
-def test_a_file_that_was_cut_while_it_was_open(tmp_path, kind):
+def test_read_rows_truncated_file_is_an_error(tmp_path, kind):
     with make(tmp_path / "a.h5", **PLAIN[kind]) as file:
         os.truncate(tmp_path / "a.h5", 1500 + 240 * 6)
         with pytest.raises((OSError, RuntimeError), match=r"the file ends within row|B-tree"):

@@ -36,13 +36,13 @@ def images(tmp_path, picture):
 
 
 @pytest.mark.parametrize("data_format", ["jpg", "zip"])
-def test_images_are_bgr(images, picture, data_format):
+def test_read_image_is_bgr(images, picture, data_format):
     assert np.array_equal(read_image(images, "y.png", data_format), picture)
     assert np.abs(read_image(images, "a/x.jpg", data_format).astype(int) - picture).max() < 8
 
 
 @pytest.mark.parametrize("data_format", ["jpg", "zip"])
-def test_missing_images_are_found(images, data_format):
+def test_missing_images_folder_and_zip(images, data_format):
     names = ["a/x.jpg", "x.jpg", "y.png", "a", "b/y.png"]
     assert missing_images(images, names, data_format) == ["x.jpg", "a", "b/y.png"]
     if data_format == "zip":
@@ -52,12 +52,12 @@ def test_missing_images_are_found(images, data_format):
         assert missing_images(images.with_name("none"), names) == names
 
 
-def test_grey_images_get_three_channels(images):
+def test_read_image_gray_has_three_channels(images):
     cv2.imwrite(str(images / "grey.png"), np.full((5, 7), 33, np.uint8))
     assert read_image(images, "grey.png").shape == (5, 7, 3)
 
 
-def test_orientation_flags_are_ignored(images, picture):
+def test_read_image_ignores_orientation_flags(images, picture):
     data = (images / "a/x.jpg").read_bytes()
     tiff = b"II*\0" + struct.pack("<I", 8) + struct.pack("<HHHIHHI", 1, 0x0112, 3, 1, 6, 0, 0)  # rotate by 90
     exif = b"Exif\0\0" + tiff
@@ -66,7 +66,7 @@ def test_orientation_flags_are_ignored(images, picture):
     assert read_image(images, "turned.jpg").shape == picture.shape
 
 
-def test_absent_images(images):
+def test_read_image_absent_image_is_named(images):
     with pytest.raises(InputError, match=r"images/b\.jpg: no such image"):
         read_image(images, "b.jpg")
     with pytest.raises(InputError, match=r"images\.zip: no entry 'images/b\.jpg'"):
@@ -82,7 +82,7 @@ def test_absent_images(images):
     assert missing_images(images, ["a\0/b.jpg", "y.png"]) == ["a\0/b.jpg"]
 
 
-def test_an_unknown_data_format(images):
+def test_read_image_unknown_format_is_refused(images):
     with pytest.raises(InputError, match="unknown data format 'zpi'; did you mean 'zip'"):
         read_image(images, "y.png", "zpi")
     with pytest.raises(InputError, match="unknown data format 'png'"):
@@ -90,7 +90,7 @@ def test_an_unknown_data_format(images):
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
-def test_a_cut_jpeg_is_refused(images, share):
+def test_read_image_truncated_jpeg_is_refused(images, share):
     data = (images / "a/x.jpg").read_bytes()
     (images / "cut.jpg").write_bytes(data[: int(len(data) * share)])
     with pytest.raises(InputError, match=r"cut\.jpg: the JPEG is cut off"):
@@ -104,7 +104,7 @@ def with_thumbnail(data: bytes, thumbnail: bytes) -> bytes:
 
 @pytest.mark.parametrize("flags", [[], [cv2.IMWRITE_JPEG_PROGRESSIVE, 1], [cv2.IMWRITE_JPEG_RST_INTERVAL, 2]])
 @pytest.mark.parametrize("tail", [b"\0" * 64, b"\0" * 20_000, b"\xff\xd8\xff", b"\r\n"])
-def test_bytes_after_the_end_of_a_jpeg_do_no_harm(images, picture, flags, tail):
+def test_read_image_bytes_after_the_jpeg_are_ignored(images, picture, flags, tail):
     data = cv2.imencode(".jpg", picture, flags)[1].tobytes()
     for whole in (data, with_thumbnail(data, data)):
         (images / "tail.jpg").write_bytes(whole + tail)
@@ -124,20 +124,20 @@ def png_of_claimed_size(side: int) -> bytes:
 
 
 @pytest.mark.parametrize("data", [b"", b"<html>not found</html>", b"\xff\xd8\xff\xd9", png_of_claimed_size(40_000)])
-def test_what_is_no_image_is_refused(images, data):
+def test_read_image_other_data_are_refused(images, data):
     (images / "odd.jpg").write_bytes(data)
     with pytest.raises(InputError, match=r"odd\.jpg: not an image"):
         read_image(images, "odd.jpg")
 
 
-def test_a_cut_archive_is_refused(images):
+def test_read_image_truncated_archive_is_refused(images):
     path = images.with_suffix(".zip")
     path.write_bytes(path.read_bytes()[:-60])
     with pytest.raises(InputError, match=r"images\.zip: not a zip archive, or cut off"):
         read_image(images, "y.png", "zip")
 
 
-def test_a_damaged_entry_is_refused(images):
+def test_read_image_damaged_entry_is_refused(images):
     path = images.with_suffix(".zip")
     data = bytearray(path.read_bytes())
     with zipfile.ZipFile(path) as archive:
@@ -148,7 +148,7 @@ def test_a_damaged_entry_is_refused(images):
         read_image(images, "y.png", "zip")
 
 
-def test_an_encrypted_entry_is_refused(images):
+def test_read_image_encrypted_entry_is_refused(images):
     path = images.with_suffix(".zip")
     data = bytearray(path.read_bytes())
     directory = data.index(b"PK\x01\x02")
@@ -164,7 +164,7 @@ def _read_often(images, queue):
     queue.put((sums, len(image_store._archives)))
 
 
-def test_forked_processes_have_their_own_handle(images):
+def test_read_image_forked_processes_open_their_own_handle(images):
     sums = [int(read_image(images, name, "zip").sum()) for name in ("y.png", "a/x.jpg")]  # opened before the fork
     handles = len(image_store._archives)
     context = multiprocessing.get_context("fork")
@@ -178,7 +178,7 @@ def test_forked_processes_have_their_own_handle(images):
         child.join()
 
 
-def test_one_handle_per_thread(images):
+def test_read_image_threads_open_their_own_handle(images):
     before = len(image_store._archives)
     read_image(images, "y.png", "zip")
     read_image(images, "a/x.jpg", "zip")
@@ -190,7 +190,7 @@ def test_one_handle_per_thread(images):
 
 
 @pytest.mark.parametrize(("as_zip", "data_format"), [(False, "jpg"), (True, "zip")])
-def test_what_is_stored_is_what_the_reader_finds(tmp_path, as_zip, data_format):
+def test_open_images_stored_images_are_read_again(tmp_path, as_zip, data_format):
     image = np.full((20, 30, 3), 77, np.uint8)
     with open_images(tmp_path / "h36m", as_zip) as store:
         for name in ("s_01/a.png", "s_01/b.png", "s_02/a.png"):
@@ -198,7 +198,7 @@ def test_what_is_stored_is_what_the_reader_finds(tmp_path, as_zip, data_format):
     np.testing.assert_array_equal(read_image(tmp_path / "h36m/images", "s_02/a.png", data_format), image)
 
 
-def test_an_archive_appears_whole_or_not_at_all(tmp_path):
+def test_open_images_error_keeps_the_old_archive(tmp_path):
     folder = tmp_path / "mpii"
     with open_images(folder, as_zip=True) as store:
         store.add("x.jpg", b"12345")
@@ -215,7 +215,7 @@ def test_an_archive_appears_whole_or_not_at_all(tmp_path):
     assert [path.name for path in folder.iterdir()] == ["images.zip"]
 
 
-def test_zip_stores_entries_below_images(tmp_path):
+def test_open_images_zip_is_stored_and_reproducible(tmp_path):
     for name in ("a", "b"):
         with open_images(tmp_path / name, as_zip=True) as store:
             store.add("s_01/x.jpg", b"12345")

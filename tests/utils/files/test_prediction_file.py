@@ -33,7 +33,7 @@ def path(tmp_path, rows):
     return tmp_path / "p.h5"
 
 
-def test_the_file_has_the_published_arrays(path, rows):
+def test_prediction_writer_arrays_equal_the_original_format(path, rows):
     with h5py.File(path) as file:
         assert sorted(file) == ["heatmaps", "image_ids", "joint_names_order", "locations"]
         assert file["heatmaps"].dtype == file["locations"].dtype == np.float32
@@ -42,7 +42,7 @@ def test_the_file_has_the_published_arrays(path, rows):
         assert [name.decode() for name in file["joint_names_order"]] == NAMES
 
 
-def test_rows_are_read_in_slices(path, rows):
+def test_prediction_file_reads_slices(path, rows):
     with PredictionFile(path) as file:
         assert (file.joint_names, file.image_ids) == (NAMES, IDS)
         assert file.attributes == {"fusion": "adaptive", "weights": "a/b.pth.tar"}
@@ -54,7 +54,7 @@ def test_rows_are_read_in_slices(path, rows):
 
 
 @pytest.mark.parametrize("size", [1, 2, 4, 6, 9])
-def test_batches_are_all_rows_in_order(path, rows, size):
+def test_batches_return_all_rows_in_order(path, rows, size):
     with PredictionFile(path) as file:
         parts = list(file.batches(size))
     assert [len(heatmaps) for heatmaps, _ in parts] == [len(range(6)[i : i + size]) for i in range(0, 6, size)]
@@ -62,7 +62,7 @@ def test_batches_are_all_rows_in_order(path, rows, size):
     assert np.array_equal(np.concatenate([locations for _, locations in parts]), rows[1])
 
 
-def test_one_batch_is_read_ahead_and_no_more(path, monkeypatch):
+def test_batches_read_one_batch_ahead(path, monkeypatch):
     read = []
 
     def slow_read(self, start, stop):
@@ -78,7 +78,7 @@ def test_one_batch_is_read_ahead_and_no_more(path, monkeypatch):
         assert read == [0, 1, 2]
 
 
-def test_an_error_of_the_reading_thread_reaches_the_reader(path, monkeypatch):
+def test_batches_error_of_the_thread_is_raised(path, monkeypatch):
     read = PredictionFile.read
 
     def fail_at_4(self, start, stop):
@@ -94,7 +94,7 @@ def test_an_error_of_the_reading_thread_reaches_the_reader(path, monkeypatch):
             next(batches)
 
 
-def test_an_error_keeps_the_old_file(path, rows):
+def test_prediction_writer_error_keeps_the_old_file(path, rows):
     def fail_halfway():
         with PredictionWriter(path, 6, NAMES, WH) as writer:
             writer.append(rows[0][:2], rows[1][:2], IDS[:2])
@@ -107,7 +107,7 @@ def test_an_error_keeps_the_old_file(path, rows):
         assert len(file.heatmaps) == 6
 
 
-def test_missing_rows_are_a_defect(tmp_path, rows):
+def test_prediction_writer_missing_rows_are_an_error(tmp_path, rows):
     def write_four():
         with PredictionWriter(tmp_path / "p.h5", 6, NAMES, WH) as writer:
             writer.append(rows[0][:4], rows[1][:4], IDS[:4])
@@ -117,7 +117,7 @@ def test_missing_rows_are_a_defect(tmp_path, rows):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_full_disk_is_an_input_error(tmp_path):
+def test_prediction_writer_full_disk_is_an_input_error(tmp_path):
     def write_much():
         with PredictionWriter(tmp_path / "p.h5", 8, NAMES, (100, 100)) as writer:
             for _ in range(4):
@@ -133,14 +133,14 @@ def test_a_full_disk_is_an_input_error(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_place_that_cannot_be_written(tmp_path):
+def test_prediction_writer_unwritable_place_is_named(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(InputError, match="cannot be created"), PredictionWriter(tmp_path / "file/p.h5", 6, NAMES, WH):
         pass
 
 
 @pytest.mark.parametrize("compression", ["lzf", "gzip"])
-def test_compression_loses_nothing_and_takes_less(tmp_path, compression):
+def test_prediction_writer_compression_is_lossless(tmp_path, compression):
     """Heatmaps of a network are smooth and near zero nearly everywhere."""
     y, x = np.mgrid[:64, :48]
     maps = np.exp(-((x - 20) ** 2 + (y - 30) ** 2) / 8).astype(np.float32) + np.zeros((6, 3, 64, 48), np.float32)
@@ -158,7 +158,7 @@ def test_compression_loses_nothing_and_takes_less(tmp_path, compression):
 
 
 @pytest.mark.parametrize("compression", ["none", "lzf"])
-def test_float16_keeps_11_bits_and_is_read_as_float32(tmp_path, rows, compression):
+def test_prediction_writer_float16_is_read_as_float32(tmp_path, rows, compression):
     path = tmp_path / "p.h5"
     with PredictionWriter(path, 6, NAMES, WH, 2, compression, "float16") as writer:
         writer.append(*rows, IDS)
@@ -174,7 +174,7 @@ def test_float16_keeps_11_bits_and_is_read_as_float32(tmp_path, rows, compressio
 
 
 @pytest.mark.parametrize("bad", [0, 2, 5])
-def test_an_error_of_the_writing_thread_reaches_the_caller(path, rows, monkeypatch, bad):
+def test_prediction_writer_error_of_the_thread_is_raised(path, rows, monkeypatch, bad):
     """By a later append(), or at the end; what stood there stays."""
     write = PredictionWriter._write
     written = []
@@ -202,7 +202,7 @@ def test_an_error_of_the_writing_thread_reaches_the_caller(path, rows, monkeypat
     assert [file.name for file in path.parent.iterdir()] == ["p.h5"]
 
 
-def test_few_batches_wait_to_be_written(tmp_path, rows, monkeypatch):
+def test_prediction_writer_queue_is_short(tmp_path, rows, monkeypatch):
     """append() waits for a slow disk: memory stays bounded."""
     write = PredictionWriter._write
     started = []
@@ -223,7 +223,7 @@ def test_few_batches_wait_to_be_written(tmp_path, rows, monkeypatch):
         np.testing.assert_array_equal(file.heatmaps, rows[0])
 
 
-def test_the_fingerprint_is_that_of_the_content(tmp_path, rows):
+def test_fingerprint_depends_on_the_content(tmp_path, rows):
     def fingerprint(name, rows=rows, ids=IDS, names=NAMES, dtype="float32", compression="none"):
         with PredictionWriter(tmp_path / name, 6, names, WH, 2, compression, dtype) as writer:
             writer.append(*rows, ids)
@@ -248,7 +248,7 @@ def published(path, rows, names) -> PredictionFile:
     return PredictionFile(path)
 
 
-def test_locations_alone(tmp_path, rows):
+def test_prediction_file_without_heatmaps(tmp_path, rows):
     path = tmp_path / "p.h5"
     with PredictionWriter(path, 6, NAMES, None) as writer:
         for part in (slice(0, 4), slice(4, 6)):
@@ -270,7 +270,7 @@ def test_locations_alone(tmp_path, rows):
 
 
 @pytest.mark.parametrize("names", [[0, 1, 2], np.array(NAMES, "S")])
-def test_published_files_have_no_image_ids(tmp_path, rows, names):
+def test_prediction_file_original_files_have_no_image_ids(tmp_path, rows, names):
     # the released code writes the joints as numbers 0..J-1 of the data set's own order
     with published(tmp_path / "p.h5", rows, names) as file:
         assert file.image_ids is None
@@ -281,12 +281,12 @@ def test_published_files_have_no_image_ids(tmp_path, rows, names):
             file.check_matches(IDS, [*NAMES, "nose"])
 
 
-def test_numbers_in_another_order_are_refused(tmp_path, rows):
+def test_check_matches_numbers_in_other_order_are_refused(tmp_path, rows):
     with published(tmp_path / "p.h5", rows, [2, 0, 1]) as file, pytest.raises(InputError, match="joints are"):
         file.check_matches(IDS, NAMES)
 
 
-def test_another_data_set_is_named(path):
+def test_check_matches_other_data_set_is_named(path):
     with PredictionFile(path) as file:
         with pytest.raises(InputError, match=r"row 3 is 's_01/ca_1é\.jpg', the data set has 'other\.jpg'"):
             file.check_matches([*IDS[:3], "other.jpg", *IDS[4:]], NAMES)
@@ -295,13 +295,13 @@ def test_another_data_set_is_named(path):
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.95])
-def test_cut_files(path, share):
+def test_prediction_file_truncated_file_is_refused(path, share):
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
     with pytest.raises(InputError, match=r"p\.h5: not a file of predictions, or cut off"):
         PredictionFile(path)
 
 
-def test_files_of_another_kind(tmp_path, rows):
+def test_prediction_file_other_content_is_refused(tmp_path, rows):
     with pytest.raises(InputError, match=r"none\.h5: no such file of predictions"):
         PredictionFile(tmp_path / "none.h5")
     with h5py.File(tmp_path / "a.h5", "w") as file:
@@ -328,7 +328,7 @@ def test_files_of_another_kind(tmp_path, rows):
         ("image_ids", np.arange(6), f"made for another data set: row 0 is '0', the data set has '{IDS[0]}'"),
     ],
 )
-def test_names_of_another_kind(tmp_path, rows, name, value, message):
+def test_prediction_file_names_of_other_type_are_refused(tmp_path, rows, name, value, message):
     with h5py.File(tmp_path / "p.h5", "w") as file:
         file["heatmaps"], file["locations"] = rows
         for key, names in {"joint_names_order": [0, 1, 2], name: value}.items():
@@ -337,7 +337,7 @@ def test_names_of_another_kind(tmp_path, rows, name, value, message):
         PredictionFile(tmp_path / "p.h5").check_matches(IDS, NAMES)
 
 
-def test_a_damaged_chunk_is_named(tmp_path, rows):
+def test_read_damaged_chunk_is_named(tmp_path, rows):
     path = tmp_path / "p.h5"
     with h5py.File(path, "w") as file:
         file.create_dataset("heatmaps", data=rows[0], chunks=(2, 3, 4, 6), fletcher32=True)
@@ -352,7 +352,7 @@ def test_a_damaged_chunk_is_named(tmp_path, rows):
             file.read(2, 4)
 
 
-def test_damaged_locations_are_named(tmp_path, rows):
+def test_read_locations_damaged_data_are_named(tmp_path, rows):
     path = tmp_path / "p.h5"
     with h5py.File(path, "w") as file:
         file.create_dataset("locations", data=rows[1], chunks=(2, *rows[1].shape[1:]), fletcher32=True)

@@ -72,18 +72,18 @@ def load(tmp_path):
 
 
 @pytest.mark.parametrize("protocol", range(6))
-def test_every_protocol(load, protocol):
+def test_load_pickle_every_protocol(load, protocol):
     check_equal(load(pickle.dumps(RECORDS, protocol))[0], RECORDS[0])
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 3])
-def test_names_of_numpy_1_and_2(load, protocol):
+def test_load_pickle_names_of_numpy_1_and_2(load, protocol):
     data = pickle.dumps(RECORDS, protocol)
     here, other = ("numpy._core", "numpy.core") if b"numpy._core" in data else ("numpy.core", "numpy._core")
     check_equal(load(renamed(data, {f"{here}.multiarray": f"{other}.multiarray"}))[0], RECORDS[0])
 
 
-def test_python_2(load, tmp_path):
+def test_load_pickle_of_python_2(load, tmp_path):
     with open(tmp_path / "two.pkl", "wb") as file:
         Python2Pickler(file, protocol=2).dump(RECORDS)
     data = (tmp_path / "two.pkl").read_bytes()
@@ -93,7 +93,7 @@ def test_python_2(load, tmp_path):
 
 @pytest.mark.parametrize("module", ["scipy.sparse.csr", "scipy.sparse._csr", "scipy.sparse"])
 @pytest.mark.parametrize("protocol", [0, 2])
-def test_csr_matrices_under_every_module_name(load, module, protocol):
+def test_load_pickle_csr_matrix_under_every_module_name(load, module, protocol):
     dense = np.random.default_rng(0).random((40, 30)) < 0.1
     data = pickle.dumps({"pairwise_constrain": {(0, 1): scipy.sparse.csr_matrix(dense)}}, protocol)
     loaded = load(renamed(data, {"scipy.sparse._csr": module}))["pairwise_constrain"][0, 1]
@@ -102,19 +102,19 @@ def test_csr_matrices_under_every_module_name(load, module, protocol):
     assert np.array_equal(loaded.toarray(), dense)
 
 
-def test_csr_arrays(load):
+def test_load_pickle_csr_array(load):
     dense = np.eye(3, 4)
     loaded = load(pickle.dumps(scipy.sparse.csr_array(dense)))
     assert isinstance(loaded, scipy.sparse.csr_array)
     assert np.array_equal(loaded.toarray(), dense)
 
 
-def test_ordered_dictionaries(load):
+def test_load_pickle_ordered_dict(load):
     value = collections.OrderedDict(b=1, a=2)
     assert list(load(pickle.dumps(value))) == ["b", "a"]
 
 
-def test_arrays_of_text_and_of_objects(load):
+def test_load_pickle_arrays_of_text_and_objects(load):
     for value in (
         np.array(["ab", "é"]),
         np.array([b"ab", b"c"]),
@@ -133,7 +133,7 @@ def test_arrays_of_text_and_of_objects(load):
             assert loaded.tolist() == expected.tolist() == value.tolist()
 
 
-def test_what_was_loaded_is_written_as_plain_arrays(load):
+def test_load_pickle_arrays_are_pickled_as_plain_arrays(load):
     data = pickle.dumps(load(pickle.dumps(RECORDS, 4)), 4)
     assert b"lib.utils" not in data
     check_equal(pickle.loads(data)[0], RECORDS[0])
@@ -150,7 +150,7 @@ class Foreign:
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 4])
-def test_a_foreign_call_is_refused_and_not_made(load, tmp_path, protocol):
+def test_load_pickle_foreign_call_is_not_executed(load, tmp_path, protocol):
     marker = tmp_path / "made_by_pickle"
     data = pickle.dumps([{"image": Foreign(os.mkdir, str(marker))}], protocol)
     with pytest.raises(InputError, match=r"a\.pkl: refused or damaged pickle: it holds '\w+\.mkdir'"):
@@ -169,7 +169,7 @@ def test_a_foreign_call_is_refused_and_not_made(load, tmp_path, protocol):
         np.random.default_rng(0),
     ],
 )
-def test_types_outside_the_list_are_refused(load, value):
+def test_load_pickle_other_types_are_refused(load, value):
     with pytest.raises(InputError, match="no allowed numpy or scipy type"):
         load(pickle.dumps(value))
 
@@ -217,19 +217,19 @@ FORGED = {
 
 @pytest.mark.parametrize("name", FORGED)
 @pytest.mark.parametrize("protocol", [2, 4])
-def test_a_forged_state_is_refused(load, name, protocol):
+def test_load_pickle_forged_state_is_refused(load, name, protocol):
     with pytest.raises(InputError, match="refused or damaged pickle"):
         load(pickle.dumps(FORGED[name], protocol))
 
 
-def test_an_array_is_not_filled_twice(load):
+def test_load_pickle_array_is_not_filled_twice(load):
     data = pickle.dumps(VICTIM, 2)
     state = data[data.index(b"(K\x01K\x01\x85") :]  # ends in BUILD and STOP
     with pytest.raises(InputError, match="in a form that numpy does not write"):
         load(data[:-1] + state)
 
 
-def test_other_codecs_stay_closed(load):
+def test_load_pickle_other_codecs_are_refused(load):
     data = pickle.dumps(b"\xff\xfe" * 5, 2)
     assert load(data) == b"\xff\xfe" * 5
     with pytest.raises(InputError, match="codec"):
@@ -237,13 +237,13 @@ def test_other_codecs_stay_closed(load):
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.7, 0.99])
-def test_truncated_files(load, share):
+def test_load_pickle_truncated_file_is_refused(load, share):
     data = pickle.dumps(RECORDS * 5, 2)
     with pytest.raises(InputError, match=r"a\.pkl: (the pickle is cut off|refused or damaged)"):
         load(data[: int(len(data) * share)])
 
 
-def test_files_that_are_no_pickle(load, tmp_path):
+def test_load_pickle_other_content_is_refused(load, tmp_path):
     with pytest.raises(InputError, match="refused or damaged pickle"):
         load(b"<html>404</html>")
     with pytest.raises(InputError, match=r"none\.pkl: no such file"):

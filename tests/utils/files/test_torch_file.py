@@ -28,7 +28,7 @@ def state():
     return OrderedDict(weight=torch.arange(6.0).view(2, 3), count=torch.tensor(3))
 
 
-def test_round_trip(tmp_path):
+def test_load_checkpoint_equals_what_was_saved(tmp_path):
     path = tmp_path / "run" / "checkpoint.pth.tar"
     value = {"epoch": 3, "perf": 0.5, "state_dict": state(), "history": [{"loss": 0.25}], "rng": torch.get_rng_state()}
     save_checkpoint(value, path)
@@ -41,12 +41,12 @@ def test_round_trip(tmp_path):
 
 @pytest.mark.parametrize("zipped", [True, False])
 @pytest.mark.parametrize("kind", [np.float64, np.float32, np.int64])
-def test_published_files_hold_numpy_scalars(tmp_path, kind, zipped):
+def test_load_checkpoint_numpy_scalars_are_allowed(tmp_path, kind, zipped):
     torch.save({"perf": kind(3), "state_dict": state()}, tmp_path / "a.pth.tar", _use_new_zipfile_serialization=zipped)
     assert load_checkpoint(tmp_path / "a.pth.tar")["perf"] == 3
 
 
-def test_numpy_scalars_under_the_name_of_numpy_1(tmp_path):
+def test_load_checkpoint_numpy_1_scalars_are_allowed(tmp_path):
     path = tmp_path / "old.pth.tar"
     torch.save({"perf": np.float64(0.875)}, path, _use_new_zipfile_serialization=False)
     data = path.read_bytes()
@@ -65,7 +65,7 @@ def own_memory_mb():
     return int(re.search(r"RssAnon:\s+(\d+) kB", status.read_text()).group(1)) / 1e3
 
 
-def test_loading_takes_no_memory_of_its_own(tmp_path):
+def test_load_checkpoint_tensors_are_memory_mapped(tmp_path):
     path = tmp_path / "a.pth"
     save_checkpoint({"weight": torch.rand(20_000_000)}, path)  # 80 MB
     before = own_memory_mb()
@@ -74,7 +74,7 @@ def test_loading_takes_no_memory_of_its_own(tmp_path):
     assert own_memory_mb() - before < 20
 
 
-def test_what_was_loaded_is_apart_from_the_file(tmp_path):
+def test_load_checkpoint_changes_do_not_reach_the_file(tmp_path):
     """An optimizer goes on with the loaded tensors themselves, and its checkpoint is replaced while it does."""
     path = tmp_path / "a.pth"
     save_checkpoint(state(), path)
@@ -95,7 +95,7 @@ class Foreign:
         return os.mkdir, (self.path,)
 
 
-def test_foreign_code_is_refused_and_not_run(tmp_path):
+def test_load_checkpoint_foreign_code_is_not_executed(tmp_path):
     marker = tmp_path / "made_by_pickle"
     torch.save({"state_dict": Foreign(str(marker))}, tmp_path / "a.pth")
     with pytest.raises(InputError, match=r"a\.pth: .* holding foreign types .*mkdir") as caught:
@@ -106,7 +106,7 @@ def test_foreign_code_is_refused_and_not_run(tmp_path):
 
 @pytest.mark.parametrize("zipped", [True, False])
 @pytest.mark.parametrize("share", [0.0, 0.4, 0.9])
-def test_cut_files(tmp_path, zipped, share):
+def test_load_checkpoint_truncated_file_is_refused(tmp_path, zipped, share):
     path = tmp_path / "a.pth"
     torch.save({"w": torch.zeros(1000)}, path, _use_new_zipfile_serialization=zipped)
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
@@ -115,7 +115,7 @@ def test_cut_files(tmp_path, zipped, share):
     assert "\n" not in str(caught.value)
 
 
-def test_files_that_are_no_checkpoint(tmp_path):
+def test_load_checkpoint_other_content_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"none\.pth: no such checkpoint"):
         load_checkpoint(tmp_path / "none.pth")
     (tmp_path / "a.pth").write_bytes(pickle.dumps([1, 2], 2))
@@ -126,7 +126,7 @@ def test_files_that_are_no_checkpoint(tmp_path):
 
 
 @pytest.mark.usefixtures("full_disk")
-def test_a_full_disk_leaves_the_old_file(tmp_path):
+def test_save_checkpoint_full_disk_keeps_the_old_file(tmp_path):
     path = tmp_path / "checkpoint.pth.tar"
     save_checkpoint({"epoch": 1}, path)
     with pytest.raises(InputError, match=r"checkpoint\.pth\.tar: cannot be written") as caught:
@@ -137,7 +137,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_values_that_are_not_finite_are_found_by_name(value):
+def test_first_not_finite_returns_the_name(value):
     spoilt = torch.ones(5, 3)
     spoilt[2, 1] = value
     state = {"good": torch.ones(2), "numbers": [1, "a", None], "more": {"list": [torch.zeros(1), {7: spoilt}]}}
@@ -146,7 +146,7 @@ def test_values_that_are_not_finite_are_found_by_name(value):
     assert first_not_finite(state) is None
 
 
-def test_large_values_and_other_types_are_finite():
+def test_first_not_finite_large_values_are_finite():
     large = torch.full((1000,), 3e38)  # their sum is not
     others = [torch.tensor([2**62]), torch.tensor([True]), torch.empty(0)]
     assert first_not_finite([large, large.bfloat16(), *others]) is None

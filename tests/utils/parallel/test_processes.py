@@ -17,7 +17,7 @@ def start(code: str) -> subprocess.Popen:
     return process
 
 
-def test_politely_then_not():
+def test_end_processes_terminates_then_kills():
     polite = start("signal.signal(signal.SIGTERM, lambda *_: exit(75))")
     deaf = start("signal.signal(signal.SIGTERM, signal.SIG_IGN)")
     over = subprocess.Popen([sys.executable, "-c", ""])
@@ -34,7 +34,7 @@ def work(begun):
     time.sleep(60)
 
 
-def test_signals_of_others_do_not_end_a_process_that_its_parent_needs():
+def test_leave_ending_to_parent_ignores_signals_of_others():
     context = multiprocessing.get_context("fork")
     begun = context.Event()
     process = context.Process(target=work, args=(begun,), daemon=True)

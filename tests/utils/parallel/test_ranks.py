@@ -12,7 +12,7 @@ def without_torchrun(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
-def test_what_torchrun_sets(monkeypatch):
+def test_ranks_of_environment_reads_torchrun(monkeypatch):
     assert ranks_of_environment() is None
     assert SINGLE.is_main
     for name, value in (("RANK", "9"), ("WORLD_SIZE", "16"), ("LOCAL_RANK", "1")):
@@ -21,21 +21,21 @@ def test_what_torchrun_sets(monkeypatch):
     assert not ranks_of_environment().is_main
 
 
-def test_one_process_of_torchrun_is_not_nothing(monkeypatch):
+def test_ranks_of_environment_single_process_of_torchrun(monkeypatch):
     for name, value in (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0")):
         monkeypatch.setenv(name, value)
     assert ranks_of_environment() == SINGLE
 
 
 @pytest.mark.parametrize("values", [{"RANK": "1"}, {"RANK": "x", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}])
-def test_half_an_environment_is_refused(monkeypatch, values):
+def test_ranks_of_environment_incomplete_is_refused(monkeypatch, values):
     for name, value in values.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(InputError, match="expected numbers in RANK, WORLD_SIZE, LOCAL_RANK"):
         ranks_of_environment()
 
 
-def test_processes_of_a_machine(monkeypatch):
+def test_ranks_of_environment_local_world_size(monkeypatch):
     for name, value in (("RANK", "9"), ("WORLD_SIZE", "16"), ("LOCAL_RANK", "1"), ("LOCAL_WORLD_SIZE", "8")):
         monkeypatch.setenv(name, value)
     assert ranks_of_environment() == Ranks(9, 16, 1, 8)
