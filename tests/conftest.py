@@ -44,7 +44,7 @@ def tiny_root(tmp_path: Path) -> Callable[..., Path]:
         formats: "jpg" (folder), "zip" or both (("jpg",)).
         mpii: images per MPII subset, 0 = no mpii folder (8).
         mpii_name: name of that folder ("mpii").
-        mpii_head_px: head size of everybody there; None = no head boxes (None).
+        mpii_head_px: head size of all people there; None = no head boxes (None).
         edit: function of the list of Human3.6M records, applied to every subset before it is written; it changes
             the list in place or returns another one.
     """
@@ -132,7 +132,7 @@ def tiny_config(tiny_yaml: Callable[[Path], Path]) -> Callable[..., EasyDict]:
 
 @pytest.fixture
 def restored_root_logger() -> Iterator[None]:
-    """The root logger without handlers; what a test adds is closed and taken off again."""
+    """Remove the handlers of the root logger for a test and restore them afterwards."""
     root = logging.getLogger()
     handlers = root.handlers[:]
     level = root.level
@@ -146,7 +146,7 @@ def restored_root_logger() -> Iterator[None]:
 
 @pytest.fixture
 def run_script(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Iterator[Callable[..., Finished]]:
-    """run_script("pose2d/train.py", "--cfg", ...) runs run/pose2d/train.py as __main__."""
+    """Run a script in this process: run_script("pose2d/train.py", "--cfg", ...)."""
     root = logging.getLogger()
     handlers = root.handlers[:]
     level = root.level

@@ -1,8 +1,8 @@
-"""Train some steps with batch norm in evaluation, as one of the processes that torchrun or nobody started.
+"""Train some steps with batch norm in evaluation mode, in one process or as a process of torchrun.
 
     python tests/cvf_tests/equal_steps.py CFG OUT
 
-Rank 0 stores losses of the epoch and the weights, so that runs with another number of processes can be compared.
+Rank 0 stores the losses and the weights, to compare runs with different numbers of processes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from lib.utils.parallel.ranks import SINGLE, ranks_of_environment
 
 
 class Frozen(nn.Module):
-    """The model with batch norm that stays in evaluation."""
+    """A model whose batch norm stays in evaluation mode."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()

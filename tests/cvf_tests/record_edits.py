@@ -10,7 +10,7 @@ LABELS = ("joints_2d", "joints_3d", "joints_3d_camera", "center", "scale", "box"
 
 
 def of_camera(camera_id: int | None, change: Callable[[dict], None]) -> Callable[[list[dict]], None]:
-    """An edit that changes the records of one camera (None = of all); each gets a camera dictionary of its own."""
+    """Return an edit that changes the records of one camera (None = all). Each record gets its own camera."""
 
     def edit(records: list[dict]) -> None:
         for record in records:
@@ -22,7 +22,7 @@ def of_camera(camera_id: int | None, change: Callable[[dict], None]) -> Callable
 
 
 def set_camera(**functions: Callable[[np.ndarray], np.ndarray]) -> Callable[[dict], None]:
-    """A change of camera entries: set_camera(T=lambda T: T / 1000)."""
+    """Return a change of camera entries: set_camera(T=lambda T: T / 1000)."""
 
     def change(record: dict) -> None:
         for key, function in functions.items():
@@ -32,7 +32,7 @@ def set_camera(**functions: Callable[[np.ndarray], np.ndarray]) -> Callable[[dic
 
 
 def set_entry(key: str, function: Callable[[np.ndarray], np.ndarray]) -> Callable[[dict], None]:
-    """A change of an entry of the record."""
+    """Return a change of an entry of the record."""
 
     def change(record: dict) -> None:
         record[key] = function(record[key])
@@ -41,7 +41,7 @@ def set_entry(key: str, function: Callable[[np.ndarray], np.ndarray]) -> Callabl
 
 
 def shifted(keys: tuple[str, ...], camera_id: int, lag: int) -> Callable[[list[dict]], None]:
-    """An edit that gives a camera's records the entries of `lag` frames later in their recording."""
+    """Return an edit that replaces entries of a camera's records by the entries `lag` frames later."""
 
     def edit(records: list[dict]) -> None:
         actions = {record["action"] for record in records}

@@ -30,7 +30,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 @dataclass
 class Finished:
-    """What a script left: exit code, standard output, standard error."""
+    """Exit code, standard output and standard error of a script."""
 
     code: int
     out: str

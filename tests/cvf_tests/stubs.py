@@ -1,4 +1,4 @@
-"""Stand-ins for a network, and the inputs of a loader's batches."""
+"""A network with given outputs, and the network inputs of a loader."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CPU = torch.device("cpu")
 
 
 class Table(nn.Module):
-    """Gives prepared heatmaps, batch after batch; one weight, so that it can be trained."""
+    """Return given heatmaps, batch after batch. One weight makes it trainable."""
 
     def __init__(self, outputs: Iterable[tuple[Tensor, Tensor | None]]) -> None:
         super().__init__()
@@ -28,5 +28,5 @@ class Table(nn.Module):
 
 
 def inputs_of(loader: DataLoader) -> list[NetworkInput]:
-    """The network inputs of all batches."""
+    """Return the network inputs of all batches."""
     return [network_input(batch, loader.dataset.settings, CPU) for batch in loader]

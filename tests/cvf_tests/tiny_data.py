@@ -48,7 +48,7 @@ JOINT_COLORS = np.array([cv2.applyColorMap(np.uint8([[i * 15]]), cv2.COLORMAP_HS
 
 
 def tiny_camera(view: int, num_views: int, rng: np.random.Generator) -> dict:
-    """A camera record of the annotation: 5 m away, 1.5 m high, looking at the middle of the room."""
+    """Return a camera record: 5 m from the person, 1.5 m high, looking at the center of the room."""
     angle = 2 * np.pi * (view + 0.3) / num_views
     center = np.array([5000 * np.cos(angle), 5000 * np.sin(angle), 1500.0])
     forward = np.array([0, 0, 900.0]) - center
@@ -69,7 +69,7 @@ def tiny_camera(view: int, num_views: int, rng: np.random.Generator) -> dict:
 
 
 def tiny_pose(rng: np.random.Generator) -> np.ndarray:
-    """(17, 3) mm in the world frame: the person turned, moved, with bent limbs."""
+    """Return (17, 3) mm, world frame: the standing person rotated, moved, with bent limbs."""
     angle = rng.uniform(0, 2 * np.pi)
     turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
     bent = STANDING_MM + rng.normal(0, 25, STANDING_MM.shape)
@@ -77,7 +77,7 @@ def tiny_pose(rng: np.random.Generator) -> np.ndarray:
 
 
 def draw_blobs(joints_img: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A dark, noisy image with a disc of one color at each joint."""
+    """Return a dark, noisy image with a disc of one color at each joint."""
     image = rng.integers(0, 40, (SIDE, SIDE, 3), np.uint8)
     for point, color in zip(joints_img, JOINT_COLORS[: len(joints_img)], strict=True):
         cv2.circle(image, [int(value) for value in np.round(point)], 3, color.tolist(), -1)
@@ -91,7 +91,7 @@ def _jpeg(image: np.ndarray) -> bytes:
 def h36m_records(
     subjects: Sequence[int], num_frames: int, num_views: int, rng: np.random.Generator
 ) -> tuple[list[dict], dict[str, bytes]]:
-    """Records of the annotation, image by image, and the image files by name."""
+    """Return annotation records, one per image, and the image files by name."""
     records = []
     files = {}
     for subject in subjects:
@@ -107,7 +107,7 @@ def h36m_records(
 def _view_records(
     pose: np.ndarray, ids: dict, cameras: Sequence[dict], rng: np.random.Generator
 ) -> tuple[list[dict], dict[str, bytes]]:
-    """One record per camera of a pose (J, 3) mm, and the image files by name."""
+    """Return one record per camera for a pose (J, 3) mm, and the image files by name."""
     records = []
     files = {}
     clip = f"s_{ids['subject']:02}_act_{str(ids['action']).zfill(2)}_subact_{ids['subaction']:02}"
@@ -150,7 +150,7 @@ TOTALCAPTURE_RECORDINGS = {
 def totalcapture_records(
     recordings: Sequence[tuple[int, Any, int]], num_frames: int, rng: np.random.Generator
 ) -> tuple[list[dict], dict[str, bytes]]:
-    """Records of 8 cameras of (subject, action, sub-action), and the image files by name."""
+    """Return records of 8 cameras for (subject, action, sub-action), and the image files by name."""
     cameras = [tiny_camera(view, 8, rng) for view in range(8)]  # one rig for all subjects
     records = []
     files = {}
@@ -171,7 +171,7 @@ _MPII_FROM_H36M = [3, 2, 1, 4, 5, 6, 0, 8, 8, 10, 16, 15, 14, 11, 12, 13]
 def mpii_records(
     num_images: int, rng: np.random.Generator, head_px: float | None = None
 ) -> tuple[list[dict], dict[str, bytes]]:
-    """Records with 1-based coordinates and the image files by name; joint 9 (head top) is not annotated.
+    """Return records with 1-based coordinates and the image files by name; joint 9 (head top) is not annotated.
 
     With `head_px` they have square head boxes of this head size, 0.6 of the diagonal.
     """
@@ -209,7 +209,7 @@ def write_images(folder: Path, files: dict[str, bytes], formats: Sequence[str]) 
 
 
 def write_annotation(folder: Path, subset: str, records: list[dict]) -> None:
-    """Write the records, with their boxes and with the whole image; the folder has the name of the data set."""
+    """Write the records with their boxes and with the whole image. The folder name is the name of the data set."""
     uncrop = [
         record | {"center": np.full(2, SIDE / 2), "scale": np.full(2, SIDE / 200), "box": np.array([0, 0, SIDE, SIDE])}
         for record in records
