@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from cvf_tests.predictions import write_perfect_predictions
 from cvf_tests.scripts import REPOSITORY
 from cvf_tests.tiny_data import h36m_records, write_images
 
+from lib.core.config_io import load_config
 from lib.core.pose3d.methods import METHODS
 from lib.dataset.data_sets import DATA_SETS
 from lib.models.registry import BACKBONES, FUSIONS
@@ -105,3 +107,14 @@ def test_toys_train_validate_and_estimate(toy_yaml, tmp_path, run_script):
     poses = np.load(directory / "poses3d_toy.npz")["pose_world"]
     assert poses.shape == (3, 17, 3)
     assert np.isfinite(poses).all()
+
+
+def test_toy_method_finds_exact_joints(toy_yaml, tmp_path, run_script):
+    directory = tmp_path / "output" / RUN_DIRECTORY
+    directory.mkdir(parents=True)
+    write_perfect_predictions(load_config(toy_yaml, []), directory)
+    done = run_script("pose3d/estimate.py", "--cfg", toy_yaml, "--method", "toy")
+    assert done.code == 0, done.err
+    stored = np.load(directory / "poses3d_toy.npz")
+    errors_mm = np.linalg.norm(stored["pose_world"] - stored["gt_world"], axis=-1)
+    assert np.median(errors_mm) < 5
