@@ -1,7 +1,9 @@
-"""Pages for users: limits of the README, names in backticks, sentence length, navigation of the site."""
+"""Pages for users: limits of the README, names of files, keys and flags, sentence length, navigation of the site."""
 
 from __future__ import annotations
 
+import ast
+import importlib
 import re
 from itertools import product
 from pathlib import Path
@@ -9,6 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 from cvf_tests.scripts import REPOSITORY
+
+from lib.core.config import UNUSED, all_keys
 
 PAGES = sorted([REPOSITORY / "README.md", REPOSITORY / "tests/README.md", *(REPOSITORY / "docs").glob("*.md")])
 MAX_SENTENCE_WORDS = 30
@@ -45,6 +49,33 @@ def test_paths_named_in_pages_exist(page):
         for path in _alternatives(name.strip(",:()").split("::")[0]):
             if "..." not in path:
                 assert list(REPOSITORY.glob(path.rstrip("/"))), f"{path}: no such file"
+
+
+@per_page
+def test_keys_named_in_pages_exist(page):
+    """A key is SECTION.KEY; bare keys of a table or list are not checked."""
+    known = UNUSED | {name for name, _ in all_keys()} | {former for _, key in all_keys() for former in key.former_names}
+    sections = {name.partition(".")[0] for name in known if "." in name}
+    named = set(re.findall(r"\b([A-Z_]+\.[A-Z_0-9]+)\b", _read(page)))
+    assert {name for name in named if name.partition(".")[0] in sections} <= known
+
+
+@per_page
+def test_flags_named_in_pages_exist(page):
+    sources = [*(REPOSITORY / "run").rglob("*.py"), *(REPOSITORY / "lib/core").rglob("*.py")]
+    code = "".join(_read(source) for source in sources)
+    commands = re.findall(r"^python run/.*(?:\\\n.*)*", _read(page), flags=re.MULTILINE)
+    flags = {flag for command in commands for flag in re.findall(r" (--[a-z][\w-]*)", command)}
+    assert [flag for flag in sorted(flags) if f'"{flag}"' not in code] == []
+
+
+@per_page
+def test_imports_in_pages_exist(page):
+    for block in re.findall(r"```python\n(.*?)```", _read(page), flags=re.DOTALL):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom):
+                module = importlib.import_module(node.module)
+                assert [alias.name for alias in node.names if not hasattr(module, alias.name)] == []
 
 
 @per_page
