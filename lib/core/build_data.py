@@ -15,7 +15,7 @@ from lib.dataset.mpii import GT_FILE
 from lib.dataset.multiview_dataset import MultiviewDataset
 from lib.dataset.sample import SampleSettings
 from lib.utils.errors import InputError
-from lib.utils.parallel.ranks import SINGLE, Ranks
+from lib.utils.parallel.ranks import SINGLE_PROCESS, Ranks
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ def _check_head_sizes(config: Any, dataset: MultiviewDataset) -> None:
         logger.info("no PCKh: %s", cause)
 
 
-def build_loader(config: Any, dataset: MultiviewDataset, is_train: bool, ranks: Ranks = SINGLE) -> DataLoader:
+def build_loader(config: Any, dataset: MultiviewDataset, is_train: bool, ranks: Ranks = SINGLE_PROCESS) -> DataLoader:
     """Build a loader of one rank's share of the batches; its batch sampler is an EpochBatches.
 
     BATCH_SIZE is per rank. WORKERS are shared by the ranks of a machine.

@@ -10,8 +10,8 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 
 from lib.dataset.multiview_dataset import MultiviewDataset
-from lib.utils.parallel.processes import leave_ending_to_parent
-from lib.utils.parallel.ranks import SINGLE, Ranks
+from lib.utils.parallel.processes import leave_termination_to_parent
+from lib.utils.parallel.ranks import SINGLE_PROCESS, Ranks
 
 
 class EpochBatches(Sampler):
@@ -29,7 +29,7 @@ class EpochBatches(Sampler):
         batch_size: int,
         shuffle: bool,
         seed: int = 0,
-        ranks: Ranks = SINGLE,
+        ranks: Ranks = SINGLE_PROCESS,
         every_item: bool = True,
     ) -> None:
         """
@@ -112,4 +112,4 @@ def make_loader(dataset: MultiviewDataset, batches: EpochBatches, num_workers: i
 
 def _start_worker(worker_idx: int) -> None:
     cv2.setNumThreads(0)  # parallelism comes from the number of processes
-    leave_ending_to_parent()  # signals reach the whole process group; the parent finishes its step and saves
+    leave_termination_to_parent()  # signals reach the whole process group; the parent finishes its step and saves

@@ -38,7 +38,7 @@ from lib.dataset.fingerprint import data_fingerprint
 from lib.utils.errors import InputError
 from lib.utils.files.directory_lock import locked_directory
 from lib.utils.parallel.distributed import process_group
-from lib.utils.parallel.ranks import SINGLE, Ranks, ranks_of_environment
+from lib.utils.parallel.ranks import SINGLE_PROCESS, Ranks, ranks_from_environment
 
 logger = logging.getLogger("train")
 
@@ -114,7 +114,7 @@ def train(args: argparse.Namespace, config: Any, ranks: Ranks) -> None:
 def main() -> None:
     args = parse_args()
     config = load_config(args.cfg, collect_opts(args))
-    ranks = ranks_of_environment()
+    ranks = ranks_from_environment()
     count = num_processes(config)
     if config.TRAIN.BEGIN_EPOCH > config.TRAIN.END_EPOCH:
         raise InputError(
@@ -125,7 +125,7 @@ def main() -> None:
         raise InputError("TRAIN.SYNC_BN: torch synchronises batch norm on GPUs alone; set it false for GPUS cpu")
     if ranks is None and count > 1:
         sys.exit(run_processes(count, "training stops. TRAIN.RESUME true goes on from the last checkpoint"))
-    ranks = ranks or SINGLE
+    ranks = ranks or SINGLE_PROCESS
     directory = run_directory(config, args.cfg)
     instead = "give this training a NAME of its own (--opts NAME ...)"
     writes = ranks.is_main and not args.profile

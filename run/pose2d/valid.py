@@ -37,7 +37,7 @@ from lib.utils.files.json_file import write_json
 from lib.utils.files.prediction_file import PredictionFile, PredictionWriter
 from lib.utils.joints import UNION_20, union_subset
 from lib.utils.parallel.distributed import process_group
-from lib.utils.parallel.ranks import SINGLE, Ranks, ranks_of_environment
+from lib.utils.parallel.ranks import SINGLE_PROCESS, Ranks, ranks_from_environment
 
 logger = logging.getLogger("valid")
 
@@ -161,11 +161,11 @@ def main() -> None:
         )
     if args.locations_only:
         check_nothing_is_lost(config, args.cfg)
-    ranks = ranks_of_environment()
+    ranks = ranks_from_environment()
     count = num_processes(config)
     if ranks is None and count > 1:
         sys.exit(run_processes(count, "validation stops; run it again"))
-    validate_run(args, config, ranks or SINGLE)
+    validate_run(args, config, ranks or SINGLE_PROCESS)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from lib.core.training.optimizer import build_optimizer
 from lib.core.training.step import TrainStep
 from lib.multiviews.cameras import CropCameras
 from lib.utils.parallel.distributed import process_group
-from lib.utils.parallel.ranks import SINGLE, ranks_of_environment
+from lib.utils.parallel.ranks import SINGLE_PROCESS, ranks_from_environment
 
 
 class Frozen(nn.Module):
@@ -49,7 +49,7 @@ class Frozen(nn.Module):
 def main(cfg: str, out: str) -> None:
     torch.set_num_threads(1)
     config = load_config(cfg)
-    ranks = ranks_of_environment() or SINGLE
+    ranks = ranks_from_environment() or SINGLE_PROCESS
     device = torch.device("cpu")
     config.TRAIN.BATCH_SIZE //= ranks.world_size
     torch.manual_seed(0)

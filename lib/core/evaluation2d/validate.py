@@ -24,7 +24,7 @@ from lib.utils.errors import unknown_name
 from lib.utils.files.prediction_file import PredictionWriter
 from lib.utils.joints import UNION_20, JointSet, union_subset
 from lib.utils.parallel.distributed import gather_on_main
-from lib.utils.parallel.ranks import SINGLE, Ranks
+from lib.utils.parallel.ranks import SINGLE_PROCESS, Ranks
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ def validate(
     writer: PredictionWriter | None = None,
     flip_test: bool = False,
     debug: DebugHook | None = None,
-    ranks: Ranks = SINGLE,
+    ranks: Ranks = SINGLE_PROCESS,
     output: str | None = None,
     after_batch: Callable[[], None] | None = None,
 ) -> ValidationResult | None:

@@ -19,7 +19,7 @@ from lib.core.own_cameras.recording_tables import (
 )
 from lib.dataset.own_cameras.dataset_writer import CAMERA_KEYS, MARKER, WriteSettings, write_labels
 from lib.dataset.own_cameras.videos import read_frames
-from lib.dataset.storage.new_dataset_folder import check_root, new_root
+from lib.dataset.storage.new_dataset_folder import check_dataset_folder, new_dataset_folder
 from lib.multiviews.body import H36M_BODY
 from lib.multiviews.pictorial.limb_prior import save_limb_prior
 from lib.multiviews.pictorial.rpsm import PictorialSettings
@@ -65,7 +65,7 @@ def make_labels(recording: Recording, root: Path, settings: LabelSettings, force
     """
     if recording.videos is None:
         raise InputError("labels need the videos: --videos")
-    check_root(root, force, MARKER)
+    check_dataset_folder(root, force, MARKER)
     settings.write.check(len(recording))
     poses = smooth(triangulate(recording, settings.robust), recording, settings.robust)
     missing = ~np.isfinite(poses.pose_world).all((0, 2))
@@ -78,7 +78,7 @@ def make_labels(recording: Recording, root: Path, settings: LabelSettings, force
     warnings = warnings_of(statistics, check, recording.rig.names)
     cameras = {key: getattr(recording.rig.cameras, key) for key in CAMERA_KEYS}
     cutoff = settings.robust.cutoff
-    with new_root(root, force, MARKER) as folder:
+    with new_dataset_folder(root, force, MARKER) as folder:
         images = read_frames(recording.videos, recording.table)
         counts = write_labels(folder, recording.rig, images, poses.pose_world, poses.agrees, settings.write)
         save_limb_prior(prior, folder / PRIOR)

@@ -15,7 +15,7 @@ from lib.core.pose3d.frames import EvaluatedFrames, load_frames, open_prediction
 from lib.dataset.conventions import MM_PER_UNIT
 from lib.dataset.data_sets import annotation_file
 from lib.dataset.storage.h36m_pickle import load_records
-from lib.dataset.storage.new_dataset_folder import new_root
+from lib.dataset.storage.new_dataset_folder import new_dataset_folder
 from lib.multiviews.cameras import project_camera, visible_to, world_to_camera
 from lib.multiviews.keypoints.triangulate import triangulate
 from lib.multiviews.keypoints.view_consensus import consistent_points
@@ -128,7 +128,7 @@ def make_pseudo_labels(
     home = dataset_root(config)
     source = annotation_file(keys.TEST_DATASET, keys, home, keys.TEST_SUBSET, keys.CROP).path
     report = _report(labels, frames)
-    with new_root(root, force, MARKER) as folder:
+    with new_dataset_folder(root, force, MARKER) as folder:
         folder_name = source.parent.parent.name
         write_pickle(folder / folder_name / "annot" / source.name, list(_records(config, source, frames, labels)))
         for path in _linked(home, source):

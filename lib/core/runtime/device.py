@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from lib.utils.errors import InputError
-from lib.utils.parallel.ranks import SINGLE, Ranks
+from lib.utils.parallel.ranks import SINGLE_PROCESS, Ranks
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ _TOP_PAD_BYTES = 1 << 26
 _TYPES = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def select_device(config: Any, ranks: Ranks = SINGLE) -> torch.device:
+def select_device(config: Any, ranks: Ranks = SINGLE_PROCESS) -> torch.device:
     """Return the GPU of this process where there is CUDA, else the CPU; says which in one line.
 
     Args:

@@ -6,7 +6,7 @@ import signal
 from types import FrameType, TracebackType
 
 from lib.utils.parallel.distributed import any_rank
-from lib.utils.parallel.processes import ending_signals
+from lib.utils.parallel.processes import termination_signals
 
 
 class InterruptGuard:
@@ -17,7 +17,7 @@ class InterruptGuard:
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> InterruptGuard:
-        self._previous = {number: signal.signal(number, self._receive) for number in ending_signals()}
+        self._previous = {number: signal.signal(number, self._receive) for number in termination_signals()}
         return self
 
     def __exit__(

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import IO
 
 from lib.utils.errors import Interrupted, ProcessLost
-from lib.utils.parallel.processes import end_processes, ending_signals, send_signal, start_apart
+from lib.utils.parallel.processes import end_processes, send_signal, start_detached, termination_signals
 
 REPORTED_BY_LAUNCHER = "LAUNCHER_REPORTS"  # set for the processes: the launcher says which of them was lost
 _POLL_SECONDS = 0.1
@@ -50,7 +50,7 @@ def run_processes(count: int, if_lost: str) -> int:
     with tempfile.TemporaryDirectory() as folder:
         errors = [None, *(open(os.path.join(folder, str(rank)), "w+") for rank in range(1, count))]  # noqa: SIM115
         processes = [
-            start_apart(
+            start_detached(
                 [sys.executable, *sys.argv],
                 stderr=errors[rank],
                 env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
@@ -59,7 +59,7 @@ def run_processes(count: int, if_lost: str) -> int:
         ]
         previous = {
             number: signal.signal(number, lambda received, _: send_signal(processes, received))
-            for number in ending_signals()
+            for number in termination_signals()
         }
         try:
             return _wait(processes, errors, if_lost)

@@ -19,7 +19,7 @@ from lib.core.training.step import StepResult, TrainStep
 from lib.dataset.network_input import network_input
 from lib.utils.errors import InputError
 from lib.utils.memory import peak_memory_mb
-from lib.utils.parallel.ranks import SINGLE, Ranks
+from lib.utils.parallel.ranks import SINGLE_PROCESS, Ranks
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ def train_one_epoch(
     device: torch.device,
     hooks: EpochHooks | None = None,
     first_step: int = 0,
-    ranks: Ranks = SINGLE,
+    ranks: Ranks = SINGLE_PROCESS,
 ) -> dict[str, float]:
     """Train on every batch once, or on those from `first_step` on.
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lib.core.evaluation2d.metrics_2d import heatmap_accuracy
 from lib.core.loss import Losses
-from lib.utils.parallel.distributed import least_over_ranks, sum_over_ranks
+from lib.utils.parallel.distributed import min_over_ranks, sum_over_ranks
 
 _LOSSES = ("loss", "loss_routed", "loss_raw")
 _NEVER = 2**53 - 1  # later than any step, and a double holds it exactly
@@ -42,7 +42,7 @@ class EpochMeters:
 
     def bad_step(self) -> int:
         """Return the first bad step of any process, -1 = none; every process must ask at the same step."""
-        return _step_number(least_over_ranks(self.first_bad_step.clone()).item())
+        return _step_number(min_over_ranks(self.first_bad_step.clone()).item())
 
     def read(self) -> tuple[dict[str, float], dict[str, float], int]:
         """Read the sums of all processes and begin a new window; every process must call it at the same step.
@@ -52,7 +52,7 @@ class EpochMeters:
             bad step of any process, -1 = none.
         """
         sums, hits = sum_over_ranks(self._sums.clone()), sum_over_ranks(self._hits.clone())
-        bad = least_over_ranks(self.first_bad_step.clone())
+        bad = min_over_ranks(self.first_bad_step.clone())
         means = sums[:, :-1] / sums[:, -1:].clamp(min=1)
         accuracy = torch.stack([heatmap_accuracy(part) for part in hits])
         everything = torch.cat([means, accuracy[:, None], sums[:, -1:]], 1)  # (2, 5)

@@ -18,7 +18,7 @@ from lib.core.training.optimizer import learning_rate, set_learning_rate
 from lib.core.training.step import TrainStep
 from lib.utils.errors import InputError
 from lib.utils.joints import UNION_20
-from lib.utils.parallel.ranks import SINGLE, Ranks
+from lib.utils.parallel.ranks import SINGLE_PROCESS, Ranks
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ def profile_steps(
     train_step: TrainStep,
     loader: DataLoader,
     device: torch.device,
-    ranks: Ranks = SINGLE,
+    ranks: Ranks = SINGLE_PROCESS,
 ) -> None:
     """Train WARM_UP_STEPS + num_steps steps for the trace alone: nothing else of them is kept.
 

@@ -11,7 +11,7 @@ from lib.utils.files.atomic import atomic_directory
 
 
 @contextlib.contextmanager
-def new_root(root: Path, force: bool, marker: str) -> Iterator[Path]:
+def new_dataset_folder(root: Path, force: bool, marker: str) -> Iterator[Path]:
     """Give a temporary folder that becomes `root` when the block ends well, and disappears otherwise.
 
     Args:
@@ -25,12 +25,12 @@ def new_root(root: Path, force: bool, marker: str) -> Iterator[Path]:
     Raises:
         InputError: `root` exists and may not be replaced, or the disk refuses.
     """
-    check_root(root, force, marker)
+    check_dataset_folder(root, force, marker)
     with atomic_directory(root) as folder:
         yield folder
 
 
-def check_root(root: Path, force: bool, marker: str) -> None:
+def check_dataset_folder(root: Path, force: bool, marker: str) -> None:
     """Raise an InputError unless `root` is free, or a data set made here before and `force` is given."""
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return

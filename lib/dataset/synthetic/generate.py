@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from lib.dataset.storage.new_dataset_folder import new_root
+from lib.dataset.storage.new_dataset_folder import new_dataset_folder
 from lib.dataset.storage.record_writer import mpii_record, uncrop
 from lib.dataset.synthetic.motion.actions import ACTIONS
 from lib.dataset.synthetic.records import recording_records
@@ -247,7 +247,7 @@ def make_dataset(
         for start in range(0, num_single, IMAGES_PER_PLACE)
     ]
     total = sum(len(task.image_ids) for task in films) * settings.world.num_views + num_single
-    with new_root(root, force, MARKER) as folder, tqdm(total=total, unit="image", disable=None) as bar:
+    with new_dataset_folder(root, force, MARKER) as folder, tqdm(total=total, unit="image", disable=None) as bar:
         results = map_processes(_work, [*films, *albums], workers)
         counts = _store_films(folder / "h36m", films, results, as_zip, bar.update)
         _store_albums(folder / "mpii", settings, albums, results, as_zip, bar.update)

@@ -67,7 +67,7 @@ def sum_over_ranks(values: Tensor) -> Tensor:
     return values
 
 
-def least_over_ranks(values: Tensor) -> Tensor:
+def min_over_ranks(values: Tensor) -> Tensor:
     """Take the least of a tensor over all processes, in place; returns it."""
     if is_distributed():
         dist.all_reduce(values, op=dist.ReduceOp.MIN)

@@ -16,13 +16,13 @@ from typing import Any
 _PR_SET_PDEATHSIG = 1  # of Linux's sys/prctl.h
 
 
-def ending_signals() -> list[signal.Signals]:
+def termination_signals() -> list[signal.Signals]:
     """Return the signals that ask this program to end: SIGHUP is none of them where nohup has switched it off."""
     under_nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     return [signal.SIGTERM, signal.SIGINT] + ([] if under_nohup else [signal.SIGHUP])
 
 
-def start_apart(command: Sequence[str], **options: Any) -> subprocess.Popen:
+def start_detached(command: Sequence[str], **options: Any) -> subprocess.Popen:
     """Start a process in a session of its own: signals of the terminal reach this one alone, which passes them on.
 
     When this one ends without having ended it, killed perhaps, it receives SIGTERM (on Linux).
@@ -39,7 +39,7 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
 
 
-def leave_ending_to_parent() -> None:
+def leave_termination_to_parent() -> None:
     """Ignore, in a process of multiprocessing, what asks a whole group to end: the parent still needs this one.
 
     On Linux SIGTERM of the parent itself ends it, as multiprocessing expects; elsewhere anybody's does.

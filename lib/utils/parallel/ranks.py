@@ -32,10 +32,10 @@ class Ranks:
         return self.rank == 0
 
 
-SINGLE = Ranks()
+SINGLE_PROCESS = Ranks()
 
 
-def ranks_of_environment() -> Ranks | None:
+def ranks_from_environment() -> Ranks | None:
     """Read what torchrun sets, for a single process too; None where nothing is set.
 
     Raises:

@@ -23,7 +23,7 @@ from lib.core.runtime.device import (
     select_device,
 )
 from lib.utils.errors import InputError
-from lib.utils.parallel.ranks import SINGLE, Ranks
+from lib.utils.parallel.ranks import SINGLE_PROCESS, Ranks
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -139,7 +139,7 @@ def test_a_compiled_network_computes_the_same_under_the_same_names(tiny_root, ti
     config = tiny_config(tiny_root(frames=1, mpii=0), "TRAIN.COMPILE", "true", "NETWORK.FUSION_INIT", "published")
     torch.manual_seed(0)
     plain = build_model(config, 4).eval()  # batch statistics of few images enlarge differences of rounding
-    compiled = prepare_model(copy.deepcopy(plain), config, torch.device("cpu"), SINGLE)
+    compiled = prepare_model(copy.deepcopy(plain), config, torch.device("cpu"), SINGLE_PROCESS)
     images = torch.randn(2, 4, 3, 64, 64)
     graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
     found, expected = outputs_and_gradients(compiled, images), outputs_and_gradients(plain, images)
@@ -155,7 +155,10 @@ def test_channels_last_reaches_the_convolutions(tiny_root, tiny_config):
     root = tiny_root(frames=1, mpii=0)
     for value in ("true", "false"):
         config = tiny_config(root, "TRAIN.CHANNELS_LAST", value)
-        weight = prepare_model(build_model(config, 4), config, torch.device("cpu"), SINGLE).backbone.conv1.weight
+        model = prepare_model(build_model(config, 4), config, torch.device("cpu"), SINGLE_PROCESS)
+        weight = model.backbone.conv1.weight
+            build_model(config, 4), config, torch.device("cpu"), SINGLE_PROCESS
+        ).backbone.conv1.weight
         assert weight.is_contiguous(memory_format=torch.channels_last) == (value == "true")
 
 
@@ -164,7 +167,7 @@ def test_batch_norm_over_processes_needs_gpus(tiny_root, tiny_config):
     model = build_model(config, 4)
     with pytest.raises(InputError, match=r"TRAIN\.SYNC_BN: .*2 processes train on cpu; set it false"):
         prepare_model(model, config, torch.device("cpu"), Ranks(0, 2, 0))
-    assert prepare_model(model, config, torch.device("cpu"), SINGLE) is model  # one process has all images
+    assert prepare_model(model, config, torch.device("cpu"), SINGLE_PROCESS) is model  # one process has all images
 
 
 FAULTS = """

@@ -13,7 +13,7 @@ import pytest
 
 from lib.core.runtime.launch import REPORTED_BY_LAUNCHER, run_processes
 from lib.utils.errors import ProcessLost
-from lib.utils.parallel.ranks import Ranks, ranks_of_environment
+from lib.utils.parallel.ranks import Ranks, ranks_from_environment
 
 BEGIN = "import json, os, pathlib, signal, sys, time\nrank = int(os.environ['RANK'])\n"
 
@@ -42,7 +42,7 @@ def test_every_process_knows_its_place_and_the_command(launch, tmp_path, monkeyp
         assert words == ["--word", "two words"]
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
-        assert ranks_of_environment() == Ranks(rank, 3, rank, 3)
+        assert ranks_from_environment() == Ranks(rank, 3, rank, 3)
         assert environment["OMP_NUM_THREADS"] == str(max(1, os.cpu_count() // 3))  # not all cores for each
         assert environment[REPORTED_BY_LAUNCHER] == "1"
         assert not [name for name in environment if name.startswith("TORCHELASTIC")]

@@ -69,9 +69,9 @@ import sys, torch
 from lib.core.training.epoch_meters import EpochMeters
 from lib.core.loss import Losses
 from lib.utils.parallel.distributed import process_group
-from lib.utils.parallel.ranks import ranks_of_environment
+from lib.utils.parallel.ranks import ranks_from_environment
 
-ranks, cpu = ranks_of_environment(), torch.device("cpu")
+ranks, cpu = ranks_from_environment(), torch.device("cpu")
 with process_group(ranks, cpu):
     meters = EpochMeters(1, cpu)
     print(meters.read()[2])

@@ -18,7 +18,7 @@ from lib.core.training.resume import resume
 from lib.core.training.step import TrainStep
 from lib.dataset.fingerprint import data_fingerprint
 from lib.utils.errors import InputError, Interrupted
-from lib.utils.parallel.ranks import SINGLE
+from lib.utils.parallel.ranks import SINGLE_PROCESS
 
 SMALL = (
     "MODEL",
@@ -62,7 +62,7 @@ def training(loaders, tmp_path, monkeypatch):
             path = directory / "checkpoint.pth.tar"
             batches = both[0].batch_sampler
             progress = resume(path, config, directory, model, step, data, batches)
-        return Training(config, directory, model, step, both, progress, CPU, SINGLE)
+        return Training(config, directory, model, step, both, progress, CPU, SINGLE_PROCESS)
 
     make.directory = directory
     return make

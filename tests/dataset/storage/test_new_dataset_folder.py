@@ -6,20 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from lib.dataset.storage.new_dataset_folder import new_root
+from lib.dataset.storage.new_dataset_folder import new_dataset_folder
 from lib.utils.errors import InputError
 
 MARKER = "made.json"
 
 
 def _fill(root: Path, text: str, force: bool = False) -> None:
-    with new_root(root, force, MARKER) as folder:
+    with new_dataset_folder(root, force, MARKER) as folder:
         (folder / MARKER).write_text(text)
 
 
 def test_new_dataset_folder_appears_when_complete(tmp_path):
     root = tmp_path / "deep" / "set"
-    with new_root(root, force=False, marker=MARKER) as folder:
+    with new_dataset_folder(root, force=False, marker=MARKER) as folder:
         (folder / MARKER).write_text("{}")
         assert not root.exists()
     assert (root / MARKER).read_text() == "{}"
@@ -27,7 +27,7 @@ def test_new_dataset_folder_appears_when_complete(tmp_path):
 
 
 def test_new_dataset_folder_error_leaves_nothing(tmp_path):
-    with pytest.raises(RuntimeError), new_root(tmp_path / "set", False, MARKER):
+    with pytest.raises(RuntimeError), new_dataset_folder(tmp_path / "set", False, MARKER):
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 
-from lib.utils.parallel.processes import end_processes, leave_ending_to_parent
+from lib.utils.parallel.processes import end_processes, leave_termination_to_parent
 
 
 def start(code: str) -> subprocess.Popen:
@@ -29,12 +29,12 @@ def test_end_processes_terminates_then_kills():
 
 
 def work(begun):
-    leave_ending_to_parent()
+    leave_termination_to_parent()
     begun.set()
     time.sleep(60)
 
 
-def test_leave_ending_to_parent_ignores_signals_of_others():
+def test_leave_termination_to_parent_ignores_signals_of_others():
     context = multiprocessing.get_context("fork")
     begun = context.Event()
     process = context.Process(target=work, args=(begun,), daemon=True)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from lib.utils.errors import InputError
-from lib.utils.parallel.ranks import SINGLE, Ranks, ranks_of_environment
+from lib.utils.parallel.ranks import SINGLE_PROCESS, Ranks, ranks_from_environment
 
 
 @pytest.fixture(autouse=True)
@@ -12,33 +12,33 @@ def without_torchrun(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
-def test_ranks_of_environment_reads_torchrun(monkeypatch):
-    assert ranks_of_environment() is None
-    assert SINGLE.is_main
+def test_ranks_from_environment_reads_torchrun(monkeypatch):
+    assert ranks_from_environment() is None
+    assert SINGLE_PROCESS.is_main
     for name, value in (("RANK", "9"), ("WORLD_SIZE", "16"), ("LOCAL_RANK", "1")):
         monkeypatch.setenv(name, value)
-    assert ranks_of_environment() == Ranks(9, 16, 1)
-    assert not ranks_of_environment().is_main
+    assert ranks_from_environment() == Ranks(9, 16, 1)
+    assert not ranks_from_environment().is_main
 
 
-def test_ranks_of_environment_single_process_of_torchrun(monkeypatch):
+def test_ranks_from_environment_single_process_of_torchrun(monkeypatch):
     for name, value in (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0")):
         monkeypatch.setenv(name, value)
-    assert ranks_of_environment() == SINGLE
+    assert ranks_from_environment() == SINGLE_PROCESS
 
 
 @pytest.mark.parametrize("values", [{"RANK": "1"}, {"RANK": "x", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}])
-def test_ranks_of_environment_incomplete_is_refused(monkeypatch, values):
+def test_ranks_from_environment_incomplete_is_refused(monkeypatch, values):
     for name, value in values.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(InputError, match="expected numbers in RANK, WORLD_SIZE, LOCAL_RANK"):
-        ranks_of_environment()
+        ranks_from_environment()
 
 
-def test_ranks_of_environment_local_world_size(monkeypatch):
+def test_ranks_from_environment_local_world_size(monkeypatch):
     for name, value in (("RANK", "9"), ("WORLD_SIZE", "16"), ("LOCAL_RANK", "1"), ("LOCAL_WORLD_SIZE", "8")):
         monkeypatch.setenv(name, value)
-    assert ranks_of_environment() == Ranks(9, 16, 1, 8)
+    assert ranks_from_environment() == Ranks(9, 16, 1, 8)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "0")
     with pytest.raises(InputError, match="LOCAL_WORLD_SIZE: expected a number of processes, received 0"):
-        ranks_of_environment()
+        ranks_from_environment()
