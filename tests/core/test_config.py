@@ -9,7 +9,7 @@ import yaml
 
 from lib.core.config import SCOPES, all_keys, keys_with_scope
 from lib.core.config_io import load_config
-from lib.core.pose3d.results_3d import USED_KEYS
+from lib.core.pose3d.methods import METHODS
 
 STAGES = {2: (1, [48, 96]), 3: (4, [48, 96, 192]), 4: (3, [48, 96, 192, 384])}
 PUBLISHED = {
@@ -334,7 +334,7 @@ def test_keys_with_scope_runtime_affects_no_result():
 
 
 def test_keys_with_scope_pose3d_holds_the_keys_of_every_3d_method():
-    used = {f"{section}.{key}" for keys in USED_KEYS.values() for section in keys for key in keys[section]}
+    used = {name for method in METHODS.values() for name in method.keys}
     assert used | {"DATASET.ROOTIDX", "PICT_STRUCT.PAIRWISE_FILE"} <= keys_with_scope("pose3d")
 
 
