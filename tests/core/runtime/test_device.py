@@ -157,8 +157,6 @@ def test_channels_last_reaches_the_convolutions(tiny_root, tiny_config):
         config = tiny_config(root, "TRAIN.CHANNELS_LAST", value)
         model = prepare_model(build_model(config, 4), config, torch.device("cpu"), SINGLE_PROCESS)
         weight = model.backbone.conv1.weight
-            build_model(config, 4), config, torch.device("cpu"), SINGLE_PROCESS
-        ).backbone.conv1.weight
         assert weight.is_contiguous(memory_format=torch.channels_last) == (value == "true")
 
 
