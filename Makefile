@@ -81,12 +81,14 @@ bench-fusion-learning: $(VENV)/.installed  ## JDR of each fusion on simulated he
 bench-accuracy: $(VENV)/.installed  ## errors of all 3D methods on simulated heatmaps
 	$(BIN)/python benchmarks/bench_accuracy.py
 
-$(VENV)/.docs-installed: docs/requirements.txt | $(VENV)/.installed
-	$(BIN)/pip install --quiet -r docs/requirements.txt
+# The site has its own environment, so that building it does not need torch.
+$(VENV)/docs/.installed: docs/requirements.txt
+	$(PYTHON) -m venv $(VENV)/docs
+	$(VENV)/docs/bin/pip install --quiet -r docs/requirements.txt
 	touch $@
 
-docs: $(VENV)/.docs-installed  ## the documentation as a site in output/site; a dead link is an error
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+docs: $(VENV)/docs/.installed  ## the documentation as a site in output/site; a dead link is an error
+	NO_MKDOCS_2_WARNING=1 $(VENV)/docs/bin/mkdocs build
 
 lint: $(VENV)/.installed  ## ruff check and ruff format
 	$(BIN)/ruff check .
