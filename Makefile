@@ -81,7 +81,7 @@ bench-fusion-learning: $(VENV)/.installed  ## JDR of each fusion on simulated he
 bench-accuracy: $(VENV)/.installed  ## errors of all 3D methods on simulated heatmaps
 	$(BIN)/python benchmarks/bench_accuracy.py
 
-# The site has its own environment, so that building it does not need torch.
+# The site has its own environment, so that building it does not need torch. Without warnings (--quiet) mkdocs is not strict.
 $(VENV)/docs/.installed: docs/requirements.txt
 	$(PYTHON) -m venv $(VENV)/docs
 	$(VENV)/docs/bin/pip install --quiet -r docs/requirements.txt
