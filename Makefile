@@ -17,7 +17,7 @@ DEMO_CAMERAS := run/demo/pose2sim_demo.toml
 DETECTOR := $(DEMO)/.venv-detector
 DETECTIONS ?= $(DEMO)/detections.npz
 
-.PHONY: help quickstart demo experiments docs test test-all lint clean
+.PHONY: help quickstart demo experiments configuration-docs docs test test-all lint clean
 .PHONY: bench bench-rpsm bench-training bench-annotations bench-fusion bench-fusion-learning bench-accuracy
 
 help:  ## this list
@@ -86,6 +86,9 @@ $(VENV)/docs/.installed: docs/requirements.txt
 	$(PYTHON) -m venv $(VENV)/docs
 	$(VENV)/docs/bin/pip install --quiet -r docs/requirements.txt
 	touch $@
+
+configuration-docs: $(VENV)/.installed  ## docs/configuration.md from lib/core/config.py
+	$(BIN)/python -m lib.core.config_docs
 
 docs: $(VENV)/docs/.installed  ## the documentation as a site in output/site; a dead link is an error
 	NO_MKDOCS_2_WARNING=1 $(VENV)/docs/bin/mkdocs build

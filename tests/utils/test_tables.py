@@ -11,3 +11,8 @@ def test_markdown_table_columns_are_aligned() -> None:
         r"| a\|b   |  12 |  3.14 |",
         "| longer |   - |     - |",
     ]
+
+
+def test_markdown_table_left_columns_are_text() -> None:
+    text = markdown_table(["key", "n", "meaning"], [["a", 12, "long text"]], left_columns=3)
+    assert text.splitlines() == ["| key | n   | meaning |", "| --- | --- | --- |", "| a   | 12  | long text |"]
