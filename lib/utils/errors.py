@@ -1,4 +1,4 @@
-"""Errors that a user can act on, and the shape check that produces them."""
+"""Errors that end a program with one line, and checks of names, shapes and values."""
 
 from __future__ import annotations
 
@@ -9,24 +9,45 @@ import numpy as np
 
 
 class InputError(Exception):
-    """Something the user gave is wrong: a file, a key, a flag, a shape.
+    """Error in the user's input: a file, key, flag or shape.
 
-    The message is one line that says what, where, expected and received. The scripts print it and exit
-    with code 2; anything that is not an InputError is a defect of ours and keeps its traceback.
+    The message is one line that names the place, the expected and the received value. Scripts print it and exit with
+    code 2. All other exceptions are defects of this project and keep their traceback.
     """
 
 
+class ProgramExit(Exception):
+    """End of the program that is neither success nor bad input.
+
+    Scripts print the one-line message and exit with `exit_code`.
+    """
+
+    exit_code = 1
+
+
+class Interrupted(ProgramExit):
+    """A signal asked the program to end; the same command resumes its work.
+
+    The exit code is EX_TEMPFAIL, a temporary failure.
+    """
+
+    exit_code = 75
+
+
+class ProcessLost(ProgramExit):
+    """Another process of the same job has ended."""
+
+    exit_code = 3
+
+
 def unknown_name(kind: str, name: object, known: Iterable[str], where: str = "") -> InputError:
-    """Build the error for a name that is not in a list of known names.
+    """Build the error for an unknown name; it suggests the nearest known name or lists all of them.
 
     Args:
-        kind: what the name stands for, e.g. "backbone".
-        name: what was received.
-        known: the valid names.
-        where: file or key that held the name.
-
-    Returns:
-        An InputError that names the nearest valid name, or lists all of them when none is near.
+        kind: kind of name, e.g. "backbone".
+        name: received name.
+        known: valid names.
+        where: file or key that holds the name.
     """
     known = sorted(known)
     by_lower = {entry.lower(): entry for entry in known}
@@ -37,19 +58,18 @@ def unknown_name(kind: str, name: object, known: Iterable[str], where: str = "")
 
 
 def check_shape(name: str, shape: Sequence[int], expected: Sequence[int | str | None]) -> dict[str, int]:
-    """Compare a shape with a pattern and return the sizes that the pattern names.
+    """Check a shape and return the sizes of its named axes.
 
     Args:
         name: name of the array in the message.
-        shape: the received shape.
-        expected: one entry per axis: an int must match, a str binds a symbol (equal symbols must be
-            equal sizes), None matches anything.
+        shape: received shape.
+        expected: one entry per axis. An int must match, equal strings must have equal sizes, None matches any size.
 
     Returns:
-        Symbol -> size.
+        Axis name -> size.
 
     Raises:
-        InputError: with expected and received shape.
+        InputError: the shape does not match.
     """
     sizes: dict[str, int] = {}
     ok = len(shape) == len(expected)
@@ -65,40 +85,16 @@ def check_shape(name: str, shape: Sequence[int], expected: Sequence[int | str | 
 
 
 def check_finite(name: str, values: np.ndarray) -> None:
-    """Refuse values that are not finite.
+    """Check that all values are finite.
 
     Args:
         name: name of the array in the message.
         values: (F, ...) one entry per frame.
 
     Raises:
-        InputError: with the first frame that has such a value.
+        InputError: with the first frame that has NaN or an infinity.
     """
     finite = np.isfinite(values)
     if not finite.all():
         frame = int(np.flatnonzero(~finite.reshape(len(values), -1).all(1))[0])
         raise InputError(f"{name}: frame {frame} of the batch has values that are not finite")
-
-
-class ProgramExit(Exception):
-    """End of the program that is neither success nor bad input.
-
-    The scripts print the one-line message and exit with `exit_code`.
-    """
-
-    exit_code = 1
-
-
-class Interrupted(ProgramExit):
-    """A signal asked the program to end; its work can be resumed.
-
-    The exit code is that of a temporary failure (EX_TEMPFAIL of sysexits.h): run the command again.
-    """
-
-    exit_code = 75
-
-
-class ProcessLost(ProgramExit):
-    """Another process of the same job has ended."""
-
-    exit_code = 3

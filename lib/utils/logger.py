@@ -1,4 +1,4 @@
-"""Log handlers of a run: the console and a file in the run directory."""
+"""Log handlers of a run: console and a file in the run directory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 
 class _TqdmHandler(logging.Handler):
-    """Writes above a progress bar instead of through it."""
+    """Handler that writes above progress bars."""
 
     def emit(self, record: logging.LogRecord) -> None:
         from tqdm import tqdm
@@ -25,7 +25,7 @@ def setup_logging(run_directory: Path, phase: str) -> None:
     """Send log records to the console and to <run directory>/<phase>_<time>.log.
 
     Args:
-        run_directory: an existing directory.
+        run_directory: existing directory.
         phase: "train", "valid", ...
     """
     root = logging.getLogger()
@@ -43,7 +43,7 @@ def setup_logging(run_directory: Path, phase: str) -> None:
 
 
 def log_versions() -> None:
-    """Log the versions that a result depends on."""
+    """Log the versions of Python, NumPy and torch."""
     versions = [f"python {platform.python_version()}", f"numpy {np.__version__}"]
     if "torch" in sys.modules:
         versions.append(f"torch {sys.modules['torch'].__version__}")

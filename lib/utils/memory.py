@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """Return the largest memory so far, MB: what torch took of the GPU, or on the CPU the process's resident memory."""
+    """Return the peak memory in MB: allocated by torch on a GPU, resident memory of the process on the CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -24,21 +24,21 @@ def peak_memory_mb(device: torch.device) -> float:
 
 
 class MemoryLedger(TorchDispatchMode):
-    """A context that books every storage when an operation first gives or takes it, and when it goes.
+    """Context that records when tensor storages appear in operations and when they are freed.
 
-    Views and results in place count once. Works on real tensors and, where only sizes are wanted, under FakeTensorMode
-    (entered first). What an operation allocates inside itself (workspaces) is not seen.
+    Views and in-place results count once. The context works with real tensors and, to compute sizes only, inside
+    FakeTensorMode. Memory that an operation allocates internally (workspaces) is not recorded.
 
     Args:
-        rest: name of the part of tensors without a label.
+        rest: part name of tensors without a label.
     """
 
     def __init__(self, rest: str) -> None:
         super().__init__()
         self._rest = rest
-        self._numbers: dict[int, int] = {}  # id of a living storage -> its number
+        self._numbers: dict[int, int] = {}  # id of a live storage -> number
         self._parts: dict[int, str] = {}  # number -> part
-        self._log: list[tuple[int, int]] = []  # (number, bytes that came or, negative, went)
+        self._log: list[tuple[int, int]] = []  # (number, allocated bytes, negative when freed)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         result = func(*args, **(kwargs or {}))
@@ -48,12 +48,12 @@ class MemoryLedger(TorchDispatchMode):
         return result
 
     def label(self, part: str, tensors: Iterable[Tensor]) -> None:
-        """Say what tensors are for, from their beginning on; the first label of a storage stays."""
+        """Assign the storages of tensors to a part; the first label of a storage counts."""
         for tensor in tensors:
             self._parts.setdefault(self._number(tensor.untyped_storage()), part)
 
     def peak(self) -> dict[str, int]:
-        """Return the bytes of each part in the moment when the sum was largest."""
+        """Return the bytes of each part at the moment of the largest sum."""
         now: Counter[str] = Counter()
         largest: Counter[str] = Counter()
         for number, size in self._log:
@@ -67,8 +67,8 @@ class MemoryLedger(TorchDispatchMode):
             number = self._numbers[id(storage)] = len(self._log)
             self._log.append((number, storage.nbytes()))
             # torch keeps the Python object of a storage for as long as the storage itself lives.
-            weakref.finalize(storage, self._gone, id(storage), storage.nbytes()).atexit = False
+            weakref.finalize(storage, self._free, id(storage), storage.nbytes()).atexit = False
         return self._numbers[id(storage)]
 
-    def _gone(self, key: int, size: int) -> None:
+    def _free(self, key: int, size: int) -> None:
         self._log.append((self._numbers.pop(key), -size))

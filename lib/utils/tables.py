@@ -1,4 +1,4 @@
-"""Tables as Markdown whose columns line up, so that they read well in a terminal too."""
+"""Markdown tables with aligned columns, which are readable in a terminal too."""
 
 from __future__ import annotations
 
@@ -11,23 +11,21 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[Any]], digits:
     """Format a table.
 
     Args:
-        header: names of the columns.
-        rows: cells, one per column; None and NaN become "-".
-        digits: decimals of the floats.
-        left_columns: number of columns that are aligned left; the others are aligned right.
+        header: column names.
+        rows: cells, one per column. None and NaN become "-".
+        digits: decimals of floats.
+        left_columns: number of left-aligned columns; the others are right-aligned.
     """
     cells = [[_cell(value, digits) for value in row] for row in [header, *rows]]
-    widths = [max(3, *(len(row[column]) for row in cells)) for column in range(len(header))]
+    widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
     if left_columns == len(header):
         widths[-1] = 3  # text in the last column needs no padding
     rule = ["-" * width if column < left_columns else "-" * (width - 1) + ":" for column, width in enumerate(widths)]
-    lines = [
-        [
-            cell.ljust(width) if column < left_columns else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        for row in cells
-    ]
+    lines = []
+    for row in cells:
+        left = map(str.ljust, row[:left_columns], widths)
+        right = map(str.rjust, row[left_columns:], widths[left_columns:])
+        lines.append([*left, *right])
     return "\n".join(f"| {' | '.join(line)} |" for line in [lines[0], rule, *lines[1:]])
 
 

@@ -1,6 +1,6 @@
-"""Crops as 2x3 affine matrices: image px -> network input px -> heatmap px.
+"""Crops as 2x3 affine matrices: image px -> crop px -> heatmap px.
 
-Pixel centres lie on integers, points are (x, y), sizes are (width, height).
+Pixel centers are integers, points are (x, y), sizes are (width, height).
 """
 
 from __future__ import annotations
@@ -10,24 +10,24 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-SCALE_UNIT_PX = 200.0  # MPII's unit: scale is the box side divided by this
+SCALE_UNIT_PX = 200.0  # unit of `scale`, from MPII
 
 
 def get_affine_transform(
     center: np.ndarray, scale: np.ndarray, rotation_deg: np.ndarray | float, output_wh: Sequence[int]
 ) -> np.ndarray:
-    """Map a box of the image onto a crop; one similarity transform, square in the box *width*.
+    """Return the similarity transform from a square box of the image to a crop.
 
     Args:
-        center: (..., 2) box centre, image px.
-        scale: (..., 2) box (width, height) / 200 px; the height is ignored, as published.
-        rotation_deg: (...) rotation of the box, degrees.
+        center: (..., 2) box center, image px.
+        scale: (..., 2) box (width, height) / 200 px. Only the width counts, as in the original code.
+        rotation_deg: (...) box rotation, degrees.
         output_wh: (width, height) of the crop, px.
 
     Returns:
         (..., 2, 3) matrices, image px -> crop px.
 
-    Source: the crop of Simple Baselines, in closed form.
+    Source: closed form of the crop in Simple Baselines.
     """
     center = np.asarray(center, np.float64)
     factor = output_wh[0] / (np.asarray(scale, np.float64)[..., 0] * SCALE_UNIT_PX)
@@ -41,13 +41,13 @@ def get_affine_transform(
 def image_to_heatmap_affine(
     center: np.ndarray, scale: np.ndarray, image_wh: Sequence[int], heatmap_wh: Sequence[int]
 ) -> np.ndarray:
-    """Map image px to heatmap px for crops without rotation.
+    """Return the transform from image px to heatmap px for crops without rotation.
 
     Args:
-        center: (..., 2) box centre, image px.
+        center: (..., 2) box center, image px.
         scale: (..., 2) box side / 200 px.
-        image_wh: network input (width, height), px.
-        heatmap_wh: heatmap (width, height), px.
+        image_wh: (width, height) of the crop, px.
+        heatmap_wh: (width, height) of the heatmap, px.
 
     Returns:
         (..., 2, 3) matrices, image px -> heatmap px.
@@ -56,7 +56,7 @@ def image_to_heatmap_affine(
 
 
 def to_heatmap(matrix: np.ndarray, image_wh: Sequence[int], heatmap_wh: Sequence[int]) -> np.ndarray:
-    """Continue (..., 2, 3) matrices image px -> network input px to heatmap px; sizes as in image_to_heatmap_affine."""
+    """Extend (..., 2, 3) transforms from image px to crop px by the scaling to heatmap px."""
     stride = np.asarray(image_wh, np.float64) / np.asarray(heatmap_wh, np.float64)
     return matrix / stride[:, None]
 
@@ -68,7 +68,7 @@ def invert_affine(matrix: np.ndarray) -> np.ndarray:
 
 
 def transform_points(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Apply affine matrices to points; works on numpy arrays and torch tensors.
+    """Apply affine matrices to points, NumPy arrays or torch tensors.
 
     Args:
         points: (..., P, 2) points.
@@ -81,7 +81,7 @@ def transform_points(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 
 def crop_image(image: np.ndarray, matrix: np.ndarray, output_wh: Sequence[int]) -> np.ndarray:
-    """Warp an image with a 2x3 matrix (bilinear, black outside).
+    """Warp an image with an affine matrix, bilinear and black outside.
 
     Args:
         image: (rows, columns, 3) uint8.

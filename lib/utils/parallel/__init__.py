@@ -1,1 +1,1 @@
-"""Processes on one machine and training ranks."""
+"""Child processes, parallel map and distributed training."""

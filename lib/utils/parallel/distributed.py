@@ -1,4 +1,4 @@
-"""Several processes that train together: the group, sums, agreement and gathering; all do nothing for one process."""
+"""Process group of a distributed training and its collectives, which do nothing in a single process."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from torch import Tensor, nn
 from lib.utils.errors import ProcessLost
 from lib.utils.parallel.ranks import Ranks
 
-TIMEOUT = datetime.timedelta(minutes=30)  # rank 0 may prepare or write for long while the others wait
+TIMEOUT = datetime.timedelta(minutes=30)  # rank 0 may load or write for long while the others wait
 
-_on_cpu: dist.ProcessGroup | None = None  # numbers and objects that live on the CPU, beside NCCL's tensors
+_on_cpu: dist.ProcessGroup | None = None  # collectives on CPU tensors and objects; NCCL has none
 
 
 @contextlib.contextmanager
 def process_group(ranks: Ranks, device: torch.device) -> Iterator[None]:
-    """Connect the processes (NCCL for CUDA, gloo for the CPU) and part when the block ends.
+    """Open a process group, NCCL for CUDA and gloo for the CPU, and close it when the block ends.
 
     Raises:
-        ProcessLost: another process ended while this one worked with it.
+        ProcessLost: another process has ended.
     """
     global _on_cpu
     if ranks.world_size == 1:
@@ -35,12 +35,12 @@ def process_group(ranks: Ranks, device: torch.device) -> Iterator[None]:
         dist.init_process_group("nccl" if is_cuda else "gloo", timeout=TIMEOUT)
         _on_cpu = dist.new_group(backend="gloo", timeout=TIMEOUT) if is_cuda else dist.group.WORLD
         yield
-        dist.barrier(_on_cpu)  # nobody leaves while another one still needs it
+        dist.barrier(_on_cpu)  # a process must not leave while others still need it
     except (RuntimeError, dist.DistBackendError) as error:
         if _is_lost_contact(error):
             raise ProcessLost(
-                f"process {ranks.rank} of {ranks.world_size} lost contact with another one, which ended; "
-                "this one ends too"
+                f"process {ranks.rank} of {ranks.world_size} lost contact with another process, which has ended; "
+                "this process ends too"
             ) from error
         raise
     finally:
@@ -56,33 +56,33 @@ def _is_lost_contact(error: BaseException) -> bool:
 
 
 def is_distributed() -> bool:
-    """Whether a process group is open."""
+    """Return whether a process group is open."""
     return _on_cpu is not None
 
 
 def sum_over_ranks(values: Tensor) -> Tensor:
-    """Add a tensor over all processes, in place; returns it."""
+    """Sum a tensor over all processes in place and return it."""
     if is_distributed():
         dist.all_reduce(values)
     return values
 
 
 def min_over_ranks(values: Tensor) -> Tensor:
-    """Take the least of a tensor over all processes, in place; returns it."""
+    """Take the minimum of a tensor over all processes in place and return it."""
     if is_distributed():
         dist.all_reduce(values, op=dist.ReduceOp.MIN)
     return values
 
 
 def broadcast_buffers(module: nn.Module) -> None:
-    """Give the buffers of rank 0 to all processes: each has running statistics of batch norm of its own."""
+    """Copy the buffers of rank 0 to all processes, because the batch norm statistics of the processes differ."""
     if is_distributed():
         for buffer in module.buffers():
             dist.broadcast(buffer, src=0)
 
 
 def any_rank(flag: bool) -> bool:
-    """Whether a flag is set in any process; all must ask at the same time."""
+    """Return whether a flag is set in any process; all processes must call it together."""
     if not is_distributed():
         return flag
     value = torch.tensor([float(flag)])
@@ -91,7 +91,7 @@ def any_rank(flag: bool) -> bool:
 
 
 def gather_on_main(value: Any, ranks: Ranks) -> list[Any] | None:
-    """Collect an object of every process at rank 0, in the order of the ranks; None at the others."""
+    """Gather an object of every process at rank 0, in order of rank; the other processes get None."""
     if not is_distributed():
         return [value]
     gathered: list[Any] | None = [None] * ranks.world_size if ranks.is_main else None

@@ -1,4 +1,4 @@
-"""Work in several processes, results in order."""
+"""Parallel map over processes with results in order."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ Task = TypeVar("Task")
 
 
 def map_processes(function: Callable[[Task], Any], tasks: Sequence[Task], workers: int) -> Iterator[Any]:
-    """Yield function(task) of all tasks in their order.
+    """Yield function(task) for all tasks in their order.
 
     Args:
-        function: importable by name, for it is called in other processes.
-        tasks: anything that can be pickled.
-        workers: processes; 1 works in this one.
+        function: importable function; exceptions are raised in this process.
+        tasks: arguments that can be pickled.
+        workers: number of processes; 1 uses this process.
 
     Raises:
-        InputError: fewer than 1 worker, a process was killed, or what `function` raises.
+        InputError: fewer than 1 worker, or a worker was killed.
     """
     if workers < 1:
         raise InputError(f"--workers: expected at least 1, received {workers}")
@@ -36,10 +36,10 @@ def map_processes(function: Callable[[Task], Any], tasks: Sequence[Task], worker
         try:
             yield from pool.map(function, tasks)
         except BrokenProcessPool:
-            raise InputError("--workers: a process was killed, most likely for want of memory; use fewer") from None
+            raise InputError("--workers: a process was killed, probably because memory ran out; use fewer") from None
         finally:
             pool.shutdown(cancel_futures=True)
 
 
 def _start_worker() -> None:
-    cv2.setNumThreads(1)  # the processes are the parallelism
+    cv2.setNumThreads(1)  # parallelism comes from the processes

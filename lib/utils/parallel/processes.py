@@ -1,4 +1,4 @@
-"""Processes that are started here: apart from the terminal; signals to them, and their end."""
+"""Child processes: start, termination and signals."""
 
 from __future__ import annotations
 
@@ -13,60 +13,60 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-_PR_SET_PDEATHSIG = 1  # of Linux's sys/prctl.h
+_PR_SET_PDEATHSIG = 1  # Linux: sys/prctl.h
 
 
 def termination_signals() -> list[signal.Signals]:
-    """Return the signals that ask this program to end: SIGHUP is none of them where nohup has switched it off."""
+    """Return the signals that ask this program to end. Under nohup, SIGHUP is not one of them."""
     under_nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     return [signal.SIGTERM, signal.SIGINT] + ([] if under_nohup else [signal.SIGHUP])
 
 
 def start_detached(command: Sequence[str], **options: Any) -> subprocess.Popen:
-    """Start a process in a session of its own: signals of the terminal reach this one alone, which passes them on.
+    """Start a process in a new session. Signals of the terminal then reach this process only, which forwards them.
 
-    When this one ends without having ended it, killed perhaps, it receives SIGTERM (on Linux).
+    On Linux the process receives SIGTERM when this process ends, even if it is killed.
 
     Args:
-        command: the program and its arguments.
-        options: of subprocess.Popen.
+        command: program and arguments.
+        options: options of subprocess.Popen.
     """
     return subprocess.Popen(command, start_new_session=True, preexec_fn=_end_with_parent, **options)
 
 
 def _end_with_parent() -> None:
-    with contextlib.suppress(AttributeError):  # elsewhere there is no such call
+    with contextlib.suppress(AttributeError):  # prctl exists on Linux only
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
 
 
 def leave_termination_to_parent() -> None:
-    """Ignore, in a process of multiprocessing, what asks a whole group to end: the parent still needs this one.
+    """Ignore signals that ask the whole process group to end, because the parent still needs this process.
 
-    On Linux SIGTERM of the parent itself ends it, as multiprocessing expects; elsewhere anybody's does.
+    On Linux only the parent's SIGTERM ends this process, as multiprocessing expects. Elsewhere any SIGTERM does.
     """
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None and hasattr(signal, "sigwaitinfo"):
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # left to the thread, which sees who sent it
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # the thread receives it with its sender
         threading.Thread(target=_end_when_asked_by, args=(parent.pid,), daemon=True).start()
 
 
 def _end_when_asked_by(process: int | None) -> None:
     while signal.sigwaitinfo([signal.SIGTERM]).si_pid != process:
         pass
-    os._exit(0)  # anything else would be reported as an error of this process
+    os._exit(0)  # torch reports any other end as an error of this process
 
 
 def send_signal(processes: Sequence[subprocess.Popen], number: int) -> None:
-    """Send a signal to those that still run."""
+    """Send a signal to the running processes."""
     for process in processes:
         if process.poll() is None:
             process.send_signal(number)
 
 
 def end_processes(processes: Sequence[subprocess.Popen], grace_seconds: float) -> None:
-    """End what still runs: politely, then, after some seconds for all of them together, not."""
+    """Terminate processes and kill those that still run after a common grace period."""
     send_signal(processes, signal.SIGTERM)
     until = time.monotonic() + grace_seconds
     for process in processes:

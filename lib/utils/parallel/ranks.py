@@ -1,4 +1,4 @@
-"""Which of several training processes this one is. Imports no torch."""
+"""Rank of this process among the training processes; does not import torch."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
 
 @dataclass(frozen=True)
 class Ranks:
-    """Place of a process among those that train together.
+    """Position of a process in a distributed training.
 
     Attributes:
-        rank: from 0; rank 0 writes.
-        world_size: number of processes, on all machines.
-        local_rank: from 0 on each machine; chooses the GPU.
-        local_world_size: number of processes on this machine; they share its CPUs.
+        rank: index of the process; rank 0 writes all files.
+        world_size: number of processes on all machines.
+        local_rank: index of the process on its machine; selects the GPU.
+        local_world_size: number of processes on this machine, which share its CPUs.
     """
 
     rank: int = 0
@@ -36,20 +36,20 @@ SINGLE_PROCESS = Ranks()
 
 
 def ranks_from_environment() -> Ranks | None:
-    """Read what torchrun sets, for a single process too; None where nothing is set.
+    """Read the variables that torchrun sets; None if they are not set.
 
     Raises:
-        InputError: some of the variables are missing or are no numbers.
+        InputError: some variables are missing or not numbers.
     """
     values = {name: os.environ.get(name) for name in _VARIABLES}
     if all(value is None for value in values.values()):
         return None
     if not all(value is not None and value.isdecimal() for value in values.values()):
         raise InputError(
-            f"environment: expected numbers in {', '.join(_VARIABLES)}, as torchrun sets them, received "
+            f"environment: expected numbers in {', '.join(_VARIABLES)} as set by torchrun, received "
             f"{', '.join(f'{name}={value}' for name, value in values.items())}"
         )
-    local_world_size = os.environ.get("LOCAL_WORLD_SIZE", "1")  # may be missing where torchrun is not what started us
+    local_world_size = os.environ.get("LOCAL_WORLD_SIZE", "1")  # other launchers may not set it
     if not local_world_size.isdecimal() or not int(local_world_size):
-        raise InputError(f"environment: LOCAL_WORLD_SIZE: expected a number of processes, received {local_world_size}")
+        raise InputError(f"environment: LOCAL_WORLD_SIZE: expected a positive number, received {local_world_size}")
     return Ranks(*(int(values[name]) for name in _VARIABLES), int(local_world_size))

@@ -40,5 +40,5 @@ def test_ranks_from_environment_local_world_size(monkeypatch):
         monkeypatch.setenv(name, value)
     assert ranks_from_environment() == Ranks(9, 16, 1, 8)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "0")
-    with pytest.raises(InputError, match="LOCAL_WORLD_SIZE: expected a number of processes, received 0"):
+    with pytest.raises(InputError, match="LOCAL_WORLD_SIZE: expected a positive number, received 0"):
         ranks_from_environment()
