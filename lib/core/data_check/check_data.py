@@ -19,8 +19,7 @@ from lib.core.data_check.limbs import check_limbs
 from lib.core.data_check.motion import check_motion, find_windows
 from lib.core.data_check.reprojection import check_reprojection
 from lib.core.data_check.world_consistency import check_agreement
-from lib.core.drawing import union_skeleton
-from lib.core.image_crops import read_crops
+from lib.core.drawing import read_crops, union_skeleton
 from lib.dataset.annotations import Annotations
 from lib.dataset.data_sets import DATA_SETS, load_multiview
 from lib.dataset.groups import group_views

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from lib.core.drawing import read_crops, read_view
 from lib.core.fusion_report.epipolar_share import view_shares
 from lib.core.fusion_report.trained_fusion import PERSON_REACH_MM, FusedGroup, TrainedFusion
-from lib.core.image_crops import read_crops, read_view
 from lib.utils.drawing.heat_figure import HeatRow, save_heat_figure
 from lib.utils.errors import InputError, unknown_name
 from lib.utils.transforms import invert_affine, transform_points

@@ -10,8 +10,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from lib.core.drawing import skeleton_of
-from lib.core.image_crops import read_crops, read_view
+from lib.core.drawing import read_crops, read_view, skeleton_of
 from lib.core.pose3d.metrics_3d import METRICS, joint_errors
 from lib.core.report.comparison import Row
 from lib.core.report.run_poses import RunPoses
