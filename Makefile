@@ -53,7 +53,7 @@ demo: $(VENV)/.installed  ## 3D poses in four real videos from PyPI; DETECTIONS=
 
 experiments: $(VENV)/.installed  ## the paper's tables on synthetic data, into RESULTS.md (hours; continues after an interruption)
 	$(BIN)/python run/experiments/tables.py --seeds $(SEEDS) --jobs $(JOBS) --page RESULTS.md \
-	  --plots experiments-local/synthetic/results --remarks experiments-local/synthetic/remarks.md
+	  --plots docs/images/results --analysis docs/analysis.md
 
 test: $(VENV)/.installed  ## the tests, without the slow ones
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"

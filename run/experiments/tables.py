@@ -1,11 +1,11 @@
-"""Make the paper's tables: train and evaluate all their rows, and write a page of results.
+"""Make the paper's tables: train and evaluate all their rows, and write a results page.
 
-    python run/experiments/tables.py --seeds 0 1 2 --jobs 2                    # on embedded data, which it makes
+    python run/experiments/tables.py --seeds 0 1 2 --jobs 2                    # on synthetic data, which it makes
     python run/experiments/tables.py --cfg experiments-local/mixed/resnet50/256_fusion.yaml --out output/tables_h36m
 
-Every training and evaluation is a cell that is kept; after an interruption, or with more seeds, the same command goes
-on. Then it writes the page (RESULTS.md in OUT) and its plots. A page of more cells, or with remarks, is not replaced by
-one of fewer, or without.
+Every training and every evaluation is a cell. Finished cells are kept: after an interruption, or with more seeds, the
+same command continues. Then it writes the page (RESULTS.md in OUT) and its charts. A page is not replaced by one with
+fewer cells, or by one that lacks its link to an analysis.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from lib.core.config_io import load_config
 from lib.core.experiments.cells import CellRunner
 from lib.core.experiments.plan import make_plan
 from lib.core.experiments.protocols import config_protocol, synthetic_protocol
-from lib.core.experiments.results_page import PageSettings, check_page, read_remarks, write_page
+from lib.core.experiments.results_page import PageSettings, check_page, write_page
 from lib.core.experiments.seed_results import SeedResults
 from lib.core.run_directory import model_name, run_name
 from lib.core.runtime.command_line import plain_parser, run_main
@@ -34,35 +34,31 @@ def parse_args() -> argparse.Namespace:
     """Parse the command line."""
     parser = plain_parser(__doc__)
     add = parser.add_argument
-    add(
-        "--cfg",
-        type=Path,
-        metavar="YAML",
-        help="experiment with learned fusion, e.g. of Human3.6M; without it, the embedded data",
-    )
-    add("--data", type=Path, default=Path("data/experiments"), help="folder of the embedded data sets")
+    add("--cfg", type=Path, metavar="YAML", help="experiment with learned fusion; default: synthetic data")
+    add("--data", type=Path, default=Path("data/experiments"), help="folder of the synthetic data sets")
     add(
         "--out",
         type=Path,
         help="folder of runs, logs and records (output/experiments; with --cfg, output/experiments_MODEL_NAME)",
     )
-    add("--seeds", type=int, nargs="+", default=[0, 1, 2], help="each trains networks of its own")
-    add("--jobs", type=int, default=1, help="cells at a time; they share the cores")
+    add("--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds; each trains its own networks")
+    add("--jobs", type=int, default=1, help="cells that run at the same time; they share the cores")
     add("--page", type=Path, help="Markdown file of the results (OUT/RESULTS.md)")
-    add("--plots", type=Path, help="folder of its pictures (OUT/plots)")
-    add("--remarks", type=Path, metavar="FILE", help="Markdown: texts of the page's sections, each below its name")
-    add("--page-only", action="store_true", help="the page of what is there, running nothing")
-    add("--redo", action="store_true", help="cells that were run with other options are removed and run anew")
-    add("--list", action="store_true", help="show the cells and which are done")
+    add("--plots", type=Path, help="folder of its charts (OUT/plots)")
+    add("--analysis", type=Path, metavar="FILE", help="Markdown file that the page links")
+    add("--remarks", dest="analysis", type=Path, help=argparse.SUPPRESS)  # former name of --analysis
+    add("--page-only", action="store_true", help="write the page of the existing results without running cells")
+    add("--redo", action="store_true", help="remove and rerun cells that were run with other options")
+    add("--list", action="store_true", help="list the cells and their state")
     add("--opts", nargs="*", action="extend", default=[], metavar="KEY VALUE", help="any configuration keys")
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    twice = [seed for seed in args.seeds if args.seeds.count(seed) > 1]
-    if twice:
-        raise InputError(f"--seeds: {twice[0]} is named twice; every seed trains networks of its own")
+    repeated = [seed for seed in args.seeds if args.seeds.count(seed) > 1]
+    if repeated:
+        raise InputError(f"--seeds: expected each seed once, received {repeated[0]} more than once")
     if args.cfg:
         config = load_config(args.cfg, args.opts)
         out = args.out or Path("output") / f"experiments_{model_name(config)}_{run_name(args.cfg)}"
@@ -78,9 +74,8 @@ def main() -> None:
         for cell in plan.cells:
             print(f"{cell.name}: {f'{done[cell.name]:.0f} s' if cell.name in done else 'not done'}")
         return
-    remarks = read_remarks(args.remarks)
     page = args.page or out / "RESULTS.md"
-    check_page(page, len(runner.seconds()) if args.page_only else len(plan.cells), args.remarks)
+    check_page(page, len(runner.seconds()) if args.page_only else len(plan.cells), args.analysis)
     if not args.page_only:
         runner.run(args.redo)
     words = [word for word in sys.argv[1:] if word != "--page-only"]
@@ -92,16 +87,15 @@ def main() -> None:
         seconds=runner.seconds(),
         num_cells=len(plan.cells),
         seeds=args.seeds,
-        remarks=remarks,
+        analysis=args.analysis,
     )
     done = {
         row: {seed: directory for seed, directory in seeds.items() if f"seed{seed}/{row}/results" in settings.seconds}
         for row, seeds in plan.results.items()
     }
     if not any(done.values()):
-        raise InputError(
-            f"{out}: no results yet of seeds {', '.join(map(str, args.seeds))}; without --page-only the cells are run"
-        )
+        seeds = ", ".join(map(str, args.seeds))
+        raise InputError(f"{out}: no results yet of seeds {seeds}; run the cells first, without --page-only")
     write_page(SeedResults(done, args.seeds), protocol, settings)
     print(f"{page}: {len(settings.seconds)} of {len(plan.cells)} cells")
 

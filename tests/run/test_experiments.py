@@ -1,4 +1,4 @@
-"""run/experiments/tables.py: all cells of a tiny experiment, the page, going on, failures."""
+"""run/experiments/tables.py: a tiny experiment, its page, refusals."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 OPTS = ("TRAIN.END_EPOCH", "1", "TRAIN.LR_STEP", "[9]")
 
 
-def test_nothing_is_written_where_nothing_is_done(tmp_path, run_script):
+def test_tables_page_only_without_results_is_refused(tmp_path, run_script):
     page = tmp_path / "RESULTS.md"
     words = ("--out", tmp_path / "tables", "--page-only", "--seeds", 0)
     done = run_script("experiments/tables.py", *words, "--page", page)
@@ -16,25 +16,25 @@ def test_nothing_is_written_where_nothing_is_done(tmp_path, run_script):
     assert not page.exists()
     page.write_text("`python run/experiments/tables.py`\n\n7 cells (data sets, trainings, evaluations), 1 hour\n")
     done = run_script("experiments/tables.py", *words, "--page", page)
-    assert "RESULTS.md: is of 7 cells, the new page would be of 0" in done.err
+    assert "RESULTS.md: has 7 cells, the new page would have 0" in done.err
     assert "7 cells" in page.read_text()
 
 
-def test_options_may_be_named_twice(tmp_path, run_script):
+def test_tables_repeated_opts_are_joined(tmp_path, run_script):
     twice = ("--opts", "TRAIN.LRR", 1, "--opts", "WORKERS", 1)
     done = run_script("experiments/tables.py", "--list", "--out", tmp_path, *twice)
     assert done.code == 2
     assert "unknown key 'TRAIN.LRR' in --opts" in done.err
 
 
-def test_a_seed_is_named_once(tmp_path, run_script):
+def test_tables_repeated_seed_is_refused(tmp_path, run_script):
     done = run_script("experiments/tables.py", "--list", "--out", tmp_path, "--seeds", 0, 1, 0)
     assert done.code == 2
-    assert done.err == "error: --seeds: 0 is named twice; every seed trains networks of its own\n"
+    assert done.err == "error: --seeds: expected each seed once, received 0 more than once\n"
 
 
 @pytest.mark.slow
-def test_all_cells_and_the_page(tiny_root, tiny_yaml, tmp_path, run_script):
+def test_tables_all_cells_and_the_page(tiny_root, tiny_yaml, tmp_path, run_script):
     root = tiny_root()
     cfg = tiny_yaml(root)
     out = tmp_path / "tables"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,8 @@ from lib.utils.files.atomic import atomic_path
 
 DPI = 110
 
+Series = Mapping[str, Sequence[SeedValues]]  # label -> value of each group
+
 
 def save_charts(results: SeedResults, sets: Sequence[ExtraTestSet], folder: Path) -> dict[str, Path]:
     """Write the charts.
@@ -36,29 +38,26 @@ def save_charts(results: SeedResults, sets: Sequence[ExtraTestSet], folder: Path
         folder: receives the PNGs.
 
     Returns:
-        Table -> picture: "rates", "errors", "depth", "free" and "difficulty", those that have something to show.
+        Table ("rates", "errors", "depth", "free", "difficulty") -> PNG; tables without results are left out.
     """
-    drawn = {
+    figures = {
         "rates": _rates(results),
         "errors": _errors(results),
         "depth": _depth(results),
         "free": _free(results),
         "difficulty": _difficulty(results, sets),
     }
-    drawn = {name: figure for name, figure in drawn.items() if figure is not None}
-    paths = {name: folder / f"{name}.png" for name in drawn}
-    for name, figure in drawn.items():
-        with atomic_path(paths[name]) as temporary:
-            figure.savefig(temporary, format="png")
+    paths = {}
+    for name, figure in figures.items():
+        if figure is not None:
+            paths[name] = folder / f"{name}.png"
+            with atomic_path(paths[name]) as temporary:
+                figure.savefig(temporary, format="png")
     return paths
 
 
-def _known(values: Iterable[SeedValues]) -> list[float]:
-    return [number for one in values for number in one.by_seed.values()]
-
-
 def _figure(width: float, columns: int) -> tuple[Figure, np.ndarray]:
-    """Return a figure of one row, the vertical axis in common."""
+    """Return a figure with one row of axes that share the vertical axis."""
     figure = Figure(figsize=(width, 3.6), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, columns, squeeze=False, sharey=True)[0]
@@ -66,13 +65,28 @@ def _figure(width: float, columns: int) -> tuple[Figure, np.ndarray]:
         one.tick_params(labelsize=8)
         one.grid(axis="y", color="0.9", linewidth=0.6)
         one.set_axisbelow(True)
-        for side in ("top", "right"):
-            one.spines[side].set_visible(False)
+        one.spines[["top", "right"]].set_visible(False)
     return figure, axes
 
 
-def _bars(axes: Axes, groups: Sequence[str], series: Mapping[str, Sequence[SeedValues]]) -> None:
-    """Draw groups of bars, means with the seeds as dots."""
+def _panels(
+    panels: Mapping[str, Series], draw: Callable[[Axes, Series], None], ylabel: str, width: float = 11, ncols: int = 5
+) -> Figure | None:
+    """Draw title -> series next to each other with one legend; None without results."""
+    if not any(value.by_seed for series in panels.values() for values in series.values() for value in values):
+        return None
+    figure, axes = _figure(width, len(panels))
+    for one, (title, series) in zip(axes, panels.items(), strict=True):
+        draw(one, series)
+        one.set(ylabel=ylabel)
+        one.set_title(title, fontsize=10)
+    handles = axes[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=ncols, fontsize=8, frameon=False)
+    return figure
+
+
+def _bars(axes: Axes, groups: Sequence[str], series: Series) -> None:
+    """Draw groups of bars: means, with the seeds as dots."""
     width = 0.84 / len(series)
     for index, (label, values) in enumerate(series.items()):
         places = np.arange(len(groups)) + (index - (len(series) - 1) / 2) * width
@@ -82,124 +96,85 @@ def _bars(axes: Axes, groups: Sequence[str], series: Mapping[str, Sequence[SeedV
     axes.set_xticks(range(len(groups)), groups)
 
 
-def _points(axes: Axes, groups: Sequence[str], series: Mapping[str, Sequence[SeedValues]]) -> None:
-    """Draw groups of points, means with the spread over the seeds: for axes that do not begin at 0."""
-    for index, (label, values) in enumerate(series.items()):
-        places = np.arange(len(groups)) + (index - (len(series) - 1) / 2) * 0.6 / len(series)
-        axes.errorbar(
-            places,
-            [one.mean for one in values],
-            [np.nan_to_num(one.spread) for one in values],
-            fmt="o",
-            markersize=5,
-            capsize=2,
-            color=COLORS[index],
-            label=label,
-        )
-    axes.set_xticks(range(len(groups)), groups)
+def _error_bars(axes: Axes, places: Iterable[float], values: Sequence[SeedValues], **style: object) -> None:
+    """Draw means with the spread over the seeds."""
+    means = [one.mean for one in values]
+    spreads = [np.nan_to_num(one.spread) for one in values]
+    axes.errorbar(places, means, spreads, **style)
 
 
 def _rates(results: SeedResults) -> Figure | None:
-    groups = {**TABLE_1_JOINTS, "occluded": None}
-    drawn = {
-        data: {
-            text: [
-                results.detection_rate(f"{data}/{kind}", where="occluded")
-                if joints is None
-                else results.detection_rate(f"{data}/{kind}", joints)
-                for joints in groups.values()
-            ]
-            for kind, text in KIND_TEXT.items()
-        }
-        for data in DATA_TEXT
+    def rates(row: str) -> list[SeedValues]:
+        per_joint = [results.detection_rate(row, joints) for joints in TABLE_1_JOINTS.values()]
+        return [*per_joint, results.detection_rate(row, visibility="occluded")]
+
+    def draw(axes: Axes, series: Series) -> None:
+        groups = [*TABLE_1_JOINTS, "occluded"]
+        for index, (label, values) in enumerate(series.items()):
+            places = np.arange(len(groups)) + (index - (len(series) - 1) / 2) * 0.6 / len(series)
+            style = {"fmt": "o", "markersize": 5, "capsize": 2, "color": COLORS[index]}
+            _error_bars(axes, places, values, label=label, **style)
+        axes.set_xticks(range(len(groups)), groups)
+
+    panels = {
+        f"trained on {text}": {name: rates(f"{data}/{kind}") for kind, name in KIND_TEXT.items()}
+        for data, text in DATA_TEXT.items()
     }
-    if not _known(value for series in drawn.values() for values in series.values() for value in values):
-        return None
-    figure, axes = _figure(11, 2)
-    for one, (data, series) in zip(axes, drawn.items(), strict=True):
-        _points(one, list(groups), series)
-        one.set(ylabel="joint detection rate, %")
-        one.set_title(f"trained on {DATA_TEXT[data]}", fontsize=10)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=8, frameon=False)
-    return figure
+    return _panels(panels, draw, "joint detection rate, %")
 
 
 def _errors(results: SeedResults) -> Figure | None:
-    drawn = {
-        data: {
+    groups = [KIND_TEXT[kind].split(" along")[0] for kind in WITH_3D]
+    panels = {
+        f"trained on {text}": {
             METHOD_TEXT[method]: [results.error(f"{data}/{kind}", method) for kind in WITH_3D] for method in METHODS_3D
         }
-        for data in DATA_TEXT
+        for data, text in DATA_TEXT.items()
     }
-    if not _known(value for series in drawn.values() for values in series.values() for value in values):
-        return None
-    figure, axes = _figure(11, 2)
-    for one, (data, series) in zip(axes, drawn.items(), strict=True):
-        _bars(one, [KIND_TEXT[kind].split(" along")[0] for kind in WITH_3D], series)
-        one.set(ylabel="MPJPE, mm")
-        one.set_title(f"trained on {DATA_TEXT[data]}", fontsize=10)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=8, frameon=False)
-    return figure
+    return _panels(panels, lambda axes, series: _bars(axes, groups, series), "MPJPE, mm")
 
 
 def _depth(results: SeedResults) -> Figure | None:
     values = depth_values(results)
     papers = paper_depths()
-    if not _known(values.values()):
+    if not any(value.by_seed for value in values.values()):
         return None
     figure, (axes,) = _figure(5.5, 1)
     depths = list(values)
-    axes.errorbar(
-        depths,
-        [one.mean for one in values.values()],
-        [np.nan_to_num(one.spread) for one in values.values()],
-        marker="o",
-        color=COLORS[0],
-        capsize=3,
-        label="here",
-    )
-    axes.plot(
-        depths, [papers[depth] for depth in depths], marker="s", linestyle="--", color="0.45", label="paper, Human3.6M"
-    )
+    _error_bars(axes, depths, list(values.values()), marker="o", color=COLORS[0], capsize=3, label="here")
+    style = {"marker": "s", "linestyle": "--", "color": "0.45"}
+    axes.plot(depths, [papers[depth] for depth in depths], label="paper, Human3.6M", **style)
     axes.set(xlabel="depth of the recursion", ylabel="MPJPE, mm", ylim=(0, None))
     axes.legend(fontsize=8, frameon=False)
     return figure
 
 
 def _free(results: SeedResults) -> Figure | None:
+    groups = [FREE_TEXT[row].replace(", ", ",\n").replace(" on ", "\non ") for row in FREE_ROWS]
     series = {METHOD_TEXT[method]: [free_error(results, row, method) for row in FREE_ROWS] for method in METHODS_3D}
-    if not _known(value for values in series.values() for value in values):
-        return None
-    figure, (axes,) = _figure(7.5, 1)
-    _bars(axes, [FREE_TEXT[row].replace(", ", ",\n").replace(" on ", "\non ") for row in FREE_ROWS], series)
-    axes.set(ylabel="MPJPE, mm", xlim=(-0.5, len(FREE_ROWS) - 0.5))
-    figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
-    return figure
+
+    def draw(axes: Axes, series: Series) -> None:
+        _bars(axes, groups, series)
+        axes.set(xlim=(-0.5, len(groups) - 0.5))
+
+    return _panels({"": series}, draw, "MPJPE, mm", width=7.5, ncols=3)
 
 
 def _difficulty(results: SeedResults, sets: Sequence[ExtraTestSet]) -> Figure | None:
     rigs = [one for one in sets if not one.same_rig]
     num_views = [one.num_views for one in rigs]
-    drawn = {
-        where: [[results.detection_rate(f"{rig.key}/{kind}", where=where) for rig in rigs] for kind in KIND_TEXT]
-        for where in ("all", "occluded")
+
+    def draw(axes: Axes, series: Series) -> None:
+        for index, (label, values) in enumerate(series.items()):
+            if any(value.by_seed for value in values):
+                _error_bars(axes, num_views, values, marker="o", capsize=3, color=COLORS[index], label=label)
+        axes.set(xlabel="views of an unseen rig", xticks=num_views)
+
+    panels = {
+        f"{visibility} joints": {
+            text: [results.detection_rate(f"{rig.key}/{kind}", visibility=visibility) for rig in rigs]
+            for kind, text in KIND_TEXT.items()
+        }
+        for visibility in ("all", "occluded")
     }
-    if not _known(value for series in drawn.values() for values in series for value in values):
-        return None
-    figure, axes = _figure(11, 2)
-    for one, (where, series) in zip(axes, drawn.items(), strict=True):
-        for index, (text, values) in enumerate(zip(KIND_TEXT.values(), series, strict=True)):
-            if _known(values):
-                one.errorbar(
-                    num_views,
-                    [value.mean for value in values],
-                    [np.nan_to_num(value.spread) for value in values],
-                    marker="o",
-                    capsize=3,
-                    color=COLORS[index],
-                    label=text,
-                )
-        one.set(xlabel="views of an unseen rig", ylabel="joint detection rate, %", xticks=num_views)
-        one.set_title(f"{where} joints", fontsize=10)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=8, frameon=False)
-    return figure
+    return _panels(panels, draw, "joint detection rate, %")

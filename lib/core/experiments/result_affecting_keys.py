@@ -1,4 +1,4 @@
-"""Of a configuration, what its results depend on: cells are the same as long as that is."""
+"""Configuration values that affect results. Cells with equal values have equal results."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ _PATHS = (("DATASET", "ROOT"), ("NETWORK", "PRETRAINED"), ("TEST", "MODEL_FILE")
 
 
 def decisive_values(config: Any, known_folders: Mapping[Path, str]) -> dict[str, Any]:
-    """Return paths, and the other values that differ from the defaults, as far as they change results.
+    """Return the values that affect results: paths, the number of GPUs, and values that differ from the defaults.
 
     Args:
         config: merged configuration.
-        known_folders: folder -> name, of what the cells themselves make: the same wherever they lie.
+        known_folders: folder -> name, of folders that cells write. Paths in them do not depend on their location.
 
     Returns:
-        Key, e.g. "TRAIN.LR" -> plain value; paths by the known folder they are in, or as seen from here; the number of
-        GPUs.
+        Key, e.g. "TRAIN.LR" -> plain value. Paths are relative to a known folder or to the working directory.
     """
     defaults = flat_values({})
     without_effect = keys_with_scope("runtime")
@@ -32,15 +31,16 @@ def decisive_values(config: Any, known_folders: Mapping[Path, str]) -> dict[str,
         if value != defaults[name] and name not in without_effect
     }
     for group, name in _PATHS:
-        values[f"{group}.{name}"] = _place(config[group][name], known_folders)
+        values[f"{group}.{name}"] = _relative(config[group][name], known_folders)
     return {**values, "GPUS": len(config.GPUS.split(","))}
 
 
-def _place(path: str, known_folders: Mapping[Path, str]) -> str:
+def _relative(path: str, known_folders: Mapping[Path, str]) -> str:
     if not path:
         return path
     whole = Path(path).resolve()
-    for folder in sorted(known_folders, key=lambda folder: -len(folder.resolve().parts)):  # the innermost first
-        if whole.is_relative_to(folder.resolve()):
-            return f"{known_folders[folder]}/{whole.relative_to(folder.resolve())}"
+    names = {folder.resolve(): name for folder, name in known_folders.items()}
+    for folder in sorted(names, key=lambda folder: -len(folder.parts)):  # the innermost first
+        if whole.is_relative_to(folder):
+            return f"{names[folder]}/{whole.relative_to(folder)}"
     return os.path.relpath(path)
