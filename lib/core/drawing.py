@@ -9,7 +9,7 @@ import numpy as np
 from lib.dataset.annotations import Annotations
 from lib.multiviews.body import H36M_BODY, body_of
 from lib.utils.drawing.vis import Skeleton
-from lib.utils.files.image_io import read_image
+from lib.utils.files.image_store import read_image
 from lib.utils.joints import UNION_20, JointSet
 from lib.utils.transforms import crop_image, get_affine_transform
 
