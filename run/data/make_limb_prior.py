@@ -1,9 +1,9 @@
-"""Make the limb-length prior (PICT_STRUCT.PAIRWISE_FILE) from the training annotations.
+"""Make the limb prior (PICT_STRUCT.PAIRWISE_FILE) from the training annotations.
 
     python run/data/make_limb_prior.py --cfg experiments-local/mixed/resnet50/256_fusion.yaml
 
-The file has the published structure plus what it is for: skeleton, grid, tolerance, mean lengths. It replaces an
-earlier prior, no other file.
+The file has the structure of the original code's prior, plus skeleton, grid, tolerance and mean lengths. It may
+replace another prior, but no other file.
 """
 
 import sys

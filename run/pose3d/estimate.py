@@ -1,13 +1,15 @@
-"""Estimate 3D poses from predicted heatmaps on the CPU; needs numpy, not torch.
+"""Estimate 3D poses from predicted heatmaps on the CPU, with numpy; needs no torch.
 
     python run/pose3d/estimate.py --cfg experiments-local/mixed/resnet50/256_fusion.yaml
 
-Methods (--method): rpsm, the recursive pictorial structure; rpsm+refine, from there to the best place between the
-pixels; psm, the first grid of rpsm alone; triangulate, each joint by itself from all views; triangulate_robust, from
-those views and peaks that agree.
-Reads predicted_heatmaps.h5 of the run directory (run/pose2d/valid.py writes it).
-Writes beside it poses3d.npz (poses3d_<method>.npz), results_3d.json and results_3d.csv (methods and settings side by
-side), config_estimate.yaml (the merged configuration) and a log.
+Methods (--method):
+    rpsm                recursive pictorial structure model
+    rpsm+refine         rpsm, then a fit of all joints with subpixel accuracy
+    psm                 pictorial structure model without recursion
+    triangulate         triangulation of each joint from all views
+    triangulate_robust  triangulation of each joint from the views and peaks that agree
+Reads predicted_heatmaps.h5 (run/pose2d/valid.py) in the run directory. Writes there poses3d.npz or
+poses3d_<method>.npz, results_3d.json and results_3d.csv (all methods and settings), config_estimate.yaml and a log.
 """
 
 import sys

@@ -1,12 +1,11 @@
-"""Estimate 3D poses from predicted heatmaps with torch, on CUDA where there is one.
+"""Estimate 3D poses from predicted heatmaps with torch, on CUDA if available.
 
     python run/pose3d/estimate_cuda.py --cfg experiments-local/mixed/resnet50/256_fusion.yaml
 
-The same methods (--method) as in estimate.py and the same poses: rpsm, rpsm+refine, psm, triangulate and
-triangulate_robust; the triangulations run on numpy.
-Reads predicted_heatmaps.h5 of the run directory (run/pose2d/valid.py writes it).
-Writes beside it poses3d_torch.npz (poses3d_<method>_torch.npz), results_3d.json and results_3d.csv (methods and
-settings side by side), config_estimate_cuda.yaml (the merged configuration) and a log.
+Methods (--method) and poses are those of run/pose3d/estimate.py; the triangulations run on numpy.
+Reads predicted_heatmaps.h5 (run/pose2d/valid.py) in the run directory. Writes there poses3d_torch.npz or
+poses3d_<method>_torch.npz, results_3d.json and results_3d.csv (all methods and settings), config_estimate_cuda.yaml
+and a log.
 """
 
 import sys
@@ -27,19 +26,19 @@ logger = logging.getLogger("estimate")
 
 
 def make_backend(device: str | None) -> TorchBackend:
-    """Return the backend of a device, by default CUDA where there is one."""
+    """Return the backend for a device; None = CUDA if available, else the CPU."""
     if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device: expected a machine with CUDA, torch finds none here; use --device cpu")
+        raise InputError("--device: expected a machine with CUDA, but torch finds none; use --device cpu")
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
     detail = torch.cuda.get_device_name() if chosen == "cuda" else f"{torch.get_num_threads()} threads"
-    reason = "" if device or chosen == "cuda" else ", no CUDA here"
+    reason = "" if device or chosen == "cuda" else ", no CUDA"
     logger.info("device: %s (%s%s)", chosen, detail, reason)
     return TorchBackend(chosen)
 
 
 def main() -> None:
     parser = estimate_parser(__doc__)
-    parser.add_argument("--device", choices=("cuda", "cpu"), help="default: cuda where there is one, else cpu")
+    parser.add_argument("--device", choices=("cuda", "cpu"), help="default: cuda if available, else cpu")
     args = parser.parse_args()
     estimate_and_print(args, "estimate_cuda", lambda: make_backend(args.device))
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -90,10 +89,26 @@ class EvaluatedFrames:
     Attributes:
         annotations: annotations of the test images.
         groups: (F, V) rows of the annotations.
+        image_ids: (F, V) image names.
+        cameras: leading axes (F, V).
+        center: (F, V, 2) box centers, image px.
+        scale: (F, V, 2) box width and height / 200 px.
+        gt_world: (F, J, 3) ground truth, mm.
+        actions: (F,) ids or names under which per-action tables list the frames.
+        subject: (F,) ids.
+        parts: parts of the data set with results of their own, as masks (F,); may be empty.
     """
 
     annotations: Annotations
     groups: np.ndarray
+    image_ids: np.ndarray
+    cameras: Cameras
+    center: np.ndarray
+    scale: np.ndarray
+    gt_world: np.ndarray
+    actions: np.ndarray
+    subject: np.ndarray
+    parts: Parts
 
     def __len__(self) -> int:
         return len(self.groups)
@@ -113,47 +128,6 @@ class EvaluatedFrames:
         """Index into the joints of the predictions for each joint of the joint set."""
         return [self.joint_names.index(name) for name in self.joint_set.names]
 
-    @cached_property
-    def image_ids(self) -> np.ndarray:
-        """(F, V) image names."""
-        return np.array([[self.annotations.image_name(row) for row in group] for group in self.groups])
-
-    @cached_property
-    def cameras(self) -> Cameras:
-        """Cameras with leading axes (F, V)."""
-        labels = self.annotations.labels3d
-        return labels.cameras[labels.camera_idx[self.groups]]
-
-    @cached_property
-    def center(self) -> np.ndarray:
-        """(F, V, 2) box centers, image px."""
-        return self.annotations.center[self.groups].astype(np.float64)
-
-    @property
-    def scale(self) -> np.ndarray:
-        """(F, V, 2) box width and height / 200 px."""
-        return self.annotations.scale[self.groups].astype(np.float64)
-
-    @cached_property
-    def gt_world(self) -> np.ndarray:
-        """(F, J, 3) ground truth, mm."""
-        return self.annotations.labels3d.pose_world(self.groups[:, 0])
-
-    @property
-    def subject(self) -> np.ndarray:
-        """(F,) ids."""
-        return self.annotations.labels3d.subject[self.groups[:, 0]]
-
-    @property
-    def actions(self) -> np.ndarray:
-        """(F,) ids or names under which per-action tables list the frames."""
-        return self.annotations.labels3d.listed_actions(self.groups[:, 0])
-
-    @property
-    def parts(self) -> Parts:
-        """Parts of the data set with results of their own, as masks (F,); may be empty."""
-        return self.annotations.labels3d.parts(self.groups[:, 0])
-
 
 def load_frames(config: Any) -> EvaluatedFrames:
     """Load the test frames of a multi-view data set.
@@ -169,7 +143,21 @@ def load_frames(config: Any) -> EvaluatedFrames:
         raise InputError(
             f"DATASET.TEST_DATASET: expected groups of calibrated views such as multiview_h36m, received '{name}'"
         )
-    return EvaluatedFrames(*build_groups(config.DATASET, dataset_root(config), is_train=False))
+    annotations, groups = build_groups(config.DATASET, dataset_root(config), is_train=False)
+    labels = annotations.labels3d
+    first = groups[:, 0]
+    return EvaluatedFrames(
+        annotations=annotations,
+        groups=groups,
+        image_ids=np.array([[annotations.image_name(row) for row in group] for group in groups]),
+        cameras=labels.cameras[labels.camera_idx[groups]],
+        center=annotations.center[groups].astype(np.float64),
+        scale=annotations.scale[groups].astype(np.float64),
+        gt_world=labels.pose_world(first),
+        actions=labels.listed_actions(first),
+        subject=labels.subject[first],
+        parts=labels.parts(first),
+    )
 
 
 def open_predictions(

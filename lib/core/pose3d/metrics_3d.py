@@ -1,6 +1,6 @@
-"""3D metrics of poses as they are, relative to the root and after Procrustes alignment: means, percentiles, PCK, AUC.
+"""3D metrics: errors without alignment, relative to the root and after Procrustes alignment; means, percentiles, PCK, AUC.
 
-A joint without a position (not finite) is left out of means and percentiles, is counted, and is wrong for PCK and AUC.
+Joints without a position (not finite) are left out of means and percentiles. They count as wrong in PCK and AUC.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from lib.dataset.protocol import Parts, action_name
 from lib.utils.errors import check_shape
 
-# alignment -> heading of its column
+# alignment -> column heading
 METRICS = {"absolute": "MPJPE", "root_relative": "root-relative", "pa": "PA"}
 PCK_MM = 150.0
 AUC_MM = np.arange(0.0, 151.0, 5.0)
@@ -27,50 +27,51 @@ def joint_errors(pose: np.ndarray, gt: np.ndarray) -> np.ndarray:
 
 
 def mean_error(errors: np.ndarray) -> float:
-    """Return the mean of the finite distances, any shape; NaN if there is none."""
+    """Return the mean of the finite errors, any shape; NaN if there are none."""
     found = errors[np.isfinite(errors)]
     return float(found.mean()) if found.size else float("nan")
 
 
 def mpjpe(pose: np.ndarray, gt: np.ndarray) -> float:
-    """Return the mean distance over joints and frames, mm; no alignment.
+    """Return the mean per-joint position error without alignment, mm.
 
     Args:
         pose: (F, J, 3) mm, world frame.
-        gt: (F, J, 3) mm, same frame.
+        gt: (F, J, 3) mm, world frame.
     """
     return mean_error(joint_errors(pose, gt))
 
 
 def pck(errors: np.ndarray, threshold: float = PCK_MM) -> float:
-    """Return the share of the distances below a threshold, from 0 to 1; NaN if there are none.
+    """Return the share of errors below a threshold, 0 to 1; NaN if there are none.
 
     Args:
-        errors: distances of any shape, mm; what is not finite is not below.
+        errors: any shape, mm; values that are not finite count as above.
         threshold: mm.
 
-    Source: Mehta et al., 3DV 2017 (MPI-INF-3DHP), there on root-relative poses with 150 mm.
+    Source: Mehta et al., 3DV 2017 (MPI-INF-3DHP), with root-relative poses and 150 mm.
     """
     with np.errstate(invalid="ignore"):
         return float((errors < threshold).mean()) if errors.size else float("nan")
 
 
 def auc(errors: np.ndarray) -> float:
-    """Return the mean of pck() over the thresholds 0, 5, ..., 150 mm (0 to 30/31: at 0 mm nothing is below).
+    """Return the mean of pck() over the thresholds 0, 5, ..., 150 mm; at most 30/31, since no error is below 0.
 
     Args:
-        errors: distances of any shape, mm.
+        errors: any shape, mm.
 
     Source: Mehta et al., 3DV 2017 (MPI-INF-3DHP).
     """
     if not errors.size:
         return float("nan")
-    passed = len(AUC_MM) - np.searchsorted(AUC_MM, errors.ravel(), side="right")  # thresholds above it; NaN sorts last
+    # Thresholds above each error; NaN sorts last.
+    passed = len(AUC_MM) - np.searchsorted(AUC_MM, errors.ravel(), side="right")
     return float(passed.mean() / len(AUC_MM))
 
 
 def percentiles(errors: np.ndarray) -> dict[str, float]:
-    """Return the percentiles "p50", "p90", ... and "max" of the finite distances, mm; NaN if there is none."""
+    """Return "p50", "p90", ... and "max" of the finite errors, mm; NaN if there are none."""
     found = errors[np.isfinite(errors)]
     values = np.percentile(found, [*PERCENTILES, 100]) if found.size else np.full(len(PERCENTILES) + 1, np.nan)
     return dict(zip([*(f"p{percent}" for percent in PERCENTILES), "max"], values.tolist(), strict=True))
@@ -82,14 +83,14 @@ def root_relative(pose: np.ndarray, root: int = 0) -> np.ndarray:
 
 
 def procrustes_align(pose: np.ndarray, gt: np.ndarray) -> np.ndarray:
-    """Move each pose onto the gt by the best similarity (rotation, translation, scale; no mirroring).
+    """Align each pose with the ground truth by the best similarity: rotation, translation and scale, no reflection.
 
     Args:
-        pose: (F, J, 3) mm; joints that are not finite do not take part and stay NaN.
+        pose: (F, J, 3) mm; joints that are not finite are ignored and stay NaN.
         gt: (F, J, 3) mm.
 
     Returns:
-        (F, J, 3) mm, in the frame of the gt; NaN for frames with fewer than 3 joints.
+        (F, J, 3) mm, in the frame of the ground truth; NaN for frames with fewer than 3 joints.
 
     Source: Umeyama, PAMI 1991.
     """
@@ -97,7 +98,8 @@ def procrustes_align(pose: np.ndarray, gt: np.ndarray) -> np.ndarray:
     count = np.maximum(found.sum(1, keepdims=True), 1)
     pose_center = np.where(found, pose, 0).sum(1, keepdims=True) / count
     gt_center = np.where(found, gt, 0).sum(1, keepdims=True) / count
-    from_points, to_points = np.where(found, pose - pose_center, 0), np.where(found, gt - gt_center, 0)
+    from_points = np.where(found, pose - pose_center, 0)
+    to_points = np.where(found, gt - gt_center, 0)
     u, singular, vt = np.linalg.svd(to_points.swapaxes(1, 2) @ from_points)
     sign = np.ones((len(pose), 3))
     sign[:, 2] = np.sign(np.linalg.det(u) * np.linalg.det(vt))
@@ -109,7 +111,7 @@ def procrustes_align(pose: np.ndarray, gt: np.ndarray) -> np.ndarray:
 
 
 def all_errors(pose: np.ndarray, gt: np.ndarray, root: int = 0) -> dict[str, np.ndarray]:
-    """Return the distances (F, J) of every alignment, mm; NaN where the pose has no joint.
+    """Return the errors (F, J) for every alignment, mm; NaN where the pose has no joint.
 
     Args:
         pose: (F, J, 3) mm, world frame.
@@ -135,23 +137,25 @@ def summarize(
 ) -> dict[str, Any]:
     """Evaluate poses.
 
-    The root, whose root-relative distance is 0 whatever the pose, counts in the root-relative mean, as is usual, and
-    not in the root-relative percentiles, PCK and AUC.
+    The root-relative error of the root is always 0. It counts in the root-relative mean, as is usual, and is left out
+    of the root-relative percentiles, PCK and AUC.
 
     Args:
-        pose: (F, J, 3) mm, world frame; joints that were not found are NaN.
+        pose: (F, J, 3) mm, world frame; missing joints are NaN.
         gt: (F, J, 3) mm, world frame.
-        actions: (F,) names, or action ids of Human3.6M; tables list them in their order.
+        actions: (F,) names, or action ids of Human3.6M; tables list them in sorted order.
         joint_names: the J joints.
         root: index of the root joint.
-        parts: row -> column -> (F,) bool, frames whose results are wanted by themselves; they may overlap.
+        parts: row -> column -> (F,) bool, parts with results of their own; they may overlap.
 
     Returns:
-        num_frames; num_missing joints; mpjpe: alignment -> {frames, actions}, the means over frames and over actions;
-        distribution: alignment -> {p50, p90, p95, p99, max, pck150, auc} over all joints of all frames; per_action:
-        name -> {num_frames, alignment -> mean, pck150 and auc -> {alignment -> share}}; per_joint: name -> the same
-        without num_frames; with `parts` also per_part: row -> column -> as per_action, NaN where a part has no frame.
-        Distances in mm, shares from 0 to 1.
+        A dictionary; errors in mm, shares from 0 to 1:
+            num_frames, num_missing: number of frames and of joints without a position.
+            mpjpe: alignment -> {frames, actions}, means over frames and over actions.
+            distribution: alignment -> {p50, p90, p95, p99, max, pck150, auc} over all joints of all frames.
+            per_action: name -> {num_frames, alignment -> mean, pck150 and auc -> {alignment -> share}}.
+            per_joint: name -> the same without num_frames.
+            per_part: row -> column -> as per_action, NaN for parts without a frame; only if there are parts.
     """
     errors = all_errors(pose, gt, root)
     everything = np.ones(len(pose), bool)
@@ -188,20 +192,20 @@ def _frame_statistics(errors: dict[str, np.ndarray], frames: np.ndarray, root: i
 
 
 def _statistics(errors: dict[str, np.ndarray], frames: np.ndarray, joint: int | None, root: int) -> dict[str, Any]:
-    """Mean, PCK and AUC of some frames (F,) and of one joint or (None) all."""
+    """Return mean, PCK and AUC of some frames (F,) bool and of one joint, or all joints if it is None."""
     joints = slice(None) if joint is None else slice(joint, joint + 1)
-    judged = _without_root(errors, frames, joint, root)
+    counted = _without_root(errors, frames, joint, root)
     return {
         **{metric: mean_error(values[frames, joints]) for metric, values in errors.items()},
-        "pck150": {metric: pck(values) for metric, values in judged.items()},
-        "auc": {metric: auc(values) for metric, values in judged.items()},
+        "pck150": {metric: pck(values) for metric, values in counted.items()},
+        "auc": {metric: auc(values) for metric, values in counted.items()},
     }
 
 
 def _without_root(
     errors: dict[str, np.ndarray], frames: np.ndarray, joint: int | None, root: int
 ) -> dict[str, np.ndarray]:
-    """Distances of some frames and joints, without the root where its distance is 0 by definition."""
+    """Select errors of frames and joints, without the root-relative error of the root."""
     joints = np.arange(errors["absolute"].shape[1]) if joint is None else np.array([joint])
     kept = {metric: joints[joints != root] if metric == "root_relative" else joints for metric in errors}
     return {metric: values[frames][:, kept[metric]] for metric, values in errors.items()}

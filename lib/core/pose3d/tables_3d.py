@@ -1,4 +1,4 @@
-"""The 3D results of a method as Markdown tables and as rows of a CSV file."""
+"""3D results of a method as Markdown tables and as rows of a CSV file."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from lib.dataset.protocol import ALL
 from lib.utils.files.atomic import write_csv
 from lib.utils.tables import markdown_table
 
-# Of the shares, these tables show those of root-relative poses, as the literature does.
+# Tables per action and joint show the root-relative shares, as the literature does.
 _SHARES = {"pck150": f"PCK@{PCK_MM:.0f} (%)", "auc": "AUC (%)"}
 TIDY_HEADER = ["method", "group", "name", "alignment", "statistic", "unit", "value"]
 
 
 def percent(share: float | None) -> float | None:
-    """Return a share from 0 to 1 in per cent; None (NaN in a JSON file) stays None."""
+    """Return a share from 0 to 1 in percent; None (NaN in a JSON file) stays None."""
     return None if share is None else 100 * share
 
 
 def action_table(results: dict[str, Any]) -> str:
-    """Format the means per action as a Markdown table, mm; the last rows are the means over frames and actions."""
+    """Format the means per action, mm; the last two rows are the means over frames and over actions."""
     rows = [[name, entry["num_frames"], *_means(entry)] for name, entry in results["per_action"].items()]
     for label, kind in (("**mean over frames**", "frames"), ("**mean over actions**", "actions")):
         means = [results["mpjpe"][metric][kind] for metric in METRICS]
@@ -34,16 +34,20 @@ def action_table(results: dict[str, Any]) -> str:
 
 
 def joint_table(results: dict[str, Any]) -> str:
-    """Format the means per joint as a Markdown table, mm."""
+    """Format the means per joint, mm."""
     rows = [[name, *_means(entry)] for name, entry in results["per_joint"].items()]
     return markdown_table(["joint", *METRICS.values(), *_SHARES.values()], rows)
 
 
+def _means(entry: dict[str, Any]) -> list[float | None]:
+    return [*(entry[metric] for metric in METRICS), *(percent(entry[key]["root_relative"]) for key in _SHARES)]
+
+
 def part_table(results: dict[str, Any], metric: str) -> str:
-    """Format the means of a metric per part as a Markdown table, mm: sequences down, subjects across, means below.
+    """Format the means per part, mm: one row per sequence, one column per group of subjects.
 
     Args:
-        results: with per_part.
+        results: results with per_part.
         metric: a key of METRICS.
     """
     means = {row: [entry[metric] for entry in columns.values()] for row, columns in results["per_part"].items()}
@@ -55,7 +59,7 @@ def part_table(results: dict[str, Any], metric: str) -> str:
 
 
 def distribution_table(results: dict[str, Any]) -> str:
-    """Format mean, percentiles, PCK and AUC of every alignment as a Markdown table, mm and per cent."""
+    """Format mean, percentiles, PCK and AUC of every alignment, mm and percent."""
     columns = [*(f"p{percent}" for percent in PERCENTILES), "max"]
     rows = [
         [
@@ -71,15 +75,15 @@ def distribution_table(results: dict[str, Any]) -> str:
 
 
 def all_tables(results: dict[str, Any]) -> str:
-    """Return the tables of a method and what their columns mean."""
+    """Return all tables of a method, with notes on their columns."""
     notes = [
-        "Distances in mm. PCK and AUC (thresholds 0, 5, ..., 150 mm) per action and joint are root-relative. The "
-        "root counts in the root-relative means, not in its percentiles, PCK and AUC."
+        "Errors in mm. PCK and AUC (thresholds 0, 5, ..., 150 mm) per action and joint are root-relative. The root "
+        "counts in root-relative means, not in root-relative percentiles, PCK and AUC."
     ]
     if results["num_missing"]:
         notes.append(
-            f"{results['num_missing']} joints have no position: left out of means and percentiles, wrong for "
-            "PCK and AUC."
+            f"{results['num_missing']} joints have no position: left out of means and percentiles, wrong in PCK "
+            "and AUC."
         )
     parts = [part_table(results, metric) for metric in METRICS] if "per_part" in results else []
     tables = [action_table(results), *parts, joint_table(results), distribution_table(results)]
@@ -87,7 +91,7 @@ def all_tables(results: dict[str, Any]) -> str:
 
 
 def named_parts(results: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the statistics of all parts under names such as "W2, seen subjects"; {} where there are none."""
+    """Return the statistics of all parts by names such as "W2, seen subjects"; {} without parts."""
     return {
         f"{row}, {column}": entry
         for row, columns in results.get("per_part", {}).items()
@@ -96,10 +100,14 @@ def named_parts(results: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def tidy_rows(method: str, results: dict[str, Any]) -> Iterator[list[Any]]:
-    """Yield one row (TIDY_HEADER) per number that a method's results hold.
+    """Yield one row (TIDY_HEADER) per number in the results of a method.
 
-    `group` is all, action, joint or part, `name` the action, joint or part (as in named_parts()), `alignment` absolute,
-    root_relative or pa, `statistic` mean, mean_over_actions, p50 ..., max, pck150 or auc; `unit` mm or share (0 to 1).
+    Columns:
+        group: all, action, joint or part.
+        name: the action, joint or part (as in named_parts()).
+        alignment: absolute, root_relative or pa.
+        statistic: mean, mean_over_actions, p50 ..., max, pck150 or auc.
+        unit: mm or share (0 to 1).
     """
     for alignment in METRICS:
         means = results["mpjpe"].get(alignment, {})
@@ -120,10 +128,10 @@ def tidy_rows(method: str, results: dict[str, Any]) -> Iterator[list[Any]]:
 
 
 def is_readable(results: Any) -> bool:
-    """Return whether an entry of results_3d.json holds what tables and comparisons read.
+    """Return whether an entry of results_3d.json can be shown in tables and comparisons.
 
-    Means without alignment over frames and actions, per action and per joint; all else may be missing, as in results
-    of older versions, but is what it should be where it is there.
+    It needs the absolute means over frames, over actions, per action and per joint. Everything else may be missing,
+    as in older files, but must be a number or null.
     """
     try:
         needed = [results["mpjpe"]["absolute"][kind] for kind in ("frames", "actions")]
@@ -135,16 +143,11 @@ def is_readable(results: Any) -> bool:
 
 
 def save_tidy_csv(path: str | os.PathLike, methods: dict[str, dict[str, Any]]) -> None:
-    """Write the results of several methods into one CSV file, one number per row.
+    """Write the results of several methods to one CSV file, one number per row; NaN is an empty cell.
 
     Args:
         path: the CSV file.
         methods: name -> results, as in results_3d.json.
     """
     rows = [row for method, results in methods.items() for row in tidy_rows(method, results)]
-    write_csv(path, TIDY_HEADER, [[*row[:-1], None if row[-1] != row[-1] else row[-1]] for row in rows])  # no NaN
-
-
-def _means(entry: dict[str, Any]) -> list[float | None]:
-    """Means of every alignment and the root-relative shares of one action or joint."""
-    return [*(entry[metric] for metric in METRICS), *(percent(entry[key]["root_relative"]) for key in _SHARES)]
+    write_csv(path, TIDY_HEADER, [[*row[:-1], None if row[-1] != row[-1] else row[-1]] for row in rows])

@@ -1,4 +1,4 @@
-"""Results of several runs side by side with the paper's."""
+"""Comparison of the 3D results of several runs with each other and with the paper, as Markdown and CSV."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ from lib.utils.tables import markdown_table
 PAPER = "paper"
 NOTE = "MPJPE in mm without alignment, unless a column says otherwise; PCK and AUC are root-relative."
 HUMAN36M_NOTES = (
-    "The rows of the paper (Qiu et al., ICCV 2019, Tables 3 and 4) are Human3.6M, subjects 9 and 11; they say nothing "
-    "about other data. Its average is taken as the mean over frames, since it lies above the mean of its actions.",
-    "Actions are matched by name; the paper's names may be shifted from Posing (action 7) on, as they are in the "
-    "released code. Its means are not affected.",
+    "The paper's rows (Qiu et al., ICCV 2019, Tables 3 and 4) are Human3.6M, subjects 9 and 11, and do not apply to "
+    "other data. Their average is taken as the mean over frames, because it is above the mean of the actions.",
+    "Actions are matched by name. The paper's names may be shifted from Posing (action 7) on, as in the original code; "
+    "the means are not affected.",
 )
 TOTAL_CAPTURE_NOTE = (
-    "The rows of the paper (Qiu et al., ICCV 2019) are Total Capture: Walking 2 (W2), Freestyle 3 (FS3) and Acting 3 "
-    "(A3) of subjects 1 to 5."
+    "The paper's rows (Qiu et al., ICCV 2019) are Total Capture: Walking 2 (W2), Freestyle 3 (FS3) and Acting 3 (A3) "
+    "of subjects 1 to 5."
 )
 
 
 @dataclass(frozen=True)
-class Row:
-    """One method of one run.
+class MethodResults:
+    """Results of one method in one run.
 
     Attributes:
         run: name of the run.
-        method: name of the method in its results file.
-        results: its entry there.
+        method: name of the entry in results_3d.json.
+        results: the entry.
     """
 
     run: str
@@ -53,15 +53,17 @@ class Row:
         """Run and method."""
         return f"{self.run}: {self.method}"
 
+    @property
+    def sequences(self) -> tuple[str, ...]:
+        """Sequences with results of their own; () for Human3.6M."""
+        return tuple(name for name in self.results.get("per_part", {}) if name != ALL)
+
 
 def load_results(path: str | os.PathLike) -> dict[str, dict[str, Any]]:
-    """Read the 3D results of a run.
+    """Read the 3D results of a run, method -> results.
 
     Args:
         path: a run directory, or its results_3d.json.
-
-    Returns:
-        Method -> results.
 
     Raises:
         InputError: missing, or not a file of 3D results.
@@ -76,62 +78,65 @@ def load_results(path: str | os.PathLike) -> dict[str, dict[str, Any]]:
     return methods
 
 
-def load_rows(paths: Sequence[str | os.PathLike]) -> list[Row]:
-    """Read several runs, every method in them; a run named twice is read once.
+def load_runs(paths: Sequence[str | os.PathLike]) -> list[MethodResults]:
+    """Read the results of all methods in several runs; a run that is named twice is read once.
 
     Args:
         paths: run directories or results files.
 
     Raises:
-        InputError: a run is missing, or its joints are not those of the others.
+        InputError: a run is missing, or the runs have different joints.
     """
     files = list(dict.fromkeys(_results_file(path).resolve() for path in paths))
-    rows = [
-        Row(name, method, results)
+    compared = [
+        MethodResults(name, method, results)
         for name, file in zip(_run_names(files), files, strict=True)
         for method, results in load_results(file).items()
     ]
-    first = rows[0]
-    for row in rows[1:]:
-        only_first = sorted(first.results["per_joint"].keys() - row.results["per_joint"].keys())
-        only_this = sorted(row.results["per_joint"].keys() - first.results["per_joint"].keys())
-        if only_first or only_this:
+    first = compared[0]
+    for other in compared[1:]:
+        lacking = sorted(first.results["per_joint"].keys() - other.results["per_joint"].keys())
+        added = sorted(other.results["per_joint"].keys() - first.results["per_joint"].keys())
+        if lacking or added:
             raise InputError(
-                f"'{row.label}' has other joints than '{first.label}': lacks {', '.join(only_first) or '-'}, "
-                f"adds {', '.join(only_this) or '-'}; their means cannot be compared"
+                f"'{other.label}' has other joints than '{first.label}': lacks {', '.join(lacking) or '-'}, "
+                f"adds {', '.join(added) or '-'}; their means cannot be compared"
             )
-    return rows
+    return compared
 
 
-def comparison(rows: Sequence[Row]) -> str:
-    """Format rows and the paper's as Markdown: means, per action, per joint, and what to mind."""
-    papers = _papers(rows)
+def comparison(compared: Sequence[MethodResults]) -> str:
+    """Format results and the paper's results as Markdown: means, per action, per part, per joint, notes."""
+    papers = _matching_paper_rows(compared)
     notes = [NOTE]
     if any(not paper.sequences for paper in papers):
         notes += HUMAN36M_NOTES
     if any(paper.sequences for paper in papers):
         notes.append(TOTAL_CAPTURE_NOTE)
-    counts = {row.results.get("num_frames") for row in rows}
+    counts = {one.results.get("num_frames") for one in compared}
     if len(counts) > 1:
         notes.insert(0, f"The runs were evaluated on different numbers of frames ({', '.join(map(str, counts))}).")
-    page = ["## Means", _means_table(rows, papers), "## Per action", _action_table(rows, papers)]
-    if any(_sequences(row) for row in rows):
-        page += ["## Per part", _part_table(rows)]
-    page += ["## Per joint", _joint_table(rows), "\n".join(f"- {note}" for note in notes)]
+    page = ["## Means", _means_table(compared, papers), "## Per action", _action_table(compared, papers)]
+    if any(one.sequences for one in compared):
+        page += ["## Per part", _part_table(compared)]
+    page += ["## Per joint", _joint_table(compared), "\n".join(f"- {note}" for note in notes)]
     return "\n\n".join(page)
 
 
-def save_comparison(directory: str | os.PathLike, rows: Sequence[Row]) -> None:
-    """Write comparison.md and comparison.csv, the latter with one number per row, the paper's included.
+def save_comparison(directory: str | os.PathLike, compared: Sequence[MethodResults]) -> None:
+    """Write comparison.md, and comparison.csv with one number per row; both include the paper's results.
 
     Args:
-        directory: created if it is not there.
-        rows: of load_rows().
+        directory: created if missing.
+        compared: results of load_runs().
     """
     directory = Path(directory)
-    write_bytes(directory / COMPARISON_NAME, f"# 3D results side by side\n\n{comparison(rows)}\n".encode())
-    own = [[row.run, *values] for row in rows for values in tidy_rows(row.method, row.results)]
-    write_csv(directory / COMPARISON_CSV_NAME, ["run", *TIDY_HEADER], own + _paper_tidy_rows(_papers(rows)))
+    write_bytes(directory / COMPARISON_NAME, f"# Comparison of 3D results\n\n{comparison(compared)}\n".encode())
+    rows = [[one.run, *values] for one in compared for values in tidy_rows(one.method, one.results)]
+    for paper in _matching_paper_rows(compared):
+        groups = [("all", "all", paper.average), *(("action", *item) for item in paper.per_action.items())]
+        rows += [[PAPER, paper.method, group, name, "absolute", "mean", "mm", mm] for group, name, mm in groups]
+    write_csv(directory / COMPARISON_CSV_NAME, ["run", *TIDY_HEADER], rows)
 
 
 def _results_file(path: str | os.PathLike) -> Path:
@@ -144,8 +149,8 @@ def _results_file(path: str | os.PathLike) -> Path:
 
 
 def _run_names(files: Sequence[Path]) -> list[str]:
-    """Name runs after their directories (or files of another name), with as many parents as tell them apart."""
-    paths = [file.parent if file.name == RESULTS_3D_NAME else file for file in files]  # all different
+    """Return the names of run directories or other files, with as many parent folders as make them unique."""
+    paths = [file.parent if file.name == RESULTS_3D_NAME else file for file in files]
     short = [path.with_suffix("") if path == file else path for path, file in zip(paths, files, strict=True)]
     parts = [path.parts for path in (short if len(set(short)) == len(short) else paths)]
     depth = 1
@@ -154,89 +159,66 @@ def _run_names(files: Sequence[Path]) -> list[str]:
     return ["/".join(part[-depth:]) for part in parts]
 
 
-def _sequences(row: Row) -> tuple[str, ...]:
-    return tuple(name for name in row.results.get("per_part", {}) if name != ALL)
-
-
-def _papers(rows: Sequence[Row]) -> list[PaperRow]:
-    """Return the paper's rows on the data that some run was evaluated on, told by the sequences in its results."""
-    evaluated = {_sequences(row) for row in rows}
+def _matching_paper_rows(compared: Sequence[MethodResults]) -> list[PaperRow]:
+    """Return the paper's rows for the evaluated data sets, which the sequences in the results identify."""
+    evaluated = {one.sequences for one in compared}
     return [paper for paper in (*TABLE_3, *TABLE_4, *TOTAL_CAPTURE) if paper.sequences in evaluated]
 
 
-def _means_table(rows: Sequence[Row], papers: Sequence[PaperRow]) -> str:
-    header = [
-        "run: method",
-        "frames",
-        "mean over frames",
-        "over actions",
-        "root-relative",
-        "PA",
-        "median",
-        "95 %",
-        "PCK@150 (%)",
-        "AUC (%)",
-        "root",
-        "limbs",
-    ]
-    lines: list[list[Any]] = []
-    for row in rows:
-        results = row.results
-        means = row.results["mpjpe"]
-        distribution = results.get("distribution", {})  # results of older versions have none
-        distances, shares = (distribution.get(alignment, {}) for alignment in ("absolute", "root_relative"))
-        lines.append(
+def _means_table(compared: Sequence[MethodResults], papers: Sequence[PaperRow]) -> str:
+    header = ["run: method", "frames", "mean over frames", "over actions", "root-relative", "PA", "median", "95 %"]
+    header += ["PCK@150 (%)", "AUC (%)", "root", "limbs"]
+    rows: list[list[Any]] = []
+    for one in compared:
+        means = one.results["mpjpe"]
+        distribution = one.results.get("distribution", {})  # missing in older files
+        errors = distribution.get("absolute", {})
+        shares = distribution.get("root_relative", {})
+        rows.append(
             [
-                row.label,
-                results.get("num_frames"),
+                one.label,
+                one.results.get("num_frames"),
                 means["absolute"]["frames"],
                 means["absolute"]["actions"],
-                *(means.get(alignment, {}).get("frames") for alignment in ("root_relative", "pa")),
-                distances.get("p50"),
-                distances.get("p95"),
+                means.get("root_relative", {}).get("frames"),
+                means.get("pa", {}).get("frames"),
+                errors.get("p50"),
+                errors.get("p95"),
                 percent(shares.get("pck150")),
                 percent(shares.get("auc")),
-                results.get("root_source"),
-                results.get("limb_length_source"),
+                one.results.get("root_source"),
+                one.results.get("limb_length_source"),
             ]
         )
     for paper in papers:
         over_actions = float(np.mean(paper.by_column)) if paper.by_column else None
-        lines.append([f"{PAPER}: {paper.method}", None, paper.average, over_actions, *[None] * 8])
-    return markdown_table(header, lines)
+        rows.append([f"{PAPER}: {paper.method}", None, paper.average, over_actions, *[None] * 8])
+    return markdown_table(header, rows)
 
 
-def _action_table(rows: Sequence[Row], papers: Sequence[PaperRow]) -> str:
-    """Rows are methods, columns the actions of the paper in its order, then those of other data sets."""
+def _action_table(compared: Sequence[MethodResults], papers: Sequence[PaperRow]) -> str:
+    """Format one row per method; the columns are the paper's actions in its order, then other actions."""
     papers = [paper for paper in papers if paper.by_column]
     columns = TABLE_3_COLUMNS if papers else {}
-    others = sorted({name for row in rows for name in row.results["per_action"]} - columns.keys())
+    others = sorted({name for one in compared for name in one.results["per_action"]} - columns.keys())
     actions = [*columns, *others]
-    lines = []
-    for row in rows:
-        means = {name: entry["absolute"] for name, entry in row.results["per_action"].items()}
-        lines.append([row.label, *map(means.get, actions), row.results["mpjpe"]["absolute"]["frames"]])
-    for paper in papers:
-        lines.append([f"{PAPER}: {paper.method}", *map(paper.per_action.get, actions), paper.average])
-    return markdown_table(["run: method", *columns.values(), *others, "Avg"], lines)
-
-
-def _part_table(rows: Sequence[Row]) -> str:
-    parts = [named_parts(row.results) for row in rows]
-    names = dict.fromkeys(name for one in parts for name in one)
-    lines = [[name, *(one.get(name, {}).get("absolute") for one in parts)] for name in names]
-    return markdown_table(["part", *(row.label for row in rows)], lines)
-
-
-def _joint_table(rows: Sequence[Row]) -> str:
-    joints = list(rows[0].results["per_joint"])
-    lines = [[joint, *(row.results["per_joint"][joint]["absolute"] for row in rows)] for joint in joints]
-    return markdown_table(["joint", *(row.label for row in rows)], lines)
-
-
-def _paper_tidy_rows(papers: Sequence[PaperRow]) -> list[list[Any]]:
     rows = []
+    for one in compared:
+        means = {name: entry["absolute"] for name, entry in one.results["per_action"].items()}
+        rows.append([one.label, *map(means.get, actions), one.results["mpjpe"]["absolute"]["frames"]])
     for paper in papers:
-        groups = [("all", "all", paper.average), *(("action", *item) for item in paper.per_action.items())]
-        rows += [[PAPER, paper.method, group, name, "absolute", "mean", "mm", mm] for group, name, mm in groups]
-    return rows
+        rows.append([f"{PAPER}: {paper.method}", *map(paper.per_action.get, actions), paper.average])
+    return markdown_table(["run: method", *columns.values(), *others, "Avg"], rows)
+
+
+def _part_table(compared: Sequence[MethodResults]) -> str:
+    parts = [named_parts(one.results) for one in compared]
+    names = dict.fromkeys(name for part in parts for name in part)
+    rows = [[name, *(part.get(name, {}).get("absolute") for part in parts)] for name in names]
+    return markdown_table(["part", *(one.label for one in compared)], rows)
+
+
+def _joint_table(compared: Sequence[MethodResults]) -> str:
+    joints = list(compared[0].results["per_joint"])
+    rows = [[joint, *(one.results["per_joint"][joint]["absolute"] for one in compared)] for joint in joints]
+    return markdown_table(["joint", *(one.label for one in compared)], rows)

@@ -1,4 +1,4 @@
-"""Pictures of a run's 3D poses: contact sheet, single frames, animations, charts of the errors."""
+"""Figures of a run's 3D poses: contact sheet, single frames, animations, error charts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from lib.core.drawing import read_crops, read_view, skeleton_of
 from lib.core.pose3d.metrics_3d import METRICS, joint_errors
-from lib.core.report.comparison import Row
+from lib.core.report.comparison import MethodResults
 from lib.core.report.run_poses import RunPoses
 from lib.multiviews.cameras import MIN_DEPTH_MM, Cameras, project
 from lib.utils.drawing.animation import save_animation
@@ -23,33 +23,31 @@ from lib.utils.drawing.posed_frame import PosedFrame, draw_frames, save_pose_fig
 from lib.utils.files.prediction_file import PredictionFile
 from lib.utils.transforms import transform_points
 
-VIEW_PX = 512  # crops and, on their longer side, whole images in pictures
-CELL_PX = 256  # a view in an animation; the person is small in whole images
-WHOLE_CELL_PX = 384
-START_DEG = 30.0  # first direction of a turntable
+VIEW_PX = 512  # side of crops, and longer side of whole images
+CELL_PX = 256  # side of a view in an animation
+WHOLE_CELL_PX = 384  # the same for whole images, in which the person is small
+START_DEG = 30.0  # first azimuth of the orbiting camera
 
 
-def make_contact_sheet(config: Any, run: RunPoses, frames: Sequence[int], path: Path) -> None:
-    """Draw frames with heatmaps and 2D joints as predicted, and the 3D pose from two sides.
+def make_contact_sheet(run: RunPoses, frames: Sequence[int], path: Path) -> None:
+    """Draw frames with their heatmaps, the predicted 2D joints and the 3D pose from two sides.
 
     Args:
-        config: the configuration.
-        run: the poses; the run directory holds the predicted heatmaps.
-        frames: indices of groups.
+        run: the poses.
+        frames: indices.
         path: the PNG.
 
     Raises:
-        InputError: predictions are missing or belong to other images, an image is missing, or the disk refuses.
+        InputError: predictions are missing or belong to other images, an image is missing, or writing fails.
     """
     num_views = run.frames.groups.shape[1]
-    image_wh = config.NETWORK.IMAGE_SIZE
     errors = run.frame_errors()
     rows = []
-    with PredictionFile(run.directory / config.TEST.HEATMAP_LOCATION_FILE) as predictions:
+    with PredictionFile(run.predictions_path) as predictions:
         predictions.check_matches(run.frames.image_ids.ravel().tolist(), run.frames.joint_set.names)
         for frame in frames:
             heatmaps, locations = predictions.read(frame * num_views, (frame + 1) * num_views)
-            crops, to_crop = _crops(config, run, frame, image_wh)
+            crops, to_crop = _read_crops(run, frame, run.crop_wh)
             rows.append(
                 SheetFrame(
                     title=f"frame {frame}\n{errors[frame]:.0f} mm",
@@ -60,28 +58,26 @@ def make_contact_sheet(config: Any, run: RunPoses, frames: Sequence[int], path: 
                     gt_world=run.gt_world[frame],
                 )
             )
-    skeleton = skeleton_of(run.frames.annotations.joint_set)
+    skeleton = skeleton_of(run.frames.joint_set)
     save_contact_sheet(path, rows, skeleton, skeleton)
 
 
-def make_pose_figure(config: Any, run: RunPoses, frame: int, path: Path, whole_images: bool = False) -> None:
-    """Draw one frame: views with the projected 3D pose and the true one, and the pose from two sides.
+def make_pose_figure(run: RunPoses, frame: int, path: Path, whole_images: bool = False) -> None:
+    """Draw a frame: the views with predicted and ground truth pose, and the pose from two sides.
 
     Args:
-        config: the configuration.
         run: the poses.
-        frame: index of the group.
+        frame: index.
         path: the PNG.
-        whole_images: whole images instead of the boxes around the person.
+        whole_images: show whole images instead of crops.
 
     Raises:
-        InputError: an image is missing, or the disk refuses.
+        InputError: an image is missing, or writing fails.
     """
-    save_pose_figure(path, posed_frame(config, run, frame, whole_images), skeleton_of(run.frames.annotations.joint_set))
+    save_pose_figure(path, posed_frame(run, frame, whole_images), skeleton_of(run.frames.joint_set))
 
 
 def make_animation(
-    config: Any,
     run: RunPoses,
     frames: Sequence[int],
     path: Path,
@@ -89,40 +85,39 @@ def make_animation(
     turn_deg: float = 20.0,
     whole_images: bool = False,
 ) -> None:
-    """Animate frames: views with the projected 3D pose and the true one, and the pose on a turntable.
+    """Animate frames: the views with predicted and ground truth pose, and the pose seen by an orbiting camera.
 
     Args:
-        config: the configuration.
         run: the poses.
-        frames: indices of groups, in the order of time.
+        frames: indices, ordered by time.
         path: .mp4 or .gif.
         frames_per_second: speed.
-        turn_deg: degrees per second by which the turntable's camera goes round; 0 = it stands still.
-        whole_images: whole images instead of the boxes around the person.
+        turn_deg: speed of the orbiting camera, degrees per second; 0 = fixed camera.
+        whole_images: show whole images instead of crops.
 
     Raises:
-        InputError: an image is missing, unknown suffix, no codec, or the disk refuses.
+        InputError: an image is missing, unknown suffix, no codec, or writing fails.
     """
     bar = tqdm(frames, desc=path.name, unit="frame", disable=None, leave=False)
-    posed = (posed_frame(config, run, frame, whole_images) for frame in bar)
+    posed = (posed_frame(run, frame, whole_images) for frame in bar)
     azimuths = START_DEG + turn_deg / frames_per_second * np.arange(len(frames))
     camera = OrbitCamera.around(run.gt_world[list(frames)])
     cell_px = WHOLE_CELL_PX if whole_images else CELL_PX
-    pictures = draw_frames(posed, skeleton_of(run.frames.annotations.joint_set), camera, azimuths, cell_px)
-    save_animation(path, pictures, frames_per_second)
+    images = draw_frames(posed, skeleton_of(run.frames.joint_set), camera, azimuths, cell_px)
+    save_animation(path, images, frames_per_second)
 
 
 def make_error_charts(run: RunPoses, results: dict[str, Any], title: str, directory: Path) -> list[str]:
-    """Draw the distribution of the errors and their means per joint and per action.
+    """Draw the distribution of the errors, and their means per joint and per action.
 
     Args:
         run: the poses.
-        results: of these poses, from summarize().
-        title: above each chart.
+        results: results of summarize() for these poses.
+        title: title of the charts.
         directory: receives the PNGs.
 
     Returns:
-        The names of the files.
+        The file names.
     """
     names = ["error_histogram.png", "error_per_joint.png", "error_per_action.png"]
     save_error_histogram(directory / names[0], joint_errors(run.pose_world, run.gt_world), title)
@@ -134,72 +129,62 @@ def make_error_charts(run: RunPoses, results: dict[str, Any], title: str, direct
     return names
 
 
-def make_comparison_charts(rows: Sequence[Row], directory: Path) -> list[str]:
-    """Draw the means per joint and per action of several methods or runs side by side.
-
-    Args:
-        rows: of load_rows().
-        directory: receives the PNGs.
-
-    Returns:
-        The names of the files.
-    """
+def make_comparison_charts(compared: Sequence[MethodResults], directory: Path) -> list[str]:
+    """Draw the means of several methods or runs, per joint and per action, and return the names of the PNGs."""
     names = ["comparison_per_joint.png", "comparison_per_action.png"]
-    means = {row.label: row.results["mpjpe"]["absolute"]["frames"] for row in rows}
+    means = {one.label: one.results["mpjpe"]["absolute"]["frames"] for one in compared}
     for name, group in zip(names, ("per_joint", "per_action"), strict=True):
-        entries = list(dict.fromkeys(entry for row in rows for entry in row.results[group]))
-        series = {row.label: [row.results[group].get(entry, {}).get("absolute") for entry in entries] for row in rows}
+        entries = list(dict.fromkeys(entry for one in compared for entry in one.results[group]))
+        series = {one.label: [one.results[group].get(entry, {}).get("absolute") for entry in entries] for one in compared}
         save_error_bars(directory / name, entries, series, means, "MPJPE without alignment")
     return names
 
 
-def posed_frame(config: Any, run: RunPoses, frame: int, whole_images: bool) -> PosedFrame:
-    """Read the views of a frame and project the predicted and the true pose into them.
+def posed_frame(run: RunPoses, frame: int, whole_images: bool) -> PosedFrame:
+    """Read the views of a frame, and project the predicted and the ground truth pose into them.
 
     Args:
-        config: the configuration.
         run: the poses.
-        frame: index of the group.
-        whole_images: whole images instead of the boxes around the person.
+        frame: index.
+        whole_images: read whole images instead of crops.
 
     Raises:
         InputError: an image is missing.
     """
     cameras = run.frames.cameras[frame]
-    if whole_images:
-        pictures, to_picture = _whole_images(config, run, frame)
-    else:
-        pictures, to_picture = _crops(config, run, frame, (VIEW_PX, VIEW_PX))
+    images, to_image = _read_whole_images(run, frame) if whole_images else _read_crops(run, frame, (VIEW_PX, VIEW_PX))
     return PosedFrame(
         title=run.title(frame),
-        images=pictures,
-        joints=_reproject(run.pose_world[frame], cameras, to_picture),
+        images=images,
+        joints=_reproject(run.pose_world[frame], cameras, to_image),
         pose_world=run.pose_world[frame],
-        gt_joints=_reproject(run.gt_world[frame], cameras, to_picture),
+        gt_joints=_reproject(run.gt_world[frame], cameras, to_image),
         gt_world=run.gt_world[frame],
     )
 
 
-def _crops(config: Any, run: RunPoses, frame: int, crop_wh: Sequence[int]) -> tuple[list[np.ndarray], np.ndarray]:
-    """The boxes of a frame, and the matrices (V, 2, 3) from image px to theirs."""
-    return read_crops(run.frames.annotations, run.frames.groups[frame], crop_wh, config.DATASET.DATA_FORMAT)
+def _read_crops(run: RunPoses, frame: int, crop_wh: Sequence[int]) -> tuple[list[np.ndarray], np.ndarray]:
+    """Return the crops of a frame, and (V, 2, 3) the matrices image px -> crop px."""
+    return read_crops(run.frames.annotations, run.frames.groups[frame], crop_wh, run.data_format)
 
 
-def _whole_images(config: Any, run: RunPoses, frame: int) -> tuple[list[np.ndarray], np.ndarray]:
-    """Images of a frame, no larger than VIEW_PX, and the matrices (V, 2, 3) from image px to theirs."""
-    pictures, matrices = [], []
+def _read_whole_images(run: RunPoses, frame: int) -> tuple[list[np.ndarray], np.ndarray]:
+    """Return the images of a frame, reduced to VIEW_PX, and (V, 2, 3) the matrices image px -> reduced px."""
+    images = []
+    matrices = []
     for row in run.frames.groups[frame]:
-        image = read_view(run.frames.annotations, row, config.DATASET.DATA_FORMAT)
+        image = read_view(run.frames.annotations, row, run.data_format)
         height, width = image.shape[:2]
         size = [max(1, round(side * min(1.0, VIEW_PX / max(height, width)))) for side in (width, height)]
-        pictures.append(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
-        x, y = size[0] / width, size[1] / height
-        matrices.append([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2]])  # resize keeps the corners of pixels, not centres
-    return pictures, np.array(matrices)
+        images.append(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
+        x = size[0] / width
+        y = size[1] / height
+        matrices.append([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2]])  # resize aligns pixel corners, not pixel centers
+    return images, np.array(matrices)
 
 
-def _reproject(pose_world: np.ndarray, cameras: Cameras, to_picture: np.ndarray) -> np.ndarray:
-    """Joints (K, 3) mm -> (V, K, 2) px of the pictures; NaN behind the camera."""
+def _reproject(pose_world: np.ndarray, cameras: Cameras, to_image: np.ndarray) -> np.ndarray:
+    """Project joints (K, 3) mm to (V, K, 2) px of the shown images; NaN behind the camera."""
     joints_img, depth = project(pose_world[None], cameras)
-    joints = transform_points(joints_img, to_picture)
+    joints = transform_points(joints_img, to_image)
     return np.where((depth > MIN_DEPTH_MM)[..., None], joints, np.nan)

@@ -1,6 +1,6 @@
-"""The figures of the paper that results are put beside: MPJPE in mm, no alignment, and detection rates in %.
+"""Results of the paper: MPJPE in mm without alignment, and joint detection rates in percent.
 
-Source: Qiu et al., ICCV 2019: Human3.6M, subjects 9 and 11, Tables 1, 3 and 4, section 7.5; Total Capture.
+Source: Qiu et al., ICCV 2019: Tables 1, 3 and 4 and section 7.5 (Human3.6M, subjects 9 and 11); Total Capture.
 """
 
 from __future__ import annotations
@@ -9,25 +9,14 @@ from dataclasses import dataclass
 
 from lib.dataset.totalcapture import TEST_RECORDINGS
 
-# The columns of Table 3: the data set's own name of the action -> the paper's. The authors' released code has a list of
-# names that is shifted from action 7 (Posing) on; whether the table was made with it is not known.
-TABLE_3_COLUMNS = {
-    "Directions": "Dir",
-    "Discussion": "Disc",
-    "Eating": "Eat",
-    "Greeting": "Greet",
-    "Phoning": "Phone",
-    "TakingPhoto": "Photo",
-    "Posing": "Pose",
-    "Purchases": "Purch",
-    "Sitting": "Sit",
-    "SittingDown": "SitD",
-    "Smoking": "Smoke",
-    "Waiting": "Wait",
-    "WalkingDog": "WalkD",
-    "Walking": "Walk",
-    "WalkingTogether": "WalkT",
-}
+# Table 3: name of the action in the data set -> column. The original code's list of names is shifted from action 7
+# (Posing) on. It is unknown whether the table was made with that list.
+_ACTIONS = (
+    "Directions Discussion Eating Greeting Phoning TakingPhoto Posing Purchases Sitting SittingDown Smoking Waiting "
+    "WalkingDog Walking WalkingTogether"
+)
+_COLUMNS = "Dir Disc Eat Greet Phone Photo Pose Purch Sit SitD Smoke Wait WalkD Walk WalkT"
+TABLE_3_COLUMNS = dict(zip(_ACTIONS.split(), _COLUMNS.split(), strict=True))
 
 
 @dataclass(frozen=True)
@@ -37,8 +26,8 @@ class PaperRow:
     Attributes:
         method: heatmaps, training data, 3D method.
         average: MPJPE over all frames, mm.
-        by_column: per action, in the order of TABLE_3_COLUMNS, mm; empty where the paper has none.
-        sequences: rows of per_part in results on the same data; () = Human3.6M, whose results have no parts.
+        by_column: MPJPE per action in the order of TABLE_3_COLUMNS, mm; () = not in the paper.
+        sequences: sequences that identify the data set in per_part of our results; () = Human3.6M.
     """
 
     method: str
@@ -95,7 +84,7 @@ TABLE_3 = (
     ),
 )
 
-# Depth of the recursion; depth 0 is the plain pictorial structure, depth 10 the last row of Table 3.
+# Recursion depths; depth 0 is the model without recursion, depth 10 is the last row of Table 3.
 TABLE_4 = tuple(
     PaperRow(f"Fusion, H36M+MPII, recursion depth {depth}", average)
     for depth, average in ((0, 77.28), (1, 57.22), (3, 30.76), (5, 26.26))
@@ -106,7 +95,7 @@ TOTAL_CAPTURE = tuple(
     for heatmaps, average in (("Single", 41.0), ("Fusion", 29.0))
 )
 
-# Table 1: joint detection rate, %; the columns are shoulder, elbow, wrist, hip, knee, ankle.
+# Table 1, joint detection rate in percent: shoulder, elbow, wrist, hip, knee, ankle.
 TABLE_1 = {
     ("Single", "H36M"): (88.50, 88.94, 85.72, 90.37, 94.04, 90.11),
     ("Sum along the epipolar line", "H36M"): (91.36, 91.23, 89.63, 96.19, 94.14, 90.38),
@@ -116,5 +105,5 @@ TABLE_1 = {
     ("Fusion", "H36M+MPII"): (98.97, 98.10, 97.20, 99.85, 98.87, 95.11),
 }
 
-# Section 7.5: MPJPE on Human3.6M with RPSM, no pose label of Human3.6M used.
+# Section 7.5, MPJPE of RPSM on Human3.6M without pose labels of Human3.6M.
 LABEL_FREE = {"as it is": 109.0, "retrained, no fusion": 61.0, "retrained, fusion": 43.0}

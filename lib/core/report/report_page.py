@@ -1,20 +1,18 @@
-"""Tables and pictures of a run's 3D results, and a page that shows them."""
+"""Report on a run's 3D results: a page with tables and figures, and the comparison with other runs."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from lib.core.evaluation2d.provenance import warn_of_outdated
-from lib.core.pose3d.methods import root_index
 from lib.core.pose3d.metrics_3d import mpjpe, summarize
 from lib.core.pose3d.tables_3d import all_tables
-from lib.core.report.comparison import Row, comparison, save_comparison
+from lib.core.report.comparison import MethodResults, comparison, save_comparison
 from lib.core.report.figures import (
     make_animation,
     make_comparison_charts,
@@ -24,7 +22,6 @@ from lib.core.report.figures import (
 )
 from lib.core.report.run_poses import RunPoses
 from lib.core.run_directory import CONTACT_SHEET_STEM, POSES_STEM, REPORT_FOLDER, REPORT_NAME
-from lib.multiviews.body import body_of
 from lib.utils.files.atomic import write_bytes
 
 logger = logging.getLogger(__name__)
@@ -33,34 +30,21 @@ SHEET_FRAMES = 6
 
 
 @dataclass(frozen=True)
-class Animation:
-    """What to animate.
-
-    Attributes:
-        name: file name without suffix.
-        frames: indices of groups, in the order of time.
-    """
-
-    name: str
-    frames: list[int]
-
-
-@dataclass(frozen=True)
 class ReportSettings:
-    """What a report shows beside tables and charts.
+    """Figures and animations of a report.
 
     Attributes:
-        frames: indices of groups for the contact sheet and a figure each; None = spread evenly over the sheet, and
-            figures of the typical and the worst one.
-        animations: sequences.
+        frames: indices for the contact sheet and one figure each; None = evenly spaced frames in the sheet, and
+            figures of the typical and the worst frame.
+        animations: file name without suffix -> indices, ordered by time.
         suffix: ".mp4" or ".gif".
-        frames_per_second: speed of the animations.
-        turn_deg: degrees per second by which the pose turns in them.
-        whole_images: whole images instead of boxes in figures and animations.
+        frames_per_second: speed of animations.
+        turn_deg: speed of the orbiting camera in animations, degrees per second.
+        whole_images: show whole images instead of crops in figures and animations.
     """
 
     frames: list[int] | None = None
-    animations: Sequence[Animation] = field(default_factory=list)
+    animations: Mapping[str, list[int]] = field(default_factory=dict)
     suffix: str = ".mp4"
     frames_per_second: float = 10.0
     turn_deg: float = 20.0
@@ -77,120 +61,94 @@ def _suffix(poses_name: str) -> str:
     return "" if stem == POSES_STEM else f"_{stem}"
 
 
-def write_report(config: Any, run: RunPoses, rows: Sequence[Row], settings: ReportSettings) -> None:
-    """Write the pictures of a run, the comparison and report.md, which shows all of them, into report_directory().
+def write_report(run: RunPoses, compared: Sequence[MethodResults], settings: ReportSettings) -> None:
+    """Write figures, comparison and report.md to report_directory(), and the contact sheet to the run directory.
 
-    The contact sheet goes into the run directory: contact_sheet.png, for poses of another name than poses3d.npz with
-    that name. Frames, animations and charts that are older than the poses show other ones and are removed.
+    Figures and animations older than the poses are removed.
 
     Args:
-        config: the configuration of the run.
-        run: its poses.
-        rows: what is compared; the methods of the run itself come first.
-        settings: what to draw.
+        run: the poses.
+        compared: results of all methods; the methods of this run come first.
+        settings: figures and animations.
 
     Raises:
-        InputError: a frame does not exist, predictions or images are missing, or the disk refuses.
+        InputError: a frame does not exist, predictions or images are missing, or writing fails.
     """
     run.check_frames(settings.frames or [], "--frames")
     directory = report_directory(run.directory, run.path.name)
     _remove_outdated(directory, run.path)
     sheet = run.directory / f"{CONTACT_SHEET_STEM}{_suffix(run.path.name)}.png"
-    row = row_of(run, rows)
-    method = row.label if row else run.path.name
-    warn_if_outdated(run.directory, rows, run)
-    body = body_of(run.frames.joint_set)
+    source = find_method(run, compared)
+    method = source.label if source else run.path.name
+    warn_if_outdated(run.directory, compared, run)
+    frames = run.frames
     results = summarize(
-        run.pose_world,
-        run.gt_world,
-        run.frames.actions,
-        body.joint_names,
-        root_index(config.DATASET.ROOTIDX, body),
-        run.frames.parts,
+        run.pose_world, run.gt_world, frames.actions, frames.joint_set.names, run.root, frames.parts
     )
-    save_comparison(directory, rows)
+    save_comparison(directory, compared)
     charts = make_error_charts(run, results, f"{method}, {len(run)} frames", directory)
-    figures = _make_figures(config, run, directory, settings)
-    shown = run.evenly_spaced(SHEET_FRAMES) if settings.frames is None else settings.frames
-    make_contact_sheet(config, run, shown, sheet)
-    compared = make_comparison_charts(rows, directory) if len(rows) > 1 else []
-    animations = _make_animations(config, run, directory, settings)
+    figures = []
+    for frame in run.typical_and_worst() if settings.frames is None else settings.frames:
+        figures.append(f"frame_{frame:06d}.png")
+        make_pose_figure(run, frame, directory / figures[-1], settings.whole_images)
+    make_contact_sheet(run, run.evenly_spaced(SHEET_FRAMES) if settings.frames is None else settings.frames, sheet)
+    comparison_charts = make_comparison_charts(compared, directory) if len(compared) > 1 else []
+    animations = []
+    for name, indices in settings.animations.items():
+        animations.append(f"{name}{settings.suffix}")
+        path = directory / animations[-1]
+        make_animation(
+            run, indices, path, settings.frames_per_second, settings.turn_deg, settings.whole_images
+        )
     page = [
         f"# 3D results: {method}",
-        f"{len(run)} frames of {run.frames.groups.shape[1]} views; poses in `{run.path.name}`.",
+        f"{len(run)} frames of {frames.groups.shape[1]} views; poses in `{run.path.name}`.",
         all_tables(results),
-        *map(_picture, charts),
+        *map(_link, charts),
         "## Frames",
-        *map(_picture, [*figures, f"../{sheet.name}"]),
-        *(["## Animations", *map(_picture, animations)] if animations else []),
-        comparison(rows),
-        *map(_picture, compared),
+        *map(_link, [*figures, f"../{sheet.name}"]),
+        *(["## Animations", *map(_link, animations)] if animations else []),
+        comparison(compared),
+        *map(_link, comparison_charts),
     ]
     write_bytes(directory / REPORT_NAME, ("\n\n".join(page) + "\n").encode())
-    logger.info(
-        "report: %s, %s and %d pictures beside it",
-        directory / REPORT_NAME,
-        sheet,
-        len(charts) + len(figures) + len(compared) + len(animations),
-    )
+    num_figures = len(charts) + len(figures) + len(comparison_charts) + len(animations)
+    logger.info("report: %s with %d figures, %s", directory / REPORT_NAME, num_figures, sheet)
 
 
 def _remove_outdated(directory: Path, poses: Path) -> None:
     for pattern in ("frame_*.png", "frames_*.*", "sequence_*.*", "comparison_per_*.png"):
-        for picture in directory.glob(pattern):
-            if picture.stat().st_mtime_ns < poses.stat().st_mtime_ns:
-                picture.unlink()
+        for figure in directory.glob(pattern):
+            if figure.stat().st_mtime_ns < poses.stat().st_mtime_ns:
+                figure.unlink()
 
 
-def row_of(run: RunPoses, rows: Sequence[Row]) -> Row | None:
-    """Find the method that wrote the poses: its results point to the file and have its mean; None = there is none."""
+def find_method(run: RunPoses, compared: Sequence[MethodResults]) -> MethodResults | None:
+    """Return the method that wrote the poses, by the file name and the mean error in its results; None = unknown."""
     error = mpjpe(run.pose_world, run.gt_world)
-    for row in rows:
-        mean = row.results["mpjpe"]["absolute"]["frames"]
-        if row.results.get("poses") == run.path.name and mean is not None and np.isclose(mean, error):
-            return row
+    for one in compared:
+        mean = one.results["mpjpe"]["absolute"]["frames"]
+        if one.results.get("poses") == run.path.name and mean is not None and np.isclose(mean, error):
+            return one
     return None
 
 
-def warn_if_outdated(directory: Path, rows: Sequence[Row], run: RunPoses | None = None) -> None:
-    """Warn if results or poses are not of the predictions that their directory holds now.
+def warn_if_outdated(directory: Path, compared: Sequence[MethodResults], run: RunPoses | None = None) -> None:
+    """Warn if results or poses were made from other predictions than those now in their directory.
 
     Args:
-        directory: of the run or evaluation.
-        rows: what is compared; the methods of the run itself come first.
-        run: its poses that are shown, None = there are none.
+        directory: the run directory.
+        compared: results of all methods; the methods of this run come first.
+        run: the poses; None = check the results only.
     """
-    own = {row.method: row.results for row in rows if row.run == rows[0].run}
+    entries = {one.method: one.results for one in compared if one.run == compared[0].run}
     poses = {}
     if run is not None:
-        row = row_of(run, rows)
-        poses[run.path.name] = run.source or (row.results.get("predictions") if row else None)
-    warn_of_outdated(directory, own, poses)
+        method = find_method(run, compared)
+        poses[run.path.name] = run.source or (method.results.get("predictions") if method else None)
+    warn_of_outdated(directory, entries, poses)
 
 
-def _make_figures(config: Any, run: RunPoses, directory: Path, settings: ReportSettings) -> list[str]:
-    frames = run.typical_and_worst() if settings.frames is None else settings.frames
-    names = [f"frame_{frame:06d}.png" for frame in frames]
-    for frame, name in zip(frames, names, strict=True):
-        make_pose_figure(config, run, frame, directory / name, settings.whole_images)
-    return names
-
-
-def _make_animations(config: Any, run: RunPoses, directory: Path, settings: ReportSettings) -> list[str]:
-    names = [f"{animation.name}{settings.suffix}" for animation in settings.animations]
-    for animation, name in zip(settings.animations, names, strict=True):
-        make_animation(
-            config,
-            run,
-            animation.frames,
-            directory / name,
-            settings.frames_per_second,
-            settings.turn_deg,
-            settings.whole_images,
-        )
-    return names
-
-
-def _picture(name: str) -> str:
+def _link(name: str) -> str:
     text = Path(name).stem.replace("_", " ")
     return f"[{text}]({name})" if name.endswith(".mp4") else f"![{text}]({name})"

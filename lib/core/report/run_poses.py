@@ -1,4 +1,4 @@
-"""Predicted 3D poses of a run together with their frames."""
+"""Predicted 3D poses of a run, with everything needed to evaluate and draw them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from lib.core.pose3d.frames import EvaluatedFrames, load_frames
+from lib.core.pose3d.methods import root_index
 from lib.core.pose3d.metrics_3d import joint_errors, mean_error
 from lib.core.pose3d.results_3d import load_poses, poses_source
+from lib.multiviews.body import body_of
 from lib.utils.errors import InputError, unknown_name
 
 
@@ -22,7 +24,11 @@ class RunPoses:
     Attributes:
         path: the pose file, in the run directory or elsewhere.
         directory: the run directory.
+        predictions_path: the predicted heatmaps.
         frames: the frames.
+        root: index of the root joint.
+        crop_wh: (width, height) of the network's crops.
+        data_format: "jpg" or "zip", where the images are.
         pose_world: (F, J, 3) mm.
         gt_world: (F, J, 3) mm, as stored with the poses.
         source: provenance of the predictions; None = unknown, as in older files.
@@ -30,7 +36,11 @@ class RunPoses:
 
     path: Path
     directory: Path
+    predictions_path: Path
     frames: EvaluatedFrames
+    root: int
+    crop_wh: tuple[int, int]
+    data_format: str
     pose_world: np.ndarray
     gt_world: np.ndarray
     source: dict[str, str] | None = None
@@ -104,7 +114,8 @@ def load_run_poses(config: Any, directory: Path, poses_name: str) -> RunPoses:
     """Load the poses of a run and the annotation of its test images.
 
     Args:
-        config: the configuration of the run; reads DATA_DIR and DATASET.
+        config: the configuration of the run; reads DATA_DIR, DATASET, NETWORK.IMAGE_SIZE and
+            TEST.HEATMAP_LOCATION_FILE.
         directory: the run directory.
         poses_name: the pose file, relative to the run directory.
 
@@ -114,7 +125,18 @@ def load_run_poses(config: Any, directory: Path, poses_name: str) -> RunPoses:
     path = directory / poses_name
     frames = load_frames(config)
     poses = load_poses(path, frames.image_ids, frames.joint_set.names)
-    return RunPoses(path, directory, frames, poses["pose_world"], poses["gt_world"], poses_source(poses))
+    return RunPoses(
+        path=path,
+        directory=directory,
+        predictions_path=directory / config.TEST.HEATMAP_LOCATION_FILE,
+        frames=frames,
+        root=root_index(config.DATASET.ROOTIDX, body_of(frames.joint_set)),
+        crop_wh=tuple(config.NETWORK.IMAGE_SIZE),
+        data_format=config.DATASET.DATA_FORMAT,
+        pose_world=poses["pose_world"],
+        gt_world=poses["gt_world"],
+        source=poses_source(poses),
+    )
 
 
 def _number(name: str, text: str) -> int:
