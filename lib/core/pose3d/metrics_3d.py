@@ -1,4 +1,4 @@
-"""3D metrics: errors without alignment, relative to the root and after Procrustes alignment; means, percentiles, PCK, AUC.
+"""3D errors without alignment, relative to the root and after Procrustes alignment; means, percentiles, PCK and AUC.
 
 Joints without a position (not finite) are left out of means and percentiles. They count as wrong in PCK and AUC.
 """

@@ -135,7 +135,9 @@ def make_comparison_charts(compared: Sequence[MethodResults], directory: Path) -
     means = {one.label: one.results["mpjpe"]["absolute"]["frames"] for one in compared}
     for name, group in zip(names, ("per_joint", "per_action"), strict=True):
         entries = list(dict.fromkeys(entry for one in compared for entry in one.results[group]))
-        series = {one.label: [one.results[group].get(entry, {}).get("absolute") for entry in entries] for one in compared}
+        series = {}
+        for one in compared:
+            series[one.label] = [one.results[group].get(entry, {}).get("absolute") for entry in entries]
         save_error_bars(directory / name, entries, series, means, "MPJPE without alignment")
     return names
 

@@ -82,9 +82,7 @@ def write_report(run: RunPoses, compared: Sequence[MethodResults], settings: Rep
     method = source.label if source else run.path.name
     warn_if_outdated(run.directory, compared, run)
     frames = run.frames
-    results = summarize(
-        run.pose_world, run.gt_world, frames.actions, frames.joint_set.names, run.root, frames.parts
-    )
+    results = summarize(run.pose_world, run.gt_world, frames.actions, frames.joint_set.names, run.root, frames.parts)
     save_comparison(directory, compared)
     charts = make_error_charts(run, results, f"{method}, {len(run)} frames", directory)
     figures = []
@@ -97,9 +95,7 @@ def write_report(run: RunPoses, compared: Sequence[MethodResults], settings: Rep
     for name, indices in settings.animations.items():
         animations.append(f"{name}{settings.suffix}")
         path = directory / animations[-1]
-        make_animation(
-            run, indices, path, settings.frames_per_second, settings.turn_deg, settings.whole_images
-        )
+        make_animation(run, indices, path, settings.frames_per_second, settings.turn_deg, settings.whole_images)
     page = [
         f"# 3D results: {method}",
         f"{len(run)} frames of {frames.groups.shape[1]} views; poses in `{run.path.name}`.",

@@ -1,4 +1,4 @@
-"""Names and files of the 3D results."""
+"""Names and files of 3D results."""
 
 from __future__ import annotations
 
@@ -10,7 +10,16 @@ import pytest
 
 from lib.core.config_io import load_config
 from lib.core.pose3d.metrics_3d import summarize
-from lib.core.pose3d.results_3d import default_poses_name, results_name, save_results, sources_and_settings
+from lib.core.pose3d.results_3d import (
+    default_poses_name,
+    load_poses,
+    poses_source,
+    results_name,
+    save_poses,
+    save_results,
+    sources_and_settings,
+)
+from lib.utils.errors import InputError
 
 TRUE = ("PICT_STRUCT.ROOT_SOURCE", "ground_truth", "PICT_STRUCT.LIMB_LENGTH_SOURCE", "ground_truth")
 OTHERS = (
@@ -83,7 +92,7 @@ def make_config(tmp_path):
         ),
     ],
 )
-def test_settings_that_matter_are_in_the_names(method, opts, name, poses, make_config):
+def test_names_mention_settings_that_are_not_default(method, opts, name, poses, make_config):
     config = make_config(*opts)
     assert results_name(config, method, "numpy") == f"{name} (numpy)"
     assert default_poses_name(config, method, "numpy") == f"{poses}.npz"
@@ -91,7 +100,7 @@ def test_settings_that_matter_are_in_the_names(method, opts, name, poses, make_c
     assert default_poses_name(config, method, "torch") == f"{poses}_torch.npz"
 
 
-def test_settings_are_stored(make_config):
+def test_sources_and_settings_hold_keys_of_method(make_config):
     stored = sources_and_settings(make_config(*OTHERS), "rpsm+refine")
     assert (stored["root_source"], stored["limb_length_source"]) == ("triangulated", "prior")
     assert stored["settings"]["TRIANGULATE"] == {"NUM_PEAKS": 1, "PEAK_MODE": "log_quadratic", "TOLERANCE": 0.04}
@@ -107,6 +116,68 @@ def test_settings_are_stored(make_config):
     }
 
 
+# --- poses3d*.npz -------------------------------------------------------------------------------------------------
+
+NAMES = ("root", "knee")
+IMAGES = np.array([["a 1", "a 2"], ["b 1", "b 2"], ["c 1", "c 2"]])
+
+
+@pytest.fixture
+def poses_path(tmp_path):
+    path = tmp_path / "poses3d.npz"
+    save_poses(
+        path,
+        NAMES,
+        pose_world=np.ones((3, 2, 3)),
+        gt_world=np.zeros((3, 2, 3)),
+        image_ids=IMAGES,
+        num_views_agree=np.array([[2, 1], [0, 2], [1, 1]]),
+        source={"file": "a.h5", "fingerprint": "1"},
+    )
+    return path
+
+
+def test_save_poses_round_trip(poses_path):
+    poses = load_poses(poses_path, IMAGES, NAMES)
+    np.testing.assert_array_equal(poses["confidence"], [[1, 0.5], [0, 1], [0.5, 0.5]])
+    assert poses_source(poses) == {"file": "a.h5", "fingerprint": "1"}
+    np.savez(poses_path, **{name: values for name, values in poses.items() if name != "predictions_file"})
+    assert poses_source(load_poses(poses_path, IMAGES, NAMES)) is None
+
+
+def test_load_poses_other_images_or_joints_are_refused(poses_path):
+    with pytest.raises(InputError, match=r"none\.npz: no such file; .*estimate\.py writes it; there are poses3d\.npz"):
+        load_poses(poses_path.with_name("none.npz"), IMAGES, NAMES)
+    with pytest.raises(InputError, match="made for other images"):
+        load_poses(poses_path, IMAGES[:2], NAMES)
+    with pytest.raises(InputError, match="joints are"):
+        load_poses(poses_path, IMAGES, NAMES[::-1])
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"gt_world": None}, "no 'gt_world'"),
+        ({"image_ids": None}, "no 'image_ids'"),
+        ({"pose_world": np.ones((3, 1, 3))}, r"pose_world: expected shape \(3, 2"),
+        ({"pose_world": np.array(["a", "b"])}, "pose_world: expected shape"),
+        ({"gt_world": np.full((3, 2, 3), "a")}, "gt_world: expected distances in mm"),
+        ({"image_ids": np.array("a")}, "made for other images"),
+    ],
+)
+def test_load_poses_unusable_arrays_are_refused(poses_path, changed, message):
+    arrays = {**np.load(poses_path), **changed}
+    np.savez(poses_path, **{name: values for name, values in arrays.items() if values is not None})
+    with pytest.raises(InputError, match=message):
+        load_poses(poses_path, IMAGES, NAMES)
+
+
+def test_load_poses_truncated_file_is_refused(poses_path):
+    poses_path.write_bytes(poses_path.read_bytes()[:500])
+    with pytest.raises(InputError, match="cut off"):
+        load_poses(poses_path, IMAGES, NAMES)
+
+
 # --- results_3d.json ----------------------------------------------------------------------------------------------
 
 FIRST = {"file": "a.h5", "fingerprint": "1"}
@@ -114,8 +185,8 @@ FIRST = {"file": "a.h5", "fingerprint": "1"}
 
 @pytest.fixture
 def results():
-    truth = np.zeros((2, 2, 3))
-    return summarize(truth + 1.0, truth, np.array([2, 3]), ["root", "knee"])
+    gt = np.zeros((2, 2, 3))
+    return summarize(gt + 1.0, gt, np.array([2, 3]), ["root", "knee"])
 
 
 @pytest.fixture
@@ -123,8 +194,8 @@ def stored(tmp_path):
     return lambda: json.loads((tmp_path / "results_3d.json").read_text())
 
 
-def test_results_of_other_predictions(tmp_path, results, stored, caplog):
-    """Those of another file stay beside; those of what stood in the same file before go, and are named."""
+def test_save_results_new_predictions_invalidate_entries(tmp_path, results, stored, caplog):
+    """Entries of another file stay. Entries of earlier contents of the file are removed and named."""
     for name in ("rpsm", "psm", "triangulate"):
         save_results(tmp_path, FIRST, name, results)
     save_results(tmp_path, {"file": "b.h5", "fingerprint": "2"}, "rpsm, from b.h5", results)
@@ -138,7 +209,7 @@ def test_results_of_other_predictions(tmp_path, results, stored, caplog):
     assert message.endswith("earlier contents of a.h5: psm; triangulate")
 
 
-def test_files_of_older_versions_count_as_of_other_predictions(tmp_path, results, stored, caplog):
+def test_save_results_entries_without_fingerprint_are_removed(tmp_path, results, stored, caplog):
     old = {
         "psm (numpy)": results | {"predictions": {"file": "a.h5", "written": "2001-01-01 00:00:00"}},
         "mine": results,
@@ -150,7 +221,7 @@ def test_files_of_older_versions_count_as_of_other_predictions(tmp_path, results
     assert caplog.messages[0].endswith("earlier contents of a.h5: psm (numpy); mine; rpsm (numpy)")
 
 
-def test_an_old_entry_that_cannot_be_read_does_not_spoil_the_new_one(tmp_path, results, stored, caplog):
+def test_save_results_foreign_entry_is_left_out_of_csv(tmp_path, results, stored, caplog):
     bad = {
         "no action": {name: value for name, value in results.items() if name != "per_action"},
         "no means": results | {"mpjpe": {"absolute": {"frames": "3"}}},

@@ -1,4 +1,4 @@
-"""Runs side by side with each other and with the paper."""
+"""Comparison of runs with each other and with the paper."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from lib.core.pose3d.metrics_3d import summarize
-from lib.core.report.comparison import comparison, load_results, load_rows, save_comparison
+from lib.core.report.comparison import comparison, load_results, load_runs, save_comparison
 from lib.utils.errors import InputError
 from lib.utils.files.json_file import write_json
 
 
 def results_of(offset_mm, actions=(2, 14), joints=("root", "knee", "foot")):
-    """Every joint but the root is `offset_mm` away."""
+    """Results of poses whose joints, except the root, are `offset_mm` off."""
     truth = np.random.default_rng(0).normal(0, 300, (len(actions), len(joints), 3))
     pose = truth + [0, 0, offset_mm] * (np.arange(len(joints)) > 0)[:, None]
     settings = {"root_source": "triangulated", "limb_length_source": "prior"}
@@ -24,7 +24,7 @@ def results_of(offset_mm, actions=(2, 14), joints=("root", "knee", "foot")):
 
 @pytest.fixture
 def run(tmp_path):
-    """run("name", method=results, ...) writes a run directory and returns it."""
+    """run("name", method=results, ...) writes and returns a run directory."""
 
     def make(name, **methods):
         write_json(tmp_path / name / "results_3d.json", methods)
@@ -34,14 +34,14 @@ def run(tmp_path):
 
 
 def table(text, heading):
-    """Rows of the table below a heading: first cell -> {column -> cell}."""
+    """Rows of the table under a heading: first cell -> {column -> cell}."""
     lines = text.split(f"## {heading}\n\n")[1].split("\n\n")[0].splitlines()
     header, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     return {row[0]: dict(zip(header[1:], row[1:], strict=True)) for row in rows}
 
 
-def test_two_runs_and_the_paper(run):
-    rows = load_rows([run("a", rpsm=results_of(30.0), psm=results_of(60.0)), run("b", rpsm=results_of(90.0, (2, 3)))])
+def test_comparison_two_runs_and_paper(run):
+    rows = load_runs([run("a", rpsm=results_of(30.0), psm=results_of(60.0)), run("b", rpsm=results_of(90.0, (2, 3)))])
     assert [row.label for row in rows] == ["a: rpsm", "a: psm", "b: rpsm"]
     text = comparison(rows)
     means = table(text, "Means")
@@ -61,8 +61,8 @@ def test_two_runs_and_the_paper(run):
     assert "shifted" in text
 
 
-def test_actions_of_other_data_sets_have_their_columns(run):
-    text = comparison(load_rows([run("a", rpsm=results_of(30.0, (2, 40)))]))
+def test_comparison_other_actions_have_columns(run):
+    text = comparison(load_runs([run("a", rpsm=results_of(30.0, (2, 40)))]))
     assert table(text, "Per action")["a: rpsm"]["action 40"] == "20.0"
     assert table(text, "Per action")["paper: Single, H36M, RPSM"]["action 40"] == "-"
 
@@ -78,10 +78,10 @@ def total_capture_results(offset_mm, **masks):
     }
 
 
-def test_runs_on_total_capture_have_the_papers_figures_there(run, tmp_path):
+def test_comparison_total_capture_has_parts_and_paper_rows(run, tmp_path):
     masks = {"W2": [True, False], "FS3": [False] * 2, "A3": [False, True], "all": [True] * 2}
     paths = [run(name, rpsm=total_capture_results(mm, **masks)) for name, mm in (("a", 30.0), ("b", 50.0))]
-    rows = load_rows(paths)
+    rows = load_runs(paths)
     text = comparison(rows)
     means = table(text, "Means")
     assert list(means)[2:] == ["paper: Single, Total Capture, RPSM", "paper: Fusion, Total Capture, RPSM"]
@@ -98,14 +98,14 @@ def test_runs_on_total_capture_have_the_papers_figures_there(run, tmp_path):
     )
 
 
-def test_runs_on_human36m_have_no_parts(run):
-    text = comparison(load_rows([run("a", rpsm=results_of(30.0))]))
+def test_comparison_human36m_has_no_parts(run):
+    text = comparison(load_runs([run("a", rpsm=results_of(30.0))]))
     assert "Per part" not in text
     assert "Total Capture" not in text
 
 
-def test_files(run, tmp_path):
-    rows = load_rows([run("a", rpsm=results_of(30.0)), run("b", rpsm=results_of(90.0))])
+def test_save_comparison_writes_markdown_and_csv(run, tmp_path):
+    rows = load_runs([run("a", rpsm=results_of(30.0)), run("b", rpsm=results_of(90.0))])
     save_comparison(tmp_path / "report", rows)
     assert (tmp_path / "report/comparison.md").read_text().endswith(f"{comparison(rows)}\n")
     with (tmp_path / "report/comparison.csv").open(newline="") as file:
@@ -118,39 +118,39 @@ def test_files(run, tmp_path):
     assert sorted(entry.name for entry in (tmp_path / "report").iterdir()) == ["comparison.csv", "comparison.md"]
 
 
-def test_runs_of_one_name_are_told_apart_and_a_run_named_twice_is_read_once(run):
+def test_load_runs_equal_names_and_repeated_runs(run):
     paths = [run("resnet/run", m=results_of(1.0)), run("hrnet/run", m=results_of(2.0))]
-    rows = load_rows([*paths, paths[0] / "results_3d.json", paths[0] / ".." / "run"])
+    rows = load_runs([*paths, paths[0] / "results_3d.json", paths[0] / ".." / "run"])
     assert [row.run for row in rows] == ["resnet/run", "hrnet/run"]
 
 
-def test_results_files_of_any_name(run):
+def test_load_runs_renamed_results_file(run):
     path = run("a", rpsm=results_of(30.0)) / "results_3d.json"
-    assert load_rows([path.rename(path.with_name("old.json"))])[0].label == "old: rpsm"
+    assert load_runs([path.rename(path.with_name("old.json"))])[0].label == "old: rpsm"
 
 
-def test_a_run_and_a_file_of_its_name(run):
+def test_load_runs_directory_and_file_of_one_name(run):
     directory = run("a", rpsm=results_of(30.0))
     file = (run("b", rpsm=results_of(40.0)) / "results_3d.json").rename(directory.with_name("a.json"))
     other = (run("b", rpsm=results_of(50.0)) / "results_3d.json").rename(directory.with_name("a.txt"))
-    assert [row.run for row in load_rows([directory, file, other])] == ["a", "a.json", "a.txt"]
+    assert [row.run for row in load_runs([directory, file, other])] == ["a", "a.json", "a.txt"]
 
 
-def test_results_without_the_newer_entries(run):
+def test_comparison_older_results_without_distribution(run):
     old = results_of(30.0)
     del old["distribution"], old["num_missing"]
     for entry in (*old["per_action"].values(), *old["per_joint"].values()):
         del entry["pck150"], entry["auc"]
-    rows = load_rows([run("a", rpsm=old)])
+    rows = load_runs([run("a", rpsm=old)])
     assert table(comparison(rows), "Means")["a: rpsm"]["median"] == "-"
 
 
-def test_results_without_an_alignment(run, tmp_path):
+def test_comparison_results_without_alignment(run, tmp_path):
     lean = results_of(30.0)
     del lean["mpjpe"]["pa"], lean["distribution"]
     for entry in (*lean["per_action"].values(), *lean["per_joint"].values()):
         del entry["pa"], entry["pck150"]["absolute"]
-    rows = load_rows([run("a", rpsm=lean), run("b", rpsm=results_of(40.0))])
+    rows = load_runs([run("a", rpsm=lean), run("b", rpsm=results_of(40.0))])
     assert table(comparison(rows), "Means")["a: rpsm"]["PA"] == "-"
     save_comparison(tmp_path / "report", rows)
     lines = (tmp_path / "report/comparison.csv").read_text().splitlines()
@@ -163,19 +163,19 @@ def test_results_without_an_alignment(run, tmp_path):
     ]
 
 
-def test_different_numbers_of_frames_are_mentioned(run):
+def test_comparison_different_numbers_of_frames_are_noted(run):
     paths = [run("a", m=results_of(1.0)), run("b", m=results_of(1.0, (2, 3, 4)))]
-    assert "different numbers of frames (2, 3)" in comparison(load_rows(paths))
-    assert "different numbers" not in comparison(load_rows(paths[:1]))
+    assert "different numbers of frames (2, 3)" in comparison(load_runs(paths))
+    assert "different numbers" not in comparison(load_runs(paths[:1]))
 
 
-def test_input_that_cannot_be_compared(run, tmp_path):
+def test_load_runs_unusable_input_is_refused(run, tmp_path):
     good = run("a", rpsm=results_of(30.0))
     other = run("b", rpsm=results_of(30.0, joints=("root", "knee", "toe")))
     with pytest.raises(InputError, match=r"'b: rpsm' has other joints than 'a: rpsm': lacks foot, adds toe"):
-        load_rows([good, other])
+        load_runs([good, other])
     with pytest.raises(InputError, match=r"nowhere: no such run directory or results file; run/pose3d/estimate\.py"):
-        load_rows([good, tmp_path / "nowhere"])
+        load_runs([good, tmp_path / "nowhere"])
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"empty: no results_3d\.json in this directory"):
         load_results(tmp_path / "empty")
