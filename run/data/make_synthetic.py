@@ -1,4 +1,4 @@
-"""Make the embedded data set: a procedural world in the layout of Human3.6M and MPII.
+"""Make the synthetic data set: a procedural world in the layout of Human3.6M and MPII.
 
 python run/data/make_synthetic.py --root data/synthetic
 """
@@ -18,36 +18,41 @@ from lib.dataset.synthetic.scene import WorldSettings
 
 
 def parse_args() -> argparse.Namespace:
-    """Parse the command line; the defaults come from the settings."""
+    """Parse the command line; defaults come from the settings classes."""
     world, data = WorldSettings(), SetSettings()
     parser = plain_parser(__doc__)
     add = parser.add_argument
     add("--root", type=Path, default=Path("data/synthetic"), help="folder to make")
     add("--subjects", type=int, nargs="+", default=list(data.subjects), help="9 and 11 are for validation")
     add("--actions", type=int, nargs="+", default=list(data.actions), help="Human3.6M's ids")
-    add("--groups-per-train", type=int, default=data.train_groups, help="frames of each training recording")
-    add("--groups-per-validation", type=int, default=data.validation_groups, help="frames of each other recording")
-    add("--frame-step", type=int, default=data.frame_step, help="distance of the frames, 1/50 s")
-    add("--mpii-train", type=int, default=data.mpii_train, help="single pictures to train with")
-    add("--mpii-valid", type=int, default=data.mpii_valid, help="single pictures to validate with")
+    add("--groups-per-train", type=int, default=data.train_groups, help="frames per training recording")
+    add("--groups-per-validation", type=int, default=data.validation_groups, help="frames per validation recording")
+    add("--frame-step", type=int, default=data.frame_step, help="distance of the frames, in 1/50 s")
+    add("--mpii-train", type=int, default=data.mpii_train, help="single images for training")
+    add("--mpii-valid", type=int, default=data.mpii_valid, help="single images for validation")
     add("--views", type=int, default=world.num_views, help="cameras per rig")
     add("--image-size", type=int, default=world.image_size, help="side of the multi-view images, px")
-    add("--occluders", type=float, default=world.occluders, help="furniture before a camera, pieces on average, 0 to 4")
-    add("--rig", type=int, default=world.rig, help="0 as Human3.6M's; other numbers: other rigs, less regular")
+    add(
+        "--occluders",
+        type=float,
+        default=world.occluders,
+        help="pieces of furniture in front of each camera on average, 0 to 4",
+    )
+    add("--rig", type=int, default=world.rig, help="0: like Human3.6M's; other numbers: less regular rigs")
     add("--jpeg-quality", type=int, default=data.jpeg_quality, help="1 to 100")
-    add("--seed", type=int, default=world.seed, help="same seed, same data")
-    add("--workers", type=int, default=2, help="processes; the result does not depend on it")
+    add("--seed", type=int, default=world.seed, help="equal seeds give equal data")
+    add("--workers", type=int, default=2, help="processes; they do not affect the result")
     add("--zip", action="store_true", help="images.zip instead of folders of images")
-    there = parser.add_mutually_exclusive_group()
-    there.add_argument("--force", action="store_true", help="replace a synthetic data set that is there")
-    there.add_argument(
-        "--reuse", action="store_true", help="keep one that is there; made with other options, it is refused"
+    existing = parser.add_mutually_exclusive_group()
+    existing.add_argument("--force", action="store_true", help="replace an existing synthetic data set")
+    existing.add_argument(
+        "--reuse", action="store_true", help="keep an existing one; refuse it if it was made with other options"
     )
     return parser.parse_args()
 
 
 def main() -> None:
-    """Make the data set and say what it holds."""
+    """Make the data set and print its size."""
     args = parse_args()
     settings = SetSettings(
         world=WorldSettings(args.seed, args.views, args.image_size, args.occluders, args.rig),
@@ -61,7 +66,7 @@ def main() -> None:
         jpeg_quality=args.jpeg_quality,
     )
     if args.reuse and is_made(args.root, settings, args.zip):
-        print(f"{args.root}: is there")
+        print(f"{args.root}: exists")
         return
     start = time.perf_counter()
     counts = make_dataset(args.root, settings, args.workers, args.zip, args.force)

@@ -1,4 +1,4 @@
-"""Running cells: scripts in the order of what they need, each once."""
+"""Runner of cells: scripts in the order of their needs, each once."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ logger = logging.getLogger(__name__)
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 _POLL_SECONDS = 0.2
-_GRACE_SECONDS = 120.0  # a training that is asked to end finishes its step and writes a checkpoint
+_GRACE_SECONDS = 120.0  # an interrupted training finishes its step and writes a checkpoint
 
 
 class CellRunner:
-    """Runs cells, several at a time, and keeps a record of each that is done."""
+    """Runs cells, several at a time, and keeps a record of each."""
 
     def __init__(self, cells: Sequence[Cell], out: Path, jobs: int = 1) -> None:
         """
         Args:
-            cells: those that are needed before those that need them.
+            cells: cells, each after the cells that it needs.
             out: receives records (cells/) and logs (logs/).
-            jobs: cells at a time; they share the cores.
+            jobs: cells that run at the same time; they share the cores.
 
         Raises:
-            InputError: cells that do not fit together, or `jobs` below 1.
+            InputError: the cells do not fit together, or `jobs` is below 1.
         """
         if jobs < 1:
             raise InputError(f"--jobs: expected at least 1, received {jobs}")
@@ -47,33 +47,36 @@ class CellRunner:
         self._records = CellRecords(cells, out / "cells")
         self._needed = {name for cell in cells for name in cell.needs}
 
-    def seconds(self) -> dict[str, float]:
-        """Return cell -> seconds that it took, of the cells that are done as they stand.
+    def _read_records(self) -> dict[str, dict]:
+        return {cell.name: self._records.read(cell) for cell in self._cells}
 
-        What only other cells need, e.g. weights, may have been removed since; results must be there.
+    def seconds(self) -> dict[str, float]:
+        """Return cell -> run time of the finished cells, s.
+
+        Outputs that only other cells need, e.g. weights, may have been removed since; results must exist.
 
         Raises:
             InputError: a record is damaged.
         """
-        records = {cell.name: self._records.read(cell) for cell in self._cells}
+        records = self._read_records()
         return {
             cell.name: records[cell.name]["seconds"]
             for cell in self._cells
             if records[cell.name]["done"]
             and self._records.is_current(cell, records)
-            and (cell.name in self._needed or _is_whole(cell))
+            and (cell.name in self._needed or _is_complete(cell))
         }
 
     def run(self, redo: bool = False) -> None:
-        """Run what is not done yet. What ran is kept when it is called again, in the middle of a training too.
+        """Run unfinished cells. Another call continues after an interruption, also within a training.
 
         Args:
-            redo: run cells anew that were run with other options, stand on what was made anew since or have no readable
-                record, instead of refusing.
+            redo: rerun cells that were run with other options, depend on changed outputs or have no readable record,
+                instead of refusing.
 
         Raises:
             InputError: another process works in the folder, finished cells would have to be removed, a record is
-                damaged or missing, or a script failed; the others that were running came to their end.
+                damaged or missing, or a script failed; other running cells finished first.
             Interrupted: SIGTERM, SIGHUP or Ctrl-C; trainings wrote a checkpoint.
         """
         with locked_directory(self._out, inherited=True) as lock:
@@ -89,45 +92,38 @@ class CellRunner:
             try:
                 self._records.read(cell)
             except InputError as error:
-                logger.warning("%s; it is run anew", error)
+                logger.warning("%s", error)
                 self._records.path(cell).unlink()
 
     def _refuse_others(self) -> None:
-        records = {cell.name: self._records.read(cell) for cell in self._cells}
-        other = [
-            cell
-            for cell in self._cells
-            if records[cell.name]["fingerprint"] not in (None, self._records.fingerprints[cell.name])
-        ]
-        unknown = [
-            cell
-            for cell in self._cells
-            if records[cell.name]["fingerprint"] is None and cell.folder is not None and cell.folder.exists()
-        ]
-        outdated = [
-            cell for cell in self._cells if records[cell.name]["done"] and self._records.is_outdated(cell, records)
-        ]
-        if other:
+        """Refuse to remove finished cells."""
+        records = self._read_records()
+        others = []
+        for cell in self._cells:
+            fingerprint = records[cell.name]["fingerprint"]
+            if fingerprint not in (None, self._records.fingerprints[cell.name]):
+                others.append(cell)
+        if others:
             raise InputError(
-                f"{self._out}: {len(other)} cells were run with other options, e.g. {other[0].name}"
-                f"{difference(records[other[0].name], other[0])}; name another --out, or --redo removes "
-                "them and runs them anew"
+                f"{self._out}: {len(others)} cells were run with other options, e.g. {others[0].name}"
+                f"{difference(records[others[0].name], others[0])}; name another --out, or rerun them with --redo"
             )
-        if unknown:
-            path = self._records.path(unknown[0])
-            raise InputError(
-                f"{unknown[0].folder}: is there, but not its record {path}; move it away, or --redo "
-                "removes it and runs the cell anew"
-            )
-        if outdated:
-            raise _outdated_error(outdated[0])
+        for cell in self._cells:
+            if records[cell.name]["fingerprint"] is None and cell.folder is not None and cell.folder.exists():
+                raise InputError(
+                    f"{cell.folder}: exists without its record {self._records.path(cell)}; move it away, or rerun the "
+                    "cell with --redo"
+                )
+        for cell in self._cells:
+            if records[cell.name]["done"] and self._records.is_outdated(cell, records):
+                raise _outdated_error(cell)
 
     def _waiting(self, done: Collection[str]) -> list[Cell]:
-        """Return the cells to run: those that are not done, and what they need and is gone."""
+        """Return the cells to run: unfinished ones, and cells that these need and whose output is gone."""
         waiting = []
         needed = set()
         for cell in reversed(self._cells):
-            if cell.name not in done or (cell.name in needed and not _is_whole(cell)):
+            if cell.name not in done or (cell.name in needed and not _is_complete(cell)):
                 waiting.insert(0, cell)
                 needed.update(cell.needs)
         return waiting
@@ -142,7 +138,7 @@ class CellRunner:
         try:
             while running or (waiting and not failures):
                 if guard.requested():
-                    raise Interrupted("interrupted; the same command goes on")
+                    raise Interrupted("interrupted; the same command continues")
                 ready = [] if failures else [cell for cell in waiting if done.issuperset(cell.needs)]
                 for cell in ready[: self._jobs - len(running)]:
                     waiting.remove(cell)
@@ -154,7 +150,7 @@ class CellRunner:
                     except StopIteration:
                         done.add(name)
                         logger.info("%d of %d: %s", len(done), len(self._cells), name)
-                    except InputError as error:  # what is under way comes to its end, nothing new begins
+                    except InputError as error:  # running cells finish, no new ones start
                         failures.append(error)
                         logger.warning("%s", error)
                     del running[name]
@@ -167,13 +163,13 @@ class CellRunner:
                 steps.close()
 
     def _execute(self, cell: Cell, processes: dict[str, subprocess.Popen], lock: int, redo: bool) -> Iterator[None]:
-        """Run a cell; yields while it is running."""
+        """Run a cell; yield while it is running."""
         records = {one.name: self._records.read(one) for one in self._cells if one is cell or one.name in cell.needs}
         record = records[cell.name]
-        begun = self._records.is_current(cell, records) and _is_there(cell.folder)
+        begun = self._records.is_current(cell, records) and _exists(cell.folder)
         if not begun and cell.folder is not None:
             if record["done"] and cell.folder.exists() and not redo:
-                raise _outdated_error(cell)  # what it needs has been made anew just now
+                raise _outdated_error(cell)  # a cell that it needs has just run again
             shutil.rmtree(cell.folder, ignore_errors=True)
         spent, first = (record["seconds"], record["commands_done"]) if begun else (0.0, 0)
         if record["done"]:  # and its output is gone
@@ -184,14 +180,15 @@ class CellRunner:
         for number in range(first, len(cell.commands)):
             start = time.monotonic()
             self._records.write(cell, needs, spent, number)
+            script, *arguments = cell.commands[number]
             with log.open("ab" if begun or number else "wb") as file:
                 processes[cell.name] = process = subprocess.Popen(
-                    [sys.executable, str(REPOSITORY / cell.commands[number][0]), *cell.commands[number][1:]],
+                    [sys.executable, str(REPOSITORY / script), *arguments],
                     stdout=file,
                     stderr=subprocess.STDOUT,
-                    env=self._environment(),
+                    env={"OMP_NUM_THREADS": str(max(1, usable_processors() // self._jobs)), **os.environ},
                     start_new_session=True,
-                    pass_fds=[lock],  # nobody else begins here while a script of ours still writes
+                    pass_fds=[lock],  # no other runner starts while one of our scripts still writes
                 )
             try:
                 while process.poll() is None:
@@ -203,22 +200,19 @@ class CellRunner:
                 raise InputError(f"{cell.name}: exit code {process.returncode}: {_last_line(log)} ({log})")
         self._records.write(cell, needs, spent, len(cell.commands))
 
-    def _environment(self) -> dict[str, str]:
-        return {"OMP_NUM_THREADS": str(max(1, usable_processors() // self._jobs)), **os.environ}
-
 
 def _outdated_error(cell: Cell) -> InputError:
     return InputError(
-        f"{cell.name}: is done, but what it needs has been made anew since, with another results; --redo "
-        "removes it and what stands on it and runs them anew"
+        f"{cell.name}: is done, but a cell that it needs has run again since, with another result; --redo reruns it "
+        "and everything that depends on it"
     )
 
 
-def _is_whole(cell: Cell) -> bool:
-    return _is_there(cell.folder) and _is_there(cell.output)
+def _is_complete(cell: Cell) -> bool:
+    return _exists(cell.folder) and _exists(cell.output)
 
 
-def _is_there(path: Path | None) -> bool:
+def _exists(path: Path | None) -> bool:
     return path is None or path.exists()
 
 

@@ -9,7 +9,7 @@ from lib.multiviews.cameras import Cameras, undistort
 
 RIG_STREAM = 102
 _OTHER_RIGS = 10_000  # no number of a subject
-REFERENCE_SIZE_PX = 1000  # the image size that focal length and centre below belong to
+REFERENCE_SIZE_PX = 1000  # the image size that focal length and center below belong to
 _LENS_GRID_PX = 8.0  # the lens is smooth: exact rays on this grid, linear between (error below 0.01 px)
 
 
@@ -17,7 +17,7 @@ def look_at(position: np.ndarray, target: np.ndarray, roll: float = 0.0) -> np.n
     """Return the rotation world -> camera (x right, y down, z ahead) of a camera that looks at a point.
 
     Args:
-        position: (3) camera centre, mm.
+        position: (3) camera center, mm.
         target: (3) point seen in the middle, mm.
         roll: turn about the optical axis, rad.
 
@@ -68,16 +68,16 @@ def make_rig(subject: int, num_views: int, image_size: int, seed: int, rig: int 
         angle = 2 * np.pi * (view + begin) / num_views + turn
         distance, height = common.uniform(*distances), common.uniform(*heights)
         aim = np.array([*common.normal(0, 60, 2), common.uniform(880, 980)])
-        centre = np.array([distance * np.cos(angle), distance * np.sin(angle), height])
+        center = np.array([distance * np.cos(angle), distance * np.sin(angle), height])
         focal = zoom * (1145.0 + common.normal(0, 2.0) + common.normal(0, 0.6, 2))
         middle = zoom * np.array([512.0 + common.normal(0, 3), 508.0 + common.normal(0, 5)])
         radial = np.array([-0.20, 0.24, -0.002]) + common.normal(0, [0.008, 0.012, 0.0008])
         tangential = np.array([-0.0010, -0.0012]) + common.normal(0, 0.0005, 2)
         roll = common.normal(0, 0.008)
-        centre += own.normal(0, 40.0, 3).clip(-90, 90)
+        center += own.normal(0, 40.0, 3).clip(-90, 90)
         aim += own.normal(0, 40.0, 3).clip(-90, 90)
-        rotation = look_at(centre, aim, roll + own.normal(0, 0.005))
-        cameras.append(camera_record(rotation, centre, focal, middle, radial, tangential))
+        rotation = look_at(center, aim, roll + own.normal(0, 0.005))
+        cameras.append(camera_record(rotation, center, focal, middle, radial, tangential))
     return cameras
 
 

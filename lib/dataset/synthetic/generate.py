@@ -1,9 +1,8 @@
-"""Making a whole data set, one recording at a time, in several processes."""
+"""Generation of a synthetic data set in the layout of Human3.6M and MPII."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -14,11 +13,11 @@ import numpy as np
 from tqdm import tqdm
 
 from lib.dataset.storage.new_dataset_folder import new_dataset_folder
-from lib.dataset.storage.record_writer import mpii_record, uncrop
+from lib.dataset.storage.record_writer import Clip, clip_records, mpii_record, uncrop
 from lib.dataset.synthetic.motion.actions import ACTIONS
-from lib.dataset.synthetic.records import recording_records
 from lib.dataset.synthetic.scene import SubjectWorld, SyntheticRecording, WorldSettings
 from lib.dataset.synthetic.single_images import IMAGES_PER_PLACE, make_place, render_single_image
+from lib.multiviews.cameras import project, world_to_camera
 from lib.utils.errors import InputError
 from lib.utils.files.atomic import clear_directories
 from lib.utils.files.image_store import ImageStore, open_images
@@ -26,19 +25,19 @@ from lib.utils.files.json_file import read_json, write_json
 from lib.utils.files.portable_pickle import write_pickle
 from lib.utils.parallel.process_map import map_processes
 
-MARKER = "synthetic.json"  # says that a folder was made here, and how
 SUBJECTS = (1, 5, 6, 7, 8, 9, 11)
 VALIDATION_SUBJECTS = (9, 11)
 SUBACTIONS = (1, 2)
-MOST_OCCLUDERS = 4
-# of the settings whose flag has another name
+MAX_OCCLUDERS = 4
+MAX_IMAGE_PX = 4096  # a view needs 2 GB at this size
+MARKER = "synthetic.json"  # settings of a generated data set; marks its folder
+# settings whose flag has another name
 _FLAGS = {"num_views": "--views", "train_groups": "--groups-per-train", "validation_groups": "--groups-per-validation"}
-LARGEST_IMAGE_PX = 4096  # a view needs 2 GB for its layers there
 
 
 @dataclass(frozen=True)
 class SetSettings:
-    """What a data set consists of.
+    """Content of a data set.
 
     Attributes:
         world: seed, views, image size, occluders.
@@ -46,7 +45,7 @@ class SetSettings:
         actions: ids, 2..16.
         train_groups, validation_groups: frames per recording (subject, action, sub-action).
         frame_step: distance of the frames, in frames of 1/50 s.
-        mpii_train, mpii_valid: number of single pictures.
+        mpii_train, mpii_valid: number of single images.
         jpeg_quality: 1..100.
     """
 
@@ -61,38 +60,34 @@ class SetSettings:
     jpeg_quality: int = 88
 
     def check(self) -> None:
-        """Raise an InputError for values that make no data set."""
+        """Raise an InputError for invalid values."""
         unknown = sorted(set(self.actions) - set(ACTIONS))
-        if unknown:
-            raise InputError(f"--actions: no action {unknown[0]}; Human3.6M's ids are 2 to 16")
-        if not self.actions:
-            raise InputError("--actions: none given; Human3.6M's ids are 2 to 16")
-        first_subject = min(self.subjects, default=0)
-        least = {
-            "--views": (self.world.num_views, 2),
-            "--image-size": (self.world.image_size, 32),
-            "--seed": (self.world.seed, 0),
-            "--rig": (self.world.rig, 0),
-            "--frame-step": (self.frame_step, 1),
-            "--groups-per-train": (self.train_groups, 1),
-            "--groups-per-validation": (self.validation_groups, 1),
-            "--mpii-train": (self.mpii_train, 0),
-            "--mpii-valid": (self.mpii_valid, 0),
-            "--jpeg-quality": (self.jpeg_quality, 1),
-            "--subjects": (first_subject, 1),
+        if unknown or not self.actions:
+            received = unknown[0] if unknown else "none"
+            raise InputError(f"--actions: expected ids of Human3.6M, 2 to 16, received {received}")
+        limits = {
+            "--views": (self.world.num_views, 2, np.inf),
+            "--image-size": (self.world.image_size, 32, MAX_IMAGE_PX),
+            "--seed": (self.world.seed, 0, np.inf),
+            "--rig": (self.world.rig, 0, np.inf),
+            "--occluders": (self.world.occluders, 0, MAX_OCCLUDERS),
+            "--frame-step": (self.frame_step, 1, np.inf),
+            "--groups-per-train": (self.train_groups, 1, np.inf),
+            "--groups-per-validation": (self.validation_groups, 1, np.inf),
+            "--mpii-train": (self.mpii_train, 0, np.inf),
+            "--mpii-valid": (self.mpii_valid, 0, np.inf),
+            "--jpeg-quality": (self.jpeg_quality, 1, 100),
+            "--subjects": (min(self.subjects, default=0), 1, np.inf),
         }
-        for flag, (value, low) in least.items():
-            if value < low:
-                raise InputError(f"{flag}: expected at least {low}, received {value}")
-        if self.world.image_size > LARGEST_IMAGE_PX:
-            raise InputError(f"--image-size: expected at most {LARGEST_IMAGE_PX} px, received {self.world.image_size}")
-        if self.jpeg_quality > 100 or not 0 <= self.world.occluders <= MOST_OCCLUDERS:
-            raise InputError(f"--jpeg-quality must be at most 100 and --occluders between 0 and {MOST_OCCLUDERS}")
+        for flag, (value, low, high) in limits.items():
+            if not low <= value <= high:
+                bound = f"at least {low}" if value < low else f"at most {high}"
+                raise InputError(f"{flag}: expected {bound}, received {value}")
 
 
 @dataclass(frozen=True)
-class _Film:
-    """One recording to film."""
+class _RecordingTask:
+    """One recording to render."""
 
     settings: SetSettings
     subject: int
@@ -100,17 +95,21 @@ class _Film:
     subaction: int
 
     @property
+    def subset(self) -> str:
+        return "validation" if self.subject in VALIDATION_SUBJECTS else "train"
+
+    @property
     def image_ids(self) -> np.ndarray:
-        """Frame numbers, from a start that differs between recordings."""
-        validation = self.subject in VALIDATION_SUBJECTS
-        count = self.settings.validation_groups if validation else self.settings.train_groups
-        start = 1 + (37 * self.subject + 11 * self.action + 53 * self.subaction) % self.settings.frame_step
-        return start + self.settings.frame_step * np.arange(count)
+        """Frame numbers; the first one differs between recordings."""
+        settings = self.settings
+        count = settings.validation_groups if self.subset == "validation" else settings.train_groups
+        start = 1 + (37 * self.subject + 11 * self.action + 53 * self.subaction) % settings.frame_step
+        return start + settings.frame_step * np.arange(count)
 
 
 @dataclass(frozen=True)
-class _Footage:
-    """What came out: JPEGs in the order frame, view; joints (F, 17, 3) world, mm; occluded (F, V, 17)."""
+class _RenderedRecording:
+    """JPEGs in the order frame, view; joints (F, 17, 3) world, mm; occluded (F, V, 17) bool."""
 
     images: list[bytes]
     joints_world: np.ndarray
@@ -118,8 +117,8 @@ class _Footage:
 
 
 @dataclass(frozen=True)
-class _Album:
-    """Single images start..stop to take, all in one place."""
+class _SingleImagesTask:
+    """Single images start..stop of one place to render."""
 
     settings: SetSettings
     start: int
@@ -127,18 +126,23 @@ class _Album:
 
 
 def encode(image: np.ndarray, quality: int) -> bytes:
-    """Encode a picture (H, W, 3) uint8 BGR as JPEG."""
+    """Encode an image (H, W, 3) uint8 BGR as JPEG."""
     return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
 
 
 @lru_cache(maxsize=1)
 def _world(settings: WorldSettings, subject: int) -> SubjectWorld:
-    """Keep the last subject's world: its empty views take a moment to make."""
+    """Cache the world of the last subject, whose empty views are slow to render."""
     return SubjectWorld(settings, subject)
 
 
-def film(task: _Film) -> _Footage:
-    """Film a recording with all cameras."""
+def _render(task: _RecordingTask | _SingleImagesTask) -> Any:
+    if isinstance(task, _RecordingTask):
+        return _render_recording(task)
+    return _render_single_images(task)
+
+
+def _render_recording(task: _RecordingTask) -> _RenderedRecording:
     world = _world(task.settings.world, task.subject)
     recording = SyntheticRecording(world, task.action, task.subaction)
     act = recording.act(task.image_ids)
@@ -149,43 +153,74 @@ def film(task: _Film) -> _Footage:
             images.append(encode(image, task.settings.jpeg_quality))
             occluded.append(hidden)
     shape = (len(task.image_ids), world.settings.num_views, -1)
-    return _Footage(images, act.pose.joints, np.reshape(occluded, shape))
+    return _RenderedRecording(images, act.pose.joints, np.reshape(occluded, shape))
 
 
-def take_album(task: _Album) -> list[tuple[bytes, dict[str, Any]]]:
-    """Take single pictures; returns JPEG and record of each."""
+def _render_single_images(task: _SingleImagesTask) -> list[tuple[bytes, dict[str, Any]]]:
+    """Return JPEG and record of each image."""
     seed = task.settings.world.seed
     place = make_place(seed, task.start // IMAGES_PER_PLACE)
-    pictures = []
+    rendered = []
     for index in range(task.start, task.stop):
         single = render_single_image(seed, index, place)
         image_wh = single.image.shape[1::-1]
         record = mpii_record(f"{index:09d}.jpg", single.joints, single.hidden, single.head_px, image_wh)
-        pictures.append((encode(single.image, task.settings.jpeg_quality), record))
-    return pictures
+        rendered.append((encode(single.image, task.settings.jpeg_quality), record))
+    return rendered
 
 
-def _work(task: _Film | _Album) -> Any:
-    return film(task) if isinstance(task, _Film) else take_album(task)
+def recording_records(
+    world: SubjectWorld,
+    action: int,
+    subaction: int,
+    image_ids: np.ndarray,
+    joints_world: np.ndarray,
+    occluded: np.ndarray,
+    first_video_id: int,
+) -> list[dict[str, Any]]:
+    """Return the records of one recording, ordered by frame and camera.
+
+    Args:
+        world: subject and rig.
+        action: id 2..16.
+        subaction: 1 or 2.
+        image_ids: (F,) frame numbers.
+        joints_world: (F, 17, 3) mm.
+        occluded: (F, V, 17) bool, stored as `joints_occluded`.
+        first_video_id: number of the first camera's video.
+
+    Returns:
+        F * V dictionaries.
+    """
+    # Arrays from another process have their own dtype objects, which would change the bytes of the pickle.
+    joints_world = joints_world.astype(np.float64)
+    occluded = occluded.astype(np.bool_)
+    views = []
+    for view, camera_record in enumerate(world.camera_records):
+        camera = world.cameras[view]
+        clip = Clip(world.subject, action, subaction, view)
+        joints_img = project(joints_world, camera)[0]
+        joints_cam = world_to_camera(joints_world, camera)
+        extra = {"joints_occluded": occluded[:, view]}
+        views.append(clip_records(clip, first_video_id + view, camera_record, image_ids, joints_img, joints_cam, extra))
+    return [record for frame in zip(*views, strict=True) for record in frame]
 
 
 def is_made(root: Path, settings: SetSettings, as_zip: bool = False) -> bool:
-    """Return whether `root` holds a whole data set, one with these settings; what killed processes left beside it goes.
+    """Return whether `root` holds a complete data set with these settings; remove what killed processes left.
 
     Raises:
-        InputError: it was made with others, its note of them is damaged, or the disk refuses.
+        InputError: it has other settings, its note of them is damaged, or the disk refuses.
     """
     try:
         clear_directories(root)
     except OSError as error:
-        raise InputError(
-            f"{root}: what a process that was killed left beside it cannot be cleared ({error.strerror})"
-        ) from None
+        raise InputError(f"{root}: cannot remove the leftovers of a killed process ({error.strerror})") from None
     marker = root / MARKER
     if not marker.exists():
         return False
-    asked_for = json.loads(json.dumps(_described(settings, as_zip)))
-    then, now = (_options(note, marker) for note in (read_json(marker), asked_for))
+    then = _options(read_json(marker), marker)
+    now = _options(_described(settings, as_zip), marker)
     changed = [
         f"{flag} {_written(then.get(flag))} -> {_written(now.get(flag))}"
         for flag in {**now, **then}
@@ -193,27 +228,32 @@ def is_made(root: Path, settings: SetSettings, as_zip: bool = False) -> bool:
     ]
     if changed:
         raise InputError(
-            f"{root}: was made with other options (then -> now): {', '.join(changed)}; choose another "
-            "--root, or make it anew with --force instead of --reuse"
+            f"{root}: was made with other options (then -> now): {', '.join(changed)}; choose another --root, or "
+            "replace it with --force instead of --reuse"
         )
     return True
 
 
+def _described(settings: SetSettings, as_zip: bool) -> dict[str, Any]:
+    return {**asdict(settings), "zip": as_zip}
+
+
 def _options(note: Any, marker: Path) -> dict[str, Any]:
-    """Return the settings of a data set's note by the names of their flags."""
+    """Return the settings in a note by the names of their flags."""
     if not isinstance(note, dict) or not isinstance(note.get("world"), dict):
         raise InputError(f"{marker}: not the settings of a data set")
     settings = {**note, **note["world"]}
     del settings["world"]
-    return {_FLAGS.get(name, "--" + name.replace("_", "-")): value for name, value in settings.items()}
+    return {
+        _FLAGS.get(name, "--" + name.replace("_", "-")): list(value) if isinstance(value, tuple) else value
+        for name, value in settings.items()
+    }
 
 
 def _written(value: Any) -> str:
-    return " ".join(map(str, value)) if isinstance(value, list) else "unknown" if value is None else str(value).lower()
-
-
-def _described(settings: SetSettings, as_zip: bool) -> dict:
-    return {**asdict(settings), "zip": as_zip}
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    return "unknown" if value is None else str(value).lower()
 
 
 def make_dataset(
@@ -223,91 +263,87 @@ def make_dataset(
 
     Args:
         root: folder to make; appears when it is complete.
-        settings: what to make; the same settings give the same files whatever `workers` is.
-        workers: processes; 1 works in this one.
+        settings: content; equal settings give equal files for any number of workers.
+        workers: processes; 1 works in this process.
         as_zip: images.zip instead of folders of images.
-        force: replace a synthetic data set that is there.
+        force: replace an existing synthetic data set.
 
     Returns:
-        Number of training groups, validation groups and single pictures.
+        Number of training groups, validation groups and single images.
 
     Raises:
-        InputError: bad settings, `root` is taken, or the disk refuses.
+        InputError: invalid settings, `root` is taken, or the disk refuses.
     """
     settings.check()
-    films = [
-        _Film(settings, subject, action, subaction)
+    recordings = [
+        _RecordingTask(settings, subject, action, subaction)
         for subject in sorted(set(settings.subjects))
         for action in sorted(set(settings.actions))
         for subaction in SUBACTIONS
     ]
     num_single = settings.mpii_train + settings.mpii_valid
-    albums = [
-        _Album(settings, start, min(start + IMAGES_PER_PLACE, num_single))
+    singles = [
+        _SingleImagesTask(settings, start, min(start + IMAGES_PER_PLACE, num_single))
         for start in range(0, num_single, IMAGES_PER_PLACE)
     ]
-    total = sum(len(task.image_ids) for task in films) * settings.world.num_views + num_single
+    total = sum(len(task.image_ids) for task in recordings) * settings.world.num_views + num_single
     with new_dataset_folder(root, force, MARKER) as folder, tqdm(total=total, unit="image", disable=None) as bar:
-        results = map_processes(_work, [*films, *albums], workers)
-        counts = _store_films(folder / "h36m", films, results, as_zip, bar.update)
-        _store_albums(folder / "mpii", settings, albums, results, as_zip, bar.update)
+        results = map_processes(_render, [*recordings, *singles], workers)
+        counts = _store_recordings(folder / "h36m", recordings, results, as_zip, bar.update)
+        _store_single_images(folder / "mpii", settings.mpii_train, singles, results, as_zip, bar.update)
         write_json(folder / MARKER, _described(settings, as_zip), indent=None)
-    return {**counts, "single pictures": num_single}
+    return {**counts, "single images": num_single}
 
 
-def _store_films(
-    folder: Path, films: Sequence[_Film], results: Iterable[_Footage], as_zip: bool, done: Callable[[int], Any]
+def _store_recordings(
+    folder: Path,
+    tasks: Sequence[_RecordingTask],
+    results: Iterator[_RenderedRecording],
+    as_zip: bool,
+    done: Callable[[int], Any],
 ) -> dict[str, int]:
-    """Write images and annotations of the recordings; returns the number of groups per subset."""
+    """Write images and annotations of the recordings; return the number of groups per subset."""
     records: dict[str, list] = {"train": [], "validation": []}
     groups = dict.fromkeys(records, 0)
     with open_images(folder, as_zip) as images:
-        for number, (task, footage) in enumerate(zip(films, results, strict=False)):
+        for number, (task, rendered) in enumerate(zip(tasks, results, strict=False)):
             world = _world(task.settings.world, task.subject)
-            subset = "validation" if task.subject in VALIDATION_SUBJECTS else "train"
-            new = recording_records(
-                world,
-                task.action,
-                task.subaction,
-                task.image_ids,
-                footage.joints_world,
-                footage.occluded,
-                number * world.settings.num_views,
-            )
-            _add_images(images, [record["image"] for record in new], footage.images)
-            records[subset] += new
-            groups[subset] += len(task.image_ids)
+            labels = (task.image_ids, rendered.joints_world, rendered.occluded)
+            first_video_id = number * world.settings.num_views
+            new = recording_records(world, task.action, task.subaction, *labels, first_video_id)
+            _add_images(images, new, rendered.images)
+            records[task.subset] += new
+            groups[task.subset] += len(task.image_ids)
             done(len(new))
     for subset, rows in records.items():
         if rows:
-            whole = uncrop(rows, (films[0].settings.world.image_size,) * 2)
+            whole = uncrop(rows, (tasks[0].settings.world.image_size,) * 2)
             write_pickle(folder / "annot" / f"h36m_{subset}.pkl", rows)
             write_pickle(folder / "annot" / f"h36m_{subset}_uncrop.pkl", whole)
     return {f"{subset} groups": count for subset, count in groups.items()}
 
 
-def _add_images(sink: ImageStore, names: Sequence[str], images: Sequence[bytes]) -> None:
-    for name, data in zip(names, images, strict=True):
-        sink.add(name, data)
+def _add_images(images: ImageStore, records: Sequence[dict[str, Any]], encoded: Sequence[bytes]) -> None:
+    for record, data in zip(records, encoded, strict=True):
+        images.add(record["image"], data)
 
 
-def _store_albums(
+def _store_single_images(
     folder: Path,
-    settings: SetSettings,
-    albums: Sequence[_Album],
-    results: Iterable[list],
+    num_train: int,
+    tasks: Sequence[_SingleImagesTask],
+    results: Iterator[list[tuple[bytes, dict[str, Any]]]],
     as_zip: bool,
     done: Callable[[int], Any],
 ) -> None:
-    """Write single pictures and their annotations: the first ones are for training."""
+    """Write single images and their annotations; the first `num_train` are for training."""
     records = []
     with open_images(folder, as_zip) as images:
-        for _, pictures in zip(albums, results, strict=True):
-            new = [record for _, record in pictures]
-            _add_images(images, [record["image"] for record in new], [data for data, _ in pictures])
+        for _, rendered in zip(tasks, results, strict=True):
+            new = [record for _, record in rendered]
+            _add_images(images, new, [data for data, _ in rendered])
             records += new
             done(len(new))
-    split = settings.mpii_train
-    for name, rows in (("train", records[:split]), ("valid", records[split:]), ("trainval", records)):
+    for name, rows in (("train", records[:num_train]), ("valid", records[num_train:]), ("trainval", records)):
         if rows:
             write_json(folder / "annot" / f"{name}.json", rows, indent=None)

@@ -44,7 +44,7 @@ class BodyShape:
 
     @property
     def skull(self) -> np.ndarray:
-        """Centre of the skull in the head frame, from the neck, (3,)."""
+        """Center of the skull in the head frame, from the neck, (3,)."""
         return np.array([self.nose[0] - 80.0, 0.0, self.head_top[2] - 99.0])
 
     @property
@@ -60,7 +60,7 @@ class BodyShape:
 
 @dataclass(frozen=True)
 class Wardrobe:
-    """Colours are BGR in 0..1; pattern names are those of `textures.PATTERNS` and `textures.FRONTS`.
+    """Colors are BGR in 0..1; pattern names are those of `textures.PATTERNS` and `textures.FRONTS`.
 
     Attributes:
         sleeve: where the sleeve ends: 0 shoulder, 1 elbow, 2 wrist.

@@ -147,7 +147,7 @@ class SyntheticRecording:
         return join(body_solids(act.pose, frame, self.world.person), prop_solids(act.pose, frame, act.props))
 
     def render(self, act: Act, frame: int, image_id: int, view: int) -> tuple[np.ndarray, np.ndarray]:
-        """Take a picture.
+        """Take an image.
 
         Args:
             act: from `act`.
@@ -156,7 +156,7 @@ class SyntheticRecording:
             view: index of the camera.
 
         Returns:
-            (H, W, 3) uint8 BGR picture and (17) bool: hidden or out of the picture.
+            (H, W, 3) uint8 BGR image and (17) bool: hidden or out of the image.
         """
         seen = self.views[view]
         solids = self.solids(act, frame)

@@ -31,21 +31,21 @@ from lib.dataset.synthetic.scene import joint_thickness
 from lib.multiviews.cameras import Cameras, project
 from lib.utils.joints import H36M_17, MPII_16
 
-IMAGES_PER_PLACE = 20  # pictures that share a room
+IMAGES_PER_PLACE = 20  # images that share a room
 _PLACE_STREAM = 107
-_PICTURE_STREAM = 108
+_IMAGE_STREAM = 108
 _SIZES_WH = ((640, 480), (480, 640), (640, 360), (560, 560), (720, 480))
 _OPEN_SHARE = 0.4
 
 
 @dataclass(frozen=True)
 class SingleImage:
-    """One picture with its labels.
+    """One image with its labels.
 
     Attributes:
         image: (H, W, 3) uint8 BGR.
         joints: (16, 2) px, first pixel (0, 0), in the order of MPII_16; all joints, seen or not.
-        hidden: (16) bool, behind something or out of the picture.
+        hidden: (16) bool, behind something or out of the image.
         head_px: length from upper neck to head top at the distance of their middle, px.
     """
 
@@ -68,8 +68,8 @@ def make_place(seed: int, place: int) -> Room:
 
 
 def render_single_image(seed: int, index: int, place: Room) -> SingleImage:
-    """Take one picture; the same for the same numbers and place."""
-    rng = np.random.default_rng([seed, _PICTURE_STREAM, index])
+    """Take one image; the same for the same numbers and place."""
+    rng = np.random.default_rng([seed, _IMAGE_STREAM, index])
     person = make_stranger(rng)
     action = int(rng.choice(list(ACTIONS)))
     subaction = int(rng.integers(1, 3))
@@ -85,15 +85,15 @@ def _aim(rng: np.random.Generator, joints: np.ndarray, image_wh: tuple[int, int]
     distance = rng.uniform(2300, 4800)
     height = rng.uniform(600, 2100)
     middle = 0.5 * (joints.min(0) + joints.max(0))
-    centre = np.append(middle[:2] + distance * np.array([np.cos(turn), np.sin(turn)]), height)
+    center = np.append(middle[:2] + distance * np.array([np.cos(turn), np.sin(turn)]), height)
     cut = rng.random() < 0.25
-    fill = rng.uniform(1.15, 1.7) if cut else rng.uniform(0.5, 0.92)  # person's height / picture's height
+    fill = rng.uniform(1.15, 1.7) if cut else rng.uniform(0.5, 0.92)  # person's height / image's height
     person_mm = max(np.ptp(joints[:, 2]) + 150.0, 1.2 * np.ptp(joints[:, :2], axis=0).max())
-    focal = fill * image_wh[1] * np.linalg.norm(centre - middle) / person_mm
+    focal = fill * image_wh[1] * np.linalg.norm(center - middle) / person_mm
     target = middle + (np.array([0, 0, 0.22 * np.ptp(joints[:, 2])]) if cut else rng.normal(0, 90, 3))
     record = camera_record(
-        look_at(centre, target, rng.normal(0, 0.05)),
-        centre,
+        look_at(center, target, rng.normal(0, 0.05)),
+        center,
         (focal, focal),
         (image_wh[0] / 2, image_wh[1] / 2),
         np.zeros(3),
@@ -105,7 +105,7 @@ def _aim(rng: np.random.Generator, joints: np.ndarray, image_wh: tuple[int, int]
 def _render(
     rng: np.random.Generator, camera: Cameras, image_wh: tuple[int, int], place: Room, act: Act, person: SyntheticPerson
 ) -> SingleImage:
-    """Put the person, furniture and light together and take the picture."""
+    """Put the person, furniture and light together and take the image."""
     lighting = Lighting.random(rng)
     materials = body_materials(person.wardrobe)
     furniture = Furniture()

@@ -1,4 +1,4 @@
-"""Cells: order, records, what is done again and what is not, failures and interruptions."""
+"""Cells: order, records, reruns, failures and interruptions."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def work(tmp_path, monkeypatch):
     return make
 
 
-def test_needs_come_first_and_nothing_is_done_twice(work, tmp_path):
+def test_run_needs_come_first_and_nothing_runs_twice(work, tmp_path):
     plan = [work("a", "a", seconds=0.5), work("b", "b", "a"), work("c/d", "c")]
     CellRunner(plan, tmp_path, jobs=2).run()
     assert work.text() == ["c", "a", "b"]
@@ -53,13 +53,13 @@ def test_needs_come_first_and_nothing_is_done_twice(work, tmp_path):
     assert set(CellRunner(plan, tmp_path).seconds()) == {"a", "b", "c/d"}
 
 
-def test_what_changed_and_what_needs_it_are_done_again(work, tmp_path):
+def test_run_redo_reruns_changed_cells_and_dependents(work, tmp_path):
     CellRunner([work("a", "a"), work("b", "b", "a"), work("c", "c")], tmp_path).run()
     CellRunner([work("a", "a", depends={"rate": 1}), work("b", "b", "a"), work("c", "c")], tmp_path).run(redo=True)
     assert sorted(work.text()) == ["a", "a", "b", "b", "c"]
 
 
-def test_what_was_run_with_other_options_is_not_removed_unasked(work, tmp_path):
+def test_run_other_options_are_refused_without_redo(work, tmp_path):
     folder = tmp_path / "own"
     CellRunner([work("a", "first", folder=folder)], tmp_path).run()
     with pytest.raises(InputError, match=r"1 cells were run with other options, e\.g\. a; name another --out"):
@@ -69,7 +69,7 @@ def test_what_was_run_with_other_options_is_not_removed_unasked(work, tmp_path):
     assert (folder / "all.txt").read_text() == "second "
 
 
-def test_a_cell_whose_folder_is_gone_is_run_again(work, tmp_path):
+def test_run_missing_folder_reruns_the_cell(work, tmp_path):
     plan = [work("a", "a", folder=tmp_path / "own")]
     CellRunner(plan, tmp_path).run()
     (tmp_path / "own/all.txt").rename(tmp_path / "elsewhere")
@@ -79,7 +79,7 @@ def test_a_cell_whose_folder_is_gone_is_run_again(work, tmp_path):
     assert (tmp_path / "own/all.txt").read_text() == "a "
 
 
-def test_a_cell_whose_output_is_gone_goes_on_in_its_folder(work, tmp_path):
+def test_run_missing_output_continues_in_the_folder(work, tmp_path):
     folder = tmp_path / "own"
     cell = work("a", "a", folder=folder)
     plan = [Cell("a", cell.commands, folder=folder, output=folder / "all.txt")]
@@ -98,7 +98,7 @@ def upstream(work, tmp_path, text="a"):
     return Cell("a", cell.commands, folder=cell.folder, output=cell.folder / "all.txt", depends={"rate": 1})
 
 
-def test_what_is_done_stays_so_when_what_it_needed_is_removed(work, tmp_path):
+def test_run_removed_inputs_keep_finished_cells(work, tmp_path):
     plan = [upstream(work, tmp_path), work("b", "b", "a")]
     CellRunner(plan, tmp_path).run()
     (tmp_path / "own/all.txt").unlink()  # weights, to have room on the disk
@@ -106,29 +106,29 @@ def test_what_is_done_stays_so_when_what_it_needed_is_removed(work, tmp_path):
     CellRunner(plan, tmp_path).run()
     assert work.text() == ["b"]
     assert not (tmp_path / "own/all.txt").exists()
-    plan.append(work("c", "c", "a"))  # needs it, too
+    plan.append(work("c", "c", "a"))  # needs it too
     CellRunner(plan, tmp_path).run()
     assert work.text() == ["b", "c"]
     assert (tmp_path / "own/all.txt").read_text() == "a "
     assert set(CellRunner(plan, tmp_path).seconds()) == {"a", "b", "c"}  # the same was made again
 
 
-def test_what_stands_on_something_that_is_another_now_is_done_again_when_asked(work, tmp_path):
+def test_run_changed_inputs_are_refused_without_redo(work, tmp_path):
     own = work("b", "b", "a", folder=tmp_path / "b")
     CellRunner([upstream(work, tmp_path), own], tmp_path).run()
     (tmp_path / "own/all.txt").unlink()
     plan = [upstream(work, tmp_path, "other"), own, work("c", "c", "a")]
     CellRunner(plan, tmp_path).run()
     assert set(CellRunner(plan, tmp_path).seconds()) == {"a", "c"}
-    with pytest.raises(InputError, match="b: is done, but what it needs has been made anew since"):
+    with pytest.raises(InputError, match="b: is done, but a cell that it needs has run again since"):
         CellRunner(plan, tmp_path).run()
     assert (tmp_path / "b/all.txt").read_text() == "b "
     CellRunner(plan, tmp_path).run(redo=True)
     assert set(CellRunner(plan, tmp_path).seconds()) == {"a", "b", "c"}
-    assert (tmp_path / "b/all.txt").read_text() == "b "  # anew, so not "b b "
+    assert (tmp_path / "b/all.txt").read_text() == "b "  # from scratch, not "b b "
 
 
-def test_words_of_commands_do_not_count_where_it_is_said_what_does(work, tmp_path):
+def test_run_depends_replaces_the_words_of_commands(work, tmp_path):
     CellRunner([work("a", "one", depends={"TRAIN.LR": 1})], tmp_path).run()
     CellRunner([work("a", "two", depends={"TRAIN.LR": 1})], tmp_path).run()
     assert work.text() == ["one"]
@@ -136,8 +136,7 @@ def test_words_of_commands_do_not_count_where_it_is_said_what_does(work, tmp_pat
         CellRunner([work("a", "one", depends={"TRAIN.LR": 2})], tmp_path).run()
 
 
-def test_records_of_earlier_versions_go_on_with_the_same_commands(work, tmp_path):
-    """They noted times, and their digest was of the commands."""
+def test_read_records_of_earlier_versions(work, tmp_path):
     plan = [work("a", "a", folder=tmp_path / "own", depends={"rate": 1}), work("b", "b", "a", depends={"rate": 1})]
     CellRunner(plan, tmp_path).run()
     for name, needs in (("a", {}), ("b", {"a": 17.5})):
@@ -156,10 +155,10 @@ def test_records_of_earlier_versions_go_on_with_the_same_commands(work, tmp_path
         ('{"finger', "not a JSON file"),
         ("[]", "not the record of a cell"),
         ('{"done": true}', "not the record of a cell"),
-        (None, "is there, but not its record"),
+        (None, "exists without its record"),
     ],
 )
-def test_nothing_is_removed_where_a_record_is_damaged_or_gone(text, message, work, tmp_path):
+def test_run_damaged_or_missing_record_is_refused_without_redo(text, message, work, tmp_path):
     folder = tmp_path / "own"
     plan = [work("a", "a", folder=folder)]
     CellRunner(plan, tmp_path).run()
@@ -169,11 +168,11 @@ def test_nothing_is_removed_where_a_record_is_damaged_or_gone(text, message, wor
         CellRunner(plan, tmp_path).run()
     assert (folder / "all.txt").read_text() == "a "
     CellRunner(plan, tmp_path).run(redo=True)
-    assert (folder / "all.txt").read_text() == "a "  # anew, so not "a a "
+    assert (folder / "all.txt").read_text() == "a "  # from scratch, not "a a "
     assert set(CellRunner(plan, tmp_path).seconds()) == {"a"}
 
 
-def test_nobody_begins_while_a_script_of_a_killed_process_works(tmp_path):
+def test_run_refused_while_a_script_of_a_killed_runner_works(tmp_path):
     process, log = _start_waiting(tmp_path)
     process.kill()
     process.wait()
@@ -184,21 +183,21 @@ def test_nobody_begins_while_a_script_of_a_killed_process_works(tmp_path):
         os.kill(int(log.read_text()), signal.SIGKILL)
 
 
-def test_one_process_at_a_time(work, tmp_path):
+def test_run_refused_while_another_runner_works(work, tmp_path):
     with (tmp_path / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(InputError, match="another process works there"):
             CellRunner([work("a", "a")], tmp_path).run()
 
 
-def test_a_failure_is_one_line_and_the_others_are_kept(work, tmp_path):
+def test_run_failure_is_one_line_and_other_cells_are_kept(work, tmp_path):
     plan = [work("bad", "fail"), work("slow", "slow", seconds=1), work("after", "after", "bad")]
     with pytest.raises(InputError, match=r"bad: exit code 1: error: it went wrong \(.*bad\.log\)"):
         CellRunner(plan, tmp_path, jobs=2).run()
     assert set(CellRunner(plan, tmp_path).seconds()) == {"slow"}
 
 
-def test_commands_of_a_cell_that_are_done_are_not_repeated(work, tmp_path):
+def test_run_finished_commands_are_not_repeated(work, tmp_path):
     one = work("a", "one").commands[0]
     bad = (one[0], one[1], "fail", "0")
     with pytest.raises(InputError):
@@ -228,20 +227,20 @@ run_main(cells.CellRunner([cells.Cell("a", (("wait.py",),))], Path({str(tmp_path
     return process, log
 
 
-def test_a_signal_ends_the_scripts_too(tmp_path):
+def test_run_signal_ends_the_scripts(tmp_path):
     process, log = _start_waiting(tmp_path)
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 75
-    assert "the same command goes on" in process.stderr.read()
+    assert "the same command continues" in process.stderr.read()
     with pytest.raises(ProcessLookupError):
         os.kill(int(log.read_text()), 0)
 
 
 @pytest.mark.parametrize(
     ("plan", "message"),
-    [([Cell("a", (), ("b",)), Cell("b", ())], "needs b"), ([Cell("a", ()), Cell("a", ())], "stands twice")],
+    [([Cell("a", (), ("b",)), Cell("b", ())], "needs b"), ([Cell("a", ()), Cell("a", ())], "occurs twice")],
 )
-def test_plans_that_cannot_be(plan, message, tmp_path):
+def test_fingerprints_invalid_plans(plan, message, tmp_path):
     with pytest.raises(InputError, match=message):
         fingerprints(plan)
     with pytest.raises(InputError, match="--jobs"):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lib.dataset.storage.record_writer import Clip, mpii_record, person_box, uncrop
-from lib.dataset.synthetic.records import recording_records
+from lib.dataset.synthetic.generate import recording_records
 from lib.dataset.synthetic.scene import SubjectWorld, SyntheticRecording, WorldSettings
 
 KEYS = {

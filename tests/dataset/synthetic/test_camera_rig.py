@@ -18,11 +18,11 @@ def test_rigs_stand_around_the_room_and_see_its_middle(num_views):
         for camera in records:
             np.testing.assert_allclose(camera["R"] @ camera["R"].T, np.eye(3), atol=1e-12)
             assert np.linalg.det(camera["R"]) > 0
-            centre = camera["T"].ravel()
-            assert 4500 < np.hypot(*centre[:2]) < 5700
-            assert 1300 < centre[2] < 1750
+            center = camera["T"].ravel()
+            assert 4500 < np.hypot(*center[:2]) < 5700
+            assert 1300 < center[2] < 1750
             assert 1130 < camera["fx"][0] < 1160
-            middle = camera["R"] @ (np.array([0, 0, 900.0]) - centre)
+            middle = camera["R"] @ (np.array([0, 0, 900.0]) - center)
             assert np.abs(middle[:2] / middle[2]).max() < 0.06
             assert camera["R"][1, 2] < -0.9  # image y points down in the room
             assert {key: np.shape(value) for key, value in camera.items()} == {
@@ -48,16 +48,16 @@ def test_rigs_of_subjects_are_nearly_the_same():
 def test_other_rigs_are_less_regular_and_see_the_middle_too():
     rigs = [make_rig(9, 4, 1000, seed=0, rig=rig) for rig in (0, 1, 2)]
     for records in rigs[1:]:
-        centres = np.array([camera["T"].ravel() for camera in records])
-        for camera, centre in zip(records, centres, strict=True):
-            middle = camera["R"] @ (np.array([0, 0, 900.0]) - centre)
+        centers = np.array([camera["T"].ravel() for camera in records])
+        for camera, center in zip(records, centers, strict=True):
+            middle = camera["R"] @ (np.array([0, 0, 900.0]) - center)
             assert np.abs(middle[:2] / middle[2]).max() < 0.08
-            assert 4200 < np.hypot(*centre[:2]) < 5500
-            assert 900 < centre[2] < 2700
-        angles = np.unwrap(np.arctan2(centres[:, 1], centres[:, 0]))
+            assert 4200 < np.hypot(*center[:2]) < 5500
+            assert 900 < center[2] < 2700
+        angles = np.unwrap(np.arctan2(centers[:, 1], centers[:, 0]))
         assert np.diff(angles).min() > np.deg2rad(25)
         assert np.ptp(np.diff(angles)) > np.deg2rad(10)  # uneven
-        assert min(np.linalg.norm(a - b["T"].ravel()) for a in centres for b in rigs[0]) > 150
+        assert min(np.linalg.norm(a - b["T"].ravel()) for a in centers for b in rigs[0]) > 150
     assert not np.allclose(rigs[1][0]["T"], rigs[2][0]["T"], atol=100)
 
 

@@ -43,7 +43,7 @@ def _digests(root: Path) -> dict[str, str]:
 def made(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("world") / "synthetic"
     counts = make_dataset(root, SMALL)
-    assert counts == {"train groups": 8, "validation groups": 4, "single pictures": 7}
+    assert counts == {"train groups": 8, "validation groups": 4, "single images": 7}
     return root
 
 
@@ -144,7 +144,7 @@ def test_any_number_of_views(num_views, tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"actions": (1,)}, "no action 1"),
+        ({"actions": (1,)}, "ids of Human3.6M, 2 to 16, received 1"),
         ({"train_groups": 0}, "--groups-per-train: expected at least 1"),
         ({"world": WorldSettings(num_views=1)}, "--views"),
         ({"world": WorldSettings(occluders=4.5)}, "--occluders"),
@@ -201,7 +201,7 @@ def test_the_script_says_what_it_made_and_refuses_to_overwrite(tmp_path):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     (tmp_path / f".set.{ended.pid}.x.partial/h36m").mkdir(parents=True)  # of a --force that SIGTERM has ended
-    assert _run(*flags, "--reuse").stdout == f"{tmp_path / 'set'}: is there\n"
+    assert _run(*flags, "--reuse").stdout == f"{tmp_path / 'set'}: exists\n"
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
     assert (tmp_path / "set/more").exists()
     other = _run(*flags, "--reuse", "--seed", "1", "--subjects", "1", "9", "--groups-per-train", "2", "--zip")

@@ -19,9 +19,9 @@ def test_every_two_subjects_differ_in_limbs_and_clothes():
     for i, first in enumerate(SUBJECTS):
         for second in SUBJECTS[i + 1 :]:
             assert np.abs(_numbers(first) - _numbers(second)).max() > 10.0
-            colours = [make_subject(subject, 0).wardrobe for subject in (first, second)]
-            colours = [np.concatenate([wear.shirt, wear.trousers, wear.skin]) for wear in colours]
-            assert np.abs(colours[0] - colours[1]).max() > 0.05
+            colors = [make_subject(subject, 0).wardrobe for subject in (first, second)]
+            colors = [np.concatenate([wear.shirt, wear.trousers, wear.skin]) for wear in colors]
+            assert np.abs(colors[0] - colors[1]).max() > 0.05
 
 
 def test_a_subject_depends_on_number_and_seed_only():

@@ -1,4 +1,4 @@
-"""Pictures agree with the annotation: the body is where its joints project, hidden joints are hidden."""
+"""Images agree with the annotation: the body is where its joints project, hidden joints are hidden."""
 
 from __future__ import annotations
 
@@ -130,8 +130,8 @@ def test_pictures_are_the_same_again_and_differ_between_frames():
 def test_any_number_of_views(num_views):
     recording = SyntheticRecording(_world(num_views=num_views, size=100), 6, 1)
     act = recording.act(np.array([1]))
-    pictures = [recording.render(act, 0, 1, view)[0] for view in range(num_views)]
-    assert len({picture.tobytes() for picture in pictures}) == num_views
+    images = [recording.render(act, 0, 1, view)[0] for view in range(num_views)]
+    assert len({image.tobytes() for image in images}) == num_views
 
 
 def test_heavier_people_have_deeper_joints():
@@ -145,7 +145,7 @@ def test_nobody_stands_in_the_furniture():
         assert recording.furniture.boxes
         for box in recording.furniture.boxes:
             cos, sin = np.cos(box.yaw), np.sin(box.yaw)
-            away = joints - box.centre
+            away = joints - box.center
             local = np.stack(
                 [cos * away[..., 0] + sin * away[..., 1], cos * away[..., 1] - sin * away[..., 0], away[..., 2]], -1
             )

@@ -18,13 +18,13 @@ def test_the_head_size_is_the_heads_length_at_its_distance(index, monkeypatch):
         return project(points, camera)
 
     monkeypatch.setattr(single_images, "project", spy)
-    picture = single_images.render_single_image(3, index, single_images.make_place(3, 0))
+    image = single_images.render_single_image(3, index, single_images.make_place(3, 0))
     ((joints, camera),) = seen
     neck, top = joints[8], joints[9]
     distance = camera.R[2] @ ((neck + top) / 2 - camera.T)  # along the optical axis
     length = np.sqrt(((top - neck) ** 2).sum())
     assert 120 < length < 400  # mm
-    assert picture.head_px == pytest.approx(length * camera.f[0] / distance)
-    np.testing.assert_allclose(picture.joints, project(joints, camera)[0])
+    assert image.head_px == pytest.approx(length * camera.f[0] / distance)
+    np.testing.assert_allclose(image.joints, project(joints, camera)[0])
     # never much shorter than it looks
-    assert np.linalg.norm(picture.joints[9] - picture.joints[8]) < 1.1 * picture.head_px
+    assert np.linalg.norm(image.joints[9] - image.joints[8]) < 1.1 * image.head_px

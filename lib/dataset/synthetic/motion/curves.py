@@ -1,6 +1,6 @@
 """Smooth functions of time and rotations: the raw material of every motion.
 
-Body and world axes: x forward, y left, z up. Times are seconds; every function is vectorised over F times.
+Body and world axes: x forward, y left, z up. Times are seconds; every function is vectorized over F times.
 """
 
 from __future__ import annotations

@@ -23,16 +23,16 @@ class Box:
     """A box that stands upright.
 
     Attributes:
-        centre: (3) mm, world.
+        center: (3) mm, world.
         half: (3) half sizes along its own x, y and z, mm.
         yaw: heading of its x axis, rad.
-        colour: (3) BGR, 0..1.
+        color: (3) BGR, 0..1.
     """
 
-    centre: np.ndarray
+    center: np.ndarray
     half: np.ndarray
     yaw: float
-    colour: np.ndarray
+    color: np.ndarray
 
 
 @dataclass
@@ -43,13 +43,13 @@ class Furniture:
     rounds: SolidsBuilder = field(default_factory=SolidsBuilder)
     round_places: list[np.ndarray] = field(default_factory=list)
 
-    def put(self, place: np.ndarray, yaw: float, offset: tuple, half: tuple, colour: np.ndarray) -> None:
+    def put(self, place: np.ndarray, yaw: float, offset: tuple, half: tuple, color: np.ndarray) -> None:
         """Add a box at an offset (forward, left, up) of a piece that stands at `place` with heading `yaw`."""
         cos, sin = np.cos(yaw), np.sin(yaw)
-        centre = np.array(
+        center = np.array(
             [place[0] + cos * offset[0] - sin * offset[1], place[1] + sin * offset[0] + cos * offset[1], offset[2]]
         )
-        self.boxes.append(Box(centre, np.array(half, float), yaw, np.asarray(colour)))
+        self.boxes.append(Box(center, np.array(half, float), yaw, np.asarray(color)))
 
     def put_round(self, material: str, start: np.ndarray, end: np.ndarray, radii: tuple[float, float]) -> None:
         """Add a round cone in world coordinates."""
@@ -60,7 +60,7 @@ class Furniture:
         return self.rounds.build() if self.round_places else None
 
 
-def _colour(rng: np.random.Generator) -> np.ndarray:
+def _color(rng: np.random.Generator) -> np.ndarray:
     woods = np.array(
         [
             [0.20, 0.33, 0.50],
@@ -77,23 +77,23 @@ def _colour(rng: np.random.Generator) -> np.ndarray:
 
 def add_chair(furniture: Furniture, seat: Seat, rng: np.random.Generator) -> None:
     """Put a chair, with or without a back, under a seated person."""
-    colour = _colour(rng)
+    color = _color(rng)
     place = np.asarray(seat.position) - 20.0 * np.array([np.cos(seat.yaw), np.sin(seat.yaw)])
-    furniture.put(place, seat.yaw, (25, 0, seat.height - 22), (215, 215, 20), colour)
+    furniture.put(place, seat.yaw, (25, 0, seat.height - 22), (215, 215, 20), color)
     for x, y in ((200, 190), (200, -190), (-150, 190), (-150, -190)):
-        furniture.put(place, seat.yaw, (x, y, seat.height / 2 - 20), (19, 19, seat.height / 2 - 20), 0.8 * colour)
+        furniture.put(place, seat.yaw, (x, y, seat.height / 2 - 20), (19, 19, seat.height / 2 - 20), 0.8 * color)
     if rng.random() < 0.7:
         height = rng.uniform(150, 260)
         for y in (190, -190):
-            furniture.put(place, seat.yaw, (-205, y, seat.height + height), (15, 19, height), 0.8 * colour)
-        furniture.put(place, seat.yaw, (-205, 0, seat.height + 1.3 * height), (14, 190, 0.5 * height), colour)
+            furniture.put(place, seat.yaw, (-205, y, seat.height + height), (15, 19, height), 0.8 * color)
+        furniture.put(place, seat.yaw, (-205, 0, seat.height + 1.3 * height), (14, 190, 0.5 * height), color)
 
 
 def _table(furniture: Furniture, place: np.ndarray, yaw: float, rng: np.random.Generator) -> None:
-    colour = _colour(rng)
+    color = _color(rng)
     height = rng.uniform(640, 820)
     half = np.array([rng.uniform(220, 330), rng.uniform(320, 560)])
-    furniture.put(place, yaw, (0, 0, height - 20), (*half, 20), colour)
+    furniture.put(place, yaw, (0, 0, height - 20), (*half, 20), color)
     for sx in (-1, 1):
         for sy in (-1, 1):
             furniture.put(
@@ -101,20 +101,20 @@ def _table(furniture: Furniture, place: np.ndarray, yaw: float, rng: np.random.G
                 yaw,
                 (sx * (half[0] - 30), sy * (half[1] - 30), height / 2 - 20),
                 (22, 22, height / 2 - 20),
-                0.75 * colour,
+                0.75 * color,
             )
     if rng.random() < 0.5:
-        furniture.put(place, yaw, (0, rng.uniform(-150, 150), height + 130), (90, 130, 130), _colour(rng))
+        furniture.put(place, yaw, (0, rng.uniform(-150, 150), height + 130), (90, 130, 130), _color(rng))
 
 
 def _cabinet(furniture: Furniture, place: np.ndarray, yaw: float, rng: np.random.Generator) -> None:
-    colour = _colour(rng)
+    color = _color(rng)
     height = rng.uniform(700, 1150)
     width = rng.uniform(200, 360)
-    furniture.put(place, yaw, (0, 0, height / 2), (190, width, height / 2), colour)
-    furniture.put(place, yaw, (0, 0, height + 12), (205, width + 15, 12), 0.7 * colour)
+    furniture.put(place, yaw, (0, 0, height / 2), (190, width, height / 2), color)
+    furniture.put(place, yaw, (0, 0, height + 12), (205, width + 15, 12), 0.7 * color)
     for level in (0.3, 0.65):
-        furniture.put(place, yaw, (-195, 0, height * level), (8, width * 0.85, height * 0.13), 1.15 * colour)
+        furniture.put(place, yaw, (-195, 0, height * level), (8, width * 0.85, height * 0.13), 1.15 * color)
 
 
 def _board(furniture: Furniture, place: np.ndarray, yaw: float, rng: np.random.Generator) -> None:
@@ -140,13 +140,13 @@ def _plant(furniture: Furniture, place: np.ndarray, yaw: float, rng: np.random.G
 
 
 def _rack(furniture: Furniture, place: np.ndarray, yaw: float, rng: np.random.Generator) -> None:
-    colour = _colour(rng)
+    color = _color(rng)
     height = rng.uniform(1150, 1450)
     width = rng.uniform(230, 380)
     for level in np.linspace(0.12, 1.0, 4):
-        furniture.put(place, yaw, (0, 0, height * level), (150, width, 12), colour)
+        furniture.put(place, yaw, (0, 0, height * level), (150, width, 12), color)
     for side in (-1, 1):
-        furniture.put(place, yaw, (0, side * width, height / 2), (150, 14, height / 2), 0.85 * colour)
+        furniture.put(place, yaw, (0, side * width, height / 2), (150, 14, height / 2), 0.85 * color)
     for level in np.linspace(0.12, 1.0, 4)[:3]:
         if rng.random() < 0.75:
             furniture.put(
@@ -176,8 +176,8 @@ def add_occluders(
         clear_mm: distance from the target that the middle of every piece keeps.
     """
     chances = [number - whole for whole in range(math.ceil(number))]
-    for chance, centre in itertools.product(chances, cameras.T[:, :2]):
-        line = centre - target
+    for chance, center in itertools.product(chances, cameras.T[:, :2]):
+        line = center - target
         distance = np.linalg.norm(line)
         far = clear_mm + rng.uniform(80, 700)
         aside = rng.normal(0, 0.11)
@@ -191,7 +191,7 @@ def add_occluders(
 
 
 def draw_box(image: np.ndarray, distance: np.ndarray, box: Box, camera: Cameras, rays: np.ndarray) -> None:
-    """Draw a box into a picture where it is nearer than what is there.
+    """Draw a box into an image where it is nearer than what is there.
 
     Args:
         image: (H, W, 3) uint8, changed in place.
@@ -207,7 +207,7 @@ def draw_box(image: np.ndarray, distance: np.ndarray, box: Box, camera: Cameras,
     to_box = np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1.0]])
     shape = distance[window].shape
     ray = turn(to_box @ camera.R.T, rays[(slice(None), *window)].reshape(3, -1))
-    origin = (to_box @ (camera.T - box.centre)).astype(np.float32)
+    origin = (to_box @ (camera.T - box.center)).astype(np.float32)
     half = box.half.astype(np.float32)
     ray = np.where(np.abs(ray) < 1e-6, np.float32(1e-6), ray)
     enter = (-np.sign(ray) * half[:, None] - origin[:, None]) / ray  # (3, N)
@@ -223,9 +223,9 @@ def draw_box(image: np.ndarray, distance: np.ndarray, box: Box, camera: Cameras,
     point = origin[:, None] + near * ray
     facing = np.where(axis == 2, 1.12, np.where(axis == 0, 0.88, 0.74)).astype(np.float32)
     grain = 1 + 0.06 * noise_at((point[0] + point[1]) * 0.05, point[2] * 0.4 + point[1] * 0.02)
-    colour = box.colour.astype(np.float32) * (facing * grain)[:, None] * 255
+    color = box.color.astype(np.float32) * (facing * grain)[:, None] * 255
     mask = seen.reshape(shape)
-    image[window][mask] = np.clip(colour, 0, 255).astype(np.uint8)
+    image[window][mask] = np.clip(color, 0, 255).astype(np.uint8)
     distance[window][mask] = near
 
 
@@ -233,7 +233,7 @@ def _box_window(box: Box, camera: Cameras, shape: tuple[int, int]) -> tuple[slic
     """Return the rows and columns that hold a box, None if it is out of sight."""
     corners = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]) * box.half
     cos, sin = np.cos(box.yaw), np.sin(box.yaw)
-    world = corners @ np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1.0]]) + box.centre
+    world = corners @ np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1.0]]) + box.center
     points, depth = project(world, camera)
     if depth.min() < 150.0:
         return None
@@ -245,14 +245,14 @@ def _box_window(box: Box, camera: Cameras, shape: tuple[int, int]) -> tuple[slic
 
 
 def floor_shade(furniture: Furniture, cell_mm: float, half_mm: float) -> np.ndarray:
-    """Return how much furniture darkens the floor, a square picture of the floor around the origin, 0..1."""
+    """Return how much furniture darkens the floor, a square image of the floor around the origin, 0..1."""
     size = int(2 * half_mm / cell_mm)
     shade = np.zeros((size, size), np.float32)
     for box in furniture.boxes:
         cos, sin = np.cos(box.yaw), np.sin(box.yaw)
         corners = np.array([[1, 1], [1, -1], [-1, -1], [-1, 1]]) * box.half[:2]
-        corners = corners @ np.array([[cos, sin], [-sin, cos]]) + box.centre[:2]
-        strength = 0.5 * np.exp(-(box.centre[2] - box.half[2]) / 700.0)
+        corners = corners @ np.array([[cos, sin], [-sin, cos]]) + box.center[:2]
+        strength = 0.5 * np.exp(-(box.center[2] - box.half[2]) / 700.0)
         layer = np.zeros_like(shade)
         cv2.fillConvexPoly(layer, ((corners + half_mm) / cell_mm).round().astype(np.int32), float(strength))
         shade = np.maximum(shade, layer)

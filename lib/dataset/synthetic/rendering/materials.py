@@ -1,4 +1,4 @@
-"""Colours of surfaces: clothes, skin, faces, things. All colours are BGR in 0..1, float32.
+"""Colors of surfaces: clothes, skin, faces, things. All colors are BGR in 0..1, float32.
 
 A material is a function of where on the solid a point lies. Front and back of a person differ (face, neckline,
 shirt front, belt buckle), left and right do not: as with real clothes, the front tells the sides apart.
@@ -59,22 +59,22 @@ def noise_at(u: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 
 def _where(condition: np.ndarray, yes: np.ndarray, no: np.ndarray) -> np.ndarray:
-    """Choose colours (N, 3) by a condition (N)."""
+    """Choose colors (N, 3) by a condition (N)."""
     return np.where(condition[:, None], np.asarray(yes, np.float32), no)
 
 
-def _plain(colour: np.ndarray, grain: float = 0.04) -> Material:
-    """A colour with a little soft noise."""
-    colour = np.asarray(colour, np.float32)
+def _plain(color: np.ndarray, grain: float = 0.04) -> Material:
+    """A color with a little soft noise."""
+    color = np.asarray(color, np.float32)
 
     def paint(patch: Patch) -> np.ndarray:
         noise = noise_at(patch.along * 0.35, (patch.side - patch.front) * 0.35)
-        return colour * (1 + np.float32(grain) * noise)[:, None]
+        return color * (1 + np.float32(grain) * noise)[:, None]
 
     return paint
 
 
-PATTERNS: dict[str, Callable[[Patch], np.ndarray]] = {  # share of the second colour, 0..1, at each point
+PATTERNS: dict[str, Callable[[Patch], np.ndarray]] = {  # share of the second color, 0..1, at each point
     "plain": lambda patch: np.zeros_like(patch.along),
     "stripes": lambda patch: 0.65 * (np.sin(patch.angle * 14) > 0.55),
     "bands": lambda patch: 0.8 * (np.sin(patch.along * 0.075) > 0.35),
@@ -82,7 +82,7 @@ PATTERNS: dict[str, Callable[[Patch], np.ndarray]] = {  # share of the second co
     "mottled": lambda patch: np.clip(0.4 * noise_at(patch.along * 0.5, patch.angle * 60), 0, 0.7),
 }
 
-FRONTS: dict[str, Callable[[Patch], np.ndarray]] = {  # share of the second colour on the front of the chest
+FRONTS: dict[str, Callable[[Patch], np.ndarray]] = {  # share of the second color on the front of the chest
     "print": lambda patch: (np.abs(patch.side) < 72) & (np.abs(patch.share - 0.62) < 0.42),
     "jacket": lambda patch: np.abs(patch.side) < 52,
     "buttons": lambda patch: np.abs(patch.side) < 17,
@@ -99,16 +99,16 @@ def _shirt(wear: Wardrobe, part: str) -> Material:
 
     def paint(patch: Patch) -> np.ndarray:
         share = pattern(patch).astype(np.float32)[:, None]
-        colour = base + (second - base) * share
+        color = base + (second - base) * share
         ahead = patch.front > 0
         if part == "chest" or (part == "waist" and wear.shirt_front in _OPEN_FRONTS):
-            colour = _where(ahead & front(patch), second, colour)
+            color = _where(ahead & front(patch), second, color)
         if part == "chest":
             neckline = ahead & (np.abs(patch.side) < 0.62 * (patch.along - 0.80 * patch.length))
-            colour = _where(neckline, wear.skin, colour)
-            colour = _where(~ahead & (patch.share > 0.82), 0.72 * base, colour)
+            color = _where(neckline, wear.skin, color)
+            color = _where(~ahead & (patch.share > 0.82), 0.72 * base, color)
         fold = noise_at(patch.along * 0.22 + 90, patch.side * 0.3)
-        return colour * (1 + 0.06 * fold)[:, None]
+        return color * (1 + 0.06 * fold)[:, None]
 
     return paint
 
@@ -139,10 +139,10 @@ def _trousers(wear: Wardrobe, part: str) -> Material:
         # The pelvis lies across: its axis is sideways, "side" runs up and down.
         up = -patch.side
         across = patch.along - 0.5 * patch.length
-        colour = _where(np.abs(up - 62) < 17, belt, cloth(patch))
-        colour = _where((patch.front > 0) & (np.abs(up - 62) < 20) & (np.abs(across) < 26), buckle, colour)
+        color = _where(np.abs(up - 62) < 17, belt, cloth(patch))
+        color = _where((patch.front > 0) & (np.abs(up - 62) < 20) & (np.abs(across) < 26), buckle, color)
         pocket = (patch.front < 0) & (np.abs(np.abs(across) - 60) < 34) & (np.abs(up + 5) < 32)
-        return _where(pocket, 0.78 * wear.trousers, colour)
+        return _where(pocket, 0.78 * wear.trousers, color)
 
     return paint
 
@@ -157,14 +157,14 @@ def _head(wear: Wardrobe) -> Material:
         side = np.abs(patch.side)  # mm from the middle of the skull
         up = patch.along - 18
         front = patch.front
-        colour = np.broadcast_to(skin, (len(up), 3))
-        colour = _where((up > 1) & (up < 16) & (np.abs(side - 31) < 14) & (front > 0), white, colour)
-        colour = _where((np.abs(up - 8) < 8) & (np.abs(side - 31) < 7) & (front > 0), dark, colour)
-        colour = _where((np.abs(up - 27) < 4) & (np.abs(side - 32) < 18) & (front > 0), 0.8 * hair, colour)
-        colour = _where((np.abs(up + 52) < 7) & (side < 26) & (front > 0), lips, colour)
+        color = np.broadcast_to(skin, (len(up), 3))
+        color = _where((up > 1) & (up < 16) & (np.abs(side - 31) < 14) & (front > 0), white, color)
+        color = _where((np.abs(up - 8) < 8) & (np.abs(side - 31) < 7) & (front > 0), dark, color)
+        color = _where((np.abs(up - 27) < 4) & (np.abs(side - 32) < 18) & (front > 0), 0.8 * hair, color)
+        color = _where((np.abs(up + 52) < 7) & (side < 26) & (front > 0), lips, color)
         hairy = (front < -12 + 0.75 * (up - 5)) | (up > 62 - 0.004 * side**2)
         strands = 1 + 0.14 * noise_at(patch.angle * 30, patch.along * 0.15)
-        return _where(hairy, hair * strands[:, None], colour * (1 + 0.02 * strands[:, None]))
+        return _where(hairy, hair * strands[:, None], color * (1 + 0.02 * strands[:, None]))
 
     return paint
 

@@ -22,7 +22,7 @@ class LocalRays:
 
     Attributes:
         matrix: (P, 3, 3) camera frame -> scaled part frame (side, axis, front).
-        origin: (P, 3) the camera centre in that frame.
+        origin: (P, 3) the camera center in that frame.
         near: (P) distance from the camera to `start`, mm.
         length: (P) distance of the balls, scaled mm.
         radii: (P, 2) radii of the balls, mm.
@@ -54,7 +54,7 @@ class Hits:
 def turn(matrix: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     """Multiply a (3, 3) matrix with planes of vectors (3, ...) in float32.
 
-    Written out: BLAS may round differently with another number of threads, and pictures must not.
+    Written out: BLAS may round differently with another number of threads, and images must not.
     """
     x, y, z = vectors
     return np.stack([row[0] * x + row[1] * y + row[2] * z for row in matrix.astype(np.float32)])
@@ -82,8 +82,8 @@ def to_local(solids: Solids, camera: Cameras) -> LocalRays:
 def bounding_boxes(solids: Solids, camera: Cameras, image_wh: tuple[int, int]) -> np.ndarray:
     """Return (P, 4) boxes x0, y0, x1, y1 (integers, end exclusive) that surely hold each solid's pixels."""
     radius = solids.radii * np.maximum(1.0, np.maximum(solids.depth, solids.cap))[:, None]
-    centres = np.stack([solids.start, solids.end], 1)  # (P, 2, 3)
-    points, depth = project(centres.reshape(-1, 3), camera)
+    centers = np.stack([solids.start, solids.end], 1)  # (P, 2, 3)
+    points, depth = project(centers.reshape(-1, 3), camera)
     points = points.reshape(-1, 2, 2)
     depth = depth.reshape(-1, 2)
     nearest = np.maximum(depth - radius, 80.0)

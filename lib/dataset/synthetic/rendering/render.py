@@ -1,4 +1,4 @@
-"""Pictures: a fixed scene per camera, and people, shadows, light and sensor noise for every frame."""
+"""Images: a fixed scene per camera, and people, shadows, light and sensor noise for every frame."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Lighting:
         directions: (L, 3) unit vectors towards the lights, world.
         strengths: (L) brightness of each.
         ambient: brightness from all around.
-        tint: (3) BGR factor of the whole picture.
+        tint: (3) BGR factor of the whole image.
     """
 
     directions: np.ndarray
@@ -37,7 +37,7 @@ class Lighting:
 
     @classmethod
     def random(cls, rng: np.random.Generator) -> Lighting:
-        """Draw a strong and a weak light from above and one overhead, and a slight colour cast."""
+        """Draw a strong and a weak light from above and one overhead, and a slight color cast."""
         turn = rng.uniform(0, 2 * np.pi, 3)
         height = np.append(rng.uniform(1.2, 2.6, 2), 12.0)
         directions = np.stack([np.cos(turn), np.sin(turn), height], -1)
@@ -99,7 +99,7 @@ def paint(
     lighting: Lighting,
     materials: dict[str, Material],
 ) -> None:
-    """Shade the visible pixels of solids into a picture.
+    """Shade the visible pixels of solids into an image.
 
     Args:
         image: (H, W, 3) uint8, changed in place.
@@ -117,17 +117,17 @@ def paint(
     order = np.argsort(parts, kind="stable")
     limits = np.searchsorted(parts[order], np.arange(len(solids) + 1))
     local = to_local(solids, view.camera)
-    colour = np.empty((len(seen), 3), np.float32)
+    color = np.empty((len(seen), 3), np.float32)
     normal = np.empty((3, len(seen)), np.float32)
     for index in np.flatnonzero(np.diff(limits)):
         chosen = order[limits[index] : limits[index + 1]]
         point, normal[:, chosen] = surface(local, index, rays[:, chosen], depth[chosen])
         cap, flat = np.float32(solids.cap[index]), np.float32(solids.depth[index])
         patch = Patch(point[0], point[1] * cap, point[2] * flat, float(local.length[index] * cap))
-        colour[chosen] = materials[solids.material[index]](patch)
-    colour *= _brightness(normal, rays, view.camera, lighting)[:, None] * lighting.tint.astype(np.float32)
+        color[chosen] = materials[solids.material[index]](patch)
+    color *= _brightness(normal, rays, view.camera, lighting)[:, None] * lighting.tint.astype(np.float32)
     flat_region = image[region].reshape(-1, 3)
-    flat_region[seen] = np.clip(colour * 255, 0, 255).astype(np.uint8)
+    flat_region[seen] = np.clip(color * 255, 0, 255).astype(np.uint8)
     image[region] = flat_region.reshape(image[region].shape)
 
 
@@ -144,7 +144,7 @@ def _brightness(normal: np.ndarray, rays: np.ndarray, camera: Cameras, lighting:
 def _darken_floor(
     image: np.ndarray, view: View, shade: np.ndarray, middle: np.ndarray, half_mm: float, region: tuple[slice, slice]
 ) -> None:
-    """Darken the floor by a square shade picture (0..1) around a point of the floor."""
+    """Darken the floor by a square shade image (0..1) around a point of the floor."""
     rays = view.rays[(slice(None), *region)]
     shape = rays.shape[1:]
     distance = view.distance[region]
@@ -186,7 +186,7 @@ def cast_shadow(image: np.ndarray, view: View, solids: Solids, lighting: Lightin
 
 
 def _floor_region(view: View, corners: np.ndarray) -> tuple[slice, slice] | None:
-    """Return the part of the picture that shows a rectangle (low, high) of the floor, None if it is out of sight."""
+    """Return the part of the image that shows a rectangle (low, high) of the floor, None if it is out of sight."""
     (x0, y0), (x1, y1) = corners
     points, depth = project(np.array([[x0, y0, 0], [x0, y1, 0], [x1, y0, 0], [x1, y1, 0.0]]), view.camera)
     height, width = view.distance.shape
@@ -199,7 +199,7 @@ def _floor_region(view: View, corners: np.ndarray) -> tuple[slice, slice] | None
 
 @lru_cache(maxsize=1)
 def _noise_tables(deviation: float = 3.0) -> tuple[np.ndarray, np.ndarray]:
-    """Return what noise adds to and takes from a picture, two uint8 tables with equal values in the 3 colours."""
+    """Return what noise adds to and takes from an image, two uint8 tables with equal values in the 3 colors."""
     table = np.random.default_rng(54321).normal(0, deviation, (1264, 1264)).round()
     table = cv2.GaussianBlur(table, (3, 3), 0.6) * 1.6
     bright, dark = (cv2.merge([np.clip(sign * table, 0, 40).astype(np.uint8)] * 3) for sign in (1, -1))
@@ -207,11 +207,11 @@ def _noise_tables(deviation: float = 3.0) -> tuple[np.ndarray, np.ndarray]:
 
 
 def expose(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return the picture as a camera would store it.
+    """Return the image as a camera would store it.
 
     Args:
         image: (H, W, 3) uint8 BGR.
-        rng: source of this picture's exposure, blur and noise.
+        rng: source of this image's exposure, blur and noise.
 
     Returns:
         (H, W, 3) uint8.
@@ -231,7 +231,7 @@ def _random_tile(table: np.ndarray, shape: tuple[int, int], rng: np.random.Gener
 
 
 def joint_occlusion(joints: np.ndarray, hits: Hits | None, view: View, thickness: np.ndarray) -> np.ndarray:
-    """Say which joints are hidden by furniture, by another part of the body, or lie outside the picture.
+    """Say which joints are hidden by furniture, by another part of the body, or lie outside the image.
 
     Args:
         joints: (J, 3) world, mm.

@@ -21,7 +21,7 @@ class Room:
 
     Attributes:
         low, high: (3) opposite corners, mm.
-        textures: six uint8 BGR pictures for the planes x low, x high, y low, y high, floor, ceiling.
+        textures: six uint8 BGR images for the planes x low, x high, y low, y high, floor, ceiling.
     """
 
     low: np.ndarray
@@ -39,68 +39,68 @@ def _noise_sheet(rng: np.random.Generator, shape: tuple[int, int], zoom: float) 
     )
 
 
-def _soft_colour(rng: np.random.Generator, low: float, high: float, tint: float = 0.10) -> np.ndarray:
+def _soft_color(rng: np.random.Generator, low: float, high: float, tint: float = 0.10) -> np.ndarray:
     return rng.uniform(low, high) * (1 + rng.uniform(-tint, tint, 3))
 
 
-def _finish(colour: np.ndarray) -> np.ndarray:
-    return (np.clip(colour, 0.02, 1.0) * 255).astype(np.uint8)
+def _finish(color: np.ndarray) -> np.ndarray:
+    return (np.clip(color, 0.02, 1.0) * 255).astype(np.uint8)
 
 
 def _floor(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     """Carpet, tiles or planks."""
-    colour = np.broadcast_to(_soft_colour(rng, 0.32, 0.62, 0.18), (*shape, 3)).copy()
+    color = np.broadcast_to(_soft_color(rng, 0.32, 0.62, 0.18), (*shape, 3)).copy()
     rows = np.arange(shape[0])[:, None]
     columns = np.arange(shape[1])[None]
     kind = rng.integers(3)
     if kind == 0:
         size = int(rng.integers(45, 90))
         shade = 1 + 0.10 * ((rows // size + columns // size) % 2)
-        colour *= (shade * np.where((rows % size < 2) | (columns % size < 2), 0.82, 1.0))[..., None]
+        color *= (shade * np.where((rows % size < 2) | (columns % size < 2), 0.82, 1.0))[..., None]
     elif kind == 1:
         width, length = int(rng.integers(12, 22)), int(rng.integers(120, 220))
         board = rows // width
         shift = (board * 97) % length
         tone = np.sin((board * 37 + (columns + shift) // length * 91) * 12.9898) * 0.10
         seam = np.where((rows % width < 1) | ((columns + shift) % length < 1), 0.8, 1.0)
-        colour *= ((1 + tone) * seam)[..., None]
-    colour *= (1 + 0.05 * _noise_sheet(rng, shape, 3.0) + 0.04 * _noise_sheet(rng, shape, 0.7))[..., None]
+        color *= ((1 + tone) * seam)[..., None]
+    color *= (1 + 0.05 * _noise_sheet(rng, shape, 3.0) + 0.04 * _noise_sheet(rng, shape, 0.7))[..., None]
     if rng.random() < 0.6:  # a rug or a marked area in the middle
         middle = np.array(shape) // 2
         half = rng.integers(90, 230, 2)
         box = np.s_[middle[0] - half[0] : middle[0] + half[0], middle[1] - half[1] : middle[1] + half[1]]
-        colour[box] *= _soft_colour(rng, 0.75, 1.2, 0.15)
-    return _finish(colour)
+        color[box] *= _soft_color(rng, 0.75, 1.2, 0.15)
+    return _finish(color)
 
 
 def _wall(rng: np.random.Generator, shape: tuple[int, int], base: np.ndarray) -> np.ndarray:
     """A painted wall with skirting, pictures, a door, a curtain or a board; row 0 is the ceiling."""
-    colour = np.broadcast_to(base, (*shape, 3)).copy()
+    color = np.broadcast_to(base, (*shape, 3)).copy()
     rows = np.arange(shape[0])[:, None]
     columns = np.arange(shape[1])[None]
     if rng.random() < 0.35:
-        colour *= (1 + 0.07 * np.sin(columns / rng.uniform(2.5, 9.0)) + 0 * rows)[..., None]
+        color *= (1 + 0.07 * np.sin(columns / rng.uniform(2.5, 9.0)) + 0 * rows)[..., None]
     if rng.random() < 0.4:
-        colour[int(shape[0] * rng.uniform(0.55, 0.7)) :] *= _soft_colour(rng, 0.7, 1.1)
+        color[int(shape[0] * rng.uniform(0.55, 0.7)) :] *= _soft_color(rng, 0.7, 1.1)
     meter = _PIXELS_PER_M
     for _ in range(int(rng.integers(3, 7))):
         width, height = (rng.uniform(0.4, 1.5) * meter, rng.uniform(0.4, 1.1) * meter)
         x, y = rng.uniform(0.05, 0.9) * shape[1], rng.uniform(0.25, 0.6) * shape[0]
-        _hang(colour, rng, (int(x), int(y), int(width), int(height)))
+        _hang(color, rng, (int(x), int(y), int(width), int(height)))
     if rng.random() < 0.6:
         x = int(rng.uniform(0.1, 0.8) * shape[1])
         door = np.s_[shape[0] - int(2.05 * meter) :, x : x + int(0.95 * meter)]
-        colour[door] = _soft_colour(rng, 0.25, 0.75, 0.25)
-        cv2.rectangle(colour, (x, shape[0] - int(2.05 * meter)), (x + int(0.95 * meter), shape[0]), (0.2,) * 3, 3)
-    colour[-int(0.10 * meter) :] = _soft_colour(rng, 0.2, 0.8)
-    colour *= (1 + 0.03 * _noise_sheet(rng, shape, 5.0) + 0.015 * _noise_sheet(rng, shape, 0.8))[..., None]
-    return _finish(colour)
+        color[door] = _soft_color(rng, 0.25, 0.75, 0.25)
+        cv2.rectangle(color, (x, shape[0] - int(2.05 * meter)), (x + int(0.95 * meter), shape[0]), (0.2,) * 3, 3)
+    color[-int(0.10 * meter) :] = _soft_color(rng, 0.2, 0.8)
+    color *= (1 + 0.03 * _noise_sheet(rng, shape, 5.0) + 0.015 * _noise_sheet(rng, shape, 0.8))[..., None]
+    return _finish(color)
 
 
-def _hang(colour: np.ndarray, rng: np.random.Generator, box: tuple[int, int, int, int]) -> None:
+def _hang(color: np.ndarray, rng: np.random.Generator, box: tuple[int, int, int, int]) -> None:
     """Hang a picture, a shelf of books or a window on a wall."""
     x, y, width, height = box
-    region = colour[max(y, 0) : y + height, max(x, 0) : x + width]
+    region = color[max(y, 0) : y + height, max(x, 0) : x + width]
     if region.size == 0:
         return
     kind = rng.integers(3)
@@ -115,7 +115,7 @@ def _hang(colour: np.ndarray, rng: np.random.Generator, box: tuple[int, int, int
     else:
         region[4:-4, 4:-4] = rng.uniform(0.75, 1.0)
         region[:, region.shape[1] // 2 : region.shape[1] // 2 + 3] = 0.3
-    cv2.rectangle(colour, (x, y), (x + width, y + height), tuple(rng.uniform(0.05, 0.5, 3)), 2)
+    cv2.rectangle(color, (x, y), (x + width, y + height), tuple(rng.uniform(0.05, 0.5, 3)), 2)
 
 
 def make_room(rng: np.random.Generator, half_mm: float = 6000.0) -> Room:
@@ -124,7 +124,7 @@ def make_room(rng: np.random.Generator, half_mm: float = 6000.0) -> Room:
     low = np.array([*-half, 0.0])
     high = np.array([*half, _CEILING_MM])
     size = ((high - low) * _PIXELS_PER_M / 1000).astype(int)
-    paint = _soft_colour(rng, 0.45, 0.85, 0.12)
+    paint = _soft_color(rng, 0.45, 0.85, 0.12)
     walls = [_wall(rng, (size[2], size[1 - axis]), paint * rng.uniform(0.85, 1.1)) for axis in (0, 0, 1, 1)]
     ceiling = np.full((8, 8, 3), 215, np.uint8)
     return Room(low, high, (*walls, _floor(rng, (size[1], size[0])), ceiling))
@@ -136,7 +136,7 @@ def make_open_ground(rng: np.random.Generator) -> Room:
     low = np.array([-half, -half, 0.0])
     high = np.array([half, half, 0.75 * half])
     green = rng.random() < 0.5
-    base = np.array([0.25, 0.45, 0.32]) if green else _soft_colour(rng, 0.35, 0.65)
+    base = np.array([0.25, 0.45, 0.32]) if green else _soft_color(rng, 0.35, 0.65)
     shape = (900, 900)
     ground = base * (1 + 0.14 * _noise_sheet(rng, shape, 2.0) + 0.10 * _noise_sheet(rng, shape, 12.0))[..., None]
     sky = np.linspace(0, 1, 200)[:, None, None] * np.array([-0.05, 0.08, 0.12]) + np.array([0.95, 0.8, 0.65])
@@ -145,7 +145,7 @@ def make_open_ground(rng: np.random.Generator) -> Room:
         wall = np.broadcast_to(sky, (200, 400, 3)).copy()
         for _ in range(int(rng.integers(5, 14))):
             x, width, height = rng.integers(0, 400), rng.integers(15, 80), rng.integers(10, 90)
-            wall[200 - height :, x : x + width] = _soft_colour(rng, 0.15, 0.6, 0.25)
+            wall[200 - height :, x : x + width] = _soft_color(rng, 0.15, 0.6, 0.25)
         walls.append(_finish(wall * (1 + 0.05 * _noise_sheet(rng, (200, 400), 4.0))[..., None]))
     return Room(low, high, (*walls, _finish(ground), np.full((8, 8, 3), (240, 215, 180), np.uint8)))
 
@@ -159,12 +159,12 @@ def view_room(room: Room, camera: Cameras, rays: np.ndarray) -> tuple[np.ndarray
         rays: (3, H, W) its pixel rays.
 
     Returns:
-        (H, W, 3) uint8 BGR picture and (H, W) float32 distance along the rays, mm.
+        (H, W, 3) uint8 BGR image and (H, W) float32 distance along the rays, mm.
     """
     world = turn(camera.R.T, rays)  # (3, H, W)
     world = np.where(np.abs(world) < 1e-9, np.float32(1e-9), world)
-    centre = camera.T.astype(np.float32)
-    low, high = room.low.astype(np.float32) - centre, room.high.astype(np.float32) - centre
+    center = camera.T.astype(np.float32)
+    low, high = room.low.astype(np.float32) - center, room.high.astype(np.float32) - center
     exits = [np.where(world[i] > 0, high[i], low[i]) / world[i] for i in range(3)]
     distance = np.minimum(np.minimum(exits[0], exits[1]), exits[2])
     # Where in the room, as a share of its size; reaches 0 or 1 on the plane that the ray meets.
@@ -177,6 +177,6 @@ def view_room(room: Room, camera: Cameras, rays: np.ndarray) -> tuple[np.ndarray
             height, width = texture.shape[:2]
             across = share[1 if axis == 0 else 0]
             down = share[1] if axis == 2 else 1 - share[2]
-            colour = cv2.remap(texture, across * (width - 1), down * (height - 1), cv2.INTER_LINEAR)
-            cv2.copyTo(colour, seen.view(np.uint8), image)
+            color = cv2.remap(texture, across * (width - 1), down * (height - 1), cv2.INTER_LINEAR)
+            cv2.copyTo(color, seen.view(np.uint8), image)
     return image, distance

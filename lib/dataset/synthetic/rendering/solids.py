@@ -22,7 +22,7 @@ class Solids:
     """P round cones.
 
     Attributes:
-        start, end: (P, 3) centres of the two balls.
+        start, end: (P, 3) centers of the two balls.
         front: (P, 3) direction of the front, need not be square to the axis.
         radii: (P, 2) sideways radius at start and end, mm.
         depth: (P) front radius / sideways radius.

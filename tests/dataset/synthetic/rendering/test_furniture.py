@@ -23,7 +23,7 @@ def _corners(box: Box) -> np.ndarray:
     local = signs * box.half
     cos, sin = np.cos(box.yaw), np.sin(box.yaw)
     world = np.stack([cos * local[:, 0] - sin * local[:, 1], sin * local[:, 0] + cos * local[:, 1], local[:, 2]], 1)
-    return world + box.centre
+    return world + box.center
 
 
 def test_a_box_fills_the_hull_of_its_projected_corners():
@@ -58,7 +58,7 @@ def test_occluders_stand_between_person_and_camera_and_keep_clear():
         furniture = Furniture()
         add_occluders(furniture, target, cameras, np.random.default_rng(seed), 1.0, clear_mm=1200)
         for box in furniture.boxes:
-            away = box.centre[:2] - target
+            away = box.center[:2] - target
             assert np.linalg.norm(away) > 1200 - 580  # the middle of a piece keeps clear, its legs reach out
             assert np.linalg.norm(away) < 4000
         none = Furniture()
@@ -78,12 +78,12 @@ def test_more_than_one_piece_per_camera_adds_to_those_of_one():
     one, many = boxes(1.0), boxes(3.0)
     assert len(many) > 1.8 * len(one)
     for first, second in zip(one, many, strict=False):
-        np.testing.assert_array_equal(first.centre, second.centre)
+        np.testing.assert_array_equal(first.center, second.center)
 
 
 def test_a_chair_has_its_seat_at_the_height_asked_for():
     furniture = Furniture()
     add_chair(furniture, Seat(np.array([100.0, 50.0]), 0.3, 450.0), np.random.default_rng(0))
-    tops = [box.centre[2] + box.half[2] for box in furniture.boxes]
+    tops = [box.center[2] + box.half[2] for box in furniture.boxes]
     assert any(abs(top - 450) < 5 for top in tops)
-    assert min(box.centre[2] - box.half[2] for box in furniture.boxes) > -1
+    assert min(box.center[2] - box.half[2] for box in furniture.boxes) > -1

@@ -94,7 +94,7 @@ def test_bounding_box_holds_all_hits_and_nearest_part_wins():
     assert (hits.part[overlap[hits.rows, hits.columns]] == 1).all()
 
 
-def test_normals_of_a_ball_point_away_from_its_centre():
+def test_normals_of_a_ball_point_away_from_its_center():
     camera = _camera()
     ball = Solids(
         np.array([[0.0, 0, 900]]),
