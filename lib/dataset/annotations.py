@@ -1,7 +1,7 @@
-"""Annotations of M images as one struct of arrays.
+"""Annotations of M images as a struct of arrays.
 
-Human3.6M has 1.56 million records; a list of dictionaries of that length is slow to open and is copied by every
-loading process, arrays are shared.
+Human3.6M has 1.56 million records. A list of dictionaries opens slowly and is copied by every loading process; arrays
+are shared.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from lib.utils.joints import JointSet
 
 @dataclass(frozen=True)
 class PoseLabels:
-    """What only multi-view 3D data sets have; leading axis M.
+    """3D labels and cameras of M images of a multi-view data set.
 
     Attributes:
         subject, action, subaction: (M,) int32 ids of the recording.
-        frame: (M,) int64 (int32 in older files) number of the frame in it.
-        camera_id: (M,) int32 number of the camera in its rig, as annotated.
-        pose_cam: (M, J, 3) joints in the image's camera frame, mm, in the order of the data set's joints.
-        cameras: the C different cameras.
-        camera_idx: (M,) int32 which of them took the image.
-        protocol: names of the recordings, and what results are split into.
+        frame: (M,) int64 frame number in the recording (int32 in older files).
+        camera_id: (M,) int32 id of the camera in its rig.
+        pose_cam: (M, J, 3) joints in the camera frame, mm, in the order of the data set's joints.
+        cameras: the C distinct cameras.
+        camera_idx: (M,) int32 index into `cameras`.
+        protocol: names of the recordings and parts of the results.
     """
 
     subject: np.ndarray
@@ -47,11 +47,11 @@ class PoseLabels:
         return camera_to_world(self.pose_cam[rows].astype(np.float64), self.cameras[self.camera_idx[rows]])
 
     def listed_actions(self, rows: np.ndarray) -> np.ndarray:
-        """Return what per-action results list some images under, (len(rows),): ids of actions, or recordings' names."""
+        """Return EvaluationProtocol.listed_actions() of some images."""
         return self.protocol.listed_actions(self.action[rows], self.subaction[rows])
 
     def parts(self, rows: np.ndarray) -> Parts:
-        """Split some images into the parts that results are given for; {} where there are none."""
+        """Return EvaluationProtocol.parts() of some images."""
         return self.protocol.parts(self.subject[rows], self.action[rows], self.subaction[rows])
 
 
@@ -61,19 +61,18 @@ class Annotations:
 
     Attributes:
         source: "h36m", "totalcapture" or "mpii".
-        joint_set: joints that the data set annotates.
-        images_dir: folder of the images (or, plus `.zip`, the archive).
+        joint_set: joints annotated in the data set.
+        images_dir: folder of the images; with `.zip` appended, the archive.
         image: (M,) bytes, path below `images_dir`; bytes take a quarter of the memory of str.
-        joints_img: (M, 20, 2) float32, union joints, original image px, 0-based.
-        visible: (M, 20) bool; false for joints that the data set lacks or did not annotate.
-        center: (M, 2) float32, box centre, image px.
-        scale: (M, 2) float32, box (width, height) / 200 px.
-        labels3d: 3D labels and cameras, None for single images.
-        head_size: (M,) float32 head sizes of MPII's PCKh, image px, NaN where not annotated; None if nobody's is.
-        occluded: (M, 20) bool, joints that the picture does not show, though they are annotated; None where nobody
-            noted it.
-        reopen: opens the same annotations from disk; other processes call it instead of receiving a copy. None where
-            the arrays are in memory only; set it to None in anything derived.
+        joints_img: (M, 20, 2) float32, union joints, image px, 0-based.
+        visible: (M, 20) bool; False for joints that are not annotated.
+        center: (M, 2) float32, center of the crop, image px.
+        scale: (M, 2) float32, (width, height) of the crop / 200 px.
+        labels3d: 3D labels and cameras; None for single images.
+        head_size: (M,) float32 head sizes for PCKh, image px, NaN = missing; None if all are missing.
+        occluded: (M, 20) bool, annotated joints that are hidden in the image; None = unknown.
+        reopen: opens the same annotations from disk. Pickling calls it, so other processes receive no copy. None for
+            arrays in memory; must be None in anything derived.
     """
 
     source: str

@@ -1,4 +1,4 @@
-"""How a file states lengths and camera positions; turned into mm and camera centres here and nowhere else."""
+"""Units and camera conventions of annotation files, and their conversion to mm and camera centers."""
 
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ ROTATION_TOLERANCE = 1e-3
 
 @dataclass(frozen=True)
 class Conventions:
-    """What the numbers of an annotation mean.
+    """Meaning of the numbers in an annotation file.
 
     Attributes:
-        pose_unit: of the joints in the camera frame, a key of MM_PER_UNIT.
-        camera_unit: of `T`.
-        camera_t: `T` is the camera's "center" in the world, x_cam = R (x_world - T), or the "translation" of
-            x_cam = R x_world + T.
+        pose_unit: unit of the joints in the camera frame, a key of MM_PER_UNIT.
+        camera_unit: unit of `T`.
+        camera_t: "center": x_cam = R (x_world - T). "translation": x_cam = R x_world + T.
     """
 
     pose_unit: str = "mm"
@@ -31,33 +30,25 @@ class Conventions:
     camera_t: str = "center"
 
     def convert(self, pose_cam: np.ndarray, cameras: Cameras) -> tuple[np.ndarray, Cameras]:
-        """Turn what a file states into mm and camera centres.
-
-        Args:
-            pose_cam: (M, J, 3) joints in the camera frame, `pose_unit`.
-            cameras: leading axis C, `T` as the file states it.
-
-        Returns:
-            The same in mm, and cameras whose T is the centre in mm.
-        """
+        """Convert joints (M, J, 3) in the camera frame and cameras (C) to mm, with camera centers as T."""
         pose_scale, camera_scale = MM_PER_UNIT[self.pose_unit], MM_PER_UNIT[self.camera_unit]
-        centre = cameras.T * camera_scale
+        center = cameras.T * camera_scale
         if self.camera_t == "translation":
-            centre = -(cameras.R.swapaxes(-1, -2) @ centre[..., None])[..., 0]
+            center = -(cameras.R.swapaxes(-1, -2) @ center[..., None])[..., 0]
         pose_mm = pose_cam if pose_scale == 1 else pose_cam * pose_cam.dtype.type(pose_scale)
-        return pose_mm, replace(cameras, T=centre)
+        return pose_mm, replace(cameras, T=center)
 
 
-PUBLISHED = Conventions()
+ORIGINAL_CONVENTIONS = Conventions()  # of the original code
 
 
 def likely_unit(length_mm: float, unit: str, usual_mm: float) -> str:
-    """Return the unit of MM_PER_UNIT in which a length would be nearest to what is usual.
+    """Return the unit of MM_PER_UNIT in which a length is closest to its usual value.
 
     Args:
-        length_mm: positive, as it is if the file is in `unit`.
-        unit: a key of MM_PER_UNIT.
-        usual_mm: what such lengths are like.
+        length_mm: positive length, converted with `unit`.
+        unit: key of MM_PER_UNIT.
+        usual_mm: usual value.
     """
     return min(
         MM_PER_UNIT, key=lambda other: abs(math.log(length_mm * MM_PER_UNIT[other] / MM_PER_UNIT[unit] / usual_mm))
@@ -65,15 +56,11 @@ def likely_unit(length_mm: float, unit: str, usual_mm: float) -> str:
 
 
 def check_rotations(cameras: Cameras) -> None:
-    """Raise an InputError if R of a camera is no rotation.
-
-    Args:
-        cameras: leading axis C.
-    """
+    """Raise an InputError if R of one of C cameras is not a rotation."""
     product = cameras.R @ cameras.R.swapaxes(-1, -2)
     wrong = np.abs(product - np.eye(3)).max((-1, -2)) > ROTATION_TOLERANCE
     if wrong.any():
-        raise InputError(f"camera {int(np.flatnonzero(wrong)[0])}: R is no rotation, its rows are not orthonormal")
+        raise InputError(f"camera {int(np.flatnonzero(wrong)[0])}: R is not a rotation, its rows are not orthonormal")
     mirrored = np.linalg.det(cameras.R) < 0
     if mirrored.any():
         raise InputError(f"camera {int(np.flatnonzero(mirrored)[0])}: R mirrors the world (determinant -1)")

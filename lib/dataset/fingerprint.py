@@ -1,4 +1,4 @@
-"""What tells the data of a training from others, in a few bytes."""
+"""Fingerprint of a training data set."""
 
 from __future__ import annotations
 
@@ -9,16 +9,13 @@ import numpy as np
 from lib.dataset.groups import Part
 from lib.dataset.multiview_dataset import MultiviewDataset
 
-_ROWS = 1 << 16  # images at a time, of which copies exist
+_ROWS = 1 << 16  # images per block; limits memory
 
 
 def data_fingerprint(dataset: MultiviewDataset) -> dict[str, int | str]:
-    """Return the number of groups of a data set, and a digest of their images, boxes and joints.
+    """Return the number of groups, and a digest of their images, boxes and joints.
 
-    Where the files lie, and in which form, does not count: data may move. A second per million images.
-
-    Args:
-        dataset: of a training.
+    Location and file format of the data do not matter. Takes one second per million images.
 
     Returns:
         "groups", and "digest", hexadecimal.
@@ -33,6 +30,6 @@ def data_fingerprint(dataset: MultiviewDataset) -> dict[str, int | str]:
 
 def _add_images(digest: hashlib.blake2b, part: Part, rows: np.ndarray) -> None:
     annotations = part.annotations
-    digest.update(b"\n".join(annotations.image[rows].tolist()))  # without the padding, which depends on the file
+    digest.update(b"\n".join(annotations.image[rows].tolist()))  # without padding, which depends on the file
     for values in (annotations.joints_img, annotations.visible, annotations.center, annotations.scale):
         digest.update(np.ascontiguousarray(values[rows]))

@@ -1,4 +1,4 @@
-"""Images that show one instant, and unrelated images put together, as groups of views."""
+"""Groups of views of one moment, and pseudo-groups of unrelated images."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from lib.utils.errors import InputError
 
 logger = logging.getLogger(__name__)
 
-Scene = tuple[int, int, int]  # subject, action, sub-action
-DAMAGED = "damaged"  # stands for DAMAGED_SCENES of Human3.6M
+Scene = tuple[int, int, int]  # subject, action, subaction
+DAMAGED = "damaged"  # DAMAGED_SCENES of Human3.6M
 
 
 @dataclass(frozen=True)
 class Part:
-    """Groups out of one source.
+    """Groups of one source.
 
     Attributes:
-        annotations: the images.
+        annotations: images.
         groups: (G, V) rows of the annotations.
-        is_multiview: the views show one instant, so fusion has a meaning.
-        random_view: yield one random view of each group instead of all.
+        is_multiview: whether the views of a group show the same moment, so that they can be fused.
+        random_view: whether an item is one random view of a group instead of all views.
     """
 
     annotations: Annotations
@@ -36,13 +36,10 @@ class Part:
 
 
 def parse_scenes(texts: Sequence[str]) -> set[Scene]:
-    """Turn the entries of DATASET.TEST_EXCLUDE into recordings.
-
-    Args:
-        texts: "damaged" or SUBJECT-ACTION-SUBACTION, e.g. "9-5-2".
+    """Parse the entries of DATASET.TEST_EXCLUDE: "damaged" or SUBJECT-ACTION-SUBACTION, e.g. "9-5-2".
 
     Raises:
-        InputError: an entry is neither.
+        InputError: an entry has another form.
     """
     scenes: set[Scene] = set()
     for text in texts:
@@ -60,19 +57,19 @@ def parse_scenes(texts: Sequence[str]) -> set[Scene]:
 
 
 def group_views(annotations: Annotations, incomplete: str = "drop", camera_ids: Sequence[int] = ()) -> np.ndarray:
-    """Collect the images of one instant, ordered by camera.
+    """Group the images of the same moment, ordered by camera.
 
     Args:
         annotations: images with 3D labels.
-        incomplete: groups that lack a view: "drop" (with one warning) or "error".
-        camera_ids: which cameras, in this order; () = all, ascending.
+        incomplete: how to handle groups that lack a view: "drop" (with one warning) or "error".
+        camera_ids: cameras to use, in this order; () = all, ascending.
 
     Returns:
-        (G, V) int64 rows of the annotations, groups in the order of their first image, V = number of cameras.
+        (G, V) int64 rows of the annotations, in the order of the groups' first images.
 
     Raises:
-        InputError: an unknown camera, fewer than 2 views, no complete group, two images of one view in a group, or,
-            where asked for, an incomplete group.
+        InputError: unknown camera, fewer than 2 views, no complete group, or two images of one view in a group; with
+            "error", also an incomplete group.
     """
     labels = annotations.labels3d
     where = annotations.images_dir.parent
@@ -96,7 +93,7 @@ def group_views(annotations: Annotations, incomplete: str = "drop", camera_ids: 
 
 
 def _views(camera_id: np.ndarray, camera_ids: Sequence[int], where: str) -> tuple[np.ndarray, np.ndarray, int]:
-    """Return the rows of the wanted cameras, which view each of them is, and the number of views."""
+    """Return the rows of the selected cameras, the view index of each row, and the number of views."""
     known, view_idx = np.unique(camera_id, return_inverse=True)
     rows = np.arange(len(camera_id))
     if len(camera_ids):
@@ -112,63 +109,57 @@ def _views(camera_id: np.ndarray, camera_ids: Sequence[int], where: str) -> tupl
         view_idx = place[view_idx[rows]]
         known = np.asarray(camera_ids)
     if len(known) < 2:
-        raise InputError(f"{where}: the annotation has 1 view (camera_id); cross-view methods need at least 2")
+        raise InputError(f"{where}: expected at least 2 views (camera_id), received 1")
     return rows, view_idx, len(known)
 
 
 def _one_key(columns: np.ndarray) -> np.ndarray:
-    """Combine integer columns (K, M) into (M,) keys that are equal where all columns are."""
+    """Combine integer columns (K, M) to keys (M,) that are equal if all columns are."""
     key = np.zeros(columns.shape[1], np.int64)
     for column in columns:
         values, index = np.unique(column, return_inverse=True)
         key = key * len(values) + index
-        if key.max() * 1.0 * len(values) > 2**40:  # keep room for the next column
+        if key.max() * 1.0 * len(values) > 2**40:  # avoid an overflow by the next column
             key = np.unique(key, return_inverse=True)[1]
     return key
 
 
 def without_scenes(annotations: Annotations, groups: np.ndarray, scenes: Collection[Scene]) -> np.ndarray:
-    """Leave out the groups of some recordings.
-
-    Args:
-        annotations: images with 3D labels.
-        groups: (G, V) rows.
-        scenes: (subject, action, sub-action) of the recordings.
-
-    Returns:
-        (K, V) the other groups.
+    """Return the groups (G, V) that do not belong to the given recordings.
 
     Raises:
-        InputError: none is left.
+        InputError: no group is left.
     """
     labels = annotations.labels3d
     first = groups[:, 0]
     ids = np.stack([labels.subject[first], labels.action[first], labels.subaction[first]], 1)
-    out = np.zeros(len(groups), bool)
+    excluded = np.zeros(len(groups), bool)
     for scene in scenes:
-        out |= (ids == scene).all(1)
-    if out.all() and len(out):
+        excluded |= (ids == scene).all(1)
+    if excluded.all() and len(excluded):
         raise InputError(f"{annotations.images_dir.parent}: DATASET.TEST_EXCLUDE leaves no group to evaluate")
-    return groups[~out]
+    return groups[~excluded]
 
 
 def group_singles(annotations: Annotations, num_views: int = 4, complete: bool = False) -> np.ndarray:
-    """Put unrelated images together in pseudo-groups, so that they fit a multi-view batch.
+    """Combine unrelated images to pseudo-groups, so that they fit a multi-view batch.
 
     Args:
         annotations: single images.
         num_views: images per pseudo-group.
-        complete: fill the last pseudo-group with images from the front, for an evaluation of every image;
-            otherwise the remainder is left out.
+        complete: fill the last pseudo-group with the first images, so that every image is evaluated. Otherwise the
+            remainder is dropped.
 
     Returns:
         (G, num_views) int64 rows, in order.
 
     Raises:
-        InputError: fewer images than views where the remainder is left out.
+        InputError: fewer images than `num_views` if the remainder is dropped.
     """
     num_images = len(annotations)
     num_groups = -(-num_images // num_views) if complete else num_images // num_views
     if num_groups == 0:
-        raise InputError(f"{annotations.images_dir.parent}: {num_images} images, need at least {num_views}")
+        raise InputError(
+            f"{annotations.images_dir.parent}: expected at least {num_views} images, received {num_images}"
+        )
     return np.resize(np.arange(num_images), (num_groups, num_views))

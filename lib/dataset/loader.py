@@ -1,4 +1,4 @@
-"""Batches of a data set: their order, their shares per rank, and the loader that reads them."""
+"""Batches: order, distribution over ranks, and loader."""
 
 from __future__ import annotations
 
@@ -15,12 +15,10 @@ from lib.utils.parallel.ranks import SINGLE_PROCESS, Ranks
 
 
 class EpochBatches(Sampler):
-    """Yields one rank's share of every batch as lists of (epoch, index).
+    """Sampler that yields one rank's share of every batch as lists of (epoch, index).
 
-    The order, and what a data set draws for an item, depend on seed and epoch alone: not on the number of ranks or
-    loading processes, nor on where in the epoch the work was taken up.
-
-    Call set_epoch() before each pass.
+    Order and augmentation depend on seed and epoch only, not on the number of ranks and workers, nor on the step a
+    resumed epoch starts from. Call set_epoch() before each pass.
     """
 
     def __init__(
@@ -34,13 +32,13 @@ class EpochBatches(Sampler):
     ) -> None:
         """
         Args:
-            num_items: of the data set.
-            batch_size: items per rank in a step.
-            shuffle: another order each epoch.
-            seed: of the order.
-            ranks: which share of the batches is this process's.
-            every_item: the last step may have fewer items than ranks: those without one get the step's first item
-                once more. Otherwise such a step is left out.
+            num_items: length of the data set.
+            batch_size: items per rank and step.
+            shuffle: use another order in each epoch.
+            seed: seed of the order.
+            ranks: this process and the number of processes.
+            every_item: keep a last step with fewer items than ranks; ranks without an item get the first item of the
+                step. Otherwise such a step is dropped.
         """
         self._epoch = 0
         self._first_step = 0
@@ -77,15 +75,15 @@ class EpochBatches(Sampler):
         return order
 
     def items_before(self, step: int) -> int:
-        """Return how many items of the epoch, of all ranks, come before a step."""
+        """Return the number of items of all ranks before a step."""
         return min(step * self._step_size, self._num_items)
 
     def step_after(self, num_items: int) -> int:
-        """Return the step to go on with when the first items of the epoch are done; some may come again in it."""
+        """Return the step to resume from after `num_items` items; some of its items may be repeated."""
         return len(self) if num_items >= self._num_items else min(num_items // self._step_size, len(self))
 
     def shares(self, step: int) -> list[int]:
-        """Return how many of a step's items each rank has: equal parts, the first ones larger by 1 if need be."""
+        """Return the number of items per rank in a step: equal shares, plus 1 for the first ranks."""
         part, rest = divmod(self.items_before(step + 1) - self.items_before(step), self._ranks.world_size)
         return [part + (rank < rest) for rank in range(self._ranks.world_size)]
 
@@ -98,7 +96,7 @@ class EpochBatches(Sampler):
 
 
 def make_loader(dataset: MultiviewDataset, batches: EpochBatches, num_workers: int) -> DataLoader:
-    """Return a loader of one rank's share of the batches; the keys are those of MultiviewDataset, with an axis B."""
+    """Return a loader of one rank's share of the batches; keys as in MultiviewDataset, with a leading axis B."""
     return DataLoader(
         dataset,
         batch_sampler=batches,

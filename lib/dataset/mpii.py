@@ -1,4 +1,4 @@
-"""MPII annotations in the published JSON form."""
+"""MPII annotations in the JSON format of the original code, and head boxes for PCKh."""
 
 from __future__ import annotations
 
@@ -16,41 +16,37 @@ from lib.utils.joints import MPII_16, to_union
 
 logger = logging.getLogger(__name__)
 
-# Boxes are moved down and enlarged, as published.
+# The original code moves boxes down and enlarges them.
 MPII_DOWN_PX = 15.0  # times scale
 MPII_ENLARGE = 1.25
-_SUBSETS = {"validation": "valid"}  # Human3.6M's word for it
-_FOLDERS = ("mpii", "MPII")  # READMEs in the wild use either
-HEAD_OF_DIAGONAL = 0.6
+_SUBSETS = {"validation": "valid"}  # name in Human3.6M -> name in MPII
+_FOLDERS = ("mpii", "MPII")  # both are common
+HEAD_OF_DIAGONAL = 0.6  # head size relative to the diagonal of the head box
 GT_FILE = "gt_valid.mat"
 _GT_NAMES = {"root": "pelvis", "upper neck": "upper_neck", "head top": "head"}
-# A gt_valid.mat of other persons, or in another order, places nearly all joints elsewhere.
+# A gt_valid.mat belongs to the annotation if this share of its joints is within this distance.
 _SAME_PLACE_PX = 5.0
 _SAME_SHARE = 0.99
 
 
 def find_mpii(root: str | os.PathLike) -> Path | None:
-    """Return ROOT/mpii or ROOT/MPII, None if there is neither."""
+    """Return ROOT/mpii or ROOT/MPII; None if both are missing."""
     return next((Path(root) / name for name in _FOLDERS if (Path(root) / name).is_dir()), None)
 
 
 def load_mpii(root: str | os.PathLike, subset: str) -> Annotations:
     """Read ROOT/mpii/annot/<subset>.json.
 
-    Boxes are moved down by MPII_DOWN_PX*scale and enlarged by MPII_ENLARGE, and coordinates become 0-based. Head
-    sizes come from the records' `head_box` or, where no record has it, for "valid" from gt_valid.mat if it is there.
-    Records whose centre and scale are -1, MPII's mark of a person without a position, cannot be cropped and are left
-    out with a warning.
+    Boxes are moved down by MPII_DOWN_PX * scale and enlarged by MPII_ENLARGE, and coordinates become 0-based. Head
+    sizes are computed from `head_box` of the records. If no record of "valid" has it, gt_valid.mat is used, if present.
+    Records with center and scale -1, persons without a position, are dropped with a warning.
 
     Args:
         root: folder that holds `mpii/` (or `MPII/`).
         subset: "train", "valid" (also "validation"), "trainval" or "test" (no joints).
 
-    Returns:
-        The annotations in the order of the file.
-
     Raises:
-        InputError: file missing or not as described; the message names the record.
+        InputError: the file is missing or has another format; the message names the record.
     """
     folder = find_mpii(root)
     if folder is None:
@@ -77,14 +73,13 @@ def load_mpii(root: str | os.PathLike, subset: str) -> Annotations:
 
 
 def _with_position(scale: np.ndarray, path: Path) -> np.ndarray:
-    """Return which records can be cropped, (M,) bool; a warning says how many cannot."""
+    """Return which records have a position, (M,) bool; log a warning about the others."""
     keep = (scale > 0).all(1)
     if not keep.any():
-        raise InputError(f"{path}: no record has a position: all scales are -1")
+        raise InputError(f"{path}: all scales are -1, so no record has a position")
     if not keep.all():
         logger.warning(
-            "%s: %d of %d records left out, whose center and scale are -1: people without a position, the "
-            "first is record %d",
+            "%s: dropped %d of %d records with center and scale -1 (no position); the first is record %d",
             path,
             np.count_nonzero(~keep),
             len(keep),
@@ -116,7 +111,7 @@ def _read_columns(path: Path) -> dict[str, np.ndarray]:
         except KeyError as error:
             raise InputError(f"{path}: record {row} has no {error}") from None
         except (AttributeError, TypeError, ValueError, OverflowError) as error:
-            raise InputError(f"{path}: record {row}: not in the published form ({error})") from None
+            raise InputError(f"{path}: record {row}: not in the MPII format of the original code ({error})") from None
     return {
         "image": np.array(names),
         "center": center,
@@ -130,14 +125,14 @@ def _read_columns(path: Path) -> dict[str, np.ndarray]:
 def _head_box(record: dict) -> np.ndarray:
     box = _numbers(record, "head_box", (4,))
     if (box[:2] == box[2:]).all():
-        raise ValueError("'head_box' has no extent")
+        raise ValueError("'head_box' is empty")
     return box
 
 
 def _box(record: dict) -> tuple[np.ndarray, float]:
     center = _numbers(record, "center", (2,))
     scale = float(_numbers(record, "scale", ()))
-    if center[0] != -1:  # otherwise MPII knows no position, and no scale either
+    if center[0] != -1:  # -1: no position and no scale
         if scale <= 0:
             raise ValueError(f"'scale' must be positive, received {scale:g}")
         center[1] += MPII_DOWN_PX * scale
@@ -154,13 +149,7 @@ def _numbers(record: dict, key: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def head_sizes(boxes: np.ndarray) -> np.ndarray:
-    """Return the head sizes to which PCKh relates distances.
-
-    Args:
-        boxes: (M, 4) x1, y1, x2, y2 of the annotated head boxes, px; NaN where there is none.
-
-    Returns:
-        (M,) float32 px: 0.6 of the diagonals.
+    """Return the head sizes (M,) for PCKh, float32 px: 0.6 of the diagonals of head boxes (M, 4), NaN = missing.
 
     Source: the MPII benchmark's evaluation (Andriluka et al., CVPR 2014).
     """
@@ -169,17 +158,15 @@ def head_sizes(boxes: np.ndarray) -> np.ndarray:
 
 
 def write_gt(path: str | os.PathLike, joints: np.ndarray, annotated: np.ndarray, boxes: np.ndarray) -> None:
-    """Write gt_valid.mat.
-
-    A person without a head box counts with none of its joints, for evaluations would divide by its head size.
+    """Write gt_valid.mat. Joints of persons without a head box are marked as missing.
 
     Args:
-        path: the file.
-        joints: (M, 16, 2) image px from 1, in the order of valid.json.
+        path: output file.
+        joints: (M, 16, 2) 1-based image px, in the order of valid.json.
         annotated: (M, 16) bool.
-        boxes: (M, 4) x1, y1, x2, y2, image px from 1; NaN where there is none.
+        boxes: (M, 4) x1, y1, x2, y2, 1-based image px; NaN = missing.
 
-    Source: names and shapes of the variables as Simple Baselines (Xiao et al., ECCV 2018) reads them.
+    Source: variables as read by Simple Baselines (Xiao et al., ECCV 2018).
     """
     counts = annotated & np.isfinite(boxes).all(1)[:, None]
     names = [_GT_NAMES.get(name, name) for name in MPII_16.names]
@@ -195,18 +182,15 @@ def write_gt(path: str | os.PathLike, joints: np.ndarray, annotated: np.ndarray,
 
 
 def read_gt_boxes(path: Path, joints: np.ndarray, annotated: np.ndarray) -> np.ndarray:
-    """Read the head boxes of gt_valid.mat.
+    """Read the head boxes (M, 4), 1-based image px, of gt_valid.mat.
 
     Args:
-        path: the file.
-        joints: (M, 16, 2) of valid.json, image px from 1.
+        path: input file.
+        joints: (M, 16, 2) joints of valid.json, 1-based image px.
         annotated: (M, 16) bool.
 
-    Returns:
-        (M, 4) x1, y1, x2, y2, image px from 1.
-
     Raises:
-        InputError: the file is damaged, of another form, or is not about the same persons in the same order.
+        InputError: the file is damaged or has another format, other persons or another order.
     """
     found = load_mat(path, "headboxes_src", "pos_gt_src", "jnt_missing")
     num_persons, num_joints = annotated.shape
@@ -226,7 +210,7 @@ def read_gt_boxes(path: Path, joints: np.ndarray, annotated: np.ndarray) -> np.n
     distance = np.linalg.norm(found["pos_gt_src"].transpose(2, 0, 1) - joints, axis=-1)[counts]
     if not distance.size or np.mean(distance <= _SAME_PLACE_PX) < _SAME_SHARE:
         raise InputError(
-            f"{path}: the joints are not those of valid.json, so it is about other persons or in another "
-            "order; use the two files of one source, or move it away"
+            f"{path}: the joints differ from valid.json, so it has other persons or another order; use both files of "
+            "one source, or remove it"
         )
     return found["headboxes_src"].transpose(2, 0, 1).reshape(-1, 4).astype(np.float64)

@@ -1,4 +1,4 @@
-"""Groups of views as items; one class serves single images, groups, pseudo-groups and mixtures of them."""
+"""Torch data set of groups of views: single images, groups, pseudo-groups and mixtures."""
 
 from __future__ import annotations
 
@@ -13,20 +13,19 @@ from lib.utils.joints import UNION_20, JointSet
 
 
 class MultiviewDataset(Dataset):
-    """Items are dictionaries with one leading view axis V.
+    """Data set whose items are dictionaries of arrays with a leading view axis V.
 
-    Keys: crops (V, H_in, W_in, 3), is_multiview (bool), image_index (V,) for image_name(), and the others of
-    load_sample() with the view axis in front.
+    Keys: crops (V, H_in, W_in, 3), is_multiview (bool), image_index (V,) for image_name(), and the other keys of
+    load_sample().
     """
 
     def __init__(self, parts: Sequence[Part], settings: SampleSettings, augment: bool, seed: int = 0) -> None:
         """
         Args:
-            parts: their groups follow each other.
+            parts: groups, concatenated.
             settings: sizes and augmentation.
-            augment: training: random scale, rotation and shift as in `settings`.
-            seed: of augmentation and random views; the same (seed, epoch, index) gives the same item in any
-                process.
+            augment: apply random scale, rotation and shift, for training.
+            seed: seed of augmentation and random views; an item depends on (seed, epoch, index) only.
         """
         self.parts = list(parts)
         self.settings = settings
@@ -45,18 +44,18 @@ class MultiviewDataset(Dataset):
 
     @property
     def joint_set(self) -> JointSet:
-        """The joints that are annotated: those of the only source, or the union of a mixture."""
+        """Annotated joints: the joint set of the only source, or the union joints for a mixture."""
         sets = {part.annotations.joint_set for part in self.parts}
         return sets.pop() if len(sets) == 1 else UNION_20
 
     @property
     def has_head_sizes(self) -> bool:
-        """Whether the head of at least one person is annotated."""
+        """Whether at least one person has a head size."""
         sizes = [part.annotations.head_size for part in self.parts]
         return any(size is not None and np.isfinite(size).any() for size in sizes)
 
     def image_name(self, image_index: int) -> str:
-        """Return the path of an image below its folder."""
+        """Return the path of an image below its images folder."""
         part = int(np.searchsorted(self._image_starts, image_index, side="right")) - 1
         return self.parts[part].annotations.image_name(image_index - self._image_starts[part])
 
@@ -72,7 +71,7 @@ class MultiviewDataset(Dataset):
         return item
 
     def _draw(self, epoch: int, index: int) -> tuple[int, np.ndarray, np.random.Generator]:
-        """Return the part of an item, the rows of its images, and the source of its augmentation."""
+        """Return the index of an item's part, the rows of its images, and its random generator."""
         if not 0 <= index < len(self):
             raise IndexError(index)
         which = int(np.searchsorted(self._group_ends, index, side="right"))
@@ -82,6 +81,6 @@ class MultiviewDataset(Dataset):
         return which, rng.choice(rows, 1) if part.random_view else rows, rng
 
     def images_of(self, epoch: int, index: int) -> np.ndarray:
-        """Return the image indices of an item, for image_name(); reads no image."""
+        """Return the image indices of an item, for image_name(), without reading images."""
         which, rows, _ = self._draw(epoch, index)
         return rows + self._image_starts[which]

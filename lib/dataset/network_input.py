@@ -1,7 +1,7 @@
-"""A batch of the loader -> what the network is trained on, made on the device.
+"""Network input and targets, computed on the device from a batch of the loader.
 
-The loading processes send crops as bytes and joints as numbers: a quarter of the images' floats and nothing of the
-targets has to be copied between processes and to the device.
+The workers send crops as bytes and joints as coordinates. So a quarter of the image data, and no heatmaps, are copied
+between processes and to the device.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 from lib.dataset.sample import SampleSettings
 from lib.multiviews.cameras import Cameras, CropCameras
 
-# Applied to BGR images in this order: trained checkpoints depend on it.
+# Applied to BGR images in this order, because trained checkpoints depend on it.
 IMAGE_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 IMAGE_STD = np.array([0.229, 0.224, 0.225], np.float32)
 
@@ -26,11 +26,11 @@ class NetworkInput:
     """A batch on the device.
 
     Attributes:
-        images: (B, V, 3, H_in, W_in) float32, normalised; the images of one view are contiguous.
+        images: (B, V, 3, H_in, W_in) float32, normalized; the images of one view are contiguous.
         target: (B, V, 20, H, W) float32.
-        weight: (B, V, 20, 1) float32, 0 for joints without target.
+        weight: (B, V, 20, 1) float32, 0 for joints without a target.
         is_multiview: (B,) bool.
-        views: cameras and crops, leading axes (B, V), float32; meaningless where not is_multiview.
+        views: cameras and crops, leading axes (B, V), float32; undefined where not is_multiview.
     """
 
     images: Tensor
@@ -43,33 +43,28 @@ class NetworkInput:
         return len(self.images)
 
     def split(self, num_parts: int) -> list[NetworkInput]:
-        """Split along B into parts of nearly equal size."""
+        """Split along B into parts of almost equal size."""
         parts = np.array_split(np.arange(len(self)), min(num_parts, len(self)))
         ends = [(int(part[0]), int(part[-1]) + 1) for part in parts]
         return [NetworkInput(*(getattr(self, field.name)[low:high] for field in fields(self))) for low, high in ends]
 
 
 def network_images(crops: Tensor, device: torch.device, channels_last: bool = False) -> Tensor:
-    """Normalise crops on the device.
-
-    Args:
-        crops: (B, V, H_in, W_in, 3) uint8 BGR.
-        device: where the network lives.
-        channels_last: memory format of the images.
+    """Normalize crops (B, V, H_in, W_in, 3) uint8 BGR on the device.
 
     Returns:
-        (B, V, 3, H_in, W_in) float32; the images of one view, [:, v], are contiguous in the wanted format.
+        (B, V, 3, H_in, W_in) float32; the images of one view, [:, v], are contiguous in the memory format.
     """
     by_view = crops.to(device, non_blocking=True).permute(1, 0, 4, 2, 3)  # (V, B, 3, H_in, W_in)
     mean, std = (torch.from_numpy(values).to(device)[:, None, None] for values in (IMAGE_MEAN, IMAGE_STD))
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
     flat = by_view.flatten(0, 1).to(torch.float32, memory_format=memory_format)
-    # one multiply-add per value: (x / 255 - mean) / std
+    # (x / 255 - mean) / std, in two operations
     return flat.mul_(1 / (255 * std)).sub_(mean / std).unflatten(0, by_view.shape[:2]).transpose(0, 1)
 
 
 def crop_cameras(batch: Mapping[str, Tensor], device: torch.device) -> CropCameras:
-    """Collect cameras and crops of a batch of the loader on the device; leading axes (B, V)."""
+    """Return cameras and crops of a loader batch on the device, leading axes (B, V)."""
     cameras = Cameras(**{field.name: batch[f"camera_{field.name}"] for field in fields(Cameras)})
     return CropCameras(cameras, batch["image_to_heatmap"]).map(lambda values: values.to(device, non_blocking=True))
 
@@ -77,12 +72,12 @@ def crop_cameras(batch: Mapping[str, Tensor], device: torch.device) -> CropCamer
 def network_input(
     batch: Mapping[str, Tensor], settings: SampleSettings, device: torch.device, channels_last: bool = False
 ) -> NetworkInput:
-    """Make images and targets on the device.
+    """Compute images and targets of a loader batch on the device.
 
     Args:
-        batch: of the loader.
-        settings: sizes and sigma of the data set.
-        device: where the network lives.
+        batch: batch of the loader.
+        settings: sizes and sigma.
+        device: device of the network.
         channels_last: memory format of the images.
     """
     joints, visible = (batch[key].to(device, non_blocking=True) for key in ("joints_crop", "visible"))
@@ -102,18 +97,18 @@ def gaussian_targets(
     sigma: float,
     subpixel: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Draw a Gaussian of peak 1 for every visible joint inside the crop.
+    """Draw Gaussian targets with peak 1 for all visible joints inside the crop.
 
     Args:
         joints_crop: (..., J, 2) network input px.
         visible: (..., J) bool.
         image_wh: network input (width, height), px.
         heatmap_wh: heatmap (width, height), px.
-        sigma: standard deviation, heatmap px; the window ends at 3 sigma.
-        subpixel: around the joint itself, between the pixels; else around the *rounded* pixel, as published.
+        sigma: standard deviation, heatmap px; values beyond 3 sigma are 0.
+        subpixel: center the Gaussian on the joint; otherwise on the rounded pixel, as in the original code.
 
     Returns:
-        target (..., J, H, W) float32 and weight (..., J, 1) float32, 1 for the joints drawn; on the joints' device.
+        Target (..., J, H, W) float32 and weight (..., J, 1) float32, 1 for drawn joints.
     """
     size = joints_crop.new_tensor(image_wh)
     drawn = visible & ((joints_crop >= 0) & (joints_crop < size)).all(-1)  # (..., J)
@@ -125,6 +120,6 @@ def gaussian_targets(
 
 
 def _gaussian(peak: Tensor, length: int, sigma: float, radius: float) -> Tensor:
-    """(...) positions -> (..., length) values, zero beyond the window."""
+    """Return the Gaussian (..., length) around positions (...), 0 beyond the radius."""
     distance = torch.arange(length, device=peak.device) - peak[..., None].float()
     return torch.exp(-(distance**2) / (2 * sigma**2)) * (distance.abs() <= radius)

@@ -1,4 +1,4 @@
-"""How the recordings of a data set are named, and by which of them its results are listed."""
+"""Actions of the data sets, and evaluation protocols: how results are listed and split."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-ALL = "all"  # the row of all sequences
-# Human3.6M, as its own metadata names them; the released code's list is shifted from 7 on and gives per-action results
+ALL = "all"  # row of all sequences
+# Action names of Human3.6M's metadata. The original code's list is shifted from 7 on, so its per-action results have
 # wrong names.
 ACTION_NAMES = {
     2: "Directions",
@@ -28,26 +28,24 @@ ACTION_NAMES = {
     16: "WalkingTogether",
 }
 TOTALCAPTURE_ACTIONS = {1: "ROM", 2: "Walking", 3: "Acting", 4: "Running", 5: "Freestyle"}
-
-
-# sequence, or ALL -> subjects -> (F,) bool, which frames
+# sequence, or ALL -> subjects -> (F,) bool mask of frames
 Parts = Mapping[str, Mapping[str, np.ndarray]]
 
 
 def action_name(action: int, names: Mapping[int, str] = ACTION_NAMES) -> str:
-    """Return the name of an action id, or the id itself where it has none."""
+    """Return the name of an action, or "action <id>" if it has none."""
     return names.get(int(action), f"action {int(action)}")
 
 
 @dataclass(frozen=True)
 class EvaluationProtocol:
-    """Names of a data set's recordings, and what its results are split into.
+    """Names of a data set's recordings, and the split of its results.
 
     Attributes:
         action_names: id -> name.
-        sequences: name -> (action, sub-action) of the recordings that are evaluated one by one; {} = results are
-            listed by action and not split.
-        seen_subjects: subjects of the training set, whose results stand apart from those of the others.
+        sequences: name -> (action, subaction) of recordings that are evaluated separately. If empty, results are listed
+            by action and not split.
+        seen_subjects: subjects of the training set; their results are listed separately.
     """
 
     action_names: Mapping[int, str]
@@ -59,27 +57,13 @@ class EvaluationProtocol:
         return f"{action_name(action, self.action_names)} {int(subaction)}"
 
     def listed_actions(self, actions: np.ndarray, subactions: np.ndarray) -> np.ndarray:
-        """Return what per-action results list frames under.
-
-        Args:
-            actions, subactions: (F,) ids.
-
-        Returns:
-            (F,) names of recordings where they are evaluated one by one, otherwise the ids of the actions.
-        """
+        """Return what per-action results list frames (F,) under: action ids, or names of recordings."""
         if not self.sequences:
             return actions
         return np.array([self.recording_name(*ids) for ids in zip(actions, subactions, strict=True)])
 
     def parts(self, subjects: np.ndarray, actions: np.ndarray, subactions: np.ndarray) -> Parts:
-        """Split frames by sequence, and each sequence by whether its subject was trained on.
-
-        Args:
-            subjects, actions, subactions: (F,) ids.
-
-        Returns:
-            Which frames: the sequences and ALL, each for seen, unseen and all subjects; {} where nothing is split.
-        """
+        """Split frames (F,) by sequence, and by seen, unseen and all subjects; {} if results are not split."""
         if not self.sequences:
             return {}
         everything = np.ones(len(subjects), bool)

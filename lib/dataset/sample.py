@@ -1,4 +1,4 @@
-"""One annotated image -> crop and joints."""
+"""Crop and joints of one annotated image, with augmentation."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from lib.utils.joints import UNION_20
 from lib.utils.transforms import SCALE_UNIT_PX, crop_image, get_affine_transform, to_heatmap, transform_points
 
 ROTATION_PROBABILITY = 0.6
-# Of single images, which are never fused: their rows of a batch must be filled, with numbers that stay finite.
+# Placeholder for single images, which have no camera and are never fused. Its projections stay finite.
 _NO_CAMERA = Cameras(np.eye(3), np.zeros(3), np.ones(2), np.zeros(2), np.zeros(3), np.zeros(2))
 
 
 @dataclass(frozen=True)
 class SampleSettings:
-    """How images become samples.
+    """Sizes, targets and augmentation of samples.
 
     Attributes:
-        image_wh: network input (width, height), px.
+        image_wh: crop (width, height), px.
         heatmap_wh: heatmap (width, height), px.
         sigma: standard deviation of the targets, heatmap px.
-        target_subpixel: targets around the joints themselves instead of their rounded pixels.
+        target_subpixel: center targets on the joints instead of their rounded pixels.
         data_format: "jpg" or "zip".
-        scale_factor: standard deviation and clip of the random scale; 0 = none.
-        rot_factor: standard deviation of the random rotation, degrees; 0 = none.
-        shift_factor: standard deviation of the random shift of the box, share of its side, clipped at twice that; 0 =
-            none.
+        scale_factor: standard deviation and limit of the random scale; 0 = off.
+        rot_factor: standard deviation of the random rotation, degrees, limited to twice its value; 0 = off.
+        shift_factor: standard deviation of the random shift, relative to the crop side length, limited to twice its
+            value; 0 = off.
     """
 
     image_wh: tuple[int, int]
@@ -44,7 +44,7 @@ class SampleSettings:
 
     @property
     def augments(self) -> bool:
-        """Whether anything is changed at random."""
+        """Whether any augmentation is on."""
         return self.scale_factor > 0 or self.rot_factor > 0 or self.shift_factor > 0
 
 
@@ -54,17 +54,16 @@ def load_sample(
     """Read and crop an image.
 
     Args:
-        annotations: the data set.
-        row: which image.
+        annotations: annotated images.
+        row: index of the image.
         settings: sizes and augmentation.
-        rng: source of the augmentation; None = no augmentation.
+        rng: random generator of the augmentation; None = no augmentation.
 
     Returns:
-        crop (H_in, W_in, 3) uint8 BGR; joints_crop (20, 2) network input px; joints_img (20, 2) original image px and
-        visible (20,) as annotated; occluded (20,) bool, false where nobody noted it; center (2,) image px and scale
-        (2,) of the crop that was taken; head_size () float32, image px, NaN where unknown; image_to_heatmap (2, 3)
-        float32, the crop with its augmentation; and camera_R, ..., camera_p float32, the fields of Cameras, of a camera
-        at the origin where there is none.
+        crop (H_in, W_in, 3) uint8 BGR; joints_crop (20, 2) crop px; joints_img (20, 2) image px; visible (20,) bool;
+        occluded (20,) bool, False if unknown; center (2,) image px and scale (2,) of the crop with augmentation;
+        head_size () float32, image px, NaN if unknown; image_to_heatmap (2, 3) float32; camera_R, ..., camera_p
+        float32, the fields of Cameras.
 
     Raises:
         InputError: the image is missing or unreadable.
@@ -100,12 +99,12 @@ def _camera(annotations: Annotations, row: int) -> dict[str, np.ndarray]:
 
 
 def _augmentation(settings: SampleSettings, rng: np.random.Generator) -> tuple[float, float, np.ndarray]:
-    """Draw a factor of the scale, a rotation in degrees, and a shift (2,) in shares of the box."""
+    """Draw a scale factor, a rotation in degrees, and a shift (2,) relative to the crop side length."""
     sf, rf, shift_std = settings.scale_factor, settings.rot_factor, settings.shift_factor
     factor = np.clip(rng.standard_normal() * sf + 1, 1 - sf, 1 + sf)
     rotated = rng.random() < ROTATION_PROBABILITY
     rotation = np.clip(rng.standard_normal() * rf, -2 * rf, 2 * rf) if rotated else 0.0
     shift = np.zeros(2)
-    if shift_std > 0:  # else nothing is drawn: trainings without it stay as they were
+    if shift_std > 0:  # otherwise nothing is drawn, so older trainings are reproduced
         shift = np.clip(rng.standard_normal(2) * shift_std, -2 * shift_std, 2 * shift_std)
     return float(factor), float(rotation), shift

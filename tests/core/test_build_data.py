@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from cvf_tests.annotations import load_h36m
 
 from lib.core.build_data import build_dataset, build_loader
 from lib.dataset.data_sets import DATA_SETS, has_views
 from lib.dataset.groups import group_views
-from lib.dataset.h36m import load_h36m
 from lib.utils.errors import InputError
 from lib.utils.joints import TOTALCAPTURE_16
 from lib.utils.parallel.ranks import Ranks
@@ -140,7 +140,7 @@ def test_evaluation_has_every_image_and_training_drops_the_remainder(tiny_root, 
     assert seen[: others + num_images].tolist() == list(range(others + num_images))
     assert seen[others + num_images :].tolist() == [others + i for i in range(len(seen) - others - num_images)]
     if num_images < 4:
-        with pytest.raises(InputError, match="3 images, need at least 4"):
+        with pytest.raises(InputError, match="expected at least 4 images, received 3"):
             build(root, "train", "DATASET.TRAIN_DATASET", name)
     else:
         assert len(build(root, "train", "DATASET.TRAIN_DATASET", name)) == others // 4 + num_images // 4

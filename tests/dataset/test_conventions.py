@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lib.dataset.conventions import PUBLISHED, Conventions, check_rotations
+from lib.dataset.conventions import ORIGINAL_CONVENTIONS, Conventions, check_rotations
 from lib.multiviews.cameras import Cameras, world_to_camera
 from lib.utils.errors import InputError
 
@@ -24,7 +24,7 @@ def rig() -> Cameras:
 
 def test_the_published_form_is_ours(rig):
     pose = np.ones((2, 17, 3), np.float32)
-    same, converted = PUBLISHED.convert(pose, rig)
+    same, converted = ORIGINAL_CONVENTIONS.convert(pose, rig)
     assert same is pose
     np.testing.assert_array_equal(converted.T, rig.T)
 
@@ -48,5 +48,5 @@ def test_rotations(rig):
     with pytest.raises(InputError, match=r"camera 1: R mirrors the world"):
         check_rotations(cameras(mirrored, rig.T))
     scaled = rig.R * np.array([1, 1, 1.1])[:, None, None]
-    with pytest.raises(InputError, match=r"camera 2: R is no rotation"):
+    with pytest.raises(InputError, match=r"camera 2: R is not a rotation"):
         check_rotations(cameras(scaled, rig.T))

@@ -4,9 +4,10 @@ import logging
 
 import numpy as np
 import pytest
+from cvf_tests.annotations import load_h36m
 
 from lib.dataset.groups import group_singles, group_views, parse_scenes, without_scenes
-from lib.dataset.h36m import DAMAGED_SCENES, load_h36m
+from lib.dataset.h36m import DAMAGED_SCENES
 from lib.dataset.mpii import load_mpii
 from lib.utils.errors import InputError
 
@@ -73,7 +74,7 @@ def test_no_complete_group(tiny_root):
 
 def test_one_view_is_refused(tiny_root):
     annotations = load_h36m(tiny_root(num_views=1, mpii=0), "train")
-    with pytest.raises(InputError, match=r"1 view .* need at least 2"):
+    with pytest.raises(InputError, match=r"expected at least 2 views .* received 1"):
         group_views(annotations)
 
 
@@ -136,7 +137,7 @@ def test_pseudo_groups_leave_the_remainder_out(tiny_root):
     assert group_singles(annotations).tolist() == [[0, 1, 2, 3], [4, 5, 6, 7]]
     assert group_singles(annotations, 5).tolist() == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
     assert group_singles(annotations, 1).tolist() == [[i] for i in range(11)]
-    with pytest.raises(InputError, match="11 images, need at least 12"):
+    with pytest.raises(InputError, match="expected at least 12 images, received 11"):
         group_singles(annotations, 12)
 
 

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import pytest
+from cvf_tests.annotations import load_h36m
 
-from lib.dataset.h36m import load_h36m
 from lib.utils.errors import InputError
 
 

@@ -99,12 +99,12 @@ def test_people_without_a_position_are_left_out(with_gt, caplog):
     assert annotations.scale[:, 0].tolist() == [2.5, 5]
     assert annotations.head_size.tolist() == [30, 6]
     assert annotations.visible.shape == annotations.joints_img.shape[:2] == (2, 20)
-    assert "valid.json: 1 of 3 records left out, whose center and scale are -1" in caplog.text
+    assert "valid.json: dropped 1 of 3 records with center and scale -1" in caplog.text
     assert "the first is record 1" in caplog.text
 
 
 def test_nobody_with_a_position(write):
-    with pytest.raises(InputError, match=r"train\.json: no record has a position"):
+    with pytest.raises(InputError, match=r"train\.json: all scales are -1"):
         load_mpii(write([record(**NO_POSITION)]), "train")
 
 
@@ -138,20 +138,20 @@ def test_human36ms_word_for_the_subset(write):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"center": [1.0]}, "record 1: not in the published form"),
-        ({"center": None}, "record 1: not in the published form"),
-        ({"scale": "big"}, "record 1: not in the published form"),
-        ({"scale": 0}, "record 1: not in the published form .*scale"),
-        ({"scale": -1.0}, "record 1: not in the published form .*'scale' must be positive, received -1"),
-        ({"scale": 10**400}, "record 1: not in the published form .*too large"),
-        ({"scale": 1e39}, "record 1: not in the published form .*scale"),
-        ({"joints": [1.0, 2.0]}, "record 1: not in the published form"),
-        ({"joints": [[1.0, 2.0]] * 15}, "record 1: not in the published form"),
-        ({"joints": [[float("nan"), 2.0]] * 16}, "record 1: not in the published form"),
-        ({"joints_vis": [1] * 15}, "record 1: not in the published form"),
-        ({"image": 5}, "record 1: not in the published form"),
-        ({"head_box": [1.0, 2.0, 3.0]}, "record 1: not in the published form .*head_box"),
-        ({"head_box": [1.0, 2.0, 1.0, 2.0]}, "record 1: not in the published form .*head_box"),
+        ({"center": [1.0]}, "record 1: not in the MPII format of the original code"),
+        ({"center": None}, "record 1: not in the MPII format of the original code"),
+        ({"scale": "big"}, "record 1: not in the MPII format of the original code"),
+        ({"scale": 0}, "record 1: not in the MPII format of the original code .*scale"),
+        ({"scale": -1.0}, "record 1: not in the MPII format of the original code .*'scale' must be positive, received -1"),
+        ({"scale": 10**400}, "record 1: not in the MPII format of the original code .*too large"),
+        ({"scale": 1e39}, "record 1: not in the MPII format of the original code .*scale"),
+        ({"joints": [1.0, 2.0]}, "record 1: not in the MPII format of the original code"),
+        ({"joints": [[1.0, 2.0]] * 15}, "record 1: not in the MPII format of the original code"),
+        ({"joints": [[float("nan"), 2.0]] * 16}, "record 1: not in the MPII format of the original code"),
+        ({"joints_vis": [1] * 15}, "record 1: not in the MPII format of the original code"),
+        ({"image": 5}, "record 1: not in the MPII format of the original code"),
+        ({"head_box": [1.0, 2.0, 3.0]}, "record 1: not in the MPII format of the original code .*head_box"),
+        ({"head_box": [1.0, 2.0, 1.0, 2.0]}, "record 1: not in the MPII format of the original code .*head_box"),
     ],
 )
 def test_a_bad_record_is_named(write, changes, message):
@@ -170,7 +170,7 @@ def test_a_missing_entry_is_named(write, key):
 
 @pytest.mark.parametrize("content", ["{}", "[]", '{"a": 1}', '["x"]'])
 def test_files_of_another_form(write, content):
-    with pytest.raises(InputError, match=r"train\.json: (expected a list|record 0: not in the published form)"):
+    with pytest.raises(InputError, match=r"train\.json: (expected a list|record 0: not in the MPII format of the original code)"):
         load_mpii(write(content), "train")
 
 
@@ -234,7 +234,7 @@ def test_another_order_and_other_people_are_refused(persons, tmp_path):
     joints, annotated, boxes = persons
     path = tmp_path / "gt.mat"
     write_gt(path, joints[::-1], annotated[::-1], boxes[::-1])
-    with pytest.raises(InputError, match="other persons or in another order"):
+    with pytest.raises(InputError, match="other persons or another order"):
         read_gt_boxes(path, joints, annotated)
     write_gt(path, joints[:4], annotated[:4], boxes[:4])
     with pytest.raises(InputError, match=r"'headboxes_src': expected numbers of shape \(2, 2, 5\) for the 5 persons"):

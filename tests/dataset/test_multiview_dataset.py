@@ -4,9 +4,9 @@ import dataclasses
 
 import numpy as np
 import pytest
+from cvf_tests.annotations import load_h36m
 
 from lib.dataset.groups import Part, group_singles, group_views
-from lib.dataset.h36m import load_h36m
 from lib.dataset.mpii import load_mpii
 from lib.dataset.multiview_dataset import MultiviewDataset
 from lib.dataset.sample import SampleSettings

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cvf_tests.annotations import load_h36m
 
 from lib.core.build_data import build_dataset, build_loader
 from lib.dataset.groups import group_views
-from lib.dataset.h36m import load_h36m
 from lib.multiviews.cameras import project
 from lib.utils.joints import H36M_17, to_union
 

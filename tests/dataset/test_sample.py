@@ -5,8 +5,8 @@ import dataclasses
 import cv2
 import numpy as np
 import pytest
+from cvf_tests.annotations import load_h36m
 
-from lib.dataset.h36m import load_h36m
 from lib.dataset.sample import ROTATION_PROBABILITY, SampleSettings, load_sample
 from lib.utils.errors import InputError
 from lib.utils.transforms import get_affine_transform, to_heatmap, transform_points

@@ -7,9 +7,10 @@ import pickle
 
 import numpy as np
 import pytest
+from cvf_tests.annotations import load_totalcapture
 
 from lib.dataset.groups import group_views
-from lib.dataset.totalcapture import PROTOCOL, SPLIT, load_totalcapture
+from lib.dataset.totalcapture import PROTOCOL, SPLIT
 from lib.multiviews.cameras import project
 from lib.utils.errors import InputError
 from lib.utils.joints import TOTALCAPTURE_16, UNION_20, to_union
@@ -137,7 +138,7 @@ def test_other_recordings_are_left_out_with_one_warning(tiny_totalcapture, caplo
     assert recordings_of(train) == {(1, 2, 1), (1, 2, 3), (1, 3, 1), (1, 3, 2)}
     assert len(train) == 4 * 8
     (message,) = caplog.messages
-    assert "64 of 96 images left out, of 8 recordings outside the paper's split for 'train'" in message
+    assert "ignored 64 of 96 images, from 8 recordings outside the paper's split for 'train'" in message
     assert message.endswith(
         "Walking 1 (S4), Walking 2 (S1 S4), Walking 3 (S4), Acting 1 (S4), Acting 2 (S4), Acting 3 (S1 S4)"
     )

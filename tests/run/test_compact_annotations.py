@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from lib.dataset.h36m import load_h36m
+from cvf_tests.annotations import load_h36m
 
 
 def test_the_command(tiny_root, tiny_yaml, run_script):

@@ -161,7 +161,7 @@ def _check_rotations(section: Section, groups: GroupSequence) -> None:
     for view, name in enumerate(groups.camera_names):
         rotation = rotations[:, view]
         if np.abs(rotation @ rotation.swapaxes(-1, -2) - np.eye(3)).max() > 1e-3:
-            section.add(ERROR, f"{name}: R is no rotation, its rows are not orthonormal")
+            section.add(ERROR, f"{name}: R is not a rotation, its rows are not orthonormal")
         elif (np.linalg.det(rotation) < 0).any():
             section.add(ERROR, f"{name}: R mirrors the world (determinant -1); a row or a column has the wrong sign")
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from lib.dataset.conventions import PUBLISHED
+from lib.dataset.conventions import ORIGINAL_CONVENTIONS
 from lib.dataset.h36m import TEST_SUBJECTS, TRAIN_SUBJECTS, h36m_file
 from lib.dataset.prepare.h36m_clips import FinishedClip, open_labels
 from lib.dataset.storage.h36m_pickle import to_annotations
@@ -50,7 +50,7 @@ def _write_file(root: Path, subset: str, crop: bool, clips: Sequence[tuple[int, 
             for video_id, one in bar:
                 records = _records(root / "h36m", video_id, one)
                 records = records if crop else uncrop(records, one.image_wh)
-                append(to_annotations(records, file.path, "h36m", file.joint_set, PUBLISHED))
+                append(to_annotations(records, file.path, "h36m", file.joint_set, ORIGINAL_CONVENTIONS))
                 yield records
 
         write_pickled_list(file.path, pieces())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from lib.dataset.h36m import PUBLISHED_GROUPS, TEST_SUBJECTS, TRAIN_SUBJECTS
+from lib.dataset.h36m import ORIGINAL_GROUPS, TEST_SUBJECTS, TRAIN_SUBJECTS
 from lib.dataset.prepare.h36m_clips import FinishedClip
 from lib.dataset.prepare.h36m_files import recording_of
 from lib.dataset.prepare.h36m_preparation import PreparedH36M
@@ -62,7 +62,7 @@ def _original_sizes(groups: Counter) -> str:
     lines = []
     for subset, subjects in (("train", TRAIN_SUBJECTS), ("validation", TEST_SUBJECTS)):
         if set(subjects) <= {subject for subject, _ in groups}:
-            original, step = PUBLISHED_GROUPS[subset]
+            original, step = ORIGINAL_GROUPS[subset]
             kept = -(-sum(count for (subject, _), count in groups.items() if subject in subjects) // step)
             lines.append(f"- {subset}: {kept} groups (every {step}th); the original data have {original}.")
     return "\n".join(lines)

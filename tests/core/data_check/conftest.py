@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from cvf_tests.annotations import load_h36m
 
 from lib.core.data_check.group_sequence import GroupSequence
 from lib.dataset.groups import group_views
-from lib.dataset.h36m import load_h36m
 from lib.multiviews.body import H36M_BODY
 
 

@@ -4,11 +4,11 @@ import json
 
 import numpy as np
 import pytest
+from cvf_tests.annotations import load_h36m
 
 from lib.core.data_check.counts import check_counts, check_visible
 from lib.core.data_check.findings import Section
 from lib.dataset.groups import group_views
-from lib.dataset.h36m import load_h36m
 from lib.utils.errors import InputError
 
 

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from cvf_tests.annotations import load_h36m
 from cvf_tests.tiny_data import SIDE
 
 from lib.core.data_check.image_files import check_images, first_rows, inspect, missing_rows
-from lib.dataset.h36m import load_h36m
 
 
 @pytest.fixture

@@ -3,12 +3,12 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from cvf_tests.annotations import load_h36m
 from cvf_tests.film import NUM_FRAMES, store, write_film
 
 from lib.core.data_check.group_sequence import GroupSequence
 from lib.core.data_check.motion import SETTINGS, check_motion, find_windows
 from lib.dataset.groups import group_views
-from lib.dataset.h36m import load_h36m
 from lib.multiviews.body import H36M_BODY
 
 

@@ -122,7 +122,7 @@ def test_check_agreement_other_numbers_of_views(make_groups, num_views):
 
 def test_check_agreement_invalid_rotation(make_groups):
     findings = check_agreement(make_groups(of_camera(3, set_camera(R=lambda R: 1.1 * R)))).findings
-    assert "camera 3: R is no rotation" in findings[0].text
+    assert "camera 3: R is not a rotation" in findings[0].text
 
 
 def test_check_agreement_different_cameras_in_different_recordings(make_groups):

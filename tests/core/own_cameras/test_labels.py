@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from cvf_tests.annotations import load_h36m
 from cvf_tests.own_recording import SIDE, WRONG, load_synchronized
 
 from lib.core.own_cameras.labels import LabelSettings, make_labels
 from lib.dataset.groups import group_views
-from lib.dataset.h36m import load_h36m
 from lib.dataset.own_cameras.dataset_writer import WriteSettings
 from lib.multiviews.body import H36M_BODY
 from lib.multiviews.cameras import project

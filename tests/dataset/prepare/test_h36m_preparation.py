@@ -9,10 +9,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from cvf_tests.annotations import load_h36m
 from cvf_tests.raw_h36m import SIDE, RawWorld, marked_number, write_raw, write_video
 
 from lib.dataset.groups import group_views
-from lib.dataset.h36m import load_h36m
 from lib.dataset.prepare import h36m_clips
 from lib.dataset.prepare.h36m_clips import ImageSettings
 from lib.dataset.prepare.h36m_preparation import PrepareSettings, prepare_h36m

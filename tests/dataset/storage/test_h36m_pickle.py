@@ -6,10 +6,10 @@ import pickle
 
 import numpy as np
 import pytest
+from cvf_tests.annotations import load_h36m
 
 from lib.dataset.conventions import Conventions
 from lib.dataset.groups import group_views
-from lib.dataset.h36m import load_h36m
 from lib.multiviews.cameras import project
 from lib.utils.errors import InputError
 from lib.utils.joints import H36M_17, UNION_20, to_union

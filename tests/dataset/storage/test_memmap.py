@@ -11,11 +11,12 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
+from cvf_tests.annotations import load_h36m
 
 from lib.dataset.annotations import Annotations
-from lib.dataset.conventions import PUBLISHED, Conventions
+from lib.dataset.conventions import ORIGINAL_CONVENTIONS, Conventions
 from lib.dataset.groups import group_views
-from lib.dataset.h36m import h36m_file, load_h36m
+from lib.dataset.h36m import h36m_file
 from lib.dataset.protocol import HUMAN36M
 from lib.dataset.storage import memmap, memmap_writer
 from lib.dataset.storage.h36m_pickle import load_records, to_annotations
@@ -35,7 +36,7 @@ def stored(tiny_root):
     return file.path, annotations, file.compact_folder
 
 
-def reload(path, conventions=PUBLISHED) -> Annotations:
+def reload(path, conventions=ORIGINAL_CONVENTIONS) -> Annotations:
     return load_h36m(path.parents[2], "train", True, conventions)
 
 
@@ -161,7 +162,7 @@ def test_parts_are_as_one(stored, tmp_path):
     records = load_records(file.path)
     with compact_writer(file, len(records)) as append:
         for part in (records[:5], records[5:6], records[6:]):
-            append(to_annotations(part, file.path, "h36m", H36M_17, PUBLISHED))
+            append(to_annotations(part, file.path, "h36m", H36M_17, ORIGINAL_CONVENTIONS))
     for name in ("joints_img", "image", "camera_idx", "camera_R"):
         assert (file.compact_folder / f"{name}.npy").read_bytes() == (folder / f"{name}.npy").read_bytes()
     opened = load_h36m(root, "train")

@@ -14,9 +14,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from cvf_tests.annotations import load_h36m
 
 from lib.dataset.groups import group_views
-from lib.dataset.h36m import load_h36m
 from lib.dataset.mpii import load_mpii
 from lib.dataset.synthetic.generate import SetSettings, make_dataset
 from lib.dataset.synthetic.scene import WorldSettings
