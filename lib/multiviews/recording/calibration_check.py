@@ -60,7 +60,7 @@ def check_calibration(
             points[:, one].reshape(-1, 2), points[:, other].reshape(-1, 2), cameras[0, one], cameras[0, other]
         )
         pairs[one, other] = _median(np.abs(distance.reshape(len(points), -1)) / size[:, other, None])
-    error = _errors(points, cameras, size, list(range(num_views)))
+    error = _errors(points, cameras, size, slice(None))
     return CalibrationCheck(error, from_others, pairs, _views_off(points, cameras, size))
 
 
@@ -69,11 +69,11 @@ def _median(values: np.ndarray) -> float:
     return float(np.median(known)) if known.size else np.nan
 
 
-def _errors(points: np.ndarray, cameras: Cameras, size: np.ndarray, views: list[int]) -> np.ndarray:
+def _errors(points: np.ndarray, cameras: Cameras, size: np.ndarray, views: list[int] | slice) -> np.ndarray:
     """Return the median reprojection error of each of some views, triangulated from these views; NaN = no points."""
     points, cameras = points[:, views], cameras[:, views]
     error = reprojection_error(triangulate(points, cameras), points, cameras, size[:, views])
-    return np.array([_median(error[:, view]) for view in range(len(views))])
+    return np.array([_median(error[:, view]) for view in range(error.shape[1])])
 
 
 def _views_off(points: np.ndarray, cameras: Cameras, size: np.ndarray) -> tuple[int, ...] | None:

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
@@ -15,28 +14,28 @@ from lib.utils.errors import InputError, check_shape
 from lib.utils.files.atomic import atomic_path
 
 DPI = 120
-SHOWN_PERCENTILE = 99.0  # the histogram ends a little above it; what lies beyond is counted in its last bin
+SHOWN_PERCENTILE = 99.0  # the histogram ends slightly above it; larger errors count in the last bin
 NUM_BINS = 60
-MAX_GROUP_INCHES = 0.9  # bars of one name; with many series they get thinner
+MAX_GROUP_INCHES = 0.9  # height of the bars of one name
 MARKS = {"median": 50, "90 %": 90, "95 %": 95, "99 %": 99}
 COLORS = ("#1b86de", "#f16207", "#50b060", "#8250b4", "#c8a000", "#787878", "#d4527c", "#3fb6b2")
-HATCHES = ("", "///", "...", "xxx")  # for more series than colours
+HATCHES = ("", "///", "...", "xxx")  # for more series than colors
 
 
 def save_error_histogram(path: str | os.PathLike, errors: np.ndarray, title: str = "") -> None:
-    """Plot how often each distance occurs, with mean and percentiles, and the share below it; write a PNG atomically.
+    """Write a histogram of errors with mean, percentiles and cumulative share, as PNG, atomically.
 
     Args:
-        path: the picture.
-        errors: distances of any shape, mm; those that are not finite are left out of the bars and never below.
-        title: above the chart.
+        path: file to write.
+        errors: distances of any shape, mm; distances that are not finite count only in the total.
+        title: title of the chart.
 
     Raises:
-        InputError: no finite distance, or the disk refuses.
+        InputError: no finite distance, or the disk is full.
     """
     found = errors[np.isfinite(errors)]
     if not found.size:
-        raise InputError(f"{path}: no error to plot: no joint has a position")
+        raise InputError(f"{path}: no error to plot: no joint has a finite error")
     end = max(1.0, float(np.percentile(found, SHOWN_PERCENTILE)) * 1.15)
     figure, axes = _figure(7.2, 4.2, title)
     edges = np.linspace(0, end, NUM_BINS + 1)
@@ -64,7 +63,7 @@ def save_error_histogram(path: str | os.PathLike, errors: np.ndarray, title: str
     for (name, percent), style in zip(MARKS.items(), ("-", "--", "-.", ":"), strict=True):
         value = float(np.percentile(found, percent))
         axes.axvline(value, color="0.25", linewidth=1.2, linestyle=style, label=f"{name} {value:.1f} mm")
-    axes.set(xlim=(0, end), xlabel="distance of a joint from the gt, mm", ylabel="share of the joints (bars)")
+    axes.set(xlim=(0, end), xlabel="distance of a joint from the ground truth, mm", ylabel="share of the joints (bars)")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
     below.legend(*axes.get_legend_handles_labels(), fontsize=8, loc="center right", framealpha=0.9)
     _save(figure, path)
@@ -77,23 +76,23 @@ def save_error_bars(
     means: Mapping[str, float | None] | None = None,
     title: str = "",
 ) -> None:
-    """Plot one group of horizontal bars per name, one bar per series; write a PNG atomically.
+    """Write a chart with one group of horizontal bars per name and one bar per series, as PNG, atomically.
 
     Args:
-        path: the picture.
-        names: joints, actions, ...; from top to bottom.
+        path: file to write.
+        names: joints, actions, ..., from top to bottom.
         series: label -> one value per name, mm; None and NaN leave a gap.
-        means: label -> mean over all, a vertical line in the colour of the series.
-        title: above the chart.
+        means: label -> mean over all, drawn as a vertical line.
+        title: title of the chart.
 
     Raises:
-        InputError: nothing to plot, a series of another length, or the disk refuses.
+        InputError: nothing to plot, a series of another length, or the disk is full.
     """
     if not names or not series:
         raise InputError(f"{path}: nothing to plot")
     figure, axes = _figure(7.2, 1.3 + len(names) * (0.12 + min(0.11 * len(series), MAX_GROUP_INCHES)), title)
     height = 0.84 / len(series)
-    centres = np.arange(len(names), dtype=float)
+    centers = np.arange(len(names), dtype=float)
     for index, (label, values) in enumerate(series.items()):
         check_shape(f"{path}: {label}", (len(values),), (len(names),))
         lengths = np.array(values, float)
@@ -103,10 +102,10 @@ def save_error_bars(
         text = label if mean is None else f"{label} (mean {mean:.1f})"
         hatch = HATCHES[index // len(COLORS) % len(HATCHES)]
         style = {"color": color, "hatch": hatch, "edgecolor": "white", "linewidth": 0.3}
-        axes.barh(centres + offset, lengths, height, label=text, **style)
+        axes.barh(centers + offset, lengths, height, label=text, **style)
         if mean is not None:
             axes.axvline(mean, color=color, linewidth=1.1, linestyle="--", alpha=0.8)
-    axes.set_yticks(centres, names)
+    axes.set_yticks(centers, names)
     axes.set(ylim=(len(names) - 0.5, -0.5), xlabel="mean distance, mm")
     axes.set_xlim(left=0)
     axes.grid(axis="x", color="0.9", linewidth=0.6)
@@ -118,7 +117,6 @@ def save_error_bars(
 
 def _figure(width: float, height: float, title: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.subplots()
     axes.set_title(title, fontsize=10)
     axes.tick_params(labelsize=8)

@@ -1,4 +1,4 @@
-"""Signed heat over images, with a curve: rows of one image with a marked point and others that answer to it."""
+"""Figure of signed heat in other views for a marked point in one view, with curves."""
 
 from __future__ import annotations
 
@@ -9,23 +9,22 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib import patheffects
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from lib.utils.drawing.pose_axes import side_rgb
+from lib.utils.drawing.vis import side_rgb
 from lib.utils.errors import InputError, check_shape
 from lib.utils.files.atomic import atomic_path
 
 CELL_INCHES = 2.9
 DPI = 110
-_BACKDROP = 0.5  # brightness of a image under the heat
+_BACKDROP = 0.5  # brightness of an image under the heat
 
 
 def _edged(linewidth: float) -> dict:
-    """White with a dark edge, which shows on any colour of the heat and on the paper of the legend."""
+    """Return the style of a white line with a dark edge, visible on any background."""
     edge = patheffects.Stroke(linewidth=linewidth + 1.6, foreground="0.05")
     return {"color": "white", "path_effects": [edge, patheffects.Normal()]}
 
@@ -33,7 +32,7 @@ def _edged(linewidth: float) -> dict:
 _NEAR_LINE = {"linewidth": 1.8, **_edged(1.8)}
 _FAR_LINE = {"linewidth": 1.0, "linestyle": (0, (4, 3)), **_edged(1.0)}
 _POINT = {"linestyle": "none", "marker": "P", "markersize": 10, "color": "white", "markeredgecolor": "0.05"}
-_TRUTH = {
+_GT = {
     "linestyle": "none",
     "marker": "o",
     "markersize": 8,
@@ -45,18 +44,18 @@ _TRUTH = {
 
 @dataclass(frozen=True)
 class HeatRow:
-    """A image with a marked point, and O others with heat and a curve; images (h, w, 3) uint8 BGR of one size.
+    """An image with a marked point, and O other images with heat and a curve; (h, w, 3) uint8 BGR of one size.
 
     Attributes:
-        title: of the row.
-        image: with the point.
-        point: (2,) px of `image`.
-        names: O titles of the others.
+        title: title of the image.
+        image: image with the point.
+        point: (2,) px of the image.
+        names: O titles of the other images.
         others: O images.
-        heat: (O, H, W) signed values; pixel (x, y) lies at (x w/W, y h/H) of the image.
-        curves: (O, D, 2) px of the others; NaN = no corner.
-        near: (D,) bool: corners between which the curve is solid; elsewhere it is thin and dashed.
-        gt: (O, 2) where the point is in the others, or None.
+        heat: (O, H, W) signed values; pixel (x, y) is at (x w/W, y h/H) of the image.
+        curves: (O, D, 2) px of the other images; NaN = no point.
+        near: (D,) bool, points between which the curve is solid instead of dashed.
+        gt: (O, 2) true position of the point in the other images, or None.
     """
 
     title: str
@@ -84,18 +83,18 @@ class HeatRow:
 def save_heat_figure(
     path: str | os.PathLike, rows: Sequence[HeatRow], title: str, heat_name: str, curve_name: str, near_name: str
 ) -> None:
-    """Draw rows and write a PNG atomically; every row has its own scale of the heat.
+    """Write the figure as PNG, atomically; each row has its own color scale.
 
     Args:
-        path: the image.
-        rows: all with the same number of images.
-        title: above the rows.
-        heat_name: what the heat is, beside its scale.
-        curve_name: what the curves are, in the legend.
-        near_name: where they are solid, in the legend.
+        path: file to write.
+        rows: rows with the same number of images.
+        title: title above the rows.
+        heat_name: label of the color scale.
+        curve_name: name of the curves in the legend.
+        near_name: name of their solid part in the legend.
 
     Raises:
-        InputError: no rows, arrays that do not fit together, or the disk refuses.
+        InputError: no rows, arrays that do not fit together, or the disk is full.
     """
     if not rows:
         raise InputError(f"{path}: no rows to draw")
@@ -105,7 +104,6 @@ def save_heat_figure(
         check_shape(f"{path}, row {index}: images", (1 + len(row.others),), (columns,))
     size = (CELL_INCHES * columns + 0.9, (CELL_INCHES * height / width + 0.25) * len(rows) + 0.75)
     figure = Figure(figsize=size, dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for row_axes, row in zip(axes, rows, strict=True):
         _draw_row(figure, row_axes, row, heat_name)
@@ -117,14 +115,14 @@ def save_heat_figure(
 
 
 def signed_colors(num_colors: int = 255) -> ListedColormap:
-    """Return colours for values from -limit to limit: blue, clear in the middle, orange; the more, the more opaque."""
+    """Return a colormap for -limit to limit: blue to orange, transparent in the middle."""
     value = np.linspace(-1, 1, num_colors)
     rgb = np.where(value[:, None] < 0, side_rgb("left"), side_rgb("right"))
     return ListedColormap(np.concatenate([rgb, np.abs(value)[:, None]], 1), "signed")
 
 
 def heat_limit(heat: np.ndarray) -> float:
-    """Return the end of a symmetric colour scale: the largest absolute value, 1 if there is none above 0."""
+    """Return the limit of a symmetric color scale: the largest absolute value, or 1 if all are 0."""
     limit = float(np.abs(heat).max(initial=0.0))
     return limit if limit > 0 else 1.0
 
@@ -135,15 +133,15 @@ def _draw_row(figure: Figure, axes: Sequence[Axes], row: HeatRow, heat_name: str
     _draw_picture(axes[0], row.image, row.title)
     axes[0].plot(*row.point, **_POINT)
     for index, one in enumerate(axes[1:]):
-        grey = row.others[index].mean(-1, keepdims=True).repeat(3, -1)
-        _draw_picture(one, (grey * _BACKDROP).astype(np.uint8), row.names[index])
+        gray = row.others[index].mean(-1, keepdims=True).repeat(3, -1)
+        _draw_picture(one, (gray * _BACKDROP).astype(np.uint8), row.names[index])
         _draw_heat(one, row.heat[index], row.image.shape[:2], scale)
         one.plot(*row.curves[index].T, **_FAR_LINE)
         one.plot(*np.where(row.near[:, None], row.curves[index], np.nan).T, **_NEAR_LINE)
         if row.gt is not None:
-            one.plot(*row.gt[index], **_TRUTH)
+            one.plot(*row.gt[index], **_GT)
     bar = figure.colorbar(scale, ax=list(axes), shrink=0.9, aspect=22, pad=0.01)
-    bar.ax.set_facecolor(str(_BACKDROP / 2))  # what is clear in the scale shows a dark image
+    bar.ax.set_facecolor(str(_BACKDROP / 2))  # shown through the transparent middle of the scale
     bar.set_ticks([-limit, 0, limit], labels=[f"{-limit:.2g}", "0", f"+{limit:.2g}"], fontsize=8)
     bar.set_label(heat_name, fontsize=8)
 
@@ -152,7 +150,7 @@ def _draw_picture(axes: Axes, image: np.ndarray, title: str) -> None:
     axes.imshow(image[..., ::-1], interpolation="antialiased")
     axes.set(xticks=[], yticks=[])
     axes.set_title(title, fontsize=9)
-    axes.autoscale(False)  # what lies outside does not enlarge the image
+    axes.autoscale(False)  # points outside do not enlarge the axes
 
 
 def _draw_heat(axes: Axes, heat: np.ndarray, size_hw: tuple[int, int], scale: ScalarMappable) -> None:
@@ -161,11 +159,11 @@ def _draw_heat(axes: Axes, heat: np.ndarray, size_hw: tuple[int, int], scale: Sc
     extent = (-0.5 * x, (columns - 0.5) * x, (rows - 0.5) * y, -0.5 * y)
     limits = axes.get_xlim(), axes.get_ylim()
     axes.imshow(heat, cmap=scale.cmap, norm=scale.norm, interpolation="bilinear", extent=extent)
-    axes.set(xlim=limits[0], ylim=limits[1])  # imshow sets them to its extent
+    axes.set(xlim=limits[0], ylim=limits[1])  # imshow resets them
 
 
-def _legend(curve_name: str, near_name: str, with_truth: bool) -> list[Line2D]:
+def _legend(curve_name: str, near_name: str, with_gt: bool) -> list[Line2D]:
     entries = [("chosen pixel", _POINT), (f"{curve_name}, {near_name}", _NEAR_LINE)]
     entries += [(f"{curve_name}, beyond", _FAR_LINE)]
-    entries += [("true position", _TRUTH)] if with_truth else []
+    entries += [("true position", _GT)] if with_gt else []
     return [Line2D([], [], label=label, **style) for label, style in entries]

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
-from lib.utils.drawing.vis import PAPER, SIDE_COLORS, Skeleton
+from lib.utils.drawing.vis import PAPER, SIDE_COLORS, Skeleton, labeled
 
 FLOOR_COLOR = (205, 205, 205)  # BGR
 GT_COLOR = (110, 110, 110)
 GRID_MM = 500.0
 _SHIFT = 4  # fractional bits of OpenCV's drawing coordinates
 _MIN_HALF_MM = 600.0
+_SIDES_ELEVATION_DEG = 8.0
 _MARGIN = 1.15  # shown extent / extent of the poses
 
 
@@ -114,6 +115,31 @@ def render_pose(
             radius = (width + 1) << _SHIFT
             cv2.circle(image, _fixed_point(point), radius, SIDE_COLORS[side], -1, cv2.LINE_AA, _SHIFT)
     return image
+
+
+def render_sides(pose: np.ndarray, gt: np.ndarray | None, skeleton: Skeleton, side_px: int) -> list[np.ndarray]:
+    """Render a pose from the front and from its left side, with a label above each.
+
+    Args:
+        pose: (K, 3) world mm, z up; joints that are not finite are left out.
+        gt: (K, 3) world mm, or None; if given, it sets the viewing direction, and the label has the error.
+        skeleton: skeleton of the K joints.
+        side_px: side length of an image, without the label.
+
+    Returns:
+        Two images (LABEL_PX + side_px, side_px, 3) uint8 BGR.
+    """
+    reference = pose if gt is None else gt
+    error = np.nan if gt is None else np.linalg.norm(pose - gt, axis=-1)
+    found = np.isfinite(error)
+    text = f", error {np.mean(error, where=found):.0f} mm" if found.any() else ""
+    front = front_azimuth(reference, skeleton)
+    camera = OrbitCamera.around(reference[None])
+    images = []
+    for name, azimuth in ((f"3D, front{text}", front), ("3D, side", front + 90)):
+        turned = replace(camera, azimuth_deg=azimuth, elevation_deg=_SIDES_ELEVATION_DEG)
+        images.append(labeled(render_pose(pose, gt, skeleton, turned, side_px), name))
+    return images
 
 
 def _draw_floor(image: np.ndarray, camera: OrbitCamera) -> None:

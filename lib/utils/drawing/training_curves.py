@@ -1,4 +1,4 @@
-"""Training curves: one point per epoch."""
+"""Training curves with one point per epoch."""
 
 from __future__ import annotations
 
@@ -7,27 +7,26 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from lib.utils.errors import InputError
 from lib.utils.files.atomic import atomic_path
 
-LOG_SCALE_RANGE = 10  # losses that span more than this factor are shown on a log scale
+LOG_SCALE_RANGE = 10  # ratio of losses from which the scale is logarithmic
 
 
 def save_curves(path: str | os.PathLike, history: Sequence[Mapping[str, float]], title: str = "") -> None:
-    """Plot losses in one panel and shares (accuracy, detection rate) in another; write a PNG atomically.
+    """Write a figure with one panel of losses and one of shares (accuracy, JDR), as PNG, atomically.
 
     Args:
-        path: the picture.
-        history: one entry per epoch: `epoch` and any of `loss`, `..._loss` (any unit) and other names, which are
-            shares between 0 and 1. A value may be missing from some epochs.
-        title: above the panels.
+        path: file to write.
+        history: one entry per epoch with `epoch`, and any of `loss`, `..._loss` (any unit) and other names, which are
+            shares between 0 and 1. Values may be missing in some epochs.
+        title: title of the figure.
 
     Raises:
-        InputError: nothing to plot, an entry without `epoch`, or the disk refuses.
+        InputError: nothing to plot, an entry without `epoch`, or the disk is full.
     """
     names = list(dict.fromkeys(name for entry in history for name in entry if name != "epoch"))
     if not names or any("epoch" not in entry for entry in history):
@@ -40,7 +39,6 @@ def save_curves(path: str | os.PathLike, history: Sequence[Mapping[str, float]],
     }
     panels = {label: lines for label, lines in panels.items() if lines}
     figure = Figure(figsize=(4.6 * len(panels), 3.4), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
     for axes, (label, lines) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         _draw_panel(axes, label, epochs, lines)
     figure.suptitle(title, fontsize=10)
@@ -50,7 +48,7 @@ def save_curves(path: str | os.PathLike, history: Sequence[Mapping[str, float]],
 
 def _draw_panel(axes: Axes, label: str, epochs: np.ndarray, lines: Mapping[str, np.ndarray]) -> None:
     for name, values in lines.items():
-        known = np.isfinite(values)  # epochs without a value are bridged
+        known = np.isfinite(values)  # lines bridge epochs without a value
         axes.plot(epochs[known], values[known], marker="o", markersize=3, linewidth=1.6, label=name.replace("_", " "))
     values = np.concatenate(list(lines.values()))
     values = values[np.isfinite(values)]

@@ -15,7 +15,7 @@ def bgr(index: int) -> np.ndarray:
 
 
 def pixels(path: Path, index: int, tolerance: int = 3) -> np.ndarray:
-    """(row, column) of the pixels of a colour."""
+    """(row, column) of the pixels of a color."""
     picture = cv2.imread(str(path))
     assert picture is not None
     assert 200 < picture.shape[0] < 1500
@@ -23,7 +23,7 @@ def pixels(path: Path, index: int, tolerance: int = 3) -> np.ndarray:
     return np.argwhere(np.abs(picture.astype(int) - bgr(index)).max(-1) <= tolerance)
 
 
-def test_bars_are_as_long_as_their_values(tmp_path: Path) -> None:
+def test_save_error_bars_lengths_are_the_values(tmp_path: Path) -> None:
     path = tmp_path / "bars.png"
     save_error_bars(path, ["knee", "wrist"], {"one": [20.0, 40.0], "two": [10.0, None]})
     rows = cv2.imread(str(path)).shape[0]
@@ -38,7 +38,7 @@ def test_bars_are_as_long_as_their_values(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["bars.png"]
 
 
-def test_means_are_lines_over_the_height(tmp_path: Path) -> None:
+def test_save_error_bars_means_are_drawn(tmp_path: Path) -> None:
     values = {"one": [10.0] * 4}
     save_error_bars(tmp_path / "without.png", list("abcd"), values)
     save_error_bars(tmp_path / "with.png", list("abcd"), values, {"one": 10.0})
@@ -46,7 +46,7 @@ def test_means_are_lines_over_the_height(tmp_path: Path) -> None:
     assert (without != with_mean).any()
 
 
-def test_many_series_stay_on_a_page(tmp_path: Path) -> None:
+def test_save_error_bars_many_series_limit_the_size(tmp_path: Path) -> None:
     series = {f"a run with a long name, number {number}": np.full(17, 30.0 + number) for number in range(12)}
     save_error_bars(tmp_path / "bars.png", [f"joint {joint}" for joint in range(17)], series)
     height, width = cv2.imread(str(tmp_path / "bars.png")).shape[:2]
@@ -54,12 +54,12 @@ def test_many_series_stay_on_a_page(tmp_path: Path) -> None:
     assert height < 2800
 
 
-def test_the_mean_of_the_histogram_moves_with_the_errors(tmp_path: Path) -> None:
+def test_save_error_histogram_mean_line_is_at_the_mean(tmp_path: Path) -> None:
     def mean_column(errors: np.ndarray) -> float:
         save_error_histogram(tmp_path / "histogram.png", errors)
         found = pixels(tmp_path / "histogram.png", 1)
         columns, counts = np.unique(found[:, 1], return_counts=True)
-        return float(columns[counts.argmax()])  # the line is higher than the legend's sample is
+        return float(columns[counts.argmax()])  # the line is longer than its sample in the legend
 
     low, high = np.repeat([10.0, 90.0], [70, 30]), np.repeat([10.0, 90.0], [30, 70])  # means 34 and 66, one axis
     ten_mm = (mean_column(high) - mean_column(low)) / 3.2
@@ -68,18 +68,18 @@ def test_the_mean_of_the_histogram_moves_with_the_errors(tmp_path: Path) -> None
     assert mean_column(middle) == pytest.approx((mean_column(high) + mean_column(low)) / 2, abs=2)
 
 
-def test_distances_beyond_the_axis_and_missing_ones(tmp_path: Path) -> None:
+def test_save_error_histogram_large_and_missing_errors(tmp_path: Path) -> None:
     errors = np.append(np.linspace(0, 50, 999), [1e6])
     save_error_histogram(tmp_path / "with.png", errors)
     save_error_histogram(tmp_path / "missing.png", np.append(errors, [np.nan] * 500))
     picture = cv2.imread(str(tmp_path / "with.png")).astype(int)
     bars = (picture[..., 0] - picture[..., 2] > 60).any(0)  # bluish columns
-    assert np.count_nonzero(bars) > 0.5 * picture.shape[1]  # one distance of a kilometre does not squeeze the others
+    assert np.count_nonzero(bars) > 0.5 * picture.shape[1]  # an error of 1 km does not compress the axis
     assert (picture != cv2.imread(str(tmp_path / "missing.png"))).any()
 
 
-def test_nothing_to_plot(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no joint has a position"):
+def test_charts_without_data_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no joint has a finite error"):
         save_error_histogram(tmp_path / "x.png", np.full((3, 4), np.nan))
     with pytest.raises(InputError, match="nothing to plot"):
         save_error_bars(tmp_path / "x.png", [], {})

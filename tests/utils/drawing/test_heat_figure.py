@@ -52,7 +52,7 @@ def center_of(image: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
     return np.array([columns.mean() / image.shape[1], rows.mean() / image.shape[0]])
 
 
-def test_one_row_per_pixel_and_one_column_per_view(tmp_path: Path) -> None:
+def test_save_heat_figure_has_a_row_per_point_and_a_column_per_view(tmp_path: Path) -> None:
     sizes = {
         (rows, others): draw([make_row(others)] * rows, tmp_path / "heat.png").shape[:2]
         for rows, others in ((1, 1), (1, 3), (2, 1))
@@ -63,7 +63,7 @@ def test_one_row_per_pixel_and_one_column_per_view(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["heat.png"]
 
 
-def test_heat_lies_where_its_pixels_are_with_the_colour_of_its_sign(tmp_path: Path) -> None:
+def test_save_heat_figure_heat_has_position_and_color_of_its_sign(tmp_path: Path) -> None:
     row = make_row()
     row.heat[1, 2, 7], row.heat[1, 6, 3] = 0.4, -0.4  # (y, x) of a 9 x 10 map
     drawn = cells(draw([row], tmp_path / "heat.png"), 4)
@@ -74,7 +74,7 @@ def test_heat_lies_where_its_pixels_are_with_the_colour_of_its_sign(tmp_path: Pa
         assert (np.abs(other - BLUE).max(-1) < 40).sum() == 0
 
 
-def test_heat_of_both_signs_differs_in_brightness_too() -> None:
+def test_signed_colors_differ_in_brightness() -> None:
     colors = np.asarray(signed_colors()(np.linspace(0, 1, 255)))
     assert colors[127, 3] == 0  # nothing hides the image where the weight is 0
     np.testing.assert_allclose(colors[[0, -1], 3], 1)
@@ -83,12 +83,12 @@ def test_heat_of_both_signs_differs_in_brightness_too() -> None:
     np.testing.assert_allclose(colors[0, :3] * 255, BLUE[::-1])
 
 
-def test_the_scale_is_symmetric_and_covers_the_largest_value() -> None:
+def test_heat_limit_is_the_largest_absolute_value() -> None:
     assert heat_limit(np.array([[-3.0, 1.0]])) == 3.0
     assert heat_limit(np.zeros((2, 2))) == 1.0
 
 
-def test_the_curve_is_white_and_bold_only_near_the_person(tmp_path: Path) -> None:
+def test_save_heat_figure_curve_is_solid_near_the_person(tmp_path: Path) -> None:
     def white_columns(near: list[bool]) -> list[int]:
         row = make_row(1)
         row.curves[0] = [[-900, 45], [25, 45], [50, 45], [75, 45], [900, 45]]
@@ -102,17 +102,17 @@ def test_the_curve_is_white_and_bold_only_near_the_person(tmp_path: Path) -> Non
     assert max(thin) < 1.5 * min(thin)
 
 
-def test_truth_is_drawn_where_it_is_known(tmp_path: Path) -> None:
-    with_truth, without = (cells(draw([make_row(1, gt=gt)], tmp_path / "heat.png"), 2) for gt in (True, False))
-    changed = np.abs(with_truth[1] - without[1]).max(-1) > 60
+def test_save_heat_figure_gt_is_drawn_if_known(tmp_path: Path) -> None:
+    with_gt, without = (cells(draw([make_row(1, gt=gt)], tmp_path / "heat.png"), 2) for gt in (True, False))
+    changed = np.abs(with_gt[1] - without[1]).max(-1) > 60
     rows, columns = np.nonzero(changed)
     np.testing.assert_allclose(
         [columns.mean() / changed.shape[1], rows.mean() / changed.shape[0]], [60.5 / 100, 40.5 / 90], atol=0.02
     )
-    assert (np.abs(with_truth[0] - without[0]).max(-1) <= 60).all()
+    assert (np.abs(with_gt[0] - without[0]).max(-1) <= 60).all()
 
 
-def test_curves_with_gaps_or_far_outside_change_no_size(tmp_path: Path) -> None:
+def test_save_heat_figure_curves_outside_keep_the_size(tmp_path: Path) -> None:
     row = make_row()
     row.curves[0, 2] = np.nan
     row.curves[1] = np.nan
@@ -120,7 +120,7 @@ def test_curves_with_gaps_or_far_outside_change_no_size(tmp_path: Path) -> None:
     assert draw([row], tmp_path / "a.png").shape == draw([make_row()], tmp_path / "b.png").shape
 
 
-def test_arrays_that_do_not_fit_are_named(tmp_path: Path) -> None:
+def test_save_heat_figure_wrong_shapes_are_named(tmp_path: Path) -> None:
     row = make_row()
     for wrong, message in (
         ([], "no rows to draw"),

@@ -17,7 +17,7 @@ def _plot(path: Path, history: list[dict[str, float]]) -> np.ndarray:
     return picture
 
 
-def test_one_panel_per_kind_of_value(tmp_path: Path) -> None:
+def test_save_curves_has_a_panel_per_kind_of_value(tmp_path: Path) -> None:
     both = _plot(tmp_path / "both.png", [{"epoch": e, "loss": 1 / (e + 1), "JDR": e / 4} for e in range(4)])
     one = _plot(tmp_path / "one.png", [{"epoch": e, "JDR": e / 4} for e in range(4)])
     assert both.shape[0] == one.shape[0]
@@ -25,7 +25,7 @@ def test_one_panel_per_kind_of_value(tmp_path: Path) -> None:
     assert {entry.name for entry in tmp_path.iterdir()} == {"both.png", "one.png"}
 
 
-def test_higher_values_are_drawn_higher(tmp_path: Path) -> None:
+def test_save_curves_higher_values_are_higher(tmp_path: Path) -> None:
     def mean_row(value: float) -> float:
         picture = _plot(tmp_path / "curve.png", [{"epoch": e, "accuracy": value} for e in range(5)])
         colored = np.ptp(picture.astype(int), axis=-1) > 60
@@ -41,11 +41,11 @@ def test_higher_values_are_drawn_higher(tmp_path: Path) -> None:
         [{"epoch": 0, "loss": 100.0}, {"epoch": 1, "loss": 0.01, "JDR": 0.5}, {"epoch": 2, "loss": float("nan")}],
     ],
 )
-def test_short_and_incomplete_histories(history: list[dict[str, float]], tmp_path: Path) -> None:
+def test_save_curves_short_and_incomplete_histories(history: list[dict[str, float]], tmp_path: Path) -> None:
     assert _plot(tmp_path / "curves.png", history).std() > 5
 
 
 @pytest.mark.parametrize("history", [[], [{"epoch": 1}], [{"loss": 0.5}]])
-def test_nothing_to_plot(history: list[dict[str, float]], tmp_path: Path) -> None:
+def test_save_curves_without_values_is_refused(history: list[dict[str, float]], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="expected at least one epoch with 'epoch' and a value"):
         save_curves(tmp_path / "curves.png", history)
