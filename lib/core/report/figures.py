@@ -41,7 +41,6 @@ def make_contact_sheet(run: RunPoses, frames: Sequence[int], path: Path) -> None
         InputError: predictions are missing or belong to other images, an image is missing, or writing fails.
     """
     num_views = run.frames.groups.shape[1]
-    errors = run.frame_errors()
     rows = []
     with PredictionFile(run.predictions_path) as predictions:
         predictions.check_matches(run.frames.image_ids.ravel().tolist(), run.frames.joint_set.names)
@@ -50,7 +49,7 @@ def make_contact_sheet(run: RunPoses, frames: Sequence[int], path: Path) -> None
             crops, to_crop = _read_crops(run, frame, run.crop_wh)
             rows.append(
                 SheetFrame(
-                    title=f"frame {frame}\n{errors[frame]:.0f} mm",
+                    title=f"frame {frame}",
                     crops=np.stack(crops),
                     heatmaps=heatmaps,
                     joints_crop=transform_points(locations[..., :2].astype(np.float64), to_crop),
