@@ -240,12 +240,6 @@ DEFAULTS: dict[str, Any] = {
             "mixed precision: data type of the products; weights stay float32, fp16 scales the loss",
             ("off", "bf16", "fp16"),
         ),
-        "FUSION_STATE": Key(
-            "weights",
-            "float32",
-            "data type of Adam's moments of the fusion matrices; bfloat16 halves their memory",
-            ("float32", "bfloat16"),
-        ),
         "FREEZE_BACKBONE": Key(
             "weights",
             False,
@@ -368,7 +362,7 @@ UNUSED = frozenset(
     f"{section}.{key}"
     for section, keys in {
         "DATASET": "BBOX",
-        "TRAIN": "GAMMA1 GAMMA2",
+        "TRAIN": "FUSION_STATE GAMMA1 GAMMA2",
         "TEST": "SHIFT_HEATMAP USE_GT_BBOX IMAGE_THRE NMS_THRE OKS_THRE IN_VIS_THRE BBOX_FILE BBOX_THRE MATCH_IOU_THRE "
         "DETECTOR DETECTOR_DIR",
         "PICT_STRUCT": "DEBUG TEST_PAIRWISE SHOW_ORIIMG SHOW_CROPIMG SHOW_HEATIMG",

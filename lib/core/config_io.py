@@ -53,7 +53,7 @@ def load_config(path: str | os.PathLike, opts: Sequence[str] = ()) -> EasyDict:
     for key, text in zip(opts[::2], opts[1::2], strict=True):
         _merge(config, _nested([(key, _parse_value(key, text))]), "--opts", unused)
     if unused:
-        logger.warning("keys without effect, in the original code too: %s", ", ".join(sorted(unused)))
+        logger.warning("keys without effect, ignored: %s", ", ".join(sorted(unused)))
     if config.NAME and not _PLAIN_NAME.fullmatch(config.NAME):
         raise InputError(
             f"{path}: NAME: expected a file name of letters, digits and . _ - + = , received {_shown(config.NAME)}"

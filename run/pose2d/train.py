@@ -1,11 +1,11 @@
 """Train a heatmap network with cross-view fusion.
 
     python run/pose2d/train.py --cfg experiments-local/mixed/resnet50/256_fusion.yaml
-    python run/pose2d/train.py --cfg ... --gpus 0,1                          # a process per GPU of this machine
-    torchrun --nproc-per-node 8 run/pose2d/train.py --cfg ...                # the same; several machines too
+    python run/pose2d/train.py --cfg ... --gpus 0,1                          # one process per GPU of this machine
+    torchrun --nproc-per-node 8 run/pose2d/train.py --cfg ...                # the same, also on several machines
 
-Runs on CUDA where there is one, else on the CPU. SIGTERM and Ctrl-C end it after the step, with a checkpoint and exit
-code 75; the same command with TRAIN.RESUME true goes on there. TensorBoard: tensorboard --logdir log
+Runs on CUDA if available, else on the CPU. SIGTERM and Ctrl-C end it after the current step with a checkpoint and exit
+code 75; the same command with TRAIN.RESUME true continues. TensorBoard: tensorboard --logdir log
 """
 
 import sys
@@ -28,12 +28,12 @@ from lib.core.runtime.command_line import collect_opts, make_parser, run_main
 from lib.core.runtime.device import autocast_dtype, num_processes, prepare_model, select_device
 from lib.core.runtime.launch import run_processes
 from lib.core.training.checkpoint import Progress
-from lib.core.training.loop import Training
+from lib.core.training.epoch import EpochSettings
+from lib.core.training.loop import Training, check_training
 from lib.core.training.optimizer import build_optimizer
 from lib.core.training.profiling import profile_steps
-from lib.core.training.resume import checkpoint_to_resume, leave_finished, resume
+from lib.core.training.resume import checkpoint_to_resume, is_finished, resume
 from lib.core.training.step import TrainStep
-from lib.core.training.training_checks import check_training
 from lib.dataset.fingerprint import data_fingerprint
 from lib.utils.errors import InputError
 from lib.utils.files.directory_lock import locked_directory
@@ -43,8 +43,8 @@ from lib.utils.parallel.ranks import SINGLE_PROCESS, Ranks, ranks_from_environme
 logger = logging.getLogger("train")
 
 LESS_MEMORY = (
-    "a smaller TRAIN.BATCH_SIZE (TEST.BATCH_SIZE in validation), TRAIN.ACCUMULATE, TRAIN.AMP bf16 and "
-    "TRAIN.CHECKPOINT_ACTIVATIONS true need less; run/pose2d/memory.py tells how much"
+    "to need less, use a smaller TRAIN.BATCH_SIZE (TEST.BATCH_SIZE in validation), TRAIN.ACCUMULATE, TRAIN.AMP bf16 or "
+    "TRAIN.CHECKPOINT_ACTIVATIONS true; run/pose2d/memory.py estimates the effect"
 )
 
 
@@ -53,13 +53,13 @@ def parse_args() -> argparse.Namespace:
         __doc__, "--frequent", "--gpus", "--workers", "--modelDir", "--logDir", "--dataDir", "--data-format"
     )
     other = parser.add_mutually_exclusive_group()
-    other.add_argument("--resume", type=Path, metavar="FILE", help="go on from this checkpoint")
+    other.add_argument("--resume", type=Path, metavar="FILE", help="resume from this checkpoint")
     other.add_argument(
         "--profile",
         type=int,
         default=0,
         metavar="N",
-        help="record N steps from the beginning into trace.json of the run directory, and no more",
+        help="only record N training steps into trace.json of the run directory",
     )
     return parser.parse_args()
 
@@ -67,7 +67,7 @@ def parse_args() -> argparse.Namespace:
 def train(args: argparse.Namespace, config: Any, ranks: Ranks) -> None:
     """Train as one of `ranks.world_size` processes."""
     directory = start_run(config, args.cfg, None if args.profile else "train", ranks.is_main)
-    device = select_device(config, ranks)
+    device = select_device(config.GPUS, config.CUDNN, ranks)
     torch.manual_seed(config.SEED)
     with process_group(ranks, device):
         root = dataset_root(config)
@@ -80,7 +80,7 @@ def train(args: argparse.Namespace, config: Any, ranks: Ranks) -> None:
             len(test_set),
             test_set.num_views,
         )
-        checkpoint = None if args.profile else checkpoint_to_resume(args.resume, config, directory)
+        checkpoint = None if args.profile else checkpoint_to_resume(args.resume, config.TRAIN.RESUME, directory)
         model = build_model(config, train_set.num_views, is_train=True, resumes=checkpoint is not None)
         check_training(config, model.fusion, test_set)
         logger.info(
@@ -89,47 +89,54 @@ def train(args: argparse.Namespace, config: Any, ranks: Ranks) -> None:
             config.BACKBONE_MODEL,
             sum(p.numel() for p in model.parameters()) / 1e6,
         )
-        wrapped = prepare_model(model, config, device, ranks)
-        optimizer = build_optimizer(config, model)
-        step = TrainStep(wrapped, optimizer, config, device, autocast_dtype(config, device))
+        step = TrainStep(
+            prepare_model(model, config.TRAIN, device, ranks),
+            build_optimizer(config.TRAIN, model),
+            device,
+            config.TRAIN.ACCUMULATE,
+            config.LOSS.USE_TARGET_WEIGHT,
+            autocast_dtype(config.TRAIN.AMP, device),
+        )
+        settings = EpochSettings(train_set.settings, device, config.PRINT_FREQ, config.TRAIN.CHANNELS_LAST)
         if args.profile:
-            profile_steps(config, args.profile, directory, step, loaders[0], device, ranks)
+            profile_steps(args.profile, directory, step, loaders[0], settings, ranks)
             return
         data = data_fingerprint(train_set)
+        plain = plain_config(config)
         first = config.TRAIN.BEGIN_EPOCH
         if checkpoint is not None:
-            progress = resume(checkpoint, config, directory, model, step, data, loaders[0].batch_sampler)
-            if leave_finished(progress, config, directory, model, ranks.is_main):
+            progress = resume(checkpoint, config.MODEL, directory, model, step, loaders[0].batch_sampler, data, plain)
+            if is_finished(progress, config.TRAIN.END_EPOCH, directory, model, ranks.is_main):
                 return
         elif first == config.TRAIN.END_EPOCH:
-            logger.info("TRAIN.BEGIN_EPOCH and END_EPOCH are %d: there is nothing to train, nothing is written", first)
+            logger.info("TRAIN.BEGIN_EPOCH and END_EPOCH are both %d: nothing to train, nothing written", first)
             return
         else:
-            progress = Progress(epoch=first, data=data, config=plain_config(config))
+            progress = Progress(epoch=first, data=data, config=plain)
         if ranks.is_main:
             record_config(config, directory, "train")
-        Training(config, directory, model, step, loaders, progress, device, ranks).run()
+        Training(config, directory, model, step, loaders, progress, settings, ranks).run()
 
 
 def main() -> None:
     args = parse_args()
     config = load_config(args.cfg, collect_opts(args))
     ranks = ranks_from_environment()
-    count = num_processes(config)
+    count = num_processes(config.GPUS)
     if config.TRAIN.BEGIN_EPOCH > config.TRAIN.END_EPOCH:
         raise InputError(
             f"TRAIN.BEGIN_EPOCH: expected at most TRAIN.END_EPOCH {config.TRAIN.END_EPOCH}, received "
-            f"{config.TRAIN.BEGIN_EPOCH}; change either"
+            f"{config.TRAIN.BEGIN_EPOCH}; change one of them"
         )
     if config.TRAIN.SYNC_BN and config.GPUS.startswith("cpu"):
-        raise InputError("TRAIN.SYNC_BN: torch synchronises batch norm on GPUs alone; set it false for GPUS cpu")
+        raise InputError(f"TRAIN.SYNC_BN true: expected GPUs, received GPUS {config.GPUS}; set it false")
     if ranks is None and count > 1:
-        sys.exit(run_processes(count, "training stops. TRAIN.RESUME true goes on from the last checkpoint"))
+        sys.exit(run_processes(count, "training stops; set TRAIN.RESUME true to resume from the last checkpoint"))
     ranks = ranks or SINGLE_PROCESS
     directory = run_directory(config, args.cfg)
-    instead = "give this training a NAME of its own (--opts NAME ...)"
-    writes = ranks.is_main and not args.profile
-    with locked_directory(directory, instead) if writes else nullcontext():
+    remedy = "train under another NAME (--opts NAME ...)"
+    is_writer = ranks.is_main and not args.profile
+    with locked_directory(directory, remedy) if is_writer else nullcontext():
         train(args, config, ranks)
 
 

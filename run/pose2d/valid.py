@@ -1,11 +1,10 @@
-"""Predict heatmaps of the validation set and count the joints that are found (JDR; on MPII also PCKh).
+"""Predict the heatmaps of the validation set and compute detection rates (JDR; on MPII also PCKh).
 
     python run/pose2d/valid.py --cfg experiments-local/mixed/resnet50/256_fusion.yaml
 
-Writes predicted_heatmaps.h5 and results_2d.json into the run directory, in place of those of an earlier validation (an
-OUTPUT_DIR of its own with TEST.MODEL_FILE keeps both). Several GPUs (--gpus 0,1, or torchrun) share the work; the file
-is the same. With --locations-only it has the joints' places without the heatmaps: enough for pseudo labels, not for 3D
-poses.
+Writes predicted_heatmaps.h5 and results_2d.json into the run directory and replaces earlier ones; another OUTPUT_DIR
+with TEST.MODEL_FILE keeps both. Several GPUs (--gpus 0,1, or torchrun) share the work and write the same file. With
+--locations-only the file has joint positions without heatmaps: enough for pseudo labels, not for 3D poses.
 """
 
 import sys
@@ -22,13 +21,13 @@ from lib.core.build_data import build_dataset, build_loader
 from lib.core.build_model import build_model
 from lib.core.config_io import dataset_root, load_config
 from lib.core.evaluation2d.metrics_2d import jdr_summary
-from lib.core.evaluation2d.provenance import describe_predictions, warn_of_replacement
-from lib.core.evaluation2d.validate import ValidationResult, validate
+from lib.core.evaluation2d.provenance import prediction_provenance, warn_of_replacement
+from lib.core.evaluation2d.validate import ValidationResult, ValidationSettings, validate
 from lib.core.run_directory import DEBUG_FOLDER, RESULTS_2D_NAME, record_config, run_directory, start_run, weights_file
 from lib.core.runtime.command_line import Refused, collect_opts, make_parser, run_main
 from lib.core.runtime.device import num_processes, select_device
 from lib.core.runtime.launch import run_processes
-from lib.core.training.debug_images import DebugPictures
+from lib.core.training.debug_images import DebugImages
 from lib.dataset.multiview_dataset import MultiviewDataset
 from lib.models.registry import fusion_name
 from lib.models.weights import load_model
@@ -54,47 +53,46 @@ def parse_args() -> argparse.Namespace:
         "--state",
         "--model-file",
     )
-    parser.add_argument("--logDir", action=Refused, help="refused: nothing is written for TensorBoard here; omit it")
+    parser.add_argument("--logDir", action=Refused, help="refused: validation writes nothing for TensorBoard; omit it")
     parser.add_argument("--post-process", action="store_true", help="quarter-px shift of the peaks (TEST.POST_PROCESS)")
     parser.add_argument("--flip-test", action="store_true", help="average with the mirrored image; without fusion only")
     less = parser.add_mutually_exclusive_group()
-    less.add_argument("--no-heatmaps", action="store_true", help="detection rates alone, without the HDF5 file")
-    less.add_argument("--locations-only", action="store_true", help="HDF5 file of the joints' places without heatmaps")
+    less.add_argument("--no-heatmaps", action="store_true", help="compute detection rates without the HDF5 file")
+    less.add_argument("--locations-only", action="store_true", help="write joint positions without heatmaps")
     return parser.parse_args()
 
 
 def validate_run(args: argparse.Namespace, config: Any, ranks: Ranks) -> None:
     """Validate as one of `ranks.world_size` processes."""
     directory = start_run(config, args.cfg, "valid", ranks.is_main)
-    device = select_device(config, ranks)
+    device = select_device(config.GPUS, config.CUDNN, ranks)
     with process_group(ranks, device):
         dataset = build_dataset(config, dataset_root(config), is_train=False)
         loader = build_loader(config, dataset, False, ranks)
         model = build_model(config, dataset.num_views)
-        path = weights_file(config, directory)
-        load_model(model, path)
-        logger.info("weights: %s; %d groups of %d views", path, len(dataset), dataset.num_views)
+        weights = weights_file(config, directory)
+        load_model(model, weights)
+        logger.info("weights: %s; %d groups of %d views", weights, len(dataset), dataset.num_views)
 
         predictions = directory / config.TEST.HEATMAP_LOCATION_FILE
         output = "nothing" if args.no_heatmaps else "locations" if args.locations_only else "heatmaps"
-        writes = ranks.is_main and output != "nothing"
-        if writes:
+        is_writer = ranks.is_main and output != "nothing"
+        if is_writer:
             warn_of_replacement(config, predictions)
-        with open_writer(config, dataset, predictions, output, path) if writes else nullcontext() as writer:
+        images = DebugImages.from_config(config, directory / DEBUG_FOLDER)
+        with open_writer(config, dataset, predictions, output, weights) if is_writer else nullcontext() as writer:
             result = validate(
                 model.to(device),
                 loader,
-                config,
+                ValidationSettings.from_config(config, args.flip_test, output),
                 device,
                 writer,
-                args.flip_test,
-                DebugPictures(config, directory / DEBUG_FOLDER).hook("valid") if ranks.is_main else None,
+                images.hook("valid") if ranks.is_main else None,
                 ranks,
-                output=output,
             )
     if result is not None:
         record_config(config, directory, "valid")
-        report(result, config, directory, path)
+        report(result, config, directory, weights)
         logger.info(
             "%d images; mean JDR %.2f %%%s",
             result.num_images,
@@ -104,7 +102,7 @@ def validate_run(args: argparse.Namespace, config: Any, ranks: Ranks) -> None:
 
 
 def open_writer(config: Any, dataset: MultiviewDataset, path: Path, output: str, weights: Path) -> PredictionWriter:
-    """Begin the file of predictions by some weights: heatmaps and locations, or locations alone."""
+    """Open the prediction file for heatmaps and locations, or for locations only."""
     heatmap_wh = config.NETWORK.HEATMAP_SIZE if output == "heatmaps" else None
     names = [UNION_20.names[joint] for joint in union_subset(dataset.joint_set)]
     return PredictionWriter(
@@ -115,21 +113,20 @@ def open_writer(config: Any, dataset: MultiviewDataset, path: Path, output: str,
         dataset.num_views,
         config.TEST.HEATMAP_COMPRESSION,
         config.TEST.HEATMAP_DTYPE,
-        describe_predictions(config, weights),
+        prediction_provenance(config, weights),
     )
 
 
-def check_nothing_is_lost(config: Any, cfg_path: str) -> None:
-    """Raise an InputError if a file of locations alone would replace a whole one, which the 3D scripts need."""
-    path = run_directory(config, cfg_path) / config.TEST.HEATMAP_LOCATION_FILE
+def check_heatmaps_stay(path: Path) -> None:
+    """Raise an InputError if a file without heatmaps would replace one with heatmaps, which the 3D scripts need."""
     try:
         with PredictionFile(path):
             pass
-    except InputError:  # there is none, or one without heatmaps
+    except InputError:  # missing, or without heatmaps
         return
     raise InputError(
-        f"{path}: has the heatmaps too, which --locations-only would lose and the 3D scripts need; remove "
-        "it, or name another file by --opts TEST.HEATMAP_LOCATION_FILE"
+        f"{path}: has heatmaps, which the 3D scripts need and --locations-only would delete; remove it, or write to "
+        "another file with --opts TEST.HEATMAP_LOCATION_FILE"
     )
 
 
@@ -156,17 +153,17 @@ def main() -> None:
     config = load_config(args.cfg, opts)
     if args.flip_test and fusion_name(config.NETWORK) != "none":
         raise InputError(
-            "--flip-test: fusion maps pixels of one view to those of another and is wrong for mirrored "
-            "images; use it with NETWORK.FUSION none"
+            "--flip-test: expected NETWORK.FUSION none, received a fusion, which is wrong for mirrored images; omit "
+            "the flag"
         )
     if args.locations_only:
-        check_nothing_is_lost(config, args.cfg)
+        check_heatmaps_stay(run_directory(config, args.cfg) / config.TEST.HEATMAP_LOCATION_FILE)
     ranks = ranks_from_environment()
-    count = num_processes(config)
+    count = num_processes(config.GPUS)
     if ranks is None and count > 1:
         sys.exit(run_processes(count, "validation stops; run it again"))
     validate_run(args, config, ranks or SINGLE_PROCESS)
 
 
 if __name__ == "__main__":
-    run_main(main, "a smaller TEST.BATCH_SIZE needs less")
+    run_main(main, "to need less, use a smaller TEST.BATCH_SIZE")

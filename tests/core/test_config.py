@@ -304,7 +304,7 @@ def test_a_full_experiment_as_it_circulates(tmp_path, caplog):
     assert config.MODEL_EXTRA.PRETRAINED_LAYERS == ["*"]
     assert config.PICT_STRUCT.GRID_SIZE == 2000
     assert caplog.messages == [
-        "keys without effect, in the original code too: DATASET.BBOX, PICT_STRUCT.SHOW_HEATIMG, "
+        "keys without effect, ignored: DATASET.BBOX, PICT_STRUCT.SHOW_HEATIMG, "
         "TEST.BBOX_FILE, TEST.DETECTOR, TRAIN.GAMMA1"
     ]
 

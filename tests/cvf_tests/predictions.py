@@ -11,7 +11,7 @@ import pytest
 from cvf_tests.scenes import draw_gaussians
 
 from lib.core.config import DEFAULTS
-from lib.core.evaluation2d.provenance import source_of
+from lib.core.evaluation2d.provenance import results_provenance
 from lib.core.pose3d.frames import EvaluatedFrames, load_frames
 from lib.core.pose3d.metrics_3d import summarize
 from lib.core.pose3d.results_3d import save_poses, save_results
@@ -79,7 +79,7 @@ def write_poses(
     agree = np.full(pose.shape[:2], frames.image_ids.shape[1])
     results = {"poses": name, **summarize(pose, frames.gt_world, frames.actions, H36M_17.names)}
     with PredictionFile(directory / config.TEST.HEATMAP_LOCATION_FILE) as predictions:
-        source = source_of(config, predictions)
+        source = results_provenance(config.TEST.HEATMAP_LOCATION_FILE, predictions)
     save_poses(
         directory / name,
         H36M_17.names,

@@ -1,1 +1,1 @@
-"""2D evaluation: joint detection rates, decoding of heatmaps, provenance of predictions."""
+"""2D evaluation: validation, decoding of heatmaps, metrics, provenance of predictions."""

@@ -1,4 +1,4 @@
-"""From heatmaps to joint positions."""
+"""Decoding of heatmaps into joint positions."""
 
 from __future__ import annotations
 
@@ -10,26 +10,25 @@ import numpy as np
 from lib.multiviews.keypoints.peaks import refine_peaks
 from lib.utils.transforms import image_to_heatmap_affine, invert_affine, transform_points
 
-FLIP_SHIFT_PX = 1  # a mirrored image puts the peaks 3/4 heatmap px to the side at stride 4; the nearest whole px
 
+def peak_mode(test: Any) -> str:
+    """Return the peak mode of TEST.PEAK_MODE and TEST.POST_PROCESS, the original code's key for "quarter".
 
-def peak_mode(config: Any) -> str:
-    """Return the mode that TEST.PEAK_MODE and TEST.POST_PROCESS, the published key for "quarter", ask for."""
-    if config.TEST.POST_PROCESS and config.TEST.PEAK_MODE == "argmax":
-        return "quarter"
-    return config.TEST.PEAK_MODE
+    Args:
+        test: the TEST section.
+    """
+    return "quarter" if test.POST_PROCESS and test.PEAK_MODE == "argmax" else test.PEAK_MODE
 
 
 def get_max_preds(heatmaps: np.ndarray, mode: str = "argmax") -> tuple[np.ndarray, np.ndarray]:
-    """Find the highest place of each heatmap.
+    """Find the highest peak of each heatmap.
 
     Args:
         heatmaps: (N, J, H, W).
-        mode: "argmax", "quarter" or "log_quadratic": see lib/multiviews/keypoints/peaks.py.
+        mode: "argmax", "quarter" or "log_quadratic", see refine_peaks().
 
     Returns:
-        (N, J, 2) positions (x, y), heatmap px; (0, 0) where the highest value is not positive. (N, J) the highest
-        pixels' values.
+        (N, J, 2) positions (x, y), heatmap px; (0, 0) if the highest value is not positive. (N, J) highest values.
     """
     num, joints, height, width = heatmaps.shape
     maps = heatmaps.reshape(-1, height, width)
@@ -49,13 +48,13 @@ def predict_locations(
 
     Args:
         heatmaps: (N, J, H, W).
-        center: (N, 2) box centres, image px.
-        scale: (N, 2) box sides / 200 px.
+        center: (N, 2) crop centers, image px.
+        scale: (N, 2) crop side lengths / 200 px.
         image_wh: network input (width, height), px.
-        mode: as in get_max_preds.
+        mode: see get_max_preds().
 
     Returns:
-        (N, J, 3): x, y in image px, and the peak value.
+        (N, J, 3) x, y in image px, and the peak value.
     """
     positions, value = get_max_preds(heatmaps, mode)
     matrix = image_to_heatmap_affine(center, scale, image_wh, heatmaps.shape[:1:-1])

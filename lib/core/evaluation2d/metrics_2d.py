@@ -1,30 +1,45 @@
-"""2D metrics: the joint detection rate (JDR) in validation, PCK on heatmap peaks in training."""
+"""2D metrics: joint detection rate (JDR), PCKh, and PCK of heatmap peaks (training accuracy)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-HEAD_SHARE = 0.1  # the head is taken as a tenth of the input (or of the crop); half of it is the threshold
+from lib.utils.tables import markdown_table
+
+HEAD_SHARE = 0.1  # assumed head size / side of the crop or heatmap; half a head is the threshold
+
+# PCKh column -> joints; thorax and root are not part of PCKh
+PCKH_COLUMNS = {
+    "Head": ("head top",),
+    "Shoulder": ("lsho", "rsho"),
+    "Elbow": ("lelb", "relb"),
+    "Wrist": ("lwri", "rwri"),
+    "Hip": ("lhip", "rhip"),
+    "Knee": ("lkne", "rkne"),
+    "Ankle": ("lank", "rank"),
+}
+PCKH_MEAN = "Mean"
+_PCKH_JOINTS = ("upper neck", *(joint for joints in PCKH_COLUMNS.values() for joint in joints))
 
 
 def jdr_threshold(kind: str, image_wh: Sequence[int], scale: np.ndarray, head_size: np.ndarray) -> np.ndarray:
-    """Half the head size in original image px.
+    """Return half the head size in px of the original image.
 
     Args:
-        kind: "published": the head is IMAGE_SIZE/10 px in the *original* image, whatever its resolution;
-            "crop": a tenth of the side of the crop, so that neither input size nor distance matter;
-            "head": the annotated one, the paper's definition.
+        kind: definition of the head size. "published": IMAGE_SIZE/10 px of the original image, at any resolution;
+            "crop": a tenth of the crop side length, independent of input size and distance; "head": the annotated
+            head, the paper's definition.
         image_wh: network input (width, height), px.
-        scale: (M, 2) box sides / 200 px.
-        head_size: (M,) annotated head sizes, image px, NaN where unknown.
+        scale: (M, 2) crop side lengths / 200 px.
+        head_size: (M,) annotated head sizes, image px; NaN if unknown.
 
     Returns:
-        (M,) thresholds, image px; NaN where unknown.
+        (M,) thresholds, image px; NaN if unknown.
     """
     if kind == "head":
         return head_size / 2
@@ -33,65 +48,128 @@ def jdr_threshold(kind: str, image_wh: Sequence[int], scale: np.ndarray, head_si
 
 
 def joint_detection_rate(
-    predicted_img: np.ndarray, true_img: np.ndarray, visible: np.ndarray, threshold: np.ndarray
+    predicted_img: np.ndarray, gt_img: np.ndarray, visible: np.ndarray, threshold: np.ndarray
 ) -> np.ndarray:
-    """Share of the images in which a joint is found within the threshold.
+    """Return the share of images in which a joint is predicted within the threshold.
 
     Args:
         predicted_img: (M, J, 2) image px.
-        true_img: (M, J, 2) image px.
+        gt_img: (M, J, 2) image px.
         visible: (M, J) bool; other joints do not count.
-        threshold: (M,) image px; images without one (NaN) do not count.
+        threshold: (M,) image px; images with NaN do not count.
 
     Returns:
-        (J,) rates from 0 to 1; NaN for joints that no image shows.
+        (J,) rates from 0 to 1; NaN for joints without annotation.
 
-    Source: paper section 5 (JDR); a released-code result equals "published" of jdr_threshold.
+    Source: paper section 5 (JDR). The threshold "published" gives the result of the original code.
     """
     counts = visible & np.isfinite(threshold)[:, None]
-    found = counts & (np.linalg.norm(predicted_img - true_img, axis=-1) <= threshold[:, None])
+    found = counts & (np.linalg.norm(predicted_img - gt_img, axis=-1) <= threshold[:, None])
     return np.where(counts.any(0), found.sum(0) / np.maximum(counts.sum(0), 1), np.nan)
 
 
 def mean_rate(rates: np.ndarray) -> float:
-    """Return the mean over the joints that occur; NaN if none does."""
+    """Return the mean over all rates that are not NaN; NaN if there is none."""
     known = rates[~np.isnan(rates)]
     return float(known.mean()) if known.size else float("nan")
 
 
-def jdr_table(rates: dict[str, np.ndarray], joint_names: Sequence[str]) -> str:
-    """Format rates as a Markdown table in per cent.
+def jdr_table(rates: Mapping[str, np.ndarray], joint_names: Sequence[str]) -> str:
+    """Format rates as a Markdown table in percent.
 
     Args:
         rates: row name -> (J,) rates.
-        joint_names: the J columns.
+        joint_names: names of the J joints.
     """
-    lines = ["| JDR (%) | " + " | ".join([*joint_names, "mean"]) + " |", "|---|" + "---|" * (len(joint_names) + 1)]
-    for name, rate in rates.items():
-        cells = ["-" if np.isnan(value) else f"{100 * value:.1f}" for value in (*rate, mean_rate(rate))]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    rows = [[name, *(100 * float(value) for value in (*rate, mean_rate(rate)))] for name, rate in rates.items()]
+    return markdown_table(["JDR (%)", *joint_names, "mean"], rows)
 
 
-def jdr_summary(rates: dict[str, np.ndarray], joint_names: Sequence[str]) -> dict[str, Any]:
-    """Rates for a JSON file: row name -> mean and per joint; NaN where no image counts."""
+def jdr_summary(rates: Mapping[str, np.ndarray], joint_names: Sequence[str]) -> dict[str, Any]:
+    """Return row name -> mean and per-joint rates for results_2d.json; NaN if no image counts."""
     return {
         name: {"mean": mean_rate(rate), "per_joint": dict(zip(joint_names, rate.tolist(), strict=True))}
         for name, rate in rates.items()
     }
 
 
+def pckh(
+    predicted_img: np.ndarray,
+    gt_img: np.ndarray,
+    visible: np.ndarray,
+    head_size: np.ndarray,
+    joint_names: Sequence[str],
+    share: float,
+) -> dict[str, float]:
+    """Return the share of annotated joints that are predicted within a share of the head size.
+
+    Args:
+        predicted_img: (M, J, 2) image px.
+        gt_img: (M, J, 2) image px.
+        visible: (M, J) bool; other joints do not count.
+        head_size: (M,) image px; images with NaN do not count.
+        joint_names: names of the J joints; MPII's must be among them.
+        share: share of the head size, 0.5 or 0.1.
+
+    Returns:
+        PCKH_COLUMNS, each the mean over its left and right joint, and PCKH_MEAN over all annotated joints but thorax
+        and root; 0 to 1, NaN without annotation.
+
+    Source: MPII benchmark with the columns of Simple Baselines (Xiao et al., ECCV 2018), whose Head is the head top
+    only. Its code computes Mean@0.1 with a share of 0.11; here the share is 0.1.
+    """
+    rates = joint_detection_rate(predicted_img, gt_img, visible, share * head_size)
+    names = list(joint_names)
+    scores = {
+        column: mean_rate(rates[[names.index(joint) for joint in joints]]) for column, joints in PCKH_COLUMNS.items()
+    }
+    joints = [names.index(joint) for joint in _PCKH_JOINTS]
+    counts = visible[np.isfinite(head_size)][:, joints].sum(0)
+    scores[PCKH_MEAN] = float(np.nansum(rates[joints] * counts) / counts.sum()) if counts.any() else float("nan")
+    return scores
+
+
+def pckh_scores(
+    predicted_img: np.ndarray,
+    gt_img: np.ndarray,
+    visible: np.ndarray,
+    head_size: np.ndarray,
+    joint_names: Sequence[str],
+) -> dict[str, dict[str, float]]:
+    """Return {"PCKh@0.5": pckh(...), "PCKh@0.1": pckh(...)}."""
+    return {
+        f"PCKh@{share}": pckh(predicted_img, gt_img, visible, head_size, joint_names, share) for share in (0.5, 0.1)
+    }
+
+
+def pckh_table(scores: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
+    """Format scores as a Markdown table in percent: columns and mean at 0.5, mean at 0.1.
+
+    Args:
+        scores: row name -> pckh_scores().
+    """
+    rows = [
+        [
+            name,
+            *(100 * score["PCKh@0.5"][column] for column in (*PCKH_COLUMNS, PCKH_MEAN)),
+            100 * score["PCKh@0.1"][PCKH_MEAN],
+        ]
+        for name, score in scores.items()
+    ]
+    return markdown_table(["PCKh@0.5 (%)", *PCKH_COLUMNS, PCKH_MEAN, f"{PCKH_MEAN}@0.1"], rows)
+
+
 @torch.no_grad()
 def heatmap_hits(prediction: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Count the heatmap peaks within half of a tenth of the map size.
+    """Count heatmap peaks within half of HEAD_SHARE of the map size.
 
     Args:
         prediction: (B, V, J, H, W).
         target: (B, V, J, H, W).
-        weight: (B, V, J, 1); joints without target do not count.
+        weight: (B, V, J, 1); joints with weight 0 do not count.
 
     Returns:
-        (2, J) float64: peaks that are right, and targets.
+        (2, J) float64: correct peaks, and targets.
     """
     height, width = prediction.shape[-2:]
 
@@ -105,7 +183,7 @@ def heatmap_hits(prediction: Tensor, target: Tensor, weight: Tensor) -> Tensor:
 
 
 def heatmap_accuracy(hits: Tensor) -> Tensor:
-    """Return the mean over the joints that occur of the share found, from (2, J) hits; 0 if none occurs."""
+    """Return the share of correct peaks from (2, J) hits, averaged over joints that have targets; 0 if none has."""
     found, counts = hits
     share = found / counts.clamp(min=1)
     return share.sum() / (counts > 0).sum().clamp(min=1)

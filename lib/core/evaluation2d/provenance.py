@@ -1,4 +1,4 @@
-"""What a file of predictions is of, and whether 3D results are still of what it holds; imports no torch."""
+"""Provenance of predictions and 3D results: what they were made from, and whether it has changed. Imports no torch."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ logger = logging.getLogger(__name__)
 _KEYS = {key.provenance: name for name, key in all_keys() if key.provenance}  # name in the file -> key
 
 
-def describe_predictions(config: Any, weights: Path) -> dict[str, str]:
-    """Return the attributes of a file of predictions: weights and their digest (checkpoint), fusion, dataset, subset.
+def prediction_provenance(config: Any, weights: Path) -> dict[str, str]:
+    """Return the attributes of a prediction file: weights, checkpoint (their digest), fusion, dataset, subset.
 
     Args:
-        config: of the evaluation.
+        config: configuration of the evaluation; keys of scope "predictions".
         weights: the checkpoint that predicts.
     """
-    return {"weights": str(weights), "checkpoint": content_digest(weights), **_asked_for(config)}
+    return {"weights": str(weights), "checkpoint": content_digest(weights), **_configured(config)}
 
 
-def _asked_for(config: Any) -> dict[str, str]:
+def _configured(config: Any) -> dict[str, str]:
     keys = config.DATASET
     return {
         "fusion": fusion_name(config.NETWORK),
@@ -39,74 +39,77 @@ def _asked_for(config: Any) -> dict[str, str]:
     }
 
 
-def check_description(config: Any, predictions: PredictionFile) -> None:
-    """Log what predictions are of, with a warning if that is not what the configuration asks for, or old weights.
+def log_provenance(config: Any, predictions: PredictionFile) -> None:
+    """Log the provenance of predictions; warn if the configuration or the weights have changed since.
 
-    Published files say nothing of themselves.
+    Files of the original code have no provenance and are not checked.
     """
-    said = predictions.attributes
-    if not said:
+    stored = predictions.attributes
+    if not stored:
         return
-    changed = _changed(said, config)
+    changed = _changed(stored, config)
     if changed:
+        logger.warning("%s: predicted with other settings (then -> now): %s", predictions.path, changed)
+    logger.info("predictions: %s", ", ".join(f"{key} {value}" for key, value in stored.items()))
+    if "checkpoint" in stored and _current_digest(stored.get("weights", "")) not in (None, stored["checkpoint"]):
         logger.warning(
-            "%s: predicted with other settings than the configuration's (then -> now): %s", predictions.path, changed
-        )
-    logger.info("predictions: %s", ", ".join(f"{key} {value}" for key, value in said.items()))
-    if "checkpoint" in said and _digest_now(said.get("weights", "")) not in (None, said["checkpoint"]):
-        logger.warning(
-            "%s: predicted before %s changed; run/pose2d/valid.py predicts anew", predictions.path, said["weights"]
+            "%s: %s has changed since; run run/pose2d/valid.py to predict again", predictions.path, stored["weights"]
         )
 
 
 def warn_of_replacement(config: Any, path: Path) -> None:
-    """Warn if predictions of another fusion, data set or subset are there, which those of the configuration replace."""
+    """Warn if `path` has predictions of another fusion, data set or subset, which are about to be replaced."""
     try:
         with PredictionFile(path, needs_heatmaps=False) as predictions:
             changed = _changed(predictions.attributes, config)
-    except InputError:  # there are none, or damaged ones
+    except InputError:  # missing or damaged
         return
     if changed:
         logger.warning(
-            "%s: predictions of other settings are replaced (then -> now): %s; an OUTPUT_DIR of its own "
-            "with TEST.MODEL_FILE keeps both",
+            "%s: replacing predictions of other settings (then -> now): %s; to keep both, use another OUTPUT_DIR with "
+            "TEST.MODEL_FILE",
             path,
             changed,
         )
 
 
-def _changed(said: Mapping[str, str], config: Any) -> str:
+def _changed(stored: Mapping[str, str], config: Any) -> str:
     return ", ".join(
-        f"{_KEYS[key]} {said[key]} -> {value}"
-        for key, value in _asked_for(config).items()
-        if said.get(key, value) != value
+        f"{_KEYS[key]} {stored[key]} -> {value}"
+        for key, value in _configured(config).items()
+        if stored.get(key, value) != value
     )
 
 
-def _digest_now(weights: str) -> str | None:
-    """Return the digest of a checkpoint, None where it is not, e.g. on another machine."""
+def _current_digest(weights: str) -> str | None:
+    """Return the digest of a checkpoint, or None if it is missing, e.g. on another machine."""
     try:
         return content_digest(Path(weights))
     except (OSError, zipfile.BadZipFile):
         return None
 
 
-def source_of(config: Any, predictions: PredictionFile) -> dict[str, str]:
-    """Return what 3D results say that they are of: {"file": name of the predictions, "fingerprint": theirs}."""
-    return {"file": config.TEST.HEATMAP_LOCATION_FILE, "fingerprint": predictions.fingerprint()}
-
-
-def warn_of_outdated(
-    directory: Path, results: Mapping[str, Mapping[str, Any]], poses: Mapping[str, Mapping[str, str] | None]
-) -> None:
-    """Warn, in one line, if 3D results or poses are not of the predictions that are there now.
-
-    What does not say where it is from, and predictions that are gone, are passed over.
+def results_provenance(file_name: str, predictions: PredictionFile) -> dict[str, str]:
+    """Return the provenance that 3D results store: {"file": file_name, "fingerprint": of the predictions}.
 
     Args:
-        directory: of the predictions.
+        file_name: TEST.HEATMAP_LOCATION_FILE.
+        predictions: the open file.
+    """
+    return {"file": file_name, "fingerprint": predictions.fingerprint()}
+
+
+def warn_of_outdated_results(
+    directory: Path, results: Mapping[str, Mapping[str, Any]], poses: Mapping[str, Mapping[str, str] | None]
+) -> None:
+    """Warn, in one line, if 3D results or poses were made from other predictions than the current ones.
+
+    Results without provenance, and results whose predictions are missing, are not checked.
+
+    Args:
+        directory: directory of the predictions.
         results: method -> its entry in results_3d.json.
-        poses: name of a file of poses -> their source_of(), None = unknown.
+        poses: name of a pose file -> its results_provenance(); None = unknown.
     """
     sources = {**poses, **{name: entry.get("predictions") for name, entry in results.items()}}
     known = {
@@ -114,19 +117,19 @@ def warn_of_outdated(
         for name, source in sources.items()
         if isinstance(source, Mapping) and {"file", "fingerprint"} <= source.keys()
     }
-    present = {file: _fingerprint_now(directory / file) for file in {source["file"] for source in known.values()}}
-    outdated = [name for name, source in known.items() if present[source["file"]] not in (None, source["fingerprint"])]
+    current = {file: _current_fingerprint(directory / file) for file in {source["file"] for source in known.values()}}
+    outdated = [name for name, source in known.items() if current[source["file"]] not in (None, source["fingerprint"])]
     if outdated:
         logger.warning(
-            "%s: not of the predictions that are there now: %s; run run/pose3d/estimate.py again",
+            "%s: made from other predictions than the current ones: %s; run run/pose3d/estimate.py again",
             directory,
             "; ".join(outdated),
         )
 
 
-def _fingerprint_now(path: Path) -> str | None:
+def _current_fingerprint(path: Path) -> str | None:
     try:
         with PredictionFile(path, needs_heatmaps=False) as predictions:
             return predictions.fingerprint()
-    except InputError:  # whoever reads it says why
+    except InputError:  # reported where the file is needed
         return None

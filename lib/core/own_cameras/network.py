@@ -95,7 +95,7 @@ class PoseNetwork:
         """
         _check_rig(config, cameras)
         self.config = config
-        self.device = select_device(config)
+        self.device = select_device(config.GPUS, config.CUDNN)
         self._model = build_model(config, len(cameras))
         load_model(self._model, checkpoint)
         self._model.to(self.device).eval()

@@ -15,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from lib.core.config_io import dataset_root
-from lib.core.evaluation2d.provenance import check_description
+from lib.core.evaluation2d.provenance import log_provenance
 from lib.dataset.annotations import Annotations
 from lib.dataset.data_sets import build_groups, has_views
 from lib.dataset.protocol import Parts
@@ -184,7 +184,7 @@ def open_predictions(
         raise InputError(
             f"{predictions.path}: heatmaps are {found} px (width, height), NETWORK.HEATMAP_SIZE is ({width}, {height})"
         )
-    check_description(config, predictions)
+    log_provenance(config, predictions)
     return predictions
 
 

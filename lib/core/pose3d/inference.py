@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.core.config_io import load_config
-from lib.core.evaluation2d.provenance import source_of, warn_of_outdated
+from lib.core.evaluation2d.provenance import results_provenance, warn_of_outdated_results
 from lib.core.pose3d.frames import FrameBatches, Poses, load_frames, open_predictions
 from lib.core.pose3d.make_prior import load_prior
 from lib.core.pose3d.methods import METHODS, chosen_method, make_context, root_index, run_method
@@ -130,9 +130,9 @@ def run_estimate(
     if prior is not None:
         _log_prior(config.PICT_STRUCT, prior)
     with open_predictions(config, directory, frames) as predictions:
-        source = source_of(config, predictions)
+        source = results_provenance(config.TEST.HEATMAP_LOCATION_FILE, predictions)
         if others is not None:
-            warn_of_outdated(directory, {}, {check_name: poses_source(others)})
+            warn_of_outdated_results(directory, {}, {check_name: poses_source(others)})
         context = make_context(config, body, prior, backend)
         start_time = time.perf_counter()
         with closing(FrameBatches(frames, predictions, config.NETWORK.IMAGE_SIZE, batch_size)) as batches:

@@ -98,7 +98,7 @@ def save_poses(
         gt_world: (F, J, 3) mm.
         image_ids: (F, V) image names.
         num_views_agree: (F, J) 0 to V.
-        source: provenance, of source_of().
+        source: provenance, of results_provenance().
     """
     with atomic_path(path) as temporary:
         np.savez_compressed(
@@ -166,7 +166,7 @@ def save_results(directory: Path, source: dict[str, str], name: str, results: di
 
     Args:
         directory: the run directory.
-        source: provenance, of source_of().
+        source: provenance, of results_provenance().
         name: of results_name().
         results: results of the method.
     """

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.core.evaluation2d.provenance import warn_of_outdated
+from lib.core.evaluation2d.provenance import warn_of_outdated_results
 from lib.core.pose3d.metrics_3d import mpjpe, summarize
 from lib.core.pose3d.tables_3d import all_tables
 from lib.core.report.comparison import MethodResults, comparison, save_comparison
@@ -142,7 +142,7 @@ def warn_if_outdated(directory: Path, compared: Sequence[MethodResults], run: Ru
     if run is not None:
         method = find_method(run, compared)
         poses[run.path.name] = run.source or (method.results.get("predictions") if method else None)
-    warn_of_outdated(directory, entries, poses)
+    warn_of_outdated_results(directory, entries, poses)
 
 
 def _link(name: str) -> str:

@@ -1,43 +1,42 @@
-"""A whole training state in one file, so that a resumed run equals an uninterrupted one.
+"""Checkpoints: what they hold and how they are written; resume.py reads them.
 
-The learning rate is a function of the epoch and the data order and augmentation are functions of (seed, epoch,
-item), so neither has a state to save.
+A resumed run equals an uninterrupted one bit by bit. The learning rate depends on the epoch only; data order and
+augmentation depend on (seed, epoch, item). None of them has a state to store.
 """
 
 from __future__ import annotations
 
-import logging
 import os
+import shutil
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lib.core.training.check_resumable import check_same_run
-from lib.models.multiview_pose import MultiViewPose
-from lib.models.weights import load_model_state
+from lib.core.run_directory import CHECKPOINT_NAME, KEPT_CHECKPOINT_NAME, KEPT_CHECKPOINT_PATTERN
+from lib.core.training.step import TrainStep
 from lib.utils.errors import InputError
-from lib.utils.files.torch_file import first_not_finite, load_checkpoint, save_checkpoint
-
-logger = logging.getLogger(__name__)
+from lib.utils.files.atomic import atomic_path
+from lib.utils.files.torch_file import first_not_finite, save_checkpoint
 
 
 @dataclass
 class Progress:
-    """Where a training run stands.
+    """Progress of a training.
 
     Attributes:
-        epoch: the next epoch, or the one that is under way.
-        step: the next step of that epoch; 0 = it has not begun.
-        groups: groups of that epoch that are done, of all processes; a step may have another number of them later.
-        steps_before: with `step`, all steps that were made; None = unknown, as in older files.
-        meters: sums of the steps before, of EpochMeters.state(); {} where `step` is 0.
-        perf: score of the last validation, 0 to 1.
-        best_perf: best score so far.
+        epoch: the current epoch; between epochs, the next one.
+        step: the next step of that epoch; 0 = the epoch has not begun.
+        groups: groups of that epoch that are done, over all ranks. After resuming, a step may have another size.
+        steps_before: all steps made = steps_before + step; None = unknown, as in older files.
+        meters: EpochMeters.state() of the steps done; {} if `step` is 0.
+        perf: score (mean JDR) of the last validation, 0 to 1.
+        best_perf: best score so far; -1 = no validation yet.
         history: one dictionary of numbers per finished epoch, for the training curves.
         data: data_fingerprint() of the training data.
-        config: the configuration, plain values.
+        config: the configuration as plain values.
     """
 
     epoch: int = 0
@@ -52,8 +51,55 @@ class Progress:
     config: dict[str, Any] = field(default_factory=dict)
 
     def best_text(self) -> str:
-        """Say which the best score is."""
+        """Return the best score as text."""
         return f"best JDR {100 * self.best_perf:.2f} %" if self.best_perf >= 0 else "no validation"
+
+
+class CheckpointKeeper:
+    """Writes the checkpoints of a run directory and deletes old ones.
+
+    The newest is always checkpoint.pth.tar. It is replaced atomically, so a killed process leaves a whole file.
+    """
+
+    def __init__(self, directory: Path, model_name: str, num_kept: int = 1) -> None:
+        """
+        Args:
+            directory: the run directory.
+            model_name: MODEL of the configuration.
+            num_kept: number of checkpoints to keep (TRAIN.KEEP_CHECKPOINTS).
+        """
+        self._path = directory / CHECKPOINT_NAME
+        self._model_name = model_name
+        self._num_kept = num_kept
+
+    def save(self, train_step: TrainStep, model: nn.Module, progress: Progress, keep: bool = True) -> None:
+        """Write the training state.
+
+        Args:
+            train_step: has the optimizer and the loss scaler.
+            model: the network, not wrapped in DistributedDataParallel.
+            progress: progress of the training.
+            keep: count it among the checkpoints that are kept.
+
+        Raises:
+            InputError: see save_training_state(); the previous checkpoint stays.
+        """
+        save_training_state(self._path, self._model_name, model, train_step.optimizer, progress, train_step.scaler)
+        if keep and self._num_kept > 1:
+            name = KEPT_CHECKPOINT_NAME.format(epoch=progress.epoch, step=progress.step)
+            _link_or_copy(self._path, self._path.with_name(name))
+            # by time: an earlier training in this directory may have reached a later epoch
+            kept = self._path.parent.glob(KEPT_CHECKPOINT_PATTERN)
+            for old in sorted(kept, key=lambda path: (path.stat().st_mtime_ns, path.name))[: -self._num_kept]:
+                old.unlink()
+
+
+def _link_or_copy(path: Path, target: Path) -> None:
+    with atomic_path(target) as temporary:
+        try:
+            os.link(path, temporary)
+        except OSError:  # file systems without hard links
+            shutil.copyfile(path, temporary)
 
 
 def save_training_state(
@@ -64,12 +110,13 @@ def save_training_state(
     progress: Progress,
     scaler: torch.amp.GradScaler | None = None,
 ) -> None:
-    """Write model, optimizer, progress, loss scale and random states; published keys keep their names.
+    """Write model, optimizer, progress, loss scaler and random states.
+
+    The keys of the original code keep their names: epoch, model, state_dict, perf, optimizer.
 
     Raises:
-        InputError: the disk refuses, or weights, moments or sums are not finite; the file of before stays.
+        InputError: the disk refuses, or a weight, moment or sum is not finite; an existing file stays.
     """
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     state = {
         "epoch": progress.epoch,
         "step": progress.step,
@@ -86,136 +133,20 @@ def save_training_state(
         "best_perf": progress.best_perf,
         "history": progress.history,
         "scaler": {} if scaler is None else scaler.state_dict(),
-        "rng": {"torch": torch.get_rng_state(), "cuda": cuda},
+        "rng": {
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        },
     }
-    _check_finite(state, f"{path}: not written, since the training has failed")
+    check_finite_state(state, f"{path}: not written, the training has diverged")
     save_checkpoint(state, path)
 
 
-def load_training_state(
-    path: str | os.PathLike,
-    model_name: str,
-    model: MultiViewPose,
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler | None = None,
-    data: dict[str, int | str] | None = None,
-    config: dict[str, Any] | None = None,
-) -> Progress:
-    """Continue from a file of save_training_state, or from a `checkpoint.pth.tar` of the released code.
-
-    The latter gives weights and epoch; its optimizer state is laid out for other tensors, so the optimizer starts
-    afresh, and its last score stands for the best. A warning says so.
-
-    Args:
-        path: checkpoint.pth.tar.
-        model_name: MODEL of the configuration; must be the file's.
-        model: receives the weights.
-        optimizer: receives its state, not its settings: those are the configuration's. Its parameters must live on
-            their final device.
-        scaler: receives its state.
-        data: data_fingerprint() of the training data; must be that of the file, which older ones lack. None = any.
-        config: the configuration, plain values; what has been learned must not depend on where it differs from the
-            file's, which older ones lack. None = any.
-
-    Returns:
-        The progress.
-
-    Raises:
-        InputError: another model, optimizer, data or settings, weights that do not fit or are not finite, or a file
-            without a training state.
-    """
-    state: Any = load_checkpoint(path)
-    if not isinstance(state, dict) or not {"epoch", "state_dict", "optimizer"} <= state.keys():
-        raise InputError(f"{path}: holds no training state; set TRAIN.RESUME false, or validate it with --model-file")
-    if config is not None and state.get("config"):
-        check_same_run(path, state["config"], config)
-    if data is not None:
-        _check_data(path, state.get("data"), data)
-    if "rng" not in state:
-        return _continue_published(path, state, model, Progress(data=data or {}, config=config or {}))
-    if state["model"] != model_name:
-        raise InputError(f"{path}: holds '{state['model']}', the configuration wants '{model_name}'")
-    if state["optimizer_kind"] != type(optimizer).__name__:
-        raise InputError(
-            f"{path}: was trained with {state['optimizer_kind']}, TRAIN.OPTIMIZER and TRAIN.FUSION_STATE make "
-            f"{type(optimizer).__name__}"
-        )
-    _check_finite(state, f"{path}: of a training that had failed")
-    load_model_state(model, state, str(path))
-    try:
-        _load_optimizer(optimizer, state["optimizer"])
-    except (RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise InputError(f"{path}: does not fit the configured network ({reason})") from None
-    torch.set_rng_state(state["rng"]["torch"])
-    if torch.cuda.is_available() and len(state["rng"]["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(state["rng"]["cuda"])
-    if scaler is not None and state.get("scaler"):
-        scaler.load_state_dict(state["scaler"])
-    # files of before steps were stored stand at the beginning of an epoch; the last sum is that of the groups
-    meters = state.get("meters", {})
-    groups = state["groups"] if "groups" in state else int(meters["sums"][-1]) if meters else 0
-    return Progress(
-        state["epoch"],
-        state.get("step", 0),
-        groups,
-        state.get("steps_before"),
-        meters,
-        state["perf"],
-        state["best_perf"],
-        state["history"],
-        data or {},
-        config or {},
-    )
-
-
-def _check_finite(state: dict[str, Any], what: str) -> None:
-    """Refuse weights, moments and sums of which some are not finite, where there are such."""
+def check_finite_state(state: dict[str, Any], problem: str) -> None:
+    """Raise an InputError that names the first weight, moment or sum that is not finite."""
     name = first_not_finite({key: state.get(key) for key in ("state_dict", "optimizer", "meters")})
     if name is not None:
         raise InputError(
-            f"{what}: '{name}' is not finite; go on from an earlier checkpoint (--resume FILE), with a "
-            "smaller TRAIN.LR perhaps, or begin anew with TRAIN.RESUME false"
+            f"{problem}: '{name}' is not finite; resume from an earlier checkpoint (--resume FILE), perhaps with a "
+            "smaller TRAIN.LR, or start again with TRAIN.RESUME false"
         )
-
-
-def _check_data(path: str | os.PathLike, stored: dict[str, int | str] | None, data: dict[str, int | str]) -> None:
-    """Refuse to go on with other data: a finished training of those would pass for one of these."""
-    if not stored:
-        logger.warning("%s: does not tell on which data it was trained; it must have been on these", path)
-    elif stored != data:
-        how = (
-            f"{stored['groups']} groups, here {data['groups']}"
-            if stored["groups"] != data["groups"]
-            else f"as many groups ({data['groups']}), but other images, boxes or joints"
-        )
-        raise InputError(
-            f"{path}: is of other training data (DATASET): {how}; begin anew in another --modelDir "
-            "(OUTPUT_DIR), or with TRAIN.RESUME false in place of that run"
-        )
-
-
-def _load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Take the moments of a file and keep the settings of the configuration."""
-    settings = [{name: value for name, value in g.items() if name != "params"} for g in optimizer.param_groups]
-    optimizer.load_state_dict(state)
-    for group, values in zip(optimizer.param_groups, settings, strict=True):
-        group.update(values)
-
-
-def _continue_published(
-    path: str | os.PathLike, state: dict[str, Any], model: MultiViewPose, progress: Progress
-) -> Progress:
-    _check_finite({"state_dict": state["state_dict"]}, str(path))
-    load_model_state(model, state, str(path))
-    progress.epoch = int(state["epoch"])
-    progress.perf = float(state.get("perf", 0.0))
-    progress.best_perf = progress.perf
-    logger.warning(
-        "%s: a checkpoint of the released code: its weights are taken and training goes on at epoch %d; the optimizer "
-        "starts afresh, and %.2f %% counts as the best JDR",
-        path,
-        progress.epoch,
-        100 * progress.best_perf,
-    )
-    return progress

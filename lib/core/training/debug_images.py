@@ -1,4 +1,4 @@
-"""Debug pictures of training and validation, as the DEBUG section asks for."""
+"""Debug images of training and validation batches, see the DEBUG section."""
 
 from __future__ import annotations
 
@@ -15,87 +15,94 @@ from lib.core.evaluation2d.validate import DebugHook
 from lib.dataset.network_input import gaussian_targets
 from lib.utils.drawing.vis import heatmap_grid, joint_grid, labeled, overlay_heatmap, save_image, tile
 
-MAX_GROUPS = 4
+MAX_GROUPS = 4  # groups of a batch that are drawn
 
 
-def _rows(values: Tensor) -> np.ndarray:
-    """(B, V, ...) -> (images, ...) of the first groups."""
-    rows = values[:MAX_GROUPS].flatten(0, 1).cpu()
-    return (rows.float() if rows.is_floating_point() else rows).numpy()
-
-
-def fusion_picture(batch: dict[str, Tensor], single: Tensor, routed: Tensor) -> np.ndarray:
-    """Draw the views of the first group: picture, heatmaps of all joints before and after fusion.
+def fusion_image(batch: dict[str, Tensor], single_view: Tensor, routed: Tensor) -> np.ndarray:
+    """Draw the first group of a batch: image, heatmaps before fusion, heatmaps after fusion; one row per view.
 
     Args:
-        batch: of the loader.
-        single: (B, V, J, H, W) raw heatmaps.
-        routed: (B, V, J, H, W) the heatmaps that count.
+        batch: batch of the loader.
+        single_view: (B, V, J, H, W) heatmaps before fusion.
+        routed: (B, V, J, H, W) heatmaps selected by route().
 
     Returns:
-        (h, w, 3) uint8 BGR: a row per view.
+        (h, w, 3) uint8 BGR.
     """
-    crops = batch["crops"][0].numpy()
     cells = []
-    for view, crop in enumerate(crops):
+    for view, crop in enumerate(batch["crops"][0].numpy()):
         cells.append(labeled(crop, f"view {view + 1}"))
-        for maps, text in ((single, "heatmaps before fusion"), (routed, "after")):
-            heat = maps[0, view].max(0).values.float().cpu().numpy()
+        for heatmaps, text in ((single_view, "heatmaps before fusion"), (routed, "after")):
+            heat = heatmaps[0, view].max(0).values.float().cpu().numpy()
             cells.append(labeled(overlay_heatmap(crop, heat), text))
     return tile(np.stack(cells), 3)
 
 
-class DebugPictures:
+class DebugImages:
     """Writes <name>_<step>_{gt,pred,hm_gt,hm_pred}.jpg of the first groups of a batch."""
 
-    def __init__(self, config: Any, directory: Path) -> None:
-        self._keys = config.DEBUG
+    def __init__(self, keys: Any, sigma: float, is_subpixel: bool, directory: Path) -> None:
+        """
+        Args:
+            keys: the DEBUG section.
+            sigma: NETWORK.SIGMA, heatmap px.
+            is_subpixel: NETWORK.TARGET_SUBPIXEL.
+            directory: receives the images.
+        """
+        self._keys = keys
+        self._sigma = sigma
+        self._is_subpixel = is_subpixel
         self._directory = directory
         self._skeleton = union_skeleton()
-        self._sigma, self._subpixel = config.NETWORK.SIGMA, config.NETWORK.TARGET_SUBPIXEL
+
+    @classmethod
+    def from_config(cls, config: Any, directory: Path) -> DebugImages:
+        """Read DEBUG, NETWORK.SIGMA and NETWORK.TARGET_SUBPIXEL."""
+        return cls(config.DEBUG, config.NETWORK.SIGMA, config.NETWORK.TARGET_SUBPIXEL, directory)
 
     def hook(self, name: str) -> DebugHook | None:
-        """Return the function that training and validation call, None where pictures are switched off."""
+        """Return the callback for training or validation, or None if DEBUG.DEBUG is false."""
         if not self._keys.DEBUG:
             return None
-        return lambda step, batch, single, routed: self._save(f"{name}_{step:05d}", batch, routed)
+        return lambda step, batch, single_view, routed: self._save(f"{name}_{step:05d}", batch, routed)
 
     def _save(self, stem: str, batch: dict[str, Tensor], heatmaps: Tensor) -> None:
         num_views = heatmaps.shape[1]
-        pictures = _rows(batch["crops"])
-        joints_true = _rows(batch["joints_crop"])
-        predicted = _rows(heatmaps)
-        height, width = heatmaps.shape[-2:]
-        image_wh = pictures.shape[2:0:-1]
-        heatmap_wh = (width, height)
+        images = _first_groups(batch["crops"])
+        gt = _first_groups(batch["joints_crop"])
+        predicted_maps = _first_groups(heatmaps)
+        image_wh = images.shape[2:0:-1]
+        heatmap_wh = predicted_maps.shape[:1:-1]
+        visible = torch.from_numpy(_first_groups(batch["visible"]))
         target, weight = (
             values.numpy()
             for values in gaussian_targets(
-                torch.from_numpy(joints_true),
-                torch.from_numpy(_rows(batch["visible"])),
-                image_wh,
-                heatmap_wh,
-                self._sigma,
-                self._subpixel,
+                torch.from_numpy(gt), visible, image_wh, heatmap_wh, self._sigma, self._is_subpixel
             )
         )
         shown = weight[..., 0] > 0
-        joints_predicted = get_max_preds(predicted)[0] * (np.array(image_wh) / heatmap_wh)
-        keys, skeleton = self._keys, self._skeleton
-        texts = [f"group {image // num_views + 1}, view {image % num_views + 1}" for image in range(len(pictures))]
+        predicted = get_max_preds(predicted_maps)[0] * (np.array(image_wh) / heatmap_wh)
+        texts = [f"group {image // num_views + 1}, view {image % num_views + 1}" for image in range(len(images))]
 
         def draw_joints(joints: np.ndarray, what: str) -> np.ndarray:
-            return joint_grid(pictures, joints, shown, skeleton, num_views, texts, f"{stem}: {what}")
+            return joint_grid(images, joints, shown, self._skeleton, num_views, texts, f"{stem}: {what}")
 
-        def draw_maps(heatmaps: np.ndarray, joints: np.ndarray, what: str) -> np.ndarray:
-            return heatmap_grid(pictures, heatmaps, skeleton, texts, f"{stem}: {what}, peak values", joints, shown)
+        def draw_maps(maps: np.ndarray, joints: np.ndarray, what: str) -> np.ndarray:
+            return heatmap_grid(images, maps, self._skeleton, texts, f"{stem}: {what}, peak values", joints, shown)
 
+        keys = self._keys
         drawings = {
-            "gt": (keys.SAVE_BATCH_IMAGES_GT, lambda: draw_joints(joints_true, "true joints")),
-            "pred": (keys.SAVE_BATCH_IMAGES_PRED, lambda: draw_joints(joints_predicted, "predicted joints")),
-            "hm_gt": (keys.SAVE_HEATMAPS_GT, lambda: draw_maps(target, joints_true, "target heatmaps")),
-            "hm_pred": (keys.SAVE_HEATMAPS_PRED, lambda: draw_maps(predicted, joints_predicted, "predicted heatmaps")),
+            "gt": (keys.SAVE_BATCH_IMAGES_GT, lambda: draw_joints(gt, "ground-truth joints")),
+            "pred": (keys.SAVE_BATCH_IMAGES_PRED, lambda: draw_joints(predicted, "predicted joints")),
+            "hm_gt": (keys.SAVE_HEATMAPS_GT, lambda: draw_maps(target, gt, "target heatmaps")),
+            "hm_pred": (keys.SAVE_HEATMAPS_PRED, lambda: draw_maps(predicted_maps, predicted, "predicted heatmaps")),
         }
-        for suffix, (wanted, draw) in drawings.items():
-            if wanted:
+        for suffix, (is_wanted, draw) in drawings.items():
+            if is_wanted:
                 save_image(self._directory / f"{stem}_{suffix}.jpg", draw())
+
+
+def _first_groups(values: Tensor) -> np.ndarray:
+    """(B, V, ...) -> (images, ...) of at most MAX_GROUPS groups."""
+    rows = values[:MAX_GROUPS].flatten(0, 1).cpu()
+    return (rows.float() if rows.is_floating_point() else rows).numpy()

@@ -1,4 +1,4 @@
-"""One epoch of training."""
+"""One epoch of training: the loop over batches, its running sums, log lines and hooks."""
 
 from __future__ import annotations
 
@@ -6,32 +6,53 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from lib.core.evaluation2d.metrics_2d import heatmap_hits
-from lib.core.training.epoch_meters import EpochMeters
+from lib.core.evaluation2d.metrics_2d import heatmap_accuracy, heatmap_hits
+from lib.core.loss import Losses
 from lib.core.training.step import StepResult, TrainStep
 from lib.dataset.network_input import network_input
+from lib.dataset.sample import SampleSettings
 from lib.utils.errors import InputError
 from lib.utils.memory import peak_memory_mb
+from lib.utils.parallel.distributed import min_over_ranks, sum_over_ranks
 from lib.utils.parallel.ranks import SINGLE_PROCESS, Ranks
 
 logger = logging.getLogger(__name__)
 
+_LOSSES = ("loss", "loss_routed", "loss_raw")  # names in metrics.jsonl and checkpoints; raw = single-view
+_NEVER = 2**53 - 1  # later than any step, and exact in float64
+
+
+@dataclass(frozen=True)
+class EpochSettings:
+    """Settings of the epoch loop.
+
+    Attributes:
+        sample: sizes and targets of the training data.
+        device: device of the model.
+        print_freq: steps between two reports.
+        channels_last: memory format of the images.
+    """
+
+    sample: SampleSettings
+    device: torch.device
+    print_freq: int = 100
+    channels_last: bool = False
+
 
 @dataclass
 class EpochHooks:
-    """What the loop calls; every one may be left out.
+    """Optional callbacks of the epoch loop.
 
     Attributes:
-        report: at every PRINT_FREQ, at rank 0: (step, values of the window and the run).
-        debug: at every PRINT_FREQ, at rank 0: (step, batch of the loader, raw heatmaps, routed heatmaps).
-        after_step: after every step, at all ranks: (next step); may raise to end the epoch there.
+        report: every print_freq steps on rank 0: (step, values since the last report and of the epoch).
+        debug: every print_freq steps on rank 0: (step, batch, single-view heatmaps, routed heatmaps).
+        after_step: after every step on all ranks: (next step). It may raise to end the epoch.
     """
 
     report: Callable[[int, dict[str, float]], None] | None = None
@@ -39,19 +60,85 @@ class EpochHooks:
     after_step: Callable[[int], None] | None = None
 
 
+class EpochMeters:
+    """Sums over an epoch and since the last report: losses weighted by groups, and heatmap hits.
+
+    The sums stay on the device. Reading them makes the CPU wait for the GPU, so they are read rarely. All ranks must
+    call read(), bad_step() and state() at the same step.
+    """
+
+    def __init__(self, num_joints: int, device: torch.device) -> None:
+        self._sums = torch.zeros(2, len(_LOSSES) + 1, dtype=torch.float64, device=device)  # rows: epoch, last report
+        self._hits = torch.zeros(2, 2, num_joints, dtype=torch.float64, device=device)
+        self._first_bad_step = torch.full((1,), _NEVER, dtype=torch.int64, device=device)
+
+    def update(self, losses: Losses, hits: Tensor, num_groups: int, step: int) -> None:
+        """Add a step without reading from the device.
+
+        Args:
+            losses: means over the groups of this rank.
+            hits: (2, J) of heatmap_hits().
+            num_groups: groups of this rank.
+            step: index of the step in the epoch.
+        """
+        self._sums += torch.stack([*losses, torch.ones_like(losses.total)]).double() * num_groups
+        self._hits += hits
+        is_first_bad = ~torch.isfinite(losses.total) & (self._first_bad_step == _NEVER)
+        self._first_bad_step = torch.where(is_first_bad, step, self._first_bad_step)
+
+    def bad_step(self) -> int:
+        """Return the first step in which the loss of any rank was not finite, or -1."""
+        return _step_or_none(min_over_ranks(self._first_bad_step.clone()).item())
+
+    def read(self) -> tuple[dict[str, float], dict[str, float], int]:
+        """Read the sums over all ranks and restart those of the report.
+
+        Returns:
+            Means over the epoch, means since the last report (loss, loss_routed, loss_raw, accuracy, groups), and
+            bad_step().
+        """
+        sums = sum_over_ranks(self._sums.clone())
+        hits = sum_over_ranks(self._hits.clone())
+        bad = min_over_ranks(self._first_bad_step.clone())
+        means = sums[:, :-1] / sums[:, -1:].clamp(min=1)
+        accuracy = torch.stack([heatmap_accuracy(part) for part in hits])
+        everything = torch.cat([means, accuracy[:, None], sums[:, -1:]], 1)  # (2, 5)
+        *values, bad_step = torch.cat([everything.flatten(), bad.double()]).tolist()
+        self._sums[1] = 0
+        self._hits[1] = 0
+        names = (*_LOSSES, "accuracy", "groups")
+        epoch, window = (dict(zip(names, values[i : i + 5], strict=True)) for i in (0, 5))
+        return epoch, window, _step_or_none(bad_step)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the sums of the epoch over all ranks, for a checkpoint."""
+        sums = {"sums": self._sums[0], "hits": self._hits[0]}
+        return {name: sum_over_ranks(values.clone()).cpu() for name, values in sums.items()}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Restore the sums of a checkpoint. Call it on one rank only: they are the sums of all ranks."""
+        self._sums[0] = state["sums"].to(self._sums)
+        self._hits[0] = state["hits"].to(self._hits)
+
+
+def _step_or_none(first_bad: float) -> int:
+    return -1 if first_bad == _NEVER else int(first_bad)
+
+
 class _Clock:
-    """Time of the window: in all, and spent waiting for data."""
+    """Wall-clock time since the last report, and the part of it spent waiting for data."""
 
     def __init__(self) -> None:
         self.waiting = 0.0
         self._start = time.perf_counter()
 
     def lap(self) -> tuple[float, float]:
-        """Return seconds of the window, in all and waiting for data, and begin a new one."""
-        seconds = time.perf_counter() - self._start
+        """Return seconds and seconds waiting since the last call, and restart."""
+        now = time.perf_counter()
+        seconds = now - self._start
         waiting = self.waiting
+        self._start = now
         self.waiting = 0.0
-        self._start = time.perf_counter()
         return seconds, waiting
 
 
@@ -59,31 +146,27 @@ def train_one_epoch(
     train_step: TrainStep,
     loader: DataLoader,
     meters: EpochMeters,
-    config: Any,
+    settings: EpochSettings,
     epoch: int,
-    device: torch.device,
     hooks: EpochHooks | None = None,
     first_step: int = 0,
     ranks: Ranks = SINGLE_PROCESS,
 ) -> dict[str, float]:
-    """Train on every batch once, or on those from `first_step` on.
-
-    Nothing is read from the device but at every PRINT_FREQ and at the end.
+    """Train on every batch of an epoch once.
 
     Args:
-        train_step: updates the model; its learning rate is already that of the epoch.
-        loader: batches of lib.dataset.loader.
-        meters: of the epoch; with `first_step`, those of the steps before.
-        config: the configuration.
-        epoch: its index, from 0.
-        device: where the model lives.
-        hooks: what to call.
-        first_step: where to begin.
-        ranks: the processes that train together.
+        train_step: updates the model; its learning rate is already set.
+        loader: loader of build_loader().
+        meters: sums of the epoch; when resuming, with the sums of the steps before `first_step`.
+        settings: see EpochSettings.
+        epoch: index of the epoch, from 0.
+        hooks: optional callbacks.
+        first_step: step to start from.
+        ranks: this process among the ones that train together.
 
     Returns:
-        Means over the groups of the epoch: loss, loss_routed, loss_raw, accuracy; and, if a step was made, groups_per_s
-        of this call's part of the epoch, over all processes.
+        Means over the groups of the epoch: loss, loss_routed, loss_raw, accuracy. If a step was made, also
+        groups_per_s: speed of this call, over all ranks.
 
     Raises:
         InputError: a loss is not finite; names the images of the batch.
@@ -93,8 +176,8 @@ def train_one_epoch(
     batches = loader.batch_sampler
     batches.set_epoch(epoch, first_step)
     clock = _Clock()
-    begin = time.perf_counter()
-    end = time.perf_counter()
+    start = time.perf_counter()
+    step_end = start
     bar = tqdm(
         loader,
         desc=f"epoch {epoch}",
@@ -105,58 +188,55 @@ def train_one_epoch(
         disable=None if ranks.is_main else True,
     )
     for step, batch in enumerate(bar, first_step):
-        clock.waiting += time.perf_counter() - end
+        clock.waiting += time.perf_counter() - step_end
         shares = batches.shares(step)
-        inputs = network_input(batch, loader.dataset.settings, device, config.TRAIN.CHANNELS_LAST)
+        inputs = network_input(batch, settings.sample, settings.device, settings.channels_last)
         result = train_step(inputs, shares[ranks.rank] * ranks.world_size / sum(shares))
         hits = heatmap_hits(result.routed, inputs.target, inputs.weight)
         meters.update(result.losses, hits, len(inputs), step)
-        if step % config.PRINT_FREQ == 0:
-            values = _read(meters, loader, clock, epoch, step, device)
+        if step % settings.print_freq == 0:
+            values = _read_report(meters, loader, clock, epoch, settings.device)
             if ranks.is_main:
-                _report(hooks, values, batch, result, epoch, step, len(batches))
+                _report(hooks, values, batch, result, f"epoch {epoch} step {step}/{len(batches)}", step)
                 bar.set_postfix(loss=f"{values['loss']:.4f}", accuracy=f"{values['accuracy']:.3f}")
         if hooks.after_step is not None:
             hooks.after_step(step + 1)
-        end = time.perf_counter()
+        step_end = time.perf_counter()
     means, _, bad_step = meters.read()
     check_finite(loader, epoch, bad_step)
-    num_groups = batches.items_before(len(batches)) - batches.items_before(first_step)
     del means["groups"]
-    return {**means, **({"groups_per_s": num_groups / max(time.perf_counter() - begin, 1e-9)} if num_groups else {})}
+    num_groups = batches.items_before(len(batches)) - batches.items_before(first_step)
+    if num_groups:
+        means["groups_per_s"] = num_groups / max(time.perf_counter() - start, 1e-9)
+    return means
 
 
-def _read(
-    meters: EpochMeters, loader: DataLoader, clock: _Clock, epoch: int, step: int, device: torch.device
+def _read_report(
+    meters: EpochMeters, loader: DataLoader, clock: _Clock, epoch: int, device: torch.device
 ) -> dict[str, float]:
-    """Read the window: losses, accuracy, speed, waiting, memory."""
+    """Read losses, accuracy, speed, waiting time and memory since the last report."""
     mean, window, bad_step = meters.read()
     check_finite(loader, epoch, bad_step)
     seconds, waiting = clock.lap()
-    window["groups_per_s"] = window.pop("groups") / max(seconds, 1e-9)
-    window |= {"mean_loss": mean["loss"], "mean_accuracy": mean["accuracy"]}
+    seconds = max(seconds, 1e-9)
+    groups_per_s = window.pop("groups") / seconds
     return {
         **window,
+        "groups_per_s": groups_per_s,
+        "mean_loss": mean["loss"],
+        "mean_accuracy": mean["accuracy"],
         "data_seconds": waiting,
-        "data_share": waiting / max(seconds, 1e-9),
+        "data_share": waiting / seconds,
         "memory_mb": peak_memory_mb(device),
     }
 
 
 def _report(
-    hooks: EpochHooks,
-    values: dict[str, float],
-    batch: dict[str, Tensor],
-    result: StepResult,
-    epoch: int,
-    step: int,
-    num_steps: int,
+    hooks: EpochHooks, values: dict[str, float], batch: dict[str, Tensor], result: StepResult, place: str, step: int
 ) -> None:
     logger.info(
-        "epoch %d step %d/%d: loss %.5f (%.5f) accuracy %.3f (%.3f) | %.1f groups/s, %.0f %% waiting for data",
-        epoch,
-        step,
-        num_steps,
+        "%s: loss %.5f (%.5f) accuracy %.3f (%.3f) | %.1f groups/s, %.0f %% waiting for data",
+        place,
         values["loss"],
         values["mean_loss"],
         values["accuracy"],
@@ -167,14 +247,15 @@ def _report(
     if hooks.report is not None:
         hooks.report(step, values)
     if hooks.debug is not None:
-        hooks.debug(step, batch, result.single, result.routed)
+        hooks.debug(step, batch, result.single_view, result.routed)
 
 
 def check_finite(loader: DataLoader, epoch: int, bad_step: int) -> None:
-    """Raise an InputError that names the images of a bad step, one of EpochMeters; nothing happens at -1."""
+    """Raise an InputError that names the images of `bad_step` (see EpochMeters.bad_step()), unless it is -1."""
     if bad_step < 0:
         return
-    batches, dataset = loader.batch_sampler, loader.dataset
+    batches = loader.batch_sampler
+    dataset = loader.dataset
     items = batches.batch(batches.order(), bad_step)
     names = ", ".join(dataset.image_name(int(image)) for item in items for image in dataset.images_of(epoch, int(item)))
     raise InputError(f"epoch {epoch}, step {bad_step}: the loss is not finite; images of the batch: {names}")

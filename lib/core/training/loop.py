@@ -1,4 +1,4 @@
-"""A whole training: epochs, validation, checkpoints, numbers, and going on after an interruption."""
+"""The training loop over epochs: validation, checkpoints, metrics and interrupts."""
 
 from __future__ import annotations
 
@@ -8,25 +8,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from lib.core.evaluation2d.validate import validate
+from lib.core.evaluation2d.validate import ValidationSettings, learned_joints, validate
 from lib.core.run_directory import BEST_NAME, CURVES_NAME, DEBUG_FOLDER, FINAL_NAME, board_directory
 from lib.core.runtime.interrupt import InterruptGuard
-from lib.core.training.checkpoint import Progress
-from lib.core.training.checkpoint_files import CheckpointKeeper
-from lib.core.training.debug_images import DebugPictures, fusion_picture
-from lib.core.training.epoch import EpochHooks, check_finite, train_one_epoch
-from lib.core.training.epoch_meters import EpochMeters
+from lib.core.training.checkpoint import CheckpointKeeper, Progress
+from lib.core.training.debug_images import DebugImages, fusion_image
+from lib.core.training.epoch import EpochHooks, EpochMeters, EpochSettings, check_finite, train_one_epoch
 from lib.core.training.metrics_log import MetricsLog
 from lib.core.training.optimizer import learning_rate, set_learning_rate
 from lib.core.training.step import TrainStep
-from lib.core.training.training_summary import training_summary
+from lib.dataset.multiview_dataset import MultiviewDataset
+from lib.models.registry import fusion_name
 from lib.utils.drawing.training_curves import save_curves
-from lib.utils.errors import Interrupted
-from lib.utils.files.atomic import write_bytes
+from lib.utils.errors import InputError, Interrupted
 from lib.utils.files.torch_file import save_checkpoint
 from lib.utils.joints import UNION_20
 from lib.utils.memory import peak_memory_mb
@@ -35,13 +32,14 @@ from lib.utils.parallel.ranks import Ranks
 
 logger = logging.getLogger(__name__)
 
-CURVES = ("epoch", "loss", "accuracy", "jdr")
+_CURVES = ("epoch", "loss", "accuracy", "jdr")
+_AUGMENTATIONS = ("ROT_FACTOR", "SCALE_FACTOR", "SHIFT_FACTOR")
 
 
 class Training:
-    """Trains a model from where its progress stands to TRAIN.END_EPOCH.
+    """Trains a model from its progress to TRAIN.END_EPOCH.
 
-    Rank 0 writes checkpoints, logs and pictures; all ranks train and validate.
+    All ranks train and validate. Rank 0 writes checkpoints, metrics and images.
     """
 
     def __init__(
@@ -52,67 +50,74 @@ class Training:
         train_step: TrainStep,
         loaders: tuple[DataLoader, DataLoader],
         progress: Progress,
-        device: torch.device,
+        settings: EpochSettings,
         ranks: Ranks,
     ) -> None:
         """
         Args:
-            config: the configuration.
+            config: the configuration; keys of TRAIN, DEBUG, TEST, NETWORK, MODEL, OUTPUT_DIR and LOG_DIR.
             directory: the run directory.
-            model: the network itself, without DistributedDataParallel.
-            train_step: updates it.
-            loaders: of training and validation.
-            progress: where to begin.
-            device: where the model lives.
-            ranks: which of several processes this one is.
+            model: the network, not wrapped in DistributedDataParallel.
+            train_step: updates the model.
+            loaders: loaders of training and validation data.
+            progress: where to start.
+            settings: settings of the epoch loop.
+            ranks: this process among the ones that train together.
         """
         self._config = config
         self._directory = directory
         self._model = model
         self._train_step = train_step
         self._train_loader, self._test_loader = loaders
-        self._progress, self._device, self._ranks = progress, device, ranks
+        self._progress = progress
+        self._settings = settings
+        self._ranks = ranks
         self._steps_per_epoch = len(self._train_loader.batch_sampler)
         if progress.steps_before is None:
             progress.steps_before = progress.epoch * self._steps_per_epoch
-        self._debug = DebugPictures(config, directory / DEBUG_FOLDER) if ranks.is_main else None
-        self._keeper = CheckpointKeeper(directory, config) if ranks.is_main else None
+        self._debug = DebugImages.from_config(config, directory / DEBUG_FOLDER) if ranks.is_main else None
+        self._keeper = CheckpointKeeper(directory, config.MODEL, config.TRAIN.KEEP_CHECKPOINTS)
+        self._validation = ValidationSettings.from_config(config)
         self._log: MetricsLog | None = None
         self._guard = InterruptGuard()
 
     def run(self) -> None:
-        """Train until the last epoch is done.
+        """Train until TRAIN.END_EPOCH.
 
         Raises:
-            Interrupted: a signal came; a checkpoint of the step that was finished is written.
+            Interrupted: a signal was received; a checkpoint of the last step is written.
             InputError: a loss is not finite, an image cannot be read, or the disk refuses.
         """
         start = time.perf_counter()
         with self._guard:
             if not self._ranks.is_main:
-                self._epochs()
+                self._train_epochs()
                 return
             board = board_directory(self._config, self._directory)
             first_step = self._global_step(self._progress.step)
             with MetricsLog(self._directory, board, first_step, self._progress.epoch) as self._log:
-                self._epochs()
-        text = training_summary(self._progress, time.perf_counter() - start, peak_memory_mb(self._device))
-        write_bytes(self._directory / "training_summary.md", f"{text}\n".encode())
-        logger.info("\n%s\n", text)
-        logger.info("done: %s; weights in %s", self._progress.best_text(), self._directory)
+                self._train_epochs()
+        logger.info(
+            "done in %.0f s with at most %.0f MB: %s; weights in %s",
+            time.perf_counter() - start,
+            peak_memory_mb(self._settings.device),
+            self._progress.best_text(),
+            self._directory,
+        )
 
     def _global_step(self, step: int) -> int:
         return self._progress.steps_before + step
 
-    def _epochs(self) -> None:
+    def _train_epochs(self) -> None:
         for epoch in range(self._progress.epoch, self._config.TRAIN.END_EPOCH):
             self._train_epoch(epoch)
 
     def _train_epoch(self, epoch: int) -> None:
+        train = self._config.TRAIN
         progress = self._progress
-        rate = learning_rate(self._config, epoch)
+        rate = learning_rate(train, epoch)
         set_learning_rate(self._train_step.optimizer, rate)
-        meters = EpochMeters(len(UNION_20), self._device)
+        meters = EpochMeters(len(UNION_20), self._settings.device)
         if progress.step and self._ranks.is_main:  # the checkpoint holds the sums of all ranks
             meters.load_state(progress.meters)
         hooks = EpochHooks(
@@ -121,19 +126,11 @@ class Training:
             after_step=lambda step: self._after_step(step, meters),
         )
         values = train_one_epoch(
-            self._train_step,
-            self._train_loader,
-            meters,
-            self._config,
-            epoch,
-            self._device,
-            hooks,
-            progress.step,
-            self._ranks,
+            self._train_step, self._train_loader, meters, self._settings, epoch, hooks, progress.step, self._ranks
         )
         row = {"epoch": epoch, "learning_rate": rate, **values}
-        if epoch + 1 == self._config.TRAIN.END_EPOCH or (epoch + 1) % self._config.TRAIN.VALIDATE_EVERY == 0:
-            if progress.step < self._steps_per_epoch:  # what ends the validation does not take the epoch along
+        if epoch + 1 == train.END_EPOCH or (epoch + 1) % train.VALIDATE_EVERY == 0:
+            if progress.step < self._steps_per_epoch:  # a failing validation must not cost the epoch
                 self._save_within_epoch(self._steps_per_epoch, meters, keep=False)
             row |= self._validate(epoch)
         progress.epoch = epoch + 1
@@ -148,22 +145,22 @@ class Training:
         self._log.add("train", self._global_step(step + 1), values)
 
     def _after_step(self, step: int, meters: EpochMeters) -> None:
-        """Write a checkpoint where one is due, and end where a signal asks for it."""
+        """Write a checkpoint if one is due, and end if a signal was received."""
         every = self._config.TRAIN.CHECKPOINT_STEPS
-        asked = self._guard.requested()
-        if asked or (every and step % every == 0 and step < self._steps_per_epoch):
+        is_interrupted = self._guard.requested()
+        if is_interrupted or (every and step % every == 0 and step < self._steps_per_epoch):
             self._save_within_epoch(step, meters)
-        self._end_if(asked)
+        self._end_if(is_interrupted)
 
-    def _end_if(self, asked: bool) -> None:
-        if asked:
+    def _end_if(self, is_interrupted: bool) -> None:
+        if is_interrupted:
             raise Interrupted(
-                f"interrupted at epoch {self._progress.epoch}, step {self._progress.step}; the same "
-                "command with TRAIN.RESUME true goes on there"
+                f"interrupted at epoch {self._progress.epoch}, step {self._progress.step}; run the same command with "
+                "TRAIN.RESUME true to continue"
             )
 
     def _save_within_epoch(self, step: int, meters: EpochMeters, keep: bool = True) -> None:
-        """Write a checkpoint, unless a loss was not finite: weights are spared such a step, batch norm is not."""
+        """Write a checkpoint, unless a loss was not finite: batch-norm statistics have seen that step."""
         progress = self._progress
         check_finite(self._train_loader, progress.epoch, meters.bad_step())
         progress.step = step
@@ -173,13 +170,13 @@ class Training:
             self._keeper.save(self._train_step, self._model, progress, keep)
 
     def _validate(self, epoch: int) -> dict[str, float]:
-        """Return the score of the weights that rank 0 saves, at rank 0; all ranks work with them."""
+        """Validate the weights of rank 0 on all ranks; rank 0 returns the score."""
         broadcast_buffers(self._model)
         result = validate(
             self._model,
             self._test_loader,
-            self._config,
-            self._device,
+            self._validation,
+            self._settings.device,
             ranks=self._ranks,
             after_batch=lambda: self._end_if(self._guard.requested()),
             debug=partial(self._show_fusion, epoch) if self._ranks.is_main else None,
@@ -189,26 +186,66 @@ class Training:
         logger.info("epoch %d, validation on %d images:\n%s", epoch, result.num_images, result.tables())
         return {"jdr": result.perf}
 
-    def _show_fusion(self, epoch: int, step: int, batch: dict[str, Tensor], single: Tensor, routed: Tensor) -> None:
+    def _show_fusion(
+        self, epoch: int, step: int, batch: dict[str, Tensor], single_view: Tensor, routed: Tensor
+    ) -> None:
         hook = self._debug.hook(f"valid_{epoch:03d}")
         if hook is not None:
-            hook(step, batch, single, routed)
-        picture = fusion_picture(batch, single, routed)
-        self._log.add_picture("heatmaps_before_and_after_fusion", self._global_step(self._steps_per_epoch), picture)
+            hook(step, batch, single_view, routed)
+        image = fusion_image(batch, single_view, routed)
+        self._log.add_image("heatmaps_before_and_after_fusion", self._global_step(self._steps_per_epoch), image)
 
     def _finish_epoch(self, row: dict[str, float]) -> None:
-        """Note the epoch, keep the best weights and those of the end, and write the checkpoint."""
+        """Log the epoch and write the best and last weights, the checkpoint and the curves."""
         progress = self._progress
         self._log.add("epoch", self._global_step(0), row)
         progress.history.append(row)
+        logger.info(
+            "epoch %d: loss %.5f accuracy %.3f, learning rate %g",
+            row["epoch"],
+            row["loss"],
+            row["accuracy"],
+            row["learning_rate"],
+        )
         if "jdr" in row:
             progress.perf = row["jdr"]
         if row.get("jdr", -1.0) > progress.best_perf:
             progress.best_perf = row["jdr"]
             save_checkpoint(self._model.state_dict(), self._directory / BEST_NAME)
             logger.info("epoch %d: %s so far", row["epoch"], progress.best_text())
-        if progress.epoch == self._config.TRAIN.END_EPOCH:  # before the checkpoint that says that all is done
+        if progress.epoch == self._config.TRAIN.END_EPOCH:  # before the checkpoint that marks the training complete
             save_checkpoint(self._model.state_dict(), self._directory / FINAL_NAME)
         self._keeper.save(self._train_step, self._model, progress)
-        curves = [{key: row[key] for key in CURVES if key in row} for row in progress.history]
+        curves = [{key: row[key] for key in _CURVES if key in row} for row in progress.history]
         save_curves(self._directory / CURVES_NAME, curves, title=str(self._directory))
+
+
+def check_training(config: Any, fusion: nn.Module | None, test_set: MultiviewDataset) -> None:
+    """Check before training that the validation will work; warn if augmentation conflicts with the fusion.
+
+    Args:
+        config: the configuration; keys of DATASET, NETWORK.FUSION and TEST.JOINTS.
+        fusion: fusion layer of the network.
+        test_set: validation data.
+
+    Raises:
+        InputError: the fusion needs another number of views than the test set has, or TEST.JOINTS names an unknown
+            joint.
+    """
+    learned_joints(config.TEST.JOINTS, test_set.joint_set)
+    keys = config.DATASET
+    if fusion is not None:
+        expected = fusion.num_views or max(test_set.num_views, 2)  # None = any number of views from 2
+        if test_set.num_views != expected:
+            raise InputError(
+                f"DATASET.TEST_DATASET {keys.TEST_DATASET}: expected {expected} views, for which the fusion of "
+                f"{keys.TRAIN_DATASET} is made, received {test_set.num_views}; use another data set, select views with "
+                "DATASET.CAMERAS, or set NETWORK.FUSION none"
+            )
+    factors = [f"{name} {keys[name]:g}" for name in _AUGMENTATIONS if keys[name] > 0]
+    if fusion_name(config.NETWORK) == "learned" and factors:
+        logger.warning(
+            "DATASET.%s: NETWORK.FUSION learned assumes fixed crops; set DATASET.ROT_FACTOR, SCALE_FACTOR and "
+            "SHIFT_FACTOR to 0, or use NETWORK.FUSION adaptive",
+            ", ".join(factors),
+        )

@@ -1,4 +1,4 @@
-"""Numbers of a training run: metrics.jsonl in the run directory and TensorBoard; written by rank 0."""
+"""Metrics of a training run: metrics.jsonl in the run directory, and TensorBoard. Written by rank 0."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from lib.utils.files.atomic import write_bytes
 
 
 class MetricsLog:
-    """Appends a line of numbers per report and epoch; `step` counts from the beginning of the training.
+    """Appends one line of numbers per report and per epoch; `step` counts from the start of the training.
 
-    A resumed run cuts off what an earlier one wrote behind the point where it goes on.
+    When resuming, lines behind the resumed step are deleted: those steps are made again.
     """
 
     def __init__(self, directory: Path, board_directory: Path, first_step: int, epoch: int) -> None:
         """
         Args:
             directory: the run directory.
-            board_directory: of the TensorBoard files.
-            first_step: steps that are done; where the training goes on.
-            epoch: where it goes on; an earlier run may have noted it as finished and not have saved that.
+            board_directory: directory of the TensorBoard files.
+            first_step: steps that are done.
+            epoch: epoch to train next; a killed run may have logged it without saving its checkpoint.
         """
         self._path = directory / METRICS_NAME
         self._board = SummaryWriter(str(board_directory), purge_step=first_step + 1)
@@ -38,9 +38,12 @@ class MetricsLog:
         """Write numbers.
 
         Args:
-            kind: "train" or "epoch"; the first part of the names in TensorBoard.
+            kind: "train" or "epoch"; prefix of the names in TensorBoard.
             step: training steps that are done.
             values: name -> number.
+
+        Raises:
+            InputError: the disk refuses.
         """
         line = {"kind": kind, "step": step, **{name: float(value) for name, value in values.items()}}
         try:
@@ -51,9 +54,9 @@ class MetricsLog:
         for name, value in values.items():
             self._board.add_scalar(f"{kind}/{name}", value, step)
 
-    def add_picture(self, name: str, step: int, picture: np.ndarray) -> None:
-        """Show a picture (h, w, 3) uint8 BGR in TensorBoard."""
-        self._board.add_image(name, picture[..., ::-1], step, dataformats="HWC")
+    def add_image(self, name: str, step: int, image: np.ndarray) -> None:
+        """Show an image (h, w, 3) uint8 BGR in TensorBoard."""
+        self._board.add_image(name, image[..., ::-1], step, dataformats="HWC")
 
     def __enter__(self) -> MetricsLog:
         return self
@@ -65,7 +68,7 @@ class MetricsLog:
 
 
 def _whole_lines(path: Path) -> list[str]:
-    """Lines of an earlier run; what a kill left of the last one is dropped."""
+    """Read the lines of an earlier run; the last one may be incomplete after a kill and is dropped."""
     try:
         text = path.read_text()
     except FileNotFoundError:

@@ -1,20 +1,17 @@
-"""A trace of some training steps, for chrome://tracing or Perfetto."""
+"""Trace of a few training steps, for chrome://tracing or Perfetto."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 from pathlib import Path
-from typing import Any
 
-import torch
 from torch.profiler import ProfilerActivity, profile, schedule
 from torch.utils.data import DataLoader
 
 from lib.core.run_directory import TRACE_NAME
-from lib.core.training.epoch import EpochHooks, train_one_epoch
-from lib.core.training.epoch_meters import EpochMeters
-from lib.core.training.optimizer import learning_rate, set_learning_rate
+from lib.core.training.epoch import EpochHooks, EpochMeters, EpochSettings, train_one_epoch
 from lib.core.training.step import TrainStep
 from lib.utils.errors import InputError
 from lib.utils.joints import UNION_20
@@ -23,89 +20,52 @@ from lib.utils.parallel.ranks import SINGLE_PROCESS, Ranks
 logger = logging.getLogger(__name__)
 
 WARM_UP_STEPS = 3
-NUM_ROWS = 15
-
-
-class StepProfiler:
-    """Records steps WARM_UP_STEPS + 1, ...; writes trace.json and logs the costliest operations."""
-
-    def __init__(self, num_steps: int, directory: Path, device: torch.device) -> None:
-        """
-        Args:
-            num_steps: steps to record; 0 = none.
-            directory: receives the trace.
-            device: where the model lives.
-        """
-        if num_steps < 0:
-            raise InputError(f"--profile: expected a number of steps, received {num_steps}")
-        self._profile: profile | None = None
-        self._path = directory / TRACE_NAME
-        self._is_cuda = device.type == "cuda"
-        if num_steps:
-            activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if self._is_cuda else [])]
-            plan = schedule(wait=WARM_UP_STEPS - 1, warmup=1, active=num_steps, repeat=1)
-            self._profile = profile(activities=activities, schedule=plan, on_trace_ready=self._write)
-            self._profile.start()
-
-    def step(self) -> None:
-        """Tell that a step is done."""
-        if self._profile is not None:
-            self._profile.step()
-
-    def _write(self, recorded: profile) -> None:
-        recorded.export_chrome_trace(str(self._path))
-        order = "self_device_time_total" if self._is_cuda else "self_cpu_time_total"
-        logger.info("profile: %s\n%s", self._path, recorded.key_averages().table(sort_by=order, row_limit=NUM_ROWS))
-
-    def stop(self) -> None:
-        """End the recording; a training shorter than planned leaves what there is."""
-        if self._profile is not None:
-            self._profile.stop()
-            self._profile = None
+_TABLE_ROWS = 15
 
 
 class _AllRecorded(Exception):
-    """The steps that were asked for are made."""
+    """Raised after the last step to record."""
 
 
 def profile_steps(
-    config: Any,
     num_steps: int,
     directory: Path,
     train_step: TrainStep,
     loader: DataLoader,
-    device: torch.device,
+    settings: EpochSettings,
     ranks: Ranks = SINGLE_PROCESS,
 ) -> None:
-    """Train WARM_UP_STEPS + num_steps steps for the trace alone: nothing else of them is kept.
+    """Train WARM_UP_STEPS + num_steps steps, record the last `num_steps`, and keep nothing but the trace.
 
     Args:
-        config: the configuration.
-        num_steps: steps to record.
-        directory: receives the trace.
+        num_steps: number of steps to record.
+        directory: receives trace.json.
         train_step: updates the model.
-        loader: of the training, with at least one step an epoch.
-        device: where the model lives.
-        ranks: the processes that train together; rank 0 records.
+        loader: loader of the training data, with at least one step per epoch.
+        settings: see EpochSettings.
+        ranks: this process among the ones that train together; rank 0 writes.
 
     Raises:
-        InputError: a negative number of steps, or an image cannot be read.
+        InputError: num_steps is not positive, or an image cannot be read.
     """
-    profiler = StepProfiler(num_steps if ranks.is_main else 0, directory, device)
-    made = itertools.count(1)
+    if num_steps < 1:
+        raise InputError(f"--profile: expected a positive number of steps, received {num_steps}")
+    is_cuda = settings.device.type == "cuda"
+    steps = itertools.count(1)
 
     def after_step(step: int) -> None:
         profiler.step()
-        if next(made) == WARM_UP_STEPS + num_steps:
+        if next(steps) == WARM_UP_STEPS + num_steps:
             raise _AllRecorded
 
-    hooks = EpochHooks(after_step=after_step)
-    try:
-        for epoch in itertools.count(config.TRAIN.BEGIN_EPOCH):
-            set_learning_rate(train_step.optimizer, learning_rate(config, epoch))
-            meters = EpochMeters(len(UNION_20), device)
-            train_one_epoch(train_step, loader, meters, config, epoch, device, hooks, ranks=ranks)
-    except _AllRecorded:
-        pass
-    finally:
-        profiler.stop()
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if is_cuda else [])]
+    plan = schedule(wait=WARM_UP_STEPS - 1, warmup=1, active=num_steps, repeat=1)
+    with profile(activities=activities, schedule=plan) as profiler, contextlib.suppress(_AllRecorded):
+        for epoch in itertools.count():
+            meters = EpochMeters(len(UNION_20), settings.device)
+            train_one_epoch(train_step, loader, meters, settings, epoch, EpochHooks(after_step=after_step), ranks=ranks)
+    if ranks.is_main:
+        profiler.export_chrome_trace(str(directory / TRACE_NAME))
+        order = "self_device_time_total" if is_cuda else "self_cpu_time_total"
+        table = profiler.key_averages().table(sort_by=order, row_limit=_TABLE_ROWS)
+        logger.info("profile: %s\n%s", directory / TRACE_NAME, table)

@@ -1,55 +1,65 @@
-"""Going on from a checkpoint: which one, whether it belongs to this training, and at which step."""
+"""Resuming: find the checkpoint, check that it belongs to this training, restore it, find the step to continue at."""
 
 from __future__ import annotations
 
 import logging
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lib.core.config_io import plain_config
+import torch
+from easydict import EasyDict
+
+from lib.core.config import keys_with_scope
+from lib.core.config_io import flat_values
 from lib.core.run_directory import BEST_NAME, CHECKPOINT_NAME, FINAL_NAME
-from lib.core.training.checkpoint import Progress, load_training_state
+from lib.core.training.checkpoint import Progress, check_finite_state
 from lib.core.training.step import TrainStep
 from lib.dataset.loader import EpochBatches
 from lib.models.multiview_pose import MultiViewPose
-from lib.utils.files.torch_file import save_checkpoint
+from lib.models.registry import fusion_name
+from lib.models.weights import load_model_state
+from lib.utils.errors import InputError
+from lib.utils.files.torch_file import load_checkpoint, save_checkpoint
 
 logger = logging.getLogger(__name__)
 
 
-def checkpoint_to_resume(named: Path | None, config: Any, directory: Path) -> Path | None:
-    """Return the checkpoint to go on from, None for a training from the beginning.
+def checkpoint_to_resume(named: Path | None, resumes: bool, directory: Path) -> Path | None:
+    """Return the checkpoint to resume from; None starts a new training.
 
     Args:
-        named: of the command line; it need not be there.
-        config: the configuration: TRAIN.RESUME.
+        named: checkpoint of the command line, if any.
+        resumes: TRAIN.RESUME.
         directory: the run directory.
     """
     path = directory / CHECKPOINT_NAME
-    if named or not config.TRAIN.RESUME:
+    if named or not resumes:
         return named
     if path.is_file():
         return path
-    logger.info("TRAIN.RESUME: there is no %s; training starts from the beginning", path)
+    logger.info("TRAIN.RESUME: no %s; training starts from the beginning", path)
     return None
 
 
-def leave_finished(progress: Progress, config: Any, directory: Path, model: MultiViewPose, is_main: bool) -> bool:
-    """Return whether there is nothing to train any more, and say so; what the run directory holds stays.
+def is_finished(progress: Progress, end_epoch: int, directory: Path, model: MultiViewPose, is_main: bool) -> bool:
+    """Return whether the training is complete; if so, log it and write final_state.pth.tar if it is missing.
 
     Args:
-        progress: of the checkpoint.
-        config: the configuration: TRAIN.END_EPOCH.
-        directory: the run directory; receives the last weights where they are not there.
-        model: has the weights.
-        is_main: the process that writes.
+        progress: progress of the checkpoint.
+        end_epoch: TRAIN.END_EPOCH.
+        directory: the run directory.
+        model: has the weights of the checkpoint.
+        is_main: whether this process writes.
     """
-    if progress.epoch < config.TRAIN.END_EPOCH:
+    if progress.epoch < end_epoch:
         return False
     if is_main and not (directory / FINAL_NAME).is_file():
         save_checkpoint(model.state_dict(), directory / FINAL_NAME)
     logger.info(
-        "already finished at epoch %d: nothing to train; a TRAIN.END_EPOCH above %d goes on, another NAME begins anew",
+        "already finished at epoch %d, nothing to train; set TRAIN.END_EPOCH above %d to continue, or another NAME to "
+        "start again",
         progress.epoch,
         progress.epoch,
     )
@@ -58,48 +68,210 @@ def leave_finished(progress: Progress, config: Any, directory: Path, model: Mult
 
 def resume(
     path: Path,
-    config: Any,
+    model_name: str,
     directory: Path,
     model: MultiViewPose,
     step: TrainStep,
-    data: dict[str, int | str],
     batches: EpochBatches,
+    data: dict[str, int | str],
+    config: dict[str, Any],
 ) -> Progress:
-    """Load a checkpoint; its best score counts only where the weights that reached it are.
+    """Resume from a checkpoint. Its best score is kept only if model_best.pth.tar is in the run directory.
 
     Args:
-        path: of the checkpoint.
-        config: the configuration.
+        path: the checkpoint.
+        model_name: MODEL of the configuration.
         directory: the run directory.
         model: receives the weights.
-        step: its optimizer and loss scale receive their state.
+        step: its optimizer and loss scaler receive their state.
+        batches: batches of the training data; their size may differ from the checkpoint's.
         data: data_fingerprint() of the training data.
-        batches: of the training data, whose steps may be larger or smaller than those of before.
+        config: the configuration as plain values.
 
     Raises:
-        InputError: as of load_training_state().
+        InputError: see load_training_state().
     """
-    progress = load_training_state(path, config.MODEL, model, step.optimizer, step.scaler, data, plain_config(config))
-    _fit_to_steps(progress, batches)
+    progress = load_training_state(path, model_name, model, step.optimizer, step.scaler, data, config)
+    _fit_to_batches(progress, batches)
     logger.info("resumed from %s at epoch %d, step %d; %s", path, progress.epoch, progress.step, progress.best_text())
     if progress.best_perf >= 0 and not (directory / BEST_NAME).is_file():
-        logger.info("the weights that reached it are not in %s; the best of what follows will be", directory)
+        logger.info("no %s in %s; the best score counts from here on", BEST_NAME, directory)
         progress.best_perf = -1.0
     return progress
 
 
-def _fit_to_steps(progress: Progress, batches: EpochBatches) -> None:
-    """Find the step behind the groups that are done: the number of processes or BATCH_SIZE may have changed."""
+def _fit_to_batches(progress: Progress, batches: EpochBatches) -> None:
+    """Set the step that follows the groups done: BATCH_SIZE or the number of processes may have changed."""
     step = batches.step_after(progress.groups)
-    again = progress.groups - batches.items_before(step)
-    if again > 0 and step < len(batches):
+    repeated = progress.groups - batches.items_before(step)
+    if repeated > 0 and step < len(batches):
         logger.warning(
-            "%d groups of epoch %d are done, no whole number of steps of %d: %d of them come again",
+            "%d groups of epoch %d are done, which is no multiple of the batch of %d: %d groups are repeated",
             progress.groups,
             progress.epoch,
             batches.items_before(1),
-            again,
+            repeated,
         )
     if progress.steps_before is not None:
         progress.steps_before += progress.step - step
     progress.step = step
+
+
+def load_training_state(
+    path: str | os.PathLike,
+    model_name: str,
+    model: MultiViewPose,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler | None = None,
+    data: dict[str, int | str] | None = None,
+    config: dict[str, Any] | None = None,
+) -> Progress:
+    """Restore a file of save_training_state() or a checkpoint.pth.tar of the original code.
+
+    The original code's optimizer state has another layout. Of its files only weights, epoch and score are used; a
+    warning says so.
+
+    Args:
+        path: the checkpoint.
+        model_name: MODEL of the configuration; must equal the file's.
+        model: receives the weights.
+        optimizer: receives the moments; learning rate and other settings stay. Its parameters must already be on
+            their final device.
+        scaler: receives the loss scale.
+        data: data_fingerprint() of the training data; must equal the file's. None = any data.
+        config: the configuration as plain values, see check_resumable(). None = any configuration.
+
+    Returns:
+        The progress.
+
+    Raises:
+        InputError: other model, optimizer, data or settings; weights that do not fit or are not finite; a file
+            without a training state.
+    """
+    state: Any = load_checkpoint(path)
+    if not isinstance(state, dict) or not {"epoch", "state_dict", "optimizer"} <= state.keys():
+        raise InputError(f"{path}: holds no training state; set TRAIN.RESUME false, or validate it with --model-file")
+    if config is not None and state.get("config"):
+        check_resumable(path, state["config"], config)
+    if data is not None:
+        _check_data(path, state.get("data"), data)
+    if "rng" not in state:
+        return _load_original(path, state, model, Progress(data=data or {}, config=config or {}))
+    if state["model"] != model_name:
+        raise InputError(f"{path}: MODEL: expected '{model_name}', received '{state['model']}'")
+    _check_optimizer(path, state["optimizer_kind"], type(optimizer).__name__)
+    check_finite_state(state, f"{path}: checkpoint of a training that diverged")
+    load_model_state(model, state, str(path))
+    try:
+        _load_moments(optimizer, state["optimizer"])
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise InputError(f"{path}: does not fit the configured network ({reason})") from None
+    torch.set_rng_state(state["rng"]["torch"])
+    if torch.cuda.is_available() and len(state["rng"]["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["rng"]["cuda"])
+    if scaler is not None and state.get("scaler"):
+        scaler.load_state_dict(state["scaler"])
+    # older files have no `groups`; the last entry of `sums` counts them. The oldest were written at epoch ends only.
+    meters = state.get("meters", {})
+    groups = state["groups"] if "groups" in state else int(meters["sums"][-1]) if meters else 0
+    return Progress(
+        epoch=state["epoch"],
+        step=state.get("step", 0),
+        groups=groups,
+        steps_before=state.get("steps_before"),
+        meters=meters,
+        perf=state["perf"],
+        best_perf=state["best_perf"],
+        history=state["history"],
+        data=data or {},
+        config=config or {},
+    )
+
+
+def check_resumable(path: str | os.PathLike, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Compare the configuration of a checkpoint with the current one. Changes that are allowed are logged.
+
+    Args:
+        path: the checkpoint, for messages.
+        then: configuration of the checkpoint; missing keys have their defaults.
+        now: current configuration.
+
+    Raises:
+        InputError: a key of scope "weights" differs: data, network, target, loss, seed or kind of optimizer.
+    """
+    before = _settings(then)
+    after = _settings(now)
+    changed = {
+        name: f"{name} {before[name] or repr(before[name])} -> {after[name] or repr(after[name])}"
+        for name in after
+        if before[name] != after[name]
+    }
+    weights_keys = keys_with_scope("weights")
+    refused = ", ".join(text for name, text in changed.items() if name in weights_keys)
+    if refused:
+        raise InputError(
+            f"{path}: trained with other settings (then -> now): {refused}; train under another "
+            "NAME (--opts NAME ...), or set TRAIN.RESUME false to overwrite the run"
+        )
+    if changed:
+        logger.info("%s: changed settings (then -> now): %s", path, ", ".join(changed.values()))
+
+
+def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return dotted name -> value of all keys, with NETWORK.AGGRE resolved into NETWORK.FUSION."""
+    settings = flat_values(config)
+    del settings["TRAIN.RESUME"]
+    network = {key: settings.pop(f"NETWORK.{key}") for key in ("AGGRE", "FUSION")}
+    return {**settings, "NETWORK.FUSION": fusion_name(EasyDict(network))}
+
+
+def _check_data(path: str | os.PathLike, stored: dict[str, int | str] | None, data: dict[str, int | str]) -> None:
+    if not stored:
+        logger.warning("%s: no data fingerprint in this checkpoint; assuming the configured data set", path)
+    elif stored != data:
+        received = (
+            f"{data['groups']} groups"
+            if stored["groups"] != data["groups"]
+            else "the same number of groups with other images, boxes or joints"
+        )
+        raise InputError(
+            f"{path}: DATASET: expected the training data of this checkpoint ({stored['groups']} groups), received "
+            f"{received}; use another --modelDir (OUTPUT_DIR), or set TRAIN.RESUME false to overwrite the run"
+        )
+
+
+def _check_optimizer(path: str | os.PathLike, stored: str, configured: str) -> None:
+    if stored == "LeanAdam":
+        raise InputError(
+            f"{path}: TRAIN.FUSION_STATE bfloat16 is no longer supported; validate its weights with --model-file, or "
+            "train again under another NAME (--opts NAME ...)"
+        )
+    if stored != configured:
+        raise InputError(f"{path}: TRAIN.OPTIMIZER: expected {stored}, received {configured}; set it as before")
+
+
+def _load_moments(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Load the state of an optimizer, but keep the settings of the configuration."""
+    settings = [{name: value for name, value in g.items() if name != "params"} for g in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, values in zip(optimizer.param_groups, settings, strict=True):
+        group.update(values)
+
+
+def _load_original(
+    path: str | os.PathLike, state: dict[str, Any], model: MultiViewPose, progress: Progress
+) -> Progress:
+    check_finite_state({"state_dict": state["state_dict"]}, f"{path}: checkpoint of a training that diverged")
+    load_model_state(model, state, str(path))
+    progress.epoch = int(state["epoch"])
+    progress.perf = float(state.get("perf", 0.0))
+    progress.best_perf = progress.perf
+    logger.warning(
+        "%s: checkpoint of the original code: its weights are loaded and training continues at epoch %d with a new "
+        "optimizer state; its score, %.2f %%, counts as the best JDR",
+        path,
+        progress.epoch,
+        100 * progress.best_perf,
+    )
+    return progress

@@ -1,9 +1,9 @@
-"""One step of training: forward, loss, backward, update; nothing of it is read back from the device."""
+"""One training step: forward, loss, backward, update. It reads nothing back from the device."""
 
 from __future__ import annotations
 
 import contextlib
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,87 +15,94 @@ from lib.utils.parallel.distributed import sum_over_ranks
 
 
 class StepResult(NamedTuple):
-    """What a step leaves, on the device.
+    """Result of a step, on the device.
 
     Attributes:
-        losses: means over this process's groups.
-        single: (B, V, J, H, W) raw heatmaps, detached.
-        routed: (B, V, J, H, W) the heatmaps that count, detached.
+        losses: means over the groups of this rank.
+        single_view: (B, V, J, H, W) heatmaps before fusion, detached.
+        routed: (B, V, J, H, W) heatmaps selected by route(), detached.
     """
 
     losses: Losses
-    single: Tensor
+    single_view: Tensor
     routed: Tensor
 
 
 class TrainStep:
-    """Updates a model with batches.
+    """Callable that updates a model with one batch.
 
-    A step whose loss is not finite, in any process, leaves the weights as they are; the fused optimizers look at a
-    flag on the device for that, so nobody waits.
+    If the loss of any rank is not finite, the weights stay as they are. The fused optimizers check a flag on the
+    device for that, so the CPU does not wait.
     """
 
     def __init__(
         self,
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
-        config: Any,
         device: torch.device,
-        products: torch.dtype | None = None,
+        accumulate: int = 1,
+        use_target_weight: bool = True,
+        autocast: torch.dtype | None = None,
     ) -> None:
         """
         Args:
-            model: images, their cameras -> (raw heatmaps, fused heatmaps or None), maybe in DistributedDataParallel.
-            optimizer: a fused one.
-            config: the configuration: TRAIN.ACCUMULATE, LOSS.
-            device: where the model lives.
-            products: type of the products, of autocast_dtype(); None = float32.
+            model: (images, views) -> (single-view heatmaps, fused heatmaps or None); may be wrapped in
+                DistributedDataParallel.
+            optimizer: a fused optimizer.
+            device: device of the model.
+            accumulate: number of parts that a batch is split into (TRAIN.ACCUMULATE).
+            use_target_weight: weight joints by their visibility (LOSS.USE_TARGET_WEIGHT).
+            autocast: data type of matrix products, see autocast_dtype(); None = float32.
         """
         self.model = model
         self.optimizer = optimizer
-        self.scaler = None
-        self._num_parts, self._use_weight = config.TRAIN.ACCUMULATE, config.LOSS.USE_TARGET_WEIGHT
-        self._device, self._products = device, products
-        if products == torch.float16:
-            self.scaler = torch.amp.GradScaler(device.type)
+        self.scaler = torch.amp.GradScaler(device.type) if autocast == torch.float16 else None
+        self._device = device
+        self._accumulate = accumulate
+        self._use_target_weight = use_target_weight
+        self._autocast = autocast
 
     def __call__(self, inputs: NetworkInput, share: float = 1.0) -> StepResult:
         """Update the model.
 
         Args:
-            inputs: this process's part of the batch.
-            share: its number of groups relative to the mean over the processes; 1 but in a last, smaller batch.
+            inputs: the part of the batch that this rank has.
+            share: groups of this rank / mean number of groups per rank; differs from 1 only in a smaller last batch.
         """
         self.optimizer.zero_grad(set_to_none=True)
-        parts = inputs.split(self._num_parts)
+        parts = inputs.split(self._accumulate)
         results = []
         for number, part in enumerate(parts):
-            with self._synchronised(number + 1 == len(parts)):
+            with self._gradient_sync(is_last=number + 1 == len(parts)):
                 results.append(self._forward_backward(part, len(part) / len(inputs), share))
-        columns = zip(*(losses for losses, _, _ in results), strict=True)
+        columns = zip(*(result.losses for result in results), strict=True)
         losses = Losses(*(torch.stack(column).sum() for column in columns))
         self._update(losses.total)
-        return StepResult(losses, *(torch.cat([result[i] for result in results]) for i in (1, 2)))
+        single_view = torch.cat([result.single_view for result in results])
+        routed = torch.cat([result.routed for result in results])
+        return StepResult(losses, single_view, routed)
 
-    def _synchronised(self, last: bool) -> contextlib.AbstractContextManager:
-        """Gradients are exchanged in the last part alone."""
-        waits = isinstance(self.model, DistributedDataParallel) and not last
-        return self.model.no_sync() if waits else contextlib.nullcontext()
+    def _gradient_sync(self, is_last: bool) -> contextlib.AbstractContextManager:
+        """Average gradients over the ranks in the last part only."""
+        skips = isinstance(self.model, DistributedDataParallel) and not is_last
+        return self.model.no_sync() if skips else contextlib.nullcontext()
 
-    def _forward_backward(self, part: NetworkInput, part_share: float, share: float) -> tuple[Losses, Tensor, Tensor]:
-        with torch.autocast(self._device.type, self._products, enabled=self._products is not None):
-            single, fused = self.model(part.images, part.views)
-        single = single.float()
+    def _forward_backward(self, part: NetworkInput, part_share: float, share: float) -> StepResult:
+        with torch.autocast(self._device.type, self._autocast, enabled=self._autocast is not None):
+            single_view, fused = self.model(part.images, part.views)
+        single_view = single_view.float()
         fused = None if fused is None else fused.float()
-        weight = part.weight if self._use_weight else None
-        losses = training_losses(single, fused, part.target, weight, part.is_multiview)
+        weight = part.weight if self._use_target_weight else None
+        losses = training_losses(single_view, fused, part.target, weight, part.is_multiview)
         loss = losses.total * (part_share * share)
         (loss if self.scaler is None else self.scaler.scale(loss)).backward()
-        routed = route(single, fused, part.is_multiview)
-        return Losses(*(value.detach() * part_share for value in losses)), single.detach(), routed.detach()
+        routed = route(single_view, fused, part.is_multiview)
+        return StepResult(
+            Losses(*(value.detach() * part_share for value in losses)), single_view.detach(), routed.detach()
+        )
 
     def _update(self, loss: Tensor) -> None:
-        if self.scaler is not None:  # finds gradients that are not finite by itself
+        if self.scaler is not None:  # it detects gradients that are not finite
             self.scaler.step(self.optimizer)
             self.scaler.update()
             return

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from lib.core.evaluation2d.pckh import pckh, pckh_scores, pckh_table
+
 from lib.utils.joints import MPII_16, UNION_20, union_subset
 
 PAIRS = {"Shoulder": "sho", "Elbow": "elb", "Wrist": "wri", "Hip": "hip", "Knee": "kne", "Ankle": "ank"}

@@ -7,10 +7,10 @@ import pytest
 
 from lib.core.config_io import load_config
 from lib.core.evaluation2d.provenance import (
-    check_description,
-    describe_predictions,
-    source_of,
-    warn_of_outdated,
+    log_provenance,
+    prediction_provenance,
+    results_provenance,
+    warn_of_outdated_results,
     warn_of_replacement,
 )
 from lib.utils.files.prediction_file import PredictionFile, PredictionWriter
@@ -44,14 +44,14 @@ def write(tmp_path):
 
 def test_the_description_is_compared_with_what_is_asked_for(make_config, weights, write, caplog):
     caplog.set_level("INFO")
-    said = describe_predictions(make_config("NETWORK.FUSION", "epipolar_max"), weights)
+    said = prediction_provenance(make_config("NETWORK.FUSION", "epipolar_max"), weights)
     path = write(said)
     with PredictionFile(path) as predictions:
         assert predictions.attributes == said
-        check_description(make_config("NETWORK.FUSION", "epipolar_max", "DATASET.TEST_SUBSET", "valid"), predictions)
+        log_provenance(make_config("NETWORK.FUSION", "epipolar_max", "DATASET.TEST_SUBSET", "valid"), predictions)
         assert [record.levelname for record in caplog.records] == ["INFO"]
         assert "dataset multiview_h36m, fusion epipolar_max, subset validation" in caplog.text
-        check_description(make_config("DATASET.TEST_SUBSET", "train"), predictions)
+        log_provenance(make_config("DATASET.TEST_SUBSET", "train"), predictions)
         (warning,) = [record.message for record in caplog.records if record.levelname == "WARNING"]
         assert warning == (
             f"{path}: predicted with other settings than the configuration's (then -> now): "
@@ -61,26 +61,26 @@ def test_the_description_is_compared_with_what_is_asked_for(make_config, weights
 
 def test_weights_that_have_changed_since(make_config, weights, write, caplog):
     config = make_config()
-    path = write(describe_predictions(config, weights))
+    path = write(prediction_provenance(config, weights))
     weights.write_bytes(b"other weights")
     with PredictionFile(path) as predictions:
-        check_description(config, predictions)
+        log_provenance(config, predictions)
         assert caplog.messages == [f"{path}: predicted before {weights} changed; run/pose2d/valid.py predicts anew"]
         weights.unlink()  # as on another machine
-        check_description(config, predictions)
+        log_provenance(config, predictions)
     assert len(caplog.messages) == 1
 
 
 def test_published_files_say_nothing(make_config, write, caplog):
     with PredictionFile(write()) as predictions:
-        check_description(make_config(), predictions)
+        log_provenance(make_config(), predictions)
     assert not caplog.messages
 
 
 def test_other_predictions_are_not_replaced_without_a_word(tmp_path, make_config, weights, write, caplog):
     config = make_config("NETWORK.FUSION", "none")
     warn_of_replacement(config, tmp_path / "predicted_heatmaps.h5")  # there are none
-    path = write(describe_predictions(config, weights))
+    path = write(prediction_provenance(config, weights))
     warn_of_replacement(config, path)
     assert not caplog.messages
     warn_of_replacement(make_config("NETWORK.FUSION", "epipolar_max"), path)
@@ -92,15 +92,15 @@ def test_other_predictions_are_not_replaced_without_a_word(tmp_path, make_config
 
 def test_results_of_what_was_there_before(tmp_path, make_config, write, caplog):
     with PredictionFile(write(value=1.0)) as predictions:
-        source = source_of(make_config(), predictions)
+        source = results_provenance("predicted_heatmaps.h5", predictions)
     results = {"rpsm": {"predictions": source}, "psm": {}, "other": {"predictions": {**source, "file": "gone.h5"}}}
-    warn_of_outdated(tmp_path, results, {"poses3d.npz": source, "mine.npz": None})
+    warn_of_outdated_results(tmp_path, results, {"poses3d.npz": source, "mine.npz": None})
     assert not caplog.messages
     write({"fusion": "none"}, value=1.0)  # the same, described
-    warn_of_outdated(tmp_path, results, {})
+    warn_of_outdated_results(tmp_path, results, {})
     assert not caplog.messages
     write(value=2.0)
-    warn_of_outdated(tmp_path, results, {"poses3d.npz": source, "mine.npz": None})
+    warn_of_outdated_results(tmp_path, results, {"poses3d.npz": source, "mine.npz": None})
     assert caplog.messages == [
         f"{tmp_path}: not of the predictions that are there now: poses3d.npz; rpsm; run run/pose3d/estimate.py again"
     ]

@@ -3,9 +3,9 @@ from __future__ import annotations
 import logging
 
 import pytest
+from lib.core.training.check_resumable import check_same_run
 
 from lib.core.config_io import load_config, plain_config
-from lib.core.training.check_resumable import check_same_run
 from lib.utils.errors import InputError
 
 

@@ -7,10 +7,10 @@ import shutil
 import pytest
 import torch
 from cvf_tests.stubs import CPU
+from lib.core.training.checkpoint_files import CheckpointKeeper
 from torch import nn
 
 from lib.core.training.checkpoint import Progress
-from lib.core.training.checkpoint_files import CheckpointKeeper
 from lib.core.training.step import TrainStep
 from lib.utils.errors import InputError
 

@@ -8,10 +8,10 @@ import signal
 import pytest
 import torch
 from cvf_tests.stubs import CPU
+from lib.core.training.checkpoint_files import CheckpointKeeper
 
 from lib.core.build_model import build_model
 from lib.core.training.checkpoint import Progress
-from lib.core.training.checkpoint_files import CheckpointKeeper
 from lib.core.training.loop import Training
 from lib.core.training.optimizer import build_optimizer
 from lib.core.training.resume import resume

@@ -3,10 +3,10 @@ from __future__ import annotations
 import logging
 
 import pytest
+from lib.core.training.training_checks import check_training
 
 from lib.core.build_data import build_dataset
 from lib.core.build_model import build_fusion
-from lib.core.training.training_checks import check_training
 from lib.utils.errors import InputError
 
 
