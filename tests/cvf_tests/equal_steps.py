@@ -19,8 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from lib.core.build_data import build_dataset, build_loader
 from lib.core.build_model import build_model
 from lib.core.config_io import dataset_root, load_config
-from lib.core.training.epoch import EpochHooks, train_one_epoch
-from lib.core.training.epoch_meters import EpochMeters
+from lib.core.training.epoch import EpochHooks, EpochMeters, EpochSettings, train_one_epoch
 from lib.core.training.optimizer import build_optimizer
 from lib.core.training.step import TrainStep
 from lib.multiviews.cameras import CropCameras
@@ -56,14 +55,15 @@ def main(cfg: str, out: str) -> None:
     with process_group(ranks, device):
         loader = build_loader(config, build_dataset(config, dataset_root(config), True), True, ranks)
         model = Frozen(build_model(config, 4, is_train=True))
-        optimizer = build_optimizer(config, model)
+        optimizer = build_optimizer(config.TRAIN, model)
         wrapped = model if ranks.world_size == 1 else DistributedDataParallel(model, gradient_as_bucket_view=True)
-        step = TrainStep(wrapped, optimizer, config, device)
+        step = TrainStep(wrapped, optimizer, device)
+        settings = EpochSettings(loader.dataset.settings, device, config.PRINT_FREQ)
         losses = []
         hooks = EpochHooks(report=lambda _, values: losses.append(values))
         for epoch in range(2):
             meters = EpochMeters(20, device)
-            losses.append(train_one_epoch(step, loader, meters, config, epoch, device, hooks, 0, ranks))
+            losses.append(train_one_epoch(step, loader, meters, settings, epoch, hooks, 0, ranks))
     if ranks.is_main:
         torch.save({"losses": losses, "weights": model.model.state_dict()}, out)
 

@@ -1,4 +1,4 @@
-"""Several training processes on the CPU (gloo), as torchrun and as the script itself start them."""
+"""Several training processes on the CPU (gloo), started by torchrun and by the script."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def run(*words: object, **options) -> subprocess.CompletedProcess:
     return subprocess.run([*map(str, words)], capture_output=True, text=True, env=ENVIRONMENT, timeout=240, **options)
 
 
-def test_two_processes_take_the_steps_of_one(tiny_root, tiny_yaml, tmp_path):
-    """10 groups in batches of 4: the last one is smaller, and its halves are of the same size or not."""
+def test_train_two_processes_take_equal_steps(tiny_root, tiny_yaml, tmp_path):
+    """10 groups in batches of 4; the last batch is smaller."""
     cfg = tiny_yaml(tiny_root(frames=7, mpii=12))
     values = yaml.safe_load(cfg.read_text())
     values["DATASET"]["TRAIN_DATASET"], values["TRAIN"]["BATCH_SIZE"], values["PRINT_FREQ"] = "mixed", 4, 1
@@ -46,12 +46,14 @@ def test_two_processes_take_the_steps_of_one(tiny_root, tiny_yaml, tmp_path):
     for name, value in one["weights"].items():
         torch.testing.assert_close(two["weights"][name], value, rtol=1e-3, atol=2e-4, msg=name)
     first, second = (one["losses"][step]["loss"] for step in (3, 7))  # means of the epochs, behind their 3 steps
-    assert second < 0.99 * first  # the comparison is not of weights that stand still
+    assert second < 0.99 * first  # the weights change
 
 
-def test_two_processes_train_and_write_one_set_of_results(tiny_root, tiny_yaml, tmp_path, run_script):
+def test_train_two_processes_write_one_set_of_results(tiny_root, tiny_yaml, tmp_path, run_script):
     root = tiny_root(frames=5, mpii=0)
-    for path in (root / "h36m/images").glob("s_01*/*_00000[24].jpg"):  # unlike the others: the second process's share
+    for path in (root / "h36m/images").glob(
+        "s_01*/*_00000[24].jpg"
+    ):  # unlike the others: the share of the second process
         cv2.imwrite(str(path), 255 - cv2.imread(str(path)))
     cfg = tiny_yaml(root)
     opts = ("--opts", "TRAIN.BATCH_SIZE", 1, "TRAIN.SHUFFLE", "false")
@@ -91,20 +93,22 @@ def children_of(process: subprocess.Popen) -> list[int]:
     return [int(number) for number in path.read_text().split()]
 
 
-def test_a_lost_process_ends_all_with_one_message(tiny_root, tiny_yaml, tmp_path):
+def test_train_killed_process_ends_all_with_one_message(tiny_root, tiny_yaml, tmp_path):
     process = start_training(tiny_yaml(tiny_root(frames=4, mpii=0)), "--gpus", "cpu,cpu", *LONG)
     wait_for(tmp_path / "output" / RUN / "metrics.jsonl", "loss", process)
     first, second = children_of(process)
     os.kill(second, signal.SIGKILL)
     _, err = process.communicate(timeout=90)
     assert process.returncode == 3
-    message = "error: process 1 of 2 was killed by signal 9; training stops. TRAIN.RESUME true goes on from the last "
-    assert err.splitlines() == [f"{message}checkpoint"]
+    message = (
+        "error: process 1 of 2 was killed by signal 9; training stops; set TRAIN.RESUME true to resume from the last "
+    )
+    assert err.splitlines() == [f"{message}last checkpoint"]
     with pytest.raises(ProcessLookupError):
         os.kill(first, 0)
 
 
-def test_bad_input_of_several_processes_is_one_line(tiny_root, tiny_yaml):
+def test_train_several_processes_bad_input_is_one_line(tiny_root, tiny_yaml):
     root = tiny_root(frames=4, mpii=0)
     min((root / "h36m/images").glob("s_01*/*.jpg")).unlink()
     done = run(sys.executable, TRAIN, "--cfg", tiny_yaml(root), "--gpus", "cpu,cpu")
@@ -114,8 +118,8 @@ def test_bad_input_of_several_processes_is_one_line(tiny_root, tiny_yaml):
 
 
 @pytest.mark.parametrize("gpus", ["0", pytest.param("cpu,cpu", marks=pytest.mark.slow)])
-def test_a_signal_to_the_group_ends_training_where_it_can_go_on(tiny_root, tiny_yaml, tmp_path, gpus):
-    """As `timeout` and a shell send it: the loading processes receive it too."""
+def test_train_signal_to_the_process_group_is_resumable(tiny_root, tiny_yaml, tmp_path, gpus):
+    """The loading processes receive the signal too, as from `timeout` or a shell."""
     cfg = tiny_yaml(tiny_root(frames=4, mpii=0))
     workers = ("--workers", 2)
     process = start_training(cfg, "--gpus", gpus, *workers, *LONG)
@@ -134,7 +138,7 @@ def test_a_signal_to_the_group_ends_training_where_it_can_go_on(tiny_root, tiny_
 
 
 @pytest.mark.slow
-def test_a_signal_to_torchrun_ends_training_where_it_can_go_on(tiny_root, tiny_yaml, tmp_path):
+def test_train_signal_to_torchrun_is_resumable(tiny_root, tiny_yaml, tmp_path):
     cfg = tiny_yaml(tiny_root(frames=4, mpii=0))
     process = start_training(cfg, "--gpus", "cpu", "--workers", 2, *LONG, runner=TORCHRUN)
     wait_for(tmp_path / "output" / RUN / "metrics.jsonl", '"step": 3', process)

@@ -1,4 +1,4 @@
-"""train.py killed at any instant goes on from a whole file, and comes to the very weights of a run left in peace."""
+"""train.py killed at any moment resumes from a whole file and ends with the weights of an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import torch
 from cvf_tests.scripts import REPOSITORY, RUN
 
 TIMES = ("groups_per_s", "data_seconds", "data_share", "memory_mb")
-OF_ONE_RUN = {*TIMES, "OUTPUT_DIR", "LOG_DIR"}
+RUN_SPECIFIC = {*TIMES, "OUTPUT_DIR", "LOG_DIR"}
 
 
 def start_training(cfg: Path, out: Path, *opts: object) -> subprocess.Popen:
@@ -50,7 +50,7 @@ def finish(process: subprocess.Popen) -> None:
 
 
 def metrics(directory: Path) -> list[dict]:
-    """What the run noted, without what depends on time."""
+    """Metrics without the values that depend on time."""
     lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
     return [{key: value for key, value in line.items() if key not in TIMES} for line in lines]
 
@@ -58,8 +58,8 @@ def metrics(directory: Path) -> list[dict]:
 def check_equal(found: object, expected: object, where: str) -> None:
     """Compare nested dictionaries of tensors and numbers, bit by bit."""
     if isinstance(expected, dict):
-        expected = {key: value for key, value in expected.items() if key not in OF_ONE_RUN}
-        assert found.keys() - OF_ONE_RUN == expected.keys(), where
+        expected = {key: value for key, value in expected.items() if key not in RUN_SPECIFIC}
+        assert found.keys() - RUN_SPECIFIC == expected.keys(), where
         for key, value in expected.items():
             check_equal(found[key], value, f"{where}/{key}")
     elif isinstance(expected, (list, tuple)):
@@ -74,17 +74,17 @@ def check_equal(found: object, expected: object, where: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("num_kills", "num_epochs"), [(20, 60)])  # more epochs than the kills leave time for
-def test_a_run_killed_again_and_again_equals_one_left_in_peace(tiny_root, tiny_yaml, tmp_path, num_kills, num_epochs):
+def test_train_killed_repeatedly_equals_an_uninterrupted_run(tiny_root, tiny_yaml, tmp_path, num_kills, num_epochs):
     cfg = tiny_yaml(tiny_root(frames=6, mpii=0))
     rng = random.Random(0)
     opts = ("TRAIN.END_EPOCH", num_epochs, "TRAIN.VALIDATE_EVERY", 3, "DATASET.ROT_FACTOR", 20)
     start = time.perf_counter()
-    peaceful = start_training(cfg, tmp_path / "whole", *opts)
+    uninterrupted = start_training(cfg, tmp_path / "whole", *opts)
     while not (tmp_path / "whole" / RUN / "metrics.jsonl").exists():
-        assert peaceful.poll() is None, peaceful.communicate()
+        assert uninterrupted.poll() is None, uninterrupted.communicate()
         time.sleep(0.02)
-    until_it_trains = time.perf_counter() - start
-    finish(peaceful)
+    start_seconds = time.perf_counter() - start
+    finish(uninterrupted)
 
     directory = tmp_path / "killed" / RUN
     checkpoint = directory / "checkpoint.pth.tar"
@@ -93,17 +93,17 @@ def test_a_run_killed_again_and_again_equals_one_left_in_peace(tiny_root, tiny_y
     for kill in range(num_kills):
         process = start_training(cfg, tmp_path / "killed", *opts, "TRAIN.CHECKPOINT_STEPS", 1, "WORKERS", kill % 2)
         try:
-            process.wait(rng.uniform(0.6, 2.0) * until_it_trains)
+            process.wait(rng.uniform(0.6, 2.0) * start_seconds)
             raise AssertionError(f"the run ended before it could be killed: {process.communicate()}")
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
         half_written += any(directory.glob(".checkpoint*.tmp.tar"))
         if checkpoint.exists():
-            state = torch.load(checkpoint, weights_only=True)  # whole at any time
+            state = torch.load(checkpoint, weights_only=True)  # loads at any time
             positions.append((state["epoch"], state["step"]))
-    assert positions == sorted(positions)  # never back
-    assert len(set(positions)) > num_kills / 3  # and it did train in between
+    assert positions == sorted(positions)  # never backwards
+    assert len(set(positions)) > num_kills / 3  # and it trained in between
     print(f"{num_kills} kills, {half_written} of them within a checkpoint; positions {positions}")
     finish(start_training(cfg, tmp_path / "killed", *opts))
 

@@ -16,7 +16,7 @@ import yaml
 from cvf_tests.scripts import RUN
 
 
-def test_train_then_valid_write_all_results(tiny_root, tiny_yaml, tmp_path, run_script):
+def test_train_and_valid_write_all_results(tiny_root, tiny_yaml, tmp_path, run_script):
     cfg = tiny_yaml(tiny_root())
     assert run_script("pose2d/train.py", "--cfg", cfg, "--opts", "DEBUG.DEBUG", "true").code == 0
     directory = tmp_path / "output" / RUN
@@ -42,7 +42,7 @@ def test_train_then_valid_write_all_results(tiny_root, tiny_yaml, tmp_path, run_
         assert file["image_ids"][5].decode().split("_ca_")[1].startswith("02")
 
 
-def test_the_stored_configuration_is_the_run(tiny_root, tiny_yaml, tmp_path, run_script):
+def test_train_stores_the_merged_configuration(tiny_root, tiny_yaml, tmp_path, run_script):
     cfg = tiny_yaml(tiny_root())
     done = run_script("pose2d/train.py", "--cfg", cfg, "--workers", 0, "--frequent", 7, "--opts", "TRAIN.END_EPOCH", 1)
     assert done.code == 0
@@ -52,7 +52,7 @@ def test_the_stored_configuration_is_the_run(tiny_root, tiny_yaml, tmp_path, run
     assert stored["NETWORK"]["IMAGE_SIZE"] == [64, 64]
 
 
-def test_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(tiny_root, tiny_yaml, tmp_path, run_script):
+def test_train_resumed_run_ends_with_equal_weights(tiny_root, tiny_yaml, tmp_path, run_script):
     cfg = tiny_yaml(tiny_root())
     opts = (
         "--opts",
@@ -97,7 +97,7 @@ def test_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(tiny_root, ti
         assert torch.equal(state["exp_avg_sq"], states[1]["optimizer"]["state"][index]["exp_avg_sq"])
 
 
-def test_going_on_elsewhere_needs_no_first_weights_and_finds_its_own_best(tiny_root, tiny_yaml, tmp_path, run_script):
+def test_train_resumed_in_another_directory_finds_a_new_best(tiny_root, tiny_yaml, tmp_path, run_script):
     cfg = tiny_yaml(tiny_root(frames=2, mpii=0))
     assert run_script("pose2d/train.py", "--cfg", cfg, "--opts", "TRAIN.END_EPOCH", 1).code == 0
     run = "multiview_h36m/multiview_pose_resnet_18/tiny"
@@ -122,24 +122,23 @@ def test_going_on_elsewhere_needs_no_first_weights_and_finds_its_own_best(tiny_r
     assert (tmp_path / "other" / run / "model_best.pth.tar").is_file()
 
 
-def test_what_a_finished_run_left_stays_when_nothing_is_trained(tiny_root, tiny_yaml, tmp_path, run_script):
-    """The run directory does not depend on DATASET.ROOT: its weights would pass for those of other data."""
+def test_train_finished_run_other_data_change_nothing(tiny_root, tiny_yaml, tmp_path, run_script):
+    """The path of the run directory does not depend on DATASET.ROOT."""
     end = ("TRAIN.RESUME", "true", "TRAIN.END_EPOCH", 1)
     assert run_script("pose2d/train.py", "--cfg", tiny_yaml(tiny_root(frames=2, mpii=0)), "--opts", *end).code == 0
-    names = (
-        "checkpoint.pth.tar",
-        "final_state.pth.tar",
-        "model_best.pth.tar",
-        "metrics.jsonl",
-        "training_summary.md",
-        "config_train.yaml",
-    )
+    names = ("checkpoint.pth.tar", "final_state.pth.tar", "model_best.pth.tar", "metrics.jsonl", "config_train.yaml")
     files = [tmp_path / "output" / RUN / name for name in names]
     before = [path.read_bytes() for path in files]
     cfg = tiny_yaml(tiny_root(frames=3, mpii=0))
     refused = run_script("pose2d/train.py", "--cfg", cfg, "--opts", *end)
     assert (refused.code, refused.err.count("\n")) == (2, 1)
-    for word in ("checkpoint.pth.tar", "2 groups, here 3", "--modelDir", "OUTPUT_DIR", "TRAIN.RESUME false"):
+    for word in (
+        "checkpoint.pth.tar",
+        "2 groups), received 3 groups",
+        "--modelDir",
+        "OUTPUT_DIR",
+        "TRAIN.RESUME false",
+    ):
         assert word in refused.err
     nothing = run_script("pose2d/train.py", "--cfg", cfg, "--opts", "TRAIN.BEGIN_EPOCH", 1, "TRAIN.END_EPOCH", 1)
     assert nothing.code == 0
@@ -154,7 +153,7 @@ def contents(directory: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in directory.iterdir() if path.suffix != ".log"}
 
 
-def test_other_options_do_not_change_a_finished_run(tiny_root, tiny_yaml, tmp_path, run_script):
+def test_train_finished_run_other_options_change_nothing(tiny_root, tiny_yaml, tmp_path, run_script):
     cfg = tiny_yaml(tiny_root(frames=2, mpii=0))
     directory = tmp_path / "output" / RUN
     opts = ("--cfg", cfg, "--opts", "TRAIN.RESUME", "true", "TRAIN.END_EPOCH")
@@ -167,8 +166,8 @@ def test_other_options_do_not_change_a_finished_run(tiny_root, tiny_yaml, tmp_pa
         assert "NETWORK.SIGMA 1.0 -> 3.0; " in refused.err
     nothing = run_script("pose2d/train.py", *opts, 1, "TRAIN.LR", 1e-6)
     assert nothing.code == 0
-    assert "settings have changed (then -> now): TRAIN.LR 0.001 -> 1e-06" in nothing.out
-    assert "already finished at epoch 1: nothing to train" in nothing.out
+    assert "changed settings (then -> now): TRAIN.LR 0.001 -> 1e-06" in nothing.out
+    assert "already finished at epoch 1, nothing to train" in nothing.out
     assert contents(directory) == before
 
     profiled = run_script("pose2d/train.py", *opts, 1, "--profile", 1)
@@ -186,7 +185,7 @@ def test_other_options_do_not_change_a_finished_run(tiny_root, tiny_yaml, tmp_pa
 HOLD = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.lockf(f, fcntl.LOCK_EX); print(flush=True); input()"
 
 
-def test_two_trainings_do_not_share_a_run_directory(tiny_root, tiny_yaml, tmp_path, run_script):
+def test_train_run_directory_in_use_is_refused(tiny_root, tiny_yaml, tmp_path, run_script):
     cfg = tiny_yaml(tiny_root(frames=1, mpii=0))
     directory = tmp_path / "output" / RUN
     directory.mkdir(parents=True)
@@ -197,13 +196,12 @@ def test_two_trainings_do_not_share_a_run_directory(tiny_root, tiny_yaml, tmp_pa
         done = run_script("pose2d/train.py", "--cfg", cfg)
         other.communicate(b"\n")
     assert (done.code, done.err.count("\n")) == (2, 1)
-    assert f"{directory}: another process works there; give this training a NAME of its own" in done.err
+    assert f"{directory}: another process works there; train under another NAME" in done.err
     assert [path.name for path in directory.iterdir()] == [".lock"]
 
 
 @pytest.mark.parametrize(("script", "code"), [("pose2d/train.py", 0), ("pose2d/valid.py", 2)])
-def test_one_process_of_torchrun_starts_no_others(script, code, tiny_root, tiny_yaml, run_script, monkeypatch):
-    """It works as the one process that torchrun wants; there is nothing to validate yet."""
+def test_scripts_under_torchrun_start_no_processes(script, code, tiny_root, tiny_yaml, run_script, monkeypatch):
     for name, value in (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0")):
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("lib.core.runtime.launch.run_processes", lambda *words: pytest.fail("others were started"))
@@ -214,14 +212,14 @@ def test_one_process_of_torchrun_starts_no_others(script, code, tiny_root, tiny_
 
 
 @pytest.mark.parametrize("num_views", [2, 3, 5])
-def test_other_numbers_of_views(num_views, tiny_root, tiny_yaml, run_script):
+def test_train_and_valid_other_numbers_of_views_work(num_views, tiny_root, tiny_yaml, run_script):
     cfg = tiny_yaml(tiny_root(num_views=num_views, frames=2))
     size = ("--opts", "NETWORK.IMAGE_SIZE", "[64, 96]", "NETWORK.HEATMAP_SIZE", "[16, 24]", "TRAIN.END_EPOCH", 1)
     assert run_script("pose2d/train.py", "--cfg", cfg, *size).code == 0
     assert run_script("pose2d/valid.py", "--cfg", cfg, *size).code == 0
 
 
-def test_a_fusion_on_single_images_is_advised_against(tiny_root, tiny_yaml, run_script):
+def test_valid_fusion_on_single_images_is_refused(tiny_root, tiny_yaml, run_script):
     cfg = tiny_yaml(tiny_root(frames=2))
     assert run_script("pose2d/train.py", "--cfg", cfg, "--opts", "TRAIN.END_EPOCH", 1).code == 0
     on_mpii = ("pose2d/valid.py", "--cfg", cfg, "--opts", "DATASET.TEST_DATASET", "mpii")
@@ -231,7 +229,7 @@ def test_a_fusion_on_single_images_is_advised_against(tiny_root, tiny_yaml, run_
     assert run_script(*on_mpii, "NETWORK.FUSION", "none").code == 0
 
 
-def test_flip_test_only_without_fusion(tiny_root, tiny_yaml, run_script):
+def test_valid_flip_test_with_fusion_is_refused(tiny_root, tiny_yaml, run_script):
     cfg = tiny_yaml(tiny_root(frames=2))
     refused = run_script("pose2d/valid.py", "--cfg", cfg, "--flip-test")
     assert refused.code == 2
@@ -242,21 +240,24 @@ def test_flip_test_only_without_fusion(tiny_root, tiny_yaml, run_script):
 
 
 @pytest.mark.parametrize("kind", ["epipolar_sum", "epipolar_max"])
-def test_a_network_without_fusion_is_fused_along_epipolar_lines(kind, tiny_root, tiny_yaml, tmp_path, run_script):
+def test_valid_epipolar_fusion_of_a_network_without_fusion_works(kind, tiny_root, tiny_yaml, tmp_path, run_script):
     cfg = tiny_yaml(tiny_root(num_views=3, frames=2))
     single = ("--cfg", cfg, "--opts", "NETWORK.AGGRE", "false")
     assert run_script("pose2d/train.py", *single).code == 0
     assert run_script("pose2d/valid.py", *single).code == 0
     done = run_script("pose2d/valid.py", *single, "NETWORK.FUSION", kind)
     assert done.code == 0
-    assert f"are replaced (then -> now): NETWORK.FUSION none -> {kind}; an OUTPUT_DIR of its own" in done.out
+    assert (
+        f"replacing predictions of other settings (then -> now): NETWORK.FUSION none -> {kind}; to keep both"
+        in done.out
+    )
     assert "| fused, crop threshold |" in done.out
     assert "| single, crop threshold |" in done.out
     with h5py.File(tmp_path / "output" / RUN / "predicted_heatmaps.h5") as file:
         assert np.abs(file["heatmaps"][:]).max() > 0
 
 
-def test_the_adaptive_fusion_is_trained_alone_and_serves_another_number_of_views(
+def test_train_adaptive_fusion_with_frozen_backbone_serves_other_numbers_of_views(
     tiny_root, tiny_yaml, tmp_path, run_script
 ):
     cfg = tiny_yaml(tiny_root(num_views=3, frames=2))
@@ -287,7 +288,7 @@ def test_the_adaptive_fusion_is_trained_alone_and_serves_another_number_of_views
     assert "| fused, crop threshold |" in done.out
 
 
-def test_locations_alone_make_pseudo_labels_but_no_poses(tiny_root, tiny_yaml, tmp_path, run_script):
+def test_valid_locations_only_make_pseudo_labels_but_no_poses(tiny_root, tiny_yaml, tmp_path, run_script):
     cfg = tiny_yaml(tiny_root(frames=2, mpii=0))
     assert run_script("pose2d/train.py", "--cfg", cfg, "--opts", "TRAIN.END_EPOCH", 1).code == 0
     words = ("--cfg", cfg, "--opts", "DATASET.TEST_SUBSET", "train")
@@ -298,7 +299,7 @@ def test_locations_alone_make_pseudo_labels_but_no_poses(tiny_root, tiny_yaml, t
         expected = {key: file[key][:] for key in file if key != "heatmaps"}
     refused = run_script("pose2d/valid.py", "--locations-only", *words)
     assert (refused.code, refused.err.count("\n")) == (2, 1)
-    assert "has the heatmaps too, which --locations-only would lose" in refused.err
+    assert "has heatmaps, which the 3D scripts need and --locations-only would delete" in refused.err
     assert path.read_bytes() == whole
     path.unlink()
     done = run_script("pose2d/valid.py", "--locations-only", *words)
@@ -319,7 +320,7 @@ def test_locations_alone_make_pseudo_labels_but_no_poses(tiny_root, tiny_yaml, t
     assert run_script("pose2d/valid.py", "--locations-only", *words).code == 0  # locations may replace locations
 
 
-def test_whole_images_from_training_to_poses(tiny_root, tiny_yaml, tmp_path, run_script):
+def test_scripts_uncropped_images_work_from_training_to_poses(tiny_root, tiny_yaml, tmp_path, run_script):
     cfg = tiny_yaml(tiny_root(frames=2))
     opts = (
         "--opts",
@@ -372,7 +373,7 @@ def _first_image(root: Path) -> Path:
         (lambda root: None, ("DATASET.TEST_DATASET", "mpii"), ["DATASET.TEST_DATASET mpii", "4 views"]),
     ],
 )
-def test_bad_input_ends_with_one_line(damage, opts, words, tiny_root, tiny_yaml, run_script):
+def test_train_bad_input_is_one_line(damage, opts, words, tiny_root, tiny_yaml, run_script):
     root = tiny_root(formats=("jpg", "zip"), frames=2)
     damage(root)
     done = run_script("pose2d/train.py", "--cfg", tiny_yaml(root), "--opts", "TRAIN.SHUFFLE", "false", *opts)
@@ -383,7 +384,7 @@ def test_bad_input_ends_with_one_line(damage, opts, words, tiny_root, tiny_yaml,
         assert word in done.err
 
 
-def test_error_in_a_loading_process_is_one_line_too(tiny_root, tiny_yaml, run_script):
+def test_train_error_in_a_loading_process_is_one_line(tiny_root, tiny_yaml, run_script):
     root = tiny_root(frames=2)
     _first_image(root).unlink()
     done = run_script("pose2d/train.py", "--cfg", tiny_yaml(root), "--workers", 1)
@@ -393,7 +394,7 @@ def test_error_in_a_loading_process_is_one_line_too(tiny_root, tiny_yaml, run_sc
     assert "Traceback" not in done.err
 
 
-def test_a_lack_of_memory_names_the_keys_that_save_some(tiny_root, tiny_yaml, run_script, monkeypatch):
+def test_train_out_of_memory_names_the_keys_that_save_memory(tiny_root, tiny_yaml, run_script, monkeypatch):
     def refuse(*words):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of")
 
@@ -417,7 +418,7 @@ def _without_camera(records: list) -> None:
         (None, 1, (), ["1 view"]),
     ],
 )
-def test_bad_annotation_ends_with_one_line(edit, num_views, opts, words, tiny_root, tiny_yaml, run_script):
+def test_train_bad_annotation_is_one_line(edit, num_views, opts, words, tiny_root, tiny_yaml, run_script):
     root = tiny_root(num_views=num_views, frames=2, edit=edit)
     done = run_script("pose2d/train.py", "--cfg", tiny_yaml(root), "--opts", *opts)
     assert done.code == 2
@@ -426,7 +427,7 @@ def test_bad_annotation_ends_with_one_line(edit, num_views, opts, words, tiny_ro
         assert word in done.err
 
 
-def test_incomplete_groups_are_dropped_with_a_warning(tiny_root, tiny_yaml, run_script):
+def test_train_incomplete_groups_are_dropped_with_a_warning(tiny_root, tiny_yaml, run_script):
     root = tiny_root(frames=3, edit=lambda records: records[:-1])
     done = run_script("pose2d/train.py", "--cfg", tiny_yaml(root), "--opts", "TRAIN.END_EPOCH", 0)
     assert done.code == 0
@@ -434,7 +435,7 @@ def test_incomplete_groups_are_dropped_with_a_warning(tiny_root, tiny_yaml, run_
     assert "training: 2 groups" in done.out
 
 
-def test_weights_of_another_network_leave_old_results_alone(tiny_root, tiny_yaml, tmp_path, run_script):
+def test_valid_weights_of_another_network_keep_old_results(tiny_root, tiny_yaml, tmp_path, run_script):
     cfg = tiny_yaml(tiny_root(frames=2))
     assert run_script("pose2d/train.py", "--cfg", cfg, "--opts", "TRAIN.END_EPOCH", 1).code == 0
     assert run_script("pose2d/valid.py", "--cfg", cfg).code == 0

@@ -1,4 +1,4 @@
-"""experiments-philly/train.sbatch with stand-ins for SLURM's commands: two machines that are this one, on the CPU."""
+"""experiments-philly/train.sbatch with stubs of SLURM's commands; this machine plays two, on the CPU."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cvf_tests.scripts import LONG, REPOSITORY, RUN, wait_for
 pytestmark = pytest.mark.slow
 
 SRUN = """#!/bin/bash
-# on each "machine" the command; signals are passed on, as srun does
+# runs the command on each "machine" and forwards signals, as srun does
 shift 2
 for node in 1 2; do "$@" & pids+=($!); done
 trap 'kill -TERM "${pids[@]}"' TERM
@@ -30,7 +30,7 @@ echo "$@" >> "$SCONTROL_LOG"
 
 @pytest.fixture
 def submit(tmp_path):
-    """submit(*words) runs the script as SLURM would on two machines with a process each."""
+    """submit(*words) runs the script as SLURM does on two machines with one process each."""
     commands = tmp_path / "bin"
     commands.mkdir()
     torchrun = f'#!/bin/bash\nexec {sys.executable} -m torch.distributed.run "$@"\n'
@@ -65,11 +65,11 @@ def submit(tmp_path):
     return run
 
 
-def asked_of_slurm(tmp_path: Path) -> list[str]:
+def scontrol_calls(tmp_path: Path) -> list[str]:
     return (tmp_path / "scontrol.txt").read_text().splitlines()
 
 
-def test_machines_train_together(submit, tiny_root, tiny_yaml, tmp_path):
+def test_sbatch_machines_train_together(submit, tiny_root, tiny_yaml, tmp_path):
     job = submit("--cfg", tiny_yaml(tiny_root(frames=4, mpii=0)), "--gpus", "cpu", "--opts", "TRAIN.BATCH_SIZE", 1)
     out, _ = job.communicate(timeout=240)
     assert job.returncode == 0, out
@@ -77,24 +77,24 @@ def test_machines_train_together(submit, tiny_root, tiny_yaml, tmp_path):
     directory = tmp_path / "output" / RUN
     assert torch.load(directory / "checkpoint.pth.tar", weights_only=True)["epoch"] == 2
     assert (directory / "final_state.pth.tar").exists()
-    assert asked_of_slurm(tmp_path) == ["show hostnames node[1-2]"]
+    assert scontrol_calls(tmp_path) == ["show hostnames node[1-2]"]
 
 
-def test_when_the_time_is_over_the_job_queues_again(submit, tiny_root, tiny_yaml, tmp_path):
+def test_sbatch_end_of_time_requeues_the_job(submit, tiny_root, tiny_yaml, tmp_path):
     job = submit("--cfg", tiny_yaml(tiny_root(frames=4, mpii=0)), "--gpus", "cpu", "--workers", 2, *LONG)
     wait_for(tmp_path / "output" / RUN / "metrics.jsonl", '"step": 3', job)
     job.send_signal(signal.SIGUSR1)
     out, _ = job.communicate(timeout=240)
     assert job.returncode == 0, out
-    assert out.count("interrupted at epoch") == 2  # by both processes, after the same step
+    assert out.count("interrupted at epoch") == 2  # both processes, after the same step
     state = torch.load(tmp_path / "output" / RUN / "checkpoint.pth.tar", weights_only=True)
     assert f"interrupted at epoch {state['epoch']}, step {state['step']};" in out
-    assert asked_of_slurm(tmp_path)[-1] == "requeue 77"
+    assert scontrol_calls(tmp_path)[-1] == "requeue 77"
 
 
-def test_another_end_is_the_jobs_own(submit, tiny_root, tiny_yaml, tmp_path):
+def test_sbatch_error_does_not_requeue_the_job(submit, tiny_root, tiny_yaml, tmp_path):
     job = submit("--cfg", tiny_yaml(tiny_root(frames=4, mpii=0)), "--gpus", "cpu", "--opts", "TRAIN.LR", "fast")
     out, _ = job.communicate(timeout=240)
     assert job.returncode != 0
     assert "TRAIN.LR" in out
-    assert not any("requeue" in line for line in asked_of_slurm(tmp_path))
+    assert not any("requeue" in line for line in scontrol_calls(tmp_path))

@@ -99,7 +99,7 @@ def test_a_gaussian_is_located_between_the_pixels():
 )
 def test_the_published_key_means_quarter(tmp_path, text, mode):
     (tmp_path / "a.yaml").write_text(f"TEST: {{{text}}}")
-    assert peak_mode(load_config(tmp_path / "a.yaml")) == mode
+    assert peak_mode(load_config(tmp_path / "a.yaml").TEST) == mode
 
 
 def test_keys_that_contradict_each_other_are_refused(tmp_path):

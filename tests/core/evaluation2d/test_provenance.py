@@ -1,5 +1,3 @@
-"""What predictions are of, and results of them."""
-
 from __future__ import annotations
 
 import numpy as np
@@ -42,42 +40,42 @@ def write(tmp_path):
     return make
 
 
-def test_the_description_is_compared_with_what_is_asked_for(make_config, weights, write, caplog):
+def test_log_provenance_other_settings_warn(make_config, weights, write, caplog):
     caplog.set_level("INFO")
-    said = prediction_provenance(make_config("NETWORK.FUSION", "epipolar_max"), weights)
-    path = write(said)
+    stored = prediction_provenance(make_config("NETWORK.FUSION", "epipolar_max"), weights)
+    path = write(stored)
     with PredictionFile(path) as predictions:
-        assert predictions.attributes == said
+        assert predictions.attributes == stored
         log_provenance(make_config("NETWORK.FUSION", "epipolar_max", "DATASET.TEST_SUBSET", "valid"), predictions)
         assert [record.levelname for record in caplog.records] == ["INFO"]
         assert "dataset multiview_h36m, fusion epipolar_max, subset validation" in caplog.text
         log_provenance(make_config("DATASET.TEST_SUBSET", "train"), predictions)
         (warning,) = [record.message for record in caplog.records if record.levelname == "WARNING"]
         assert warning == (
-            f"{path}: predicted with other settings than the configuration's (then -> now): "
+            f"{path}: predicted with other settings (then -> now): "
             "NETWORK.FUSION epipolar_max -> learned, DATASET.TEST_SUBSET validation -> train"
         )
 
 
-def test_weights_that_have_changed_since(make_config, weights, write, caplog):
+def test_log_provenance_changed_weights_warn(make_config, weights, write, caplog):
     config = make_config()
     path = write(prediction_provenance(config, weights))
     weights.write_bytes(b"other weights")
     with PredictionFile(path) as predictions:
         log_provenance(config, predictions)
-        assert caplog.messages == [f"{path}: predicted before {weights} changed; run/pose2d/valid.py predicts anew"]
+        assert caplog.messages == [f"{path}: {weights} has changed since; run run/pose2d/valid.py to predict again"]
         weights.unlink()  # as on another machine
         log_provenance(config, predictions)
     assert len(caplog.messages) == 1
 
 
-def test_published_files_say_nothing(make_config, write, caplog):
+def test_log_provenance_file_of_the_original_code_is_not_checked(make_config, write, caplog):
     with PredictionFile(write()) as predictions:
         log_provenance(make_config(), predictions)
     assert not caplog.messages
 
 
-def test_other_predictions_are_not_replaced_without_a_word(tmp_path, make_config, weights, write, caplog):
+def test_warn_of_replacement_other_settings_warn(tmp_path, make_config, weights, write, caplog):
     config = make_config("NETWORK.FUSION", "none")
     warn_of_replacement(config, tmp_path / "predicted_heatmaps.h5")  # there are none
     path = write(prediction_provenance(config, weights))
@@ -85,12 +83,12 @@ def test_other_predictions_are_not_replaced_without_a_word(tmp_path, make_config
     assert not caplog.messages
     warn_of_replacement(make_config("NETWORK.FUSION", "epipolar_max"), path)
     assert caplog.messages == [
-        f"{path}: predictions of other settings are replaced (then -> now): NETWORK.FUSION none "
-        "-> epipolar_max; an OUTPUT_DIR of its own with TEST.MODEL_FILE keeps both"
+        f"{path}: replacing predictions of other settings (then -> now): NETWORK.FUSION none -> epipolar_max; to keep "
+        "both, use another OUTPUT_DIR with TEST.MODEL_FILE"
     ]
 
 
-def test_results_of_what_was_there_before(tmp_path, make_config, write, caplog):
+def test_warn_of_outdated_results_new_predictions_warn(tmp_path, make_config, write, caplog):
     with PredictionFile(write(value=1.0)) as predictions:
         source = results_provenance("predicted_heatmaps.h5", predictions)
     results = {"rpsm": {"predictions": source}, "psm": {}, "other": {"predictions": {**source, "file": "gone.h5"}}}
@@ -102,5 +100,6 @@ def test_results_of_what_was_there_before(tmp_path, make_config, write, caplog):
     write(value=2.0)
     warn_of_outdated_results(tmp_path, results, {"poses3d.npz": source, "mine.npz": None})
     assert caplog.messages == [
-        f"{tmp_path}: not of the predictions that are there now: poses3d.npz; rpsm; run run/pose3d/estimate.py again"
+        f"{tmp_path}: made from other predictions than the current ones: poses3d.npz; rpsm; run run/pose3d/estimate.py "
+        "again"
     ]

@@ -11,11 +11,13 @@ import torch
 from cvf_tests.stubs import CPU, Table, inputs_of
 from torch import nn
 
-from lib.core.evaluation2d.validate import validate
+from lib.core.evaluation2d.validate import ValidationSettings, validate
 from lib.dataset.network_input import network_images
 from lib.utils.errors import InputError
 from lib.utils.files.prediction_file import PredictionWriter
 from lib.utils.joints import H36M_17, MPII_16, UNION_20, union_subset
+
+settings = ValidationSettings.from_config
 
 
 def random_maps(batch, seed=0):
@@ -23,12 +25,12 @@ def random_maps(batch, seed=0):
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def test_rows_are_written_in_order_with_the_joints_of_the_data_set(loaders, tmp_path):
+def test_validate_writes_rows_in_order_with_the_joints_of_the_data_set(loaders, tmp_path):
     config, _, loader = loaders(num_views=3, frames=3, mpii=0)()
     outputs = [(random_maps(batch, 2 * i), random_maps(batch, 2 * i + 1)) for i, batch in enumerate(loader)]
     names = [loader.dataset.image_name(i) for i in range(9)]
     with PredictionWriter(tmp_path / "p.h5", 9, H36M_17.names, (16, 16), rows_per_chunk=3) as writer:
-        result = validate(Table(outputs), loader, config, CPU, writer)
+        result = validate(Table(outputs), loader, settings(config, output="heatmaps"), CPU, writer)
     fused = torch.cat([fused.flatten(0, 1) for _, fused in outputs]).numpy()
     annotations = loader.dataset.parts[0].annotations
     with h5py.File(tmp_path / "p.h5") as file:
@@ -45,15 +47,15 @@ def test_rows_are_written_in_order_with_the_joints_of_the_data_set(loaders, tmp_
     assert result.num_images == 9
 
 
-def test_rates_of_fused_and_raw_heatmaps(loaders):
+def test_validate_rates_fused_and_single_view_heatmaps(loaders):
     config, _, loader = loaders(num_views=2, frames=2, mpii=0)("TEST.JDR_THRESHOLD", "crop")
     (inputs,) = inputs_of(loader)
-    truth = inputs.target
-    worse = truth.clone()
+    gt = inputs.target
+    worse = gt.clone()
     worse[0, 1, UNION_20.index("nose")] = 0  # one of four images
     worse[:, :, UNION_20.index("lwri")] = 0
-    model = Table([(worse, truth)])
-    result = validate(model, loader, config, CPU)
+    model = Table([(worse, gt)])
+    result = validate(model, loader, settings(config), CPU)
     assert not model.training
     assert list(result.rates) == [
         "fused, crop threshold",
@@ -69,17 +71,17 @@ def test_rates_of_fused_and_raw_heatmaps(loaders):
     assert result.rates["fused, published threshold"].mean() < 1  # 3.2 px is less than the rounding
 
 
-def test_joints_that_were_not_learned_have_empty_maps_and_do_not_count(loaders, tmp_path):
+def test_validate_joints_not_learned_have_empty_heatmaps_and_do_not_count(loaders, tmp_path):
     learned = [name for name in H36M_17.names if name in MPII_16.names]
     assert len(learned) == 13
     config, _, loader = loaders(num_views=2, frames=2, mpii=0)(
         "TEST.JDR_THRESHOLD", "crop", "TEST.JOINTS", str(learned)
     )
     (inputs,) = inputs_of(loader)
-    truth = inputs.target.clone()
-    truth[:, :, UNION_20.indices(["neck", "nose"])] = 1.0
+    gt = inputs.target.clone()
+    gt[:, :, UNION_20.indices(["neck", "nose"])] = 1.0
     with PredictionWriter(tmp_path / "p.h5", 4, H36M_17.names, (16, 16), rows_per_chunk=2) as writer:
-        result = validate(Table([(truth, truth)]), loader, config, CPU, writer)
+        result = validate(Table([(gt, gt)]), loader, settings(config, output="heatmaps"), CPU, writer)
     others = [name not in learned for name in H36M_17.names]
     np.testing.assert_array_equal(np.isnan(result.rates["fused, crop threshold"]), others)
     assert result.perf == 1.0
@@ -89,13 +91,13 @@ def test_joints_that_were_not_learned_have_empty_maps_and_do_not_count(loaders, 
         assert (file["locations"][:][:, ~np.array(others), 2] > 0).all()
 
 
-def test_unknown_joints_are_refused(loaders):
+def test_validate_unknown_joint_is_refused(loaders):
     config, _, loader = loaders(num_views=2, frames=2, mpii=0)("TEST.JOINTS", "[root, toe]")
     with pytest.raises(InputError, match=r"unknown joint 'toe' in TEST\.JOINTS"):
-        validate(Table([]), loader, config, CPU)
+        validate(Table([]), loader, settings(config), CPU)
 
 
-def test_occluded_joints_have_rates_of_their_own(loaders):
+def test_validate_occluded_joints_have_separate_rates(loaders):
     nose = H36M_17.index("nose")
 
     def edit(records):
@@ -104,10 +106,10 @@ def test_occluded_joints_have_rates_of_their_own(loaders):
 
     config, _, loader = loaders(num_views=2, frames=2, mpii=0, edit=edit)("TEST.JDR_THRESHOLD", "crop")
     (inputs,) = inputs_of(loader)
-    truth = inputs.target
+    gt = inputs.target
     worse = inputs.target.clone()
     worse[0, 1, UNION_20.index("nose")] = 0  # one of the two images that do not show it
-    rates = validate(Table([(worse, truth)]), loader, config, CPU).rates
+    rates = validate(Table([(worse, gt)]), loader, settings(config), CPU).rates
     assert list(rates)[-4:] == [
         f"{maps}, crop threshold, {which} joints" for which in ("occluded", "visible") for maps in ("fused", "single")
     ]
@@ -118,16 +120,16 @@ def test_occluded_joints_have_rates_of_their_own(loaders):
 
 
 @pytest.mark.parametrize("kind", ["published", "crop"])
-def test_perf_is_the_mean_at_the_configured_threshold(loaders, kind):
+def test_validate_perf_is_the_mean_at_the_configured_threshold(loaders, kind):
     config, _, loader = loaders(num_views=2, frames=2, mpii=0)("TEST.JDR_THRESHOLD", kind)
     (inputs,) = inputs_of(loader)
-    result = validate(Table([(inputs.target, None)]), loader, config, CPU)
+    result = validate(Table([(inputs.target, None)]), loader, settings(config), CPU)
     assert next(iter(result.rates)) == f"single, {kind} threshold"
     assert result.perf == pytest.approx(result.rates[f"single, {kind} threshold"].mean())
 
 
 @pytest.mark.parametrize("name", ["mpii", "multiview_mpii"])
-def test_every_image_counts_once_though_the_last_pseudo_group_repeats_some(loaders, tmp_path, name):
+def test_validate_repeated_images_count_once(loaders, tmp_path, name):
     config, _, loader = loaders(num_views=2, frames=1, mpii=6, mpii_head_px=30.0)(
         "DATASET.TEST_DATASET", name, "TEST.JDR_THRESHOLD", "head", "NETWORK.AGGRE", "false"
     )
@@ -139,7 +141,8 @@ def test_every_image_counts_once_though_the_last_pseudo_group_repeats_some(loade
     outputs[0].flatten(0, 1)[0, lwri] = 0  # image 0, which comes again at the end: missed the first time
     names = [UNION_20.names[joint] for joint in union_subset(MPII_16)]
     with PredictionWriter(tmp_path / "p.h5", rows, names, (16, 16)) as writer:
-        result = validate(Table([(maps, None) for maps in outputs]), loader, config, CPU, writer)
+        model = Table([(maps, None) for maps in outputs])
+        result = validate(model, loader, settings(config, output="heatmaps"), CPU, writer)
     assert result.num_images == 6
     found = dict(zip(names, result.rates["single, head threshold"], strict=True))
     assert found["lwri"] == pytest.approx(5 / 6)
@@ -156,14 +159,14 @@ def test_every_image_counts_once_though_the_last_pseudo_group_repeats_some(loade
     assert images == [loader.dataset.image_name(i % 6) for i in range(rows)]
 
 
-def test_pckh_of_a_mixture_is_that_of_its_mpii_images(loaders):
+def test_validate_mixed_data_pckh_counts_mpii_images_only(loaders):
     config, _, loader = loaders(num_views=2, frames=1, mpii=3, mpii_head_px=30.0)("DATASET.TEST_DATASET", "mixed")
     batches = list(loader)
     assert [batch["is_multiview"].tolist() for batch in batches] == [[True, False], [False]]
-    truth = [inputs.target for inputs in inputs_of(loader)]
-    nothing = [maps * 0 for maps in truth]
-    nothing[0][1], nothing[1][0] = truth[0][1], truth[1][0]  # Human3.6M's all missed
-    result = validate(Table([(maps, maps) for maps in nothing]), loader, config, CPU)
+    gt = [inputs.target for inputs in inputs_of(loader)]
+    nothing = [maps * 0 for maps in gt]
+    nothing[0][1], nothing[1][0] = gt[0][1], gt[1][0]  # Human3.6M's all missed
+    result = validate(Table([(maps, maps) for maps in nothing]), loader, settings(config), CPU)
     assert result.num_images == 2 + 3
     assert result.pckh.keys() == {"fused", "single"}
     assert result.pckh["fused"]["PCKh@0.5"]["Mean"] == 1
@@ -174,24 +177,24 @@ def test_pckh_of_a_mixture_is_that_of_its_mpii_images(loaders):
     assert published["root"] == pytest.approx(3 / 5)
 
 
-def test_without_head_sizes_there_is_no_pckh(loaders):
+def test_validate_without_head_sizes_has_no_pckh(loaders):
     config, _, loader = loaders(num_views=2, frames=1, mpii=4)("DATASET.TEST_DATASET", "mpii")
-    result = validate(Table([(inputs.target, None) for inputs in inputs_of(loader)]), loader, config, CPU)
+    result = validate(Table([(inputs.target, None) for inputs in inputs_of(loader)]), loader, settings(config), CPU)
     assert result.pckh == {}
     assert list(result.rates) == ["single, published threshold", "single, crop threshold"]
     assert "PCKh" not in result.tables()
 
 
-def test_unrelated_images_count_with_their_raw_heatmaps(loaders):
+def test_validate_unrelated_images_count_with_single_view_heatmaps(loaders):
     config, _, loader = loaders(num_views=2, frames=1, mpii=2)(
         "DATASET.TEST_DATASET", "mixed", "TEST.JDR_THRESHOLD", "crop"
     )
     (inputs,) = inputs_of(loader)  # one group, one pair of MPII images
     assert inputs.is_multiview.tolist() == [True, False]
-    truth = inputs.target
+    gt = inputs.target
     nothing = inputs.target * 0
-    fused, single = torch.stack([truth[0], nothing[1]]), torch.stack([nothing[0], truth[1]])
-    result = validate(Table([(single, fused)]), loader, config, CPU)
+    fused, single_view = torch.stack([gt[0], nothing[1]]), torch.stack([nothing[0], gt[1]])
+    result = validate(Table([(single_view, fused)]), loader, settings(config), CPU)
     assert result.joint_names == list(UNION_20.names)
     found = dict(zip(result.joint_names, result.rates["fused, crop threshold"], strict=True))
     assert found["root"] == found["nose"] == found["thorax"] == 1.0
@@ -199,7 +202,7 @@ def test_unrelated_images_count_with_their_raw_heatmaps(loaders):
     assert result.perf == 1.0
 
 
-def test_the_flip_test_swaps_sides_and_aligns(loaders):
+def test_validate_flip_test_swaps_left_and_right_and_aligns(loaders):
     config, _, loader = loaders(num_views=2, frames=1, mpii=0)()
     (batch,) = loader
     plain, mirrored = random_maps(batch, 0), random_maps(batch, 1)
@@ -217,10 +220,9 @@ def test_the_flip_test_swaps_sides_and_aligns(loaders):
     validate(
         Flipped(),
         loader,
-        config,
+        settings(config, flip_test=True),
         CPU,
-        flip_test=True,
-        debug=lambda step, _, single, routed: shown.append((step, routed)),
+        debug=lambda step, _, single_view, routed: shown.append((step, routed)),
     )
     other = {**dict(pairs), **{b: a for a, b in pairs}}
     expected = torch.empty_like(plain)
@@ -233,14 +235,14 @@ def test_the_flip_test_swaps_sides_and_aligns(loaders):
     torch.testing.assert_close(shown[0][1], expected)
 
 
-def test_every_print_freq_a_line_tells_how_far_it_is(loaders, caplog):
+def test_validate_logs_progress_at_print_freq(loaders, caplog):
     config, _, loader = loaders(num_views=2, frames=5, mpii=0)("TEST.BATCH_SIZE", "1", "PRINT_FREQ", "2")
     with caplog.at_level(logging.INFO):
-        validate(Table([(random_maps(batch), None) for batch in loader]), loader, config, CPU)
+        validate(Table([(random_maps(batch), None) for batch in loader]), loader, settings(config), CPU)
     assert caplog.messages == ["validation step 2/5", "validation step 4/5"]
 
 
-def test_memory_does_not_grow_with_the_heatmaps(loaders):
+def test_validate_memory_does_not_grow_with_the_heatmaps(loaders):
     config, _, loader = loaders(num_views=2, frames=14, mpii=0)("TEST.BATCH_SIZE", "1")
     numpy_bytes, tensors, alive = [], [], []
 
@@ -253,7 +255,7 @@ def test_memory_does_not_grow_with_the_heatmaps(loaders):
             return maps, maps * 2
 
     tracemalloc.start()
-    validate(Large(), loader, config, CPU)
+    validate(Large(), loader, settings(config), CPU)
     tracemalloc.stop()
     assert len(alive) == 14
     assert max(alive) <= 2  # the heatmaps of the batch before may still have a name

@@ -2,17 +2,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
 import signal
 
 import pytest
 import torch
 from cvf_tests.stubs import CPU
-from lib.core.training.checkpoint_files import CheckpointKeeper
 
-from lib.core.build_model import build_model
-from lib.core.training.checkpoint import Progress
-from lib.core.training.loop import Training
+from lib.core.build_data import build_dataset
+from lib.core.build_model import build_fusion, build_model
+from lib.core.config_io import plain_config
+from lib.core.training.checkpoint import CheckpointKeeper, Progress
+from lib.core.training.epoch import EpochSettings
+from lib.core.training.loop import Training, check_training
 from lib.core.training.optimizer import build_optimizer
 from lib.core.training.resume import resume
 from lib.core.training.step import TrainStep
@@ -54,15 +57,16 @@ def training(loaders, tmp_path, monkeypatch):
         config, *both = with_opts(*SMALL, "TRAIN.BATCH_SIZE", "1", "TRAIN.END_EPOCH", "1", *opts)
         torch.manual_seed(0)
         model = build_model(config, 2, is_train=True)
-        step = WatchedStep(model, build_optimizer(config, model), config, CPU)
+        step = WatchedStep(model, build_optimizer(config.TRAIN, model), CPU)
         step.at = at or step.at
         data = data_fingerprint(both[0].dataset)
         progress = Progress(data=data)
         if again:
             path = directory / "checkpoint.pth.tar"
             batches = both[0].batch_sampler
-            progress = resume(path, config, directory, model, step, data, batches)
-        return Training(config, directory, model, step, both, progress, CPU, SINGLE_PROCESS)
+            progress = resume(path, config.MODEL, directory, model, step, batches, data, plain_config(config))
+        settings = EpochSettings(both[0].dataset.settings, CPU, config.PRINT_FREQ)
+        return Training(config, directory, model, step, both, progress, settings, SINGLE_PROCESS)
 
     make.directory = directory
     return make
@@ -77,26 +81,26 @@ def metrics(directory, kind):
     return [line for line in lines if line["kind"] == kind]
 
 
-def spoil(at):
+def corrupt(at):
     """Inputs of one step that are not finite: batch norm keeps them in its statistics."""
     factors = {at: float("nan")}
     return lambda number, inputs: dataclasses.replace(inputs, images=inputs.images * factors.get(number, 1))
 
 
-def test_a_checkpoint_is_not_replaced_by_one_of_a_spoilt_step(training):
+def test_training_loss_not_finite_keeps_the_last_checkpoint(training):
     with pytest.raises(InputError, match="epoch 0, step 2: the loss is not finite; images of the batch: s_01"):
-        training("TRAIN.CHECKPOINT_STEPS", "1", at=spoil(2)).run()
+        training("TRAIN.CHECKPOINT_STEPS", "1", at=corrupt(2)).run()
     state = state_of(training.directory)
     assert state["step"] == 2
     assert all(torch.isfinite(value).all() for value in state["state_dict"].values())
     assert torch.isfinite(state["meters"]["sums"]).all()
 
 
-def test_a_signal_behind_a_spoilt_step_writes_nothing(training):
+def test_training_signal_after_loss_not_finite_writes_nothing(training):
     def at(number, inputs):
         if number == 2:
             os.kill(os.getpid(), signal.SIGTERM)
-        return spoil(1)(number, inputs)
+        return corrupt(1)(number, inputs)
 
     with pytest.raises(InputError, match="epoch 0, step 1: the loss is not finite"):
         training(at=at).run()
@@ -107,7 +111,7 @@ def refuse(*words, **options):
     raise InputError("an image of the test set is missing")
 
 
-def test_what_ends_the_validation_does_not_take_the_epoch_along(training, monkeypatch):
+def test_training_failing_validation_keeps_the_epoch(training, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("lib.core.training.loop.validate", refuse)
         with pytest.raises(InputError, match="of the test set"):
@@ -122,11 +126,9 @@ def test_what_ends_the_validation_does_not_take_the_epoch_along(training, monkey
     assert row["jdr"] >= 0
     assert "groups_per_s" not in row  # no step was made: 0 would be wrong
     assert "groups_per_s" not in metrics(training.directory, "epoch")[0]
-    summary = (training.directory / "training_summary.md").read_text()
-    assert [cell.strip() for cell in summary.splitlines()[4].strip("|").split("|")][-1] == "-"
 
 
-def test_an_epoch_that_was_noted_but_not_saved_is_noted_once(training, monkeypatch):
+def test_training_epoch_logged_but_not_saved_is_logged_once(training, monkeypatch):
     """Killed between the two; the checkpoint is that of before the validation."""
     save = CheckpointKeeper.save
     calls = []
@@ -144,7 +146,7 @@ def test_an_epoch_that_was_noted_but_not_saved_is_noted_once(training, monkeypat
     assert [line["step"] for line in metrics(training.directory, "epoch")] == [5]
 
 
-def test_one_checkpoint_of_each_epoch_is_kept(training):
+def test_training_keeps_one_checkpoint_per_epoch(training):
     training("TRAIN.END_EPOCH", "2", "TRAIN.KEEP_CHECKPOINTS", "5").run()
     names = sorted(path.name for path in training.directory.glob("checkpoint_*"))
     assert names == ["checkpoint_0001_000000.pth.tar", "checkpoint_0002_000000.pth.tar"]
@@ -159,7 +161,7 @@ def interrupt(at):
     return send
 
 
-def test_another_batch_size_goes_on_behind_the_groups_that_are_done(training):
+def test_training_resumed_with_another_batch_size_continues_after_the_groups_done(training):
     """And the lines of metrics.jsonl stay: steps are counted as they were made."""
     seen = []
 
@@ -179,7 +181,7 @@ def test_another_batch_size_goes_on_behind_the_groups_that_are_done(training):
     assert [line["epoch"] for line in metrics(training.directory, "epoch")] == [0, 1, 2]
 
 
-def test_where_it_does_not_divide_some_groups_come_again_and_a_line_says_so(training, caplog):
+def test_training_resumed_within_a_batch_repeats_groups_and_warns(training, caplog):
     with pytest.raises(Interrupted):
         training(at=interrupt(2)).run()
     sizes = []
@@ -190,5 +192,46 @@ def test_where_it_does_not_divide_some_groups_come_again_and_a_line_says_so(trai
 
     training("TRAIN.BATCH_SIZE", "2", at=note, again=True).run()
     assert sizes == [2, 1]
-    text = "3 groups of epoch 0 are done, no whole number of steps of 2: 1 of them come again"
-    assert [message for message in caplog.messages if "come again" in message] == [text]
+    text = "3 groups of epoch 0 are done, which is no multiple of the batch of 2: 1 groups are repeated"
+    assert [message for message in caplog.messages if "repeated" in message] == [text]
+
+
+@pytest.fixture
+def check(tiny_root, tiny_config):
+    """check(*opts) of a training with 4 views of 17 joints, and MPII beside it."""
+    root = tiny_root(frames=1)
+
+    def run(*opts):
+        config = tiny_config(root, *opts)
+        train_set, test_set = (build_dataset(config, root, is_train) for is_train in (True, False))
+        check_training(config, build_fusion(config.NETWORK, train_set.num_views), test_set)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("fusion", "wanted"), [("learned", 4), ("epipolar_sum", 2), ("epipolar_max", 2), ("adaptive", 2)]
+)
+def test_check_training_test_set_without_enough_views_is_refused(check, fusion, wanted):
+    check("NETWORK.FUSION", fusion)
+    with pytest.raises(InputError, match=rf"TEST_DATASET mpii: expected {wanted} views, .* received 1; use another"):
+        check("NETWORK.FUSION", fusion, "DATASET.TEST_DATASET", "mpii")
+    check("NETWORK.FUSION", "none", "DATASET.TEST_DATASET", "mpii")
+
+
+def test_check_training_unknown_joint_is_refused(check):
+    check("TEST.JOINTS", "[nose, rank]")
+    with pytest.raises(InputError, match=r"unknown joint 'rankle' in TEST\.JOINTS; did you mean 'rank'"):
+        check("TEST.JOINTS", "[nose, rankle]")
+
+
+@pytest.mark.parametrize("key", ["ROT_FACTOR", "SCALE_FACTOR", "SHIFT_FACTOR"])
+def test_check_training_augmentation_with_learned_fusion_warns(check, caplog, key):
+    with caplog.at_level(logging.WARNING):
+        check(f"DATASET.{key}", "0.25", "NETWORK.FUSION", "adaptive")
+        check(f"DATASET.{key}", "0.25", "NETWORK.FUSION", "none")
+        check()
+        assert caplog.messages == []
+        check(f"DATASET.{key}", "0.25")
+    (message,) = caplog.messages
+    assert message.startswith(f"DATASET.{key} 0.25: NETWORK.FUSION learned assumes fixed crops")

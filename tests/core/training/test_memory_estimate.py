@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from lib.core import memory
 from lib.core.build_model import build_model
 from lib.core.config_io import load_config
-from lib.core.training.memory_estimate import GIB, GRADIENTS, STATE, WEIGHTS, memory_table, num_views, training_account
+from lib.core.training import memory_estimate
+from lib.core.training.memory_estimate import GIB, GRADIENTS, STATE, WEIGHTS, memory_table, num_views, peak_memory
 from lib.core.training.optimizer import build_optimizer
 
 TOLERANCE = 0.02  # of the sum: the ledger does not see what an operation allocates inside itself
@@ -35,7 +35,6 @@ def allocated_bytes(run) -> int:
     return largest
 
 
-LEAN = ("TRAIN.FUSION_STATE", "bfloat16")
 RECOMPUTED = ("TRAIN.CHECKPOINT_ACTIVATIONS", "true")
 
 
@@ -45,36 +44,33 @@ IN_PARTS = ("TRAIN.BATCH_SIZE", "4", "TRAIN.ACCUMULATE", "2")
 @pytest.mark.parametrize(
     "opts",
     [
-        pytest.param((*LEAN, *RECOMPUTED), id="lean and recomputed"),
+        pytest.param(RECOMPUTED, id="recomputed"),
         pytest.param((), id="as it is", marks=pytest.mark.slow),
         pytest.param(IN_PARTS, id="in parts", marks=pytest.mark.slow),
     ],
 )
-def test_the_account_is_what_the_allocator_gives_out(config, opts):
+def test_peak_memory_equals_the_allocators_peak(config, opts):
     torch.set_num_threads(1)
     settings = config(*opts)
-    computed = sum(training_account(settings).values())
-    measured = allocated_bytes(lambda: training_account(settings, fake=False))
+    computed = sum(peak_memory(settings).values())
+    measured = allocated_bytes(lambda: peak_memory(settings, fake=False))
     print(f"computed {computed / 2**20:.1f} MiB, measured {measured / 2**20:.1f} MiB")
     assert computed == pytest.approx(measured, rel=TOLERANCE)
 
 
-def test_the_parts(config):
+def test_peak_memory_parts_equal_the_tensors_sizes(config):
     settings = config()
     matrices = 12 * 576 * 576 * 4
     weights = sum(value.nbytes for value in build_model(settings, 4).state_dict().values())
-    plain = training_account(settings)
-    lean = training_account(config(*LEAN))
-    assert plain[WEIGHTS] == lean[WEIGHTS] == weights
+    plain = peak_memory(settings)
+    assert plain[WEIGHTS] == weights
     assert plain[GRADIENTS] >= matrices
     num_parameters = sum(parameter.numel() for parameter in build_model(settings, 4).parameters())
     assert plain[STATE] == pytest.approx(2 * 4 * num_parameters, rel=1e-4)  # and a counter per parameter
-    assert plain[STATE] - lean[STATE] == pytest.approx(matrices, rel=1e-4)  # two moments, half of each
 
 
-def test_of_a_frozen_backbone_the_weights_alone_are_there(config):
-    """Gradients and state are those of the matrices: the account of before ignored the key."""
-    frozen = training_account(config("TRAIN.FREEZE_BACKBONE", "true", "TEST.BATCH_SIZE", "1"))
+def test_peak_memory_frozen_backbone_has_weights_only(config):
+    frozen = peak_memory(config("TRAIN.FREEZE_BACKBONE", "true", "TEST.BATCH_SIZE", "1"))
     matrices = 12 * 576 * 576 * 4
     assert frozen[GRADIENTS] == matrices
     assert frozen[STATE] == 2 * matrices + 4  # two moments and a counter
@@ -82,9 +78,9 @@ def test_of_a_frozen_backbone_the_weights_alone_are_there(config):
 
 
 @pytest.mark.slow
-def test_recomputing_and_low_precision_save_activations(config):
+def test_peak_memory_memory_keys_save_activations(config):
     def activations(*opts):
-        return training_account(config("TRAIN.BATCH_SIZE", "16", "TEST.BATCH_SIZE", "1", *opts))["activations"]
+        return peak_memory(config("TRAIN.BATCH_SIZE", "16", "TEST.BATCH_SIZE", "1", *opts))["activations"]
 
     plain = activations()
     assert activations(*RECOMPUTED) < 0.5 * plain
@@ -92,26 +88,26 @@ def test_recomputing_and_low_precision_save_activations(config):
 
 
 @pytest.mark.slow
-def test_the_validation_between_epochs_counts(config):
-    small, large = (sum(training_account(config("TEST.BATCH_SIZE", n)).values()) for n in ("2", "64"))
+def test_peak_memory_includes_the_validation(config):
+    small, large = (sum(peak_memory(config("TEST.BATCH_SIZE", n)).values()) for n in ("2", "64"))
     assert large > 1.5 * small
 
 
-def test_views(config):
-    assert num_views(config()) == 4
-    assert num_views(config("DATASET.CAMERAS", "[0, 2]")) == 2
-    assert num_views(config("DATASET.TRAIN_DATASET", "mpii")) == 1
+def test_num_views_follows_the_data_set(config):
+    assert num_views(config().DATASET) == 4
+    assert num_views(config("DATASET.CAMERAS", "[0, 2]").DATASET) == 2
+    assert num_views(config("DATASET.TRAIN_DATASET", "mpii").DATASET) == 1
 
 
-def test_the_table_has_a_row_per_switch_that_changes_something(config, monkeypatch):
+def test_memory_table_has_a_row_per_key_that_changes_something(config, monkeypatch):
     def account(settings):
-        return {WEIGHTS: 15 * GIB, STATE: (4 if settings.TRAIN.FUSION_STATE == "bfloat16" else 8) * GIB}
+        return {WEIGHTS: 15 * GIB, STATE: (4 if settings.TRAIN.AMP == "bf16" else 8) * GIB}
 
-    monkeypatch.setattr(memory, "training_account", account)
+    monkeypatch.setattr(memory_estimate, "peak_memory", account)
     lines = memory_table([("fusion", config()), ("none", config("NETWORK.AGGRE", "false", "TRAIN.AMP", "bf16"))])
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines.splitlines()[2:]]
-    keys = ["FUSION_STATE bfloat16", "AMP bf16", "CHECKPOINT_ACTIVATIONS true"]
-    assert [row[2] for row in rows] == ["as configured", *keys, ", ".join(keys), "as configured", keys[2]]
+    keys = ["AMP bf16", "CHECKPOINT_ACTIVATIONS true"]
+    assert [row[2] for row in rows] == ["as configured", *keys, ", ".join(keys), "as configured", keys[1]]
     assert [row[-2:] for row in rows[:3]] == [["23.00", "no"], ["19.00", "yes"], ["23.00", "no"]]
 
 
@@ -122,18 +118,18 @@ def test_the_table_has_a_row_per_switch_that_changes_something(config, monkeypat
         (("TRAIN.FREEZE_BACKBONE", "true"), ["AMP bf16"]),
     ],
 )
-def test_switches_that_a_training_cannot_have_are_left_out(config, monkeypatch, opts, keys):
+def test_memory_table_keys_without_effect_are_left_out(config, monkeypatch, opts, keys):
     def account(settings):
         model = build_model(settings, 4, is_train=True, resumes=True)
-        return {STATE: len(build_optimizer(settings, model).state)}  # raises where there is no such optimizer
+        return {STATE: len(build_optimizer(settings.TRAIN, model).state)}  # raises where there is no such optimizer
 
-    monkeypatch.setattr(memory, "training_account", account)
+    monkeypatch.setattr(memory_estimate, "peak_memory", account)
     lines = memory_table([("a", config(*opts))]).splitlines()[2:]
     found = [line.strip("|").split("|")[2].strip() for line in lines]
     assert found == ["as configured", *keys, *([", ".join(keys)] if len(keys) > 1 else [])]
 
 
-def test_an_impossible_batch_is_one_line(tiny_yaml, tmp_path):
+def test_memory_script_impossible_batch_is_refused(tiny_yaml, tmp_path):
     command = [sys.executable, "run/pose2d/memory.py", "--cfg", tiny_yaml(tmp_path), "--batch", "0"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2
@@ -142,8 +138,6 @@ def test_an_impossible_batch_is_one_line(tiny_yaml, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet50", "resnet152"])
-def test_the_published_320_px_fusion_fits_a_card_of_24_gib(name):
+def test_peak_memory_published_320_px_fusion_fits_24_gib(name):
     path = f"experiments-local/mixed/{name}/320_fusion.yaml"
-    sums = {opts: sum(training_account(load_config(path, opts)).values()) / GIB for opts in ((), LEAN)}
-    assert sums[LEAN] < sums[()] - 1.8  # 491 M weights, 4 bytes less for each
-    assert sums[()] < 22
+    assert sum(peak_memory(load_config(path)).values()) / GIB < 22

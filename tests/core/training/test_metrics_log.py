@@ -13,11 +13,11 @@ def lines(directory):
     return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_numbers_and_pictures(tmp_path):
+def test_metrics_log_writes_numbers_and_images(tmp_path):
     with MetricsLog(tmp_path, tmp_path / "board", 0, 0) as log:
         log.add("train", 3, {"loss": np.float32(0.5), "accuracy": 1})
         log.add("epoch", 10, {"epoch": 0, "jdr": 0.25})
-        log.add_picture("heatmaps", 10, np.zeros((4, 6, 3), np.uint8))
+        log.add_image("heatmaps", 10, np.zeros((4, 6, 3), np.uint8))
     assert lines(tmp_path) == [
         {"kind": "train", "step": 3, "loss": 0.5, "accuracy": 1.0},
         {"kind": "epoch", "step": 10, "epoch": 0.0, "jdr": 0.25},
@@ -27,7 +27,7 @@ def test_numbers_and_pictures(tmp_path):
     assert all(name in data for name in (b"train/loss", b"train/accuracy", b"epoch/jdr", b"heatmaps"))
 
 
-def test_a_resumed_run_cuts_off_what_lies_behind_it(tmp_path):
+def test_metrics_log_resumed_run_deletes_later_lines(tmp_path):
     with MetricsLog(tmp_path, tmp_path / "board", 0, 0) as log:
         for step in range(1, 6):
             log.add("train", step, {"loss": step})
@@ -38,7 +38,7 @@ def test_a_resumed_run_cuts_off_what_lies_behind_it(tmp_path):
     assert [(line["step"], line["loss"]) for line in lines(tmp_path)] == [(1, 1), (2, 2), (3, 3), (4, 40)]
 
 
-def test_an_epoch_that_is_not_finished_is_noted_anew(tmp_path):
+def test_metrics_log_unfinished_epoch_is_logged_again(tmp_path):
     """Its steps are done, and it was noted, but the checkpoint of its end was not written any more."""
     with MetricsLog(tmp_path, tmp_path / "board", 0, 0) as log:
         for step in (2, 4):
@@ -56,7 +56,7 @@ def test_an_epoch_that_is_not_finished_is_noted_anew(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["no json\n", "[1]\n", '{"a": 1}\n'])
-def test_another_file_is_left_alone(tmp_path, content):
+def test_metrics_log_foreign_file_is_refused(tmp_path, content):
     (tmp_path / "metrics.jsonl").write_text(content)
     with pytest.raises(InputError, match="not the metrics of a training run"):
         MetricsLog(tmp_path, tmp_path / "board", 0, 0)

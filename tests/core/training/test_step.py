@@ -32,9 +32,9 @@ def gradients(model):
     return {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
 
 
-def still(config, model):
+def gradient_step(model, accumulate=1):
     """A step that computes gradients and leaves the weights alone."""
-    return TrainStep(model, torch.optim.SGD(model.parameters(), lr=0.0, fused=True), config, CPU)
+    return TrainStep(model, torch.optim.SGD(model.parameters(), lr=0.0, fused=True), CPU, accumulate)
 
 
 def assert_close(found, expected, rtol=1e-4):
@@ -44,25 +44,24 @@ def assert_close(found, expected, rtol=1e-4):
 
 
 @pytest.mark.parametrize("num_parts", [2, 3, 4])
-def test_a_batch_in_parts_has_the_gradient_of_the_whole(problem, num_parts):
-    config, model, inputs = problem()
+def test_train_step_accumulated_batch_has_the_same_gradient(problem, num_parts):
+    _, model, inputs = problem()
     model.eval()  # in training the parts have batch statistics of their own
-    whole = still(config, model)(inputs)
+    whole = gradient_step(model)(inputs)
     expected = gradients(model)
-    config.TRAIN.ACCUMULATE = num_parts
-    parts = still(config, model)(inputs)
+    parts = gradient_step(model, num_parts)(inputs)
     assert_close(gradients(model), expected)
     for one, other in zip(whole.losses, parts.losses, strict=True):
         torch.testing.assert_close(one, other)
     torch.testing.assert_close(whole.routed, parts.routed)
-    torch.testing.assert_close(whole.single, parts.single)
+    torch.testing.assert_close(whole.single_view, parts.single_view)
 
 
-def test_recomputing_changes_neither_gradients_nor_statistics(problem):
-    config, model, inputs = problem()
+def test_train_step_recomputed_activations_give_equal_gradients_and_statistics(problem):
+    _, model, inputs = problem()
     other = copy.deepcopy(model)
     other.recompute = True
-    first, second = still(config, model)(inputs), still(config, other)(inputs)
+    first, second = gradient_step(model)(inputs), gradient_step(other)(inputs)
     assert torch.equal(first.losses.total, second.losses.total)
     for name, value in gradients(model).items():
         assert torch.equal(gradients(other)[name], value), name
@@ -72,7 +71,7 @@ def test_recomputing_changes_neither_gradients_nor_statistics(problem):
     assert changed == []  # once per view
 
 
-def test_recomputing_keeps_less(problem):
+def test_multiview_pose_recomputed_activations_need_less_memory(problem):
     _, model, inputs = problem()
     sizes = {}
     for recompute in (False, True):
@@ -89,41 +88,41 @@ def test_recomputing_keeps_less(problem):
     assert sizes[True] < 0.2 * sizes[False]
 
 
-def test_the_setting_reaches_the_model_in_training_alone(problem):
+def test_build_model_checkpoint_activations_applies_to_training_only(problem):
     config, model, _ = problem("TRAIN.CHECKPOINT_ACTIVATIONS", "true")
     assert model.recompute
     assert not build_model(config, 2).recompute
 
 
-def test_channels_last_gives_the_same_gradients(problem):
-    config, model, inputs = problem()
+def test_train_step_channels_last_has_the_same_gradient(problem):
+    _, model, inputs = problem()
     model.eval()  # batch statistics of few images enlarge differences of rounding
-    plain = still(config, model)(inputs)
+    plain = gradient_step(model)(inputs)
     expected = gradients(model)
     model.backbone.to(memory_format=torch.channels_last)
     images = inputs.images.transpose(0, 1).flatten(0, 1).contiguous(memory_format=torch.channels_last)
     images = images.unflatten(0, (2, 4)).transpose(0, 1)
-    found = still(config, model)(dataclasses.replace(inputs, images=images))
+    found = gradient_step(model)(dataclasses.replace(inputs, images=images))
     torch.testing.assert_close(found.losses.total, plain.losses.total)
     assert_close(gradients(model), expected, rtol=1e-3)
 
 
-@pytest.mark.parametrize("products", [torch.bfloat16, torch.float16])
-def test_short_products_train_float32_weights(problem, products):
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_train_step_autocast_trains_float32_weights(problem, dtype):
     """The loss agrees to the format's bits, and products really were in it."""
     config, model, inputs = problem()
-    expected = still(config, model)(inputs).losses.total.item()
+    expected = gradient_step(model)(inputs).losses.total.item()
     kinds = []
     model.backbone.final_layer.register_forward_hook(lambda _, __, out: kinds.append(out.dtype))
-    step = TrainStep(model, build_optimizer(config, model), config, CPU, products)
+    step = TrainStep(model, build_optimizer(config.TRAIN, model), CPU, autocast=dtype)
     before = {name: value.clone() for name, value in model.named_parameters()}
     result = step(inputs)
-    assert set(kinds) == {products}
+    assert set(kinds) == {dtype}
     assert result.losses.total.item() == pytest.approx(expected, rel=0.03)
     assert result.losses.total.item() != expected
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     assert any(not torch.equal(before[name], value) for name, value in model.named_parameters())
-    assert (step.scaler is not None) == (products == torch.float16)
+    assert (step.scaler is not None) == (dtype == torch.float16)
 
 
 class Scalar(nn.Module):
@@ -140,10 +139,10 @@ class Scalar(nn.Module):
 
 @pytest.mark.parametrize("kind", ["adam", "sgd"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_loss_that_is_not_finite_moves_nothing(problem, kind, value):
+def test_train_step_loss_not_finite_leaves_the_weights(problem, kind, value):
     config, _, inputs = problem("TRAIN.OPTIMIZER", kind)
     model = Scalar(inputs.target + 1)
-    step = TrainStep(model, build_optimizer(config, model), config, CPU)
+    step = TrainStep(model, build_optimizer(config.TRAIN, model), CPU)
     step(inputs)
     before = model.weight.clone()
     assert before != 1
@@ -156,10 +155,10 @@ def test_a_loss_that_is_not_finite_moves_nothing(problem, kind, value):
     assert not torch.equal(model.weight, before)
 
 
-def test_the_loss_scale_falls_where_float16_overflows(problem):
-    config, _, inputs = problem()
+def test_train_step_float16_overflow_halves_the_loss_scale(problem):
+    _, _, inputs = problem()
     model = Scalar(inputs.target + 1)
-    step = TrainStep(model, torch.optim.SGD(model.parameters(), lr=0.1, fused=True), config, CPU, torch.float16)
+    step = TrainStep(model, torch.optim.SGD(model.parameters(), lr=0.1, fused=True), CPU, autocast=torch.float16)
     step(inputs)
     before, scale = model.weight.clone(), step.scaler.get_scale()
     model.heatmaps = inputs.target * float("inf")
@@ -168,11 +167,11 @@ def test_the_loss_scale_falls_where_float16_overflows(problem):
     assert step.scaler.get_scale() == scale / 2
 
 
-def test_the_share_weighs_the_gradient(problem):
-    config, model, inputs = problem()
+def test_train_step_share_scales_the_gradient(problem):
+    _, model, inputs = problem()
     model.eval()
-    still(config, model)(inputs)
+    gradient_step(model)(inputs)
     expected = {name: 0.5 * value for name, value in gradients(model).items()}
-    result = still(config, model)(inputs, share=0.5)
+    result = gradient_step(model)(inputs, share=0.5)
     assert_close(gradients(model), expected)
     assert result.losses.total > 0
