@@ -36,11 +36,12 @@ from lib.core.build_data import build_dataset, build_loader
 from lib.core.build_model import build_model
 from lib.core.config_io import load_config
 from lib.core.evaluation2d.metrics_2d import heatmap_hits
-from lib.core.evaluation2d.validate import validate
+from lib.core.evaluation2d.validate import ValidationSettings, validate
 from lib.core.runtime.machine import describe_machine
-from lib.core.training.checkpoint import Progress, load_training_state, save_training_state
-from lib.core.training.epoch_meters import EpochMeters
+from lib.core.training.checkpoint import Progress, save_training_state
+from lib.core.training.epoch import EpochMeters
 from lib.core.training.optimizer import build_optimizer
+from lib.core.training.resume import load_training_state
 from lib.core.training.step import TrainStep
 from lib.dataset.multiview_dataset import MultiviewDataset
 from lib.dataset.network_input import network_images, network_input
@@ -229,8 +230,8 @@ def bench_step(config: Any, root: Path, num_rounds: int, clock: Clock, with_bf16
     model = build_model(config, dataset.num_views).train()
     plain = PlainTraining(model, config.TRAIN.LR)
     meters = EpochMeters(len(UNION_20), CPU)
-    optimizer = build_optimizer(config, model)
-    train_step = TrainStep(model, optimizer, config, CPU)
+    optimizer = build_optimizer(config.TRAIN, model)
+    train_step = TrainStep(model, optimizer, CPU)
     ready = inputs.images.contiguous(), inputs.target, inputs.weight, inputs.is_multiview
     losses: dict[str, list[float]] = {"plain loop": [], "ours": []}
     contestants: Contestants = {
@@ -243,7 +244,7 @@ def bench_step(config: Any, root: Path, num_rounds: int, clock: Clock, with_bf16
         raise SystemExit(f"the losses of the first step disagree: {first} and {second}")
     yield from rows_of("step", times, STEP_BATCH, "groups/s", "plain loop")
     if with_bf16:
-        short = TrainStep(model, optimizer, config, CPU, torch.bfloat16)
+        short = TrainStep(model, optimizer, CPU, autocast=torch.bfloat16)
         bf16 = {"plain loop": times["plain loop"]}
         bf16 |= take_turns({"ours, bfloat16": lambda: our_step(short, meters, batch, dataset)}, STEP_ROUNDS_BF16, clock)
         model.backbone.to(memory_format=torch.channels_last)
@@ -268,13 +269,13 @@ def forward_all(model: MultiViewPose, batches: list[torch.Tensor]) -> None:
 def validate_into(path: Path | None, model: MultiViewPose, loader: DataLoader, config: Any) -> None:
     """A pass of valid.py, with or without the HDF5 file."""
     if path is None:
-        validate(model, loader, config, CPU)
+        validate(model, loader, ValidationSettings.from_config(config), CPU)
         return
     dataset = loader.dataset
     names = [UNION_20.names[joint] for joint in union_subset(dataset.joint_set)]
     num_images = len(dataset) * dataset.num_views
     with PredictionWriter(path, num_images, names, config.NETWORK.HEATMAP_SIZE, dataset.num_views) as writer:
-        validate(model, loader, config, CPU, writer)
+        validate(model, loader, ValidationSettings.from_config(config, output="heatmaps"), CPU, writer)
 
 
 def bench_validation(config: Any, root: Path, num_rounds: int, clock: Clock, num_groups: int) -> Iterator[Row]:
@@ -312,7 +313,7 @@ def write_bytes(path: Path, content: memoryview) -> None:
 def bench_checkpoint(config: Any, root: Path, num_rounds: int, clock: Clock) -> Iterator[Row]:
     """Writing and reading a training state beside its bytes and beside torch's own functions."""
     model = build_model(config, 4, is_train=True)
-    optimizer = build_optimizer(config, model)
+    optimizer = build_optimizer(config.TRAIN, model)
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step()

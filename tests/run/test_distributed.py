@@ -51,9 +51,7 @@ def test_train_two_processes_take_equal_steps(tiny_root, tiny_yaml, tmp_path):
 
 def test_train_two_processes_write_one_set_of_results(tiny_root, tiny_yaml, tmp_path, run_script):
     root = tiny_root(frames=5, mpii=0)
-    for path in (root / "h36m/images").glob(
-        "s_01*/*_00000[24].jpg"
-    ):  # unlike the others: the share of the second process
+    for path in (root / "h36m/images").glob("s_01*/*_00000[24].jpg"):  # the share of the second process differs
         cv2.imwrite(str(path), 255 - cv2.imread(str(path)))
     cfg = tiny_yaml(root)
     opts = ("--opts", "TRAIN.BATCH_SIZE", 1, "TRAIN.SHUFFLE", "false")

@@ -17,14 +17,14 @@ def maps_with(*peaks, height=12, width=16):
     return heatmaps
 
 
-def test_peaks():
+def test_get_max_preds_finds_the_highest_pixels():
     positions, values = get_max_preds(maps_with((3, 7, 0.5), (15, 0, 2.0), (0, 11, 1.0)))
     assert positions.tolist() == [[[3, 7], [15, 0], [0, 11]]]
     assert values.tolist() == [[0.5, 2.0, 1.0]]
 
 
 @pytest.mark.parametrize("mode", ["argmax", "quarter", "log_quadratic"])
-def test_a_peak_that_is_not_positive_is_at_0_0(mode):
+def test_get_max_preds_peak_not_positive_is_at_0_0(mode):
     heatmaps = np.full((1, 2, 12, 16), -1.0, np.float32)
     heatmaps[0, 0, 5, 5] = -0.5
     heatmaps[0, 0, 5, 6] = -0.6
@@ -34,7 +34,7 @@ def test_a_peak_that_is_not_positive_is_at_0_0(mode):
     assert values.tolist() == [[-0.5, 0]]
 
 
-def test_a_quarter_px_toward_the_larger_neighbour():
+def test_get_max_preds_quarter_shifts_toward_the_larger_neighbor():
     heatmaps = maps_with((3, 7, 1.0), (3, 7, 1.0), (3, 7, 1.0), (0, 7, 1.0), (15, 11, 1.0))
     heatmaps[0, 0, 7, 4] = heatmaps[0, 0, 6, 3] = 0.5  # right and up
     heatmaps[0, 1, 7, 2] = 0.5
@@ -48,7 +48,7 @@ def test_a_quarter_px_toward_the_larger_neighbour():
 
 
 @pytest.mark.parametrize("image_wh", [(256, 256), (192, 256)])
-def test_locations_lead_back_through_the_crop(image_wh):
+def test_predict_locations_invert_the_crop(image_wh):
     width, height = image_wh[0] // 4, image_wh[1] // 4
     rng = np.random.default_rng(0)
     center, scale = rng.uniform(300, 700, (2, 2)), rng.uniform(1, 3, (2, 2))
@@ -64,7 +64,7 @@ def test_locations_lead_back_through_the_crop(image_wh):
     np.testing.assert_allclose(transform_points(locations[..., :2], crop), peaks * 4.0, atol=1e-6)
 
 
-def test_locations_by_hand():
+def test_predict_locations_equal_hand_computed_values():
     # 100 px box around (50, 60) on 40 px input and 10 px maps: a heatmap px is 10 image px, the map starts at (0, 10)
     locations = predict_locations(
         maps_with((3, 7, 1.0), height=10, width=10), np.array([[50.0, 60]]), np.array([[0.5, 0.5]]), (40, 40)
@@ -72,7 +72,7 @@ def test_locations_by_hand():
     np.testing.assert_allclose(locations, [[[30, 80, 1.0]]])
 
 
-def test_a_gaussian_is_located_between_the_pixels():
+def test_get_max_preds_log_quadratic_is_exact_for_a_gaussian():
     y, x = np.mgrid[:12, :16]
     heatmaps = 0.7 * np.exp(-((x - 6.3) ** 2 + (y - 4.55) ** 2) / (2 * 1.5**2))[None, None].astype(np.float32)
     expected = {"argmax": [6, 5], "quarter": [6.25, 4.75], "log_quadratic": [6.3, 4.55]}
@@ -80,7 +80,7 @@ def test_a_gaussian_is_located_between_the_pixels():
         positions, values = get_max_preds(heatmaps, mode)
         np.testing.assert_allclose(positions[0, 0], position, atol=1e-5)
         assert values[0, 0] == heatmaps.max()
-    # 10 image px per heatmap px, the map starts at (0, 10): see test_locations_by_hand
+    # 10 image px per heatmap px, the map starts at (0, 10): see test_predict_locations_equal_hand_computed_values
     locations = predict_locations(
         heatmaps[..., :10, :10], np.array([[50.0, 60]]), np.array([[0.5, 0.5]]), (40, 40), "log_quadratic"
     )
@@ -97,12 +97,12 @@ def test_a_gaussian_is_located_between_the_pixels():
         ("PEAK_MODE: log_quadratic", "log_quadratic"),
     ],
 )
-def test_the_published_key_means_quarter(tmp_path, text, mode):
+def test_peak_mode_post_process_is_quarter(tmp_path, text, mode):
     (tmp_path / "a.yaml").write_text(f"TEST: {{{text}}}")
     assert peak_mode(load_config(tmp_path / "a.yaml").TEST) == mode
 
 
-def test_keys_that_contradict_each_other_are_refused(tmp_path):
+def test_load_config_contradicting_peak_keys_are_refused(tmp_path):
     (tmp_path / "a.yaml").write_text("TEST: {POST_PROCESS: true}")
     with pytest.raises(InputError, match=r"POST_PROCESS.*PEAK_MODE"):
         load_config(tmp_path / "a.yaml", ["TEST.PEAK_MODE", "log_quadratic"])
