@@ -165,7 +165,7 @@ def warnings_of(run_script, cfg, caplog):
 
 
 def outdated(names):
-    return [f"not of the predictions that are there now: {names}; run run/pose3d/estimate.py again"]
+    return [f"made from other predictions than the current ones: {names}; run run/pose3d/estimate.py again"]
 
 
 def test_poses_that_are_not_of_the_present_predictions(warnings_of, cfg, directory):

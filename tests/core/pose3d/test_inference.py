@@ -176,10 +176,10 @@ def test_poses_to_check_against_that_are_of_other_predictions(make_run, caplog):
         run_estimate(config, directory, make_backend("numpy"), "triangulate", 2, "new.npz", "poses3d_triangulate.npz")
 
     check()
-    assert "not of the predictions" not in caplog.text
+    assert "made from other predictions" not in caplog.text
     write_perfect_predictions(config, directory, 2.0, lambda heatmaps, locations: locations.__iadd__(1))
     check()
-    assert "are there now: poses3d_triangulate.npz; run run/pose3d/estimate.py again" in caplog.text
+    assert "than the current ones: poses3d_triangulate.npz; run run/pose3d/estimate.py again" in caplog.text
 
 
 def test_damaged_results_are_written_anew(make_run, caplog):
