@@ -146,7 +146,9 @@ def test_prepare_model_channels_last_reaches_the_convolutions(tiny_root, tiny_co
     root = tiny_root(frames=1, mpii=0)
     for value in ("true", "false"):
         config = tiny_config(root, "TRAIN.CHANNELS_LAST", value)
-        weight = prepare_model(build_model(config, 4), config.TRAIN, torch.device("cpu"), SINGLE_PROCESS).backbone.conv1.weight
+        weight = prepare_model(
+            build_model(config, 4), config.TRAIN, torch.device("cpu"), SINGLE_PROCESS
+        ).backbone.conv1.weight
         assert weight.is_contiguous(memory_format=torch.channels_last) == (value == "true")
 
 
@@ -157,4 +159,6 @@ def test_prepare_model_sync_bn_on_the_cpu_is_refused(tiny_root, tiny_config):
         InputError, match=r"TRAIN\.SYNC_BN true: expected GPUs, received 2 processes on cpu; set it false"
     ):
         prepare_model(model, config.TRAIN, torch.device("cpu"), Ranks(0, 2, 0))
-    assert prepare_model(model, config.TRAIN, torch.device("cpu"), SINGLE_PROCESS) is model  # one process has all images
+    assert (
+        prepare_model(model, config.TRAIN, torch.device("cpu"), SINGLE_PROCESS) is model
+    )  # one process has all images
