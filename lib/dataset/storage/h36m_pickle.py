@@ -1,4 +1,4 @@
-"""The published list of records, one dictionary per image -> arrays."""
+"""Reader of the original code's annotation pickles: a list of records, one dictionary per image."""
 
 from __future__ import annotations
 
@@ -18,20 +18,14 @@ from lib.utils.files.safe_pickle import load_pickle
 from lib.utils.joints import JointSet, to_union
 
 _CAMERA_KEYS = ("R", "T", "fx", "fy", "cx", "cy", "k", "p")
-SUBSETS = {"valid": "validation"}  # MPII's word for it
+SUBSETS = {"valid": "validation"}  # name in MPII -> name in Human3.6M
 
 
 def annotation_path(root: str | os.PathLike, source: str, subset: str, crop: bool) -> Path:
-    """Return ROOT/<source>/annot/<source>_<subset>.pkl, or its `_uncrop` file with the whole image as box.
-
-    Args:
-        root: folder that holds `<source>/`.
-        source: name of the data set.
-        subset: "train" or "validation" (also "valid").
-        crop: boxes around the person.
+    """Return ROOT/<source>/annot/<source>_<subset>.pkl, or the `_uncrop` file unless `crop`.
 
     Raises:
-        InputError: there is no folder of that data set.
+        InputError: the folder ROOT/<source> is missing.
     """
     folder = Path(root) / source
     if not folder.is_dir():
@@ -43,7 +37,7 @@ def load_records(path: Path) -> list[dict]:
     """Load a pickled list of records, one per image.
 
     Raises:
-        InputError: file missing, cut off or refused, or no such list.
+        InputError: the file is missing, truncated or refused, or holds something else.
     """
     records = load_pickle(path)
     if not isinstance(records, list) or not records or not all(isinstance(record, dict) for record in records):
@@ -59,21 +53,18 @@ def to_annotations(
     conventions: Conventions,
     protocol: EvaluationProtocol = HUMAN36M,
 ) -> Annotations:
-    """Turn records into arrays.
+    """Convert records to arrays, in the order of the records.
 
     Args:
         records: one per image.
-        path: their file, of annotation_path(); the images are below images/ beside its folder.
+        path: DATA_SET/annot/FILE.pkl; the images are in DATA_SET/images.
         source: name of the data set.
-        joint_set: the joints, in the order of the file's arrays.
-        conventions: what the file's lengths and camera positions mean.
-        protocol: names of the data set's recordings, and what results are split into.
-
-    Returns:
-        The annotations in the order of the records.
+        joint_set: joints in the order of the file's arrays.
+        conventions: units and camera convention of the file.
+        protocol: names of the recordings and parts of the results.
 
     Raises:
-        InputError: a record without an entry or with another shape.
+        InputError: an entry of a record is missing or has another shape.
     """
     num_joints = len(joint_set)
     joints_img = column(records, "joints_2d", (num_joints, 2), np.float32, path)
@@ -93,27 +84,24 @@ def to_annotations(
 
 
 def _occluded(records: Sequence[dict], joint_set: JointSet, path: Path) -> np.ndarray | None:
-    """Read `joints_occluded`, which the embedded data have, where every record has it."""
+    """Read `joints_occluded` of the synthetic data; None unless every record has it."""
     if not all("joints_occluded" in record for record in records):
         return None
     return to_union(column(records, "joints_occluded", (len(joint_set),), bool, path), joint_set)
 
 
 def column(records: Sequence[dict], key: str, shape: tuple, dtype: type, path: Path) -> np.ndarray:
-    """Collect one entry of M records.
+    """Collect one entry of M records as an array (M, *shape).
 
     Args:
         records: one per image.
         key: name of the entry.
-        shape: expected of each entry; None is any size, equal for all.
-        dtype: of the result.
-        path: the file that errors name.
-
-    Returns:
-        (M, *shape) of `dtype`.
+        shape: expected shape of each entry; None = any size, equal for all records.
+        dtype: dtype of the result.
+        path: file, for error messages.
 
     Raises:
-        InputError: a record without the entry, with another shape or type, or with a number that is not finite or, for
+        InputError: the entry of a record is missing, has another shape or type, or a number that is not finite or, for
             integers, not whole.
     """
     try:
@@ -124,8 +112,8 @@ def column(records: Sequence[dict], key: str, shape: tuple, dtype: type, path: P
         row = next(i for i, record in enumerate(records) if key not in record)
         raise InputError(f"{path}: record {row} has no '{key}'") from None
     except (TypeError, ValueError, OverflowError) as error:
-        alone = (f"record {row}: " for row, entry in enumerate(entries) if not _converts(entry, dtype))
-        where = f"{path}: {next(alone, '')}"
+        bad = (f"record {row}: " for row, entry in enumerate(entries) if not _converts(entry, dtype))
+        where = f"{path}: {next(bad, '')}"
         raise InputError(f"{where}'{key}' differs in shape or type between records ({error})") from None
     fits = len(values.shape) == 1 + len(shape) and all(
         want is None or size == want for size, want in zip(values.shape[1:], shape, strict=True)
@@ -150,11 +138,11 @@ def _converts(entry: Any, dtype: type) -> bool:
 
 
 def _check_integers(entries: list, values: np.ndarray, key: str, path: Path) -> None:
-    """Refuse what numpy cuts in silence to make it an integer: fractions, NaN, too large numbers."""
+    """Raise an InputError for values that numpy changes in the conversion: fractions, NaN, overflows."""
     given = np.array(entries)
-    cut = given != values if given.dtype.kind in "iuf" else np.zeros(len(values), bool)
-    if cut.any():
-        row = int(np.argmax(cut))
+    changed = given != values if given.dtype.kind in "iuf" else np.zeros(len(values), bool)
+    if changed.any():
+        row = int(np.argmax(changed))
         raise InputError(
             f"{path}: record {row}: '{key}' must be an integer of at most {8 * values.itemsize} bits, "
             f"received {entries[row]}"
@@ -188,7 +176,7 @@ def _labels3d(
     pose_cam, cameras = conventions.convert(pose_cam, cameras)
     return PoseLabels(
         **ids,
-        frame=column(records, "image_id", (), np.int64, path),  # time stamps do not fit into 32 bits
+        frame=column(records, "image_id", (), np.int64, path),  # time stamps exceed 32 bits
         pose_cam=pose_cam,
         cameras=cameras,
         camera_idx=camera_idx,
@@ -197,7 +185,7 @@ def _labels3d(
 
 
 def _unique_cameras(records: Sequence[dict], path: Path) -> tuple[Cameras, np.ndarray]:
-    """Return the different cameras and, per record, which of them it is."""
+    """Return the distinct cameras, and the index of each record's camera."""
     known: dict[bytes, int] = {}
     unique: list[dict[str, Any]] = []
     camera_idx = np.empty(len(records), np.int32)

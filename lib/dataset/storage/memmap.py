@@ -1,7 +1,7 @@
-"""Annotations as arrays on disk, mapped into memory: they open at once, and all processes share them.
+"""Memory-mapped annotations, which open instantly and are shared by all processes.
 
-A folder beside the pickle, h36m_train.arrays for h36m_train.pkl: one .npy file per array and meta.json. Lengths are
-in mm and T is the camera centre, whatever the pickle states.
+The folder h36m_train.arrays next to h36m_train.pkl has one .npy file per array and meta.json. Lengths are in mm, and T
+is the camera center, independent of the conventions of the pickle.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from lib.utils.joints import UNION_20, JointSet
 
 logger = logging.getLogger(__name__)
 
-REMAKE = "make it anew with run/data/compact_annotations.py"
-LARGE = 200_000  # records from which a hint to this form pays
+REMAKE = "recreate it with run/data/compact_annotations.py"
+LARGE = 200_000  # number of records from which this format is recommended
 VERSION = 2
 META = "meta.json"
 IMAGE_ARRAYS = ("image", "joints_img", "visible", "center", "scale")
-OPTIONAL_ARRAYS = ("occluded",)  # of some data sets; meta.json lists those that are there
+OPTIONAL_ARRAYS = ("occluded",)  # meta.json lists those that exist
 LABEL_ARRAYS = ("subject", "action", "subaction", "frame", "camera_id", "pose_cam", "camera_idx")
 CAMERA_ARRAYS = tuple(field.name for field in fields(Cameras))
-# array -> kind of its numbers and shape of a row; "J": joints of the data set
+# array -> dtype kind and shape of a row; "J": number of joints of the data set
 _ROWS: dict[str, tuple[str, tuple[int | str, ...]]] = {
     "image": ("S", ()),
     "joints_img": ("f", (len(UNION_20), 2)),
@@ -55,13 +55,13 @@ _ROWS: dict[str, tuple[str, tuple[int | str, ...]]] = {
 
 @dataclass(frozen=True)
 class AnnotationFile:
-    """A pickle of records and what it becomes.
+    """An annotation file, and how to read it.
 
     Attributes:
-        path: the published file.
-        joint_set: the joints that the data set annotates.
-        protocol: names of the recordings, and what results are split into.
-        made_with: what else the annotations depend on: units, meaning of T, ...; plain values.
+        path: the pickle.
+        joint_set: joints annotated in the data set.
+        protocol: names of the recordings and parts of the results.
+        made_with: settings that the annotations depend on (units, convention of T, ...), plain values.
         read: reads the pickle.
     """
 
@@ -73,12 +73,12 @@ class AnnotationFile:
 
     @property
     def compact_folder(self) -> Path:
-        """The folder of arrays that belongs to the pickle."""
+        """Folder of the memory-mapped arrays."""
         return self.path.with_suffix(".arrays")
 
 
 def file_fingerprint(path: Path) -> dict[str, Any]:
-    """Tell versions of a file apart: its size, time and content."""
+    """Return size, modification time and digest of a file."""
     status = path.stat()
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
@@ -86,7 +86,7 @@ def file_fingerprint(path: Path) -> dict[str, Any]:
 
 
 def _belongs(folder: Path, meta: dict[str, Any], path: Path) -> bool:
-    """Tell whether arrays were made of the pickle that is there; a copy of it has another time and equal content."""
+    """Return whether arrays were made from this pickle. A copied pickle has another time but the same digest."""
     stored = meta.get("pickle")
     status = path.stat()
     if not isinstance(stored, dict) or stored.get("size") != status.st_size:
@@ -96,36 +96,38 @@ def _belongs(folder: Path, meta: dict[str, Any], path: Path) -> bool:
     found = file_fingerprint(path)
     if found["digest"] != stored.get("digest"):
         return False
-    with contextlib.suppress(InputError):  # a data set may be read-only; then this is looked into every time
+    with contextlib.suppress(InputError):  # in a read-only data set the digest is computed every time
         write_json(folder / META, meta | {"pickle": found})
     return True
 
 
 def open_compact(folder: Path, joint_set: JointSet, protocol: EvaluationProtocol) -> Annotations:
-    """Map a folder of arrays into memory.
+    """Map a folder of compact_writer() into memory.
 
     Args:
-        folder: of compact_writer(); the images are below images/ beside its parent.
-        joint_set: the joints that the data set annotates.
-        protocol: names of the recordings, and what results are split into.
+        folder: DATA_SET/annot/NAME.arrays; the images are in DATA_SET/images.
+        joint_set: joints annotated in the data set.
+        protocol: names of the recordings and parts of the results.
 
     Returns:
-        The annotations; their arrays are read-only and read from disk when they are used.
+        Annotations with read-only arrays, which are read from disk on access.
 
     Raises:
-        InputError: a file is missing, cut off, of another version or for other joints.
+        InputError: a file is missing, truncated, of another version or for other joints.
     """
     meta = read_json(folder / META)
     if not isinstance(meta, dict) or meta.get("version") != VERSION:
-        raise InputError(f"{folder}: arrays of another version; {REMAKE}")
+        raise InputError(f"{folder}: version: expected {VERSION}, received another one; {REMAKE}")
     if meta.get("joint_names") != list(joint_set.names):
-        raise InputError(f"{folder}: joints are {meta.get('joint_names')}, expected {list(joint_set.names)}; {REMAKE}")
+        raise InputError(
+            f"{folder}: joints: expected {list(joint_set.names)}, received {meta.get('joint_names')}; {REMAKE}"
+        )
     if not isinstance(meta.get("num_images"), int) or not isinstance(meta.get("source"), str):
-        raise InputError(f"{folder / META}: does not say whose arrays these are; {REMAKE}")
+        raise InputError(f"{folder / META}: 'num_images' or 'source' is missing; {REMAKE}")
     optional = meta.get("optional", [])
     if not isinstance(optional, list) or any(name not in OPTIONAL_ARRAYS for name in optional):
         raise InputError(
-            f"{folder / META}: 'optional' may list {', '.join(OPTIONAL_ARRAYS)}, received {optional}; {REMAKE}"
+            f"{folder / META}: 'optional': expected some of {', '.join(OPTIONAL_ARRAYS)}, received {optional}; {REMAKE}"
         )
     num_images = meta["num_images"]
     num_joints = len(joint_set)
@@ -146,7 +148,7 @@ def _map(folder: Path, name: str, length: int | None, num_joints: int) -> np.nda
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path}: missing or cut off ({error}); {REMAKE}") from None
+        raise InputError(f"{path}: missing or truncated ({error}); {REMAKE}") from None
     kind, row_shape = _ROWS[name]
     row_shape = tuple(num_joints if size == "J" else size for size in row_shape)
     if array.dtype.kind != kind or array.shape[1:] != row_shape or array.ndim != 1 + len(row_shape):
@@ -156,17 +158,16 @@ def _map(folder: Path, name: str, length: int | None, num_joints: int) -> np.nda
         )
     if length is not None and len(array) != length:
         raise InputError(f"{path}: expected {length} rows, received {len(array)}; {REMAKE}")
-    return np.asarray(array)  # a plain view: memmap's own type is slow to index
+    return np.asarray(array)  # a plain view, because np.memmap is slow to index
 
 
 def open_annotations(file: AnnotationFile) -> Annotations:
-    """Open the arrays beside a pickle where they are whole and belong to it, otherwise read the pickle.
+    """Open the arrays of an annotation file if they are complete and up to date; otherwise read the pickle.
 
-    Args:
-        file: the pickle; it may be absent where the arrays are there.
+    The pickle may be missing if the arrays exist.
 
     Raises:
-        InputError: as of file.read(); without a pickle, the arrays are damaged or were made with other settings.
+        InputError: see file.read(). Without a pickle: the arrays are damaged or were made with other settings.
     """
     folder = file.compact_folder
     if folder.is_dir():
@@ -179,7 +180,7 @@ def open_annotations(file: AnnotationFile) -> Annotations:
     annotations = file.read()
     if len(annotations) >= LARGE:
         logger.info(
-            "%s: %d records; run/data/compact_annotations.py makes a form of it that opens at once and is "
+            "%s: %d records; run/data/compact_annotations.py converts it to a format that opens instantly and is "
             "shared by all processes",
             file.path,
             len(annotations),
@@ -188,14 +189,15 @@ def open_annotations(file: AnnotationFile) -> Annotations:
 
 
 def _open_made(folder: Path, file: AnnotationFile) -> Annotations:
-    """Open the arrays; an InputError says why they do not serve."""
+    """Open the arrays, or raise an InputError if they are outdated."""
     meta = read_json(folder / META)
     if not isinstance(meta, dict):
         raise InputError(f"{folder / META}: expected an object; {REMAKE}")
     if file.path.exists() and not _belongs(folder, meta, file.path):
         raise InputError(f"{folder} does not belong to {file.path.name}; {REMAKE}")
-    if meta.get("made_with") != file.made_with:
-        raise InputError(
-            f"{folder}: made with {meta.get('made_with')}, the configuration says {file.made_with}; {REMAKE}"
-        )
+    made_with = meta.get("made_with")
+    if isinstance(made_with, dict) and made_with.get("camera_t") == "centre":  # the former spelling
+        made_with["camera_t"] = "center"
+    if made_with != file.made_with:
+        raise InputError(f"{folder}: settings: expected {file.made_with}, received {made_with}; {REMAKE}")
     return open_compact(folder, file.joint_set, file.protocol)

@@ -1,4 +1,4 @@
-"""Annotations -> arrays on disk, part by part; lib/dataset/storage/memmap.py opens them."""
+"""Writer of memory-mapped annotations; lib/dataset/storage/memmap.py opens them."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from lib.utils.files.json_file import write_json
 
 
 class _ArrayFile:
-    """A .npy file whose rows are written part by part.
+    """A .npy file that is written in parts.
 
-    Written, not mapped: a full disk is then an error and not a killed process.
+    It is written instead of mapped, because a full disk kills a process that writes to a map.
     """
 
     def __init__(self, path: Path, num_rows: int) -> None:
@@ -53,7 +53,8 @@ class _ArrayFile:
             )
         if rows.dtype.itemsize > self._dtype.itemsize:
             raise InputError(
-                f"{self._path.name}: image names of {rows.dtype.itemsize} bytes after some of {self._dtype.itemsize}"
+                f"{self._path.name}: expected image names of at most {self._dtype.itemsize} bytes, "
+                f"received {rows.dtype.itemsize}"
             )
         self._file.write(np.ascontiguousarray(rows, self._dtype).tobytes())
 
@@ -63,14 +64,9 @@ class _ArrayFile:
 
 
 class CompactWriter:
-    """Receives the annotations of a file in parts; all cameras together have to fit into memory, nothing else."""
+    """Writes annotations in parts; only the cameras are kept in memory."""
 
     def __init__(self, folder: Path, num_images: int) -> None:
-        """
-        Args:
-            folder: receives the arrays.
-            num_images: of all parts.
-        """
         self._folder, self._left = folder, num_images
         self._arrays = {
             name: _ArrayFile(folder / f"{name}.npy", num_images)
@@ -83,12 +79,14 @@ class CompactWriter:
         self._joint_names = []
 
     def append(self, part: Annotations) -> None:
-        """Write a part; its image names may not be longer than those of the first one."""
+        """Write a part. Its image names must not be longer than those of the first part."""
         labels = part.labels3d
         self._left -= len(part)
         self._source = part.source
         self._joint_names = list(part.joint_set.names)
-        own = np.array([self._number(labels.cameras[camera : camera + 1]) for camera in range(len(labels.cameras.R))])
+        numbers = np.array(
+            [self._number(labels.cameras[camera : camera + 1]) for camera in range(len(labels.cameras.R))]
+        )
         for name in IMAGE_ARRAYS:
             self._arrays[name].append(getattr(part, name))
         for name in OPTIONAL_ARRAYS:
@@ -97,7 +95,7 @@ class CompactWriter:
                 self._optional.add(name)
         for name in LABEL_ARRAYS:
             values = getattr(labels, name)
-            self._arrays[name].append(own[values].astype(np.int32) if name == "camera_idx" else values)
+            self._arrays[name].append(numbers[values].astype(np.int32) if name == "camera_idx" else values)
 
     def _number(self, camera: Cameras) -> int:
         content = b"".join(getattr(camera, field.name).tobytes() for field in fields(camera))
@@ -107,9 +105,9 @@ class CompactWriter:
         return self._known[content]
 
     def finish(self, file: AnnotationFile) -> None:
-        """Write the cameras and what all of it is; the pickle must be in place."""
+        """Write the cameras and meta.json. The pickle must exist."""
         if self._left:
-            raise ValueError(f"the parts have {self._left} images less than was said")
+            raise ValueError(f"the parts have {self._left} images less than announced")
         for array in self._arrays.values():
             array.close()
         for name in CAMERA_ARRAYS:
@@ -137,18 +135,17 @@ class CompactWriter:
 
 @contextlib.contextmanager
 def compact_writer(file: AnnotationFile, num_images: int) -> Iterator[Callable[[Annotations], None]]:
-    """Write the folder of arrays beside a pickle, atomically.
+    """Write the arrays of an annotation file, atomically.
 
     Args:
-        file: the pickle; it must be in place when the block ends. Its file_fingerprint is stored, so that a pickle made
-            anew is noticed.
-        num_images: of all parts.
+        file: annotation file. The pickle must exist when the block ends; its fingerprint is stored to detect changes.
+        num_images: total number of images.
 
     Yields:
-        A function that receives the annotations of the file part by part, in order, with 3D labels.
+        Function that writes the next part of the annotations, with 3D labels.
 
     Raises:
-        InputError: the disk refuses.
+        InputError: the folder cannot be written.
     """
     with atomic_directory(file.compact_folder) as folder:
         writer = CompactWriter(folder, num_images)
@@ -160,6 +157,6 @@ def compact_writer(file: AnnotationFile, num_images: int) -> Iterator[Callable[[
 
 
 def save_compact(annotations: Annotations, file: AnnotationFile) -> None:
-    """Write the folder of arrays beside a pickle, as compact_writer() does, of what is in memory."""
+    """Write the arrays of an annotation file from annotations in memory. See compact_writer()."""
     with compact_writer(file, len(annotations)) as append:
         append(annotations)

@@ -1,4 +1,4 @@
-"""Annotation records in the published structures of Human3.6M and MPII."""
+"""Annotation records in the formats of the original code for Human3.6M and MPII."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from lib.multiviews.cameras import Cameras, project_camera
 from lib.utils.joints import MPII_16
 from lib.utils.transforms import SCALE_UNIT_PX
 
-BOX_MM = np.array([[-1000.0, -900.0, 0.0], [1000.0, 1100.0, 0.0]])  # corners around the root, camera frame
+BOX_MM = np.array([[-1000.0, -900.0, 0.0], [1000.0, 1100.0, 0.0]])  # corners relative to the root, camera frame
 
 
 @dataclass(frozen=True, order=True)
 class Clip:
-    """What one camera filmed of a recording.
+    """Video of one camera of a recording.
 
     Attributes:
         subject, action, subaction: ids.
-        camera_id: number of the camera, from 0.
+        camera_id: 0-based id of the camera.
     """
 
     subject: int
@@ -32,12 +32,12 @@ class Clip:
 
     @property
     def stem(self) -> str:
-        """Name of the folder of its images; cameras count from 1 there."""
+        """Name of the folder of images; its camera number is 1-based."""
         return f"s_{self.subject:02d}_act_{self.action:02d}_subact_{self.subaction:02d}_ca_{self.camera_id + 1:02d}"
 
     @classmethod
     def from_stem(cls, stem: str) -> Clip:
-        """Read the name of a folder of images."""
+        """Parse the name of a folder of images."""
         subject, action, subaction, camera = (int(part) for part in stem.split("_")[1::2])
         return cls(subject, action, subaction, camera - 1)
 
@@ -48,34 +48,29 @@ class Clip:
 
 def camera_record(
     rotation: np.ndarray,
-    centre: np.ndarray,
+    center: np.ndarray,
     focal: np.ndarray,
-    middle: np.ndarray,
+    principal: np.ndarray,
     radial: np.ndarray,
     tangential: np.ndarray,
 ) -> dict[str, np.ndarray]:
-    """Return a camera dictionary as Human3.6M's annotation has it: R (3,3), T (3,1) mm, fx ..., k (3,1), p (2,1)."""
+    """Return a camera dictionary of the Human3.6M annotation: R (3,3), T (3,1) mm, fx ..., k (3,1), p (2,1)."""
     return {
         "R": np.asarray(rotation, float),
-        "T": np.reshape(centre, (3, 1)).astype(float),
+        "T": np.reshape(center, (3, 1)).astype(float),
         "fx": np.array([focal[0]], float),
         "fy": np.array([focal[1]], float),
-        "cx": np.array([middle[0]], float),
-        "cy": np.array([middle[1]], float),
+        "cx": np.array([principal[0]], float),
+        "cy": np.array([principal[1]], float),
         "k": np.reshape(radial, (3, 1)).astype(float),
         "p": np.reshape(tangential, (2, 1)).astype(float),
     }
 
 
 def person_box(root_cam: np.ndarray, camera: Cameras) -> np.ndarray:
-    """Project a square of 2 m around the root: 1000 mm left and right, 900 above, 1100 below, at the root's depth.
+    """Return the boxes (F, 4) x0, y0, x1, y1, px, of a square of 2 m around roots (F, 3), camera frame, mm.
 
-    Args:
-        root_cam: (F, 3) root, camera frame, mm.
-        camera: one camera, without leading axes.
-
-    Returns:
-        (F, 4) x0, y0, x1, y1, px.
+    The square is at the depth of the root: 1000 mm left and right, 900 mm above and 1100 mm below.
     """
     corners_cam = root_cam[:, None] + BOX_MM
     return project_camera(corners_cam, camera)[0].reshape(-1, 4)
@@ -90,19 +85,16 @@ def clip_records(
     joints_cam: np.ndarray,
     extra: Mapping[str, np.ndarray],
 ) -> list[dict[str, Any]]:
-    """Make the records of one camera's film of a recording.
+    """Return the F records of one video.
 
     Args:
-        clip: whose film it is.
+        clip: ids of the video.
         video_id: number of the video in the data set.
-        camera: camera dictionary, as Human3.6M's annotation has it; the records share it.
+        camera: camera dictionary, shared by the records.
         image_ids: (F,) frame numbers.
         joints_img: (F, J, 2) px.
-        joints_cam: (F, J, 3) camera frame, mm; joint 0 is the root, around which the box is.
-        extra: further entries, key -> (F, ...), or others than usual, e.g. joints_vis (F, J, 3).
-
-    Returns:
-        F dictionaries.
+        joints_cam: (F, J, 3) camera frame, mm; joint 0 is the root, the center of the box.
+        extra: additional or overridden entries, key -> (F, ...).
     """
     boxes = person_box(joints_cam[:, 0], Cameras.from_records([camera])[0])
     visible = np.ones((joints_img.shape[1], 3))
@@ -135,7 +127,7 @@ def _center_scale(box: np.ndarray) -> dict[str, tuple[float, float]]:
 
 
 def uncrop(records: Sequence[dict[str, Any]], image_wh: tuple[int, int]) -> list[dict[str, Any]]:
-    """Return copies of records whose box is the whole image of (width, height) px."""
+    """Return copies of records with the whole image, (width, height) px, as box."""
     box = np.array([0.0, 0.0, *image_wh])
     return [with_box(record, box) for record in records]
 
@@ -148,20 +140,16 @@ def with_box(record: dict[str, Any], box: np.ndarray) -> dict[str, Any]:
 def mpii_record(
     name: str, joints: np.ndarray, hidden: np.ndarray, head_px: float, image_wh: tuple[int, int]
 ) -> dict[str, Any]:
-    """Make a record of MPII's json: coordinates count from 1, `scale` is the person's height / 200 px.
+    """Return a record of MPII's JSON: coordinates are 1-based, `scale` is the height of the person / 200 px.
 
-    The reader moves the box down by 15 * scale and enlarges it by 1.25; the box here is such that the result is
-    centred on the person.
+    load_mpii() moves the box down and enlarges it; the result is centered on the person.
 
     Args:
         name: file name of the image.
-        joints: (16, 2) px from 0.
-        hidden: (16) bool, stored as `joints_occluded`.
-        head_px: head size; `head_box` is the square that has it, between upper neck and head top.
+        joints: (16, 2) 0-based px. Joints outside of the image are stored with visibility 0 and position -1.
+        hidden: (16,) bool, stored as `joints_occluded`.
+        head_px: head size; `head_box` is a square of this size between upper neck and head top.
         image_wh: (width, height), px.
-
-    Returns:
-        The record; joints out of the picture have visibility 0 and position -1.
     """
     low, high = joints.min(0), joints.max(0)
     scale = float(1.06 * (high - low).max() / SCALE_UNIT_PX)
