@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lib.dataset.protocol import HUMAN36M
+from lib.dataset.protocol import ACTION_NAMES, HUMAN36M, action_name
 from lib.dataset.totalcapture import PROTOCOL
 
 # Walking 2 of S1 and S5, Freestyle 3 of S4, Walking 1 of S2, of which there is no part
@@ -45,3 +45,10 @@ def test_parts_of_total_capture():
         ("all", "unseen subjects"): [1, 2],
         ("all", "all subjects"): [0, 1, 2, 3],
     }
+
+
+def test_action_name_equals_data_set():
+    assert len(ACTION_NAMES) == 15
+    assert (ACTION_NAMES[7], ACTION_NAMES[12], ACTION_NAMES[14]) == ("Posing", "TakingPhoto", "Walking")
+    assert action_name(np.int32(2)) == "Directions"
+    assert action_name(1) == "action 1"

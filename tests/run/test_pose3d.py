@@ -1,4 +1,4 @@
-"""The prior and both 3D scripts as a user runs them."""
+"""make_limb_prior.py, estimate.py and estimate_cuda.py."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ POSES = "poses3d_rpsm_FIRST_NBINS_12.npz"
 
 @pytest.fixture
 def experiment(tiny_root, tiny_yaml, tmp_path):
-    """Return the words of the command line: --cfg YAML --opts ... for a data set with its images."""
+    """Command line words --cfg YAML --opts ... for a data set with images."""
     yaml = tiny_yaml(tiny_root())
     opts = [
         "NETWORK.IMAGE_SIZE",
@@ -45,7 +45,7 @@ def directory(experiment):
     return path
 
 
-def test_prior_then_both_scripts(run_script, experiment, directory, tmp_path):
+def test_estimate_numpy_equals_torch(run_script, experiment, directory, tmp_path):
     prior = run_script("data/make_limb_prior.py", *experiment)
     assert prior.code == 0, prior.err
     assert "| rhip-rkne  |" in prior.out
@@ -68,7 +68,7 @@ def test_prior_then_both_scripts(run_script, experiment, directory, tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n picture", b"", pickle.dumps({"state_dict": 1}), None])
-def test_a_prior_replaces_nothing_but_a_prior(run_script, experiment, tmp_path, content):
+def test_make_limb_prior_other_file_is_not_replaced(run_script, experiment, tmp_path, content):
     path = tmp_path / "pict/pairwise.pkl"
     path.parent.mkdir()
     path.mkdir() if content is None else path.write_bytes(content)
@@ -78,16 +78,16 @@ def test_a_prior_replaces_nothing_but_a_prior(run_script, experiment, tmp_path, 
     assert path.is_dir() if content is None else path.read_bytes() == content
 
 
-def test_a_prior_of_another_grid_is_replaced(run_script, experiment, tmp_path):
+def test_make_limb_prior_other_grid_is_replaced(run_script, experiment, tmp_path):
     for bins in (8, 12):
         assert run_script("data/make_limb_prior.py", *experiment, "PICT_STRUCT.FIRST_NBINS", bins).code == 0
     assert pickle.loads((tmp_path / "pict/pairwise.pkl").read_bytes())["num_bins"] == 12
 
 
 @pytest.mark.parametrize("script", ["pose3d/estimate.py", "pose3d/estimate_cuda.py"])
-def test_other_methods(run_script, experiment, directory, script):
+def test_estimate_triangulation_needs_no_prior(run_script, experiment, directory, script):
     library = "torch" if "cuda" in script else "numpy"
-    done = run_script(script, "--method", "triangulate_robust", *experiment)  # there is no prior, nor does it need one
+    done = run_script(script, "--method", "triangulate_robust", *experiment)
     assert done.code == 0, done.err
     assert f"triangulate_robust ({library}); mm" in done.out
     suffix = "_torch" if library == "torch" else ""
@@ -104,7 +104,7 @@ def run_without_torch(script, *words):
     return subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
 
 
-def test_numpy_script_needs_no_torch(experiment, directory):
+def test_estimate_needs_no_torch(experiment, directory):
     for script in ("data/make_limb_prior.py", "pose3d/estimate.py"):
         done = run_without_torch(script, *experiment)
         assert done.returncode == 0, done.stderr
@@ -113,7 +113,7 @@ def test_numpy_script_needs_no_torch(experiment, directory):
 
 
 @pytest.mark.parametrize("script", ["pose3d/estimate.py", "pose3d/estimate_cuda.py"])
-def test_wrong_input_ends_in_one_line(run_script, experiment, directory, script, tmp_path):
+def test_estimate_unusable_input_is_one_line(run_script, experiment, directory, script, tmp_path):
     missing_prior = run_script(script, *experiment)
     assert (missing_prior.code, missing_prior.err.count("\n")) == (2, 1)
     assert "pairwise.pkl" in missing_prior.err
@@ -133,7 +133,7 @@ def test_wrong_input_ends_in_one_line(run_script, experiment, directory, script,
     assert not (directory / "results_3d.json").exists()
 
 
-def test_poses_to_check_against_are_looked_at_before_the_inference(run_script, experiment, directory):
+def test_estimate_check_file_is_read_first(run_script, experiment, directory):
     assert run_script("data/make_limb_prior.py", *experiment).code == 0
     np.savez(directory / "foreign.npz", pose_world=np.zeros((3, 17, 3)))
     done = run_script("pose3d/estimate.py", "--check", "foreign.npz", *experiment)
@@ -143,14 +143,14 @@ def test_poses_to_check_against_are_looked_at_before_the_inference(run_script, e
 
 
 @pytest.mark.parametrize("method", ["rpsm", "triangulate"])
-def test_a_root_that_does_not_exist_is_blamed_on_its_key(run_script, experiment, directory, method):
+def test_estimate_root_out_of_range_names_key(run_script, experiment, directory, method):
     assert run_script("data/make_limb_prior.py", *experiment).code == 0
     done = run_script("pose3d/estimate.py", "--method", method, *experiment, "DATASET.ROOTIDX", 99)
     assert (done.code, done.err) == (2, "error: DATASET.ROOTIDX: expected a joint index below 17, received 99\n")
     assert not list(directory.glob("*.npz"))
 
 
-def test_device_without_cuda(run_script, experiment):
+def test_estimate_cuda_device_cuda_without_cuda_is_refused(run_script, experiment):
     torch = pytest.importorskip("torch")
     if torch.cuda.is_available():
         pytest.skip("this machine has CUDA")
@@ -159,7 +159,7 @@ def test_device_without_cuda(run_script, experiment):
     assert "--device cpu" in done.err
 
 
-def test_device_is_chosen_and_named(caplog):
+def test_estimate_cuda_default_device_is_logged(caplog):
     torch = pytest.importorskip("torch")
     module = runpy.run_path(str(REPOSITORY / "run/pose3d/estimate_cuda.py"))
     caplog.set_level("INFO")

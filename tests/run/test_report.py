@@ -1,4 +1,4 @@
-"""The report as a user asks for it."""
+"""report.py."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lib.core.run_directory import run_directory
 
 @pytest.fixture
 def cfg(tiny_root, tiny_yaml):
-    """The YAML of an experiment whose 5 test frames have poses, 30 mm too high ("rpsm") and exact ("exact")."""
+    """YAML of an experiment with poses of 5 test frames: 30 mm too high ("rpsm") and exact ("exact")."""
     path = tiny_yaml(tiny_root(frames=5, mpii=0))
     config = load_config(path)
     directory = run_directory(config, path)
@@ -32,11 +32,11 @@ def cfg(tiny_root, tiny_yaml):
 
 @pytest.fixture
 def directory(cfg):
-    """The experiment's run directory."""
+    """Run directory of the experiment."""
     return run_directory(load_config(cfg), cfg)
 
 
-def test_the_whole_report(run_script, cfg, directory):
+def test_report_defaults_write_page_and_figures(run_script, cfg, directory):
     done = run_script("pose3d/report.py", "--cfg", cfg)
     assert (done.code, done.err) == (0, "")
     report = directory / "report"
@@ -49,10 +49,10 @@ def test_the_whole_report(run_script, cfg, directory):
     assert all(cv2.imread(str(report / name)) is not None for name in linked)
     on_disk = {path.name for path in report.iterdir()}
     assert on_disk == {name for name in linked if "/" not in name} | {"report.md", "comparison.md", "comparison.csv"}
-    assert "## Means" not in done.out  # the comparison is printed where it was asked for
+    assert "## Means" not in done.out  # the comparison is printed only on request
 
 
-def test_chosen_frames_animations_and_another_run(run_script, cfg, directory, tmp_path):
+def test_report_frames_animations_and_compared_run(run_script, cfg, directory, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
     (other / "results_3d.json").write_bytes((directory / "results_3d.json").read_bytes())
@@ -93,7 +93,7 @@ def test_chosen_frames_animations_and_another_run(run_script, cfg, directory, tm
     assert "| paper: Single, H36M, RPSM " in done.out
 
 
-def test_pictures_of_poses_that_were_replaced_go(run_script, cfg, directory):
+def test_report_figures_of_replaced_poses_are_removed(run_script, cfg, directory):
     words = ("pose3d/report.py", "--cfg", cfg, "--frames")
     assert run_script(*words, 1, "--animate", 0, 2, "--format", "gif").code == 0
     report, poses = directory / "report", directory / "poses3d.npz"
@@ -105,7 +105,7 @@ def test_pictures_of_poses_that_were_replaced_go(run_script, cfg, directory):
     assert {path.name for path in report.glob("frame*")} == {"frame_000003.png"}
 
 
-def test_tables_need_neither_images_nor_torch(cfg, directory, tmp_path):
+def test_report_tables_only_needs_no_images_and_no_torch(cfg, directory, tmp_path):
     for path in [*(tmp_path / "root_0").rglob("*.jpg"), *directory.glob("*.npz"), *directory.glob("*.h5")]:
         path.unlink()
     words = [sys.executable, "-c", WITHOUT_TORCH, str(REPOSITORY / "run/pose3d/report.py")]
@@ -116,7 +116,7 @@ def test_tables_need_neither_images_nor_torch(cfg, directory, tmp_path):
 
 
 @pytest.mark.parametrize("words", [[], ["--tables-only"]])
-def test_a_report_on_poses_elsewhere_is_written_into_the_run_directory(run_script, cfg, directory, tmp_path, words):
+def test_report_poses_elsewhere_are_reported_in_run_directory(run_script, cfg, directory, tmp_path, words):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (directory / "exact.npz").rename(elsewhere / "exact.npz")
@@ -127,7 +127,7 @@ def test_a_report_on_poses_elsewhere_is_written_into_the_run_directory(run_scrip
     assert (directory / "contact_sheet_exact.png").is_file() == (not words)
 
 
-def test_the_poses_of_the_configuration_are_shown(run_script, cfg, directory):
+def test_report_default_poses_follow_configuration(run_script, cfg, directory):
     (directory / "exact.npz").rename(directory / "poses3d_rpsm+refine_FIRST_NBINS_12.npz")
     words = ["--opts", "PICT_STRUCT.REFINE", "true", "PICT_STRUCT.FIRST_NBINS", 12]
     done = run_script("pose3d/report.py", "--cfg", cfg, "--frames", 0, *words)
@@ -135,7 +135,7 @@ def test_the_poses_of_the_configuration_are_shown(run_script, cfg, directory):
     assert (directory / "report_poses3d_rpsm+refine_FIRST_NBINS_12/report.md").is_file()
 
 
-def test_poses_that_no_method_wrote_have_their_file_as_name(run_script, cfg, directory):
+def test_report_unknown_poses_are_named_by_file(run_script, cfg, directory):
     poses = dict(np.load(directory / "poses3d.npz"))
     np.savez(directory / "mine.npz", **{**poses, "pose_world": poses["pose_world"] + 1})
     done = run_script("pose3d/report.py", "--cfg", cfg, "--poses", "mine.npz", "--frames", 0)
@@ -153,7 +153,7 @@ def other_predictions(cfg):
 
 @pytest.fixture
 def warnings_of(run_script, cfg, caplog):
-    """warnings_of(flag, ...) makes a report and returns what it warns of, without the directory's name."""
+    """warnings_of(flag, ...) makes a report and returns its warnings without the directory."""
 
     def make(*words):
         caplog.clear()
@@ -168,7 +168,7 @@ def outdated(names):
     return [f"made from other predictions than the current ones: {names}; run run/pose3d/estimate.py again"]
 
 
-def test_poses_that_are_not_of_the_present_predictions(warnings_of, cfg, directory):
+def test_report_outdated_poses_warn(warnings_of, cfg, directory):
     assert warnings_of() == []
     other_predictions(cfg)
     assert warnings_of() == outdated("poses3d.npz; exact; rpsm")
@@ -179,7 +179,7 @@ def test_poses_that_are_not_of_the_present_predictions(warnings_of, cfg, directo
     assert warnings_of() == outdated("poses3d.npz")
 
 
-def test_poses_of_older_versions_are_of_what_their_results_are_of(warnings_of, cfg, directory):
+def test_report_poses_without_provenance_use_results(warnings_of, cfg, directory):
     poses = dict(np.load(directory / "poses3d.npz"))
     np.savez(directory / "poses3d.npz", **{name: poses[name] for name in poses if not name.startswith("predictions_")})
     assert warnings_of() == []
@@ -200,14 +200,14 @@ def test_poses_of_older_versions_are_of_what_their_results_are_of(warnings_of, c
         (["--fps", "0"], "--fps: expected a positive number"),
     ],
 )
-def test_wrong_words_end_in_one_line(run_script, cfg, directory, words, message):
+def test_report_unusable_arguments_are_one_line(run_script, cfg, directory, words, message):
     done = run_script("pose3d/report.py", "--cfg", cfg, *words)
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert message in done.err
     assert not (directory / "report").exists()
 
 
-def test_a_run_without_results(run_script, cfg, directory):
+def test_report_run_without_results_is_refused(run_script, cfg, directory):
     (directory / "results_3d.json").unlink()
     done = run_script("pose3d/report.py", "--cfg", cfg)
     assert (done.code, done.err.count("\n")) == (2, 1)

@@ -1,4 +1,4 @@
-"""From the files of a run to poses, results and tables."""
+"""Predictions of a run -> poses, results and tables."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import os
 import pickle
 import shutil
-from pathlib import Path
 
 import h5py
 import numpy as np
@@ -27,7 +26,7 @@ SETTINGS = ("NETWORK.IMAGE_SIZE", "256", "NETWORK.HEATMAP_SIZE", "64", "PICT_STR
 
 @pytest.fixture
 def make_run(tiny_root, tiny_config, tmp_path, monkeypatch):
-    """Make a data set, its prior and perfect predictions; return (configuration, run directory)."""
+    """make_run(*opts) makes a data set, its prior and perfect predictions: (configuration, run directory)."""
     take_for_default(monkeypatch, "PICT_STRUCT", "FIRST_NBINS", 12)
 
     def make(*opts, edit=None, sigma=2.0, edit_records=None, **root_options):
@@ -46,16 +45,16 @@ def estimate(config, directory, library="numpy", method="rpsm", batch_size=2, na
 
 @pytest.mark.parametrize("num_views", [3, 4])
 @pytest.mark.parametrize("crop", ["true", "false"])
-def test_perfect_predictions_give_the_poses(make_run, num_views, crop):
+def test_run_estimate_perfect_predictions_are_accurate(make_run, num_views, crop):
     config, directory = make_run("DATASET.CROP", crop, num_views=num_views, sigma=2.0 if crop == "true" else 1.0)
     results = estimate(config, directory)
-    # a heatmap px of the whole image (64 px for 200) is 3 px, about 15 mm of the person at 5 m
+    # a heatmap px of the whole image is 3 image px, about 15 mm at the person
     assert results["mpjpe"]["absolute"]["frames"] < 25
     assert results["num_frames"] == 3
     assert set(results["per_action"]) == {"Directions", "Discussion", "Eating"}
 
 
-def test_files_hold_what_was_returned(make_run):
+def test_run_estimate_files_equal_returned_results(make_run):
     config, directory = make_run()
     results = estimate(config, directory)
     stored = np.load(directory / "poses3d.npz")
@@ -70,18 +69,7 @@ def test_files_hold_what_was_returned(make_run):
     assert (entry["root_source"], entry["limb_length_source"]) == ("triangulated", "prior")
 
 
-def test_ground_truth_comes_from_the_annotation(make_run, h36m_pickle):
-    config, _ = make_run()
-    records = h36m_pickle(Path(config.DATASET.ROOT), "validation")
-    frames = load_frames(config)
-    record = next(r for r in records if r["image"] == frames.image_ids[2, 3])
-    camera = record["camera"]
-    world = record["joints_3d_camera"] @ camera["R"] + camera["T"].ravel()
-    np.testing.assert_allclose(frames.gt_world[2], world, atol=1e-2)
-    assert frames.actions[2] == record["action"]
-
-
-def test_sources_of_root_and_limb_lengths(make_run):
+def test_run_estimate_sources_are_recorded(make_run):
     def move_roots(heatmaps, locations):
         heatmaps[:, :, 0] = np.roll(heatmaps[:, :, 0], 4, -2)  # 4 px lower in all views
 
@@ -93,7 +81,7 @@ def test_sources_of_root_and_limb_lengths(make_run):
     shifted = estimate(config, directory)
     stored.append(np.load(directory / "poses3d.npz")["pose_world"])
     assert (true_root["root_source"], shifted["root_source"]) == ("ground_truth", "triangulated")
-    assert not np.allclose(*stored)  # another cube, other bins
+    assert not np.allclose(*stored)  # another grid center, other bins
     assert max(true_root["mpjpe"]["absolute"]["frames"], shifted["mpjpe"]["absolute"]["frames"]) < 40
     config.PICT_STRUCT.LIMB_LENGTH_SOURCE = "ground_truth"
     assert estimate(config, directory)["limb_length_source"] == "ground_truth"
@@ -101,7 +89,7 @@ def test_sources_of_root_and_limb_lengths(make_run):
     assert set(kept) == {"rpsm, true root (numpy)", "rpsm (numpy)", "rpsm, true limbs (numpy)"}
 
 
-def test_root_without_any_peak_is_taken_from_the_boxes_and_counted(make_run, caplog):
+def test_run_estimate_no_joint_found_uses_box_center(make_run, caplog):
     def no_root(heatmaps, locations):
         heatmaps[1, 1:] = 0
         locations[1, 1:] = 0
@@ -110,17 +98,17 @@ def test_root_without_any_peak_is_taken_from_the_boxes_and_counted(make_run, cap
     results = estimate(config, directory)
     assert results["num_box_roots"] == 1
     assert "1 frames" in caplog.text
-    errors = np.linalg.norm(np.diff(_poses_and_truth(directory), axis=0)[0], axis=-1).mean(1)
+    errors = np.linalg.norm(np.diff(_poses_and_gt(directory), axis=0)[0], axis=-1).mean(1)
     assert np.delete(errors, 1).max() < 30
 
 
-def _poses_and_truth(directory):
+def _poses_and_gt(directory):
     with np.load(directory / "poses3d.npz") as stored:
         return np.stack([stored["pose_world"], stored["gt_world"]])
 
 
 @pytest.mark.parametrize("method", ["rpsm", "rpsm+refine"])
-def test_numpy_equals_torch_and_batches_do_not_matter(make_run, method):
+def test_run_estimate_library_and_batch_size_do_not_matter(make_run, method):
     def jitter(heatmaps, locations):
         for index in np.ndindex(heatmaps.shape[:3]):
             heatmaps[index] = np.roll(heatmaps[index], rng.integers(-1, 2, 2), (0, 1))
@@ -138,8 +126,8 @@ def test_numpy_equals_torch_and_batches_do_not_matter(make_run, method):
     assert set(json.loads((directory / "results_3d.json").read_text())) == names
 
 
-def test_results_belong_to_the_content_of_the_predictions(make_run, tmp_path, caplog):
-    """Not to the time of their file, which a copy changes."""
+def test_run_estimate_entries_follow_content_of_predictions(make_run, tmp_path, caplog):
+    """The content counts, not the time stamp, which a copy changes."""
     config, directory = make_run()
     estimate(config, directory, method="triangulate")
     copy = tmp_path / "copy"
@@ -168,7 +156,7 @@ def test_results_belong_to_the_content_of_the_predictions(make_run, tmp_path, ca
     assert "contents of predicted_heatmaps.h5: triangulate_robust (numpy)" in caplog.text
 
 
-def test_poses_to_check_against_that_are_of_other_predictions(make_run, caplog):
+def test_run_estimate_check_of_outdated_poses_warns(make_run, caplog):
     config, directory = make_run()
     estimate(config, directory, method="triangulate")
 
@@ -182,7 +170,7 @@ def test_poses_to_check_against_that_are_of_other_predictions(make_run, caplog):
     assert "than the current ones: poses3d_triangulate.npz; run run/pose3d/estimate.py again" in caplog.text
 
 
-def test_damaged_results_are_written_anew(make_run, caplog):
+def test_run_estimate_damaged_results_file_is_replaced(make_run, caplog):
     config, directory = make_run()
     (directory / "results_3d.json").write_text("{")
     estimate(config, directory, method="triangulate")
@@ -190,8 +178,8 @@ def test_damaged_results_are_written_anew(make_run, caplog):
     assert "replaced by a new file" in caplog.text
 
 
-def test_published_prior_and_predictions_work(make_run, tmp_path, caplog):
-    """A prior without lengths, predictions without image names."""
+def test_run_estimate_original_code_files_work(make_run, tmp_path, caplog):
+    """The original code writes a prior without lengths, and predictions without image names."""
     config, directory = make_run()
     prior = build_prior(config)[0]
     pairs = {edge: offsets_to_csr(offsets, 12) for edge, offsets in zip(prior.body.edges, prior.offsets, strict=True)}
@@ -204,7 +192,7 @@ def test_published_prior_and_predictions_work(make_run, tmp_path, caplog):
     assert "no limb lengths" in caplog.text
 
 
-def test_input_that_cannot_be_used(make_run):
+def test_run_estimate_unusable_input_is_refused(make_run):
     config, directory = make_run()
     with pytest.raises(InputError, match="--batch-size"):
         estimate(config, directory, batch_size=0)
@@ -235,7 +223,7 @@ def test_input_that_cannot_be_used(make_run):
         ("triangulate", "locations"),
     ],
 )
-def test_predictions_that_are_not_finite(make_run, method, array):
+def test_run_estimate_not_finite_predictions_are_refused(make_run, method, array):
     def spoil(heatmaps, locations):
         {"heatmaps": heatmaps[1, 2, 3, 4], "locations": locations[1, 2, 3]}[array][1] = np.nan
 
@@ -248,7 +236,7 @@ def test_predictions_that_are_not_finite(make_run, method, array):
 # --- methods ------------------------------------------------------------------------------------------------------
 
 
-def test_every_method_has_its_results_and_its_poses(make_run):
+def test_run_estimate_methods_have_own_entries_and_files(make_run):
     config, directory = make_run()
     floor = {"rpsm": 25, "psm": 120, "triangulate": 1e-3, "triangulate_robust": 1e-3}  # perfect peaks: exact
     for method, most in floor.items():
@@ -268,21 +256,21 @@ def test_every_method_has_its_results_and_its_poses(make_run):
         np.testing.assert_allclose(*poses, atol=0.1)
 
 
-def test_depths_of_the_recursion_stand_side_by_side(make_run):
-    """The paper's Table 4: each depth under its own name, the error falls to the floor."""
+def test_run_estimate_recursion_depths_have_own_entries(make_run):
+    """As in the paper's Table 4, the error falls with the depth."""
     config, directory = make_run()
     error = []
     for depth in (0, 1, 3, 5, 10):
         config.PICT_STRUCT.RECUR_DEPTH = depth
         error.append(estimate(config, directory)["mpjpe"]["absolute"]["frames"])
     assert error[0] > error[2] > error[3] > 0.8 * error[4]
-    psm = estimate(config, directory, method="psm")  # whatever RECUR_DEPTH says
+    psm = estimate(config, directory, method="psm")  # RECUR_DEPTH has no effect
     assert psm["mpjpe"]["absolute"]["frames"] == error[0]
     names = {"rpsm (numpy)", "psm (numpy)", *(f"rpsm, depth {depth} (numpy)" for depth in (0, 1, 3, 5))}
     assert set(json.loads((directory / "results_3d.json").read_text())) == names
 
 
-def test_triangulation_needs_no_prior(make_run):
+def test_run_estimate_triangulation_needs_no_prior(make_run):
     config, directory = make_run()
     config.PICT_STRUCT.PAIRWISE_FILE = ""
     for method in ("triangulate", "triangulate_robust"):
@@ -291,17 +279,17 @@ def test_triangulation_needs_no_prior(make_run):
         estimate(config, directory, method="psm")
 
 
-# --- missing and wrong evidence -----------------------------------------------------------------------------------
+# --- missing and wrong detections ---------------------------------------------------------------------------------
 
 WRIST = 13
 NOSE = 9
 
 
-def test_confidence_is_the_share_of_the_views_that_agree(make_run):
+def test_run_estimate_confidence_is_share_of_supporting_views(make_run):
     def spoil(heatmaps, locations):
         heatmaps[0, 0, WRIST] = np.roll(heatmaps[0, 0, WRIST], 30, -1)  # wrong in one view
-        heatmaps[0, 1:3, NOSE] = 0  # not seen in two
-        heatmaps[1, :, NOSE] = 0  # nor in any
+        heatmaps[0, 1:3, NOSE] = 0  # not seen in two views
+        heatmaps[1, :, NOSE] = 0  # not seen in any view
 
     config, directory = make_run(edit=spoil)
     expected = np.full((3, 17), 1.0)
@@ -314,7 +302,7 @@ def test_confidence_is_the_share_of_the_views_that_agree(make_run):
         assert results["mean_confidence"] == pytest.approx(expected.mean())
 
 
-def test_a_wrong_view_does_not_move_the_robust_triangulation(make_run):
+def test_run_estimate_triangulate_robust_ignores_wrong_view(make_run):
     def spoil(heatmaps, locations):
         heatmaps[:, 1, WRIST] = 1.5 * np.roll(heatmaps[:, 1, WRIST], 25, -2)
         locations[:, 1, WRIST, :2] += [0, 25 * 120 / 64]
@@ -327,7 +315,7 @@ def test_a_wrong_view_does_not_move_the_robust_triangulation(make_run):
     assert robust["num_filled_joints"] == plain["num_filled_joints"] == 0
 
 
-def test_joints_without_two_views_stand_where_the_skeleton_has_them(make_run, caplog):
+def test_run_estimate_joints_without_two_views_copy_neighbor(make_run, caplog):
     def lose(heatmaps, locations):
         for joint in (WRIST, 12):  # wrist and elbow
             heatmaps[2, 1:, joint] = 0
@@ -340,16 +328,16 @@ def test_joints_without_two_views_stand_where_the_skeleton_has_them(make_run, ca
         stored = np.load(directory / results["poses"])
         pose = stored["pose_world"]
         assert np.isfinite(pose).all()
-        np.testing.assert_array_equal(pose[2, [12, WRIST]], pose[2, [11, 11]])  # at the shoulder
+        np.testing.assert_array_equal(pose[2, [12, WRIST]], pose[2, [11, 11]])  # position of the shoulder
         np.testing.assert_allclose(pose[2, :12], stored["gt_world"][2, :12], atol=1e-2)
-        assert np.linalg.norm(pose[1] - stored["gt_world"][1], axis=-1).max() < 1200  # middle of the boxes
+        assert np.linalg.norm(pose[1] - stored["gt_world"][1], axis=-1).max() < 1200  # the box centers
         assert not stored["num_views_agree"][2, [12, WRIST]].any()
         assert not stored["num_views_agree"][1].any()
         assert (results["num_filled_joints"], results["num_box_roots"]) == (19, 1)
     assert "19 of 51 joints" in caplog.text
 
 
-def test_joint_unseen_everywhere_lands_where_the_limbs_put_it(make_run):
+def test_run_estimate_unseen_joint_is_placed_by_limb_length(make_run):
     def lose(heatmaps, locations):
         heatmaps[:, :, WRIST] = 0
 
@@ -359,26 +347,26 @@ def test_joint_unseen_everywhere_lands_where_the_limbs_put_it(make_run):
     estimate(config, directory)
     lost, full = (np.load(directory / name)["pose_world"] for name in ("lost.npz", "poses3d.npz"))
     others = np.arange(17) != WRIST
-    np.testing.assert_allclose(lost[:, others], full[:, others], atol=20)  # the wrist no longer pulls on its arm
+    np.testing.assert_allclose(lost[:, others], full[:, others], atol=20)  # the wrist no longer affects its arm
     forearm = np.linalg.norm(lost[:, WRIST] - lost[:, 12], axis=-1)
     mean_length = build_prior(config)[0].mean_lengths[H36M_BODY.limb_names.index("lelb-lwri")]
     assert (abs(forearm - mean_length) < config.PICT_STRUCT.LIMB_LENGTH_TOLERANCE).all()
 
 
 def turn_away(record):
-    """Turn the record's camera to the wall behind it; the person is then behind the camera."""
+    """Turn the camera around, so that the person is behind it."""
     record["camera"]["R"] = record["camera"]["R"] * np.array([[-1.0], [1.0], [-1.0]])
 
 
 def look_past(record):
-    """Move the record's box to where the person is not."""
+    """Move the box away from the person."""
     record["center"] = record["center"] + [400.0, 0.0]
 
 
 @pytest.mark.parametrize("change", [turn_away, look_past])
 @pytest.mark.parametrize("method", ["rpsm", "psm", "triangulate_robust"])
-def test_views_that_do_not_see_the_person_add_nothing(make_run, change, method):
-    """A fifth view, full of peaks, of a camera turned away or of a box beside the person."""
+def test_run_estimate_view_without_person_has_no_effect(make_run, change, method):
+    """Add a fifth view full of peaks, from a camera turned away or with a box next to the person."""
 
     def with_blind_view(records):
         blind = [record | {"camera": dict(record["camera"])} for record in records if record["camera_id"] == 0]

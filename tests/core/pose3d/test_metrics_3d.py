@@ -1,4 +1,4 @@
-"""3D metrics against numbers worked by hand and a similarity made by hand."""
+"""3D metrics against hand-computed values and known similarities."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from lib.core.pose3d.metrics_3d import all_errors, auc, mpjpe, pck, percentiles, procrustes_align, summarize
-from lib.dataset.protocol import ACTION_NAMES, action_name
 from lib.utils.errors import InputError
 
 
@@ -15,68 +14,68 @@ def random_poses(num_frames=4, num_joints=17):
     return np.random.default_rng(0).normal(0, 300, (num_frames, num_joints, 3))
 
 
-def test_mpjpe_by_hand():
-    truth = np.zeros((2, 2, 3))
+def test_mpjpe_equals_hand_computed():
+    gt = np.zeros((2, 2, 3))
     pose = np.array([[[3, 4, 0], [0, 0, 0]], [[0, 0, 1], [2, 3, 6]]], np.float64)  # distances 5 0 1 7
-    assert mpjpe(pose, truth) == 13 / 4
-    errors = all_errors(pose, truth)
+    assert mpjpe(pose, gt) == 13 / 4
+    errors = all_errors(pose, gt)
     np.testing.assert_array_equal(errors["absolute"], [[5, 0], [1, 7]])
     # relative to joint 0 the second joints are at (-3, -4, 0) and (2, 3, 5)
     np.testing.assert_allclose(errors["root_relative"], [[0, 5], [0, np.sqrt(38)]])
 
 
-def test_root_relative_ignores_a_translation_and_uses_the_given_root():
-    truth = random_poses()
-    assert all_errors(truth + [10.0, 20, 20], truth)["root_relative"].max() < 1e-9
-    pose = truth.copy()
+def test_all_errors_root_relative_ignores_translation():
+    gt = random_poses()
+    assert all_errors(gt + [10.0, 20, 20], gt)["root_relative"].max() < 1e-9
+    pose = gt.copy()
     pose[:, 3] += [0, 0, 7.0]
-    errors = all_errors(pose, truth, root=3)["root_relative"]
+    errors = all_errors(pose, gt, root=3)["root_relative"]
     np.testing.assert_allclose(errors, np.where(np.arange(17) == 3, 0, 7)[None].repeat(4, 0))
 
 
-def test_pa_undoes_a_similarity():
-    truth = random_poses()
+def test_procrustes_align_undoes_similarity():
+    gt = random_poses()
     rotation = np.stack([cv2.Rodrigues(np.array([0.3 * i, -1.1, 2.0]))[0] for i in range(4)])
-    pose = 0.7 * truth @ rotation + np.array([500.0, -300, 90])
-    np.testing.assert_allclose(procrustes_align(pose, truth), truth, atol=1e-9)
-    assert all_errors(pose, truth)["absolute"].mean() > 100
+    pose = 0.7 * gt @ rotation + np.array([500.0, -300, 90])
+    np.testing.assert_allclose(procrustes_align(pose, gt), gt, atol=1e-9)
+    assert all_errors(pose, gt)["absolute"].mean() > 100
 
 
-def test_pa_does_not_mirror():
-    truth = random_poses()
-    mirrored = truth * [-1.0, 1, 1]
-    aligned = procrustes_align(mirrored, truth)
-    assert np.linalg.norm(aligned - truth, axis=-1).mean() > 50
+def test_procrustes_align_does_not_reflect():
+    gt = random_poses()
+    mirrored = gt * [-1.0, 1, 1]
+    aligned = procrustes_align(mirrored, gt)
+    assert np.linalg.norm(aligned - gt, axis=-1).mean() > 50
 
 
-def test_pa_is_the_best_similarity():
-    """No small change of the aligned pose by a similarity makes the squared error smaller."""
+def test_procrustes_align_is_optimal():
+    """No small similarity applied to the aligned pose reduces the squared error."""
     rng = np.random.default_rng(1)
-    truth = random_poses(1)
-    turned = truth @ cv2.Rodrigues(np.array([0.5, 1, 2.0]))[0]
-    aligned = procrustes_align(turned + rng.normal(0, 60, truth.shape), truth)
-    best = ((aligned - truth) ** 2).sum()
+    gt = random_poses(1)
+    turned = gt @ cv2.Rodrigues(np.array([0.5, 1, 2.0]))[0]
+    aligned = procrustes_align(turned + rng.normal(0, 60, gt.shape), gt)
+    best = ((aligned - gt) ** 2).sum()
     for _ in range(50):
         rotation = cv2.Rodrigues(rng.normal(0, 0.01, 3))[0]
         changed = (1 + rng.normal(0, 0.01)) * aligned @ rotation + rng.normal(0, 2, 3)
-        assert ((changed - truth) ** 2).sum() > best
+        assert ((changed - gt) ** 2).sum() > best
 
 
-def test_pose_without_extent_is_moved_only():
-    truth = random_poses(1)
-    aligned = procrustes_align(np.full((1, 17, 3), 5.0), truth)
-    np.testing.assert_allclose(aligned, truth.mean(1, keepdims=True).repeat(17, 1))
+def test_procrustes_align_pose_without_extent_is_translated():
+    gt = random_poses(1)
+    aligned = procrustes_align(np.full((1, 17, 3), 5.0), gt)
+    np.testing.assert_allclose(aligned, gt.mean(1, keepdims=True).repeat(17, 1))
 
 
 @pytest.fixture
 def results():
-    truth = np.zeros((3, 2, 3))
+    gt = np.zeros((3, 2, 3))
     pose = np.zeros((3, 2, 3))
     pose[:, 1, 0] = [2, 4, 12]  # Walking: 1 and 2 mm on average, Directions: 6
-    return summarize(pose, truth, np.array([14, 14, 2]), ["root", "knee"])
+    return summarize(pose, gt, np.array([14, 14, 2]), ["root", "knee"])
 
 
-def test_means_over_frames_and_over_actions(results):
+def test_summarize_means_over_frames_and_actions(results):
     assert results["num_frames"] == 3
     assert results["mpjpe"]["absolute"] == {"frames": 3.0, "actions": (1.5 + 6) / 2}
     assert results["per_action"]["Walking"]["num_frames"] == 2
@@ -85,7 +84,7 @@ def test_means_over_frames_and_over_actions(results):
     assert results["per_joint"]["root"]["root_relative"] == 0.0
 
 
-def test_pck_and_auc_by_hand():
+def test_pck_and_auc_equal_hand_computed():
     errors = np.array([0.0, 5.0, 149.9, 150.0, 1000.0])
     assert pck(errors) == 3 / 5  # 150 itself is not below
     assert pck(errors, 5.0) == 1 / 5
@@ -95,20 +94,20 @@ def test_pck_and_auc_by_hand():
     assert np.isnan([pck(np.array([])), auc(np.array([]))]).all()
 
 
-def test_auc_is_the_mean_over_the_thresholds():
+def test_auc_is_mean_over_thresholds():
     errors = np.random.default_rng(0).choice(np.arange(0, 200, 2.5), (40, 17))
     shares = [(errors < threshold).mean() for threshold in range(0, 151, 5)]
     assert auc(errors) == pytest.approx(np.mean(shares))
 
 
-def test_percentiles_by_hand():
+def test_percentiles_equal_hand_computed():
     errors = np.arange(101.0)[::-1].reshape(1, 101)  # 0 ... 100
     assert percentiles(errors) == {"p50": 50, "p90": 90, "p95": 95, "p99": 99, "max": 100}
     assert percentiles(np.array([4.0, np.nan, 2.0]))["p50"] == 3.0
     assert np.isnan(list(percentiles(np.array([np.nan])).values())).all()
 
 
-def test_distribution_leaves_the_root_out_where_it_is_zero_by_definition(results):
+def test_summarize_distribution_excludes_root_relative_root(results):
     # knee distances: absolute 2 4 12, with the root 0 0 0 2 4 12; root-relative 2 4 12
     assert results["distribution"]["absolute"]["p50"] == 1.0
     assert results["distribution"]["root_relative"]["p50"] == 4.0
@@ -121,9 +120,9 @@ def test_distribution_leaves_the_root_out_where_it_is_zero_by_definition(results
     assert np.isnan(results["per_joint"]["root"]["pck150"]["root_relative"])
 
 
-def test_actions_by_name():
-    truth = random_poses(3)
-    results = summarize(truth, truth, np.array(["Walking 2", "Acting 3", "Walking 2"]), [f"j{i}" for i in range(17)])
+def test_summarize_named_actions():
+    gt = random_poses(3)
+    results = summarize(gt, gt, np.array(["Walking 2", "Acting 3", "Walking 2"]), [f"j{i}" for i in range(17)])
     assert {name: entry["num_frames"] for name, entry in results["per_action"].items()} == {
         "Acting 3": 1,
         "Walking 2": 2,
@@ -131,55 +130,48 @@ def test_actions_by_name():
     assert "per_part" not in results
 
 
-def test_parts_by_hand():
-    truth = np.zeros((4, 2, 3))
+def test_summarize_parts_equal_hand_computed():
+    gt = np.zeros((4, 2, 3))
     pose = np.zeros((4, 2, 3))
     pose[:, 1, 0] = [2, 4, 12, 20]  # means of the frames: 1, 2, 6, 10
-    masks = {"seen": np.array([True, False, True, False]), "everyone": np.ones(4, bool), "nobody": np.zeros(4, bool)}
-    results = summarize(pose, truth, np.array([2, 2, 3, 3]), ["root", "knee"], parts={"day": masks})
+    masks = {"seen": np.array([True, False, True, False]), "everyone": np.ones(4, bool), "none": np.zeros(4, bool)}
+    results = summarize(pose, gt, np.array([2, 2, 3, 3]), ["root", "knee"], parts={"day": masks})
     assert list(results["per_part"]) == ["day"]
     parts = results["per_part"]["day"]
-    assert {name: entry["num_frames"] for name, entry in parts.items()} == {"seen": 2, "everyone": 4, "nobody": 0}
+    assert {name: entry["num_frames"] for name, entry in parts.items()} == {"seen": 2, "everyone": 4, "none": 0}
     assert (parts["seen"]["absolute"], parts["everyone"]["absolute"]) == (3.5, 4.75)
     assert parts["seen"]["root_relative"] == 3.5
     # knee distances 2 and 12: thresholds above them 30 and 28 of 31
     assert parts["seen"]["auc"]["root_relative"] == pytest.approx((30 + 28) / 2 / 31)
-    assert np.isnan([parts["nobody"]["absolute"], parts["nobody"]["pck150"]["absolute"]]).all()
-    assert results["per_action"]["Directions"]["absolute"] == 1.5  # the rest is as without parts
+    assert np.isnan([parts["none"]["absolute"], parts["none"]["pck150"]["absolute"]]).all()
+    assert results["per_action"]["Directions"]["absolute"] == 1.5  # results outside the parts are unchanged
 
 
-def test_joints_without_a_position_are_left_out_and_counted():
-    truth = random_poses(2)
-    pose = truth + [3.0, 4.0, 0.0]
+def test_summarize_missing_joints_are_left_out_and_counted():
+    gt = random_poses(2)
+    pose = gt + [3.0, 4.0, 0.0]
     pose[0, 5] = np.nan
-    results = summarize(pose, truth, np.array([2, 3]), [f"j{joint}" for joint in range(17)])
+    results = summarize(pose, gt, np.array([2, 3]), [f"j{joint}" for joint in range(17)])
     assert results["num_missing"] == 1
     assert results["mpjpe"]["absolute"]["frames"] == pytest.approx(5.0)
-    assert results["mpjpe"]["pa"]["frames"] < 1e-9  # the others align
+    assert results["mpjpe"]["pa"]["frames"] < 1e-9  # the other joints align
     assert results["distribution"]["absolute"]["pck150"] == pytest.approx(33 / 34)
     assert results["distribution"]["root_relative"]["pck150"] == pytest.approx(31 / 32)
     assert results["per_joint"]["j5"]["pck150"]["pa"] == 0.5
     assert results["per_joint"]["j5"]["absolute"] == pytest.approx(5.0)
-    pose[1, 0] = np.nan  # without the root nothing is relative to it
-    results = summarize(pose, truth, np.array([2, 3]), [f"j{joint}" for joint in range(17)])
+    pose[1, 0] = np.nan  # a pose without root has no root-relative errors
+    results = summarize(pose, gt, np.array([2, 3]), [f"j{joint}" for joint in range(17)])
     assert np.isnan(results["per_action"]["Discussion"]["root_relative"])
     assert results["per_action"]["Discussion"]["pck150"]["root_relative"] == 0.0
 
 
-def test_two_joints_are_too_few_to_align():
-    truth = random_poses(1)
-    pose = np.full_like(truth, np.nan)
-    pose[0, :2] = truth[0, :2] * 3
-    assert np.isnan(procrustes_align(pose, truth)).all()
+def test_procrustes_align_two_joints_are_too_few():
+    gt = random_poses(1)
+    pose = np.full_like(gt, np.nan)
+    pose[0, :2] = gt[0, :2] * 3
+    assert np.isnan(procrustes_align(pose, gt)).all()
 
 
-def test_action_names_are_those_of_the_data_set():
-    assert len(ACTION_NAMES) == 15
-    assert (ACTION_NAMES[7], ACTION_NAMES[12], ACTION_NAMES[14]) == ("Posing", "TakingPhoto", "Walking")
-    assert action_name(np.int32(2)) == "Directions"
-    assert action_name(1) == "action 1"
-
-
-def test_shapes_are_checked():
+def test_all_errors_other_shape_is_refused():
     with pytest.raises(InputError, match="gt"):
         all_errors(np.zeros((2, 17, 3)), np.zeros((3, 17, 3)))

@@ -22,30 +22,30 @@ from lib.dataset.totalcapture import PROTOCOL
 
 @pytest.fixture
 def results():
-    truth = np.zeros((3, 2, 3))
+    gt = np.zeros((3, 2, 3))
     pose = np.zeros((3, 2, 3))
     pose[:, 1, 0] = [2, 4, 12]  # Walking: 1 and 2 mm on average, Directions: 6
-    return summarize(pose, truth, np.array([14, 14, 2]), ["root", "knee"])
+    return summarize(pose, gt, np.array([14, 14, 2]), ["root", "knee"])
 
 
 @pytest.fixture
 def split_results():
-    """Total Capture: Walking 2 of S1 (1 mm, two frames) and S4 (6 mm), Freestyle 3 of S2 (10 mm), no Acting 3."""
-    truth = np.zeros((4, 2, 3))
+    """Total Capture: Walking 2 of S1 (two frames, 1 mm) and S4 (6 mm), Freestyle 3 of S2 (10 mm), no Acting 3."""
+    gt = np.zeros((4, 2, 3))
     pose = np.zeros((4, 2, 3))
     pose[:, 1, 0] = [2, 2, 12, 20]
     parts = PROTOCOL.parts(np.array([1, 1, 4, 2]), np.array([2, 2, 2, 5]), np.array([2, 2, 2, 3]))
-    return summarize(pose, truth, np.array(["W", "W", "W", "F"]), ["root", "knee"], parts=parts)
+    return summarize(pose, gt, np.array(["W", "W", "W", "F"]), ["root", "knee"], parts=parts)
 
 
 def cells(line):
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
-def test_tables_are_markdown(results):
+def test_action_and_joint_table_are_markdown(results):
     lines = [cells(line) for line in action_table(results).splitlines()]
     assert lines[0] == ["action", "frames", "MPJPE", "root-relative", "PA", "PCK@150 (%)", "AUC (%)"]
-    assert lines[2][:4] == ["Directions", "1", "6.0", "6.0"]  # in the order of the ids
+    assert lines[2][:4] == ["Directions", "1", "6.0", "6.0"]  # ordered by id
     assert lines[3][:4] == ["Walking", "2", "1.5", "1.5"]
     assert lines[-2][:4] == ["**mean over frames**", "3", "3.0", "3.0"]
     assert lines[-1][:4] == ["**mean over actions**", "3", "3.8", "3.8"]
@@ -53,10 +53,11 @@ def test_tables_are_markdown(results):
     knee = cells(joint_table(results).splitlines()[3])
     assert knee[:3] == ["knee", "6.0", "6.0"]
     assert knee[-2:] == ["100.0", f"{100 * 88 / 93:.1f}"]  # 30, 30 and 28 of 31 thresholds
-    assert cells(joint_table(results).splitlines()[2])[-2:] == ["-", "-"]  # the root relative to itself
+    root = cells(joint_table(results).splitlines()[2])
+    assert root[-2:] == ["-", "-"]  # its root-relative error is always 0
 
 
-def test_distribution(results):
+def test_distribution_table_has_mean_and_percentiles(results):
     lines = [cells(line) for line in distribution_table(results).splitlines()]
     assert lines[0][:4] == ["error of a joint", "mean", "50 %", "90 %"]
     assert lines[2][:3] == ["absolute", "3.0", "1.0"]
@@ -64,12 +65,12 @@ def test_distribution(results):
     assert lines[3][6] == "12.0"
 
 
-def test_missing_joints_are_mentioned(results):
+def test_all_tables_missing_joints_are_noted(results):
     assert "no position" not in all_tables(results)
     assert "7 joints have no position" in all_tables({**results, "num_missing": 7})
 
 
-def test_parts(split_results, results):
+def test_part_table_total_capture(split_results, results):
     lines = [cells(line) for line in part_table(split_results, "absolute").splitlines()]
     assert lines[0] == ["MPJPE per sequence", "seen subjects", "unseen subjects", "all subjects"]
     assert lines[2:5] == [["W2", "1.0", "6.0", "2.7"], ["FS3", "10.0", "-", "10.0"], ["A3", "-", "-", "-"]]
@@ -83,7 +84,7 @@ def test_parts(split_results, results):
     assert "per sequence" not in all_tables(results)
 
 
-def test_csv_holds_the_parts(split_results, tmp_path):
+def test_save_tidy_csv_has_parts(split_results, tmp_path):
     save_tidy_csv(tmp_path / "results.csv", {"rpsm": split_results})
     with (tmp_path / "results.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["group"] == "part"]
@@ -94,7 +95,7 @@ def test_csv_holds_the_parts(split_results, tmp_path):
     assert values["A3, seen subjects", "pa", "mean"] == ""
 
 
-def test_csv_holds_every_number_once(results, tmp_path):
+def test_save_tidy_csv_has_every_number_once(results, tmp_path):
     save_tidy_csv(tmp_path / "results.csv", {"rpsm": results, "psm, t = 0": results})
     with (tmp_path / "results.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))

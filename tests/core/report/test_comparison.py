@@ -16,10 +16,10 @@ from lib.utils.files.json_file import write_json
 
 def results_of(offset_mm, actions=(2, 14), joints=("root", "knee", "foot")):
     """Results of poses whose joints, except the root, are `offset_mm` off."""
-    truth = np.random.default_rng(0).normal(0, 300, (len(actions), len(joints), 3))
-    pose = truth + [0, 0, offset_mm] * (np.arange(len(joints)) > 0)[:, None]
+    gt = np.random.default_rng(0).normal(0, 300, (len(actions), len(joints), 3))
+    pose = gt + [0, 0, offset_mm] * (np.arange(len(joints)) > 0)[:, None]
     settings = {"root_source": "triangulated", "limb_length_source": "prior"}
-    return {**settings, **summarize(pose, truth, np.array(actions), joints)}
+    return {**settings, **summarize(pose, gt, np.array(actions), joints)}
 
 
 @pytest.fixture
@@ -70,11 +70,11 @@ def test_comparison_other_actions_have_columns(run):
 def total_capture_results(offset_mm, **masks):
     parts = {name: {"all subjects": np.array(mask)} for name, mask in masks.items()}
     results = results_of(offset_mm)
-    truth = np.zeros((2, 3, 3))
-    pose = truth + [0, 0, offset_mm]
+    gt = np.zeros((2, 3, 3))
+    pose = gt + [0, 0, offset_mm]
     return {
         **results,
-        **summarize(pose, truth, np.array(["Walking 2", "Acting 3"]), ["root", "knee", "foot"], parts=parts),
+        **summarize(pose, gt, np.array(["Walking 2", "Acting 3"]), ["root", "knee", "foot"], parts=parts),
     }
 
 

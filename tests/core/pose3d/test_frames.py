@@ -1,0 +1,62 @@
+"""Frames of a data set, and batches of them with predictions."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+import numpy as np
+import pytest
+from cvf_tests.predictions import write_perfect_predictions
+
+from lib.core.pose3d.frames import FrameBatches, load_frames, open_predictions
+from lib.utils.errors import InputError
+
+
+def test_load_frames_equal_annotation(tiny_root, tiny_config, h36m_pickle):
+    root = tiny_root()
+    records = h36m_pickle(root, "validation")
+    frames = load_frames(tiny_config(root))
+    record = next(one for one in records if one["image"] == frames.image_ids[2, 3])
+    camera = record["camera"]
+    world = record["joints_3d_camera"] @ camera["R"] + camera["T"].ravel()
+    np.testing.assert_allclose(frames.gt_world[2], world, atol=1e-2)
+    np.testing.assert_allclose(frames.center[2, 3], record["center"], atol=1e-3)
+    np.testing.assert_allclose(frames.cameras[2].T[3], camera["T"].ravel())
+    assert frames.actions[2] == record["action"]
+    assert frames.subject[2] == record["subject"]
+
+
+def test_load_frames_single_images_are_refused(tiny_root, tiny_config):
+    with pytest.raises(InputError, match=r"DATASET\.TEST_DATASET: expected groups of calibrated views"):
+        load_frames(tiny_config(tiny_root(), "DATASET.TEST_DATASET", "multiview_mpii"))
+
+
+@pytest.fixture
+def opened(tiny_root, tiny_config, tmp_path):
+    """The frames and open predictions of a run with 5 frames, and the size of the crops."""
+    config = tiny_config(tiny_root(frames=5, mpii=0))
+    write_perfect_predictions(config, tmp_path / "run")
+    frames = load_frames(config)
+    with open_predictions(config, tmp_path / "run", frames) as predictions:
+        yield frames, predictions, config.NETWORK.IMAGE_SIZE
+
+
+def test_frame_batches_iterate_repeatedly_in_order(opened):
+    frames, predictions, image_wh = opened
+    with closing(FrameBatches(frames, predictions, image_wh, 2)) as batches:
+        for _ in range(2):
+            found = list(batches)
+            assert [len(batch) for batch in found] == [2, 2, 1]
+            np.testing.assert_array_equal(np.concatenate([batch.gt_world for batch in found]), frames.gt_world)
+            heatmaps = np.concatenate([batch.heatmaps for batch in found])
+            np.testing.assert_array_equal(heatmaps.reshape(predictions.heatmaps.shape), predictions.heatmaps[:])
+            assert str(frames.image_ids[2, 0]) in found[1].name
+
+
+def test_frame_batches_close_ends_unfinished_iteration(opened):
+    frames, predictions, image_wh = opened
+    batches = FrameBatches(frames, predictions, image_wh, 1)
+    reading = iter(batches)
+    next(reading)
+    batches.close()
+    assert list(reading) == []
