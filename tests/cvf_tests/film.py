@@ -1,4 +1,4 @@
-"""A data set of moving pictures: a textured room in front of which textured patches follow the joints."""
+"""Data set with trackable images: textured patches follow the joints in front of a textured room."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from cvf_tests.tiny_data import BOX_PX, SIDE, STANDING_MM, tiny_camera
 from lib.multiviews.cameras import Cameras, project, world_to_camera
 
 NUM_FRAMES = 24
-ZOOM = 2  # on the images of the miniature data set, so that there is something to track
+ZOOM = 2  # of the tiny data set's images, for texture to track
 SIZE = ZOOM * SIDE
 PATCH_PX = 25
 
 
 def _pose(frame: int) -> np.ndarray:
-    """(17, 3) mm: the person turns about a little, its joints sway each in its own rhythm."""
+    """Return (17, 3) mm: the person turns slightly, and each joint sways with its own phase."""
     phase = np.arange(17)
     sway = 85 * np.sin(0.35 * frame + phase[:, None] + [0, 2, 4]) * (0.3 + 0.1 * (phase[:, None] % 5))
     angle = 0.12 * frame
@@ -30,24 +30,24 @@ def _texture(rng: np.random.Generator, size: int, blur: float) -> np.ndarray:
     return cv2.normalize(noise, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
 
 
-def _picture(room: np.ndarray, patches: np.ndarray, joints: np.ndarray) -> np.ndarray:
-    """Put a patch at each joint, at its place between the pixels."""
-    picture = room.copy()
+def _image(room: np.ndarray, patches: np.ndarray, joints: np.ndarray) -> np.ndarray:
+    """Draw a patch at the subpixel position of each joint."""
+    image = room.copy()
     for patch, (x, y) in zip(patches, joints, strict=True):
         matrix = np.array([[1, 0, x - PATCH_PX // 2], [0, 1, y - PATCH_PX // 2]])
         moved = cv2.warpAffine(patch, matrix, (SIZE, SIZE))
         mask = cv2.warpAffine(np.full_like(patch, 255), matrix, (SIZE, SIZE)) > 127
-        picture[mask] = moved[mask]
-    return cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR)
+        image[mask] = moved[mask]
+    return cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
 
 
 def write_film(root: Path, num_views: int = 4, gap: int = 1) -> list[dict]:
-    """Write ROOT/h36m with one recording of subject 1 (train) and returns its records, to be changed and stored again.
+    """Write ROOT/h36m with one recording of subject 1 and return its records, which store() writes after changes.
 
     Args:
-        root: the folder to make.
-        num_views: cameras.
-        gap: distance of the frames kept.
+        root: new folder.
+        num_views: number of cameras.
+        gap: distance of the frames.
     """
     rng = np.random.default_rng(3)
     records = []
@@ -64,7 +64,7 @@ def write_film(root: Path, num_views: int = 4, gap: int = 1) -> list[dict]:
             pose = _pose(gap * number)
             joints = project(pose, camera)[0]
             name = f"{clip}/{clip}_{frame:06}.jpg"
-            cv2.imwrite(str(root / "h36m/images" / name), _picture(room, patches, joints))
+            cv2.imwrite(str(root / "h36m/images" / name), _image(room, patches, joints))
             center = (joints.min(0) + joints.max(0)) / 2
             records.append(
                 {
@@ -92,6 +92,6 @@ def write_film(root: Path, num_views: int = 4, gap: int = 1) -> list[dict]:
 
 
 def store(root: Path, records: list[dict]) -> None:
-    """Write the records as training and validation annotation."""
+    """Write records as training and validation annotation."""
     for subset in ("train", "validation"):
         (root / f"h36m/annot/h36m_{subset}.pkl").write_bytes(pickle.dumps(records))

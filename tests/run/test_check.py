@@ -15,7 +15,7 @@ from cvf_tests.film import store, write_film
 REAL = Path(__file__).resolve().parents[3] / "shared/real4view"
 
 
-def test_the_miniature_set(tiny_root, tiny_yaml, tmp_path, run_script):
+def test_check_tiny_data_set(tiny_root, tiny_yaml, tmp_path, run_script):
     root = tiny_root(frames=12)
     done = run_script("data/check.py", "--cfg", tiny_yaml(root), "--opts", "DATASET.TRAIN_DATASET", "mixed")
     assert (done.code, done.err) == (0, ""), done.out
@@ -30,7 +30,7 @@ def test_the_miniature_set(tiny_root, tiny_yaml, tmp_path, run_script):
     assert "8 people in 8 images, 15.0 of 16 joints annotated" in text
 
 
-def test_findings_end_with_code_1(tmp_path, tiny_yaml, run_script):
+def test_check_errors_end_with_code_1(tmp_path, tiny_yaml, run_script):
     records = write_film(tmp_path / "film")
     assert run_script("data/check.py", "--cfg", tiny_yaml(tmp_path / "film"), "--images", "all").code == 0
     for record in records:
@@ -57,7 +57,7 @@ def test_findings_end_with_code_1(tmp_path, tiny_yaml, run_script):
     assert fixed.code == 1  # the image
 
 
-def test_a_mirrored_camera_is_diagnosed_though_training_refuses_it(tiny_root, tiny_yaml, run_script):
+def test_check_diagnoses_a_mirrored_camera_that_training_refuses(tiny_root, tiny_yaml, run_script):
     def mirror(records):
         for record in records:
             if record["camera_id"] == 2:
@@ -72,7 +72,7 @@ def test_a_mirrored_camera_is_diagnosed_though_training_refuses_it(tiny_root, ti
 @pytest.mark.parametrize(
     ("blind", "finding"), [({0, 1, 2, 3}, "camera 3: no joint is visible"), ({2}, "camera 2: no joint is visible")]
 )
-def test_a_camera_without_a_visible_joint(tiny_root, tiny_yaml, run_script, blind, finding):
+def test_check_camera_without_visible_joints(tiny_root, tiny_yaml, run_script, blind, finding):
     def edit(records):
         for record in records:
             if record["camera_id"] in blind:
@@ -86,7 +86,7 @@ def test_a_camera_without_a_visible_joint(tiny_root, tiny_yaml, run_script, blin
     assert "no image could be read" not in verdict
 
 
-def test_images_that_cannot_be_read_are_not_called_invisible_joints(tiny_root, tiny_yaml, run_script):
+def test_check_unreadable_images_are_not_invisible_joints(tiny_root, tiny_yaml, run_script):
     root = tiny_root(mpii=0)
     for path in (root / "h36m/images").glob("*ca_02/*.jpg"):
         path.write_bytes(b"cut")
@@ -95,7 +95,7 @@ def test_images_that_cannot_be_read_are_not_called_invisible_joints(tiny_root, t
     assert "joints of camera 1 lie: no image could be read" in done.out
 
 
-def test_two_images_of_one_view_are_a_finding(tiny_root, tiny_yaml, run_script):
+def test_check_repeated_view_is_an_error(tiny_root, tiny_yaml, run_script):
     done = run_script("data/check.py", "--cfg", tiny_yaml(tiny_root(mpii=0, edit=lambda r: [*r, r[2]])))
     assert done.code == 1
     assert "two images share subject, action, subaction, image_id and camera_id" in done.out
@@ -109,13 +109,13 @@ def test_two_images_of_one_view_are_a_finding(tiny_root, tiny_yaml, run_script):
         (["--workers", "-1"], "WORKERS: expected"),
     ],
 )
-def test_wrong_words(tiny_root, tiny_yaml, run_script, words, message):
+def test_check_invalid_flags(tiny_root, tiny_yaml, run_script, words, message):
     done = run_script("data/check.py", "--cfg", tiny_yaml(tiny_root(mpii=0)), *words)
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert message in done.err
 
 
-def test_an_annotation_that_cannot_be_read(tiny_root, tiny_yaml, run_script):
+def test_check_unreadable_annotation(tiny_root, tiny_yaml, run_script):
     root = tiny_root(mpii=0)
     (root / "h36m/annot/h36m_train.pkl").write_bytes(b"cut")
     done = run_script("data/check.py", "--cfg", tiny_yaml(root))
@@ -153,7 +153,7 @@ def real_copy(tmp_path, tiny_yaml) -> Callable[..., Path]:
     return make
 
 
-def test_real_data_are_right(real_copy, run_script):
+def test_check_real_data(real_copy, run_script):
     done = run_script("data/check.py", "--cfg", real_copy())
     assert (done.code, done.err) == (0, "")
     assert "Nothing is wrong (0 warnings)" in done.out
@@ -164,7 +164,7 @@ def mirror_labels(record):
         record["joints_2d"] = np.stack([543 - record["joints_2d"][:, 0], record["joints_2d"][:, 1]], 1)  # 544 px wide
 
 
-def mirror_centre(record):
+def mirror_center(record):
     if record["camera_id"] == 2:
         record["camera"]["cx"] = 543 - record["camera"]["cx"]
 
@@ -174,13 +174,13 @@ def mirror_rotation(record):
         record["camera"]["R"] = record["camera"]["R"] * [[-1], [1], [1]]
 
 
-def joints_in_metres(record):
+def joints_in_meters(record):
     for key in ("joints_3d", "joints_3d_camera"):
         record[key] = record[key] / 1000
 
 
-def all_in_metres(record):
-    joints_in_metres(record)
+def all_in_meters(record):
+    joints_in_meters(record)
     record["camera"]["T"] = record["camera"]["T"] / 1000
 
 
@@ -188,13 +188,13 @@ def all_in_metres(record):
     ("edit", "messages"),
     [
         (mirror_labels, ["camera 2", "x of the 2D joints is mirrored"]),
-        (mirror_centre, ["camera 2", "the principal point is mirrored in x"]),
+        (mirror_center, ["camera 2", "the principal point is mirrored in x"]),
         (mirror_rotation, ["camera 2: R mirrors the world", "in its camera frame, x is mirrored"]),
-        (joints_in_metres, ["set DATASET.POSE_UNIT m"]),
-        (all_in_metres, ["set DATASET.POSE_UNIT m and DATASET.CAMERA_UNIT m"]),
+        (joints_in_meters, ["set DATASET.POSE_UNIT m"]),
+        (all_in_meters, ["set DATASET.POSE_UNIT m and DATASET.CAMERA_UNIT m"]),
     ],
 )
-def test_real_data_with_a_fault(real_copy, run_script, edit, messages):
+def test_check_real_data_with_a_fault(real_copy, run_script, edit, messages):
     done = run_script("data/check.py", "--cfg", real_copy(edit))
     assert done.code == 1
     verdict = done.out.split("# Verdict")[1]
@@ -202,14 +202,14 @@ def test_real_data_with_a_fault(real_copy, run_script, edit, messages):
         assert message in verdict
 
 
-def test_real_images_shifted_by_two_frames(real_copy, run_script):
+def test_check_real_images_shifted_by_two_frames(real_copy, run_script):
     done = run_script("data/check.py", "--cfg", real_copy(links=lambda files: files[2:] + files[-2:]))
     assert done.code == 1
     verdict = done.out.split("# Verdict")[1]
     assert verdict.count("camera 2: its images show the pose 2 frames later than its labels") == 2  # both subsets
 
 
-def test_real_images_mirrored(real_copy, run_script, tmp_path):
+def test_check_real_images_mirrored(real_copy, run_script, tmp_path):
     def flip(files):
         flipped = []
         for file in files:

@@ -1,4 +1,4 @@
-"""Camera rigs like Human3.6M's, camera dictionaries, and the ray of every pixel."""
+"""Camera rigs like Human3.6M's, and the ray of every pixel."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from lib.dataset.storage.record_writer import camera_record
 from lib.multiviews.cameras import Cameras, undistort
 
 RIG_STREAM = 102
-_OTHER_RIGS = 10_000  # no number of a subject
-REFERENCE_SIZE_PX = 1000  # the image size that focal length and center below belong to
-_LENS_GRID_PX = 8.0  # the lens is smooth: exact rays on this grid, linear between (error below 0.01 px)
+_OTHER_RIGS = 10_000  # not a subject number
+REFERENCE_SIZE_PX = 1000  # image size of focal length and principal point below
+_LENS_GRID_PX = 8.0  # exact rays on this grid, linear interpolation between (error below 0.01 px)
 
 
 def look_at(position: np.ndarray, target: np.ndarray, roll: float = 0.0) -> np.ndarray:
     """Return the rotation world -> camera (x right, y down, z ahead) of a camera that looks at a point.
 
     Args:
-        position: (3) camera center, mm.
-        target: (3) point seen in the middle, mm.
-        roll: turn about the optical axis, rad.
+        position: (3,) camera center, mm.
+        target: (3,) point on the optical axis, mm.
+        roll: rotation around the optical axis, rad.
 
     Returns:
         (3, 3) rotation.
@@ -33,17 +33,17 @@ def look_at(position: np.ndarray, target: np.ndarray, roll: float = 0.0) -> np.n
 
 
 def make_rig(subject: int, num_views: int, image_size: int, seed: int, rig: int = 0) -> list[dict[str, np.ndarray]]:
-    """Make the cameras around the room: one rig for all, set up anew (some centimetres, one degree) per subject.
+    """Make the cameras around the room; each subject shifts the rig by centimeters and about one degree.
 
-    Rig 0 has them at even angles, 1.4 to 1.6 m high and 4.8 to 5.4 m away. The others begin anywhere, turn each camera
-    by up to a third of their distance, and put them 1 to 2.6 m high and 4.4 to 5.3 m away.
+    Rig 0 has even angles, heights of 1.4 to 1.6 m and distances of 4.8 to 5.4 m. Other rigs have uneven angles, heights
+    of 1 to 2.6 m and distances of 4.4 to 5.3 m.
 
     Args:
         subject: number of the subject.
         num_views: number of cameras V.
         image_size: side of the square image, px.
-        seed: of the data set.
-        rig: which rig.
+        seed: seed of the data set.
+        rig: number of the rig.
 
     Returns:
         V camera dictionaries.
@@ -82,7 +82,7 @@ def make_rig(subject: int, num_views: int, image_size: int, seed: int, rig: int 
 
 
 def pixel_rays(camera: Cameras, image_wh: tuple[int, int]) -> np.ndarray:
-    """Return the unit direction of every pixel, through the lens.
+    """Return the unit ray of every pixel, with lens distortion.
 
     Args:
         camera: one camera, without leading axes.

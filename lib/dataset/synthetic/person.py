@@ -1,6 +1,6 @@
-"""People of the synthetic world: bone lengths, build and clothes.
+"""Synthetic people: bone lengths, build and clothes.
 
-Lengths are mm. Sides are ordered (right, left) everywhere; SIDE_SIGN is the sign of the left axis (y).
+Lengths are in mm. Sides are ordered (right, left); SIDE_SIGN is their sign along the left axis (y).
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 
 SIDE_SIGN = np.array([-1.0, 1.0])
-BODY_STREAM = 101  # keeps the random numbers of bodies apart from those of other topics
+BODY_STREAM = 101  # random stream of the bodies
 
 
 @dataclass(frozen=True)
 class BodyShape:
-    """Bone lengths and offsets of one person, mm; x forward, y left, z up in the frame of the part."""
+    """Bone lengths and offsets of one person, mm; part frames have x forward, y left, z up."""
 
     hip_half: float  # root to each hip, sideways
     thigh: float
@@ -60,11 +60,11 @@ class BodyShape:
 
 @dataclass(frozen=True)
 class Wardrobe:
-    """Colors are BGR in 0..1; pattern names are those of `textures.PATTERNS` and `textures.FRONTS`.
+    """Clothes; colors are BGR in 0..1, pattern names are keys of materials.PATTERNS and materials.FRONTS.
 
     Attributes:
-        sleeve: where the sleeve ends: 0 shoulder, 1 elbow, 2 wrist.
-        trouser_leg: where the trousers end: 0 hip, 1 knee, 2 ankle.
+        sleeve: end of the sleeve: 0 shoulder, 1 elbow, 2 wrist.
+        trouser_leg: end of the trousers: 0 hip, 1 knee, 2 ankle.
         long_hair: hair hangs down to the shoulders.
     """
 
@@ -83,13 +83,13 @@ class Wardrobe:
 
 @dataclass(frozen=True)
 class SyntheticPerson:
-    """A body and what it wears."""
+    """Body and clothes."""
 
     shape: BodyShape
     wardrobe: Wardrobe
 
 
-# Stature relative to the mean, legs relative to the stature, girth: the known subjects are unlike one another.
+# stature / mean stature, legs / stature, girth
 _SUBJECT_BUILD = {
     1: (0.95, 0.99, 0.92),
     5: (0.92, 1.00, 0.95),
@@ -102,38 +102,30 @@ _SUBJECT_BUILD = {
 
 
 def make_shape(rng: np.random.Generator, stature: float, legs: float, girth: float) -> BodyShape:
-    """Scale the mean adult's bones, with a few per cent of own variation in each.
+    """Scale the mean adult's bones, with a few percent of random variation in each.
 
     Args:
-        rng: source of the variation.
+        rng: random generator.
         stature: factor on all lengths.
-        legs: further factor on the legs; the trunk gets its inverse.
+        legs: further factor on the legs; its inverse scales the trunk.
         girth: factor on all radii.
-
-    Returns:
-        The body.
     """
-    own = dict(
-        zip(
-            ("hip", "thigh", "shin", "belly", "chest", "shoulder", "upper", "fore", "head"),
-            stature * rng.normal(1.0, 0.02, 9).clip(0.96, 1.04),
-            strict=True,
-        )
-    )
+    names = ("hip", "thigh", "shin", "belly", "chest", "shoulder", "upper", "fore", "head")
+    bone = dict(zip(names, stature * rng.normal(1.0, 0.02, 9).clip(0.96, 1.04), strict=True))
     return BodyShape(
-        hip_half=132.0 * own["hip"] * girth**0.3,
-        thigh=442.0 * own["thigh"] * legs,
-        shin=440.0 * own["shin"] * legs,
+        hip_half=132.0 * bone["hip"] * girth**0.3,
+        thigh=442.0 * bone["thigh"] * legs,
+        shin=440.0 * bone["shin"] * legs,
         ankle_height=88.0 * stature,
-        foot=170.0 * own["shin"],
-        root_belly=232.0 * own["belly"] / legs,
-        belly_neck=256.0 * own["chest"] / legs,
-        shoulder=(-8.0, 158.0 * own["shoulder"] * girth**0.3, -36.0),
-        upper_arm=282.0 * own["upper"],
-        forearm=250.0 * own["fore"],
-        hand=95.0 * own["fore"],
-        nose=(88.0 * own["head"], 0.0, 118.0 * own["head"]),
-        head_top=(18.0 * own["head"], 0.0, 226.0 * own["head"]),
+        foot=170.0 * bone["shin"],
+        root_belly=232.0 * bone["belly"] / legs,
+        belly_neck=256.0 * bone["chest"] / legs,
+        shoulder=(-8.0, 158.0 * bone["shoulder"] * girth**0.3, -36.0),
+        upper_arm=282.0 * bone["upper"],
+        forearm=250.0 * bone["fore"],
+        hand=95.0 * bone["fore"],
+        nose=(88.0 * bone["head"], 0.0, 118.0 * bone["head"]),
+        head_top=(18.0 * bone["head"], 0.0, 226.0 * bone["head"]),
         girth=girth,
     )
 
@@ -151,7 +143,7 @@ _SHIRT_FRONTS = ("print", "jacket", "buttons", "logo", "vest")
 
 
 def make_wardrobe(rng: np.random.Generator) -> Wardrobe:
-    """Draw clothes: shirt and trousers differ in brightness, the shirt's front differs from its back."""
+    """Draw clothes. Shirt and trousers differ in brightness, front and back of the shirt in pattern."""
     dark_shirt = rng.random() < 0.5
     shirt_value, trouser_value = (0.42, 0.66) if dark_shirt else (0.85, 0.27)
     hue = rng.random()
@@ -174,7 +166,7 @@ def make_wardrobe(rng: np.random.Generator) -> Wardrobe:
 
 
 def make_subject(subject: int, seed: int) -> SyntheticPerson:
-    """Make a subject of the multi-view part: the same person for the same number and seed."""
+    """Make a subject of the multi-view part; equal numbers and seeds give equal people."""
     rng = np.random.default_rng([seed, BODY_STREAM, subject])
     build = _SUBJECT_BUILD.get(subject) or (rng.uniform(0.91, 1.06), rng.uniform(0.97, 1.03), rng.uniform(0.9, 1.15))
     return SyntheticPerson(make_shape(rng, *build), make_wardrobe(rng))

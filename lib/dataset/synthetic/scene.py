@@ -1,7 +1,7 @@
-"""The multi-view world: a subject in a room with a rig, and recordings of actions in it.
+"""Multi-view world: a subject in a room with a rig, and recordings of its actions.
 
-Frames are numbered from 1 at FRAME_RATE, as in Human3.6M. Everything about a frame depends on the seed, the
-recording and the frame number only, not on which other frames are asked for.
+Frames are numbered from 1 at FRAME_RATE, as in Human3.6M. A frame depends on the seed, the recording and the frame
+number alone, not on the other rendered frames.
 """
 
 from __future__ import annotations
@@ -18,17 +18,7 @@ from lib.dataset.synthetic.person import SyntheticPerson, make_subject
 from lib.dataset.synthetic.rendering.furniture import Furniture, add_chair, add_occluders
 from lib.dataset.synthetic.rendering.materials import body_materials
 from lib.dataset.synthetic.rendering.props import prop_solids
-from lib.dataset.synthetic.rendering.raycast import cast
-from lib.dataset.synthetic.rendering.render import (
-    Lighting,
-    View,
-    cast_shadow,
-    empty_room,
-    expose,
-    furnish,
-    joint_occlusion,
-    paint,
-)
+from lib.dataset.synthetic.rendering.render import Lighting, View, empty_room, furnish, take_image
 from lib.dataset.synthetic.rendering.room import make_room
 from lib.dataset.synthetic.rendering.solids import Solids, body_solids, join
 from lib.multiviews.cameras import Cameras
@@ -39,8 +29,8 @@ _ROOM_STREAM = 103
 _MOTION_STREAM = 104
 _SCENE_STREAM = 105
 _SENSOR_STREAM = 106
-_CLEAR_MM = 800.0  # nothing stands this near to where the person is
-# How deep a joint lies below the surface of its own limbs at most, mm: what is nearer to the camera hides it.
+_CLEAR_MM = 800.0  # free radius around the person
+# Largest depth of a joint below the surface of its own limbs, mm: anything closer to the camera hides the joint.
 _THICKNESS = {
     "root": 220,
     "belly": 180,
@@ -57,21 +47,20 @@ _THICKNESS = {
 
 
 def joint_thickness(girth: float) -> np.ndarray:
-    """Return how deep each joint may lie below its own limbs' surface, (17) mm."""
+    """Return the largest depth of each joint below the surface of its own limbs, (17,) mm."""
     return girth * np.array([_THICKNESS.get(name) or _THICKNESS[name[1:]] for name in H36M_17.names], float)
 
 
 @dataclass(frozen=True)
 class WorldSettings:
-    """What a multi-view world is made with.
+    """Settings of a multi-view world.
 
     Attributes:
-        seed: of everything random.
+        seed: random seed.
         num_views: cameras per rig.
         image_size: side of the square images, px.
-        occluders: pieces of furniture in the way of each camera, on average; below 1 the probability of one.
-        rig: 0 is the rig like Human3.6M's; every other number is another one, with cameras at uneven angles, heights
-            and distances.
+        occluders: mean number of pieces of furniture in front of each camera.
+        rig: 0 is like Human3.6M's; other numbers are rigs with uneven angles, heights and distances.
     """
 
     seed: int = 0
@@ -82,11 +71,11 @@ class WorldSettings:
 
 
 class SubjectWorld:
-    """A subject, the rig it is filmed with, and the empty room as each camera sees it.
+    """A subject, its rig, and the empty room in each view.
 
     Attributes:
-        camera_records: V camera dictionaries as Human3.6M has them.
-        cameras: the same as `Cameras` with leading axis (V).
+        camera_records: V camera dictionaries in the format of Human3.6M.
+        cameras: the same as `Cameras` with leading axis V.
     """
 
     def __init__(self, settings: WorldSettings, subject: int) -> None:
@@ -98,7 +87,7 @@ class SubjectWorld:
 
     @cached_property
     def views(self) -> list[View]:
-        """The V empty views; made when first needed, as they take a moment."""
+        """V empty views; slow to render, so made on first use."""
         room = make_room(np.random.default_rng([self.settings.seed, _ROOM_STREAM, self.subject]))
         size = (self.settings.image_size,) * 2
         cameras = [self.cameras[view] for view in range(self.settings.num_views)]
@@ -106,7 +95,7 @@ class SubjectWorld:
 
 
 class SyntheticRecording:
-    """One action of a subject, filmed by all cameras.
+    """One action of a subject in all views.
 
     Args:
         world: subject, rig and room.
@@ -139,32 +128,31 @@ class SyntheticRecording:
 
     @cached_property
     def views(self) -> list[View]:
-        """The V furnished views without the person."""
+        """V furnished views without the person."""
         return [furnish(view, self.furniture, self.lighting, self._materials) for view in self.world.views]
 
     def solids(self, act: Act, frame: int) -> Solids:
-        """Return the person's body with what it holds, in one frame of an act."""
+        """Return body and props of one frame of an act."""
         return join(body_solids(act.pose, frame, self.world.person), prop_solids(act.pose, frame, act.props))
 
     def render(self, act: Act, frame: int, image_id: int, view: int) -> tuple[np.ndarray, np.ndarray]:
-        """Take an image.
+        """Render an image.
 
         Args:
-            act: from `act`.
-            frame: index of the frame in it.
-            image_id: its frame number, which the sensor noise depends on.
+            act: from act().
+            frame: index of the frame in the act.
+            image_id: frame number, which the sensor noise depends on.
             view: index of the camera.
 
         Returns:
-            (H, W, 3) uint8 BGR image and (17) bool: hidden or out of the image.
+            (H, W, 3) uint8 BGR image and (17,) bool: hidden or outside the image.
         """
-        seen = self.views[view]
-        solids = self.solids(act, frame)
-        image = seen.image.copy()
-        cast_shadow(image, seen, solids, self.lighting)
-        hits = cast(solids, seen.camera, seen.rays)
-        if hits is not None:
-            paint(image, seen.distance, hits, solids, seen, self.lighting, self._materials)
-        thickness = joint_thickness(self.world.person.shape.girth)
-        hidden = joint_occlusion(act.pose.joints[frame], hits, seen, thickness)
-        return expose(image, self._rng(_SENSOR_STREAM, image_id, view)), hidden
+        return take_image(
+            self.views[view],
+            self.solids(act, frame),
+            self.lighting,
+            self._materials,
+            act.pose.joints[frame],
+            joint_thickness(self.world.person.shape.girth),
+            self._rng(_SENSOR_STREAM, image_id, view),
+        )

@@ -1,4 +1,4 @@
-"""Single images of strangers like MPII's: other cameras, people, places and cut-off limbs."""
+"""Single images like MPII's: other cameras, people and places, and cut-off limbs."""
 
 from __future__ import annotations
 
@@ -15,23 +15,14 @@ from lib.dataset.synthetic.person import SyntheticPerson, make_stranger
 from lib.dataset.synthetic.rendering.furniture import Furniture, add_chair, add_occluders
 from lib.dataset.synthetic.rendering.materials import body_materials
 from lib.dataset.synthetic.rendering.props import prop_solids
-from lib.dataset.synthetic.rendering.raycast import cast
-from lib.dataset.synthetic.rendering.render import (
-    Lighting,
-    cast_shadow,
-    empty_room,
-    expose,
-    furnish,
-    joint_occlusion,
-    paint,
-)
+from lib.dataset.synthetic.rendering.render import Lighting, empty_room, furnish, take_image
 from lib.dataset.synthetic.rendering.room import Room, make_open_ground, make_room
 from lib.dataset.synthetic.rendering.solids import body_solids, join
 from lib.dataset.synthetic.scene import joint_thickness
 from lib.multiviews.cameras import Cameras, project
 from lib.utils.joints import H36M_17, MPII_16
 
-IMAGES_PER_PLACE = 20  # images that share a room
+IMAGES_PER_PLACE = 20  # images in one room
 _PLACE_STREAM = 107
 _IMAGE_STREAM = 108
 _SIZES_WH = ((640, 480), (480, 640), (640, 360), (560, 560), (720, 480))
@@ -40,13 +31,13 @@ _OPEN_SHARE = 0.4
 
 @dataclass(frozen=True)
 class SingleImage:
-    """One image with its labels.
+    """Image with its labels.
 
     Attributes:
         image: (H, W, 3) uint8 BGR.
-        joints: (16, 2) px, first pixel (0, 0), in the order of MPII_16; all joints, seen or not.
-        hidden: (16) bool, behind something or out of the image.
-        head_px: length from upper neck to head top at the distance of their middle, px.
+        joints: (16, 2) px from (0, 0), in the order of MPII_16, also of hidden joints.
+        hidden: (16,) bool, occluded or outside the image.
+        head_px: length from upper neck to head top at the mean distance of both, px.
     """
 
     image: np.ndarray
@@ -62,13 +53,13 @@ def mpii_joints(pose: Pose, frame: int) -> np.ndarray:
 
 
 def make_place(seed: int, place: int) -> Room:
-    """Make a room or open ground; the same for the same numbers."""
+    """Make a room or open ground; equal numbers give equal places."""
     rng = np.random.default_rng([seed, _PLACE_STREAM, place])
     return make_open_ground(rng) if rng.random() < _OPEN_SHARE else make_room(rng)
 
 
 def render_single_image(seed: int, index: int, place: Room) -> SingleImage:
-    """Take one image; the same for the same numbers and place."""
+    """Render one image; equal numbers and places give equal images."""
     rng = np.random.default_rng([seed, _IMAGE_STREAM, index])
     person = make_stranger(rng)
     action = int(rng.choice(list(ACTIONS)))
@@ -80,7 +71,7 @@ def render_single_image(seed: int, index: int, place: Room) -> SingleImage:
 
 
 def _aim(rng: np.random.Generator, joints: np.ndarray, image_wh: tuple[int, int]) -> Cameras:
-    """Point a lens without distortion at the person, sometimes so near that limbs are cut off."""
+    """Aim a camera without distortion at the person, sometimes so close that limbs are cut off."""
     turn = rng.uniform(0, 2 * np.pi)
     distance = rng.uniform(2300, 4800)
     height = rng.uniform(600, 2100)
@@ -105,7 +96,7 @@ def _aim(rng: np.random.Generator, joints: np.ndarray, image_wh: tuple[int, int]
 def _render(
     rng: np.random.Generator, camera: Cameras, image_wh: tuple[int, int], place: Room, act: Act, person: SyntheticPerson
 ) -> SingleImage:
-    """Put the person, furniture and light together and take the image."""
+    """Compose person, furniture and light, and render the image."""
     lighting = Lighting.random(rng)
     materials = body_materials(person.wardrobe)
     furniture = Furniture()
@@ -115,16 +106,12 @@ def _render(
     add_occluders(furniture, ground, camera.map(lambda array: array[None]), rng, number=0.35, clear_mm=650.0)
     view = furnish(empty_room(place, camera, pixel_rays(camera, image_wh)), furniture, lighting, materials)
     solids = join(body_solids(act.pose, 0, person), prop_solids(act.pose, 0, act.props))
-    image = view.image.copy()
-    cast_shadow(image, view, solids, lighting)
-    hits = cast(solids, camera, view.rays)
-    if hits is not None:
-        paint(image, view.distance, hits, solids, view, lighting, materials)
     joints = mpii_joints(act.pose, 0)
-    thickness = dict(zip(H36M_17.names, joint_thickness(person.shape.girth), strict=True))
-    thickness |= {"thorax": thickness["neck"], "upper neck": thickness["neck"], "head top": thickness["head"]}
-    hidden = joint_occlusion(joints, hits, view, np.array([thickness[name] for name in MPII_16.names]))
+    limbs = dict(zip(H36M_17.names, joint_thickness(person.shape.girth), strict=True))
+    limbs |= {"thorax": limbs["neck"], "upper neck": limbs["neck"], "head top": limbs["head"]}
+    thickness = np.array([limbs[name] for name in MPII_16.names])
+    image, hidden = take_image(view, solids, lighting, materials, joints, thickness, rng)
     points, depth = project(joints, camera)
     head = MPII_16.indices(["upper neck", "head top"])
     head_px = float(np.linalg.norm(np.diff(joints[head], axis=0)) * camera.f[0] / depth[head].mean())
-    return SingleImage(expose(image, rng), points, hidden, head_px)
+    return SingleImage(image, points, hidden, head_px)

@@ -16,7 +16,7 @@ def translation(record):
     record["camera"]["T"] = -record["camera"]["R"] @ record["camera"]["T"]
 
 
-def metres(record):
+def meters(record):
     record["camera"]["T"] = record["camera"]["T"] / 1000
 
 
@@ -33,11 +33,11 @@ POSE_CM = set_entry("joints_3d_camera", lambda j: j / 10)
 GLOBAL = {
     "joints in m": (POSE_M, "the 3D joints are in m, not in mm: set DATASET.POSE_UNIT m "),
     "joints in cm": (POSE_CM, "the 3D joints are in cm, not in mm: set DATASET.POSE_UNIT cm "),
-    "T in m": (metres, "the camera T is in m, not in mm: set DATASET.CAMERA_UNIT m "),
+    "T in m": (meters, "the camera T is in m, not in mm: set DATASET.CAMERA_UNIT m "),
     "translation": (translation, "not the camera center: set DATASET.CAMERA_T translation "),
-    "translation in m": (chain(translation, metres), "set DATASET.CAMERA_UNIT m, DATASET.CAMERA_T translation "),
+    "translation in m": (chain(translation, meters), "set DATASET.CAMERA_UNIT m, DATASET.CAMERA_T translation "),
     "translation in m, joints in cm": (
-        chain(translation, metres, POSE_CM),
+        chain(translation, meters, POSE_CM),
         "set DATASET.POSE_UNIT cm, DATASET.CAMERA_UNIT m, DATASET.CAMERA_T translation ",
     ),
     "R transposed": (set_camera(R=np.transpose), r"R is transposed \(camera to world\)"),
@@ -116,7 +116,7 @@ def test_check_agreement_fault_in_one_recording(make_groups):
 @pytest.mark.parametrize("num_views", [2, 3, 5])
 def test_check_agreement_other_numbers_of_views(make_groups, num_views):
     assert check_agreement(make_groups(num_views=num_views)).findings == []
-    findings = check_agreement(make_groups(of_camera(None, metres), num_views=num_views)).findings
+    findings = check_agreement(make_groups(of_camera(None, meters), num_views=num_views)).findings
     assert ["DATASET.CAMERA_UNIT m" in finding.text for finding in findings] == [True]
 
 

@@ -11,7 +11,7 @@ from lib.multiviews.cameras import Cameras
 
 
 @pytest.mark.parametrize("num_views", [2, 3, 4, 5])
-def test_rigs_stand_around_the_room_and_see_its_middle(num_views):
+def test_make_rig_surrounds_the_room_and_sees_its_center(num_views):
     for subject in (1, 9):
         records = make_rig(subject, num_views, 1000, seed=0)
         assert len(records) == num_views
@@ -37,7 +37,7 @@ def test_rigs_stand_around_the_room_and_see_its_middle(num_views):
             }
 
 
-def test_rigs_of_subjects_are_nearly_the_same():
+def test_make_rig_subjects_have_nearly_equal_rigs():
     first, second = (make_rig(subject, 4, 1000, seed=0) for subject in (1, 9))
     for a, b in zip(first, second, strict=True):
         assert 1 < np.linalg.norm(a["T"] - b["T"]) < 300
@@ -45,7 +45,7 @@ def test_rigs_of_subjects_are_nearly_the_same():
         assert 0.01 < turn < 5
 
 
-def test_other_rigs_are_less_regular_and_see_the_middle_too():
+def test_make_rig_other_rigs_are_less_regular_and_see_the_center():
     rigs = [make_rig(9, 4, 1000, seed=0, rig=rig) for rig in (0, 1, 2)]
     for records in rigs[1:]:
         centers = np.array([camera["T"].ravel() for camera in records])
@@ -67,7 +67,7 @@ def test_look_at_without_roll_keeps_the_horizon():
 
 
 @pytest.mark.parametrize("size", [(1000, 1000), (317, 201)])
-def test_rays_of_pixels_project_back_onto_them(size):
+def test_pixel_rays_project_back_onto_their_pixels(size):
     record = make_rig(5, 4, max(size), seed=1)[2]
     rays = pixel_rays(Cameras.from_records([record])[0], size)
     assert rays.shape == (3, size[1], size[0])

@@ -1,4 +1,4 @@
-"""The whole data set: layout, completeness, the same files whatever the number of workers, and one-line errors."""
+"""Data sets: layout, completeness, equal files for any number of workers, one-line errors."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _records(root: Path, name: str) -> list[dict]:
 
 
 @pytest.mark.parametrize(("subset", "subject", "groups"), [("train", 1, 8), ("validation", 9, 4)])
-def test_groups_are_complete_and_every_image_is_there(made, subset, subject, groups):
+def test_make_dataset_complete_groups_and_images(made, subset, subject, groups):
     records = _records(made, subset)
     assert len(records) == groups * 4
     keys = [(r["subject"], r["action"], r["subaction"], r["image_id"]) for r in records]
@@ -67,12 +67,12 @@ def test_groups_are_complete_and_every_image_is_there(made, subset, subject, gro
     assert all(r["scale"] == (0.5, 0.5) for r in whole)
 
 
-def test_groups_of_a_recording_are_far_apart_in_time(made):
+def test_make_dataset_groups_are_far_apart_in_time(made):
     ids = [r["image_id"] for r in _records(made, "train") if (r["action"], r["subaction"], r["camera_id"]) == (2, 1, 0)]
     assert np.diff(ids).min() >= 50
 
 
-def test_mpii_has_its_layout(made):
+def test_make_dataset_mpii_layout(made):
     sizes = {}
     for name in ("train", "valid", "trainval"):
         records = json.loads((made / "mpii" / "annot" / f"{name}.json").read_text())
@@ -87,12 +87,12 @@ def test_mpii_has_its_layout(made):
     assert sizes == {"train": 5, "valid": 2, "trainval": 7}
 
 
-def test_two_processes_make_the_same_files(made, tmp_path):
+def test_make_dataset_independent_of_the_number_of_processes(made, tmp_path):
     make_dataset(tmp_path / "again", SMALL, workers=2)
     assert _digests(tmp_path / "again") == _digests(made)
 
 
-def test_another_seed_makes_other_pictures(made, tmp_path):
+def test_make_dataset_another_seed_makes_another_data_set(made, tmp_path):
     other = dataclasses.replace(
         SMALL,
         world=WorldSettings(seed=4, image_size=100),
@@ -110,7 +110,7 @@ def test_another_seed_makes_other_pictures(made, tmp_path):
     assert not (tmp_path / "other" / "h36m" / "annot" / "h36m_validation.pkl").exists()
 
 
-def test_zip_holds_the_same_images(made, tmp_path):
+def test_make_dataset_zip_holds_the_same_images(made, tmp_path):
     make_dataset(tmp_path / "zip", SMALL, as_zip=True)
     for part in ("h36m", "mpii"):
         assert not (tmp_path / "zip" / part / "images").exists()
@@ -127,7 +127,7 @@ def test_zip_holds_the_same_images(made, tmp_path):
 
 
 @pytest.mark.parametrize("num_views", [2, 5])
-def test_any_number_of_views(num_views, tmp_path):
+def test_make_dataset_any_number_of_views(num_views, tmp_path):
     settings = dataclasses.replace(
         SMALL,
         world=WorldSettings(num_views=num_views, image_size=64),
@@ -150,16 +150,16 @@ def test_any_number_of_views(num_views, tmp_path):
         ({"world": WorldSettings(occluders=4.5)}, "--occluders"),
         ({"jpeg_quality": 101}, "--jpeg-quality"),
         ({"subjects": ()}, "--subjects"),
-        ({"world": WorldSettings(image_size=5_000_000)}, "--image-size: expected at most 4096 px, received 5000000"),
+        ({"world": WorldSettings(image_size=5_000_000)}, "--image-size: expected at most 4096, received 5000000"),
     ],
 )
-def test_settings_that_make_no_data_are_refused(change, words, tmp_path):
+def test_make_dataset_invalid_settings_are_refused(change, words, tmp_path):
     with pytest.raises(InputError, match=words):
         make_dataset(tmp_path / "set", dataclasses.replace(SMALL, **change))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_workers_are_refused(tmp_path):
+def test_make_dataset_zero_workers_are_refused(tmp_path):
     with pytest.raises(InputError, match="--workers"):
         make_dataset(tmp_path / "set", SMALL, workers=0)
 
@@ -168,7 +168,7 @@ def _run(*flags: str) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, str(SCRIPT), *flags], capture_output=True, text=True, check=False)
 
 
-def test_the_script_says_what_it_made_and_refuses_to_overwrite(tmp_path):
+def test_make_synthetic_reports_and_refuses_to_overwrite(tmp_path):
     flags = (
         "--root",
         str(tmp_path / "set"),
@@ -224,13 +224,13 @@ def test_the_script_says_what_it_made_and_refuses_to_overwrite(tmp_path):
     assert not (tmp_path / "set/more").exists()
 
 
-def test_make_quickstart_renders_once():
+def test_makefile_quickstart_reuses_its_data():
     makefile = (SCRIPT.parents[2] / "Makefile").read_text().replace("\\\n", "")  # a command may go on in the next line
     (line,) = [line for line in makefile.splitlines() if "make_synthetic.py" in line]
     assert line.endswith(" --reuse")
 
 
-def test_the_projects_readers_take_it(made):
+def test_make_dataset_is_read_by_the_loaders(made):
     annotations = load_h36m(made, "train")
     assert group_views(annotations).shape == (8, 4)
     assert load_h36m(made, "validation", crop=False).scale.tolist() == [[0.5, 0.5]] * 16

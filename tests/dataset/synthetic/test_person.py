@@ -1,4 +1,4 @@
-"""Subjects differ from one another and are the same again for the same seed."""
+"""Subjects differ, and equal seeds give equal subjects."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def _numbers(subject: int, seed: int = 0) -> np.ndarray:
     return np.concatenate([np.ravel(value) for value in shape.values()])
 
 
-def test_every_two_subjects_differ_in_limbs_and_clothes():
+def test_make_subject_subjects_differ_in_limbs_and_clothes():
     for i, first in enumerate(SUBJECTS):
         for second in SUBJECTS[i + 1 :]:
             assert np.abs(_numbers(first) - _numbers(second)).max() > 10.0
@@ -24,13 +24,13 @@ def test_every_two_subjects_differ_in_limbs_and_clothes():
             assert np.abs(colors[0] - colors[1]).max() > 0.05
 
 
-def test_a_subject_depends_on_number_and_seed_only():
+def test_make_subject_depends_on_number_and_seed_alone():
     np.testing.assert_array_equal(_numbers(5), _numbers(5))
     assert np.abs(_numbers(5) - _numbers(5, seed=1)).max() > 1.0
     assert np.isfinite(_numbers(3)).all()  # a number that Human3.6M does not have
 
 
-def test_bodies_have_human_proportions():
+def test_make_stranger_has_human_proportions():
     rng = np.random.default_rng(0)
     for _ in range(20):
         shape = make_stranger(rng).shape

@@ -1,4 +1,4 @@
-"""Images agree with the annotation: the body is where its joints project, hidden joints are hidden."""
+"""Images agree with the annotation: the body is at its projected joints, hidden joints are occluded."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _opencv_projection(joints: np.ndarray, camera: dict) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("action", "subaction"), [(2, 1), (7, 2), (9, 1), (10, 2), (14, 1)])
-def test_joints_that_nothing_hides_lie_on_the_body(action, subaction):
+def test_render_visible_joints_lie_on_the_body(action, subaction):
     recording = SyntheticRecording(_world(size=500), action, subaction)
     ids = np.array([1, 151, 301])
     act = recording.act(ids)
@@ -48,7 +48,7 @@ def test_joints_that_nothing_hides_lie_on_the_body(action, subaction):
             assert mask[row, column].all(), [H36M_17.names[j] for j in np.flatnonzero(mask[row, column] == 0)]
 
 
-def test_limbs_are_drawn_around_their_joints_to_a_pixel():
+def test_render_limbs_are_centered_on_their_joints():
     # The outline of a lone limb has its joints' projections in the middle of its ends.
     recording = SyntheticRecording(_world(size=1000), 7, 1)
     act = recording.act(np.array([1]))
@@ -77,7 +77,7 @@ def test_limbs_are_drawn_around_their_joints_to_a_pixel():
             assert abs(0.5 * (across.max() + across.min())) < 1.0
 
 
-def test_occlusion_follows_from_furniture_and_body():
+def test_render_occlusion_by_furniture_and_body():
     world = _world()
     bare = SyntheticRecording(world, 2, 1)
     bare.furniture = Furniture()
@@ -99,7 +99,7 @@ def test_occlusion_follows_from_furniture_and_body():
     assert (behind >= free).all()
 
 
-def test_the_nose_is_hidden_from_behind_only():
+def test_render_nose_is_hidden_from_behind_alone():
     world = _world(occluders=0.0)
     recording = SyntheticRecording(world, 14, 1)  # hands stay low
     act = recording.act(np.arange(4) * 100 + 1)
@@ -115,7 +115,7 @@ def test_the_nose_is_hidden_from_behind_only():
     assert set(seen_from) == {True, False}
 
 
-def test_pictures_are_the_same_again_and_differ_between_frames():
+def test_render_is_reproducible_and_differs_between_frames():
     first = SyntheticRecording(SubjectWorld(WorldSettings(image_size=120), 5), 4, 2)
     second = SyntheticRecording(SubjectWorld(WorldSettings(image_size=120), 5), 4, 2)
     ids = np.array([1, 201])
@@ -127,18 +127,18 @@ def test_pictures_are_the_same_again_and_differ_between_frames():
 
 
 @pytest.mark.parametrize("num_views", [2, 3, 5])
-def test_any_number_of_views(num_views):
+def test_render_any_number_of_views(num_views):
     recording = SyntheticRecording(_world(num_views=num_views, size=100), 6, 1)
     act = recording.act(np.array([1]))
     images = [recording.render(act, 0, 1, view)[0] for view in range(num_views)]
     assert len({image.tobytes() for image in images}) == num_views
 
 
-def test_heavier_people_have_deeper_joints():
+def test_joint_thickness_grows_with_girth():
     np.testing.assert_allclose(joint_thickness(1.2), 1.2 * joint_thickness(1.0))
 
 
-def test_nobody_stands_in_the_furniture():
+def test_synthetic_recording_people_keep_clear_of_furniture():
     for action, subaction in ((4, 2), (9, 1), (10, 1), (14, 1)):
         recording = SyntheticRecording(_world(6, size=100, occluders=1.0), action, subaction)
         joints = recording.act(np.arange(1, 1500, 25)).pose.joints

@@ -1,4 +1,4 @@
-"""Single images: what their labels say about the people in them."""
+"""Labels of single images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lib.multiviews.cameras import project
 
 
 @pytest.mark.parametrize("index", [0, 1, 2])
-def test_the_head_size_is_the_heads_length_at_its_distance(index, monkeypatch):
+def test_render_single_image_head_size_is_its_length_in_pixels(index, monkeypatch):
     seen = []
 
     def spy(points, camera):

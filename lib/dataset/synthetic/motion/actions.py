@@ -1,4 +1,4 @@
-"""The 15 actions of Human3.6M as procedural motion; the same seed gives the same motion at any frame rate."""
+"""The 15 actions of Human3.6M as procedural motion. Equal seeds give equal motion at any frame rate."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from lib.dataset.synthetic.motion.curves import lerp, smoothstep, wobble
-from lib.dataset.synthetic.motion.gestures import perform
+from lib.dataset.synthetic.motion.gestures import gesture_pairs, perform
 from lib.dataset.synthetic.motion.kinematics import Controls
 from lib.dataset.synthetic.motion.locomotion import Walk, settle_root, stand, walk
 from lib.dataset.synthetic.motion.motion_builder import Act, MotionBuilder
@@ -65,19 +65,10 @@ def _phoning(motion: MotionBuilder) -> None:
 
 def _posing(motion: MotionBuilder) -> None:
     motion.stand(restless=0.9, width=190.0)
-    pairs = [
-        ("on hip", "on hip"),
-        ("level", "level"),
-        ("overhead", "overhead"),
-        ("nape", "nape"),
-        ("fold high", "fold low"),
-        ("on hip", "nape"),
-        ("overhead", "on hip"),
-        ("level", "overhead"),
-        ("behind", "behind"),
-        ("point up", "on hip"),
-        ("salute", "hang"),
-    ]
+    pairs = gesture_pairs(
+        "on hip/on hip, level/level, overhead/overhead, nape/nape, fold high/fold low, on hip/nape, overhead/on hip, "
+        "level/overhead, behind/behind, point up/on hip, salute/hang"
+    )
     for column, size in enumerate((0.18, 0.12, 0.4)):
         motion.controls.spine[:, column] += wobble(motion.rng, motion.times, size, 4.0)
     motion.arms(pairs, hold=(1.2, 2.6), mirror=0.5)
@@ -99,18 +90,11 @@ def _sitting(motion: MotionBuilder) -> None:
     amount = timeline.blend(motion.rng.uniform(-0.10, 0.45, timeline.num_states), motion.times)
     motion.controls.spine[:, 1] += amount
     motion.controls.head[:, 1] -= 0.4 * amount + 0.05 * lean
-    motion.arms(
-        [
-            ("on thigh", "on thigh"),
-            ("on thigh", "explain"),
-            ("fold low", "fold high"),
-            ("on table", "on thigh"),
-            ("together", "together"),
-            ("nape", "on thigh"),
-            ("on thigh", "to mouth"),
-        ],
-        mirror=0.5,
+    pairs = gesture_pairs(
+        "on thigh/on thigh, on thigh/explain, fold low/fold high, on table/on thigh, together/together, nape/on thigh, "
+        "on thigh/to mouth"
     )
+    motion.arms(pairs, mirror=0.5)
 
 
 def _sitting_down(motion: MotionBuilder) -> None:
@@ -160,7 +144,7 @@ def _floor_up_and_down(motion: MotionBuilder) -> None:
     c.spine[:, 1] += 0.5 * lean + 0.25 * down
     c.knee_out[:] += 0.35 * smoothstep(down * 2)[:, None]
     settle_root(c, shape)
-    seated = [("support", "support"), ("on thigh", "on thigh"), ("support", "on thigh"), ("on thigh", "explain")]
+    seated = gesture_pairs("support/support, on thigh/on thigh, support/on thigh, on thigh/explain")
     choice = motion.rng.integers(len(seated), size=timeline.num_states)
     states = [seated[choice[k]] if k % 2 else ("hang", "hang") for k in range(timeline.num_states)]
     perform(c, motion.times, shape, motion.rng, states, timeline)
@@ -183,32 +167,23 @@ def _taking_photo(motion: MotionBuilder) -> None:
     depth = timeline.blend(motion.rng.uniform(0.3, 1.0, timeline.num_states), motion.times)
     motion.crouch(low * depth, 300.0 * (motion.subaction == 2), 0.5)
     motion.props = (("camera", 2),)
-    motion.arms(
-        [("camera", "camera"), ("camera high", "camera high"), ("camera", "camera"), ("together", "together")],
-        hold=(1.5, 3.0),
-    )
+    pairs = gesture_pairs("camera/camera, camera high/camera high, camera/camera, together/together")
+    motion.arms(pairs, hold=(1.5, 3.0))
 
 
 def _waiting(motion: MotionBuilder) -> None:
     if motion.subaction == 1:
         motion.stand(restless=1.2)
-        pairs = [
-            ("fold high", "fold low"),
-            ("behind", "behind"),
-            ("hang", "hang"),
-            ("on hip", "hang"),
-            ("watch", "hang"),
-            ("on hip", "on hip"),
-        ]
+        pairs = "fold high/fold low, behind/behind, hang/hang, on hip/hang, watch/hang, on hip/on hip"
     else:
         motion.sit()
-        pairs = [("on thigh", "on thigh"), ("watch", "on thigh"), ("fold high", "fold low"), ("together", "together")]
+        pairs = "on thigh/on thigh, watch/on thigh, fold high/fold low, together/together"
     motion.look_around(0.5)
-    motion.arms(pairs, mirror=0.5)
+    motion.arms(gesture_pairs(pairs), mirror=0.5)
 
 
 def _walk_with(motion: MotionBuilder, pairs: list[tuple[str, str]], lively: float = 1.0) -> None:
-    """Walk about; arms whose gesture is `swing` swing."""
+    """Walk around; arms with the gesture `swing` swing."""
     path = Walk.random(motion.rng, motion.shape)
     phase = walk(motion.controls, motion.times, path, motion.shape)
     motion.arms(pairs, hold=(2.5, 5.0))
@@ -258,13 +233,10 @@ def perform_action(action: int, subaction: int, shape: BodyShape, rng: np.random
 
     Args:
         action: id of Human3.6M, 2..16.
-        subaction: 1 or 2, two variants.
+        subaction: variant 1 or 2.
         shape: the body.
-        rng: source of everything random; a fresh generator of the same seed gives the same motion.
-        times: (F) s.
-
-    Returns:
-        The act; its frames depend on `times` only through the motion, so any frame rate shows the same motion.
+        rng: random generator; the motion depends on its seed, not on `times`.
+        times: (F,) s.
     """
     motion = MotionBuilder(np.asarray(times, float), shape, rng, subaction, Controls.zeros(len(times)))
     ACTIONS[action][1](motion)

@@ -1,6 +1,6 @@
-"""Smooth functions of time and rotations: the raw material of every motion.
+"""Smooth functions of time, and rotations.
 
-Body and world axes: x forward, y left, z up. Times are seconds; every function is vectorized over F times.
+Axes of body and world: x forward, y left, z up. Times are in s; every function is vectorized over F times.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ def lerp(start: np.ndarray, end: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Timeline:
-    """States 0, 1, 2, ... held one after the other, with smooth changes between them.
+    """States 0, 1, 2, ... in sequence, with smooth changes between them.
 
     Attributes:
-        starts: (K-1,) time at which the change from state k to k+1 begins, ascending, s.
-        durations: (K-1,) length of each change, s; it ends before the next begins.
+        starts: (K-1,) start of the change from state k to k+1, ascending, s.
+        durations: (K-1,) length of each change, s; changes do not overlap.
     """
 
     starts: np.ndarray
@@ -40,7 +40,7 @@ class Timeline:
     def random(
         cls, rng: np.random.Generator, length_s: float, hold_s: tuple[float, float], change_s: tuple[float, float]
     ) -> Timeline:
-        """Draw states until `length_s` is covered, each held and changed for a random time in the given ranges."""
+        """Draw states that cover `length_s`, with hold and change times in the given ranges."""
         starts = []
         durations = []
         now = -hold_s[1] * rng.random()
@@ -57,12 +57,12 @@ class Timeline:
         return len(self.starts) + 1
 
     def phase(self, times: np.ndarray) -> np.ndarray:
-        """Return the state as a real number, (F,); it is an integer while a state is held."""
+        """Return the state as a real number, (F,); an integer while a state is held."""
         fraction = (np.asarray(times)[:, None] - self.starts) / self.durations  # (F, K-1)
         return smoothstep(fraction).sum(1)
 
     def weights(self, times: np.ndarray) -> np.ndarray:
-        """Return the weight of every state, (F, K); at most two are above 0 and they add to 1."""
+        """Return the weight of every state, (F, K); at most two are positive, and their sum is 1."""
         return np.clip(1.0 - np.abs(self.phase(times)[:, None] - np.arange(self.num_states)), 0.0, 1.0)
 
     def blend(self, values: np.ndarray, times: np.ndarray) -> np.ndarray:
@@ -71,7 +71,7 @@ class Timeline:
 
 
 def wobble(rng: np.random.Generator, times: np.ndarray, amplitude: float, period_s: float = 3.0) -> np.ndarray:
-    """Return a lively small motion (F,): three sines of random phase and period around `period_s`."""
+    """Return a small motion (F,): three sines of random phase and period around `period_s`."""
     periods = period_s * rng.uniform(0.55, 1.6, 3)
     phases = rng.uniform(0, 2 * np.pi, 3)
     waves = np.sin(2 * np.pi * np.asarray(times)[:, None] / periods + phases)

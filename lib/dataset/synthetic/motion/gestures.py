@@ -1,7 +1,7 @@
-"""What the arms do: named wrist targets around the body and their change over time.
+"""Gestures of the arms: named wrist targets and their change over time.
 
-Targets are in the chest frame, mm from the neck, for a left hand (y positive is outward); right hands mirror them.
-Landmarks such as the mouth are taken where the moving head has them, so a hand follows the head.
+Targets are in the chest frame, mm from the neck, for the left hand (positive y is outward); the right hand mirrors
+them. Landmarks such as the mouth move with the head.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from lib.dataset.synthetic.motion.kinematics import MIRROR, Controls, left_shoul
 from lib.dataset.synthetic.motion.locomotion import MOTION_LENGTH_S
 from lib.dataset.synthetic.person import BodyShape
 
-# Elbows are turned about the line shoulder -> wrist, from where the least rotation of the arm out of _ARM_REST
-# carries _ELBOW_REST. That is smooth everywhere but for arms opposite to _ARM_REST: behind the other shoulder.
+# Elbow directions are angles around the line shoulder -> wrist, relative to _ELBOW_REST carried along by the smallest
+# rotation of the arm from _ARM_REST. This is smooth except opposite to _ARM_REST, behind the other shoulder.
 _ARM_REST = unit(np.array([0.55, 0.6, -0.55]))
 _ELBOW_REST = unit(np.cross(_ARM_REST, np.cross([-0.5, 0.3, -0.8], _ARM_REST)))
 _ELBOW_SIDE = np.cross(_ARM_REST, _ELBOW_REST)
@@ -25,7 +25,7 @@ _ELBOW_SIDE = np.cross(_ARM_REST, _ELBOW_REST)
 
 @dataclass(frozen=True)
 class Landmarks:
-    """Points that hands go to, chest frame of the left side (mirrored for the right), (F, 3) each."""
+    """Targets of hands in the chest frame of the left side (mirrored for the right), (F, 3) each."""
 
     mouth: np.ndarray
     ear: np.ndarray
@@ -37,14 +37,14 @@ class Landmarks:
 
 @dataclass(frozen=True)
 class Gesture:
-    """A wrist target with the direction of the elbow and the bend of the hand.
+    """Wrist target, elbow direction and bend of the hand.
 
     Attributes:
         target: (shape, landmarks) -> (3,) or (F, 3), chest frame of a left arm, mm.
         pole: direction of the elbow.
         bend: added to the forearm's direction for the hand.
-        liveliness: amplitude of the small motion, mm.
-        detour: how far the wrist swings outward on its way from or to here, arm lengths.
+        liveliness: amplitude of small motion, mm.
+        detour: outward swing on the way from or to the target, arm lengths.
     """
 
     target: Callable[[BodyShape, Landmarks], np.ndarray]
@@ -110,8 +110,13 @@ GESTURES: dict[str, Gesture] = {
 }
 
 
+def gesture_pairs(text: str) -> list[tuple[str, str]]:
+    """Parse (right, left) gestures from "right/left, right/left, ..."."""
+    return [tuple(pair.split("/")) for pair in text.split(", ")]
+
+
 def landmarks(controls: Controls, shape: BodyShape) -> list[Landmarks]:
-    """Find the landmarks of the right and the left hand for every frame."""
+    """Return the landmarks of the right and the left hand."""
     pelvis, belly_frame, chest, head = trunk_frames(controls)
     hips, knees, _ = solve_legs(controls, pelvis, shape)
     neck = controls.root + belly_frame[..., 2] * shape.root_belly + chest[..., 2] * shape.belly_neck
@@ -149,15 +154,15 @@ def perform(
     states: Sequence[tuple[str, str]],
     timeline: Timeline,
 ) -> None:
-    """Fill wrists, elbow poles and hand bends from a sequence of gestures; call after legs, spine and head.
+    """Fill wrists, elbow poles and hand bends from a sequence of gestures, after legs, spine and head.
 
     Args:
         controls: filled in place.
         times: (F) s.
         shape: the body.
-        rng: source of the small motion.
-        states: (right, left) gesture names, one pair per state of the timeline.
-        timeline: when the states change.
+        rng: random generator of the small motion.
+        states: (right, left) gesture names per state of the timeline.
+        timeline: times of the changes.
     """
     marks = landmarks(controls, shape)
     for side, mirror in enumerate(MIRROR):
@@ -176,7 +181,7 @@ def _mix_gestures(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Blend gestures by the weights (F, K) of the states.
 
-    Long moves swing forward and outward, as arms do: a straight line would pass through shoulder or trunk.
+    Long moves swing forward and outward; a straight line would pass through shoulder or trunk.
 
     Returns:
         (F, 3) wrist targets, and (F, 5) blended turn of the elbow, bend and liveliness.
@@ -199,7 +204,7 @@ def _mix_gestures(
 
 
 def _elbow_axes(wrist: np.ndarray, shape: BodyShape) -> tuple[np.ndarray, np.ndarray]:
-    """Return two directions (F, 3) across the line shoulder -> wrist, carried there from the arm at rest."""
+    """Return two directions (F, 3) perpendicular to the line shoulder -> wrist, carried along from the arm at rest."""
     arm = unit(wrist - left_shoulder(wrist, shape))
     middle = (_ARM_REST + arm) / np.maximum(1 + arm @ _ARM_REST, 1e-3)[:, None]
     first, second = (axis - (arm @ axis)[:, None] * middle for axis in (_ELBOW_REST, _ELBOW_SIDE))
@@ -207,13 +212,13 @@ def _elbow_axes(wrist: np.ndarray, shape: BodyShape) -> tuple[np.ndarray, np.nda
 
 
 def _elbow_turn(wrist: np.ndarray, pole: np.ndarray, shape: BodyShape) -> np.ndarray:
-    """Return the turn (F) that points the elbow to `pole` when the wrist is at (F, 3)."""
+    """Return the elbow angle (F,) that points to `pole` when the wrist is at (F, 3)."""
     first, second = _elbow_axes(wrist, shape)
     return np.arctan2(second @ pole, first @ pole)
 
 
 def _elbow_direction(wrist: np.ndarray, turn: np.ndarray, shape: BodyShape) -> np.ndarray:
-    """Return where the elbow points (F, 3) for a turn (F)."""
+    """Return the elbow direction (F, 3) of an angle (F,)."""
     first, second = _elbow_axes(wrist, shape)
     return np.cos(turn)[:, None] * first + np.sin(turn)[:, None] * second
 
@@ -235,7 +240,7 @@ def random_states(
     change_s: tuple[float, float] = (0.5, 0.8),
     mirror: float = 0.5,
 ) -> tuple[list[tuple[str, str]], Timeline]:
-    """Draw a sequence of gesture pairs, each with probability `mirror` seen in a mirror, and its timeline."""
+    """Draw a sequence of gesture pairs, each mirrored with probability `mirror`, and its timeline."""
     timeline = Timeline.random(rng, MOTION_LENGTH_S, hold_s, change_s)
     chosen = [pairs[i] for i in rng.integers(len(pairs), size=timeline.num_states)]
     swapped = rng.random(timeline.num_states) < mirror

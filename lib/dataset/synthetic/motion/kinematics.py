@@ -1,4 +1,4 @@
-"""From controls (where the root, feet and hands go) to joints with constant bone lengths.
+"""Kinematics: joints with constant bone lengths from controls of root, feet and hands.
 
 World frame: z up, floor at z = 0, mm. Part frames: x forward, y left, z up. Sides are (right, left).
 """
@@ -20,20 +20,20 @@ MAX_REACH = 0.998  # of the stretched limb: a little bend keeps the hinge direct
 
 @dataclass
 class Controls:
-    """What a motion decides, over F frames; angles in radians, positions in mm.
+    """Controls of a motion over F frames; angles in rad, positions in mm.
 
     Attributes:
         root: (F, 3) pelvis position, world.
-        yaw: (F) heading of the pelvis, 0 looks along world x.
-        pelvis_tilt: (F, 3) roll, pitch (positive leans forward) and extra yaw of the pelvis.
+        yaw: (F,) heading of the pelvis; 0 is along world x.
+        pelvis_tilt: (F, 3) roll, pitch (positive is forward) and extra yaw of the pelvis.
         spine: (F, 3) roll, pitch and yaw of the chest relative to the pelvis.
         head: (F, 3) roll, pitch and yaw of the head relative to the chest.
         ankles: (F, 2, 3) world.
-        foot_yaw, foot_pitch: (F, 2) world heading of the feet; positive pitch lifts the heel.
-        knee_out: (F, 2) how far the knees point outward; 0 straight ahead, 1 about 45 degrees.
+        foot_yaw, foot_pitch: (F, 2) world heading and pitch of the feet; positive pitch lifts the heel.
+        knee_out: (F, 2) outward direction of the knees; 0 is straight ahead, 1 about 45 degrees.
         wrists: (F, 2, 3) wrist targets in the chest frame, from the neck.
-        elbow_pole: (F, 2, 3) where the elbows point, chest frame.
-        hand_bend: (F, 2, 3) added to the forearm direction to get the direction of the hand, chest frame.
+        elbow_pole: (F, 2, 3) direction of the elbows, chest frame.
+        hand_bend: (F, 2, 3) direction of the hand minus that of the forearm, chest frame.
     """
 
     root: np.ndarray
@@ -61,14 +61,14 @@ class Controls:
 
 @dataclass(frozen=True)
 class Pose:
-    """Joints and part frames over F frames; columns of a frame are its forward, left and up axes in the world.
+    """Joints and part frames over F frames; the columns of a part frame are its forward, left and up axes.
 
     Attributes:
         joints: (F, 17, 3) in the order of H36M_17, world, mm.
         pelvis, chest, head: (F, 3, 3) part frames.
         feet: (F, 2, 3, 3) frames of the feet.
         hands: (F, 2, 3) unit direction wrist -> finger tips.
-        thorax, upper_neck, head_top: (F, 3) the joints that only MPII has.
+        thorax, upper_neck, head_top: (F, 3) joints of MPII alone.
     """
 
     joints: np.ndarray
@@ -89,12 +89,12 @@ class Pose:
 def two_bone(
     start: np.ndarray, target: np.ndarray, pole: np.ndarray, first: float, second: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Place the middle and end of a two-bone limb (inverse kinematics with fixed lengths).
+    """Place the middle and end joint of a two-bone limb by inverse kinematics.
 
     Args:
         start: (..., 3) first joint.
-        target: (..., 3) where the end should go; pulled into reach along the line from `start`.
-        pole: (..., 3) direction to which the hinge points.
+        target: (..., 3) target of the end; moved into reach along the line from `start`.
+        pole: (..., 3) direction of the hinge.
         first: length of the first bone, mm.
         second: length of the second bone, mm.
 
@@ -112,7 +112,7 @@ def two_bone(
 
 
 def _soft_clip(value: np.ndarray, low: float, high: float, softness: float = 3.0) -> np.ndarray:
-    """Clip with rounded corners (mm), so that a limb does not jerk when it reaches its end."""
+    """Clip smoothly (mm), so that a limb does not jerk at its end."""
     above = value - high
     value = high + 0.5 * (above - np.sqrt(above**2 + softness**2))
     below = value - low
@@ -120,7 +120,7 @@ def _soft_clip(value: np.ndarray, low: float, high: float, softness: float = 3.0
 
 
 def _euler(angles: np.ndarray) -> np.ndarray:
-    """Roll, pitch, yaw (..., 3) -> (..., 3, 3), yaw applied last."""
+    """Return rotations (..., 3, 3) of roll, pitch, yaw (..., 3); yaw is applied last."""
     return rotation("z", angles[..., 2]) @ rotation("y", angles[..., 1]) @ rotation("x", angles[..., 0])
 
 
@@ -150,7 +150,7 @@ def solve_legs(controls: Controls, pelvis: np.ndarray, shape: BodyShape) -> tupl
 
 
 def left_shoulder(wrist: np.ndarray, shape: BodyShape) -> np.ndarray:
-    """Return neck -> left shoulder (..., 3) for left wrists (..., 3), chest frame; it rises with the hand."""
+    """Return neck -> left shoulder (..., 3) for left wrists (..., 3), chest frame. It rises with the hand."""
     lift = smoothstep((wrist[..., 2] - shape.shoulder[2]) / shape.arm + 0.25)  # 0 hanging .. 1 overhead
     return apply(rotation("x", np.deg2rad(22.0) * lift), shape.shoulder)
 
@@ -163,7 +163,7 @@ def solve_pose(controls: Controls, shape: BodyShape) -> Pose:
         shape: the body.
 
     Returns:
-        The pose; targets out of reach are approached as far as the bones allow.
+        The pose; limbs stretch toward targets out of reach.
     """
     pelvis, belly_frame, chest, head = trunk_frames(controls)
     hips, knees, ankles = solve_legs(controls, pelvis, shape)

@@ -1,6 +1,6 @@
-"""Where the feet and the pelvis go: walking along a path, standing with steps, sitting.
+"""Motion of feet and pelvis: walk along a path, stand with steps, sit.
 
-Each function fills root, yaw, ankles, foot_yaw and foot_pitch of the controls; arms, spine and head follow later.
+Each function fills root, yaw, ankles, foot_yaw and foot_pitch of the controls.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from lib.dataset.synthetic.motion.curves import Timeline, lerp, rotation, smooth
 from lib.dataset.synthetic.motion.kinematics import Controls
 from lib.dataset.synthetic.person import SIDE_SIGN, BodyShape
 
-MOTION_LENGTH_S = 200.0  # timelines are drawn for this long, whatever part of them is asked for
-FREE_RADIUS_MM = 1250.0  # people keep within this distance of the middle of the room
-STANCE_SHARE = 0.60  # of a stride a foot stands on the floor
-FOOT_HALF_GAP_MM = 85.0  # feet left and right of the walked line
+MOTION_LENGTH_S = 200.0  # length of the timelines; any part of them can be rendered
+FREE_RADIUS_MM = 1250.0  # largest distance of people from the center of the room
+STANCE_SHARE = 0.60  # share of a stride in which a foot is on the floor
+FOOT_HALF_GAP_MM = 85.0  # distance of each foot from the path
 
 
 @dataclass(frozen=True)
 class Seat:
-    """A place to sit: position of the pelvis on the floor plane (mm), heading (rad), height of the seat (mm)."""
+    """Chair: position of the pelvis on the floor (2,) mm, heading in rad, height of the seat in mm."""
 
     position: np.ndarray
     yaw: float
@@ -30,10 +30,10 @@ class Seat:
 
 @dataclass(frozen=True)
 class Walk:
-    """A closed path at constant speed.
+    """Closed path at constant speed.
 
     Attributes:
-        points: (K, 2) the path, evenly spaced, mm; the last joins the first.
+        points: (K, 2) evenly spaced points of the loop, mm.
         speed: mm/s.
         stride: length of two steps, mm.
     """
@@ -44,7 +44,7 @@ class Walk:
 
     @classmethod
     def random(cls, rng: np.random.Generator, shape: BodyShape, num_points: int = 400) -> Walk:
-        """Draw a rounded loop within the free area, walked left or right about."""
+        """Draw a rounded loop within the free area, in either direction."""
         angle = np.linspace(0, 2 * np.pi, 4 * num_points, endpoint=False)
         radii = FREE_RADIUS_MM * rng.uniform(0.62, 0.82, 2)
         wave = 1 + 0.13 * np.sin(2 * angle + rng.uniform(0, 6.3)) + 0.05 * np.sin(3 * angle + rng.uniform(0, 6.3))
@@ -63,7 +63,7 @@ class Walk:
         return float(np.linalg.norm(np.diff(self.points, axis=0, append=self.points[:1]), axis=1).sum())
 
     def at(self, distance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return positions (..., 2) and headings (...) after walking `distance` mm; headings do not jump."""
+        """Return positions (..., 2) and continuous headings (...) after walking `distance` mm."""
         index = np.asarray(distance) / self.length * len(self.points)
         low = np.floor(index).astype(int)
         step = np.diff(self.points, axis=0, append=self.points[:1])
@@ -79,10 +79,10 @@ class Walk:
 
 
 def walk(controls: Controls, times: np.ndarray, path: Walk, shape: BodyShape) -> np.ndarray:
-    """Walk along a path: feet are planted while they stand, lifted and swung to the next footprint in between.
+    """Walk along a path; feet are fixed while on the floor, then swing to the next footprint.
 
     Returns:
-        (F) phase of the left foot's stride, rad: what arms swing with.
+        (F,) phase of the left foot's stride, rad, for the swing of the arms.
     """
     distance = path.speed * times
     position, yaw = path.at(distance)
@@ -100,7 +100,7 @@ def walk(controls: Controls, times: np.ndarray, path: Walk, shape: BodyShape) ->
 
 
 def _swing_foot(controls: Controls, side: int, distance: np.ndarray, path: Walk, shape: BodyShape) -> None:
-    """Fill one foot of a walk."""
+    """Fill the controls of one foot."""
     offset = (0.5, 0.0)[side]
     strides = distance / path.stride + offset
     step = np.floor(strides)
@@ -133,20 +133,20 @@ def stand(
     restless: float = 1.0,
     width: float = 115.0,
 ) -> Timeline:
-    """Stand, shift the weight and now and then step to another place and heading.
+    """Stand, shift the weight, and sometimes step to another place and heading.
 
     Args:
         controls: filled in place.
-        times: (F) s.
+        times: (F,) s.
         shape: the body.
-        rng: source of the motion.
-        place: (2) where to begin, mm; random by default.
-        yaw: heading at the beginning; random by default.
-        restless: how far the steps and turns go; 0 stays.
+        rng: random generator.
+        place: (2,) first place, mm; random by default.
+        yaw: first heading; random by default.
+        restless: scale of steps and turns; 0 stays.
         width: half the distance of the feet, mm.
 
     Returns:
-        The timeline of the places, whose changes are steps.
+        Timeline of the places; its changes are steps.
     """
     timeline = Timeline.random(rng, MOTION_LENGTH_S, (1.2, 3.2), (0.9, 1.3))
     bases, yaws = _random_stays(rng, timeline.num_states, place, yaw, restless)
@@ -176,7 +176,7 @@ def stand(
 def _random_stays(
     rng: np.random.Generator, count: int, place: np.ndarray | None, yaw: float | None, restless: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return a random walk of places (K, 2) within the free area and of headings (K)."""
+    """Return a random walk of places (K, 2) within the free area, and of headings (K,)."""
     yaws = (rng.uniform(0, 2 * np.pi) if yaw is None else yaw) + np.cumsum(
         np.concatenate([[0.0], rng.normal(0, 0.7, count - 1)]) * restless
     )
@@ -194,10 +194,10 @@ def _random_stays(
 def seated_feet(
     times: np.ndarray, shape: BodyShape, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Feet of a person on a chair: flat, stretched out, tucked under, apart, or ankles crossed.
+    """Move the feet of a seated person: flat, stretched out, tucked under, apart, ankles crossed.
 
     Returns:
-        (F, 2, 3) ankles relative to the floor point under the pelvis, in its heading; (F, 2) pitch; (F, 2) knees out.
+        (F, 2, 3) ankles relative to the floor below the pelvis, in its heading; (F, 2) pitch; (F, 2) knees out.
     """
     timeline = Timeline.random(rng, MOTION_LENGTH_S, (1.5, 4.0), (0.7, 1.2))
     thigh, gap, flat = shape.thigh, shape.hip_half, shape.ankle_height
@@ -223,7 +223,7 @@ def seated_feet(
 
 
 def sit(controls: Controls, times: np.ndarray, shape: BodyShape, rng: np.random.Generator, seat: Seat) -> None:
-    """Sit on a chair all the time, shifting a little."""
+    """Sit on a chair with small shifts."""
     local, pitch, knee_out = seated_feet(times, shape, rng)
     turn = rotation("z", seat.yaw)
     controls.root[:, :2] = seat.position + (turn[:2, :2] @ np.stack([wobble(rng, times, 15.0, 5.0)] * 2)).T * 0.5
@@ -237,7 +237,7 @@ def sit(controls: Controls, times: np.ndarray, shape: BodyShape, rng: np.random.
 
 
 def settle_root(controls: Controls, shape: BodyShape) -> None:
-    """Lower the root where needed so that both legs reach their ankles with the feet left where they are."""
+    """Lower the root so that both legs reach their ankles without moving the feet."""
     hips = (
         controls.root[:, None, :2]
         + np.stack([-np.sin(controls.yaw), np.cos(controls.yaw)], -1)[:, None] * (SIDE_SIGN * shape.hip_half)[:, None]

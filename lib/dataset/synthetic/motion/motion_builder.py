@@ -1,4 +1,4 @@
-"""What all actions share: standing, sitting, crouching, looking around, moving the arms."""
+"""Building blocks of all actions: stand, sit, crouch, look around, move the arms."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from lib.dataset.synthetic.person import BodyShape
 
 @dataclass(frozen=True)
 class Act:
-    """A motion and what belongs to it.
+    """Motion with its chair and props.
 
     Attributes:
-        pose: the motion over F frames.
-        seat: the chair, if there is one.
-        props: (name, side) of things held; side 0 right, 1 left, 2 none or both.
+        pose: poses of F frames.
+        seat: the chair, if any.
+        props: (name, side) of objects held; side 0 right, 1 left, 2 both.
     """
 
     pose: Pose
@@ -30,16 +30,16 @@ class Act:
 
 @dataclass
 class MotionBuilder:
-    """What every action works with: controls to fill in, and the moves that actions share.
+    """Controls that an action fills in, with the moves that actions share.
 
     Attributes:
-        times: (F) s.
+        times: (F,) s.
         shape: the body.
-        rng: source of everything random.
+        rng: random generator of the whole motion.
         subaction: 1 or 2.
-        controls: what the action fills in.
-        seat: the chair, once `take_seat` has put it.
-        props: (name, side) of things held; side 0 right, 1 left, 2 none or both.
+        controls: controls to fill in.
+        seat: the chair, set by take_seat().
+        props: (name, side) of objects held; side 0 right, 1 left, 2 both.
         hand: the busy hand, 0 right or 1 left.
     """
 
@@ -57,18 +57,18 @@ class MotionBuilder:
         self.look_around()
 
     def look_around(self, amount: float = 0.35) -> None:
-        """Let head and spine live."""
+        """Add small motion of head and spine."""
         for column, size in enumerate((0.25, 0.35, 1.0)):
             self.controls.head[:, column] += wobble(self.rng, self.times, amount * size, 4.0)
             self.controls.spine[:, column] += wobble(self.rng, self.times, 0.08, 5.0)
         self.controls.head[:, 1] += 0.08
 
     def stand(self, **options: float) -> Timeline:
-        """Stand somewhere."""
+        """Stand at a random place."""
         return stand(self.controls, self.times, self.shape, self.rng, **options)
 
     def take_seat(self) -> Seat:
-        """Put a chair somewhere and remember it."""
+        """Put a chair at a random place."""
         angle = self.rng.uniform(0, 2 * np.pi)
         radius = 0.5 * FREE_RADIUS_MM * self.rng.random()
         place = radius * np.array([np.cos(angle), np.sin(angle)])
@@ -81,7 +81,7 @@ class MotionBuilder:
         sit(self.controls, self.times, self.shape, self.rng, self.take_seat())
 
     def pairs(self, busy: list[str], idle: list[str]) -> list[tuple[str, str]]:
-        """Combine gestures of the busy hand with those of the other one as (right, left) pairs."""
+        """Combine gestures of the busy and the idle hand as (right, left) pairs."""
         combined = [(b, i) for b in busy for i in idle]
         return combined if self.hand == 0 else [(i, b) for b, i in combined]
 
@@ -102,12 +102,12 @@ class MotionBuilder:
         return Act(solve_pose(self.controls, self.shape), self.seat, self.props)
 
     def beats(self, hold: tuple[float, float], change: tuple[float, float]) -> tuple[np.ndarray, Timeline]:
-        """Return an on/off state (F) in 0..1 that changes at random times, beginning with off, and its timeline."""
+        """Return an on/off state (F,) in 0..1 that changes at random times, first off, and its timeline."""
         timeline = Timeline.random(self.rng, MOTION_LENGTH_S, hold, change)
         return timeline.blend(np.arange(timeline.num_states) % 2, self.times), timeline
 
     def crouch(self, amount: np.ndarray, depth_mm: float, lean: float) -> None:
-        """Bend knees and hips by an amount (F) in 0..1; the root also goes back: the weight stays over the feet."""
+        """Bend knees and hips by an amount (F,) in 0..1; the root moves back to keep the weight over the feet."""
         ahead = self.ahead()
         self.controls.root[:, 2] -= depth_mm * amount
         self.controls.root[:, :2] -= (0.36 * depth_mm * amount)[:, None] * ahead

@@ -1,4 +1,4 @@
-"""Furniture that hides people: chairs, tables, boards, shelves and plants, made of boxes and round cones."""
+"""Furniture that hides people, made of boxes and round cones: chairs, tables, boards, shelves and plants."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _UP = np.array([0.0, 0.0, 1.0])
 
 @dataclass(frozen=True)
 class Box:
-    """A box that stands upright.
+    """Upright box.
 
     Attributes:
-        center: (3) mm, world.
-        half: (3) half sizes along its own x, y and z, mm.
+        center: (3,) mm, world.
+        half: (3,) half sizes along the axes of the box, mm.
         yaw: heading of its x axis, rad.
-        color: (3) BGR, 0..1.
+        color: (3,) BGR, 0..1.
     """
 
     center: np.ndarray
@@ -34,17 +34,23 @@ class Box:
     yaw: float
     color: np.ndarray
 
+    @property
+    def rotation(self) -> np.ndarray:
+        """(3, 3) world -> box."""
+        cos, sin = np.cos(self.yaw), np.sin(self.yaw)
+        return np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1.0]])
+
 
 @dataclass
 class Furniture:
-    """The boxes and round cones of a scene, and where on the floor (2) the round pieces stand, mm."""
+    """Boxes and round cones of a scene, and the places (2,) of the round pieces on the floor, mm."""
 
     boxes: list[Box] = field(default_factory=list)
     rounds: SolidsBuilder = field(default_factory=SolidsBuilder)
     round_places: list[np.ndarray] = field(default_factory=list)
 
     def put(self, place: np.ndarray, yaw: float, offset: tuple, half: tuple, color: np.ndarray) -> None:
-        """Add a box at an offset (forward, left, up) of a piece that stands at `place` with heading `yaw`."""
+        """Add a box at an offset (forward, left, up) from a piece at `place` with heading `yaw`."""
         cos, sin = np.cos(yaw), np.sin(yaw)
         center = np.array(
             [place[0] + cos * offset[0] - sin * offset[1], place[1] + sin * offset[0] + cos * offset[1], offset[2]]
@@ -56,7 +62,7 @@ class Furniture:
         self.rounds.add(material, start, end, radii, np.array([0.3, 1.0, 0.1]))
 
     def solids(self) -> Solids | None:
-        """Return the round parts, None if there are none."""
+        """Return the round cones, None if there are none."""
         return self.rounds.build() if self.round_places else None
 
 
@@ -94,15 +100,9 @@ def _table(furniture: Furniture, place: np.ndarray, yaw: float, rng: np.random.G
     height = rng.uniform(640, 820)
     half = np.array([rng.uniform(220, 330), rng.uniform(320, 560)])
     furniture.put(place, yaw, (0, 0, height - 20), (*half, 20), color)
-    for sx in (-1, 1):
-        for sy in (-1, 1):
-            furniture.put(
-                place,
-                yaw,
-                (sx * (half[0] - 30), sy * (half[1] - 30), height / 2 - 20),
-                (22, 22, height / 2 - 20),
-                0.75 * color,
-            )
+    up = height / 2 - 20
+    for x, y in itertools.product((-1, 1), repeat=2):
+        furniture.put(place, yaw, (x * (half[0] - 30), y * (half[1] - 30), up), (22, 22, up), 0.75 * color)
     if rng.random() < 0.5:
         furniture.put(place, yaw, (0, rng.uniform(-150, 150), height + 130), (90, 130, 130), _color(rng))
 
@@ -149,13 +149,8 @@ def _rack(furniture: Furniture, place: np.ndarray, yaw: float, rng: np.random.Ge
         furniture.put(place, yaw, (0, side * width, height / 2), (150, 14, height / 2), 0.85 * color)
     for level in np.linspace(0.12, 1.0, 4)[:3]:
         if rng.random() < 0.75:
-            furniture.put(
-                place,
-                yaw,
-                (0, rng.uniform(-0.4, 0.4) * width, height * level + 95),
-                (100, rng.uniform(60, 130), 80),
-                rng.uniform(0.15, 0.85, 3),
-            )
+            offset = (0, rng.uniform(-0.4, 0.4) * width, height * level + 95)
+            furniture.put(place, yaw, offset, (100, rng.uniform(60, 130), 80), rng.uniform(0.15, 0.85, 3))
 
 
 _PIECES = (_table, _cabinet, _board, _plant, _rack, _table, _board)
@@ -165,15 +160,15 @@ _NARROW_PIECES = (_board, _plant, _plant)
 def add_occluders(
     furniture: Furniture, target: np.ndarray, cameras: Cameras, rng: np.random.Generator, number: float, clear_mm: float
 ) -> None:
-    """Put pieces between the person and some cameras: they hide joints from that view and hardly from others.
+    """Put pieces between the person and some cameras; they hide joints mostly from that view alone.
 
     Args:
-        furniture: gets the pieces.
-        target: (2) where the person mostly is, mm.
-        cameras: cameras with leading axis (V).
-        rng: source of the choice.
-        number: pieces in the way of each camera, on average; below 1 the probability of one.
-        clear_mm: distance from the target that the middle of every piece keeps.
+        furniture: receives the pieces.
+        target: (2,) mean place of the person, mm.
+        cameras: cameras with leading axis V.
+        rng: random generator.
+        number: mean number of pieces per camera.
+        clear_mm: smallest distance of a piece's center from the target.
     """
     chances = [number - whole for whole in range(math.ceil(number))]
     for chance, center in itertools.product(chances, cameras.T[:, :2]):
@@ -191,7 +186,7 @@ def add_occluders(
 
 
 def draw_box(image: np.ndarray, distance: np.ndarray, box: Box, camera: Cameras, rays: np.ndarray) -> None:
-    """Draw a box into an image where it is nearer than what is there.
+    """Draw the visible part of a box into an image.
 
     Args:
         image: (H, W, 3) uint8, changed in place.
@@ -203,8 +198,7 @@ def draw_box(image: np.ndarray, distance: np.ndarray, box: Box, camera: Cameras,
     window = _box_window(box, camera, distance.shape)
     if window is None:
         return
-    cos, sin = np.cos(box.yaw), np.sin(box.yaw)
-    to_box = np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1.0]])
+    to_box = box.rotation
     shape = distance[window].shape
     ray = turn(to_box @ camera.R.T, rays[(slice(None), *window)].reshape(3, -1))
     origin = (to_box @ (camera.T - box.center)).astype(np.float32)
@@ -230,10 +224,9 @@ def draw_box(image: np.ndarray, distance: np.ndarray, box: Box, camera: Cameras,
 
 
 def _box_window(box: Box, camera: Cameras, shape: tuple[int, int]) -> tuple[slice, slice] | None:
-    """Return the rows and columns that hold a box, None if it is out of sight."""
-    corners = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]) * box.half
-    cos, sin = np.cos(box.yaw), np.sin(box.yaw)
-    world = corners @ np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1.0]]) + box.center
+    """Return the rows and columns of a box, None if it is out of sight."""
+    corners = np.array(list(itertools.product((-1, 1), repeat=3))) * box.half
+    world = corners @ box.rotation + box.center
     points, depth = project(world, camera)
     if depth.min() < 150.0:
         return None
@@ -245,13 +238,12 @@ def _box_window(box: Box, camera: Cameras, shape: tuple[int, int]) -> tuple[slic
 
 
 def floor_shade(furniture: Furniture, cell_mm: float, half_mm: float) -> np.ndarray:
-    """Return how much furniture darkens the floor, a square image of the floor around the origin, 0..1."""
+    """Return the shading of the floor by furniture, a square map around the origin, 0..1."""
     size = int(2 * half_mm / cell_mm)
     shade = np.zeros((size, size), np.float32)
     for box in furniture.boxes:
-        cos, sin = np.cos(box.yaw), np.sin(box.yaw)
         corners = np.array([[1, 1], [1, -1], [-1, -1], [-1, 1]]) * box.half[:2]
-        corners = corners @ np.array([[cos, sin], [-sin, cos]]) + box.center[:2]
+        corners = corners @ box.rotation[:2, :2] + box.center[:2]
         strength = 0.5 * np.exp(-(box.center[2] - box.half[2]) / 700.0)
         layer = np.zeros_like(shade)
         cv2.fillConvexPoly(layer, ((corners + half_mm) / cell_mm).round().astype(np.int32), float(strength))

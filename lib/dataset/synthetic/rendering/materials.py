@@ -1,7 +1,7 @@
-"""Colors of surfaces: clothes, skin, faces, things. All colors are BGR in 0..1, float32.
+"""Colors of clothes, skin, faces and objects, BGR in 0..1, float32.
 
-A material is a function of where on the solid a point lies. Front and back of a person differ (face, neckline,
-shirt front, belt buckle), left and right do not: as with real clothes, the front tells the sides apart.
+A material maps positions on a solid to colors. Front and back of a person differ (face, neckline, shirt front, belt
+buckle), left and right do not, as with real clothes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Patch:
     """Points on one solid, N each, float32.
 
     Attributes:
-        side, along, front: position from the start of the solid, mm; x to the person's left for trunk and head.
+        side, along, front: position relative to the start of the solid, mm; side is to the left for trunk and head.
         length: length of the solid's axis, mm.
     """
 
@@ -43,7 +43,7 @@ Material = Callable[[Patch], np.ndarray]
 
 
 def _make_noise(size: int = 256) -> np.ndarray:
-    """Make a tiling table of soft noise with mean 0 and deviation about 1, the same in every process."""
+    """Make a tileable table of soft noise with mean 0 and deviation 1, equal in every process."""
     spectrum = np.fft.rfft2(np.random.default_rng(12345).normal(size=(size, size)))
     frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None])
     table = np.fft.irfft2(spectrum / (0.015 + frequency), (size, size))
@@ -93,7 +93,7 @@ _OPEN_FRONTS = ("jacket", "buttons", "vest")  # these go down to the hips
 
 
 def _shirt(wear: Wardrobe, part: str) -> Material:
-    """Pattern all around, the front on chest and waist, a neckline of skin, a yoke across the upper back."""
+    """Pattern, front on chest and waist, neckline of skin, yoke across the upper back."""
     base, second = wear.shirt.astype(np.float32), wear.shirt_second.astype(np.float32)
     pattern, front = PATTERNS[wear.shirt_pattern], FRONTS[wear.shirt_front]
 
@@ -114,7 +114,7 @@ def _shirt(wear: Wardrobe, part: str) -> Material:
 
 
 def _sleeve(wear: Wardrobe, part: str, ends: float, cloth: Material) -> Material:
-    """Cloth up to where the sleeve or trouser leg ends, skin beyond; `ends` counts bones from the trunk."""
+    """Cloth up to the end of the sleeve or trouser leg, then skin; `ends` counts bones from the trunk."""
     limit = ends - (1.0 if part in ("forearm", "shin", "calf") else 0.0)
     skin = _plain(wear.skin, 0.03)
 
@@ -129,7 +129,7 @@ def _sleeve(wear: Wardrobe, part: str, ends: float, cloth: Material) -> Material
 
 
 def _trousers(wear: Wardrobe, part: str) -> Material:
-    """Denim-like cloth; a belt with a buckle in front and pockets behind on the pelvis."""
+    """Denim-like cloth; on the pelvis a belt with a buckle in front and pockets behind."""
     cloth = _plain(wear.trousers, 0.07)
     if part != "pelvis":
         return cloth
@@ -182,7 +182,7 @@ _THINGS = {
 
 
 def body_materials(wear: Wardrobe) -> dict[str, Material]:
-    """Return the material of every body part and of the things, by name."""
+    """Return name -> material of all body parts and objects."""
     shirt, trousers = _shirt(wear, "sleeve"), _trousers(wear, "leg")
     materials = {**_THINGS, "pelvis": _trousers(wear, "pelvis"), "head": _head(wear), "hair": _plain(wear.hair, 0.15)}
     materials.update({part: _shirt(wear, part) for part in ("waist", "chest", "yoke")})

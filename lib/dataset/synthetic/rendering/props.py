@@ -1,4 +1,4 @@
-"""Things that people hold, and the dog, as round cones."""
+"""Props that people hold, and the dog, as round cones."""
 
 from __future__ import annotations
 
@@ -14,21 +14,19 @@ _UP = np.array([0.0, 0.0, 1.0])
 
 
 def prop_solids(pose: Pose, frame: int, props: Sequence[tuple[str, int]]) -> Solids | None:
-    """Make the solids of all props of a frame; None if there are none.
+    """Return the solids of all props of a frame, None without props.
 
     Args:
         pose: the motion.
-        frame: which of its frames.
+        frame: index of the frame.
         props: (name, side) pairs; side 0 right, 1 left, 2 both hands.
     """
     if not props:
         return None
     builder = SolidsBuilder()
     for name, side in props:
-        hands = [
-            pose.joint(SIDES[s] + "wri")[frame] + 70.0 * pose.hands[frame, s]
-            for s in ((0, 1) if side == 2 else (side,))
-        ]
+        sides = (0, 1) if side == 2 else (side,)
+        hands = [pose.joint(SIDES[one] + "wri")[frame] + 70.0 * pose.hands[frame, one] for one in sides]
         _MAKERS[name](builder, np.mean(hands, 0), pose, frame, min(side, 1))
     return builder.build()
 

@@ -1,6 +1,6 @@
-"""Exact distances from pixels to round cones, per pixel rays, within their bounding boxes.
+"""Ray casting: exact distances from pixels to round cones.
 
-Rays are unit vectors in the camera frame, stored in planes (3, rows, columns), float32; distances are along them, mm.
+Rays are unit vectors in the camera frame, (3, rows, columns) float32; distances are along the rays, mm.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ _SMALL = np.float32(1e-6)
 
 @dataclass(frozen=True)
 class LocalRays:
-    """Round cones in the frame where they have round cross-sections.
+    """Round cones in scaled part frames, where their cross-sections are circles.
 
     Attributes:
         matrix: (P, 3, 3) camera frame -> scaled part frame (side, axis, front).
-        origin: (P, 3) the camera center in that frame.
-        near: (P) distance from the camera to `start`, mm.
-        length: (P) distance of the balls, scaled mm.
+        origin: (P, 3) camera center in that frame.
+        near: (P,) distance from the camera to `start`, mm.
+        length: (P,) distance of the balls, scaled mm.
         radii: (P, 2) radii of the balls, mm.
     """
 
@@ -37,12 +37,12 @@ class LocalRays:
 
 @dataclass(frozen=True)
 class Hits:
-    """What the rays of a rectangle of the image meet first.
+    """First hits of the rays of an image rectangle.
 
     Attributes:
         rows, columns: the rectangle.
-        distance: (h, w) float32 mm, infinite where nothing is met.
-        part: (h, w) int16 index of the solid, NOTHING where there is none.
+        distance: (h, w) float32 mm, infinite without a hit.
+        part: (h, w) int16 index of the solid, NOTHING without a hit.
     """
 
     rows: slice
@@ -54,7 +54,7 @@ class Hits:
 def turn(matrix: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     """Multiply a (3, 3) matrix with planes of vectors (3, ...) in float32.
 
-    Written out: BLAS may round differently with another number of threads, and images must not.
+    BLAS is avoided because its rounding depends on the number of threads.
     """
     x, y, z = vectors
     return np.stack([row[0] * x + row[1] * y + row[2] * z for row in matrix.astype(np.float32)])
@@ -72,7 +72,7 @@ def to_local(solids: Solids, camera: Cameras) -> LocalRays:
     squeeze = np.stack([np.ones(len(solids)), 1 / solids.cap, 1 / solids.depth], -1)
     to_part = squeeze[:, :, None] * axes
     length = np.linalg.norm(solids.end - solids.start, axis=-1) / solids.cap
-    # The formulas need the balls to touch none of each other's inside.
+    # The formulas need balls of which neither contains the other.
     length = np.maximum(length, 1.02 * np.abs(solids.radii[:, 0] - solids.radii[:, 1]) + 1e-3)
     to_camera = camera.T - solids.start
     origin = (to_camera[:, None] * to_part).sum(-1)
@@ -80,7 +80,7 @@ def to_local(solids: Solids, camera: Cameras) -> LocalRays:
 
 
 def bounding_boxes(solids: Solids, camera: Cameras, image_wh: tuple[int, int]) -> np.ndarray:
-    """Return (P, 4) boxes x0, y0, x1, y1 (integers, end exclusive) that surely hold each solid's pixels."""
+    """Return (P, 4) integer boxes x0, y0, x1, y1 (end exclusive) that contain all pixels of each solid."""
     radius = solids.radii * np.maximum(1.0, np.maximum(solids.depth, solids.cap))[:, None]
     centers = np.stack([solids.start, solids.end], 1)  # (P, 2, 3)
     points, depth = project(centers.reshape(-1, 3), camera)
@@ -106,14 +106,14 @@ def distances(local: LocalRays, part: int, rays: np.ndarray) -> np.ndarray:
         rays: (3, N) float32 unit directions, camera frame.
 
     Returns:
-        (N) float32 mm, infinite where the ray misses.
+        (N,) float32 mm, infinite for misses.
 
-    Source: quadratics of the cone that touches both balls and of the balls; checked against brute force.
+    Source: quadratics of the balls and of the cone that touches both.
     """
     start_r, end_r = (np.float32(r) for r in local.radii[part])
     length = np.float32(local.length[part])
     ray = turn(local.matrix[part], rays)  # (3, N)
-    # Begin near the solid: far from it the squares would eat float32's digits.
+    # Start near the solid: large squares would lose float32 precision.
     near = np.float32(local.near[part])
     origin = local.origin[part].astype(np.float32)[:, None] + near * ray
     rr, ro, oo = (np.einsum("in,in->n", a, b) for a, b in ((ray, ray), (ray, origin), (origin, origin)))
@@ -140,12 +140,12 @@ def cast(solids: Solids, camera: Cameras, rays: np.ndarray) -> Hits | None:
     """Find the nearest solid of every pixel.
 
     Args:
-        solids: what to look at.
+        solids: the solids.
         camera: one camera, without leading axes.
         rays: (3, rows, columns) its pixel rays.
 
     Returns:
-        The hits within the rectangle that holds all solids; None when none is in the image.
+        Hits within the bounding rectangle of all solids; None if no solid is in the image.
     """
     boxes = bounding_boxes(solids, camera, (rays.shape[2], rays.shape[1]))
     seen = np.flatnonzero((boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]))
@@ -168,13 +168,13 @@ def cast(solids: Solids, camera: Cameras, rays: np.ndarray) -> Hits | None:
 
 
 def surface(local: LocalRays, part: int, ray: np.ndarray, distance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return where rays meet a solid and the outward normal there.
+    """Return hit points on a solid and their outward normals.
 
     Args:
         local: the solids relative to the camera.
         part: index of the solid.
-        ray: (3, N) rays that hit it.
-        distance: (N) their distances.
+        ray: (3, N) rays that hit the solid.
+        distance: (N,) their distances.
 
     Returns:
         (3, N) points in the scaled part frame (side, axis, front), and (3, N) unit normals, camera frame.

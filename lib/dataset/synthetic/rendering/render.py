@@ -1,4 +1,4 @@
-"""Images: a fixed scene per camera, and people, shadows, light and sensor noise for every frame."""
+"""Rendering: a fixed scene per camera; people, shadows, light and sensor noise per frame."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Lighting:
     """Light of a scene.
 
     Attributes:
-        directions: (L, 3) unit vectors towards the lights, world.
-        strengths: (L) brightness of each.
-        ambient: brightness from all around.
-        tint: (3) BGR factor of the whole image.
+        directions: (L, 3) unit vectors toward the lights, world.
+        strengths: (L,) brightness of each.
+        ambient: brightness from all directions.
+        tint: (3,) BGR factor of the whole image.
     """
 
     directions: np.ndarray
@@ -37,7 +37,7 @@ class Lighting:
 
     @classmethod
     def random(cls, rng: np.random.Generator) -> Lighting:
-        """Draw a strong and a weak light from above and one overhead, and a slight color cast."""
+        """Draw a strong and a weak light from above, one overhead, and a slight color cast."""
         turn = rng.uniform(0, 2 * np.pi, 3)
         height = np.append(rng.uniform(1.2, 2.6, 2), 12.0)
         directions = np.stack([np.cos(turn), np.sin(turn), height], -1)
@@ -52,7 +52,7 @@ class Lighting:
 
 @dataclass(frozen=True)
 class View:
-    """What one camera sees when nobody is there.
+    """View of one camera without people.
 
     Attributes:
         camera: the camera, without leading axes.
@@ -68,12 +68,12 @@ class View:
 
 
 def empty_room(room: Room, camera: Cameras, rays: np.ndarray) -> View:
-    """See an empty room."""
+    """Render an empty room."""
     return View(camera, rays, *view_room(room, camera, rays))
 
 
 def furnish(view: View, furniture: Furniture, lighting: Lighting, materials: dict[str, Material]) -> View:
-    """Return a new view with furniture and its contact shadows in it, in the light's tint."""
+    """Return a new view with furniture, its contact shadows and the tint of the light."""
     tint = np.clip(np.arange(256)[:, None] * lighting.tint, 0, 255).astype(np.uint8)
     image = cv2.LUT(view.image, tint[None])
     distance = view.distance.copy()
@@ -103,8 +103,8 @@ def paint(
 
     Args:
         image: (H, W, 3) uint8, changed in place.
-        distance: (H, W) what hides the solids, mm.
-        hits: where the solids are.
+        distance: (H, W) mm, of everything else in the image.
+        hits: first hits on the solids.
         solids: the solids of `hits`.
         view: camera and rays.
         lighting: light of the scene.
@@ -144,7 +144,7 @@ def _brightness(normal: np.ndarray, rays: np.ndarray, camera: Cameras, lighting:
 def _darken_floor(
     image: np.ndarray, view: View, shade: np.ndarray, middle: np.ndarray, half_mm: float, region: tuple[slice, slice]
 ) -> None:
-    """Darken the floor by a square shade image (0..1) around a point of the floor."""
+    """Darken the floor by a square shading map (0..1) around a point of the floor."""
     rays = view.rays[(slice(None), *region)]
     shape = rays.shape[1:]
     distance = view.distance[region]
@@ -160,8 +160,39 @@ def _darken_floor(
     image[region] = (image[region] * keep[..., None]).astype(np.uint8)
 
 
+def take_image(
+    view: View,
+    solids: Solids,
+    lighting: Lighting,
+    materials: dict[str, Material],
+    joints: np.ndarray,
+    thickness: np.ndarray,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Render a person into a furnished view.
+
+    Args:
+        view: the furnished view.
+        solids: body and props.
+        lighting: light of the scene.
+        materials: name -> material.
+        joints: (J, 3) world, mm.
+        thickness: (J,) see joint_occlusion().
+        rng: random generator of exposure, blur and noise.
+
+    Returns:
+        (H, W, 3) uint8 BGR image and (J,) bool: joints that are hidden or outside the image.
+    """
+    image = view.image.copy()
+    cast_shadow(image, view, solids, lighting)
+    hits = cast(solids, view.camera, view.rays)
+    if hits is not None:
+        paint(image, view.distance, hits, solids, view, lighting, materials)
+    return expose(image, rng), joint_occlusion(joints, hits, view, thickness)
+
+
 def cast_shadow(image: np.ndarray, view: View, solids: Solids, lighting: Lighting) -> None:
-    """Darken the floor where solids keep the lights away."""
+    """Darken the floor where solids block the lights."""
     middle = solids.start[:, :2].mean(0)
     size = int(2 * _SHADOW_HALF_MM / FLOOR_CELL_MM)
     shade = np.zeros((size, size), np.float32)
@@ -186,7 +217,7 @@ def cast_shadow(image: np.ndarray, view: View, solids: Solids, lighting: Lightin
 
 
 def _floor_region(view: View, corners: np.ndarray) -> tuple[slice, slice] | None:
-    """Return the part of the image that shows a rectangle (low, high) of the floor, None if it is out of sight."""
+    """Return the image region of a floor rectangle (low, high), None if it is out of sight."""
     (x0, y0), (x1, y1) = corners
     points, depth = project(np.array([[x0, y0, 0], [x0, y1, 0], [x1, y0, 0], [x1, y1, 0.0]]), view.camera)
     height, width = view.distance.shape
@@ -199,7 +230,7 @@ def _floor_region(view: View, corners: np.ndarray) -> tuple[slice, slice] | None
 
 @lru_cache(maxsize=1)
 def _noise_tables(deviation: float = 3.0) -> tuple[np.ndarray, np.ndarray]:
-    """Return what noise adds to and takes from an image, two uint8 tables with equal values in the 3 colors."""
+    """Return positive and negative noise as two uint8 tables with equal values in the 3 colors."""
     table = np.random.default_rng(54321).normal(0, deviation, (1264, 1264)).round()
     table = cv2.GaussianBlur(table, (3, 3), 0.6) * 1.6
     bright, dark = (cv2.merge([np.clip(sign * table, 0, 40).astype(np.uint8)] * 3) for sign in (1, -1))
@@ -207,11 +238,11 @@ def _noise_tables(deviation: float = 3.0) -> tuple[np.ndarray, np.ndarray]:
 
 
 def expose(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return the image as a camera would store it.
+    """Apply exposure, blur and noise of a camera.
 
     Args:
         image: (H, W, 3) uint8 BGR.
-        rng: source of this image's exposure, blur and noise.
+        rng: random generator.
 
     Returns:
         (H, W, 3) uint8.
@@ -223,7 +254,7 @@ def expose(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _random_tile(table: np.ndarray, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """Cut a tile (h, w, 3) out of a table, which repeats if it is smaller."""
+    """Cut a tile (h, w, 3) out of a table; a smaller table is repeated."""
     y, x = rng.integers(0, np.maximum(1, np.array(table.shape[:2]) - shape))
     tile = table[y : y + shape[0], x : x + shape[1]]
     repeats = -(-np.array(shape) // tile.shape[:2])
@@ -231,16 +262,16 @@ def _random_tile(table: np.ndarray, shape: tuple[int, int], rng: np.random.Gener
 
 
 def joint_occlusion(joints: np.ndarray, hits: Hits | None, view: View, thickness: np.ndarray) -> np.ndarray:
-    """Say which joints are hidden by furniture, by another part of the body, or lie outside the image.
+    """Return which joints are hidden by furniture or another body part, or lie outside the image.
 
     Args:
         joints: (J, 3) world, mm.
-        hits: the body as seen by the camera.
+        hits: first hits on the body.
         view: the furnished view.
-        thickness: (J) how deep a joint may lie below the surface of its own limbs, mm.
+        thickness: (J,) largest depth of a joint below the surface of its own limbs, mm.
 
     Returns:
-        (J) bool.
+        (J,) bool.
     """
     points, _ = project(joints, view.camera)
     height, width = view.distance.shape

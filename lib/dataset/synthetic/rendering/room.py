@@ -1,4 +1,4 @@
-"""Rooms and open ground: textured planes seen through a camera, perspective correct."""
+"""Rooms and open ground: textured planes, rendered with correct perspective."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _CEILING_MM = 3100.0
 
 @dataclass(frozen=True)
 class Room:
-    """A box with its floor at z = 0 in the world.
+    """Box with its floor at z = 0 in the world.
 
     Attributes:
-        low, high: (3) opposite corners, mm.
-        textures: six uint8 BGR images for the planes x low, x high, y low, y high, floor, ceiling.
+        low, high: (3,) opposite corners, mm.
+        textures: six uint8 BGR images of the planes x low, x high, y low, y high, floor, ceiling.
     """
 
     low: np.ndarray
@@ -30,7 +30,7 @@ class Room:
 
 
 def _noise_sheet(rng: np.random.Generator, shape: tuple[int, int], zoom: float) -> np.ndarray:
-    """Return soft noise of deviation 1 and the given shape; `zoom` pixels per table cell."""
+    """Return soft noise of deviation 1 with `zoom` pixels per table cell."""
     offset = rng.integers(0, 256, 2)
     rows = (np.arange(shape[0]) / zoom + offset[0]).astype(np.float32)
     columns = (np.arange(shape[1]) / zoom + offset[1]).astype(np.float32)
@@ -48,7 +48,7 @@ def _finish(color: np.ndarray) -> np.ndarray:
 
 
 def _floor(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
-    """Carpet, tiles or planks."""
+    """Make a carpet, tiles or planks."""
     color = np.broadcast_to(_soft_color(rng, 0.32, 0.62, 0.18), (*shape, 3)).copy()
     rows = np.arange(shape[0])[:, None]
     columns = np.arange(shape[1])[None]
@@ -74,7 +74,7 @@ def _floor(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
 
 
 def _wall(rng: np.random.Generator, shape: tuple[int, int], base: np.ndarray) -> np.ndarray:
-    """A painted wall with skirting, pictures, a door, a curtain or a board; row 0 is the ceiling."""
+    """Make a wall with skirting, pictures, a door or a curtain; row 0 is at the ceiling."""
     color = np.broadcast_to(base, (*shape, 3)).copy()
     rows = np.arange(shape[0])[:, None]
     columns = np.arange(shape[1])[None]
@@ -151,10 +151,10 @@ def make_open_ground(rng: np.random.Generator) -> Room:
 
 
 def view_room(room: Room, camera: Cameras, rays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """See an empty room.
+    """Render an empty room.
 
     Args:
-        room: the room; the camera is inside.
+        room: the room, with the camera inside.
         camera: one camera, without leading axes.
         rays: (3, H, W) its pixel rays.
 

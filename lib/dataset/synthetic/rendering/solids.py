@@ -1,7 +1,7 @@
-"""Bodies as round cones: a tapering capsule between two points, flattened if wanted.
+"""Bodies as round cones, the hulls of two balls each.
 
-A round cone is the hull of two balls. `depth` scales it along its front axis, `cap` along its own axis, so the
-same shape serves limbs, a trunk, a skull and a shoe. All positions are in the world frame, mm.
+`depth` scales a round cone along its front axis, `cap` along its main axis, so limbs, trunk, skull and shoes have the
+same primitive. All positions are in the world frame, mm.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ class Solids:
 
     Attributes:
         start, end: (P, 3) centers of the two balls.
-        front: (P, 3) direction of the front, need not be square to the axis.
+        front: (P, 3) front direction, not necessarily perpendicular to the axis.
         radii: (P, 2) sideways radius at start and end, mm.
-        depth: (P) front radius / sideways radius.
-        cap: (P) height of the caps / sideways radius.
+        depth: (P,) front radius / sideways radius.
+        cap: (P,) height of the caps / sideways radius.
         material: P names of materials.
     """
 
@@ -49,7 +49,7 @@ class Solids:
 
 
 def join(first: Solids, second: Solids | None) -> Solids:
-    """Put two sets of solids together."""
+    """Concatenate two sets of solids."""
     if second is None:
         return first
     arrays = (
@@ -75,25 +75,25 @@ class SolidsBuilder:
         depth: float = 1.0,
         cap: float = 1.0,
     ) -> None:
-        """Add a round cone; see `Solids` for the meaning."""
+        """Add a round cone; see Solids."""
         self._rows.append((start, end, front, radii, depth, cap, material))
 
     def build(self) -> Solids:
-        """Return all of them."""
+        """Return all round cones."""
         columns = list(zip(*self._rows, strict=True))
         return Solids(*(np.asarray(column, float) for column in columns[:-1]), material=columns[-1])
 
 
 def body_solids(pose: Pose, frame: int, person: SyntheticPerson) -> Solids:
-    """Dress one frame of a pose in round cones.
+    """Build the body of one frame of a pose.
 
     Args:
         pose: the motion.
-        frame: which of its frames.
-        person: build and clothes.
+        frame: index of the frame.
+        person: body and clothes.
 
     Returns:
-        About 30 solids; every joint lies inside those of its limbs.
+        About 30 solids; every joint lies inside the solids of its limbs.
     """
     builder = SolidsBuilder()
     _add_trunk(builder, pose, frame, person)
@@ -110,34 +110,13 @@ def _add_trunk(builder: SolidsBuilder, pose: Pose, frame: int, person: Synthetic
     pelvis, chest = pose.pelvis[frame], pose.chest[frame]
     front, up = pelvis[:, 0], pelvis[:, 2]
     half = 0.5 * (joint["lhip"] - joint["rhip"])
-    builder.add(
-        "pelvis",
-        joint["root"] - 0.60 * half,
-        joint["root"] + 0.60 * half,
-        (110 * girth,) * 2,
-        front,
-        depth=0.98,
-        cap=0.85,
-    )
-    builder.add(
-        "waist",
-        joint["root"] + 62 * up,
-        joint["belly"] + 20 * up,
-        (157 * girth, 138 * girth),
-        front,
-        depth=0.74,
-        cap=0.4,
-    )
+    pelvis_radii = (110 * girth,) * 2
+    builder.add("pelvis", joint["root"] - 0.6 * half, joint["root"] + 0.6 * half, pelvis_radii, front, 0.98, 0.85)
+    waist_radii = (157 * girth, 138 * girth)
+    builder.add("waist", joint["root"] + 62 * up, joint["belly"] + 20 * up, waist_radii, front, 0.74, 0.4)
+    bottom = joint["belly"] + 5 * chest[:, 2]
     top = joint["neck"] - 105 * chest[:, 2] - 12 * chest[:, 0]
-    builder.add(
-        "chest",
-        joint["belly"] + 5 * chest[:, 2],
-        top,
-        (138 * girth, 156 * girth**0.5),
-        chest[:, 0],
-        depth=0.70 * girth**0.3,
-        cap=0.55,
-    )
+    builder.add("chest", bottom, top, (138 * girth, 156 * girth**0.5), chest[:, 0], 0.70 * girth**0.3, 0.55)
     inward = 0.12 * (joint["lsho"] - joint["rsho"])
     builder.add("yoke", joint["rsho"] + inward, joint["lsho"] - inward, (58 * girth,) * 2, chest[:, 0], depth=1.05)
 

@@ -53,7 +53,7 @@ def _hinge_deg(act: Act, *names: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("recording", RECORDINGS)
-def test_bones_are_constant_and_motion_is_smooth(recording):
+def test_perform_action_constant_bones_and_smooth_motion(recording):
     act = _act(*recording)
     lengths = _lengths(act)
     np.testing.assert_allclose(lengths, np.broadcast_to(lengths[0], lengths.shape), atol=1e-6)
@@ -66,7 +66,7 @@ def test_bones_are_constant_and_motion_is_smooth(recording):
 
 
 @pytest.mark.parametrize("recording", RECORDINGS)
-def test_people_stay_on_the_floor_in_the_room_within_joint_limits(recording):
+def test_perform_action_stays_on_the_floor_and_within_joint_limits(recording):
     act = _act(*recording)
     joints = act.pose.joints
     assert np.linalg.norm(joints[:, 0, :2], axis=1).max() < FREE_RADIUS_MM + 250
@@ -79,7 +79,7 @@ def test_people_stay_on_the_floor_in_the_room_within_joint_limits(recording):
 
 
 @pytest.mark.parametrize("recording", RECORDINGS)
-def test_knees_bend_forward_only(recording):
+def test_perform_action_knees_bend_forward(recording):
     pose = _act(*recording).pose
     for side in "rl":
         hip, knee, ankle = (pose.joint(side + part) for part in ("hip", "kne", "ank"))
@@ -87,13 +87,13 @@ def test_knees_bend_forward_only(recording):
         assert bend.min() > -25
 
 
-def test_limb_lengths_differ_between_subjects():
+def test_perform_action_limb_lengths_differ_between_subjects():
     first = _lengths(_act(2, 1))[0]
     second = _lengths(_act(2, 1, subject=8))[0]
     assert np.abs(first - second).max() > 20
 
 
-def test_frames_do_not_depend_on_the_frames_asked_for():
+def test_perform_action_frames_are_independent_of_other_frames():
     shape = make_subject(1, 0).shape
     for action in ACTIONS:
         whole = perform_action(action, 1, shape, np.random.default_rng(7), np.arange(0, 10, 0.5))
@@ -105,7 +105,7 @@ def _distance(act: Act, wrist: str, joint: str) -> np.ndarray:
     return np.linalg.norm(act.pose.joint(wrist) - act.pose.joint(joint), axis=1)
 
 
-def test_actions_do_what_their_names_say():
+def test_perform_action_matches_the_name_of_the_action():
     names = {name: action for action, (name, _) in ACTIONS.items()}
     height = {name: _act(action, 1).pose.joints[:, 0, 2] for name, action in names.items()}
     path = {name: np.ptp(_act(action, 1).pose.joints[:, 0, :2], axis=0).max() for name, action in names.items()}
@@ -125,7 +125,7 @@ def test_actions_do_what_their_names_say():
     assert (greeting.joints[:, H36M_17.indices(["rwri", "lwri"]), 2].max(1) > greeting.joint("neck")[:, 2]).mean() > 0.2
 
 
-def test_walking_feet_stay_where_they_stand():
+def test_perform_action_walking_feet_do_not_slide():
     pose = _act(14, 1).pose
     for side in "rl":
         ankle = pose.joint(side + "ank")

@@ -1,4 +1,4 @@
-"""Boxes land where OpenCV projects their corners, hide what is behind and not what is before them."""
+"""Boxes are drawn at the projection of their corners and hide what is behind them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _corners(box: Box) -> np.ndarray:
     return world + box.center
 
 
-def test_a_box_fills_the_hull_of_its_projected_corners():
+def test_draw_box_fills_the_hull_of_its_projected_corners():
     camera, rays = _setup()
     box = Box(np.array([300.0, -200, 500]), np.array([200.0, 500, 400]), 0.6, np.array([0.2, 0.5, 0.9]))
     image = np.zeros((SIZE, SIZE, 3), np.uint8)
@@ -41,7 +41,7 @@ def test_a_box_fills_the_hull_of_its_projected_corners():
     assert distance[drawn].max() < depths.max()
 
 
-def test_a_box_behind_something_is_not_drawn():
+def test_draw_box_hidden_box_is_not_drawn():
     camera, rays = _setup()
     box = Box(np.array([0.0, 0, 500]), np.full(3, 300.0), 0.0, np.ones(3))
     image = np.zeros((SIZE, SIZE, 3), np.uint8)
@@ -51,7 +51,7 @@ def test_a_box_behind_something_is_not_drawn():
     assert (distance == 1000).all()
 
 
-def test_occluders_stand_between_person_and_camera_and_keep_clear():
+def test_add_occluders_between_person_and_camera_at_a_distance():
     cameras = Cameras.from_records(make_rig(1, 4, SIZE, seed=0))
     target = np.array([200.0, -100.0])
     for seed in range(20):
@@ -67,7 +67,7 @@ def test_occluders_stand_between_person_and_camera_and_keep_clear():
         assert none.solids() is None
 
 
-def test_more_than_one_piece_per_camera_adds_to_those_of_one():
+def test_add_occluders_more_pieces_per_camera_extend_fewer():
     cameras = Cameras.from_records(make_rig(1, 4, SIZE, seed=0))
 
     def boxes(number: float) -> list[Box]:
@@ -81,7 +81,7 @@ def test_more_than_one_piece_per_camera_adds_to_those_of_one():
         np.testing.assert_array_equal(first.center, second.center)
 
 
-def test_a_chair_has_its_seat_at_the_height_asked_for():
+def test_add_chair_seat_height():
     furniture = Furniture()
     add_chair(furniture, Seat(np.array([100.0, 50.0]), 0.3, 450.0), np.random.default_rng(0))
     tops = [box.center[2] + box.half[2] for box in furniture.boxes]

@@ -46,7 +46,7 @@ def _inside(solid: Solids, points: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("solid", [_cone(), _cone((90, 200)), _cone((150, 150), depth=0.6), _cone((160, 80), 0.7, 0.5)])
-def test_distances_are_those_of_the_first_point_inside(solid):
+def test_distances_equal_brute_force(solid):
     camera = _camera(focal=330.0)
     rays = pixel_rays(camera, (120, 120))[:, ::9, ::9].reshape(3, -1)
     found = distances(to_local(solid, camera), 0, rays)
@@ -61,7 +61,7 @@ def test_distances_are_those_of_the_first_point_inside(solid):
     assert np.abs(found[hit] - expected[hit]).max() < 8.0
 
 
-def test_bounding_box_holds_all_hits_and_nearest_part_wins():
+def test_cast_bounding_boxes_hold_all_hits_and_nearest_part_wins():
     camera, near = _camera(), _cone()
     far = Solids(
         near.start - [600, 0, 0],
@@ -94,7 +94,7 @@ def test_bounding_box_holds_all_hits_and_nearest_part_wins():
     assert (hits.part[overlap[hits.rows, hits.columns]] == 1).all()
 
 
-def test_normals_of_a_ball_point_away_from_its_center():
+def test_surface_normals_of_a_ball_point_away_from_its_center():
     camera = _camera()
     ball = Solids(
         np.array([[0.0, 0, 900]]),

@@ -1,4 +1,4 @@
-"""Rooms are perspective correct: what a pixel shows is where its ray meets floor and walls."""
+"""Rooms have correct perspective: a pixel shows the hit point of its ray."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _view(room: Room) -> tuple[Cameras, np.ndarray, np.ndarray]:
     return camera, *view_room(room, camera, pixel_rays(camera, (SIZE, SIZE)))
 
 
-def test_a_mark_on_the_floor_is_seen_where_it_projects():
+def test_view_room_mark_on_the_floor_is_at_its_projection():
     low = np.array([-6000.0, -6000, 0])
     high = np.array([6000.0, 6000, 3000])
     floor = np.zeros((601, 601, 3), np.uint8)  # one cell is 20 mm
@@ -29,7 +29,7 @@ def test_a_mark_on_the_floor_is_seen_where_it_projects():
     assert np.abs([columns.mean() - expected[0, 0], rows.mean() - expected[0, 1]]).max() < 0.7
 
 
-def test_distances_reach_the_planes_of_the_room():
+def test_view_room_distances_reach_the_planes():
     room = make_room(np.random.default_rng(0))
     camera, image, distance = _view(room)
     rays = pixel_rays(camera, (SIZE, SIZE))
@@ -40,7 +40,7 @@ def test_distances_reach_the_planes_of_the_room():
     assert image.std() > 10
 
 
-def test_rooms_differ_and_open_ground_has_its_horizon_in_view():
+def test_view_room_rooms_differ_and_open_ground_has_a_horizon():
     first, second = (_view(make_room(np.random.default_rng(seed)))[1] for seed in (0, 1))
     assert np.abs(first.astype(int) - second).mean() > 5
     _, image, distance = _view(make_open_ground(np.random.default_rng(2)))
