@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import argparse
 
 from lib.core.own_cameras.arguments import add_recording, load, robust_settings, select_frames
-from lib.core.own_cameras.labels import REPORT, LabelSettings, make_labels
+from lib.core.own_cameras.labels import REPORT, make_labels
 from lib.core.own_cameras.recording import associate, synchronize
 from lib.core.runtime.command_line import plain_parser, run_main
 from lib.dataset.own_cameras.dataset_writer import WriteSettings
@@ -53,7 +53,7 @@ def main() -> None:
     else:
         split = (len(recording) - max(1, len(recording) // 4), len(recording))
     write = WriteSettings(split, args.max_side, args.jpeg_quality, args.zip)
-    print(make_labels(recording, args.root, LabelSettings(write, settings), args.force))
+    print(make_labels(recording, args.root, write, settings, args.force))
     print(f"report: {args.root / REPORT}")
 
 

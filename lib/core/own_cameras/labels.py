@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +10,7 @@ import numpy as np
 from lib.core.own_cameras.recording import Recording
 from lib.core.own_cameras.recording_figures import save_label_sheet
 from lib.core.own_cameras.recording_poses import check_cameras, person_prior, smooth, triangulate
-from lib.core.own_cameras.recording_tables import (
-    calibration_tables,
-    pose_statistics,
-    pose_tables,
-    recording_tables,
-    warnings_of,
-)
+from lib.core.own_cameras.recording_tables import pose_statistics, report_parts
 from lib.dataset.own_cameras.dataset_writer import CAMERA_KEYS, MARKER, WriteSettings, write_labels
 from lib.dataset.own_cameras.videos import read_frames
 from lib.dataset.storage.new_dataset_folder import check_dataset_folder, new_dataset_folder
@@ -33,26 +27,16 @@ REPORT = "labels.md"
 SHEET = "labels.jpg"
 
 
-@dataclass(frozen=True)
-class LabelSettings:
-    """Settings of make_labels().
-
-    Attributes:
-        write: split and images.
-        robust: consensus between views, and smoothing.
-    """
-
-    write: WriteSettings
-    robust: RobustSettings = field(default_factory=RobustSettings)
-
-
-def make_labels(recording: Recording, root: Path, settings: LabelSettings, force: bool = False) -> str:
+def make_labels(
+    recording: Recording, root: Path, write: WriteSettings, robust: RobustSettings, force: bool = False
+) -> str:
     """Write a data set ROOT of a recording.
 
     Args:
         recording: synchronized recording with videos and detections.
         root: new folder: h36m/, pict/pairwise.pkl, and the report labels.md with labels.jpg.
-        settings: settings of the labels.
+        write: split and images.
+        robust: consensus between views, and smoothing.
         force: replace a data set that was written here before.
 
     Returns:
@@ -66,37 +50,33 @@ def make_labels(recording: Recording, root: Path, settings: LabelSettings, force
     if recording.videos is None:
         raise InputError("labels need the videos: --videos")
     check_dataset_folder(root, force, MARKER)
-    settings.write.check(len(recording))
-    poses = smooth(triangulate(recording, settings.robust), recording, settings.robust)
+    write.check(len(recording))
+    poses = smooth(triangulate(recording, robust), recording, robust)
     missing = ~np.isfinite(poses.pose_world).all((0, 2))
     if missing.any():
         name = H36M_BODY.joint_names[int(missing.argmax())]
         raise InputError(f"the views hardly ever agree on the {name}; check the cameras, or allow a larger --tolerance")
     prior = person_prior(poses, PictorialSettings().first_grid)
-    check = check_cameras(recording)
     statistics = pose_statistics(poses, recording)
-    warnings = warnings_of(statistics, check, recording.rig.names)
+    report = report_parts(recording, statistics, check_cameras(recording))
     cameras = {key: getattr(recording.rig.cameras, key) for key in CAMERA_KEYS}
-    cutoff = settings.robust.cutoff
+    cutoff = robust.cutoff
     with new_dataset_folder(root, force, MARKER) as folder:
         images = read_frames(recording.videos, recording.table)
-        counts = write_labels(folder, recording.rig, images, poses.pose_world, poses.agrees, settings.write)
+        counts = write_labels(folder, recording.rig, images, poses.pose_world, poses.agrees, write)
         save_limb_prior(prior, folder / PRIOR)
         save_label_sheet(folder / SHEET, recording, poses)
         parts = [
             "# Labels without annotation",
             f"{counts['train']} frames for training, {counts['validation']} for validation. Tolerance "
-            f"{100 * settings.robust.tolerance:g} % of the person's size; "
+            f"{100 * robust.tolerance:g} % of the person's size; "
             + ("not smoothed." if cutoff is None else f"smoothed with a cutoff of {cutoff:g} cycles per frame."),
-            *warnings,
-            recording_tables(recording),
-            "## Cameras",
-            calibration_tables(check, recording.rig.names),
-            pose_tables(statistics),
+            *report,
             f"## Images\n\nDots: kept; crosses: rejected detections.\n\n![labels]({SHEET})",
         ]
         text = "\n\n".join(parts) + "\n"
         write_bytes(folder / REPORT, text.encode())
-        marker = {"settings": asdict(settings), "counts": counts, "statistics": statistics, "cameras": cameras}
+        settings = {"write": asdict(write), "robust": asdict(robust)}
+        marker = {"settings": settings, "counts": counts, "statistics": statistics, "cameras": cameras}
         write_json(folder / MARKER, marker)
     return text

@@ -63,6 +63,9 @@ class SearchSettings:
     tolerance: float = 0.06
 
 
+SEARCH = SearchSettings()
+
+
 @dataclass(frozen=True)
 class Prediction:
     """Output of the network for F frames.
@@ -146,14 +149,8 @@ def predict(
     if recording.videos is None:
         raise InputError("the network needs the videos: --videos")
     network = PoseNetwork(config, checkpoint, recording.rig.cameras)
-    frames = tqdm(
-        read_frames(recording.videos, recording.table),
-        total=len(recording),
-        desc="network",
-        unit="frame",
-        disable=None,
-        leave=False,
-    )
+    images_of_frames = read_frames(recording.videos, recording.table)
+    frames = tqdm(images_of_frames, "network", len(recording), unit="frame", disable=None, leave=False)
     outputs = []
     root = None
     for frame, images in enumerate(frames):
@@ -200,17 +197,10 @@ class _Candidate:
 class _PersonSearch:
     """Search for the person in the images of one frame."""
 
-    def __init__(
-        self,
-        network: PoseNetwork,
-        images: Sequence[np.ndarray],
-        cameras: Cameras,
-        settings: SearchSettings = SearchSettings(),
-    ) -> None:
+    def __init__(self, network: PoseNetwork, images: Sequence[np.ndarray], cameras: Cameras) -> None:
         self._network = network
         self._images = images
         self._cameras = cameras
-        self._settings = settings
 
     def predict(self, root: np.ndarray) -> tuple[np.ndarray, ...]:
         """Return heatmaps, locations, center and scale of the V views for a root (3,) mm, as in Prediction."""
@@ -220,12 +210,11 @@ class _PersonSearch:
 
     def evaluate(self, root: np.ndarray) -> _Candidate:
         """Run the network around a root (3,) mm, and score it."""
-        settings = self._settings
         heatmaps, locations, center, scale = self.predict(root)
-        found = _triangulated_root(locations, self._cameras, scale, settings.tolerance)
+        found = _triangulated_root(locations, self._cameras, scale, SEARCH.tolerance)
         distance = np.nan_to_num(np.linalg.norm(found - root), nan=np.inf)
-        centered = 1 - settings.center_penalty * min(1.0, distance / settings.max_jump_mm)
-        agreement = _agreement(locations, self._cameras, scale, settings.tolerance)
+        centered = 1 - SEARCH.center_penalty * min(1.0, distance / SEARCH.max_jump_mm)
+        agreement = _agreement(locations, self._cameras, scale, SEARCH.tolerance)
         score = agreement * float(heatmaps.max((-2, -1)).mean()) * centered
         return _Candidate(root, found, score, (heatmaps, locations, center, scale))
 
@@ -236,36 +225,32 @@ class _PersonSearch:
             while improved:
                 roots = [candidate.root + move for move in step * np.concatenate([np.eye(3), -np.eye(3)])]
                 jump = np.linalg.norm(candidate.triangulated_root - candidate.root)
-                if jump < self._settings.max_jump_mm:  # false for NaN
+                if jump < SEARCH.max_jump_mm:  # false for NaN
                     roots.insert(0, candidate.triangulated_root)
                 others = (other for other in map(self.evaluate, roots))
-                better = next(
-                    (other for other in others if other.score > self._settings.min_gain * candidate.score), None
-                )
+                better = next((other for other in others if other.score > SEARCH.min_gain * candidate.score), None)
                 improved = better is not None
                 candidate = better if improved else candidate
         return candidate
 
     def track(self, root: np.ndarray) -> _Candidate:
         """Follow the person from the root of the previous frame."""
-        return self.climb(self.evaluate(root), self._settings.track_steps_mm)
+        return self.climb(self.evaluate(root), SEARCH.track_steps_mm)
 
     def first(self, image_wh: np.ndarray) -> _Candidate:
         """Search on a grid around the center of the views, whose images have (V, 2) px."""
-        settings = self._settings
         center = _center_of_views(self._cameras)
-        steps = range(-settings.grid_reach, settings.grid_reach + 1)
-        grid = center + settings.grid_mm * np.array(list(itertools.product(steps, repeat=3)))
+        steps = range(-SEARCH.grid_reach, SEARCH.grid_reach + 1)
+        grid = center + SEARCH.grid_mm * np.array(list(itertools.product(steps, repeat=3)))
         points, depth = project(grid[None], self._cameras)  # (V, N, 2), (V, N)
         visible = ((points >= 0) & (points < image_wh[:, None])).all(-1) & (depth > MIN_DEPTH_MM)
         roots = grid[visible.sum(0) >= 2]
         if not len(roots):
             roots = center[None]
         bar = tqdm(roots, desc="search", unit="position", disable=None, leave=False)
-        best = nlargest(settings.num_refined, map(self.evaluate, bar), key=lambda candidate: candidate.score)
+        best = nlargest(SEARCH.num_refined, map(self.evaluate, bar), key=lambda candidate: candidate.score)
         found = max(
-            (self.climb(candidate, settings.search_steps_mm) for candidate in best),
-            key=lambda candidate: candidate.score,
+            (self.climb(candidate, SEARCH.search_steps_mm) for candidate in best), key=lambda candidate: candidate.score
         )
         logger.info("person found at %s mm, score %.2f", found.root.round().tolist(), found.score)
         return found

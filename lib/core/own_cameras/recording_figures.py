@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
 from lib.core.drawing import skeleton_of
@@ -24,7 +25,6 @@ from lib.utils.transforms import SCALE_UNIT_PX, crop_image, get_affine_transform
 
 SHEET_ROWS = 6
 CELL_PX = 360
-VIDEO_VIEW_PX = 640
 VIDEO_CELL_PX = 384
 TURN_DEG_PER_S = 20.0  # of the orbiting camera
 _CROP_MARGIN = 1.35  # crop side length / extent of the pose
@@ -107,13 +107,7 @@ def upright(pose_world: np.ndarray) -> np.ndarray:
     axis = int(np.abs(up).argmax())
     if abs(up[axis]) > _NEAR_AXIS:
         up = np.eye(3)[axis] * np.sign(up[axis])
-    if up[2] > 1 - 1e-9:
-        return np.eye(3)
-    if up[2] < -1 + 1e-9:
-        return np.diag([1.0, -1.0, -1.0])
-    side = np.cross([0.0, 0.0, 1.0], up)
-    side /= np.linalg.norm(side)
-    return np.stack([side, np.cross(up, side), up])
+    return Rotation.align_vectors([[0.0, 0.0, 1.0]], [up])[0].as_matrix()
 
 
 def save_video(
@@ -153,11 +147,5 @@ def _posed_frames(
     recording: Recording, joints_img: np.ndarray, upright_pose: np.ndarray, notes: Sequence[str] | None
 ) -> Iterator[PosedFrame]:
     for frame, images in enumerate(read_frames(recording.videos, recording.table)):
-        reduced, joints = [], []
-        for view, image in enumerate(images):
-            factor = min(1.0, VIDEO_VIEW_PX / max(image.shape[:2]))
-            size = [max(1, round(side * factor)) for side in image.shape[1::-1]]
-            reduced.append(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
-            joints.append((joints_img[frame, view] + 0.5) * factor - 0.5)
         title = ", ".join([recording.title(frame), *([] if notes is None else [notes[frame]])])
-        yield PosedFrame(title, reduced, np.stack(joints), upright_pose[frame], names=recording.rig.names)
+        yield PosedFrame(title, images, joints_img[frame], upright_pose[frame], names=recording.rig.names)

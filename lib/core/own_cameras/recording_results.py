@@ -11,14 +11,7 @@ import numpy as np
 from lib.core.own_cameras.recording import Recording
 from lib.core.own_cameras.recording_figures import save_label_sheet, save_video
 from lib.core.own_cameras.recording_poses import check_cameras
-from lib.core.own_cameras.recording_tables import (
-    calibration_tables,
-    error_summary,
-    pose_statistics,
-    pose_tables,
-    recording_tables,
-    warnings_of,
-)
+from lib.core.own_cameras.recording_tables import error_summary, pose_statistics, report_parts
 from lib.multiviews.recording.robust_poses import RobustPoses, RobustSettings, leave_one_out
 from lib.utils.files.atomic import atomic_path, write_bytes, write_csv
 from lib.utils.files.json_file import write_json
@@ -88,7 +81,6 @@ def save_results(
     save_poses(out, recording, poses)
     check = check_cameras(recording)
     statistics = pose_statistics(poses, recording)
-    warnings = warnings_of(statistics, check, names)
     results = {
         "method": method,
         "views": names,
@@ -103,14 +95,7 @@ def save_results(
         },
         "sync_offset_frames": None if recording.sync_offsets is None else recording.sync_offsets.frames,
     }
-    parts = [
-        f"# 3D poses: {method}",
-        *warnings,
-        recording_tables(recording),
-        "## Cameras",
-        calibration_tables(check, names),
-        pose_tables(statistics),
-    ]
+    parts = [f"# 3D poses: {method}", *report_parts(recording, statistics, check)]
     if left_out is not None:
         results["leave_one_out_px"] = left_out_statistics(recording, poses, left_out)
         parts += ["## Each view predicted from the others", left_out_table(results["leave_one_out_px"])]

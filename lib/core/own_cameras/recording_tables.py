@@ -157,6 +157,17 @@ def recording_tables(recording: Recording) -> str:
     return "\n\n".join([*parts, *(f"- {note}" for note in recording.notes)])
 
 
+def report_parts(recording: Recording, statistics: Mapping[str, Any], check: CalibrationCheck) -> list[str]:
+    """Return warnings and tables of a recording and its poses as Markdown paragraphs; warnings are also logged."""
+    return [
+        *warnings_of(statistics, check, recording.rig.names),
+        recording_tables(recording),
+        "## Cameras",
+        calibration_tables(check, recording.rig.names),
+        pose_tables(statistics),
+    ]
+
+
 def calibration_tables(check: CalibrationCheck, names: Sequence[str]) -> str:
     """Format the camera check as Markdown, with the verdict in its last line."""
     rows = [

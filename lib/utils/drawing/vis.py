@@ -23,6 +23,8 @@ GAP_PX = 4
 LABEL_PX = 18  # height of the strip above an image
 HEADER_PX = 30  # height of the strip above all images
 JPEG_QUALITY = 90
+GRID_CELL_PX = 112  # height of a cell of heatmap_grid()
+MAX_GRID_ROWS = 16
 _LABEL_FONT_PX = 12
 _HEADER_FONT_PX = 16
 _FAINT_PEAK = 0.3  # heatmaps with a lower peak are drawn fainter instead of being stretched to full brightness
@@ -139,37 +141,30 @@ def heatmap_grid(
     skeleton: Skeleton,
     texts: Sequence[str],
     title: str,
-    joints: np.ndarray | None = None,
-    visible: np.ndarray | None = None,
-    cell_px: int = 112,
-    max_images: int = 16,
+    joints: np.ndarray,
+    visible: np.ndarray,
 ) -> np.ndarray:
     """Tile one row per image: the image with joints, then the heatmap of each joint with its name and peak.
 
     Args:
-        images: (M, h, w, 3) uint8.
+        images: (M, h, w, 3) uint8; images beyond the first MAX_GRID_ROWS are left out.
         heatmaps: (M, J, H, W).
         skeleton: skeleton of the J joints.
         texts: M labels of the images.
         title: title of the grid.
-        joints: (M, J, 2) px of the images; None = at the peaks of the heatmaps.
-        visible: (M, J); None = all.
-        cell_px: height of a cell.
-        max_images: number of rows; further images are left out.
+        joints: (M, J, 2) px of the images.
+        visible: (M, J).
 
     Returns:
         (height, width, 3) uint8.
     """
     num_joints = len(skeleton.names)
-    sizes = check_shape("heatmaps", heatmaps.shape, (len(images), num_joints, "H", "W"))
+    check_shape("heatmaps", heatmaps.shape, (len(images), num_joints, "H", "W"))
     height, width = images.shape[1:3]
-    if joints is None:
-        joints = heatmap_peaks(heatmaps) * (width / sizes["W"], height / sizes["H"])
-    visible = np.ones(joints.shape[:2], bool) if visible is None else visible
-    cell_wh = (max(1, round(cell_px * width / height)), cell_px)
+    cell_wh = (max(1, round(GRID_CELL_PX * width / height)), GRID_CELL_PX)
     scale = np.array(cell_wh) / (width, height)
     cells = []
-    for image in range(min(len(images), max_images)):
+    for image in range(min(len(images), MAX_GRID_ROWS)):
         small = cv2.resize(images[image], cell_wh, interpolation=cv2.INTER_AREA)
         with_pose = small.copy()
         draw_pose(with_pose, joints[image] * scale, visible[image], skeleton)
@@ -177,12 +172,6 @@ def heatmap_grid(
         for name, heatmap in zip(skeleton.names, heatmaps[image], strict=True):
             cells.append(labeled(overlay_heatmap(small, heatmap), f"{name} {float(heatmap.max()):.2f}"))
     return titled(tile(np.stack(cells), 1 + num_joints), title)
-
-
-def heatmap_peaks(heatmaps: np.ndarray) -> np.ndarray:
-    """Return the (..., 2) positions (x, y) of the largest values of (..., H, W) heatmaps, heatmap px."""
-    index = heatmaps.reshape(*heatmaps.shape[:-2], -1).argmax(-1)
-    return np.stack([index % heatmaps.shape[-1], index // heatmaps.shape[-1]], -1).astype(np.float64)
 
 
 def tile(images: np.ndarray, columns: int) -> np.ndarray:

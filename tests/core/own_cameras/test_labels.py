@@ -5,7 +5,7 @@ import pytest
 from cvf_tests.annotations import load_h36m
 from cvf_tests.own_recording import SIDE, WRONG, load_synchronized
 
-from lib.core.own_cameras.labels import LabelSettings, make_labels
+from lib.core.own_cameras.labels import make_labels
 from lib.dataset.groups import group_views
 from lib.dataset.own_cameras.dataset_writer import WriteSettings
 from lib.multiviews.body import H36M_BODY
@@ -21,7 +21,7 @@ from lib.utils.joints import H36M_17, UNION_20
 def label(files, root, **settings):
     recording = load_synchronized(files.cameras, files.videos, files.detections)
     write = WriteSettings(validation=(14, 20), **settings)
-    return make_labels(recording, root, LabelSettings(write, RobustSettings(cutoff=0.2)))
+    return make_labels(recording, root, write, RobustSettings(cutoff=0.2))
 
 
 def test_make_labels_data_set_is_readable(files, tmp_path):
@@ -65,12 +65,12 @@ def test_make_labels_reduced_images_in_a_zip(files, tmp_path):
 def test_make_labels_invalid_input_is_refused(files, tmp_path):
     recording = load_synchronized(files.cameras, files.videos, files.detections)
     with pytest.raises(InputError, match="validation: expected"):
-        make_labels(recording, tmp_path / "a", LabelSettings(WriteSettings((0, 20))))
+        make_labels(recording, tmp_path / "a", WriteSettings((0, 20)), RobustSettings())
     assert not (tmp_path / "a").exists()
     (tmp_path / "b").mkdir()
     (tmp_path / "b/precious").write_text("")
     with pytest.raises(InputError, match="was not made by this script"):
-        make_labels(recording, tmp_path / "b", LabelSettings(WriteSettings((14, 20))), force=True)
+        make_labels(recording, tmp_path / "b", WriteSettings((14, 20)), RobustSettings(), force=True)
     without = load_synchronized(files.cameras, None, files.detections)
     with pytest.raises(InputError, match="need the videos"):
-        make_labels(without, tmp_path / "c", LabelSettings(WriteSettings((14, 20))))
+        make_labels(without, tmp_path / "c", WriteSettings((14, 20)), RobustSettings())

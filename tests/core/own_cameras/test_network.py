@@ -9,11 +9,12 @@ from cvf_tests.scenes import draw_gaussians
 
 from lib.core.config_io import load_config
 from lib.core.own_cameras import network
-from lib.core.own_cameras.labels import LabelSettings, make_labels
+from lib.core.own_cameras.labels import make_labels
 from lib.core.own_cameras.recording import load_recording
 from lib.core.own_cameras.recording_poses import poses_by_method
 from lib.dataset.own_cameras.dataset_writer import WriteSettings
 from lib.multiviews.cameras import project
+from lib.multiviews.recording.robust_poses import RobustSettings
 from lib.utils.errors import InputError
 from lib.utils.transforms import image_to_heatmap_affine, transform_points
 
@@ -102,7 +103,7 @@ def test_pose_network_learned_fusion_needs_the_cameras_of_the_training(files, tm
     cameras = recording.rig.cameras[list(order)]
     with pytest.raises(InputError, match=r"root was not made from these in this order; .*--opts NETWORK.FUSION none"):
         network.PoseNetwork(config, tmp_path / "none.pth", cameras)
-    make_labels(recording, tmp_path / "root", LabelSettings(WriteSettings((14, 20))))
+    make_labels(recording, tmp_path / "root", WriteSettings((14, 20)), RobustSettings())
     other = order != (0, 1, 2, 3)
     with pytest.raises(InputError, match="in this order" if other else r"none\.pth: no such checkpoint"):
         network.PoseNetwork(config, tmp_path / "none.pth", cameras)

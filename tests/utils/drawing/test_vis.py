@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from lib.utils.drawing import vis
 from lib.utils.drawing.vis import (
     GAP_PX,
     HEADER_PX,
@@ -107,22 +108,25 @@ def test_joint_grid_draws_each_image_and_keeps_its_input() -> None:
     assert (images == 128).all()
 
 
-def test_heatmap_grid_has_a_row_per_image_and_a_cell_per_joint() -> None:
+def test_heatmap_grid_has_a_row_per_image_and_a_cell_per_joint(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vis, "GRID_CELL_PX", 60)
+    monkeypatch.setattr(vis, "MAX_GRID_ROWS", 2)
     images = np.stack([_gray()] * 3)
     heatmaps = np.zeros((3, 3, 15, 30))
     heatmaps[..., 8, 15] = 1.0
+    joints, visible = np.tile([60.0, 32.0], (3, 3, 1)), np.ones((3, 3), bool)
     second_cell = 120 + GAP_PX
     texts = (SKELETON, ["a", "b", "c"], "batch")
-    grid = heatmap_grid(images, heatmaps, *texts, cell_px=60, max_images=2)
+    grid = heatmap_grid(images, heatmaps, *texts, joints, visible)
     assert grid.shape == (HEADER_PX + 2 * (LABEL_PX + 60) + GAP_PX, 4 * 120 + 3 * GAP_PX, 3)
-    without_peak = heatmap_grid(images, heatmaps * 0, *texts, np.zeros((3, 3, 2)), cell_px=60, max_images=2)
+    without_peak = heatmap_grid(images, heatmaps * 0, *texts, joints, visible)
     grid, without_peak = grid[HEADER_PX + LABEL_PX :], without_peak[HEADER_PX + LABEL_PX :]
     whole_heatmap = overlay_heatmap(images[0], heatmaps[0, 0])
     np.testing.assert_array_equal(grid[:60, second_cell : second_cell + 120], whole_heatmap)
     assert (grid[32, second_cell + 60] != without_peak[32, second_cell + 60]).any()
-    np.testing.assert_array_equal(grid[32, 60], SIDE_COLORS["left"])  # the last joint, drawn at the peak
+    np.testing.assert_array_equal(grid[32, 60], SIDE_COLORS["left"])  # the last joint
     with pytest.raises(InputError, match=r"heatmaps: expected shape \(3, 3, H, W\)"):
-        heatmap_grid(images, heatmaps[:, :2], *texts)
+        heatmap_grid(images, heatmaps[:, :2], *texts, joints, visible)
 
 
 def test_labeled_and_titled_put_text_above_the_image() -> None:
