@@ -20,7 +20,7 @@ from lib.core.config_io import load_config
 from lib.core.own_cameras.arguments import add_recording, load, robust_settings, select_frames
 from lib.core.own_cameras.recording import Recording, associate, synchronize
 from lib.core.own_cameras.recording_poses import AGREEMENT, poses_by_method, smooth, triangulate
-from lib.core.own_cameras.recording_results import REPORT, left_out_table, save_poses, save_results
+from lib.core.own_cameras.recording_results import REPORT, left_out_table, save_recording_poses, save_results
 from lib.core.own_cameras.recording_tables import pose_tables
 from lib.core.pose3d.make_prior import load_prior
 from lib.core.pose3d.methods import METHODS
@@ -84,7 +84,7 @@ def poses_from_network(
     recording, prediction = predict(recording, config, args.checkpoint, roots)
     poses = smooth(triangulate(recording, settings), recording, settings)
     if args.method != AGREEMENT:
-        save_poses(args.out, recording, poses)  # remain if the method fails
+        save_recording_poses(args.out, recording, poses)  # remain if the method fails
         poses = poses_by_method(recording, prediction, config, args.method, poses, prior)
     return recording, poses
 

@@ -33,6 +33,7 @@ def test_multiview_poses_from_detections(run_script, files, tmp_path):
         "results.json",
     }
     poses = np.load(out / "poses3d.npz")
+    np.testing.assert_allclose(poses["confidence"], poses["kept"].sum(1) / 4)
     assert np.median(np.linalg.norm(poses["pose_world"] - files.pose_world, axis=-1)) < 15
     with open(out / "poses3d.csv") as file:
         rows = list(csv.DictReader(file))

@@ -12,8 +12,9 @@ from lib.core.own_cameras.recording import Recording
 from lib.core.own_cameras.recording_figures import save_label_sheet, save_video
 from lib.core.own_cameras.recording_poses import check_cameras
 from lib.core.own_cameras.recording_tables import error_summary, pose_statistics, report_parts
+from lib.core.pose3d.results_3d import write_poses
 from lib.multiviews.recording.robust_poses import RobustPoses, RobustSettings, leave_one_out
-from lib.utils.files.atomic import atomic_path, write_bytes, write_csv
+from lib.utils.files.atomic import write_bytes, write_csv
 from lib.utils.files.json_file import write_json
 from lib.utils.joints import H36M_17
 from lib.utils.tables import markdown_table
@@ -26,24 +27,28 @@ REPORT = "report.md"
 RESULTS = "results.json"
 
 
-def save_poses(out: Path, recording: Recording, poses: RobustPoses) -> None:
-    """Write poses3d.npz and poses3d.csv; the other files of earlier poses in the folder are removed."""
+def save_recording_poses(out: Path, recording: Recording, poses: RobustPoses) -> None:
+    """Write poses3d.npz and poses3d.csv, and remove the other files of earlier poses in the folder.
+
+    The keys of poses3d.npz are those of write_poses(), and known, joints_img (detections after swaps), kept (inliers),
+    frame, time_s, view_frames (frame numbers in each video) and views.
+    """
     for name in (VIDEO, SHEET, REPORT, RESULTS):
         (out / name).unlink(missing_ok=True)
-    with atomic_path(out / POSES) as temporary:
-        np.savez_compressed(
-            temporary,
-            pose_world=poses.pose_world,
-            known=poses.known,
-            num_views_agree=poses.agrees.sum(1),
-            joints_img=poses.points_img,
-            kept=poses.agrees,
-            frame=recording.frame_numbers,
-            time_s=recording.time_s,
-            view_frames=recording.table,
-            views=np.array(recording.rig.names),
-            joint_names=np.array(H36M_17.names),
-        )
+    write_poses(
+        out / POSES,
+        H36M_17.names,
+        poses.pose_world,
+        poses.agrees.sum(1),
+        len(recording.rig),
+        known=poses.known,
+        joints_img=poses.points_img,
+        kept=poses.agrees,
+        frame=recording.frame_numbers,
+        time_s=recording.time_s,
+        view_frames=recording.table,
+        views=np.array(recording.rig.names),
+    )
     header = ["frame", "time_s", *(f"{joint}_{axis}_mm" for joint in H36M_17.names for axis in "xyz")]
     flat = poses.pose_world.reshape(len(recording), -1)
     rows = [
@@ -78,7 +83,7 @@ def save_results(
         InputError: a video is damaged, or the disk is full.
     """
     names, numbers = recording.rig.names, recording.frame_numbers
-    save_poses(out, recording, poses)
+    save_recording_poses(out, recording, poses)
     check = check_cameras(recording)
     statistics = pose_statistics(poses, recording)
     results = {

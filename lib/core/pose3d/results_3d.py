@@ -100,16 +100,30 @@ def save_poses(
         num_views_agree: (F, J) 0 to V.
         source: provenance, of results_provenance().
     """
+    provenance = {f"predictions_{key}": np.array(value) for key, value in source.items()}
+    num_views = image_ids.shape[1]
+    write_poses(
+        path, joint_names, pose_world, num_views_agree, num_views, gt_world=gt_world, image_ids=image_ids, **provenance
+    )
+
+
+def write_poses(
+    path: Path,
+    joint_names: Sequence[str],
+    pose_world: np.ndarray,
+    num_views_agree: np.ndarray,
+    num_views: int,
+    **arrays: np.ndarray,
+) -> None:
+    """Write the keys shared by the poses of runs and recordings (lib/core/own_cameras), and further arrays."""
     with atomic_path(path) as temporary:
         np.savez_compressed(
             temporary,
             pose_world=pose_world,
-            gt_world=gt_world,
-            confidence=(num_views_agree / image_ids.shape[1]).astype(np.float32),
+            confidence=(num_views_agree / num_views).astype(np.float32),
             num_views_agree=num_views_agree,
-            image_ids=image_ids,
             joint_names=np.array(joint_names),
-            **{f"predictions_{key}": np.array(value) for key, value in source.items()},
+            **arrays,
         )
 
 

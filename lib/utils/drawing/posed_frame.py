@@ -116,7 +116,7 @@ def _draw_view(frame: PosedFrame, view: int, skeleton: Skeleton, cell_px: int) -
     image = frame.images[view]
     height, width = image.shape[:2]
     scale = cell_px / max(height, width)
-    offset = (cell_px - scale * np.array([width, height])) / 2
+    offset = (cell_px - scale * np.array([width, height]) + scale - 1) / 2  # pixel centers of cv2.resize
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     cell = np.zeros((cell_px, cell_px, 3), np.uint8)
