@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: written under a temporary name, then renamed."""
+"""Atomic files and directories: written under a temporary name, then renamed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ from lib.utils.errors import InputError
 
 
 def make_directory(path: str | os.PathLike) -> Path:
-    """Create a directory with its parents; an InputError says why it cannot be written."""
+    """Create a directory with its parents.
+
+    Raises:
+        InputError: the directory cannot be created or is not writable.
+    """
     path = Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -30,18 +34,18 @@ def make_directory(path: str | os.PathLike) -> Path:
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
-    """Give a temporary path beside `path`; on success it is renamed to `path`, otherwise it is removed.
+    """Give a temporary path that is renamed to `path` when the block succeeds and removed otherwise.
 
-    What processes that were killed left half written of this file, gigabytes perhaps, is removed first.
+    Temporary files of this path that killed processes left are removed first.
 
     Args:
-        path: the final file; its directory is created.
+        path: final file; its directory is created.
 
     Yields:
-        The path to write to. It keeps the suffix, for writers that choose the format by it.
+        The path to write to, with the suffix of `path`.
 
     Raises:
-        InputError: the disk refuses (full, read-only, no permission).
+        InputError: the file cannot be written (disk full, read-only, no permission).
     """
     path = Path(path)
     make_directory(path.parent)
@@ -59,19 +63,18 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_directory(path: str | os.PathLike) -> Iterator[Path]:
-    """Give a temporary directory beside `path` that becomes `path` when the block ends well, and disappears otherwise.
+    """Give a temporary directory that replaces `path` when the block succeeds and is removed otherwise.
 
-    What processes that were killed left half written of this directory is removed first; what one that was killed while
-    it exchanged the two had put aside comes back.
+    Temporary directories of killed processes are removed first; an old directory that they had moved away is restored.
 
     Args:
-        path: the final directory; what stands there is gone only once the new one is there.
+        path: final directory.
 
     Yields:
         The directory to write to.
 
     Raises:
-        InputError: the disk refuses (full, read-only, no permission).
+        InputError: the directory cannot be written (disk full, read-only, no permission).
     """
     path = Path(path)
     try:
@@ -84,15 +87,14 @@ def atomic_directory(path: str | os.PathLike) -> Iterator[Path]:
     try:
         partial.chmod(0o755)
         yield partial
-        _exchange(partial, path)
+        _replace_directory(partial, path)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _exchange(partial: Path, path: Path) -> None:
-    """Put a complete directory in the place of another one, or of none."""
+def _replace_directory(partial: Path, path: Path) -> None:
     old = partial.with_suffix(".old")
     if path.exists():
         os.replace(path, old)
@@ -106,10 +108,10 @@ def _exchange(partial: Path, path: Path) -> None:
 
 
 def clear_directories(path: Path) -> None:
-    """Remove what atomic_directory() of processes that were killed left beside a directory, or put it back.
+    """Clean up after processes that were killed in atomic_directory(path).
 
     Raises:
-        OSError: the disk refuses.
+        OSError: a directory cannot be changed.
     """
     for old in _left_by_killed(path.parent, f".{path.name}.", ".old"):
         if path.exists():
@@ -121,7 +123,7 @@ def clear_directories(path: Path) -> None:
 
 
 def _left_by_killed(folder: Path, prefix: str, suffix: str) -> Iterator[Path]:
-    """Yield the temporary files or directories, <prefix><process>...<suffix>, of processes that do not run any more."""
+    """Yield the paths <prefix><process id>...<suffix> whose process has ended."""
     for left in folder.glob(glob.escape(prefix) + "*" + glob.escape(suffix)):
         process = left.name.removeprefix(prefix).split(".")[0]
         if process.isdecimal() and not _is_running(int(process)):
@@ -133,7 +135,7 @@ def _is_running(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except (PermissionError, OverflowError):  # somebody else's; no number of a process
+    except (PermissionError, OverflowError):  # process of another user; not a process id
         return True
     return True
 
@@ -152,7 +154,11 @@ def write_csv(path: str | os.PathLike, header: list[str], rows: list[list[Any]])
 
 
 def read_bytes(path: str | os.PathLike) -> bytes:
-    """Read a file; an InputError says why it cannot be read."""
+    """Read a file.
+
+    Raises:
+        InputError: the file is missing or unreadable.
+    """
     try:
         return Path(path).read_bytes()
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Digests of what files hold."""
+"""Digests of file contents."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ def short_digest(content: bytes) -> str:
 
 
 def content_digest(path: Path) -> str:
-    """Return a digest of what a file holds; of an archive, as torch writes them, by the checksums of its entries.
+    """Return a digest of a file's content.
 
-    The name that torch gives an archive's first folder, and what it notes of the writing, do not count.
+    For zip archives, which torch writes, the digest covers names and checksums of the entries. It ignores the name of
+    the top folder and hidden entries, which differ between archives of the same tensors.
     """
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:

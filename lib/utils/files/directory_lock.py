@@ -1,4 +1,8 @@
-"""Folders in which one process works at a time; however it ends, the system gives its lock back."""
+"""Locks for directories that one process at a time may write to; the system releases them when the process ends.
+
+The `filelock` package lacks two properties that are needed here: a lock that forked loading processes do not inherit,
+and a lock file that child processes can share.
+"""
 
 from __future__ import annotations
 
@@ -17,19 +21,19 @@ LOCK_NAME = ".lock"
 
 
 @contextlib.contextmanager
-def locked_directory(folder: Path, instead: str = "", inherited: bool = False) -> Iterator[int]:
-    """Keep others out of a folder.
+def locked_directory(folder: Path, advice: str = "", inherited: bool = False) -> Iterator[int]:
+    """Lock a directory for this process.
 
     Args:
-        folder: created if it is not there.
-        instead: what to do where another process works there, for the end of the message.
-        inherited: processes that are given the file (pass_fds) hold the lock too; otherwise forked ones do not.
+        folder: directory, created if missing.
+        advice: end of the message if another process holds the lock.
+        inherited: child processes that receive the descriptor (pass_fds) hold the lock too. Otherwise no child does.
 
     Yields:
         The descriptor of the lock file.
 
     Raises:
-        InputError: another process works there, or the disk refuses.
+        InputError: another process holds the lock, or the lock file cannot be written.
     """
     path = make_directory(folder) / LOCK_NAME
     try:
@@ -40,7 +44,7 @@ def locked_directory(folder: Path, instead: str = "", inherited: bool = False) -
         try:
             (fcntl.flock if inherited else fcntl.lockf)(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
-            raise InputError(f"{folder}: another process works there{instead and f'; {instead}'}") from None
-        except OSError as error:  # there are disks of clusters without locks
-            logger.warning("%s: cannot be locked (%s); nobody else may work there", folder, error.strerror)
+            raise InputError(f"{folder}: another process works there{advice and f'; {advice}'}") from None
+        except OSError as error:  # some cluster file systems have no locks
+            logger.warning("%s: cannot be locked (%s); no other process may work there", folder, error.strerror)
         yield file.fileno()

@@ -1,7 +1,7 @@
-"""Rows of an HDF5 dataset, read so that other threads go on meanwhile.
+"""Rows of an HDF5 dataset, read without blocking other threads.
 
-h5py holds Python's lock while it waits for the disk, so a thread that reads ahead would stop the computation. Rows
-that lie in the file as they are (neither compressed nor cut by chunks) are therefore read past HDF5.
+h5py holds Python's global lock while it waits for the disk, which would stop the computation during read-ahead.
+Contiguous, uncompressed rows are therefore read directly from the file.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import numpy as np
 
 
 def read_rows(dataset: h5py.Dataset, start: int, stop: int) -> np.ndarray:
-    """Read rows [start, stop) of a dataset, as dataset[start:stop] does.
+    """Return dataset[start:stop].
 
     Raises:
-        OSError: the file is damaged there, or ends before.
-        RuntimeError: HDF5's index of the dataset is damaged.
+        OSError: the file is damaged or truncated.
+        RuntimeError: the HDF5 index of the dataset is damaged.
     """
     start, stop, _ = slice(start, stop).indices(len(dataset))
     pieces = _pieces(dataset, start, max(start, stop))
@@ -25,13 +25,13 @@ def read_rows(dataset: h5py.Dataset, start: int, stop: int) -> np.ndarray:
         return dataset[start:stop]
     rows = np.empty((max(stop - start, 0), *dataset.shape[1:]), dataset.dtype)
     buffer = memoryview(rows.reshape(-1).view(np.uint8))
+    handle = dataset.file.id.get_vfd_handle()  # the open file, even if its name has been replaced
     filled = 0
-    handle = dataset.file.id.get_vfd_handle()  # HDF5's own, so it is the same file even if another took its name
     for offset, size in pieces:
-        begin = filled
         end = filled + size
+        shift = offset - filled
         while filled < end:
-            count = os.preadv(handle, [buffer[filled:end]], offset + filled - begin)
+            count = os.preadv(handle, [buffer[filled:end]], filled + shift)
             if not count:
                 raise OSError(f"the file ends within row {start + filled * len(rows) // len(buffer)}")
             filled += count
@@ -39,7 +39,7 @@ def read_rows(dataset: h5py.Dataset, start: int, stop: int) -> np.ndarray:
 
 
 def _pieces(dataset: h5py.Dataset, start: int, stop: int) -> list[tuple[int, int]] | None:
-    """Return (offset, size) in bytes of the parts of the file that make up the rows, None if h5py must read them."""
+    """Return (offset, size) in bytes of the file parts that hold the rows; None if only h5py can read them."""
     row_size = dataset.dtype.itemsize * int(np.prod(dataset.shape[1:]))
     file = dataset.file
     if file.driver != "sec2" or file.userblock_size or not hasattr(os, "preadv"):
@@ -47,7 +47,7 @@ def _pieces(dataset: h5py.Dataset, start: int, stop: int) -> list[tuple[int, int
     if dataset.dtype.hasobject or dataset.is_virtual or dataset.external or not row_size:
         return None
     if dataset.chunks is None:
-        offset = dataset.id.get_offset()  # None: compact, or nothing was written
+        offset = dataset.id.get_offset()  # None: compact layout, or nothing was written
         return None if offset is None else [(offset + start * row_size, (stop - start) * row_size)]
     if dataset.chunks[1:] != dataset.shape[1:] or dataset.id.get_create_plist().get_nfilters():
         return None

@@ -19,16 +19,15 @@ from lib.utils.errors import InputError, unknown_name
 from lib.utils.files.atomic import atomic_path
 
 DATA_FORMATS = ("jpg", "zip")
-
+ZIP_DATE = (2020, 1, 1, 0, 0, 0)  # fixed: equal data give equal archives
 _END_OF_JPEG = b"\xff\xd9"
-_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")  # the others stand within the pixels' data
+_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")  # excludes markers inside the pixel data
 _FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 _archives: dict[tuple[int, int, str], zipfile.ZipFile] = {}
-ZIP_DATE = (2020, 1, 1, 0, 0, 0)  # fixed: the same data give the same archive
 
 
 def _archive(path: str) -> zipfile.ZipFile:
-    # A handle is shared neither over a fork (the file offset would be) nor between threads.
+    # Forked processes and threads need their own handle, because a handle has one file offset.
     key = (os.getpid(), threading.get_ident(), path)
     if key not in _archives:
         _archives[key] = _open_archive(path)
@@ -69,9 +68,13 @@ def _read_bytes(images_dir: Path, name: str, data_format: str) -> bytes:
 
 
 def missing_images(images_dir: str | os.PathLike, names: Iterable[str], data_format: str = "jpg") -> list[str]:
-    """Return the names, in their order, whose image is not there; folders and archives as for read_image().
+    """Return the names of missing images in their order.
 
-    Every folder is listed once: asking for each of a million files takes minutes on a network disk.
+    Each folder is listed once, because a query per file takes minutes for a million files on a network disk.
+
+    Args:
+        images_dir, data_format: as in read_image().
+        names: paths of images below the folder.
 
     Raises:
         InputError: the archive is missing or damaged.
@@ -109,9 +112,10 @@ def _decode(data: bytes) -> np.ndarray | None:
 
 
 def _is_cut(data: bytes) -> bool:
-    """Tell whether data are a JPEG without its end; OpenCV fills what is missing with grey and says nothing.
+    """Return whether a JPEG is truncated. OpenCV would fill the missing part with gray without an error.
 
-    The segments are walked, for the thumbnail in one of them has an end of its own, and anything may follow the image.
+    The search goes from segment to segment, because a thumbnail inside a segment has its own end marker and other data
+    may follow the image.
     """
     if not data.startswith(b"\xff\xd8") or data.endswith(_END_OF_JPEG):
         return False
@@ -124,11 +128,11 @@ def _is_cut(data: bytes) -> bool:
 
 
 def read_image(images_dir: str | os.PathLike, name: str, data_format: str = "jpg") -> np.ndarray:
-    """Read an image in OpenCV's channel order; orientation flags are ignored.
+    """Read an image in OpenCV's channel order, ignoring orientation flags.
 
     Args:
-        images_dir: the folder of images; with "zip" the archive is this path plus `.zip` and its entries start
-            with the folder's name, e.g. `images/`.
+        images_dir: folder of images. With "zip" the archive is <images_dir>.zip, whose entries start with the folder's
+            name, e.g. `images/`.
         name: path of the image below the folder.
         data_format: "jpg" (folder) or "zip".
 
@@ -136,7 +140,7 @@ def read_image(images_dir: str | os.PathLike, name: str, data_format: str = "jpg
         (rows, columns, 3) uint8, BGR.
 
     Raises:
-        InputError: absent, unreadable, cut off or not an image.
+        InputError: the image is missing, unreadable, truncated or not an image.
     """
     data = _read_bytes(Path(images_dir), name, data_format)
     cut = _is_cut(data)
@@ -147,7 +151,7 @@ def read_image(images_dir: str | os.PathLike, name: str, data_format: str = "jpg
 
 
 class ImageStore(Protocol):
-    """Where encoded images go."""
+    """Destination of encoded images."""
 
     def add(self, name: str, data: bytes) -> None:
         """Store an image under its path below `images/`."""
@@ -176,17 +180,17 @@ class _ZipStore:
 
 @contextlib.contextmanager
 def open_images(folder: Path, as_zip: bool, comment: bytes = b"") -> Iterator[ImageStore]:
-    """Open `folder`/images or `folder`/images.zip (stored, entries under images/) for writing.
+    """Open `folder`/images or `folder`/images.zip for writing.
 
-    The archive appears when the block ends without an error; until then, what stood there stays.
+    The archive is stored, not compressed, and replaces an old one when the block succeeds.
 
     Args:
         folder: receives images/ or images.zip.
-        as_zip: which of them.
-        comment: stands in the archive.
+        as_zip: write images.zip.
+        comment: comment of the archive.
 
     Raises:
-        InputError: the disk refuses the archive.
+        InputError: the archive cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if not as_zip:

@@ -1,4 +1,4 @@
-"""MATLAB files (up to version 7), through scipy."""
+"""MATLAB files up to version 7."""
 
 from __future__ import annotations
 
@@ -14,17 +14,13 @@ from lib.utils.files.atomic import atomic_path
 
 
 def load_mat(path: str | os.PathLike, *names: str) -> dict[str, np.ndarray]:
-    """Read some variables of a MATLAB file; all must be there.
-
-    Args:
-        path: the file.
-        names: of the variables.
+    """Read variables of a MATLAB file.
 
     Returns:
-        Name -> array with at least 2 axes; structs are arrays with named fields, cells arrays of type object.
+        Name -> array with at least 2 axes. Structs are arrays with named fields, cells are arrays of type object.
 
     Raises:
-        InputError: the file is missing, cut off, no MATLAB file up to version 7, or lacks a variable.
+        InputError: the file is missing, truncated, not a MATLAB file up to version 7, or lacks a variable.
     """
     try:
         with open(path, "rb") as file:
@@ -32,12 +28,12 @@ def load_mat(path: str | os.PathLike, *names: str) -> dict[str, np.ndarray]:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except NotImplementedError:
-        raise InputError(f"{path}: a MATLAB file of version 7.3; save it with -v7") from None
+        raise InputError(f"{path}: expected MATLAB version 7 or older, received 7.3; save it with -v7") from None
     except Exception as error:  # damaged files raise nearly anything
         raise InputError(f"{path}: not a MATLAB file, or cut off ({error})") from None
     lacking = [name for name in names if name not in found]
     if lacking:
-        raise InputError(f"{path}: it has no variable '{lacking[0]}'")
+        raise InputError(f"{path}: has no variable '{lacking[0]}'")
     return {name: found[name] for name in names}
 
 

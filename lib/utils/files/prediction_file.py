@@ -1,4 +1,4 @@
-"""The HDF5 file of 2D predictions: written batch by batch in the background, renamed when complete, read lazily."""
+"""HDF5 file of 2D predictions: written in the background, read lazily."""
 
 from __future__ import annotations
 
@@ -20,15 +20,14 @@ from lib.utils.files.hdf5_rows import read_rows
 
 COMPRESSIONS = ("none", "lzf", "gzip")
 DTYPES = ("float32", "float16")
-_BATCHES_AHEAD = 2  # in memory at most, beside the one that is predicted
+_BATCHES_AHEAD = 2  # maximum number of batches that wait to be written
 
 
 class PredictionWriter:
-    """Writes `heatmaps`, `locations`, `joint_names_order` and `image_ids`, rows in the order of append().
+    """Writer of `heatmaps`, `locations`, `joint_names_order` and `image_ids`, rows in the order of append().
 
-    Use as a context manager: the file appears at `path` when the block ends without an error and all rows
-    were written; otherwise what stood there stays. A thread writes while the next batch is predicted; what the disk
-    refuses is raised by a later append() or at the end.
+    Use as a context manager: the file replaces `path` when the block succeeds and all rows are written. A thread writes
+    while the next batch is predicted; its errors are raised by a later append() or at the end.
     """
 
     def __init__(
@@ -44,14 +43,14 @@ class PredictionWriter:
     ) -> None:
         """
         Args:
-            path: the final file.
-            num_images: rows in all (groups * views).
+            path: final file.
+            num_images: total number of rows (groups * views).
             joint_names: names of the J joints, in the order of the heatmaps.
-            heatmap_wh: (width, height) of a heatmap; None = a file of locations alone.
-            rows_per_chunk: rows stored together; the views of a group, since they are read together.
-            compression: of the heatmaps, one of COMPRESSIONS, without loss.
-            dtype: of the heatmaps, one of DTYPES; float16 keeps 11 bits.
-            attributes: what the predictions are of, name -> text.
+            heatmap_wh: (width, height) of a heatmap; None writes locations only.
+            rows_per_chunk: rows stored together, usually the views of a group.
+            compression: lossless compression of the heatmaps, one of COMPRESSIONS.
+            dtype: type of the heatmaps, one of DTYPES.
+            attributes: provenance, name -> text.
         """
         self.path = Path(path)
         self._num_images = num_images
@@ -77,7 +76,7 @@ class PredictionWriter:
 
     def _create(self, temporary: Path) -> None:
         num_joints = len(self._joint_names)
-        # Without a chunk cache a full disk is an error of append(); with one, HDF5 crashes when it closes the file.
+        # Without a chunk cache a full disk is an error of append(). With one, HDF5 crashes when it closes the file.
         self._file = h5py.File(temporary, "w", rdcc_nbytes=0)
         self._file.attrs.update(self._attributes)
         if self._heatmap_wh is not None:
@@ -88,19 +87,19 @@ class PredictionWriter:
                 self._dtype,
                 chunks=(self._rows_per_chunk, num_joints, height, width),
                 compression=None if self._compression == "none" else self._compression,
-                shuffle=self._compression != "none",  # like bytes beside each other: a third smaller
+                shuffle=self._compression != "none",  # a third smaller
             )
         self._locations = self._file.create_dataset("locations", (self._num_images, num_joints, 3), np.float32)
         self._image_ids = self._file.create_dataset("image_ids", (self._num_images,), h5py.string_dtype())
         self._file["joint_names_order"] = np.array(self._joint_names, h5py.string_dtype())
 
     def append(self, heatmaps: np.ndarray | None, locations: np.ndarray, image_ids: Sequence[str]) -> None:
-        """Write the next rows; the arrays must not change afterwards.
+        """Write the next rows. The arrays must not change afterwards.
 
         Args:
-            heatmaps: (n, J, H, W); None in a file of locations alone.
-            locations: (n, J, 3) x, y in original image px and the peak value.
-            image_ids: n names of the images below their folder.
+            heatmaps: (n, J, H, W); None in a file without heatmaps.
+            locations: (n, J, 3) x and y in original image px, peak value.
+            image_ids: n image names.
         """
         while len(self._pending) >= _BATCHES_AHEAD:
             self._pending.popleft().result()
@@ -117,11 +116,11 @@ class PredictionWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        failures = [future.exception() for future in self._pending]  # waits for them
+        failures = [future.exception() for future in self._pending]  # waits for the thread
         self._thread.shutdown()
         try:
             self._file.close()
-        except (OSError, RuntimeError) as close_error:  # a full disk shows when the buffers are written
+        except (OSError, RuntimeError) as close_error:  # a full disk is noticed when buffers are flushed
             failures.append(OSError(str(close_error)))
         failure = next((one for one in failures if one is not None), None)
         if error is None and failure is not None:
@@ -136,29 +135,28 @@ class PredictionWriter:
 
 
 class PredictionFile:
-    """Lazy access to a file of 2D predictions, ours or published.
+    """Lazy reader of a prediction file of this project or of the original code.
 
     Attributes:
-        heatmaps: (M, J, H, W) float32 or float16 dataset; slices are read on access; None in a file of
-            locations alone, which has no batches either.
-        locations: (M, J, 3) dataset: x, y in original image px and the peak value.
-        joint_names: names of the J joints, or their numbers "0", "1", ... in published files.
-        image_ids: M image names, or None in published files.
-        attributes: what the predictions are of, name -> text; empty in published files.
+        heatmaps: (M, J, H, W) float32 or float16 dataset, read on access; None in a file without heatmaps.
+        locations: (M, J, 3) dataset: x and y in original image px, peak value.
+        joint_names: names of the J joints; numbers "0", "1", ... in files of the original code.
+        image_ids: M image names; None in files of the original code.
+        attributes: provenance, name -> text; empty in files of the original code.
     """
 
     def __init__(self, path: str | os.PathLike, needs_heatmaps: bool = True) -> None:
         """
         Args:
             path: the file.
-            needs_heatmaps: refuse a file of locations alone.
+            needs_heatmaps: refuse a file without heatmaps.
 
         Raises:
-            InputError: missing, cut off, not HDF5, or without the expected arrays.
+            InputError: the file is missing, truncated, not HDF5 or lacks arrays.
         """
         self.path = Path(path)
         if not self.path.is_file():
-            raise InputError(f"{path}: no such file of predictions; run/pose2d/valid.py with the same --opts writes it")
+            raise InputError(f"{path}: no such prediction file; run/pose2d/valid.py with the same --opts writes it")
         try:
             self._file = h5py.File(path, "r")
             has_heatmaps = "heatmaps" in self._file
@@ -169,9 +167,9 @@ class PredictionFile:
             self.attributes = {name: value for name, value in self._file.attrs.items() if isinstance(value, str)}
             shapes = self.heatmaps.shape if has_heatmaps else None, self.locations.shape
         except (OSError, KeyError, RuntimeError, AttributeError, TypeError, ValueError) as error:
-            raise InputError(f"{path}: not a file of predictions, or cut off ({error})") from None
+            raise InputError(f"{path}: not a prediction file, or cut off ({error})") from None
         if needs_heatmaps and not has_heatmaps:
-            raise InputError(f"{path}: has no heatmaps; run run/pose2d/valid.py without --locations-only")
+            raise InputError(f"{path}: has no heatmaps; call run/pose2d/valid.py without --locations-only")
         check_shape(f"{path}: locations", shapes[1], ("M", "J", 3))
         if has_heatmaps and (len(shapes[0]) != 4 or shapes[1] != (*shapes[0][:2], 3)):
             raise InputError(
@@ -181,35 +179,37 @@ class PredictionFile:
             check_shape(f"{path}: image_ids", (len(self.image_ids),), (shapes[1][0],))
 
     def check_matches(self, image_ids: Sequence[str], joint_names: Sequence[str]) -> None:
-        """Compare the file with the data set it is read for.
+        """Check that the predictions belong to a data set.
 
         Args:
             image_ids: image names of the data set, group by group, view by view.
             joint_names: joints of the data set, in union order.
 
         Raises:
-            InputError: other number of images, other images or other joints.
+            InputError: the images or joints differ.
         """
         if len(image_ids) != len(self.locations):
             raise InputError(
-                f"{self.path}: made for another data set or step: it has {len(self.locations)} images, "
-                f"the data set {len(image_ids)}"
+                f"{self.path}: expected the {len(image_ids)} images of the data set, received {len(self.locations)}; "
+                "it was made for another data set or step"
             )
-        numbers = [str(joint) for joint in range(len(joint_names))]  # the released code numbers the data set's joints
+        numbers = [str(joint) for joint in range(len(joint_names))]  # the original code writes numbers
         if self.joint_names not in (list(joint_names), numbers):
-            raise InputError(f"{self.path}: joints are {self.joint_names}, the data set has {list(joint_names)}")
+            raise InputError(
+                f"{self.path}: expected the joints {list(joint_names)} of the data set, received {self.joint_names}"
+            )
         if self.image_ids is not None and self.image_ids != list(image_ids):
             row = next(i for i, pair in enumerate(zip(self.image_ids, image_ids, strict=True)) if pair[0] != pair[1])
             raise InputError(
-                f"{self.path}: made for another data set: row {row} is '{self.image_ids[row]}', "
-                f"the data set has '{image_ids[row]}'"
+                f"{self.path}: expected '{image_ids[row]}' in row {row}, received '{self.image_ids[row]}'; it was made "
+                "for another data set"
             )
 
     def read(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-        """Read rows [start, stop): heatmaps (n, J, H, W) and locations (n, J, 3), float32.
+        """Read heatmaps (n, J, H, W) and locations (n, J, 3) of rows [start, stop), float32.
 
         Raises:
-            InputError: the file is damaged there.
+            InputError: the file is damaged.
         """
         try:
             heatmaps, locations = (read_rows(rows, start, stop) for rows in (self.heatmaps, self.locations))
@@ -218,10 +218,10 @@ class PredictionFile:
             raise InputError(f"{self.path}: rows {start} to {stop} are damaged ({error})") from None
 
     def read_locations(self) -> np.ndarray:
-        """Read all locations, (M, J, 3): x, y in original image px and the peak value.
+        """Read all locations, (M, J, 3): x and y in original image px, peak value.
 
         Raises:
-            InputError: the file is damaged there.
+            InputError: the file is damaged.
         """
         try:
             return self.locations[:]
@@ -229,9 +229,7 @@ class PredictionFile:
             raise InputError(f"{self.path}: the locations are damaged ({error})") from None
 
     def fingerprint(self) -> str:
-        """Return a digest of what the predictions are: sizes and type, joints, images and all locations.
-
-        Those tell predictions apart; the heatmaps, gigabytes perhaps, are not read.
+        """Return a digest of sizes, type, joints, images and locations; the large heatmaps are not read.
 
         Raises:
             InputError: the locations are damaged.
@@ -242,9 +240,9 @@ class PredictionFile:
         return digest.hexdigest()[:16]
 
     def batches(self, num_rows: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Read all rows, `num_rows` at a time; a thread reads the next batch while one is worked on.
+        """Read all rows in batches of `num_rows`. A thread reads the next batch ahead.
 
-        Two batches are in memory. Close the iterator (contextlib.closing) before the file.
+        Close the iterator (contextlib.closing) before the file.
 
         Yields:
             Heatmaps (n, J, H, W) and locations (n, J, 3), float32.
@@ -272,5 +270,5 @@ class PredictionFile:
 
 
 def _names(dataset: h5py.Dataset) -> list[str]:
-    """Read names, or numbers as text; whatever is no list of them raises a ValueError or TypeError."""
+    """Read names, or numbers as text. Other content raises a ValueError or TypeError."""
     return [name.decode() if isinstance(name, bytes) else str(name) for name in dataset[:]]

@@ -1,10 +1,10 @@
-"""Pickles from elsewhere, loaded through an allow-list of numpy and scipy types.
+"""Safe loading of pickles through an allow-list of NumPy and SciPy types.
 
-A pickle can name any importable function; only the names below are ever looked up. They cover files written
-under numpy 1 and 2, scipy's old and new module names, Python 2 and 3.
+A pickle can name any importable function. Only the names below are looked up. They cover files of NumPy 1 and 2, of old
+and new SciPy and of Python 2 and 3.
 
-A pickle can also give any state to what it builds, and numpy trusts it: a dtype that denies its pointers makes numbers
-of the file into addresses. So nothing of numpy or scipy is built directly: stand-ins look at the state first.
+A pickle can also set any state of the objects it builds, and NumPy trusts that state: a forged dtype turns numbers of
+the file into memory addresses. Stand-ins for the NumPy and SciPy types therefore check the state first.
 """
 
 from __future__ import annotations
@@ -23,31 +23,31 @@ import numpy as np
 
 from lib.utils.errors import InputError
 
-NUMPY_CORES = ("numpy.core", "numpy._core")  # of numpy 1 and 2
+NUMPY_CORES = ("numpy.core", "numpy._core")  # NumPy 1, NumPy 2
 _CSR_MODULES = ("scipy.sparse.csr", "scipy.sparse._csr", "scipy.sparse")
 
 
 def numpy_scalar() -> Callable[..., Any]:
-    """Return the function that pickles of NumPy scalars call; its module differs between NumPy versions."""
+    """Return the function that rebuilds pickled NumPy scalars; its module differs between NumPy versions."""
     return np.float64(0).__reduce__()[0]
 
 
 def _encode(text: str, encoding: str = "latin1") -> bytes:
-    # Python 3 writes bytes in protocol 2 as a latin1 string and this call; other codecs stay closed.
+    # Python 3 writes bytes in protocol 2 as a latin1 string and this call.
     if encoding not in ("latin1", "latin-1", "utf-8"):
         raise pickle.UnpicklingError(f"codec '{encoding}' is not allowed")
     return text.encode(encoding)
 
 
 def _reconstructor(cls: type, base: type, state: Any) -> Any:
-    # What protocol 0 and 1 call for a plain object; both classes went through the allow-list.
+    # Protocols 0 and 1 call it for plain objects. Both classes have passed the allow-list.
     if base is not object or state is not None:
         raise pickle.UnpicklingError("only plain objects can be rebuilt")
     return object.__new__(cls)
 
 
 class _Dtype:
-    """What stands for numpy.dtype in a pickle; only plain numbers, text and objects, never a layout of one's own."""
+    """Stand-in for numpy.dtype: plain numbers, text and objects, no structured layout."""
 
     __slots__ = ("value",)
 
@@ -64,28 +64,28 @@ class _Dtype:
 
 
 class _Array(np.ndarray):
-    """What stands for numpy.ndarray in a pickle; an ordinary array but for the check of its state."""
+    """Stand-in for numpy.ndarray that checks its state."""
 
     __slots__ = ()
 
-    def __new__(cls, *_: Any) -> _Array:  # numpy's constructor would take another array's memory
-        raise pickle.UnpicklingError("only numpy's own way to rebuild arrays is allowed")
+    def __new__(cls, *_: Any) -> _Array:  # numpy's constructor could take the memory of another array
+        raise pickle.UnpicklingError("arrays must be rebuilt by numpy's _reconstruct")
 
     def __setstate__(self, state: tuple) -> None:
         version, shape, dtype, fortran, data = state
-        # What was filled is not freed again: there may be views of it. Numpy itself compares the bytes with the shape,
-        # but a list of objects with nothing.
+        # A filled array must not be filled again, because views of it may exist. Numpy compares the number of bytes
+        # with the shape, but not the length of a list of objects.
         good = not self.size and type(dtype) is _Dtype and type(shape) is tuple and min(shape, default=0) >= 0
         if good and dtype.value.hasobject:
             good = type(data) is list and len(data) == math.prod(shape)
         elif good:
             good = type(data) in (bytes, str)
         if not good:
-            raise pickle.UnpicklingError("it holds an array in a form that numpy does not write")
+            raise pickle.UnpicklingError("an array has a form that numpy does not write")
         np.ndarray.__setstate__(self, (version, shape, dtype.value, fortran, data))
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        return self.view(np.ndarray).__reduce_ex__(protocol)  # written again, it is nothing but an array
+        return self.view(np.ndarray).__reduce_ex__(protocol)  # pickled again, it is a plain array
 
 
 def _reconstruct(cls: Any, *_: Any) -> _Array:
@@ -96,20 +96,20 @@ def _reconstruct(cls: Any, *_: Any) -> _Array:
 
 def _scalar(dtype: _Dtype, data: bytes | str) -> np.generic:
     if dtype.value.hasobject or type(data) not in (bytes, str):
-        raise pickle.UnpicklingError("it holds a scalar in a form that numpy does not write")
+        raise pickle.UnpicklingError("a scalar has a form that numpy does not write")
     return numpy_scalar()(dtype.value, data)
 
 
 def _frombuffer(data: bytes | bytearray, dtype: _Dtype, shape: tuple, order: str) -> np.ndarray:
-    if type(data) not in (bytes, bytearray):  # another array could be filled again behind this one's back
-        raise pickle.UnpicklingError("it holds an array in a form that numpy does not write")
+    if type(data) not in (bytes, bytearray):  # the memory of another array could change later
+        raise pickle.UnpicklingError("an array has a form that numpy does not write")
     return np.frombuffer(data, dtype.value).reshape(shape, order=order)
 
 
 @functools.cache
 def _csr(name: str) -> type:
-    """Make what stands for scipy's csr_matrix or csr_array."""
-    import scipy.sparse  # only the limb prior needs it
+    """Return a stand-in for scipy's csr_matrix or csr_array."""
+    import scipy.sparse  # slow import that only limb priors need
 
     class Csr(getattr(scipy.sparse, name)):
         def __init__(self, *words: Any, **options: Any) -> None:
@@ -149,12 +149,12 @@ class _SafeUnpickler(pickle.Unpickler):
             return _ALLOWED[module, name]
         if module in _CSR_MODULES and name in ("csr_matrix", "csr_array"):
             return _csr(name)
-        raise pickle.UnpicklingError(f"it holds '{module}.{name}', which is no allowed numpy or scipy type")
+        raise pickle.UnpicklingError(f"'{module}.{name}' is not an allowed numpy or scipy type")
 
 
 @contextlib.contextmanager
 def _no_collection() -> Iterator[None]:
-    """Let the garbage collector rest: it would walk millions of growing records again and again and find nothing."""
+    """Pause the garbage collector, which would traverse millions of records repeatedly and free nothing."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -165,16 +165,10 @@ def _no_collection() -> Iterator[None]:
 
 
 def load_pickle(path: str | os.PathLike) -> Any:
-    """Load a pickle that holds only built-in containers, numpy arrays and scipy CSR matrices.
-
-    Args:
-        path: the file.
-
-    Returns:
-        The object.
+    """Load a pickle of built-in containers, numpy arrays and scipy CSR matrices.
 
     Raises:
-        InputError: the file is missing, cut off, not a pickle, or names a type outside the allow-list.
+        InputError: the file is missing, truncated, not a pickle, or names a type outside the allow-list.
     """
     try:
         with open(path, "rb") as file, _no_collection():

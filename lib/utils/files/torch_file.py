@@ -1,4 +1,4 @@
-"""Saving and loading torch files: atomic, weights-only; knows nothing about the model."""
+"""Torch files: saved atomically, loaded without running code of the file."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from lib.utils.files.safe_pickle import NUMPY_CORES, numpy_scalar
 
 
 def save_checkpoint(state: Any, path: str | os.PathLike) -> None:
-    """Write a torch file under a temporary name, then rename it.
+    """Write a torch file atomically.
 
     Raises:
-        InputError: the disk refuses; an existing file at `path` is untouched.
+        InputError: the file cannot be written; an existing file is kept.
     """
     with atomic_path(path) as temporary:
         try:
@@ -28,14 +28,14 @@ def save_checkpoint(state: Any, path: str | os.PathLike) -> None:
 
 
 def first_not_finite(state: Any, name: str = "") -> str | None:
-    """Return the name of a tensor that holds NaN or an infinity, None where there is none.
+    """Return the name of the first tensor with NaN or an infinity, or None.
 
     Args:
-        state: tensors in dictionaries and sequences, nested; whatever else is in them does not count.
-        name: of the state; the names of keys and places follow it, e.g. "state_dict.bn1.running_var".
+        state: nested dictionaries and sequences; values other than tensors are skipped.
+        name: prefix of the returned name, e.g. "state_dict" for "state_dict.bn1.running_var".
     """
     if isinstance(state, torch.Tensor):
-        # a sum, which needs no memory, is finite only if all values are; large ones may add up to an infinity
+        # A finite sum, which needs no memory, implies finite values. Large values may sum to an infinity.
         finite = not state.is_floating_point() or state.sum().isfinite() or state.isfinite().all()
         return None if finite else name
     entries = state.items() if isinstance(state, dict) else enumerate(state) if isinstance(state, (list, tuple)) else ()
@@ -44,7 +44,7 @@ def first_not_finite(state: Any, name: str = "") -> str | None:
 
 
 def _numpy_scalars() -> list:
-    # Released checkpoints hold the score as a NumPy scalar, which weights-only loading refuses by default.
+    # Checkpoints of the original code hold the score as a NumPy scalar, which weights-only loading refuses.
     names = [(numpy_scalar(), f"{core}.multiarray.scalar") for core in NUMPY_CORES]
     names += [(_latin1, "_codecs.encode"), np.dtype]
     return names + [type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8")]
@@ -55,28 +55,28 @@ def _latin1(text: str, encoding: str = "latin1") -> bytes:
 
 
 def load_checkpoint(path: str | os.PathLike, map_location: Any = "cpu") -> Any:
-    """Load a torch file without running foreign code.
+    """Load a torch file without running code of the file.
 
-    The tensors of a file in the zip format are mapped: they take memory when they are read, page by page, so that a
-    checkpoint of gigabytes is never held beside the model it is copied into. Changing them leaves the file as it is.
+    Tensors of the zip format are memory-mapped: a large checkpoint is read page by page while it is copied into the
+    model. Changes of the tensors do not reach the file.
 
     Args:
-        path: a file of torch.save, in the zip or the old format.
+        path: file of torch.save, in the zip or the old format.
         map_location: device of the tensors.
 
     Returns:
-        The object: usually a state dict or a dict with `state_dict`.
+        The object, usually a state dict or a dict with `state_dict`.
 
     Raises:
-        InputError: missing, cut off, not a torch file, or holding types other than tensors and plain values.
+        InputError: the file is missing, truncated, no torch file, or holds other types than tensors and plain values.
     """
     try:
         with torch.serialization.safe_globals(_numpy_scalars()):
-            mapped = zipfile.is_zipfile(path)  # False too for what is missing or cut off
+            mapped = zipfile.is_zipfile(path)  # False for missing or truncated files
             return torch.load(path, map_location=map_location, weights_only=True, mmap=mapped)
     except FileNotFoundError:
         raise InputError(f"{path}: no such checkpoint") from None
-    except Exception as error:  # a damaged file raises nearly anything
+    except Exception as error:  # damaged files raise nearly any exception
         reason = (str(error).strip() or type(error).__name__).splitlines()
         first = next((line for line in reason if "GLOBAL" in line), reason[0]).split(". ")[0]
-        raise InputError(f"{path}: not a checkpoint, cut off, or holding foreign types ({first})") from None
+        raise InputError(f"{path}: not a checkpoint, cut off, or with foreign types ({first})") from None

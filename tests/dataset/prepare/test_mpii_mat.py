@@ -173,7 +173,7 @@ def test_read_release_other_structure_is_named(read, changes, words):
 
 def test_read_release_other_files_are_refused(tmp_path):
     scipy.io.savemat(tmp_path / "gt.mat", {"jnt_missing": np.eye(3)})
-    with pytest.raises(InputError, match=r"gt\.mat: it has no variable 'RELEASE'"):
+    with pytest.raises(InputError, match=r"gt\.mat: has no variable 'RELEASE'"):
         read_release(tmp_path / "gt.mat")
     scipy.io.savemat(tmp_path / "number.mat", {"RELEASE": 12})
     with pytest.raises(InputError, match="RELEASE is not a struct"):

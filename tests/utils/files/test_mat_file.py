@@ -28,7 +28,7 @@ def test_load_mat_any_suffix(tmp_path):
 
 def test_load_mat_missing_variable_is_named(tmp_path):
     write_mat(tmp_path / "a.mat", {"a": 1})
-    with pytest.raises(InputError, match=r"a\.mat: it has no variable 'RELEASE'"):
+    with pytest.raises(InputError, match=r"a\.mat: has no variable 'RELEASE'"):
         load_mat(tmp_path / "a.mat", "a", "RELEASE")
 
 
@@ -57,7 +57,7 @@ def test_load_mat_version_73_is_named(tmp_path):
         file["a"] = 1
     with open(path, "r+b") as file:
         file.write(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM")
-    with pytest.raises(InputError, match=r"version 7\.3; save it with -v7"):
+    with pytest.raises(InputError, match=r"received 7\.3; save it with -v7"):
         load_mat(path, "a")
 
 

@@ -259,7 +259,7 @@ def test_prediction_file_without_heatmaps(tmp_path, rows):
         assert file.heatmaps is None
         np.testing.assert_array_equal(file.read_locations(), rows[1])
         file.check_matches(IDS, NAMES)
-        with pytest.raises(InputError, match="has 6 images, the data set 4"):
+        with pytest.raises(InputError, match="expected the 4 images of the data set, received 6"):
             file.check_matches(IDS[:4], NAMES)
     with pytest.raises(InputError, match=r"p\.h5: has no heatmaps; .*without --locations-only"):
         PredictionFile(path)
@@ -275,43 +275,43 @@ def test_prediction_file_original_files_have_no_image_ids(tmp_path, rows, names)
     with published(tmp_path / "p.h5", rows, names) as file:
         assert file.image_ids is None
         file.check_matches(IDS, NAMES)
-        with pytest.raises(InputError, match="has 6 images, the data set 4"):
+        with pytest.raises(InputError, match="expected the 4 images of the data set, received 6"):
             file.check_matches(IDS[:4], NAMES)
-        with pytest.raises(InputError, match="joints are"):
+        with pytest.raises(InputError, match="expected the joints"):
             file.check_matches(IDS, [*NAMES, "nose"])
 
 
 def test_check_matches_numbers_in_other_order_are_refused(tmp_path, rows):
-    with published(tmp_path / "p.h5", rows, [2, 0, 1]) as file, pytest.raises(InputError, match="joints are"):
+    with published(tmp_path / "p.h5", rows, [2, 0, 1]) as file, pytest.raises(InputError, match="expected the joints"):
         file.check_matches(IDS, NAMES)
 
 
 def test_check_matches_other_data_set_is_named(path):
     with PredictionFile(path) as file:
-        with pytest.raises(InputError, match=r"row 3 is 's_01/ca_1é\.jpg', the data set has 'other\.jpg'"):
+        with pytest.raises(InputError, match=r"expected 'other\.jpg' in row 3, received 's_01/ca_1é\.jpg'"):
             file.check_matches([*IDS[:3], "other.jpg", *IDS[4:]], NAMES)
-        with pytest.raises(InputError, match="joints are"):
+        with pytest.raises(InputError, match="expected the joints"):
             file.check_matches(IDS, NAMES[::-1])
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.95])
 def test_prediction_file_truncated_file_is_refused(path, share):
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
-    with pytest.raises(InputError, match=r"p\.h5: not a file of predictions, or cut off"):
+    with pytest.raises(InputError, match=r"p\.h5: not a prediction file, or cut off"):
         PredictionFile(path)
 
 
 def test_prediction_file_other_content_is_refused(tmp_path, rows):
-    with pytest.raises(InputError, match=r"none\.h5: no such file of predictions"):
+    with pytest.raises(InputError, match=r"none\.h5: no such prediction file"):
         PredictionFile(tmp_path / "none.h5")
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["heatmaps"] = rows[0]
-    with pytest.raises(InputError, match=r"a\.h5: not a file of predictions.*locations"):
+    with pytest.raises(InputError, match=r"a\.h5: not a prediction file.*locations"):
         PredictionFile(tmp_path / "a.h5")
     with h5py.File(tmp_path / "b.h5", "w") as file:
         for name in ("heatmaps", "locations", "joint_names_order"):
             file.create_group(name)
-    with pytest.raises(InputError, match=r"b\.h5: not a file of predictions"):
+    with pytest.raises(InputError, match=r"b\.h5: not a prediction file"):
         PredictionFile(tmp_path / "b.h5")
     with pytest.raises(InputError, match=r"received \(6, 3, 4, 6\) and \(5, 3, 3\)"):
         published(tmp_path / "c.h5", (rows[0], rows[1][:5]), [0, 1, 2])
@@ -320,12 +320,12 @@ def test_prediction_file_other_content_is_refused(tmp_path, rows):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("joint_names_order", "root", "not a file of predictions"),  # one name, no list
-        ("joint_names_order", np.array([b"\xff", b"b", b"c"]), "not a file of predictions.*utf-8"),
-        ("image_ids", np.array([b"\xff"] * 6), "not a file of predictions.*utf-8"),
-        ("image_ids", IDS[0], "not a file of predictions"),
+        ("joint_names_order", "root", "not a prediction file"),  # one name, no list
+        ("joint_names_order", np.array([b"\xff", b"b", b"c"]), "not a prediction file.*utf-8"),
+        ("image_ids", np.array([b"\xff"] * 6), "not a prediction file.*utf-8"),
+        ("image_ids", IDS[0], "not a prediction file"),
         ("image_ids", np.arange(5), r"image_ids: expected shape \(6\), received \(5,\)"),
-        ("image_ids", np.arange(6), f"made for another data set: row 0 is '0', the data set has '{IDS[0]}'"),
+        ("image_ids", np.arange(6), f"expected '{IDS[0]}' in row 0, received '0'"),
     ],
 )
 def test_prediction_file_names_of_other_type_are_refused(tmp_path, rows, name, value, message):

@@ -153,7 +153,7 @@ class Foreign:
 def test_load_pickle_foreign_call_is_not_executed(load, tmp_path, protocol):
     marker = tmp_path / "made_by_pickle"
     data = pickle.dumps([{"image": Foreign(os.mkdir, str(marker))}], protocol)
-    with pytest.raises(InputError, match=r"a\.pkl: refused or damaged pickle: it holds '\w+\.mkdir'"):
+    with pytest.raises(InputError, match=r"a\.pkl: refused or damaged pickle: '\w+\.mkdir' is not an allowed"):
         load(data)
     assert not marker.exists()
 
@@ -170,7 +170,7 @@ def test_load_pickle_foreign_call_is_not_executed(load, tmp_path, protocol):
     ],
 )
 def test_load_pickle_other_types_are_refused(load, value):
-    with pytest.raises(InputError, match="no allowed numpy or scipy type"):
+    with pytest.raises(InputError, match="not an allowed numpy or scipy type"):
         load(pickle.dumps(value))
 
 
@@ -225,7 +225,7 @@ def test_load_pickle_forged_state_is_refused(load, name, protocol):
 def test_load_pickle_array_is_not_filled_twice(load):
     data = pickle.dumps(VICTIM, 2)
     state = data[data.index(b"(K\x01K\x01\x85") :]  # ends in BUILD and STOP
-    with pytest.raises(InputError, match="in a form that numpy does not write"):
+    with pytest.raises(InputError, match="has a form that numpy does not write"):
         load(data[:-1] + state)
 
 

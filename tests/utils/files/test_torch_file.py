@@ -98,7 +98,7 @@ class Foreign:
 def test_load_checkpoint_foreign_code_is_not_executed(tmp_path):
     marker = tmp_path / "made_by_pickle"
     torch.save({"state_dict": Foreign(str(marker))}, tmp_path / "a.pth")
-    with pytest.raises(InputError, match=r"a\.pth: .* holding foreign types .*mkdir") as caught:
+    with pytest.raises(InputError, match=r"a\.pth: .* with foreign types .*mkdir") as caught:
         load_checkpoint(tmp_path / "a.pth")
     assert "\n" not in str(caught.value)
     assert not marker.exists()
