@@ -32,7 +32,7 @@ def actual_names(dataset):
     return [[dataset.image_name(i) for i in dataset[index]["image_index"]] for index in range(len(dataset))]
 
 
-def test_steps_keep_every_nth_group(tiny_root, build):
+def test_build_dataset_steps(tiny_root, build):
     root = tiny_root(frames=7, num_views=2, mpii=0)
     every = actual_names(build(root, "train"))
     assert len(every) == 7
@@ -41,7 +41,7 @@ def test_steps_keep_every_nth_group(tiny_root, build):
     assert len(build(root, "test", "DATASET.TEST_STEP", "4")) == 2
 
 
-def test_incomplete_groups_by_setting(tiny_root, build, caplog):
+def test_build_dataset_incomplete_groups(tiny_root, build, caplog):
     root = tiny_root(mpii=0, edit=lambda records: records[1:])
     with caplog.at_level(logging.WARNING):
         assert len(build(root, "train")) == 2
@@ -50,7 +50,7 @@ def test_incomplete_groups_by_setting(tiny_root, build, caplog):
         build(root, "train", "DATASET.INCOMPLETE_GROUPS", "error")
 
 
-def test_evaluation_can_leave_recordings_out(tiny_root, build):
+def test_build_dataset_test_exclude(tiny_root, build):
     root = tiny_root(frames=6, mpii=0)  # actions 3 4 2 3 4 2
     every = actual_names(build(root, "test"))
     assert actual_names(build(root, "test", "DATASET.TEST_EXCLUDE", "[9-4-1]")) == [every[i] for i in (0, 2, 3, 5)]
@@ -59,13 +59,13 @@ def test_evaluation_can_leave_recordings_out(tiny_root, build):
     assert len(build(root, "train", "DATASET.TEST_EXCLUDE", "[1-4-1]")) == 6
 
 
-def test_chosen_cameras(tiny_root, build):
+def test_build_dataset_selected_cameras(tiny_root, build):
     dataset = build(tiny_root(mpii=8), "train", "DATASET.TRAIN_DATASET", "mixed", "DATASET.CAMERAS", "[3, 1]")
     assert dataset.num_views == 2
     assert [name.split("_ca_")[1][:2] for name in actual_names(dataset)[0]] == ["04", "02"]
 
 
-def test_total_capture(tiny_totalcapture, build):
+def test_build_dataset_total_capture(tiny_totalcapture, build):
     root = tiny_totalcapture({"train": [(1, "ROM", 1), (3, 2, 3)], "validation": [(4, 5, 3), (4, "Walking", 2)]})
     opts = ["DATASET.CAMERAS", "[0, 2, 4, 6]"]
     opts += [word for phase in ("TRAIN", "TEST") for word in (f"DATASET.{phase}_DATASET", "multiview_totalcapture")]
@@ -80,7 +80,7 @@ def test_total_capture(tiny_totalcapture, build):
     assert test.annotations.labels3d.action[test.groups[:, 0]].tolist() == [2]  # what was 5 3 is Walking 3: no test
 
 
-def test_a_mirrored_camera_is_refused(tiny_root, build):
+def test_build_dataset_mirrored_camera(tiny_root, build):
     def mirror(records):
         for record in records:
             if record["camera_id"] == 2:
@@ -90,7 +90,7 @@ def test_a_mirrored_camera_is_refused(tiny_root, build):
         build(tiny_root(mpii=0, edit=mirror), "train")
 
 
-def test_single_views_in_training_and_every_view_in_validation(tiny_root, build):
+def test_build_dataset_h36m_single_views(tiny_root, build):
     root = tiny_root(mpii=0)
     train = build(root, "train", "DATASET.TRAIN_DATASET", "h36m")
     assert (len(train), train.num_views) == (3, 1)
@@ -104,7 +104,7 @@ def test_single_views_in_training_and_every_view_in_validation(tiny_root, build)
 
 
 @pytest.mark.parametrize("num_views", [2, 3, 4, 5])
-def test_a_mixture_has_the_views_of_its_groups(tiny_root, build, num_views):
+def test_build_dataset_mixed_number_of_views(tiny_root, build, num_views):
     root = tiny_root(num_views=num_views, frames=1, mpii=11)
     dataset = build(root, "train", "DATASET.TRAIN_DATASET", "mixed")
     assert dataset.num_views == num_views
@@ -112,7 +112,7 @@ def test_a_mixture_has_the_views_of_its_groups(tiny_root, build, num_views):
     assert dataset[len(dataset) - 1]["crops"].shape[0] == num_views
 
 
-def test_a_mixture_asks_both_for_the_same_subset(tiny_root, build):
+def test_build_dataset_mixed_subset(tiny_root, build):
     root = tiny_root(mpii=8)
     for subset in ("validation", "valid"):
         mixed = build(root, "test", "DATASET.TEST_DATASET", "mixed", "DATASET.TEST_SUBSET", subset)
@@ -122,7 +122,7 @@ def test_a_mixture_asks_both_for_the_same_subset(tiny_root, build):
 
 @pytest.mark.parametrize(("name", "groups", "views"), [("mpii", 10, 1), ("multiview_mpii", 2, 4)])
 @pytest.mark.parametrize("folder", ["mpii", "MPII"])
-def test_mpii(tiny_root, build, name, groups, views, folder):
+def test_build_dataset_mpii(tiny_root, build, name, groups, views, folder):
     root = tiny_root(frames=1, mpii=10, mpii_name=folder)
     dataset = build(root, "train", "DATASET.TRAIN_DATASET", name)
     assert (len(dataset), dataset.num_views) == (groups, views)
@@ -131,7 +131,7 @@ def test_mpii(tiny_root, build, name, groups, views, folder):
 
 @pytest.mark.parametrize("name", ["multiview_mpii", "mixed"])
 @pytest.mark.parametrize("num_images", [3, 8, 10])
-def test_evaluation_has_every_image_and_training_drops_the_remainder(tiny_root, build, name, num_images):
+def test_build_dataset_remainder_of_singles(tiny_root, build, name, num_images):
     root = tiny_root(frames=1, mpii=num_images)
     others = 4 if name == "mixed" else 0  # of Human3.6M
     test = build(root, "test", "DATASET.TEST_DATASET", name)
@@ -146,7 +146,7 @@ def test_evaluation_has_every_image_and_training_drops_the_remainder(tiny_root, 
         assert len(build(root, "train", "DATASET.TRAIN_DATASET", name)) == others // 4 + num_images // 4
 
 
-def test_head_sizes_of_a_mixture_are_those_of_mpii(tiny_root, tiny_config):
+def test_build_dataset_mixed_head_sizes(tiny_root, tiny_config):
     root = tiny_root(frames=1, mpii=4, mpii_head_px=11.0)
     config = tiny_config(root, "DATASET.TEST_DATASET", "mixed", "TEST.JDR_THRESHOLD", "head")
     (batch,) = build_loader(config, build_dataset(config, root, False), False)
@@ -155,7 +155,7 @@ def test_head_sizes_of_a_mixture_are_those_of_mpii(tiny_root, tiny_config):
 
 
 @pytest.mark.parametrize("name", ["mpii", "multiview_mpii", "mixed"])
-def test_without_head_boxes_one_line_says_why_there_is_no_pckh(tiny_root, build, name, caplog):
+def test_build_dataset_without_head_boxes(tiny_root, build, name, caplog):
     root = tiny_root(frames=1, mpii=4)
     with caplog.at_level(logging.INFO):
         build(root, "train", "DATASET.TRAIN_DATASET", name)
@@ -168,7 +168,7 @@ def test_without_head_boxes_one_line_says_why_there_is_no_pckh(tiny_root, build,
         build(root, "test", "DATASET.TEST_DATASET", name, "TEST.JDR_THRESHOLD", "head")
 
 
-def test_half_the_head_is_no_threshold_for_human36m(tiny_root, build, caplog):
+def test_build_dataset_head_threshold_human36m(tiny_root, build, caplog):
     root = tiny_root(frames=1, mpii=0)
     with caplog.at_level(logging.INFO):
         build(root, "test")
@@ -178,7 +178,7 @@ def test_half_the_head_is_no_threshold_for_human36m(tiny_root, build, caplog):
     build(root, "train", "TEST.JDR_THRESHOLD", "head")
 
 
-def test_zip_equals_folder(tiny_root, build):
+def test_build_dataset_zip_equals_folder(tiny_root, build):
     root = tiny_root(frames=1, formats=("jpg", "zip"), mpii=4)
     opts = ["DATASET.TRAIN_DATASET", "mixed"]
     folder = build(root, "train", *opts)
@@ -188,7 +188,7 @@ def test_zip_equals_folder(tiny_root, build):
             np.testing.assert_array_equal(value, archive[index][key])
 
 
-def test_the_whole_image_as_box(tiny_root, build):
+def test_build_dataset_uncropped(tiny_root, build):
     root = tiny_root(frames=1, mpii=0)
     item = build(root, "train", "DATASET.CROP", "false")[0]
     np.testing.assert_allclose(
@@ -196,7 +196,7 @@ def test_the_whole_image_as_box(tiny_root, build):
     )
 
 
-def test_unknown_data_sets_and_missing_roots(tiny_root, tiny_config, tmp_path):
+def test_build_dataset_unknown_name_or_missing_root(tiny_root, tiny_config, tmp_path):
     config = tiny_config(tiny_root(frames=1, mpii=0))
     with pytest.raises(InputError, match=r"no such folder; DATASET\.ROOT"):
         build_dataset(config, tmp_path / "none", True)
@@ -205,7 +205,7 @@ def test_unknown_data_sets_and_missing_roots(tiny_root, tiny_config, tmp_path):
         build_dataset(config, tmp_path, True)
 
 
-def test_every_data_set_of_the_list_is_built(tiny_root, tiny_totalcapture, tiny_config):
+def test_build_dataset_every_registered_name(tiny_root, tiny_totalcapture, tiny_config):
     for name in DATA_SETS:
         root = tiny_totalcapture() if name == "multiview_totalcapture" else tiny_root(mpii=8)
         config = tiny_config(root, "DATASET.TRAIN_DATASET", name, "DATASET.CAMERAS", "[0, 1]")
@@ -224,7 +224,7 @@ def batches(config, root, workers, epochs=(0, 1)):
     return found
 
 
-def test_batches_do_not_depend_on_the_number_of_workers(tiny_root, tiny_config):
+def test_build_loader_independent_of_workers(tiny_root, tiny_config):
     root = tiny_root(num_views=2, frames=5, formats=("zip",), mpii=4)
     opts = {"TRAIN_DATASET": "mixed", "SCALE_FACTOR": "0.2", "ROT_FACTOR": "30", "DATA_FORMAT": "zip"}
     config = tiny_config(root, *[text for key, value in opts.items() for text in (f"DATASET.{key}", value)])
@@ -240,7 +240,7 @@ def test_batches_do_not_depend_on_the_number_of_workers(tiny_root, tiny_config):
 
 
 @pytest.mark.parametrize(("workers", "each"), [(0, 0), (1, 1), (2, 1), (5, 2)])
-def test_the_processes_of_a_machine_share_the_workers(tiny_root, tiny_config, workers, each):
+def test_build_loader_workers_per_rank(tiny_root, tiny_config, workers, each):
     root = tiny_root(num_views=2, frames=1, mpii=0)
     config = tiny_config(root, "WORKERS", str(workers))
     for is_train in (True, False):
@@ -248,7 +248,7 @@ def test_the_processes_of_a_machine_share_the_workers(tiny_root, tiny_config, wo
         assert build_loader(config, dataset, is_train, Ranks(1, 8, 1, 4)).num_workers == each
 
 
-def test_the_batch_contract(tiny_root, tiny_config):
+def test_build_loader_batch_keys_and_shapes(tiny_root, tiny_config):
     root = tiny_root(num_views=3, frames=2, mpii=3)
     config = tiny_config(root, "DATASET.TRAIN_DATASET", "mixed", "TRAIN.BATCH_SIZE", "3", "TRAIN.SHUFFLE", "false")
     (batch,) = build_loader(config, build_dataset(config, root, True), True)
@@ -279,14 +279,14 @@ def test_the_batch_contract(tiny_root, tiny_config):
     assert batch["is_multiview"].dtype == torch.bool
 
 
-def test_validation_is_in_order(tiny_root, tiny_config):
+def test_build_loader_validation_order(tiny_root, tiny_config):
     root = tiny_root(num_views=2, frames=5, mpii=0)
     config = tiny_config(root)
     loader = build_loader(config, build_dataset(config, root, False), False)
     assert torch.cat([batch["image_index"] for batch in loader]).ravel().tolist() == list(range(10))
 
 
-def test_an_unreadable_image_in_a_worker_is_an_input_error(tiny_root, tiny_config):
+def test_build_loader_unreadable_image(tiny_root, tiny_config):
     root = tiny_root(num_views=2, frames=1, mpii=0)
     next((root / "h36m/images").rglob("s_01*.jpg")).write_bytes(b"<html>")
     config = tiny_config(root, "WORKERS", "1", "DATASET.TEST_SUBSET", "train")

@@ -9,7 +9,7 @@ from lib.multiviews.cameras import Cameras
 from lib.utils.joints import H36M_17
 
 
-def test_poses_in_the_world_frame_by_hand():
+def test_pose_world_by_hand():
     # camera 0: turned by 90 degrees about z, at (1000, 0, 0); camera 1: not turned, at (0, 0, 500)
     turned = np.array([[0.0, 1, 0], [-1, 0, 0], [0, 0, 1]])
     cameras = Cameras(
@@ -29,7 +29,7 @@ def test_poses_in_the_world_frame_by_hand():
     np.testing.assert_allclose(world[1, 5], [20, 30, 540])
 
 
-def test_image_names():
+def test_image_name_is_str():
     nothing = np.zeros((2, 2), np.float32)
     names = np.array([b"s_01/a.jpg", "s_01/é.jpg".encode()])
     annotations = Annotations("h36m", H36M_17, Path("images"), names, nothing, nothing, nothing, nothing)

@@ -22,14 +22,14 @@ def rig() -> Cameras:
     return cameras(rotations, rng.normal(0, 4000, (3, 3)))
 
 
-def test_the_published_form_is_ours(rig):
+def test_convert_original_conventions(rig):
     pose = np.ones((2, 17, 3), np.float32)
     same, converted = ORIGINAL_CONVENTIONS.convert(pose, rig)
     assert same is pose
     np.testing.assert_array_equal(converted.T, rig.T)
 
 
-def test_a_translation_in_metres(rig):
+def test_convert_translation_in_meters(rig):
     point = np.array([[100.0, 200, 300]])
     translation_m = -np.einsum("cij,cj->ci", rig.R, rig.T) / 1000
     pose, converted = Conventions("m", "m", "translation").convert(
@@ -41,7 +41,7 @@ def test_a_translation_in_metres(rig):
     np.testing.assert_allclose(world_to_camera(point, converted)[:, 0], expected, atol=1e-9)
 
 
-def test_rotations(rig):
+def test_check_rotations_invalid_matrices(rig):
     check_rotations(rig)
     mirrored = rig.R.copy()
     mirrored[1, 0] *= -1

@@ -18,7 +18,7 @@ def identity(tiny_yaml):
     return lambda root, *opts: data_fingerprint(build_dataset(load_config(tiny_yaml(root), opts), root, True))
 
 
-def test_data_may_move_and_change_their_form(tiny_root, tiny_config, identity, tmp_path):
+def test_data_fingerprint_moved_and_converted(tiny_root, tiny_config, identity, tmp_path):
     root = tiny_root(formats=("jpg", "zip"))
     expected = identity(root, "DATASET.TRAIN_DATASET", "mixed")
     assert expected["groups"] == 3 + 2
@@ -50,14 +50,14 @@ def _another_image(records):
 
 
 @pytest.mark.parametrize("edit", [_another_joint, _another_visibility, _another_box, _another_image])
-def test_labels_boxes_and_images_count(edit, tiny_root, identity):
+def test_data_fingerprint_changed_records(edit, tiny_root, identity):
     plain = identity(tiny_root(mpii=0))
     other = identity(tiny_root(mpii=0, edit=edit))
     assert plain["groups"] == other["groups"] == 3
     assert plain["digest"] != other["digest"]
 
 
-def test_the_choice_of_groups_and_views_counts(tiny_root, identity):
+def test_data_fingerprint_other_groups(tiny_root, identity):
     root = tiny_root(frames=4)
     opts = [
         (),

@@ -13,12 +13,12 @@ from lib.utils.errors import InputError
 
 
 @pytest.mark.parametrize("num_views", [2, 3, 5])
-def test_views_are_taken_from_the_annotation(tiny_root, num_views):
+def test_group_views_number_of_views(tiny_root, num_views):
     annotations = load_h36m(tiny_root(num_views=num_views, mpii=0), "train")
     assert group_views(annotations).tolist() == np.arange(3 * num_views).reshape(3, num_views).tolist()
 
 
-def test_groups_in_the_order_of_their_first_image_views_by_camera(tiny_root):
+def test_group_views_order(tiny_root):
     def shuffle(records):
         order = [5, 8, 3, 0, 7, 4, 1, 2, 6]
         return [records[i] for i in order]
@@ -28,7 +28,7 @@ def test_groups_in_the_order_of_their_first_image_views_by_camera(tiny_root):
     assert group_views(annotations).tolist() == [[2, 5, 0], [8, 4, 1], [3, 6, 7]]
 
 
-def test_other_camera_ids(tiny_root):
+def test_group_views_other_camera_ids(tiny_root):
     def rename(records):
         for record in records:
             record["camera_id"] = [7, 2, 4][record["camera_id"]]
@@ -41,7 +41,7 @@ def drop_one_view(records):
     del records[5]  # frame 2, view 1
 
 
-def test_incomplete_groups_are_dropped_with_one_warning(tiny_root, caplog):
+def test_group_views_drop_incomplete(tiny_root, caplog):
     annotations = load_h36m(tiny_root(mpii=0, edit=drop_one_view), "train")
     with caplog.at_level(logging.WARNING):
         groups = group_views(annotations)
@@ -52,14 +52,14 @@ def test_incomplete_groups_are_dropped_with_one_warning(tiny_root, caplog):
     assert message.endswith("dropped")
 
 
-def test_incomplete_groups_are_an_error_where_asked_for(tiny_root, caplog):
+def test_group_views_error_incomplete(tiny_root, caplog):
     annotations = load_h36m(tiny_root(mpii=0, edit=drop_one_view), "train")
     with pytest.raises(InputError, match="1 of 3 groups lack a view of the 4"):
         group_views(annotations, "error")
     assert not caplog.messages
 
 
-def test_no_complete_group(tiny_root):
+def test_group_views_no_complete_group(tiny_root):
     annotations = load_h36m(tiny_root(frames=1, mpii=0, edit=lambda records: records[:1] + records[2:3]), "train")
     assert len(annotations) == 2
     assert group_views(annotations).tolist() == [[0, 1]]  # two cameras are a rig of two
@@ -72,39 +72,39 @@ def test_no_complete_group(tiny_root):
         group_views(annotations)
 
 
-def test_one_view_is_refused(tiny_root):
+def test_group_views_single_view(tiny_root):
     annotations = load_h36m(tiny_root(num_views=1, mpii=0), "train")
     with pytest.raises(InputError, match=r"expected at least 2 views .* received 1"):
         group_views(annotations)
 
 
-def test_two_images_of_one_view(tiny_root):
+def test_group_views_duplicate_image(tiny_root):
     annotations = load_h36m(tiny_root(mpii=0, edit=lambda records: [*records, records[2]]), "train")
     with pytest.raises(InputError, match="two images share"):
         group_views(annotations)
 
 
 @pytest.mark.parametrize("camera_ids", [[0, 2], [3, 0, 1], [3, 2, 1, 0]])
-def test_chosen_cameras_in_the_given_order(tiny_root, camera_ids):
+def test_group_views_selected_cameras(tiny_root, camera_ids):
     annotations = load_h36m(tiny_root(mpii=0), "train")
     expected = [[4 * frame + camera for camera in camera_ids] for frame in range(3)]
     assert group_views(annotations, camera_ids=camera_ids).tolist() == expected
 
 
-def test_a_group_need_not_have_the_cameras_that_are_not_used(tiny_root):
+def test_group_views_missing_unused_camera(tiny_root):
     annotations = load_h36m(tiny_root(mpii=0, edit=drop_one_view), "train")
     assert len(group_views(annotations, "error", [0, 2, 3])) == 3
     assert len(group_views(annotations, "drop", [0, 1])) == 2
 
 
 @pytest.mark.parametrize("camera_ids", [[0, 4], [1, 1], [0, -1]])
-def test_cameras_that_do_not_exist(tiny_root, camera_ids):
+def test_group_views_unknown_cameras(tiny_root, camera_ids):
     annotations = load_h36m(tiny_root(mpii=0), "train")
     with pytest.raises(InputError, match=r"DATASET.CAMERAS: expected different camera_id out of \[0, 1, 2, 3\]"):
         group_views(annotations, camera_ids=camera_ids)
 
 
-def test_ids_of_any_size_make_different_groups(tiny_root):
+def test_group_views_large_ids(tiny_root):
     def spread(records):
         for record in records:
             record["image_id"] = record["image_id"] * 10**9 // 2
@@ -113,7 +113,7 @@ def test_ids_of_any_size_make_different_groups(tiny_root):
     assert len(group_views(load_h36m(tiny_root(mpii=0, edit=spread), "train"))) == 3
 
 
-def test_scenes_by_name_and_number():
+def test_parse_scenes_names_and_numbers():
     assert parse_scenes(["damaged"]) == set(DAMAGED_SCENES) == {(9, 5, 2), (9, 10, 2), (9, 13, 1)}
     assert parse_scenes(["1-2-1", "damaged"]) == {*DAMAGED_SCENES, (1, 2, 1)}
     assert parse_scenes([]) == set()
@@ -122,7 +122,7 @@ def test_scenes_by_name_and_number():
             parse_scenes([wrong])
 
 
-def test_scenes_are_left_out(tiny_root):
+def test_without_scenes_excludes_recordings(tiny_root):
     annotations = load_h36m(tiny_root(frames=6, mpii=0), "validation")  # actions 3 4 2 3 4 2
     groups = group_views(annotations)
     kept = without_scenes(annotations, groups, {(9, 3, 1), (9, 4, 2), (1, 4, 1)})
@@ -132,7 +132,7 @@ def test_scenes_are_left_out(tiny_root):
         without_scenes(annotations, groups, {(9, 2, 1), (9, 3, 1), (9, 4, 1)})
 
 
-def test_pseudo_groups_leave_the_remainder_out(tiny_root):
+def test_group_singles_drop_remainder(tiny_root):
     annotations = load_mpii(tiny_root(frames=1, mpii=11), "train")
     assert group_singles(annotations).tolist() == [[0, 1, 2, 3], [4, 5, 6, 7]]
     assert group_singles(annotations, 5).tolist() == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
@@ -141,7 +141,7 @@ def test_pseudo_groups_leave_the_remainder_out(tiny_root):
         group_singles(annotations, 12)
 
 
-def test_pseudo_groups_for_evaluation_are_filled_from_the_front(tiny_root):
+def test_group_singles_complete(tiny_root):
     annotations = load_mpii(tiny_root(frames=1, mpii=11), "train")
     assert group_singles(annotations, complete=True).tolist() == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 0]]
     assert group_singles(annotations, 11, complete=True).tolist() == [list(range(11))]

@@ -13,7 +13,7 @@ def all_batches(*words, epoch=0, first_step=0, **options):
     return list(batches)
 
 
-def test_the_order_depends_on_seed_and_epoch_alone():
+def test_epoch_batches_order():
     orders = [
         [index for batch in all_batches(50, 4, True, 1, epoch=epoch) for _, index in batch] for epoch in (0, 1, 0)
     ]
@@ -27,7 +27,7 @@ def test_the_order_depends_on_seed_and_epoch_alone():
 
 @pytest.mark.parametrize("num_items", [0, 1, 4, 47, 48, 50])
 @pytest.mark.parametrize("world_size", [1, 2, 3, 4])
-def test_the_shares_are_those_of_array_split(num_items, world_size):
+def test_shares_equal_array_split(num_items, world_size):
     batches = EpochBatches(num_items, 3, False, ranks=Ranks(0, world_size))
     items = np.arange(num_items)
     size = 3 * world_size
@@ -37,20 +37,20 @@ def test_the_shares_are_those_of_array_split(num_items, world_size):
         assert batches.items_before(step) == len(items[: step * size])
 
 
-def test_a_share_does_not_cost_a_pass_over_the_data():
+def test_shares_large_data_set():
     batches = EpochBatches(10**15 + 5, 8, False, ranks=Ranks(1, 4))  # no memory holds their numbers
     assert batches.shares(10**7) == [8, 8, 8, 8]
     assert batches.shares(10**15 // 32) == [2, 1, 1, 1]
 
 
-def test_an_epoch_can_begin_in_the_middle():
+def test_set_epoch_first_step():
     assert all_batches(50, 4, True, 1, first_step=5) == all_batches(50, 4, True, 1)[5:]
     assert all_batches(50, 4, True, 1, first_step=13) == []
 
 
 @pytest.mark.parametrize("world_size", [2, 3, 4])
 @pytest.mark.parametrize("num_items", [48, 50, 49, 3])
-def test_ranks_share_the_batches_of_one_process(num_items, world_size):
+def test_epoch_batches_shared_by_ranks(num_items, world_size):
     size = 12 // world_size
     whole = all_batches(num_items, 12, True, 1)
     shares = [
@@ -66,7 +66,7 @@ def test_ranks_share_the_batches_of_one_process(num_items, world_size):
     assert lost == (num_items % 12 if 0 < num_items % 12 < world_size else 0)
 
 
-def test_every_item_is_evaluated_though_some_rank_has_none():
+def test_epoch_batches_every_item():
     ranks = [Ranks(rank, 4) for rank in range(4)]
     shares = [all_batches(9, 2, False, 0, rank) for rank in ranks]
     assert [len(share) for share in shares] == [2] * 4

@@ -29,7 +29,7 @@ def write(tmp_path):
     return to_root
 
 
-def test_published_conventions_by_hand(write):
+def test_load_mpii_by_hand(write):
     hidden = [1] * 16
     hidden[10] = 0  # rwri
     annotations = load_mpii(write([record(joints_vis=hidden)]), "train")
@@ -46,7 +46,7 @@ def test_published_conventions_by_hand(write):
     assert annotations.head_size is None
 
 
-def test_head_sizes_are_six_tenths_of_the_diagonal(write):
+def test_load_mpii_head_sizes(write):
     root = write([record(head_box=[10, 20, 40, 60]), record(), record(head_box=None)])  # 30 x 40 px
     sizes = load_mpii(root, "train").head_size
     assert sizes.dtype == np.float32
@@ -66,7 +66,7 @@ def with_gt(write):
     return to_root
 
 
-def test_head_boxes_of_older_files_are_in_gt_valid(with_gt):
+def test_load_mpii_head_boxes_of_gt_valid(with_gt):
     boxes = [[10, 20, 40, 60], [0, 0, 0, 10]]
     root = with_gt("valid", [record(), record()], boxes)
     for subset in ("valid", "validation"):
@@ -74,12 +74,12 @@ def test_head_boxes_of_older_files_are_in_gt_valid(with_gt):
     assert load_mpii(with_gt("train", [record(), record()], boxes), "train").head_size is None
 
 
-def test_the_records_own_head_boxes_come_first(with_gt):
+def test_load_mpii_head_boxes_of_records(with_gt):
     root = with_gt("valid", [record(head_box=[0, 0, 30, 40]), record()], [[1, 1, 2, 2]] * 2)
     np.testing.assert_allclose(load_mpii(root, "valid").head_size, [30, np.nan], rtol=1e-6)
 
 
-def test_a_gt_valid_of_other_persons_is_refused(with_gt, write):
+def test_load_mpii_gt_valid_of_other_persons(with_gt, write):
     root = with_gt("valid", [record(), record()], [[1, 1, 2, 2]] * 2)
     write([record()], subset="valid")
     with pytest.raises(InputError, match=r"gt_valid\.mat: .*for the 1 persons of valid\.json, received"):
@@ -92,7 +92,7 @@ def test_a_gt_valid_of_other_persons_is_refused(with_gt, write):
 NO_POSITION = {"center": [-1.0, -1.0], "scale": -1.0}
 
 
-def test_people_without_a_position_are_left_out(with_gt, caplog):
+def test_load_mpii_persons_without_position(with_gt, caplog):
     records = [record(image="0.jpg"), record(**NO_POSITION), record(image="2.jpg", scale=4.0)]
     annotations = load_mpii(with_gt("valid", records, [[0, 0, 30, 40], [1, 1, 2, 2], [0, 0, 0, 10]]), "valid")
     assert [annotations.image_name(row) for row in range(len(annotations))] == ["0.jpg", "2.jpg"]
@@ -103,18 +103,18 @@ def test_people_without_a_position_are_left_out(with_gt, caplog):
     assert "the first is record 1" in caplog.text
 
 
-def test_nobody_with_a_position(write):
+def test_load_mpii_no_position(write):
     with pytest.raises(InputError, match=r"train\.json: all scales are -1"):
         load_mpii(write([record(**NO_POSITION)]), "train")
 
 
-def test_boxes_without_a_centre_are_left_alone(write):
+def test_load_mpii_box_without_center(write):
     annotations = load_mpii(write([record(center=[-1.0, -1.0])]), "train")
     assert annotations.center.tolist() == [[-2.0, -2.0]]
     assert annotations.scale.tolist() == [[2.0, 2.0]]
 
 
-def test_the_test_set_has_no_joints(write):
+def test_load_mpii_test_subset(write):
     one = record()
     del one["joints"], one["joints_vis"]
     annotations = load_mpii(write([one], subset="test"), "test")
@@ -123,14 +123,14 @@ def test_the_test_set_has_no_joints(write):
 
 
 @pytest.mark.parametrize("folder", ["mpii", "MPII"])
-def test_folder_in_either_case(write, folder):
+def test_load_mpii_folder_case(write, folder):
     root = write([record()], folder)
     assert load_mpii(root, "train").images_dir == root / folder / "images"
     assert find_mpii(root) == root / folder
     assert find_mpii(root / folder) is None
 
 
-def test_human36ms_word_for_the_subset(write):
+def test_load_mpii_subset_validation(write):
     root = write([record()], subset="valid")
     assert len(load_mpii(root, "validation")) == len(load_mpii(root, "valid")) == 1
 
@@ -154,14 +154,14 @@ def test_human36ms_word_for_the_subset(write):
         ({"head_box": [1.0, 2.0, 1.0, 2.0]}, "record 1: not in the MPII format .*head_box"),
     ],
 )
-def test_a_bad_record_is_named(write, changes, message):
+def test_load_mpii_bad_record(write, changes, message):
     root = write([record(), record(**changes)])
     with pytest.raises(InputError, match=rf"train\.json: {message}"):
         load_mpii(root, "train")
 
 
 @pytest.mark.parametrize("key", ["image", "center", "scale", "joints_vis"])
-def test_a_missing_entry_is_named(write, key):
+def test_load_mpii_missing_entry(write, key):
     one = record()
     del one[key]
     with pytest.raises(InputError, match=f"record 0 has no '{key}'"):
@@ -169,12 +169,12 @@ def test_a_missing_entry_is_named(write, key):
 
 
 @pytest.mark.parametrize("content", ["{}", "[]", '{"a": 1}', '["x"]'])
-def test_files_of_another_form(write, content):
+def test_load_mpii_other_content(write, content):
     with pytest.raises(InputError, match=r"train\.json: (expected a list|record 0: not in the MPII format)"):
         load_mpii(write(content), "train")
 
 
-def test_missing_files(tmp_path, write):
+def test_load_mpii_missing_files(tmp_path, write):
     with pytest.raises(InputError, match=r"mpii: no such folder; DATASET\.ROOT"):
         load_mpii(tmp_path, "train")
     with pytest.raises(InputError, match=r"trainval\.json: no such file"):
@@ -191,12 +191,12 @@ def persons():
     return joints, annotated, np.concatenate([corner, corner + rng.uniform(10, 80, (5, 2))], 1)
 
 
-def test_sizes_by_hand():
+def test_head_sizes_by_hand():
     boxes = np.array([[10.0, 20, 40, 60], [5, 5, 5, 15], [40, 60, 10, 20], [np.nan] * 4])
     np.testing.assert_allclose(head_sizes(boxes), [30, 6, 30, np.nan])  # 0.6 of 50, 10, 50
 
 
-def test_the_file_is_what_simple_baselines_evaluates_with(persons, tmp_path):
+def test_write_gt_simple_baselines(persons, tmp_path):
     joints, annotated, boxes = persons
     write_gt(tmp_path / "gt.mat", joints, annotated, boxes)
     found = scipy.io.loadmat(tmp_path / "gt.mat")
@@ -213,7 +213,7 @@ def test_the_file_is_what_simple_baselines_evaluates_with(persons, tmp_path):
     np.testing.assert_allclose(sizes, 0.6 * np.hypot(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]))
 
 
-def test_people_without_a_head_box_count_with_no_joint(persons, tmp_path):
+def test_write_gt_without_head_box(persons, tmp_path):
     joints, annotated, boxes = persons
     boxes[1] = np.nan
     write_gt(tmp_path / "gt.mat", joints, annotated, boxes)
@@ -224,13 +224,13 @@ def test_people_without_a_head_box_count_with_no_joint(persons, tmp_path):
 
 
 @pytest.mark.parametrize("number", [1, 5])
-def test_what_is_written_is_read(persons, tmp_path, number):
+def test_read_gt_boxes_round_trip(persons, tmp_path, number):
     joints, annotated, boxes = (array[:number] for array in persons)
     write_gt(tmp_path / "gt.mat", joints, annotated, boxes)
     np.testing.assert_array_equal(read_gt_boxes(tmp_path / "gt.mat", joints, annotated), boxes)
 
 
-def test_another_order_and_other_people_are_refused(persons, tmp_path):
+def test_read_gt_boxes_other_persons(persons, tmp_path):
     joints, annotated, boxes = persons
     path = tmp_path / "gt.mat"
     write_gt(path, joints[::-1], annotated[::-1], boxes[::-1])
@@ -251,7 +251,7 @@ def test_another_order_and_other_people_are_refused(persons, tmp_path):
         ({"pos_gt_src": "text"}, "'pos_gt_src': expected numbers"),
     ],
 )
-def test_other_files(persons, tmp_path, changes, words):
+def test_read_gt_boxes_other_content(persons, tmp_path, changes, words):
     joints, annotated, boxes = persons
     write_gt(tmp_path / "gt.mat", joints, annotated, boxes)
     found = scipy.io.loadmat(tmp_path / "gt.mat") | changes

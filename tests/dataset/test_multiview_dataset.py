@@ -29,7 +29,7 @@ def same(first, second):
     )
 
 
-def test_groups_of_the_parts_follow_each_other(parts):
+def test_items_concatenate_parts(parts):
     dataset = MultiviewDataset(parts, PLAIN, augment=False)
     assert len(dataset) == 3 + 2
     assert dataset.num_views == 4
@@ -55,20 +55,20 @@ def test_groups_of_the_parts_follow_each_other(parts):
         assert item["center"].shape == item["scale"].shape == (4, 2)
 
 
-def test_indices_beyond_the_end_are_errors(parts):
+def test_getitem_out_of_range(parts):
     dataset = MultiviewDataset(parts, PLAIN, augment=False)
     for index in (5, -1):
         with pytest.raises(IndexError):
             dataset[index]
 
 
-def test_annotated_joints(parts):
+def test_joint_set_of_parts(parts):
     assert MultiviewDataset(parts[:1], PLAIN, False).joint_set is H36M_17
     assert MultiviewDataset(parts[1:], PLAIN, False).joint_set is MPII_16
     assert MultiviewDataset(parts, PLAIN, False).joint_set is UNION_20
 
 
-def test_head_sizes_are_known_if_one_part_has_one(parts):
+def test_has_head_sizes_of_parts(parts):
     assert not MultiviewDataset(parts, PLAIN, False).has_head_sizes
     sizes = np.full(9, np.nan, np.float32)
     nobody = Part(dataclasses.replace(parts[1].annotations, head_size=sizes), parts[1].groups, False)
@@ -77,7 +77,7 @@ def test_head_sizes_are_known_if_one_part_has_one(parts):
     assert MultiviewDataset([parts[0], nobody], PLAIN, False).has_head_sizes
 
 
-def test_a_random_view_depends_on_epoch_and_index_alone(parts):
+def test_random_view_reproducible(parts):
     part = Part(parts[0].annotations, parts[0].groups, False, random_view=True)
     dataset, again = MultiviewDataset([part], PLAIN, True, seed=1), MultiviewDataset([part], PLAIN, True, seed=1)
     assert dataset.num_views == 1
@@ -89,7 +89,7 @@ def test_a_random_view_depends_on_epoch_and_index_alone(parts):
     assert rows != [int(other_seed[epoch, 1]["image_index"][0]) for epoch in range(30)]
 
 
-def test_the_same_item_whatever_came_before(parts):
+def test_getitem_reproducible(parts):
     dataset, fresh = MultiviewDataset(parts, AUGMENTED, True, seed=3), MultiviewDataset(parts, AUGMENTED, True, seed=3)
     before = dataset[2, 1]
     _ = dataset[2, 0], dataset[0, 3]
@@ -97,7 +97,7 @@ def test_the_same_item_whatever_came_before(parts):
     assert same(fresh[2, 1], before)
 
 
-def test_epochs_indices_views_and_seeds_are_augmented_differently(parts):
+def test_getitem_augmentation_varies(parts):
     dataset = MultiviewDataset(parts, AUGMENTED, True, seed=3)
     scales = [
         dataset[0, 0]["scale"],
@@ -109,5 +109,5 @@ def test_epochs_indices_views_and_seeds_are_augmented_differently(parts):
     assert np.mean(np.unique(values, return_counts=True)[1] == 1) > 0.5  # up to the clipped ones
 
 
-def test_validation_is_not_augmented(parts):
+def test_getitem_validation_not_augmented(parts):
     assert same(MultiviewDataset(parts, AUGMENTED, augment=False)[0], MultiviewDataset(parts, PLAIN, augment=True)[0])

@@ -22,7 +22,7 @@ def batch_and_settings(tiny_root, tiny_config):
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_normalisation_is_channel_by_channel_in_bgr(channels_last):
+def test_network_images_normalization(channels_last):
     crops = torch.zeros(2, 3, 4, 5, 3, dtype=torch.uint8)
     crops[1, 2, 0, 1] = torch.tensor([255, 0, 51], dtype=torch.uint8)  # blue, green, red
     images = network_images(crops, CPU, channels_last)
@@ -36,7 +36,7 @@ def test_normalisation_is_channel_by_channel_in_bgr(channels_last):
     assert all(view.is_contiguous(memory_format=kind) for view in images.unbind(1))
 
 
-def test_targets_and_images_of_a_batch(batch_and_settings):
+def test_network_input_of_batch(batch_and_settings):
     batch, settings = batch_and_settings
     assert batch["crops"].dtype == torch.uint8
     inputs = network_input(batch, settings, CPU)
@@ -51,7 +51,7 @@ def test_targets_and_images_of_a_batch(batch_and_settings):
     assert distance[inputs.weight[..., 0] > 0].max() <= 0.5 + 1e-4
 
 
-def test_joints_that_leave_the_crop_get_weight_0(batch_and_settings):
+def test_network_input_joints_outside_crop(batch_and_settings):
     batch, settings = batch_and_settings
     batch["joints_crop"] = batch["joints_crop"] + torch.tensor([30.0, 0.0])
     inputs = network_input(batch, settings, CPU)
@@ -62,7 +62,7 @@ def test_joints_that_leave_the_crop_get_weight_0(batch_and_settings):
 
 
 @pytest.mark.parametrize(("num_parts", "sizes"), [(1, [3]), (2, [2, 1]), (3, [1, 1, 1]), (5, [1, 1, 1])])
-def test_parts_of_a_batch(batch_and_settings, num_parts, sizes):
+def test_split_into_parts(batch_and_settings, num_parts, sizes):
     inputs = network_input(*batch_and_settings, CPU)
     parts = inputs.split(num_parts)
     assert [len(part) for part in parts] == sizes
@@ -78,7 +78,7 @@ def targets(joints, visible=None, image_wh=(64, 64), heatmap_wh=(16, 16), sigma=
     return tuple(tensor.numpy() for tensor in drawn)
 
 
-def test_a_gaussian_by_hand():
+def test_gaussian_targets_by_hand():
     target, weight = targets([[20.0, 33.0]])  # heatmap px (5, 8.25) -> peak at (5, 8)
     assert target.shape == (1, 16, 16)
     assert target.dtype == weight.dtype == np.float32
@@ -93,7 +93,7 @@ def test_a_gaussian_by_hand():
 
 
 @pytest.mark.parametrize(("x", "peak"), [(21.9, 5), (22.0, 6), (22.1, 6), (0.0, 0), (62.5, None)])
-def test_the_peak_is_on_the_rounded_pixel(x, peak):
+def test_gaussian_targets_rounded_peak(x, peak):
     target, weight = targets([[x, 32.0]])
     assert weight[0, 0] == 1
     if peak is None:  # rounds to 16, beyond the map: the tail is drawn, the peak is not
@@ -104,20 +104,20 @@ def test_the_peak_is_on_the_rounded_pixel(x, peak):
 
 
 @pytest.mark.parametrize("joint", [(-0.1, 30), (30, -0.1), (64, 30), (30, 64), (1e9, 30), (-500, -500)])
-def test_joints_outside_of_the_crop_count_nothing(joint):
+def test_gaussian_targets_outside_crop(joint):
     target, weight = targets([joint])
     assert weight.tolist() == [[0.0]]
     assert not target.any()
 
 
-def test_invisible_joints_count_nothing():
+def test_gaussian_targets_invisible_joints():
     target, weight = targets([[30, 30], [30, 30]], visible=[False, True])
     assert weight.tolist() == [[0.0], [1.0]]
     assert not target[0].any()
     assert target[1].max() == 1
 
 
-def test_sizes_are_width_and_height():
+def test_gaussian_targets_width_and_height():
     target, _ = targets([[40.0, 30.0]], image_wh=(96, 64), heatmap_wh=(24, 32), sigma=2)  # strides 4 and 2
     assert target.shape == (1, 32, 24)
     assert np.unravel_index(target[0].argmax(), (32, 24)) == (15, 10)
@@ -126,7 +126,7 @@ def test_sizes_are_width_and_height():
 
 
 @pytest.mark.parametrize("sigma", [1.0, 1.5])
-def test_between_the_pixels(sigma):
+def test_gaussian_targets_subpixel(sigma):
     target, weight = targets([[21.0, 33.2], [63.9, 0.0], [64.0, 30.0]], sigma=sigma, subpixel=True)
     assert weight.ravel().tolist() == [1, 1, 0]
     for joint, (center_x, center_y) in enumerate([(5.25, 8.3), (15.975, 0.0)]):
@@ -139,7 +139,7 @@ def test_between_the_pixels(sigma):
     assert not target[2].any()
 
 
-def test_leading_axes_are_those_of_the_joints():
+def test_gaussian_targets_leading_axes():
     joints = torch.rand(2, 3, 5, 2) * 80 - 8
     visible = torch.rand(2, 3, 5) > 0.2
     target, weight = gaussian_targets(joints, visible, (64, 64), (16, 16), 1.5, True)

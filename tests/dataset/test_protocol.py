@@ -11,19 +11,19 @@ from lib.dataset.totalcapture import PROTOCOL
 SUBJECTS, ACTIONS, SUBACTIONS = np.array([1, 5, 4, 2]), np.array([2, 2, 5, 2]), np.array([2, 2, 3, 1])
 
 
-def test_human36m_lists_actions_by_id_and_has_no_parts():
+def test_listed_actions_and_parts_human36m():
     assert HUMAN36M.listed_actions(ACTIONS, SUBACTIONS) is ACTIONS
     assert HUMAN36M.parts(SUBJECTS, ACTIONS, SUBACTIONS) == {}
     assert HUMAN36M.recording_name(14, 1) == "Walking 1"
     assert HUMAN36M.recording_name(1, 2) == "action 1 2"
 
 
-def test_total_capture_lists_recordings():
+def test_listed_actions_total_capture():
     names = PROTOCOL.listed_actions(ACTIONS, SUBACTIONS)
     assert names.tolist() == ["Walking 2", "Walking 2", "Freestyle 3", "Walking 1"]
 
 
-def test_parts_of_total_capture():
+def test_parts_total_capture():
     parts = PROTOCOL.parts(SUBJECTS, ACTIONS, SUBACTIONS)
     frames = {
         (row, column): np.flatnonzero(chosen).tolist()

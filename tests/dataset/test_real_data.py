@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(not REAL.is_dir(), reason=f"{REAL} is not here")
 
 
 @pytest.mark.parametrize(("subset", "groups"), [("train", 45), ("validation", 15)])
-def test_annotations_agree_with_themselves(subset, groups):
+def test_real_annotations_consistent(subset, groups):
     annotations = load_h36m(REAL, subset)
     assert group_views(annotations).shape == (groups, 4)
     labels = annotations.labels3d
@@ -28,7 +28,7 @@ def test_annotations_agree_with_themselves(subset, groups):
     assert depth.min() > 500
 
 
-def test_images_become_batches(tiny_config):
+def test_real_images_load(tiny_config):
     config = tiny_config(REAL, "TEST.BATCH_SIZE", "3", "DATASET.TEST_STEP", "5")
     (batch,) = build_loader(config, build_dataset(config, REAL, False), False)
     assert batch["crops"].shape == (3, 4, 64, 64, 3)

@@ -19,7 +19,7 @@ def annotations(tiny_root):
     return load_h36m(tiny_root(frames=1, formats=("jpg", "zip"), mpii=0), "train")
 
 
-def test_a_sample_is_the_crop_around_the_person(annotations):
+def test_load_sample_crop(annotations):
     sample = load_sample(annotations, 2, SETTINGS, None)
     assert {key: value.shape for key, value in sample.items()} == {
         "crop": (64, 64, 3),
@@ -48,7 +48,7 @@ def test_a_sample_is_the_crop_around_the_person(annotations):
     )
 
 
-def test_head_sizes_are_passed_on(annotations):
+def test_load_sample_head_size(annotations):
     assert np.isnan(load_sample(annotations, 1, SETTINGS, None)["head_size"])
     known = dataclasses.replace(annotations, head_size=np.array([np.nan, 12.5, 3, 4], np.float32))
     sizes = [load_sample(known, row, SETTINGS, None)["head_size"] for row in (0, 1)]
@@ -57,7 +57,7 @@ def test_head_sizes_are_passed_on(annotations):
     assert sizes[0].dtype == sizes[1].dtype == np.float32
 
 
-def test_joints_sit_on_the_blobs(annotations):
+def test_load_sample_joints_match_image(annotations):
     sample = load_sample(annotations, 0, SETTINGS, None)
     brightness = sample["crop"].max(-1)
     for joint in np.flatnonzero(sample["visible"]):
@@ -65,14 +65,14 @@ def test_joints_sit_on_the_blobs(annotations):
         assert brightness[y, x] > 100
 
 
-def test_zip_and_folder_give_the_same(annotations):
+def test_load_sample_zip_equals_folder(annotations):
     zipped = SampleSettings((64, 64), (16, 16), 1.0, data_format="zip")
     folder, archive = load_sample(annotations, 1, SETTINGS, None), load_sample(annotations, 1, zipped, None)
     for key in folder:
         np.testing.assert_array_equal(folder[key], archive[key])
 
 
-def test_augmented_joints_stay_on_their_blobs(annotations):
+def test_load_sample_augmented_joints_match_image(annotations):
     settings = SampleSettings((64, 64), (16, 16), 1.0, scale_factor=0.25, rot_factor=30)
     for seed in range(5):
         sample = load_sample(annotations, 0, settings, np.random.default_rng(seed))
@@ -83,7 +83,7 @@ def test_augmented_joints_stay_on_their_blobs(annotations):
             assert brightness[y : y + 2, x : x + 2].max() > 100
 
 
-def test_augmentation_has_the_published_distribution(annotations):
+def test_load_sample_augmentation_distribution(annotations):
     settings = SampleSettings((64, 64), (16, 16), 1.0, scale_factor=0.25, rot_factor=30)
     rng = np.random.default_rng(0)
     scales, angles = [], []
@@ -104,7 +104,7 @@ def test_augmentation_has_the_published_distribution(annotations):
     assert abs(angles.mean()) < 4
 
 
-def test_shifted_boxes_keep_joints_cameras_and_places_together(annotations):
+def test_load_sample_shift(annotations):
     settings = SampleSettings((64, 64), (16, 16), 1.0, shift_factor=0.1)
     rng = np.random.default_rng(0)
     shifts = []
@@ -120,14 +120,14 @@ def test_shifted_boxes_keep_joints_cameras_and_places_together(annotations):
     assert np.abs(shifts.mean(0)).max() < 0.02
 
 
-def test_without_factors_nothing_is_augmented(annotations):
+def test_load_sample_zero_factors(annotations):
     plain = load_sample(annotations, 0, SETTINGS, None)
     sample = load_sample(annotations, 0, SETTINGS, np.random.default_rng(0))
     for key in plain:
         np.testing.assert_array_equal(plain[key], sample[key])
 
 
-def test_a_missing_image_is_named(annotations):
+def test_load_sample_missing_image(annotations):
     name = annotations.image_name(3)
     (annotations.images_dir / name).unlink()
     with pytest.raises(InputError, match=rf"{name}: no such image"):

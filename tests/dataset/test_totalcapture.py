@@ -40,7 +40,7 @@ def edited(tiny_totalcapture):
     return make
 
 
-def test_arrays_hold_what_the_file_holds(tiny_totalcapture):
+def test_totalcapture_file_arrays(tiny_totalcapture):
     root = tiny_totalcapture()
     records = pickle.loads((root / "totalcapture/annot/totalcapture_train.pkl").read_bytes())
     annotations = load_totalcapture(root, "train")
@@ -52,7 +52,7 @@ def test_arrays_hold_what_the_file_holds(tiny_totalcapture):
     assert annotations.labels3d.camera_id[:9].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 0]
 
 
-def test_joints_are_in_the_union_by_name(tiny_totalcapture):
+def test_totalcapture_file_union_joints(tiny_totalcapture):
     root = tiny_totalcapture()
     record = pickle.loads((root / "totalcapture/annot/totalcapture_train.pkl").read_bytes())[11]
     annotations = load_totalcapture(root, "train")
@@ -63,7 +63,7 @@ def test_joints_are_in_the_union_by_name(tiny_totalcapture):
     assert lacking == {"thorax", "upper neck", "head", "head top"}
 
 
-def test_labels_lead_back_to_the_pixels(tiny_totalcapture):
+def test_totalcapture_file_labels_project_to_pixels(tiny_totalcapture):
     annotations = load_totalcapture(tiny_totalcapture(), "validation")
     labels = annotations.labels3d
     rows = np.arange(len(annotations))
@@ -74,18 +74,18 @@ def test_labels_lead_back_to_the_pixels(tiny_totalcapture):
     )
 
 
-def test_chosen_cameras_form_the_groups(tiny_totalcapture):
+def test_totalcapture_file_selected_cameras(tiny_totalcapture):
     annotations = load_totalcapture(tiny_totalcapture(), "train")
     assert group_views(annotations, camera_ids=[0, 2, 4, 6])[:2].tolist() == [[0, 2, 4, 6], [8, 10, 12, 14]]
     assert group_views(annotations).shape == (6, 8)
 
 
-def test_uncropped_boxes_come_from_the_other_file(tiny_totalcapture):
+def test_totalcapture_file_uncropped(tiny_totalcapture):
     annotations = load_totalcapture(tiny_totalcapture(), "valid", crop=False)
     assert annotations.center.tolist() == [[100.0, 100.0]] * 120
 
 
-def test_the_split_is_the_papers():
+def test_split_of_paper():
     assert SPLIT["train"] == {(subject, *recording) for subject in (1, 2, 3) for recording in TRAIN}
     assert SPLIT["validation"] == {(subject, *recording) for subject in (1, 2, 3, 4, 5) for recording in TEST}
     assert not SPLIT["train"] & SPLIT["validation"]
@@ -95,26 +95,26 @@ def test_the_split_is_the_papers():
 
 
 @pytest.mark.parametrize("actions", [("ROM", "Running"), ("rom", "RUNNING"), (1, 4), (np.int64(1), np.uint8(4))])
-def test_actions_by_name_or_id(tiny_totalcapture, caplog, actions):
+def test_totalcapture_file_actions_by_name_or_id(tiny_totalcapture, caplog, actions):
     recordings = [(1, actions[0], 1), (2, actions[1], 1)]
     annotations = load_totalcapture(tiny_totalcapture({"train": recordings}), "train")
     assert recordings_of(annotations) == {(1, 1, 1), (2, 4, 1)}
     assert not caplog.messages
 
 
-def test_other_numbers_of_the_actions(tiny_totalcapture):
+def test_totalcapture_file_other_action_numbers(tiny_totalcapture):
     root = tiny_totalcapture({"train": [(1, 3, 1), (2, 1, 1), (3, "Walking", 3)]})
     annotations = load_totalcapture(root, "train", file_actions=["Running", "Walking", "rom"])
     assert recordings_of(annotations) == {(1, 1, 1), (2, 4, 1), (3, 2, 3)}
 
 
 @pytest.mark.parametrize("names", [["Walking", "walking"], ["ROM", "Jumping"]])
-def test_numbers_that_cannot_be(tiny_totalcapture, names):
+def test_totalcapture_file_impossible_actions(tiny_totalcapture, names):
     with pytest.raises(InputError, match=r"DATASET\.TOTALCAPTURE_ACTIONS: expected different names out of ROM, Walk"):
         load_totalcapture(tiny_totalcapture(), "train", file_actions=names)
 
 
-def test_unknown_actions_are_listed(edited):
+def test_totalcapture_file_unknown_actions(edited):
     def rename(records):
         records[3]["action"], records[5]["action"], records[7]["action"], records[9]["action"] = "Jump", 6, 1.5, "Jump"
 
@@ -131,7 +131,7 @@ def test_unknown_actions_are_listed(edited):
 EVERYTHING = [(subject, name, number) for subject in (1, 4) for name in ("Walking", "Acting") for number in (1, 2, 3)]
 
 
-def test_other_recordings_are_left_out_with_one_warning(tiny_totalcapture, caplog):
+def test_totalcapture_file_other_recordings(tiny_totalcapture, caplog):
     root = tiny_totalcapture({"train": EVERYTHING, "validation": EVERYTHING})
     with caplog.at_level(logging.WARNING):
         train = load_totalcapture(root, "train")
@@ -145,7 +145,7 @@ def test_other_recordings_are_left_out_with_one_warning(tiny_totalcapture, caplo
     assert recordings_of(load_totalcapture(root, "validation")) == {(1, 2, 2), (1, 3, 3), (4, 2, 2), (4, 3, 3)}
 
 
-def test_nothing_left_lists_what_the_file_holds(tiny_totalcapture):
+def test_totalcapture_file_no_recording_of_split(tiny_totalcapture):
     root = tiny_totalcapture({"train": [(4, "ROM", 1), (1, "Walking", 2), (4, "Walking", 2)]})
     with pytest.raises(InputError) as caught:
         load_totalcapture(root, "train")
@@ -156,7 +156,7 @@ def test_nothing_left_lists_what_the_file_holds(tiny_totalcapture):
 # --- input that cannot be used ------------------------------------------------------------------------------------
 
 
-def test_missing_files_and_unknown_subsets(tmp_path, tiny_totalcapture):
+def test_totalcapture_file_missing_or_unknown_subset(tmp_path, tiny_totalcapture):
     with pytest.raises(InputError, match=r"totalcapture: no such folder; DATASET\.ROOT must hold totalcapture/annot"):
         load_totalcapture(tmp_path / "none", "train")
     with pytest.raises(InputError, match=r"unknown subset of Total Capture 'test'; .*validation"):
@@ -176,13 +176,13 @@ def test_missing_files_and_unknown_subsets(tmp_path, tiny_totalcapture):
         (lambda records: [record.update(joints_2d=np.zeros((17, 2))) for record in records], r"shape \(16, 2\)"),
     ],
 )
-def test_a_bad_record_is_named(edited, edit, message):
+def test_totalcapture_file_bad_record(edited, edit, message):
     with pytest.raises(InputError, match=message) as caught:
         load_totalcapture(edited(edit), "train")
     assert "totalcapture_train.pkl" in str(caught.value)
 
 
-def test_recordings_are_listed_by_name(tiny_totalcapture):
+def test_totalcapture_file_listed_actions(tiny_totalcapture):
     labels = load_totalcapture(tiny_totalcapture(), "validation").labels3d
     assert labels.protocol is PROTOCOL
     assert labels.listed_actions(np.array([0, 8, 16])).tolist() == ["Walking 2", "Freestyle 3", "Acting 3"]

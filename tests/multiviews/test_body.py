@@ -1,4 +1,4 @@
-"""The skeleton of SPEC section 2, and trees in any joint order."""
+"""Skeleton of Human3.6M, and trees in any joint order."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lib.utils.errors import InputError
 from lib.utils.joints import H36M_17, MPII_16, TOTALCAPTURE_16, JointSet
 
 
-def test_h36m_tree():
+def test_body_of_h36m():
     assert H36M_BODY.root == 0
     assert H36M_BODY.parents == (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 9, 8, 11, 12, 8, 14, 15)
     assert H36M_BODY.children[8] == (9, 11, 14)
@@ -18,7 +18,7 @@ def test_h36m_tree():
     assert H36M_BODY.limb_names[H36M_BODY.edges.index((1, 2))] == "rhip-rkne"
 
 
-def test_the_tree_between_the_joints_of_a_set():
+def test_body_of_subset():
     assert body_of(H36M_17) is H36M_BODY
     body = body_of(TOTALCAPTURE_16)  # without the head, a leaf behind the nose
     assert body.parents == (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 8, 10, 11, 8, 13, 14)
@@ -34,12 +34,12 @@ def test_the_tree_between_the_joints_of_a_set():
         (JointSet("a joint beside", ("root", "ear")), "one root"),
     ],
 )
-def test_sets_that_the_tree_does_not_span(joint_set, message):
+def test_body_of_disconnected_set(joint_set, message):
     with pytest.raises(InputError, match=f"body: .*{message}"):
         body_of(joint_set)
 
 
-def test_orders_put_parents_first_and_leaves_first():
+def test_edges_parents_precede_children():
     # joint 3 is the root; children may come before their parents in the arrays
     body = HumanBody(("a", "b", "c", "d", "e"), (1, 3, 3, -1, 0))
     assert body.root == 3
@@ -52,7 +52,7 @@ def test_orders_put_parents_first_and_leaves_first():
     assert body.edges_leaf_to_root == body.edges[::-1]
 
 
-def test_limb_lengths_follow_the_edges():
+def test_limb_lengths_order_of_edges():
     pose = np.random.default_rng(0).normal(size=(2, 3, 17, 3))
     lengths = H36M_BODY.limb_lengths(pose)
     assert lengths.shape == (2, 3, 16)
@@ -70,17 +70,17 @@ def test_limb_lengths_follow_the_edges():
         (("a", "b"), (-1,)),
     ],
 )
-def test_what_is_no_tree_is_refused(names, parents):
+def test_human_body_not_a_tree(names, parents):
     with pytest.raises(InputError, match="body"):
         HumanBody(names, parents)
 
 
-def test_unknown_joint_name():
+def test_from_names_unknown_joint():
     with pytest.raises(InputError, match="elbow"):
         HumanBody.from_names(["root", "hip"], {"hip": "elbow"})
 
 
-def test_one_joint_is_a_tree():
+def test_human_body_single_joint():
     body = HumanBody(("root",), (-1,))
     assert body.edges == ()
     assert body.limb_lengths(np.zeros((4, 1, 3))).shape == (4, 0)

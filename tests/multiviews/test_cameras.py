@@ -51,7 +51,7 @@ def points_world():
     return np.random.default_rng(4).uniform(-900, 900, (30, 3))
 
 
-def test_projection_is_opencvs(records, points_world):
+def test_project_equals_opencv(records, points_world):
     pixels, depth = project(points_world, Cameras.from_records(records))
     assert pixels.shape == (4, 30, 2)
     for view, record in enumerate(records):
@@ -62,7 +62,7 @@ def test_projection_is_opencvs(records, points_world):
         np.testing.assert_allclose(depth[view], (points_world @ record["R"].T + shift.T)[:, 2])
 
 
-def test_hand_worked_pixel():
+def test_project_by_hand():
     # 100 mm right of and 50 mm below a camera 1000 mm behind the origin that looks along z
     record = {"R": np.eye(3), "T": [0, 0, -1000], "fx": 1000, "fy": 500, "cx": 320, "cy": 240}
     record |= {"k": [1, 0, 0], "p": [0, 0]}
@@ -72,7 +72,7 @@ def test_hand_worked_pixel():
     assert depth.tolist() == [1000.0]
 
 
-def test_frames_and_views_broadcast(records, points_world):
+def test_project_broadcasts_frames_and_views(records, points_world):
     cameras = Cameras.from_records(records)
     both = cameras.map(lambda array: np.stack([array, array[::-1]]))  # (F, V)
     poses = points_world.reshape(2, 15, 3)
@@ -82,7 +82,7 @@ def test_frames_and_views_broadcast(records, points_world):
     np.testing.assert_allclose(pixels[1, 0], project(poses[1], cameras[3])[0])
 
 
-def test_torch_gives_the_same(records, points_world):
+def test_project_torch_equals_numpy(records, points_world):
     cameras = Cameras.from_records(records)
     tensors = cameras.map(torch.as_tensor)
     pixels, depth = project(torch.as_tensor(points_world), tensors)
@@ -95,7 +95,7 @@ def test_torch_gives_the_same(records, points_world):
     )
 
 
-def test_world_and_camera_frame_are_inverse(records, points_world):
+def test_camera_to_world_inverts_world_to_camera(records, points_world):
     cameras = Cameras.from_records(records)
     np.testing.assert_allclose(
         camera_to_world(world_to_camera(points_world, cameras), cameras),
@@ -105,7 +105,7 @@ def test_world_and_camera_frame_are_inverse(records, points_world):
     np.testing.assert_allclose(world_to_camera(cameras.T[:, None], cameras), 0, atol=1e-9)  # T is the centre
 
 
-def test_undistortion_is_opencvs_and_inverts_its_lens(records):
+def test_undistort_equals_opencv_and_inverts_distort(records):
     pixels = np.random.default_rng(5).uniform(0, 1000, (4, 50, 2))  # the whole image
     ours = undistort(pixels, Cameras.from_records(records))
     for view, record in enumerate(records):
@@ -116,7 +116,7 @@ def test_undistortion_is_opencvs_and_inverts_its_lens(records):
         np.testing.assert_allclose(again, pixels[view], atol=1e-6)
 
 
-def test_points_behind_the_camera_stay_finite_and_show_in_the_depth(records):
+def test_project_behind_camera_is_finite(records):
     cameras = Cameras.from_records(records)
     behind = camera_to_world(np.array([[[10.0, 20, -500], [0, 0, 0], [0, 0, 500]]]), cameras)
     pixels, depth = project(behind, cameras)
@@ -133,14 +133,14 @@ def test_points_behind_the_camera_stay_finite_and_show_in_the_depth(records):
         ((-0.5, 0.1, 0), 1.0),  # 1 - 1.5 s + 0.5 s^2 is 0 at s = 1, and rises again from s = 2 on
     ],
 )
-def test_the_reach_of_a_lens_ends_where_its_polynomial_turns(k, expected):
+def test_lens_reach_ends_at_turning_point(k, expected):
     camera = Cameras(np.eye(3), np.zeros(3), np.ones(2), np.zeros(2), np.array(k, float), np.zeros(2))
     angle = np.rad2deg(np.arctan(lens_reach(camera) ** 0.5))
     limit = np.rad2deg(np.arctan(expected**0.5))
     assert limit - 1 <= angle <= limit + 1e-9  # steps of one degree
 
 
-def test_the_reach_has_the_axes_of_the_cameras(records):
+def test_lens_reach_shape(records):
     cameras = Cameras.from_records(records)
     both = cameras.map(lambda array: np.stack([array, array]))
     assert lens_reach(both).shape == (2, 4)
@@ -148,7 +148,7 @@ def test_the_reach_has_the_axes_of_the_cameras(records):
     np.testing.assert_allclose(lens_reach(both.map(torch.as_tensor)), lens_reach(both))
 
 
-def test_indexing(records):
+def test_cameras_indexing(records):
     cameras = Cameras.from_records(records)
     assert len(cameras) == 4
     assert cameras[[2, 0]].T.tolist() == [records[2]["T"].ravel().tolist(), records[0]["T"].ravel().tolist()]
@@ -167,13 +167,13 @@ def test_indexing(records):
         ("cy", []),
     ],
 )
-def test_a_wrong_entry_is_named(records, key, value):
+def test_from_records_wrong_entry(records, key, value):
     records[2][key] = value
     with pytest.raises(InputError, match=f"camera: entry '{key}'"):
         Cameras.from_records(records)
 
 
-def test_a_missing_entry_is_named(records):
+def test_from_records_missing_entry(records):
     del records[1]["p"]
     with pytest.raises(InputError, match="camera: entry 'p' is missing"):
         Cameras.from_records(records)
@@ -194,7 +194,7 @@ def folding_camera():
     return Cameras.from_records([record])[0]
 
 
-def test_points_beyond_the_reach_of_a_lens_are_not_visible():
+def test_visible_to_beyond_lens_reach():
     camera = folding_camera()
     points = np.array([[0.5, 0, 1], [1.0, 0, 1], [1.1, 0, 1], [1.5, 0, 1], [0, 0, -1], [0, 0, np.nan]]) * 1000
     assert project(points[3:4], camera)[0][0, 0] < 1100  # in the picture all the same
@@ -203,7 +203,7 @@ def test_points_beyond_the_reach_of_a_lens_are_not_visible():
 
 @pytest.mark.parametrize("library", ["numpy", "torch"])
 @pytest.mark.filterwarnings("error")
-def test_a_pixel_that_no_ray_reaches_has_none(library):
+def test_undistort_pixel_without_ray_is_nan(library):
     camera = folding_camera()
     radius = np.array([0.3, 0.6, 0.72, 0.76, 3.0, 1e9, np.nan])
     pixels = np.stack([500 + 1000 * radius, np.full(7, 500.0)], 1)
@@ -226,7 +226,7 @@ def test_a_pixel_that_no_ray_reaches_has_none(library):
         (-0.638, 0.0, 0.253),  # nearly flat half-way
     ],
 )
-def test_every_pixel_that_has_a_ray_gets_it(k):
+def test_undistort_finds_every_ray(k):
     camera = Cameras(np.eye(3), np.zeros(3), np.full(2, 900.0), np.array([960.0, 540.0]), np.array(k), np.zeros(2))
     matrix = np.array([[900.0, 0, 960], [0, 900, 540], [0, 0, 1]])
     distortion = np.array([*k[:2], 0, 0, k[2]])
@@ -243,7 +243,7 @@ def test_every_pixel_that_has_a_ray_gets_it(k):
     assert np.isnan(undistort(np.array([[960 + 1.01 * rim, 540], [960, 540 - 1.5 * rim]]), camera)).all()
 
 
-def test_undistortion_is_opencvs_where_that_converges():
+def test_undistort_equals_opencv_where_it_converges():
     k = np.array([-0.28, 0.08, -0.01])
     size = 64
     p = np.array([-0.001, 0.002])

@@ -15,7 +15,7 @@ from lib.utils.errors import InputError
 from lib.utils.joints import H36M_17, UNION_20, to_union
 
 
-def test_arrays_hold_what_the_file_holds(tiny_root, h36m_pickle):
+def test_to_annotations_arrays(tiny_root, h36m_pickle):
     root = tiny_root(mpii=0)
     records = h36m_pickle(root, "train")
     annotations = load_h36m(root, "train")
@@ -34,7 +34,7 @@ def test_arrays_hold_what_the_file_holds(tiny_root, h36m_pickle):
     assert annotations.visible.sum() == 12 * 17
 
 
-def test_labels_lead_back_to_the_pixels(tiny_root):
+def test_to_annotations_labels_project_to_pixels(tiny_root):
     annotations = load_h36m(tiny_root(num_views=3, subjects=((1, 5), (9,)), mpii=0), "train")
     labels = annotations.labels3d
     assert len(labels.cameras) == 6  # three per subject, each once
@@ -48,7 +48,7 @@ def test_labels_lead_back_to_the_pixels(tiny_root):
     np.testing.assert_allclose(world[groups], world[groups[:, :1]].repeat(3, 1), atol=0.1)
 
 
-def test_invisible_joints(tiny_root):
+def test_to_annotations_invisible_joints(tiny_root):
     def hide(records):
         records[1]["joints_vis"][16] = 0  # rwri
 
@@ -114,7 +114,7 @@ def drop_entry(row, *keys):
         (lambda records: [*records, None], "expected a list of dictionaries"),
     ],
 )
-def test_a_bad_record_is_named(tiny_root, edit, message):
+def test_to_annotations_bad_record(tiny_root, edit, message):
     root = tiny_root(frames=2, mpii=0)
     path = root / "h36m/annot/h36m_train.pkl"
     records = pickle.loads(path.read_bytes())
@@ -126,7 +126,7 @@ def test_a_bad_record_is_named(tiny_root, edit, message):
     assert "\n" not in str(caught.value)
 
 
-def test_whole_floats_and_time_stamps_are_ids(tiny_root):
+def test_column_whole_floats_and_time_stamps(tiny_root):
     def edit(records):
         for record in records:
             record["camera_id"] = float(record["camera_id"])
@@ -139,7 +139,7 @@ def test_whole_floats_and_time_stamps_are_ids(tiny_root):
 
 
 @pytest.mark.parametrize(("unit", "scale"), [("mm", 1), ("cm", 0.1), ("m", 0.001)])
-def test_other_units_and_translations_become_ours(tiny_root, unit, scale):
+def test_to_annotations_other_conventions(tiny_root, unit, scale):
     def restate(records):
         cameras = {}
         for record in records:

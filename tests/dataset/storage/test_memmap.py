@@ -54,7 +54,7 @@ def assert_same(first: Annotations, second: Annotations) -> None:
     assert (first.source, first.joint_set, first.images_dir) == (second.source, second.joint_set, second.images_dir)
 
 
-def test_what_only_some_files_note_is_stored_where_it_is(tiny_root):
+def test_open_compact_optional_arrays(tiny_root):
     hidden = np.zeros(17, bool)
     hidden[3] = True
 
@@ -73,7 +73,7 @@ def test_what_only_some_files_note_is_stored_where_it_is(tiny_root):
     assert reload(plain.path).occluded is None
 
 
-def test_arrays_are_what_the_pickle_says(stored):
+def test_open_compact_equals_pickle(stored):
     path, annotations, folder = stored
     assert folder == path.parent / "h36m_train.arrays"
     opened = reload(path)
@@ -83,7 +83,7 @@ def test_arrays_are_what_the_pickle_says(stored):
     np.testing.assert_array_equal(group_views(opened), group_views(annotations))
 
 
-def test_the_loader_takes_the_arrays_even_without_the_pickle(stored):
+def test_open_annotations_without_pickle(stored):
     path, annotations, _ = stored
     path.unlink()
     assert_same(load_h36m(path.parents[2], "train"), annotations)
@@ -93,7 +93,7 @@ def _joints_of(annotations: Annotations) -> tuple[np.ndarray, bool]:
     return annotations.joints_img[:3].copy(), annotations.joints_img.flags.writeable
 
 
-def test_other_processes_open_it_themselves(stored):
+def test_open_compact_pickled_by_path(stored):
     path, annotations, _ = stored
     opened = reload(path)
     assert len(pickle.dumps(opened)) < 2000 < len(pickle.dumps(annotations))
@@ -105,7 +105,7 @@ def test_other_processes_open_it_themselves(stored):
     assert not writeable
 
 
-def test_a_pickle_made_anew_is_noticed(stored, caplog):
+def test_open_annotations_new_pickle(stored, caplog):
     path, _, _ = stored
     records = pickle.loads(path.read_bytes())
     records[0]["joints_2d"] = records[0]["joints_2d"] + 5
@@ -115,7 +115,7 @@ def test_a_pickle_made_anew_is_noticed(stored, caplog):
     assert "h36m_train.arrays does not belong to h36m_train.pkl" in caplog.text
 
 
-def test_a_copy_elsewhere_is_current(stored, tmp_path):
+def test_open_annotations_copied_pickle(stored, tmp_path):
     path, annotations, _ = stored
     shutil.copytree(path.parents[2], tmp_path / "copy", copy_function=shutil.copyfile)  # new times
     (tmp_path / "copy/h36m/images").mkdir(exist_ok=True)
@@ -123,7 +123,7 @@ def test_a_copy_elsewhere_is_current(stored, tmp_path):
     np.testing.assert_array_equal(load_h36m(tmp_path / "copy", "train").image, annotations.image)
 
 
-def test_a_copy_is_looked_into_once(stored, monkeypatch):
+def test_open_annotations_copied_pickle_digest_once(stored, monkeypatch):
     path, _, folder = stored
     os.utime(path, ns=(1, 1))
     assert reload(path).reopen is not None
@@ -132,7 +132,7 @@ def test_a_copy_is_looked_into_once(stored, monkeypatch):
     assert reload(path).reopen is not None
 
 
-def test_one_byte_in_the_middle_is_noticed(stored, caplog):
+def test_open_annotations_changed_byte(stored, caplog):
     path, _, _ = stored
     content = path.read_bytes()
     middle = content.index(b".jpg", len(content) // 2)
@@ -153,7 +153,7 @@ def test_open_annotations_former_spelling_of_center(stored, caplog):
     assert not caplog.messages
 
 
-def test_other_conventions_are_refused(stored, caplog):
+def test_open_annotations_other_conventions(stored, caplog):
     path, annotations, _ = stored
     message = r"h36m_train.arrays: settings: expected .*'m'.* received .*'mm'"
     with caplog.at_level(logging.WARNING):  # the pickle is there: it serves any convention
@@ -165,7 +165,7 @@ def test_other_conventions_are_refused(stored, caplog):
         reload(path, Conventions("m"))
 
 
-def test_parts_are_as_one(stored, tmp_path):
+def test_compact_writer_in_parts(stored, tmp_path):
     path, annotations, folder = stored
     root = tmp_path / "parts"
     shutil.copytree(path.parents[2], root, ignore=shutil.ignore_patterns("*.arrays"))
@@ -185,7 +185,7 @@ def test_parts_are_as_one(stored, tmp_path):
 
 @pytest.mark.parametrize("name", ["joints_img.npy", "camera_R.npy", "subject.npy", "meta.json"])
 @pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(path.read_bytes()[:-9])])
-def test_damaged_arrays_are_named(stored, name, damage):
+def test_open_annotations_damaged_arrays(stored, name, damage):
     path, annotations, folder = stored
     damage(folder / name)
     assert_same(reload(path), annotations)  # of the pickle
@@ -198,7 +198,7 @@ def test_damaged_arrays_are_named(stored, name, damage):
 
 
 @pytest.mark.parametrize("lost", ["num_images", "source"])
-def test_a_description_that_lacks_an_entry(stored, lost):
+def test_open_annotations_incomplete_meta(stored, lost):
     path, annotations, folder = stored
     meta = json.loads((folder / "meta.json").read_text())
     del meta[lost]
@@ -210,7 +210,7 @@ def test_a_description_that_lacks_an_entry(stored, lost):
 
 
 @pytest.mark.parametrize("optional", [None, 3, ["../meta"], "occluded"])
-def test_a_wrong_list_of_optional_arrays(stored, optional):
+def test_open_annotations_wrong_optional(stored, optional):
     path, annotations, folder = stored
     meta = json.loads((folder / "meta.json").read_text())
     (folder / "meta.json").write_text(json.dumps(meta | {"optional": optional}))
@@ -233,7 +233,7 @@ def test_a_wrong_list_of_optional_arrays(stored, optional):
         ("camera_f", lambda array: array[:, 0]),
     ],
 )
-def test_arrays_of_another_shape_or_type(stored, name, change):
+def test_open_annotations_wrong_shape_or_type(stored, name, change):
     path, annotations, folder = stored
     np.save(folder / f"{name}.npy", change(np.load(folder / f"{name}.npy")))
     assert_same(reload(path), annotations)  # of the pickle
@@ -244,7 +244,7 @@ def test_arrays_of_another_shape_or_type(stored, name, change):
         reload(path)
 
 
-def test_frames_of_older_files_have_32_bits(stored):
+def test_open_compact_32_bit_frames(stored):
     path, annotations, folder = stored
     assert annotations.labels3d.frame.dtype == np.int64
     np.save(folder / "frame.npy", annotations.labels3d.frame.astype(np.int32))
@@ -252,7 +252,7 @@ def test_frames_of_older_files_have_32_bits(stored):
     np.testing.assert_array_equal(reload(path).labels3d.frame, annotations.labels3d.frame)
 
 
-def test_arrays_of_another_length_version_or_joints(stored):
+def test_open_annotations_wrong_length_version_or_joints(stored):
     path, annotations, folder = stored
     path.unlink()
     np.save(folder / "center.npy", annotations.center[:5])
@@ -262,11 +262,11 @@ def test_arrays_of_another_length_version_or_joints(stored):
         open_compact(folder, MPII_16, HUMAN36M)
     meta = json.loads((folder / "meta.json").read_text())
     (folder / "meta.json").write_text(json.dumps(meta | {"version": 0}))
-    with pytest.raises(InputError, match="version: expected 2, .*recreate"):
+    with pytest.raises(InputError, match=r"version: expected 2, .*recreate"):
         reload(path)
 
 
-def test_a_failure_leaves_the_old_arrays(stored, monkeypatch):
+def test_save_compact_failure_keeps_old_arrays(stored, monkeypatch):
     path, annotations, folder = stored
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
 

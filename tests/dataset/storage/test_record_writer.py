@@ -38,7 +38,7 @@ def filmed() -> tuple[SubjectWorld, np.ndarray, list[dict]]:
     return world, joints, recording_records(world, 14, 2, ids, joints, np.zeros((2, 4, 17), bool), 40)
 
 
-def test_keys_and_shapes_are_those_of_human36m(filmed):
+def test_clip_records_keys_and_shapes(filmed):
     _, _, records = filmed
     assert len(records) == 8
     for number, record in enumerate(records):
@@ -53,7 +53,7 @@ def test_keys_and_shapes_are_those_of_human36m(filmed):
     assert records[6]["image"] == "s_09_act_14_subact_02_ca_03/s_09_act_14_subact_02_ca_03_000105.jpg"
 
 
-def test_positions_are_opencvs_projection_of_the_camera_frame(filmed):
+def test_clip_records_equal_opencv_projection(filmed):
     _, joints, records = filmed
     for number, record in enumerate(records):
         camera = record["camera"]
@@ -67,7 +67,7 @@ def test_positions_are_opencvs_projection_of_the_camera_frame(filmed):
         np.testing.assert_allclose(record["joints_2d"], seen, atol=1e-9)
 
 
-def test_box_is_two_metres_at_the_roots_depth(filmed):
+def test_person_box_at_root_depth(filmed):
     world, _joints, records = filmed
     for _number, record in enumerate(records):
         x0, y0, x1, y1 = record["box"]
@@ -86,7 +86,7 @@ def test_box_is_two_metres_at_the_roots_depth(filmed):
     np.testing.assert_allclose(boxes[0], records[0]["box"])
 
 
-def test_uncropped_records_have_the_whole_image_as_box(filmed):
+def test_uncrop_whole_image(filmed):
     _, _, records = filmed
     whole = uncrop(records, (1000, 1002))
     assert whole[0]["center"] == (500.0, 501.0)
@@ -95,7 +95,7 @@ def test_uncropped_records_have_the_whole_image_as_box(filmed):
     assert records[0]["scale"] != (5.0, 5.01)
 
 
-def test_mpii_record_survives_its_readers_changes():
+def test_mpii_record_round_trip():
     joints = np.stack([np.linspace(100, 220, 16), np.linspace(-30, 400, 16)], 1)
     record = mpii_record("a.jpg", joints, np.zeros(16, bool), 60.0, (640, 480))
     seen = np.array(record["joints_vis"]) == 1

@@ -35,7 +35,7 @@ def front_camera(center: tuple[float, float, float], turn_deg: float = 0.0, k: t
     return Cameras(rotation, np.array(center, float), np.full(2, 1000.0), np.zeros(2), np.array(k, float), np.zeros(2))
 
 
-def test_a_point_lies_on_the_curve_of_its_pixel_at_its_depth(cameras, points_world):
+def test_epipolar_curve_contains_point_at_its_depth(cameras, points_world):
     pixels, depths = project(points_world, cameras)
     for view in range(4):
         others = cameras[[other for other in range(4) if other != view]]
@@ -44,7 +44,7 @@ def test_a_point_lies_on_the_curve_of_its_pixel_at_its_depth(cameras, points_wor
         np.testing.assert_allclose(curve[:, :, 0], project(points_world, others)[0], atol=1e-5)
 
 
-def test_the_curve_passes_points_between_its_corners(cameras, points_world):
+def test_epipolar_curve_passes_between_vertices(cameras, points_world):
     pixels, _ = project(points_world, cameras)
     neighbours = [1, 3]  # at right angles to view 0: their lines are far from vertical
     curve, valid = epipolar_curve(pixels[0], cameras[0], cameras[neighbours], DEPTHS)
@@ -53,7 +53,7 @@ def test_the_curve_passes_points_between_its_corners(cameras, points_world):
     assert distance_to_curve(truth + [0, 30.0], curve, valid).min() > 20
 
 
-def test_curve_is_opencvs(cameras, points_world):
+def test_epipolar_curve_equals_opencv(cameras, points_world):
     def model(camera: Cameras) -> tuple[np.ndarray, np.ndarray]:
         matrix = np.array([[camera.f[0], 0, camera.c[0]], [0, camera.f[1], camera.c[1]], [0, 0, 1]])
         return matrix, np.array([*camera.k[:2], *camera.p, camera.k[2]])
@@ -73,7 +73,7 @@ def test_curve_is_opencvs(cameras, points_world):
         np.testing.assert_allclose(curve[n].reshape(-1, 2), expected, atol=1e-3)
 
 
-def test_hand_worked_curve():
+def test_epipolar_curve_by_hand():
     # the second camera is 1 m to the right: a point at depth z is 1000 px * 1000 mm / z further left there
     curve, valid = epipolar_curve(
         np.array([[50.0, -20]]), front_camera((0, 0, 0)), front_camera((1000, 0, 0)), np.array([1000.0, 2000, 10000])
@@ -82,7 +82,7 @@ def test_hand_worked_curve():
     assert valid.all()
 
 
-def test_all_ordered_pairs_of_views_in_one_call(points_world):
+def test_epipolar_curve_all_ordered_pairs(points_world):
     rigs = [make_rig(3, np.random.default_rng(seed)) for seed in (5, 6)]
     both = Cameras(**{name: np.stack([getattr(rig, name) for rig in rigs]) for name in "RTfckp"})  # (F, V)
     pixels, depths = project(points_world[None, None], both)  # (F, V, P, 2)
@@ -100,7 +100,7 @@ def test_all_ordered_pairs_of_views_in_one_call(points_world):
         np.testing.assert_allclose(curve[:, view, :, :, 1], pixels, atol=1e-5)
 
 
-def test_torch_gives_the_same(cameras, points_world):
+def test_epipolar_curve_torch_equals_numpy(cameras, points_world):
     pixels = project(points_world, cameras)[0][0]
     tensors = cameras.map(torch.as_tensor)
     curve, valid = epipolar_curve(torch.as_tensor(pixels), tensors[0], tensors[1:], torch.as_tensor(DEPTHS))
@@ -109,14 +109,14 @@ def test_torch_gives_the_same(cameras, points_world):
     np.testing.assert_array_equal(valid, expected_valid)
 
 
-def test_points_behind_either_camera_are_not_valid():
+def test_epipolar_curve_behind_camera_is_invalid():
     # the second camera looks back at the first from 4 m: depths beyond that, and negative ones, are behind one of them
     depths = np.array([-100.0, 100, 3900, 4000, 4100])
     _, valid = epipolar_curve(np.array([[5.0, 5]]), front_camera((0, 0, 0)), front_camera((0, 0, 4000), 180), depths)
     assert valid.tolist() == [[False, True, True, False, False]]
 
 
-def test_a_lens_shows_nothing_from_where_its_polynomial_turns_back():
+def test_epipolar_curve_beyond_lens_reach_is_invalid():
     # x (1 - x^2) rises up to x = 0.577; the second camera, 1 m to the side, sees depth z of the axis at x = -1000 / z
     bent = front_camera((1000, 0, 0), k=(-1, 0, 0))
     depths = np.array([1020.0, 1500, 1850, 9000])
@@ -125,14 +125,14 @@ def test_a_lens_shows_nothing_from_where_its_polynomial_turns_back():
     assert abs(curve[0, 0, 0]) < 50  # without the check this would appear in the middle of the image
 
 
-def test_a_pixel_without_a_ray_has_no_curve():
+def test_epipolar_curve_pixel_without_ray():
     points = np.array([[0.0, 0], [600, 0], [np.nan, 0]])  # x (1 - x^2) is below 0.385, so no ray ends at 600 px
     _, valid = epipolar_curve(points, front_camera((0, 0, 0), k=(-1, 0, 0)), front_camera((1000, 0, 0)), DEPTHS)
     assert valid.all(-1).tolist() == [True, False, False]
     assert not valid[1:].any()
 
 
-def test_depths_are_dense_around_the_person():
+def test_curve_depths_dense_around_person():
     depths, near = curve_depths(np.array([5000.0, 800.0]), 2000.0)
     assert (np.diff(depths) > -1e-9).all()
     np.testing.assert_allclose(depths[:, [0, -1]], [[NEAREST_MM, FARTHEST_MM]] * 2)
@@ -142,7 +142,7 @@ def test_depths_are_dense_around_the_person():
     assert curve_depths(np.float64(5000), 2000.0)[0].shape == near.shape
 
 
-def test_cutting_keeps_what_crosses_the_map():
+def test_cut_curve_keeps_part_inside_map():
     x = np.arange(-40.0, 60)
     straight = np.stack([x, np.full(100, 3.0)], -1)
     curves = np.stack([straight, straight + [0, 50], straight])
@@ -157,7 +157,7 @@ def test_cutting_keeps_what_crosses_the_map():
     assert cut[2][kept[2]][:, 0].min() == -3
 
 
-def test_a_cut_curve_is_as_far_from_the_pixels_of_the_map(cameras, points_world):
+def test_cut_curve_keeps_distances(cameras, points_world):
     pixels = project(points_world[:6], cameras)[0]
     depths, _ = curve_depths(world_to_camera(points_world.mean(0)[None], cameras[0])[0, 2], 2000.0)
     curve, valid = epipolar_curve(pixels[0], cameras[0], cameras[1:], depths)
@@ -171,7 +171,7 @@ def test_a_cut_curve_is_as_far_from_the_pixels_of_the_map(cameras, points_world)
     assert (parts[~close] > 1.9).all()
 
 
-def test_distances_by_hand():
+def test_distance_to_curve_by_hand():
     corner = np.array([[0.0, 0], [10, 0], [10, 10], [99, 99]])
     valid = np.array([True, True, True, False])
     points = np.array([[5.0, 2], [-3, 4], [12, 5], [10, 10], [13, 14]])

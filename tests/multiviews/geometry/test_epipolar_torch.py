@@ -50,7 +50,7 @@ def pixel_of(scene: Scene) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 0.02), (torch.float32, 0.03)])
-def test_the_line_of_a_true_pixel_hits_the_joint_in_the_other_views(scene, dtype, tolerance):
+def test_lines_pass_through_joint_in_other_views(scene, dtype, tolerance):
     rays = HeatmapRays(views_of(scene, dtype), WH[::-1])
     for other in (1, 2):
         places = to_pixels(rays.lines(0, other), WH[::-1])
@@ -62,7 +62,7 @@ def test_the_line_of_a_true_pixel_hits_the_joint_in_the_other_views(scene, dtype
             assert distance_to_curve(joint + [0, 3], line, whole).item() > 1
 
 
-def test_points_are_where_the_projection_is(scene):
+def test_points_equal_projection(scene):
     rays = HeatmapRays(views_of(scene), WH[::-1])
     depth = project(scene.pose_world[:, None], scene.cameras)[1][:, 0, JOINT]
     pixels = torch.as_tensor(pixel_of(scene))[:, None]
@@ -71,7 +71,7 @@ def test_points_are_where_the_projection_is(scene):
         np.testing.assert_allclose(to_pixels(places[:, 0, 0], WH[::-1]), scene.joints_hm[:, other, JOINT], atol=1e-5)
 
 
-def test_lines_cover_the_curve_within_the_map_in_steps_of_a_pixel(scene):
+def test_lines_cover_curve_in_steps_of_a_pixel(scene):
     views = views_of(scene)
     rays = HeatmapRays(views, WH[::-1])
     pixels = np.stack(np.meshgrid(np.arange(WH[0]), np.arange(WH[1])), -1).reshape(-1, 2)[::97].astype(float)
@@ -103,7 +103,7 @@ def along_x(center_x: float, center_z: float) -> Cameras:
     return Cameras(np.eye(3), center, np.full(2, 100.0), np.full(2, 20.0), np.zeros(3), np.zeros(2))
 
 
-def test_a_line_begins_at_the_other_camera_and_ends_at_infinity():
+def test_lines_from_camera_to_infinity():
     # the other camera stands 3 m behind and sees the first one, 300 mm aside, at px 20 + 100 * 300 / 3000 = 30
     pair = [along_x(300, 0), along_x(0, -3000)]
     cameras = Cameras(*(np.stack([getattr(one, name) for one in pair])[None] for name in "RTfckp"))
@@ -122,7 +122,7 @@ def test_a_line_begins_at_the_other_camera_and_ends_at_infinity():
     assert arc_lengths(away, (41, 41)).isfinite().all()
 
 
-def test_scene_depths_hold_the_person_and_are_not_far_beyond():
+def test_scene_depths_contain_person():
     scene = make_scene(3, 4)
     rays = HeatmapRays(views_of(scene, torch.float32), (64, 64))
     depths = rays.scene_depths(96).numpy()
@@ -133,7 +133,7 @@ def test_scene_depths_hold_the_person_and_are_not_far_beyond():
     assert (np.diff(depths, axis=-1) > 0).all()
 
 
-def test_sampling_is_bilinear_and_zero_outside():
+def test_sample_maps_bilinear_and_zero_outside():
     maps = torch.arange(6.0).view(1, 1, 2, 3)
     places = torch.tensor([[0.0, 0], [2, 1], [0.5, 0.5], [-0.5, 0], [2.25, 1], [-2, 0], [-1000, -1000]])
     values = sample_maps(maps, to_places(places, (2, 3))[None, :, None])[0, 0, :, 0]

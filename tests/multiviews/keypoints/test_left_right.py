@@ -23,7 +23,7 @@ def make_rays(scene: Scene):
     return peak_rays(points_img, np.ones(points_img.shape[:4]), scene.cameras, 2.5 / scene.image_to_heatmap[..., 0, 0])
 
 
-def test_pairs_are_grouped_by_limb():
+def test_limb_pairs_h36m():
     names = [[(H36M_17.names[right], H36M_17.names[left]) for right, left in group] for group in GROUPS]
     assert names == [
         [("rhip", "lhip"), ("rkne", "lkne"), ("rank", "lank")],
@@ -33,7 +33,7 @@ def test_pairs_are_grouped_by_limb():
 
 
 @pytest.mark.parametrize("views", [3, 4, 5])
-def test_every_pattern_of_a_minority_is_found(views):
+def test_swapped_views_minority_is_found(views):
     scene = make_scene(2, views)
     rays = make_rays(scene)
     for pattern in itertools.product((False, True), repeat=views):
@@ -44,7 +44,7 @@ def test_every_pattern_of_a_minority_is_found(views):
             np.testing.assert_array_equal(found, wanted)
 
 
-def test_a_tie_is_settled_one_way_or_the_other():
+def test_swapped_views_tie():
     scene = make_scene(2)
     wanted = np.zeros((2, 4, 2), bool)
     wanted[:, [0, 2], 0] = True
@@ -54,12 +54,12 @@ def test_a_tie_is_settled_one_way_or_the_other():
     assert not found[..., 1].any()
 
 
-def test_right_labels_stay():
+def test_swapped_views_correct_labels():
     scene = make_scene(8)
     assert not swapped_views(make_rays(scene), scene.cameras, GROUPS).any()
 
 
-def test_sides_in_one_place_stay():
+def test_swapped_views_coinciding_sides():
     """Legs together: exchanging them gains nothing."""
     scene = make_scene(2)
     rays = make_rays(scene)
@@ -68,7 +68,7 @@ def test_sides_in_one_place_stay():
     assert not swapped_views(rays, scene.cameras, GROUPS).any()
 
 
-def test_limbs_turn_to_face_the_same_way():
+def test_swapped_limbs_facing_direction():
     scene = make_scene(3)
     mirrored = swap(scene.pose_world, np.array([[False, True]] * 3), GROUPS)  # arms the wrong way round
     swapped = np.zeros((3, 4, 2), bool)
@@ -78,7 +78,7 @@ def test_limbs_turn_to_face_the_same_way():
     np.testing.assert_array_equal(swapped_limbs(scene.pose_world, swapped, GROUPS), np.zeros((3, 2), bool))
 
 
-def test_exchanging_twice_changes_nothing():
+def test_swap_rays_twice_is_identity():
     scene = make_scene(2)
     rays = make_rays(scene)
     where = np.random.default_rng(0).random((2, 4, 2)) < 0.5

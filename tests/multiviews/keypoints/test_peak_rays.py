@@ -29,21 +29,21 @@ def rays_of(scene, weights=1.0) -> PeakRays:
     return peak_rays(points_img[..., None, :], np.full((*shape, 1), weights), scene.cameras, np.full(shape[:2], PX))
 
 
-def test_pairs_join_different_views():
+def test_view_pairs_of_different_views():
     pairs = view_pairs(3, 2)
     assert len(pairs) == len({tuple(pair) for pair in pairs}) == 12
     assert (pairs[:, 0] // 2 != pairs[:, 1] // 2).all()
     assert view_pairs(1, 3).shape == (0, 2)
 
 
-def test_rays_of_one_point_meet_in_it():
+def test_midpoints_of_one_point():
     scene = make_scene(2, 3)
     points, possible = midpoints(rays_of(scene), scene.cameras, view_pairs(3, 1))
     assert possible.all()
     np.testing.assert_allclose(points, np.repeat(scene.pose_world[:, :, None], 3, 2), atol=1e-3)
 
 
-def test_midpoint_is_nearest_to_both_rays():
+def test_midpoints_nearest_to_both_rays():
     scene = make_scene(1, 2)
     rng = np.random.default_rng(0)
     rays = rays_of(scene)
@@ -64,7 +64,7 @@ def test_midpoint_is_nearest_to_both_rays():
             assert sum_of_squares(points[0, joint, 0] + step, joint) > lowest
 
 
-def test_parallel_missing_and_backward_rays_do_not_meet():
+def test_midpoints_parallel_missing_and_backward_rays():
     scene = make_scene(1, 2)
     rays = rays_of(scene)
     pairs = view_pairs(2, 1)
@@ -77,7 +77,7 @@ def test_parallel_missing_and_backward_rays_do_not_meet():
     assert np.isfinite(points).all()
 
 
-def test_slopes_against_finite_differences():
+def test_plane_slopes_equal_finite_differences():
     scene = make_scene(2, 3)
     rng = np.random.default_rng(1)
     zoom = rays_of(scene).zoom
@@ -89,7 +89,7 @@ def test_slopes_against_finite_differences():
         np.testing.assert_allclose((slope * step[:, None, :, None]).sum(-1), (ahead - behind) / 2, atol=1e-9)
 
 
-def test_distances_are_in_tolerances():
+def test_squared_distances_in_tolerances():
     """A point moved by some px of the image is that many tolerances away, but for the lens."""
     scene = make_scene(1, 2)
     scene.cameras.k[:], scene.cameras.p[:] = 0, 0
@@ -101,7 +101,7 @@ def test_distances_are_in_tolerances():
     assert depth.min() > 1000
 
 
-def test_agreement_ends_at_the_tolerance_and_behind_the_camera():
+def test_peak_scores_zero_beyond_tolerance_and_behind_camera():
     scene = make_scene(1, 2)
     rays = rays_of(scene, 0.5)
     place, depth = project_to_planes(scene.pose_world, rays.zoom, scene.cameras)
@@ -112,7 +112,7 @@ def test_agreement_ends_at_the_tolerance_and_behind_the_camera():
     assert (peak_scores(place[:, :, :, None], -depth[..., None], rays) == 0).all()
 
 
-def test_one_loud_view_says_less_than_two():
+def test_view_scores_two_views_exceed_one_high_peak():
     scene = make_scene(1, 3)
     rays = rays_of(scene)
     said = view_scores(scene.pose_world[:, :, None], rays, scene.cameras)
@@ -122,7 +122,7 @@ def test_one_loud_view_says_less_than_two():
     assert (view_scores(scene.pose_world[:, :, None] + 1000, rays, scene.cameras) == 0).all()
 
 
-def test_length_of_a_tolerance():
+def test_tolerance_mm_at_depth():
     scene = make_scene(2)
     depth = project(scene.pose_world[:, None, :1], scene.cameras)[1][..., 0]
     expected = np.median(PX * depth / scene.cameras.f.mean(-1), 1)
@@ -130,7 +130,7 @@ def test_length_of_a_tolerance():
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
-def test_peaks_that_do_not_exist_have_no_weight():
+def test_peak_rays_missing_peaks():
     scene = make_scene(1, 2)
     points_img = np.full((1, 2, 17, 1, 2), np.nan)
     rays = peak_rays(points_img, np.ones((1, 2, 17, 1)), scene.cameras, np.full((1, 2), PX))
@@ -140,7 +140,7 @@ def test_peaks_that_do_not_exist_have_no_weight():
 
 
 @pytest.mark.parametrize("index", [[0], [3, 1]])
-def test_some_joints(index):
+def test_joints_selection(index):
     rays = rays_of(make_scene(2))
     np.testing.assert_array_equal(rays.joints(index).place, rays.place[:, :, index])
     assert rays.joints(index).zoom is rays.zoom

@@ -22,7 +22,7 @@ def refine_one(heatmap, x, y, mode):
 @pytest.mark.parametrize("sigma", [0.7, 1.0, 2.0, 3.0])
 @pytest.mark.parametrize("tilt", [0.0, 0.6, -0.6])
 @pytest.mark.parametrize("center", [(10.0, 7.0), (10.49, 6.51), (9.6, 7.3)])
-def test_log_quadratic_is_exact_for_a_gaussian(sigma, tilt, center):
+def test_refine_peaks_log_quadratic_exact_for_gaussian(sigma, tilt, center):
     heatmap = gaussian(center, sigma, tilt=tilt, peak=0.3)
     np.testing.assert_allclose(refine_one(heatmap, 10, 7, "log_quadratic"), center, atol=1e-9)
     # on float32 the logarithms are good to 1e-7, over a curvature of 1 / sigma^2
@@ -31,7 +31,7 @@ def test_log_quadratic_is_exact_for_a_gaussian(sigma, tilt, center):
     )
 
 
-def test_the_fit_uses_all_nine_pixels():
+def test_refine_peaks_log_quadratic_uses_nine_pixels():
     """Against numpy's least squares on a hump that is no Gaussian."""
     rng = np.random.default_rng(0)
     patch = np.exp(rng.normal(0, 0.02, (3, 3)) - 0.2 * np.add.outer([1, 0, 1], [1, 0, 1]))
@@ -44,7 +44,7 @@ def test_the_fit_uses_all_nine_pixels():
     np.testing.assert_allclose(refine_one(heatmap, 5, 4, "log_quadratic"), [5, 4] + step, atol=1e-10)
 
 
-def test_log_quadratic_stays_on_the_pixel_where_it_cannot_be_fitted():
+def test_refine_peaks_log_quadratic_without_fit():
     hump = gaussian((10.3, 7.2))
     at_border = gaussian((0.2, 7.2))
     assert refine_one(at_border, 0, 7, "log_quadratic").tolist() == [0, 7]
@@ -61,12 +61,12 @@ def test_log_quadratic_stays_on_the_pixel_where_it_cannot_be_fitted():
     assert refine_one(1 / gaussian((4.2, 4.1), height=9, width=9), 4, 4, "log_quadratic").tolist() == [4, 4]  # a pit
 
 
-def test_steps_are_at_most_one_pixel():
+def test_refine_peaks_step_limit():
     position = refine_one(gaussian((13.0, 7.4)), 10, 7, "log_quadratic")  # started on the slope
     np.testing.assert_allclose(position, [11, 7.4], atol=1e-9)
 
 
-def test_quarter_by_hand():
+def test_refine_peaks_quarter_by_hand():
     heatmap = np.zeros((6, 8))
     heatmap[3, 4], heatmap[3, 5], heatmap[2, 4] = 1.0, 0.4, 0.3
     assert refine_one(heatmap, 4, 3, "quarter").tolist() == [4.25, 2.75]
@@ -74,14 +74,14 @@ def test_quarter_by_hand():
     assert refine_one(heatmap, 0, 3, "quarter").tolist() == [0, 2.75]  # no left neighbour: x stays
 
 
-def test_many_peaks_of_many_maps_at_once():
+def test_refine_peaks_many_maps():
     maps = np.stack([gaussian((5.2, 6.4)), gaussian((20.3, 11.8)), gaussian((9.0, 9.0))]).astype(np.float32)
     which, x, y = np.array([2, 0, 1, 0]), np.array([9, 5, 20, 6]), np.array([9, 6, 12, 6])
     together = refine_peaks(maps, which, x, y, "log_quadratic")
     np.testing.assert_allclose(together, [[9, 9], [5.2, 6.4], [20.3, 11.8], [5.2, 6.4]], atol=1e-5)
 
 
-def test_the_highest_peaks_in_their_order():
+def test_find_peaks_order():
     low, high = gaussian((6.3, 6.2), 1.5, peak=0.5), gaussian((20.4, 15.7), 1.5, peak=0.8)
     positions, values = find_peaks((low + high)[None, None].astype(np.float32), 3)
     assert positions.shape == (1, 1, 3, 2)
@@ -111,7 +111,7 @@ def plain_search(heatmap, num_peaks, min_share):
 
 
 @pytest.mark.parametrize("kind", ["noise", "few values", "ones"])
-def test_against_a_plain_search(kind):
+def test_find_peaks_equals_plain_search(kind):
     rng = np.random.default_rng(3)
     maps = {
         "noise": rng.normal(0, 1, (6, 13, 11)),
@@ -127,7 +127,7 @@ def test_against_a_plain_search(kind):
         assert position[: len(expected)].tolist() == [[x, y] for x, y, _ in expected]
 
 
-def test_maps_without_a_positive_value_have_no_peak():
+def test_find_peaks_without_positive_values():
     maps = np.zeros((3, 8, 8), np.float32)
     maps[1], maps[2, 3, 3] = -1, 1e-40
     positions, values = find_peaks(maps)
@@ -135,7 +135,7 @@ def test_maps_without_a_positive_value_have_no_peak():
     assert np.isnan(positions).all()
 
 
-def test_blocks_of_maps_do_not_matter(monkeypatch):
+def test_find_peaks_independent_of_blocks(monkeypatch):
     maps = np.random.default_rng(0).random((7, 2, 9, 9)).astype(np.float32)
     whole = find_peaks(maps)
     monkeypatch.setattr("lib.multiviews.keypoints.peaks._BLOCK_PIXELS", 200)
@@ -144,7 +144,7 @@ def test_blocks_of_maps_do_not_matter(monkeypatch):
     assert find_peaks(maps[:0])[0].shape == (0, 2, 3, 2)
 
 
-def test_wrong_arguments():
+def test_find_peaks_wrong_arguments():
     with pytest.raises(InputError, match=r"'log_quadratc'.*log_quadratic"):
         find_peaks(gaussian((3, 3))[None], mode="log_quadratc")
     with pytest.raises(InputError, match="at least 1"):

@@ -19,12 +19,12 @@ def views_of(num_views, seed=0):
 
 
 @pytest.mark.parametrize("num_views", [2, 3, 4, 7])
-def test_points_without_noise_come_back(num_views):
+def test_triangulate_without_noise(num_views):
     scene, points_img = views_of(num_views)
     np.testing.assert_allclose(triangulate(points_img, scene.cameras), scene.pose_world, atol=1e-5)
 
 
-def test_world_far_from_the_origin_and_in_other_units_stays_exact():
+def test_triangulate_far_origin_and_other_units():
     scene, points_img = views_of(4)
     far = np.array([4.0e6, -7.0e6, 1.0e5])
     cameras = Cameras(
@@ -37,7 +37,7 @@ def test_world_far_from_the_origin_and_in_other_units_stays_exact():
     np.testing.assert_allclose(triangulate(points_img, metres), scene.pose_world / 1000, atol=1e-8)
 
 
-def test_two_views_agree_with_opencv_on_noisy_points():
+def test_triangulate_two_views_equal_opencv():
     scene, points_img = views_of(2)
     noisy = points_img + np.random.default_rng(0).normal(0, 0.5, points_img.shape)
     ours = triangulate(noisy, scene.cameras)
@@ -55,7 +55,7 @@ def test_two_views_agree_with_opencv_on_noisy_points():
         assert np.linalg.norm(ours[frame] - scene.pose_world[frame], axis=-1).mean() < 10
 
 
-def test_missing_views_are_left_out():
+def test_triangulate_missing_views():
     scene, points_img = views_of(4)
     points_img[0, 1, 5] = np.nan
     points_img[1, 2, 3] += 300.0  # wrong, but without weight
@@ -72,7 +72,7 @@ def test_missing_views_are_left_out():
     np.testing.assert_allclose(pose[~lost], scene.pose_world[~lost], atol=1e-5)
 
 
-def test_weights_pull_toward_the_trusted_views():
+def test_triangulate_weights():
     scene, points_img = views_of(4)
     points_img[:, 0] += [15.0, -10.0]
     weights = np.ones(points_img.shape[:3])
@@ -87,13 +87,13 @@ def test_weights_pull_toward_the_trusted_views():
     )
 
 
-def test_the_same_camera_twice_determines_nothing():
+def test_triangulate_identical_cameras():
     scene, points_img = views_of(2)
     twice = scene.cameras.map(lambda array: np.repeat(array[:, :1], 2, 1))
     assert np.isnan(triangulate(np.repeat(points_img[:, :1], 2, 1), twice)).all()
 
 
-def test_shapes_are_checked():
+def test_triangulate_wrong_shapes():
     scene, points_img = views_of(2)
     with pytest.raises(InputError, match="2 views"):
         triangulate(points_img[:, :1], scene.cameras[:, :1])

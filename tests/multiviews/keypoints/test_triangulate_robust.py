@@ -33,12 +33,12 @@ def with_second_peaks(peaks, values, offset, value):
 
 
 @pytest.mark.parametrize("num_views", [2, 3, 4, 8])
-def test_points_without_noise_come_back(num_views):
+def test_triangulate_robust_without_noise(num_views):
     scene, peaks, values = one_peak_each(num_views)
     np.testing.assert_allclose(solve(scene, peaks, values), scene.pose_world, atol=1e-6)
 
 
-def test_two_noisy_views_agree_with_opencv_and_more_with_the_least_squares_of_scipy():
+def test_triangulate_robust_equals_opencv_and_scipy():
     scene, peaks, values = one_peak_each(2, noise=1.0)
     normalised, matrices = [], []
     for view in range(2):
@@ -71,7 +71,7 @@ def test_two_noisy_views_agree_with_opencv_and_more_with_the_least_squares_of_sc
         np.testing.assert_allclose(ours[0, joint], best, atol=1e-3)
 
 
-def test_one_wrong_view_of_four_does_not_move_a_joint():
+def test_triangulate_robust_one_outlier_of_four():
     scene, peaks, values = one_peak_each(4)
     wrong, high = peaks.copy(), values.copy()
     wrong[:, 2] += [80.0, -45.0]
@@ -81,7 +81,7 @@ def test_one_wrong_view_of_four_does_not_move_a_joint():
     assert np.linalg.norm(plain - scene.pose_world, axis=-1).min() > 50
 
 
-def test_with_noise_a_wrong_view_changes_nothing_at_all():
+def test_triangulate_robust_outlier_has_no_influence():
     scene, peaks, values = one_peak_each(4, noise=2.0)
     without = peaks.copy()
     without[:, 1] = np.nan
@@ -89,14 +89,14 @@ def test_with_noise_a_wrong_view_changes_nothing_at_all():
     np.testing.assert_allclose(solve(scene, peaks, values), solve(scene, without, values), atol=1e-6)
 
 
-def test_two_wrong_views_of_five():
+def test_triangulate_robust_two_outliers_of_five():
     scene, peaks, values = one_peak_each(5)
     peaks[:, 0] += [60.0, 50.0]
     peaks[:, 3] += [-70.0, 10.0]
     np.testing.assert_allclose(solve(scene, peaks, values), scene.pose_world, atol=1e-6)
 
 
-def test_second_peaks_are_considered():
+def test_triangulate_robust_second_peaks():
     """The right peak is the lower one of two in three views; the higher ones lead nowhere."""
     scene, peaks, values = one_peak_each(4)
     offsets = np.array([[90.0, 30.0], [0.0, 0.0], [-50.0, 80.0], [20.0, -95.0]])[:, None, None]
@@ -108,7 +108,7 @@ def test_second_peaks_are_considered():
     assert not np.isclose(first_only, scene.pose_world, atol=1.0).all(-1).any()
 
 
-def test_the_higher_of_two_consistent_places_wins():
+def test_triangulate_robust_higher_of_two_consistent_points():
     scene, peaks, values = one_peak_each(3)
     other = scene.pose_world + [250.0, -150.0, 100.0]
     peaks = np.concatenate([peaks, project(other[:, None], scene.cameras)[0][:, :, :, None]], 3)
@@ -116,13 +116,13 @@ def test_the_higher_of_two_consistent_places_wins():
         np.testing.assert_allclose(solve(scene, peaks, values * heights), expected, atol=1e-6)
 
 
-def test_only_ratios_of_the_values_matter():
+def test_triangulate_robust_scale_of_values():
     scene, peaks, values = one_peak_each(4, noise=2.0)
     values[:, 0] = 0.3
     np.testing.assert_allclose(solve(scene, peaks, values * 1e-30), solve(scene, peaks, values), atol=1e-6)
 
 
-def test_missing_views_and_joints_without_two():
+def test_triangulate_robust_missing_views():
     scene, peaks, values = one_peak_each(4)
     peaks[0, 1, 5] = np.nan
     peaks[0, 3, 2] = 1e30  # no ray passes the lens there
@@ -136,7 +136,7 @@ def test_missing_views_and_joints_without_two():
     np.testing.assert_allclose(pose[~lost], scene.pose_world[~lost], atol=1e-6)
 
 
-def test_where_no_two_views_agree_there_is_no_point():
+def test_triangulate_robust_without_agreement():
     scene, peaks, values = one_peak_each(3)
     peaks[:, 0] += [0.0, 150.0]
     peaks[:, 1] += [0.0, -150.0]
@@ -145,7 +145,7 @@ def test_where_no_two_views_agree_there_is_no_point():
     assert np.isfinite(solve(scene, peaks, values, 400.0)).all()
 
 
-def test_the_tolerance_is_the_distance_up_to_which_a_view_counts():
+def test_triangulate_robust_tolerance():
     scene, peaks, values = one_peak_each(5)
     shifted = peaks.copy()
     shifted[:, 0, :, 0, 1] += 10.0
@@ -160,7 +160,7 @@ def test_the_tolerance_is_the_distance_up_to_which_a_view_counts():
     assert np.linalg.norm(both[1] - scene.pose_world[1], axis=-1).min() > 1
 
 
-def test_a_point_behind_the_cameras_is_no_point():
+def test_triangulate_robust_behind_cameras():
     scene, peaks, values = one_peak_each(2)
     away = scene.cameras.R * np.array([-1.0, 1.0, -1.0])[:, None]  # both turned round: the rays meet behind them
     cameras = Cameras(away, *(getattr(scene.cameras, name) for name in ("T", "f", "c", "k", "p")))
@@ -168,14 +168,14 @@ def test_a_point_behind_the_cameras_is_no_point():
     assert np.isnan(triangulate_robust(mirrored, values, cameras, np.full((3, 2), 200.0))).all()
 
 
-def test_the_same_camera_twice_determines_nothing():
+def test_triangulate_robust_identical_cameras():
     scene, peaks, values = one_peak_each(2)
     twice = scene.cameras.map(lambda array: np.repeat(array[:, :1], 2, 1))
     doubled = np.repeat(peaks[:, :1], 2, 1)
     assert np.isnan(triangulate_robust(doubled, values, twice, np.full((3, 2), TOLERANCE))).all()
 
 
-def test_blocks_of_frames_do_not_matter(monkeypatch):
+def test_triangulate_robust_independent_of_blocks(monkeypatch):
     scene, peaks, values = one_peak_each(4, num_frames=7, noise=3.0)
     peaks, values = with_second_peaks(peaks, values, [40.0, 20.0], 0.9)
     whole = solve(scene, peaks, values)
@@ -183,7 +183,7 @@ def test_blocks_of_frames_do_not_matter(monkeypatch):
     np.testing.assert_allclose(solve(scene, peaks, values), whole, atol=1e-9)
 
 
-def test_shapes_and_values_are_checked():
+def test_triangulate_robust_wrong_arguments():
     scene, peaks, values = one_peak_each(2)
     tolerance = np.full((3, 2), TOLERANCE)
     with pytest.raises(InputError, match="2 views"):

@@ -15,7 +15,7 @@ def setup(num_frames=3, num_views=4, noise_px=0.0):
     return pose, points[..., :2], cameras, np.full((num_frames, num_views), 400.0)
 
 
-def test_a_wrong_view_is_left_out_and_does_no_harm():
+def test_consistent_points_outlier_view():
     pose, points, cameras, side = setup()
     points[1, 2, 5] += [60, -40]
     points[2, 0, 7] = np.nan
@@ -28,7 +28,7 @@ def test_a_wrong_view_is_left_out_and_does_no_harm():
     assert np.isnan(found.error[2, 0, 7])
 
 
-def test_too_few_views_that_agree_give_nothing():
+def test_consistent_points_too_few_views():
     _, points, cameras, side = setup()
     points[0, 2, 5] += [60, -40]
     points[0, 3, 5] += [-50, 60]
@@ -38,7 +38,7 @@ def test_too_few_views_that_agree_give_nothing():
     assert consistent_points(points, cameras, side, 0.03, 2).agrees[0, :2, 5].all()
 
 
-def test_the_larger_set_counts_though_the_smaller_one_fits_better():
+def test_consistent_points_larger_set_wins():
     """Three views with some px of noise against two that fit exactly."""
     pose, points, cameras, side = setup(1, 5)
     rng = np.random.default_rng(2)
@@ -50,7 +50,7 @@ def test_the_larger_set_counts_though_the_smaller_one_fits_better():
     assert np.median(np.linalg.norm(found.points_world - pose, axis=-1)) < 25
 
 
-def test_many_cameras():
+def test_consistent_points_many_cameras():
     pose, points, cameras, side = setup(2, 8)
     points[:, [1, 6]] += 70
     found = consistent_points(points, cameras, side)
@@ -58,14 +58,14 @@ def test_many_cameras():
     assert found.agrees.any((0, 2)).tolist() == [True, False, True, True, True, True, False, True]
 
 
-def test_error_behind_the_camera_is_infinite():
+def test_reprojection_error_behind_camera():
     _, points, cameras, side = setup(1)
     behind = np.repeat(cameras.T[:, :1] - cameras.R[:, 0, 2] * 500, 17, 1)
     assert np.isinf(reprojection_error(behind, points, cameras, side)[:, 0]).all()
 
 
 @pytest.mark.filterwarnings("error")
-def test_what_no_view_can_see_ends_without_warnings():
+def test_consistent_points_invisible_point():
     _, points, cameras, side = setup(1)
     points[:] = np.random.default_rng(0).uniform(0, 1000, points.shape)  # points behind cameras and beyond lenses
     assert not consistent_points(points, cameras, side, 1e-4, 2).agrees.any()
@@ -74,7 +74,7 @@ def test_what_no_view_can_see_ends_without_warnings():
 
 
 @pytest.mark.parametrize("min_views", [1, 5])
-def test_impossible_numbers_of_views(min_views):
+def test_consistent_points_impossible_min_views(min_views):
     _, points, cameras, side = setup(1)
     with pytest.raises(InputError, match=f"received {min_views}"):
         consistent_points(points, cameras, side, 0.03, min_views)

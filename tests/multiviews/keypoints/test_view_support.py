@@ -35,7 +35,7 @@ def agrees(heatmap, point):
     return count_supporting_views(maps, np.array([[point]]), *front_camera())[0, 0]
 
 
-def test_perfect_heatmaps_agree_and_lost_ones_do_not():
+def test_count_supporting_views_perfect_and_empty_heatmaps():
     scene = make_scene(3, 4)
     scene.heatmaps[0, 1, 4] = 0
     scene.heatmaps[2, :, 6] = -1
@@ -60,20 +60,20 @@ def test_perfect_heatmaps_agree_and_lost_ones_do_not():
         ((3e9, 4.0, 1000.0), 0),
     ],
 )
-def test_half_of_the_highest_value_between_the_pixels(point, expected):
+def test_count_supporting_views_half_of_maximum(point, expected):
     heatmap = np.zeros((8, 10))
     heatmap[4, 3] = 1
     assert agrees(heatmap, point) == expected
 
 
-def test_outside_of_the_map_nothing_agrees():
+def test_count_supporting_views_outside_of_map():
     ones = np.ones((8, 10))
     assert agrees(ones, (9.4, 7.0, 1000.0)) == 1  # 0.6 at the border, 0 a pixel further
     for x, y in ((9.6, 7.0), (-0.6, 3.0), (3.0, 7.6), (3.0, -0.6)):
         assert agrees(ones, (x, y, 1000.0)) == 0
 
 
-def test_a_lower_peak_agrees_if_it_is_half_as_high():
+def test_count_supporting_views_lower_peak():
     centers = np.array([[20.0, 30.0], [45.0, 40.0]])
     heights = (1.0, 0.6)
     heatmap = sum(h * draw_gaussians(c, (64, 64), 2.0) for c, h in zip(centers, heights, strict=True))
@@ -82,7 +82,7 @@ def test_a_lower_peak_agrees_if_it_is_half_as_high():
     assert agrees(heatmap, (45.0, 40.0, 1000.0)) == 0
 
 
-def test_maps_of_noise_agree_with_nothing():
+def test_count_supporting_views_noise():
     scene = make_scene(3, 4)
     scene.heatmaps[:, 2] = np.random.default_rng(0).random(scene.heatmaps[:, 2].shape) * 0.09
     np.testing.assert_array_equal(count(scene), np.full((3, 17), 3))

@@ -57,7 +57,7 @@ def sample(centers, grid, scene, heatmaps, backend):
 
 @pytest.mark.parametrize("library", ["numpy", "torch"])
 @pytest.mark.parametrize("heatmap_wh", [(64, 64), (24, 40)])
-def test_equals_grid_sample_summed_over_views(library, heatmap_wh):
+def test_bin_taps_equal_grid_sample(library, heatmap_wh):
     rng = np.random.default_rng(0)
     scene = make_scene(F, V, heatmap_wh, image_wh=(4 * heatmap_wh[0], 4 * heatmap_wh[1]))
     heatmaps = rng.random((F, V, J, heatmap_wh[1], heatmap_wh[0])).astype(np.float32)
@@ -69,7 +69,7 @@ def test_equals_grid_sample_summed_over_views(library, heatmap_wh):
 
 
 @pytest.mark.parametrize("library", ["numpy", "torch"])
-def test_negative_pixels_count_as_zero(library):
+def test_bin_taps_negative_pixels(library):
     scene = make_scene(F, V)
     heatmaps = np.random.default_rng(0).normal(size=(F, V, J, 64, 64)).astype(np.float32)
     centers = scene.pose_world[:, 0]
@@ -81,7 +81,7 @@ def test_negative_pixels_count_as_zero(library):
 
 
 @pytest.mark.parametrize("library", ["numpy", "torch"])
-def test_camera_that_looks_away_adds_nothing(library):
+def test_bin_taps_camera_facing_away(library):
     scene = make_scene(F, V)
     heatmaps = np.ones((F, V, J, 64, 64), np.float32)
     cameras = scene.cameras
@@ -102,7 +102,7 @@ def test_camera_that_looks_away_adds_nothing(library):
 
 
 @pytest.mark.parametrize("library", ["numpy", "torch"])
-def test_bins_beyond_the_reach_of_a_lens_add_nothing(library):
+def test_bin_taps_beyond_lens_reach(library):
     scene = make_scene(F, V)
     cameras = scene.cameras
     folding = replace(cameras, k=np.zeros_like(cameras.k), p=np.zeros_like(cameras.p), c=cameras.c * 0 + 500)

@@ -25,7 +25,7 @@ def all_pairs(points, length, tolerance):
 
 @pytest.mark.parametrize("order", ["ij", "xy"])
 @pytest.mark.parametrize("length", [431.3, 302.7])
-def test_offsets_equal_the_condition_on_all_pairs(order, length):
+def test_compatible_offsets_equal_all_pairs(order, length):
     axis = np.linspace(-450, 450, 5)
     points = np.stack(np.meshgrid(axis, axis, axis, indexing=order), -1).reshape(-1, 3)
     expected = all_pairs(points, length, GRID.tolerance)
@@ -34,14 +34,14 @@ def test_offsets_equal_the_condition_on_all_pairs(order, length):
     np.testing.assert_array_equal(csr_to_offsets(scipy.sparse.csr_matrix(expected), 5, "file"), offsets)
 
 
-def test_h36m_grid_is_sparse():
+def test_compatible_offsets_count_h36m():
     lengths = np.array([132, 132, 233, 442, 442, 257, 454, 454, 121, 151, 151, 115, 278, 278, 251, 251.0])
     counts = [len(compatible_offsets(length, H36M_GRID)) for length in lengths]
-    assert sum(counts) == 2316  # SPEC section 8: on average 2.6 % of the pairs
+    assert sum(counts) == 2316  # on average 2.6 % of the pairs
 
 
 @pytest.mark.parametrize("length", np.arange(70.0, 600.0, 13.7))
-def test_length_estimate_is_within_its_bound(length):
+def test_estimate_length_within_bound(length):
     estimate, error = estimate_length(compatible_offsets(length, H36M_GRID), H36M_GRID)
     assert abs(estimate - length) <= error + 1e-5
     assert error < 26

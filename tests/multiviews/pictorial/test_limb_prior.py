@@ -31,7 +31,7 @@ def published_file(path, pairs, body=BODY):
     return path
 
 
-def test_saved_prior_comes_back(tmp_path):
+def test_load_limb_prior_round_trip(tmp_path):
     prior = make_limb_prior(LENGTHS, BODY, GRID, std_lengths=np.array([20.0, 15.0]), num_poses=7)
     save_limb_prior(prior, tmp_path / "pairwise.pkl")
     loaded = load_limb_prior(tmp_path / "pairwise.pkl", BODY, GRID)
@@ -43,7 +43,7 @@ def test_saved_prior_comes_back(tmp_path):
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_file_has_the_published_structure(tmp_path):
+def test_save_limb_prior_original_structure(tmp_path):
     save_limb_prior(make_limb_prior(LENGTHS, BODY, GRID), tmp_path / "pairwise.pkl")
     data = (tmp_path / "pairwise.pkl").read_bytes()
     assert b"scipy.sparse\ncsr_matrix" in data
@@ -55,7 +55,7 @@ def test_file_has_the_published_structure(tmp_path):
     assert pairs[1, 2].dtype == bool
 
 
-def test_published_file_loads_and_lengths_are_estimated(tmp_path):
+def test_load_limb_prior_original_file(tmp_path):
     points = cube_points(GRID.edge, GRID.num_bins)
     pairs = [scipy.sparse.csr_matrix(all_pairs(points, length, GRID.tolerance)) for length in LENGTHS]
     prior = load_limb_prior(published_file(tmp_path / "pairwise.pkl", pairs), BODY, GRID)
@@ -63,7 +63,7 @@ def test_published_file_loads_and_lengths_are_estimated(tmp_path):
     assert (prior.length_errors < 60).all()
 
 
-def test_file_pickled_by_old_scipy_loads(tmp_path):
+def test_load_limb_prior_old_scipy(tmp_path):
     pairs = [offsets_to_csr(compatible_offsets(length, GRID), 5) for length in LENGTHS]
     path = published_file(tmp_path / "pairwise.pkl", pairs)
     old = path.read_bytes().replace(b"scipy.sparse._csr\n", b"scipy.sparse.csr\n")
@@ -80,7 +80,7 @@ def test_file_pickled_by_old_scipy_loads(tmp_path):
         (PriorGrid(900.0, 5, 140.5), "LIMB_LENGTH_TOLERANCE"),
     ],
 )
-def test_prior_of_another_grid_says_so_in_one_line(tmp_path, grid, named):
+def test_load_limb_prior_another_grid(tmp_path, grid, named):
     save_limb_prior(make_limb_prior(LENGTHS, BODY, GRID), tmp_path / "pairwise.pkl")
     with pytest.raises(InputError, match=named) as error:
         load_limb_prior(tmp_path / "pairwise.pkl", BODY, grid)
@@ -96,7 +96,7 @@ def test_prior_of_another_grid_says_so_in_one_line(tmp_path, grid, named):
         (PriorGrid(2000.0, 16, 100.0), "LIMB_LENGTH_TOLERANCE"),
     ],
 )
-def test_published_prior_of_another_grid_is_noticed(tmp_path, grid, named):
+def test_load_limb_prior_original_file_another_grid(tmp_path, grid, named):
     """A published file states neither size nor tolerance; they show in the set of offsets."""
     offsets = [compatible_offsets(length, PriorGrid(2000.0, 16, 150.0)) for length in LENGTHS]
     published_file(tmp_path / "pairwise.pkl", [offsets_to_csr(entry, 16) for entry in offsets])
@@ -105,7 +105,7 @@ def test_published_prior_of_another_grid_is_noticed(tmp_path, grid, named):
     assert "\n" not in str(error.value)
 
 
-def test_prior_of_another_skeleton(tmp_path):
+def test_load_limb_prior_another_skeleton(tmp_path):
     save_limb_prior(make_limb_prior(LENGTHS, BODY, GRID), tmp_path / "pairwise.pkl")
     other = HumanBody(("root", "hip", "knee", "ankle"), (-1, 0, 1, 2))
     with pytest.raises(InputError, match="knee-ankle"):
@@ -115,7 +115,7 @@ def test_prior_of_another_skeleton(tmp_path):
         load_limb_prior(tmp_path / "pairwise.pkl", renamed, GRID)
 
 
-def test_pairs_that_depend_on_the_place_are_refused(tmp_path):
+def test_load_limb_prior_position_dependent_pairs(tmp_path):
     pairs = [offsets_to_csr(compatible_offsets(length, GRID), 5).tolil() for length in LENGTHS]
     column = pairs[1].rows[30][0]
     pairs[1][30, column] = False
@@ -124,19 +124,19 @@ def test_pairs_that_depend_on_the_place_are_refused(tmp_path):
         load_limb_prior(path, BODY, GRID)
 
 
-def test_damaged_matrix_is_refused(tmp_path):
+def test_load_limb_prior_damaged_matrix(tmp_path):
     pairs = [offsets_to_csr(compatible_offsets(length, GRID), 5) for length in LENGTHS]
     pairs[0].indices[3] = 10_000_000
     with pytest.raises(InputError, match="damaged"):
         load_limb_prior(published_file(tmp_path / "pairwise.pkl", pairs), BODY, GRID)
 
 
-def test_something_else_is_refused(tmp_path):
+def test_load_limb_prior_another_content(tmp_path):
     (tmp_path / "pairwise.pkl").write_bytes(pickle.dumps([1, 2, 3]))
     with pytest.raises(InputError, match="pairwise_constrain"):
         load_limb_prior(tmp_path / "pairwise.pkl", BODY, GRID)
 
 
-def test_grid_too_coarse_for_a_limb():
+def test_make_limb_prior_coarse_grid():
     with pytest.raises(InputError, match="root-knee"):
         make_limb_prior(np.array([100.0, 220.0]), BODY, PriorGrid(900.0, 5, 50.0))

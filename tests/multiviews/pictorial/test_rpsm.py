@@ -82,7 +82,7 @@ def cube(edge, num_bins):
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_both_kinds_of_level_find_the_best_of_all_states(library):
+def test_rpsm_equals_exhaustive_search(library):
     scene = make_scene(1, 3)
     body = HumanBody(("root", "rhip", "rkne"), (-1, 0, 1))  # the first joints of the Human3.6M body
     lengths = np.array([240.0, 400.0])  # not the person's: the limbs matter
@@ -107,14 +107,14 @@ def test_both_kinds_of_level_find_the_best_of_all_states(library):
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_perfect_heatmaps_reach_the_floor_of_the_algorithm(library):
+def test_rpsm_perfect_heatmaps(library):
     scene = make_scene(16)
     mpjpe = errors(estimate(scene, library=library), scene).mean()
     assert 7 <= mpjpe <= 11  # PAPER.md section 2 item 7: 7.7 mm with 64 px maps
 
 
 @pytest.mark.parametrize("num_views", [2, 3, 5])
-def test_any_number_of_views(num_views):
+def test_rpsm_number_of_views(num_views):
     scene = make_scene(4, num_views)
     pose = estimate(scene)
     assert errors(pose, scene).mean() < 20
@@ -122,7 +122,7 @@ def test_any_number_of_views(num_views):
 
 
 @pytest.mark.parametrize("heatmap_wh", [(64, 96), (80, 64)])
-def test_maps_that_are_not_square(heatmap_wh):
+def test_rpsm_rectangular_heatmaps(heatmap_wh):
     image_wh = (4 * heatmap_wh[0], 4 * heatmap_wh[1])
     scene = make_scene(3, heatmap_wh=heatmap_wh, image_wh=image_wh)
     pose = estimate(scene)
@@ -131,7 +131,7 @@ def test_maps_that_are_not_square(heatmap_wh):
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_a_frame_does_not_depend_on_its_batch(library):
+def test_rpsm_independent_of_batch(library):
     scene = make_scene(19)  # more than one block on the first grid
     together = estimate(scene, library=library)
     alone = Scene(
@@ -144,7 +144,7 @@ def test_a_frame_does_not_depend_on_its_batch(library):
     np.testing.assert_array_equal(estimate(alone, library=library)[0], together[17])
 
 
-def test_memory_does_not_grow_with_the_frames():
+def test_rpsm_constant_memory():
     few = make_scene(16)
     many = make_scene(64)
     peaks = []
@@ -167,7 +167,7 @@ def test_memory_does_not_grow_with_the_frames():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_numpy_equals_torch_on_noisy_heatmaps(seed):
+def test_rpsm_numpy_equals_torch_with_noise(seed):
     scene = make_scene(6, seed=seed)
     rng = np.random.default_rng(seed)
     noisy = scene.heatmaps + rng.normal(0, 0.05, scene.heatmaps.shape).astype(np.float32)
@@ -177,7 +177,7 @@ def test_numpy_equals_torch_on_noisy_heatmaps(seed):
 
 
 @pytest.mark.parametrize("kind", ["zeros", "ones", "stripes"])
-def test_numpy_equals_torch_where_everything_ties(kind):
+def test_rpsm_numpy_equals_torch_with_ties(kind):
     scene = make_scene(3)
     heatmaps = {"zeros": np.zeros, "ones": np.ones, "stripes": np.zeros}[kind](scene.heatmaps.shape, np.float32)
     if kind == "stripes":
@@ -192,7 +192,7 @@ def test_numpy_equals_torch_where_everything_ties(kind):
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_joint_unseen_in_all_views_lands_where_the_limbs_allow(library):
+def test_rpsm_unseen_joint(library):
     scene = make_scene(4)
     heatmaps = scene.heatmaps.copy()
     heatmaps[:, :, WRIST] = 0
@@ -206,7 +206,7 @@ def test_joint_unseen_in_all_views_lands_where_the_limbs_allow(library):
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_joint_with_impossible_evidence_does_not_wipe_out_the_tree(library):
+def test_rpsm_impossible_evidence(library):
     scene = make_scene(4)
     heatmaps = scene.heatmaps * (scene.heatmaps > 0.01)  # nothing at all away from the peaks
     expected = estimate(scene, heatmaps, library)
@@ -220,14 +220,14 @@ def test_joint_with_impossible_evidence_does_not_wipe_out_the_tree(library):
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_values_below_zero_count_as_zero(library):
+def test_rpsm_negative_values(library):
     scene = make_scene(2)
     heatmaps = np.where(scene.heatmaps < 0.01, np.float32(-0.02), scene.heatmaps)
     np.testing.assert_array_equal(estimate(scene, heatmaps, library), estimate(scene, heatmaps.clip(0), library))
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_tiny_maps_do_not_underflow(library):
+def test_rpsm_tiny_values(library):
     scene = make_scene(2)
     tiny = scene.heatmaps * (scene.heatmaps > 1e-3)
     np.testing.assert_array_equal(
@@ -236,7 +236,7 @@ def test_tiny_maps_do_not_underflow(library):
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_camera_behind_the_person_adds_nothing(library):
+def test_rpsm_camera_facing_away(library):
     four = make_scene(2, 4)
     back = four.cameras.R[:, :1] * np.array([-1.0, 1.0, -1.0])[:, None]  # the first camera turned round
     cameras = four.cameras.map(lambda array: np.concatenate([array, array[:, :1]], 1))
@@ -254,7 +254,7 @@ def test_camera_behind_the_person_adds_nothing(library):
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_limb_length_that_no_pair_of_bins_has(library):
+def test_rpsm_impossible_limb_length(library):
     scene = make_scene(4)
     lengths = H36M_BODY.limb_lengths(scene.pose_world)
     lengths[:, H36M_BODY.limb_names.index("lsho-lelb")] = 5000.0  # broken on all later levels
@@ -265,13 +265,13 @@ def test_limb_length_that_no_pair_of_bins_has(library):
 # --- input --------------------------------------------------------------------------------------------------------
 
 
-def test_mean_lengths_may_stand_for_all_frames():
+def test_rpsm_shared_limb_lengths():
     scene = make_scene(2)
     repeated = np.repeat(LENGTHS[None], 2, 0)
     np.testing.assert_array_equal(estimate(scene, limb_lengths=LENGTHS), estimate(scene, limb_lengths=repeated))
 
 
-def test_inputs_that_cannot_be_used():
+def test_rpsm_wrong_arguments():
     scene = make_scene(2)
     broken = scene.heatmaps.copy()
     broken[1, 2, 3, 4, 5] = np.nan

@@ -25,7 +25,7 @@ def shift_by_shift(volume, offsets):
     ("offsets", "num_bins"),
     [(SHELL, 16), (RANDOM, 7), (np.array([[0, 0, 0]]), 3), (np.array([[2, -1, 1], [2, 0, 1]]), 3), (RANDOM, 2)],
 )
-def test_equals_the_maximum_over_all_shifts(library, offsets, num_bins):
+def test_plan_shift_max_equals_all_shifts(library, offsets, num_bins):
     volume = np.random.default_rng(1).normal(size=(num_bins, num_bins, num_bins, 3))
     backend = make_backend(library)
     program = plan_shift_max(offsets, num_bins)
@@ -34,6 +34,6 @@ def test_equals_the_maximum_over_all_shifts(library, offsets, num_bins):
         np.testing.assert_array_equal(result, shift_by_shift(frames, offsets))
 
 
-def test_plan_needs_far_fewer_steps_than_shifts():
+def test_plan_shift_max_number_of_steps():
     assert len(SHELL) == 332
     assert len(plan_shift_max(SHELL, 16).steps) < 80

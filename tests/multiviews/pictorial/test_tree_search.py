@@ -65,7 +65,7 @@ def shared_search(unary, prior, backend):
 @pytest.mark.parametrize("library", LIBRARIES)
 @pytest.mark.parametrize("zeros", [0.0, 0.5, 0.9])
 @pytest.mark.parametrize(("body", "num_bins"), [(CHAIN, 3), (FORK, 2)])
-def test_shared_grid_finds_the_best_of_all_states(library, zeros, body, num_bins):
+def test_search_shared_grid_equals_exhaustive_search(library, zeros, body, num_bins):
     rng = np.random.default_rng(0)
     grid = PriorGrid(400.0, num_bins, 90.0)
     lengths = np.array([330.0, 390.0, 500.0])[: len(body.edges)]
@@ -81,7 +81,7 @@ def test_shared_grid_finds_the_best_of_all_states(library, zeros, body, num_bins
 @pytest.mark.parametrize("library", LIBRARIES)
 @pytest.mark.parametrize("zeros", [0.0, 0.6])
 @pytest.mark.parametrize("share_compatible", [0.6, 0.05, 0.0])
-def test_own_grids_find_the_best_of_all_states(library, zeros, share_compatible):
+def test_search_own_grids_equals_exhaustive_search(library, zeros, share_compatible):
     rng = np.random.default_rng(1)
     backend = make_backend(library)
     num_frames = 8
@@ -97,7 +97,7 @@ def test_own_grids_find_the_best_of_all_states(library, zeros, share_compatible)
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_limb_that_no_bin_can_satisfy_leaves_the_rest_to_the_evidence(library):
+def test_search_shared_grid_broken_limb(library):
     """From the middle of 3 bins no bin is 400 mm away: the limb breaks where the root's evidence is strong."""
     prior = make_limb_prior(np.array([400.0]), HumanBody(("root", "knee"), (-1, 0)), PriorGrid(400.0, 3, 1.0))
     unary = np.zeros((1, 2, 27))
@@ -109,7 +109,7 @@ def test_limb_that_no_bin_can_satisfy_leaves_the_rest_to_the_evidence(library):
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_ties_go_to_the_lowest_bin(library):
+def test_search_shared_grid_ties(library):
     backend = make_backend(library)
     prior = make_limb_prior(np.full(3, 200.0), FORK, PriorGrid(400.0, 3, 10.0))
     bins = shared_search(np.ones((2, 4, 27)), prior, backend)
@@ -120,7 +120,7 @@ def test_ties_go_to_the_lowest_bin(library):
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_products_far_below_the_smallest_float_do_not_underflow(library):
+def test_search_shared_grid_no_underflow(library):
     rng = np.random.default_rng(2)
     body = HumanBody(tuple("abcdefghijklmnopq"), tuple(range(-1, 16)))  # a chain of 17
     prior = make_limb_prior(np.full(16, 200.0), body, PriorGrid(400.0, 3, 10.0))

@@ -36,7 +36,7 @@ def choose(rays: PeakRays, scene, start, lengths, std):
     return select_candidates(rays, scene.cameras, start, lengths, std, ARM, NumpyBackend())
 
 
-def test_equals_the_best_of_all_combinations():
+def test_select_candidates_equals_exhaustive_search():
     scene, arm, rays = arm_scene(2, views=2)
     start = arm + np.random.default_rng(1).normal(0, 80, arm.shape)
     lengths = ARM.limb_lengths(arm)
@@ -67,7 +67,7 @@ def test_equals_the_best_of_all_combinations():
         np.testing.assert_allclose(chosen[frame], best_pose)
 
 
-def test_right_peaks_are_chosen_among_wrong_ones():
+def test_select_candidates_outlier_peaks():
     scene, arm, rays = arm_scene(3, views=4)
     lengths = ARM.limb_lengths(arm)
     chosen = choose(rays, scene, arm + 500, lengths, 0.05 * lengths)
@@ -75,7 +75,7 @@ def test_right_peaks_are_chosen_among_wrong_ones():
     assert np.linalg.norm(chosen - arm, axis=-1).max() < 60
 
 
-def test_limbs_decide_between_places_that_views_support_alike():
+def test_select_candidates_limb_lengths_break_ties():
     """Two views say one place of the wrist, two views another, as high."""
     scene, arm, rays = arm_scene(1, views=4, wrong=0.0)
     other = rays.place.copy()
@@ -86,14 +86,14 @@ def test_limbs_decide_between_places_that_views_support_alike():
     np.testing.assert_allclose(chosen[:, 3], arm[:, 3], atol=1e-3)
 
 
-def test_without_peaks_the_start_stays():
+def test_select_candidates_without_peaks():
     scene, arm, rays = arm_scene(2)
     nothing = PeakRays(rays.place, rays.weight * 0, rays.zoom)
     lengths = ARM.limb_lengths(arm)
     np.testing.assert_array_equal(choose(nothing, scene, arm + 7, lengths, 0.05 * lengths), arm + 7)
 
 
-def test_more_hypotheses_than_are_kept():
+def test_select_candidates_limit():
     scene, arm, rays = arm_scene(4, views=5)  # 160 per joint
     lengths = ARM.limb_lengths(arm)
     chosen = choose(rays, scene, arm + 500, lengths, 0.05 * lengths)

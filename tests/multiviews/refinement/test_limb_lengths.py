@@ -30,7 +30,7 @@ def measure(num_frames: int, noise_mm: float, angle_std: float = 0.3, person=Non
     return person_distances(points, covariance, np.zeros(num_frames) if person is None else person, limbs, ARM)
 
 
-def test_braces_are_two_limbs_apart():
+def test_second_neighbor_pairs_h36m():
     assert second_neighbor_pairs(ARM) == ((0, 2),)
     names = {frozenset(H36M_BODY.joint_names[joint] for joint in pair) for pair in second_neighbor_pairs(H36M_BODY)}
     kept = (("rhip", "lhip"), ("lsho", "rsho"), ("neck", "head"), ("root", "lkne"))
@@ -39,21 +39,21 @@ def test_braces_are_two_limbs_apart():
     assert len(second_neighbor_pairs(H36M_BODY)) == len(names) == 19
 
 
-def test_own_lengths_are_found_without_bias():
+def test_person_distances_unbiased():
     """40 mm of noise make a limb of 250 mm some 12 mm longer on average."""
     found = measure(400, 40.0)
     np.testing.assert_allclose(found.mean[:, :2], np.tile(TRUE, (400, 1)), atol=5)
     assert (found.std[:, :2] < 5).all()
 
 
-def test_errors_are_as_large_as_stated():
+def test_person_distances_std_is_calibrated():
     deviation = [measure(12, 25.0, seed=seed).mean[0, :2] - TRUE for seed in range(200)]
     stated = np.mean([measure(12, 25.0, seed=seed).std[0, :2] for seed in range(50)], 0)
     assert (np.sqrt(np.mean(np.square(deviation), 0)) < 1.3 * stated).all()
     assert (stated < 0.75 * 0.05 * EXPECTED).all()  # sharper than what was expected
 
 
-def test_a_frame_does_not_count_for_itself():
+def test_person_distances_exclude_own_frame():
     person = np.array([0, 1, 1, 2])
     points = bent_arms(4, np.random.default_rng(0), 0.3) * np.array([1, 1.05, 0.85, 1])[:, None, None]
     covariance = np.broadcast_to(np.eye(3), (4, 3, 3, 3))
@@ -66,7 +66,7 @@ def test_a_frame_does_not_count_for_itself():
     assert (found.mean[2, :2] < 1.05 * TRUE + 0.1).all()
 
 
-def test_posture_loosens_a_brace():
+def test_person_distances_spread_of_second_neighbors():
     stiff, loose = measure(100, 5.0, angle_std=0.02), measure(100, 5.0, angle_std=0.5)
     straight = np.linalg.norm(bent_arms(1, np.random.default_rng(0), 0.0)[0, 2])
     assert stiff.mean[0, 2] == pytest.approx(straight, abs=5)
@@ -76,12 +76,12 @@ def test_posture_loosens_a_brace():
     assert (loose.std[:, :2] < 5).all()  # the limbs are as sharp as ever
 
 
-def test_few_frames_say_nothing_of_a_brace():
+def test_person_distances_few_frames():
     assert (measure(4, 5.0).std[:, 2] > 1e5).all()
     assert (measure(5, 5.0).std[:, 2] < 1e3).all()
 
 
-def test_joints_that_were_not_seen_do_not_count():
+def test_person_distances_unseen_joints():
     rng = np.random.default_rng(0)
     points = bent_arms(20, rng, 0.3)
     covariance = np.broadcast_to(np.eye(3) * 4.0, (20, 3, 3, 3)).copy()
@@ -93,7 +93,7 @@ def test_joints_that_were_not_seen_do_not_count():
     assert np.isfinite(found.std).all()
 
 
-def test_a_limb_far_from_what_is_expected_is_a_mistake():
+def test_person_distances_outlier_limb():
     points = bent_arms(20, np.random.default_rng(0), 0.3)
     points[:5, 2] += [400, 0, 0]
     covariance = np.broadcast_to(np.eye(3) * 4.0, (20, 3, 3, 3))

@@ -48,7 +48,7 @@ def cost(fit: PoseFit, points: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("library", LIBRARIES)
 @pytest.mark.parametrize("std_mm", [5.0, 60.0])  # beyond the backend's turning point too
-def test_slopes_are_those_of_the_cost(library, std_mm):
+def test_terms_equal_finite_differences(library, std_mm):
     scene = make_scene(2)
     fit = make_fit(scene, 1.0, library)
     rng = np.random.default_rng(1)
@@ -62,7 +62,7 @@ def test_slopes_are_those_of_the_cost(library, std_mm):
         np.testing.assert_allclose((gradient * direction.reshape(2, -1)).sum(1), numeric, rtol=1e-5)
 
 
-def test_normal_matrix_is_the_curvature_at_perfect_peaks():
+def test_terms_normal_matrix_is_curvature():
     scene = make_scene(1)
     fit = make_fit(scene, num_peaks=1)
     rng = np.random.default_rng(2)
@@ -76,7 +76,7 @@ def test_normal_matrix_is_the_curvature_at_perfect_peaks():
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_no_step_raises_the_cost(library):
+def test_optimize_never_increases_cost(library):
     scene = make_scene(5)
     fit = make_fit(scene, 1.0, library, wrong=0.3)
     points = scene.pose_world + np.random.default_rng(3).normal(0, 200, scene.pose_world.shape)
@@ -88,13 +88,13 @@ def test_no_step_raises_the_cost(library):
         last = now
 
 
-def test_converges_from_some_centimetres_away():
+def test_optimize_converges():
     scene = make_scene(4)
     points = scene.pose_world + np.random.default_rng(4).normal(0, 20, scene.pose_world.shape)
     assert np.abs(make_fit(scene).optimize(points, 8) - scene.pose_world).max() < 1e-3
 
 
-def test_joints_in_one_place_have_a_slope():
+def test_terms_coinciding_joints():
     scene = make_scene(1)
     fit = make_fit(scene)
     points = np.repeat(scene.pose_world[:, :1], 17, 1)
@@ -104,7 +104,7 @@ def test_joints_in_one_place_have_a_slope():
 @pytest.mark.parametrize("library", LIBRARIES)
 @pytest.mark.parametrize("views", [2, 4])
 @pytest.mark.parametrize("wrong", [0.0, 0.1])
-def test_noise_is_measured(library, views, wrong):
+def test_with_measured_noise_of_peaks(library, views, wrong):
     scene = make_scene(30, views)
     for std_hm in (0.3, 1.0):
         fit = make_fit(scene, std_hm, library, wrong=wrong)
@@ -116,7 +116,7 @@ def test_noise_is_measured(library, views, wrong):
         assert abs(np.median(noise) / std_hm - 1) < (0.1 if views == 4 else 0.25)
 
 
-def test_noise_of_frames_that_show_nothing_stays():
+def test_with_measured_noise_without_peaks():
     scene = make_scene(2)
     fit = make_fit(scene)
     fit = replace(fit, rays=replace(fit.rays, weight=fit.rays.weight * np.array([0, 1])[:, None, None, None]))
@@ -125,7 +125,7 @@ def test_noise_of_frames_that_show_nothing_stays():
     assert noise[1] == pytest.approx(0.02)  # the smallest
 
 
-def test_joints_by_the_peaks_alone_and_their_covariance():
+def test_without_distances_covariance():
     scene = make_scene(80, seed=6)
     std_hm = 0.5
     fit = make_fit(scene, std_hm, num_peaks=1)
@@ -138,7 +138,7 @@ def test_joints_by_the_peaks_alone_and_their_covariance():
     assert deviation.std() == pytest.approx(np.sqrt(np.trace(covariance, axis1=2, axis2=3).mean() / 3), rel=0.1)
 
 
-def test_other_distances_take_the_place_of_the_limbs():
+def test_with_distances_replaces_limbs():
     scene = make_scene(1)
     hips = H36M_BODY.joint_names.index("rhip"), H36M_BODY.joint_names.index("lhip")
     fit = make_fit(scene).with_distances(Distances((hips,), np.array([[500.0]]), np.array([[1e-3]])))

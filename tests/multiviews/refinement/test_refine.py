@@ -55,7 +55,7 @@ def swap_sides(heatmaps: np.ndarray, view: int, parts: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("library", LIBRARIES)
 @pytest.mark.parametrize(("views", "size"), [(2, (64, 64)), (3, (64, 64)), (4, (48, 64)), (5, (80, 64))])
-def test_exact_on_perfect_heatmaps(library, views, size):
+def test_fit_frames_perfect_heatmaps(library, views, size):
     scene = make_scene(3, views, size, (4 * size[0], 4 * size[1]))
     inside = ((scene.joints_hm > 1) & (scene.joints_hm < np.array(size) - 2)).all((1, -1))
     error = errors(refined(scene, library=library), scene)
@@ -63,14 +63,14 @@ def test_exact_on_perfect_heatmaps(library, views, size):
     assert error[inside].max() < 0.5
 
 
-def test_mean_lengths_do_not_bend_what_the_heatmaps_show():
+def test_fit_frames_wrong_mean_lengths():
     scene = make_scene(4)
     assert np.abs(H36M_BODY.limb_lengths(scene.pose_world) - LENGTHS).max() > 15
     assert errors(refined(scene, lengths=LENGTHS), scene).mean() < 0.5
 
 
 @pytest.mark.parametrize("height", [1.0, 3.0])
-def test_a_wrong_view_is_ignored(height):
+def test_fit_frames_outlier_view(height):
     scene = make_scene(3)
     rng = np.random.default_rng(1)
     maps = scene.heatmaps.copy()
@@ -80,7 +80,7 @@ def test_a_wrong_view_is_ignored(height):
     assert error.max() < 60
 
 
-def test_lower_peaks_count_where_the_highest_is_wrong():
+def test_fit_frames_second_peaks():
     scene = make_scene(3)
     rng = np.random.default_rng(2)
     wrong = rng.random(scene.joints_hm.shape[:3]) < 0.25
@@ -91,7 +91,7 @@ def test_lower_peaks_count_where_the_highest_is_wrong():
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_swapped_sides_are_found(library):
+def test_fit_frames_swapped_sides(library):
     scene = make_scene(3)
     maps = scene.heatmaps.copy()
     swap_sides(maps, 1, LEGS)
@@ -101,7 +101,7 @@ def test_swapped_sides_are_found(library):
     assert errors(pose, scene).max() < 0.5
 
 
-def test_sides_swapped_in_one_of_two_views():
+def test_fit_frames_swapped_sides_in_one_of_two_views():
     scene = make_scene(3, num_views=2)
     maps = scene.heatmaps.copy()
     swap_sides(maps, 1, ARMS)
@@ -111,7 +111,7 @@ def test_sides_swapped_in_one_of_two_views():
     assert error[1:, H36M_17.indices([f"{side}{part}" for side in "rl" for part in ARMS])].max() < 0.5
 
 
-def test_better_than_triangulation_of_the_same_peaks():
+def test_fit_frames_better_than_triangulation():
     scene = make_scene(24, seed=3)
     noisy = scene.joints_hm + np.random.default_rng(3).normal(0, 1.0, scene.joints_hm.shape)
     points_img = transform_points(noisy, invert_affine(scene.image_to_heatmap))
@@ -121,7 +121,7 @@ def test_better_than_triangulation_of_the_same_peaks():
     assert errors(refined(scene, maps, lengths=LENGTHS), scene).mean() < 0.92 * alone
 
 
-def test_frames_of_one_person_help_each_other():
+def test_fit_persons_improves_frames():
     """The same person 16 times, 15 % larger than expected."""
     scene = make_scene(1, seed=4)
     scene = Scene(
@@ -142,7 +142,7 @@ def test_frames_of_one_person_help_each_other():
     assert abs(strangers - apart) < 0.5  # nothing but further steps
 
 
-def test_numpy_equals_torch():
+def test_fit_frames_numpy_equals_torch():
     pytest.importorskip("torch")
     scene = make_scene(20, seed=5)
     rng = np.random.default_rng(5)
@@ -154,7 +154,7 @@ def test_numpy_equals_torch():
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_a_joint_seen_nowhere_hangs_on_its_limb(library):
+def test_fit_frames_unseen_joint(library):
     scene = make_scene(3)
     maps = scene.heatmaps.copy()
     lengths = H36M_BODY.limb_lengths(scene.pose_world)
@@ -170,7 +170,7 @@ def test_a_joint_seen_nowhere_hangs_on_its_limb(library):
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_empty_heatmaps_leave_a_pose_with_right_limbs_alone(library):
+def test_fit_frames_empty_heatmaps(library):
     scene = make_scene(2)
     pose = refined(scene, np.zeros_like(scene.heatmaps), library, start=scene.pose_world)
     np.testing.assert_allclose(pose, scene.pose_world, atol=0.01)
@@ -178,7 +178,7 @@ def test_empty_heatmaps_leave_a_pose_with_right_limbs_alone(library):
     assert errors(pose, scene).max() < 60  # the limbs get their lengths, nothing else happens
 
 
-def test_pure_noise_stays_near_the_start():
+def test_fit_frames_noise():
     scene = make_scene(2)
     noise = np.random.default_rng(8).random(scene.heatmaps.shape, np.float32)
     start = rough_start(scene, 30)
@@ -188,7 +188,7 @@ def test_pure_noise_stays_near_the_start():
     assert distance.max() < 1500  # a person's reach from its root
 
 
-def test_frames_do_not_depend_on_each_other():
+def test_fit_frames_independent_frames():
     scene = make_scene(19, seed=9)
     noisy = scene.joints_hm + np.random.default_rng(9).normal(0, 1.0, scene.joints_hm.shape)
     maps = draw_gaussians(noisy, (64, 64), 2.0)
@@ -198,7 +198,7 @@ def test_frames_do_not_depend_on_each_other():
     np.testing.assert_allclose(together[17], alone[0], atol=1e-6)
 
 
-def test_no_frame():
+def test_fit_frames_no_frame():
     scene = make_scene(2)
     nothing = Scene(*(value[:0] for value in vars(scene).values()))
     for person in (None, np.zeros(0)):
@@ -216,6 +216,6 @@ def test_no_frame():
         ({"heatmaps": np.zeros((2, 1, 17, 64, 64))}, "at least 2 views"),
     ],
 )
-def test_bad_input_is_refused(change, message):
+def test_fit_frames_wrong_arguments(change, message):
     with pytest.raises(InputError, match=message):
         refined(make_scene(2), **change)
