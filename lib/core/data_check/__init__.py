@@ -1,1 +1,1 @@
-"""Is a prepared data set right? Counts, images, cameras, synchrony, boxes, limbs."""
+"""Checks of a prepared data set: counts, images, cameras, synchronization, boxes, limbs."""

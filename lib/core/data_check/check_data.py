@@ -34,25 +34,15 @@ from lib.utils.transforms import transform_points
 
 @dataclass(frozen=True)
 class CheckSettings:
-    """Size of the check.
+    """Size of the check."""
 
-    Attributes:
-        num_images: images to read in addition to those of the motion check; None = all.
-        workers: processes that read images.
-        box_groups: groups whose boxes are measured.
-        windows: sequences of groups whose images are compared with the labels in motion.
-        sheet_rows: rows of a contact sheet.
-        sheet_columns: its columns for single images; groups have a column per view.
-        cell_px: side of its cells, px.
-    """
-
-    num_images: int | None = 400
-    workers: int = 1
-    box_groups: int = 20_000
-    windows: int = 4
-    sheet_rows: int = 6
-    sheet_columns: int = 4
-    cell_px: int = 300
+    num_images: int | None = 400  # images to read in addition to those of the motion check; None = all
+    workers: int = 1  # processes that read images
+    box_groups: int = 20_000  # groups whose boxes are measured
+    windows: int = 4  # sequences of groups whose images are compared with the labels in motion
+    sheet_rows: int = 6  # rows of a contact sheet
+    sheet_columns: int = 4  # its columns for single images; groups have a column per view
+    cell_px: int = 300  # side of its cells, px
 
 
 def check_data(config: Any, directory: Path, settings: CheckSettings) -> Iterator[CheckResult]:

@@ -14,32 +14,20 @@ _LABELS = {ERROR: "**WRONG**", WARNING: "**Warning**", NOTE: "Note"}
 
 @dataclass(frozen=True)
 class Finding:
-    """One finding of a check.
+    """One finding of a check."""
 
-    Attributes:
-        level: "error" (training would be wrong), "warning" (worth a look) or "note".
-        text: what, where, and what to do.
-    """
-
-    level: str
-    text: str
+    level: str  # "error" (training would be wrong), "warning" (worth a look) or "note"
+    text: str  # what, where, and what to do
 
 
 @dataclass
 class Section:
-    """Result of one check.
+    """Result of one check."""
 
-    Attributes:
-        title: heading.
-        body: Markdown between heading and findings.
-        findings: all findings.
-        unjudged: what could not be checked, and why.
-    """
-
-    title: str
-    body: str = ""
-    findings: list[Finding] = field(default_factory=list)
-    unjudged: list[str] = field(default_factory=list)
+    title: str  # heading
+    body: str = ""  # Markdown between heading and findings
+    findings: list[Finding] = field(default_factory=list)  # all findings
+    unjudged: list[str] = field(default_factory=list)  # what could not be checked, and why
 
     def add(self, level: str, text: str) -> None:
         """Add a finding."""
@@ -58,17 +46,11 @@ class Section:
 
 @dataclass(frozen=True)
 class CheckResult:
-    """Checks of one subset of one data set.
+    """Checks of one subset of one data set."""
 
-    Attributes:
-        title: data set and subset.
-        sections: results of the checks.
-        sheet: contact sheet, None if an image of it could not be read.
-    """
-
-    title: str
-    sections: list[Section]
-    sheet: Path | None
+    title: str  # data set and subset
+    sections: list[Section]  # results of the checks
+    sheet: Path | None  # contact sheet, None if an image of it could not be read
 
     @property
     def num_errors(self) -> int:

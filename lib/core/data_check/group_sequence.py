@@ -60,17 +60,11 @@ def frames_apart(lag: int, gap: int) -> str:
 
 @dataclass(frozen=True)
 class GroupSequence:
-    """Groups of a data set, ordered by recording and time.
+    """Groups of a data set, ordered by recording and time."""
 
-    Attributes:
-        annotations: all images.
-        rows: (G, V) rows of the annotations.
-        body: skeleton of the data set's joints.
-    """
-
-    annotations: Annotations
-    rows: np.ndarray
-    body: HumanBody
+    annotations: Annotations  # all images
+    rows: np.ndarray  # (G, V) rows of the annotations
+    body: HumanBody  # skeleton of the data set's joints
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -23,19 +23,12 @@ CHUNK = 64  # images per task
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """Facts about K images that were read.
+    """Facts about K images that were read."""
 
-    Attributes:
-        rows: (K,) rows of the annotations.
-        image_wh: (K, 2) size, px; 0 for unreadable images.
-        digest: K digests of the pixels; "" for unreadable images.
-        errors: row -> why the image cannot be read.
-    """
-
-    rows: np.ndarray
-    image_wh: np.ndarray
-    digest: list[str]
-    errors: dict[int, str]
+    rows: np.ndarray  # (K,) rows of the annotations
+    image_wh: np.ndarray  # (K, 2) size, px; 0 for unreadable images
+    digest: list[str]  # K digests of the pixels; "" for unreadable images
+    errors: dict[int, str]  # row -> why the image cannot be read
 
     def size(self, among: np.ndarray) -> tuple[int, int] | None:
         """Return the most common image size of some rows, None if no image of them was read."""

@@ -19,17 +19,11 @@ _FLOW = {"winSize": (21, 21), "maxLevel": 3}
 
 @dataclass(frozen=True)
 class Tracks:
-    """Joint motion between successive images of one view, of all windows.
+    """Joint motion between successive images of one view, of all windows."""
 
-    Attributes:
-        moved: (N, J, 2) motion in the images, px; NaN where tracking failed.
-        labelled: (N, J, 2) motion of the labels, px.
-        piece: (N,) number of the window.
-    """
-
-    moved: np.ndarray
-    labelled: np.ndarray
-    piece: np.ndarray
+    moved: np.ndarray  # (N, J, 2) motion in the images, px; NaN where tracking failed
+    labelled: np.ndarray  # (N, J, 2) motion of the labels, px
+    piece: np.ndarray  # (N,) number of the window
 
     @classmethod
     def joined(cls, parts: Sequence[Tracks]) -> Tracks:

@@ -55,23 +55,14 @@ def joint_errors(pose_cam: np.ndarray, joints_img: np.ndarray, visible: np.ndarr
 
 @dataclass(frozen=True)
 class ViewData:
-    """Images of one camera, ordered by recording and time.
+    """Images of one camera, ordered by recording and time."""
 
-    Attributes:
-        pose_cam: (F, J, 3) mm.
-        joints_img: (F, J, 2) px.
-        visible: (F, J) bool.
-        cameras: cameras with leading axis F.
-        piece: (F,) piece numbers of a GroupSequence.
-        image_wh: (width, height) of the images, px; None if unknown.
-    """
-
-    pose_cam: np.ndarray
-    joints_img: np.ndarray
-    visible: np.ndarray
-    cameras: Cameras
-    piece: np.ndarray
-    image_wh: tuple[int, int] | None
+    pose_cam: np.ndarray  # (F, J, 3) mm
+    joints_img: np.ndarray  # (F, J, 2) px
+    visible: np.ndarray  # (F, J) bool
+    cameras: Cameras  # cameras with leading axis F
+    piece: np.ndarray  # (F,) piece numbers of a GroupSequence
+    image_wh: tuple[int, int] | None  # (width, height) of the images, px; None if unknown
 
     def worst_joint(self) -> float:
         """Return the largest median error of the joints, px."""

@@ -37,23 +37,14 @@ SETTINGS = ConsistencySettings()
 
 @dataclass(frozen=True)
 class WorldData:
-    """Poses of all views or one view, ordered by recording and time.
+    """Poses of all views or one view, ordered by recording and time."""
 
-    Attributes:
-        pose_cam: (G, V, J, 3) or (G, J, 3) mm.
-        cameras: cameras with the leading axes of the poses.
-        piece: (G,) piece numbers of a GroupSequence.
-        frame_gap: distance of successive groups, frames.
-        camera_names: V names.
-        joint_set: the joints.
-    """
-
-    pose_cam: np.ndarray
-    cameras: Cameras
-    piece: np.ndarray
-    frame_gap: int
-    camera_names: list[str]
-    joint_set: JointSet
+    pose_cam: np.ndarray  # (G, V, J, 3) or (G, J, 3) mm
+    cameras: Cameras  # cameras with the leading axes of the poses
+    piece: np.ndarray  # (G,) piece numbers of a GroupSequence
+    frame_gap: int  # distance of successive groups, frames
+    camera_names: list[str]  # V names
+    joint_set: JointSet  # the joints
 
     @classmethod
     def of(cls, groups: GroupSequence) -> WorldData:

@@ -1,1 +1,1 @@
-"""The paper's tables as one run: the trainings and evaluations they need, their execution, and the page."""
+"""The paper's tables: plan of trainings and evaluations, runner, and results page."""

@@ -17,24 +17,14 @@ _NO_RECORD = {"fingerprint": None, "done": False, "seconds": 0.0, "commands_done
 
 @dataclass(frozen=True)
 class Cell:
-    """One unit of work.
+    """One unit of work."""
 
-    Attributes:
-        name: unique, e.g. "seed0/h36m/single/train"; also the path of its record and log.
-        commands: scripts of run/ with their arguments, run one after the other.
-        needs: names of the cells that must run first.
-        folder: folder that this cell alone writes; removed when the cell has changed. None = no such folder; the output
-            is the same on every run.
-        output: file that exists when the cell is done; None = none.
-        depends: plain values by name that the result depends on; None = the words of the commands.
-    """
-
-    name: str
-    commands: tuple[tuple[str, ...], ...]
-    needs: tuple[str, ...] = ()
-    folder: Path | None = None
-    output: Path | None = None
-    depends: Mapping[str, object] | None = None
+    name: str  # unique, e.g. "seed0/h36m/single/train"; also the path of its record and log
+    commands: tuple[tuple[str, ...], ...]  # scripts of run/ with their arguments, run one after the other
+    needs: tuple[str, ...] = ()  # names of the cells that must run first
+    folder: Path | None = None  # written by this cell alone, removed when the cell has changed
+    output: Path | None = None  # file that exists when the cell is done; None = none
+    depends: Mapping[str, object] | None = None  # name -> value that affects the result; None = words of the commands
 
     @property
     def command_lines(self) -> list[str]:

@@ -19,7 +19,7 @@ from lib.core.experiments.paper_tables import (
     free_error,
     paper_depths,
 )
-from lib.core.experiments.plan import FREE_ROWS, METHODS_3D, WITH_3D, ExtraTestSet
+from lib.core.experiments.plan import METHODS_3D, WITH_3D, ExtraTestSet
 from lib.core.experiments.seed_results import TABLE_1_JOINTS, SeedResults, SeedValues
 from lib.utils.drawing.error_charts import COLORS
 from lib.utils.files.atomic import atomic_path
@@ -150,8 +150,8 @@ def _depth(results: SeedResults) -> Figure | None:
 
 
 def _free(results: SeedResults) -> Figure | None:
-    groups = [FREE_TEXT[row].replace(", ", ",\n").replace(" on ", "\non ") for row in FREE_ROWS]
-    series = {METHOD_TEXT[method]: [free_error(results, row, method) for row in FREE_ROWS] for method in METHODS_3D}
+    groups = [text.replace(", ", ",\n").replace(" on ", "\non ") for text in FREE_TEXT.values()]
+    series = {METHOD_TEXT[method]: [free_error(results, row, method) for row in FREE_TEXT] for method in METHODS_3D}
 
     def draw(axes: Axes, series: Series) -> None:
         _bars(axes, groups, series)

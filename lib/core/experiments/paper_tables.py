@@ -13,7 +13,6 @@ from lib.core.experiments.plan import (
     DEPTHS_ROW,
     FREE,
     FREE_JOINTS,
-    FREE_ROWS,
     FUSIONS,
     METHODS_3D,
     PLAIN,
@@ -42,36 +41,23 @@ METHOD_TEXT = {
     "rpsm+refine": "RPSM + refine (ours)",
 }
 PAPER_METHODS = (PLAIN, "rpsm")
-FREE_TEXT = dict(
-    zip(
-        FREE_ROWS,
-        (
-            "single images alone, as it is",
-            "retrained on agreeing labels, no fusion",
-            "retrained, fusion",
-            "retrained, adaptive (ours)",
-        ),
-        strict=True,
-    )
-)
+FREE_TEXT = {
+    f"{START}/single": "single images alone, as it is",
+    f"{FREE}/single": "retrained on agreeing labels, no fusion",
+    f"{FREE}/fusion": "retrained, fusion",
+    f"{FREE}/adaptive": "retrained, adaptive (ours)",
+}
 PAPER = "*paper:* "
 
 
 @dataclass(frozen=True)
 class Claim:
-    """Expected ordering.
+    """Expected ordering."""
 
-    Attributes:
-        text: e.g. "Fusion above Single".
-        gain: per seed, positive in the expected direction.
-        unit: "points" or "mm".
-        paper: the paper's gain on Human3.6M; None if the paper has no figure.
-    """
-
-    text: str
-    gain: SeedValues
-    unit: str
-    paper: float | None = None
+    text: str  # e.g. "Fusion above Single"
+    gain: SeedValues  # per seed, positive in the expected direction
+    unit: str  # "points" or "mm"
+    paper: float | None = None  # the paper's gain on Human3.6M; None if the paper has no figure
 
     @property
     def verdict(self) -> str:

@@ -20,7 +20,6 @@ TRAINED_FUSIONS = ("fusion", "adaptive")
 TRAINING_DATA = {"h36m": "multiview_h36m", "mixed": "mixed"}
 START = "mpii"  # single images alone: the start of the training without pose labels
 FREE = "free"
-FREE_ROWS = (f"{START}/single", f"{FREE}/single", f"{FREE}/fusion", f"{FREE}/adaptive")
 FREE_JOINTS = tuple(name for name in H36M_17.names if name in MPII_16.names)  # labelled in single images
 DEPTHS = (0, 1, 3, 5)  # of the recursion
 DEEPEST = 10
@@ -39,69 +38,39 @@ WITH_3D = ("single", "max", "fusion", "adaptive")
 
 @dataclass(frozen=True)
 class ExtraTestSet:
-    """Further test set.
+    """Further test set."""
 
-    Attributes:
-        key: prefix of its rows, e.g. "rig1_v8".
-        text: description in tables.
-        root: folder of the data set.
-        make: arguments of run/data/make_synthetic.py.
-        num_views: views per group.
-        same_rig: the rig of the training, for which the learned matrices are valid.
-    """
-
-    key: str
-    text: str
-    root: Path
-    make: tuple[str, ...]
-    num_views: int
-    same_rig: bool = False
+    key: str  # prefix of its rows, e.g. "rig1_v8"
+    text: str  # description in tables
+    root: Path  # folder of the data set
+    make: tuple[str, ...]  # arguments of run/data/make_synthetic.py
+    num_views: int  # views per group
+    same_rig: bool = False  # the rig of the training, for which the learned matrices are valid
 
 
 @dataclass(frozen=True)
 class ExperimentProtocol:
-    """Data sets and training schedules of the tables.
+    """Data sets and training schedules of the tables."""
 
-    Attributes:
-        cfg: YAML of the network with learned fusion.
-        opts: keys and values for all cells.
-        make: arguments of run/data/make_synthetic.py; () = the data set exists.
-        fusion_opts: training of the learned fusion alone, on the single-view backbone; None = fusion and backbone
-            together, as the YAML says.
-        adaptive_opts: training of the adaptive fusion alone.
-        start_opts: training on single images alone.
-        mixed_opts: single-view training on both, initialized by the training on single images; None = initialized as
-            the YAML says.
-        free_opts: training on labels that the views agree on.
-        setting: description on the results page.
-        validation_text: description of the validation set in the table of further test sets.
-        test_sets: further test sets.
-    """
-
-    cfg: Path
-    opts: tuple[str, ...] = ()
-    make: tuple[str, ...] = ()
-    fusion_opts: tuple[str, ...] | None = None
-    adaptive_opts: tuple[str, ...] = ()
-    start_opts: tuple[str, ...] = ()
-    mixed_opts: tuple[str, ...] | None = None
-    free_opts: tuple[str, ...] = ()
-    setting: str = ""
-    validation_text: str = "validation set"
-    test_sets: tuple[ExtraTestSet, ...] = ()
+    cfg: Path  # YAML of the network with learned fusion
+    opts: tuple[str, ...] = ()  # keys and values for all cells
+    make: tuple[str, ...] = ()  # arguments of run/data/make_synthetic.py; () = the data set exists
+    fusion_opts: tuple[str, ...] | None = None  # learned fusion on a frozen backbone; None = trained together
+    adaptive_opts: tuple[str, ...] = ()  # training of the adaptive fusion alone
+    start_opts: tuple[str, ...] = ()  # training on single images alone
+    mixed_opts: tuple[str, ...] | None = None  # single views, from the start's weights; None = from the YAML's
+    free_opts: tuple[str, ...] = ()  # training on labels that the views agree on
+    setting: str = ""  # description on the results page
+    validation_text: str = "validation set"  # description of the validation set in the table of further test sets
+    test_sets: tuple[ExtraTestSet, ...] = ()  # further test sets
 
 
 @dataclass
 class Plan:
-    """All cells and where their results are.
+    """All cells and where their results are."""
 
-    Attributes:
-        cells: cells, each after the cells that it needs.
-        results: row -> seed -> run directory.
-    """
-
-    cells: list[Cell] = field(default_factory=list)
-    results: dict[str, dict[int, Path]] = field(default_factory=dict)
+    cells: list[Cell] = field(default_factory=list)  # cells, each after the cells that it needs
+    results: dict[str, dict[int, Path]] = field(default_factory=dict)  # row -> seed -> run directory
 
 
 @dataclass(frozen=True)

@@ -38,27 +38,16 @@ CAPTION = (
 
 @dataclass(frozen=True)
 class PageSettings:
-    """Content of the page in addition to the results.
+    """Content of the page in addition to the results."""
 
-    Attributes:
-        path: the Markdown file.
-        plots: folder of the charts.
-        command: command that makes the page.
-        machine: description of the machine.
-        seconds: finished cell -> run time.
-        num_cells: cells of the whole plan.
-        seeds: seeds on the page.
-        analysis: Markdown file that the page links; None = none.
-    """
-
-    path: Path
-    plots: Path
-    command: str
-    machine: str
-    seconds: Mapping[str, float]
-    num_cells: int
-    seeds: Sequence[int]
-    analysis: Path | None = None
+    path: Path  # the Markdown file
+    plots: Path  # folder of the charts
+    command: str  # command that makes the page
+    machine: str  # description of the machine
+    seconds: Mapping[str, float]  # finished cell -> run time
+    num_cells: int  # cells of the whole plan
+    seeds: Sequence[int]  # seeds on the page
+    analysis: Path | None = None  # Markdown file that the page links; None = none
 
 
 def check_page(path: Path, num_cells: int, analysis: Path | None) -> None:

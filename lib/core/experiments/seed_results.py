@@ -27,13 +27,9 @@ VISIBILITY = ("all", "occluded", "visible")
 
 @dataclass(frozen=True)
 class SeedValues:
-    """One number per seed.
+    """One number per seed."""
 
-    Attributes:
-        by_seed: seed -> value; seeds without a result are missing.
-    """
-
-    by_seed: Mapping[int, float]
+    by_seed: Mapping[int, float]  # seed -> value; seeds without a result are missing
 
     @property
     def mean(self) -> float:

@@ -37,27 +37,17 @@ _FLAGS = {"num_views": "--views", "train_groups": "--groups-per-train", "validat
 
 @dataclass(frozen=True)
 class SetSettings:
-    """Content of a data set.
+    """Content of a data set."""
 
-    Attributes:
-        world: seed, views, image size, occluders.
-        subjects: numbers; 9 and 11 are for validation, all others for training.
-        actions: ids, 2..16.
-        train_groups, validation_groups: frames per recording (subject, action, sub-action).
-        frame_step: distance of the frames, in frames of 1/50 s.
-        mpii_train, mpii_valid: number of single images.
-        jpeg_quality: 1..100.
-    """
-
-    world: WorldSettings = field(default_factory=WorldSettings)
-    subjects: tuple[int, ...] = SUBJECTS
-    actions: tuple[int, ...] = tuple(ACTIONS)
-    train_groups: int = 6
-    validation_groups: int = 3
-    frame_step: int = 100
-    mpii_train: int = 640
-    mpii_valid: int = 64
-    jpeg_quality: int = 88
+    world: WorldSettings = field(default_factory=WorldSettings)  # seed, views, image size, occluders
+    subjects: tuple[int, ...] = SUBJECTS  # numbers; 9 and 11 are for validation, all others for training
+    actions: tuple[int, ...] = tuple(ACTIONS)  # ids, 2..16
+    train_groups: int = 6  # frames per recording (subject, action, sub-action)
+    validation_groups: int = 3  # frames per recording (subject, action, sub-action)
+    frame_step: int = 100  # distance of the frames, in frames of 1/50 s
+    mpii_train: int = 640  # number of single images
+    mpii_valid: int = 64  # number of single images
+    jpeg_quality: int = 88  # 1..100
 
     def check(self) -> None:
         """Raise an InputError for invalid values."""

@@ -60,13 +60,7 @@ class BodyShape:
 
 @dataclass(frozen=True)
 class Wardrobe:
-    """Clothes; colors are BGR in 0..1, pattern names are keys of materials.PATTERNS and materials.FRONTS.
-
-    Attributes:
-        sleeve: end of the sleeve: 0 shoulder, 1 elbow, 2 wrist.
-        trouser_leg: end of the trousers: 0 hip, 1 knee, 2 ankle.
-        long_hair: hair hangs down to the shoulders.
-    """
+    """Clothes; colors are BGR in 0..1, pattern names are keys of materials.PATTERNS and materials.FRONTS."""
 
     skin: np.ndarray
     hair: np.ndarray
@@ -76,9 +70,9 @@ class Wardrobe:
     shirt_front: str
     trousers: np.ndarray
     shoes: np.ndarray
-    sleeve: float
-    trouser_leg: float
-    long_hair: bool
+    sleeve: float  # end of the sleeve: 0 shoulder, 1 elbow, 2 wrist
+    trouser_leg: float  # end of the trousers: 0 hip, 1 knee, 2 ankle
+    long_hair: bool  # hair hangs down to the shoulders
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,9 @@ from lib.dataset.synthetic.motion.motion_builder import Act
 from lib.dataset.synthetic.person import SyntheticPerson, make_subject
 from lib.dataset.synthetic.rendering.furniture import Furniture, add_chair, add_occluders
 from lib.dataset.synthetic.rendering.materials import body_materials
-from lib.dataset.synthetic.rendering.props import prop_solids
 from lib.dataset.synthetic.rendering.render import Lighting, View, empty_room, furnish, take_image
 from lib.dataset.synthetic.rendering.room import make_room
-from lib.dataset.synthetic.rendering.solids import Solids, body_solids, join
+from lib.dataset.synthetic.rendering.solids import SIDES, Solids, body_solids, join, prop_solids
 from lib.multiviews.cameras import Cameras
 from lib.utils.joints import H36M_17
 
@@ -31,43 +30,25 @@ _SCENE_STREAM = 105
 _SENSOR_STREAM = 106
 _CLEAR_MM = 800.0  # free radius around the person
 # Largest depth of a joint below the surface of its own limbs, mm: anything closer to the camera hides the joint.
-_THICKNESS = {
-    "root": 220,
-    "belly": 180,
-    "neck": 180,
-    "nose": 60,
-    "head": 120,
-    "hip": 215,
-    "kne": 78,
-    "ank": 75,
-    "sho": 90,
-    "elb": 65,
-    "wri": 62,
-}
+_TRUNK_THICKNESS = {"root": 220, "belly": 180, "neck": 180, "nose": 60, "head": 120}
+_LIMB_THICKNESS = {"hip": 215, "kne": 78, "ank": 75, "sho": 90, "elb": 65, "wri": 62}
 
 
 def joint_thickness(girth: float) -> np.ndarray:
     """Return the largest depth of each joint below the surface of its own limbs, (17,) mm."""
-    return girth * np.array([_THICKNESS.get(name) or _THICKNESS[name[1:]] for name in H36M_17.names], float)
+    sides = {side + name: value for name, value in _LIMB_THICKNESS.items() for side in SIDES}
+    return girth * np.array([{**_TRUNK_THICKNESS, **sides}[name] for name in H36M_17.names], float)
 
 
 @dataclass(frozen=True)
 class WorldSettings:
-    """Settings of a multi-view world.
+    """Settings of a multi-view world."""
 
-    Attributes:
-        seed: random seed.
-        num_views: cameras per rig.
-        image_size: side of the square images, px.
-        occluders: mean number of pieces of furniture in front of each camera.
-        rig: 0 is like Human3.6M's; other numbers are rigs with uneven angles, heights and distances.
-    """
-
-    seed: int = 0
-    num_views: int = 4
-    image_size: int = 1000
-    occluders: float = 0.35
-    rig: int = 0
+    seed: int = 0  # random seed
+    num_views: int = 4  # cameras per rig
+    image_size: int = 1000  # side of the square images, px
+    occluders: float = 0.35  # mean number of pieces of furniture in front of each camera
+    rig: int = 0  # 0 is like Human3.6M's; other numbers are rigs with uneven angles, heights and distances
 
 
 class SubjectWorld:

@@ -14,10 +14,9 @@ from lib.dataset.synthetic.motion.motion_builder import Act
 from lib.dataset.synthetic.person import SyntheticPerson, make_stranger
 from lib.dataset.synthetic.rendering.furniture import Furniture, add_chair, add_occluders
 from lib.dataset.synthetic.rendering.materials import body_materials
-from lib.dataset.synthetic.rendering.props import prop_solids
 from lib.dataset.synthetic.rendering.render import Lighting, empty_room, furnish, take_image
 from lib.dataset.synthetic.rendering.room import Room, make_open_ground, make_room
-from lib.dataset.synthetic.rendering.solids import body_solids, join
+from lib.dataset.synthetic.rendering.solids import body_solids, join, prop_solids
 from lib.dataset.synthetic.scene import joint_thickness
 from lib.multiviews.cameras import Cameras, project
 from lib.utils.joints import H36M_17, MPII_16
@@ -31,19 +30,12 @@ _OPEN_SHARE = 0.4
 
 @dataclass(frozen=True)
 class SingleImage:
-    """Image with its labels.
+    """Image with its labels."""
 
-    Attributes:
-        image: (H, W, 3) uint8 BGR.
-        joints: (16, 2) px from (0, 0), in the order of MPII_16, also of hidden joints.
-        hidden: (16,) bool, occluded or outside the image.
-        head_px: length from upper neck to head top at the mean distance of both, px.
-    """
-
-    image: np.ndarray
-    joints: np.ndarray
-    hidden: np.ndarray
-    head_px: float
+    image: np.ndarray  # (H, W, 3) uint8 BGR
+    joints: np.ndarray  # (16, 2) px from (0, 0), in the order of MPII_16, also of hidden joints
+    hidden: np.ndarray  # (16,) bool, occluded or outside the image
+    head_px: float  # length from upper neck to head top at the mean distance of both, px
 
 
 def mpii_joints(pose: Pose, frame: int) -> np.ndarray:

@@ -1,1 +1,1 @@
-"""Motion of the synthetic people."""
+"""Motion of synthetic people."""

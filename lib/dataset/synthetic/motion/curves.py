@@ -26,15 +26,10 @@ def lerp(start: np.ndarray, end: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Timeline:
-    """States 0, 1, 2, ... in sequence, with smooth changes between them.
+    """States 0, 1, 2, ... in sequence, with smooth changes between them."""
 
-    Attributes:
-        starts: (K-1,) start of the change from state k to k+1, ascending, s.
-        durations: (K-1,) length of each change, s; changes do not overlap.
-    """
-
-    starts: np.ndarray
-    durations: np.ndarray
+    starts: np.ndarray  # (K-1,) start of the change from state k to k+1, ascending, s
+    durations: np.ndarray  # (K-1,) length of each change, s; changes do not overlap
 
     @classmethod
     def random(

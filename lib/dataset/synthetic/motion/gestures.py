@@ -37,21 +37,13 @@ class Landmarks:
 
 @dataclass(frozen=True)
 class Gesture:
-    """Wrist target, elbow direction and bend of the hand.
+    """Wrist target, elbow direction and bend of the hand."""
 
-    Attributes:
-        target: (shape, landmarks) -> (3,) or (F, 3), chest frame of a left arm, mm.
-        pole: direction of the elbow.
-        bend: added to the forearm's direction for the hand.
-        liveliness: amplitude of small motion, mm.
-        detour: outward swing on the way from or to the target, arm lengths.
-    """
-
-    target: Callable[[BodyShape, Landmarks], np.ndarray]
-    pole: tuple[float, float, float]
-    bend: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    liveliness: float = 12.0
-    detour: float = 0.0
+    target: Callable[[BodyShape, Landmarks], np.ndarray]  # -> (3,) or (F, 3), chest frame of a left arm, mm
+    pole: tuple[float, float, float]  # direction of the elbow
+    bend: tuple[float, float, float] = (0.0, 0.0, 0.0)  # added to the forearm's direction for the hand
+    liveliness: float = 12.0  # amplitude of small motion, mm
+    detour: float = 0.0  # outward swing on the way from or to the target, arm lengths
 
 
 def _reach(forward: float, out: float, up: float) -> Callable[[BodyShape, Landmarks], np.ndarray]:
@@ -158,7 +150,7 @@ def perform(
 
     Args:
         controls: filled in place.
-        times: (F) s.
+        times: (F,) s.
         shape: the body.
         rng: random generator of the small motion.
         states: (right, left) gesture names per state of the timeline.

@@ -20,34 +20,20 @@ MAX_REACH = 0.998  # of the stretched limb: a little bend keeps the hinge direct
 
 @dataclass
 class Controls:
-    """Controls of a motion over F frames; angles in rad, positions in mm.
+    """Controls of a motion over F frames; angles in rad, positions in mm."""
 
-    Attributes:
-        root: (F, 3) pelvis position, world.
-        yaw: (F,) heading of the pelvis; 0 is along world x.
-        pelvis_tilt: (F, 3) roll, pitch (positive is forward) and extra yaw of the pelvis.
-        spine: (F, 3) roll, pitch and yaw of the chest relative to the pelvis.
-        head: (F, 3) roll, pitch and yaw of the head relative to the chest.
-        ankles: (F, 2, 3) world.
-        foot_yaw, foot_pitch: (F, 2) world heading and pitch of the feet; positive pitch lifts the heel.
-        knee_out: (F, 2) outward direction of the knees; 0 is straight ahead, 1 about 45 degrees.
-        wrists: (F, 2, 3) wrist targets in the chest frame, from the neck.
-        elbow_pole: (F, 2, 3) direction of the elbows, chest frame.
-        hand_bend: (F, 2, 3) direction of the hand minus that of the forearm, chest frame.
-    """
-
-    root: np.ndarray
-    yaw: np.ndarray
-    pelvis_tilt: np.ndarray
-    spine: np.ndarray
-    head: np.ndarray
-    ankles: np.ndarray
-    foot_yaw: np.ndarray
-    foot_pitch: np.ndarray
-    knee_out: np.ndarray
-    wrists: np.ndarray
-    elbow_pole: np.ndarray
-    hand_bend: np.ndarray
+    root: np.ndarray  # (F, 3) pelvis position, world
+    yaw: np.ndarray  # (F,) heading of the pelvis; 0 is along world x
+    pelvis_tilt: np.ndarray  # (F, 3) roll, pitch (positive is forward) and extra yaw of the pelvis
+    spine: np.ndarray  # (F, 3) roll, pitch and yaw of the chest relative to the pelvis
+    head: np.ndarray  # (F, 3) roll, pitch and yaw of the head relative to the chest
+    ankles: np.ndarray  # (F, 2, 3) world
+    foot_yaw: np.ndarray  # (F, 2) world heading of the feet
+    foot_pitch: np.ndarray  # (F, 2) positive lifts the heel
+    knee_out: np.ndarray  # (F, 2) outward direction of the knees; 0 is straight ahead, 1 about 45 degrees
+    wrists: np.ndarray  # (F, 2, 3) wrist targets in the chest frame, from the neck
+    elbow_pole: np.ndarray  # (F, 2, 3) direction of the elbows, chest frame
+    hand_bend: np.ndarray  # (F, 2, 3) direction of the hand minus that of the forearm, chest frame
 
     @classmethod
     def zeros(cls, num_frames: int) -> Controls:
@@ -61,25 +47,17 @@ class Controls:
 
 @dataclass(frozen=True)
 class Pose:
-    """Joints and part frames over F frames; the columns of a part frame are its forward, left and up axes.
+    """Joints and part frames over F frames; the columns of a part frame are its forward, left and up axes."""
 
-    Attributes:
-        joints: (F, 17, 3) in the order of H36M_17, world, mm.
-        pelvis, chest, head: (F, 3, 3) part frames.
-        feet: (F, 2, 3, 3) frames of the feet.
-        hands: (F, 2, 3) unit direction wrist -> finger tips.
-        thorax, upper_neck, head_top: (F, 3) joints of MPII alone.
-    """
-
-    joints: np.ndarray
-    pelvis: np.ndarray
-    chest: np.ndarray
-    head: np.ndarray
-    feet: np.ndarray
-    hands: np.ndarray
-    thorax: np.ndarray
-    upper_neck: np.ndarray
-    head_top: np.ndarray
+    joints: np.ndarray  # (F, 17, 3) in the order of H36M_17, world, mm
+    pelvis: np.ndarray  # (F, 3, 3) part frames
+    chest: np.ndarray  # (F, 3, 3) part frames
+    head: np.ndarray  # (F, 3, 3) part frames
+    feet: np.ndarray  # (F, 2, 3, 3) frames of the feet
+    hands: np.ndarray  # (F, 2, 3) unit direction wrist -> finger tips
+    thorax: np.ndarray  # (F, 3) joints of MPII alone
+    upper_neck: np.ndarray  # (F, 3) joints of MPII alone
+    head_top: np.ndarray  # (F, 3) joints of MPII alone
 
     def joint(self, name: str) -> np.ndarray:
         """Return one joint by its Human3.6M name, (F, 3)."""
@@ -137,14 +115,8 @@ def solve_legs(controls: Controls, pelvis: np.ndarray, shape: BodyShape) -> tupl
     offset = np.stack([np.zeros(2), SIDE_SIGN * shape.hip_half, np.zeros(2)], -1)  # (2, 3)
     hips = controls.root[:, None] + apply(pelvis[:, None], offset)
     heading = rotation("z", controls.yaw)[:, None]  # (F, 1, 3, 3)
-    pole = np.stack(
-        [
-            np.ones_like(controls.knee_out),
-            SIDE_SIGN * (0.06 + controls.knee_out),
-            np.full_like(controls.knee_out, 0.45),
-        ],
-        -1,
-    )
+    out = controls.knee_out
+    pole = np.stack([np.ones_like(out), SIDE_SIGN * (0.06 + out), np.full_like(out, 0.45)], -1)
     knees, ankles = two_bone(hips, controls.ankles, apply(heading, pole), shape.thigh, shape.shin)
     return hips, knees, ankles
 
@@ -178,14 +150,8 @@ def solve_pose(controls: Controls, shape: BodyShape) -> Pose:
     joints = np.empty((len(neck), len(H36M_17), 3))
     for part, points in sides.items():
         joints[:, H36M_17.indices([f"r{part}", f"l{part}"])] = points
-    middle = {
-        "root": controls.root,
-        "belly": belly,
-        "neck": neck,
-        "nose": neck + apply(head, shape.nose),
-        "head": neck + apply(head, shape.head_top),
-    }
-    for name, points in middle.items():
+    middle = (controls.root, belly, neck, neck + apply(head, shape.nose), neck + apply(head, shape.head_top))
+    for name, points in zip(("root", "belly", "neck", "nose", "head"), middle, strict=True):
         joints[:, H36M_17.index(name)] = points
     return Pose(
         joints=joints,

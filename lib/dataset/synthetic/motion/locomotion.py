@@ -30,17 +30,11 @@ class Seat:
 
 @dataclass(frozen=True)
 class Walk:
-    """Closed path at constant speed.
+    """Closed path at constant speed."""
 
-    Attributes:
-        points: (K, 2) evenly spaced points of the loop, mm.
-        speed: mm/s.
-        stride: length of two steps, mm.
-    """
-
-    points: np.ndarray
-    speed: float
-    stride: float
+    points: np.ndarray  # (K, 2) evenly spaced points of the loop, mm
+    speed: float  # mm/s
+    stride: float  # length of two steps, mm
 
     @classmethod
     def random(cls, rng: np.random.Generator, shape: BodyShape, num_points: int = 400) -> Walk:

@@ -15,42 +15,25 @@ from lib.dataset.synthetic.person import BodyShape
 
 @dataclass(frozen=True)
 class Act:
-    """Motion with its chair and props.
+    """Motion with its chair and props."""
 
-    Attributes:
-        pose: poses of F frames.
-        seat: the chair, if any.
-        props: (name, side) of objects held; side 0 right, 1 left, 2 both.
-    """
-
-    pose: Pose
-    seat: Seat | None = None
-    props: tuple[tuple[str, int], ...] = ()
+    pose: Pose  # poses of F frames
+    seat: Seat | None = None  # the chair, if any
+    props: tuple[tuple[str, int], ...] = ()  # (name, side) of objects held; side 0 right, 1 left, 2 both
 
 
 @dataclass
 class MotionBuilder:
-    """Controls that an action fills in, with the moves that actions share.
+    """Controls that an action fills in, with the moves that actions share."""
 
-    Attributes:
-        times: (F,) s.
-        shape: the body.
-        rng: random generator of the whole motion.
-        subaction: 1 or 2.
-        controls: controls to fill in.
-        seat: the chair, set by take_seat().
-        props: (name, side) of objects held; side 0 right, 1 left, 2 both.
-        hand: the busy hand, 0 right or 1 left.
-    """
-
-    times: np.ndarray
-    shape: BodyShape
-    rng: np.random.Generator
-    subaction: int
-    controls: Controls
-    seat: Seat | None = None
-    props: tuple[tuple[str, int], ...] = ()
-    hand: int = field(init=False)
+    times: np.ndarray  # (F,) s
+    shape: BodyShape  # the body
+    rng: np.random.Generator  # random generator of the whole motion
+    subaction: int  # 1 or 2
+    controls: Controls  # controls to fill in
+    seat: Seat | None = None  # the chair, set by take_seat()
+    props: tuple[tuple[str, int], ...] = ()  # (name, side) of objects held; side 0 right, 1 left, 2 both
+    hand: int = field(init=False)  # the busy hand, 0 right or 1 left
 
     def __post_init__(self) -> None:
         self.hand = int(self.rng.integers(2))

@@ -16,23 +16,18 @@ from lib.dataset.synthetic.rendering.solids import Solids, SolidsBuilder
 from lib.multiviews.cameras import Cameras, project
 
 _UP = np.array([0.0, 0.0, 1.0])
+_WOODS = ((0.20, 0.33, 0.50), (0.30, 0.48, 0.68), (0.12, 0.18, 0.28))
+_COLORS = np.array([*_WOODS, (0.75, 0.77, 0.78), (0.35, 0.33, 0.32), (0.5, 0.4, 0.25), (0.3, 0.3, 0.55)])
 
 
 @dataclass(frozen=True)
 class Box:
-    """Upright box.
+    """Upright box."""
 
-    Attributes:
-        center: (3,) mm, world.
-        half: (3,) half sizes along the axes of the box, mm.
-        yaw: heading of its x axis, rad.
-        color: (3,) BGR, 0..1.
-    """
-
-    center: np.ndarray
-    half: np.ndarray
-    yaw: float
-    color: np.ndarray
+    center: np.ndarray  # (3,) mm, world
+    half: np.ndarray  # (3,) half sizes along the axes of the box, mm
+    yaw: float  # heading of its x axis, rad
+    color: np.ndarray  # (3,) BGR, 0..1
 
     @property
     def rotation(self) -> np.ndarray:
@@ -67,18 +62,7 @@ class Furniture:
 
 
 def _color(rng: np.random.Generator) -> np.ndarray:
-    woods = np.array(
-        [
-            [0.20, 0.33, 0.50],
-            [0.30, 0.48, 0.68],
-            [0.12, 0.18, 0.28],
-            [0.75, 0.77, 0.78],
-            [0.35, 0.33, 0.32],
-            [0.5, 0.4, 0.25],
-            [0.3, 0.3, 0.55],
-        ]
-    )
-    return woods[rng.integers(len(woods))] * rng.uniform(0.85, 1.15)
+    return _COLORS[rng.integers(len(_COLORS))] * rng.uniform(0.85, 1.15)
 
 
 def add_chair(furniture: Furniture, seat: Seat, rng: np.random.Generator) -> None:
@@ -154,7 +138,6 @@ def _rack(furniture: Furniture, place: np.ndarray, yaw: float, rng: np.random.Ge
 
 
 _PIECES = (_table, _cabinet, _board, _plant, _rack, _table, _board)
-_NARROW_PIECES = (_board, _plant, _plant)
 
 
 def add_occluders(

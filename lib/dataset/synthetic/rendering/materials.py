@@ -16,17 +16,12 @@ from lib.dataset.synthetic.person import Wardrobe
 
 @dataclass(frozen=True)
 class Patch:
-    """Points on one solid, N each, float32.
+    """Points on one solid, N each, float32."""
 
-    Attributes:
-        side, along, front: position relative to the start of the solid, mm; side is to the left for trunk and head.
-        length: length of the solid's axis, mm.
-    """
-
-    side: np.ndarray
-    along: np.ndarray
-    front: np.ndarray
-    length: float
+    side: np.ndarray  # position relative to the start of the solid, mm; side is to the left for trunk and head
+    along: np.ndarray  # position relative to the start of the solid, mm; side is to the left for trunk and head
+    front: np.ndarray  # position relative to the start of the solid, mm; side is to the left for trunk and head
+    length: float  # length of the solid's axis, mm
 
     @property
     def share(self) -> np.ndarray:
@@ -59,7 +54,7 @@ def noise_at(u: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 
 def _where(condition: np.ndarray, yes: np.ndarray, no: np.ndarray) -> np.ndarray:
-    """Choose colors (N, 3) by a condition (N)."""
+    """Choose colors (N, 3) by a condition (N,)."""
     return np.where(condition[:, None], np.asarray(yes, np.float32), no)
 
 

@@ -18,37 +18,23 @@ _SMALL = np.float32(1e-6)
 
 @dataclass(frozen=True)
 class LocalRays:
-    """Round cones in scaled part frames, where their cross-sections are circles.
+    """Round cones in scaled part frames, where their cross-sections are circles."""
 
-    Attributes:
-        matrix: (P, 3, 3) camera frame -> scaled part frame (side, axis, front).
-        origin: (P, 3) camera center in that frame.
-        near: (P,) distance from the camera to `start`, mm.
-        length: (P,) distance of the balls, scaled mm.
-        radii: (P, 2) radii of the balls, mm.
-    """
-
-    matrix: np.ndarray
-    origin: np.ndarray
-    near: np.ndarray
-    length: np.ndarray
-    radii: np.ndarray
+    matrix: np.ndarray  # (P, 3, 3) camera frame -> scaled part frame (side, axis, front)
+    origin: np.ndarray  # (P, 3) camera center in that frame
+    near: np.ndarray  # (P,) distance from the camera to `start`, mm
+    length: np.ndarray  # (P,) distance of the balls, scaled mm
+    radii: np.ndarray  # (P, 2) radii of the balls, mm
 
 
 @dataclass(frozen=True)
 class Hits:
-    """First hits of the rays of an image rectangle.
+    """First hits of the rays of an image rectangle."""
 
-    Attributes:
-        rows, columns: the rectangle.
-        distance: (h, w) float32 mm, infinite without a hit.
-        part: (h, w) int16 index of the solid, NOTHING without a hit.
-    """
-
-    rows: slice
-    columns: slice
-    distance: np.ndarray
-    part: np.ndarray
+    rows: slice  # the rectangle
+    columns: slice  # the rectangle
+    distance: np.ndarray  # (h, w) float32 mm, infinite without a hit
+    part: np.ndarray  # (h, w) int16 index of the solid, NOTHING without a hit
 
 
 def turn(matrix: np.ndarray, vectors: np.ndarray) -> np.ndarray:
@@ -61,7 +47,7 @@ def turn(matrix: np.ndarray, vectors: np.ndarray) -> np.ndarray:
 
 
 def dot(vector: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """Multiply one vector (3) with planes of vectors (3, ...) in float32; see `turn`."""
+    """Multiply one vector (3,) with planes of vectors (3, ...) in float32; see `turn`."""
     a, b, c = vector.astype(np.float32)
     return a * vectors[0] + b * vectors[1] + c * vectors[2]
 

@@ -21,19 +21,12 @@ _SHADOW_HALF_MM = 1300.0
 
 @dataclass(frozen=True)
 class Lighting:
-    """Light of a scene.
+    """Light of a scene."""
 
-    Attributes:
-        directions: (L, 3) unit vectors toward the lights, world.
-        strengths: (L,) brightness of each.
-        ambient: brightness from all directions.
-        tint: (3,) BGR factor of the whole image.
-    """
-
-    directions: np.ndarray
-    strengths: np.ndarray
-    ambient: float
-    tint: np.ndarray
+    directions: np.ndarray  # (L, 3) unit vectors toward the lights, world
+    strengths: np.ndarray  # (L,) brightness of each
+    ambient: float  # brightness from all directions
+    tint: np.ndarray  # (3,) BGR factor of the whole image
 
     @classmethod
     def random(cls, rng: np.random.Generator) -> Lighting:
@@ -52,19 +45,12 @@ class Lighting:
 
 @dataclass(frozen=True)
 class View:
-    """View of one camera without people.
+    """View of one camera without people."""
 
-    Attributes:
-        camera: the camera, without leading axes.
-        rays: (3, H, W) float32 pixel rays, camera frame.
-        image: (H, W, 3) uint8 BGR.
-        distance: (H, W) float32 along the rays, mm.
-    """
-
-    camera: Cameras
-    rays: np.ndarray
-    image: np.ndarray
-    distance: np.ndarray
+    camera: Cameras  # the camera, without leading axes
+    rays: np.ndarray  # (3, H, W) float32 pixel rays, camera frame
+    image: np.ndarray  # (H, W, 3) uint8 BGR
+    distance: np.ndarray  # (H, W) float32 along the rays, mm
 
 
 def empty_room(room: Room, camera: Cameras, rays: np.ndarray) -> View:
@@ -132,7 +118,7 @@ def paint(
 
 
 def _brightness(normal: np.ndarray, rays: np.ndarray, camera: Cameras, lighting: Lighting) -> np.ndarray:
-    """Light on surfaces of the given normals (3, N), darker towards the outline so that limbs stand out, (N)."""
+    """Return the light (N,) on surfaces with normals (3, N); outlines are darker, which separates limbs."""
     up = dot(camera.R[:, 2], normal)
     light = np.float32(lighting.ambient) * (0.8 + 0.2 * up)
     for direction, strength in zip(lighting.directions @ camera.R.T, lighting.strengths, strict=True):

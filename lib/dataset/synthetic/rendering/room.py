@@ -17,16 +17,11 @@ _CEILING_MM = 3100.0
 
 @dataclass(frozen=True)
 class Room:
-    """Box with its floor at z = 0 in the world.
+    """Box with its floor at z = 0 in the world."""
 
-    Attributes:
-        low, high: (3,) opposite corners, mm.
-        textures: six uint8 BGR images of the planes x low, x high, y low, y high, floor, ceiling.
-    """
-
-    low: np.ndarray
-    high: np.ndarray
-    textures: tuple[np.ndarray, ...]
+    low: np.ndarray  # (3,) opposite corners, mm
+    high: np.ndarray  # (3,) opposite corners, mm
+    textures: tuple[np.ndarray, ...]  # six uint8 BGR images of the planes x low, x high, y low, y high, floor, ceiling
 
 
 def _noise_sheet(rng: np.random.Generator, shape: tuple[int, int], zoom: float) -> np.ndarray:
