@@ -27,7 +27,7 @@ def parse_args() -> argparse.Namespace:
     parser = plain_parser(__doc__)
     add_recording(parser)
     add = parser.add_argument
-    add("--root", type=Path, default=Path("data/own"), help="folder to make (default %(default)s)")
+    add("--root", type=Path, default=Path("data/own"), help="folder to make")
     add(
         "--validation",
         type=int,
@@ -36,7 +36,7 @@ def parse_args() -> argparse.Namespace:
         help="validation frames START to STOP - 1, numbered as in --frames (default: the last quarter)",
     )
     add("--max-side", type=int, metavar="PX", help="longest side of the images; larger images are reduced")
-    add("--jpeg-quality", type=int, default=95, help="1 to 100 (default %(default)s)")
+    add("--jpeg-quality", type=int, default=95, help="1 to 100")
     add("--zip", action="store_true", help="write images.zip instead of folders of images")
     add("--force", action="store_true", help="replace a data set that this script made")
     return parser.parse_args()

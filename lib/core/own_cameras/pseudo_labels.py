@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from lib.core.config_io import dataset_root
+from lib.core.own_cameras.recording_tables import error_summary
 from lib.core.pose3d.frames import EvaluatedFrames, load_frames, open_predictions
 from lib.dataset.conventions import MM_PER_UNIT
 from lib.dataset.data_sets import annotation_file
@@ -77,9 +78,7 @@ def agreeing_labels(locations: np.ndarray, frames: EvaluatedFrames, settings: Ps
     num_views = locations.shape[1]
     if settings.min_views is not None and not 2 <= settings.min_views <= num_views:
         raise InputError(f"--min-views: expected 2 to {num_views}, received {settings.min_views}")
-    points_img = np.where(locations[..., 2:] > 0, locations[..., :2], np.nan).astype(
-        np.float64
-    )  # empty heatmap: not seen
+    points_img = np.where(locations[..., 2:] > 0, locations[..., :2].astype(np.float64), np.nan)
     min_views = min(3, num_views) if settings.min_views is None else settings.min_views
     side_px = frames.scale[..., 0] * SCALE_UNIT_PX
     found = consistent_points(points_img, frames.cameras, side_px, settings.tolerance, min_views)
@@ -181,16 +180,12 @@ def _report(labels: PseudoLabels, frames: EvaluatedFrames) -> str:
         [
             name,
             100 * float(labels.kept[:, :, joint].mean()),
-            _median(error[known[:, joint], joint]),
-            _median(error[~known[:, joint], joint]),
+            error_summary(error[known[:, joint], joint])["median"],
+            error_summary(error[~known[:, joint], joint])["median"],
         ]
         for joint, name in enumerate(frames.joint_set.names)
     ]
-    rows.append(["**all**", 100 * float(labels.kept.mean()), _median(error[known]), _median(error[~known])])
+    medians = [error_summary(error[chosen])["median"] for chosen in (known, ~known)]
+    rows.append(["**all**", 100 * float(labels.kept.mean()), *medians])
     header = ["joint", "kept (%)", "median error, kept (mm)", "median error, others (mm)"]
     return f"{len(frames)} groups\n\n{markdown_table(header, rows)}"
-
-
-def _median(values: np.ndarray) -> float:
-    values = values[np.isfinite(values)]
-    return float(np.median(values)) if values.size else float("nan")

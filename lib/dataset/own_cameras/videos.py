@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,25 +118,19 @@ def read_frames(videos: Videos, table: np.ndarray) -> Iterator[list[np.ndarray]]
     Raises:
         InputError: a video is damaged or lacks a frame.
     """
-    with ExitStack() as stack:
-        views = []
-        for view, path in enumerate(videos.paths):
-            reader = stack.enter_context(VideoReader(path))
-            views.append(reader.frames(int(table[0, view]), int(table[-1, view]) + 1))
-        current: list[tuple[int, np.ndarray] | None] = [None] * len(views)
-        for row in table:
-            for view, wanted in enumerate(row):
-                current[view] = _advance(views[view], current[view], int(wanted), videos.paths[view])
-            yield [image for _, image in current]
+    views = [_read_view(path, numbers) for path, numbers in zip(videos.paths, table.T.tolist(), strict=True)]
+    yield from map(list, zip(*views, strict=True))
 
 
-def _advance(
-    frames: Iterator[tuple[int, np.ndarray]], current: tuple[int, np.ndarray] | None, wanted: int, path: Path
-) -> tuple[int, np.ndarray]:
-    while current is None or current[0] < wanted:
-        current = next(frames, None)
-        if current is None:
-            raise InputError(f"{path}: ends before frame {wanted}, although its header states more frames")
-    if current[0] != wanted:
-        raise InputError(f"{path}: frame {wanted} is missing; the next one is {current[0]}")
-    return current
+def _read_view(path: Path, numbers: Sequence[int]) -> Iterator[np.ndarray]:
+    with VideoReader(path) as video:
+        frames = video.frames(numbers[0], numbers[-1] + 1)
+        found, image = next(frames, (None, None))
+        for wanted in numbers:
+            while found is not None and found < wanted:
+                found, image = next(frames, (None, None))
+            if found is None:
+                raise InputError(f"{path}: ends before frame {wanted}, although its header states more frames")
+            if found > wanted:
+                raise InputError(f"{path}: frame {wanted} is missing; the next one is {found}")
+            yield image

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from fractions import Fraction
@@ -14,7 +15,7 @@ from lib.utils.errors import InputError
 _VARIABLE_RATE = 1.9  # time base / mean rate from which frames are not evenly spaced
 
 
-class VideoReader:
+class VideoReader(contextlib.AbstractContextManager):
     """A video file, read sequentially.
 
     Attributes:
@@ -89,9 +90,6 @@ class VideoReader:
     def close(self) -> None:
         """Close the file."""
         self._container.close()
-
-    def __enter__(self) -> VideoReader:
-        return self
 
     def __exit__(self, *exception: object) -> None:
         self.close()
