@@ -24,13 +24,13 @@ FREE_JOINTS = tuple(name for name in H36M_17.names if name in MPII_16.names)  # 
 DEPTHS = (0, 1, 3, 5)  # of the recursion
 DEEPEST = 10
 PLAIN = "triangulate, equal weights"  # the paper's baseline
-# name in results_3d.json -> --method of estimate.py and keys
-_ESTIMATES = {
+# entry of results_3d.json -> method in lib/core/pose3d/methods.py, and keys with other values than the defaults
+EVALUATIONS_3D = {
     **{f"rpsm, depth {depth}": ("rpsm", "PICT_STRUCT.RECUR_DEPTH", str(depth)) for depth in DEPTHS},
     PLAIN: ("triangulate", "TRIANGULATE.WEIGHTS", "equal"),
     **{name: (name,) for name in ("triangulate", "triangulate_robust", "rpsm", "rpsm+refine")},
 }
-METHODS_3D = tuple(_ESTIMATES)[len(DEPTHS) :]
+METHODS_3D = tuple(EVALUATIONS_3D)[len(DEPTHS) :]
 DEPTHS_ROW = "mixed/fusion"
 _ON_SINGLE_IMAGES = ("DATASET.TRAIN_DATASET", "multiview_mpii", "NETWORK.FUSION", "none")
 WITH_3D = ("single", "max", "fusion", "adaptive")
@@ -149,11 +149,11 @@ class _Planner:
     def evaluate(
         self, seed: int, row: str, opts: Sequence[str], trained: _Trained, needs: Sequence[str], methods: Sequence[str]
     ) -> None:
-        """Add the 2D results of a row, and the results of 3D methods (keys of _ESTIMATES)."""
+        """Add the 2D results of a row, and the results of 3D methods (keys of EVALUATIONS_3D)."""
         folder = self.out / f"seed{seed}" / row / "results"
         opts = [*opts, "SEED", str(seed), "OUTPUT_DIR", str(folder), "TEST.MODEL_FILE", str(trained.weights)]
         commands = [self.script("pose2d/valid.py", opts)]
-        for method, *keys in (_ESTIMATES[name] for name in methods):
+        for method, *keys in (EVALUATIONS_3D[name] for name in methods):
             commands.append(self.script("pose3d/estimate.py", [*opts, *keys], "--method", method))
         directory = self.run_directory(opts)
         self.add(
@@ -162,7 +162,7 @@ class _Planner:
             needs=[trained.cell, *needs],
             folder=folder,
             output=directory / (RESULTS_3D_NAME if methods else RESULTS_2D_NAME),
-            depends={**self.decisive(opts), "methods": [_ESTIMATES[name] for name in methods]},
+            depends={**self.decisive(opts), "methods": [EVALUATIONS_3D[name] for name in methods]},
         )
         self.plan.results.setdefault(row, {})[seed] = directory
 
@@ -232,7 +232,7 @@ def _add_rows(
         row = f"{data_key}/{kind}"
         methods = METHODS_3D if kind in WITH_3D else ()
         if row == DEPTHS_ROW:
-            methods = tuple(_ESTIMATES)
+            methods = tuple(EVALUATIONS_3D)
         planner.evaluate(seed, row, [*opts, "NETWORK.FUSION", fusion], networks[kind], [prior], methods)
     return networks
 

@@ -18,10 +18,20 @@ from lib.core.experiments.paper_tables import (
     depth_values,
     free_error,
 )
-from lib.core.experiments.plan import DEEPEST, FREE_JOINTS, METHODS_3D, PLAIN, TRAINED_FUSIONS, WITH_3D, ExtraTestSet
+from lib.core.experiments.plan import (
+    DEEPEST,
+    EVALUATIONS_3D,
+    FREE_JOINTS,
+    METHODS_3D,
+    PLAIN,
+    TRAINED_FUSIONS,
+    WITH_3D,
+    ExtraTestSet,
+)
 from lib.core.experiments.seed_results import SeedResults, SeedValues
+from lib.core.pose3d.methods import METHODS
 
-WITHOUT_PRIOR = tuple(method for method in METHODS_3D if method.startswith("triangulate"))
+WITHOUT_PRIOR = tuple(name for name in METHODS_3D if not METHODS[EVALUATIONS_3D[name][0]].needs_prior)
 DEPTH_TOLERANCE_MM = 1.0
 HEATMAP_TEXT = {kind: f"heatmaps of {text}" for kind, text in KIND_TEXT.items()} | {"single": "single-view heatmaps"}
 

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from lib.core.experiments.plan import DEPTHS_ROW, make_plan
+from lib.core.config_io import load_config
+from lib.core.experiments.plan import DEPTHS_ROW, EVALUATIONS_3D, make_plan
 from lib.core.experiments.protocols import config_protocol
+from lib.core.pose3d.results_3d import method_name
 from lib.utils.errors import InputError
 
 MIXED = Path("experiments-local/mixed/resnet50/256_fusion.yaml")
@@ -41,3 +43,10 @@ def test_make_plan_other_data_sets_are_refused(tmp_path):
     cfg = Path("experiments-local/totalcapture/resnet50/256_fusion.yaml")
     with pytest.raises(InputError, match="expected multiview_h36m"):
         make_plan(config_protocol(cfg, tmp_path), (0,), tmp_path)
+
+
+@pytest.mark.parametrize("name", EVALUATIONS_3D)
+def test_evaluations_3d_names_equal_entries_of_results(name, tmp_path):
+    (tmp_path / "a.yaml").write_text("")
+    method, *opts = EVALUATIONS_3D[name]
+    assert method_name(load_config(tmp_path / "a.yaml", opts), method) == name
