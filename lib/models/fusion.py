@@ -84,7 +84,7 @@ class CrossViewFusion(nn.Module):
         return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else self.weight.dtype
 
     @torch.no_grad()
-    def votes(self, view: int, pixels: Tensor) -> Tensor:
+    def source_weights(self, view: int, pixels: Tensor) -> Tensor:
         """Return what the pixels of the other views count for pixels of one view.
 
         Args:

@@ -1,9 +1,9 @@
-"""Tell how much memory a training needs on its device, part by part, without data, weights or a GPU.
+"""Estimate the device memory that a training needs, by parts, without data, weights or a GPU.
 
     python run/pose2d/memory.py --cfg experiments-local/mixed/resnet50/320_fusion.yaml --batch 2 4 8
     python run/pose2d/memory.py --cfg experiments-local/*/*/*_fusion*.yaml
 
-Prints a Markdown table: each experiment as it is, with each key that saves memory, and with all of them.
+Prints a Markdown table: each experiment as configured, with each key that saves memory, and with all of them.
 """
 
 import sys
@@ -19,7 +19,7 @@ from lib.core.training.memory_estimate import memory_table
 def main() -> None:
     parser = plain_parser(__doc__)
     parser.add_argument("--cfg", nargs="+", required=True, metavar="YAML", help="experiments")
-    parser.add_argument("--batch", nargs="+", metavar="N", help="groups per step (TRAIN.BATCH_SIZE), one or several")
+    parser.add_argument("--batch", nargs="+", metavar="N", help="one or several batch sizes, groups (TRAIN.BATCH_SIZE)")
     parser.add_argument("--opts", nargs="*", action="extend", default=[], metavar="KEY VALUE", help="any keys")
     args = parser.parse_args()
     batches = [["TRAIN.BATCH_SIZE", batch] for batch in args.batch or []] or [[]]

@@ -1,11 +1,11 @@
-"""Show what the fusion has learned: which pixels of the other views vote for a pixel, beside its true epipolar lines.
+"""Show what the fusion has learned: the weights that a pixel gives to the other views, and its epipolar lines.
 
     python run/pose2d/show_fusion.py --cfg experiments-local/synthetic/resnet18/128_fusion.yaml
     python run/pose2d/show_fusion.py --cfg ... --group 20 --view 2 --joint rwri lank nose
     python run/pose2d/show_fusion.py --cfg ... --pixel 140 96 --pixel 150 210
 
 Needs the weights of run/pose2d/train.py and the images. Writes fusion_weights.png into the run directory, one row per
-pixel, and prints the share of the positive weight that lies near the epipolar lines of the true joints.
+pixel, and prints the share of positive weight near the true epipolar lines.
 """
 
 import sys
@@ -30,17 +30,19 @@ def parse_args() -> argparse.Namespace:
     add("--group", type=int, metavar="N", help="test group to draw, from 0 (default: the middle one)")
     add("--view", type=int, default=1, metavar="V", help="target view, from 1")
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--joint", nargs="+", default=["rwri"], metavar="NAME", help="pixels of these true joints")
+    what.add_argument(
+        "--joint", nargs="+", default=["rwri"], metavar="NAME", help="show the pixels of these true joints"
+    )
     what.add_argument(
         "--pixel",
         type=float,
         nargs=2,
         action="append",
         metavar=("X", "Y"),
-        help="a pixel of the original image; may be repeated",
+        help="show a pixel of the original image; may be repeated",
     )
-    add("--sample", type=int, default=50, metavar="N", help="test groups that the share of weight is measured on")
-    add("--out", metavar="FILE", help="the picture (default: fusion_weights.png in the run directory)")
+    add("--sample", type=int, default=50, metavar="N", help="number of test groups for the share of weight")
+    add("--out", metavar="FILE", help="PNG file (default: fusion_weights.png in the run directory)")
     return parser.parse_args()
 
 
@@ -67,7 +69,7 @@ def main() -> None:
         marks = joint_marks(trained, group, view, args.joint)
     make_fusion_figure(path, trained, group, view, marks, data_format)
     sample = trained.spread(args.sample)
-    print(f"\n{shares_text(measure_shares(trained, sample), len(sample))}\n\npicture: {path}")
+    print(f"\n{shares_text(measure_shares(trained, sample), len(sample))}\n\nfigure: {path}")
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ def test_votes_are_what_single_pixels_add_to_a_pixel() -> None:
     torch.manual_seed(0)
     fusion = CrossViewFusion(3, (3, 5)).double()
     pixels = torch.tensor([[4, 1], [0, 2]])  # (x, y)
-    votes = fusion.votes(1, pixels)
+    votes = fusion.source_weights(1, pixels)
     assert votes.shape == (2, 2, 3, 5)
     assert source_views(3) == [[1, 2], [0, 2], [0, 1]]
     for n, source in enumerate((0, 2)):

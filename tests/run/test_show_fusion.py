@@ -14,7 +14,7 @@ from lib.utils.files.torch_file import save_checkpoint
 
 @pytest.fixture
 def make_run(tiny_root, tiny_yaml):
-    """make_run(num_views) returns the YAML of an experiment whose run directory has both states, and that directory."""
+    """make_run(num_views) returns a YAML and its run directory, which has best and final weights."""
 
     def make(num_views: int = 2):
         cfg = tiny_yaml(tiny_root(mpii=0, num_views=num_views))
@@ -34,13 +34,13 @@ def size_of(path):
     return cv2.imread(str(path)).shape[:2]
 
 
-def test_picture_and_table(make_run, run_script):
+def test_show_fusion_writes_figure_and_table(make_run, run_script):
     cfg, directory = make_run(num_views=3)
     done = run_script("pose2d/show_fusion.py", "--cfg", cfg)
     assert (done.code, done.err) == (0, "")
     assert sum(line.startswith(("| 1 <- ", "| 2 <- ", "| 3 <- ")) for line in done.out.splitlines()) == 6
     assert "within 2 heatmap px of the true epipolar line" in done.out
-    assert "(mean over 3 groups)" in done.out
+    assert "(mean over 3 groups)" in " ".join(done.out.split())
     one_row = size_of(directory / "fusion_weights.png")
     uniform = run_script(
         "pose2d/show_fusion.py",
@@ -71,13 +71,13 @@ def test_picture_and_table(make_run, run_script):
     assert two_rows[0] > 1.6 * one_row[0]
 
 
-WRONG_WORDS = [
-    (["--opts", "NETWORK.AGGRE", "false"], "NETWORK.FUSION none: this network has no matrices"),
+WRONG_ARGUMENTS = [
+    (["--opts", "NETWORK.AGGRE", "false"], "NETWORK.FUSION none: expected learned"),
     (["--opts", "DATASET.TEST_DATASET", "mpii"], "expected groups of calibrated views"),
-    (["--group", "3"], "--group: 3 does not exist; the data set has groups 0 to 2"),
-    (["--view", "0"], "--view: 0 does not exist; the data set has views 1 to 2"),
+    (["--group", "3"], "--group: expected one of the groups 0 to 2, received 3"),
+    (["--view", "0"], "--view: expected one of the views 1 to 2, received 0"),
     (["--joint", "rwrst"], "unknown joint 'rwrst' in --joint; did you mean 'rwri'?"),
-    (["--pixel", "1", "1"], "lies outside the crop of view 1"),
+    (["--pixel", "1", "1"], "expected a point in the crop of view 1"),
     (["--pixel", "1", "left"], "invalid float value: 'left'"),
     (["--pixel", "1", "1", "--joint", "nose"], "not allowed with"),
     (["--sample", "0"], "--sample: expected at least 1 group"),
@@ -86,9 +86,9 @@ WRONG_WORDS = [
 ]
 
 
-def test_wrong_words_end_in_one_line(make_run, run_script):
+def test_show_fusion_wrong_arguments_are_one_line(make_run, run_script):
     cfg, directory = make_run()
-    for words, message in WRONG_WORDS:  # one data set for all of them
+    for words, message in WRONG_ARGUMENTS:  # one data set for all of them
         done = run_script("pose2d/show_fusion.py", "--cfg", cfg, *words)
         assert (done.code, done.err.count("\n")) == (2, 1), words
         assert done.err.startswith("error: ")

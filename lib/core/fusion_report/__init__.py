@@ -1,1 +1,1 @@
-"""Figures and measures of a trained fusion layer."""
+"""Report on a trained fusion layer: figure and epipolar share of its weights."""

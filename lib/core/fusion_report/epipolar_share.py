@@ -1,4 +1,4 @@
-"""How much of the fusion's weights follows the epipolar geometry."""
+"""Share of the learned fusion weights near the true epipolar lines."""
 
 from __future__ import annotations
 
@@ -14,18 +14,17 @@ from lib.multiviews.geometry.epipolar import cut_curve, distance_to_curve
 from lib.utils.tables import markdown_table
 from lib.utils.transforms import transform_points
 
-BAND_PX = 2.0  # heatmap px on either side of an epipolar curve
+BAND_PX = 2.0  # heatmap px on each side of an epipolar curve
 
 
 @dataclass(frozen=True)
 class Shares:
-    """Means over joints; first axis the target view, second the others as of source_views().
+    """Means over joints. First axis: target view; second axis: other views in the order of source_views().
 
     Attributes:
-        weight: (V, V-1) share of the positive weight that lies near the curve.
-        area: (V, V-1) share of the map that lies near the curve: what uniform weights would have there.
-        num_joints: (V, V-1) joints that were averaged: those with any positive weight. Where there are none, the shares
-            are NaN.
+        weight: (V, V-1) share of the positive weight near the curve; NaN without joints.
+        area: (V, V-1) share of the heatmap area near the curve, which is the share of uniform weights.
+        num_joints: (V, V-1) number of joints with a positive weight.
     """
 
     weight: np.ndarray
@@ -34,14 +33,13 @@ class Shares:
 
 
 def measure_shares(trained: TrainedFusion, chosen: Sequence[int]) -> Shares:
-    """Average over the true joints of some groups how much positive weight lies near their epipolar curves.
+    """Average the share of positive weight near the epipolar curves over the true joints of some groups.
 
-    Joints outside the crop of the target view have no pixel there and do not count; nor do those whose pixel nothing
-    has a positive weight for.
+    Joints outside the crop of the target view and joints without a positive weight do not count.
 
     Args:
-        trained: the fusion layer and the groups.
-        chosen: indices of groups.
+        trained: fusion layer and groups.
+        chosen: indices of the groups.
     """
     num_views = trained.num_views
     weight, area, count = np.zeros((3, num_views, num_views - 1))
@@ -62,36 +60,36 @@ def measure_shares(trained: TrainedFusion, chosen: Sequence[int]) -> Shares:
 def view_shares(
     trained: TrainedFusion, group: FusedGroup, view: int, points_img: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Measure the share of weight and of area within BAND_PX of the epipolar curves of points.
+    """Compute the shares of weight and of area within BAND_PX of the epipolar curves of points.
 
     Args:
-        trained: the fusion layer.
-        group: the group.
+        trained: fusion layer.
+        group: group of the points.
         view: target view.
-        points_img: (P, 2) px of its original image, within its crop.
+        points_img: (P, 2) px of its original image, in its crop.
 
     Returns:
-        (P, V-1) share of the positive weight, NaN where no weight is positive, and (P, V-1) share of the map's area.
+        (P, V-1) share of the positive weight, NaN without a positive weight; (P, V-1) share of the heatmap area.
     """
     width, height = group.heatmap_wh
     curve, valid, _ = group.curves(view, points_img)
     curve_hm = transform_points(curve, group.to_heatmap[group.sources(view)][:, None])
     rows, columns = np.mgrid[:height, :width]
-    centres = np.stack([columns, rows], -1).reshape(-1, 2).astype(np.float64)  # (H*W, 2)
-    distance = distance_to_curve(centres, *cut_curve(curve_hm, valid, group.heatmap_wh, BAND_PX))
+    centers = np.stack([columns, rows], -1).reshape(-1, 2).astype(np.float64)  # (H*W, 2)
+    distance = distance_to_curve(centers, *cut_curve(curve_hm, valid, group.heatmap_wh, BAND_PX))
     band = (distance <= BAND_PX).swapaxes(0, 1)  # (P, V-1, H*W)
-    votes = trained.votes(view, group.pixels(view, points_img)[0]).reshape(band.shape).clip(0)
-    total = votes.sum(-1, dtype=np.float64)
+    weights = trained.source_weights(view, group.pixels(view, points_img)[0]).reshape(band.shape).clip(0)
+    total = weights.sum(-1, dtype=np.float64)
     with np.errstate(invalid="ignore"):
-        return (votes * band).sum(-1, dtype=np.float64) / total, band.mean(-1)
+        return (weights * band).sum(-1, dtype=np.float64) / total, band.mean(-1)
 
 
 def shares_text(shares: Shares, num_groups: int) -> str:
-    """Format the shares as a Markdown table with a line that says what they mean.
+    """Format the shares as a Markdown table and a sentence that explains them.
 
     Args:
-        shares: of measure_shares().
-        num_groups: how many groups were measured.
+        shares: result of measure_shares().
+        num_groups: number of groups measured.
     """
     num_views = len(shares.weight)
     header = ["view <- other view", "joints", "weight near the line (%)", "area near the line (%)", "ratio"]
@@ -114,10 +112,9 @@ def shares_text(shares: Shares, num_groups: int) -> str:
     rows.append(["all", int(shares.num_joints.sum()), 100 * means[0], 100 * means[1], _ratio(*means)])
     return (
         f"{markdown_table(header, rows)}\n\n"
-        f"For the pixel of a true joint, {100 * means[0]:.1f} % of the positive weight of another view lies within "
-        f"{BAND_PX:g} heatmap px of the true epipolar line, where uniform weights would have {100 * means[1]:.1f} "
-        f"% (mean over {num_groups} groups). The crops move with the person and the weights do not, so they can "
-        f"follow the lines only on average."
+        f"For the pixel of a true joint, {100 * means[0]:.1f} % of the positive weight of another view is within "
+        f"{BAND_PX:g} heatmap px of the true epipolar line; uniform weights would have {100 * means[1]:.1f} % (mean "
+        f"over {num_groups} groups). The crops move with the person, so fixed weights follow the lines only on average."
     )
 
 

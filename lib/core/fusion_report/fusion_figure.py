@@ -1,4 +1,4 @@
-"""Pictures of the learned fusion: which pixels of the other views vote for a pixel, and its true epipolar lines."""
+"""Figure of a learned fusion: weights that a pixel gives to the other views, and its true epipolar lines."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from lib.utils.drawing.heat_figure import HeatRow, save_heat_figure
 from lib.utils.errors import InputError, unknown_name
 from lib.utils.transforms import invert_affine, transform_points
 
-VIEW_PX = 512  # crops are enlarged by a whole factor to about this
+VIEW_PX = 512  # approximate size of the enlarged crops; the factor is an integer
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A pixel of the target view that gets a row of the picture.
+    """Pixel of the target view that gets a row of the figure.
 
     Attributes:
-        name: of the row.
+        name: name of the row.
         point_img: (2,) px of the target view's original image.
-        truth_img: (V, 2) where that point is in the original images, or None where it is not known.
+        gt_img: (V, 2) true position of the point, px of the original images; None if unknown.
     """
 
     name: str
     point_img: np.ndarray
-    truth_img: np.ndarray | None = None
+    gt_img: np.ndarray | None = None
 
 
 def joint_marks(trained: TrainedFusion, group: FusedGroup, view: int, names: Sequence[str]) -> list[Mark]:
     """Mark the true positions of joints in a view.
 
     Raises:
-        InputError: the data set has no such joint, it is not annotated here, or it lies outside the crop.
+        InputError: a joint is unknown, not annotated in this view, or outside the crop.
     """
     known = trained.annotations.joint_set.names
     marks = []
@@ -58,15 +58,15 @@ def pixel_marks(
     """Mark pixels (x, y) of the original image of a view.
 
     Raises:
-        InputError: a pixel outside the image or outside the crop, or the image cannot be read.
+        InputError: a pixel is outside the image or the crop, or the image cannot be read.
     """
     height, width = read_view(trained.annotations, group.rows[view], data_format).shape[:2]
     marks = []
     for x, y in pixels:
         if not (-0.5 <= x <= width - 0.5 and -0.5 <= y <= height - 0.5):
             raise InputError(
-                f"--pixel: ({x:g}, {y:g}) lies outside the image of view {view + 1}, which is {width} x "
-                f"{height} px (width x height)"
+                f"--pixel: expected a pixel of view {view + 1}, {width} x {height} px (width x height), received "
+                f"({x:g}, {y:g})"
             )
         marks.append(Mark(f"pixel ({x:g}, {y:g})", np.array([x, y], np.float64)))
         _check_in_crop(group, view, marks[-1], "--pixel")
@@ -76,11 +76,11 @@ def pixel_marks(
 def make_fusion_figure(
     path: Path, trained: TrainedFusion, group: FusedGroup, view: int, marks: Sequence[Mark], data_format: str
 ) -> None:
-    """Draw one row per mark: the target view, and the weights over each other view with the epipolar line.
+    """Draw one row per mark: the target view, then each other view with the weights and the epipolar line.
 
     Args:
-        path: the PNG.
-        trained: the fusion layer and the annotation.
+        path: PNG file.
+        trained: fusion layer and annotation.
         group: the group to draw.
         view: the target view.
         marks: pixels of the target view.
@@ -102,28 +102,26 @@ def make_fusion_figure(
 def _heat_rows(
     trained: TrainedFusion, group: FusedGroup, view: int, marks: Sequence[Mark], data_format: str
 ) -> list[HeatRow]:
-    factor = max(1, round(VIEW_PX / max(trained.image_wh)))  # a whole factor keeps heat and picture in line
-    picture_wh = [factor * side for side in trained.image_wh]
-    pictures, to_picture = read_crops(trained.annotations, group.rows, picture_wh, data_format)
+    factor = max(1, round(VIEW_PX / max(trained.image_wh)))  # an integer factor keeps heat and image aligned
+    enlarged_wh = [factor * side for side in trained.image_wh]
+    images, to_image = read_crops(trained.annotations, group.rows, enlarged_wh, data_format)
     others = group.sources(view)
     points = np.stack([mark.point_img for mark in marks])
-    votes = trained.votes(view, group.pixels(view, points)[0])  # (P, V-1, H, W)
+    weights = trained.source_weights(view, group.pixels(view, points)[0])  # (P, V-1, H, W)
     weight, area = view_shares(trained, group, view, points)  # (P, V-1)
     curves, valid, near = group.curves(view, points)
-    curves = np.where(valid[..., None], transform_points(curves, to_picture[others][:, None]), np.nan)
+    curves = np.where(valid[..., None], transform_points(curves, to_image[others][:, None]), np.nan)
     return [
         HeatRow(
             title=f"view {view + 1} (target): {mark.name}",
-            image=pictures[view],
-            point=transform_points(mark.point_img[None], to_picture[view])[0],
+            image=images[view],
+            point=transform_points(mark.point_img[None], to_image[view])[0],
             names=[_cell_title(other, *share) for other, *share in zip(others, weight[p], area[p], strict=True)],
-            others=[pictures[other] for other in others],
-            heat=votes[p],
+            others=[images[other] for other in others],
+            heat=weights[p],
             curves=curves[:, p],
             near=near,
-            gt=None
-            if mark.truth_img is None
-            else transform_points(mark.truth_img[others][:, None], to_picture[others])[:, 0],
+            gt=None if mark.gt_img is None else transform_points(mark.gt_img[others][:, None], to_image[others])[:, 0],
         )
         for p, mark in enumerate(marks)
     ]
@@ -142,6 +140,6 @@ def _check_in_crop(group: FusedGroup, view: int, mark: Mark, flag: str) -> None:
     (left, top), (right, bottom) = transform_points(corners, invert_affine(group.to_heatmap[view]))
     x, y = mark.point_img
     raise InputError(
-        f"{flag}: {mark.name} at ({x:.0f}, {y:.0f}) lies outside the crop of view {view + 1}, which shows "
-        f"x from {left:.0f} to {right:.0f} and y from {top:.0f} to {bottom:.0f} px; {group.title}"
+        f"{flag}: expected a point in the crop of view {view + 1}, x {left:.0f} to {right:.0f} and y {top:.0f} to "
+        f"{bottom:.0f} px, received {mark.name} at ({x:.0f}, {y:.0f}); {group.title}"
     )

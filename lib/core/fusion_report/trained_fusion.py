@@ -1,4 +1,4 @@
-"""Test groups together with the trained fusion layer: which pixels vote for a pixel, and where it may lie."""
+"""A trained fusion layer with its test groups: weights between pixels, and their epipolar curves."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from lib.utils.errors import InputError
 from lib.utils.joints import UNION_20
 from lib.utils.transforms import image_to_heatmap_affine, transform_points
 
-PERSON_REACH_MM = 2000.0  # points this much nearer or farther than the root may still be the person's
+PERSON_REACH_MM = 2000.0  # the person is assumed within this distance of the root's depth
 
 
 @dataclass(frozen=True)
 class FusedGroup:
-    """One group of V views with its true joints; J joints in the order of the data set.
+    """A group of V views with its ground truth; J joints in the order of the data set.
 
     Attributes:
-        title: names the group.
+        title: title of the group.
         rows: (V,) rows of the annotations.
         cameras: leading axis V.
         joints_img: (V, J, 2) true joints, px of the original images.
-        visible: (V, J) which of them are annotated.
-        root_depth: (V,) mm.
+        visible: (V, J) bool, annotated joints.
+        root_depth: (V,) depth of the root, mm.
         to_heatmap: (V, 2, 3) image px -> heatmap px.
         heatmap_wh: (width, height) of the heatmaps.
     """
@@ -52,28 +52,28 @@ class FusedGroup:
     heatmap_wh: tuple[int, int]
 
     def sources(self, view: int) -> list[int]:
-        """Return the views that are fused into a view, in the order of its matrices."""
+        """Return the other views, in the order of the matrices of a view."""
         return source_views(len(self.rows))[view]
 
     def pixels(self, view: int, points_img: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Find the heatmap pixels nearest to points (P, 2) of the original image of a view.
+        """Return the heatmap pixels nearest to points (P, 2) of the original image of a view.
 
         Returns:
-            (P, 2) integer (x, y), and (P,) bool: whether they lie in the heatmap.
+            (P, 2) integer (x, y), and (P,) bool, whether they are in the heatmap.
         """
         pixels = np.rint(transform_points(points_img, self.to_heatmap[view])).astype(np.int64)
         return pixels, ((pixels >= 0) & (pixels < self.heatmap_wh)).all(-1)
 
     def curves(self, view: int, points_img: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Find where the other views show what pixels of a view may show.
+        """Compute the epipolar curves of points in the other views.
 
         Args:
-            view: the view.
+            view: view of the points.
             points_img: (P, 2) px of its original image.
 
         Returns:
-            (V-1, P, D, 2) epipolar curves, px of the other views' original images; (V-1, P, D) where they are valid;
-            (D,) which corners are within PERSON_REACH_MM of the root's depth.
+            (V-1, P, D, 2) curves, px of the other views' original images; (V-1, P, D) bool, valid vertices; (D,) bool,
+            vertices within PERSON_REACH_MM of the root's depth.
         """
         depths, near = curve_depths(self.root_depth[view], PERSON_REACH_MM)
         curve, valid = epipolar_curve(points_img, self.cameras[view], self.cameras[self.sources(view)], depths)
@@ -82,13 +82,13 @@ class FusedGroup:
 
 @dataclass(frozen=True)
 class TrainedFusion:
-    """The test groups of a run and its fusion layer.
+    """The fusion layer of a run and its test groups.
 
     Attributes:
         fusion: the trained layer.
-        annotations: of the test images.
-        groups: (G, V) their rows.
-        image_wh: (width, height) of the network input.
+        annotations: annotations of the test images.
+        groups: (G, V) rows of the annotations.
+        image_wh: network input (width, height), px.
     """
 
     fusion: CrossViewFusion
@@ -105,11 +105,11 @@ class TrainedFusion:
         return self.groups.shape[1]
 
     def spread(self, count: int) -> list[int]:
-        """Choose groups evenly over the data set."""
+        """Return the indices of `count` groups, evenly spaced over the data set."""
         return np.linspace(0, len(self) - 1, min(count, len(self))).astype(int).tolist()
 
     def group(self, index: int) -> FusedGroup:
-        """Collect what is known of a group."""
+        """Return a group with its cameras and ground truth."""
         annotations = self.annotations
         rows = self.groups[index]
         heatmap_wh = self.fusion.heatmap_hw[::-1]
@@ -129,26 +129,24 @@ class TrainedFusion:
             heatmap_wh=heatmap_wh,
         )
 
-    def votes(self, view: int, pixels: np.ndarray) -> np.ndarray:
-        """Return the weights of the other views' pixels for pixels (P, 2) of a view's heatmap, (P, V-1, H, W)."""
-        return self.fusion.votes(view, torch.as_tensor(pixels)).numpy()
+    def source_weights(self, view: int, pixels: np.ndarray) -> np.ndarray:
+        """Return the weights that heatmap pixels (P, 2) of a view give to the other views, (P, V-1, H, W)."""
+        return self.fusion.source_weights(view, torch.as_tensor(pixels)).numpy()
 
 
 def load_trained_fusion(config: Any, directory: Path) -> TrainedFusion:
-    """Read the test groups of a run and the fusion layer of its checkpoint.
+    """Load the fusion layer of a run and its test groups.
 
     Args:
-        config: the configuration of the run.
+        config: configuration of the run.
         directory: the run directory.
 
     Raises:
-        InputError: a network without fusion, data without calibrated views, unreadable annotation, or a checkpoint
-            that is missing or does not fit.
+        InputError: the network has no learned fusion, the data has no calibrated views, the annotation is unreadable,
+            or the checkpoint is missing or does not fit.
     """
     if fusion_name(config.NETWORK) != "learned":
-        raise InputError(
-            f"NETWORK.FUSION {fusion_name(config.NETWORK)}: this network has no matrices that could be shown"
-        )
+        raise InputError(f"NETWORK.FUSION {fusion_name(config.NETWORK)}: expected learned, whose matrices can be shown")
     frames = load_frames(config)
     model = build_model(config, frames.groups.shape[1])
     load_model(model, weights_file(config, directory))
@@ -156,6 +154,14 @@ def load_trained_fusion(config: Any, directory: Path) -> TrainedFusion:
 
 
 def check_index(index: int, count: int, what: str, flag: str, first: int = 0) -> None:
-    """Raise an InputError if a flag's `index` is none of `count` things, e.g. "groups", counted from `first`."""
+    """Raise an InputError if the `index` of a flag is not in [first, first + count).
+
+    Args:
+        index: value of the flag.
+        count: number of things.
+        what: plural name of the things, e.g. "groups".
+        flag: name of the flag.
+        first: smallest valid index.
+    """
     if not first <= index < first + count:
-        raise InputError(f"{flag}: {index} does not exist; the data set has {what} {first} to {first + count - 1}")
+        raise InputError(f"{flag}: expected one of the {what} {first} to {first + count - 1}, received {index}")

@@ -1,4 +1,4 @@
-"""What the scripts' command lines share; imports no torch."""
+"""Command lines of the scripts: parsers, configuration flags, exit codes. Imports no torch."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from lib.core.runtime.launch import REPORTED_BY_LAUNCHER
 from lib.utils.errors import InputError, Interrupted, ProcessLost, ProgramExit
 
 UNEXPECTED = 70  # exit code of an internal error, EX_SOFTWARE of sysexits.h
-OUTPUT_CLOSED = 141  # what a shell reports of SIGPIPE
-# how torch tells of a loading process that is gone, e.g. "... is killed by signal: Killed. It is possible that ..."
+OUTPUT_CLOSED = 141  # exit code that a shell reports for SIGPIPE
+# torch's message about a dead loading process, e.g. "... is killed by signal: Killed. It is possible that ..."
 _LOADER_GONE = re.compile(r"DataLoader worker \(pid\S* [\d, ]+\) ((?:is killed by signal|exited unexpectedly)[^.]*)")
-_ASKED_FOR = re.compile(r"(?:tried|unable) to allocate ([\d.]+ \w+)", re.IGNORECASE)  # as torch and numpy say it
+_ASKED_FOR = re.compile(r"(?:tried|unable) to allocate ([\d.]+ \w+)", re.IGNORECASE)  # of torch and numpy
 
 
 class _Parser(argparse.ArgumentParser):
@@ -26,14 +26,14 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {message}; see --help\n")
 
 
-# flag -> (configuration key, help); the published flags that set a key
+# flag of the original code -> (configuration key, help)
 _KEY_FLAGS = {
     "--frequent": ("PRINT_FREQ", "steps between log lines"),
     "--gpus": ("GPUS", "CUDA devices, comma separated"),
     "--workers": ("WORKERS", "data loading processes"),
     "--modelDir": ("OUTPUT_DIR", "directory of the run directories"),
     "--logDir": ("LOG_DIR", "directory of the TensorBoard files"),
-    "--dataDir": ("DATA_DIR", "put before DATASET.ROOT and NETWORK.PRETRAINED"),
+    "--dataDir": ("DATA_DIR", "prefix of DATASET.ROOT and NETWORK.PRETRAINED"),
     "--data-format": ("DATASET.DATA_FORMAT", "jpg or zip"),
     "--state": ("TEST.STATE", "weights to validate: best or final"),
     "--model-file": ("TEST.MODEL_FILE", "checkpoint to validate"),
@@ -41,7 +41,7 @@ _KEY_FLAGS = {
 
 
 class Refused(argparse.Action):
-    """A published flag that a script cannot serve: it is refused, and its help is the reason."""
+    """Flag of the original code that a script refuses; its help text is the reason."""
 
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, flag: str | None = None
@@ -50,27 +50,27 @@ class Refused(argparse.Action):
 
 
 class _Help(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
-    """The description has its own lines, and flags with a default show it."""
+    """Help that keeps the line breaks of the description and shows defaults."""
 
     def _get_help_string(self, action: argparse.Action) -> str:
         return super()._get_help_string(action) if action.default not in (None, False, []) else action.help
 
 
 def plain_parser(description: str) -> argparse.ArgumentParser:
-    """Return a parser of its own flags; wrong words end in one line and exit code 2.
+    """Return a parser without flags. Wrong arguments end in one line and exit code 2.
 
     Args:
-        description: beginning of the help, line by line.
+        description: text of --help above the flags.
     """
     return _Parser(description=description, formatter_class=_Help, allow_abbrev=False)
 
 
 def make_parser(description: str, *flags: str) -> argparse.ArgumentParser:
-    """Return a parser with --cfg, --opts and some of the flags that stand for a configuration key.
+    """Return a parser with --cfg, --opts and flags that set a configuration key.
 
     Args:
-        description: beginning of the help, line by line.
-        flags: names out of the published flags, e.g. "--gpus".
+        description: text of --help above the flags.
+        flags: flags of the original code to add, e.g. "--gpus".
     """
     parser = plain_parser(description)
     parser.add_argument("--cfg", required=True, metavar="YAML", help="experiment, e.g. experiments-local/...")
@@ -78,13 +78,13 @@ def make_parser(description: str, *flags: str) -> argparse.ArgumentParser:
         key, text = _KEY_FLAGS[flag]
         parser.add_argument(flag, dest=f"key:{key}", metavar="VALUE", help=f"{text} ({key})")
     parser.add_argument(
-        "--opts", nargs="*", action="extend", default=[], metavar="KEY VALUE", help="any configuration keys"
+        "--opts", nargs="*", action="extend", default=[], metavar="KEY VALUE", help="set any configuration keys"
     )
     return parser
 
 
 def collect_opts(args: argparse.Namespace) -> list[str]:
-    """Return the KEY VALUE pairs of --opts and, after them, of the flags that were given."""
+    """Return the KEY VALUE pairs of --opts, followed by the ones of the flags."""
     opts = list(args.opts)
     for name, value in vars(args).items():
         if name.startswith("key:") and value is not None:
@@ -93,24 +93,21 @@ def collect_opts(args: argparse.Namespace) -> list[str]:
 
 
 def run_main(main: Callable[[], None], less_memory: str = "do less at a time, or end other programs") -> None:
-    """Run a script: an InputError or a lack of memory is one line on stderr and exit code 2.
+    """Run a script and turn exceptions into messages and exit codes.
 
-    A ProgramExit has its own code.
-
-    A lack of memory may also show as a loading process that the system has killed.
-
-    Other errors keep their traceback and end with code 70, closed output silently with 141. A process that lost contact
-    with another one keeps silent where the launcher tells which one it was.
+    Code 2, one line on stderr: InputError, out of memory, a loading process killed by the system.
+    Code of the exception, one line: ProgramExit. If the launcher reports lost processes, ProcessLost prints nothing.
+    Code 130: Ctrl-C. Code 141, silent: the reader of the output has ended. Code 70, traceback: any other error.
 
     Args:
         main: the script.
-        less_memory: what to do where memory does not suffice.
+        less_memory: remedy in the out-of-memory message.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     try:
         main()
     except InputError as error:
-        message = str(error).rsplit("InputError: ", 1)[-1]  # a loading process sends its traceback along
+        message = str(error).rsplit("InputError: ", 1)[-1]  # errors of a loading process include its traceback
         print(f"error: {' '.join(message.split())}", file=sys.stderr)
         sys.exit(2)
     except ProgramExit as ending:
@@ -120,28 +117,25 @@ def run_main(main: Callable[[], None], less_memory: str = "do less at a time, or
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
-    except BrokenPipeError:  # who read our output has ended, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains once more
+    except BrokenPipeError:  # the reader of the output has ended, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # otherwise the interpreter reports it again
         sys.exit(OUTPUT_CLOSED)
     except Exception as error:
         if _is_out_of_memory(error):
             amount = _ASKED_FOR.search(str(error))
-            detail = f" ({amount[1]} more were asked for)" if amount else ""
+            detail = f" ({amount[1]} requested)" if amount else ""
             print(f"error: out of memory{detail}; {less_memory}", file=sys.stderr)
             sys.exit(2)
         gone = _LOADER_GONE.search(str(error))
         if gone:
-            print(
-                f"error: a loading process {gone[1]}, most likely for want of memory; fewer WORKERS need less",
-                file=sys.stderr,
-            )
+            print(f"error: a loading process {gone[1]}, most likely out of memory; use fewer WORKERS", file=sys.stderr)
             sys.exit(2)
-        traceback.print_exc()  # a fault of ours; the interpreter's own code 1 means a finding in some scripts
+        traceback.print_exc()  # a defect; the interpreter's code 1 means a finding in some scripts
         sys.exit(UNEXPECTED)
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Tell by names: torch is not imported here."""
+    # by name, because torch is not imported here
     is_gpu = type(error).__name__ == "OutOfMemoryError"
     is_cpu = "DefaultCPUAllocator: can't allocate" in str(error)
     return is_gpu or is_cpu or isinstance(error, MemoryError)

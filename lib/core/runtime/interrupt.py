@@ -1,4 +1,4 @@
-"""SIGTERM, SIGHUP and Ctrl-C end the work at a point from which it can go on."""
+"""Interrupts: SIGTERM, SIGHUP and Ctrl-C end a training at a point from which it can resume."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lib.utils.parallel.processes import termination_signals
 
 
 class InterruptGuard:
-    """While open, the first signal is remembered; a second Ctrl-C ends the program at once."""
+    """Context in which the first signal only sets a flag. A second Ctrl-C ends the program at once."""
 
     def __init__(self) -> None:
         self._received: int | None = None
@@ -32,5 +32,5 @@ class InterruptGuard:
         self._received = number
 
     def requested(self) -> bool:
-        """Whether any process was asked to end; all must ask at the same step, so that all end there."""
+        """Return whether any rank received a signal. All ranks must call it at the same step."""
         return any_rank(self._received is not None)

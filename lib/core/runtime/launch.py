@@ -1,4 +1,4 @@
-"""One process per device, started by the script itself; several machines take torchrun. Imports no torch."""
+"""Launcher: one process per device on this machine; several machines need torchrun. Imports no torch."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from typing import IO
 from lib.utils.errors import Interrupted, ProcessLost
 from lib.utils.parallel.processes import end_processes, send_signal, start_detached, termination_signals
 
-REPORTED_BY_LAUNCHER = "LAUNCHER_REPORTS"  # set for the processes: the launcher says which of them was lost
+REPORTED_BY_LAUNCHER = "LAUNCHER_REPORTS"  # environment variable of the processes: the launcher reports lost ones
 _POLL_SECONDS = 0.1
-_GRACE_SECONDS = 60.0  # for a process to finish its step and to write a checkpoint
+_GRACE_SECONDS = 60.0  # time for a process to finish its step and write a checkpoint
 
 
 def run_processes(count: int, if_lost: str) -> int:
-    """Run this very command in `count` processes that work together, and wait for them.
+    """Run the current command in `count` processes and wait for them.
 
-    Signals reach them through this one alone, each of them once. When one process ends with an error, the others are
-    ended too; what the processes but the first one say on stderr is shown only if the first one did not fail by itself.
+    Signals are forwarded, each once per process. If a process fails, the others are ended. The stderr of ranks other
+    than 0 is shown only if that rank is the one that failed.
 
     Args:
         count: number of processes.
-        if_lost: what the loss of a process means, for the end of ProcessLost's message.
+        if_lost: consequence of a lost process, end of the message of ProcessLost.
 
     Returns:
-        The exit code: 0, 2 for bad input (a process said which), or Interrupted's.
+        The exit code: 0, 2 for bad input (reported by a process), or the one of Interrupted.
 
     Raises:
-        ProcessLost: a process ended otherwise.
+        ProcessLost: a process ended in any other way.
     """
-    # what torchrun tells its own processes would lead ours to its meeting point
+    # the rendezvous of a surrounding torchrun must not reach these processes
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("TORCHELASTIC_")}
     environment = {
         **inherited,
@@ -78,11 +78,11 @@ def _free_port() -> int:
 
 
 def _wait(processes: Sequence[subprocess.Popen], errors: Sequence[IO | None], if_lost: str) -> int:
-    calm = (None, 0, Interrupted.exit_code)
+    healthy = (None, 0, Interrupted.exit_code)
     while True:
         codes = [process.poll() for process in processes]
-        if any(code not in calm for code in codes):
-            time.sleep(5 * _POLL_SECONDS)  # who failed first may be seen second
+        if any(code not in healthy for code in codes):
+            time.sleep(5 * _POLL_SECONDS)  # the process that failed first may not be the first one seen
             return _failure([process.poll() for process in processes], errors, if_lost)
         if None not in codes:
             return max(codes)
@@ -90,11 +90,10 @@ def _wait(processes: Sequence[subprocess.Popen], errors: Sequence[IO | None], if
 
 
 def _failure(codes: Sequence[int | None], errors: Sequence[IO | None], if_lost: str) -> int:
-    """Find the process that failed by itself: the others have lost contact with it."""
-    by_itself = [
-        rank for rank, code in enumerate(codes) if code not in (None, 0, Interrupted.exit_code, ProcessLost.exit_code)
-    ]
-    rank = by_itself[0] if by_itself else next(rank for rank, code in enumerate(codes) if code)
+    """Report the process that failed first; the others only lost contact with it."""
+    consequences = (None, 0, Interrupted.exit_code, ProcessLost.exit_code)
+    failed = [rank for rank, code in enumerate(codes) if code not in consequences]
+    rank = failed[0] if failed else next(rank for rank, code in enumerate(codes) if code)
     code = codes[rank]
     if errors[rank] is not None:
         errors[rank].seek(0)

@@ -1,4 +1,4 @@
-"""What something was measured on."""
+"""One-line description of the machine, for benchmark reports."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lib.multiviews.pictorial.backend_numpy import usable_processors
 
 
 def describe_machine(packages: Sequence[str] = ("numpy", "scipy", "torch")) -> str:
-    """Return one line: processor, cores, versions, and how busy the machine is."""
+    """Return processor, cores, package versions and load in one line."""
     versions = [f"Python {platform.python_version()}"]
     for package in packages:
         try:

@@ -59,7 +59,7 @@ def weigh_bands(trained: TrainedFusion, index: int, width: float) -> None:
             trained.fusion.weight.data[view, n, :, columns] = torch.as_tensor(band.T).float()
 
 
-def test_matrices_made_of_the_lines_have_nearly_all_weight_there(trained):
+def test_measure_shares_matrices_along_the_lines_have_a_share_near_1(trained):
     weigh_bands(trained, 1, 1.5)
     shares = measure_shares(trained, [1])
     assert shares.num_joints.tolist() == [[17] * 3, [0] * 3, [0] * 3, [17] * 3]
@@ -74,7 +74,7 @@ def test_matrices_made_of_the_lines_have_nearly_all_weight_there(trained):
     assert (np.abs(measure_shares(trained, [1]).weight[[0, 3]] - 0.52) < 0.08).all()
 
 
-def test_uniform_weights_have_the_share_of_the_area(trained):
+def test_measure_shares_uniform_weights_have_the_share_of_the_area(trained):
     trained.fusion.weight.data.fill_(0.3)
     shares = measure_shares(trained, [0, 2])
     assert shares.num_joints.tolist() == [[34] * 3] * 4
@@ -83,7 +83,7 @@ def test_uniform_weights_have_the_share_of_the_area(trained):
     assert (np.abs(shares.area[0, [0, 2]] - 4 / 48) < 0.015).all()
 
 
-def test_joints_outside_the_crop_or_without_weight_are_left_out(trained):
+def test_measure_shares_joints_outside_the_crop_or_without_weight_do_not_count(trained):
     trained.fusion.weight.data.fill_(1.0)
     row = trained.groups[1, 2]
     trained.annotations.joints_img[row, 0] = trained.annotations.center[row] + 70  # outside the 120 px box
@@ -94,7 +94,7 @@ def test_joints_outside_the_crop_or_without_weight_are_left_out(trained):
     assert shares.num_joints.tolist() == [[17] * 3, [17] * 3, [15] * 3, [17, 16, 17]]
 
 
-def test_shares_of_single_points(trained):
+def test_view_shares_single_points_have_known_shares(trained):
     trained.fusion.weight.data.fill_(1.0)
     group = trained.group(0)
     weight, area = view_shares(trained, group, 1, group.joints_img[1][:4])
@@ -107,7 +107,7 @@ def test_shares_of_single_points(trained):
     assert view_shares(trained, group, 1, group.joints_img[1][:0])[0].shape == (0, 3)
 
 
-def test_the_table(trained):
+def test_shares_text_has_a_row_per_pair_of_views(trained):
     text = shares_text(measure_shares(trained, [0]), 1)
     assert "No weight is positive" in text
     assert "| 3 <- 2 " in text

@@ -12,7 +12,7 @@ from lib.core.pose3d.frames import load_frames
 from lib.models.fusion import CrossViewFusion
 from lib.utils.errors import InputError
 
-MAP_WH, INPUT_WH, PICTURE_WH = (16, 24), (64, 96), (320, 480)
+MAP_WH, INPUT_WH, IMAGE_WH = (16, 24), (64, 96), (320, 480)
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def make_trained(tiny_root, tiny_config, h36m_pickle):
 
 @pytest.fixture
 def drawn_rows(monkeypatch):
-    """draw(trained, group, view, marks) returns the rows of the picture instead of drawing them."""
+    """draw(trained, group, view, marks) returns the rows of the figure instead of drawing them."""
     rows = []
     target = "lib.core.fusion_report.fusion_figure.save_heat_figure"
     monkeypatch.setattr(target, lambda path, drawn, **texts: rows.extend(drawn))
@@ -45,7 +45,7 @@ def drawn_rows(monkeypatch):
     return draw
 
 
-def test_a_row_shows_the_pixel_its_votes_its_line_and_the_truth(make_trained, drawn_rows):
+def test_make_fusion_figure_row_has_pixel_weights_line_and_gt(make_trained, drawn_rows):
     trained, records = make_trained()
     group = trained.group(1)
     view = 2
@@ -61,20 +61,20 @@ def test_a_row_shows_the_pixel_its_votes_its_line_and_the_truth(make_trained, dr
     assert row.names[1].startswith("view 2: 0 % of + near the line (area ")
     views = records[4:8]
     expected = [
-        (record["joints_2d"][joint] - record["center"]) * PICTURE_WH[0] / BOX_PX + np.array(PICTURE_WH) / 2
+        (record["joints_2d"][joint] - record["center"]) * IMAGE_WH[0] / BOX_PX + np.array(IMAGE_WH) / 2
         for record in views
     ]
     np.testing.assert_allclose(row.point, expected[view], atol=1e-2)
     np.testing.assert_allclose(row.gt, [expected[other] for other in (0, 1, 3)], atol=1e-2)
-    for other, picture in zip((0, 1, 3), row.others, strict=True):  # the image has a disc in the joint's colour there
-        assert picture.shape == (PICTURE_WH[1], PICTURE_WH[0], 3)
+    for other, image in zip((0, 1, 3), row.others, strict=True):  # the image has a disc in the joint's colour there
+        assert image.shape == (IMAGE_WH[1], IMAGE_WH[0], 3)
         column, line = np.round(expected[other]).astype(int)
-        np.testing.assert_allclose(picture[line, column].astype(int), JOINT_COLORS[joint], atol=60)
-    for curve, truth in zip(row.curves, row.gt, strict=True):
-        assert np.nanmin(np.linalg.norm(curve[row.near] - truth, axis=-1)) < 8  # corners are 5 cm apart, 1 px is 8 mm
+        np.testing.assert_allclose(image[line, column].astype(int), JOINT_COLORS[joint], atol=60)
+    for curve, gt in zip(row.curves, row.gt, strict=True):
+        assert np.nanmin(np.linalg.norm(curve[row.near] - gt, axis=-1)) < 8  # corners are 5 cm apart, 1 px is 8 mm
 
 
-def test_the_line_ends_where_it_is_behind_a_camera(make_trained, drawn_rows):
+def test_make_fusion_figure_line_ends_behind_a_camera(make_trained, drawn_rows):
     trained, _ = make_trained(2)  # two cameras that look at each other
     group = trained.group(0)
     (row,) = drawn_rows(trained, group, 0, joint_marks(trained, group, 0, ["rwri"]))
@@ -83,17 +83,17 @@ def test_the_line_ends_where_it_is_behind_a_camera(make_trained, drawn_rows):
     assert not shown[-20:].any()
 
 
-def test_pixels_of_the_original_image_have_no_true_position(make_trained, drawn_rows):
+def test_pixel_marks_have_no_true_position(make_trained, drawn_rows):
     trained, records = make_trained(3)
     center = records[3]["center"]
     marks = pixel_marks(trained, trained.group(1), 0, [center, center + [-30, 12]], "jpg")
     rows = drawn_rows(trained, trained.group(1), 0, marks)
     assert [row.gt for row in rows] == [None, None]
-    np.testing.assert_allclose(rows[0].point, np.array(PICTURE_WH) / 2, atol=1e-3)
-    np.testing.assert_allclose(rows[1].point - rows[0].point, np.array([-30, 12]) * PICTURE_WH[0] / BOX_PX, atol=1e-3)
+    np.testing.assert_allclose(rows[0].point, np.array(IMAGE_WH) / 2, atol=1e-3)
+    np.testing.assert_allclose(rows[1].point - rows[0].point, np.array([-30, 12]) * IMAGE_WH[0] / BOX_PX, atol=1e-3)
 
 
-def test_what_cannot_be_marked(make_trained):
+def test_marks_impossible_points_are_refused(make_trained):
     trained, records = make_trained()
     group = trained.group(0)
     joints = trained.annotations.joints_img
@@ -104,14 +104,14 @@ def test_what_cannot_be_marked(make_trained):
     with pytest.raises(InputError, match=r"unknown joint 'thorax' in --joint"):  # of the union, but not of Human3.6M
         joint_marks(trained, group, 1, ["thorax"])
     for pixel in ([200, 50], [50, -1], [50, 200]):
-        with pytest.raises(InputError, match=r"--pixel: \(.*\) lies outside the image of view 2, .* 200 x 200 px"):
+        with pytest.raises(InputError, match=r"--pixel: expected a pixel of view 2, 200 x 200 px"):
             pixel_marks(trained, group, 1, [center, pixel], "jpg")
     outside = [center[0] + BOX_PX / 2 + 3, center[1]]
-    with pytest.raises(InputError, match=r"--pixel: .* lies outside the crop of view 2, which shows x from \d+ to \d+"):
+    with pytest.raises(InputError, match=r"--pixel: expected a point in the crop of view 2, x \d+ to \d+"):
         pixel_marks(trained, group, 1, [outside], "jpg")
     joints[row, 0] = outside
     trained.annotations.visible[row, 1] = False
-    with pytest.raises(InputError, match=r"--joint: root at .* lies outside the crop of view 2"):
+    with pytest.raises(InputError, match=r"--joint: expected a point in the crop of view 2, .* received root at"):
         joint_marks(trained, trained.group(0), 1, ["root"])
     with pytest.raises(InputError, match="--joint: rhip is not annotated in view 2 of group 0"):
         joint_marks(trained, trained.group(0), 1, ["rhip"])

@@ -29,7 +29,7 @@ def make_trained(tiny_root, tiny_config, h36m_pickle):
     return make
 
 
-def test_a_group_is_what_its_records_say(make_trained):
+def test_trained_fusion_group_equals_its_records(make_trained):
     trained, records = make_trained(num_views=3)
     group = trained.group(1)
     views = records[3:6]
@@ -48,24 +48,24 @@ def test_a_group_is_what_its_records_say(make_trained):
     assert outside.tolist() == [True, False, True, False]
 
 
-def test_curves_pass_the_true_joints_near_the_persons_depth(make_trained):
+def test_fused_group_curves_pass_the_true_joints(make_trained):
     trained, _ = make_trained()
     group = trained.group(2)
     for view in range(4):
         curve, valid, near = group.curves(view, group.joints_img[view])
         assert curve.shape == (3, 17, len(near), 2)
-        truth = group.joints_img[group.sources(view)]
-        distance = np.linalg.norm(curve - truth[:, :, None], axis=-1)
+        gt = group.joints_img[group.sources(view)]
+        distance = np.linalg.norm(curve - gt[:, :, None], axis=-1)
         distance = np.where(valid & near, distance, np.inf).min(-1)
         assert distance.max() < 3  # corners are 5 cm apart; 1 px is 2 cm
 
 
-def test_groups_are_chosen_evenly(make_trained):
+def test_trained_fusion_spread_is_even(make_trained):
     trained, _ = make_trained(frames=5)
     assert [trained.spread(count) for count in (1, 3, 5, 50)] == [[0], [0, 2, 4], [0, 1, 2, 3, 4], [0, 1, 2, 3, 4]]
 
 
-def test_loading_takes_the_layer_of_the_checkpoint(tiny_root, tiny_config, tmp_path):
+def test_load_trained_fusion_has_the_layer_of_the_checkpoint(tiny_root, tiny_config, tmp_path):
     config = tiny_config(tiny_root(mpii=0))
     model = build_model(config, 4)
     torch.nn.init.normal_(model.fusion.weight)
@@ -73,9 +73,9 @@ def test_loading_takes_the_layer_of_the_checkpoint(tiny_root, tiny_config, tmp_p
     config.TEST.STATE = "final"
     trained = load_trained_fusion(config, tmp_path)
     assert (len(trained), trained.image_wh) == (3, (64, 64))
-    votes = trained.votes(2, np.array([[5, 3]]))
+    weights = trained.source_weights(2, np.array([[5, 3]]))
     weight = model.fusion.weight.detach().numpy()
-    np.testing.assert_array_equal(votes[0], weight[2, :, :, 3 * 16 + 5].reshape(3, 16, 16))
+    np.testing.assert_array_equal(weights[0], weight[2, :, :, 3 * 16 + 5].reshape(3, 16, 16))
     config.NETWORK.AGGRE = False
-    with pytest.raises(InputError, match=r"NETWORK\.FUSION none: this network has no matrices"):
+    with pytest.raises(InputError, match=r"NETWORK\.FUSION none: expected learned"):
         load_trained_fusion(config, tmp_path)

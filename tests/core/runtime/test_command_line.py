@@ -12,7 +12,7 @@ from lib.core.config_io import load_config
 from lib.core.runtime.command_line import Refused, collect_opts, make_parser, run_main
 from lib.utils.errors import InputError
 
-PUBLISHED_FLAGS = {
+KEY_FLAGS = {
     "--frequent": "PRINT_FREQ",
     "--gpus": "GPUS",
     "--workers": "WORKERS",
@@ -26,20 +26,20 @@ PUBLISHED_FLAGS = {
 
 
 def parse(*words):
-    return make_parser("Text", *PUBLISHED_FLAGS).parse_args(["--cfg", "a.yaml", *words])
+    return make_parser("Text", *KEY_FLAGS).parse_args(["--cfg", "a.yaml", *words])
 
 
-@pytest.mark.parametrize(("flag", "key"), PUBLISHED_FLAGS.items())
-def test_published_flags_set_their_key(flag, key):
+@pytest.mark.parametrize(("flag", "key"), KEY_FLAGS.items())
+def test_collect_opts_flag_sets_its_key(flag, key):
     assert collect_opts(parse(flag, "x")) == [key, "x"]
 
 
-def test_flags_win_over_opts_and_opts_add_up():
+def test_collect_opts_flags_follow_all_opts():
     args = parse("--opts", "TRAIN.LR", "1e-4", "PRINT_FREQ", "5", "--frequent", "7", "--opts", "WORKERS", "0")
     assert collect_opts(args) == ["TRAIN.LR", "1e-4", "PRINT_FREQ", "5", "WORKERS", "0", "PRINT_FREQ", "7"]
 
 
-def test_values_reach_the_configuration(tmp_path):
+def test_collect_opts_values_reach_the_configuration(tmp_path):
     (tmp_path / "a.yaml").write_text("")
     words = "--frequent 7 --gpus 0,1 --workers 0 --data-format zip --state final --opts TRAIN.LR -1".split()  # noqa: SIM905
     with pytest.raises(InputError, match=r"--opts: TRAIN\.LR: expected at least 0, received -1"):
@@ -49,7 +49,7 @@ def test_values_reach_the_configuration(tmp_path):
     assert (config.DATASET.DATA_FORMAT, config.TEST.STATE) == ("zip", "final")
 
 
-def test_parsers_do_not_share_opts():
+def test_make_parser_parsers_do_not_share_opts():
     assert collect_opts(parse("--opts", "WORKERS", "0")) == ["WORKERS", "0"]
     assert collect_opts(parse()) == []
 
@@ -64,7 +64,7 @@ def test_parsers_do_not_share_opts():
         (["--cfg", "a", "--state", "best"], "--state"),
     ],
 )
-def test_wrong_flags_end_in_one_line(capsys, words, message):
+def test_make_parser_wrong_flags_are_one_line(capsys, words, message):
     parser = make_parser("Text", "--frequent", "--gpus")
     with pytest.raises(SystemExit) as caught:
         parser.parse_args(words)
@@ -75,7 +75,7 @@ def test_wrong_flags_end_in_one_line(capsys, words, message):
     assert error.count("\n") == 1
 
 
-def test_a_flag_that_a_script_cannot_serve_is_refused_with_the_reason(capsys):
+def test_refused_flag_ends_with_its_help(capsys):
     parser = make_parser("Text", "--gpus")
     parser.add_argument("--logDir", action=Refused, help="refused: nothing is logged")
     assert collect_opts(parser.parse_args(["--cfg", "a"])) == []
@@ -85,7 +85,7 @@ def test_a_flag_that_a_script_cannot_serve_is_refused_with_the_reason(capsys):
     assert capsys.readouterr().err == "error: argument --logDir: refused: nothing is logged; see --help\n"
 
 
-def test_help_keeps_the_lines_of_the_description(capsys):
+def test_make_parser_help_keeps_the_lines_of_the_description(capsys):
     parser = make_parser("What it does.\n\n    python run/x.py --cfg a.yaml\n", "--gpus")
     with pytest.raises(SystemExit) as caught:
         parser.parse_args(["--help"])
@@ -111,19 +111,19 @@ def fail_with(error):
         ),
     ],
 )
-def test_an_input_error_is_one_line_and_code_2(capsys, text, line):
+def test_run_main_input_error_is_one_line_and_code_2(capsys, text, line):
     with pytest.raises(SystemExit) as caught:
         run_main(fail_with(InputError(text)))
     assert caught.value.code == 2
     assert capsys.readouterr().err == line
 
 
-def test_interruption_and_defects(capsys):
+def test_run_main_ctrl_c_is_130_and_a_defect_is_70(capsys):
     with pytest.raises(SystemExit) as caught:
         run_main(fail_with(KeyboardInterrupt()))
     assert caught.value.code == 130
     assert capsys.readouterr().err == "interrupted\n"
-    with pytest.raises(SystemExit) as caught:  # ours: not to be taken for a finding, which is 1
+    with pytest.raises(SystemExit) as caught:  # a defect; code 1 means a finding
         run_main(fail_with(ZeroDivisionError()))
     assert caught.value.code == 70
     assert "Traceback" in capsys.readouterr().err
@@ -146,11 +146,11 @@ def _too_much_of_numpy():
         (fail_with(MemoryError()), ""),
     ],
 )
-def test_a_lack_of_memory_is_one_line_and_code_2(capsys, main, amount):
+def test_run_main_out_of_memory_is_one_line_and_code_2(capsys, main, amount):
     with pytest.raises(SystemExit) as caught:
         run_main(main, "a smaller batch needs less")
     assert caught.value.code == 2
-    detail = f" ({amount} more were asked for)" if amount else ""
+    detail = f" ({amount} requested)" if amount else ""
     assert capsys.readouterr().err == f"error: out of memory{detail}; a smaller batch needs less\n"
 
 
@@ -166,15 +166,15 @@ def test_a_lack_of_memory_is_one_line_and_code_2(capsys, main, amount):
         ("DataLoader worker (pid(s) 24397, 5) exited unexpectedly", "exited unexpectedly"),
     ],
 )
-def test_a_loading_process_that_was_killed_is_one_line_and_code_2(capsys, text, how):
+def test_run_main_killed_loading_process_is_one_line_and_code_2(capsys, text, how):
     with pytest.raises(SystemExit) as caught:
         run_main(fail_with(RuntimeError(text)))
     assert caught.value.code == 2
-    line = f"error: a loading process {how}, most likely for want of memory; fewer WORKERS need less\n"
+    line = f"error: a loading process {how}, most likely out of memory; use fewer WORKERS\n"
     assert capsys.readouterr().err == line
 
 
-def test_whoever_reads_the_output_may_end():
+def test_run_main_closed_output_is_silent_and_141():
     module = "lib.core.runtime.command_line"
     code = f"from {module} import run_main\nrun_main(lambda: [print('x' * 1000) for _ in range(1000)])"
     process = subprocess.Popen(

@@ -9,7 +9,7 @@ from lib.core.runtime.interrupt import InterruptGuard
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_is_remembered_and_the_handlers_come_back(number):
+def test_interrupt_guard_remembers_a_signal_and_restores_handlers(number):
     before = signal.getsignal(number)
     with InterruptGuard() as guard:
         assert not guard.requested()
@@ -19,7 +19,7 @@ def test_a_signal_is_remembered_and_the_handlers_come_back(number):
     assert signal.getsignal(number) is before
 
 
-def test_a_second_ctrl_c_ends_at_once():
+def test_interrupt_guard_second_ctrl_c_ends_at_once():
     with InterruptGuard() as guard:
         os.kill(os.getpid(), signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):

@@ -32,7 +32,7 @@ def launch(tmp_path, monkeypatch):
     return run
 
 
-def test_every_process_knows_its_place_and_the_command(launch, tmp_path, monkeypatch):
+def test_run_processes_each_process_has_its_rank_and_the_command(launch, tmp_path, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "True")  # of a torchrun that this process is part of
     text = "pathlib.Path(f'{rank}.json').write_text(json.dumps([sys.argv[1:], dict(os.environ)]))"
@@ -49,14 +49,14 @@ def test_every_process_knows_its_place_and_the_command(launch, tmp_path, monkeyp
     assert len({(environment["MASTER_ADDR"], environment["MASTER_PORT"]) for _, environment in found}) == 1
 
 
-def test_the_users_number_of_threads_is_kept(launch, tmp_path, monkeypatch):
+def test_run_processes_number_of_threads_of_the_user_is_kept(launch, tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     assert launch("pathlib.Path(f'{rank}').write_text(os.environ['OMP_NUM_THREADS'])") == 0
     assert (tmp_path / "1").read_text() == "7"
 
 
 @pytest.mark.parametrize("which", [0, 1])
-def test_bad_input_of_any_process_is_said_once(launch, capfd, which):
+def test_run_processes_bad_input_is_reported_once(launch, capfd, which):
     """The others would wait for ever; they are ended."""
     start = time.monotonic()
     text = f"""
@@ -73,7 +73,7 @@ time.sleep(100)
     ("end", "words"),
     [("os.kill(os.getpid(), signal.SIGKILL)", "was killed by signal 9"), ("sys.exit(70)", "ended with code 70")],
 )
-def test_a_lost_process_is_named_and_not_those_that_lost_contact(launch, end, words):
+def test_run_processes_failed_process_is_named(launch, end, words):
     text = f"""
 if rank == 1:
     {end}
@@ -84,7 +84,7 @@ sys.exit(3)
         launch(text, 3)
 
 
-def test_no_process_is_left(launch, tmp_path):
+def test_run_processes_failure_leaves_no_process(launch, tmp_path):
     text = """
 pathlib.Path(f'{rank}').write_text(str(os.getpid()))
 if rank == 0:
@@ -130,7 +130,7 @@ def send_when_ready(tmp_path, number):
 @pytest.mark.parametrize("hang_up", [signal.SIG_DFL], indirect=True)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 @pytest.mark.usefixtures("hang_up")
-def test_signals_are_passed_on_and_the_handlers_put_back(launch, tmp_path, number):
+def test_run_processes_forwards_signals_and_restores_handlers(launch, tmp_path, number):
     text = f"""
 signal.signal({int(number)}, lambda *_: sys.exit(75))
 pathlib.Path(f'{{rank}}').touch()
@@ -145,7 +145,7 @@ time.sleep(100)
 
 @pytest.mark.parametrize("hang_up", [signal.SIG_IGN], indirect=True)
 @pytest.mark.usefixtures("hang_up")
-def test_nohup_is_respected(launch, tmp_path):
+def test_run_processes_under_nohup_ignores_sighup(launch, tmp_path):
     text = """
 pathlib.Path(f'{rank}').touch()
 while not os.path.exists('sent'):
@@ -199,7 +199,7 @@ def terminal(tmp_path):
         process.wait()
 
 
-def test_ctrl_c_of_a_terminal_reaches_each_process_once(terminal, tmp_path):
+def test_run_processes_ctrl_c_reaches_each_process_once(terminal, tmp_path):
     """The terminal sends it to the whole group, of which they are no part; twice would mean to end at once."""
     process = terminal(signal.SIGINT)
     process.send_signal(signal.SIGSTOP)  # what they receive now comes from the terminal
@@ -212,6 +212,6 @@ def test_ctrl_c_of_a_terminal_reaches_each_process_once(terminal, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the switch is Linux's")
-def test_a_killed_launcher_leaves_nobody_behind(terminal, tmp_path):
+def test_run_processes_killed_launcher_leaves_no_process(terminal, tmp_path):
     terminal(signal.SIGTERM).kill()
     wait_for(tmp_path / "0_1", tmp_path / "1_1")
