@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from lib.core.evaluation2d.decode import get_max_preds
 from lib.core.evaluation2d.metrics_2d import HEAD_SHARE, joint_detection_rate
 from lib.core.runtime.machine import describe_machine
-from lib.dataset.synthetic.generate import VALIDATION_SUBJECTS
+from lib.dataset.h36m import TEST_SUBJECTS
 from lib.models.epipolar_fusion import AdaptiveFusion, EpipolarFusion
 from lib.models.fusion import CrossViewFusion
 from lib.multiviews.cameras import CropCameras
@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     print(describe_machine(("torch",)))
-    frames = make_frames(TEST_GROUPS, args.seed, VALIDATION_SUBJECTS, SIZE)
+    frames = make_frames(TEST_GROUPS, args.seed, TEST_SUBJECTS, SIZE)
     maps = draw(frames, np.random.default_rng(args.seed), args.wrong)
     fusions: dict[str, Fuse] = {
         "single view": lambda own, views: own,

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from lib.dataset.h36m import SUBACTIONS, TEST_SUBJECTS, TRAIN_SUBJECTS
 from lib.dataset.storage.new_dataset_folder import new_dataset_folder
 from lib.dataset.storage.record_writer import Clip, clip_records, mpii_record, uncrop
 from lib.dataset.synthetic.motion.actions import ACTIONS
@@ -25,9 +26,6 @@ from lib.utils.files.json_file import read_json, write_json
 from lib.utils.files.portable_pickle import write_pickle
 from lib.utils.parallel.process_map import map_processes
 
-SUBJECTS = (1, 5, 6, 7, 8, 9, 11)
-VALIDATION_SUBJECTS = (9, 11)
-SUBACTIONS = (1, 2)
 MAX_OCCLUDERS = 4
 MAX_IMAGE_PX = 4096  # a view needs 2 GB at this size
 MARKER = "synthetic.json"  # settings of a generated data set; marks its folder
@@ -40,7 +38,10 @@ class SetSettings:
     """Content of a data set."""
 
     world: WorldSettings = field(default_factory=WorldSettings)  # seed, views, image size, occluders
-    subjects: tuple[int, ...] = SUBJECTS  # numbers; 9 and 11 are for validation, all others for training
+    subjects: tuple[int, ...] = (
+        *TRAIN_SUBJECTS,
+        *TEST_SUBJECTS,
+    )  # numbers; 9 and 11 are for validation, all others for training
     actions: tuple[int, ...] = tuple(ACTIONS)  # ids, 2..16
     train_groups: int = 6  # frames per recording (subject, action, sub-action)
     validation_groups: int = 3  # frames per recording (subject, action, sub-action)
@@ -86,7 +87,7 @@ class _RecordingTask:
 
     @property
     def subset(self) -> str:
-        return "validation" if self.subject in VALIDATION_SUBJECTS else "train"
+        return "validation" if self.subject in TEST_SUBJECTS else "train"
 
     @property
     def image_ids(self) -> np.ndarray:

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from lib.dataset.synthetic.generate import SUBJECTS
+from lib.dataset.h36m import TEST_SUBJECTS, TRAIN_SUBJECTS
 from lib.dataset.synthetic.person import make_stranger, make_subject
 
 
@@ -16,8 +16,9 @@ def _numbers(subject: int, seed: int = 0) -> np.ndarray:
 
 
 def test_make_subject_subjects_differ_in_limbs_and_clothes():
-    for i, first in enumerate(SUBJECTS):
-        for second in SUBJECTS[i + 1 :]:
+    subjects = (*TRAIN_SUBJECTS, *TEST_SUBJECTS)
+    for i, first in enumerate(subjects):
+        for second in subjects[i + 1 :]:
             assert np.abs(_numbers(first) - _numbers(second)).max() > 10.0
             colors = [make_subject(subject, 0).wardrobe for subject in (first, second)]
             colors = [np.concatenate([wear.shirt, wear.trousers, wear.skin]) for wear in colors]

@@ -209,22 +209,23 @@ def _walking_together(motion: MotionBuilder) -> None:
     _walk_with(motion, motion.pairs(["partner", "partner", "explain"], ["swing"]))
 
 
-ACTIONS: dict[int, tuple[str, Callable[[MotionBuilder], None]]] = {
-    2: ("Directions", _directions),
-    3: ("Discussion", _discussion),
-    4: ("Eating", _eating),
-    5: ("Greeting", _greeting),
-    6: ("Phoning", _phoning),
-    7: ("Posing", _posing),
-    8: ("Purchases", _purchases),
-    9: ("Sitting", _sitting),
-    10: ("SittingDown", _sitting_down),
-    11: ("Smoking", _smoking),
-    12: ("TakingPhoto", _taking_photo),
-    13: ("Waiting", _waiting),
-    14: ("Walking", _walking),
-    15: ("WalkingDog", _walking_dog),
-    16: ("WalkingTogether", _walking_together),
+# id of Human3.6M -> function that fills the controls
+ACTIONS: dict[int, Callable[[MotionBuilder], None]] = {
+    2: _directions,
+    3: _discussion,
+    4: _eating,
+    5: _greeting,
+    6: _phoning,
+    7: _posing,
+    8: _purchases,
+    9: _sitting,
+    10: _sitting_down,
+    11: _smoking,
+    12: _taking_photo,
+    13: _waiting,
+    14: _walking,
+    15: _walking_dog,
+    16: _walking_together,
 }
 
 
@@ -239,5 +240,5 @@ def perform_action(action: int, subaction: int, shape: BodyShape, rng: np.random
         times: (F,) s.
     """
     motion = MotionBuilder(np.asarray(times, float), shape, rng, subaction, Controls.zeros(len(times)))
-    ACTIONS[action][1](motion)
+    ACTIONS[action](motion)
     return motion.finish()

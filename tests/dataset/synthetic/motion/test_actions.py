@@ -7,6 +7,7 @@ import functools
 import numpy as np
 import pytest
 
+from lib.dataset.protocol import ACTION_NAMES
 from lib.dataset.synthetic.motion.actions import ACTIONS, perform_action
 from lib.dataset.synthetic.motion.locomotion import FREE_RADIUS_MM
 from lib.dataset.synthetic.motion.motion_builder import Act
@@ -106,7 +107,7 @@ def _distance(act: Act, wrist: str, joint: str) -> np.ndarray:
 
 
 def test_perform_action_matches_the_name_of_the_action():
-    names = {name: action for action, (name, _) in ACTIONS.items()}
+    names = {name: action for action, name in ACTION_NAMES.items()}
     height = {name: _act(action, 1).pose.joints[:, 0, 2] for name, action in names.items()}
     path = {name: np.ptp(_act(action, 1).pose.joints[:, 0, :2], axis=0).max() for name, action in names.items()}
     assert height["Sitting"].max() < 650 < height["Directions"].min()
