@@ -1,10 +1,10 @@
-"""Accuracy of the methods of 3D inference on heatmaps of three kinds of detectors, beside the targets.
+"""Accuracy of the 3D methods on heatmaps of three simulated detectors, checked against targets.
 
     python benchmarks/bench_accuracy.py [--frames 300] [--seed 0]
 
-Ten subjects of the embedded world in all its actions, 4 cameras like Human3.6M's, 64x64 maps of boxes of 2000 mm. The
-limb prior holds the means of five other subjects. "true": root and limb lengths of the frame's ground truth, as the
-released scripts take them; "prior": triangulated root and the prior's lengths. A missed target ends in exit code 1.
+Ten subjects of the synthetic data in all actions, 4 cameras as in Human3.6M, 64x64 heatmaps of crops of 2000 mm. The
+limb prior has the mean lengths of five other subjects. "true": ground-truth root and limb lengths, as in the original
+code. "prior": triangulated root and limb lengths of the prior. A missed target gives exit code 1.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import numpy as np
 from detections import DETECTORS, HEATMAP_PX, INPUT_PX, Frames, make_frames, training_prior
@@ -40,7 +41,7 @@ PERFECT, JITTER, MIXTURE = DETECTORS
 
 @dataclass(frozen=True)
 class Row:
-    """A method with its settings."""
+    """A method and its settings."""
 
     label: str
     method: str
@@ -58,7 +59,7 @@ ROWS = (
     RPSM_TRUE,
     RPSM_PRIOR,
     REFINE_TRUE,
-    Row("RPSM + refine, prior, each frame by itself", "rpsm+refine", ("PICT_STRUCT.REFINE_PERSON", "false")),
+    Row("RPSM + refine, prior, independent frames", "rpsm+refine", ("PICT_STRUCT.REFINE_PERSON", "false")),
     REFINE_PRIOR,
 )
 
@@ -67,13 +68,13 @@ Errors = dict[tuple[Row, str], np.ndarray]  # (F, 17) mm per row and detector
 
 @dataclass(frozen=True)
 class Target:
-    """A bound on a row's mean error, in mm or relative to another row's.
+    """Upper limit of a row's mean error, in mm or relative to another row.
 
     Attributes:
-        detector: name of the heatmaps.
-        row: what is measured.
-        bound: in mm, or a ratio.
-        base: what it is compared with; None = nothing.
+        detector: name of the detector.
+        row: measured row.
+        bound: limit, mm; a ratio if `base` is given.
+        base: row to compare with.
     """
 
     detector: str
@@ -82,7 +83,7 @@ class Target:
     base: Row | None = None
 
     def check(self, errors: Errors) -> tuple[bool, str]:
-        """Return whether it is met, and a line that says so."""
+        """Return whether the target is met, and a line for the report."""
         value = errors[self.row, self.detector].mean()
         what = f"{self.detector}: {self.row.label}"
         unit = " mm"
@@ -104,7 +105,7 @@ TARGETS = (
 
 
 def make_config(opts: Sequence[str]) -> Any:
-    """Return the default configuration with some changes."""
+    """Return the default configuration with overrides."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "defaults.yaml"
         path.write_text("")
@@ -112,7 +113,7 @@ def make_config(opts: Sequence[str]) -> Any:
 
 
 def make_batch(frames: Frames, heatmaps: np.ndarray) -> FrameBatch:
-    """Return what the 3D scripts would read of some frames."""
+    """Return frames as the 3D scripts read them."""
     locations = predict_locations(
         heatmaps.reshape(-1, *heatmaps.shape[2:]),
         frames.center.reshape(-1, 2),
@@ -131,7 +132,7 @@ def make_batch(frames: Frames, heatmaps: np.ndarray) -> FrameBatch:
 
 
 def measure(frames: Frames, prior: LimbPrior, backend: Backend, seed: int) -> Errors:
-    """Run every method on every detector's heatmaps."""
+    """Run every method on the heatmaps of every detector."""
     configs = {row: make_config(row.opts) for row in ROWS}
     errors = {}
     for number, (detector, draw) in enumerate(DETECTORS.items()):
@@ -149,7 +150,7 @@ def measure(frames: Frames, prior: LimbPrior, backend: Backend, seed: int) -> Er
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--frames", type=int, default=300, help="frames (300)")
-    parser.add_argument("--seed", type=int, default=0, help="of persons, motion and detectors (0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of persons, motion and detectors (0)")
     args = parser.parse_args()
     machine = describe_machine(("numpy", "scipy"))
     begin = time.perf_counter()
@@ -159,8 +160,8 @@ def main() -> int:
 
     print(
         f"{len(frames)} frames, {HEATMAP_PX}x{HEATMAP_PX} maps, seed {args.seed}; "
-        f"{time.perf_counter() - begin:.0f} s on {machine}\n\nMPJPE in mm, in brackets the 95th percentile of the "
-        "joints' errors\n"
+        f"{time.perf_counter() - begin:.0f} s on {machine}\n\nMPJPE in mm; in brackets the 95th percentile of the "
+        "joint errors\n"
     )
     print(
         markdown_table(

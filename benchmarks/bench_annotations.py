@@ -1,10 +1,10 @@
-"""Time and memory to open the annotation of Human3.6M's size: the pickle beside its memory-mapped form.
+"""Time and memory to open an annotation as large as Human3.6M's, as a pickle and as memory-mapped arrays.
 
     python benchmarks/bench_annotations.py --records 1560000
 
-Writes a synthetic pickle of that many records (3.5 GB) into a temporary folder, and measures in processes of their own:
-the list of dictionaries as the released code keeps it, the arrays read from the pickle, and the memory-mapped arrays;
-each also with four loading processes that were started anew (spawn) and look at records all over the file.
+Writes a synthetic pickle (3.5 GB for 1.56 million records) to a temporary folder. Measures in separate processes: the
+list of dictionaries as in the original code, the arrays read from the pickle, and the memory-mapped arrays; each also
+with four spawned workers that read records at random.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import numpy as np
 
@@ -33,9 +34,9 @@ from lib.utils.tables import markdown_table
 
 CLIP_FRAMES = 3000
 NUM_WORKERS = 4
-LOOKED_AT = 5000  # records that each worker looks at
+READS = 5000  # records read by each worker
 FORMS = {
-    "list": "list of dictionaries, as the released code keeps it",
+    "list": "list of dictionaries, as in the original code",
     "arrays": "arrays read from the pickle",
     "mapped": "memory-mapped arrays",
 }
@@ -64,7 +65,7 @@ def write_records(root: Path, num_records: int) -> None:
 
 
 def memory_mb(pid: int | str = "self") -> float:
-    """Memory of a process that is its own, and its share of what several processes have in common, MB."""
+    """Return the proportional set size of a process, MB: private memory plus its share of shared memory."""
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith("Pss:"):
             return int(line.split()[1]) / 1e3
@@ -72,13 +73,13 @@ def memory_mb(pid: int | str = "self") -> float:
 
 
 def available_mb() -> float:
-    """Memory that this machine has left, MB."""
+    """Return the available memory of this machine, MB."""
     return int(Path("/proc/meminfo").read_text().split("MemAvailable:")[1].split()[0]) / 1e3
 
 
 def look(data: object, seed: int, ready: multiprocessing.Queue, stop: multiprocessing.Event) -> None:
-    """Look at records all over the file, as a loading process does in an epoch."""
-    rows = np.random.default_rng(seed).integers(0, len(data), LOOKED_AT)
+    """Read records at random, as a worker does in an epoch."""
+    rows = np.random.default_rng(seed).integers(0, len(data), READS)
     total = 0.0
     for row in rows:
         total += float(data[row]["joints_2d"].sum() if isinstance(data, list) else data.joints_img[row].sum())
@@ -87,7 +88,7 @@ def look(data: object, seed: int, ready: multiprocessing.Queue, stop: multiproce
 
 
 def measure(form: str, root: Path) -> None:
-    """Open a form in this process, then in loading processes; prints the figures."""
+    """Open the annotation in this process, then in workers; print time and memory."""
     before = memory_mb()
     start = time.perf_counter()
     file = h36m_file(root, "train")
@@ -118,7 +119,7 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=1_560_000)
     parser.add_argument("--step", nargs=2, metavar=("STEP", "ROOT"), help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.step:  # each in a process of its own, so that none inherits another's memory
+    if args.step:  # steps run in separate processes, so that memory is measured from zero
         step = args.step[0]
         root = Path(args.step[1])
         write_records(root, args.records) if step == "write" else measure(step, root)

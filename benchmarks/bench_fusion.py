@@ -1,8 +1,8 @@
-"""Time per group of the fusion of heatmaps, with Human3.6M's sizes: 4 views, 20 joints, 64x64 maps.
+"""Time per group of heatmap fusion, with the sizes of Human3.6M: 4 views, 20 joints, 64x64 heatmaps.
 
     python benchmarks/bench_fusion.py
 
-The floor of the maximum along epipolar lines: the same lookups and the maximum alone, with places made beforehand.
+The lower bound of epipolar_max is the same lookups and maxima with precomputed places.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import torch
 from cvf_tests.scenes import make_scene
@@ -42,7 +43,7 @@ def milliseconds(work: Callable[[], object], num_groups: int, repeats: int) -> f
 
 
 def lookups(maps: torch.Tensor, places: dict[tuple[int, int], torch.Tensor]) -> None:
-    """Look up and reduce what the maximum along the lines needs, and nothing else."""
+    """Sample the heatmaps along precomputed lines, and take the maximum."""
     for (_, other), one in places.items():
         sample_maps(maps[:, other], one).amax(-1)
 
@@ -63,7 +64,7 @@ def main() -> None:
         }
         works = {
             "learned matrices": lambda: learned(maps),
-            "lookups and maximum alone (floor)": lambda: lookups(maps, places),
+            "lookups and maximum only (lower bound)": lambda: lookups(maps, places),
             "epipolar_max": lambda: largest(maps, views),
             "epipolar_sum": lambda: summed(maps, views),
             "adaptive": lambda: adaptive(maps, views),

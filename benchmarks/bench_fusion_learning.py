@@ -1,10 +1,11 @@
-"""Fusion alone, on simulated heatmaps: what it finds, and how many groups the learned matrices need for it.
+"""JDR of the fusions on simulated heatmaps, and the number of groups that the learned matrices need.
 
     python benchmarks/bench_fusion_learning.py [--groups 1200 4800] [--wrong 0.15]
 
-Bodies, motions and rigs of the embedded world, 4 cameras like Human3.6M's, crops that follow the person, 32x32 maps:
-jitter of 0.5 px, 4 % of the peaks missing, `--wrong` with a higher peak anywhere in the map. The matrices see each
-group of subjects 1, 5, 6, 7 and 8 once; all are tested on 600 groups of subjects 9 and 11. Nothing else is trained.
+Bodies, motions and rigs of the synthetic data, 4 cameras as in Human3.6M, crops that follow the person, 32x32 heatmaps.
+Peaks have a jitter of 0.5 px, 4 % are missing, and a share `--wrong` of the heatmaps has a higher peak anywhere. The
+matrices are trained on each group of subjects 1, 5, 6, 7 and 8 once. All fusions are tested on 600 groups of subjects 9
+and 11.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import numpy as np
 import torch
@@ -35,8 +37,8 @@ SIZE = 32
 SIGMA_PX = 1.5
 TEST_GROUPS = 600
 BATCH = 8
-LEARNING_RATE = 1e-3  # of Adam; parts of the training after which it is a tenth
-DROPS_AT = (0.6, 0.85)
+LEARNING_RATE = 1e-3  # of Adam
+DROPS_AT = (0.6, 0.85)  # shares of the training after which the learning rate is divided by 10
 
 Fuse = Callable[[Tensor, CropCameras], Tensor]
 
@@ -47,24 +49,24 @@ def cameras_of(frames: Frames) -> CropCameras:
 
 
 def draw(frames: Frames, rng: np.random.Generator, wrong_share: float) -> Tensor:
-    """Draw what a network may see; (F, V, 17, SIZE, SIZE)."""
+    """Draw simulated network output (F, V, 17, SIZE, SIZE)."""
     return torch.as_tensor(with_wrong_peaks(frames, rng, wrong_share, SIZE, SIGMA_PX))
 
 
 def rate(fuse: Fuse, maps: Tensor, frames: Frames) -> float:
-    """Return the JDR in percent: joints within 1/20 of the crop's side."""
+    """Return the JDR in percent, with a threshold of 1/20 of the crop side length."""
     with torch.no_grad():
         fused = torch.cat(
             [fuse(maps[i : i + BATCH], cameras_of(frames[i : i + BATCH])) for i in range(0, len(frames), BATCH)]
         )
     found = get_max_preds(fused.flatten(0, 1).numpy())[0]
-    true = frames.joints_hm.reshape(found.shape)
+    gt = frames.joints_hm.reshape(found.shape)
     inside = np.ones(found.shape[:2], bool)
-    return 100 * joint_detection_rate(found, true, inside, np.full(len(found), SIZE * HEAD_SHARE / 2)).mean()
+    return 100 * joint_detection_rate(found, gt, inside, np.full(len(found), SIZE * HEAD_SHARE / 2)).mean()
 
 
 def learn(num_groups: int, wrong_share: float, seed: int) -> nn.Module:
-    """Train the matrices, from zeros, on groups in random order."""
+    """Train the matrices, initialized with zeros, on groups in random order."""
     frames = make_frames(num_groups, seed + 1, TRAINING_SUBJECTS, SIZE)
     rng = np.random.default_rng(seed)
     order = rng.permutation(num_groups)
@@ -94,7 +96,7 @@ def main() -> None:
     frames = make_frames(TEST_GROUPS, args.seed, TEST_SUBJECTS, SIZE)
     maps = draw(frames, np.random.default_rng(args.seed), args.wrong)
     fusions: dict[str, Fuse] = {
-        "single view": lambda own, views: own,
+        "single view": lambda maps, views: maps,
         "sum along the epipolar line": EpipolarFusion("sum"),
         "max along the epipolar line": EpipolarFusion("max"),
         "adaptive, untrained": AdaptiveFusion(),

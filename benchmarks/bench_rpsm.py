@@ -1,9 +1,9 @@
-"""Frames per second of 3D inference beside a plain dense implementation, in one run.
+"""Frames per second of RPSM, compared with a plain dense implementation.
 
     python benchmarks/bench_rpsm.py [--frames 256] [--rounds 5]
 
-Settings of Human3.6M: 4 views, 17 joints, 64x64 maps, 2000 mm, 16^3 bins, 10 recursions, mean limb lengths. All
-contestants take turns, round by round, and the median round counts. Ends with an error if the poses disagree.
+Settings of Human3.6M: 4 views, 17 joints, 64x64 maps, 2000 mm, 16^3 bins, 10 recursions, mean limb lengths. The
+implementations alternate in rounds, and the median round is reported. Exits with an error if the poses disagree.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import numpy as np
 from cvf_tests.scenes import LENGTHS, Scene, make_scene
@@ -36,13 +37,13 @@ from lib.utils.tables import markdown_table
 
 BATCH = 64  # frames, as estimate.py
 REFERENCE_FRAMES = 4  # per round
-AGREEMENT_MM = 0.1
-NOISE = 0.02  # of the peak: no map is empty anywhere
+MAX_DIFFERENCE_MM = 0.1
+NOISE = 0.02  # relative to the peak, so that no pixel is 0
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Frames to solve and what is known beforehand."""
+    """Frames, limb prior and settings."""
 
     scene: Scene
     prior: LimbPrior
@@ -63,7 +64,7 @@ def make_problem(num_frames: int) -> Problem:
 
 
 def solve_dense(reference: DenseRpsm, problem: Problem) -> np.ndarray:
-    """The plain implementation, frame by frame."""
+    """Run the dense implementation frame by frame."""
     scene = problem.scene
     return np.array(
         [
@@ -80,7 +81,7 @@ def solve_dense(reference: DenseRpsm, problem: Problem) -> np.ndarray:
 
 
 def solve_batch(backend: Backend, problem: Problem, start: int, heatmaps: np.ndarray) -> np.ndarray:
-    """Our RPSM on frames from `start` on."""
+    """Run rpsm() on the frames from `start`."""
     scene = problem.scene
     frames = slice(start, start + len(heatmaps))
     return rpsm(
@@ -96,7 +97,7 @@ def solve_batch(backend: Backend, problem: Problem, start: int, heatmaps: np.nda
 
 
 def solve_in_memory(backend: Backend, problem: Problem) -> np.ndarray:
-    """Batches of heatmaps that are in memory."""
+    """Run rpsm() on heatmaps in memory."""
     maps = problem.scene.heatmaps
     return np.concatenate(
         [solve_batch(backend, problem, start, maps[start : start + BATCH]) for start in range(0, len(maps), BATCH)]
@@ -104,7 +105,7 @@ def solve_in_memory(backend: Backend, problem: Problem) -> np.ndarray:
 
 
 def solve_from_file(backend: Backend, path: Path, problem: Problem) -> np.ndarray:
-    """Batches of heatmaps that are read ahead."""
+    """Run rpsm() on heatmaps in an HDF5 file, which are read ahead."""
     maps = problem.scene.heatmaps
     parts = []
     with PredictionFile(path) as file, closing(file.batches(BATCH * maps.shape[1])) as batches:
@@ -114,7 +115,7 @@ def solve_from_file(backend: Backend, path: Path, problem: Problem) -> np.ndarra
 
 
 def write_heatmaps(problem: Problem, path: Path) -> None:
-    """Store the heatmaps as valid.py does."""
+    """Write the heatmaps as valid.py does."""
     maps = problem.scene.heatmaps
     rows = maps.reshape(-1, *maps.shape[2:])
     with PredictionWriter(path, len(rows), H36M_BODY.joint_names, maps.shape[:-3:-1], maps.shape[1]) as writer:
@@ -122,7 +123,7 @@ def write_heatmaps(problem: Problem, path: Path) -> None:
 
 
 def measure(solvers: dict[str, Solver], problem: Problem, num_rounds: int) -> tuple[dict[str, float], np.ndarray]:
-    """Return seconds per frame of every solver, and the largest difference of each one's joints from the first's.
+    """Return the seconds per frame of each solver, and its largest joint distance from the first solver, mm.
 
     Raises:
         SystemExit: the poses disagree.
@@ -138,18 +139,18 @@ def measure(solvers: dict[str, Solver], problem: Problem, num_rounds: int) -> tu
         if turn == 0:
             common = min(len(pose) for pose in poses)
             worst = np.array([np.linalg.norm(pose[:common] - poses[0][:common], axis=-1).max() for pose in poses])
-    if worst.max() > AGREEMENT_MM:
+    if worst.max() > MAX_DIFFERENCE_MM:
         raise SystemExit(f"poses disagree: {dict(zip(solvers, worst.round(3).tolist(), strict=True))} mm")
     return {name: statistics.median(values[1:]) for name, values in times.items()}, worst
 
 
 def describe_floor(problem: Problem, num_threads: int, best: float) -> str:
-    """Compare the best time with that of the work that no arrangement avoids, at this machine's speed."""
+    """Compare the best time with a lower bound from the number of operations on this machine."""
     bins, (num_views, num_joints) = problem.settings.first_nbins**3, problem.scene.heatmaps.shape[1:3]
     maxima = bins * sum(len(program.steps) for program in problem.prior.programs)
     products = bins * num_views * 4 * num_joints
     pairs = bins**2 * len(problem.prior.programs)
-    volume = np.zeros(16 * bins)  # of the backend's size: it stays in the cache
+    volume = np.zeros(16 * bins)  # as large as a block of the backend, which fits the cache
     repeats = 200
     start = time.perf_counter()
     for _ in range(repeats):
@@ -160,14 +161,14 @@ def describe_floor(problem: Problem, num_threads: int, best: float) -> str:
         f"The first grid of a frame takes {maxima / 1e6:.1f} M maxima (the dense matrices {pairs / 1e6:.0f} M) and "
         f"{products / 1e6:.1f} M multiply-adds of heatmap values: {floor * 1e3:.2f} ms on {num_threads} cores at the "
         f"{rate / 1e9:.1f} G operations/s of numpy's maximum on one core. The best row is at {best / floor:.1f} times "
-        "that; projections, logarithms, the later grids and Python make the rest."
+        "that; projections, logarithms, the later grids and Python take the rest."
     )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=256, help="frames per round (256)")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds of which the median counts (5)")
+    parser.add_argument("--rounds", type=int, default=5, help="number of rounds; the median is reported (5)")
     args = parser.parse_args()
     print(describe_machine(), flush=True)
 

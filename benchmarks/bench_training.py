@@ -1,11 +1,10 @@
-"""Input, training step, validation and checkpoints beside their floors or a plain loop, in one run.
+"""Speed of input, training step, validation and checkpoints, compared with lower bounds or a plain loop.
 
     python benchmarks/bench_training.py [--rounds 5] [--groups 48] [--only loader step validation checkpoint]
 
-ResNet-50 with fusion, 256 px, on a synthetic data set of 4 views with images of 1000 px, as Human3.6M has them. What is
-compared takes turns, round by round, and the median round counts. Where other work disturbs the machine, --cpu-time
-tells more: one thread, and what this process spent instead of what the clock shows. Needs 15 GB of memory and 9 GB of
-temporary disk.
+ResNet-50 with fusion, 256 px, on synthetic data with 4 views and images of 1000 px, as in Human3.6M. The contestants
+alternate in rounds, and the median round is reported. On a busy machine use --cpu-time: one thread, and the CPU time of
+this process. Needs 15 GB of memory and 9 GB of temporary disk space.
 """
 
 from __future__ import annotations
@@ -24,7 +23,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import cv2
 import numpy as np
@@ -54,12 +54,12 @@ from lib.utils.tables import markdown_table
 from lib.utils.transforms import get_affine_transform
 
 CPU = torch.device("cpu")
-CFG = Path(__file__).resolve().parents[2] / "experiments-local/mixed/resnet50/256_fusion.yaml"
-BATCH = 4  # groups, of input and validation
-STEP_BATCH = 2  # groups
+CFG = ROOT / "experiments-local/mixed/resnet50/256_fusion.yaml"
+BATCH = 4  # groups per batch of input and validation
+STEP_BATCH = 2  # groups per training step
 STEP_ROUNDS_BF16 = 1
 NUM_WORKERS = 2
-AGREEMENT = 1e-4  # of the losses
+LOSS_TOLERANCE = 1e-4  # relative difference of the losses
 
 Contestants = dict[str, Callable[[], Any]]
 Times = dict[str, list[float]]
@@ -110,7 +110,7 @@ def make_data(root: Path, num_groups: int) -> Any:
 
 
 def take_turns(contestants: Contestants, num_rounds: int, clock: Clock) -> Times:
-    """Return the seconds of each in every round but the first, which warms up."""
+    """Return the seconds of each contestant per round, without the first round (warm-up)."""
     times: Times = {name: [] for name in contestants}
     for turn in range(num_rounds + 1):
         for name, run in contestants.items():
@@ -122,7 +122,7 @@ def take_turns(contestants: Contestants, num_rounds: int, clock: Clock) -> Times
 
 
 def rows_of(what: str, times: Times, amount: float, unit: str, base: str) -> list[Row]:
-    """Rows of the table; `base` is what the others are compared with."""
+    """Return the rows of the table; the last column is relative to `base`."""
     medians = {name: statistics.median(values) for name, values in times.items()}
     return [
         [
@@ -140,7 +140,7 @@ def rows_of(what: str, times: Times, amount: float, unit: str, base: str) -> lis
 
 
 def crops_to_make(dataset: MultiviewDataset) -> list[list[tuple[str, np.ndarray]]]:
-    """File and affine matrix of every image, group by group."""
+    """Return file and affine matrix of every image, per group."""
     (part,) = dataset.parts
     notes = part.annotations
     size = dataset.settings.image_wh
@@ -157,33 +157,33 @@ def crops_to_make(dataset: MultiviewDataset) -> list[list[tuple[str, np.ndarray]
 
 
 def decode_and_warp(group: list[tuple[str, np.ndarray]], size: tuple[int, int]) -> None:
-    """The floor of the input: nothing but OpenCV."""
+    """Decode and warp with OpenCV only, the lower bound of the input."""
     for path, matrix in group:
         cv2.warpAffine(cv2.imread(path, cv2.IMREAD_COLOR), matrix, size, flags=cv2.INTER_LINEAR)
 
 
 def read_all(loader: DataLoader, to_network: bool = False) -> None:
-    """A pass over the loader, with or without images and targets made of its batches."""
+    """Run one pass over the loader, with or without computing images and targets."""
     for batch in loader:
         if to_network:
             network_input(batch, loader.dataset.settings, CPU)
 
 
 def bench_loader(config: Any, root: Path, num_rounds: int, clock: Clock) -> Iterator[Row]:
-    """The loader beside decode and warp alone, in one process and in several."""
-    cv2.setNumThreads(0)  # as in the loading processes
+    """Compare the loader with decode and warp, in one process and in several."""
+    cv2.setNumThreads(0)  # as in the workers
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     dataset = build_dataset(config, root, True)
     groups = crops_to_make(dataset)
     floor = partial(decode_and_warp, size=dataset.settings.image_wh)
     loader = build_loader(config, dataset, True)
-    name = "decode and warp alone"
+    name = "decode and warp only"
     times = take_turns(
         {
             name: lambda: [floor(group) for group in groups],
             "loader": partial(read_all, loader),
-            "loader, normalised images and targets": partial(read_all, loader, True),
+            "loader, normalized images and targets": partial(read_all, loader, True),
         },
         num_rounds,
         clock,
@@ -192,7 +192,7 @@ def bench_loader(config: Any, root: Path, num_rounds: int, clock: Clock) -> Iter
     if clock is not time.process_time:
         config = copy.deepcopy(config)
         config.WORKERS = NUM_WORKERS
-        name = f"decode and warp alone, {NUM_WORKERS} processes"
+        name = f"decode and warp only, {NUM_WORKERS} processes"
         with ProcessPoolExecutor(NUM_WORKERS) as pool:
             times = take_turns(
                 {
@@ -212,7 +212,7 @@ def bench_loader(config: Any, root: Path, num_rounds: int, clock: Clock) -> Iter
 def our_step(
     train_step: TrainStep, meters: EpochMeters, batch: dict, dataset: MultiviewDataset, channels_last: bool = False
 ) -> torch.Tensor:
-    """What train_one_epoch does in a step, from the loader's batch on."""
+    """Run a step of train_one_epoch() on a loader batch."""
     inputs = network_input(batch, dataset.settings, CPU, channels_last)
     result = train_step(inputs)
     meters.update(result.losses, heatmap_hits(result.routed, inputs.target, inputs.weight), len(inputs), 0)
@@ -220,7 +220,7 @@ def our_step(
 
 
 def bench_step(config: Any, root: Path, num_rounds: int, clock: Clock, with_bf16: bool) -> Iterator[Row]:
-    """Our step beside the plain one, whose images and targets are ready."""
+    """Compare our step with the plain step, which gets precomputed images and targets."""
     config = copy.deepcopy(config)
     config.TRAIN.BATCH_SIZE = STEP_BATCH
     dataset = build_dataset(config, root, True)
@@ -240,7 +240,7 @@ def bench_step(config: Any, root: Path, num_rounds: int, clock: Clock, with_bf16
     }
     times = take_turns(contestants, num_rounds, clock)
     first, second = (float(values[0]) for values in losses.values())
-    if abs(first - second) > AGREEMENT * abs(first):
+    if abs(first - second) > LOSS_TOLERANCE * abs(first):
         raise SystemExit(f"the losses of the first step disagree: {first} and {second}")
     yield from rows_of("step", times, STEP_BATCH, "groups/s", "plain loop")
     if with_bf16:
@@ -261,13 +261,13 @@ def bench_step(config: Any, root: Path, num_rounds: int, clock: Clock, with_bf16
 
 @torch.no_grad()
 def forward_all(model: MultiViewPose, batches: list[torch.Tensor]) -> None:
-    """The floor of validation: the network on images that are ready."""
+    """Run the network on precomputed images, the lower bound of validation."""
     for images in batches:
         model(images)
 
 
 def validate_into(path: Path | None, model: MultiViewPose, loader: DataLoader, config: Any) -> None:
-    """A pass of valid.py, with or without the HDF5 file."""
+    """Run a pass of valid.py, with or without the HDF5 file."""
     if path is None:
         validate(model, loader, ValidationSettings.from_config(config), CPU)
         return
@@ -279,7 +279,7 @@ def validate_into(path: Path | None, model: MultiViewPose, loader: DataLoader, c
 
 
 def bench_validation(config: Any, root: Path, num_rounds: int, clock: Clock, num_groups: int) -> Iterator[Row]:
-    """validate() beside the network alone."""
+    """Compare validate() with the network only."""
     config = copy.deepcopy(config)
     config.WORKERS = 0 if clock is time.process_time else 1
     dataset = build_dataset(config, root, False)
@@ -291,27 +291,27 @@ def bench_validation(config: Any, root: Path, num_rounds: int, clock: Clock, num
     file = root / "predicted_heatmaps.h5"
     times = take_turns(
         {
-            "network alone": partial(forward_all, model, ready),
+            "network only": partial(forward_all, model, ready),
             "with heatmaps in HDF5": partial(validate_into, file, model, loader, config),
             "without heatmaps": partial(validate_into, None, model, loader, config),
         },
         num_rounds,
         clock,
     )
-    yield from rows_of("validation", times, len(dataset), "groups/s", "network alone")
+    yield from rows_of("validation", times, len(dataset), "groups/s", "network only")
 
 
 # --- checkpoint -------------------------------------------------------------------------------------------------------
 
 
 def write_bytes(path: Path, content: memoryview) -> None:
-    """The floor of a checkpoint: its bytes into a file."""
+    """Write bytes to a file, the lower bound of a checkpoint."""
     with open(path, "wb") as file:
         file.write(content)
 
 
 def bench_checkpoint(config: Any, root: Path, num_rounds: int, clock: Clock) -> Iterator[Row]:
-    """Writing and reading a training state beside its bytes and beside torch's own functions."""
+    """Compare writing and reading a training state with writing its bytes, and with torch.save and torch.load."""
     model = build_model(config, 4, is_train=True)
     optimizer = build_optimizer(config.TRAIN, model)
     for parameter in model.parameters():
@@ -335,17 +335,13 @@ def bench_checkpoint(config: Any, root: Path, num_rounds: int, clock: Clock) -> 
     size = ours.stat().st_size
     content = memoryview(bytes(ours.stat().st_size))
     writing = take_turns(
-        {
-            "the bytes alone": partial(write_bytes, raw, content),
-            "torch.save": save_plain,
-            "ours, whole or not at all": save,
-        },
+        {"bytes only": partial(write_bytes, raw, content), "torch.save": save_plain, "ours, atomic": save},
         num_rounds,
         clock,
     )
     raw.unlink()
     del content
-    yield from rows_of(f"checkpoint of {size / 1e9:.2f} GB", writing, size / 1e9, "GB/s", "the bytes alone")
+    yield from rows_of(f"checkpoint of {size / 1e9:.2f} GB", writing, size / 1e9, "GB/s", "bytes only")
     reading = take_turns(
         {"torch.load": load_plain, "resume, ours": lambda: load_training_state(ours, config.MODEL, model, optimizer)},
         num_rounds,
@@ -359,12 +355,12 @@ SECTIONS = ("loader", "step", "validation", "checkpoint")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5, help="rounds of which the median counts (5)")
+    parser.add_argument("--rounds", type=int, default=5, help="number of rounds; the median is reported (5)")
     parser.add_argument("--groups", type=int, default=48, help="groups of 4 images to load (48)")
     parser.add_argument("--validation-groups", type=int, default=16, help="groups to validate (16)")
-    parser.add_argument("--bf16", action="store_true", help="the step with bfloat16 too, even where it is emulated")
+    parser.add_argument("--bf16", action="store_true", help="also run the step in bfloat16, even if it is emulated")
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS, help="sections to run")
-    parser.add_argument("--cpu-time", action="store_true", help="one thread and CPU time, in this process alone")
+    parser.add_argument("--cpu-time", action="store_true", help="measure CPU time, with one thread and one process")
     args = parser.parse_args()
     clock: Clock = time.process_time if args.cpu_time else time.perf_counter
     if args.cpu_time:

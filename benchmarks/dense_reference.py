@@ -1,7 +1,7 @@
-"""The recursive pictorial structure as one would write it down from the paper: the yardstick of bench_rpsm.py.
+"""Plain dense implementation of RPSM, the reference of bench_rpsm.py.
 
-Frame by frame, in numpy's float64: the first grid's limbs are dense matrices over all pairs of bins, the heatmaps are
-interpolated joint by joint and view by view. Vectorised over bins, so that it is plain but not slow on purpose.
+It works frame by frame in float64. The limbs of the first grid are dense matrices over all pairs of bins; heatmaps are
+interpolated per joint and view. Operations are vectorized over bins.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class DenseRpsm:
     """RPSM of one frame at a time.
 
     Args:
-        prior: limb prior of the first grid; spread into one dense matrix per limb.
+        prior: limb prior of the first grid; converted to one dense matrix per limb.
         settings: grids and tolerance.
     """
 
@@ -57,7 +57,7 @@ class DenseRpsm:
 def sample_views(
     points: np.ndarray, heatmaps: np.ndarray, cameras: Cameras, image_to_heatmap: np.ndarray
 ) -> np.ndarray:
-    """Sum the heatmaps of all views at points (J, n, 3), or (1, n, 3) for all joints alike: (J, n)."""
+    """Sum the heatmaps of all views at points (J, n, 3), or (1, n, 3) for all joints: (J, n)."""
     num_views, num_joints = heatmaps.shape[:2]
     unary = np.zeros((num_joints, points.shape[1]))
     for view in range(num_views):
@@ -88,7 +88,7 @@ def interpolate(heatmap: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray
 
 
 def best_pose(points: np.ndarray, unary: np.ndarray, pairwise: list[np.ndarray], body: HumanBody) -> np.ndarray:
-    """Maximise the product of unaries (J, n) and pairwise terms (n, n) per limb: (J, 3) of the points (J, n, 3)."""
+    """Maximize the product of unaries (J, n) and pairwise terms (n, n) per limb over points (J, n, 3): (J, 3)."""
     belief = unary.copy()
     partner = {}
     for (parent, child), matrix in reversed(list(zip(body.edges, pairwise, strict=True))):

@@ -1,4 +1,4 @@
-"""Frames and heatmaps for the benchmarks of accuracy: persons of the embedded world, and detectors of three kinds."""
+"""Synthetic frames and heatmaps of three simulated detectors, for the accuracy benchmarks."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ INPUT_PX = 256
 HEATMAP_PX = 64
 SIGMA_PX = 2.0
 TRAINING_SUBJECTS = (1, 5, 6, 7, 8)  # their mean limb lengths are the prior
-TEST_SUBJECTS = (9, 11, *range(21, 29))  # the validation subjects and eight strangers of 0.91 to 1.06 mean height
+TEST_SUBJECTS = (9, 11, *range(21, 29))  # the validation subjects and eight others, 0.91 to 1.06 of the mean height
 
-# The detector-like mixture. Jitter is per axis, joint and view; a wrong peak lies anywhere in the map.
+# Detector "mixture". Jitter is per axis, joint and view; wrong peaks are uniformly distributed in the heatmap.
 JITTER_PX = 0.5
-WRONG_SHARE = 0.08  # of the maps, of the maps, of the views
-MISSING_SHARE = 0.04
-SWAP_SHARE = 0.12
-PEAK_RANGE = (0.5, 1.0)  # height of the right peak
-WRONG_FACTOR_RANGE = (1.05, 1.5)  # height of a wrong peak, in right ones
+WRONG_SHARE = 0.08  # of the heatmaps
+MISSING_SHARE = 0.04  # of the heatmaps
+SWAP_SHARE = 0.12  # of the views
+PEAK_RANGE = (0.5, 1.0)  # height of the correct peak
+WRONG_FACTOR_RANGE = (1.05, 1.5)  # height of a wrong peak, relative to the correct peak
 NOISE = 0.01
 SWAPS = (("hip", "kne", "ank"), ("sho", "elb", "wri"))
 
@@ -46,10 +46,10 @@ class Frames:
         pose_world: (F, 17, 3) mm.
         cameras: leading axes (F, V).
         image_to_heatmap: (F, V, 2, 3).
-        center: (F, V, 2) box centres, image px.
-        scale: (F, V, 2) box sides / 200 px.
+        center: (F, V, 2) crop centers, image px.
+        scale: (F, V, 2) crop sizes / 200 px.
         joints_hm: (F, V, 17, 2) heatmap px.
-        subject: (F,) whose frame it is.
+        subject: (F,) subject ids.
     """
 
     pose_world: np.ndarray
@@ -70,7 +70,7 @@ class Frames:
 def make_frames(
     num_frames: int, seed: int, subjects: Sequence[int] = TEST_SUBJECTS, heatmap_px: int = HEATMAP_PX
 ) -> Frames:
-    """Take frames of subjects, one subject after the other as in Human3.6M, each at a random moment."""
+    """Draw frames at random times, sorted by subject as in Human3.6M."""
     rng = np.random.default_rng(seed)
     recordings = [(action, subaction) for action in ACTIONS for subaction in (1, 2)]
     poses, rigs, whose = [], [], []
@@ -98,7 +98,7 @@ def make_frames(
 
 
 def training_prior(settings: PictorialSettings, seed: int) -> LimbPrior:
-    """Return the limb prior of the training subjects: the mean lengths over their frames."""
+    """Return the limb prior with the mean limb lengths of the training subjects."""
     lengths = []
     for subject in TRAINING_SUBJECTS:
         act = perform_action(2, 1, make_subject(subject, seed).shape, np.random.default_rng(seed), np.zeros(1))
@@ -107,7 +107,7 @@ def training_prior(settings: PictorialSettings, seed: int) -> LimbPrior:
 
 
 def gaussians(places_hm: np.ndarray, heatmap_px: int = HEATMAP_PX, sigma_px: float = SIGMA_PX) -> np.ndarray:
-    """Draw (..., H, W) float32 Gaussians with peak 1 at unrounded places (..., 2)."""
+    """Draw Gaussians (..., H, W) float32 with peak 1 at subpixel positions (..., 2)."""
     x, y = (
         np.exp(-((np.arange(heatmap_px) - places_hm[..., axis, None]) ** 2) / (2 * sigma_px**2)).astype(np.float32)
         for axis in range(2)
@@ -116,12 +116,12 @@ def gaussians(places_hm: np.ndarray, heatmap_px: int = HEATMAP_PX, sigma_px: flo
 
 
 def perfect(frames: Frames, rng: np.random.Generator) -> np.ndarray:
-    """Draw every joint at its true place; (F, V, 17, H, W)."""
+    """Draw every joint at its ground truth: (F, V, 17, H, W)."""
     return gaussians(frames.joints_hm)
 
 
 def jittered(frames: Frames, rng: np.random.Generator) -> np.ndarray:
-    """Draw every joint of every view 1 px (per axis, normally distributed) beside its true place."""
+    """Draw every joint with a Gaussian error of 1 px per axis."""
     return gaussians(frames.joints_hm + rng.normal(0, 1.0, frames.joints_hm.shape))
 
 
@@ -132,7 +132,7 @@ def with_wrong_peaks(
     heatmap_px: int = HEATMAP_PX,
     sigma_px: float = SIGMA_PX,
 ) -> np.ndarray:
-    """Draw jittered joints, some missing, some with a wrong peak above the right one; (F, V, 17, H, W)."""
+    """Draw jittered joints, some missing, some with a higher wrong peak: (F, V, 17, H, W)."""
     shape = frames.joints_hm.shape[:3]
     height = rng.uniform(*PEAK_RANGE, shape) * (rng.random(shape) >= MISSING_SHARE)
     wrong_height = rng.uniform(*WRONG_FACTOR_RANGE, shape) * height * (rng.random(shape) < wrong_share)
@@ -144,7 +144,7 @@ def with_wrong_peaks(
 
 
 def mixture(frames: Frames, rng: np.random.Generator) -> np.ndarray:
-    """Draw what a detector gives: jitter, wrong peaks above the right one, missing ones, swapped sides, noise."""
+    """Draw heatmaps with jitter, wrong and missing peaks, left/right swaps and noise."""
     maps = with_wrong_peaks(frames, rng, WRONG_SHARE)
     shape = frames.joints_hm.shape
     part = np.where(rng.random(shape[:2]) < SWAP_SHARE, rng.integers(len(SWAPS), size=shape[:2]), -1)  # (F, V)

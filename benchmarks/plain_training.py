@@ -1,7 +1,7 @@
-"""A training step as one writes it first: the reference that ours is timed against.
+"""Plain training step, the reference of bench_training.py.
 
-View by view, pair by pair, joint by joint, heatmaps to numpy in every step, everything float32; the network, the loss
-and the first weights are the same, so that the losses agree.
+It loops over views, pairs of views and joints, copies heatmaps to numpy in every step, and uses float32. Network, loss
+and initial weights are those of our training, so the losses agree.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from lib.models.multiview_pose import MultiViewPose
 
 
 class PlainTraining:
-    """A copy of a model with its optimizer."""
+    """Copy of a model, with an optimizer."""
 
     def __init__(self, model: MultiViewPose, rate: float) -> None:
         """
         Args:
-            model: with fusion; its weights are copied.
+            model: model with learned fusion; its weights are copied.
             rate: learning rate.
         """
         self.backbone = copy.deepcopy(model.backbone).train()
-        self.own = model.fusion.self_weight
+        self.self_weight = model.fusion.self_weight
         num_views, num_others, num_pixels = model.fusion.weight.shape[:3]
         self.matrices = nn.ModuleList(
             nn.Linear(num_pixels, num_pixels, bias=False, device="meta") for _ in range(num_views * num_others)
@@ -41,27 +41,29 @@ class PlainTraining:
             Loss and accuracy.
         """
         num_views = images.shape[1]
-        single = [self.backbone(images[:, view]) for view in range(num_views)]
-        fused = self._fuse(single)
+        single_view = [self.backbone(images[:, view]) for view in range(num_views)]
+        fused = self._fuse(single_view)
         loss = 0.0
         accuracies = []
         for view in range(num_views):
-            chosen = torch.stack([fused[view][i] if is_multiview[i] else single[view][i] for i in range(len(images))])
+            chosen = torch.stack(
+                [fused[view][i] if is_multiview[i] else single_view[view][i] for i in range(len(images))]
+            )
             loss = loss + joint_loss(chosen, target[:, view], weight[:, view])
-            loss = loss + joint_loss(single[view], target[:, view], weight[:, view])
+            loss = loss + joint_loss(single_view[view], target[:, view], weight[:, view])
             accuracies.append(accuracy(chosen.detach().cpu().numpy(), target[:, view].cpu().numpy()))
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
         return loss.item(), float(np.mean(accuracies))
 
-    def _fuse(self, single: list[Tensor]) -> list[Tensor]:
+    def _fuse(self, single_view: list[Tensor]) -> list[Tensor]:
         fused = []
         matrices = iter(self.matrices)
-        share = (1 - self.own) / (len(single) - 1)
-        for view, maps in enumerate(single):
-            total = self.own * maps
-            for other, source in enumerate(single):
+        share = (1 - self.self_weight) / (len(single_view) - 1)
+        for view, maps in enumerate(single_view):
+            total = self.self_weight * maps
+            for other, source in enumerate(single_view):
                 if other != view:
                     total = total + share * next(matrices)(source.flatten(2)).view_as(maps)
             fused.append(total)
@@ -69,7 +71,7 @@ class PlainTraining:
 
 
 def joint_loss(prediction: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Sum over the joints of the mean squared error of maps (B, J, H, W), weighted by (B, J, 1)."""
+    """Return the sum over joints of the mean squared error of heatmaps (B, J, H, W) with weights (B, J, 1)."""
     criterion = nn.MSELoss()
     loss = 0.0
     for joint in range(prediction.shape[1]):
@@ -79,7 +81,7 @@ def joint_loss(prediction: Tensor, target: Tensor, weight: Tensor) -> Tensor:
 
 
 def accuracy(prediction: np.ndarray, target: np.ndarray) -> float:
-    """Share of peaks of maps (B, J, H, W) within half of a tenth of the map, of the joints that have a target."""
+    """Return the share of peaks of heatmaps (B, J, H, W) within 5 % of the heatmap size, for joints with a target."""
     height, width = prediction.shape[2:]
     rates = []
     for joint in range(prediction.shape[1]):
