@@ -15,7 +15,7 @@ from lib.multiviews.cameras import project, world_to_camera
 
 SERIALS = ("54138969", "55011271", "58860488", "60457274")
 KEPT = [0, 1, 2, 3, 6, 7, 8, 12, 16, 14, 15, 17, 18, 19, 25, 26, 27]  # the 17 joints among the 32
-BARS = 8  # bits of the frame number in the top rows of a picture
+BARS = 8  # bits of the frame number in the top rows of an image
 BAR_ROWS = 16
 SIDE = 160
 
@@ -23,35 +23,35 @@ Key = tuple[int, int, int]  # subject, action, sub-action
 
 
 def base_name(action: int, subaction: int) -> str:
-    """Names as odd as the real ones: with a space, differing between sub-actions."""
+    """Return a file name like the real ones, with a space and depending on the sub-action."""
     return f"Action{action}" + (f" {subaction - 1}" if subaction > 1 else "")
 
 
 @dataclass
 class RawWorld:
-    """What was written.
+    """Content of a folder of raw files.
 
     Attributes:
         folder: the raw folder.
         joints_world: recording -> (F, 17, 3) mm.
-        worlds: subject -> its world.
-        pictures: (recording, camera) -> the frames of the video.
+        worlds: subject -> synthetic world.
+        images: (recording, camera) -> frames of the video.
     """
 
     folder: Path
     joints_world: dict[Key, np.ndarray] = field(default_factory=dict)
     worlds: dict[int, SubjectWorld] = field(default_factory=dict)
-    pictures: dict[tuple[Key, int], list[np.ndarray]] = field(default_factory=dict)
+    images: dict[tuple[Key, int], list[np.ndarray]] = field(default_factory=dict)
 
     def path(self, kind: str, recording: Key, camera: int) -> Path:
-        """Path of a file; kind is Videos or a folder below MyPoseFeatures."""
+        """Return the path of a file; `kind` is Videos or a folder below MyPoseFeatures."""
         parent = self.folder / f"S{recording[0]}" / ("Videos" if kind == "Videos" else f"MyPoseFeatures/{kind}")
         suffix = ".mp4" if kind == "Videos" else ".cdf"
         return parent / f"{base_name(*recording[1:])}.{SERIALS[camera]}{suffix}"
 
 
 def write_cdf(path: Path, joints: np.ndarray) -> None:
-    """Write (F, 17, C) joints as variable Pose (1, F, 32 C); the other joints are far away."""
+    """Write (F, 17, C) joints as variable Pose (1, F, 32 C); the unused joints are far away."""
     num_frames, _, size = joints.shape
     all_joints = np.full((num_frames, 32, size), -9999.0)
     all_joints[:, KEPT] = joints
@@ -70,33 +70,33 @@ def write_cdf(path: Path, joints: np.ndarray) -> None:
     file.close()
 
 
-def mark(picture: np.ndarray, number: int) -> np.ndarray:
-    """Paint a number as black and white bars into the top rows."""
-    bits = np.repeat([255 * ((number >> bit) & 1) for bit in range(BARS)], picture.shape[1] // BARS)
-    picture = picture.copy()
-    picture[:BAR_ROWS, : len(bits)] = bits[:, None]
-    return picture
+def mark(image: np.ndarray, number: int) -> np.ndarray:
+    """Draw a number as black and white bars into the top rows."""
+    bits = np.repeat([255 * ((number >> bit) & 1) for bit in range(BARS)], image.shape[1] // BARS)
+    image = image.copy()
+    image[:BAR_ROWS, : len(bits)] = bits[:, None]
+    return image
 
 
-def marked_number(picture: np.ndarray) -> int:
-    """Read the number that mark() painted."""
-    width = picture.shape[1] // BARS
-    bits = picture[BAR_ROWS // 2, width // 2 : BARS * width : width].mean(-1) > 127
+def marked_number(image: np.ndarray) -> int:
+    """Read the number that mark() drew."""
+    width = image.shape[1] // BARS
+    bits = image[BAR_ROWS // 2, width // 2 : BARS * width : width].mean(-1) > 127
     return int(sum(int(bit) << place for place, bit in enumerate(bits)))
 
 
-def write_video(path: Path, pictures: list[np.ndarray]) -> None:
+def write_video(path: Path, images: list[np.ndarray]) -> None:
     """Write an MP4 at 50 frames per second with OpenCV."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    height, width = pictures[0].shape[:2]
+    height, width = images[0].shape[:2]
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 50, (width, height))
-    for picture in pictures:
-        writer.write(picture)
+    for image in images:
+        writer.write(image)
     writer.release()
 
 
 def euler_xyz(rotation: np.ndarray) -> tuple[float, float, float]:
-    """Angles a, b, g with rotation = Rx(a) Ry(b) Rz(g)."""
+    """Return the angles a, b, g of rotation = Rx(a) Ry(b) Rz(g)."""
     return (
         float(np.arctan2(-rotation[1, 2], rotation[2, 2])),
         float(np.arcsin(rotation[0, 2])),
@@ -105,7 +105,7 @@ def euler_xyz(rotation: np.ndarray) -> tuple[float, float, float]:
 
 
 def write_metadata(path: Path, worlds: dict[int, SubjectWorld]) -> None:
-    """Write metadata.xml with the names of all recordings and the calibration of the worlds' cameras."""
+    """Write metadata.xml with all file names and the calibration of the worlds' cameras."""
     w0 = np.zeros(300)
     for subject, world in worlds.items():
         for camera, record in enumerate(world.camera_records):
@@ -140,10 +140,10 @@ def write_raw(
     Args:
         folder: receives metadata.xml and S1, ...
         recordings: (subject, action, sub-action).
-        num_frames: poses of each.
-        video_lengths: (recording, camera) -> frames of the video; None = as many as poses.
-        render: pictures of the world; otherwise grey ones, marked all the same.
-        universal: also write D3_Positions_mono_universal (the poses made 10 % larger).
+        num_frames: number of poses of each.
+        video_lengths: (recording, camera) -> number of video frames; None = number of poses.
+        render: render the world; otherwise the images are gray. Both have the frame number.
+        universal: also write D3_Positions_mono_universal, with poses 10 % larger.
     """
     raw = RawWorld(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -162,9 +162,9 @@ def write_raw(
             if universal:
                 write_cdf(raw.path("D3_Positions_mono_universal", recording, camera), 1.1 * in_camera)
             length = num_frames if video_lengths is None else video_lengths(recording, camera)
-            grey = np.full((SIDE, SIDE, 3), 120, np.uint8)
-            pictures = [film.render(act, frame, frame + 1, camera)[0] if render else grey for frame in range(length)]
-            raw.pictures[recording, camera] = [mark(picture, frame + 1) for frame, picture in enumerate(pictures)]
-            write_video(raw.path("Videos", recording, camera), raw.pictures[recording, camera])
+            gray = np.full((SIDE, SIDE, 3), 120, np.uint8)
+            images = [film.render(act, frame, frame + 1, camera)[0] if render else gray for frame in range(length)]
+            raw.images[recording, camera] = [mark(image, frame + 1) for frame, image in enumerate(images)]
+            write_video(raw.path("Videos", recording, camera), raw.images[recording, camera])
     write_metadata(folder / "metadata.xml", raw.worlds)
     return raw

@@ -1,4 +1,4 @@
-"""MPII's RELEASE as MATLAB writes it: structs in structs, fields that are empty or not there."""
+"""MPII's annotation file as MATLAB writes it: nested structs, empty and absent fields."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from lib.dataset.synthetic.generate import SetSettings, make_dataset
 from lib.dataset.synthetic.scene import WorldSettings
 
 EMPTY = np.zeros((0, 0))
-VISIBLE = (1, 0, "1", "0", EMPTY, np.uint8(1))  # `is_visible` in all its types
+VISIBLE = (1, 0, "1", "0", EMPTY, np.uint8(1))  # types of `is_visible` in the file
 
 
 def struct_array(rows: Sequence[dict[str, Any]], column: bool = False) -> np.ndarray:
-    """A MATLAB struct array; what a row lacks is empty, as MATLAB does it."""
+    """Return a MATLAB struct array. Missing fields of a row are empty, as in MATLAB."""
     keys = list(dict.fromkeys(key for row in rows for key in row))
     array = np.empty((len(rows), 1) if column else (1, len(rows)), [(key, object) for key in keys])
     for place, row in zip(np.ndindex(array.shape), rows, strict=True):
@@ -28,7 +28,7 @@ def struct_array(rows: Sequence[dict[str, Any]], column: bool = False) -> np.nda
 
 
 def person(record: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    """A rectangle with what a record of the JSON files holds; a change to None removes a field."""
+    """Return an annorect entry of a JSON record. A change to None removes a field."""
     points = [
         {"x": x, "y": y, "id": joint, "is_visible": VISIBLE[joint % len(VISIBLE)]}
         for joint, ((x, y), seen) in enumerate(zip(record["joints"], record["joints_vis"], strict=True))
@@ -44,7 +44,7 @@ def person(record: dict[str, Any], **changes: Any) -> dict[str, Any]:
 
 
 def image(name: str, people: Sequence[dict[str, Any]], is_train: bool = True, separate: Sequence[int] | None = None):
-    """An entry of annolist, with what the other parts of RELEASE say about it."""
+    """Return an entry of annolist with its values of img_train and single_person."""
     annorect = struct_array(people) if people else EMPTY
     if separate is None:
         separate = range(1, len(people) + 1)
@@ -56,7 +56,7 @@ def image(name: str, people: Sequence[dict[str, Any]], is_train: bool = True, se
 
 
 def write_release(path: Path, images: Sequence[dict[str, Any]], **changes: Any) -> Path:
-    """Write the file; a change to None removes a part of RELEASE."""
+    """Write the file. A change to None removes a part of RELEASE."""
     separate = np.empty((len(images), 1), object)
     for row, one in enumerate(images):
         separate[row, 0] = one["separate"]
@@ -74,7 +74,7 @@ def write_release(path: Path, images: Sequence[dict[str, Any]], **changes: Any) 
 
 
 def make_world(root: Path, num_train: int, num_valid: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Make the embedded data's single pictures in `root`; returns the records for training and for validation."""
+    """Make the synthetic single images in `root`; return training and validation records."""
     world = WorldSettings(num_views=2, image_size=32)
     make_dataset(
         root,

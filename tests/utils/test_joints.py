@@ -5,7 +5,7 @@ import pytest
 
 from lib.utils.joints import H36M_17, MPII_16, TOTALCAPTURE_16, UNION_20, to_union, union_subset
 
-# as the data sets and published checkpoints have them; _ stands for a blank
+# order in the data sets and in checkpoints of the original code; _ is a space
 UNION = (
     "root rhip rkne rank lhip lkne lank belly thorax neck upper_neck nose head head_top lsho lelb lwri rsho relb rwri"
 )

@@ -19,7 +19,7 @@ def test_memory_ledger_storages_count_once_while_they_live(mode):
         view.add_(1)
         second = torch.zeros(10, dtype=torch.float64)  # + 80
         del first
-        third = torch.zeros(500, dtype=torch.bool)  # + 500: the view holds the first
+        third = torch.zeros(500, dtype=torch.bool)  # + 500: the view keeps the first
         del view, third
         fourth = torch.zeros(1500, dtype=torch.int16)  # 80 + 3000
     assert ledger.peak() == {"rest": 4580}
@@ -36,7 +36,7 @@ def test_memory_ledger_first_label_of_a_storage_counts(mode):
         del passing
         kept = torch.zeros(700)
         result = torch.zeros(600)
-        ledger.label("kept", [kept])  # after the fact
+        ledger.label("kept", [kept])  # after its allocation
     assert ledger.peak() == {"weights": 400, "kept": 2800, "rest": 2400}
     del result
 
@@ -47,7 +47,7 @@ def test_memory_ledger_counts_storages_of_autograd(mode):
         weight = torch.zeros(50, 50, requires_grad=True)
         with MemoryLedger("rest") as ledger:
             ledger.label("weights", [weight])
-            loss = (weight @ weight).exp().sum()  # exp keeps its result, 10000 bytes; the product goes
+            loss = (weight @ weight).exp().sum()  # exp keeps its result, 10000 bytes; the product is freed
             assert ledger.peak() == {"weights": 10000, "rest": 20000}
             loss.backward()
             ledger.label("gradients", [weight.grad])
@@ -58,7 +58,7 @@ def test_memory_ledger_counts_storages_of_autograd(mode):
 
 def test_memory_ledger_reused_id_is_a_new_storage():
     with MemoryLedger("rest") as ledger:
-        ledger.label("one", [torch.zeros(1000)])  # gone at once; the next may get its place in memory
+        ledger.label("one", [torch.zeros(1000)])  # freed at once; the next storage may reuse its id
         for _ in range(20):
             torch.zeros(1001)
     assert ledger.peak() == {"one": 0, "rest": 4004}

@@ -15,7 +15,7 @@ from lib.utils.transforms import (
 
 
 def three_point_transform(center, side_px, rotation_deg, output_wh):
-    """The crop of Simple Baselines by its three points: centre, middle of the upper edge, and a right angle."""
+    """Crop of Simple Baselines from three points: center, middle of the upper edge and a right angle."""
     angle = np.deg2rad(rotation_deg)
     up = np.array([np.sin(angle), -np.cos(angle)]) * side_px / 2
     source = np.float32([center, center + up, center + up + [up[1], -up[0]]])
@@ -33,7 +33,7 @@ def test_get_affine_transform_equals_the_original_code(rotation, output_wh):
 
 
 def test_get_affine_transform_hand_computed_crop():
-    # a box of 200 px around (100, 50) on 50 px: a quarter of the size, centre on the centre
+    # a box of 200 px around (100, 50) on 50 px: a quarter of the size, center to center
     matrix = get_affine_transform(np.array([100, 50]), np.array([1.0, 1.0]), 0.0, (50, 50))
     np.testing.assert_allclose(matrix, [[0.25, 0, 0], [0, 0.25, 12.5]])
 

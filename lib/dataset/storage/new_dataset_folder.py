@@ -1,4 +1,4 @@
-"""A data set made here: into a hidden folder beside the final one, renamed when complete."""
+"""Folder of a new data set: written under a temporary name, renamed when complete."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from lib.utils.files.atomic import atomic_directory
 
 @contextlib.contextmanager
 def new_dataset_folder(root: Path, force: bool, marker: str) -> Iterator[Path]:
-    """Give a temporary folder that becomes `root` when the block ends well, and disappears otherwise.
+    """Give a temporary folder that becomes `root` when the block succeeds and is removed otherwise.
 
     Args:
-        root: the final folder.
-        force: replace a data set that was made here before; nothing else is ever replaced.
-        marker: name of the file that the block writes, by which such a data set is known.
+        root: final folder.
+        force: replace an existing data set of this script. Other folders are never replaced.
+        marker: name of the file, written by the block, that identifies data sets of this script.
 
     Yields:
         The folder to write to.
 
     Raises:
-        InputError: `root` exists and may not be replaced, or the disk refuses.
+        InputError: `root` exists and must not be replaced, or cannot be written.
     """
     check_dataset_folder(root, force, marker)
     with atomic_directory(root) as folder:
@@ -31,10 +31,10 @@ def new_dataset_folder(root: Path, force: bool, marker: str) -> Iterator[Path]:
 
 
 def check_dataset_folder(root: Path, force: bool, marker: str) -> None:
-    """Raise an InputError unless `root` is free, or a data set made here before and `force` is given."""
+    """Check that new_dataset_folder() may write `root`; see there."""
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return
     if not (root / marker).is_file():
         raise InputError(f"{root}: exists and was not made by this script (no {marker}); choose another --root")
     if not force:
-        raise InputError(f"{root}: exists already; use --force to make it anew, or choose another --root")
+        raise InputError(f"{root}: exists already; use --force to replace it, or choose another --root")

@@ -38,14 +38,14 @@ def rendered(tmp_path_factory) -> RawWorld:
 
 @pytest.fixture(scope="module")
 def prepared(rendered, tmp_path_factory):
-    """(ROOT, what came of it)"""
+    """(ROOT, result)"""
     root = tmp_path_factory.mktemp("prepared")
     return root, prepare_h36m(root, settings(rendered.folder), workers=2)
 
 
 @pytest.fixture
 def plain(tmp_path) -> RawWorld:
-    """One subject, grey videos with numbers."""
+    """One subject, gray videos with frame numbers."""
     return write_raw(tmp_path / "raw", RECORDINGS[2:], 5, render=False)
 
 
@@ -105,7 +105,7 @@ def test_prepare_h36m_images_are_the_frames_of_their_number(prepared, rendered):
         image = cv2.imread(str(root / "h36m/images" / record["image"]))
         assert marked_number(image) == record["image_id"]
         recording = record["subject"], record["action"], record["subaction"]
-        frame = rendered.pictures[recording, record["camera_id"]][record["image_id"] - 1]
+        frame = rendered.images[recording, record["camera_id"]][record["image_id"] - 1]
         assert cv2.PSNR(image, frame) > 25
         seen += 1
     assert seen == len(list((root / "h36m/images").glob("*/*.jpg")))
@@ -193,7 +193,7 @@ def test_prepare_h36m_zip_and_jpeg_quality(rendered, prepared, tmp_path):
 
 
 def numbers_in_zip(root: Path) -> list[int]:
-    """Return the marked numbers of the annotated images; a handle of its own, for read_image() keeps one open."""
+    """Return the frame numbers of the annotated images; read_image() would keep the archive open."""
     with zipfile.ZipFile(root / "h36m/images.zip") as archive:
         data = [archive.read(f"images/{record['image']}") for record in records_of(root, "validation")]
     return [marked_number(cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)) for image in data]
@@ -362,7 +362,7 @@ DAMAGE = {
         lambda raw: cut(raw.path("D2_Positions", (9, 2, 2), 1)),
         r"D2_Positions.*not a CDF file with 'Pose', or cut off",
     ),
-    "cut video": (lambda raw: cut(raw.path("Videos", (9, 2, 2), 1)), r"55011271\.mp4: (not a video|has no pictures)"),
+    "cut video": (lambda raw: cut(raw.path("Videos", (9, 2, 2), 1)), r"55011271\.mp4: (not a video|has no )"),
     "other video": (
         lambda raw: write_video(raw.path("Videos", (9, 2, 2), 1), [np.zeros((32, 32, 3), np.uint8)] * 40),
         r"55011271\.mp4: has 40 frames, its poses 5: another video, or cut off",
@@ -389,10 +389,10 @@ def break_off(monkeypatch) -> None:
 
     class Broken(h36m_clips.VideoReader):
         def frames(self, *words):
-            for number, picture in super().frames(*words):
+            for number, image in super().frames(*words):
                 if self.path.endswith("Action2 1.58860488.mp4") and number == 3:
                     return
-                yield number, picture
+                yield number, image
 
     monkeypatch.setattr(h36m_clips, "VideoReader", Broken)
 

@@ -1,5 +1,3 @@
-"""A data set appears whole or not at all, and never in place of anything else."""
-
 from __future__ import annotations
 
 from pathlib import Path

@@ -20,7 +20,7 @@ def test_atomic_path_file_appears_when_the_block_ends(tmp_path):
     path = tmp_path / "deep" / "a.png"
     with atomic_path(path) as temporary:
         assert temporary.parent == path.parent
-        assert temporary.suffix == ".png"  # writers choose the format by it
+        assert temporary.suffix == ".png"  # it selects the format
         temporary.write_bytes(b"new")
         assert not path.exists()
     assert path.read_bytes() == b"new"
@@ -89,7 +89,7 @@ def test_write_csv_quotes_commas(tmp_path):
 
 @pytest.fixture
 def dead() -> int:
-    """Number of a process that has ended."""
+    """Id of a process that has ended."""
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     return process.pid
@@ -104,7 +104,7 @@ def test_atomic_path_removes_files_of_killed_processes(tmp_path, dead):
         tmp_path / f".a[1].pth.{'9' * 30}.tmp.tar",
         tmp_path / f".b.{dead}.tmp.tar",
     ]
-    for file in (gone, *kept):  # kept: of a process that runs, of nobody, of another file
+    for file in (gone, *kept):  # kept: of a running process, without process id, of another file
         file.write_bytes(b"half")
     write_bytes(path, b"new")
     assert names(tmp_path) == sorted(file.name for file in (path, *kept))

@@ -1,5 +1,3 @@
-"""Digests of what files hold."""
-
 from __future__ import annotations
 
 import torch

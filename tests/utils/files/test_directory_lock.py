@@ -24,7 +24,7 @@ with locked_directory(pathlib.Path(sys.argv[1]), inherited=inherited) as lock:
 
 @pytest.fixture
 def holder(tmp_path):
-    """holder(inherited) starts a process that has the lock and a child, to which it gives the file."""
+    """holder(inherited) starts a process that holds the lock and passes it to a child process."""
     started = []
 
     def start(inherited):
@@ -55,7 +55,7 @@ def test_locked_directory_second_process_is_refused(holder, tmp_path, inherited)
         pass
     process.kill()
     process.wait()
-    if inherited:  # its child still writes, perhaps
+    if inherited:  # the child may still write
         with pytest.raises(InputError, match=r"another process works there$"), locked_directory(tmp_path, "", True):
             pass
     else:

@@ -1,5 +1,3 @@
-"""Rows read past HDF5 against h5py."""
-
 from __future__ import annotations
 
 import os

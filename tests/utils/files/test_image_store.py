@@ -17,7 +17,7 @@ from lib.utils.files.image_store import missing_images, open_images, read_image
 
 @pytest.fixture
 def picture():
-    """A smooth picture, so that JPEG keeps it nearly exact; channels differ."""
+    """A smooth image, which JPEG keeps nearly exactly, with different channels."""
     ramp = np.linspace(0, 255, 60).astype(np.uint8)
     return np.stack([np.tile(ramp, (40, 1)), np.full((40, 60), 90, np.uint8), np.tile(ramp[::-1], (40, 1))], -1)
 

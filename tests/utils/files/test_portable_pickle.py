@@ -10,7 +10,7 @@ import scipy.sparse
 from lib.utils.files.portable_pickle import write_pickle, write_pickled_list
 from lib.utils.files.safe_pickle import load_pickle
 
-# What NumPy 1.13 and SciPy 0.19, of the original code's time, have.
+# Names in NumPy 1.13 and SciPy 0.19, of the original code's time.
 OLD_NAMES = {
     ("numpy.core.multiarray", "_reconstruct"),
     ("numpy.core.multiarray", "scalar"),
@@ -30,7 +30,7 @@ RECORD = {
 
 
 class Recorder(pickle.Unpickler):
-    """Loads with plain pickle and notes the names that it looks up."""
+    """Plain unpickler that records the names it looks up."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__(io.BytesIO(data))
@@ -47,7 +47,7 @@ def check_record(record):
         np.testing.assert_array_equal(record[key], value)
         assert isinstance(record[key], type(value))  # arrays of a subclass are arrays
     assert record["turned"].flags.f_contiguous
-    record["joints"][0] = 1  # arrays can be changed
+    record["joints"][0] = 1  # arrays are writable
 
 
 @pytest.mark.filterwarnings("error")
@@ -96,7 +96,7 @@ def test_write_pickled_list_pieces_become_one_list(tmp_path, sizes):
             np.testing.assert_array_equal(one["x"], other["x"])
             np.testing.assert_array_equal(one["camera"]["R"], other["camera"]["R"])
     start = 0
-    for size in sizes:  # shared within a piece, and not between pieces
+    for size in sizes:  # cameras are shared within a piece only
         assert len({id(entry["camera"]) for entry in found[start : start + size]}) == min(size, 1)
         start += size
 

@@ -29,7 +29,7 @@ def path(tmp_path, rows):
     with PredictionWriter(tmp_path / "p.h5", 6, NAMES, WH, rows_per_chunk=2, attributes=said) as writer:
         for part in (slice(0, 4), slice(4, 6)):
             writer.append(rows[0][part], rows[1][part], IDS[part])
-        assert not (tmp_path / "p.h5").exists()  # under its name when complete
+        assert not (tmp_path / "p.h5").exists()  # it appears when complete
     return tmp_path / "p.h5"
 
 
@@ -46,7 +46,7 @@ def test_prediction_file_reads_slices(path, rows):
     with PredictionFile(path) as file:
         assert (file.joint_names, file.image_ids) == (NAMES, IDS)
         assert file.attributes == {"fusion": "adaptive", "weights": "a/b.pth.tar"}
-        assert isinstance(file.heatmaps, h5py.Dataset)  # nothing was read yet
+        assert isinstance(file.heatmaps, h5py.Dataset)  # read on access
         heatmaps, locations = file.read(1, 5)
         assert np.array_equal(heatmaps, rows[0][1:5])
         assert np.array_equal(locations, rows[1][1:5])
@@ -141,7 +141,7 @@ def test_prediction_writer_unwritable_place_is_named(tmp_path):
 
 @pytest.mark.parametrize("compression", ["lzf", "gzip"])
 def test_prediction_writer_compression_is_lossless(tmp_path, compression):
-    """Heatmaps of a network are smooth and near zero nearly everywhere."""
+    """Smooth heatmaps near zero, like those of a network, are compressed without loss."""
     y, x = np.mgrid[:64, :48]
     maps = np.exp(-((x - 20) ** 2 + (y - 30) ** 2) / 8).astype(np.float32) + np.zeros((6, 3, 64, 48), np.float32)
     sizes = {}
@@ -175,7 +175,7 @@ def test_prediction_writer_float16_is_read_as_float32(tmp_path, rows, compressio
 
 @pytest.mark.parametrize("bad", [0, 2, 5])
 def test_prediction_writer_error_of_the_thread_is_raised(path, rows, monkeypatch, bad):
-    """By a later append(), or at the end; what stood there stays."""
+    """A later append() or the end of the block raises the error; the old file stays."""
     write = PredictionWriter._write
     written = []
 
@@ -197,7 +197,7 @@ def test_prediction_writer_error_of_the_thread_is_raised(path, rows, monkeypatch
 
     with pytest.raises(InputError, match=r"p\.h5: cannot be written \(No space left on device\)"):
         write_all()
-    assert len(appended) <= bad + 3  # soon, not after hours of predicting
+    assert len(appended) <= bad + 3  # soon, not after hours of prediction
     assert path.read_bytes() == before
     assert [file.name for file in path.parent.iterdir()] == ["p.h5"]
 
@@ -271,7 +271,7 @@ def test_prediction_file_without_heatmaps(tmp_path, rows):
 
 @pytest.mark.parametrize("names", [[0, 1, 2], np.array(NAMES, "S")])
 def test_prediction_file_original_files_have_no_image_ids(tmp_path, rows, names):
-    # the released code writes the joints as numbers 0..J-1 of the data set's own order
+    # the original code writes joint numbers 0..J-1 in the order of the data set
     with published(tmp_path / "p.h5", rows, names) as file:
         assert file.image_ids is None
         file.check_matches(IDS, NAMES)

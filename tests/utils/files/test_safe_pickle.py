@@ -30,7 +30,7 @@ RECORDS = [
 
 
 class Python2Pickler(pickle._Pickler):
-    """Writes protocol 2 as Python 2 does: text and array data as byte strings, no codec calls."""
+    """Pickler of protocol 2 like Python 2: text and array data as byte strings, no codec calls."""
 
     dispatch: ClassVar[dict] = dict(pickle._Pickler.dispatch)
 
@@ -43,7 +43,7 @@ class Python2Pickler(pickle._Pickler):
 
 
 def renamed(data: bytes, names: dict[str, str]) -> bytes:
-    """Change module names in protocols 0 to 3, where they stand as text lines."""
+    """Change module names in protocols 0 to 3, which write them as text lines."""
     for old, new in names.items():
         assert f"c{old}\n".encode() in data
         data = data.replace(f"c{old}\n".encode(), f"c{new}\n".encode())
@@ -140,7 +140,7 @@ def test_load_pickle_arrays_are_pickled_as_plain_arrays(load):
 
 
 class Foreign:
-    """Calls a function when it is loaded, and gives the result a state."""
+    """Object whose pickle calls a function and sets a state of the result."""
 
     def __init__(self, function, *arguments, state=None):
         self.call = (function, arguments) if state is None else (function, arguments, state)

@@ -17,7 +17,7 @@ from lib.utils.files.torch_file import first_not_finite, load_checkpoint, save_c
 
 @pytest.fixture
 def full_disk():
-    """Files end at 100 kB, as on a full disk."""
+    """Limit files to 100 kB, like a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
     yield
@@ -58,7 +58,7 @@ def test_load_checkpoint_numpy_1_scalars_are_allowed(tmp_path):
 
 
 def own_memory_mb():
-    """Memory of this process that is no copy of a file."""
+    """Return the anonymous memory of this process, which excludes mapped files."""
     status = Path("/proc/self/status")
     if not status.exists():
         pytest.skip("this system does not tell")
@@ -75,7 +75,7 @@ def test_load_checkpoint_tensors_are_memory_mapped(tmp_path):
 
 
 def test_load_checkpoint_changes_do_not_reach_the_file(tmp_path):
-    """An optimizer goes on with the loaded tensors themselves, and its checkpoint is replaced while it does."""
+    """Training continues with the loaded tensors while their checkpoint is replaced."""
     path = tmp_path / "a.pth"
     save_checkpoint(state(), path)
     loaded = load_checkpoint(path)
