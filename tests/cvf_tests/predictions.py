@@ -1,4 +1,4 @@
-"""Perfect predictions for a data set: unrounded Gaussians written as valid.py writes its heatmaps; poses of choice."""
+"""Files of a run without a network: perfect predictions (unrounded Gaussians), and chosen 3D poses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cvf_tests.scenes import draw_gaussians
 
 from lib.core.config import DEFAULTS
 from lib.core.evaluation2d.provenance import results_provenance
-from lib.core.pose3d.frames import EvaluatedFrames, load_frames
+from lib.core.pose3d.frames import EvaluatedFrames, Poses, load_frames
 from lib.core.pose3d.metrics_3d import summarize
 from lib.core.pose3d.results_3d import save_poses, save_results
 from lib.multiviews.cameras import project
@@ -26,9 +26,9 @@ def write_perfect_predictions(config: Any, directory: Path, sigma: float = 1.0, 
 
     Args:
         config: the configuration.
-        directory: run directory, made if it is not there.
+        directory: run directory, created if missing.
         sigma: standard deviation, heatmap px.
-        edit: called with heatmaps (F, V, 17, H, W) and locations (F, V, 17, 3), may change both in place.
+        edit: called with heatmaps (F, V, 17, H, W) and locations (F, V, 17, 3), which it may change in place.
 
     Returns:
         The frames.
@@ -55,21 +55,21 @@ def write_perfect_predictions(config: Any, directory: Path, sigma: float = 1.0, 
 
 
 def take_for_default(monkeypatch: pytest.MonkeyPatch, section: str, key: str, value: Any) -> None:
-    """Make a value that tests set, to be faster, the default of its key, so that it stands in no name of results."""
+    """Make a value the default of its key, so that names of results do not mention it."""
     monkeypatch.setitem(DEFAULTS[section], key, replace(DEFAULTS[section][key], default=value))
 
 
 def write_poses(
     config: Any, directory: Path, pose_world: np.ndarray | None = None, name: str = "poses3d.npz", method: str = "rpsm"
 ) -> np.ndarray:
-    """Write poses and their results as run_estimate() does, without estimating anything.
+    """Write a pose file and its results, as run_estimate() does.
 
     Args:
         config: the configuration.
         directory: run directory; holds the predictions.
-        pose_world: (F, 17, 3) mm; None = the truth, each joint 30 mm too high.
-        name: file of the poses.
-        method: name of the results.
+        pose_world: (F, 17, 3) mm; None = the ground truth, moved up by 30 mm.
+        name: name of the pose file.
+        method: name of the entry in results_3d.json.
 
     Returns:
         The poses.
@@ -80,14 +80,6 @@ def write_poses(
     results = {"poses": name, **summarize(pose, frames.gt_world, frames.actions, H36M_17.names)}
     with PredictionFile(directory / config.TEST.HEATMAP_LOCATION_FILE) as predictions:
         source = results_provenance(config.TEST.HEATMAP_LOCATION_FILE, predictions)
-    save_poses(
-        directory / name,
-        H36M_17.names,
-        pose_world=pose,
-        gt_world=frames.gt_world,
-        image_ids=frames.image_ids,
-        num_views_agree=agree,
-        source=source,
-    )
+    save_poses(directory / name, frames, Poses(pose, num_views_agree=agree), source)
     save_results(directory, source, method, results)
     return pose

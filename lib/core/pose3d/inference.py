@@ -14,7 +14,7 @@ from lib.core.config_io import load_config
 from lib.core.evaluation2d.provenance import results_provenance, warn_of_outdated_results
 from lib.core.pose3d.frames import FrameBatches, Poses, load_frames, open_predictions
 from lib.core.pose3d.make_prior import load_prior
-from lib.core.pose3d.methods import METHODS, chosen_method, make_context, root_index, run_method
+from lib.core.pose3d.methods import METHODS, chosen_method, make_context, run_method
 from lib.core.pose3d.metrics_3d import joint_errors, summarize
 from lib.core.pose3d.results_3d import (
     default_poses_name,
@@ -30,13 +30,9 @@ from lib.core.run_directory import RESULTS_3D_NAME, record_config, start_run
 from lib.core.runtime.command_line import collect_opts, make_parser
 from lib.multiviews.body import body_of
 from lib.multiviews.pictorial.backend_numpy import Backend
-from lib.multiviews.pictorial.limb_prior import LimbPrior
 from lib.utils.errors import InputError, unknown_name
 
 logger = logging.getLogger(__name__)
-
-_ROOT_TEXT = {"triangulated": "triangulated from the root's heatmaps", "ground_truth": "ground truth"}
-_LENGTH_TEXT = {"prior": "means of the limb prior", "ground_truth": "ground truth of each frame"}
 
 
 def estimate_parser(description: str) -> argparse.ArgumentParser:
@@ -118,22 +114,20 @@ def run_estimate(
     """
     _check_arguments(method, batch_size, poses_name)
     library = backend.xp.__name__
-    poses_name = default_poses_name(config, method, library) if poses_name is None else poses_name
+    poses_name = poses_name or default_poses_name(config, method, library)
     frames = load_frames(config)
     body = body_of(frames.joint_set)
-    root = root_index(config.DATASET.ROOTIDX, body)
-    others = None
-    if check_name is not None:
-        others = load_poses(directory / check_name, frames.image_ids, body.joint_names)
+    others = load_poses(directory / check_name, frames.image_ids, body.joint_names) if check_name else None
     prior = load_prior(config.PICT_STRUCT, body) if METHODS[method].needs_prior else None
+    context = make_context(config, body, prior, backend)
+    sources = sources_and_settings(config, method)
     logger.info("%d frames of %d views; %s", *frames.groups.shape, method)
     if prior is not None:
-        _log_prior(config.PICT_STRUCT, prior)
+        logger.info("root: %s; limb lengths: %s", sources["root_source"], sources["limb_length_source"])
     with open_predictions(config, directory, frames) as predictions:
-        source = results_provenance(config.TEST.HEATMAP_LOCATION_FILE, predictions)
+        provenance = results_provenance(config.TEST.HEATMAP_LOCATION_FILE, predictions)
         if others is not None:
             warn_of_outdated_results(directory, {}, {check_name: poses_source(others)})
-        context = make_context(config, body, prior, backend)
         start_time = time.perf_counter()
         with closing(FrameBatches(frames, predictions, config.NETWORK.IMAGE_SIZE, batch_size)) as batches:
             poses = run_method(METHODS[method], batches, context)
@@ -142,24 +136,16 @@ def run_estimate(
     _warn_of_gaps(poses, num_filled)
     results = {
         "unit": "mm",
-        **sources_and_settings(config, method),
+        **sources,
         "num_box_roots": poses.num_box_roots,
         "num_filled_joints": num_filled,
         "mean_confidence": float(poses.num_views_agree.mean() / frames.groups.shape[1]),
-        **summarize(poses.pose_world, frames.gt_world, frames.actions, body.joint_names, root, frames.parts),
+        **summarize(poses.pose_world, frames.gt_world, frames.actions, body.joint_names, context.root, frames.parts),
         "frames_per_second": len(frames) / max(seconds, 1e-9),
         "poses": poses_name,
     }
-    save_poses(
-        directory / poses_name,
-        body.joint_names,
-        pose_world=poses.pose_world,
-        gt_world=frames.gt_world,
-        image_ids=frames.image_ids,
-        num_views_agree=poses.num_views_agree,
-        source=source,
-    )
-    save_results(directory, source, results_name(config, method, library), results)
+    save_poses(directory / poses_name, frames, poses, provenance)
+    save_results(directory, provenance, results_name(config, method, library), results)
     if others is not None:
         distance = float(joint_errors(poses.pose_world, others["pose_world"]).max())
         logger.info("largest distance to the joints of %s: %.4f mm", check_name, distance)
@@ -173,17 +159,6 @@ def _check_arguments(method: str, batch_size: int, poses_name: str | None) -> No
         raise InputError(f"--batch-size: expected at least 1, received {batch_size}")
     if poses_name is not None and not poses_name.endswith(".npz"):
         raise InputError(f"--poses: expected a name that ends in .npz, received '{poses_name}'")
-
-
-def _log_prior(pict_struct: Any, prior: LimbPrior) -> None:
-    source = pict_struct.LIMB_LENGTH_SOURCE
-    logger.info("root: %s; limb lengths: %s", _ROOT_TEXT[pict_struct.ROOT_SOURCE], _LENGTH_TEXT[source])
-    if prior.length_errors.any() and source == "prior":
-        logger.warning(
-            "%s has no limb lengths (format of the original code); derived from its bins, accurate to %.0f mm",
-            pict_struct.PAIRWISE_FILE,
-            prior.length_errors.max(),
-        )
 
 
 def _warn_of_gaps(poses: Poses, num_filled: int) -> None:

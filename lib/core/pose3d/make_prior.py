@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from lib.multiviews.pictorial.limb_prior import LimbPrior, load_limb_prior, make
 from lib.multiviews.pictorial.rpsm import PictorialSettings
 from lib.utils.errors import InputError
 from lib.utils.tables import markdown_table
+
+logger = logging.getLogger(__name__)
 
 
 def pictorial_settings(pict_struct: Any) -> PictorialSettings:
@@ -39,7 +42,15 @@ def prior_path(pict_struct: Any) -> str:
 
 def load_prior(pict_struct: Any, body: HumanBody = H36M_BODY) -> LimbPrior:
     """Load PICT_STRUCT.PAIRWISE_FILE for a skeleton and the first grid of section PICT_STRUCT."""
-    return load_limb_prior(prior_path(pict_struct), body, pictorial_settings(pict_struct).first_grid)
+    path = prior_path(pict_struct)
+    prior = load_limb_prior(path, body, pictorial_settings(pict_struct).first_grid)
+    if prior.length_errors.any() and pict_struct.LIMB_LENGTH_SOURCE == "prior":
+        logger.warning(
+            "%s has no limb lengths (format of the original code); derived from its bins, accurate to %.0f mm",
+            path,
+            prior.length_errors.max(),
+        )
+    return prior
 
 
 def build_prior(config: Any) -> tuple[LimbPrior, np.ndarray]:

@@ -69,17 +69,7 @@ class Method:
 
 
 def make_context(config: Any, body: HumanBody, prior: LimbPrior | None, backend: Backend) -> MethodContext:
-    """Collect what methods use besides the frames.
-
-    Args:
-        config: the configuration; reads PICT_STRUCT, TRIANGULATE and DATASET.ROOTIDX.
-        body: the skeleton.
-        prior: limb prior; None for methods that need none.
-        backend: NumpyBackend or TorchBackend.
-
-    Raises:
-        InputError: DATASET.ROOTIDX is not a joint of the skeleton.
-    """
+    """Return the context for PICT_STRUCT, TRIANGULATE and DATASET.ROOTIDX; an InputError if there is no such root."""
     root = root_index(config.DATASET.ROOTIDX, body)
     return MethodContext(config.PICT_STRUCT, config.TRIANGULATE, root, prior, backend)
 
@@ -143,9 +133,6 @@ def _finished(parts: list[Poses], pose_world: np.ndarray, batches: Iterable[Fram
 def _with_view_counts(poses: Poses, batch: FrameBatch) -> Poses:
     counts = count_supporting_views(batch.heatmaps, poses.pose_world, batch.cameras, batch.image_to_heatmap)
     return replace(poses, num_views_agree=counts if poses.filled is None else counts * ~poses.filled)
-
-
-# --- triangulation ------------------------------------------------------------------------------------------------
 
 
 def solve_triangulate(batch: FrameBatch, context: MethodContext) -> Poses:
@@ -214,9 +201,6 @@ def fill_from_skeleton(pose_world: np.ndarray, body: HumanBody) -> np.ndarray:
     for parent, child in body.edges:
         pose[:, child] = np.where(np.isfinite(pose[:, child]), pose[:, child], pose[:, parent])
     return pose
-
-
-# --- pictorial structures -----------------------------------------------------------------------------------------
 
 
 def locate_roots(batch: FrameBatch, context: MethodContext) -> tuple[np.ndarray, int]:
@@ -322,8 +306,6 @@ def refine_persons(states: list[Any], context: MethodContext) -> np.ndarray:
     fitted = [block for _, blocks in states for block in blocks]
     return fit_persons(fitted, subject, context.prior.body, context.backend)
 
-
-# --- registry -----------------------------------------------------------------------------------------------------
 
 _PEAK_KEYS = ("TRIANGULATE.NUM_PEAKS", "TRIANGULATE.PEAK_MODE", "TRIANGULATE.TOLERANCE")  # also of the root
 _GRID_KEYS = ("PICT_STRUCT.FIRST_NBINS", "PICT_STRUCT.GRID_SIZE", "PICT_STRUCT.LIMB_LENGTH_TOLERANCE")

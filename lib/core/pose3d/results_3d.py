@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from lib.core.config import DEFAULTS
+from lib.core.pose3d.frames import EvaluatedFrames, Poses
 from lib.core.pose3d.methods import METHODS
 from lib.core.pose3d.tables_3d import is_readable, save_tidy_csv
 from lib.core.run_directory import POSES_STEM, RESULTS_3D_CSV_NAME, RESULTS_3D_NAME
@@ -74,36 +75,24 @@ def results_name(config: Any, method: str, library: str) -> str:
     return f"{method_name(config, method)} ({library})"
 
 
-# --- poses3d*.npz -------------------------------------------------------------------------------------------------
-
-
-def save_poses(
-    path: Path,
-    joint_names: Sequence[str],
-    *,
-    pose_world: np.ndarray,
-    gt_world: np.ndarray,
-    image_ids: np.ndarray,
-    num_views_agree: np.ndarray,
-    source: dict[str, str],
-) -> None:
-    """Write the arguments under their names, and `confidence`, the share of views that support a joint.
-
-    The provenance is stored as `predictions_file` and `predictions_fingerprint`.
+def save_poses(path: Path, frames: EvaluatedFrames, poses: Poses, source: dict[str, str]) -> None:
+    """Write a pose file of a run: the keys of write_poses(), ground truth, image names and provenance.
 
     Args:
         path: the file.
-        joint_names: the J joints.
-        pose_world: (F, J, 3) mm.
-        gt_world: (F, J, 3) mm.
-        image_ids: (F, V) image names.
-        num_views_agree: (F, J) 0 to V.
+        frames: the frames.
+        poses: their poses.
         source: provenance, of results_provenance().
     """
-    provenance = {f"predictions_{key}": np.array(value) for key, value in source.items()}
-    num_views = image_ids.shape[1]
     write_poses(
-        path, joint_names, pose_world, num_views_agree, num_views, gt_world=gt_world, image_ids=image_ids, **provenance
+        path,
+        frames.joint_set.names,
+        poses.pose_world,
+        poses.num_views_agree,
+        frames.groups.shape[1],
+        gt_world=frames.gt_world,
+        image_ids=frames.image_ids,
+        **{f"predictions_{key}": np.array(value) for key, value in source.items()},
     )
 
 
@@ -115,7 +104,16 @@ def write_poses(
     num_views: int,
     **arrays: np.ndarray,
 ) -> None:
-    """Write the keys shared by the poses of runs and recordings (lib/core/own_cameras), and further arrays."""
+    """Write a pose file with the keys that runs and recordings (lib/core/own_cameras) share, and further arrays.
+
+    Args:
+        path: the file.
+        joint_names: the J joints.
+        pose_world: (F, J, 3) mm.
+        num_views_agree: (F, J) 0 to V; also stored as its share of the views, `confidence`.
+        num_views: V.
+        arrays: further arrays.
+    """
     with atomic_path(path) as temporary:
         np.savez_compressed(
             temporary,
@@ -168,9 +166,6 @@ def poses_source(poses: Mapping[str, np.ndarray]) -> dict[str, str] | None:
     """Return the provenance of poses from load_poses(); None = unknown, as in older files."""
     names = {key: f"predictions_{key}" for key in ("file", "fingerprint")}
     return {key: str(poses[name]) for key, name in names.items()} if poses.keys() >= set(names.values()) else None
-
-
-# --- results_3d.json ----------------------------------------------------------------------------------------------
 
 
 def save_results(directory: Path, source: dict[str, str], name: str, results: dict[str, Any]) -> None:

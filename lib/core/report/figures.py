@@ -62,17 +62,7 @@ def make_contact_sheet(run: RunPoses, frames: Sequence[int], path: Path) -> None
 
 
 def make_pose_figure(run: RunPoses, frame: int, path: Path, whole_images: bool = False) -> None:
-    """Draw a frame: the views with predicted and ground truth pose, and the pose from two sides.
-
-    Args:
-        run: the poses.
-        frame: index.
-        path: the PNG.
-        whole_images: show whole images instead of crops.
-
-    Raises:
-        InputError: an image is missing, or writing fails.
-    """
+    """Draw a frame: crops or whole images with predicted and ground truth pose, and the pose from two sides."""
     save_pose_figure(path, posed_frame(run, frame, whole_images), skeleton_of(run.frames.joint_set))
 
 
@@ -107,16 +97,13 @@ def make_animation(
 
 
 def make_error_charts(run: RunPoses, results: dict[str, Any], title: str, directory: Path) -> list[str]:
-    """Draw the distribution of the errors, and their means per joint and per action.
+    """Draw the distribution of the errors and their means per joint and action; return the names of the PNGs.
 
     Args:
         run: the poses.
         results: results of summarize() for these poses.
         title: title of the charts.
         directory: receives the PNGs.
-
-    Returns:
-        The file names.
     """
     names = ["error_histogram.png", "error_per_joint.png", "error_per_action.png"]
     save_error_histogram(directory / names[0], joint_errors(run.pose_world, run.gt_world), title)
@@ -142,16 +129,7 @@ def make_comparison_charts(compared: Sequence[MethodResults], directory: Path) -
 
 
 def posed_frame(run: RunPoses, frame: int, whole_images: bool) -> PosedFrame:
-    """Read the views of a frame, and project the predicted and the ground truth pose into them.
-
-    Args:
-        run: the poses.
-        frame: index.
-        whole_images: read whole images instead of crops.
-
-    Raises:
-        InputError: an image is missing.
-    """
+    """Read crops or whole images of a frame, and project the predicted and the ground truth pose into them."""
     cameras = run.frames.cameras[frame]
     images, to_image = _read_whole_images(run, frame) if whole_images else _read_crops(run, frame, (VIEW_PX, VIEW_PX))
     return PosedFrame(

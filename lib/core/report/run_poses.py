@@ -61,12 +61,7 @@ class RunPoses:
         return f"frame {frame}: S{labels.subject[row]} {recording}, image {labels.frame[row]}, error {error:.0f} mm"
 
     def check_frames(self, frames: list[int], flag: str) -> None:
-        """Raise an InputError if a frame does not exist.
-
-        Args:
-            frames: indices.
-            flag: the command line flag that named them.
-        """
+        """Raise an InputError if a frame does not exist; `flag` is the command line flag that named it."""
         wrong = [frame for frame in frames if not 0 <= frame < len(self)]
         if wrong:
             raise InputError(f"{flag}: {wrong[0]} does not exist; the data set has frames 0 to {len(self) - 1}")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from lib.core.config_io import load_config
+from lib.core.pose3d.frames import Poses, load_frames
 from lib.core.pose3d.metrics_3d import summarize
 from lib.core.pose3d.results_3d import (
     default_poses_name,
@@ -20,6 +21,7 @@ from lib.core.pose3d.results_3d import (
     sources_and_settings,
 )
 from lib.utils.errors import InputError
+from lib.utils.joints import H36M_17
 
 TRUE = ("PICT_STRUCT.ROOT_SOURCE", "ground_truth", "PICT_STRUCT.LIMB_LENGTH_SOURCE", "ground_truth")
 OTHERS = (
@@ -118,40 +120,39 @@ def test_sources_and_settings_hold_keys_of_method(make_config):
 
 # --- poses3d*.npz -------------------------------------------------------------------------------------------------
 
-NAMES = ("root", "knee")
-IMAGES = np.array([["a 1", "a 2"], ["b 1", "b 2"], ["c 1", "c 2"]])
+NAMES = H36M_17.names
 
 
 @pytest.fixture
-def poses_path(tmp_path):
+def frames(tiny_root, tiny_config):
+    """Three frames of four views."""
+    return load_frames(tiny_config(tiny_root(mpii=0)))
+
+
+@pytest.fixture
+def poses_path(frames, tmp_path):
     path = tmp_path / "poses3d.npz"
-    save_poses(
-        path,
-        NAMES,
-        pose_world=np.ones((3, 2, 3)),
-        gt_world=np.zeros((3, 2, 3)),
-        image_ids=IMAGES,
-        num_views_agree=np.array([[2, 1], [0, 2], [1, 1]]),
-        source={"file": "a.h5", "fingerprint": "1"},
-    )
+    poses = Poses(frames.gt_world + 1, num_views_agree=np.full((3, 17), [[4], [0], [2]]))
+    save_poses(path, frames, poses, {"file": "a.h5", "fingerprint": "1"})
     return path
 
 
-def test_save_poses_round_trip(poses_path):
-    poses = load_poses(poses_path, IMAGES, NAMES)
-    np.testing.assert_array_equal(poses["confidence"], [[1, 0.5], [0, 1], [0.5, 0.5]])
+def test_save_poses_round_trip(frames, poses_path):
+    poses = load_poses(poses_path, frames.image_ids, NAMES)
+    np.testing.assert_array_equal(poses["confidence"][:, 5], [1, 0, 0.5])
+    np.testing.assert_array_equal(poses["pose_world"], poses["gt_world"] + 1)
     assert poses_source(poses) == {"file": "a.h5", "fingerprint": "1"}
     np.savez(poses_path, **{name: values for name, values in poses.items() if name != "predictions_file"})
-    assert poses_source(load_poses(poses_path, IMAGES, NAMES)) is None
+    assert poses_source(load_poses(poses_path, frames.image_ids, NAMES)) is None
 
 
-def test_load_poses_other_images_or_joints_are_refused(poses_path):
+def test_load_poses_other_images_or_joints_are_refused(frames, poses_path):
     with pytest.raises(InputError, match=r"none\.npz: no such file; .*estimate\.py writes it; there are poses3d\.npz"):
-        load_poses(poses_path.with_name("none.npz"), IMAGES, NAMES)
+        load_poses(poses_path.with_name("none.npz"), frames.image_ids, NAMES)
     with pytest.raises(InputError, match="made for other images"):
-        load_poses(poses_path, IMAGES[:2], NAMES)
+        load_poses(poses_path, frames.image_ids[:2], NAMES)
     with pytest.raises(InputError, match="joints are"):
-        load_poses(poses_path, IMAGES, NAMES[::-1])
+        load_poses(poses_path, frames.image_ids, NAMES[::-1])
 
 
 @pytest.mark.parametrize(
@@ -159,23 +160,23 @@ def test_load_poses_other_images_or_joints_are_refused(poses_path):
     [
         ({"gt_world": None}, "no 'gt_world'"),
         ({"image_ids": None}, "no 'image_ids'"),
-        ({"pose_world": np.ones((3, 1, 3))}, r"pose_world: expected shape \(3, 2"),
+        ({"pose_world": np.ones((3, 16, 3))}, r"pose_world: expected shape \(3, 17"),
         ({"pose_world": np.array(["a", "b"])}, "pose_world: expected shape"),
-        ({"gt_world": np.full((3, 2, 3), "a")}, "gt_world: expected distances in mm"),
+        ({"gt_world": np.full((3, 17, 3), "a")}, "gt_world: expected distances in mm"),
         ({"image_ids": np.array("a")}, "made for other images"),
     ],
 )
-def test_load_poses_unusable_arrays_are_refused(poses_path, changed, message):
+def test_load_poses_unusable_arrays_are_refused(frames, poses_path, changed, message):
     arrays = {**np.load(poses_path), **changed}
     np.savez(poses_path, **{name: values for name, values in arrays.items() if values is not None})
     with pytest.raises(InputError, match=message):
-        load_poses(poses_path, IMAGES, NAMES)
+        load_poses(poses_path, frames.image_ids, NAMES)
 
 
-def test_load_poses_truncated_file_is_refused(poses_path):
+def test_load_poses_truncated_file_is_refused(frames, poses_path):
     poses_path.write_bytes(poses_path.read_bytes()[:500])
     with pytest.raises(InputError, match="cut off"):
-        load_poses(poses_path, IMAGES, NAMES)
+        load_poses(poses_path, frames.image_ids, NAMES)
 
 
 # --- results_3d.json ----------------------------------------------------------------------------------------------
