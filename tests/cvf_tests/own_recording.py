@@ -103,11 +103,11 @@ def _table(rig: Rig, view: int) -> str:
 def _write_video(path: Path, joints: np.ndarray) -> None:
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), RATE, (SIDE, SIDE))
     for points in joints:
-        picture = np.full((SIDE, SIDE, 3), 90, np.uint8)
+        image = np.full((SIDE, SIDE, 3), 90, np.uint8)
         for joint, point in enumerate(points):
             color = cv2.applyColorMap(np.uint8([[joint * 15]]), cv2.COLORMAP_HSV)[0, 0].tolist()
-            cv2.circle(picture, tuple(np.round(point).astype(int).tolist()), 3, color, -1)
-        writer.write(picture)
+            cv2.circle(image, tuple(np.round(point).astype(int).tolist()), 3, color, -1)
+        writer.write(image)
     writer.release()
 
 

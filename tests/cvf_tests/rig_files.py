@@ -56,7 +56,7 @@ def write_video(path: Path, num_frames: int, rate: float = 30, wh: tuple[int, in
     writer.release()
 
 
-def number_in(picture: np.ndarray) -> int:
-    height, width = picture.shape[:2]
-    row = picture[height // 2, width // 16 :: width // 8, 1] > 127
+def number_in(image: np.ndarray) -> int:
+    height, width = image.shape[:2]
+    row = image[height // 2, width // 16 :: width // 8, 1] > 127
     return int(sum(int(bit) << place for place, bit in enumerate(row)))

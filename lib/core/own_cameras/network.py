@@ -130,7 +130,7 @@ def predict(
 ) -> tuple[Recording, Prediction]:
     """Run a network on a recording.
 
-    The crops are those of the training, 2 m around the root. Without roots the person is searched in the first frame
+    As in training, the crops cover 2 m around the root. Without roots the person is searched in the first frame
     and then tracked: the crops move to where most views agree with the highest peaks. A lost person is not searched
     again.
 

@@ -28,7 +28,7 @@ from lib.utils.transforms import image_to_heatmap_affine
 AGREEMENT = "agreement"  # robust triangulation of detections, which needs no heatmaps
 
 
-def triangulate(recording: Recording, settings: RobustSettings) -> RobustPoses:
+def triangulate(recording: Recording, settings: RobustSettings = RobustSettings()) -> RobustPoses:
     """Triangulate each joint from the largest set of views that agree, with left/right swaps corrected.
 
     Raises:
@@ -39,7 +39,7 @@ def triangulate(recording: Recording, settings: RobustSettings) -> RobustPoses:
     return poses
 
 
-def smooth(poses: RobustPoses, recording: Recording, settings: RobustSettings) -> RobustPoses:
+def smooth(poses: RobustPoses, recording: Recording, settings: RobustSettings = RobustSettings()) -> RobustPoses:
     """Smooth the trajectories if settings.cutoff is set, and bridge gaps."""
     return smooth_poses(poses, recording.cameras, settings)
 
@@ -81,7 +81,7 @@ def person_prior(poses: RobustPoses, grid: PriorGrid) -> LimbPrior:
 def poses_by_method(
     recording: Recording, prediction: Any, config: Any, method: str, poses: RobustPoses, prior: LimbPrior | None = None
 ) -> RobustPoses:
-    """Replace triangulated poses by those of a 3D method on the network's heatmaps.
+    """Replace triangulated poses by the poses of a 3D method on the network's heatmaps.
 
     Args:
         recording: the recording with the network's joints.

@@ -30,8 +30,8 @@ RESULTS = "results.json"
 def save_recording_poses(out: Path, recording: Recording, poses: RobustPoses) -> None:
     """Write poses3d.npz and poses3d.csv, and remove the other files of earlier poses in the folder.
 
-    The keys of poses3d.npz are those of write_poses(), and known, joints_img (detections after swaps), kept (inliers),
-    frame, time_s, view_frames (frame numbers in each video) and views.
+    poses3d.npz has the keys of write_poses(), and known, joints_img (detections after swaps), kept (inliers), frame,
+    time_s, view_frames (frame numbers in each video) and views.
     """
     for name in (VIDEO, SHEET, REPORT, RESULTS):
         (out / name).unlink(missing_ok=True)

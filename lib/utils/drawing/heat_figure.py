@@ -130,11 +130,11 @@ def heat_limit(heat: np.ndarray) -> float:
 def _draw_row(figure: Figure, axes: Sequence[Axes], row: HeatRow, heat_name: str) -> None:
     limit = heat_limit(row.heat)
     scale = ScalarMappable(Normalize(-limit, limit), signed_colors())
-    _draw_picture(axes[0], row.image, row.title)
+    _draw_image(axes[0], row.image, row.title)
     axes[0].plot(*row.point, **_POINT)
     for index, one in enumerate(axes[1:]):
         gray = row.others[index].mean(-1, keepdims=True).repeat(3, -1)
-        _draw_picture(one, (gray * _BACKDROP).astype(np.uint8), row.names[index])
+        _draw_image(one, (gray * _BACKDROP).astype(np.uint8), row.names[index])
         _draw_heat(one, row.heat[index], row.image.shape[:2], scale)
         one.plot(*row.curves[index].T, **_FAR_LINE)
         one.plot(*np.where(row.near[:, None], row.curves[index], np.nan).T, **_NEAR_LINE)
@@ -146,7 +146,7 @@ def _draw_row(figure: Figure, axes: Sequence[Axes], row: HeatRow, heat_name: str
     bar.set_label(heat_name, fontsize=8)
 
 
-def _draw_picture(axes: Axes, image: np.ndarray, title: str) -> None:
+def _draw_image(axes: Axes, image: np.ndarray, title: str) -> None:
     axes.imshow(image[..., ::-1], interpolation="antialiased")
     axes.set(xticks=[], yticks=[])
     axes.set_title(title, fontsize=9)

@@ -13,7 +13,7 @@ POINTS_M = np.array([[0.1, 0.2, 0.3], [-0.4, 0.1, 0.2], [0.0, -0.3, -0.5]])
 
 @pytest.mark.parametrize("unit", ["m", "cm", "mm"])
 def test_load_rig_projection_equals_opencv(toml, unit):
-    """Rodrigues vector, translation and the order k1 k2 p1 p2 k3 are those of cv2.projectPoints."""
+    """Rodrigues vector, translation and the order k1 k2 p1 p2 k3 are as in cv2.projectPoints."""
     rig = load_rig(toml, unit)
     mm = {"m": 1000.0, "cm": 10.0, "mm": 1.0}[unit]
     assert rig.names == ("left", "right")

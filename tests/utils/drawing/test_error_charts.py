@@ -16,11 +16,11 @@ def bgr(index: int) -> np.ndarray:
 
 def pixels(path: Path, index: int, tolerance: int = 3) -> np.ndarray:
     """(row, column) of the pixels of a color."""
-    picture = cv2.imread(str(path))
-    assert picture is not None
-    assert 200 < picture.shape[0] < 1500
-    assert 500 < picture.shape[1] < 1200
-    return np.argwhere(np.abs(picture.astype(int) - bgr(index)).max(-1) <= tolerance)
+    image = cv2.imread(str(path))
+    assert image is not None
+    assert 200 < image.shape[0] < 1500
+    assert 500 < image.shape[1] < 1200
+    return np.argwhere(np.abs(image.astype(int) - bgr(index)).max(-1) <= tolerance)
 
 
 def test_save_error_bars_lengths_are_the_values(tmp_path: Path) -> None:
@@ -72,10 +72,10 @@ def test_save_error_histogram_large_and_missing_errors(tmp_path: Path) -> None:
     errors = np.append(np.linspace(0, 50, 999), [1e6])
     save_error_histogram(tmp_path / "with.png", errors)
     save_error_histogram(tmp_path / "missing.png", np.append(errors, [np.nan] * 500))
-    picture = cv2.imread(str(tmp_path / "with.png")).astype(int)
-    bars = (picture[..., 0] - picture[..., 2] > 60).any(0)  # bluish columns
-    assert np.count_nonzero(bars) > 0.5 * picture.shape[1]  # an error of 1 km does not compress the axis
-    assert (picture != cv2.imread(str(tmp_path / "missing.png"))).any()
+    image = cv2.imread(str(tmp_path / "with.png")).astype(int)
+    bars = (image[..., 0] - image[..., 2] > 60).any(0)  # bluish columns
+    assert np.count_nonzero(bars) > 0.5 * image.shape[1]  # an error of 1 km does not compress the axis
+    assert (image != cv2.imread(str(tmp_path / "missing.png"))).any()
 
 
 def test_charts_without_data_are_refused(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def cells(image: np.ndarray, columns: int) -> list[np.ndarray]:
 
 
 def center_of(image: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
-    """Mean place of a colour, as a share of width and height."""
+    """Mean place of a color, as a share of width and height."""
     rows, columns = np.nonzero(np.abs(image - color).max(-1) < 40)
     assert len(rows) > 20
     return np.array([columns.mean() / image.shape[1], rows.mean() / image.shape[0]])

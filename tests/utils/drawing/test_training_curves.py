@@ -12,9 +12,9 @@ from lib.utils.errors import InputError
 
 def _plot(path: Path, history: list[dict[str, float]]) -> np.ndarray:
     save_curves(path, history)
-    picture = cv2.imread(str(path))
-    assert picture is not None
-    return picture
+    image = cv2.imread(str(path))
+    assert image is not None
+    return image
 
 
 def test_save_curves_has_a_panel_per_kind_of_value(tmp_path: Path) -> None:
@@ -27,8 +27,8 @@ def test_save_curves_has_a_panel_per_kind_of_value(tmp_path: Path) -> None:
 
 def test_save_curves_higher_values_are_higher(tmp_path: Path) -> None:
     def mean_row(value: float) -> float:
-        picture = _plot(tmp_path / "curve.png", [{"epoch": e, "accuracy": value} for e in range(5)])
-        colored = np.ptp(picture.astype(int), axis=-1) > 60
+        image = _plot(tmp_path / "curve.png", [{"epoch": e, "accuracy": value} for e in range(5)])
+        colored = np.ptp(image.astype(int), axis=-1) > 60
         return float(np.nonzero(colored[60:])[0].mean())  # the legend's line is above
 
     assert mean_row(0.6) + 30 < mean_row(0.2)
