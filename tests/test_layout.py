@@ -1,4 +1,4 @@
-"""Rules that hold for every file: import directions, no evaluation of text, experiments that load."""
+"""Rules for every file: directions of imports, unique names, no evaluation of text, experiments that load."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import ast
 import logging
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ EXPERIMENTS = sorted(
     [*(REPOSITORY / "experiments-local").rglob("*.yaml"), *(REPOSITORY / "experiments-philly").rglob("*.yaml")]
 )
 
-# package -> what it may import besides itself
+# package -> packages that it may import
 MAY_IMPORT = {
     "lib.utils": (),
     "lib.multiviews": ("lib.utils",),
@@ -39,13 +40,17 @@ def parse(path: Path) -> ast.Module:
 
 
 def imported(tree: ast.Module) -> Iterator[str]:
-    """Dotted names of all imports, also those inside functions; relative ones begin with a dot."""
+    """Yield the dotted names of all imports, also inside functions; relative ones begin with a dot."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             prefix = "." * node.level + (node.module or "")
             yield from (f"{prefix}.{alias.name}" for alias in node.names)
+
+
+def repeated(names: Iterable[str]) -> list[str]:
+    return sorted(name for name, count in Counter(names).items() if count > 1)
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=name_of)
@@ -57,30 +62,67 @@ def test_imports_go_one_way(path):
     allowed = (package, *MAY_IMPORT[package])
     for name in imported(parse(path)):
         assert not name.startswith("."), f"relative import {name}"
-        assert name.split(".")[0] not in ("models", "data", "utils", "core", "tests"), f"{name}: say lib.{name}"
+        assert name.split(".")[0] not in ("models", "data", "utils", "core"), f"{name}: say lib.{name}"
         assert not name.endswith("*"), f"wildcard import {name}"
         if name.split(".")[0] in ("lib", "run"):
             assert any(f"{name}.".startswith(f"{one}.") for one in allowed), f"{package} must not import {name}"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=name_of)
-def test_text_is_never_run_and_input_never_asserted(path):
+def test_sources_neither_evaluate_text_nor_assert(path):
     for node in ast.walk(parse(path)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             assert node.func.id not in ("eval", "exec", "compile", "__import__"), f"line {node.lineno}"
         assert not isinstance(node, ast.Assert), f"line {node.lineno}: raise an error with a text"
 
 
-@pytest.mark.parametrize("path", [path for path in SOURCES if path.name == "__init__.py"], ids=name_of)
-def test_package_files_hold_a_docstring_only(path):
+PYTHON_FILES = sorted(
+    path for folder in ("lib", "run", "tests", "benchmarks") for path in (REPOSITORY / folder).rglob("*.py")
+)
+LIB = [path for path in SOURCES if path.is_relative_to(REPOSITORY / "lib")]
+MODULES = [path for path in LIB if path.name != "__init__.py"]
+MAX_MODULES_PER_FOLDER = 15
+# Test files without a module of the same name: tests with data from outside the repository.
+TESTS_OF_NO_MODULE = ["tests/dataset/test_real_data.py"]
+
+
+@pytest.mark.parametrize("path", PYTHON_FILES, ids=name_of)
+def test_imports_no_package_called_tests(path):
+    """Other projects install a package of that name, which would hide ours."""
+    assert [name for name in imported(parse(path)) if name.split(".")[0] == "tests"] == []
+
+
+@pytest.mark.parametrize("path", [path for path in LIB if path.name == "__init__.py"], ids=name_of)
+def test_package_file_holds_only_a_docstring(path):
     (statement,) = parse(path).body
     assert isinstance(statement, ast.Expr)
     assert isinstance(statement.value.value, str)
 
 
 def test_every_package_has_its_file():
-    folders = {path.parent for path in SOURCES if path.is_relative_to(REPOSITORY / "lib")}
-    assert [name_of(folder) for folder in folders if not (folder / "__init__.py").is_file()] == []
+    assert [name_of(folder) for folder in {path.parent for path in LIB} if not (folder / "__init__.py").is_file()] == []
+
+
+def test_folders_hold_few_modules():
+    counts = Counter(name_of(path.parent) for path in MODULES)
+    assert {folder: count for folder, count in counts.items() if count > MAX_MODULES_PER_FOLDER} == {}
+
+
+def test_module_names_are_unique():
+    assert repeated(path.name for path in MODULES) == []
+
+
+def test_class_names_are_unique():
+    nodes = [node for path in MODULES for node in ast.walk(parse(path))]
+    assert repeated(node.name for node in nodes if isinstance(node, ast.ClassDef)) == []
+
+
+def test_test_files_mirror_modules():
+    folders = [REPOSITORY / "tests" / folder.name for folder in (REPOSITORY / "lib").iterdir() if folder.is_dir()]
+    tests = [path.relative_to(REPOSITORY / "tests") for folder in folders for path in folder.rglob("test_*.py")]
+    modules = {path: REPOSITORY / "lib" / path.parent / path.name.removeprefix("test_") for path in tests}
+    lonely = sorted(f"tests/{path}" for path, module in modules.items() if not module.is_file())
+    assert lonely == TESTS_OF_NO_MODULE
 
 
 NUMPY_ONLY = [
@@ -114,14 +156,14 @@ for name in sys.argv[1:]:
 """
 
 
-def test_the_numpy_path_works_without_torch():
+def test_numpy_modules_import_without_torch():
     command = [sys.executable, "-c", BLOCK_TORCH, *NUMPY_ONLY]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout == ""
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=name_of)
-def test_every_experiment_loads_and_has_no_unused_key(path, caplog):
+def test_experiments_load_without_warnings(path, caplog):
     with caplog.at_level(logging.WARNING):
         config = load_config(path)
     assert not caplog.messages
@@ -129,7 +171,7 @@ def test_every_experiment_loads_and_has_no_unused_key(path, caplog):
     assert ("nofusion" in path.stem) != config.NETWORK.AGGRE
 
 
-# The published experiments as their table states them.
+# Settings of the published experiments.
 ALL = {
     "GPUS": "0",
     "WORKERS": 4,
@@ -191,7 +233,7 @@ PUBLISHED = {
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_the_published_experiments(name):
+def test_published_experiments_equal_their_table(name):
     config = load_config(REPOSITORY / "experiments-local" / f"{name}.yaml")
     size = name.split("/")[-1].split("_")[0]
     expected = ALL | SIZES[size] | {"NETWORK.AGGRE": "nofusion" not in name} | PUBLISHED[name]
@@ -215,7 +257,7 @@ TOTAL_CAPTURE = {
 
 
 @pytest.mark.parametrize("name", [f"resnet50/{size}_{kind}" for size in SIZES for kind in ("fusion", "nofusion")])
-def test_total_capture_differs_from_the_mixed_run_in_its_data_alone(name):
+def test_total_capture_experiments_equal_mixed_except_for_data(name):
     own, mixed = (
         load_config(REPOSITORY / f"experiments-local/{folder}/{name}.yaml") for folder in ("totalcapture", "mixed")
     )
@@ -224,7 +266,7 @@ def test_total_capture_differs_from_the_mixed_run_in_its_data_alone(name):
     assert own == mixed
 
 
-def test_cluster_versions_are_the_fusion_runs_with_several_gpus():
+def test_cluster_experiments_are_fusion_runs_on_several_gpus():
     local, cluster = REPOSITORY / "experiments-local", REPOSITORY / "experiments-philly"
     wanted = {path.relative_to(local) for path in local.glob("mixed/*/*_fusion*.yaml")}
     assert {path.relative_to(cluster) for path in cluster.rglob("*.yaml")} == wanted
@@ -236,5 +278,5 @@ def test_cluster_versions_are_the_fusion_runs_with_several_gpus():
 
 
 @pytest.mark.parametrize("name", ["96_fusion", "128_nofusion", "128_adaptive"])
-def test_a_second_recording_does_not_resume_the_first_ones_training(name):
+def test_recording_experiments_do_not_resume(name):
     assert load_config(REPOSITORY / f"experiments-local/own/resnet18/{name}.yaml").TRAIN.RESUME is False
