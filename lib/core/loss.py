@@ -1,4 +1,4 @@
-"""The training loss on heatmaps."""
+"""Training loss on heatmaps."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from torch import Tensor
 
 
 def heatmap_loss(prediction: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
-    """Squared error, summed over views and joints of the mean over batch and pixels.
+    """Sum the mean squared error (over batch and pixels) over views and joints.
 
     Args:
         prediction: (B, V, J, H, W).
         target: (B, V, J, H, W).
-        weight: (B, V, J, 1), multiplied to the difference before squaring; None = all joints count.
+        weight: (B, V, J, 1), multiplied to the difference before squaring; None = 1.
 
     Returns:
-        Scalar. There is no factor 1/2, as published.
+        Scalar, without a factor 1/2, as in the original code.
     """
     difference = prediction - target
     if weight is not None:
@@ -25,43 +25,43 @@ def heatmap_loss(prediction: Tensor, target: Tensor, weight: Tensor | None) -> T
     return difference.square().mean(dim=(0, 3, 4)).sum()
 
 
-def route(single: Tensor, fused: Tensor | None, is_multiview: Tensor) -> Tensor:
-    """Choose the heatmaps that count: fused for groups of one instant, raw for unrelated images.
+def route(single_view: Tensor, fused: Tensor | None, is_multiview: Tensor) -> Tensor:
+    """Select fused heatmaps for groups of views and single-view heatmaps for unrelated images (MPII).
 
     Args:
-        single: (B, V, J, H, W) raw heatmaps.
-        fused: the same after fusion, or None.
+        single_view: (B, V, J, H, W) heatmaps before fusion.
+        fused: (B, V, J, H, W) heatmaps after fusion; None without fusion.
         is_multiview: (B,) bool.
 
     Returns:
         (B, V, J, H, W).
     """
     if fused is None:
-        return single
-    return torch.where(is_multiview[:, None, None, None, None], fused, single)
+        return single_view
+    return torch.where(is_multiview[:, None, None, None, None], fused, single_view)
 
 
 class Losses(NamedTuple):
-    """The training loss and its parts, scalars.
+    """Scalar losses.
 
     Attributes:
-        total: routed + raw.
-        routed: on the routed heatmaps.
-        raw: with fusion, on the raw ones; 0 without.
+        total: routed + single_view.
+        routed: loss of the heatmaps that route() selects.
+        single_view: loss of the single-view heatmaps; 0 without fusion.
     """
 
     total: Tensor
     routed: Tensor
-    raw: Tensor
+    single_view: Tensor
 
 
 def training_losses(
-    single: Tensor, fused: Tensor | None, target: Tensor, weight: Tensor | None, is_multiview: Tensor
+    single_view: Tensor, fused: Tensor | None, target: Tensor, weight: Tensor | None, is_multiview: Tensor
 ) -> Losses:
-    """Loss on the routed heatmaps, plus, with fusion, the loss on the raw ones.
+    """Compute the losses of a batch; shapes as in route() and heatmap_loss().
 
-    Unrelated images (MPII) so get their raw loss twice, as published. Shapes as in route() and heatmap_loss().
+    With fusion, the single-view loss of unrelated images counts twice, as in the original code.
     """
-    routed = heatmap_loss(route(single, fused, is_multiview), target, weight)
-    raw = torch.zeros_like(routed) if fused is None else heatmap_loss(single, target, weight)
-    return Losses(routed + raw, routed, raw)
+    routed = heatmap_loss(route(single_view, fused, is_multiview), target, weight)
+    own = torch.zeros_like(routed) if fused is None else heatmap_loss(single_view, target, weight)
+    return Losses(routed + own, routed, own)

@@ -1,4 +1,4 @@
-"""Values of fresh weights, before any file is loaded."""
+"""Random initial weights of backbones."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ INIT_SCHEMES = ("published", "kaiming")
 
 
 def initialize(backbone: nn.Module, scheme: str = "published") -> None:
-    """Fill all weights of a backbone; batch norms get 1 and 0, biases 0.
+    """Initialize all weights of a backbone: batch norms to 1 and 0, biases to 0, convolutions at random.
 
     Args:
         backbone: a pose network whose last convolution is `final_layer`.
-        scheme: "published" draws every convolution from N(0, .001), which suits a head on ImageNet features;
-            "kaiming" keeps the variance through ReLUs, for training from scratch. The final layer is
-            N(0, .001) in both, so that the first heatmaps are near 0.
+        scheme: "published" draws convolutions from N(0, 0.001), for a head on ImageNet features; "kaiming" preserves
+            the variance through ReLUs, for training from scratch. Both draw the final layer from N(0, 0.001), so that
+            the first heatmaps are near 0.
 
     Raises:
         InputError: unknown scheme.
     """
     if scheme not in INIT_SCHEMES:
-        raise unknown_name("initialisation", scheme, INIT_SCHEMES, "NETWORK.INIT")
+        raise unknown_name("initialization", scheme, INIT_SCHEMES, "NETWORK.INIT")
     for module in backbone.modules():
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
             if scheme == "published":

@@ -1,4 +1,4 @@
-"""A pose network for several views of one person: a shared backbone and, if wanted, the fusion of its heatmaps."""
+"""Pose network for several views of one person: a shared backbone and optional cross-view fusion."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from lib.utils.errors import check_shape
 
 
 class MultiViewPose(nn.Module):
-    """Run one backbone on every view and fuse the heatmaps across the views.
+    """Run one backbone on every view and fuse the heatmaps across views.
 
     Args:
-        backbone: network (B, 3, H_in, W_in) -> (B, J, H, W), shared by the views.
-        fusion: heatmaps (B, V, J, H, W) and their cameras -> fused heatmaps; None for single-view heatmaps alone. Its
-            `num_views` is the only V it takes, None for any.
-        recompute: in training keep the images and heatmaps of each view alone and run the backbone once more in the
-            backward pass: the activations of one view are in memory at a time.
-        frozen: the backbone is no part of the training: no gradients, batch norm as in evaluation.
+        backbone: network (B, 3, H_in, W_in) -> (B, J, H, W), shared by all views.
+        fusion: module (heatmaps (B, V, J, H, W), CropCameras) -> fused heatmaps. Its `num_views` is the V that it
+            accepts, None = any. None = no fusion.
+        recompute: keep only images and heatmaps in training, and run the backbone again in the backward pass. Then the
+            activations of only one view are in memory.
+        frozen: do not train the backbone; its batch norms stay in evaluation mode.
 
-    Source: paper section 3.
+    Source: paper, section 3.
     """
 
     def __init__(
@@ -40,34 +40,33 @@ class MultiViewPose(nn.Module):
         backbone.requires_grad_(not frozen)
 
     def train(self, mode: bool = True) -> MultiViewPose:
-        """Set training or evaluation; a frozen backbone stays in evaluation."""
+        """Set training or evaluation mode; a frozen backbone stays in evaluation mode."""
         super().train(mode)
         if self.frozen:
             self.backbone.eval()
         return self
 
     def forward(self, images: Tensor, views: CropCameras | None = None) -> tuple[Tensor, Tensor | None]:
-        """Compute the heatmaps of all views, before and after fusion.
+        """Compute the heatmaps of all views before and after fusion.
 
         Args:
-            images: (B, V, 3, H_in, W_in) normalised crops.
-            views: their cameras and crops, leading axes (B, V); the learned matrices do without.
+            images: (B, V, 3, H_in, W_in) normalized crops.
+            views: cameras and crops, leading axes (B, V); not needed by the learned fusion.
 
         Returns:
-            single: (B, V, J, H, W) heatmaps of the backbone.
-            fused: (B, V, J, H, W), or None without a fusion layer.
+            single_view: (B, V, J, H, W).
+            fused: (B, V, J, H, W), or None without fusion.
 
         Raises:
-            InputError: another shape, or another number of views than the fusion layer is for, or no cameras for one
-                that needs them.
+            InputError: wrong shape, number of views, or missing cameras.
         """
         num_views = None if self.fusion is None else self.fusion.num_views
         check_shape("images", images.shape, ("B", num_views or "V", 3, "H_in", "W_in"))
-        if self.backbone.training:  # batch statistics view by view, as the published checkpoints were trained
-            single = torch.stack([self._train_view(view) for view in images.unbind(1)], dim=1)
+        if self.backbone.training:  # batch statistics per view, as in the original code
+            single_view = torch.stack([self._train_view(view) for view in images.unbind(1)], dim=1)
         else:
-            single = self.backbone(images.flatten(0, 1)).unflatten(0, images.shape[:2])
-        return single, None if self.fusion is None else self.fusion(single, views)
+            single_view = self.backbone(images.flatten(0, 1)).unflatten(0, images.shape[:2])
+        return single_view, None if self.fusion is None else self.fusion(single_view, views)
 
     def _train_view(self, images: Tensor) -> Tensor:
         if not self.recompute:
@@ -84,7 +83,7 @@ def _recompute_contexts(
 
 @contextlib.contextmanager
 def _without_statistics(backbone: nn.Module) -> Iterator[None]:
-    """Leave the running statistics of batch norm alone: they have seen these images before."""
+    """Do not update running batch norm statistics again with the same images."""
     norms = [module for module in backbone.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
     kept = [(norm, norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
     for norm in norms:

@@ -1,29 +1,35 @@
-"""HRNet for pose: parallel branches from fine to coarse, heatmaps from the finest."""
+"""HRNet for pose: parallel branches from fine to coarse resolution, heatmaps from the finest.
+
+Names follow the official code, so that its weight files load: `stage<n>.<module>.branches.<b>.<block>`,
+`stage<n>.<module>.fuse_layers.<to>.<from>`, `transition<n>.<branch>`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from torch import Tensor, nn
-from torchvision.models.resnet import Bottleneck
+from torch.nn import functional as F
+from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from lib.models.deconv_head import final_conv
-from lib.models.hrnet_module import BLOCKS, HighResolutionModule, Transition, residual_blocks
 from lib.utils.errors import InputError, unknown_name
 
 STEM_CHANNELS = 64
+BLOCKS: dict[str, type[BasicBlock | Bottleneck]] = {"BASIC": BasicBlock, "BOTTLENECK": Bottleneck}
 
 
 @dataclass(frozen=True)
 class HRStage:
-    """One stage of HRNet.
+    """Settings of one stage.
 
     Attributes:
-        num_modules: exchange modules in a row.
+        num_modules: number of modules in sequence.
         num_blocks: residual blocks per branch.
-        num_channels: width per branch, finest first.
-        block: residual block, BASIC or BOTTLENECK.
+        num_channels: width per branch, finest first; output channels are width * expansion of the block.
+        block: key of BLOCKS.
     """
 
     num_modules: int
@@ -31,22 +37,26 @@ class HRStage:
     num_channels: Sequence[int]
     block: str = "BASIC"
 
+    def out_channels(self) -> list[int]:
+        """Return the output channels per branch."""
+        return [width * BLOCKS[self.block].expansion for width in self.num_channels]
+
 
 class PoseHRNet(nn.Module):
-    """HRNet with official names: stem, layer1, then stages 2 to 4 with a transition before each.
+    """HRNet: stem, layer1, then stages 2 to 4 with a transition before each.
 
     Args:
         stages: stages 2, 3 and 4.
         num_joints: number of heatmaps.
-        final_kernel: kernel size of the final convolution, 1 or 3.
+        final_kernel: kernel size of the last convolution, 1 or 3.
 
     Raises:
-        InputError: not three stages, unknown block, or block and channel counts that differ.
+        InputError: not three stages, unknown block, or inconsistent settings of a stage.
 
     Source: Sun et al., Deep High-Resolution Representation Learning for Human Pose Estimation, CVPR 2019.
     """
 
-    # what ImageNet files hold beyond the trunk; their last module has all four outputs, a pose network the finest one
+    # Tensors of ImageNet files that this network lacks. In ImageNet files the last module has four outputs, here one.
     imagenet_leftovers = ("incre_modules.", "downsamp_modules.", "final_layer.", "classifier.", "stage4.")
 
     def __init__(self, stages: Sequence[HRStage], num_joints: int, final_kernel: int = 1) -> None:
@@ -58,13 +68,12 @@ class PoseHRNet(nn.Module):
         self.conv2 = nn.Conv2d(STEM_CHANNELS, STEM_CHANNELS, 3, stride=2, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(STEM_CHANNELS)
         self.relu = nn.ReLU(inplace=True)
-        self.layer1 = residual_blocks(Bottleneck, STEM_CHANNELS, 64, num_blocks=4)
+        self.layer1 = _residual_blocks(Bottleneck, STEM_CHANNELS, 64, num_blocks=4)
         channels = [64 * Bottleneck.expansion]
         for number, stage in enumerate(stages, start=2):
             _check_stage(stage, number)
-            in_channels = channels
-            channels = _branch_channels(stage)
-            setattr(self, f"transition{number - 1}", Transition(in_channels, channels))
+            setattr(self, f"transition{number - 1}", Transition(channels, stage.out_channels()))
+            channels = stage.out_channels()
             setattr(self, f"stage{number}", _build_stage(stage, 1 if number == 4 else len(channels)))
         self.final_layer = final_conv(channels[0], num_joints, final_kernel)
         self.input_multiple = 4 * 2 ** (len(channels) - 1)
@@ -73,18 +82,18 @@ class PoseHRNet(nn.Module):
         """Compute heatmaps.
 
         Args:
-            images: (B, 3, H_in, W_in) normalised crops; H_in and W_in multiples of 32.
+            images: (B, 3, H_in, W_in) normalized crops; H_in and W_in multiples of 32.
 
         Returns:
-            (B, J, H_in / 4, W_in / 4) heatmaps.
+            (B, J, H_in / 4, W_in / 4).
 
         Raises:
-            InputError: the branches would not have sizes that double exactly.
+            InputError: H_in or W_in is not a multiple of 32, so the sizes of the branches would not double exactly.
         """
         if images.shape[-2] % self.input_multiple or images.shape[-1] % self.input_multiple:
             raise InputError(
-                f"HRNet input: height and width must be multiples of {self.input_multiple}, "
-                f"received {tuple(images.shape[-2:])}; change NETWORK.IMAGE_SIZE"
+                f"NETWORK.IMAGE_SIZE: expected multiples of {self.input_multiple} for HRNet, received height and width "
+                f"{tuple(images.shape[-2:])}"
             )
         x = self.relu(self.bn1(self.conv1(images)))
         x = self.relu(self.bn2(self.conv2(x)))
@@ -95,8 +104,54 @@ class PoseHRNet(nn.Module):
         return self.final_layer(features[0])
 
 
-def _branch_channels(stage: HRStage) -> list[int]:
-    return [width * BLOCKS[stage.block].expansion for width in stage.num_channels]
+class HighResolutionModule(nn.Module):
+    """Residual blocks on every branch; then each output is the sum of all branches at its resolution.
+
+    Args:
+        stage: settings of the stage; its output channels are the input channels too.
+        num_outputs: number of outputs, finest first.
+    """
+
+    def __init__(self, stage: HRStage, num_outputs: int) -> None:
+        super().__init__()
+        channels = stage.out_channels()
+        self.branches = nn.ModuleList(
+            _residual_blocks(BLOCKS[stage.block], in_channels, width, depth)
+            for in_channels, width, depth in zip(channels, stage.num_channels, stage.num_blocks, strict=True)
+        )
+        self.fuse_layers = nn.ModuleList(
+            nn.ModuleList(_resample(channels, source, target) for source in range(len(channels)))
+            for target in range(num_outputs)
+        )
+
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        """Return the outputs for one (B, C_b, H / 2^b, W / 2^b) tensor per branch b, in the same layout."""
+        features = [branch(x) for branch, x in zip(self.branches, features, strict=True)]
+        return [F.relu(sum(layer(x) for layer, x in zip(layers, features, strict=True))) for layers in self.fuse_layers]
+
+
+class Transition(nn.ModuleList):
+    """Convert the branches of one stage to the branches of the next stage, which has more.
+
+    Args:
+        in_channels: channels per branch of the previous stage.
+        out_channels: channels per branch of the next stage.
+    """
+
+    def __init__(self, in_channels: Sequence[int], out_channels: Sequence[int]) -> None:
+        layers: list[nn.Module] = []
+        for branch, channels in enumerate(out_channels):
+            if branch < len(in_channels):
+                same = in_channels[branch] == channels
+                layers.append(nn.Identity() if same else _conv_bn(in_channels[branch], channels))
+                continue
+            widths = [in_channels[-1]] * (branch - len(in_channels) + 1) + [channels]
+            layers.append(nn.Sequential(*(_conv_bn(a, b, stride=2) for a, b in pairwise(widths))))
+        super().__init__(layers)
+
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        """Return one tensor per branch of the next stage; new branches start from the coarsest previous branch."""
+        return [layer(features[min(branch, len(features) - 1)]) for branch, layer in enumerate(self)]
 
 
 def _check_stage(stage: HRStage, number: int) -> None:
@@ -111,9 +166,37 @@ def _check_stage(stage: HRStage, number: int) -> None:
 
 
 def _build_stage(stage: HRStage, num_outputs: int) -> nn.Sequential:
-    """Chain the modules of a stage; only the last one may leave out coarse outputs."""
-    channels = _branch_channels(stage)
-    outputs = [len(channels)] * (stage.num_modules - 1) + [num_outputs]
-    return nn.Sequential(
-        *(HighResolutionModule(BLOCKS[stage.block], stage.num_blocks, stage.num_channels, channels, n) for n in outputs)
-    )
+    """Chain the modules of a stage; only the last one may omit coarse outputs."""
+    outputs = [len(stage.num_channels)] * (stage.num_modules - 1) + [num_outputs]
+    return nn.Sequential(*(HighResolutionModule(stage, number) for number in outputs))
+
+
+def _conv_bn(in_channels: int, out_channels: int, kernel: int = 3, stride: int = 1, relu: bool = True) -> nn.Sequential:
+    """Return a padded convolution without bias, batch norm and optionally ReLU."""
+    layers: list[nn.Module] = [
+        nn.Conv2d(in_channels, out_channels, kernel, stride, padding=kernel // 2, bias=False),
+        nn.BatchNorm2d(out_channels),
+    ]
+    return nn.Sequential(*layers, *([nn.ReLU(inplace=True)] if relu else []))
+
+
+def _residual_blocks(
+    block: type[BasicBlock | Bottleneck], in_channels: int, planes: int, num_blocks: int
+) -> nn.Sequential:
+    """Return residual blocks at constant resolution; the first one adapts the number of channels."""
+    out_channels = planes * block.expansion
+    downsample = None if in_channels == out_channels else _conv_bn(in_channels, out_channels, 1, relu=False)
+    blocks = [block(in_channels, planes, downsample=downsample)]
+    blocks += [block(out_channels, planes) for _ in range(num_blocks - 1)]
+    return nn.Sequential(*blocks)
+
+
+def _resample(channels: Sequence[int], source: int, target: int) -> nn.Module:
+    """Return layers from the channels and resolution of branch `source` to those of branch `target`."""
+    if source == target:
+        return nn.Identity()
+    if source > target:
+        up = nn.Upsample(scale_factor=2 ** (source - target), mode="nearest")
+        return nn.Sequential(*_conv_bn(channels[source], channels[target], 1, relu=False), up)
+    halvings = [_conv_bn(channels[source], channels[source], stride=2) for _ in range(target - source - 1)]
+    return nn.Sequential(*halvings, _conv_bn(channels[source], channels[target], stride=2, relu=False))

@@ -1,4 +1,4 @@
-"""MobileNetV2 with the deconvolution head of Simple Baselines."""
+"""MobileNetV2 with a deconvolution head."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ BLOCK_GROUPS = (
 
 
 class PoseMobileNetV2(nn.Module):
-    """MobileNetV2 of width 1.0 without its last 1x1 expansion, deconvolutions and a final convolution.
+    """MobileNetV2 of width 1.0 without its last 1x1 expansion, then deconvolutions and a convolution to heatmaps.
 
     Args:
         num_joints: number of heatmaps.
         deconv_filters: output channels of each deconvolution.
         deconv_kernels: kernel size of each deconvolution.
-        deconv_with_bias: whether the deconvolutions have a bias.
-        final_kernel: kernel size of the final convolution, 1 or 3.
+        deconv_with_bias: give the deconvolutions a bias.
+        final_kernel: kernel size of the last convolution, 1 or 3.
 
     Raises:
-        InputError: head layers that cannot be.
+        InputError: invalid settings of the head.
 
-    Source: Sandler et al., MobileNetV2, CVPR 2018; names inside `features` are torchvision's.
+    Source: Sandler et al., MobileNetV2, CVPR 2018. Names in `features` are as in torchvision.
     """
 
-    imagenet_leftovers = ("features.18.", "classifier.")  # what ImageNet files hold beyond the trunk
+    imagenet_leftovers = ("features.18.", "classifier.")  # tensors of ImageNet files that this network lacks
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class PoseMobileNetV2(nn.Module):
         """Compute heatmaps.
 
         Args:
-            images: (B, 3, H_in, W_in) normalised crops.
+            images: (B, 3, H_in, W_in) normalized crops.
 
         Returns:
             (B, J, H, W) heatmaps; H = H_in / 4 with three deconvolutions.

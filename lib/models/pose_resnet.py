@@ -1,4 +1,4 @@
-"""ResNet with a deconvolution head (Simple Baselines)."""
+"""ResNet with a deconvolution head (Simple Baselines), the backbone of the paper."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ RESNET_STAGES: dict[int, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
 
 
 class PoseResNet(nn.Module):
-    """A torchvision ResNet without its classifier, three deconvolutions and a final convolution.
+    """A torchvision ResNet without its classifier, then deconvolutions and a convolution to heatmaps.
 
     Args:
         num_layers: depth: 18, 34, 50, 101 or 152.
         num_joints: number of heatmaps.
         deconv_filters: output channels of each deconvolution.
         deconv_kernels: kernel size of each deconvolution.
-        deconv_with_bias: whether the deconvolutions have a bias.
-        final_kernel: kernel size of the final convolution, 1 or 3.
+        deconv_with_bias: give the deconvolutions a bias.
+        final_kernel: kernel size of the last convolution, 1 or 3.
 
     Raises:
-        InputError: unknown depth or head layers that cannot be.
+        InputError: unknown depth or invalid settings of the head.
 
-    Source: Xiao et al., Simple Baselines for Human Pose Estimation, ECCV 2018; the backbone of paper section 6.
+    Source: Xiao et al., Simple Baselines for Human Pose Estimation, ECCV 2018.
     """
 
-    imagenet_leftovers = ("fc.",)  # what ImageNet files hold beyond the trunk
+    imagenet_leftovers = ("fc.",)  # tensors of ImageNet files that this network lacks
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class PoseResNet(nn.Module):
         if num_layers not in RESNET_STAGES:
             raise unknown_name("ResNet depth", num_layers, map(str, RESNET_STAGES), "POSE_RESNET.NUM_LAYERS")
         block, blocks = RESNET_STAGES[num_layers]
-        trunk = ResNet(block, blocks, num_classes=1)  # its children keep torchvision's names here
+        trunk = ResNet(block, blocks, num_classes=1)  # its children keep their names, so that ImageNet files load
         self.conv1 = trunk.conv1
         self.bn1 = trunk.bn1
         self.relu = trunk.relu
@@ -68,7 +68,7 @@ class PoseResNet(nn.Module):
         """Compute heatmaps.
 
         Args:
-            images: (B, 3, H_in, W_in) normalised crops.
+            images: (B, 3, H_in, W_in) normalized crops.
 
         Returns:
             (B, J, H, W) heatmaps; H = H_in / 4 with three deconvolutions.

@@ -1,4 +1,4 @@
-"""Weights from files: ImageNet weights for a backbone, checkpoints (ours and published) for a whole network."""
+"""Loading weights: ImageNet files into a backbone, checkpoints into a whole network."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from torch import Tensor, nn
 
 from lib.models.fusion import CrossViewFusion
 from lib.models.multiview_pose import MultiViewPose
-from lib.models.weight_names import PUBLISHED_FUSION, is_fusion, state_tensors, to_backbone_names, to_model_names
+from lib.models.weight_names import ORIGINAL_FUSION, is_fusion, state_tensors, to_backbone_names, to_model_names
 from lib.utils.errors import InputError, unknown_name
 from lib.utils.files.torch_file import load_checkpoint
 
 logger = logging.getLogger(__name__)
 
-HEAD_LAYERS = ("deconv_layers", "final_layer")  # not in ImageNet files; fresh if they are absent or do not fit
+HEAD_LAYERS = ("deconv_layers", "final_layer")  # not in ImageNet files
 
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What a file gave to a network; names are the network's own.
+    """Comparison of the tensors of a network and of a file; names are the network's.
 
     Attributes:
         loaded: tensors taken from the file.
@@ -43,7 +43,7 @@ class LoadReport:
         parts = [f"{len(self.loaded)} tensors loaded"]
         fresh = _layers([*self.missing, *(name for name, _, _ in self.mismatched)])
         if fresh:
-            parts.append(f"not in the file or of another shape: {fresh}")
+            parts.append(f"missing or of another shape: {fresh}")
         if self.unexpected:
             parts.append(f"not used: {_layers(self.unexpected)}")
         return "; ".join(parts)
@@ -52,88 +52,85 @@ class LoadReport:
 def load_pretrained(
     backbone: nn.Module, path: str | os.PathLike, layers: Sequence[str] = ("*",), whole: bool = False
 ) -> LoadReport:
-    """Start a backbone from ImageNet weights, from a single-view pose network or from a multi-view checkpoint.
+    """Load an ImageNet file, a single-view pose network or a multi-view checkpoint into a backbone.
 
-    The head may be absent from the file or have other shapes; it then keeps its values, unless `whole`. Fusion weights
-    are not read.
+    Unless `whole`, the head keeps its values if the file lacks it or has another shape. Fusion weights are ignored.
 
     Args:
         backbone: a pose network.
-        path: torchvision's or the flat MobileNetV2 names, torchvision's ResNet or the official HRNet ones, or a
-            checkpoint of this project or of the released code.
-        layers: top-level layers to load from a file without this network's head (HRNet's PRETRAINED_LAYERS); "*" first
-            means all. A file with the head is a pose network and is loaded in full.
-        whole: the head must be in the file too: the backbone will not be trained.
+        path: file with names of torchvision, of the official HRNet, of the flat MobileNetV2, or a checkpoint of this
+            project or of the original code.
+        layers: top-level layers to load (HRNet's PRETRAINED_LAYERS); "*" first = all. A file with a fitting head is a
+            pose network, which is loaded in full.
+        whole: require the head, because the backbone will not be trained.
 
     Returns:
-        The report, which is also logged in one line.
+        The report, which is also logged.
 
     Raises:
-        InputError: missing or damaged file, unknown layer, nothing fits, the file holds another backbone, or another
-            head or none where `whole` wants this one.
+        InputError: missing or damaged file, unknown layer, another backbone, or, with `whole`, another head.
     """
     _check_layers(backbone, layers)
     wanted = backbone.state_dict()
     state = to_backbone_names(state_tensors(load_checkpoint(path), str(path)))
     if not (whole or _has_head(wanted, state)):
-        wanted, state = _select_layers(wanted, layers), _select_layers(state, layers)
+        wanted = _select_layers(wanted, layers)
+        state = _select_layers(state, layers)
     report = compare(wanted, state)
     leftovers = tuple(getattr(backbone, "imagenet_leftovers", ()))
     _check_fit(report, str(path), type(backbone).__name__, state, optional=HEAD_LAYERS, leftovers=leftovers)
     if whole:
         _check_head(report, str(path))
-    _copy(wanted, state, report)
-    logger.info("%s: %s", path, report)
+    _copy(wanted, state, report, str(path))
     return report
 
 
 def load_model(model: MultiViewPose, path: str | os.PathLike) -> LoadReport:
-    """Load a checkpoint or plain state dict, with our names or those of the released code, into a whole network.
+    """Load a checkpoint or state dict of this project or of the original code into a whole network.
 
     Args:
-        model: the network; every one of its tensors must be in the file.
+        model: the network; the file must contain all of its tensors.
         path: checkpoint.pth.tar, model_best.pth.tar or final_state.pth.tar.
 
     Returns:
-        The report, which is also logged in one line.
+        The report, which is also logged.
 
     Raises:
-        InputError: missing or damaged file, nothing fits, another backbone, or fusion for another rig or map size.
+        InputError: missing or damaged file, another backbone, or fusion weights for another rig or heatmap size.
     """
     return load_model_state(model, load_checkpoint(path), str(path))
 
 
 def load_model_state(model: MultiViewPose, content: Any, source: str) -> LoadReport:
-    """Load what a file held into a whole network; see `load_model`.
+    """Load the content of a file into a whole network; see load_model().
 
     Args:
         model: the network.
-        content: a state dict with our names or published ones, or a dict that holds one as `state_dict`.
+        content: a state dict, or a dict with a `state_dict`.
         source: name of the file in messages.
     """
     state = to_model_names(state_tensors(content, source))
     wanted = model.state_dict()  # shares memory with the parameters
-    if not any(is_fusion(name) for name in wanted):  # no fusion, or one without weights
+    if not any(is_fusion(name) for name in wanted):
         dropped = [name for name in state if is_fusion(name)]
         if dropped:
-            logger.info("%s: fusion weights left out, because the configuration asks for none", source)
+            logger.info("%s: fusion weights ignored; NETWORK.FUSION needs none", source)
         state = {name: value for name, value in state.items() if not is_fusion(name)}
-    elif any(name.startswith("backbone.") for name in state):  # else nothing fits, which is reported as such
+    elif any(name.startswith("backbone.") for name in state):  # otherwise _check_fit reports that nothing fits
         _check_fusion(model, state, source)
-        if "fusion.weight" in wanted and "fusion.weight" not in state:
-            matrices = wanted.pop("fusion.weight").flatten(0, 1)  # views: 0.8 GB at 64 x 64 are not copied
-            wanted.update({f"{PUBLISHED_FUSION}{n}.weight": matrix for n, matrix in enumerate(matrices)})
+        if isinstance(model.fusion, CrossViewFusion) and "fusion.weight" not in state:
+            matrices = wanted.pop("fusion.weight").flatten(0, 1)  # views, not copies: 0.8 GB with 64 x 64 px
+            wanted.update({f"{ORIGINAL_FUSION}{n}.weight": matrix for n, matrix in enumerate(matrices)})
     report = compare(wanted, state)
     _check_fit(report, source, type(model.backbone).__name__, state)
-    _copy(wanted, state, report)
-    logger.info("%s: %s", source, report)
+    _copy(wanted, state, report, source)
     return report
 
 
 def compare(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> LoadReport:
     """Compare names and shapes of a network with those of a file.
 
-    Counters of batch norms (`num_batches_tracked`) have no effect here and may be missing: old files lack them.
+    `num_batches_tracked` may be missing: old files lack it, and it has no effect here.
     """
     present = [name for name in wanted if name in state]
     return LoadReport(
@@ -150,7 +147,7 @@ def compare(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> LoadRe
 
 def _check_layers(backbone: nn.Module, layers: Sequence[str]) -> None:
     if not layers:
-        raise InputError("MODEL_EXTRA.PRETRAINED_LAYERS is empty; name layers, or '*' for all")
+        raise InputError("MODEL_EXTRA.PRETRAINED_LAYERS: expected names of layers or '*', received none")
     known = [name for name, _ in backbone.named_children()]
     for layer in layers if layers[0] != "*" else ():
         if layer not in known:
@@ -167,24 +164,25 @@ def _has_head(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> bool
 
 
 def _check_head(report: LoadReport, source: str) -> None:
-    """Refuse a file whose head is absent or another one, beside a trunk that fits."""
+    """Raise an InputError if the head of a file is missing or differs."""
     names = [*report.missing, *(name for name, _, _ in report.mismatched), *report.unexpected]
     differing = [name for name in names if name.startswith(HEAD_LAYERS)]
     if differing:
         raise InputError(
-            f"{source}: {_layers(differing)} are absent or of another network, but TRAIN.FREEZE_BACKBONE "
+            f"{source}: {_layers(differing)} are missing or of another network, but TRAIN.FREEZE_BACKBONE "
             "does not train them; set NETWORK.PRETRAINED to a trained pose network"
         )
 
 
 @torch.no_grad()
-def _copy(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor], report: LoadReport) -> None:
+def _copy(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor], report: LoadReport, source: str) -> None:
     for name in report.loaded:
         wanted[name].copy_(state[name])
+    logger.info("%s: %s", source, report)
 
 
 def _layers(names: Sequence[str]) -> str:
-    """Shorten tensor names to their first part, each once."""
+    """Return the layers of tensor names, each once."""
     return ", ".join(dict.fromkeys(name.removeprefix("backbone.").split(".")[0] for name in names))
 
 
@@ -196,15 +194,15 @@ def _check_fit(
     optional: tuple[str, ...] = (),
     leftovers: tuple[str, ...] = (),
 ) -> None:
-    """Refuse a file that holds another network.
+    """Raise an InputError if a file holds another network.
 
     Args:
-        report: comparison of the network with the file.
-        source: the file.
+        report: comparison of network and file.
+        source: name of the file.
         network: name of the network.
-        state: the weights of the file.
-        optional: layers that may be missing or have other shapes.
-        leftovers: beginnings of names that the file may have in excess.
+        state: tensors of the file.
+        optional: layers that may be missing or differ.
+        leftovers: prefixes of tensors that only the file may have.
     """
     if not report.loaded:
         first = next(iter(state), None)
@@ -215,25 +213,24 @@ def _check_fit(
         if not name.startswith(optional)
     ]
     problems += [f"'{name}' is missing" for name in report.missing if not name.startswith(optional)]
-    problems += [
-        f"'{name}' is not part of it" for name in report.unexpected if not name.startswith(optional + leftovers)
-    ]
+    problems += [f"'{name}' is unexpected" for name in report.unexpected if not name.startswith(optional + leftovers)]
     if problems:
         raise InputError(
-            f"{source}: holds another network than {network}: {problems[0]} ({len(problems)} differences in all); "
-            f"check BACKBONE_MODEL, POSE_RESNET, MODEL_EXTRA, NETWORK.NUM_JOINTS and NETWORK.FUSION"
+            f"{source}: expected the weights of {network}: {problems[0]} ({len(problems)} differences in total); "
+            "check BACKBONE_MODEL, POSE_RESNET, MODEL_EXTRA, NETWORK.NUM_JOINTS and NETWORK.FUSION"
         )
 
 
 def _check_fusion(model: MultiViewPose, state: Mapping[str, Tensor], source: str) -> None:
-    """Compare the fusion of a file with the model's; matrices in terms of views and pixels."""
+    """Raise an InputError if a file has no fusion weights, or weights of another fusion, rig or heatmap size."""
     names = [name for name in state if is_fusion(name)]
     if not names:
         raise InputError(
             f"{source}: has no fusion weights; set NETWORK.FUSION none, or train a fusion from it with "
             "NETWORK.PRETRAINED"
         )
-    has_matrices = any(name == "fusion.weight" or name.startswith(PUBLISHED_FUSION) for name in names)
+    originals = [state[name] for name in names if name.startswith(ORIGINAL_FUSION)]
+    has_matrices = bool(originals) or ("fusion.weight" in names and state["fusion.weight"].ndim == 4)
     if has_matrices != isinstance(model.fusion, CrossViewFusion):
         received = "the matrices of NETWORK.FUSION learned" if has_matrices else f"'{names[0]}'"
         raise InputError(
@@ -246,11 +243,10 @@ def _check_fusion(model: MultiViewPose, state: Mapping[str, Tensor], source: str
     if "fusion.weight" in state:
         received = tuple(state["fusion.weight"].shape)
     else:
-        matrices = [value for name, value in state.items() if name.startswith(PUBLISHED_FUSION)]
-        num_views = (1 + math.isqrt(1 + 4 * len(matrices))) // 2  # from V (V - 1) matrices
-        received = (num_views, len(matrices) // num_views, *matrices[0].shape)
+        num_views = (1 + math.isqrt(1 + 4 * len(originals))) // 2  # from V (V - 1) matrices
+        received = (num_views, len(originals) // num_views, *originals[0].shape)
     if received != expected:
         raise InputError(
-            f"{source}: fusion is for {received[0]} views and maps of {received[-1]} pixels, but the data set and "
-            f"NETWORK.HEATMAP_SIZE give {expected[0]} views and {expected[-1]} pixels"
+            f"{source}: expected fusion weights for {expected[0]} views and {expected[-1]} heatmap px (data set, "
+            f"NETWORK.HEATMAP_SIZE), received {received[0]} views and {received[-1]} px"
         )

@@ -1,6 +1,6 @@
-"""For the network tests: a small configuration (64 px input, 16 px maps), and the published networks.
+"""Fixtures of the network tests: small configurations and the networks of the original code.
 
-The layout of published checkpoints is stated again here, in plain code that shares nothing with ours.
+The layout of the original checkpoints is implemented here in plain code, which shares nothing with ours.
 """
 
 from __future__ import annotations

@@ -1,5 +1,3 @@
-"""Fusion along epipolar lines: against loops, and hidden joints come back."""
-
 from __future__ import annotations
 
 import dataclasses
@@ -43,7 +41,7 @@ def bilinear(map_hw: np.ndarray, x: float, y: float) -> float:
 
 
 @pytest.mark.parametrize("reduction", ["sum", "max"])
-def test_tiny_maps_equal_plain_loops(reduction: str) -> None:
+def test_epipolar_fusion_small_maps_equal_loops(reduction: str) -> None:
     scene = make_scene(2, 3, (6, 5), (24, 20))
     maps = torch.rand(2, 3, 2, 5, 6, generator=torch.Generator().manual_seed(0))
     rays = HeatmapRays(views_of(scene), (5, 6))
@@ -61,8 +59,8 @@ def test_tiny_maps_equal_plain_loops(reduction: str) -> None:
                         areas = [
                             step * sum(ends) / 2 for step, ends in zip(steps, itertools.pairwise(values), strict=True)
                         ]
-                        vote = max(values) if reduction == "max" else sum(areas)
-                        expected[frame, view, joint, pixel // 6, pixel % 6] += 0.3 * vote
+                        reduced = max(values) if reduction == "max" else sum(areas)
+                        expected[frame, view, joint, pixel // 6, pixel % 6] += 0.3 * reduced
     np.testing.assert_allclose(EpipolarFusion(reduction)(maps, views_of(scene)), expected, atol=2e-5)
 
 
@@ -75,8 +73,8 @@ LENSES = {  # k, p, focal length in widths of the image
 
 
 @pytest.mark.parametrize("lens", LENSES)
-def test_sum_and_maximum_follow_the_line_through_any_lens(lens: str) -> None:
-    """Whole images, against OpenCV at dense depths: the line ends where the lens turns back."""
+def test_epipolar_fusion_follows_lines_through_distorting_lenses(lens: str) -> None:
+    """Reference: OpenCV at dense depths; the line ends at the reach of the lens."""
     k, p, focal = LENSES[lens]
     size = 32
     sigma = 1.5
@@ -125,7 +123,7 @@ def test_sum_and_maximum_follow_the_line_through_any_lens(lens: str) -> None:
         assert 3.0 < fused["sum"][joint, row, column] < 3.8  # across a Gaussian: sigma sqrt(2 pi) = 3.76
 
 
-def test_the_gradient_of_the_maximum_is_that_of_the_plain_one() -> None:
+def test_epipolar_fusion_gradient_of_maximum_equals_autograd() -> None:
     scene = make_scene(1, 3, (8, 8), (32, 32))
     views = views_of(scene)
     rays = HeatmapRays(views_of(scene), (8, 8))
@@ -142,7 +140,7 @@ def test_the_gradient_of_the_maximum_is_that_of_the_plain_one() -> None:
 
 @pytest.mark.parametrize("num_views", [3, 5])
 @pytest.mark.parametrize("name", FUSIONS)
-def test_a_joint_hidden_in_one_view_comes_back(name: str, num_views: int) -> None:
+def test_fusion_recovers_joint_hidden_in_one_view(name: str, num_views: int) -> None:
     scene = make_scene(2, num_views, (40, 40), (160, 160))
     maps = torch.as_tensor(scene.heatmaps)
     joint = 16
@@ -154,8 +152,8 @@ def test_a_joint_hidden_in_one_view_comes_back(name: str, num_views: int) -> Non
     assert np.linalg.norm(peaks - scene.joints_hm[:, 0, joint], axis=-1).max() < 2
 
 
-def test_a_view_that_looks_elsewhere_takes_nothing_away() -> None:
-    """Whole images: the fourth camera sees a corner of the room close up, which all others see too."""
+def test_adaptive_fusion_view_of_another_place_does_no_harm() -> None:
+    """The fourth camera sees only a corner of the room, which the other cameras see too."""
     scene = make_scene(2, 4, seed=3)
     size = 40
     cameras = scene.cameras.map(np.copy)
@@ -176,7 +174,7 @@ def test_a_view_that_looks_elsewhere_takes_nothing_away() -> None:
     assert np.linalg.norm(peaks - joints[:, 0], axis=-1).max() < 2
 
 
-def test_views_and_frames_do_not_depend_on_their_order(fusion: nn.Module) -> None:
+def test_fusion_is_equivariant_to_order_of_views_and_groups(fusion: nn.Module) -> None:
     scene = make_scene(3, 4, (16, 16), (64, 64))
     maps = torch.as_tensor(scene.heatmaps)
     views = views_of(scene)
@@ -186,7 +184,7 @@ def test_views_and_frames_do_not_depend_on_their_order(fusion: nn.Module) -> Non
             torch.testing.assert_close(fusion(maps[index], views[index]), fused[index], atol=1e-4, rtol=1e-4)
 
 
-def test_work_in_parts_gives_the_same(fusion: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fusion_in_chunks_equals_whole(fusion: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
     scene = make_scene(2, 3, (16, 12), (64, 48))
     maps = torch.as_tensor(scene.heatmaps)
     views = views_of(scene)
@@ -196,7 +194,7 @@ def test_work_in_parts_gives_the_same(fusion: nn.Module, monkeypatch: pytest.Mon
         torch.testing.assert_close(fusion(maps, views), whole)
 
 
-def test_float32_in_networks_of_shorter_products(fusion: nn.Module) -> None:
+def test_fusion_under_autocast_computes_in_float32(fusion: nn.Module) -> None:
     scene = make_scene(1, 3, (16, 16), (64, 64))
     maps = torch.as_tensor(scene.heatmaps)
     views = views_of(scene)
@@ -207,7 +205,7 @@ def test_float32_in_networks_of_shorter_products(fusion: nn.Module) -> None:
         torch.testing.assert_close(short, fusion(maps.bfloat16().float(), views))
 
 
-def test_everything_learns_and_single_images_harm_nothing(fusion: nn.Module) -> None:
+def test_fusion_gradients_are_finite_with_unrelated_images(fusion: nn.Module) -> None:
     scene = make_scene(1, 3, (16, 16), (64, 64))
     no_camera = Cameras(np.eye(3), np.zeros(3), np.ones(2), np.zeros(2), np.zeros(3), np.zeros(2))
     single = CropCameras(no_camera, scene.image_to_heatmap[0, 0]).map(lambda x: np.broadcast_to(x, (1, 3, *x.shape)))
@@ -224,7 +222,7 @@ def test_everything_learns_and_single_images_harm_nothing(fusion: nn.Module) -> 
     torch.manual_seed(0)
     maps = (torch.as_tensor(np.repeat(scene.heatmaps, 2, 0)) + 0.1 * torch.rand(2, 3, 17, 16, 16)).requires_grad_()
     fused = fusion.train()(maps, mixed)
-    fused[0].square().sum().backward()  # as routing has it: the second group does not count
+    fused[0].square().sum().backward()  # as in route(): the second group does not count
     assert torch.isfinite(maps.grad).all()
     assert (maps.grad[0] != 0).any()
     assert (maps.grad[1] == 0).all()
@@ -233,7 +231,7 @@ def test_everything_learns_and_single_images_harm_nothing(fusion: nn.Module) -> 
         assert (parameter.grad != 0).any(), name
 
 
-def test_the_adaptive_fusion_learns_whom_to_trust() -> None:
+def test_adaptive_fusion_learns_to_trust_views_with_correct_peaks() -> None:
     torch.manual_seed(0)
     scene = make_scene(4, 4, (16, 16), (64, 64), sigma=1.0)
     target = torch.as_tensor(scene.heatmaps)
@@ -256,11 +254,11 @@ def test_the_adaptive_fusion_learns_whom_to_trust() -> None:
     with torch.no_grad():
         assert loss().item() < 0.95 * before
         rays = HeatmapRays(views, (16, 16))
-        trust = fusion.trust(fusion._evidence(maps, rays, rays.scene_depths(16)))[..., 0]
+        trust = fusion.trust(fusion._network_inputs(maps, rays, rays.scene_depths(16)))[..., 0]
     assert trust[wrong].mean() < trust[~wrong].mean() - 0.4
 
 
-def test_sharpening_moves_no_peak() -> None:
+def test_adaptive_fusion_sharpening_keeps_peaks() -> None:
     torch.manual_seed(0)
     scene = make_scene(1, 3, (16, 16), (64, 64))
     maps = torch.as_tensor(scene.heatmaps)
@@ -276,17 +274,17 @@ def test_sharpening_moves_no_peak() -> None:
     assert (fused[1].mean(-1) < fused[0].mean(-1)).all()
 
 
-def test_the_adaptive_fusion_is_small() -> None:
+def test_adaptive_fusion_has_few_parameters() -> None:
     assert sum(parameter.numel() for parameter in AdaptiveFusion().parameters()) < 200
 
 
-def test_errors_say_what_to_do(fusion: nn.Module) -> None:
+def test_fusion_invalid_input_is_refused(fusion: nn.Module) -> None:
     scene = make_scene(1, 2, (16, 16), (64, 64))
     maps = torch.as_tensor(scene.heatmaps)
     views = views_of(scene)
-    with pytest.raises(InputError, match="needs the cameras"):
+    with pytest.raises(InputError, match="expected the cameras of the views, received none"):
         fusion(maps, None)
-    with pytest.raises(InputError, match=r"at least 2 views, received 1; set NETWORK\.FUSION none"):
+    with pytest.raises(InputError, match=r"expected at least 2 views, received 1; set NETWORK\.FUSION none"):
         fusion(maps[:, :1], views[:, :1])
     with pytest.raises(InputError, match=r"cameras: expected shape \(1, 2, 2, 3\), received \(1, 1, 2, 3\)"):
         fusion(maps, views[:, :1])

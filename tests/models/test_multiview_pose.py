@@ -30,51 +30,51 @@ def _images(batch: int, views: int) -> torch.Tensor:
     return torch.randn(batch, views, 3, 8, 12) + offsets
 
 
-def test_training_uses_the_statistics_of_each_view() -> None:
+def test_forward_training_uses_batch_statistics_per_view() -> None:
     images = _images(4, 3)
     model = MultiViewPose(_TinyBackbone()).train()
     conv = copy.deepcopy(model.backbone.conv)
     bn = nn.BatchNorm2d(2)
-    single, fused = model(images)
+    single_view, fused = model(images)
     assert fused is None
     for view in range(3):
         maps = conv(images[:, view])
         mean = maps.mean((0, 2, 3), keepdim=True)
         var = maps.var((0, 2, 3), correction=0, keepdim=True)
-        torch.testing.assert_close(single[:, view], (maps - mean) / (var + bn.eps).sqrt(), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(single_view[:, view], (maps - mean) / (var + bn.eps).sqrt(), atol=1e-5, rtol=1e-4)
     assert model.backbone.bn.num_batches_tracked == 3  # one update per view
 
 
-def test_evaluation_in_one_batch_equals_view_by_view() -> None:
+def test_forward_evaluation_equals_views_one_by_one() -> None:
     torch.manual_seed(0)
     backbone = PoseResNet(18, 5, deconv_filters=(8, 8, 8))
     images = torch.randn(2, 3, 3, 32, 64)
     model = MultiViewPose(backbone, CrossViewFusion(3, (8, 16))).eval()
     with torch.no_grad():
-        single, fused = model(images)
+        single_view, fused = model(images)
         expected = torch.stack([backbone(images[:, view]) for view in range(3)], 1)
-    assert single.shape == fused.shape == (2, 3, 5, 8, 16)
-    torch.testing.assert_close(single, expected, atol=1e-5, rtol=1e-4)
+    assert single_view.shape == fused.shape == (2, 3, 5, 8, 16)
+    torch.testing.assert_close(single_view, expected, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(fused, model.fusion(expected), atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_batch_of_one(training: bool) -> None:
+def test_forward_batch_of_one_works(training: bool) -> None:
     model = MultiViewPose(_TinyBackbone(), CrossViewFusion(2, (2, 3))).train(training)
-    single, fused = model(_images(1, 2))
-    assert single.shape == fused.shape == (1, 2, 2, 2, 3)
+    single_view, fused = model(_images(1, 2))
+    assert single_view.shape == fused.shape == (1, 2, 2, 2, 3)
     fused.sum().backward()
     assert torch.isfinite(model.backbone.conv.weight.grad).all()
 
 
-def test_number_of_views_must_be_the_rigs() -> None:
+def test_forward_other_number_of_views_is_refused() -> None:
     model = MultiViewPose(_TinyBackbone(), CrossViewFusion(4, (2, 3)))
     message = r"images: expected shape \(B, 4, 3, H_in, W_in\), received \(1, 3, 3, 8, 12\)"
     with pytest.raises(InputError, match=message):
         model(_images(1, 3))
 
 
-def test_without_fusion_any_number_of_views_passes_and_no_fusion_weights_exist() -> None:
+def test_forward_without_fusion_accepts_any_number_of_views() -> None:
     model = MultiViewPose(_TinyBackbone()).eval()
     assert {model(_images(2, views))[0].shape[1] for views in (1, 2, 5)} == {1, 2, 5}
     assert all(name.startswith("backbone.") for name in model.state_dict())

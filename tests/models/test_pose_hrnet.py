@@ -51,7 +51,7 @@ def test_pose_hrnet_bottleneck_blocks_multiply_the_channels() -> None:
 
 
 def test_pose_hrnet_invalid_input_is_refused() -> None:
-    with pytest.raises(InputError, match=r"multiples of 32, received \(80, 96\)"):
+    with pytest.raises(InputError, match=r"multiples of 32 for HRNet, .* \(80, 96\)"):
         PoseHRNet(_published_stages(32), 2)(torch.empty(1, 3, 80, 96))
     with pytest.raises(InputError, match=r"unknown block 'BASICS' in MODEL_EXTRA.STAGE2.BLOCK; did you mean 'BASIC'"):
         PoseHRNet([HRStage(1, [1, 1], [4, 8], "BASICS")] * 3, 2)

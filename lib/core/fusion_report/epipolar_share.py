@@ -9,7 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from lib.core.fusion_report.trained_fusion import FusedGroup, TrainedFusion
-from lib.models.fusion_product import source_views
+from lib.models.fusion import source_views
 from lib.multiviews.geometry.epipolar import cut_curve, distance_to_curve
 from lib.utils.tables import markdown_table
 from lib.utils.transforms import transform_points

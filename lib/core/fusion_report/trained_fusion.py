@@ -13,8 +13,7 @@ from lib.core.build_model import build_model
 from lib.core.pose3d.frames import load_frames
 from lib.core.run_directory import weights_file
 from lib.dataset.annotations import Annotations
-from lib.models.fusion import CrossViewFusion
-from lib.models.fusion_product import source_views
+from lib.models.fusion import CrossViewFusion, source_views
 from lib.models.registry import fusion_name
 from lib.models.weights import load_model
 from lib.multiviews.body import body_of

@@ -110,10 +110,12 @@ def test_load_training_state_other_model_or_optimizer_is_refused(start, tmp_path
     run.config.MODEL = "multiview_pose_hrnet"
     with pytest.raises(InputError, match="MODEL: expected 'multiview_pose_hrnet', received 'multiview_pose_resnet'"):
         run.resume(path)
-    with pytest.raises(InputError, match=r"a\.pth\.tar: holds another network than PoseResNet: 'backbone\.layer1\.2"):
+    with pytest.raises(InputError, match=r"a\.pth\.tar: expected the weights of PoseResNet: 'backbone\.layer1\.2"):
         start("POSE_RESNET.NUM_LAYERS", "34").resume(path)
     maps = ("NETWORK.IMAGE_SIZE", "96", "NETWORK.HEATMAP_SIZE", "24")
-    with pytest.raises(InputError, match=r"a\.pth\.tar: fusion is for 2 views and maps of 256 pixels, .* 576 pixels"):
+    with pytest.raises(
+        InputError, match=r"a\.pth\.tar: expected fusion weights for 2 views and 576 heatmap px .* 256 px"
+    ):
         start(*maps).resume(path)
     with pytest.raises(InputError, match="does not fit the configured network"):
         start("NETWORK.AGGRE", "false").resume(path)
