@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -186,38 +186,25 @@ def _plan(
         result.left_out[recording] = f"{paths[0]}: missing" + (f", and {len(paths) - 1} more" if paths[1:] else "")
     if missing and not settings.keep_going:
         raise _left_out_error(result.left_out, "are incomplete")
-    lengths, damaged = _measure_all([files for clips in found.values() for files in clips], workers)
-    for clip, error in damaged.items():
-        result.left_out.setdefault(recording_of(clip), error)
-        found.pop(recording_of(clip), None)
+    # Read every pose file and open every video now, to find damaged ones before hours of decoding.
+    all_files = [files for clips in found.values() for files in clips]
+    measured = tqdm(map_processes(_measure, all_files, workers), "poses", len(all_files), disable=None, leave=False)
+    lengths = dict(zip(all_files, measured, strict=True))
+    damaged = {files: error for files, error in lengths.items() if isinstance(error, str)}
+    for files, error in damaged.items():
+        result.left_out.setdefault(recording_of(files.clip), error)
+        found.pop(recording_of(files.clip), None)
     if damaged and not settings.keep_going:
         raise _left_out_error(result.left_out, "are damaged")
     tasks: list[ClipTask] = []
     for clips in found.values():
-        num_frames = min(min(lengths[files.clip]) for files in clips)
+        num_frames = min(min(lengths[files]) for files in clips)
         for files in clips:
             clip = files.clip
             if clip not in finished:
                 camera = metadata.camera(clip.camera_id, clip.subject)
-                tasks.append(ClipTask(files, camera, num_frames, lengths[clip], settings.images, folder))
+                tasks.append(ClipTask(files, camera, num_frames, lengths[files], settings.images, folder))
     return tasks
-
-
-def _measure_all(clips: Sequence[ClipFiles], workers: int) -> tuple[dict[Clip, tuple[int, int]], dict[Clip, str]]:
-    """Read every pose file and open every video, to find damaged ones before hours of decoding.
-
-    Returns:
-        Clip -> (number of video frames, number of poses), and clip -> error in its files.
-    """
-    lengths: dict[Clip, tuple[int, int]] = {}
-    damaged: dict[Clip, str] = {}
-    measured = tqdm(map_processes(_measure, clips, workers), "poses", len(clips), disable=None, leave=False)
-    for files, length in zip(clips, measured, strict=True):
-        if isinstance(length, str):
-            damaged[files.clip] = length
-        else:
-            lengths[files.clip] = length
-    return lengths, damaged
 
 
 def _measure(files: ClipFiles) -> tuple[int, int] | str:
