@@ -25,10 +25,11 @@ from lib.multiviews.recording.robust_poses import (
 from lib.utils.errors import InputError, unknown_name
 from lib.utils.transforms import image_to_heatmap_affine
 
+DEFAULT_SETTINGS = RobustSettings()
 AGREEMENT = "agreement"  # robust triangulation of detections, which needs no heatmaps
 
 
-def triangulate(recording: Recording, settings: RobustSettings = RobustSettings()) -> RobustPoses:
+def triangulate(recording: Recording, settings: RobustSettings = DEFAULT_SETTINGS) -> RobustPoses:
     """Triangulate each joint from the largest set of views that agree, with left/right swaps corrected.
 
     Raises:
@@ -39,7 +40,7 @@ def triangulate(recording: Recording, settings: RobustSettings = RobustSettings(
     return poses
 
 
-def smooth(poses: RobustPoses, recording: Recording, settings: RobustSettings = RobustSettings()) -> RobustPoses:
+def smooth(poses: RobustPoses, recording: Recording, settings: RobustSettings = DEFAULT_SETTINGS) -> RobustPoses:
     """Smooth the trajectories if settings.cutoff is set, and bridge gaps."""
     return smooth_poses(poses, recording.cameras, settings)
 

@@ -52,5 +52,5 @@ def test_detect_people_package_without_models_is_refused(videos, monkeypatch):
     with pytest.raises(InputError, match="no BlazePose with its models; pip install mediapipe=="):
         detect_people(videos, ("left", "right"))
     monkeypatch.setitem(sys.modules, "mediapipe", None)
-    with pytest.raises(InputError, match="not installed: pip install .*; or draw them"):
+    with pytest.raises(InputError, match=r"not installed: pip install .*; or draw them"):
         detect_people(videos, ("left", "right"), "; or draw them")
