@@ -67,7 +67,7 @@ def board_directory(config: Any, directory: Path) -> Path:
 
 
 def weights_file(config: Any, directory: Path) -> Path:
-    """Return the weights to evaluate: TEST.MODEL_FILE if set, else those of TEST.STATE in the run directory."""
+    """Return the weights to evaluate: TEST.MODEL_FILE if set, else the weights of TEST.STATE in the run directory."""
     if config.TEST.MODEL_FILE:
         return Path(config.TEST.MODEL_FILE)
     return directory / (FINAL_NAME if config.TEST.STATE == "final" else BEST_NAME)

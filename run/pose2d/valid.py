@@ -42,17 +42,8 @@ logger = logging.getLogger("valid")
 
 
 def parse_args() -> argparse.Namespace:
-    parser = make_parser(
-        __doc__,
-        "--frequent",
-        "--gpus",
-        "--workers",
-        "--modelDir",
-        "--dataDir",
-        "--data-format",
-        "--state",
-        "--model-file",
-    )
+    flags = ("--frequent", "--gpus", "--workers", "--modelDir", "--dataDir", "--data-format", "--state", "--model-file")
+    parser = make_parser(__doc__, *flags)
     parser.add_argument("--logDir", action=Refused, help="refused: validation writes nothing for TensorBoard; omit it")
     parser.add_argument("--post-process", action="store_true", help="quarter-px shift of the peaks (TEST.POST_PROCESS)")
     parser.add_argument("--flip-test", action="store_true", help="average with the mirrored image; without fusion only")
@@ -79,7 +70,7 @@ def validate_run(args: argparse.Namespace, config: Any, ranks: Ranks) -> None:
         is_writer = ranks.is_main and output != "nothing"
         if is_writer:
             warn_of_replacement(config, predictions)
-        images = DebugImages.from_config(config, directory / DEBUG_FOLDER)
+        images = DebugImages(config.DEBUG, dataset.settings, directory / DEBUG_FOLDER)
         with open_writer(config, dataset, predictions, output, weights) if is_writer else nullcontext() as writer:
             result = validate(
                 model.to(device),
@@ -87,7 +78,7 @@ def validate_run(args: argparse.Namespace, config: Any, ranks: Ranks) -> None:
                 ValidationSettings.from_config(config, args.flip_test, output),
                 device,
                 writer,
-                images.hook("valid") if ranks.is_main else None,
+                (lambda step, batch, _, routed: images.save("valid", step, batch, routed)) if ranks.is_main else None,
                 ranks,
             )
     if result is not None:

@@ -60,7 +60,7 @@ def main(cfg: str, out: str) -> None:
         step = TrainStep(wrapped, optimizer, device)
         settings = EpochSettings(loader.dataset.settings, device, config.PRINT_FREQ)
         losses = []
-        hooks = EpochHooks(report=lambda _, values: losses.append(values))
+        hooks = EpochHooks(report=lambda step, values, batch, result: losses.append(values))
         for epoch in range(2):
             meters = EpochMeters(20, device)
             losses.append(train_one_epoch(step, loader, meters, settings, epoch, hooks, 0, ranks))

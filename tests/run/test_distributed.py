@@ -45,7 +45,7 @@ def test_train_two_processes_take_equal_steps(tiny_root, tiny_yaml, tmp_path):
             assert found[name] == pytest.approx(expected[name], rel=1e-5), name
     for name, value in one["weights"].items():
         torch.testing.assert_close(two["weights"][name], value, rtol=1e-3, atol=2e-4, msg=name)
-    first, second = (one["losses"][step]["loss"] for step in (3, 7))  # means of the epochs, behind their 3 steps
+    first, second = (one["losses"][step]["loss"] for step in (3, 7))  # means of the epochs, after their 3 steps
     assert second < 0.99 * first  # the weights change
 
 

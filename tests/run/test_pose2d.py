@@ -281,7 +281,7 @@ def test_train_adaptive_fusion_with_frozen_backbone_serves_other_numbers_of_view
     fused = tmp_path / "output" / RUN.replace("multiview_h36m", "mixed") / "final_state.pth.tar"
     before, after = torch.load(weights), torch.load(fused)
     assert all(torch.equal(after[name], value) for name, value in before.items())
-    assert after["fusion.sharpness"] != 0  # where it began
+    assert after["fusion.sharpness"] != 0  # the initial value
     other = tiny_yaml(tiny_root(num_views=5, frames=2))
     done = run_script("pose2d/valid.py", "--cfg", other, "--model-file", fused, "--opts", "NETWORK.FUSION", "adaptive")
     assert done.code == 0

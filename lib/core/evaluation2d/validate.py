@@ -152,8 +152,9 @@ def validate(
         locations = rows.pop("locations")
         if settings.output != "nothing":
             written = heatmaps if settings.output == "heatmaps" else None, locations, rows["image_index"]
-            for part in gather_on_main(written, ranks) or ():  # in the order of the ranks: the data set's order
-                _write(writer, loader, *part)
+            for maps, places, images in gather_on_main(written, ranks) or ():  # ranks follow the data set's order
+                if len(places):
+                    writer.append(maps, places, [loader.dataset.image_name(int(index)) for index in images])
         for key, values in rows.items():
             columns[key].append(values)
         if ranks.is_main and (step + 1) % settings.print_freq == 0:
@@ -224,13 +225,6 @@ def _rows_of_batch(
     return {key: values[: num_groups * num_views] for key, values in rows.items()}
 
 
-def _write(
-    writer: PredictionWriter, loader: DataLoader, heatmaps: np.ndarray | None, locations: np.ndarray, images: np.ndarray
-) -> None:
-    if len(locations):
-        writer.append(heatmaps, locations, [loader.dataset.image_name(int(index)) for index in images])
-
-
 def _rates(arrays: dict[str, np.ndarray], joint_names: list[str], settings: ValidationSettings) -> ValidationResult:
     head_size = arrays["head_size"]
     occluded = arrays["occluded"]
@@ -252,11 +246,8 @@ def _rates(arrays: dict[str, np.ndarray], joint_names: list[str], settings: Vali
     if occluded.any():
         add_rates(f"{kinds[0]} threshold, occluded joints", kinds[0], arrays["visible"] & occluded)
         add_rates(f"{kinds[0]} threshold, visible joints", kinds[0], arrays["visible"] & ~occluded)
-    pckh = {
-        name: pckh_scores(arrays[name], arrays["joints_img"], arrays["visible"], head_size, joint_names)
-        for name in maps
-        if has_heads
-    }
+    gt = (arrays["joints_img"], arrays["visible"])
+    pckh = {name: pckh_scores(arrays[name], *gt, head_size, joint_names) for name in maps if has_heads}
     return ValidationResult(joint_names, rates, mean_rate(next(iter(rates.values()))), len(head_size), pckh)
 
 

@@ -153,14 +153,6 @@ def load_trained_fusion(config: Any, directory: Path) -> TrainedFusion:
 
 
 def check_index(index: int, count: int, what: str, flag: str, first: int = 0) -> None:
-    """Raise an InputError if the `index` of a flag is not in [first, first + count).
-
-    Args:
-        index: value of the flag.
-        count: number of things.
-        what: plural name of the things, e.g. "groups".
-        flag: name of the flag.
-        first: smallest valid index.
-    """
+    """Raise an InputError if the `index` of a flag, e.g. of "groups", is not in [first, first + count)."""
     if not first <= index < first + count:
         raise InputError(f"{flag}: expected one of the {what} {first} to {first + count - 1}, received {index}")

@@ -9,16 +9,18 @@ import re
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from lib.core.runtime.launch import REPORTED_BY_LAUNCHER
 from lib.utils.errors import InputError, Interrupted, ProcessLost, ProgramExit
 
+BAD_INPUT = 2
+CTRL_C = 130
 UNEXPECTED = 70  # exit code of an internal error, EX_SOFTWARE of sysexits.h
 OUTPUT_CLOSED = 141  # exit code that a shell reports for SIGPIPE
 # torch's message about a dead loading process, e.g. "... is killed by signal: Killed. It is possible that ..."
-_LOADER_GONE = re.compile(r"DataLoader worker \(pid\S* [\d, ]+\) ((?:is killed by signal|exited unexpectedly)[^.]*)")
-_ASKED_FOR = re.compile(r"(?:tried|unable) to allocate ([\d.]+ \w+)", re.IGNORECASE)  # of torch and numpy
+_LOADER_DEAD = re.compile(r"DataLoader worker \(pid\S* [\d, ]+\) ((?:is killed by signal|exited unexpectedly)[^.]*)")
+_REQUESTED = re.compile(r"(?:tried|unable) to allocate ([\d.]+ \w+)", re.IGNORECASE)  # of torch and numpy
 
 
 class _Parser(argparse.ArgumentParser):
@@ -108,34 +110,30 @@ def run_main(main: Callable[[], None], less_memory: str = "do less at a time, or
         main()
     except InputError as error:
         message = str(error).rsplit("InputError: ", 1)[-1]  # errors of a loading process include its traceback
-        print(f"error: {' '.join(message.split())}", file=sys.stderr)
-        sys.exit(2)
+        _end(f"error: {' '.join(message.split())}", BAD_INPUT)
     except ProgramExit as ending:
-        if not (isinstance(ending, ProcessLost) and REPORTED_BY_LAUNCHER in os.environ):
-            print(f"error: {ending}" if ending.exit_code != Interrupted.exit_code else ending, file=sys.stderr)
-        sys.exit(ending.exit_code)
+        if isinstance(ending, ProcessLost) and REPORTED_BY_LAUNCHER in os.environ:
+            sys.exit(ending.exit_code)
+        _end(str(ending) if isinstance(ending, Interrupted) else f"error: {ending}", ending.exit_code)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
+        _end("interrupted", CTRL_C)
     except BrokenPipeError:  # the reader of the output has ended, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # otherwise the interpreter reports it again
         sys.exit(OUTPUT_CLOSED)
     except Exception as error:
-        if _is_out_of_memory(error):
-            amount = _ASKED_FOR.search(str(error))
-            detail = f" ({amount[1]} requested)" if amount else ""
-            print(f"error: out of memory{detail}; {less_memory}", file=sys.stderr)
-            sys.exit(2)
-        gone = _LOADER_GONE.search(str(error))
-        if gone:
-            print(f"error: a loading process {gone[1]}, most likely out of memory; use fewer WORKERS", file=sys.stderr)
-            sys.exit(2)
+        text = str(error)
+        # by name, because torch is not imported here
+        is_gpu = type(error).__name__ == "OutOfMemoryError"
+        if is_gpu or isinstance(error, MemoryError) or "DefaultCPUAllocator: can't allocate" in text:
+            amount = _REQUESTED.search(text)
+            _end(f"error: out of memory{f' ({amount[1]} requested)' if amount else ''}; {less_memory}", BAD_INPUT)
+        dead = _LOADER_DEAD.search(text)
+        if dead:
+            _end(f"error: a loading process {dead[1]}, most likely out of memory; use fewer WORKERS", BAD_INPUT)
         traceback.print_exc()  # a defect; the interpreter's code 1 means a finding in some scripts
         sys.exit(UNEXPECTED)
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    # by name, because torch is not imported here
-    is_gpu = type(error).__name__ == "OutOfMemoryError"
-    is_cpu = "DefaultCPUAllocator: can't allocate" in str(error)
-    return is_gpu or is_cpu or isinstance(error, MemoryError)
+def _end(message: str, code: int) -> NoReturn:
+    print(message, file=sys.stderr)
+    sys.exit(code)

@@ -1,4 +1,4 @@
-"""Checkpoints: what they hold and how they are written; resume.py reads them.
+"""Checkpoints: training state, file format, writing. resume.py reads them.
 
 A resumed run equals an uninterrupted one bit by bit. The learning rate depends on the epoch only; data order and
 augmentation depend on (seed, epoch, item). None of them has a state to store.
@@ -87,19 +87,15 @@ class CheckpointKeeper:
         save_training_state(self._path, self._model_name, model, train_step.optimizer, progress, train_step.scaler)
         if keep and self._num_kept > 1:
             name = KEPT_CHECKPOINT_NAME.format(epoch=progress.epoch, step=progress.step)
-            _link_or_copy(self._path, self._path.with_name(name))
+            with atomic_path(self._path.with_name(name)) as temporary:
+                try:
+                    os.link(self._path, temporary)
+                except OSError:  # file systems without hard links
+                    shutil.copyfile(self._path, temporary)
             # by time: an earlier training in this directory may have reached a later epoch
             kept = self._path.parent.glob(KEPT_CHECKPOINT_PATTERN)
             for old in sorted(kept, key=lambda path: (path.stat().st_mtime_ns, path.name))[: -self._num_kept]:
                 old.unlink()
-
-
-def _link_or_copy(path: Path, target: Path) -> None:
-    with atomic_path(target) as temporary:
-        try:
-            os.link(path, temporary)
-        except OSError:  # file systems without hard links
-            shutil.copyfile(path, temporary)
 
 
 def save_training_state(

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from lib.core.drawing import union_skeleton
 from lib.core.evaluation2d.decode import get_max_preds
-from lib.core.evaluation2d.validate import DebugHook
 from lib.dataset.network_input import gaussian_targets
+from lib.dataset.sample import SampleSettings
 from lib.utils.drawing.vis import heatmap_grid, joint_grid, labeled, overlay_heatmap, save_image, tile
 
 MAX_GROUPS = 4  # groups of a batch that are drawn
@@ -41,32 +41,31 @@ def fusion_image(batch: dict[str, Tensor], single_view: Tensor, routed: Tensor) 
 class DebugImages:
     """Writes <name>_<step>_{gt,pred,hm_gt,hm_pred}.jpg of the first groups of a batch."""
 
-    def __init__(self, keys: Any, sigma: float, is_subpixel: bool, directory: Path) -> None:
+    def __init__(self, keys: Any, sample: SampleSettings, directory: Path) -> None:
         """
         Args:
             keys: the DEBUG section.
-            sigma: NETWORK.SIGMA, heatmap px.
-            is_subpixel: NETWORK.TARGET_SUBPIXEL.
+            sample: sizes and targets of the data.
             directory: receives the images.
         """
         self._keys = keys
-        self._sigma = sigma
-        self._is_subpixel = is_subpixel
+        self._sample = sample
         self._directory = directory
         self._skeleton = union_skeleton()
 
-    @classmethod
-    def from_config(cls, config: Any, directory: Path) -> DebugImages:
-        """Read DEBUG, NETWORK.SIGMA and NETWORK.TARGET_SUBPIXEL."""
-        return cls(config.DEBUG, config.NETWORK.SIGMA, config.NETWORK.TARGET_SUBPIXEL, directory)
+    def save(self, name: str, step: int, batch: dict[str, Tensor], heatmaps: Tensor) -> None:
+        """Write the images of a batch that the DEBUG section asks for.
 
-    def hook(self, name: str) -> DebugHook | None:
-        """Return the callback for training or validation, or None if DEBUG.DEBUG is false."""
-        if not self._keys.DEBUG:
-            return None
-        return lambda step, batch, single_view, routed: self._save(f"{name}_{step:05d}", batch, routed)
-
-    def _save(self, stem: str, batch: dict[str, Tensor], heatmaps: Tensor) -> None:
+        Args:
+            name: first part of the file names.
+            step: index of the batch.
+            batch: batch of the loader.
+            heatmaps: (B, V, J, H, W) predicted heatmaps.
+        """
+        keys = self._keys
+        if not keys.DEBUG:
+            return
+        stem = f"{name}_{step:05d}"
         num_views = heatmaps.shape[1]
         images = _first_groups(batch["crops"])
         gt = _first_groups(batch["joints_crop"])
@@ -74,32 +73,28 @@ class DebugImages:
         image_wh = images.shape[2:0:-1]
         heatmap_wh = predicted_maps.shape[:1:-1]
         visible = torch.from_numpy(_first_groups(batch["visible"]))
-        target, weight = (
-            values.numpy()
-            for values in gaussian_targets(
-                torch.from_numpy(gt), visible, image_wh, heatmap_wh, self._sigma, self._is_subpixel
-            )
-        )
-        shown = weight[..., 0] > 0
+        sigma = self._sample.sigma
+        subpixel = self._sample.target_subpixel
+        target, weight = gaussian_targets(torch.from_numpy(gt), visible, image_wh, heatmap_wh, sigma, subpixel)
+        shown = weight[..., 0].numpy() > 0
         predicted = get_max_preds(predicted_maps)[0] * (np.array(image_wh) / heatmap_wh)
         texts = [f"group {image // num_views + 1}, view {image % num_views + 1}" for image in range(len(images))]
 
-        def draw_joints(joints: np.ndarray, what: str) -> np.ndarray:
-            return joint_grid(images, joints, shown, self._skeleton, num_views, texts, f"{stem}: {what}")
+        def draw_joints(joints: np.ndarray, kind: str) -> np.ndarray:
+            return joint_grid(images, joints, shown, self._skeleton, num_views, texts, f"{stem}: {kind} joints")
 
-        def draw_maps(maps: np.ndarray, joints: np.ndarray, what: str) -> np.ndarray:
-            return heatmap_grid(images, maps, self._skeleton, texts, f"{stem}: {what}, peak values", joints, shown)
+        def draw_maps(maps: np.ndarray, joints: np.ndarray, kind: str) -> np.ndarray:
+            title = f"{stem}: {kind} heatmaps, peak values"
+            return heatmap_grid(images, maps, self._skeleton, texts, title, joints, shown)
 
-        keys = self._keys
-        drawings = {
-            "gt": (keys.SAVE_BATCH_IMAGES_GT, lambda: draw_joints(gt, "ground-truth joints")),
-            "pred": (keys.SAVE_BATCH_IMAGES_PRED, lambda: draw_joints(predicted, "predicted joints")),
-            "hm_gt": (keys.SAVE_HEATMAPS_GT, lambda: draw_maps(target, gt, "target heatmaps")),
-            "hm_pred": (keys.SAVE_HEATMAPS_PRED, lambda: draw_maps(predicted_maps, predicted, "predicted heatmaps")),
-        }
-        for suffix, (is_wanted, draw) in drawings.items():
-            if is_wanted:
-                save_image(self._directory / f"{stem}_{suffix}.jpg", draw())
+        if keys.SAVE_BATCH_IMAGES_GT:
+            save_image(self._directory / f"{stem}_gt.jpg", draw_joints(gt, "ground-truth"))
+        if keys.SAVE_BATCH_IMAGES_PRED:
+            save_image(self._directory / f"{stem}_pred.jpg", draw_joints(predicted, "predicted"))
+        if keys.SAVE_HEATMAPS_GT:
+            save_image(self._directory / f"{stem}_hm_gt.jpg", draw_maps(target.numpy(), gt, "target"))
+        if keys.SAVE_HEATMAPS_PRED:
+            save_image(self._directory / f"{stem}_hm_pred.jpg", draw_maps(predicted_maps, predicted, "predicted"))
 
 
 def _first_groups(values: Tensor) -> np.ndarray:

@@ -26,6 +26,10 @@ logger = logging.getLogger(__name__)
 
 _LOSSES = ("loss", "loss_routed", "loss_raw")  # names in metrics.jsonl and checkpoints; raw = single-view
 _NEVER = 2**53 - 1  # later than any step, and exact in float64
+_REPORT = (
+    "%(place)s: loss %(loss).5f (%(mean_loss).5f) accuracy %(accuracy).3f (%(mean_accuracy).3f) | "
+    "%(groups_per_s).1f groups/s, %(percent).0f %% waiting for data"
+)
 
 
 @dataclass(frozen=True)
@@ -50,13 +54,11 @@ class EpochHooks:
     """Optional callbacks of the epoch loop.
 
     Attributes:
-        report: every print_freq steps on rank 0: (step, values since the last report and of the epoch).
-        debug: every print_freq steps on rank 0: (step, batch, single-view heatmaps, routed heatmaps).
+        report: every print_freq steps on rank 0: (step, values since the last report and of the epoch, batch, result).
         after_step: after every step on all ranks: (next step). It may raise to end the epoch.
     """
 
-    report: Callable[[int, dict[str, float]], None] | None = None
-    debug: Callable[[int, dict[str, Tensor], Tensor, Tensor], None] | None = None
+    report: Callable[[int, dict[str, float], dict[str, Tensor], StepResult], None] | None = None
     after_step: Callable[[int], None] | None = None
 
 
@@ -125,23 +127,6 @@ def _step_or_none(first_bad: float) -> int:
     return -1 if first_bad == _NEVER else int(first_bad)
 
 
-class _Clock:
-    """Wall-clock time since the last report, and the part of it spent waiting for data."""
-
-    def __init__(self) -> None:
-        self.waiting = 0.0
-        self._start = time.perf_counter()
-
-    def lap(self) -> tuple[float, float]:
-        """Return seconds and seconds waiting since the last call, and restart."""
-        now = time.perf_counter()
-        seconds = now - self._start
-        waiting = self.waiting
-        self._start = now
-        self.waiting = 0.0
-        return seconds, waiting
-
-
 def train_one_epoch(
     train_step: TrainStep,
     loader: DataLoader,
@@ -175,9 +160,10 @@ def train_one_epoch(
     train_step.model.train()
     batches = loader.batch_sampler
     batches.set_epoch(epoch, first_step)
-    clock = _Clock()
     start = time.perf_counter()
+    report_start = start
     step_end = start
+    waiting = 0.0
     bar = tqdm(
         loader,
         desc=f"epoch {epoch}",
@@ -188,16 +174,31 @@ def train_one_epoch(
         disable=None if ranks.is_main else True,
     )
     for step, batch in enumerate(bar, first_step):
-        clock.waiting += time.perf_counter() - step_end
+        waiting += time.perf_counter() - step_end
         shares = batches.shares(step)
         inputs = network_input(batch, settings.sample, settings.device, settings.channels_last)
         result = train_step(inputs, shares[ranks.rank] * ranks.world_size / sum(shares))
         hits = heatmap_hits(result.routed, inputs.target, inputs.weight)
         meters.update(result.losses, hits, len(inputs), step)
         if step % settings.print_freq == 0:
-            values = _read_report(meters, loader, clock, epoch, settings.device)
+            epoch_means, values, bad_step = meters.read()
+            check_finite(loader, epoch, bad_step)
+            seconds = max(time.perf_counter() - report_start, 1e-9)
+            values |= {
+                "groups_per_s": values.pop("groups") / seconds,
+                "mean_loss": epoch_means["loss"],
+                "mean_accuracy": epoch_means["accuracy"],
+                "data_seconds": waiting,
+                "data_share": waiting / seconds,
+                "memory_mb": peak_memory_mb(settings.device),
+            }
+            report_start = time.perf_counter()
+            waiting = 0.0
             if ranks.is_main:
-                _report(hooks, values, batch, result, f"epoch {epoch} step {step}/{len(batches)}", step)
+                place = f"epoch {epoch} step {step}/{len(batches)}"
+                logger.info(_REPORT, {**values, "place": place, "percent": 100 * values["data_share"]})
+                if hooks.report is not None:
+                    hooks.report(step, values, batch, result)
                 bar.set_postfix(loss=f"{values['loss']:.4f}", accuracy=f"{values['accuracy']:.3f}")
         if hooks.after_step is not None:
             hooks.after_step(step + 1)
@@ -209,45 +210,6 @@ def train_one_epoch(
     if num_groups:
         means["groups_per_s"] = num_groups / max(time.perf_counter() - start, 1e-9)
     return means
-
-
-def _read_report(
-    meters: EpochMeters, loader: DataLoader, clock: _Clock, epoch: int, device: torch.device
-) -> dict[str, float]:
-    """Read losses, accuracy, speed, waiting time and memory since the last report."""
-    mean, window, bad_step = meters.read()
-    check_finite(loader, epoch, bad_step)
-    seconds, waiting = clock.lap()
-    seconds = max(seconds, 1e-9)
-    groups_per_s = window.pop("groups") / seconds
-    return {
-        **window,
-        "groups_per_s": groups_per_s,
-        "mean_loss": mean["loss"],
-        "mean_accuracy": mean["accuracy"],
-        "data_seconds": waiting,
-        "data_share": waiting / seconds,
-        "memory_mb": peak_memory_mb(device),
-    }
-
-
-def _report(
-    hooks: EpochHooks, values: dict[str, float], batch: dict[str, Tensor], result: StepResult, place: str, step: int
-) -> None:
-    logger.info(
-        "%s: loss %.5f (%.5f) accuracy %.3f (%.3f) | %.1f groups/s, %.0f %% waiting for data",
-        place,
-        values["loss"],
-        values["mean_loss"],
-        values["accuracy"],
-        values["mean_accuracy"],
-        values["groups_per_s"],
-        100 * values["data_share"],
-    )
-    if hooks.report is not None:
-        hooks.report(step, values)
-    if hooks.debug is not None:
-        hooks.debug(step, batch, result.single_view, result.routed)
 
 
 def check_finite(loader: DataLoader, epoch: int, bad_step: int) -> None:

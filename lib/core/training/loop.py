@@ -19,7 +19,7 @@ from lib.core.training.debug_images import DebugImages, fusion_image
 from lib.core.training.epoch import EpochHooks, EpochMeters, EpochSettings, check_finite, train_one_epoch
 from lib.core.training.metrics_log import MetricsLog
 from lib.core.training.optimizer import learning_rate, set_learning_rate
-from lib.core.training.step import TrainStep
+from lib.core.training.step import StepResult, TrainStep
 from lib.dataset.multiview_dataset import MultiviewDataset
 from lib.models.registry import fusion_name
 from lib.utils.drawing.training_curves import save_curves
@@ -75,7 +75,7 @@ class Training:
         self._steps_per_epoch = len(self._train_loader.batch_sampler)
         if progress.steps_before is None:
             progress.steps_before = progress.epoch * self._steps_per_epoch
-        self._debug = DebugImages.from_config(config, directory / DEBUG_FOLDER) if ranks.is_main else None
+        self._debug = DebugImages(config.DEBUG, settings.sample, directory / DEBUG_FOLDER)
         self._keeper = CheckpointKeeper(directory, config.MODEL, config.TRAIN.KEEP_CHECKPOINTS)
         self._validation = ValidationSettings.from_config(config)
         self._log: MetricsLog | None = None
@@ -121,9 +121,7 @@ class Training:
         if progress.step and self._ranks.is_main:  # the checkpoint holds the sums of all ranks
             meters.load_state(progress.meters)
         hooks = EpochHooks(
-            report=lambda step, values: self._report(step, {**values, "learning_rate": rate}),
-            debug=None if self._debug is None else self._debug.hook(f"train_{epoch:03d}"),
-            after_step=lambda step: self._after_step(step, meters),
+            report=partial(self._report, epoch, rate), after_step=lambda step: self._after_step(step, meters)
         )
         values = train_one_epoch(
             self._train_step, self._train_loader, meters, self._settings, epoch, hooks, progress.step, self._ranks
@@ -141,8 +139,11 @@ class Training:
         if self._ranks.is_main:
             self._finish_epoch(row)
 
-    def _report(self, step: int, values: dict[str, float]) -> None:
-        self._log.add("train", self._global_step(step + 1), values)
+    def _report(
+        self, epoch: int, rate: float, step: int, values: dict[str, float], batch: dict[str, Tensor], result: StepResult
+    ) -> None:
+        self._log.add("train", self._global_step(step + 1), {**values, "learning_rate": rate})
+        self._debug.save(f"train_{epoch:03d}", step, batch, result.routed)
 
     def _after_step(self, step: int, meters: EpochMeters) -> None:
         """Write a checkpoint if one is due, and end if a signal was received."""
@@ -189,9 +190,7 @@ class Training:
     def _show_fusion(
         self, epoch: int, step: int, batch: dict[str, Tensor], single_view: Tensor, routed: Tensor
     ) -> None:
-        hook = self._debug.hook(f"valid_{epoch:03d}")
-        if hook is not None:
-            hook(step, batch, single_view, routed)
+        self._debug.save(f"valid_{epoch:03d}", step, batch, routed)
         image = fusion_image(batch, single_view, routed)
         self._log.add_image("heatmaps_before_and_after_fusion", self._global_step(self._steps_per_epoch), image)
 
@@ -200,13 +199,7 @@ class Training:
         progress = self._progress
         self._log.add("epoch", self._global_step(0), row)
         progress.history.append(row)
-        logger.info(
-            "epoch %d: loss %.5f accuracy %.3f, learning rate %g",
-            row["epoch"],
-            row["loss"],
-            row["accuracy"],
-            row["learning_rate"],
-        )
+        logger.info("epoch %(epoch)d: loss %(loss).5f accuracy %(accuracy).3f, learning rate %(learning_rate)g", row)
         if "jdr" in row:
             progress.perf = row["jdr"]
         if row.get("jdr", -1.0) > progress.best_perf:

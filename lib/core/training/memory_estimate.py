@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lib.core.build_model import build_model
@@ -44,14 +44,13 @@ def memory_table(configs: Iterable[tuple[str, Any]]) -> str:
 
     Returns:
         Markdown table in GiB. The last column says whether RESERVE_GIB of a card of CARD_GIB stay free.
-
-    Raises:
-        InputError: the settings do not make a network or optimizer.
     """
     rows = []
     for name, config in configs:
         for changes in _variants(config.TRAIN):
-            peak = peak_memory(_changed(config, changes))
+            changed = copy.deepcopy(config)
+            changed.TRAIN.update(changes)
+            peak = peak_memory(changed)
             total = sum(peak.values()) / GIB
             keys = ", ".join(f"{key} {str(value).lower()}" for key, value in changes.items())
             rows.append(
@@ -97,7 +96,9 @@ def peak_memory(config: Any, fake: bool = True) -> dict[str, int]:
             ledger.label(GRADIENTS, (one.grad for one in model.parameters() if one.grad is not None))
             values = (value for state in optimizer.state.values() for value in state.values())
             ledger.label(STATE, (value for value in values if isinstance(value, Tensor)))
-        _validate(model.eval(), _batch(config, config.TEST.BATCH_SIZE))
+        batch = _batch(config, config.TEST.BATCH_SIZE)
+        with torch.no_grad():
+            route(*model.eval()(batch.images, batch.views), batch.is_multiview)
     return ledger.peak()
 
 
@@ -110,12 +111,6 @@ def num_views(keys: Any) -> int:
     if keys.TRAIN_DATASET in SINGLE_VIEW_DATA_SETS:
         return 1
     return len(keys.CAMERAS) or H36M_VIEWS
-
-
-@torch.no_grad()
-def _validate(model: nn.Module, inputs: NetworkInput) -> Tensor:
-    single_view, fused = model(inputs.images, inputs.views)
-    return route(single_view, fused, inputs.is_multiview)
 
 
 def _batch(config: Any, batch_size: int) -> NetworkInput:
@@ -151,9 +146,3 @@ def _variants(train: Any) -> list[dict[str, Any]]:
     if train.FREEZE_BACKBONE:  # a frozen backbone keeps no activations
         useful.pop("CHECKPOINT_ACTIVATIONS", None)
     return [{}, *({key: value} for key, value in useful.items()), *([useful] if len(useful) > 1 else [])]
-
-
-def _changed(config: Any, changes: Mapping[str, Any]) -> Any:
-    changed = copy.deepcopy(config)
-    changed.TRAIN.update(changes)
-    return changed

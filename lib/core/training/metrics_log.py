@@ -17,7 +17,7 @@ from lib.utils.files.atomic import write_bytes
 class MetricsLog:
     """Appends one line of numbers per report and per epoch; `step` counts from the start of the training.
 
-    When resuming, lines behind the resumed step are deleted: those steps are made again.
+    When resuming, lines after the resumed step are deleted, because those steps are repeated.
     """
 
     def __init__(self, directory: Path, board_directory: Path, first_step: int, epoch: int) -> None:

@@ -128,7 +128,7 @@ def loop(predicted, true, visible, head_size, names, share):
 
 @pytest.fixture
 def sample():
-    """Predictions, truth, annotated joints and head sizes of 60 people, some of them without a head box."""
+    """Predictions, ground truth, visibility and head sizes of 60 people, some without head boxes."""
     rng = np.random.default_rng(0)
     true = rng.uniform(0, 500, (60, 16, 2))
     predicted = true + rng.normal(0, 12, true.shape)

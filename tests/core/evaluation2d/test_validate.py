@@ -173,8 +173,8 @@ def test_validate_mixed_data_pckh_counts_mpii_images_only(loaders):
     found = dict(zip(result.joint_names, result.rates["fused, head threshold"], strict=True))
     assert found["root"] == 1
     assert np.isnan(found["belly"])
-    published = dict(zip(result.joint_names, result.rates["fused, crop threshold"], strict=True))
-    assert published["root"] == pytest.approx(3 / 5)
+    crop_rates = dict(zip(result.joint_names, result.rates["fused, crop threshold"], strict=True))
+    assert crop_rates["root"] == pytest.approx(3 / 5)
 
 
 def test_validate_without_head_sizes_has_no_pckh(loaders):
@@ -198,7 +198,7 @@ def test_validate_unrelated_images_count_with_single_view_heatmaps(loaders):
     assert result.joint_names == list(UNION_20.names)
     found = dict(zip(result.joint_names, result.rates["fused, crop threshold"], strict=True))
     assert found["root"] == found["nose"] == found["thorax"] == 1.0
-    assert np.isnan(found["head top"])  # nobody annotated it
+    assert np.isnan(found["head top"])  # not annotated
     assert result.perf == 1.0
 
 

@@ -70,7 +70,7 @@ def test_measure_shares_matrices_along_the_lines_have_a_share_near_1(trained):
     assert (shares.area[[0, 3]] < 0.2).all()
     trained.fusion.weight.data[trained.fusion.weight == 0] = -5  # negative weights do not count
     np.testing.assert_allclose(measure_shares(trained, [1]).weight, shares.weight, rtol=1e-6)
-    weigh_bands(trained, 1, 4.0)  # twice as wide as what counts
+    weigh_bands(trained, 1, 4.0)  # twice BAND_PX
     assert (np.abs(measure_shares(trained, [1]).weight[[0, 3]] - 0.52) < 0.08).all()
 
 

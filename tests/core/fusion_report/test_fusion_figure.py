@@ -1,4 +1,4 @@
-"""What is drawn of the fusion layer, against the records of the annotation."""
+"""Figure of the fusion layer compared with the records of the annotation."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ def outputs_and_gradients(model, images):
 
 @pytest.mark.parametrize("compiler", ["eager", pytest.param("inductor", marks=pytest.mark.slow)])
 def test_prepare_model_compiled_network_has_equal_outputs_and_names(tiny_root, tiny_config, monkeypatch, compiler):
-    """The tracing alone takes 2 s, the compilation of the kernels a minute."""
+    """Tracing takes 2 s, compiling the kernels a minute."""
     monkeypatch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend=compiler))
     config = tiny_config(tiny_root(frames=1, mpii=0), "TRAIN.COMPILE", "true", "NETWORK.FUSION_INIT", "published")
     torch.manual_seed(0)

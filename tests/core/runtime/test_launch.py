@@ -20,7 +20,7 @@ BEGIN = "import json, os, pathlib, signal, sys, time\nrank = int(os.environ['RAN
 
 @pytest.fixture
 def launch(tmp_path, monkeypatch):
-    """launch(text, count) runs a script, which begins with BEGIN, in processes whose directory is tmp_path."""
+    """launch(text, count) runs BEGIN + text in `count` processes in tmp_path."""
 
     def run(text, count=2):
         script = tmp_path / "script.py"
@@ -34,7 +34,7 @@ def launch(tmp_path, monkeypatch):
 
 def test_run_processes_each_process_has_its_rank_and_the_command(launch, tmp_path, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "True")  # of a torchrun that this process is part of
+    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "True")  # as under torchrun
     text = "pathlib.Path(f'{rank}.json').write_text(json.dumps([sys.argv[1:], dict(os.environ)]))"
     assert launch(text, 3) == 0
     found = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(3)]
@@ -43,7 +43,7 @@ def test_run_processes_each_process_has_its_rank_and_the_command(launch, tmp_pat
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         assert ranks_from_environment() == Ranks(rank, 3, rank, 3)
-        assert environment["OMP_NUM_THREADS"] == str(max(1, os.cpu_count() // 3))  # not all cores for each
+        assert environment["OMP_NUM_THREADS"] == str(max(1, os.cpu_count() // 3))  # cores are shared
         assert environment[REPORTED_BY_LAUNCHER] == "1"
         assert not [name for name in environment if name.startswith("TORCHELASTIC")]
     assert len({(environment["MASTER_ADDR"], environment["MASTER_PORT"]) for _, environment in found}) == 1
@@ -57,7 +57,7 @@ def test_run_processes_number_of_threads_of_the_user_is_kept(launch, tmp_path, m
 
 @pytest.mark.parametrize("which", [0, 1])
 def test_run_processes_bad_input_is_reported_once(launch, capfd, which):
-    """The others would wait for ever; they are ended."""
+    """The other processes would wait forever; they are ended."""
     start = time.monotonic()
     text = f"""
 if rank == {which}:
@@ -101,7 +101,7 @@ time.sleep(100)
 
 @pytest.fixture
 def hang_up(request):
-    """What this process does at SIGHUP, whatever pytest was started with."""
+    """Set the SIGHUP handling, independent of how pytest was started."""
     before = signal.signal(signal.SIGHUP, request.param)
     yield request.param
     signal.signal(signal.SIGHUP, before)
@@ -115,7 +115,7 @@ def wait_for(*paths):
 
 
 def send_when_ready(tmp_path, number):
-    """Send a signal to this process when both scripts have made their files."""
+    """Send a signal to this process after both scripts have made their files."""
 
     def send():
         wait_for(tmp_path / "0", tmp_path / "1")
@@ -182,7 +182,7 @@ sys.exit(75)
 
 @pytest.fixture
 def terminal(tmp_path):
-    """terminal(number) starts a launcher as a terminal does, leader of a process group; its scripts count a signal."""
+    """terminal(number) starts a launcher as leader of a process group, as a terminal does; its scripts count a signal."""
     started = []
 
     def start(number):
@@ -200,9 +200,9 @@ def terminal(tmp_path):
 
 
 def test_run_processes_ctrl_c_reaches_each_process_once(terminal, tmp_path):
-    """The terminal sends it to the whole group, of which they are no part; twice would mean to end at once."""
+    """The terminal signals the whole group; the processes are outside of it. A second signal would end them at once."""
     process = terminal(signal.SIGINT)
-    process.send_signal(signal.SIGSTOP)  # what they receive now comes from the terminal
+    process.send_signal(signal.SIGSTOP)  # signals received now come from the terminal
     os.killpg(process.pid, signal.SIGINT)
     time.sleep(0.2)
     assert not list(tmp_path.glob("?_*"))

@@ -68,7 +68,7 @@ def test_checkpoint_keeper_deletes_the_oldest(keeper):
 
 def test_checkpoint_keeper_deletes_files_of_an_earlier_training_first(keeper):
     save, directory = keeper(2)
-    for place in ((9, 0), (10, 0), (1, 0), (2, 0)):  # the second training began anew in the same place
+    for place in ((9, 0), (10, 0), (1, 0), (2, 0)):  # the second training started again in the same directory
         save(*place)
     assert names(directory) == [
         "checkpoint.pth.tar",

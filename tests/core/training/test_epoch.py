@@ -81,11 +81,13 @@ def test_train_one_epoch_calls_hooks_at_print_freq(loaders):
     reports = []
     after = []
 
-    def debug(number, batch, single_view, routed):
-        assert len(batch["crops"]) == len(routed) == len(single_view)
-        seen.append((number, tuple(routed.shape), routed.requires_grad or single_view.requires_grad))
+    def report(number, values, batch, result):
+        routed = result.routed
+        assert len(batch["crops"]) == len(routed) == len(result.single_view)
+        seen.append((number, tuple(routed.shape), routed.requires_grad or result.single_view.requires_grad))
+        reports.append((number, values))
 
-    hooks = EpochHooks(lambda number, values: reports.append((number, values)), debug, after.append)
+    hooks = EpochHooks(report, after.append)
     result = train(step, loader, config, 4, hooks)
     assert seen == [(0, (2, 2, 20, 16, 16), False), (2, (1, 2, 20, 16, 16), False)]  # 5 groups: 2, 2, 1
     assert after == [1, 2, 3]
@@ -107,7 +109,7 @@ def test_train_one_epoch_report_is_the_mean_since_the_last_one(loaders):
     targets = [inputs.target for inputs in inputs_of(loader)]
     losses = [target.square().mean((0, 3, 4)).sum().item() for target in targets]
     reports = []
-    hooks = EpochHooks(report=lambda number, values: reports.append(values["loss"]))
+    hooks = EpochHooks(report=lambda number, values, batch, result: reports.append(values["loss"]))
     train(table_step([(target * 0, None) for target in targets]), loader, config, hooks=hooks)
     assert reports == pytest.approx([losses[0], np.mean(losses[1:3]), np.mean(losses[3:5])])
 

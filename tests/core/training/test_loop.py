@@ -34,7 +34,7 @@ SMALL = (
 
 
 class WatchedStep(TrainStep):
-    """Does something before a step: at(number of the call, inputs) -> inputs."""
+    """Step that calls at(number of the call, inputs) -> inputs first."""
 
     number = 0
     at = staticmethod(lambda number, inputs: inputs)
@@ -47,7 +47,7 @@ class WatchedStep(TrainStep):
 
 @pytest.fixture
 def training(loaders, tmp_path, monkeypatch):
-    """training(*opts, at=..., again=False) makes one as run/pose2d/train.py does, of 5 groups; `again` resumes."""
+    """training(*opts, at=..., again=False) makes a training of 5 groups; `again` resumes."""
     with_opts = loaders(num_views=2, frames=5, mpii=0)
     directory = tmp_path / "output/run"
     directory.mkdir(parents=True)
@@ -82,7 +82,7 @@ def metrics(directory, kind):
 
 
 def corrupt(at):
-    """Inputs of one step that are not finite: batch norm keeps them in its statistics."""
+    """Make the inputs of one step not finite; batch norm keeps them in its statistics."""
     factors = {at: float("nan")}
     return lambda number, inputs: dataclasses.replace(inputs, images=inputs.images * factors.get(number, 1))
 
@@ -118,18 +118,18 @@ def test_training_failing_validation_keeps_the_epoch(training, monkeypatch):
             training().run()
     assert state_of(training.directory)["step"] == 5
     again = training(again=True, at=refuse)
-    again.run()  # validates, and trains nothing
+    again.run()  # validates without training
     state = state_of(training.directory)
     assert (state["epoch"], state["step"]) == (1, 0)
     (row,) = state["history"]
     assert row["loss"] > 0
     assert row["jdr"] >= 0
-    assert "groups_per_s" not in row  # no step was made: 0 would be wrong
+    assert "groups_per_s" not in row  # no step was made
     assert "groups_per_s" not in metrics(training.directory, "epoch")[0]
 
 
 def test_training_epoch_logged_but_not_saved_is_logged_once(training, monkeypatch):
-    """Killed between the two; the checkpoint is that of before the validation."""
+    """A kill between logging and saving; the checkpoint was written before the validation."""
     save = CheckpointKeeper.save
     calls = []
 
@@ -162,7 +162,7 @@ def interrupt(at):
 
 
 def test_training_resumed_with_another_batch_size_continues_after_the_groups_done(training):
-    """And the lines of metrics.jsonl stay: steps are counted as they were made."""
+    """metrics.jsonl keeps its lines; steps are counted as they were made."""
     seen = []
 
     def note(number, inputs):
@@ -198,7 +198,7 @@ def test_training_resumed_within_a_batch_repeats_groups_and_warns(training, capl
 
 @pytest.fixture
 def check(tiny_root, tiny_config):
-    """check(*opts) of a training with 4 views of 17 joints, and MPII beside it."""
+    """check(*opts) of a training with 4 views of 17 joints, and MPII data."""
     root = tiny_root(frames=1)
 
     def run(*opts):

@@ -24,7 +24,7 @@ AUGMENTED = ["DATASET.TRAIN_DATASET", "mixed", "DATASET.SCALE_FACTOR", "0.2", "D
 
 
 class Run:
-    """A training run as run/pose2d/train.py makes it, without validation."""
+    """A training as in run/pose2d/train.py, without validation."""
 
     def __init__(self, config, root, seed=0):
         torch.set_num_threads(1)
@@ -131,7 +131,7 @@ def test_load_training_state_file_without_training_state_is_refused(start, tmp_p
 def test_load_training_state_checkpoint_of_the_original_code_is_resumed(start, tmp_path, caplog):
     trained = start().train(1)
     state = {}
-    for name, value in trained.model.state_dict().items():  # published names; a matrix per pair of views
+    for name, value in trained.model.state_dict().items():  # names of the original code; one matrix per pair of views
         if name == "fusion.weight":
             state |= {f"aggre_layer.aggre.{n}.weight": matrix for n, matrix in enumerate(value.flatten(0, 1))}
         else:
@@ -227,7 +227,7 @@ def test_load_training_state_file_without_fingerprint_warns(start, tmp_path, cap
     state = torch.load(tmp_path / "a.pth.tar", weights_only=True)
     for key in ("groups", "steps_before", "data"):
         del state[key]
-    state |= {"step": 3, "meters": {"sums": torch.tensor([1.0, 1, 0, 6], dtype=torch.float64)}}  # the last: groups
+    state |= {"step": 3, "meters": {"sums": torch.tensor([1.0, 1, 0, 6], dtype=torch.float64)}}  # last entry: groups
     torch.save(state, tmp_path / "a.pth.tar")
     progress = load(start(), tmp_path / "a.pth.tar", DATA)
     assert (progress.step, progress.groups, progress.data) == (3, 6, DATA)
@@ -284,7 +284,7 @@ def test_load_training_state_bfloat16_moments_are_refused(start, tmp_path):
 
 @pytest.fixture
 def compare(tmp_path, caplog):
-    """compare(opts of then, opts of now) -> what is logged."""
+    """compare(opts of then, opts of now) -> the log messages."""
     (tmp_path / "a.yaml").write_text("")
     caplog.set_level(logging.INFO)
 
@@ -400,7 +400,7 @@ def items(batches):
 
 @pytest.fixture
 def resumed(tmp_path, monkeypatch):
-    """resumed(progress, batches) -> the progress that a run with these batches goes on from."""
+    """resumed(progress, batches) -> the progress of a run resumed with these batches."""
     step = SimpleNamespace(optimizer=None, scaler=None)
 
     def run(progress, batches):
@@ -416,7 +416,7 @@ def resumed(tmp_path, monkeypatch):
 )
 @pytest.mark.parametrize("num_items", [24, 29])
 def test_resume_with_another_batch_or_number_of_ranks_leaves_no_group_out(resumed, caplog, num_items, before, after):
-    """(BATCH_SIZE, processes) of the run before and of this one."""
+    """`before`, `after`: (BATCH_SIZE, processes) of the first and of the resumed run."""
     first = batches_of(num_items, *before, epoch=2)
     every = set(range(num_items))
     for step in range(len(first[0]) + 1):
@@ -426,12 +426,12 @@ def test_resume_with_another_batch_or_number_of_ranks_leaves_no_group_out(resume
         again = done & set(follows)
         lost = every - done - set(follows)
         assert len(follows) == len(set(follows))
-        assert len(lost) < after[1]  # those that training leaves out in any case: too few for all processes
+        assert len(lost) < after[1]  # training skips a last step with too few groups for all ranks
         assert len(again) < after[0] * after[1]
         assert [
             f"{len(again)} groups are repeated" in message for message in caplog.messages if "repeated" in message
         ] == [True] * bool(again)
-        assert progress.steps_before + progress.step == 100 + step  # as many steps as were made
+        assert progress.steps_before + progress.step == 100 + step  # the number of steps made
         caplog.clear()
 
 

@@ -33,7 +33,7 @@ def gradients(model):
 
 
 def gradient_step(model, accumulate=1):
-    """A step that computes gradients and leaves the weights alone."""
+    """A step that computes gradients and keeps the weights."""
     return TrainStep(model, torch.optim.SGD(model.parameters(), lr=0.0, fused=True), CPU, accumulate)
 
 
