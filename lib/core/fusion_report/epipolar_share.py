@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -94,29 +95,22 @@ def shares_text(shares: Shares, num_groups: int) -> str:
     num_views = len(shares.weight)
     header = ["view <- other view", "joints", "weight near the line (%)", "area near the line (%)", "ratio"]
     rows = [
-        [
-            f"{view + 1} <- {other + 1}",
-            int(shares.num_joints[view, n]),
-            100 * float(shares.weight[view, n]),
-            100 * float(shares.area[view, n]),
-            _ratio(shares.weight[view, n], shares.area[view, n]),
-        ]
+        _row(f"{view + 1} <- {other + 1}", shares.num_joints[view, n], shares.weight[view, n], shares.area[view, n])
         for view, others in enumerate(source_views(num_views))
         for n, other in enumerate(others)
     ]
     if not shares.num_joints.any():
         return f"{markdown_table(header, rows)}\n\nNo weight is positive: the fusion layer has not been trained."
-    means = [
-        float(np.average(np.nan_to_num(share), weights=shares.num_joints)) for share in (shares.weight, shares.area)
-    ]
-    rows.append(["all", int(shares.num_joints.sum()), 100 * means[0], 100 * means[1], _ratio(*means)])
+    weight, area = (np.average(np.nan_to_num(one), weights=shares.num_joints) for one in (shares.weight, shares.area))
+    rows.append(_row("all", shares.num_joints.sum(), weight, area))
     return (
         f"{markdown_table(header, rows)}\n\n"
-        f"For the pixel of a true joint, {100 * means[0]:.1f} % of the positive weight of another view is within "
-        f"{BAND_PX:g} heatmap px of the true epipolar line; uniform weights would have {100 * means[1]:.1f} % (mean "
+        f"For the pixel of a true joint, {100 * weight:.1f} % of the positive weight of another view is within "
+        f"{BAND_PX:g} heatmap px of the true epipolar line; uniform weights would have {100 * area:.1f} % (mean "
         f"over {num_groups} groups). The crops move with the person, so fixed weights follow the lines only on average."
     )
 
 
-def _ratio(weight: float, area: float) -> float:
-    return float(weight / area) if area > 0 else float("nan")
+def _row(name: str, num_joints: int, weight: float, area: float) -> list[Any]:
+    ratio = float(weight / area) if area > 0 else float("nan")
+    return [name, int(num_joints), 100 * float(weight), 100 * float(area), ratio]

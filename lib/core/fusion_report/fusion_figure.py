@@ -89,19 +89,6 @@ def make_fusion_figure(
     Raises:
         InputError: an image cannot be read, or the disk refuses.
     """
-    save_heat_figure(
-        path,
-        _heat_rows(trained, group, view, marks, data_format),
-        title=f"{group.title}: weights of the pixels of the other views in the fusion of the marked pixel",
-        heat_name="weight",
-        curve_name="true epipolar line",
-        near_name=f"within {PERSON_REACH_MM / 1000:g} m of the person's depth",
-    )
-
-
-def _heat_rows(
-    trained: TrainedFusion, group: FusedGroup, view: int, marks: Sequence[Mark], data_format: str
-) -> list[HeatRow]:
     factor = max(1, round(VIEW_PX / max(trained.image_wh)))  # an integer factor keeps heat and image aligned
     enlarged_wh = [factor * side for side in trained.image_wh]
     images, to_image = read_crops(trained.annotations, group.rows, enlarged_wh, data_format)
@@ -111,7 +98,7 @@ def _heat_rows(
     weight, area = view_shares(trained, group, view, points)  # (P, V-1)
     curves, valid, near = group.curves(view, points)
     curves = np.where(valid[..., None], transform_points(curves, to_image[others][:, None]), np.nan)
-    return [
+    rows = [
         HeatRow(
             title=f"view {view + 1} (target): {mark.name}",
             image=images[view],
@@ -125,6 +112,14 @@ def _heat_rows(
         )
         for p, mark in enumerate(marks)
     ]
+    save_heat_figure(
+        path,
+        rows,
+        title=f"{group.title}: weights of the pixels of the other views in the fusion of the marked pixel",
+        heat_name="weight",
+        curve_name="true epipolar line",
+        near_name=f"within {PERSON_REACH_MM / 1000:g} m of the person's depth",
+    )
 
 
 def _cell_title(view: int, weight: float, area: float) -> str:

@@ -182,7 +182,7 @@ sys.exit(75)
 
 @pytest.fixture
 def terminal(tmp_path):
-    """terminal(number) starts a launcher as leader of a process group, as a terminal does; its scripts count a signal."""
+    """terminal(number) starts a launcher as a terminal does, as group leader; its scripts count a signal."""
     started = []
 
     def start(number):
