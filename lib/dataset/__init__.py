@@ -1,1 +1,1 @@
-"""Annotations, data sets and the embedded synthetic world."""
+"""Annotations, data sets and synthetic data."""

@@ -1,1 +1,1 @@
-"""Annotation files on disk: published pickles and memory-mapped arrays."""
+"""Annotation files on disk: pickles of the original code and memory-mapped arrays."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from lib.multiviews.body import HumanBody
 from lib.multiviews.cameras import Cameras
-from lib.multiviews.keypoints.peak_rays import PeakRays, midpoints, view_pairs, view_scores
+from lib.multiviews.keypoints.peak_rays import PeakRays, frame_blocks, midpoints, view_pairs, view_scores
 
 FlipPairs = Sequence[tuple[int, int]]  # (right, left) joints
 
@@ -61,11 +61,9 @@ def swapped_views(rays: PeakRays, cameras: Cameras, groups: Sequence[FlipPairs])
     num_frames, num_views, _, num_peaks = rays.weight.shape
     pairs = view_pairs(num_views, 2 * num_peaks)
     swapped = np.zeros((num_frames, num_views, len(groups)), bool)
-    size = max(
-        _SETTINGS.block_tests // max(num_views * len(pairs) * 2 * num_peaks * max(map(len, groups), default=1), 1), 1
-    )
-    for start, (number, group) in itertools.product(range(0, num_frames, size), enumerate(groups)):
-        frames = slice(start, start + size)
+    tests_per_frame = num_views * len(pairs) * 2 * num_peaks * max(map(len, groups), default=1)
+    blocks = frame_blocks(num_frames, tests_per_frame, _SETTINGS.block_tests)
+    for frames, (number, group) in itertools.product(blocks, enumerate(groups)):
         right, left = (list(side) for side in zip(*group, strict=True))
         scores = _side_scores(rays[frames], cameras[frames], right, left, pairs)
         swapped[frames, :, number] = _best_swaps(scores)

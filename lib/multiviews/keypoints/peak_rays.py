@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,6 +65,12 @@ def view_pairs(num_views: int, num_peaks: int) -> np.ndarray:
     flat = range(num_views * num_peaks)
     pairs = [pair for pair in itertools.combinations(flat, 2) if pair[0] // num_peaks != pair[1] // num_peaks]
     return np.array(pairs, np.int64).reshape(-1, 2)
+
+
+def frame_blocks(num_frames: int, tests_per_frame: int, max_tests: int) -> Iterator[slice]:
+    """Split frames into blocks of at most `max_tests` tests, or one frame; limits memory."""
+    size = max(max_tests // max(tests_per_frame, 1), 1)
+    return (slice(start, start + size) for start in range(0, num_frames, size))
 
 
 def midpoints(rays: PeakRays, cameras: Cameras, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

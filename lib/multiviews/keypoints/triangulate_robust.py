@@ -9,6 +9,7 @@ import numpy as np
 from lib.multiviews.cameras import Cameras
 from lib.multiviews.keypoints.peak_rays import (
     PeakRays,
+    frame_blocks,
     midpoints,
     peak_rays,
     peak_scores,
@@ -57,10 +58,8 @@ def triangulate_robust(
         raise InputError("triangulation: expected tolerances above 0 px")
     pairs = view_pairs(num_views, num_peaks)
     tests_per_frame = num_points * len(pairs) * num_views * num_peaks
-    size = max(_BLOCK_TESTS // max(tests_per_frame, 1), 1)
     points_world = np.empty((num_frames, num_points, 3))
-    for start in range(0, num_frames, size):
-        frames = slice(start, start + size)
+    for frames in frame_blocks(num_frames, tests_per_frame, _BLOCK_TESTS):
         rays = _normalized(peak_rays(peaks_img[frames], values[frames], cameras[frames], tolerance_img[frames]))
         first_guess = _best_hypothesis(rays, cameras[frames], pairs)
         points_world[frames] = _refit(first_guess, rays, cameras[frames])

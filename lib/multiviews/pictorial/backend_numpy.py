@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import numpy as np
@@ -32,7 +33,7 @@ class Taps:
     weights: tuple[Array, Array, Array, Array]
 
 
-class Backend(Protocol):
+class Backend(ABC):
     """Array operations of rpsm() that differ between numpy and torch.
 
     Attributes:
@@ -43,58 +44,67 @@ class Backend(Protocol):
     """
 
     xp: ModuleType
-    num_threads: int
-    block_bins: int
-    sample_bins: int
+    # 16 frames and 1 frame at 16 bins per axis, which fit a processor's cache.
+    block_bins = 2**16
+    sample_bins = 2**12
 
+    def __init__(self, num_threads: int, **pool_options: Any) -> None:
+        self.num_threads = num_threads
+        self._pool = ThreadPoolExecutor(num_threads, "rpsm", **pool_options)
+        self._local = threading.local()  # scratch volumes per thread
+
+    @abstractmethod
     def floats(self, values: Any) -> Array:
         """Return float64 values on the device."""
 
+    @abstractmethod
     def integers(self, values: Any) -> Array:
         """Return int64 values on the device."""
 
+    @abstractmethod
     def heatmaps(self, values: np.ndarray) -> Array:
         """Return float32 values on the device."""
 
+    @abstractmethod
     def numpy(self, values: Array) -> np.ndarray:
         """Return a numpy array."""
 
+    @abstractmethod
     def frames_last(self, parts: list[Array]) -> Array:
         """Concatenate blocks of frames (f, N, J) to one contiguous array (J, N, F)."""
 
+    @abstractmethod
     def take_along(self, values: Array, index: Array, axis: int) -> Array:
         """Do as numpy's take_along_axis."""
 
+    @abstractmethod
+    def sample_shared(self, maps: Array, taps: Taps) -> Array:
+        """Interpolate maps (F, V, J, H, W), clipped at 0, at taps (F, V, 1, n), and sum over the views: (F, n, J)."""
+
+    @abstractmethod
+    def sample_own(self, maps: Array, taps: Taps) -> Array:
+        """Interpolate maps (F, V, J, H, W), clipped at 0, at taps (F, V, J, n), and sum over the views: (F, J, n)."""
+
     def for_each(self, function: Callable[[slice], None], blocks: Iterable[slice]) -> None:
         """Call a function for each block of frames, in parallel; its exceptions are raised here."""
-
-    def sample_shared(self, maps: Array, taps: Taps) -> Array:
-        """Interpolate maps (F, V, J, H, W), clipped at 0, at n points for all joints, and sum over the views.
-
-        Args:
-            maps: (F, V, J, H, W).
-            taps: (F, V, 1, n).
-
-        Returns:
-            (F, n, J) float64.
-        """
-
-    def sample_own(self, maps: Array, taps: Taps) -> Array:
-        """Interpolate maps (F, V, J, H, W), clipped at 0, at n points per joint, and sum over the views.
-
-        Args:
-            maps: (F, V, J, H, W).
-            taps: (F, V, J, n).
-
-        Returns:
-            (F, J, n) float64.
-        """
+        list(self._pool.map(function, blocks))
 
     def shift_max(self, volume: Array, program: ShiftMax) -> Array:
         """Run a program on a float64 volume (n, n, n, F). The thread's next call overwrites the result."""
+        shape = (program.num_buffers - 1, *volume.shape)
+        scratch = getattr(self._local, "scratch", np.empty(0))
+        if scratch.shape[1:] != shape[1:] or len(scratch) < shape[0]:
+            self._local.scratch = scratch = self.floats(np.empty(shape))
+        scratch = scratch[: shape[0]]
+        scratch[...] = -np.inf
+        buffers = [volume, *scratch]
+        for target, target_part, source, source_part in program.steps:
+            part = buffers[target][target_part]
+            self.xp.maximum(part, buffers[source][source_part], out=part)
+        return buffers[-1]
 
 
-class NumpyBackend:
+class NumpyBackend(Backend):
     """Backend for numpy, without torch.
 
     Args:
@@ -102,14 +112,9 @@ class NumpyBackend:
     """
 
     xp = np
-    # 16 frames and 1 frame at 16 bins per axis, which fit the processor's cache.
-    block_bins = 2**16
-    sample_bins = 2**12
 
     def __init__(self, num_threads: int | None = None) -> None:
-        self.num_threads = num_threads or usable_processors()
-        self._pool = ThreadPoolExecutor(self.num_threads, "rpsm")
-        self._local = threading.local()  # scratch volumes per thread
+        super().__init__(num_threads or usable_processors())
 
     def floats(self, values: Any) -> np.ndarray:
         return np.asarray(values, np.float64)
@@ -129,9 +134,6 @@ class NumpyBackend:
 
     def take_along(self, values: np.ndarray, index: np.ndarray, axis: int) -> np.ndarray:
         return np.take_along_axis(values, index, axis)
-
-    def for_each(self, function: Callable[[slice], None], blocks: Iterable[slice]) -> None:
-        list(self._pool.map(function, blocks))
 
     def sample_shared(self, maps: np.ndarray, taps: Taps) -> np.ndarray:
         num_frames, num_views, num_joints, height, width = maps.shape
@@ -157,18 +159,6 @@ class NumpyBackend:
 
     def sample_own(self, maps: np.ndarray, taps: Taps) -> np.ndarray:
         return interpolate(maps, taps, lowest=0).sum(1)
-
-    def shift_max(self, volume: np.ndarray, program: ShiftMax) -> np.ndarray:
-        scratch = getattr(self._local, "scratch", np.empty(0))
-        if scratch.shape[1:] != volume.shape or len(scratch) < program.num_buffers - 1:
-            self._local.scratch = scratch = np.empty((program.num_buffers - 1, *volume.shape))
-        scratch = scratch[: program.num_buffers - 1]
-        scratch.fill(-np.inf)
-        buffers = [volume, *scratch]
-        for target, target_part, source, source_part in program.steps:
-            part = buffers[target][target_part]
-            np.maximum(part, buffers[source][source_part], out=part)
-        return buffers[-1]
 
 
 def interpolate(maps: np.ndarray, taps: Taps, lowest: float = -np.inf) -> np.ndarray:

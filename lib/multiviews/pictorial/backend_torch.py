@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import torch
 
-from lib.multiviews.pictorial.backend_numpy import Taps
-from lib.multiviews.pictorial.shift_max import ShiftMax
+from lib.multiviews.pictorial.backend_numpy import Backend, Taps
 
 
-class TorchBackend:
+class TorchBackend(Backend):
     """Backend for torch. The operations are documented in lib/multiviews/pictorial/backend_numpy.py.
 
     Args:
@@ -26,17 +22,14 @@ class TorchBackend:
 
     def __init__(self, device: torch.device | str = "cpu", num_threads: int | None = None) -> None:
         self.device = torch.device(device)
-        if self.device.type == "cpu":  # small blocks fit the processor's cache
-            self.num_threads = num_threads or torch.get_num_threads()
-            self.block_bins = 2**16
-            self.sample_bins = 2**12
+        if self.device.type == "cpu":
+            num_threads = num_threads or torch.get_num_threads()
         else:  # few large operations are faster than many small ones
-            self.num_threads = 1
+            num_threads = 1
             self.block_bins = 2**20
             self.sample_bins = 2**18
         # Parallel blocks are faster than torch's own threads, because the operations are short.
-        self._pool = ThreadPoolExecutor(self.num_threads, "rpsm", torch.set_num_threads, (1,))
-        self._local = threading.local()  # scratch volumes per thread
+        super().__init__(num_threads, initializer=torch.set_num_threads, initargs=(1,))
 
     def floats(self, values: Any) -> torch.Tensor:
         return self._tensor(values, torch.float64)
@@ -60,9 +53,6 @@ class TorchBackend:
 
     def take_along(self, values: torch.Tensor, index: torch.Tensor, axis: int) -> torch.Tensor:
         return torch.take_along_dim(values, index, axis)
-
-    def for_each(self, function: Callable[[slice], None], blocks: Iterable[slice]) -> None:
-        list(self._pool.map(function, blocks))
 
     def sample_shared(self, maps: torch.Tensor, taps: Taps) -> torch.Tensor:
         num_frames, num_views, num_joints, height, width = maps.shape
@@ -88,15 +78,3 @@ class TorchBackend:
             values.take(first + step).clip(0) * weight
             for step, weight in zip((0, 1, width, width + 1), taps.weights, strict=True)
         ).sum(1)
-
-    def shift_max(self, volume: torch.Tensor, program: ShiftMax) -> torch.Tensor:
-        scratch = getattr(self._local, "scratch", torch.empty(0))
-        if scratch.shape[1:] != volume.shape or len(scratch) < program.num_buffers - 1:
-            self._local.scratch = scratch = volume.new_empty((program.num_buffers - 1, *volume.shape))
-        scratch = scratch[: program.num_buffers - 1]
-        scratch.fill_(-torch.inf)
-        buffers = [volume, *scratch]
-        for target, target_part, source, source_part in program.steps:
-            part = buffers[target][target_part]
-            torch.maximum(part, buffers[source][source_part], out=part)
-        return buffers[-1]

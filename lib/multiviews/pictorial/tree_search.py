@@ -96,18 +96,9 @@ def search_shared_grid(scores: Array, prior: LimbPrior, backend: Backend) -> Arr
 def _best_partner(
     scores: Array, parent_bin: Array, offsets: np.ndarray, num_bins: int, broken: Array, backend: Backend
 ) -> Array:
-    """Find the best bin of a child, given the bin of its parent.
+    """Find the best bin (F,) of a child, given the bin (F,) of its parent.
 
-    Args:
-        scores: (N, F) scores of the child's subtree.
-        parent_bin: (F,) bins.
-        offsets: (K, 3) compatible offsets, ascending.
-        num_bins: bins per axis.
-        broken: (F,) score of the best child bin if the limb is broken.
-        backend: array operations.
-
-    Returns:
-        (F,) bins.
+    `scores` (N, F) are those of the child's subtree; `broken` (F,) is the best score if the limb is broken.
     """
     xp = backend.xp
     frame = backend.integers(np.arange(len(parent_bin)))[:, None]

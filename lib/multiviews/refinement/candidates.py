@@ -13,7 +13,7 @@ import numpy as np
 
 from lib.multiviews.body import HumanBody
 from lib.multiviews.cameras import Cameras
-from lib.multiviews.keypoints.peak_rays import PeakRays, midpoints, tolerance_mm, view_pairs, view_scores
+from lib.multiviews.keypoints.peak_rays import PeakRays, frame_blocks, midpoints, tolerance_mm, view_pairs, view_scores
 from lib.multiviews.pictorial.backend_numpy import Backend
 from lib.multiviews.pictorial.tree_search import search_own_grids
 
@@ -57,11 +57,8 @@ def select_candidates(
     num_frames, num_views, num_joints, num_peaks = rays.weight.shape
     pairs = view_pairs(num_views, num_peaks)
     tests_per_frame = num_joints * (len(pairs) + 1) * num_views * num_peaks
-    size = max(_SETTINGS.block_tests // max(tests_per_frame, 1), 1)
-
     pose = np.empty(start_world.shape)
-    for start in range(0, num_frames, size):
-        f = slice(start, start + size)
+    for f in frame_blocks(num_frames, tests_per_frame, _SETTINGS.block_tests):
         pose[f] = _choose(rays[f], cameras[f], start_world[f], limb_lengths[f], limb_std[f], pairs, body, backend)
     return pose
 
