@@ -99,17 +99,11 @@ DEFAULTS: dict[str, Any] = {
     "BACKBONE_MODEL": Key("weights", "pose_resnet", "single-view heatmap network", BACKBONES),
     "MODEL": Key("weights", "multiview_pose_resnet", "multi-view network of that backbone", model_names),
     "GPUS": Key("training", "0,1", "CUDA devices, comma separated; ignored without CUDA"),
-    "WORKERS": Key(
-        "runtime", 8, "data loading processes per loader; several GPUs of one machine share them", minimum=0
-    ),
+    "WORKERS": Key("runtime", 8, "data loading processes per loader, shared by the GPUs of a machine", minimum=0),
     "PRINT_FREQ": Key("runtime", 100, "steps between log lines and between debug images", minimum=1),
     "SEED": Key("weights", 0, "seed of initialization, data order and augmentation", minimum=0),
     "MODEL_EXTRA": {
-        "PRETRAINED_LAYERS": Key(
-            "training",
-            _HRNET_LAYERS,
-            "HRNet layers loaded from an ImageNet file, '*' = all; a trained pose network is always loaded in full",
-        ),
+        "PRETRAINED_LAYERS": Key("training", _HRNET_LAYERS, "HRNet layers to load from an ImageNet file; '*' = all"),
         "FINAL_CONV_KERNEL": Key("weights", 1, "kernel size of HRNet's last convolution, px", (1, 3)),
         "STAGE2": _stage(1, [48, 96]),
         "STAGE3": _stage(4, [48, 96, 192]),
@@ -131,15 +125,9 @@ DEFAULTS: dict[str, Any] = {
         "IMAGE_SIZE": Key("weights", [320, 320], "crop size, px", minimum=1, is_size=True),
         "SIGMA": Key("weights", 2.0, "standard deviation of the target Gaussian, heatmap px", minimum=0.1),
         "TARGET_TYPE": Key("weights", "gaussian", "kind of target", ("gaussian",)),
-        "TARGET_SUBPIXEL": Key(
-            "weights",
-            False,
-            "center targets on the joint (true) or on its rounded pixel, as in the original code (false)",
-        ),
+        "TARGET_SUBPIXEL": Key("weights", False, "center targets on the joint instead of its rounded pixel"),
         "AGGRE": Key(
-            "weights",
-            True,
-            "key of the original code: learned fusion (true) or none (false); NETWORK.FUSION overrides it",
+            "weights", True, "learned fusion (true) or none (false), as in the original code; FUSION overrides it"
         ),
         "FUSION": Key(
             "weights",
@@ -153,14 +141,11 @@ DEFAULTS: dict[str, Any] = {
         "INIT": Key(
             "training",
             "published",
-            "random weights of the backbone: N(0, 0.001) as in the original code (published), or kaiming",
+            "random backbone weights: N(0, 0.001) (published), or kaiming",
             ("published", "kaiming"),
         ),
         "FUSION_INIT": Key(
-            "training",
-            "published",
-            "random weights of the learned fusion: U(0, 0.1) as in the original code (published), or zeros",
-            ("published", "zeros"),
+            "training", "published", "random fusion matrices: U(0, 0.1) (published), or zeros", ("published", "zeros")
         ),
     },
     "POSE_RESNET": {
@@ -192,9 +177,7 @@ DEFAULTS: dict[str, Any] = {
         ),
         "CAMERAS": Key("weights", [], "camera_id of the views, in this order; [] = all in the annotation", item=0),
         "TOTALCAPTURE_ACTIONS": Key(
-            "training",
-            list(TOTALCAPTURE_ACTIONS.values()),
-            "action names for the numbers 1, 2, ... in the Total Capture annotation",
+            "training", list(TOTALCAPTURE_ACTIONS.values()), "names of the actions 1, 2, ... in the annotation"
         ),
         "POSE_UNIT": Key("pose3d", "mm", "length unit of the 3D joints in the annotation", MM_PER_UNIT),
         "CAMERA_UNIT": Key("weights", "mm", "length unit of the camera T in the annotation", MM_PER_UNIT),
@@ -209,16 +192,10 @@ DEFAULTS: dict[str, Any] = {
         "ROOTIDX": Key("pose3d", 0, "index of the root joint", minimum=0),
         "DATA_FORMAT": Key("training", "jpg", "images in folders (jpg) or in images.zip (zip)", DATA_FORMATS),
         "CROP": Key("weights", True, "crop around the person (true) or use the whole image (false)"),
-        "SCALE_FACTOR": Key(
-            "weights", 0.0, "scale augmentation: standard deviation, also the limit", minimum=0, below=1
-        ),
+        "SCALE_FACTOR": Key("weights", 0.0, "scale augmentation: standard deviation and limit", minimum=0, below=1),
         "ROT_FACTOR": Key("weights", 0.0, "rotation augmentation: standard deviation, degrees", minimum=0),
         "SHIFT_FACTOR": Key(
-            "weights",
-            0.0,
-            "shift augmentation: standard deviation, share of the crop side length; for people who are not in the "
-            "middle of the crop",
-            minimum=0,
+            "weights", 0.0, "shift augmentation: standard deviation, share of the crop side length", minimum=0
         ),
     },
     "TRAIN": {
@@ -235,42 +212,17 @@ DEFAULTS: dict[str, Any] = {
         "BATCH_SIZE": Key("training", 8, "groups per step and GPU", minimum=1),
         "SHUFFLE": Key("weights", True, "shuffle the data in every epoch"),
         "AMP": Key(
-            "training",
-            "off",
-            "mixed precision: data type of the products; weights stay float32, fp16 scales the loss",
-            ("off", "bf16", "fp16"),
+            "training", "off", "data type of products (mixed precision); weights stay float32", ("off", "bf16", "fp16")
         ),
-        "FREEZE_BACKBONE": Key(
-            "weights",
-            False,
-            "train the fusion only; backbone and batch norm statistics stay as in NETWORK.PRETRAINED, a trained pose "
-            "network",
-        ),
-        "ACCUMULATE": Key(
-            "training",
-            1,
-            "number of parts each batch is split into; saves memory, gradients are equal except for batch norm",
-            minimum=1,
-        ),
-        "CHECKPOINT_ACTIVATIONS": Key(
-            "runtime",
-            False,
-            "recompute the backbone in the backward pass; with 4 views a quarter of the activation memory, but slower",
-        ),
-        "CHANNELS_LAST": Key(
-            "training", False, "channels-last memory format of the backbone; faster on tensor cores and CPUs with AMX"
-        ),
+        "FREEZE_BACKBONE": Key("weights", False, "train only the fusion, on the pose network NETWORK.PRETRAINED"),
+        "ACCUMULATE": Key("training", 1, "parts per batch; saves memory, same gradients except batch norm", minimum=1),
+        "CHECKPOINT_ACTIVATIONS": Key("runtime", False, "recompute the backbone in backward: less memory, slower"),
+        "CHANNELS_LAST": Key("training", False, "channels-last memory format; faster on tensor cores and AMX"),
         "COMPILE": Key("training", False, "torch.compile the backbone; needs a C++ compiler"),
         "SYNC_BN": Key("training", False, "synchronize batch norm across processes"),
-        "CHECKPOINT_STEPS": Key(
-            "runtime", 0, "steps between checkpoints within an epoch; 0 = only at the end of an epoch", minimum=0
-        ),
-        "KEEP_CHECKPOINTS": Key(
-            "runtime", 1, "number of checkpoints to keep; checkpoint.pth.tar is the newest", minimum=1
-        ),
-        "VALIDATE_EVERY": Key(
-            "runtime", 1, "epochs between validations; the last epoch is always validated", minimum=1
-        ),
+        "CHECKPOINT_STEPS": Key("runtime", 0, "steps between checkpoints in an epoch; 0 = only at its end", minimum=0),
+        "KEEP_CHECKPOINTS": Key("runtime", 1, "number of checkpoints to keep", minimum=1),
+        "VALIDATE_EVERY": Key("runtime", 1, "epochs between validations; also after the last epoch", minimum=1),
     },
     "TEST": {
         "BATCH_SIZE": Key("runtime", 8, "groups per step", minimum=1),
@@ -285,38 +237,21 @@ DEFAULTS: dict[str, Any] = {
         ),
         "MODEL_FILE": Key("predictions", "", "checkpoint to validate instead of the run's"),
         "JOINTS": Key(
-            "predictions",
-            [],
-            "joints that the network has learned, if the training data label fewer than the test data; the other "
-            "joints get empty heatmaps and no detection rate, and limb lengths place them in 3D; [] = all",
-            item="",
+            "predictions", [], "learned joints, [] = all; others get empty heatmaps and no detection rate", item=""
         ),
         "HEATMAP_LOCATION_FILE": Key("runtime", "predicted_heatmaps.h5", "prediction file in the run directory"),
-        "HEATMAP_COMPRESSION": Key(
-            "runtime", "none", "lossless compression of the stored heatmaps; none reads fastest", COMPRESSIONS
-        ),
-        "HEATMAP_DTYPE": Key(
-            "predictions",
-            "float32",
-            "data type of the stored heatmaps; float16 halves the file and keeps 11 bits",
-            DTYPES,
-        ),
+        "HEATMAP_COMPRESSION": Key("runtime", "none", "lossless compression of stored heatmaps", COMPRESSIONS),
+        "HEATMAP_DTYPE": Key("predictions", "float32", "data type of stored heatmaps; float16 halves the file", DTYPES),
         "JDR_THRESHOLD": Key(
             "predictions",
             "published",
-            "distance within which a joint counts as detected: IMAGE_SIZE / 20 in image px, as in the original code "
-            "(published); 1/20 of the crop side length (crop); half the annotated head size, as in the paper (head; "
-            "MPII with head boxes)",
+            "largest error of a detected joint: IMAGE_SIZE / 20 in image px, as in the original code (published), 1/20 "
+            "of the crop side length (crop), or half the head size, as in the paper (head; MPII only)",
             JDR_THRESHOLDS,
         ),
     },
     "TRIANGULATE": {
-        "WEIGHTS": Key(
-            "pose3d",
-            "peaks",
-            "weights of the views in linear triangulation: peak heights (peaks), or equal",
-            ("peaks", "equal"),
-        ),
+        "WEIGHTS": Key("pose3d", "peaks", "weights of views: peak heights, or equal", ("peaks", "equal")),
         "NUM_PEAKS": Key("pose3d", 3, "peaks per heatmap that robust triangulation considers", minimum=1),
         "PEAK_MODE": Key("pose3d", "log_quadratic", "location of these peaks, see TEST.PEAK_MODE", PEAK_MODES),
         "TOLERANCE": Key(
@@ -337,27 +272,15 @@ DEFAULTS: dict[str, Any] = {
         "RECUR_DEPTH": Key("pose3d", 10, "number of later grids", minimum=0),
         "LIMB_LENGTH_TOLERANCE": Key("pose3d", 150.0, "allowed deviation of a limb length, mm", minimum=0),
         "GRID_SIZE": Key("pose3d", 2000.0, "side length of the first grid, mm", minimum=1),
-        "ROOT_SOURCE": Key(
-            "pose3d",
-            "triangulated",
-            "center of the first grid: root triangulated from the predictions, or ground truth",
-            ("triangulated", "ground_truth"),
-        ),
-        "LIMB_LENGTH_SOURCE": Key(
-            "pose3d",
-            "prior",
-            "limb lengths: means of the training set (prior), or ground truth of the group",
-            ("prior", "ground_truth"),
-        ),
+        "ROOT_SOURCE": Key("pose3d", "triangulated", "center of the first grid", ("triangulated", "ground_truth")),
+        "LIMB_LENGTH_SOURCE": Key("pose3d", "prior", "limb prior, or ground truth", ("prior", "ground_truth")),
         "REFINE": Key("pose3d", False, "run --method rpsm as rpsm+refine"),
         "REFINE_PERSON": Key("pose3d", True, "refinement estimates each subject's limb lengths from all groups"),
-        "REFINE_LENGTH_STD": Key(
-            "pose3d", 0.05, "standard deviation of limb lengths between people, share of the mean length", minimum=1e-4
-        ),
+        "REFINE_LENGTH_STD": Key("pose3d", 0.05, "relative standard deviation of limb lengths", minimum=1e-4),
     },
 }
 
-# Keys of published YAMLs that the original code never reads: accepted with one warning.
+# Keys of published YAMLs that the original code never reads, and removed keys: accepted with one warning.
 UNUSED = frozenset(
     f"{section}.{key}"
     for section, keys in {

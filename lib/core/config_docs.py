@@ -25,7 +25,8 @@ The scope of a key is the first stage whose result depends on it:
 """
 _FOOT = """## Keys without effect
 
-YAML files of the original code may set these keys. They are accepted with a warning:
+YAML files of the original code or of earlier versions may set these keys. They are accepted with a
+warning:
 """
 
 
