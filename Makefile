@@ -41,7 +41,7 @@ quickstart: $(VENV)/.installed  ## synthetic data, training, validation, 3D pose
 # The detector has its own environment because it needs other versions of our packages.
 $(DEMO)/detections.npz: | $(VENV)/.installed
 	$(PYTHON) -m venv $(DETECTOR)
-	$(DETECTOR)/bin/pip install --quiet mediapipe==0.10.14 av tqdm || { echo "error: the optional detector cannot \
+	$(DETECTOR)/bin/pip install --quiet mediapipe==0.10.14 av tqdm json_tricks || { echo "error: the optional detector cannot \
 	be installed (offline?); use your own detections: make demo DETECTIONS=PATH" >&2; exit 2; }
 	$(DETECTOR)/bin/python run/data/detect_people.py --videos $(DEMO)/videos --cameras $(DEMO_CAMERAS) --out $@
 

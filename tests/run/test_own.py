@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +15,8 @@ from cvf_tests.own_recording import make_recording
 
 from lib.core.config_io import load_config
 from lib.core.run_directory import run_directory
+
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -209,3 +214,13 @@ def test_prepare_own_invalid_input_is_refused(run_script, files, tmp_path, flags
     assert done.code == 2
     assert message in done.err
     assert not (tmp_path / "root").exists()
+
+
+def test_detect_people_needs_only_the_packages_of_the_detector_environment():
+    """`make demo` runs the script in an environment with mediapipe, its dependencies, and the packages listed there."""
+    listed = re.search(r"pip install --quiet mediapipe\S* ([\w ]+) \|\|", (REPOSITORY / "Makefile").read_text())[1]
+    installed = {"numpy", "cv2", *listed.split()}
+    code = "import runpy, sys; runpy.run_path('run/data/detect_people.py'); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    imported = {name.split(".")[0] for name in done.stdout.split()} - set(sys.stdlib_module_names)
+    assert {name for name in imported if not name.startswith("_")} - {"lib", "cython_runtime"} <= installed
