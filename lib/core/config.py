@@ -77,19 +77,8 @@ def _stage(modules: int, channels: list[int]) -> dict[str, Key]:
     }
 
 
-_HRNET_LAYERS = [
-    "conv1",
-    "bn1",
-    "conv2",
-    "bn2",
-    "layer1",
-    "transition1",
-    "stage2",
-    "transition2",
-    "stage3",
-    "transition3",
-    "stage4",
-]
+_HRNET_LAYERS = ["conv1", "bn1", "conv2", "bn2", "layer1"]
+_HRNET_LAYERS += ["transition1", "stage2", "transition2", "stage3", "transition3", "stage4"]
 
 DEFAULTS: dict[str, Any] = {
     "NAME": Key("runtime", "", "name of the run, the last part of its directory; '' = name of the YAML; not inherited"),

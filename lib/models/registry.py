@@ -46,11 +46,7 @@ class Fusion:
 
 
 def fusion_name(network: Any) -> str:
-    """Return the name of the fusion, NETWORK.FUSION or, if that is empty, the one that NETWORK.AGGRE means.
-
-    Args:
-        network: configuration section NETWORK.
-    """
+    """Return the fusion that section NETWORK selects: FUSION or, if it is empty, AGGRE."""
     return network.FUSION or ("learned" if network.AGGRE else "none")
 
 
@@ -108,16 +104,10 @@ def _learned(num_views: int, heatmap_hw: tuple[int, int], init: str) -> nn.Modul
     return CrossViewFusion(num_views, heatmap_hw, init=init)
 
 
-def _epipolar_sum(num_views: int, heatmap_hw: tuple[int, int], init: str) -> nn.Module:
+def _epipolar(reduction: str) -> nn.Module:
     from lib.models.epipolar_fusion import EpipolarFusion
 
-    return EpipolarFusion("sum")
-
-
-def _epipolar_max(num_views: int, heatmap_hw: tuple[int, int], init: str) -> nn.Module:
-    from lib.models.epipolar_fusion import EpipolarFusion
-
-    return EpipolarFusion("max")
+    return EpipolarFusion(reduction)
 
 
 def _adaptive(num_views: int, heatmap_hw: tuple[int, int], init: str) -> nn.Module:
@@ -133,8 +123,8 @@ BACKBONES = {
 }
 FUSIONS = {
     "learned": Fusion(_learned, fixed_rig=True),
-    "epipolar_sum": Fusion(_epipolar_sum),
-    "epipolar_max": Fusion(_epipolar_max),
+    "epipolar_sum": Fusion(lambda *_: _epipolar("sum")),
+    "epipolar_max": Fusion(lambda *_: _epipolar("max")),
     "adaptive": Fusion(_adaptive),
     "none": Fusion(None),
 }

@@ -1,5 +1,3 @@
-"""The key table of published experiments, stated again; nothing is read from lib.core.config."""
-
 from __future__ import annotations
 
 import logging
@@ -195,7 +193,7 @@ def load(tmp_path):
     return from_values
 
 
-def test_defaults_are_the_published_ones(load):
+def test_defaults_equal_published_experiments(load):
     ours = flat(load({}))
     for key, value in flat(PUBLISHED).items():
         assert ours[key] == value, key
@@ -204,7 +202,7 @@ def test_defaults_are_the_published_ones(load):
     assert (ours["PICT_STRUCT.ROOT_SOURCE"], ours["PICT_STRUCT.LIMB_LENGTH_SOURCE"]) == ("triangulated", "prior")
 
 
-def test_new_keys_default_to_what_was_published(load):
+def test_defaults_of_new_keys_reproduce_the_original_code(load):
     ours = flat(load({}))
     assert ours["NETWORK.INIT"] == ours["NETWORK.FUSION_INIT"] == ours["TEST.JDR_THRESHOLD"] == "published"
     assert ours["DATASET.INCOMPLETE_GROUPS"] == "drop"
@@ -213,7 +211,7 @@ def test_new_keys_default_to_what_was_published(load):
     assert ours.keys() >= NEW
 
 
-def test_every_published_key_is_accepted_and_the_unused_are_named_once(load, caplog):
+def test_published_keys_are_accepted_and_unused_keys_are_listed(load, caplog):
     full = {section: dict(entry) if isinstance(entry, dict) else entry for section, entry in PUBLISHED.items()}
     for section, entries in UNUSED.items():
         full[section] |= entries
@@ -225,12 +223,12 @@ def test_every_published_key_is_accepted_and_the_unused_are_named_once(load, cap
     assert not flat(UNUSED).keys() & flat(config).keys()
 
 
-def test_without_unused_keys_there_is_no_warning(load, caplog):
+def test_published_keys_in_use_give_no_warning(load, caplog):
     load(PUBLISHED)
     assert not caplog.messages
 
 
-# A full experiment as it circulates: strings where numbers are meant, block lists, unused keys, depth of a ResNet.
+# A complete YAML of the original code: text for numbers, block lists, unused keys.
 FULL_YAML = """
 GPUS: '0'
 DATA_DIR: ''
@@ -293,14 +291,14 @@ PICT_STRUCT:
 """
 
 
-def test_a_full_experiment_as_it_circulates(tmp_path, caplog):
+def test_complete_yaml_of_the_original_code_loads(tmp_path, caplog):
     (tmp_path / "a.yaml").write_text(FULL_YAML)
     config = load_config(tmp_path / "a.yaml")
     assert config.TRAIN.LR == 1e-3
     assert config.TRAIN.WD == 1e-4
     assert config.NETWORK.HEATMAP_SIZE == [64, 64]
     assert config.MODEL_EXTRA.STAGE2.NUM_CHANNELS == [32, 64]
-    assert config.MODEL_EXTRA.STAGE3.NUM_CHANNELS == [48, 96, 192]  # what the file leaves out
+    assert config.MODEL_EXTRA.STAGE3.NUM_CHANNELS == [48, 96, 192]  # not in the file
     assert config.MODEL_EXTRA.PRETRAINED_LAYERS == ["*"]
     assert config.PICT_STRUCT.GRID_SIZE == 2000
     assert caplog.messages == [

@@ -21,7 +21,7 @@ def write(tmp_path):
     return to_file
 
 
-def test_later_sources_win(write):
+def test_load_config_later_sources_override(write):
     write("TRAIN: {LR: 0.1, BATCH_SIZE: 1, END_EPOCH: 1}\nWORKERS: 1", "base/base.yaml")
     write("BASE: base/base.yaml\nTRAIN: {LR: 0.2, END_EPOCH: 2}", "middle.yaml")
     path = write("BASE: ../middle.yaml\nTRAIN: {LR: 0.3}", "deep/a.yaml")
@@ -30,20 +30,20 @@ def test_later_sources_win(write):
     assert (train.LR, train.BATCH_SIZE, train.END_EPOCH, config.WORKERS, train.MOMENTUM) == (0.3, 1, 9, 1, 0.9)
 
 
-def test_a_cycle_of_bases(write):
+def test_load_config_cycle_of_bases_is_refused(write):
     write("BASE: b.yaml")
     write("BASE: c.yaml", "b.yaml")
     with pytest.raises(InputError, match=r"a\.yaml: BASE leads back to itself"):
         load_config(write("BASE: ./a.yaml", "c.yaml").with_name("a.yaml"))
 
 
-def test_the_same_base_twice_in_a_chain_is_no_cycle_for_the_next_load(write):
+def test_load_config_same_base_in_two_loads_is_no_cycle(write):
     write("WORKERS: 3", "base.yaml")
     path = write("BASE: base.yaml")
     assert load_config(path).WORKERS == load_config(path).WORKERS == 3
 
 
-def test_a_missing_base_is_named(write):
+def test_load_config_invalid_base_is_refused(write):
     with pytest.raises(InputError, match=r"none\.yaml: no such configuration"):
         load_config(write("BASE: none.yaml"))
     with pytest.raises(InputError, match=r"a\.yaml: BASE: expected a file name, received 3"):
@@ -52,7 +52,7 @@ def test_a_missing_base_is_named(write):
         load_config(write('BASE: "a\\0"'))
 
 
-def test_loads_do_not_share_values(write):
+def test_load_config_loads_share_no_values(write):
     path = write("")
     first = load_config(path)
     first.NETWORK.IMAGE_SIZE[0] = 1
@@ -76,7 +76,7 @@ def test_loads_do_not_share_values(write):
         ("1: 2", ["'1'", "known:"]),
     ],
 )
-def test_an_unknown_key_names_key_file_and_nearest(write, text, words):
+def test_load_config_unknown_key_suggests_the_nearest(write, text, words):
     with pytest.raises(InputError) as caught:
         load_config(write(text))
     message = str(caught.value)
@@ -85,7 +85,7 @@ def test_an_unknown_key_names_key_file_and_nearest(write, text, words):
     assert "\n" not in message
 
 
-def test_an_unknown_key_in_the_base_names_the_base(write):
+def test_load_config_unknown_key_in_base_names_the_base(write):
     write("WROKERS: 3", "base.yaml")
     with pytest.raises(InputError, match=r"'WROKERS' in .*base\.yaml; did you mean 'WORKERS'"):
         load_config(write("BASE: base.yaml"))
@@ -122,7 +122,7 @@ def test_an_unknown_key_in_the_base_names_the_base(write):
         ("GPUS: 2024-01-02", "GPUS: expected text, received datetime.date(2024, 1, 2)"),
     ],
 )
-def test_a_wrong_value_names_key_and_file(write, text, message):
+def test_load_config_invalid_value_names_key_and_file(write, text, message):
     with pytest.raises(InputError) as caught:
         load_config(write(text))
     assert "a.yaml: " + message in str(caught.value)
@@ -145,7 +145,7 @@ NO_YAML = [
 
 
 @pytest.mark.parametrize("value", NO_YAML)
-def test_what_pyyaml_cannot_construct_ends_in_one_line(write, value):
+def test_load_config_invalid_yaml_value_gives_one_line(write, value):
     with pytest.raises(InputError, match=r"a\.yaml: not YAML \(") as caught:
         load_config(write(f"TRAIN: {value}"))
     assert "\n" not in str(caught.value)
@@ -155,7 +155,7 @@ def test_what_pyyaml_cannot_construct_ends_in_one_line(write, value):
         assert len(str(caught.value)) < 200
 
 
-def test_a_wrong_choice_names_the_nearest(write):
+def test_load_config_invalid_choice_suggests_the_nearest(write):
     with pytest.raises(InputError, match=r"'pose_resent' in .*a\.yaml: BACKBONE_MODEL; did you mean 'pose_resnet'"):
         load_config(write("BACKBONE_MODEL: pose_resent"))
     with pytest.raises(InputError, match=r"unknown value '51' in .*NUM_LAYERS"):
@@ -185,7 +185,7 @@ def test_a_wrong_choice_names_the_nearest(write):
         ("PICT_STRUCT: {GRID_SIZE: 2000}", "PICT_STRUCT.GRID_SIZE", 2000.0),
     ],
 )
-def test_values_become_the_type_of_their_key(write, text, key, value):
+def test_load_config_values_have_the_type_of_their_key(write, text, key, value):
     config = load_config(write(text))
     for part in key.split("."):
         config = config[part]
@@ -209,7 +209,7 @@ def test_values_become_the_type_of_their_key(write, text, key, value):
         ("TEST.MODEL_FILE", "runs/a #1: best.pth", "runs/a #1: best.pth"),
     ],
 )
-def test_options(write, key, text, value):
+def test_load_config_opts_are_converted(write, key, text, value):
     config = load_config(write(""), [key, text])
     for part in key.split("."):
         config = config[part]
@@ -227,20 +227,20 @@ def test_options(write, key, text, value):
         (["TRAIN.LR_STEP", "[1"], "--opts: TRAIN.LR_STEP: '[1' is not a YAML value"),
     ],
 )
-def test_wrong_options(write, opts, message):
+def test_load_config_invalid_opts_are_refused(write, opts, message):
     with pytest.raises(InputError) as caught:
         load_config(write(""), opts)
     assert str(caught.value) == message
 
 
 @pytest.mark.parametrize("text", ["TRAIN: {LR: 0.1", "\t- a", "a: b: c", "- 1\n- 2", "just text", "\x00"])
-def test_files_that_are_no_configuration(write, text):
+def test_load_config_other_files_are_refused(write, text):
     with pytest.raises(InputError, match=r"a\.yaml: (not YAML|expected KEY: value lines)") as caught:
         load_config(write(text))
     assert "\n" not in str(caught.value)
 
 
-def test_unreadable_files(tmp_path):
+def test_load_config_unreadable_files_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"none\.yaml: no such configuration"):
         load_config(tmp_path / "none.yaml")
     with pytest.raises(InputError, match="cannot be read"):
@@ -250,21 +250,21 @@ def test_unreadable_files(tmp_path):
         load_config(tmp_path / "a.yaml")
 
 
-def test_a_section_that_stands_twice_is_reported(write, caplog):
+def test_load_config_repeated_section_is_reported(write, caplog):
     config = load_config(write("TRAIN: {LR: 0.5}\nTEST: {BATCH_SIZE: 2}\nTRAIN: {BATCH_SIZE: 3}\n"))
-    assert (config.TRAIN.LR, config.TRAIN.BATCH_SIZE) == (0.001, 3)  # as YAML has it: the last one counts
+    assert (config.TRAIN.LR, config.TRAIN.BATCH_SIZE) == (0.001, 3)  # YAML keeps the last one
     (message,) = caplog.messages
     assert "a.yaml" in message
     assert "'TRAIN' occurs twice" in message
 
 
-def test_code_in_yaml_is_not_run(write, tmp_path):
+def test_load_config_code_in_yaml_is_not_run(write, tmp_path):
     with pytest.raises(InputError, match="not YAML"):
         load_config(write(f"WORKERS: !!python/object/apply:os.mkdir ['{tmp_path}/made']"))
     assert not (tmp_path / "made").exists()
 
 
-def test_a_dump_loads_again_and_is_equal(write, tmp_path):
+def test_dump_config_loads_again_equal(write, tmp_path):
     config = load_config(
         write("TRAIN: {LR: 1e-5, LR_STEP: []}\nNETWORK: {PRETRAINED: ''}\nGPUS: '0'"),
         ["DATA_DIR", "2024_01_02", "TEST.MODEL_FILE", "yes", "OUTPUT_DIR", "1e-3"],
@@ -283,13 +283,13 @@ def test_dataset_root_lies_in_data_dir(write):
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", ".", "/tmp", "a b", "a\n", "~", "*"])
-def test_a_name_that_is_no_plain_file_name_is_refused(write, name):
+def test_load_config_name_must_be_a_file_name(write, name):
     with pytest.raises(InputError, match=r"NAME: expected a file name .* received "):
         load_config(write(""), ["NAME", name])
 
 
 @pytest.mark.parametrize("words", [["TRAIN.LR_STEP", "[7,", "8]"], ["TRAIN.LR_STEP", "[7,", "8,", "9]"]])
-def test_a_list_that_the_shell_has_split(write, words):
+def test_load_config_list_split_by_the_shell_is_explained(write, words):
     with pytest.raises(InputError, match=r"--opts: .*; write a list as one word: '\[7, 8\]'$"):
         load_config(write(""), words)
 
