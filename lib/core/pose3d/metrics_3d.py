@@ -33,21 +33,12 @@ def mean_error(errors: np.ndarray) -> float:
 
 
 def mpjpe(pose: np.ndarray, gt: np.ndarray) -> float:
-    """Return the mean per-joint position error without alignment, mm.
-
-    Args:
-        pose: (F, J, 3) mm, world frame.
-        gt: (F, J, 3) mm, world frame.
-    """
+    """Return the mean per-joint position error of poses (F, J, 3) without alignment, mm."""
     return mean_error(joint_errors(pose, gt))
 
 
 def pck(errors: np.ndarray, threshold: float = PCK_MM) -> float:
-    """Return the share of errors below a threshold, 0 to 1; NaN if there are none.
-
-    Args:
-        errors: any shape, mm; values that are not finite count as above.
-        threshold: mm.
+    """Return the share of errors (any shape, mm) below a threshold, 0 to 1; NaN if there are no errors.
 
     Source: Mehta et al., 3DV 2017 (MPI-INF-3DHP), with root-relative poses and 150 mm.
     """
@@ -57,9 +48,6 @@ def pck(errors: np.ndarray, threshold: float = PCK_MM) -> float:
 
 def auc(errors: np.ndarray) -> float:
     """Return the mean of pck() over the thresholds 0, 5, ..., 150 mm; at most 30/31, since no error is below 0.
-
-    Args:
-        errors: any shape, mm.
 
     Source: Mehta et al., 3DV 2017 (MPI-INF-3DHP).
     """
@@ -111,13 +99,7 @@ def procrustes_align(pose: np.ndarray, gt: np.ndarray) -> np.ndarray:
 
 
 def all_errors(pose: np.ndarray, gt: np.ndarray, root: int = 0) -> dict[str, np.ndarray]:
-    """Return the errors (F, J) for every alignment, mm; NaN where the pose has no joint.
-
-    Args:
-        pose: (F, J, 3) mm, world frame.
-        gt: (F, J, 3) mm, world frame.
-        root: index of the root joint.
-    """
+    """Return the errors (F, J) of poses (F, J, 3) for every alignment, mm; NaN for missing joints."""
     sizes = check_shape("pose", pose.shape, ("F", "J", 3))
     check_shape("gt", gt.shape, (sizes["F"], sizes["J"], 3))
     return {

@@ -76,14 +76,7 @@ def results_name(config: Any, method: str, library: str) -> str:
 
 
 def save_poses(path: Path, frames: EvaluatedFrames, poses: Poses, source: dict[str, str]) -> None:
-    """Write a pose file of a run: the keys of write_poses(), ground truth, image names and provenance.
-
-    Args:
-        path: the file.
-        frames: the frames.
-        poses: their poses.
-        source: provenance, of results_provenance().
-    """
+    """Write a pose file of a run: the keys of write_poses(), ground truth, image names and results_provenance()."""
     write_poses(
         path,
         frames.joint_set.names,

@@ -44,12 +44,7 @@ def _means(entry: dict[str, Any]) -> list[float | None]:
 
 
 def part_table(results: dict[str, Any], metric: str) -> str:
-    """Format the means per part, mm: one row per sequence, one column per group of subjects.
-
-    Args:
-        results: results with per_part.
-        metric: a key of METRICS.
-    """
+    """Format the means of a metric per part, mm: one row per sequence, one column per group of subjects."""
     means = {row: [entry[metric] for entry in columns.values()] for row, columns in results["per_part"].items()}
     over_frames = means.pop(ALL)
     over_sequences = [mean_error(np.array(column, float)) for column in zip(*means.values(), strict=True)]
@@ -102,12 +97,8 @@ def named_parts(results: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def tidy_rows(method: str, results: dict[str, Any]) -> Iterator[list[Any]]:
     """Yield one row (TIDY_HEADER) per number in the results of a method.
 
-    Columns:
-        group: all, action, joint or part.
-        name: the action, joint or part (as in named_parts()).
-        alignment: absolute, root_relative or pa.
-        statistic: mean, mean_over_actions, p50 ..., max, pck150 or auc.
-        unit: mm or share (0 to 1).
+    The group is all, action, joint or part; the statistic is mean, mean_over_actions, p50 ..., max, pck150 or auc; the
+    unit is mm or share (0 to 1).
     """
     for alignment in METRICS:
         means = results["mpjpe"].get(alignment, {})
@@ -143,11 +134,6 @@ def is_readable(results: Any) -> bool:
 
 
 def save_tidy_csv(path: str | os.PathLike, methods: dict[str, dict[str, Any]]) -> None:
-    """Write the results of several methods to one CSV file, one number per row; NaN is an empty cell.
-
-    Args:
-        path: the CSV file.
-        methods: name -> results, as in results_3d.json.
-    """
+    """Write the entries of results_3d.json to one CSV file, one number per row; NaN is an empty cell."""
     rows = [row for method, results in methods.items() for row in tidy_rows(method, results)]
     write_csv(path, TIDY_HEADER, [[*row[:-1], None if row[-1] != row[-1] else row[-1]] for row in rows])

@@ -60,14 +60,7 @@ class MethodResults:
 
 
 def load_results(path: str | os.PathLike) -> dict[str, dict[str, Any]]:
-    """Read the 3D results of a run, method -> results.
-
-    Args:
-        path: a run directory, or its results_3d.json.
-
-    Raises:
-        InputError: missing, or not a file of 3D results.
-    """
+    """Read the 3D results of a run directory or results file, method -> results; an InputError if there are none."""
     file = _results_file(path)
     methods = read_json(file)
     if not isinstance(methods, dict) or not methods:
@@ -124,12 +117,7 @@ def comparison(compared: Sequence[MethodResults]) -> str:
 
 
 def save_comparison(directory: str | os.PathLike, compared: Sequence[MethodResults]) -> None:
-    """Write comparison.md, and comparison.csv with one number per row; both include the paper's results.
-
-    Args:
-        directory: created if missing.
-        compared: results of load_runs().
-    """
+    """Write comparison.md, and comparison.csv with one number per row; both include the paper's results."""
     directory = Path(directory)
     write_bytes(directory / COMPARISON_NAME, f"# Comparison of 3D results\n\n{comparison(compared)}\n".encode())
     rows = [[one.run, *values] for one in compared for values in tidy_rows(one.method, one.results)]

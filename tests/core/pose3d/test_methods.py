@@ -10,7 +10,7 @@ import pytest
 import torch
 from cvf_tests.scenes import LENGTHS, draw_gaussians, make_backend, make_scene
 
-from lib.core.config import DEFAULTS
+from lib.core.config import DEFAULTS, keys_with_scope
 from lib.core.config_io import load_config
 from lib.core.evaluation2d.decode import predict_locations
 from lib.core.pose3d.frames import FrameBatch
@@ -310,7 +310,6 @@ def test_run_method_ground_truth_needed(config):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_methods_read_the_keys_of_their_scope(method):
-    for dotted in METHODS[method].keys:
-        section, key = dotted.split(".")
-        assert key in DEFAULTS[section]
+def test_methods_keys_have_scope_pose3d(method):
+    assert set(METHODS[method].keys) <= keys_with_scope("pose3d")
+    assert set(METHODS[method].fixed) <= keys_with_scope("pose3d")
