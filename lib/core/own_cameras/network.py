@@ -211,26 +211,24 @@ class _PersonSearch:
     def evaluate(self, root: np.ndarray) -> _Candidate:
         """Run the network around a root (3,) mm, and score it."""
         heatmaps, locations, center, scale = self.predict(root)
-        found = _triangulated_root(locations, self._cameras, scale, SEARCH.tolerance)
+        found = _triangulated_root(locations, self._cameras, scale)
         distance = np.nan_to_num(np.linalg.norm(found - root), nan=np.inf)
         centered = 1 - SEARCH.center_penalty * min(1.0, distance / SEARCH.max_jump_mm)
-        agreement = _agreement(locations, self._cameras, scale, SEARCH.tolerance)
-        score = agreement * float(heatmaps.max((-2, -1)).mean()) * centered
+        score = _agreement(locations, self._cameras, scale) * float(heatmaps.max((-2, -1)).mean()) * centered
         return _Candidate(root, found, score, (heatmaps, locations, center, scale))
 
     def climb(self, candidate: _Candidate, steps_mm: Sequence[float]) -> _Candidate:
         """Move to the triangulated root, or along the axes, while the score increases."""
         for step in steps_mm:
-            improved = True
-            while improved:
+            better = candidate
+            while better is not None:
+                candidate = better
                 roots = [candidate.root + move for move in step * np.concatenate([np.eye(3), -np.eye(3)])]
                 jump = np.linalg.norm(candidate.triangulated_root - candidate.root)
                 if jump < SEARCH.max_jump_mm:  # false for NaN
                     roots.insert(0, candidate.triangulated_root)
-                others = (other for other in map(self.evaluate, roots))
-                better = next((other for other in others if other.score > SEARCH.min_gain * candidate.score), None)
-                improved = better is not None
-                candidate = better if improved else candidate
+                required = SEARCH.min_gain * candidate.score
+                better = next((other for other in map(self.evaluate, roots) if other.score > required), None)
         return candidate
 
     def track(self, root: np.ndarray) -> _Candidate:
@@ -263,20 +261,20 @@ def _crops(root: np.ndarray, cameras: Cameras) -> tuple[np.ndarray, np.ndarray]:
     return (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / SCALE_UNIT_PX
 
 
-def _triangulated_root(locations: np.ndarray, cameras: Cameras, scale: np.ndarray, tolerance: float) -> np.ndarray:
+def _triangulated_root(locations: np.ndarray, cameras: Cameras, scale: np.ndarray) -> np.ndarray:
     """Triangulate the root from its peaks: (3,) mm, NaN if no two views agree."""
     peaks = locations[None, :, H36M_17.index("root"), None, None].astype(np.float64)
     frame = cameras.map(lambda array: array[None])
-    tolerance_px = tolerance * scale[None, :, 0] * SCALE_UNIT_PX
+    tolerance_px = SEARCH.tolerance * scale[None, :, 0] * SCALE_UNIT_PX
     return triangulate_robust(peaks[..., :2], peaks[..., 2], frame, tolerance_px)[0, 0]
 
 
-def _agreement(locations: np.ndarray, cameras: Cameras, scale: np.ndarray, tolerance: float) -> float:
+def _agreement(locations: np.ndarray, cameras: Cameras, scale: np.ndarray) -> float:
     """Return the share of the joints (V, 17, 3) on which the views agree."""
     frame = cameras.map(lambda array: array[None])
     side_px = scale[None, :, 0] * SCALE_UNIT_PX
     points_img = locations[None, ..., :2].astype(np.float64)
-    found = consistent_points(points_img, frame, side_px, tolerance, min(3, len(cameras)))
+    found = consistent_points(points_img, frame, side_px, SEARCH.tolerance, min(3, len(cameras)))
     return float(found.agrees.mean())
 
 
