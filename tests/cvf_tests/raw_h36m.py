@@ -1,4 +1,4 @@
-"""The embedded world in the form of Human3.6M's archives: metadata.xml, CDF files, videos."""
+"""The synthetic world in the form of Human3.6M's archives: metadata.xml, CDF files, videos."""
 
 from __future__ import annotations
 
