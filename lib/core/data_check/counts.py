@@ -23,12 +23,7 @@ MAX_NAMED = 3  # examples in a finding
 
 
 def check_counts(annotations: Annotations, rows: np.ndarray) -> Section:
-    """Count images per subject, action and camera.
-
-    Args:
-        annotations: all images.
-        rows: (G, V) rows of the complete groups.
-    """
+    """Count images per subject, action and camera; `rows` (G, V) are the complete groups."""
     section = Section("Counts")
     labels = annotations.labels3d
     cameras = np.unique(labels.camera_id)

@@ -40,14 +40,7 @@ class ImageFacts:
 
 
 def inspect(annotations: Annotations, rows: np.ndarray, data_format: str, workers: int) -> ImageFacts:
-    """Read images in several processes.
-
-    Args:
-        annotations: the data set.
-        rows: (K,) rows of the images.
-        data_format: "jpg" or "zip".
-        workers: number of processes.
-    """
+    """Read the images of (K,) rows in several processes; `data_format` is "jpg" or "zip"."""
     names = [annotations.image_name(row) for row in rows]
     chunks = [names[start : start + CHUNK] for start in range(0, len(names), CHUNK)]
     work = partial(_inspect_chunk, annotations.images_dir, data_format)

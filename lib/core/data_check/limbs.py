@@ -32,12 +32,7 @@ LIMITS = LimbSettings()
 
 
 def check_limbs(groups: GroupSequence, tolerance: float) -> Section:
-    """Measure the limbs of the 3D joints in the first view of each group.
-
-    Args:
-        groups: the groups.
-        tolerance: PICT_STRUCT.LIMB_LENGTH_TOLERANCE, mm.
-    """
+    """Measure the limbs of the first view of each group; `tolerance` is PICT_STRUCT.LIMB_LENGTH_TOLERANCE, mm."""
     section = Section("Limbs")
     body = groups.body
     pose_cam = groups.annotations.labels3d.pose_cam[groups.rows[:, 0]].astype(np.float64)

@@ -36,12 +36,7 @@ SETTINGS = MotionSettings()
 
 
 def find_windows(groups: GroupSequence, count: int) -> list[GroupSequence]:
-    """Choose windows of successive groups from different subjects, recordings and places in the recording.
-
-    Args:
-        groups: groups ordered by recording and time.
-        count: largest number of windows.
-    """
+    """Choose up to `count` windows of successive groups from different subjects, recordings and places in them."""
     piece = groups.piece
     starts = np.flatnonzero(np.diff(piece, prepend=-1))
     lengths = np.diff(np.append(starts, len(piece)))
@@ -64,12 +59,7 @@ def find_windows(groups: GroupSequence, count: int) -> list[GroupSequence]:
 
 
 def check_motion(windows: Sequence[GroupSequence], data_format: str) -> Section:
-    """Compare the motion in the images with the motion of the labels, per view.
-
-    Args:
-        windows: from find_windows().
-        data_format: "jpg" or "zip".
-    """
+    """Compare the motion in the images of find_windows() with the motion of the labels, per view."""
     section = Section("Images against labels in motion")
     if not windows:
         section.not_judged(f"no recording has {SETTINGS.min_window} groups in a row")

@@ -112,14 +112,7 @@ def _view_data(groups: GroupSequence, view: int, image_wh: tuple[int, int] | Non
 
 
 def _explain(data: Sequence[ViewData], view: int, error: float, groups: GroupSequence) -> str:
-    """Name the convention with which the 2D and 3D joints of a view agree.
-
-    Args:
-        data: data of all views.
-        view: the view with errors.
-        error: its worst_joint(), px.
-        groups: the groups, for the names of cameras and joints and the frame distance.
-    """
+    """Name the convention with which a view with `error` (px, of its worst joint) would agree."""
     limit = min(max(LIMITS.max_error_px, LIMITS.sure_share * error), LIMITS.max_explained_px, 0.5 * error)
     found = [(text, changed.worst_joint()) for text, changed in _hypotheses(data, view, groups)]
     return best_explanations(found, limit, LIMITS.alike_px, "px") or _UNKNOWN

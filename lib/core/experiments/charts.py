@@ -30,16 +30,7 @@ Series = Mapping[str, Sequence[SeedValues]]  # label -> value of each group
 
 
 def save_charts(results: SeedResults, sets: Sequence[ExtraTestSet], folder: Path) -> dict[str, Path]:
-    """Write the charts.
-
-    Args:
-        results: results of the seeds.
-        sets: further test sets.
-        folder: receives the PNGs.
-
-    Returns:
-        Table ("rates", "errors", "depth", "free", "difficulty") -> PNG; tables without results are left out.
-    """
+    """Write PNGs to a folder; return table ("rates", "errors", ...) -> PNG, without tables that lack results."""
     figures = {
         "rates": _rates(results),
         "errors": _errors(results),

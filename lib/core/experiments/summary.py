@@ -37,13 +37,7 @@ HEATMAP_TEXT = {kind: f"heatmaps of {text}" for kind, text in KIND_TEXT.items()}
 
 
 def summary_lines(results: SeedResults, sets: Sequence[ExtraTestSet], claims: Sequence[Claim]) -> list[str]:
-    """Return the summary as list items; lines without results are left out.
-
-    Args:
-        results: results of the seeds.
-        sets: further test sets.
-        claims: all orderings of the page.
-    """
+    """Return the summary as list items; `claims` are all orderings of the page. Lines without results are left out."""
     lines = [
         *_detection_lines(results),
         *_pose_lines(results),

@@ -82,15 +82,7 @@ def make_rig(subject: int, num_views: int, image_size: int, seed: int, rig: int 
 
 
 def pixel_rays(camera: Cameras, image_wh: tuple[int, int]) -> np.ndarray:
-    """Return the unit ray of every pixel, with lens distortion.
-
-    Args:
-        camera: one camera, without leading axes.
-        image_wh: (width, height), px.
-
-    Returns:
-        (3, height, width) float32, camera frame.
-    """
+    """Return the unit ray of every pixel with lens distortion, (3, height, width) float32, camera frame."""
     lines = [np.linspace(0, size - 1, max(2, int(np.ceil(size / _LENS_GRID_PX)) + 1)) for size in image_wh]
     grid = np.stack(np.meshgrid(*lines), -1)  # (rows, columns, 2)
     plane = undistort(grid.reshape(-1, 2), camera).reshape(grid.shape)

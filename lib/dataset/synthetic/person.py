@@ -96,14 +96,7 @@ _SUBJECT_BUILD = {
 
 
 def make_shape(rng: np.random.Generator, stature: float, legs: float, girth: float) -> BodyShape:
-    """Scale the mean adult's bones, with a few percent of random variation in each.
-
-    Args:
-        rng: random generator.
-        stature: factor on all lengths.
-        legs: further factor on the legs; its inverse scales the trunk.
-        girth: factor on all radii.
-    """
+    """Scale the mean adult's bones by factors on all lengths, the legs and all radii, with random variation."""
     names = ("hip", "thigh", "shin", "belly", "chest", "shoulder", "upper", "fore", "head")
     bone = dict(zip(names, stature * rng.normal(1.0, 0.02, 9).clip(0.96, 1.04), strict=True))
     return BodyShape(

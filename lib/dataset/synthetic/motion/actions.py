@@ -230,15 +230,7 @@ ACTIONS: dict[int, Callable[[MotionBuilder], None]] = {
 
 
 def perform_action(action: int, subaction: int, shape: BodyShape, rng: np.random.Generator, times: np.ndarray) -> Act:
-    """Perform an action.
-
-    Args:
-        action: id of Human3.6M, 2..16.
-        subaction: variant 1 or 2.
-        shape: the body.
-        rng: random generator; the motion depends on its seed, not on `times`.
-        times: (F,) s.
-    """
+    """Perform variant 1 or 2 of an action at (F,) times in s; the motion depends on the seed of `rng` alone."""
     motion = MotionBuilder(np.asarray(times, float), shape, rng, subaction, Controls.zeros(len(times)))
     ACTIONS[action](motion)
     return motion.finish()

@@ -128,15 +128,7 @@ def left_shoulder(wrist: np.ndarray, shape: BodyShape) -> np.ndarray:
 
 
 def solve_pose(controls: Controls, shape: BodyShape) -> Pose:
-    """Turn controls into a pose with the bone lengths of `shape`.
-
-    Args:
-        controls: F frames of controls.
-        shape: the body.
-
-    Returns:
-        The pose; limbs stretch toward targets out of reach.
-    """
+    """Return the pose of F frames of controls; limbs stretch toward targets out of reach."""
     pelvis, belly_frame, chest, head = trunk_frames(controls)
     hips, knees, ankles = solve_legs(controls, pelvis, shape)
     belly = controls.root + belly_frame[..., 2] * shape.root_belly

@@ -224,15 +224,7 @@ def _noise_tables(deviation: float = 3.0) -> tuple[np.ndarray, np.ndarray]:
 
 
 def expose(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Apply exposure, blur and noise of a camera.
-
-    Args:
-        image: (H, W, 3) uint8 BGR.
-        rng: random generator.
-
-    Returns:
-        (H, W, 3) uint8.
-    """
+    """Apply exposure, blur and noise of a camera to an (H, W, 3) uint8 BGR image."""
     gain, sigma = rng.normal(1.0, 0.06), rng.uniform(0.45, 1.0)
     image = cv2.convertScaleAbs(cv2.GaussianBlur(image, (5, 5), sigma), alpha=float(np.clip(gain, 0.75, 1.25)))
     bright, dark = (_random_tile(table, image.shape[:2], rng) for table in _noise_tables())

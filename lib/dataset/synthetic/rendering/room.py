@@ -146,16 +146,7 @@ def make_open_ground(rng: np.random.Generator) -> Room:
 
 
 def view_room(room: Room, camera: Cameras, rays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Render an empty room.
-
-    Args:
-        room: the room, with the camera inside.
-        camera: one camera, without leading axes.
-        rays: (3, H, W) its pixel rays.
-
-    Returns:
-        (H, W, 3) uint8 BGR image and (H, W) float32 distance along the rays, mm.
-    """
+    """Render an empty room around a camera: (H, W, 3) uint8 BGR and (H, W) float32 distance along the rays, mm."""
     world = turn(camera.R.T, rays)  # (3, H, W)
     world = np.where(np.abs(world) < 1e-9, np.float32(1e-9), world)
     center = camera.T.astype(np.float32)

@@ -78,16 +78,7 @@ class SolidsBuilder:
 
 
 def body_solids(pose: Pose, frame: int, person: SyntheticPerson) -> Solids:
-    """Build the body of one frame of a pose.
-
-    Args:
-        pose: the motion.
-        frame: index of the frame.
-        person: body and clothes.
-
-    Returns:
-        About 30 solids; every joint lies inside the solids of its limbs.
-    """
+    """Return about 30 solids of one frame of a pose; every joint lies inside the solids of its limbs."""
     builder = SolidsBuilder()
     _add_trunk(builder, pose, frame, person)
     _add_head(builder, pose, frame, person)
@@ -162,13 +153,7 @@ def _add_arm(builder: SolidsBuilder, pose: Pose, frame: int, side: int, person: 
 
 
 def prop_solids(pose: Pose, frame: int, props: Sequence[tuple[str, int]]) -> Solids | None:
-    """Return the solids of all props of a frame, None without props.
-
-    Args:
-        pose: the motion.
-        frame: index of the frame.
-        props: (name, side) pairs; side 0 right, 1 left, 2 both hands.
-    """
+    """Return the solids of (name, side) props in one frame of a pose, None without props."""
     if not props:
         return None
     builder = SolidsBuilder()
