@@ -110,13 +110,7 @@ def upright(pose_world: np.ndarray) -> np.ndarray:
     return Rotation.align_vectors([[0.0, 0.0, 1.0]], [up])[0].as_matrix()
 
 
-def save_video(
-    path: Path,
-    recording: Recording,
-    pose_world: np.ndarray,
-    notes: Sequence[str] | None = None,
-    rate: float | None = None,
-) -> int:
+def save_video(path: Path, recording: Recording, pose_world: np.ndarray, notes: Sequence[str] | None = None) -> int:
     """Write a video of all views with the projected poses, next to the 3D pose seen by an orbiting camera.
 
     Args:
@@ -124,7 +118,6 @@ def save_video(
         recording: recording with videos.
         pose_world: (F, 17, 3) mm; NaN = unknown.
         notes: F texts for the header; None = none.
-        rate: frames per second; None = rate of the recording.
 
     Returns:
         Number of frames.
@@ -134,13 +127,13 @@ def save_video(
     """
     if recording.videos is None:
         raise InputError("a video of the poses needs the videos: --videos")
-    rate = recording.rate if rate is None else rate
     upright_pose = pose_world @ upright(pose_world).T
     camera = OrbitCamera.around(upright_pose)
-    azimuths = camera.azimuth_deg + TURN_DEG_PER_S / rate * np.arange(len(recording))
+    azimuths = camera.azimuth_deg + TURN_DEG_PER_S / recording.rate * np.arange(len(recording))
     posed = _posed_frames(recording, reproject(recording, pose_world), upright_pose, notes)
     frames = draw_frames(posed, skeleton_of(H36M_17), camera, azimuths, VIDEO_CELL_PX)
-    return save_animation(path, tqdm(frames, total=len(recording), desc=path.name, disable=None, leave=False), rate)
+    bar = tqdm(frames, path.name, len(recording), disable=None, leave=False)
+    return save_animation(path, bar, recording.rate)
 
 
 def _posed_frames(

@@ -43,12 +43,10 @@ class SyncOffsets:
         frames: (V,) delay of each view in frames, relative to the first view of the largest set of connected views;
             NaN for views outside the set.
         spread: (V,) mean disagreement of the pairs with `frames`; NaN with a single pair.
-        pairs: pairs of views that have an estimate.
     """
 
     frames: np.ndarray
     spread: np.ndarray
-    pairs: list[tuple[int, int]]
 
     def whole(self) -> np.ndarray:
         """Return the offsets rounded to whole frames, (V,) int; 0 where unknown."""
@@ -210,7 +208,7 @@ def _solve(pairs: list[tuple[int, int]], measured: np.ndarray, num_views: int, p
         if len(own) > 1:
             spread[view] = np.abs(rows[own] @ frames - measured[own]).mean()
     frames[np.isin(np.arange(num_views), connected, invert=True)] = np.nan
-    return SyncOffsets(frames, spread, pairs)
+    return SyncOffsets(frames, spread)
 
 
 def _largest_set(pairs: list[tuple[int, int]], num_views: int) -> list[int]:
