@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -41,8 +43,9 @@ def build_model(config: Any, num_views: int, is_train: bool = False, resumes: bo
         logger.warning("MODEL is %s, but BACKBONE_MODEL is %s; using the backbone", config.MODEL, name)
     network = config.NETWORK
     settings = config[BACKBONES[name].section]
-    _check_heatmap_size(name, settings, network)
-    backbone = build_backbone(name, settings, network)
+    build_backbone = partial(BACKBONES[name].build, network.NUM_JOINTS, settings)
+    _check_heatmap_size(name, build_backbone, network)
+    backbone = build_backbone()
     initialize(backbone, network.INIT)
     fusion = build_fusion(network, num_views)
     is_frozen = is_train and config.TRAIN.FREEZE_BACKBONE
@@ -52,20 +55,6 @@ def build_model(config: Any, num_views: int, is_train: bool = False, resumes: bo
         path = os.path.join(config.DATA_DIR, network.PRETRAINED) if network.PRETRAINED else ""
         _load_initial_weights(backbone, path, settings.get("PRETRAINED_LAYERS", ["*"]), is_frozen)
     return MultiViewPose(backbone, fusion, is_train and config.TRAIN.CHECKPOINT_ACTIVATIONS, is_frozen)
-
-
-def build_backbone(name: str, settings: Any, network: Any) -> nn.Module:
-    """Build a single-view network (B, 3, H_in, W_in) -> (B, J, H, W), without initializing its weights.
-
-    Args:
-        name: key of BACKBONES.
-        settings: configuration section of the backbone.
-        network: configuration section NETWORK.
-
-    Raises:
-        InputError: invalid settings.
-    """
-    return BACKBONES[name].build(network.NUM_JOINTS, settings)
 
 
 def build_fusion(network: Any, num_views: int) -> nn.Module | None:
@@ -108,11 +97,11 @@ def _load_initial_weights(backbone: nn.Module, path: str, layers: list[str], is_
     load_pretrained(backbone, path, layers, whole=is_frozen)
 
 
-def _check_heatmap_size(name: str, settings: Any, network: Any) -> None:
+def _check_heatmap_size(name: str, build_backbone: Callable[[], nn.Module], network: Any) -> None:
     """Compare NETWORK.HEATMAP_SIZE with the output of the backbone, computed on the meta device."""
     width, height = network.IMAGE_SIZE
     with torch.device("meta"), torch.no_grad():
-        output = build_backbone(name, settings, network).eval()(torch.empty(1, 3, height, width))
+        output = build_backbone().eval()(torch.empty(1, 3, height, width))
     made = list(output.shape[:-3:-1])
     if made != list(network.HEATMAP_SIZE):
         raise InputError(
