@@ -1,4 +1,4 @@
-"""Synthetic frames like Human3.6M's: persons, a rig of cameras, crops and perfect heatmaps."""
+"""Synthetic frames as in Human3.6M: persons, a rig of cameras, crops and perfect heatmaps."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Scene:
         cameras: leading axes (F, V).
         image_to_heatmap: (F, V, 2, 3).
         joints_hm: (F, V, 17, 2) heatmap px.
-        heatmaps: (F, V, 17, H, W) Gaussians at the unrounded joints, peak 1.
+        heatmaps: (F, V, 17, H, W) Gaussians with peak 1 at the subpixel joints.
     """
 
     pose_world: np.ndarray
@@ -71,19 +71,19 @@ class Scene:
 
 
 def make_rig(num_views: int, rng: np.random.Generator) -> Cameras:
-    """Return V cameras 5 m away and 1.5 m high that look at the middle of the room."""
+    """Return V cameras, 5 m from the center of the room and 1.5 m high, that look at the center."""
     records = []
     for view in range(num_views):
         angle = 2 * np.pi * (view + 0.5 + rng.uniform(-0.1, 0.1)) / max(num_views, 3)
-        centre = np.array([5000 * np.cos(angle), 5000 * np.sin(angle), 1500.0])
-        forward = np.array([0, 0, 900.0]) - centre
+        center = np.array([5000 * np.cos(angle), 5000 * np.sin(angle), 1500.0])
+        forward = np.array([0, 0, 900.0]) - center
         forward /= np.linalg.norm(forward)
         right = np.cross(forward, [0, 0, 1.0])
         right /= np.linalg.norm(right)
         records.append(
             {
                 "R": np.stack([right, np.cross(forward, right), forward]),
-                "T": centre[:, None],
+                "T": center[:, None],
                 "fx": [1145.0 + view],
                 "fy": [1143.5],
                 "cx": [512.5],
@@ -96,7 +96,7 @@ def make_rig(num_views: int, rng: np.random.Generator) -> Cameras:
 
 
 def make_poses(num_frames: int, rng: np.random.Generator) -> np.ndarray:
-    """Return (F, 17, 3) standing persons with random joint angles, headings and limb lengths (5 %)."""
+    """Return standing persons (F, 17, 3), mm, with random joint angles, headings and limb lengths (5 %)."""
     body = H36M_BODY
     pose = np.zeros((num_frames, 17, 3))
     for (parent, child), length in zip(body.edges, LENGTHS, strict=True):
@@ -119,7 +119,7 @@ def make_scene(
     sigma: float = 2.0,
     seed: int = 0,
 ) -> Scene:
-    """Build frames whose crops show a box of 2000 mm around the root."""
+    """Build frames with crops of 2000 mm around the root."""
     rng = np.random.default_rng(seed)
     rig, pose = make_rig(num_views, rng), make_poses(num_frames, rng)
     cameras = rig.map(lambda array: np.repeat(array[None], num_frames, 0))
@@ -131,14 +131,14 @@ def make_scene(
 
 
 def draw_gaussians(joints_hm: np.ndarray, heatmap_wh: tuple[int, int], sigma: float) -> np.ndarray:
-    """Return (..., H, W) float32 Gaussians with peak 1 at unrounded places (..., 2)."""
+    """Return Gaussians (..., H, W) float32 with peak 1 at subpixel positions (..., 2)."""
     x = np.exp(-((np.arange(heatmap_wh[0]) - joints_hm[..., 0, None]) ** 2) / (2 * sigma**2))
     y = np.exp(-((np.arange(heatmap_wh[1]) - joints_hm[..., 1, None]) ** 2) / (2 * sigma**2))
     return (y[..., :, None] * x[..., None, :]).astype(np.float32)
 
 
 def make_backend(library: str) -> Backend:
-    """Return the backend of "numpy" or "torch"; skips the test where torch is not installed."""
+    """Return the backend of "numpy" or "torch". Skip the test if torch is not installed."""
     if library == "numpy":
         return NumpyBackend()
     pytest.importorskip("torch")

@@ -1,4 +1,4 @@
-"""A person who moves before a rig, as 2D detections."""
+"""Synthetic 2D detections of a walking person."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BODY = H36M_BODY
 
 
 def walking(num_frames: int, rng: np.random.Generator, speed: float = 1.0) -> np.ndarray:
-    """(F, 17, 3) mm: one person, on a curve, arms and legs swinging."""
+    """Return a person (F, 17, 3), mm, who walks on a curve with swinging arms and legs."""
     pose = np.repeat(make_poses(1, rng), num_frames, 0)
     time = np.arange(num_frames) * speed
     swing = np.sin(time[:, None] / 6 + rng.uniform(0, 6, 17))[..., None] * rng.normal(0, 60, (17, 3))
@@ -25,7 +25,7 @@ def walking(num_frames: int, rng: np.random.Generator, speed: float = 1.0) -> np
 def film(
     pose: np.ndarray, num_views: int, rng: np.random.Generator, noise_px: float = 1.0
 ) -> tuple[np.ndarray, Cameras]:
-    """Detections (F, V, 17, 3) with confidence 1, and cameras (F, V)."""
+    """Return detections (F, V, 17, 3) with confidence 1, and cameras (F, V)."""
     rig = make_rig(num_views, rng)
     cameras = rig.map(lambda array: np.repeat(array[None], len(pose), 0))
     points, _ = project(pose[:, None], cameras)
@@ -34,5 +34,5 @@ def film(
 
 
 def swapped(points: np.ndarray) -> np.ndarray:
-    """Left for right in (..., 17, C)."""
+    """Swap left and right in points (..., 17, C)."""
     return points[..., H36M_17.mirrored_order(), :]

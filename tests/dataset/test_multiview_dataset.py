@@ -71,10 +71,10 @@ def test_joint_set_of_parts(parts):
 def test_has_head_sizes_of_parts(parts):
     assert not MultiviewDataset(parts, PLAIN, False).has_head_sizes
     sizes = np.full(9, np.nan, np.float32)
-    nobody = Part(dataclasses.replace(parts[1].annotations, head_size=sizes), parts[1].groups, False)
-    assert not MultiviewDataset([parts[0], nobody], PLAIN, False).has_head_sizes
+    mpii = Part(dataclasses.replace(parts[1].annotations, head_size=sizes), parts[1].groups, False)
+    assert not MultiviewDataset([parts[0], mpii], PLAIN, False).has_head_sizes
     sizes[3] = 10
-    assert MultiviewDataset([parts[0], nobody], PLAIN, False).has_head_sizes
+    assert MultiviewDataset([parts[0], mpii], PLAIN, False).has_head_sizes
 
 
 def test_random_view_reproducible(parts):

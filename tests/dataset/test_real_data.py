@@ -1,4 +1,4 @@
-"""Real images with pseudo truth, where they lie beside the repository."""
+"""Real images with pseudo ground truth, if they exist next to the repository."""
 
 from __future__ import annotations
 

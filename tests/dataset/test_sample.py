@@ -38,10 +38,10 @@ def test_load_sample_crop(annotations):
         "camera_k": (3,),
         "camera_p": (2,),
     }
-    picture = cv2.imread(str(annotations.images_dir / annotations.image_name(2)))
+    image = cv2.imread(str(annotations.images_dir / annotations.image_name(2)))
     left, top = annotations.center[2] - 60  # a box of 120 px
     matrix = np.array([[64 / 120, 0, -left * 64 / 120], [0, 64 / 120, -top * 64 / 120]])
-    np.testing.assert_array_equal(sample["crop"], cv2.warpAffine(picture, matrix, (64, 64)))
+    np.testing.assert_array_equal(sample["crop"], cv2.warpAffine(image, matrix, (64, 64)))
     visible = sample["visible"]
     np.testing.assert_allclose(
         sample["joints_crop"][visible], (sample["joints_img"][visible] - [left, top]) * 64 / 120, atol=1e-3

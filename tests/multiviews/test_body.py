@@ -31,7 +31,7 @@ def test_body_of_subset():
     [
         (JointSet("a gap", ("root", "rhip", "rank")), "rkne"),
         (MPII_16, "neck"),
-        (JointSet("a joint beside", ("root", "ear")), "one root"),
+        (JointSet("an unknown joint", ("root", "ear")), "one root"),
     ],
 )
 def test_body_of_disconnected_set(joint_set, message):
@@ -64,7 +64,7 @@ def test_limb_lengths_order_of_edges():
     ("names", "parents"),
     [
         (("a", "b"), (-1, -1)),  # two roots
-        (("a", "b", "c"), (-1, 2, 1)),  # a cycle beside the root
+        (("a", "b", "c"), (-1, 2, 1)),  # a cycle without the root
         (("a", "a"), (-1, 0)),
         (("a", "b"), (-1, 5)),
         (("a", "b"), (-1,)),

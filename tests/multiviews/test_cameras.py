@@ -20,7 +20,7 @@ from lib.utils.errors import InputError
 
 
 def make_record(rng: np.random.Generator) -> dict:
-    """A camera like Human3.6M's, 5 m from the origin, in the published shapes."""
+    """Camera record as in Human3.6M, 5 m from the origin."""
     rotation = cv2.Rodrigues(rng.normal(0, 1.5, 3))[0]
     return {
         "R": rotation,
@@ -102,7 +102,7 @@ def test_camera_to_world_inverts_world_to_camera(records, points_world):
         np.broadcast_to(points_world, (4, 30, 3)),
         atol=1e-9,
     )
-    np.testing.assert_allclose(world_to_camera(cameras.T[:, None], cameras), 0, atol=1e-9)  # T is the centre
+    np.testing.assert_allclose(world_to_camera(cameras.T[:, None], cameras), 0, atol=1e-9)  # T is the camera center
 
 
 def test_undistort_equals_opencv_and_inverts_distort(records):
@@ -197,7 +197,7 @@ def folding_camera():
 def test_visible_to_beyond_lens_reach():
     camera = folding_camera()
     points = np.array([[0.5, 0, 1], [1.0, 0, 1], [1.1, 0, 1], [1.5, 0, 1], [0, 0, -1], [0, 0, np.nan]]) * 1000
-    assert project(points[3:4], camera)[0][0, 0] < 1100  # in the picture all the same
+    assert project(points[3:4], camera)[0][0, 0] < 1100  # although inside the image
     np.testing.assert_array_equal(visible_to(points, camera), [True, True, False, False, False, False])
 
 
@@ -219,7 +219,7 @@ def test_undistort_pixel_without_ray_is_nan(library):
 @pytest.mark.parametrize(
     "k",
     [
-        (-0.28, 0.08, -0.01),  # an action camera, 94 degrees: turns back in the picture
+        (-0.28, 0.08, -0.01),  # an action camera, 94 degrees: turns back inside the image
         (-0.4, 0.15, 0.0),  # fx 0.57 times the width, to the corners
         (0.6, 0.2, 0.1),  # steeper than 2 at the border: fixed-point iteration runs away
         (1.0, -0.5, 0.0),  # steep in the middle, flat at the end: plain Newton steps jump over the axis

@@ -1,4 +1,4 @@
-"""The published list of records, read through load_h36m."""
+"""Annotation pickles of the original code, read through load_h36m()."""
 
 from __future__ import annotations
 

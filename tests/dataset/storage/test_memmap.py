@@ -157,9 +157,9 @@ def test_open_annotations_other_conventions(stored, caplog):
     path, annotations, _ = stored
     message = r"h36m_train.arrays: settings: expected .*'m'.* received .*'mm'"
     with caplog.at_level(logging.WARNING):  # the pickle is there: it serves any convention
-        metres = reload(path, Conventions("m"))
+        meters = reload(path, Conventions("m"))
     assert re.search(message, caplog.text)
-    np.testing.assert_allclose(metres.labels3d.pose_cam, 1000 * annotations.labels3d.pose_cam)
+    np.testing.assert_allclose(meters.labels3d.pose_cam, 1000 * annotations.labels3d.pose_cam)
     path.unlink()
     with pytest.raises(InputError, match=message):
         reload(path, Conventions("m"))

@@ -1,4 +1,4 @@
-"""Records have the published structure and agree with OpenCV's projection."""
+"""Records have the structure of the original code and agree with OpenCV's projection."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_mpii_record_round_trip():
     np.testing.assert_array_equal(seen, joints[:, 1] >= 0)
     np.testing.assert_allclose((np.array(record["joints"]) - 1)[seen], joints[seen], atol=1e-3)
     assert (np.array(record["joints"])[~seen] == -1).all()
-    # The published reader: centre down by 15 * scale, scale times 1.25, then 1-based to 0-based.
+    # The reader of the original code: center down by 15 * scale, scale times 1.25, then 1-based to 0-based.
     center = np.array(record["center"]) + [0, 15 * record["scale"]] - 1
     side = 200 * 1.25 * record["scale"]
     np.testing.assert_allclose(center, [160, 185], atol=1e-3)

@@ -46,11 +46,11 @@ def test_epipolar_curve_contains_point_at_its_depth(cameras, points_world):
 
 def test_epipolar_curve_passes_between_vertices(cameras, points_world):
     pixels, _ = project(points_world, cameras)
-    neighbours = [1, 3]  # at right angles to view 0: their lines are far from vertical
-    curve, valid = epipolar_curve(pixels[0], cameras[0], cameras[neighbours], DEPTHS)
-    truth = pixels[neighbours][..., None, :]  # (2, P, 1, 2)
-    assert distance_to_curve(truth, curve, valid).max() < 0.1
-    assert distance_to_curve(truth + [0, 30.0], curve, valid).min() > 20
+    neighbors = [1, 3]  # at right angles to view 0: their lines are far from vertical
+    curve, valid = epipolar_curve(pixels[0], cameras[0], cameras[neighbors], DEPTHS)
+    gt = pixels[neighbors][..., None, :]  # (2, P, 1, 2)
+    assert distance_to_curve(gt, curve, valid).max() < 0.1
+    assert distance_to_curve(gt + [0, 30.0], curve, valid).min() > 20
 
 
 def test_epipolar_curve_equals_opencv(cameras, points_world):

@@ -104,7 +104,7 @@ def along_x(center_x: float, center_z: float) -> Cameras:
 
 
 def test_lines_from_camera_to_infinity():
-    # the other camera stands 3 m behind and sees the first one, 300 mm aside, at px 20 + 100 * 300 / 3000 = 30
+    # the other camera is 3 m behind and sees the first one, 300 mm to the side, at px 20 + 100 * 300 / 3000 = 30
     pair = [along_x(300, 0), along_x(0, -3000)]
     cameras = Cameras(*(np.stack([getattr(one, name) for one in pair])[None] for name in "RTfckp"))
     matrix = np.broadcast_to(np.eye(2, 3), (1, 2, 2, 3))

@@ -60,7 +60,7 @@ def test_swapped_views_correct_labels():
 
 
 def test_swapped_views_coinciding_sides():
-    """Legs together: exchanging them gains nothing."""
+    """Both legs at the same position: a swap gains nothing."""
     scene = make_scene(2)
     rays = make_rays(scene)
     right, left = (list(side) for side in zip(*GROUPS[0], strict=True))

@@ -105,8 +105,8 @@ def test_peak_scores_zero_beyond_tolerance_and_behind_camera():
     scene = make_scene(1, 2)
     rays = rays_of(scene, 0.5)
     place, depth = project_to_planes(scene.pose_world, rays.zoom, scene.cameras)
-    beside = [place + [distance, 0] for distance in (0.0, 0.6, 1.1)]
-    values = [peak_scores(where[:, :, :, None], depth[..., None], rays) for where in beside]
+    shifted = [place + [distance, 0] for distance in (0.0, 0.6, 1.1)]
+    values = [peak_scores(where[:, :, :, None], depth[..., None], rays) for where in shifted]
     for value, expected in zip(values, (0.5, 0.32, 0.0), strict=True):
         np.testing.assert_allclose(value, expected, atol=1e-9)
     assert (peak_scores(place[:, :, :, None], -depth[..., None], rays) == 0).all()
@@ -115,10 +115,10 @@ def test_peak_scores_zero_beyond_tolerance_and_behind_camera():
 def test_view_scores_two_views_exceed_one_high_peak():
     scene = make_scene(1, 3)
     rays = rays_of(scene)
-    said = view_scores(scene.pose_world[:, :, None], rays, scene.cameras)
-    np.testing.assert_allclose(said, np.log(11))
+    scores = view_scores(scene.pose_world[:, :, None], rays, scene.cameras)
+    np.testing.assert_allclose(scores, np.log(11))
     low = view_scores(scene.pose_world[:, :, None], PeakRays(rays.place, rays.weight * 0.5, rays.zoom), scene.cameras)
-    assert (2 * low > said).all()
+    assert (2 * low > scores).all()
     assert (view_scores(scene.pose_world[:, :, None] + 1000, rays, scene.cameras) == 0).all()
 
 

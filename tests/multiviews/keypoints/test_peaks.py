@@ -71,7 +71,7 @@ def test_refine_peaks_quarter_by_hand():
     heatmap[3, 4], heatmap[3, 5], heatmap[2, 4] = 1.0, 0.4, 0.3
     assert refine_one(heatmap, 4, 3, "quarter").tolist() == [4.25, 2.75]
     heatmap[2, 0] = 0.1
-    assert refine_one(heatmap, 0, 3, "quarter").tolist() == [0, 2.75]  # no left neighbour: x stays
+    assert refine_one(heatmap, 0, 3, "quarter").tolist() == [0, 2.75]  # no left neighbor: x stays
 
 
 def test_refine_peaks_many_maps():
@@ -94,7 +94,7 @@ def test_find_peaks_order():
 
 
 def plain_search(heatmap, num_peaks, min_share):
-    """The highest pixels of their 5x5 neighbourhoods; the first of equals wins."""
+    """Return the highest pixels of their 5x5 neighborhoods; of equal pixels the first."""
     height, width = heatmap.shape
     found = []
     for y in range(height):

@@ -31,10 +31,10 @@ def test_triangulate_far_origin_and_other_units():
         scene.cameras.R, scene.cameras.T + far, *(getattr(scene.cameras, name) for name in ("f", "c", "k", "p"))
     )
     np.testing.assert_allclose(triangulate(points_img, cameras), scene.pose_world + far, atol=1e-3)
-    metres = Cameras(
+    meters = Cameras(
         scene.cameras.R, scene.cameras.T / 1000, *(getattr(scene.cameras, name) for name in ("f", "c", "k", "p"))
     )
-    np.testing.assert_allclose(triangulate(points_img, metres), scene.pose_world / 1000, atol=1e-8)
+    np.testing.assert_allclose(triangulate(points_img, meters), scene.pose_world / 1000, atol=1e-8)
 
 
 def test_triangulate_two_views_equal_opencv():
@@ -42,15 +42,15 @@ def test_triangulate_two_views_equal_opencv():
     noisy = points_img + np.random.default_rng(0).normal(0, 0.5, points_img.shape)
     ours = triangulate(noisy, scene.cameras)
     for frame in range(3):
-        normalised, matrices = [], []
+        normalized, matrices = [], []
         for view in range(2):
             camera = scene.cameras[frame, view]
             intrinsics = np.array([[camera.f[0], 0, camera.c[0]], [0, camera.f[1], camera.c[1]], [0, 0, 1]])
             coefficients = np.array([camera.k[0], camera.k[1], *camera.p, camera.k[2]])
-            normalised.append(cv2.undistortPoints(noisy[frame, view][:, None], intrinsics, coefficients)[:, 0].T)
-            # in metres: OpenCV leaves the units of the homogeneous solution to the caller
+            normalized.append(cv2.undistortPoints(noisy[frame, view][:, None], intrinsics, coefficients)[:, 0].T)
+            # in meters: OpenCV does not scale the homogeneous solution
             matrices.append(np.hstack([camera.R, -camera.R @ camera.T[:, None] / 1000]))
-        theirs = cv2.triangulatePoints(*matrices, *normalised)
+        theirs = cv2.triangulatePoints(*matrices, *normalized)
         np.testing.assert_allclose(ours[frame], (theirs[:3] / theirs[3]).T * 1000, atol=1.0)
         assert np.linalg.norm(ours[frame] - scene.pose_world[frame], axis=-1).mean() < 10
 

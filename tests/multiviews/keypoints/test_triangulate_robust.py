@@ -40,14 +40,14 @@ def test_triangulate_robust_without_noise(num_views):
 
 def test_triangulate_robust_equals_opencv_and_scipy():
     scene, peaks, values = one_peak_each(2, noise=1.0)
-    normalised, matrices = [], []
+    normalized, matrices = [], []
     for view in range(2):
         camera = scene.cameras[0, view]
         intrinsics = np.array([[camera.f[0], 0, camera.c[0]], [0, camera.f[1], camera.c[1]], [0, 0, 1]])
         coefficients = np.array([camera.k[0], camera.k[1], *camera.p, camera.k[2]])
-        normalised.append(cv2.undistortPoints(peaks[0, view], intrinsics, coefficients)[:, 0].T)
+        normalized.append(cv2.undistortPoints(peaks[0, view], intrinsics, coefficients)[:, 0].T)
         matrices.append(np.hstack([camera.R, -camera.R @ camera.T[:, None] / 1000]))
-    theirs = cv2.triangulatePoints(*matrices, *normalised)
+    theirs = cv2.triangulatePoints(*matrices, *normalized)
     np.testing.assert_allclose(solve(scene, peaks, values)[0], (theirs[:3] / theirs[3]).T * 1000, atol=1.0)
 
     optimize = pytest.importorskip("scipy.optimize")

@@ -108,7 +108,7 @@ def test_bin_taps_beyond_lens_reach(library):
     folding = replace(cameras, k=np.zeros_like(cameras.k), p=np.zeros_like(cameras.p), c=cameras.c * 0 + 500)
     folding.k[..., 0] = -0.3
     to_heatmap = np.zeros_like(scene.image_to_heatmap)
-    to_heatmap[..., [0, 1], [0, 1]] = 0.01  # the map is far larger than the picture
+    to_heatmap[..., [0, 1], [0, 1]] = 0.01  # the map is far larger than the image
     to_heatmap[..., 2] = 16
     heatmaps = np.ones((F, V, J, 64, 64), np.float32)
     wide = np.array([[1.5, 0, 1.0], [0.5, 0, 1.0]]) * 2000  # beyond the fold, and before it, in the first camera

@@ -1,4 +1,4 @@
-"""The prior in memory and in the published file structure."""
+"""Limb prior in memory and in the file structure of the original code."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def all_pairs(points, length, tolerance):
 
 
 def published_file(path, pairs, body=BODY):
-    """Write the published structure: the pairs and nothing else."""
+    """Write a file of the original code, with bin pairs only."""
     content = {PAIRS_KEY: dict(zip(body.edges, pairs, strict=True))}
     path.write_bytes(pickle.dumps(content, protocol=2))
     return path
@@ -97,7 +97,7 @@ def test_load_limb_prior_another_grid(tmp_path, grid, named):
     ],
 )
 def test_load_limb_prior_original_file_another_grid(tmp_path, grid, named):
-    """A published file states neither size nor tolerance; they show in the set of offsets."""
+    """A file of the original code states neither size nor tolerance; they are checked with the offsets."""
     offsets = [compatible_offsets(length, PriorGrid(2000.0, 16, 150.0)) for length in LENGTHS]
     published_file(tmp_path / "pairwise.pkl", [offsets_to_csr(entry, 16) for entry in offsets])
     with pytest.raises(InputError, match=named) as error:

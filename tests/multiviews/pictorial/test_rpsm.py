@@ -1,4 +1,4 @@
-"""RPSM: all states of a small problem, the floor of the published algorithm, and awkward heatmaps."""
+"""RPSM compared with exhaustive search, its lowest error, and difficult heatmaps."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from lib.multiviews.pictorial.rpsm import PictorialSettings, rpsm
 from lib.utils.errors import InputError
 
 LIBRARIES = ["numpy", "torch"]
-PUBLISHED = PictorialSettings()
-PRIOR = make_limb_prior(LENGTHS, H36M_BODY, PUBLISHED.first_grid)
+PAPER_SETTINGS = PictorialSettings()
+PRIOR = make_limb_prior(LENGTHS, H36M_BODY, PAPER_SETTINGS.first_grid)
 WRIST = H36M_BODY.joint_names.index("lwri")
 
 
-def estimate(scene: Scene, heatmaps=None, library="numpy", settings=PUBLISHED, limb_lengths=None):
+def estimate(scene: Scene, heatmaps=None, library="numpy", settings=PAPER_SETTINGS, limb_lengths=None):
     return rpsm(
         scene.heatmaps if heatmaps is None else heatmaps,
         scene.cameras,
@@ -158,7 +158,7 @@ def test_rpsm_constant_memory():
             scene.pose_world[:, 0],
             LENGTHS,
             PRIOR,
-            PUBLISHED,
+            PAPER_SETTINGS,
             backend,
         )
         peaks.append(tracemalloc.get_traced_memory()[1])
@@ -185,7 +185,7 @@ def test_rpsm_numpy_equals_torch_with_ties(kind):
     pose = estimate(scene, heatmaps)
     np.testing.assert_allclose(pose, estimate(scene, heatmaps, "torch"), atol=0.1)
     allowed = np.abs(H36M_BODY.limb_lengths(pose) - H36M_BODY.limb_lengths(scene.pose_world))
-    assert allowed.max() < PUBLISHED.limb_length_tolerance + 1e-6
+    assert allowed.max() < PAPER_SETTINGS.limb_length_tolerance + 1e-6
 
 
 # --- awkward evidence ---------------------------------------------------------------------------------------------
@@ -202,7 +202,7 @@ def test_rpsm_unseen_joint(library):
     np.testing.assert_array_equal(pose[:, others], expected[:, others])
     edge = H36M_BODY.limb_names.index("lelb-lwri")
     lengths, true_lengths = (H36M_BODY.limb_lengths(each)[:, edge] for each in (pose, scene.pose_world))
-    assert (abs(lengths - true_lengths) < PUBLISHED.limb_length_tolerance).all()
+    assert (abs(lengths - true_lengths) < PAPER_SETTINGS.limb_length_tolerance).all()
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
@@ -213,7 +213,7 @@ def test_rpsm_impossible_evidence(library):
     assert errors(expected, scene).mean() < 15
     head = H36M_BODY.joint_names.index("head")
     heatmaps[:, :, head] = 0
-    heatmaps[:, :, head, -6:, :6] = 1  # beside the feet: out of reach even if the nose gave up its evidence
+    heatmaps[:, :, head, -6:, :6] = 1  # next to the feet: out of reach even if the nose gave up its evidence
     pose = estimate(scene, heatmaps, library)
     others = np.arange(17) != head
     np.testing.assert_allclose(pose[:, others], expected[:, others], atol=1e-9)

@@ -128,7 +128,7 @@ def test_search_shared_grid_no_underflow(library):
     backend = make_backend(library)
     expected = shared_search(unary, prior, backend)
     np.testing.assert_array_equal(shared_search(unary * 2.0**-120, prior, backend), expected)
-    # and without rescaling by the joint's largest value: 17 factors of 1e-30 beside one hopeless bin
+    # and without rescaling by the joint's largest value: 17 factors of 1e-30 and one hopeless bin
     spread = unary * 1e-30
     spread[:, :, 26] = 1.0
     spread[:, 1::2, 26] = 0.0  # bin 26 cannot follow itself at 200 mm

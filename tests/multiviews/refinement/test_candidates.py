@@ -49,7 +49,7 @@ def test_select_candidates_equals_exhaustive_search():
             np.concatenate([start[frame, joint, None], points[frame, joint][possible[frame, joint]]])
             for joint in range(4)
         ]
-        said = [
+        scores = [
             view_scores(
                 np.repeat(places[joint][None, None], 4, 1), rays[frame : frame + 1], scene.cameras[frame : frame + 1]
             )[0, :, joint].sum(0)
@@ -60,7 +60,7 @@ def test_select_candidates_equals_exhaustive_search():
         for combination in itertools.product(*(range(len(part)) for part in places)):
             pose = np.array([places[joint][bin_] for joint, bin_ in enumerate(combination)])
             deviation = (ARM.limb_lengths(pose) - lengths[frame]) / np.hypot(std[frame], place_std[frame])
-            score = sum(said[joint][bin_] for joint, bin_ in enumerate(combination))
+            score = sum(scores[joint][bin_] for joint, bin_ in enumerate(combination))
             score -= np.minimum(deviation**2 / 2, 8).sum()
             if score > best:
                 best, best_pose = score, pose

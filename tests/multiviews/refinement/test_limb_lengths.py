@@ -73,7 +73,7 @@ def test_person_distances_spread_of_second_neighbors():
     assert stiff.std[0, 2] < 10
     spread = np.linalg.norm(bent_arms(5000, np.random.default_rng(1), 0.5)[:, 2], axis=-1).std()
     assert loose.std[0, 2] == pytest.approx(spread, rel=0.25)
-    assert (loose.std[:, :2] < 5).all()  # the limbs are as sharp as ever
+    assert (loose.std[:, :2] < 5).all()  # the limbs are as precise as before
 
 
 def test_person_distances_few_frames():

@@ -18,7 +18,7 @@ LIBRARIES = ["numpy", "torch"]
 
 
 def make_fit(scene: Scene, std_hm: float = 0.0, library="numpy", seed=0, wrong=0.0, num_peaks=2) -> PoseFit:
-    """Return the fit to peaks drawn around the truth; one tolerance is 2.5 heatmap px."""
+    """Return the fit to peaks drawn around the ground truth; one tolerance is 2.5 heatmap px."""
     rng = np.random.default_rng(seed)
     backend = make_backend(library)
     shape = (*scene.joints_hm.shape[:3], num_peaks, 2)
@@ -132,9 +132,9 @@ def test_without_distances_covariance():
     fit = replace(fit, noise=np.full(80, std_hm / 2.5), rays=replace(fit.rays, weight=fit.rays.weight**0))
     points, covariance = fit.without_distances(fit.optimize(scene.pose_world, 4))
     deviation = points - scene.pose_world
-    normalised = np.einsum("fji,fjik,fjk->fj", deviation, np.linalg.inv(covariance), deviation)
+    normalized = np.einsum("fji,fjik,fjk->fj", deviation, np.linalg.inv(covariance), deviation)
     # Chi-squared with 3 degrees of freedom; the robust weights make the covariance somewhat larger than it is.
-    assert 2.5 < normalised.mean() < 3
+    assert 2.5 < normalized.mean() < 3
     assert deviation.std() == pytest.approx(np.sqrt(np.trace(covariance, axis1=2, axis2=3).mean() / 3), rel=0.1)
 
 

@@ -20,7 +20,7 @@ LEGS, ARMS = (("hip", "kne", "ank"), ("sho", "elb", "wri"))
 
 
 def rough_start(scene: Scene, std_mm: float = 10.0) -> np.ndarray:
-    """Return the poses with errors like those of the pictorial structure."""
+    """Return the poses with errors as RPSM makes them."""
     return scene.pose_world + np.random.default_rng(7).normal(0, std_mm, scene.pose_world.shape)
 
 
@@ -96,7 +96,7 @@ def test_fit_frames_swapped_sides(library):
     maps = scene.heatmaps.copy()
     swap_sides(maps, 1, LEGS)
     swap_sides(maps, 0, ARMS)
-    swap_sides(maps, 3, ARMS)  # two against two: the hips tell
+    swap_sides(maps, 3, ARMS)  # two against two: the hips decide
     pose = refined(scene, maps, library, start=rough_start(scene)[:, [0, 4, 5, 6, 1, 2, 3, *range(7, 17)]])
     assert errors(pose, scene).max() < 0.5
 
