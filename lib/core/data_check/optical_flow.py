@@ -93,14 +93,7 @@ def read_gray(window: GroupSequence, view: int, data_format: str) -> np.ndarray:
 
 
 def track(window: GroupSequence, view: int, images: np.ndarray, mirrored: Iterable[int] = ()) -> Tracks:
-    """Track the labelled joints of a view from each image to the next.
-
-    Args:
-        window: successive groups.
-        view: view of the labels.
-        images: (T, h, w) gray images.
-        mirrored: axes (0 = x) along which the images are mirrored; the labels are mirrored with them.
-    """
+    """Track the joints of a view through (T, h, w) gray images, which are mirrored along the axes `mirrored`."""
     joints, visible = window.joints_img[:, view], window.visible[:, view]
     size = np.array(images.shape[:0:-1])  # width, height
     sign = np.ones(2)

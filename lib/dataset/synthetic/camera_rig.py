@@ -14,16 +14,7 @@ _LENS_GRID_PX = 8.0  # exact rays on this grid, linear interpolation between (er
 
 
 def look_at(position: np.ndarray, target: np.ndarray, roll: float = 0.0) -> np.ndarray:
-    """Return the rotation world -> camera (x right, y down, z ahead) of a camera that looks at a point.
-
-    Args:
-        position: (3,) camera center, mm.
-        target: (3,) point on the optical axis, mm.
-        roll: rotation around the optical axis, rad.
-
-    Returns:
-        (3, 3) rotation.
-    """
+    """Return the rotation world -> camera (x right, y down, z ahead) from a position to a target; roll in rad."""
     ahead = (target - position) / np.linalg.norm(target - position)
     right = np.cross(ahead, [0.0, 0.0, 1.0])
     right /= np.linalg.norm(right)

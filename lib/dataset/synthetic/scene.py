@@ -117,17 +117,7 @@ class SyntheticRecording:
         return join(body_solids(act.pose, frame, self.world.person), prop_solids(act.pose, frame, act.props))
 
     def render(self, act: Act, frame: int, image_id: int, view: int) -> tuple[np.ndarray, np.ndarray]:
-        """Render an image.
-
-        Args:
-            act: from act().
-            frame: index of the frame in the act.
-            image_id: frame number, which the sensor noise depends on.
-            view: index of the camera.
-
-        Returns:
-            (H, W, 3) uint8 BGR image and (17,) bool: hidden or outside the image.
-        """
+        """Return an image (H, W, 3) uint8 BGR and hidden joints (17,) of a frame; `image_id` seeds the noise."""
         return take_image(
             self.views[view],
             self.solids(act, frame),

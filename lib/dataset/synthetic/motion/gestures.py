@@ -146,16 +146,7 @@ def perform(
     states: Sequence[tuple[str, str]],
     timeline: Timeline,
 ) -> None:
-    """Fill wrists, elbow poles and hand bends from a sequence of gestures, after legs, spine and head.
-
-    Args:
-        controls: filled in place.
-        times: (F,) s.
-        shape: the body.
-        rng: random generator of the small motion.
-        states: (right, left) gesture names per state of the timeline.
-        timeline: times of the changes.
-    """
+    """Fill the arms with (right, left) gestures per state of a timeline, after legs, spine and head."""
     marks = landmarks(controls, shape)
     for side, mirror in enumerate(MIRROR):
         lag = Timeline(timeline.starts + 0.12 * side * timeline.durations, timeline.durations * 0.88)

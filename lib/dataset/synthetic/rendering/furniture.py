@@ -169,15 +169,7 @@ def add_occluders(
 
 
 def draw_box(image: np.ndarray, distance: np.ndarray, box: Box, camera: Cameras, rays: np.ndarray) -> None:
-    """Draw the visible part of a box into an image.
-
-    Args:
-        image: (H, W, 3) uint8, changed in place.
-        distance: (H, W) float32 mm, changed in place.
-        box: the box.
-        camera: one camera, without leading axes.
-        rays: (3, H, W) its pixel rays.
-    """
+    """Draw the visible part of a box into `image` and its `distance` (H, W) mm, both changed in place."""
     window = _box_window(box, camera, distance.shape)
     if window is None:
         return

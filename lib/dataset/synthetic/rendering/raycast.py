@@ -123,16 +123,7 @@ def distances(local: LocalRays, part: int, rays: np.ndarray) -> np.ndarray:
 
 
 def cast(solids: Solids, camera: Cameras, rays: np.ndarray) -> Hits | None:
-    """Find the nearest solid of every pixel.
-
-    Args:
-        solids: the solids.
-        camera: one camera, without leading axes.
-        rays: (3, rows, columns) its pixel rays.
-
-    Returns:
-        Hits within the bounding rectangle of all solids; None if no solid is in the image.
-    """
+    """Return the first hits in the bounding rectangle of all solids, None if no solid is in the image."""
     boxes = bounding_boxes(solids, camera, (rays.shape[2], rays.shape[1]))
     seen = np.flatnonzero((boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]))
     if len(seen) == 0:

@@ -85,17 +85,7 @@ def paint(
     lighting: Lighting,
     materials: dict[str, Material],
 ) -> None:
-    """Shade the visible pixels of solids into an image.
-
-    Args:
-        image: (H, W, 3) uint8, changed in place.
-        distance: (H, W) mm, of everything else in the image.
-        hits: first hits on the solids.
-        solids: the solids of `hits`.
-        view: camera and rays.
-        lighting: light of the scene.
-        materials: name -> material.
-    """
+    """Shade the visible pixels of solids into `image`; `distance` (H, W) mm is of everything else in it."""
     region = np.s_[hits.rows, hits.columns]
     seen = np.flatnonzero((hits.distance < distance[region]) & (hits.part != NOTHING))
     parts, depth = hits.part.ravel()[seen], hits.distance.ravel()[seen]
@@ -240,17 +230,7 @@ def _random_tile(table: np.ndarray, shape: tuple[int, int], rng: np.random.Gener
 
 
 def joint_occlusion(joints: np.ndarray, hits: Hits | None, view: View, thickness: np.ndarray) -> np.ndarray:
-    """Return which joints are hidden by furniture or another body part, or lie outside the image.
-
-    Args:
-        joints: (J, 3) world, mm.
-        hits: first hits on the body.
-        view: the furnished view.
-        thickness: (J,) largest depth of a joint below the surface of its own limbs, mm.
-
-    Returns:
-        (J,) bool.
-    """
+    """Return (J,) bool: joints hidden by more than `thickness` (J,) mm, or outside the image."""
     points, _ = project(joints, view.camera)
     height, width = view.distance.shape
     pixels = points.round().astype(int)
