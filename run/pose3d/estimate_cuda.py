@@ -2,7 +2,7 @@
 
     python run/pose3d/estimate_cuda.py --cfg experiments-local/mixed/resnet50/256_fusion.yaml
 
-Methods (--method) and poses are those of run/pose3d/estimate.py; the triangulations run on numpy.
+Methods (--method) and poses are the same as in run/pose3d/estimate.py. The triangulations run on numpy.
 Reads predicted_heatmaps.h5 (run/pose2d/valid.py) in the run directory. Writes there poses3d_torch.npz or
 poses3d_<method>_torch.npz, results_3d.json and results_3d.csv (all methods and settings), config_estimate_cuda.yaml
 and a log.

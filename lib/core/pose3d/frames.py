@@ -69,8 +69,7 @@ class Poses:
     Attributes:
         pose_world: (f, J, 3) mm.
         num_box_roots: frames in which no joint was triangulated; their root is the triangulated box center.
-        filled: (f, J) bool, joints without a position of their own, copied from their neighbor on the skeleton;
-            None = none.
+        filled: (f, J) bool, missing joints that copy their neighbor on the skeleton; None = none.
         num_views_agree: (f, J) views that support the joint; set by run_method().
         state: what Method.finish() needs from these frames; None = the poses are final.
     """
@@ -96,7 +95,7 @@ class EvaluatedFrames:
         gt_world: (F, J, 3) ground truth, mm.
         actions: (F,) ids or names under which per-action tables list the frames.
         subject: (F,) ids.
-        parts: parts of the data set with results of their own, as masks (F,); may be empty.
+        parts: parts of the data set that are evaluated separately, as masks (F,); may be empty.
     """
 
     annotations: Annotations

@@ -68,7 +68,7 @@ def build_prior(config: Any) -> tuple[LimbPrior, np.ndarray]:
     Source: paper section 4.2, mean limb lengths of the training set.
     """
     keys = config.DATASET
-    # Training data without 3D poses: use those of the data set that is evaluated.
+    # Single images have no 3D poses; use the data set that is evaluated.
     name = keys.TRAIN_DATASET if has_views(keys.TRAIN_DATASET) else keys.TEST_DATASET
     annotations = load_multiview(name, keys, dataset_root(config), keys.TRAIN_SUBSET)
     rows = group_views(annotations, keys.INCOMPLETE_GROUPS, keys.CAMERAS)[:, 0]

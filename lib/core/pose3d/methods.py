@@ -30,7 +30,7 @@ _GT_LENGTH_STD = 0.005  # standard deviation / length; annotated skeletons are n
 
 @dataclass(frozen=True)
 class MethodContext:
-    """What a method uses besides the frames.
+    """What a method uses in addition to the frames.
 
     Attributes:
         pict_struct: section PICT_STRUCT of the configuration.

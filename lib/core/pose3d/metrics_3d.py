@@ -128,7 +128,7 @@ def summarize(
         actions: (F,) names, or action ids of Human3.6M; tables list them in sorted order.
         joint_names: the J joints.
         root: index of the root joint.
-        parts: row -> column -> (F,) bool, parts with results of their own; they may overlap.
+        parts: row -> column -> (F,) bool, parts that are evaluated separately; they may overlap.
 
     Returns:
         A dictionary; errors in mm, shares from 0 to 1:

@@ -50,12 +50,12 @@ def method_name(config: Any, method: str) -> str:
 def sources_and_settings(config: Any, method: str) -> dict[str, Any]:
     """Return root_source and limb_length_source (None = not used), and all settings that the method depends on."""
     chosen = METHODS[method]
-    keys = [*chosen.keys, *(["PICT_STRUCT.PAIRWISE_FILE"] if chosen.needs_prior else [])]
-    values = {dotted: config[dotted.split(".")[0]][dotted.split(".")[1]] for dotted in keys} | dict(chosen.fixed)
+    prior_keys = ("PICT_STRUCT.PAIRWISE_FILE",) if chosen.needs_prior else ()
     settings: dict[str, Any] = {}
-    for dotted, value in values.items():
+    for dotted in dict.fromkeys([*chosen.keys, *chosen.fixed, *prior_keys]):
         section, key = dotted.split(".")
-        (settings if section == "PICT_STRUCT" else settings.setdefault(section, {}))[key] = value
+        values = settings if section == "PICT_STRUCT" else settings.setdefault(section, {})
+        values[key] = chosen.fixed.get(dotted, config[section][key])
     return {
         "root_source": settings.get("ROOT_SOURCE"),
         "limb_length_source": settings.get("LIMB_LENGTH_SOURCE"),

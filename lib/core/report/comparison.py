@@ -55,7 +55,7 @@ class MethodResults:
 
     @property
     def sequences(self) -> tuple[str, ...]:
-        """Sequences with results of their own; () for Human3.6M."""
+        """Sequences that are evaluated separately; () for Human3.6M."""
         return tuple(name for name in self.results.get("per_part", {}) if name != ALL)
 
 

@@ -86,9 +86,9 @@ def test_figures_are_readable_files(make_run, h36m_pickle, tmp_path, formats):
     make_pose_figure(run, 1, tmp_path / "frame.png")
     make_pose_figure(run, 1, tmp_path / "whole.png", whole_images=True)
     for name in ("sheet.png", "frame.png", "whole.png"):
-        picture = cv2.imread(str(tmp_path / name))
-        assert picture is not None
-        assert 300 < min(picture.shape[:2]) < max(picture.shape[:2]) < 2000
+        image = cv2.imread(str(tmp_path / name))
+        assert image is not None
+        assert 300 < min(image.shape[:2]) < max(image.shape[:2]) < 2000
     make_animation(run, [0, 1, 2], tmp_path / "walk.mp4")
     video = cv2.VideoCapture(str(tmp_path / "walk.mp4"))
     frames = []
