@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from lib.core.experiments.paper_tables import DATA_TEXT, FREE_TEXT, KIND_TEXT, METHOD_TEXT
-from lib.core.experiments.plan import DEPTHS, DEPTHS_ROW, FREE_JOINTS, FUSIONS, METHODS_3D, WITH_3D
+from lib.core.experiments.plan import DEPTHS, DEPTHS_ROW, FREE_JOINTS, FUSION_COLUMNS, METHODS_3D, WITH_3D
 from lib.core.experiments.seed_results import TABLE_1_JOINTS, VISIBILITY
 from lib.core.report.paper_results import TABLE_3_COLUMNS
 from lib.utils.joints import H36M_17
@@ -126,7 +126,7 @@ def _figures(tables: list[dict[str, list[str]]], seed: int, validation_text: str
     for label, cells in difficulty_table.items():
         if label != validation_text:
             key = _test_set_key(label)
-            for kind, cell in zip(FUSIONS, cells, strict=False):
+            for kind, cell in zip(FUSION_COLUMNS, cells, strict=False):
                 if cell != "- / - / -":
                     triple = zip(VISIBILITY, map(float, cell.split(" / ")), strict=True)
                     rates[f"{key}/{kind}"] = {where: _rates(value, value) for where, value in triple}

@@ -18,13 +18,13 @@ from lib.multiviews.cameras import Cameras, CropCameras, project
 from lib.multiviews.geometry.epipolar_torch import HeatmapRays, sample_maps, to_pixels
 from lib.utils.errors import InputError
 
-FUSIONS = {"sum": lambda: EpipolarFusion("sum"), "max": lambda: EpipolarFusion("max"), "adaptive": AdaptiveFusion}
+MAKE_FUSION = {"sum": lambda: EpipolarFusion("sum"), "max": lambda: EpipolarFusion("max"), "adaptive": AdaptiveFusion}
 
 
-@pytest.fixture(params=FUSIONS)
+@pytest.fixture(params=MAKE_FUSION)
 def fusion(request: pytest.FixtureRequest) -> nn.Module:
     torch.manual_seed(0)
-    return FUSIONS[request.param]().eval()
+    return MAKE_FUSION[request.param]().eval()
 
 
 def views_of(scene: Scene) -> CropCameras:
@@ -139,14 +139,14 @@ def test_epipolar_fusion_gradient_of_maximum_equals_autograd() -> None:
 
 
 @pytest.mark.parametrize("num_views", [3, 5])
-@pytest.mark.parametrize("name", FUSIONS)
+@pytest.mark.parametrize("name", MAKE_FUSION)
 def test_fusion_recovers_joint_hidden_in_one_view(name: str, num_views: int) -> None:
     scene = make_scene(2, num_views, (40, 40), (160, 160))
     maps = torch.as_tensor(scene.heatmaps)
     joint = 16
     maps[:, 0, joint] = 0.5 * maps[:, 0, 3]  # a wrong, weaker peak instead
     with torch.no_grad():
-        fused = FUSIONS[name]().eval()(maps, views_of(scene))[:, 0, joint]
+        fused = MAKE_FUSION[name]().eval()(maps, views_of(scene))[:, 0, joint]
     index = fused.flatten(1).argmax(-1).numpy()
     peaks = np.stack([index % 40, index // 40], -1)
     assert np.linalg.norm(peaks - scene.joints_hm[:, 0, joint], axis=-1).max() < 2

@@ -13,7 +13,7 @@ from lib.core.experiments.plan import (
     DEPTHS_ROW,
     FREE,
     FREE_JOINTS,
-    FUSIONS,
+    FUSION_COLUMNS,
     METHODS_3D,
     PLAIN,
     START,
@@ -267,7 +267,7 @@ def difficulty_table(results: SeedResults, validation_text: str, sets: Sequence[
     rows = []
     for key, text in (("mixed", validation_text), *((one.key, one.text) for one in sets)):
         errors = [results.error(f"{key}/{kind}", "rpsm") for kind in ("single", *TRAINED_FUSIONS)]
-        rows.append([text, *(_rates(results, f"{key}/{kind}") for kind in FUSIONS), *errors])
+        rows.append([text, *(_rates(results, f"{key}/{kind}") for kind in FUSION_COLUMNS), *errors])
     header = ["JDR (%), all / occluded / visible", *KIND_TEXT.values(), "RPSM (mm): Single", "Fusion", "Adaptive"]
     return markdown_table(header, rows)
 

@@ -15,7 +15,13 @@ from lib.utils.errors import InputError
 from lib.utils.joints import H36M_17, MPII_16
 
 # name of the rows -> value of NETWORK.FUSION
-FUSIONS = {"single": "none", "sum": "epipolar_sum", "max": "epipolar_max", "fusion": "learned", "adaptive": "adaptive"}
+FUSION_COLUMNS = {
+    "single": "none",
+    "sum": "epipolar_sum",
+    "max": "epipolar_max",
+    "fusion": "learned",
+    "adaptive": "adaptive",
+}
 TRAINED_FUSIONS = ("fusion", "adaptive")
 TRAINING_DATA = {"h36m": "multiview_h36m", "mixed": "mixed"}
 START = "mpii"  # single images alone: the start of the training without pose labels
@@ -140,7 +146,7 @@ class _Planner:
     ) -> _Trained:
         """Add the training of a fusion, on the frozen backbone of a single-view network or with its own backbone."""
         extra = self.protocol.fusion_opts if kind == "fusion" else self.protocol.adaptive_opts
-        opts = [*opts, "NETWORK.FUSION", FUSIONS[kind]]
+        opts = [*opts, "NETWORK.FUSION", FUSION_COLUMNS[kind]]
         if extra is None:
             return self.train(seed, row, opts, needs)
         frozen = [*single.as_start, "TRAIN.FREEZE_BACKBONE", "true"]
@@ -225,10 +231,10 @@ def _add_rows(
         single_opts += [*start.as_start, *planner.protocol.mixed_opts]
         needs = (start.cell,)
     single = planner.train(seed, f"{data_key}/single", single_opts, needs)
-    networks = dict.fromkeys(FUSIONS, single)
+    networks = dict.fromkeys(FUSION_COLUMNS, single)
     for kind in TRAINED_FUSIONS:
         networks[kind] = planner.train_fusion(seed, f"{data_key}/{kind}", kind, opts, single, data)
-    for kind, fusion in FUSIONS.items():
+    for kind, fusion in FUSION_COLUMNS.items():
         row = f"{data_key}/{kind}"
         methods = METHODS_3D if kind in WITH_3D else ()
         if row == DEPTHS_ROW:
@@ -240,7 +246,7 @@ def _add_rows(
 def _add_extra_sets(planner: _Planner, seed: int, networks: Mapping[str, _Trained], prior: str) -> None:
     """Add the rows of the further test sets."""
     for test in planner.protocol.test_sets:
-        for kind, fusion in FUSIONS.items():
+        for kind, fusion in FUSION_COLUMNS.items():
             if kind != "fusion" or test.same_rig:
                 opts = ["DATASET.TRAIN_DATASET", "mixed", "NETWORK.FUSION", fusion, "DATASET.ROOT", str(test.root)]
                 needs = [prior, f"data/{test.key}"]
@@ -280,5 +286,5 @@ def _add_label_free(planner: _Planner, seed: int, start: _Trained, prior: str) -
         opts = [*free, *first] if with_backbone else free
         networks[kind] = planner.train_fusion(seed, f"{FREE}/{kind}", kind, opts, single, needs)
     for kind, trained in networks.items():
-        opts = ["DATASET.TRAIN_DATASET", "mixed", "NETWORK.FUSION", FUSIONS[kind], *learned]
+        opts = ["DATASET.TRAIN_DATASET", "mixed", "NETWORK.FUSION", FUSION_COLUMNS[kind], *learned]
         planner.evaluate(seed, f"{FREE}/{kind}", opts, trained, [prior], METHODS_3D)
