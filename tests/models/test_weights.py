@@ -154,7 +154,7 @@ def test_load_files_without_fitting_weights_are_refused(make_config: Callable, t
         load_model(model, tmp_path / "empty.pth")
     content = (tmp_path / "foreign.pth").read_bytes()
     (tmp_path / "cut.pth").write_bytes(content[: len(content) // 2])
-    with pytest.raises(InputError, match="cut off"):
+    with pytest.raises(InputError, match="truncated"):
         load_model(model, tmp_path / "cut.pth")
 
 

@@ -362,7 +362,7 @@ def _first_image(root: Path) -> Path:
         (lambda root: (root / "h36m").rename(root / "other"), (), ["h36m", "DATASET.ROOT"]),
         (lambda root: _first_image(root).unlink(), (), ["no such image", "s_01_act_03"]),
         (lambda root: _first_image(root).write_text("no picture"), (), ["not an image", "s_01_act_03"]),
-        (_zip_cut, ("DATASET.DATA_FORMAT", "zip"), ["images.zip", "cut off"]),
+        (_zip_cut, ("DATASET.DATA_FORMAT", "zip"), ["images.zip", "truncated"]),
         (lambda root: None, ("TRAIN.LEARNING_RATE", "1"), ["TRAIN.LEARNING_RATE", "--opts"]),
         (lambda root: None, ("TRAIN.LR", "fast"), ["TRAIN.LR", "number", "fast"]),
         (lambda root: None, ("TRAIN.LR",), ["KEY VALUE"]),

@@ -152,8 +152,8 @@ def test_prepare_mpii_without_head_boxes_validation_explains_missing_pckh(tiny_r
     ("flags", "words"),
     [
         (("--mat", "none.mat"), "none.mat: no such file"),
-        (("--mat", "valid.txt"), "valid.txt: not a MATLAB file, or cut off"),
-        (("--mat", "cut.mat"), "cut.mat: not a MATLAB file, or cut off"),
+        (("--mat", "valid.txt"), "valid.txt: not a MATLAB file, or truncated"),
+        (("--mat", "cut.mat"), "cut.mat: not a MATLAB file, or truncated"),
         (("--mat", "mpii.mat", "--valid-list", "none.txt"), "none.txt: no such file"),
         (("--mat", "mpii.mat", "--valid-list", "mpii.mat"), "mpii.mat: not a list of validation images"),
         (("--mat", "mpii.mat"), "root/mpii/images: 10 of 10 images are missing, the first is '000000000.jpg'"),

@@ -220,5 +220,5 @@ def _measure(files: ClipFiles) -> tuple[int, int] | str:
     except InputError as error:
         return str(error)
     if abs(num_frames - num_poses) > MAX_LENGTH_DIFFERENCE:
-        return f"{files.video}: has {num_frames} frames, its poses {num_poses}: another video, or cut off"
+        return f"{files.video}: has {num_frames} frames, its poses {num_poses}: another video, or truncated"
     return num_frames, num_poses

@@ -40,7 +40,7 @@ def _open_archive(path: str) -> zipfile.ZipFile:
     except FileNotFoundError:
         raise InputError(f"{path}: no such archive (DATASET.DATA_FORMAT is zip)") from None
     except (OSError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: not a zip archive, or cut off ({error})") from None
+        raise InputError(f"{path}: not a zip archive, or truncated ({error})") from None
 
 
 def _check_format(data_format: str) -> None:
@@ -111,7 +111,7 @@ def _decode(data: bytes) -> np.ndarray | None:
         return None
 
 
-def _is_cut(data: bytes) -> bool:
+def _is_truncated(data: bytes) -> bool:
     """Return whether a JPEG is truncated. OpenCV would fill the missing part with gray without an error.
 
     The search goes from segment to segment, because a thumbnail inside a segment has its own end marker and other data
@@ -143,10 +143,10 @@ def read_image(images_dir: str | os.PathLike, name: str, data_format: str = "jpg
         InputError: the image is missing, unreadable, truncated or not an image.
     """
     data = _read_bytes(Path(images_dir), name, data_format)
-    cut = _is_cut(data)
-    image = None if cut else _decode(data)
+    truncated = _is_truncated(data)
+    image = None if truncated else _decode(data)
     if image is None:
-        raise InputError(f"{Path(images_dir) / name}: {'the JPEG is cut off' if cut else 'not an image'}")
+        raise InputError(f"{Path(images_dir) / name}: {'the JPEG is truncated' if truncated else 'not an image'}")
     return image
 
 

@@ -167,7 +167,7 @@ class PredictionFile:
             self.attributes = {name: value for name, value in self._file.attrs.items() if isinstance(value, str)}
             shapes = self.heatmaps.shape if has_heatmaps else None, self.locations.shape
         except (OSError, KeyError, RuntimeError, AttributeError, TypeError, ValueError) as error:
-            raise InputError(f"{path}: not a prediction file, or cut off ({error})") from None
+            raise InputError(f"{path}: not a prediction file, or truncated ({error})") from None
         if needs_heatmaps and not has_heatmaps:
             raise InputError(f"{path}: has no heatmaps; call run/pose2d/valid.py without --locations-only")
         check_shape(f"{path}: locations", shapes[1], ("M", "J", 3))

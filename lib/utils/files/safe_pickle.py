@@ -178,6 +178,6 @@ def load_pickle(path: str | os.PathLike) -> Any:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except EOFError:
-        raise InputError(f"{path}: the pickle is cut off or empty") from None
+        raise InputError(f"{path}: the pickle is truncated or empty") from None
     except Exception as error:  # damaged pickles raise nearly anything
         raise InputError(f"{path}: refused or damaged pickle: {str(error) or type(error).__name__}") from None

@@ -79,4 +79,4 @@ def load_checkpoint(path: str | os.PathLike, map_location: Any = "cpu") -> Any:
     except Exception as error:  # damaged files raise nearly any exception
         reason = (str(error).strip() or type(error).__name__).splitlines()
         first = next((line for line in reason if "GLOBAL" in line), reason[0]).split(". ")[0]
-        raise InputError(f"{path}: not a checkpoint, cut off, or with foreign types ({first})") from None
+        raise InputError(f"{path}: not a checkpoint, truncated, or with foreign types ({first})") from None

@@ -50,7 +50,7 @@ def test_check_images_missing_and_damaged(annotations):
     assert errors[0].startswith("1 of 80 images are not in")
     assert annotations.image_name(5) in errors[0]
     assert errors[1].startswith("1 of the 80 images that were read are damaged")
-    assert "the JPEG is cut off" in errors[1]
+    assert "the JPEG is truncated" in errors[1]
     assert facts.size(np.array([5])) is None
 
 

@@ -40,8 +40,8 @@ def test_read_metadata_cameras_and_names_equal_the_synthetic_world(path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda text: text[: len(text) // 2], "not an XML file, or cut off"),
-        (lambda text: "no xml", "not an XML file, or cut off"),
+        (lambda text: text[: len(text) // 2], "not an XML file, or truncated"),
+        (lambda text: "no xml", "not an XML file, or truncated"),
         (lambda text: text.replace("w0>", "w1>"), "has no 'w0'"),
         (lambda text: text.replace("index2id", "id2index"), "has no 'dbcameras/index2id'"),
         (lambda text: text.replace("mapping>", "maps>"), "has no 'mapping'"),

@@ -360,12 +360,12 @@ DAMAGE = {
     "no poses": (lambda raw: raw.path("D3_Positions_mono", (9, 2, 2), 1).unlink(), r"55011271\.cdf: missing"),
     "cut CDF": (
         lambda raw: cut(raw.path("D2_Positions", (9, 2, 2), 1)),
-        r"D2_Positions.*not a CDF file with 'Pose', or cut off",
+        r"D2_Positions.*not a CDF file with 'Pose', or truncated",
     ),
     "cut video": (lambda raw: cut(raw.path("Videos", (9, 2, 2), 1)), r"55011271\.mp4: (not a video|has no )"),
     "other video": (
         lambda raw: write_video(raw.path("Videos", (9, 2, 2), 1), [np.zeros((32, 32, 3), np.uint8)] * 40),
-        r"55011271\.mp4: has 40 frames, its poses 5: another video, or cut off",
+        r"55011271\.mp4: has 40 frames, its poses 5: another video, or truncated",
     ),
 }
 

@@ -186,5 +186,5 @@ def test_read_release_truncated_file_is_refused(tmp_path, read):
     read([image("a.jpg", [person(RECORD)])])
     data = (tmp_path / "mpii.mat").read_bytes()
     (tmp_path / "mpii.mat").write_bytes(data[: len(data) // 2])
-    with pytest.raises(InputError, match=r"mpii\.mat: not a MATLAB file, or cut off"):
+    with pytest.raises(InputError, match=r"mpii\.mat: not a MATLAB file, or truncated"):
         read_release(tmp_path / "mpii.mat")

@@ -232,7 +232,7 @@ def test_prepare_mpii_packed_images_are_found(settings):
     with pytest.raises(InputError, match="mpii/images: 14 of 14 images are missing"):
         prepare_mpii(replace(settings, as_zip=True))  # it would be packed into itself
     (settings.root / "mpii/images.zip").write_bytes(b"PK cut")
-    with pytest.raises(InputError, match=r"images\.zip: not a zip archive, or cut off"):
+    with pytest.raises(InputError, match=r"images\.zip: not a zip archive, or truncated"):
         prepare_mpii(settings)
 
 

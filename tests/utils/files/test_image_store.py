@@ -93,7 +93,7 @@ def test_read_image_unknown_format_is_refused(images):
 def test_read_image_truncated_jpeg_is_refused(images, share):
     data = (images / "a/x.jpg").read_bytes()
     (images / "cut.jpg").write_bytes(data[: int(len(data) * share)])
-    with pytest.raises(InputError, match=r"cut\.jpg: the JPEG is cut off"):
+    with pytest.raises(InputError, match=r"cut\.jpg: the JPEG is truncated"):
         read_image(images, "cut.jpg")
 
 
@@ -111,7 +111,7 @@ def test_read_image_bytes_after_the_jpeg_are_ignored(images, picture, flags, tai
         np.testing.assert_array_equal(read_image(images, "tail.jpg"), cv2.imdecode(np.frombuffer(data, np.uint8), 1))
         cut = with_thumbnail(data, data)[:-40]  # the thumbnail is whole
         (images / "cut.jpg").write_bytes(cut)
-        with pytest.raises(InputError, match="the JPEG is cut off"):
+        with pytest.raises(InputError, match="the JPEG is truncated"):
             read_image(images, "cut.jpg")
 
 
@@ -133,7 +133,7 @@ def test_read_image_other_data_are_refused(images, data):
 def test_read_image_truncated_archive_is_refused(images):
     path = images.with_suffix(".zip")
     path.write_bytes(path.read_bytes()[:-60])
-    with pytest.raises(InputError, match=r"images\.zip: not a zip archive, or cut off"):
+    with pytest.raises(InputError, match=r"images\.zip: not a zip archive, or truncated"):
         read_image(images, "y.png", "zip")
 
 

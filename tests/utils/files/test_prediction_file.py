@@ -297,7 +297,7 @@ def test_check_matches_other_data_set_is_named(path):
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.95])
 def test_prediction_file_truncated_file_is_refused(path, share):
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
-    with pytest.raises(InputError, match=r"p\.h5: not a prediction file, or cut off"):
+    with pytest.raises(InputError, match=r"p\.h5: not a prediction file, or truncated"):
         PredictionFile(path)
 
 

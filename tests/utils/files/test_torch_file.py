@@ -110,7 +110,7 @@ def test_load_checkpoint_truncated_file_is_refused(tmp_path, zipped, share):
     path = tmp_path / "a.pth"
     torch.save({"w": torch.zeros(1000)}, path, _use_new_zipfile_serialization=zipped)
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
-    with pytest.raises(InputError, match=r"a\.pth: not a checkpoint, cut off") as caught:
+    with pytest.raises(InputError, match=r"a\.pth: not a checkpoint, truncated") as caught:
         load_checkpoint(path)
     assert "\n" not in str(caught.value)
 
