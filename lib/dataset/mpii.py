@@ -11,7 +11,6 @@ import numpy as np
 from lib.dataset.annotations import Annotations
 from lib.utils.errors import InputError
 from lib.utils.files.json_file import read_json
-from lib.utils.files.mat_file import load_mat, write_mat
 from lib.utils.joints import MPII_16, to_union
 
 logger = logging.getLogger(__name__)
@@ -170,6 +169,8 @@ def write_gt(path: str | os.PathLike, joints: np.ndarray, annotated: np.ndarray,
     """
     counts = annotated & np.isfinite(boxes).all(1)[:, None]
     names = [_GT_NAMES.get(name, name) for name in MPII_16.names]
+    from lib.utils.files.mat_file import write_mat  # imports scipy; every command imports the registry
+
     write_mat(
         path,
         {
@@ -192,6 +193,8 @@ def read_gt_boxes(path: Path, joints: np.ndarray, annotated: np.ndarray) -> np.n
     Raises:
         InputError: the file is damaged or has another format, other persons or another order.
     """
+    from lib.utils.files.mat_file import load_mat  # imports scipy; every command imports the registry
+
     found = load_mat(path, "headboxes_src", "pos_gt_src", "jnt_missing")
     num_persons, num_joints = annotated.shape
     shapes = {
