@@ -98,9 +98,7 @@ def test_train_killed_process_ends_all_with_one_message(tiny_root, tiny_yaml, tm
     os.kill(second, signal.SIGKILL)
     _, err = process.communicate(timeout=90)
     assert process.returncode == 3
-    message = (
-        "error: process 1 of 2 was killed by signal 9; training stops; set TRAIN.RESUME true to resume from the last "
-    )
+    message = "error: process 1 of 2 was killed by signal 9; training stops; set TRAIN.RESUME true to resume from the "
     assert err.splitlines() == [f"{message}last checkpoint"]
     with pytest.raises(ProcessLookupError):
         os.kill(first, 0)
