@@ -15,7 +15,7 @@ from lib.utils.joints import MPII_16
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """A .mat of ten of the embedded world's pictures, a list of its six for validation, and the images."""
+    """A .mat file of ten synthetic images, a list of the six validation images, and the images."""
     folder = tmp_path_factory.mktemp("mpii")
     train, valid = make_world(folder / "world", 4, 6)
     images = [image(record["image"], [person(record)]) for record in [*train, *valid]]
@@ -31,11 +31,11 @@ def mean_pckh(predictions, records, share):
         names = [name.decode() for name in file["joint_names_order"]]
         found = file["locations"][: len(records), :, :2]
     order = [MPII_16.index(name) for name in names]
-    truth = np.array([record["joints"] for record in records])[:, order] - 1
+    gt = np.array([record["joints"] for record in records])[:, order] - 1
     counts = np.array([record["joints_vis"] for record in records])[:, order] == 1
     counts[:, [names.index("root"), names.index("thorax")]] = False
     x1, y1, x2, y2 = np.array([record["head_box"] for record in records]).T
-    near = np.hypot(*np.moveaxis(found - truth, -1, 0)) <= share * 0.6 * np.hypot(x2 - x1, y2 - y1)[:, None]
+    near = np.hypot(*np.moveaxis(found - gt, -1, 0)) <= share * 0.6 * np.hypot(x2 - x1, y2 - y1)[:, None]
     return near[counts].mean()
 
 

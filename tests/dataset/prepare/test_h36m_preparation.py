@@ -160,9 +160,9 @@ def test_h36m_report_lists_clips_and_files(prepared):
 
 def test_h36m_report_other_calibration_is_reported(plain, tmp_path):
     text = (plain.folder / "metadata.xml").read_text()
-    centre = repr(float(plain.worlds[9].camera_records[1]["cx"][0]))
-    assert text.count(centre) == 1
-    (plain.folder / "metadata.xml").write_text(text.replace(centre, repr(float(centre) + 3)))
+    cx = repr(float(plain.worlds[9].camera_records[1]["cx"][0]))
+    assert text.count(cx) == 1
+    (plain.folder / "metadata.xml").write_text(text.replace(cx, repr(float(cx) + 3)))
     result = prepare_h36m(tmp_path / "root", settings(plain.folder))
     assert max(one.distance_px for one in result.clips) == pytest.approx(3, abs=1e-6)
     assert "**S9: the 2D joints are not the projections of the 3D joints" in h36m_report(result, tmp_path / "root")

@@ -64,9 +64,9 @@ def test_read_release_empty_or_absent_fields_are_none(read):
     assert [int(someone.annotated.sum()) for someone in first.people] == 6 * [15] + 2 * [0] + 2 * [15]
     assert [bool(np.isnan(someone.head_box).all()) for someone in first.people] == 8 * [False] + 2 * [True]
     assert [someone.number for someone in first.people] == list(range(10))
-    (nobody,) = second.people
-    assert (nobody.center, nobody.scale) == (None, None)
-    assert not nobody.annotated.any()
+    (unlabeled,) = second.people
+    assert (unlabeled.center, unlabeled.scale) == (None, None)
+    assert not unlabeled.annotated.any()
     assert third.people[0].annotated.sum() == 15
     assert empty.people == []
 

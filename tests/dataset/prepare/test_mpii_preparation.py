@@ -77,10 +77,10 @@ def test_prepare_mpii_files_equal_the_synthetic_world(world, settings):
     for subset, expected in (("train", train), ("valid", valid), ("trainval", [*train, *valid])):
         records = [record for record in annot(settings, subset) if record["center"] != [9, 9]]
         assert names(records) == names(expected)
-        for record, truth in zip(records, expected, strict=True):
-            assert record["joints_vis"] == truth["joints_vis"]
+        for record, gt in zip(records, expected, strict=True):
+            assert record["joints_vis"] == gt["joints_vis"]
             for key in ("joints", "center", "scale", "head_box"):
-                np.testing.assert_allclose(record[key], truth[key], atol=1e-3)
+                np.testing.assert_allclose(record[key], gt[key], atol=1e-3)
     ours = load_mpii(settings.root, "valid")
     theirs = load_mpii(root, "valid")
     np.testing.assert_array_equal(ours.visible, theirs.visible)
@@ -213,7 +213,7 @@ def test_prepare_mpii_empty_subset_is_refused(world, settings):
 @pytest.mark.parametrize("elsewhere", [False, True])
 def test_prepare_mpii_zip_holds_the_annotated_images(settings, elsewhere):
     folder = settings.root / "mpii/images"
-    (folder / "further.jpg").write_bytes(b"nobody")
+    (folder / "further.jpg").write_bytes(b"unused")
     if elsewhere:
         folder = folder.rename(settings.root.parent / "pictures")
     prepare_mpii(replace(settings, as_zip=True, images=folder if elsewhere else None))

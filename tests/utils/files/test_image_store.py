@@ -53,8 +53,8 @@ def test_missing_images_folder_and_zip(images, data_format):
 
 
 def test_read_image_gray_has_three_channels(images):
-    cv2.imwrite(str(images / "grey.png"), np.full((5, 7), 33, np.uint8))
-    assert read_image(images, "grey.png").shape == (5, 7, 3)
+    cv2.imwrite(str(images / "gray.png"), np.full((5, 7), 33, np.uint8))
+    assert read_image(images, "gray.png").shape == (5, 7, 3)
 
 
 def test_read_image_ignores_orientation_flags(images, picture):

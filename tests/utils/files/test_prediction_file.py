@@ -141,7 +141,7 @@ def test_prediction_writer_unwritable_place_is_named(tmp_path):
 
 @pytest.mark.parametrize("compression", ["lzf", "gzip"])
 def test_prediction_writer_compression_is_lossless(tmp_path, compression):
-    """Smooth heatmaps near zero, like those of a network, are compressed without loss."""
+    """Smooth heatmaps near zero, like the heatmaps of a network, are compressed without loss."""
     y, x = np.mgrid[:64, :48]
     maps = np.exp(-((x - 20) ** 2 + (y - 30) ** 2) / 8).astype(np.float32) + np.zeros((6, 3, 64, 48), np.float32)
     sizes = {}
@@ -242,7 +242,7 @@ def test_fingerprint_depends_on_the_content(tmp_path, rows):
     assert len({fingerprint("a.h5"), *changed}) == 5
 
 
-def published(path, rows, names) -> PredictionFile:
+def original(path, rows, names) -> PredictionFile:
     with h5py.File(path, "w") as file:
         file["heatmaps"], file["locations"], file["joint_names_order"] = *rows, names
     return PredictionFile(path)
@@ -272,7 +272,7 @@ def test_prediction_file_without_heatmaps(tmp_path, rows):
 @pytest.mark.parametrize("names", [[0, 1, 2], np.array(NAMES, "S")])
 def test_prediction_file_original_files_have_no_image_ids(tmp_path, rows, names):
     # the original code writes joint numbers 0..J-1 in the order of the data set
-    with published(tmp_path / "p.h5", rows, names) as file:
+    with original(tmp_path / "p.h5", rows, names) as file:
         assert file.image_ids is None
         file.check_matches(IDS, NAMES)
         with pytest.raises(InputError, match="expected the 4 images of the data set, received 6"):
@@ -282,7 +282,7 @@ def test_prediction_file_original_files_have_no_image_ids(tmp_path, rows, names)
 
 
 def test_check_matches_numbers_in_other_order_are_refused(tmp_path, rows):
-    with published(tmp_path / "p.h5", rows, [2, 0, 1]) as file, pytest.raises(InputError, match="expected the joints"):
+    with original(tmp_path / "p.h5", rows, [2, 0, 1]) as file, pytest.raises(InputError, match="expected the joints"):
         file.check_matches(IDS, NAMES)
 
 
@@ -314,7 +314,7 @@ def test_prediction_file_other_content_is_refused(tmp_path, rows):
     with pytest.raises(InputError, match=r"b\.h5: not a prediction file"):
         PredictionFile(tmp_path / "b.h5")
     with pytest.raises(InputError, match=r"received \(6, 3, 4, 6\) and \(5, 3, 3\)"):
-        published(tmp_path / "c.h5", (rows[0], rows[1][:5]), [0, 1, 2])
+        original(tmp_path / "c.h5", (rows[0], rows[1][:5]), [0, 1, 2])
 
 
 @pytest.mark.parametrize(
