@@ -9,6 +9,7 @@ from cvf_tests.scenes import make_scene
 from lib.multiviews.cameras import project
 from lib.multiviews.keypoints.peak_rays import (
     PeakRays,
+    frame_blocks,
     midpoints,
     peak_rays,
     peak_scores,
@@ -144,3 +145,9 @@ def test_joints_selection(index):
     rays = rays_of(make_scene(2))
     np.testing.assert_array_equal(rays.joints(index).place, rays.place[:, :, index])
     assert rays.joints(index).zoom is rays.zoom
+
+
+def test_frame_blocks_cover_all_frames():
+    assert list(frame_blocks(5, 3, 6)) == [slice(0, 2), slice(2, 4), slice(4, 6)]
+    assert list(frame_blocks(2, 10, 6)) == [slice(0, 1), slice(1, 2)]  # at least one frame
+    assert list(frame_blocks(0, 0, 6)) == []
