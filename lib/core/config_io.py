@@ -40,7 +40,7 @@ def load_config(path: str | os.PathLike, opts: Sequence[str] = ()) -> EasyDict:
     Raises:
         InputError: missing or unreadable file, unknown key, or invalid value.
     """
-    config = EasyDict(_nested((name, _plain(key.default)) for name, key in all_keys()))
+    config = EasyDict(_nested((name, plain_config(key.default)) for name, key in all_keys()))
     unused: set[str] = set()
     for file, values in _read_chain(Path(path)):
         config.NAME = ""  # not inherited: two experiments would share a run directory
@@ -76,9 +76,11 @@ def dataset_root(config: EasyDict) -> Path:
     return Path(config.DATA_DIR) / config.DATASET.ROOT
 
 
-def plain_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Copy a configuration into plain dictionaries and lists."""
-    return _plain(config)
+def plain_config(value: Any) -> Any:
+    """Copy a configuration, or a part of it, into plain dictionaries and lists."""
+    if isinstance(value, Mapping):
+        return {name: plain_config(entry) for name, entry in value.items()}
+    return [plain_config(entry) for entry in value] if isinstance(value, (list, tuple)) else value
 
 
 def flat_values(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -91,15 +93,9 @@ def flat_values(config: Mapping[str, Any]) -> dict[str, Any]:
     values = {}
     for name, key in all_keys():
         stored = [found for one in (*key.former_names, name) if (found := _value_at(config, one)) is not None]
-        value = _plain(stored[-1] if stored else key.default)
+        value = plain_config(stored[-1] if stored else key.default)
         values[name] = key.former_values.get(value, value) if isinstance(value, str) else value
     return values
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {name: _plain(entry) for name, entry in value.items()}
-    return [_plain(entry) for entry in value] if isinstance(value, (list, tuple)) else value
 
 
 def _value_at(config: Mapping[str, Any], name: str) -> Any:
@@ -110,7 +106,7 @@ def _value_at(config: Mapping[str, Any], name: str) -> Any:
 
 
 def _nested(values: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """Dotted name -> value as nested dictionaries."""
+    """Return (dotted name, value) pairs as nested dictionaries."""
     nested: dict[str, Any] = {}
     for name, value in values:
         *sections, last = name.split(".")
