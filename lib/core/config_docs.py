@@ -52,8 +52,8 @@ def _yaml(value: Any) -> str:
 def _values(key: Key) -> str:
     if key.allowed:
         return ", ".join(f"`{_yaml(choice)}`" for choice in key.allowed)
-    limits = [f"at least {key.minimum:g}"] if key.minimum is not None else []
-    return ", ".join([*limits, *([f"below {key.below:g}"] if key.below is not None else [])])
+    limits = (("at least", key.minimum), ("below", key.below))
+    return ", ".join(f"{word} {limit:g}" for word, limit in limits if limit is not None)
 
 
 def _meaning(key: Key) -> str:

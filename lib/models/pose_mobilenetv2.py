@@ -28,9 +28,7 @@ class PoseMobileNetV2(nn.Module):
 
     Args:
         num_joints: number of heatmaps.
-        deconv_filters: output channels of each deconvolution.
-        deconv_kernels: kernel size of each deconvolution.
-        deconv_with_bias: give the deconvolutions a bias.
+        deconv_filters, deconv_kernels, deconv_with_bias: as in DeconvLayers.
         final_kernel: kernel size of the last convolution, 1 or 3.
 
     Raises:
