@@ -415,7 +415,7 @@ def _without_camera(records: list) -> None:
         (_without_camera, 4, (), ["record 3", "camera"]),
         (lambda records: records[:-1], 4, ("DATASET.INCOMPLETE_GROUPS", "error"), ["1 of 2 groups", "view"]),
         (lambda records: records[:3] + [dict(records[7], image_id=9)], 4, (), ["2 of 2 groups", "view"]),
-        (None, 1, (), ["1 view"]),
+        (None, 1, (), ["at least 2 views"]),
     ],
 )
 def test_train_bad_annotation_is_one_line(edit, num_views, opts, words, tiny_root, tiny_yaml, run_script):
