@@ -1,7 +1,5 @@
 """Configuration -> data set and loader."""
 
-from __future__ import annotations
-
 import logging
 import math
 import os

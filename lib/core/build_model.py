@@ -1,7 +1,5 @@
 """Configuration -> network, by the names in lib/models/registry.py."""
 
-from __future__ import annotations
-
 import logging
 import os
 from collections.abc import Callable

@@ -4,8 +4,6 @@ To add a key, add a `Key` to DEFAULTS and run `make configuration-docs`. Its sco
 after the key has changed, and which results depend on it. Sizes are [width, height], or one integer for a square.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,7 +1,5 @@
 """Configuration page of the documentation: `python -m lib.core.config_docs` writes docs/configuration.md."""
 
-from __future__ import annotations
-
 import json
 from itertools import groupby
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Reading configurations: defaults <- BASE <- YAML <- --opts. Keys, types and values are checked."""
 
-from __future__ import annotations
-
 import difflib
 import logging
 import math

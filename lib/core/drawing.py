@@ -1,7 +1,5 @@
 """Skeletons to draw, and images and crops to draw on. Imports no torch."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

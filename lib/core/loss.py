@@ -1,7 +1,5 @@
 """Training loss on heatmaps."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import torch

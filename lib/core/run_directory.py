@@ -4,8 +4,6 @@ A run directory holds everything that one experiment produces. Scripts of all st
 defined here and nowhere else. `TEST.HEATMAP_LOCATION_FILE` names the predicted heatmaps.
 """
 
-from __future__ import annotations
-
 import logging
 from pathlib import Path
 from typing import Any

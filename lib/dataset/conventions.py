@@ -1,7 +1,5 @@
 """Units and camera conventions of annotation files, and their conversion to mm and camera centers."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, replace
 

@@ -4,8 +4,6 @@ To add a data set, write a function like `_h36m` and add an entry to DATA_SETS; 
 DATASET.TEST_DATASET follow. `section` is the DATASET section of the configuration.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from dataclasses import dataclass

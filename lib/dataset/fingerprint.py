@@ -1,7 +1,5 @@
 """Fingerprint of a training data set."""
 
-from __future__ import annotations
-
 import hashlib
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Groups of views of one moment, and pseudo-groups of unrelated images."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass

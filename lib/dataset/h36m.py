@@ -1,7 +1,5 @@
 """Human3.6M in the format of the original code."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import asdict
 

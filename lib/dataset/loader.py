@@ -1,7 +1,5 @@
 """Batches: order, distribution over ranks, and loader."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import cv2

@@ -1,7 +1,5 @@
 """MPII annotations in the JSON format of the original code, and head boxes for PCKh."""
 
-from __future__ import annotations
-
 import logging
 import os
 from pathlib import Path

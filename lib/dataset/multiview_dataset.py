@@ -1,7 +1,5 @@
 """Torch data set of groups of views: single images, groups, pseudo-groups and mixtures."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

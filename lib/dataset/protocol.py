@@ -1,7 +1,5 @@
 """Actions of the data sets, and evaluation protocols: how results are listed and split."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 

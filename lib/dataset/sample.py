@@ -1,7 +1,5 @@
 """Crop and joints of one annotated image, with augmentation."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, fields
 
 import numpy as np

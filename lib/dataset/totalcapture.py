@@ -1,7 +1,5 @@
 """Total Capture in the format of its toolbox, with the split of the paper."""
 
-from __future__ import annotations
-
 import logging
 import operator
 import os

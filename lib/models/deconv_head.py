@@ -1,7 +1,5 @@
 """Head of Simple Baselines: deconvolutions of stride 2, then a convolution to one heatmap per joint."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from torch import nn

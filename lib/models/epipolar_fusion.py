@@ -1,7 +1,5 @@
 """Fusion of heatmaps along epipolar lines, for any rig and number of views: it reads the cameras and crops."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 
 import torch

@@ -1,7 +1,5 @@
 """Learned cross-view fusion: one dense matrix per ordered pair of views, shared by all joints."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -1,7 +1,5 @@
 """Random initial weights of backbones."""
 
-from __future__ import annotations
-
 from torch import nn
 
 from lib.utils.errors import unknown_name

@@ -4,8 +4,6 @@ Names follow the official code, so that its weight files load: `stage<n>.<module
 `stage<n>.<module>.fuse_layers.<to>.<from>`, `transition<n>.<branch>`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise

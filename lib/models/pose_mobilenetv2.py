@@ -1,7 +1,5 @@
 """MobileNetV2 with a deconvolution head."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from torch import Tensor, nn

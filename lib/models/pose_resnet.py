@@ -1,7 +1,5 @@
 """ResNet with a deconvolution head (Simple Baselines), the backbone of the paper."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from torch import Tensor, nn

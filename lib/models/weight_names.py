@@ -4,8 +4,6 @@ Our names: `backbone.<name of torchvision or of the official HRNet>` and `fusion
 `resnet.` for any backbone, `resnet.mobilenetv2.features...` with flat blocks, and `aggre_layer.aggre.<n>.weight`.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from typing import Any

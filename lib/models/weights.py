@@ -1,7 +1,5 @@
 """Loading weights: ImageNet files into a backbone, checkpoints into a whole network."""
 
-from __future__ import annotations
-
 import logging
 import math
 import os

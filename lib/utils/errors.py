@@ -1,7 +1,5 @@
 """Errors that end a program with one line, and checks of names, shapes and values."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable, Sequence
 

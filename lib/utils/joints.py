@@ -1,7 +1,5 @@
 """Joint names: the 20 union joints and the joints of each data set. Nothing else in the project lists joint names."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Log handlers of a run: console and a file in the run directory."""
 
-from __future__ import annotations
-
 import logging
 import platform
 import sys

@@ -1,7 +1,5 @@
 """Peak memory of this process, and of its tensors by purpose."""
 
-from __future__ import annotations
-
 import resource
 import sys
 import weakref

@@ -1,7 +1,5 @@
 """Markdown tables with aligned columns, which are readable in a terminal too."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 from typing import Any

@@ -3,8 +3,6 @@
 Pixel centers are integers, points are (x, y), sizes are (width, height).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import cv2

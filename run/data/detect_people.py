@@ -5,8 +5,6 @@
 Writes a file for the flag --detections of run/demo/multiview.py and run/data/prepare_own.py.
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

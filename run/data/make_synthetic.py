@@ -3,8 +3,6 @@
 python run/data/make_synthetic.py --root data/synthetic
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 import time

@@ -9,8 +9,6 @@ An interrupted preparation resumes after the last finished clip. Results of earl
 downloaded, prepared and deleted one after another.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys

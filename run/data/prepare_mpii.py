@@ -6,8 +6,6 @@ ROOT/mpii/annot receives trainval.json, test.json and a report. With a validatio
 valid.json and gt_valid.mat, in the original structure.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from pathlib import Path

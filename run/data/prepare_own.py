@@ -6,8 +6,6 @@ Writes images, annotation, the limb prior, and a report into ROOT, in the layout
 views do not agree are not trained on.
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

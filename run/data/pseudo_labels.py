@@ -10,8 +10,6 @@ Reads the joint locations in the run directory. A separate OUTPUT_DIR keeps the 
 Images are linked, the validation set is unchanged. Joints on which too few views agree are not trained on.
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

@@ -5,8 +5,6 @@
 Writes OUT/videos/cam0*.mp4 and the license of the package. Nothing is installed.
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

@@ -7,8 +7,6 @@ Writes poses3d.npz and poses3d.csv, a video of the views next to the 3D pose, st
 detections and without a checkpoint the person is detected by MediaPipe, if it is installed.
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

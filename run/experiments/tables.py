@@ -8,8 +8,6 @@ same command continues. Then it writes the page (RESULTS.md in OUT) and its char
 fewer cells, or by one that lacks its link to an analysis.
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Checks of the person boxes, and of the 2D joints against the image size."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """All checks of the data sets of a configuration."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Checks of the number of images per subject, action and camera, and of the frame distances."""
 
-from __future__ import annotations
-
 import itertools
 from collections import Counter
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Results of checks: sections with findings, and the report with its verdict."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

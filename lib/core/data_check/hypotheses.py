@@ -1,7 +1,5 @@
 """Hypotheses about wrong data: axis conventions, the best explanation, and the recordings concerned."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterator, Sequence
 

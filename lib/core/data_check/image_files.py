@@ -1,7 +1,5 @@
 """Checks of the image files: missing, damaged, of other sizes, repeated."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass

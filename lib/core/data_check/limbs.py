@@ -1,7 +1,5 @@
 """Checks of the limb lengths: unit, left against right, outliers, and the facing direction."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -4,8 +4,6 @@ It needs only images and 2D labels, so it also finds faults of the images alone:
 of another camera.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Check of the projected 3D joints against the 2D joints, with a diagnosis of the wrong convention."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 

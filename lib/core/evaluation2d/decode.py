@@ -1,7 +1,5 @@
 """Decoding of heatmaps into joint positions."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

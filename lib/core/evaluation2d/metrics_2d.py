@@ -1,7 +1,5 @@
 """2D metrics: joint detection rate (JDR), PCKh, and PCK of heatmap peaks (training accuracy)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Provenance of predictions and 3D results: what they were made from, and whether it has changed. Imports no torch."""
 
-from __future__ import annotations
-
 import logging
 import zipfile
 from collections.abc import Mapping

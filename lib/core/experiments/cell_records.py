@@ -1,7 +1,5 @@
 """Cells and their records: what a cell depends on, how far it ran, and the digest of its output."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Runner of cells: scripts in the order of their needs, each once."""
 
-from __future__ import annotations
-
 import logging
 import os
 import shutil

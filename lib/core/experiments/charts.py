@@ -1,7 +1,5 @@
 """Charts of the results page."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 

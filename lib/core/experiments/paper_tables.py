@@ -1,7 +1,5 @@
 """Tables of the results page with the paper's rows, and checks of the paper's orderings."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

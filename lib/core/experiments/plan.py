@@ -1,7 +1,5 @@
 """Plan of the tables: all trainings and evaluations, as cells."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

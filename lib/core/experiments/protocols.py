@@ -1,7 +1,5 @@
 """Protocols of the tables: on synthetic data, and on the data set of any YAML."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

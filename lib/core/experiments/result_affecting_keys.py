@@ -1,7 +1,5 @@
 """Configuration values that affect results. Cells with equal values have equal results."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Results page: summary, tables with the paper's rows, charts, and verdicts about the paper's orderings."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Mapping, Sequence

@@ -3,8 +3,6 @@
 A recommendation is the simplest variant whose mean is within the spread of the best one.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Share of the learned fusion weights near the true epipolar lines."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Figure of a learned fusion: weights that a pixel gives to the other views, and its true epipolar lines."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

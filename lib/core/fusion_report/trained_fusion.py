@@ -1,7 +1,5 @@
 """A trained fusion layer with its test groups: weights between pixels, and their epipolar curves."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

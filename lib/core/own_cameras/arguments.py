@@ -1,7 +1,5 @@
 """Flags shared by the scripts for own cameras. Imports no torch."""
 
-from __future__ import annotations
-
 import argparse
 import math
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Labels without annotation: a recording as a data set for training, validation and the 3D scripts."""
 
-from __future__ import annotations
-
 from dataclasses import asdict
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Run a trained network on a recording: locate the person, place the crops, predict heatmaps and joints."""
 
-from __future__ import annotations
-
 import itertools
 import logging
 import os

@@ -1,7 +1,5 @@
 """Pseudo labels: a training set whose labels are predictions on which the views agree."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass

@@ -1,7 +1,5 @@
 """Images of a recording: the sheet of its labels, and the video of the views next to the 3D pose."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 

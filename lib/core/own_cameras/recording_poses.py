@@ -1,7 +1,5 @@
 """3D poses of the person in a recording: triangulate, smooth, or a 3D method on a network's heatmaps."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

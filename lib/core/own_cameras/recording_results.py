@@ -1,7 +1,5 @@
 """Files of a recording's 3D poses: arrays, CSV, results.json, report, video and label sheet."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Statistics of a recording's poses, warnings, and the tables of the report."""
 
-from __future__ import annotations
-
 import itertools
 import logging
 from collections.abc import Mapping, Sequence

@@ -3,8 +3,6 @@
 A frame is one moment seen by V views: a group of a data set, or a frame of a recording.
 """
 
-from __future__ import annotations
-
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Predicted heatmaps -> 3D poses -> errors and tables: what estimate.py and estimate_cuda.py run. Imports no torch."""
 
-from __future__ import annotations
-
 import argparse
 import logging
 import time

@@ -1,7 +1,5 @@
 """Limb prior of a configuration: made from the training annotations, or loaded. Imports no torch."""
 
-from __future__ import annotations
-
 import logging
 from typing import Any
 

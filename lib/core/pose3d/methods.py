@@ -3,8 +3,6 @@
 To add one: write solve(batch, context) -> Poses and add an entry to METHODS at the end of this file.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any

@@ -3,8 +3,6 @@
 Joints without a position (not finite) are left out of means and percentiles. They count as wrong in PCK and AUC.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

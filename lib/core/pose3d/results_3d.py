@@ -4,8 +4,6 @@ Each method with its non-default settings has an entry in results_3d.json. New p
 the predictions that they replace.
 """
 
-from __future__ import annotations
-
 import logging
 import re
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """3D results of a method as Markdown tables and as rows of a CSV file."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from typing import Any

@@ -1,7 +1,5 @@
 """Comparison of the 3D results of several runs with each other and with the paper, as Markdown and CSV."""
 
-from __future__ import annotations
-
 import os
 from collections import Counter
 from collections.abc import Sequence

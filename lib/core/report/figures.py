@@ -1,7 +1,5 @@
 """Figures of a run's 3D poses: contact sheet, single frames, animations, error charts."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

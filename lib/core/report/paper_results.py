@@ -3,8 +3,6 @@
 Source: Qiu et al., ICCV 2019: Tables 1, 3 and 4 and section 7.5 (Human3.6M, subjects 9 and 11); Total Capture.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from lib.dataset.totalcapture import TEST_RECORDINGS

@@ -1,7 +1,5 @@
 """Report on a run's 3D results: a page with tables and figures, and the comparison with other runs."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

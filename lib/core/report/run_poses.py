@@ -1,7 +1,5 @@
 """Predicted 3D poses of a run, with everything needed to evaluate and draw them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Command lines of the scripts: parsers, configuration flags, exit codes. Imports no torch."""
 
-from __future__ import annotations
-
 import argparse
 import logging
 import os

@@ -1,7 +1,5 @@
 """Device selection and placement of the network for train.py and valid.py."""
 
-from __future__ import annotations
-
 import logging
 from typing import Any
 

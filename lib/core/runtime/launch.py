@@ -1,7 +1,5 @@
 """Launcher: one process per device on this machine; several machines need torchrun. Imports no torch."""
 
-from __future__ import annotations
-
 import os
 import signal
 import socket

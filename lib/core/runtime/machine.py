@@ -1,7 +1,5 @@
 """One-line description of the machine, for benchmark reports."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import os
 import platform

@@ -4,8 +4,6 @@ A resumed run equals an uninterrupted one bit by bit. The learning rate depends 
 augmentation depend on (seed, epoch, item). None of them has a state to store.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 from dataclasses import dataclass, field

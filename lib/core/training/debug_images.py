@@ -1,7 +1,5 @@
 """Debug images of training and validation batches, see the DEBUG section."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

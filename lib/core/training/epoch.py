@@ -1,7 +1,5 @@
 """One epoch of training: the loop over batches, its running sums, log lines and hooks."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """The training loop over epochs: validation, checkpoints, metrics and interrupts."""
 
-from __future__ import annotations
-
 import logging
 import time
 from functools import partial

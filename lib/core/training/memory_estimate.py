@@ -4,8 +4,6 @@ The training steps run on torch's FakeTensorMode: tensors have shapes and types 
 except for its arithmetic. A ledger records allocations. It does not see cuDNN workspaces and gaps of the allocator.
 """
 
-from __future__ import annotations
-
 import contextlib
 import copy
 from collections.abc import Iterable

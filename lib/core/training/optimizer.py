@@ -1,7 +1,5 @@
 """Optimizer and learning-rate schedule of the TRAIN section."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -1,7 +1,5 @@
 """Trace of a few training steps, for chrome://tracing or Perfetto."""
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import logging

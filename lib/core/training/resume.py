@@ -1,7 +1,5 @@
 """Resuming: find the checkpoint, check that it belongs to this training, restore it, find the step to continue at."""
 
-from __future__ import annotations
-
 import logging
 import os
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """One training step: forward, loss, backward, update. It reads nothing back from the device."""
 
-from __future__ import annotations
-
 import contextlib
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Optional 2D detector: BlazePose of the package mediapipe, one person per view."""
 
-from __future__ import annotations
-
 import importlib
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Write the labels of a recording as a data set in the layout of Human3.6M."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Files of 2D detections: OpenPose JSON per frame, COCO keypoint JSON per view, and a compact .npz file."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Keypoint sets of 2D detectors, and their conversion to the 17 joints of Human3.6M."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from lib.utils.errors import InputError, unknown_name

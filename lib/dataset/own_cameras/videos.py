@@ -1,7 +1,5 @@
 """Videos of a rig, and their frames in sync."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

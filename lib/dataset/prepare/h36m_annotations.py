@@ -3,8 +3,6 @@
 The labels are read clip by clip, because all records together take several GB.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any

@@ -5,8 +5,6 @@ preparation therefore resumes at the first unfinished clip. The labels hold ever
 downloads of finished recordings can be deleted.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Files of Human3.6M's archives: paths of each recording, joints in the CDF files."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path

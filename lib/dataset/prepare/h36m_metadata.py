@@ -1,7 +1,5 @@
 """Human3.6M's metadata.xml: file names of the recordings and camera calibration."""
 
-from __future__ import annotations
-
 import re
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Preparation of Human3.6M: from the official archives to images and annotation in the original structure."""
 
-from __future__ import annotations
-
 import itertools
 import shutil
 from collections.abc import Collection, Iterable

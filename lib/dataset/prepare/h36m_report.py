@@ -1,7 +1,5 @@
 """Report of the preparation of Human3.6M, as Markdown."""
 
-from __future__ import annotations
-
 from collections import Counter
 from pathlib import Path
 

@@ -4,8 +4,6 @@ SciPy returns structs and struct arrays as arrays with named fields of type obje
 absent. `is_visible` of a point is not used: occluded joints are annotated like visible ones.
 """
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass
 from typing import Any

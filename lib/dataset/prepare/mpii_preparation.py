@@ -1,7 +1,5 @@
 """Preparation of MPII: from its annotation file to the original JSON files, gt_valid.mat and a report."""
 
-from __future__ import annotations
-
 import zipfile
 from collections import Counter
 from collections.abc import Collection, Sequence

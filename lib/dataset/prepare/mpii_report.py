@@ -1,7 +1,5 @@
 """Report of the preparation of MPII, as Markdown."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 

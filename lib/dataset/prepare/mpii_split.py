@@ -1,7 +1,5 @@
 """List of MPII's validation people, in one of the common formats."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass

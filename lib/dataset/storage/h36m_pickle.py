@@ -1,7 +1,5 @@
 """Reader of the original code's annotation pickles: a list of records, one dictionary per image."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from pathlib import Path

@@ -4,8 +4,6 @@ The folder h36m_train.arrays next to h36m_train.pkl has one .npy file per array 
 is the camera center, independent of the conventions of the pickle.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import logging

@@ -1,7 +1,5 @@
 """Writer of memory-mapped annotations; lib/dataset/storage/memmap.py opens them."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import fields

@@ -1,7 +1,5 @@
 """Folder of a new data set: written under a temporary name, renamed when complete."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Camera rigs like Human3.6M's, and the ray of every pixel."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from lib.dataset.storage.record_writer import camera_record

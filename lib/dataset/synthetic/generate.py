@@ -1,7 +1,5 @@
 """Generation of a synthetic data set in the layout of Human3.6M and MPII."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache

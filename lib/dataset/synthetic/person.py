@@ -3,8 +3,6 @@
 Lengths are in mm. Sides are ordered (right, left); SIDE_SIGN is their sign along the left axis (y).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -4,8 +4,6 @@ Frames are numbered from 1 at FRAME_RATE, as in Human3.6M. A frame depends on th
 number alone, not on the other rendered frames.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 

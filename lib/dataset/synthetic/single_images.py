@@ -1,7 +1,5 @@
 """Single images like MPII's: other cameras, people and places, and cut-off limbs."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

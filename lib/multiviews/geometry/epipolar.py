@@ -3,8 +3,6 @@
 The epipolar line of a pixel is a curve if the lenses distort. Here it is a polyline with one vertex per depth.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -8,8 +8,6 @@ contiguous rows are faster.
 axis. to_pixels() and to_places() convert.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from functools import lru_cache

@@ -5,8 +5,6 @@ limb's joints then intersect. The remaining ambiguity per limb pair, a swap in a
 swapped views and by the directions of hips and shoulders, or by the motion between frames.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Peaks of heatmaps with subpixel positions (numpy)."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from lib.utils.errors import InputError, unknown_name

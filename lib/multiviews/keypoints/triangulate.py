@@ -1,7 +1,5 @@
 """Triangulation by the direct linear transform (DLT)."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from lib.multiviews.cameras import Cameras, undistort

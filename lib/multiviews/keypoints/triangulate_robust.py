@@ -1,7 +1,5 @@
 """Robust triangulation from several peaks per view."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

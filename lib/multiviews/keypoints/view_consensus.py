@@ -1,7 +1,5 @@
 """Triangulation from the largest set of views with consistent detections."""
 
-from __future__ import annotations
-
 import itertools
 from dataclasses import dataclass
 

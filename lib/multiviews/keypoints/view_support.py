@@ -1,7 +1,5 @@
 """Number of views whose heatmaps support a joint of a 3D pose (numpy)."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from lib.multiviews.cameras import Cameras, project_camera, visible_to, world_to_camera

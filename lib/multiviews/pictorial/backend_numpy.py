@@ -1,7 +1,5 @@
 """Interface of the array backends of RPSM, and the numpy backend."""
 
-from __future__ import annotations
-
 import os
 import threading
 from abc import ABC, abstractmethod

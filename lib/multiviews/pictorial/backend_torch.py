@@ -1,7 +1,5 @@
 """The torch backend of RPSM, for any device with float64."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

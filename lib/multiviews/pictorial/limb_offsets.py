@@ -4,8 +4,6 @@ The original code stores matrices of bin pairs, for grids in "ij" or "xy" order.
 in both bins of a pair, which keeps distances, so one file fits both.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

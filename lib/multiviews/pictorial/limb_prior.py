@@ -5,8 +5,6 @@ total for Human3.6M with 16 bins per axis) replaces a matrix of 4096 x 4096 bin 
 original code, {"pairwise_constrain": {(parent, child): CSR (N^3, N^3) bool}}, and also state skeleton and grid.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field

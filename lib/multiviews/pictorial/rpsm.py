@@ -8,8 +8,6 @@ describes the result if no pose has a positive product.
 Source: paper section 4.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

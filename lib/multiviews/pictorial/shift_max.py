@@ -6,8 +6,6 @@ the same few lines and slabs. Computing each of them once saves about three quar
 the order of the steps does not matter.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Check of a calibration against detections of a person: which cameras do not fit."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Association of several detected people: the one person that most views show over time."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 

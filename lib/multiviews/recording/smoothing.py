@@ -1,7 +1,5 @@
 """Smoothing of trajectories and bridging of their gaps."""
 
-from __future__ import annotations
-
 import numpy as np
 from scipy.linalg import solveh_banded
 

@@ -1,7 +1,5 @@
 """Sync offsets between the videos of a recording, estimated from 2D detections."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ the sum of view_scores(), so a single high peak cannot outvote the other views. 
 cost. The best combination over the skeleton is found exactly, by the tree search of RPSM.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

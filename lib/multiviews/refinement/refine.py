@@ -10,8 +10,6 @@
 fit_frames() runs steps 1 to 3 for each frame. fit_persons() runs step 4, which needs all frames but no heatmaps.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

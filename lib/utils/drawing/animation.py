@@ -1,7 +1,5 @@
 """Write images as an animation: GIF, or MP4 with H.264, which browsers play."""
 
-from __future__ import annotations
-
 import itertools
 import os
 from collections.abc import Iterable, Iterator

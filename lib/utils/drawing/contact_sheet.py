@@ -1,7 +1,5 @@
 """Contact sheet: the views with heatmaps and joints, and the 3D pose from two sides, one row per frame."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Charts of 3D errors: their distribution, and means per joint or action."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 

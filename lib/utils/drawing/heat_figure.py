@@ -1,7 +1,5 @@
 """Figure of signed heat in other views for a marked point in one view, with curves."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """A frame as an image or in a video: the views with the projected 3D pose, next to the 3D pose."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Training curves with one point per epoch."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 

@@ -1,7 +1,5 @@
 """Atomic files and directories: written under a temporary name, then renamed."""
 
-from __future__ import annotations
-
 import contextlib
 import csv
 import glob

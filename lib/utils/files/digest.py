@@ -1,7 +1,5 @@
 """Digests of file contents."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import zipfile

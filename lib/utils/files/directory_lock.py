@@ -4,8 +4,6 @@ The `filelock` package lacks two properties that are needed here: a lock that fo
 and a lock file that child processes can share.
 """
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import logging

@@ -4,8 +4,6 @@ h5py holds Python's global lock while it waits for the disk, which would stop th
 Contiguous, uncompressed rows are therefore read directly from the file.
 """
 
-from __future__ import annotations
-
 import os
 
 import h5py

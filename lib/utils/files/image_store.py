@@ -1,7 +1,5 @@
 """Images in a folder or in one zip archive: reading and writing."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re

@@ -1,7 +1,5 @@
 """JSON files: plain JSON without NaN, which any reader reads."""
 
-from __future__ import annotations
-
 import json
 import os
 from typing import Any

@@ -1,7 +1,5 @@
 """MATLAB files up to version 7."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from typing import Any

@@ -4,8 +4,6 @@ NumPy 2 and recent SciPy pickle their objects under the names of private modules
 and older names, which all versions know, replace them. Pickle protocol 3 writes names as plain text, which allows this.
 """
 
-from __future__ import annotations
-
 import os
 import pickle
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """Torch files: saved atomically, loaded without running code of the file."""
 
-from __future__ import annotations
-
 import os
 import zipfile
 from typing import Any

@@ -1,7 +1,5 @@
 """Read numbered frames of a video."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 from collections.abc import Iterator

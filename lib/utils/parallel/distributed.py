@@ -1,7 +1,5 @@
 """Process group of a distributed training and its collectives, which do nothing in a single process."""
 
-from __future__ import annotations
-
 import contextlib
 import datetime
 from collections.abc import Iterator

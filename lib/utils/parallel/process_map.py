@@ -1,7 +1,5 @@
 """Parallel map over processes with results in order."""
 
-from __future__ import annotations
-
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor

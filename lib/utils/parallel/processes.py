@@ -1,7 +1,5 @@
 """Child processes: start, termination and signals."""
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import multiprocessing

@@ -1,7 +1,5 @@
 """Rank of this process among the training processes; does not import torch."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass
 

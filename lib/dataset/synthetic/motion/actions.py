@@ -1,7 +1,5 @@
 """The 15 actions of Human3.6M as procedural motion. Equal seeds give equal motion at any frame rate."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

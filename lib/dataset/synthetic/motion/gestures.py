@@ -4,8 +4,6 @@ Targets are in the chest frame, mm from the neck, for the left hand (positive y 
 them. Landmarks such as the mouth move with the head.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Building blocks of all actions: stand, sit, crouch, look around, move the arms."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 import numpy as np

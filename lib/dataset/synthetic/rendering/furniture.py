@@ -1,7 +1,5 @@
 """Furniture that hides people, made of boxes and round cones: chairs, tables, boards, shelves and plants."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from dataclasses import dataclass, field

@@ -4,8 +4,6 @@ A material maps positions on a solid to colors. Front and back of a person diffe
 buckle), left and right do not, as with real clothes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

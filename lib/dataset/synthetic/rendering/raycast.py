@@ -3,8 +3,6 @@
 Rays are unit vectors in the camera frame, (3, rows, columns) float32; distances are along the rays, mm.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Rooms and open ground: textured planes, rendered with correct perspective."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import cv2

@@ -4,8 +4,6 @@
 same primitive. All positions are in the world frame, mm.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
