@@ -32,7 +32,7 @@ from lib.core.training.epoch import EpochSettings
 from lib.core.training.loop import Training, check_training
 from lib.core.training.optimizer import build_optimizer
 from lib.core.training.profiling import profile_steps
-from lib.core.training.resume import checkpoint_to_resume, is_finished, resume
+from lib.core.training.resume import checkpoint_to_resume, finish_if_complete, resume
 from lib.core.training.step import TrainStep
 from lib.dataset.fingerprint import data_fingerprint
 from lib.utils.errors import InputError
@@ -106,7 +106,7 @@ def train(args: argparse.Namespace, config: Any, ranks: Ranks) -> None:
         first = config.TRAIN.BEGIN_EPOCH
         if checkpoint is not None:
             progress = resume(checkpoint, config.MODEL, directory, model, step, loaders[0].batch_sampler, data, plain)
-            if is_finished(progress, config.TRAIN.END_EPOCH, directory, model, ranks.is_main):
+            if finish_if_complete(progress, config.TRAIN.END_EPOCH, directory, model, ranks.is_main):
                 return
         elif first == config.TRAIN.END_EPOCH:
             logger.info("TRAIN.BEGIN_EPOCH and END_EPOCH are both %d: nothing to train, nothing written", first)

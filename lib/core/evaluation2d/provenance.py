@@ -22,7 +22,7 @@ def prediction_provenance(config: Any, weights: Path) -> dict[str, str]:
     """Return the attributes of a prediction file: weights, checkpoint (their digest), fusion, dataset, subset.
 
     Args:
-        config: configuration of the evaluation; keys of scope "predictions".
+        config: configuration of the evaluation; the keys with a `provenance` in lib/core/config.py are read.
         weights: the checkpoint that predicts.
     """
     return {"weights": str(weights), "checkpoint": content_digest(weights), **_configured(config)}

@@ -50,7 +50,7 @@ class ValidationSettings:
         image_wh: network input (width, height), px.
         peak_mode: see get_max_preds().
         jdr_threshold: definition of the JDR threshold of `perf`, one of JDR_THRESHOLDS.
-        joints: names of the joints to evaluate; empty = all of the data set.
+        joints: names of the joints that the network has learned; empty = all of the data set.
         print_freq: steps between log lines.
         flip_test: average with the mirrored image; only without fusion.
         output: what all ranks send to the writer of rank 0, one of OUTPUTS.
@@ -171,7 +171,7 @@ def validate(
 
 
 def learned_joints(names: Sequence[str], joint_set: JointSet) -> np.ndarray:
-    """Return which union joints are evaluated, (20,) bool.
+    """Return which union joints the network has learned, (20,) bool. The other joints are not evaluated.
 
     Args:
         names: TEST.JOINTS; empty = all of the data set.

@@ -115,7 +115,9 @@ def run_estimate(
     poses_name = poses_name or default_poses_name(config, method, library)
     frames = load_frames(config)
     body = body_of(frames.joint_set)
-    others = load_poses(directory / check_name, frames.image_ids, body.joint_names) if check_name else None
+    others = None
+    if check_name is not None:
+        others = load_poses(directory / check_name, frames.image_ids, body.joint_names)
     prior = load_prior(config.PICT_STRUCT, body) if METHODS[method].needs_prior else None
     context = make_context(config, body, prior, backend)
     sources = sources_and_settings(config, method)

@@ -138,7 +138,7 @@ def load_poses(path: Path, image_ids: np.ndarray, joint_names: Sequence[str]) ->
         hint = f"; there are {found}" if found else ""
         raise InputError(f"{path}: no such file; run/pose3d/estimate.py writes it{hint}") from None
     except Exception as error:  # a damaged archive raises many kinds
-        raise InputError(f"{path}: not a file of 3D poses, or cut off ({error})") from None
+        raise InputError(f"{path}: not a file of 3D poses, or truncated ({error})") from None
     lacking = {"pose_world", "gt_world", "image_ids", "joint_names"} - poses.keys()
     if lacking:
         raise InputError(f"{path}: not a file of 3D poses: it has no '{min(lacking)}'")

@@ -88,7 +88,7 @@ class EpochMeters:
 
     def bad_step(self) -> int:
         """Return the first step in which the loss of any rank was not finite, or -1."""
-        return _step_or_none(min_over_ranks(self._first_bad_step.clone()).item())
+        return _step_or_minus_one(min_over_ranks(self._first_bad_step.clone()).item())
 
     def read(self) -> tuple[dict[str, float], dict[str, float], int]:
         """Read the sums over all ranks and restart those of the report.
@@ -108,7 +108,7 @@ class EpochMeters:
         self._hits[1] = 0
         names = (*_LOSSES, "accuracy", "groups")
         epoch, window = (dict(zip(names, values[i : i + 5], strict=True)) for i in (0, 5))
-        return epoch, window, _step_or_none(bad_step)
+        return epoch, window, _step_or_minus_one(bad_step)
 
     def state(self) -> dict[str, Tensor]:
         """Return the sums of the epoch over all ranks, for a checkpoint."""
@@ -121,7 +121,7 @@ class EpochMeters:
         self._hits[0] = state["hits"].to(self._hits)
 
 
-def _step_or_none(first_bad: float) -> int:
+def _step_or_minus_one(first_bad: float) -> int:
     return -1 if first_bad == _NEVER else int(first_bad)
 
 

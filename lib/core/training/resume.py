@@ -41,8 +41,10 @@ def checkpoint_to_resume(named: Path | None, resumes: bool, directory: Path) -> 
     return None
 
 
-def is_finished(progress: Progress, end_epoch: int, directory: Path, model: MultiViewPose, is_main: bool) -> bool:
-    """Return whether the training is complete; if so, log it and write final_state.pth.tar if it is missing.
+def finish_if_complete(
+    progress: Progress, end_epoch: int, directory: Path, model: MultiViewPose, is_main: bool
+) -> bool:
+    """Return whether the training is complete. If so, log it and write final_state.pth.tar if that is missing.
 
     Args:
         progress: progress of the checkpoint.

@@ -175,7 +175,7 @@ def test_load_poses_unusable_arrays_are_refused(frames, poses_path, changed, mes
 
 def test_load_poses_truncated_file_is_refused(frames, poses_path):
     poses_path.write_bytes(poses_path.read_bytes()[:500])
-    with pytest.raises(InputError, match="cut off"):
+    with pytest.raises(InputError, match="truncated"):
         load_poses(poses_path, frames.image_ids, NAMES)
 
 
