@@ -225,7 +225,7 @@ def depth_claims(results: SeedResults) -> list[Claim]:
         claims.append(Claim(f"depth {deep} better than {shallow}", gain, "mm", papers[shallow] - papers[deep]))
     difference = values[DEEPEST].minus(values[5]).by_seed
     within = SeedValues({seed: 1.0 - abs(value) for seed, value in difference.items()})
-    text = "depth 5 within 1 mm of depth 10 (what is left of the 1 mm)"
+    text = "depth 5 within 1 mm of depth 10 (1 mm minus the difference)"
     return [*claims, Claim(text, within, "mm", 1.0 - abs(papers[DEEPEST] - papers[5]))]
 
 
@@ -257,7 +257,7 @@ def free_claims(results: SeedResults) -> list[Claim]:
         ("RPSM: retrained with fusion better than without", (f"{FREE}/fusion", "rpsm"), single, no_fusion - fusion),
         ("RPSM: retrained with Adaptive better than without fusion", (f"{FREE}/adaptive", "rpsm"), single, None),
     ]
-    return [_error_claim(results, *pair, FREE_JOINTS) for pair in pairs]
+    return [_error_claim(results, f"no pose labels, {text}", *pair, FREE_JOINTS) for text, *pair in pairs]
 
 
 def difficulty_table(results: SeedResults, validation_text: str, sets: Sequence[ExtraTestSet]) -> str:

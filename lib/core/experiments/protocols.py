@@ -14,11 +14,13 @@ _VIEWS_ALONE = ("DATASET.TRAIN_DATASET", "multiview_h36m")  # single images do n
 _ONE_EPOCH = ("TRAIN.END_EPOCH", "1", "TRAIN.LR", "0.003")
 _TWO_EPOCHS = ("TRAIN.END_EPOCH", "2", "TRAIN.LR_STEP", "[1]")
 _SYNTHETIC_SETTING = """\
-ResNet-18, 192 px input, 48 px heatmaps (42 mm per px at the person). Synthetic data: 1200 training groups of subjects
-1, 5, 6, 7, 8; 4800 single images; test groups of subjects 9 and 11; 0.5 pieces of furniture in front of each camera on
-average. H36M: trained from scratch on the groups. H36M+MPII: trained on the single images, then on both. All fusions of
-a row of networks use the same frozen single-view backbone. JDR counts joints within 1/20 of the crop side length
-(100 mm at the person). Last weights; no selection on the test groups."""
+ResNet-18, 192 px input, 48 px heatmaps (42 mm per px at the person). Synthetic data: 1200 training
+groups of subjects 1, 5, 6, 7, 8; 4800 single images; test groups of subjects 9 and 11; 0.5 pieces of
+furniture in front of each camera on average. H36M: trained from scratch on the groups. H36M+MPII:
+trained on the single images, then on both. All fusions of H36M use the same frozen single-view
+backbone, and all fusions of H36M+MPII another one. JDR counts joints within 1/20 of the crop side
+length (100 mm at the person). The last weights are evaluated; nothing is selected on the test
+groups."""
 
 
 def synthetic_protocol(data: Path, out: Path, opts: Sequence[str] = ()) -> ExperimentProtocol:

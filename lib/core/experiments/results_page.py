@@ -2,6 +2,7 @@
 
 import os
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,9 +30,18 @@ from lib.utils.files.atomic import read_bytes, write_bytes
 _CELLS = "cells (data sets, trainings, evaluations)"
 TITLE = "Results: the paper's tables"
 CAPTION = (
-    "Networks trained on H36M+MPII, means over the seeds. JDR: joint detection rate. MPJPE: mean joint error without "
-    "alignment."
+    "Networks trained on H36M+MPII, means over the seeds. JDR: joint detection rate over all 17 joints. MPJPE: mean "
+    "joint error without alignment. Each line recommends the simplest variant whose mean is within one standard "
+    "deviation of the best."
 )
+SYNTHETIC_TEXT = "Our data are synthetic: H36M names the groups of views, MPII the single images."
+NAMES = (
+    "**Names.** Single: no fusion. Fusion: the paper's learned matrices (`NETWORK.FUSION learned`). Sum and Max along "
+    "the epipolar line: the paper's baselines (`epipolar_sum`, `epipolar_max`). Adaptive: `adaptive`. (ours): not in "
+    "the paper. Triangulation without an adjective weights all views equally (`TRIANGULATE.WEIGHTS equal`); weighted "
+    "triangulation is `--method triangulate` with its default weights."
+)
+LINE_WIDTH = 100
 
 
 @dataclass(frozen=True)
@@ -96,8 +106,8 @@ def write_page(results: SeedResults, protocol: ExperimentProtocol, settings: Pag
         )
     charts = save_charts(results, protocol.test_sets, settings.plots)
     claims = [claim for _, _, section_claims in sections.values() for claim in section_claims]
-    parts = [f"# {TITLE}", _caption(settings), "\n".join(summary_lines(results, protocol.test_sets, claims))]
-    parts += ["## Run", _run_text(results, protocol, settings)]
+    parts = [f"# {TITLE}", _caption(protocol, settings), "\n".join(summary_lines(results, protocol.test_sets, claims))]
+    parts += [_wrapped(NAMES), "## Run", _run_text(results, protocol, settings)]
     for key, (title, table, section_claims) in sections.items():
         parts += [f"## {title}", table]
         if key in charts:
@@ -110,10 +120,16 @@ def _link(path: Path, settings: PageSettings) -> str:
     return Path(os.path.relpath(path, settings.path.parent)).as_posix()
 
 
-def _caption(settings: PageSettings) -> str:
-    if settings.analysis is None:
-        return CAPTION
-    return f"{CAPTION} Reasons and further measurements: [analysis]({_link(settings.analysis, settings)})."
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, LINE_WIDTH, break_long_words=False, break_on_hyphens=False)
+
+
+def _caption(protocol: ExperimentProtocol, settings: PageSettings) -> str:
+    parts = [SYNTHETIC_TEXT] if protocol.make else []
+    parts.append(CAPTION)
+    if settings.analysis is not None:
+        parts.append(f"Reasons and further measurements: [analysis]({_link(settings.analysis, settings)}).")
+    return _wrapped(" ".join(parts))
 
 
 def _run_text(results: SeedResults, protocol: ExperimentProtocol, settings: PageSettings) -> str:
@@ -127,8 +143,8 @@ def _run_text(results: SeedResults, protocol: ExperimentProtocol, settings: Page
         cells += f" **{left} cells are not run yet.**"
     source = "The paper's rows are from Qiu et al., ICCV 2019"
     if protocol.make:
-        source += ", on Human3.6M: compare orderings, not figures"
-    lines = [cells, f"Figures are means ± standard deviation over the seeds. {source}."]
+        source += ", on Human3.6M: compare orderings, not values"
+    lines = [cells, f"Values are means ± standard deviation over the seeds. {source}."]
     rows_without: dict[tuple[int, ...], list[str]] = {}
     for row, seeds in results.incomplete().items():
         rows_without.setdefault(seeds, []).append(row)

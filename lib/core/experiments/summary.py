@@ -66,8 +66,8 @@ def _detection_lines(results: SeedResults) -> list[str]:
     if kind is None or untrained is None:
         return []
     return [
-        f"2D: use {KIND_TEXT[kind]}. JDR {rates[kind].mean:.1f} %, single views {rates['single'].mean:.1f} %; occluded "
-        f"joints {occluded[kind].mean:.1f} %, single views {occluded['single'].mean:.1f} %.",
+        f"2D: use {KIND_TEXT[kind]}. JDR {rates[kind].mean:.1f} % (Single {rates['single'].mean:.1f} %); occluded "
+        f"joints {occluded[kind].mean:.1f} % (Single {occluded['single'].mean:.1f} %).",
         f"2D without training a fusion: use {KIND_TEXT[untrained]}. JDR {rates[untrained].mean:.1f} %.",
     ]
 
@@ -75,7 +75,10 @@ def _detection_lines(results: SeedResults) -> list[str]:
 def _pose_lines(results: SeedResults) -> list[str]:
     networks = [f"{data}/{kind}" for data in DATA_TEXT for kind in WITH_3D]
     lines = []
-    for text, methods in (("3D", METHODS_3D), ("3D without a limb prior", WITHOUT_PRIOR)):
+    for text, among, methods in (
+        ("3D", "method", METHODS_3D),
+        ("3D without a limb prior", "triangulation", WITHOUT_PRIOR),
+    ):
         best = [_best_method(results, row, methods) for row in networks]
         method = _best_method(results, "mixed/single", methods)
         errors = {kind: results.error(f"mixed/{kind}", method) for kind in WITH_3D}
@@ -85,14 +88,14 @@ def _pose_lines(results: SeedResults) -> list[str]:
             share = f"{known.count(method)} of {len(known)} rows of Table 2"
             lines.append(
                 f"{text}: use {METHOD_TEXT[method]} on {HEATMAP_TEXT[kind]}. MPJPE {errors[kind].mean:.1f} mm; "
-                f"best method in {share}."
+                f"best {among} in {share}."
             )
     errors = {kind: results.error(f"mixed/{kind}", PLAIN) for kind in WITH_3D}
     kind = recommended(errors)
     if kind is not None:
         lines.append(
-            f"Plain triangulation: use {KIND_TEXT[kind]}. MPJPE {errors[kind].mean:.1f} mm, single views "
-            f"{errors['single'].mean:.1f} mm."
+            f"Plain triangulation: use it on {HEATMAP_TEXT[kind]}. MPJPE {errors[kind].mean:.1f} mm (Single "
+            f"{errors['single'].mean:.1f} mm)."
         )
     return lines
 
@@ -109,8 +112,8 @@ def _depth_lines(results: SeedResults) -> list[str]:
     if not enough:
         return []
     return [
-        f"Depth of the recursion: {enough[0]} is enough. MPJPE {errors[enough[0]]:.1f} mm; {errors[DEEPEST]:.1f} mm at "
-        f"depth {DEEPEST}."
+        f"RPSM on heatmaps of Fusion: recursion depth {enough[0]} is enough. MPJPE {errors[enough[0]]:.1f} mm (depth "
+        f"{DEEPEST}: {errors[DEEPEST]:.1f} mm)."
     ]
 
 
@@ -129,8 +132,8 @@ def _rig_lines(results: SeedResults, sets: Sequence[ExtraTestSet]) -> list[str]:
         return " and ".join(f"{results.detection_rate(f'{rig.key}/{kind}').mean:.1f} %" for rig in (few, many))
 
     return [
-        f"Unseen rig: use {KIND_TEXT[kind]}. JDR {rates(kind)} with {few.num_views} and {many.num_views} views, single "
-        f"views {rates('single')}."
+        f"2D on an unseen rig: use {KIND_TEXT[kind]}. JDR with {few.num_views} and {many.num_views} views "
+        f"{rates(kind)} (Single {rates('single')})."
     ]
 
 
@@ -143,8 +146,8 @@ def _free_lines(results: SeedResults) -> list[str]:
     row, method = min(known, key=known.get)
     best = f"{known[row, method]:.1f} mm ({FREE_TEXT[row]}; {METHOD_TEXT[method]})"
     return [
-        f"No pose labels of the rig: at best {best}; with all labels {np.nanmin(labelled):.1f} mm (Fusion). Means over "
-        f"{len(FREE_JOINTS)} joints."
+        f"3D without pose labels of the rig: MPJPE over {len(FREE_JOINTS)} joints at best {best}; with all labels "
+        f"{np.nanmin(labelled):.1f} mm (Fusion)."
     ]
 
 
@@ -153,7 +156,8 @@ def _claim_lines(claims: Sequence[Claim]) -> list[str]:
     if not judged:
         return []
     others = [claim for claim in judged if claim.verdict != "holds"]
-    lines = [f"The paper's orderings: {len(judged) - len(others)} of {len(judged)} hold."]
+    lines = [f"The paper's orderings: {len(judged) - len(others)} of {len(judged)} hold for every seed."]
     if others:
-        lines.append(f"Not confirmed: {'; '.join(claim.text for claim in others)}.")
+        quoted = [f'"{claim.text}"' for claim in others]
+        lines.append(f"Not confirmed: {', '.join(quoted)}.")
     return lines
