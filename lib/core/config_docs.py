@@ -15,9 +15,9 @@ _HEAD = """# Configuration
 For users who write YAML files or set keys with `--opts`. The page lists every key with its default.
 It is generated from `lib/core/config.py` by `make configuration-docs`.
 
-A YAML file sets keys in sections, for example `TRAIN: {LR: 0.001}`. `BASE: other.yaml` reads another
-file first. On the command line, `--opts TRAIN.LR 0.001` overrides both. Unknown keys and invalid values
-are errors. Sizes are `[width, height]`, or one integer for a square.
+A YAML file sets keys in sections, for example `TRAIN: {LR: 0.001}`. `BASE: other.yaml` reads
+another file first. On the command line, `--opts TRAIN.LR 0.001` overrides both. Unknown keys and
+invalid values are errors. Sizes are `[width, height]`, or one integer for a square.
 
 The scope of a key is the first stage whose result depends on it:
 """
