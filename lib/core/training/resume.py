@@ -248,7 +248,9 @@ def _check_optimizer(path: str | os.PathLike, stored: str, configured: str) -> N
             "train again under another NAME (--opts NAME ...)"
         )
     if stored != configured:
-        raise InputError(f"{path}: TRAIN.OPTIMIZER: expected {stored}, received {configured}; set it as before")
+        raise InputError(
+            f"{path}: TRAIN.OPTIMIZER: expected {stored.lower()}, received {configured.lower()}; set it as before"
+        )
 
 
 def _load_moments(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:

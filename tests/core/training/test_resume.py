@@ -104,7 +104,7 @@ def test_load_training_state_optimizer_settings_follow_the_configuration(start, 
 def test_load_training_state_other_model_or_optimizer_is_refused(start, tmp_path):
     path = tmp_path / "a.pth.tar"
     start().save(path)
-    with pytest.raises(InputError, match=r"a\.pth\.tar: TRAIN\.OPTIMIZER: expected Adam, received SGD"):
+    with pytest.raises(InputError, match=r"a\.pth\.tar: TRAIN\.OPTIMIZER: expected adam, received sgd"):
         start("TRAIN.OPTIMIZER", "sgd").resume(path)
     run = start()
     run.config.MODEL = "multiview_pose_hrnet"
