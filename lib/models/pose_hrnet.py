@@ -190,7 +190,7 @@ def _residual_blocks(
 
 
 def _resample(channels: Sequence[int], source: int, target: int) -> nn.Module:
-    """Return layers from the channels and resolution of branch `source` to those of branch `target`."""
+    """Return layers from channels and resolution of branch `source` to channels and resolution of branch `target`."""
     if source == target:
         return nn.Identity()
     if source > target:

@@ -126,7 +126,7 @@ def load_model_state(model: MultiViewPose, content: Any, source: str) -> LoadRep
 
 
 def compare(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> LoadReport:
-    """Compare names and shapes of a network with those of a file.
+    """Compare names and shapes of a network with a file.
 
     `num_batches_tracked` may be missing: old files lack it, and it has no effect here.
     """

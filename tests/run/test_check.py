@@ -126,7 +126,7 @@ def test_check_unreadable_annotation(tiny_root, tiny_yaml, run_script):
 def real_copy(tmp_path, tiny_yaml) -> Callable[..., Path]:
     """real_copy(edit, links=None): YAML of a copy of the real data with changed records; images are links.
 
-    `links` turns the list of a clip's image paths into the files that stand in their place.
+    `links` turns the list of a clip's image paths into the files that replace them.
     """
     if not REAL.is_dir():
         pytest.skip(f"{REAL} is not here")

@@ -34,7 +34,7 @@ from lib.utils.transforms import transform_points
 class CheckSettings:
     """Size of the check."""
 
-    num_images: int | None = 400  # images to read in addition to those of the motion check; None = all
+    num_images: int | None = 400  # images to read in addition to the images of the motion check; None = all
     workers: int = 1  # processes that read images
     box_groups: int = 20_000  # groups whose boxes are measured
     windows: int = 4  # sequences of groups whose images are compared with the labels in motion
@@ -90,8 +90,8 @@ def _check_multiview(
     data_format = config.DATASET.DATA_FORMAT
     window_rows = np.concatenate([np.array([], int), *(window.rows.ravel() for window in windows)])
     facts, missing, num_images = _read_images(annotations, window_rows, data_format, settings)
-    labelled = config.TEST.JOINTS or annotations.joint_set.names
-    expected = [name if name in labelled else "" for name in annotations.joint_set.names]
+    labeled = config.TEST.JOINTS or annotations.joint_set.names
+    expected = [name if name in labeled else "" for name in annotations.joint_set.names]
     counts = check_counts(annotations, rows)
     check_visible(counts, groups.camera_names, expected, groups.visible)
     image_wh = [facts.size(groups.rows[:, view]) for view in range(groups.num_views)]

@@ -64,7 +64,7 @@ def check_visible(
     if seen.any() and lacking:
         section.add(
             level,
-            f"no image has a visible {', '.join(lacking)} (joints_vis is 0); if this is intended, list the labelled "
+            f"no image has a visible {', '.join(lacking)} (joints_vis is 0); if this is intended, list the labeled "
             "joints in TEST.JOINTS",
         )
 

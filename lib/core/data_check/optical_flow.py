@@ -22,21 +22,21 @@ class Tracks:
     """Joint motion between successive images of one view, of all windows."""
 
     moved: np.ndarray  # (N, J, 2) motion in the images, px; NaN where tracking failed
-    labelled: np.ndarray  # (N, J, 2) motion of the labels, px
+    labeled: np.ndarray  # (N, J, 2) motion of the labels, px
     piece: np.ndarray  # (N,) number of the window
 
     @classmethod
     def joined(cls, parts: Sequence[Tracks]) -> Tracks:
         """Concatenate windows."""
-        moved, labelled = (np.concatenate([getattr(part, name) for part in parts]) for name in ("moved", "labelled"))
-        return cls(moved, labelled, np.repeat(np.arange(len(parts)), [len(part.moved) for part in parts]))
+        moved, labeled = (np.concatenate([getattr(part, name) for part in parts]) for name in ("moved", "labeled"))
+        return cls(moved, labeled, np.repeat(np.arange(len(parts)), [len(part.moved) for part in parts]))
 
     def _counting(self) -> np.ndarray:
-        return np.isfinite(self.moved).all(-1) & (np.linalg.norm(self.labelled, axis=-1) > MIN_STEP_PX)
+        return np.isfinite(self.moved).all(-1) & (np.linalg.norm(self.labeled, axis=-1) > MIN_STEP_PX)
 
     def usual_px(self) -> float:
         """Return the median motion of the tracked labels, px; 0 if there are too few."""
-        length = np.linalg.norm(self.labelled, axis=-1)[self._counting()]
+        length = np.linalg.norm(self.labeled, axis=-1)[self._counting()]
         return float(np.median(length)) if len(length) >= MIN_STEPS else 0.0
 
     def unexplained(self) -> float | None:
@@ -48,8 +48,8 @@ class Tracks:
         counting = self._counting()
         if not limit:
             return None
-        length = np.linalg.norm(self.labelled[counting], axis=-1)
-        rest = np.linalg.norm((self.moved - self.labelled)[counting], axis=-1)
+        length = np.linalg.norm(self.labeled[counting], axis=-1)
+        rest = np.linalg.norm((self.moved - self.labeled)[counting], axis=-1)
         return float(np.minimum(rest, limit).mean() / np.minimum(length, limit).mean())
 
     def best_lag(self) -> tuple[int, float, float]:
@@ -64,10 +64,10 @@ class Tracks:
         best = (0, 0.0, np.inf)
         if not limit:
             return best
-        usual = np.minimum(np.linalg.norm(self.labelled, axis=-1), limit).mean()
+        usual = np.minimum(np.linalg.norm(self.labeled, axis=-1), limit).mean()
         for lag, early, late in lagged(self.piece):
-            with_lag = np.linalg.norm(self.moved[early] - self.labelled[late], axis=-1)
-            without = np.linalg.norm(self.moved[early] - self.labelled[early], axis=-1)
+            with_lag = np.linalg.norm(self.moved[early] - self.labeled[late], axis=-1)
+            without = np.linalg.norm(self.moved[early] - self.labeled[early], axis=-1)
             known = np.isfinite(with_lag)
             if 2 * len(early) < len(self.piece) or known.sum() < MIN_STEPS:
                 continue

@@ -140,14 +140,14 @@ def _rig_lines(results: SeedResults, sets: Sequence[ExtraTestSet]) -> list[str]:
 def _free_lines(results: SeedResults) -> list[str]:
     errors = {(row, method): free_error(results, row, method).mean for row in FREE_TEXT for method in METHODS_3D}
     known = {key: error for key, error in errors.items() if not np.isnan(error)}
-    labelled = [free_error(results, "mixed/fusion", method).mean for method in METHODS_3D]
-    if not known or np.isnan(labelled).all():
+    labeled = [free_error(results, "mixed/fusion", method).mean for method in METHODS_3D]
+    if not known or np.isnan(labeled).all():
         return []
     row, method = min(known, key=known.get)
     best = f"{known[row, method]:.1f} mm ({FREE_TEXT[row]}; {METHOD_TEXT[method]})"
     return [
         f"3D without pose labels of the rig: MPJPE over {len(FREE_JOINTS)} joints at best {best}; with all labels "
-        f"{np.nanmin(labelled):.1f} mm (Fusion)."
+        f"{np.nanmin(labeled):.1f} mm (Fusion)."
     ]
 
 

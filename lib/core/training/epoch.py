@@ -91,7 +91,7 @@ class EpochMeters:
         return _step_or_minus_one(min_over_ranks(self._first_bad_step.clone()).item())
 
     def read(self) -> tuple[dict[str, float], dict[str, float], int]:
-        """Read the sums over all ranks and restart those of the report.
+        """Read the sums over all ranks and restart the sums of the report.
 
         Returns:
             Means over the epoch, means since the last report (loss, loss_routed, loss_raw, accuracy, groups), and

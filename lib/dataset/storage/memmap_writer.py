@@ -77,7 +77,7 @@ class CompactWriter:
         self._joint_names = []
 
     def append(self, part: Annotations) -> None:
-        """Write a part. Its image names must not be longer than those of the first part."""
+        """Write a part. Its image names must fit the longest name of the first part."""
         labels = part.labels3d
         self._left -= len(part)
         self._source = part.source

@@ -6,7 +6,7 @@ from lib.utils.errors import InputError, unknown_name
 
 PEAK_MODES = ("argmax", "quarter", "log_quadratic")
 
-_MIN_CURVATURE = 1e-6  # 1 / px^2, of the log heatmap; that of a Gaussian with a standard deviation of 1000 px
+_MIN_CURVATURE = 1e-6  # 1 / px^2, of the log heatmap; as for a Gaussian with a standard deviation of 1000 px
 _RADIUS_PX = 2  # a peak is the highest pixel within this distance along both axes
 _BLOCK_PIXELS = 2**20  # pixels per block; limits memory and fits the cache
 

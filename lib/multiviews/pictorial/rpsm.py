@@ -25,7 +25,7 @@ from lib.utils.errors import InputError, check_finite, check_shape
 
 @dataclass(frozen=True)
 class PictorialSettings:
-    """Grids and tolerance of RPSM; the defaults are those of the paper.
+    """Grids and tolerance of RPSM; the defaults are from the paper.
 
     Attributes:
         grid_size: edge length of the first grid, mm.

@@ -98,7 +98,7 @@ def _best_partner(
 ) -> Array:
     """Find the best bin (F,) of a child, given the bin (F,) of its parent.
 
-    `scores` (N, F) are those of the child's subtree; `broken` (F,) is the best score if the limb is broken.
+    `scores` (N, F) are the scores of the child's subtree; `broken` (F,) is the best score if the limb is broken.
     """
     xp = backend.xp
     frame = backend.integers(np.arange(len(parent_bin)))[:, None]

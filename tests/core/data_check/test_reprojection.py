@@ -69,8 +69,8 @@ def straighten(records):
     for record in records:
         record["camera"] = record["camera"] | {"k": np.zeros((3, 1)), "p": np.zeros((2, 1))}
         u = record["joints_3d_camera"][:, :2] / record["joints_3d_camera"][:, 2:]
-        focal, centre = ([record["camera"][key][0] for key in keys] for keys in (("fx", "fy"), ("cx", "cy")))
-        record["joints_2d"] = u * focal + centre
+        focal, center = ([record["camera"][key][0] for key in keys] for keys in (("fx", "fy"), ("cx", "cy")))
+        record["joints_2d"] = u * focal + center
 
 
 def test_check_reprojection_correct_data(make_groups):

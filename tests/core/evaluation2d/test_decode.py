@@ -40,7 +40,7 @@ def test_get_max_preds_quarter_shifts_toward_the_larger_neighbor():
     heatmaps[0, 1, 7, 2] = 0.5
     heatmaps[0, 1, 7, 4] = 0.4  # left, y even
     heatmaps[0, 2, 8, 3] = -0.5  # away from the smaller
-    heatmaps[0, 3, 7, 1] = 0.5  # no left neighbour: x stays
+    heatmaps[0, 3, 7, 1] = 0.5  # no left neighbor: x stays
     heatmaps[0, 3, 8, 0] = 0.5
     positions, values = get_max_preds(heatmaps, "quarter")
     assert positions.tolist() == [[[3.25, 6.75], [2.75, 7], [3, 6.75], [0, 7.25], [15, 11]]]

@@ -66,7 +66,7 @@ def test_make_fusion_figure_row_has_pixel_weights_line_and_gt(make_trained, draw
     ]
     np.testing.assert_allclose(row.point, expected[view], atol=1e-2)
     np.testing.assert_allclose(row.gt, [expected[other] for other in (0, 1, 3)], atol=1e-2)
-    for other, image in zip((0, 1, 3), row.others, strict=True):  # the image has a disc in the joint's colour there
+    for other, image in zip((0, 1, 3), row.others, strict=True):  # the image has a disc in the joint's color there
         assert image.shape == (IMAGE_WH[1], IMAGE_WH[0], 3)
         column, line = np.round(expected[other]).astype(int)
         np.testing.assert_allclose(image[line, column].astype(int), JOINT_COLORS[joint], atol=60)

@@ -27,7 +27,7 @@ def world(tmp_path_factory):
 def settings(world, tmp_path):
     """A .mat of the world with four images for testing; three training images have a second person.
 
-    The second ones have no position, no joint, or stand too near (also their neighbours); the images lie in
+    The second ones have no position, no joint, or are too close (also their neighbors); the images lie in
     ROOT/mpii/images.
     """
     _, train, valid = world

@@ -72,7 +72,7 @@ def test_person_box_at_root_depth(filmed):
     for _number, record in enumerate(records):
         x0, y0, x1, y1 = record["box"]
         root = record["joints_3d_camera"][0]
-        # About f * 2000 / z, as the lens bends it by a few per cent at most.
+        # About f * 2000 / z, as the lens bends it by a few percent at most.
         np.testing.assert_allclose([x1 - x0, y1 - y0], 1145 * 2000 / root[2], rtol=0.06)
         np.testing.assert_allclose(record["center"], [(x0 + x1) / 2, (y0 + y1) / 2])
         np.testing.assert_allclose(record["scale"], [(x1 - x0) / 200, (y1 - y0) / 200])

@@ -225,7 +225,7 @@ def test_make_synthetic_reports_and_refuses_to_overwrite(tmp_path):
 
 
 def test_makefile_quickstart_reuses_its_data():
-    makefile = (SCRIPT.parents[2] / "Makefile").read_text().replace("\\\n", "")  # a command may go on in the next line
+    makefile = (SCRIPT.parents[2] / "Makefile").read_text().replace("\\\n", "")  # joins continued lines
     (line,) = [line for line in makefile.splitlines() if "make_synthetic.py" in line]
     assert line.endswith(" --reuse")
 

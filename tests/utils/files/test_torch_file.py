@@ -61,7 +61,7 @@ def own_memory_mb():
     """Return the anonymous memory of this process, which excludes mapped files."""
     status = Path("/proc/self/status")
     if not status.exists():
-        pytest.skip("this system does not tell")
+        pytest.skip("this system has no /proc")
     return int(re.search(r"RssAnon:\s+(\d+) kB", status.read_text()).group(1)) / 1e3
 
 
