@@ -252,7 +252,7 @@ def test_valid_epipolar_fusion_of_a_network_without_fusion_works(kind, tiny_root
         in done.out
     )
     assert "| fused, crop threshold " in done.out
-    assert "| single, crop threshold " in done.out
+    assert "| single_view, crop threshold " in done.out
     with h5py.File(tmp_path / "output" / RUN / "predicted_heatmaps.h5") as file:
         assert np.abs(file["heatmaps"][:]).max() > 0
 

@@ -110,12 +110,12 @@ def test_prepare_mpii_data_train_and_validate(world, tiny_yaml, tmp_path, run_sc
         ]
         results = json.loads((directory / "results_2d.json").read_text())
         assert results["num_images"] == 6
-        scores[name] = results["pckh"]["single"]
+        scores[name] = results["pckh"]["single_view"]
         for share in (0.5, 0.1):
             expected = mean_pckh(directory / "predicted_heatmaps.h5", records, share)
             assert scores[name][f"PCKh@{share}"]["Mean"] == pytest.approx(expected)
         assert line.split("|")[9].strip() == f"{100 * scores[name]['PCKh@0.5']['Mean']:.1f}"
-        assert results["perf"] == results["jdr"]["single, head threshold"]["mean"]
+        assert results["perf"] == results["jdr"]["single_view, head threshold"]["mean"]
         with h5py.File(directory / "predicted_heatmaps.h5") as file:
             assert file["heatmaps"].shape == (rows, 16, 16, 16)
     assert scores["mpii"] == scores["multiview_mpii"]

@@ -146,7 +146,7 @@ def validate(
         num_groups = loader.batch_sampler.shares(step)[ranks.rank]
         predicted = _predict(model, batch, device, settings.flip_test)
         if debug is not None and step == 0:
-            debug(step, batch, predicted["single"], next(iter(predicted.values())))
+            debug(step, batch, predicted["single_view"], next(iter(predicted.values())))
         rows = _rows_of_batch(predicted, batch, num_groups, joints, learned, settings)
         heatmaps = rows.pop("heatmaps")
         locations = rows.pop("locations")
@@ -194,8 +194,8 @@ def _predict(model: nn.Module, batch: dict[str, Tensor], device: torch.device, f
     if flip_test:
         single_view = (single_view + _mirrored(model, images)) / 2
     if fused is None:
-        return {"single": single_view}
-    return {"fused": route(single_view, fused, batch["is_multiview"].to(device)), "single": single_view}
+        return {"single_view": single_view}
+    return {"fused": route(single_view, fused, batch["is_multiview"].to(device)), "single_view": single_view}
 
 
 def _rows_of_batch(
@@ -232,7 +232,7 @@ def _rates(arrays: dict[str, np.ndarray], joint_names: list[str], settings: Vali
     kinds = [kind for kind in JDR_THRESHOLDS if kind != "head" or has_heads]
     kinds.sort(key=lambda kind: kind != settings.jdr_threshold)  # the configured one first
     thresholds = {kind: jdr_threshold(kind, settings.image_wh, arrays["scale"], head_size) for kind in kinds}
-    maps = [name for name in ("fused", "single") if name in arrays]
+    maps = [name for name in ("fused", "single_view") if name in arrays]
     rates: dict[str, np.ndarray] = {}
 
     def add_rates(row: str, kind: str, visible: np.ndarray) -> None:

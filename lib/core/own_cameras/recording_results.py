@@ -98,10 +98,10 @@ def save_results(
         },
         "sync_offset_frames": None if recording.sync_offsets is None else recording.sync_offsets.frames,
     }
-    parts = [f"# 3D poses: {method}", *report_parts(recording, statistics, check)]
+    parts = [f"# 3D poses, method {method}", *report_parts(recording, statistics, check)]
     if left_out is not None:
         results["leave_one_out_px"] = left_out_statistics(recording, poses, left_out)
-        parts += ["## Each view predicted from the others", left_out_table(results["leave_one_out_px"])]
+        parts.append(left_out_table(results["leave_one_out_px"]))
     write_json(out / RESULTS, results)
     if recording.videos is not None:
         save_label_sheet(out / SHEET, recording, poses)
@@ -133,6 +133,7 @@ def left_out_statistics(
 
 
 def left_out_table(statistics: Mapping[str, Mapping[str, float]]) -> str:
-    """Format left_out_statistics() as Markdown."""
+    """Format left_out_statistics() as Markdown, with a heading."""
     rows = [[name, one["median"], one["mean"], one["p95"], 100 * one["compared"]] for name, one in statistics.items()]
-    return markdown_table(["view left out", "median (px)", "mean (px)", "95 % (px)", "joints compared (%)"], rows)
+    table = markdown_table(["view left out", "median (px)", "mean (px)", "95 % (px)", "joints compared (%)"], rows)
+    return f"## Each view predicted from the others\n\n{table}"

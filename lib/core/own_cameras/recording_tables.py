@@ -106,8 +106,9 @@ def pose_tables(statistics: Mapping[str, Any]) -> str:
         for pair, frames in pairs.items()
     ]
     parts = [
-        f"## Kept\n\n{100 * statistics['kept_share']:.1f} % of the joints in {len(views)} views and "
-        f"{statistics['num_frames']} frames, in %:",
+        "## Kept joints\n\nA joint is kept in a view if its detection agrees with the other views. "
+        f"{100 * statistics['kept_share']:.1f} % of the joints in {len(views)} views and "
+        f"{statistics['num_frames']} frames are kept; in %:",
         markdown_table(["joint", *views, "all"], [*joints, total]),
         "## Reprojection error of the kept joints",
         markdown_table(["px", *views, "all"], errors),
@@ -175,7 +176,8 @@ def calibration_tables(check: CalibrationCheck, names: Sequence[str]) -> str:
     header = ["view", "reprojection", "from the others", *(f"lines of {name}" for name in names)]
     return "\n\n".join(
         [
-            "Median errors in % of the person's size in the image:",
+            "Median errors in % of the person's size in the image. Reprojection: points triangulated from all views; "
+            "from the others: points triangulated without this view; lines of a view: distance to its epipolar lines.",
             markdown_table(header, rows, 2),
             calibration_verdict(check, names),
         ]

@@ -96,7 +96,8 @@ class RunPoses:
         for name, (values, wanted) in ids.items():
             if not (chosen & (values == wanted)).any():
                 known = ", ".join(str(value) for value in np.unique(values[chosen]))
-                raise InputError(f"--sequence: no test frame of {name} {wanted}; there are {known}")
+                named = f" ({action})" if name == "action" and action != str(wanted) else ""
+                raise InputError(f"--sequence: no test frame of {name} {wanted}{named}; there are {known}")
             chosen &= values == wanted
         frames = np.flatnonzero(chosen)
         rows = rows[frames]

@@ -59,15 +59,15 @@ def test_validate_rates_fused_and_single_view_heatmaps(loaders):
     assert not model.training
     assert list(result.rates) == [
         "fused, crop threshold",
-        "single, crop threshold",
+        "single_view, crop threshold",
         "fused, published threshold",
-        "single, published threshold",
+        "single_view, published threshold",
     ]
     # half a heatmap px of rounding per axis is at most 5.3 px, a twentieth of the crop is 6 px
     assert result.perf == 1.0
     expected = np.ones(17)
     expected[H36M_17.index("nose")], expected[H36M_17.index("lwri")] = 0.75, 0
-    np.testing.assert_allclose(result.rates["single, crop threshold"], expected)
+    np.testing.assert_allclose(result.rates["single_view, crop threshold"], expected)
     assert result.rates["fused, published threshold"].mean() < 1  # 3.2 px is less than the rounding
 
 
@@ -111,12 +111,14 @@ def test_validate_occluded_joints_have_separate_rates(loaders):
     worse[0, 1, UNION_20.index("nose")] = 0  # one of the two images that do not show it
     rates = validate(Table([(worse, gt)]), loader, settings(config), CPU).rates
     assert list(rates)[-4:] == [
-        f"{maps}, crop threshold, {which} joints" for which in ("occluded", "visible") for maps in ("fused", "single")
+        f"{maps}, crop threshold, {which} joints"
+        for which in ("occluded", "visible")
+        for maps in ("fused", "single_view")
     ]
-    assert rates["single, crop threshold, occluded joints"][nose] == 0.5
+    assert rates["single_view, crop threshold, occluded joints"][nose] == 0.5
     assert rates["fused, crop threshold, occluded joints"][nose] == 1
-    assert np.isnan(np.delete(rates["single, crop threshold, occluded joints"], nose)).all()
-    assert (rates["single, crop threshold, visible joints"] == 1).all()
+    assert np.isnan(np.delete(rates["single_view, crop threshold, occluded joints"], nose)).all()
+    assert (rates["single_view, crop threshold, visible joints"] == 1).all()
 
 
 @pytest.mark.parametrize("kind", ["published", "crop"])
@@ -124,8 +126,8 @@ def test_validate_perf_is_the_mean_at_the_configured_threshold(loaders, kind):
     config, _, loader = loaders(num_views=2, frames=2, mpii=0)("TEST.JDR_THRESHOLD", kind)
     (inputs,) = inputs_of(loader)
     result = validate(Table([(inputs.target, None)]), loader, settings(config), CPU)
-    assert next(iter(result.rates)) == f"single, {kind} threshold"
-    assert result.perf == pytest.approx(result.rates[f"single, {kind} threshold"].mean())
+    assert next(iter(result.rates)) == f"single_view, {kind} threshold"
+    assert result.perf == pytest.approx(result.rates[f"single_view, {kind} threshold"].mean())
 
 
 @pytest.mark.parametrize("name", ["mpii", "multiview_mpii"])
@@ -144,15 +146,15 @@ def test_validate_repeated_images_count_once(loaders, tmp_path, name):
         model = Table([(maps, None) for maps in outputs])
         result = validate(model, loader, settings(config, output="heatmaps"), CPU, writer)
     assert result.num_images == 6
-    found = dict(zip(names, result.rates["single, head threshold"], strict=True))
+    found = dict(zip(names, result.rates["single_view, head threshold"], strict=True))
     assert found["lwri"] == pytest.approx(5 / 6)
     assert found["rwri"] == found["root"] == 1
     assert result.perf == pytest.approx((14 + 5 / 6) / 15)  # head top is not annotated
-    score = result.pckh["single"]["PCKh@0.5"]
+    score = result.pckh["single_view"]["PCKh@0.5"]
     assert score["Wrist"] == pytest.approx((5 / 6 + 1) / 2)
     assert score["Mean"] == pytest.approx(77 / 78)  # 13 joints of 6 images, one missed
     assert np.isnan(score["Head"])
-    assert result.pckh["single"]["PCKh@0.1"]["Mean"] < 0.9  # 3 px are less than the rounding to 7.5 px
+    assert result.pckh["single_view"]["PCKh@0.1"]["Mean"] < 0.9  # 3 px are less than the rounding to 7.5 px
     assert result.tables().count("| single") == 3 + 1
     with h5py.File(tmp_path / "p.h5") as file:
         images = [image.decode() for image in file["image_ids"]]
@@ -168,7 +170,7 @@ def test_validate_mixed_data_pckh_counts_mpii_images_only(loaders):
     nothing[0][1], nothing[1][0] = gt[0][1], gt[1][0]  # Human3.6M's all missed
     result = validate(Table([(maps, maps) for maps in nothing]), loader, settings(config), CPU)
     assert result.num_images == 2 + 3
-    assert result.pckh.keys() == {"fused", "single"}
+    assert result.pckh.keys() == {"fused", "single_view"}
     assert result.pckh["fused"]["PCKh@0.5"]["Mean"] == 1
     found = dict(zip(result.joint_names, result.rates["fused, head threshold"], strict=True))
     assert found["root"] == 1
@@ -181,7 +183,7 @@ def test_validate_without_head_sizes_has_no_pckh(loaders):
     config, _, loader = loaders(num_views=2, frames=1, mpii=4)("DATASET.TEST_DATASET", "mpii")
     result = validate(Table([(inputs.target, None) for inputs in inputs_of(loader)]), loader, settings(config), CPU)
     assert result.pckh == {}
-    assert list(result.rates) == ["single, published threshold", "single, crop threshold"]
+    assert list(result.rates) == ["single_view, published threshold", "single_view, crop threshold"]
     assert "PCKh" not in result.tables()
 
 

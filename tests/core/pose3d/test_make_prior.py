@@ -43,6 +43,10 @@ def test_load_prior_other_grid_is_refused(tiny_root, tiny_config, tmp_path):
     path = tmp_path / "pairwise.pkl"
     root = tiny_root()
     config = tiny_config(root, "PICT_STRUCT.PAIRWISE_FILE", str(path))
+    with pytest.raises(
+        InputError, match=r"pairwise.pkl: no such limb prior; make one with run/data/make_limb_prior.py"
+    ):
+        load_prior(config.PICT_STRUCT)
     prior, _ = build_prior(config)
     save_limb_prior(prior, path)
     np.testing.assert_array_equal(load_prior(config.PICT_STRUCT).mean_lengths, prior.mean_lengths)

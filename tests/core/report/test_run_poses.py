@@ -60,7 +60,7 @@ def test_recording_by_name_or_id(make_run):
     ("words", "message"),
     [
         (("11", "Walking"), "no test frame of subject 11; there are 9"),
-        (("9", "Walking"), "no test frame of action 14; there are 2, 3, 4"),
+        (("9", "Walking"), r"no test frame of action 14 \(Walking\); there are 2, 3, 4"),
         (("9", "4", "2"), "no test frame of subaction 2; there are 1"),
         (("9", "Discusion"), "unknown action 'Discusion' in --sequence; did you mean 'Discussion'"),
         (("nine", "4"), "expected the number of a subject, received 'NINE'"),
