@@ -16,7 +16,7 @@ NAMES = {"title": "group 3", "heat_name": "weight", "curve_name": "epipolar line
 
 
 def make_row(others: int = 3, size: tuple[int, int] = (90, 100), gt: bool = False) -> HeatRow:
-    """Grey images without heat, and curves that lie outside of them."""
+    """Gray images without heat, and curves that lie outside of them."""
     return HeatRow(
         title="rwri",
         image=np.full((*size, 3), 90, np.uint8),

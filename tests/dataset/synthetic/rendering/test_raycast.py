@@ -11,12 +11,12 @@ from lib.dataset.synthetic.rendering.raycast import NOTHING, bounding_boxes, cas
 from lib.dataset.synthetic.rendering.solids import Solids
 from lib.multiviews.cameras import Cameras
 
-CENTRE = np.array([2500.0, 300.0, 1200.0])
+CENTER = np.array([2500.0, 300.0, 1200.0])
 
 
 def _camera(focal: float = 150.0, size: int = 120) -> Cameras:
-    rotation = look_at(CENTRE, np.array([0, 0, 900.0]), 0.2)
-    record = camera_record(rotation, CENTRE, (focal, focal), (size / 2, size / 2), np.zeros(3), np.zeros(2))
+    rotation = look_at(CENTER, np.array([0, 0, 900.0]), 0.2)
+    record = camera_record(rotation, CENTER, (focal, focal), (size / 2, size / 2), np.zeros(3), np.zeros(2))
     return Cameras.from_records([record])[0]
 
 
