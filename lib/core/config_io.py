@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import yaml
 from easydict import EasyDict
@@ -128,21 +128,37 @@ def _read_chain(path: Path, seen: tuple[Path, ...] = ()) -> Iterator[tuple[Path,
     yield path, values
 
 
-class _Loader(yaml.SafeLoader):
-    """SafeLoader that reports repeated keys; YAML silently keeps the last."""
+class _ReportRepeatedKeys:
+    """Report repeated keys; YAML silently keeps the last."""
 
     def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict:
         pairs = node.value if isinstance(node, yaml.MappingNode) else ()  # PyYAML refuses `!!map text`
         names = [key.value for key, _ in pairs if isinstance(key, yaml.ScalarNode)]
         for name in {name for name in names if names.count(name) > 1}:
-            logger.warning("%s: '%s' occurs twice; the last one counts", self.name, name)
+            logger.warning("%s: '%s' occurs twice; the last one counts", node.start_mark.name, name)
         return super().construct_mapping(node, deep)
+
+
+class _Loader(_ReportRepeatedKeys, yaml.SafeLoader):
+    pass
+
+
+class _FastLoader(_ReportRepeatedKeys, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+    pass
+
+
+def _parse_yaml(file: TextIO) -> Any:
+    try:
+        return yaml.load(file, _FastLoader)  # experiments load hundreds of configurations
+    except yaml.YAMLError:
+        file.seek(0)
+        return yaml.load(file, _Loader)  # clearer errors, and text that libyaml refuses
 
 
 def _read_yaml(path: Path) -> dict:
     try:
         with path.open(encoding="utf-8") as file:
-            values = yaml.load(file, _Loader)
+            values = _parse_yaml(file)
     except FileNotFoundError:
         raise InputError(f"{path}: no such configuration") from None
     except (OSError, UnicodeDecodeError) as error:

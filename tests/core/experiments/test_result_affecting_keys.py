@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,12 @@ MIXED = Path("experiments-local/mixed/resnet50/256_fusion.yaml")
 OUT = Path("output/x")
 
 
+@cache
 def synthetic(*opts, out=OUT, data=Path("data/experiments")):
     return fingerprints(make_plan(synthetic_protocol(data, out, opts), (0,), out).cells)
 
 
+@cache
 def mixed(*opts, out=OUT):
     return fingerprints(make_plan(config_protocol(MIXED, out, opts), (0,), out).cells)
 
