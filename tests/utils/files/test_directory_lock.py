@@ -16,7 +16,7 @@ import subprocess, sys, pathlib
 from lib.utils.files.directory_lock import locked_directory
 inherited = sys.argv[2] == "True"
 with locked_directory(pathlib.Path(sys.argv[1]), inherited=inherited) as lock:
-    child = subprocess.Popen(["sleep", "60"], pass_fds=[lock])
+    child = subprocess.Popen(["sleep", "60"], pass_fds=[lock], stdout=subprocess.DEVNULL)
     print(child.pid, flush=True)
     sys.stdin.read()
 """
