@@ -18,7 +18,7 @@ DETECTOR := $(DEMO)/.venv-detector
 DETECTIONS ?= $(DEMO)/detections.npz
 
 .PHONY: help quickstart demo experiments configuration-docs docs test test-all lint clean
-.PHONY: bench bench-rpsm bench-training bench-annotations bench-fusion bench-fusion-learning bench-accuracy
+.PHONY: bench bench-gpu bench-rpsm bench-training bench-annotations bench-fusion bench-fusion-learning bench-accuracy
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-22s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -62,6 +62,9 @@ test-all: $(VENV)/.installed  ## all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 bench: bench-rpsm bench-fusion bench-training  ## bench-rpsm, bench-fusion and bench-training (needs 15 GB of memory)
+
+bench-gpu: $(VENV)/.installed  ## speed on a GPU, part by part, compared with lower bounds (5 minutes)
+	$(BIN)/python benchmarks/bench_gpu.py
 
 bench-rpsm: $(VENV)/.installed  ## speed of RPSM compared with a plain dense implementation
 	$(BIN)/python benchmarks/bench_rpsm.py
