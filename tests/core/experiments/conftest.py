@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 from cvf_tests.table_results import write_2d, write_3d
 
@@ -24,14 +26,26 @@ ERRORS = {
 }
 
 
-@pytest.fixture
-def protocol(tmp_path):
-    return synthetic_protocol(tmp_path / "data", tmp_path / "out")
+@pytest.fixture(scope="session")
+def plan_folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("experiments")
+
+
+@pytest.fixture(scope="session")
+def protocol(plan_folder):
+    return synthetic_protocol(plan_folder / "data", plan_folder / "out")
+
+
+@pytest.fixture(scope="session")
+def session_plan(protocol, plan_folder):
+    return make_plan(protocol, (0, 1), plan_folder / "out")
 
 
 @pytest.fixture
-def plan(protocol, tmp_path):
-    return make_plan(protocol, (0, 1), tmp_path / "out")
+def plan(session_plan, plan_folder):
+    """The plan, which takes seconds to make; its results are removed after each test."""
+    yield session_plan
+    shutil.rmtree(plan_folder / "out", ignore_errors=True)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from lib.utils.errors import InputError
 MIXED = Path("experiments-local/mixed/resnet50/256_fusion.yaml")
 
 
-def test_make_plan_synthetic_protocol(plan, tmp_path):
+def test_make_plan_synthetic_protocol(plan, plan_folder):
     names = [cell.name for cell in plan.cells]
     assert len(names) == len(set(names))
     trainings = [cell for cell in plan.cells if cell.name.startswith("seed1/") and cell.name.endswith("/train")]
@@ -25,7 +25,7 @@ def test_make_plan_synthetic_protocol(plan, tmp_path):
         assert "SEED 1" in words
         assert ("TRAIN.FREEZE_BACKBONE true" in words) == ("fusion" in cell.name or "adaptive" in cell.name)
     for seeds in plan.results.values():
-        assert seeds[1].is_relative_to(tmp_path / "out/seed1")
+        assert seeds[1].is_relative_to(plan_folder / "out/seed1")
     labels = next(cell for cell in plan.cells if cell.name == "seed1/free/labels")
     assert "--locations-only" in labels.commands[0]  # heatmaps of a training set may fill a disk
     assert "rig1_v3/fusion" not in plan.results

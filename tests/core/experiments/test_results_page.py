@@ -11,6 +11,7 @@ import pytest
 from cvf_tests.scripts import REPOSITORY
 from cvf_tests.table_results import page_tables, write_page_figures
 
+from lib.core.experiments import results_page
 from lib.core.experiments.results_page import PageSettings, check_page, write_page
 from lib.core.experiments.seed_results import SeedResults
 from lib.utils.errors import InputError
@@ -27,6 +28,12 @@ def settings(plan, tmp_path):
         num_cells=len(plan.cells),
         seeds=(0, 1),
     )
+
+
+@pytest.fixture
+def no_charts(monkeypatch):
+    """Charts take seconds."""
+    monkeypatch.setattr(results_page, "save_charts", lambda *_: {})
 
 
 def test_write_page_with_charts_and_analysis(written, plan, protocol, settings, tmp_path):
@@ -47,6 +54,7 @@ def test_write_page_with_charts_and_analysis(written, plan, protocol, settings, 
     assert "fewer seeds" not in text
 
 
+@pytest.mark.usefixtures("no_charts")
 def test_write_page_rows_with_fewer_seeds_are_named(written, plan, protocol, settings):
     (plan.results["mixed/sum"][1] / "results_2d.json").unlink()
     write_page(written, protocol, settings)
@@ -60,6 +68,7 @@ def test_write_page_without_results(plan, protocol, settings):
     assert ".png" not in text
 
 
+@pytest.mark.usefixtures("no_charts")
 @pytest.mark.parametrize("flag", ["--analysis", "--remarks"])
 def test_check_page_refuses_fewer_cells_or_no_analysis(written, protocol, settings, flag):
     path = settings.path
