@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from cvf_tests.scripts import REPOSITORY, Finished
 from cvf_tests.tiny_data import (
@@ -30,7 +31,18 @@ from easydict import EasyDict
 
 from lib.core.config_io import load_config
 
+HAS_CUDA = torch.cuda.is_available()
 EditRecords = Callable[[list[dict]], "list[dict] | None"]
+
+
+@pytest.fixture(autouse=True)
+def cuda_for_gpu_tests_only(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide CUDA, so that a test computes the same on every machine; tests marked `gpu` see it, or are skipped."""
+    if request.node.get_closest_marker("gpu") is None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # for scripts in another process
+    elif not HAS_CUDA:
+        pytest.skip("needs CUDA")
 
 
 @pytest.fixture

@@ -151,18 +151,15 @@ def test_estimate_root_out_of_range_names_key(run_script, experiment, directory,
 
 
 def test_estimate_cuda_device_cuda_without_cuda_is_refused(run_script, experiment):
-    torch = pytest.importorskip("torch")
-    if torch.cuda.is_available():
-        pytest.skip("this machine has CUDA")
     done = run_script("pose3d/estimate_cuda.py", "--device", "cuda", *experiment)
     assert done.code == 2
     assert "--device cpu" in done.err
 
 
-def test_estimate_cuda_default_device_is_logged(caplog):
-    torch = pytest.importorskip("torch")
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_estimate_cuda_default_device_is_logged(caplog, device):
     module = runpy.run_path(str(REPOSITORY / "run/pose3d/estimate_cuda.py"))
     caplog.set_level("INFO")
     backend = module["make_backend"](None)
-    assert backend.device.type == ("cuda" if torch.cuda.is_available() else "cpu")
-    assert f"device: {backend.device.type}" in caplog.text
+    assert backend.device.type == device
+    assert f"device: {device}" in caplog.text
