@@ -1,4 +1,4 @@
-"""Estimate 3D poses from predicted heatmaps on the CPU, with numpy; needs no torch.
+"""Estimate 3D poses from predicted heatmaps on the CPU, with numba's kernels or numpy; needs no torch.
 
     python run/pose3d/estimate.py --cfg experiments-local/mixed/resnet50/256_fusion.yaml
 
@@ -19,12 +19,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from lib.core.pose3d.inference import estimate_and_print, estimate_parser
 from lib.core.runtime.command_line import run_main
-from lib.multiviews.pictorial.backend_numpy import NumpyBackend
+from lib.multiviews.pictorial.cpu_backend import make_cpu_backend
+from lib.utils.errors import InputError
 
 
 def main() -> None:
-    args = estimate_parser(__doc__).parse_args()
-    estimate_and_print(args, "estimate", NumpyBackend)
+    parser = estimate_parser(__doc__)
+    parser.add_argument("--threads", type=int, metavar="N", help="threads; default: all usable processors")
+    args = parser.parse_args()
+    if args.threads is not None and args.threads < 1:
+        raise InputError(f"--threads: expected at least 1, received {args.threads}")
+    estimate_and_print(args, "estimate", lambda: make_cpu_backend(args.threads))
 
 
 if __name__ == "__main__":

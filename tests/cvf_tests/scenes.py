@@ -138,9 +138,14 @@ def draw_gaussians(joints_hm: np.ndarray, heatmap_wh: tuple[int, int], sigma: fl
 
 
 def make_backend(library: str) -> Backend:
-    """Return the backend of "numpy" or "torch". Skip the test if torch is not installed."""
+    """Return the backend of "numpy", "numba" or "torch". Skip the test if the library is not installed."""
     if library == "numpy":
         return NumpyBackend()
+    if library == "numba":
+        pytest.importorskip("numba")
+        from lib.multiviews.pictorial.backend_numba import NumbaBackend
+
+        return NumbaBackend()
     pytest.importorskip("torch")
     from lib.multiviews.pictorial.backend_torch import TorchBackend
 

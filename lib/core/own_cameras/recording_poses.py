@@ -10,7 +10,7 @@ from lib.core.pose3d.frames import FrameBatch
 from lib.core.pose3d.make_prior import pictorial_settings
 from lib.core.pose3d.methods import METHODS, make_context, run_method
 from lib.multiviews.body import H36M_BODY
-from lib.multiviews.pictorial.backend_numpy import NumpyBackend
+from lib.multiviews.pictorial.cpu_backend import make_cpu_backend
 from lib.multiviews.pictorial.limb_prior import LimbPrior, PriorGrid, make_limb_prior
 from lib.multiviews.recording.calibration_check import CalibrationCheck, check_calibration
 from lib.multiviews.recording.robust_poses import (
@@ -107,5 +107,5 @@ def poses_by_method(
         center=prediction.center,
         subject=np.zeros(len(recording), int),
     )
-    found = run_method(METHODS[method], [batch], make_context(config, batch.body, prior, NumpyBackend()))
+    found = run_method(METHODS[method], [batch], make_context(config, batch.body, prior, make_cpu_backend()))
     return poses.with_pose(found.pose_world, recording.cameras)

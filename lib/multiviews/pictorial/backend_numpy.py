@@ -45,6 +45,9 @@ class Backend(ABC):
     # 16 frames and 1 frame at 16 bins per axis, which fit a processor's cache.
     block_bins = 2**16
     sample_bins = 2**12
+    # Steps that a backend has its own kernels for, as methods with the arguments of the function without `backend`.
+    # None: the function uses the array operations below.
+    rpsm: Callable[..., np.ndarray] | None = None
 
     def __init__(self, num_threads: int, **pool_options: Any) -> None:
         self.num_threads = num_threads

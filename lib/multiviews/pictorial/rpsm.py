@@ -87,6 +87,8 @@ def rpsm(
     if limb_lengths.ndim == 1:
         limb_lengths = np.broadcast_to(limb_lengths, (num_frames, len(limb_lengths)))
     _check_inputs(heatmaps, cameras, image_to_heatmap, root_world, limb_lengths, prior, settings)
+    if backend.rpsm is not None:
+        return backend.rpsm(heatmaps, cameras, image_to_heatmap, root_world, limb_lengths, prior, settings)
 
     views = HeatmapViews.load(heatmaps, cameras, image_to_heatmap, backend)
     center, lengths = backend.floats(root_world), backend.floats(limb_lengths)

@@ -14,9 +14,9 @@ Slices = tuple[slice, slice, slice]
 
 # Axes of lines, slabs and the final shift. In a contiguous volume, shifts along earlier axes are cheaper. Most
 # steps combine lines to slabs.
-_LINE_AXIS = 1
+LINE_AXIS = 1
 _SLAB_AXIS = 0
-_LAST_AXIS = 2
+LAST_AXIS = 2
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,13 @@ class ShiftMax:
 
     Attributes:
         num_buffers: number of volumes: 0 is the input, the others start at -inf, the last one is the result.
-        steps: (target buffer, target part, source buffer, source part).
+        moves: (S, 4) int64, the steps as (target buffer, source buffer, axis, shift): target[bin] and
+            source[bin + shift].
+        steps: the same as (target buffer, target part, source buffer, source part).
     """
 
     num_buffers: int
+    moves: np.ndarray
     steps: tuple[tuple[int, Slices, int, Slices], ...]
 
 
@@ -36,7 +39,7 @@ def plan_shift_max(offsets: np.ndarray, num_bins: int) -> ShiftMax:
     """Plan result[bin] = max over offsets (K, 3) of input[bin + offset]; -inf if all are outside of the volume."""
     lines: dict[tuple[int, int], set[int]] = {}
     for offset in offsets.tolist():
-        lines.setdefault((offset[_LAST_AXIS], offset[_SLAB_AXIS]), set()).add(offset[_LINE_AXIS])
+        lines.setdefault((offset[LAST_AXIS], offset[_SLAB_AXIS]), set()).add(offset[LINE_AXIS])
     slabs: dict[int, set[tuple[int, frozenset[int]]]] = {}
     for (last, across), line in lines.items():
         slabs.setdefault(last, set()).add((across, frozenset(line)))
@@ -50,8 +53,10 @@ def plan_shift_max(offsets: np.ndarray, num_bins: int) -> ShiftMax:
         if key not in slab_buffer:
             slab_buffer[key] = 1 + len(line_buffer) + len(slab_buffer)
             moves += [(slab_buffer[key], line_buffer[line], _SLAB_AXIS, across) for across, line in slab]
-        moves.append((result, slab_buffer[key], _LAST_AXIS, last))
-    return ShiftMax(result + 1, tuple(_step(*move, num_bins) for move in moves if abs(move[3]) < num_bins))
+        moves.append((result, slab_buffer[key], LAST_AXIS, last))
+    inside = [move for move in moves if abs(move[3]) < num_bins]
+    steps = tuple(_step(*move, num_bins) for move in inside)
+    return ShiftMax(result + 1, np.array(inside, np.int64).reshape(-1, 4), steps)
 
 
 def _plan_lines(lines: set[frozenset[int]], moves: list[tuple[int, int, int, int]]) -> dict[frozenset[int], int]:
@@ -61,8 +66,8 @@ def _plan_lines(lines: set[frozenset[int]], moves: list[tuple[int, int, int, int
         target = 1 + len(buffers)
         base = max((known for known in buffers if known < line), key=len, default=frozenset())
         if base:
-            moves.append((target, buffers[base], _LINE_AXIS, 0))
-        moves += [(target, 0, _LINE_AXIS, shift) for shift in sorted(line - base)]
+            moves.append((target, buffers[base], LINE_AXIS, 0))
+        moves += [(target, 0, LINE_AXIS, shift) for shift in sorted(line - base)]
         buffers[line] = target
     return buffers
 

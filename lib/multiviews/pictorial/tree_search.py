@@ -23,8 +23,8 @@ from lib.multiviews.body import HumanBody
 from lib.multiviews.pictorial.backend_numpy import Array, Backend
 from lib.multiviews.pictorial.limb_prior import LimbPrior
 
-_STEPS = 2.0**30  # steps per unit of log2; the sum for 24 joints stays below 2^53
-_LOWEST_EVIDENCE = -512.0  # log2; float32 heatmaps span 277
+STEPS = 2.0**30  # steps per unit of log2; the sum for 24 joints stays below 2^53
+LOWEST_EVIDENCE = -512.0  # log2; float32 heatmaps span 277
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Costs:
     @classmethod
     def of(cls, body: HumanBody) -> Costs:
         """Return the costs for a skeleton."""
-        missing = -_LOWEST_EVIDENCE * _STEPS * (body.num_joints + 1)
+        missing = -LOWEST_EVIDENCE * STEPS * (body.num_joints + 1)
         return cls(missing, missing * (body.num_joints + 1))
 
 
@@ -47,7 +47,7 @@ def evidence_scores(unary: Array, costs: Costs, backend: Backend) -> Array:
     best = largest(unary, 1, backend)[:, None]
     has_evidence = best > 0
     ratio = unary / xp.where(has_evidence, best, 1.0)
-    evidence = xp.round(xp.log2(ratio.clip(2.0**_LOWEST_EVIDENCE)) * _STEPS)
+    evidence = xp.round(xp.log2(ratio.clip(2.0**LOWEST_EVIDENCE)) * STEPS)
     return xp.where(ratio > 0, evidence, has_evidence * -costs.missing)
 
 

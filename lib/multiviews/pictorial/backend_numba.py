@@ -1,0 +1,55 @@
+"""The numpy backend with kernels that numba compiles."""
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from lib.multiviews.cameras import Cameras
+from lib.multiviews.pictorial.backend_numpy import NumpyBackend
+from lib.multiviews.pictorial.limb_prior import LimbPrior
+from lib.multiviews.pictorial.rpsm import PictorialSettings
+from lib.multiviews.pictorial.rpsm_numba import Model, rpsm_compiled
+
+
+class NumbaBackend(NumpyBackend):
+    """Backend for numpy arrays whose kernels run in parallel over frames. Poses are the same as on NumpyBackend.
+
+    A kernel runs without the interpreter lock and takes several whole frames, so more threads are never slower.
+
+    Args:
+        num_threads: None = number of usable processors.
+    """
+
+    def __init__(self, num_threads: int | None = None) -> None:
+        super().__init__(num_threads)
+        self._memory = threading.local()
+        self._model: tuple[LimbPrior, PictorialSettings, Model] | None = None
+
+    def shares(self, num_frames: int) -> Iterator[slice]:
+        """Split frames into at most two blocks per thread: few calls, and the threads end at nearly the same time."""
+        size = max(-(-num_frames // (2 * self.num_threads)), 1)
+        for start in range(0, num_frames, size):
+            yield slice(start, min(start + size, num_frames))
+
+    def memory(self, allocate: Callable[..., Any], *arguments: Any) -> Any:
+        """Return allocate(*arguments), reused if the thread's last call had the same arguments."""
+        last = getattr(self._memory, "last", None)
+        if last is None or last[0] is not allocate or last[1] != arguments:
+            self._memory.last = last = (allocate, arguments, allocate(*arguments))
+        return last[2]
+
+    def rpsm(
+        self,
+        heatmaps: np.ndarray,
+        cameras: Cameras,
+        image_to_heatmap: np.ndarray,
+        root_world: np.ndarray,
+        limb_lengths: np.ndarray,
+        prior: LimbPrior,
+        settings: PictorialSettings,
+    ) -> np.ndarray:
+        if self._model is None or self._model[0] is not prior or self._model[1] != settings:
+            self._model = (prior, settings, Model.of(prior, settings))
+        return rpsm_compiled(heatmaps, cameras, image_to_heatmap, root_world, limb_lengths, self._model[2], self)
