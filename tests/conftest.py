@@ -5,6 +5,7 @@ tests/README.md lists the fixtures. The records and images come from cvf_tests/t
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import pickle
@@ -21,8 +22,7 @@ from cvf_tests.scripts import REPOSITORY, Finished
 from cvf_tests.tiny_data import (
     TINY_EXPERIMENT,
     TOTALCAPTURE_RECORDINGS,
-    h36m_records,
-    mpii_records,
+    tiny_sets,
     totalcapture_records,
     write_annotation,
     write_images,
@@ -53,7 +53,7 @@ def tiny_root(tmp_path: Path) -> Callable[..., Path]:
         num_views: cameras per group (4).
         subjects: training and validation subjects ((1,), (9,)).
         frames: groups per subject (3).
-        formats: "jpg" (folder), "zip" or both (("jpg",)).
+        formats: "jpg" (folder), "zip", both, or () for no images (("jpg",)).
         mpii: images per MPII subset, 0 = no mpii folder (8).
         mpii_name: name of that folder ("mpii").
         mpii_head_px: head size of all people there; None = no head boxes (None).
@@ -72,18 +72,20 @@ def tiny_root(tmp_path: Path) -> Callable[..., Path]:
         mpii_head_px: float | None = None,
         edit: EditRecords | None = None,
     ) -> Path:
-        rng = np.random.default_rng(5)
         root = tmp_path / f"root_{len(made)}"
         made.append(root)
-        for subset, ids in zip(("train", "validation"), subjects, strict=True):
-            records, files = h36m_records(ids, frames, num_views, rng)
+        ids = (tuple(subjects[0]), tuple(subjects[1]))
+        sets = iter(tiny_sets(num_views, ids, frames, mpii, mpii_head_px, with_images=bool(formats)))
+        for subset in ("train", "validation"):
+            records, files = next(sets)
+            records = copy.deepcopy(records)
             if edit is not None:
                 changed = edit(records)
                 records = records if changed is None else changed
             write_annotation(root / "h36m", subset, records)
             write_images(root / "h36m", files, formats)
         for subset in ("train", "valid") if mpii else ():
-            records, files = mpii_records(mpii, rng, mpii_head_px)
+            records, files = next(sets)
             (root / mpii_name / "annot").mkdir(parents=True, exist_ok=True)
             (root / mpii_name / "annot" / f"{subset}.json").write_text(json.dumps(records))
             write_images(root / mpii_name, files, formats)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import zipfile
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -89,23 +90,23 @@ def _jpeg(image: np.ndarray) -> bytes:
 
 
 def h36m_records(
-    subjects: Sequence[int], num_frames: int, num_views: int, rng: np.random.Generator
+    subjects: Sequence[int], num_frames: int, num_views: int, rng: np.random.Generator, with_images: bool = True
 ) -> tuple[list[dict], dict[str, bytes]]:
-    """Return annotation records, one per image, and the image files by name."""
+    """Return annotation records, one per image, and the image files by name; no files without images."""
     records = []
     files = {}
     for subject in subjects:
         cameras = [tiny_camera(view, num_views, rng) for view in range(num_views)]
         for frame in range(1, num_frames + 1):
             ids = {"source": "h36m", "subject": subject, "action": 2 + frame % 3, "subaction": 1, "image_id": frame}
-            views, images = _view_records(tiny_pose(rng), ids, cameras, rng)
-            records = records + views
-            files = files | images
+            views, images = _view_records(tiny_pose(rng), ids, cameras, rng, with_images)
+            records += views
+            files |= images
     return records, files
 
 
 def _view_records(
-    pose: np.ndarray, ids: dict, cameras: Sequence[dict], rng: np.random.Generator
+    pose: np.ndarray, ids: dict, cameras: Sequence[dict], rng: np.random.Generator, with_images: bool = True
 ) -> tuple[list[dict], dict[str, bytes]]:
     """Return one record per camera for a pose (J, 3) mm, and the image files by name."""
     records = []
@@ -116,7 +117,8 @@ def _view_records(
         joints_img = project(pose, one)[0]
         joints_cam = world_to_camera(pose, one)
         name = f"{clip}_ca_{view + 1:02}/{clip}_ca_{view + 1:02}_{ids['image_id']:06}.jpg"
-        files[name] = _jpeg(draw_blobs(joints_img, rng))
+        if with_images:
+            files[name] = _jpeg(draw_blobs(joints_img, rng))
         center = (joints_img.min(0) + joints_img.max(0)) / 2
         records.append(
             {
@@ -159,8 +161,8 @@ def totalcapture_records(
             ids = {"source": "totalcapture", "subject": subject, "action": action, "subaction": subaction}
             pose = np.delete(tiny_pose(rng), 10, 0)  # no head
             views, images = _view_records(pose, ids | {"image_id": frame}, cameras, rng)
-            records = records + views
-            files = files | images
+            records += views
+            files |= images
     return records, files
 
 
@@ -195,6 +197,21 @@ def mpii_records(
             half = head_px / 0.6 / 8**0.5
             records[-1]["head_box"] = [*(joints[9] + 1 - half), *(joints[9] + 1 + half)]
     return records, files
+
+
+@cache
+def tiny_sets(
+    num_views: int,
+    subjects: tuple[tuple[int, ...], tuple[int, ...]],
+    frames: int,
+    mpii: int,
+    mpii_head_px: float | None,
+    with_images: bool,
+) -> list[tuple[list[dict], dict[str, bytes]]]:
+    """Return records and files of the Human3.6M subsets, then of the MPII subsets; copy the records before changes."""
+    rng = np.random.default_rng(5)
+    sets = [h36m_records(ids, frames, num_views, rng, with_images) for ids in subjects]
+    return sets + [mpii_records(mpii, rng, mpii_head_px) for _ in range(2 if mpii else 0)]
 
 
 def write_images(folder: Path, files: dict[str, bytes], formats: Sequence[str]) -> None:

@@ -14,10 +14,10 @@ from lib.multiviews.body import H36M_BODY
 
 @pytest.fixture
 def make_groups(tiny_root) -> Callable[..., GroupSequence]:
-    """make_groups(edit, frames=30, num_views=4, ...): three recordings of frames / 3 groups, 3 frames apart."""
+    """make_groups(edit, frames=30, formats=(), ...): three recordings of frames / 3 groups without images."""
 
-    def make(edit=None, frames=30, **words) -> GroupSequence:
-        annotations = load_h36m(tiny_root(frames=frames, mpii=0, edit=edit, **words), "train")
+    def make(edit=None, frames=30, formats=(), **words) -> GroupSequence:
+        annotations = load_h36m(tiny_root(frames=frames, mpii=0, edit=edit, formats=formats, **words), "train")
         return GroupSequence.ordered(annotations, group_views(annotations), H36M_BODY)
 
     return make
