@@ -129,7 +129,7 @@ NUMPY_ONLY = [
     *(
         ".".join(path.relative_to(REPOSITORY).with_suffix("").parts)
         for path in sorted((REPOSITORY / "lib/multiviews").rglob("*.py"))
-        if not path.stem.endswith("_torch")
+        if not path.stem.endswith(("_torch", "_triton"))
     ),
     "lib.utils.files.prediction_file",
     "lib.dataset.h36m",

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -82,17 +83,17 @@ def check_shape(name: str, shape: Sequence[int], expected: Sequence[int | str | 
     return sizes
 
 
-def check_finite(name: str, values: np.ndarray) -> None:
+def check_finite(name: str, values: Any) -> None:
     """Check that all values are finite.
 
     Args:
         name: name of the array in the message.
-        values: (F, ...) one entry per frame.
+        values: (F, ...) one entry per frame, numpy or torch.
 
     Raises:
         InputError: with the first frame that has NaN or an infinity.
     """
-    finite = np.isfinite(values)
+    finite = values.isfinite() if hasattr(values, "isfinite") else np.isfinite(values)
     if not finite.all():
-        frame = int(np.flatnonzero(~finite.reshape(len(values), -1).all(1))[0])
+        frame = finite.reshape(len(values), -1).all(1).tolist().index(False)
         raise InputError(f"{name}: frame {frame} of the batch has values that are not finite")

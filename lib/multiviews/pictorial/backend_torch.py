@@ -1,11 +1,17 @@
 """The torch backend of RPSM, for any device with float64."""
 
+import logging
 from typing import Any
 
 import numpy as np
 import torch
 
+from lib.multiviews.cameras import Cameras
 from lib.multiviews.pictorial.backend_numpy import Backend, Taps
+from lib.multiviews.pictorial.limb_prior import LimbPrior
+from lib.multiviews.pictorial.rpsm import PictorialSettings, rpsm
+
+logger = logging.getLogger(__name__)
 
 
 class TorchBackend(Backend):
@@ -28,6 +34,48 @@ class TorchBackend(Backend):
             self.sample_bins = 2**18
         # Parallel blocks are faster than torch's own threads, because the operations are short.
         super().__init__(num_threads, initializer=torch.set_num_threads, initargs=(1,))
+        if self.device.type == "cuda":
+            self.load_kernels()
+
+    def load_kernels(self) -> None:
+        """Use the Triton kernels, or log why not."""
+        try:
+            from lib.multiviews.pictorial.rpsm_triton import TritonRpsm
+        except ImportError as error:
+            logger.warning("RPSM: Triton is missing (%s); slower tensor operations are used", error)
+        else:
+            self.use_kernels(TritonRpsm(self.device))
+
+    def use_kernels(self, kernels: Any) -> None:
+        """Run rpsm() in kernels, a TritonRpsm; the tensor operations replace them if they do not run here."""
+        self._kernels = kernels
+        self.rpsm = self._rpsm_in_kernels
+
+    def _rpsm_in_kernels(
+        self,
+        heatmaps: torch.Tensor,
+        cameras: Cameras,
+        image_to_heatmap: np.ndarray,
+        root_world: np.ndarray,
+        limb_lengths: np.ndarray,
+        prior: LimbPrior,
+        settings: PictorialSettings,
+    ) -> np.ndarray:
+        arguments = (heatmaps, cameras, image_to_heatmap, root_world, limb_lengths, prior, settings)
+        try:
+            reason = self._kernels.unsupported(settings)
+            if not reason:
+                return self._kernels(*arguments)
+        except torch.cuda.OutOfMemoryError:
+            raise
+        except Exception as error:  # compilers and drivers fail in many ways
+            if self._kernels.has_run:
+                raise
+            text = str(error).strip().partition("\n")[0]
+            reason = f"the kernels failed ({type(error).__name__}: {text})"
+        logger.warning("RPSM: %s; slower tensor operations are used", reason)
+        self.rpsm = None
+        return rpsm(*arguments, self)
 
     def floats(self, values: Any) -> torch.Tensor:
         return self._tensor(values, torch.float64)

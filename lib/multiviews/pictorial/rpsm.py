@@ -52,7 +52,7 @@ class PictorialSettings:
 
 
 def rpsm(
-    heatmaps: np.ndarray,
+    heatmaps: Array,
     cameras: Cameras,
     image_to_heatmap: np.ndarray,
     root_world: np.ndarray,
@@ -64,7 +64,8 @@ def rpsm(
     """Estimate the 3D poses of F frames from the heatmaps of V views.
 
     Args:
-        heatmaps: (F, V, J, H, W) in the joint order of `prior.body`; values below 0 count as 0.
+        heatmaps: (F, V, J, H, W) in the joint order of `prior.body`, numpy or an array of the backend; values below 0
+            count as 0.
         cameras: numpy cameras with leading axes (F, V).
         image_to_heatmap: (F, V, 2, 3) image px -> heatmap px.
         root_world: (F, 3) center of the first grid, mm.
@@ -81,7 +82,7 @@ def rpsm(
     """
     body = prior.body
     num_frames = len(heatmaps)
-    heatmaps = np.asarray(heatmaps)
+    heatmaps = backend.heatmaps(heatmaps)
     root_world = np.asarray(root_world, np.float64)
     limb_lengths = np.asarray(limb_lengths, np.float64)
     if limb_lengths.ndim == 1:
@@ -118,7 +119,7 @@ def _blocks(num_frames: int, size: int) -> Iterator[slice]:
 
 
 def _check_inputs(
-    heatmaps: np.ndarray,
+    heatmaps: Array,
     cameras: Cameras,
     image_to_heatmap: np.ndarray,
     root_world: np.ndarray,

@@ -1,0 +1,179 @@
+"""The Triton kernels: interpreted on the CPU they give the poses of numpy, and they compile for a GPU."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from cvf_tests.interpreted_rpsm import RpsmProblem, interpreted_poses
+from cvf_tests.scenes import LENGTHS, make_scene
+
+from lib.multiviews.body import H36M_BODY, HumanBody
+from lib.multiviews.cameras import Cameras
+from lib.multiviews.pictorial.backend_numpy import NumpyBackend
+from lib.multiviews.pictorial.limb_prior import make_limb_prior
+from lib.multiviews.pictorial.rpsm import PictorialSettings, rpsm
+
+triton = pytest.importorskip("triton")
+torch = pytest.importorskip("torch")
+
+FORK = HumanBody(("root", "rhip", "rkne", "rank", "lhip"), (-1, 0, 1, 2, 0))  # joints of the Human3.6M skeleton
+FORK_LENGTHS = np.array([LENGTHS[H36M_BODY.limb_names.index(name)] for name in FORK.limb_names])
+SETTINGS = PictorialSettings(1500.0, 6, 2, 2, 170.0)
+
+
+def make_problem(num_frames=1, num_views=3, settings=SETTINGS, body=FORK, lengths=FORK_LENGTHS, seed=0, **options):
+    scene = make_scene(num_frames, num_views, seed=seed, **options)
+    rng = np.random.default_rng(seed)
+    heatmaps = scene.heatmaps + rng.normal(0, 0.05, scene.heatmaps.shape).astype(np.float32)
+    joints = [H36M_BODY.joint_names.index(name) for name in body.joint_names]
+    return RpsmProblem(
+        np.ascontiguousarray(heatmaps[:, :, joints]),
+        scene.cameras,
+        scene.image_to_heatmap,
+        scene.pose_world[:, 0] + [30.0, -20.0, 10.0],
+        np.repeat(lengths[None], num_frames, 0),
+        make_limb_prior(lengths, body, settings.first_grid),
+        settings,
+    )
+
+
+def with_heatmaps(problem, change):
+    heatmaps = problem.heatmaps.copy()
+    change(heatmaps)
+    return replace(problem, heatmaps=heatmaps)
+
+
+def without_knee(heatmaps):
+    heatmaps[:, :, 2] = 0
+
+
+def only_peaks(heatmaps):
+    heatmaps[heatmaps < 0.3] = 0
+    heatmaps[:, :, 4] = 0
+    heatmaps[:, :, 4, -6:, :6] = 1  # a hip that no limb reaches
+
+
+def stripes(heatmaps):
+    heatmaps[...] = 0
+    heatmaps[..., ::8, :] = 1
+
+
+def turned_away():
+    """One of four cameras looks in the opposite direction."""
+    problem = make_problem(1, 4)
+    rotation = problem.cameras.R.copy()
+    rotation[:, 0] *= np.array([-1.0, 1.0, -1.0])[:, None]
+    fields = {name: getattr(problem.cameras, name) for name in ("T", "f", "c", "k", "p")}
+    return replace(problem, cameras=Cameras(rotation, **fields))
+
+
+PROBLEMS = {
+    "two frames": lambda: make_problem(2),
+    "two views": lambda: make_problem(1, 2, seed=1),
+    "five views": lambda: make_problem(1, 5, seed=2),
+    "rectangular maps": lambda: make_problem(1, heatmap_wh=(48, 64), image_wh=(192, 256), seed=3),
+    "27 bins per later grid": lambda: make_problem(1, settings=replace(SETTINGS, recur_nbins=3, recur_depth=1)),
+    "no later grid": lambda: make_problem(1, settings=replace(SETTINGS, first_nbins=5, recur_depth=0), seed=4),
+    "one joint": lambda: make_problem(1, body=HumanBody(("root",), (-1,)), lengths=np.zeros(0)),
+    "chain, children first": lambda: make_problem(
+        1, body=HumanBody(("rkne", "rhip", "root"), (1, 2, -1)), lengths=FORK_LENGTHS[[0, 2]]
+    ),
+    "equal evidence": lambda: with_heatmaps(make_problem(), lambda heatmaps: heatmaps.fill(1)),
+    "no evidence": lambda: with_heatmaps(make_problem(), lambda heatmaps: heatmaps.fill(0)),
+    "stripes": lambda: with_heatmaps(make_problem(), stripes),
+    "a joint without evidence": lambda: with_heatmaps(make_problem(), without_knee),
+    "joints without limbs": lambda: with_heatmaps(make_problem(), only_peaks),
+    "impossible limb length": lambda: replace(make_problem(), limb_lengths=np.array([[134.0, 133.0, 5000.0, 454.0]])),
+    "tiny values": lambda: with_heatmaps(make_problem(), lambda heatmaps: heatmaps.__imul__(np.float32(2.0**-110))),
+    "camera turned away": turned_away,
+    "Human3.6M skeleton": lambda: make_problem(
+        1, 4, replace(SETTINGS, first_nbins=7, recur_depth=1, limb_length_tolerance=200.0), H36M_BODY, LENGTHS
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def poses(tmp_path_factory):
+    """Poses of the interpreted kernels by name."""
+    found = interpreted_poses([make() for make in PROBLEMS.values()], tmp_path_factory.mktemp("triton"))
+    return dict(zip(PROBLEMS, found, strict=True))
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_triton_rpsm_equals_numpy(poses, name):
+    expected = rpsm(*PROBLEMS[name]().arguments, NumpyBackend(1))
+    np.testing.assert_allclose(poses[name], expected, atol=1e-6)
+
+
+class Recorder:
+    """Stands for a kernel and records its arguments."""
+
+    def __init__(self, kernel):
+        self.kernel = kernel
+        self.calls = []
+
+    def __getitem__(self, grid):
+        return lambda *values, **options: self.calls.append((values, options))
+
+
+TYPES = {torch.float32: "*fp32", torch.float64: "*fp64", torch.int32: "*i32", torch.int64: "*i64"}
+
+
+def compile_for_gpu(kernel, values, options):
+    """Compile a kernel for the arguments of a call, without a GPU: compute capability 8.0."""
+    constants = {param.name: value for param, value in zip(kernel.params, values, strict=True) if param.is_constexpr}
+    signature = {
+        param.name: "constexpr"
+        if param.is_constexpr
+        else TYPES[value.dtype]
+        if isinstance(value, torch.Tensor)
+        else "i32"
+        if abs(value) < 2**31
+        else "i64"
+        for param, value in zip(kernel.params, values, strict=True)
+    }
+    source = triton.compiler.ASTSource(kernel, signature, constants)
+    target = triton.backends.compiler.GPUTarget("cuda", 80, 32)
+    return triton.compile(source, target=target, options=options)
+
+
+def test_kernels_compile_for_gpu(monkeypatch):
+    from lib.multiviews.pictorial import rpsm_triton
+
+    names = ("sum_heatmaps", "score_bins", "add_messages", "choose_bins", "search_finer_grids")
+    recorders = {name: Recorder(getattr(rpsm_triton, name)) for name in names}
+    for name, recorder in recorders.items():
+        monkeypatch.setattr(rpsm_triton, name, recorder)
+    problem = make_problem(2, 5, PictorialSettings(), H36M_BODY, LENGTHS)
+    rpsm_triton.TritonRpsm(torch.device("cpu"))(torch.as_tensor(problem.heatmaps), *problem.arguments[1:])
+    assert {name: len(recorder.calls) for name, recorder in recorders.items()} == dict(
+        zip(names, (1, 1, 5, 1, 1), strict=True)  # nine launches
+    )
+    for name, recorder in recorders.items():
+        assembly = compile_for_gpu(recorder.kernel, *recorder.calls[0]).asm["ptx"]
+        assert ".target sm_80" in assembly
+        assert ".approx" not in assembly, name  # e.g. a float32 logarithm would decide ties differently
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("num_views", [2, 4, 5])
+def test_triton_rpsm_on_cuda_equals_numpy(num_views):
+    from lib.multiviews.pictorial.backend_torch import TorchBackend
+
+    backend = TorchBackend("cuda")
+    problem = make_problem(6, num_views, PictorialSettings(), H36M_BODY, LENGTHS)
+    poses = rpsm(*problem.arguments, backend)
+    assert backend.rpsm is not None  # no fallback
+    np.testing.assert_allclose(poses, rpsm(*problem.arguments, NumpyBackend()), atol=0.1)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_triton_rpsm_on_cuda_equals_numpy_in_special_cases(name):
+    from lib.multiviews.pictorial.backend_torch import TorchBackend
+
+    problem = PROBLEMS[name]()
+    poses = rpsm(*problem.arguments, TorchBackend("cuda"))
+    np.testing.assert_allclose(poses, rpsm(*problem.arguments, NumpyBackend()), atol=0.1)
