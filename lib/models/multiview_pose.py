@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from lib.models.training_pass import CompiledPass, supports_one_pass, train_all_views
+from lib.models.view_batch_norm import convert_batch_norms
 from lib.multiviews.cameras import CropCameras
 from lib.utils.errors import check_shape
 
@@ -18,13 +20,20 @@ from lib.utils.errors import check_shape
 class MultiViewPose(nn.Module):
     """Run one backbone on every view and fuse the heatmaps across views.
 
+    In training the batch norm statistics are those of each view, as in the original code, which runs the backbone once
+    per view. Here all views are one pass, except with `recompute` or with batch norms of other classes.
+
     Args:
-        backbone: network (B, 3, H_in, W_in) -> (B, J, H, W), shared by all views.
+        backbone: network (B, 3, H_in, W_in) -> (B, J, H, W), shared by all views. Its nn.BatchNorm2d layers become
+            ViewBatchNorm2d, with the same names and values.
         fusion: module (heatmaps (B, V, J, H, W), CropCameras) -> fused heatmaps. Its `num_views` is the V that it
             accepts, None = any. None = no fusion.
         recompute: keep only images and heatmaps in training, and run the backbone again in the backward pass. Then the
             activations of only one view are in memory.
         frozen: do not train the backbone; its batch norms stay in evaluation mode.
+
+    Attributes:
+        compiled: compiled training pass of the backbone, set by prepare_model(); None = eager.
 
     Source: paper, section 3.
     """
@@ -37,6 +46,8 @@ class MultiViewPose(nn.Module):
         self.fusion = fusion
         self.recompute = recompute
         self.frozen = frozen
+        self.compiled: CompiledPass | None = None
+        convert_batch_norms(backbone)
         backbone.requires_grad_(not frozen)
 
     def train(self, mode: bool = True) -> MultiViewPose:
@@ -62,11 +73,18 @@ class MultiViewPose(nn.Module):
         """
         num_views = None if self.fusion is None else self.fusion.num_views
         check_shape("images", images.shape, ("B", num_views or "V", 3, "H_in", "W_in"))
-        if self.backbone.training:  # batch statistics per view, as in the original code
-            single_view = torch.stack([self._train_view(view) for view in images.unbind(1)], dim=1)
+        if self.backbone.training:
+            single_view = self._train_views(images)
         else:
             single_view = self.backbone(images.flatten(0, 1)).unflatten(0, images.shape[:2])
         return single_view, None if self.fusion is None else self.fusion(single_view, views)
+
+    def _train_views(self, images: Tensor) -> Tensor:
+        if self.recompute or not supports_one_pass(self.backbone):
+            return torch.stack([self._train_view(view) for view in images.unbind(1)], dim=1)
+        by_view = images.transpose(0, 1)
+        flat = train_all_views(self.backbone, by_view.flatten(0, 1), len(by_view), self.compiled)
+        return flat.unflatten(0, by_view.shape[:2]).transpose(0, 1)
 
     def _train_view(self, images: Tensor) -> Tensor:
         if not self.recompute:

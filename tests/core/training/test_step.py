@@ -6,6 +6,7 @@ import dataclasses
 import pytest
 import torch
 from cvf_tests.stubs import CPU, inputs_of
+from cvf_tests.view_by_view import ViewByView, largest_differences, relative
 from torch import nn
 
 from lib.core.build_model import build_model
@@ -61,6 +62,7 @@ def test_train_step_recomputed_activations_give_equal_gradients_and_statistics(p
     _, model, inputs = problem()
     other = copy.deepcopy(model)
     other.recompute = True
+    model = ViewByView(model).train()  # recomputing runs view by view, so that one view's activations are in memory
     first, second = gradient_step(model)(inputs), gradient_step(other)(inputs)
     assert torch.equal(first.losses.total, second.losses.total)
     for name, value in gradients(model).items():
@@ -69,6 +71,25 @@ def test_train_step_recomputed_activations_give_equal_gradients_and_statistics(p
         assert torch.equal(value, found), name
     changed = [name for name, buffer in other.named_buffers() if name.endswith("num_batches_tracked") and buffer != 2]
     assert changed == []  # once per view
+
+
+@pytest.mark.parametrize("opts", [(), ("TRAIN.ACCUMULATE", "2")], ids=["whole", "in parts"])
+def test_train_step_one_pass_equals_the_loop_over_views(problem, opts):
+    """Mixed batches of groups and single images, three steps of Adam in float64 with different data."""
+    config, model, inputs = problem(*opts)
+    model = model.double()
+    reference = ViewByView(model).train()
+    steps = [
+        TrainStep(one, build_optimizer(config.TRAIN, one), CPU, config.TRAIN.ACCUMULATE) for one in (model, reference)
+    ]
+    for scale in (1.0, 0.9, 0.8):
+        scaled = dataclasses.replace(inputs, images=scale * inputs.images.double())
+        first, second = (step(scaled) for step in steps)
+        assert first.losses.total.item() == pytest.approx(second.losses.total.item(), rel=1e-6)  # in float32
+        assert relative(first.routed, second.routed) < 1e-5
+    gradients, buffers = largest_differences(model, reference)
+    assert gradients < 1e-5
+    assert buffers < 1e-6
 
 
 def test_multiview_pose_recomputed_activations_need_less_memory(problem):
