@@ -10,6 +10,7 @@ import torch
 from lib.core.build_data import build_dataset, build_loader
 from lib.core.build_model import build_model
 from lib.core.config_io import load_config, plain_config
+from lib.core.runtime.device import prepare_model
 from lib.core.training.checkpoint import Progress, save_training_state
 from lib.core.training.epoch import EpochMeters, EpochSettings, train_one_epoch
 from lib.core.training.optimizer import build_optimizer, learning_rate, set_learning_rate
@@ -17,7 +18,7 @@ from lib.core.training.resume import check_resumable, checkpoint_to_resume, load
 from lib.core.training.step import TrainStep
 from lib.dataset.loader import EpochBatches
 from lib.utils.errors import InputError
-from lib.utils.parallel.ranks import Ranks
+from lib.utils.parallel.ranks import SINGLE_PROCESS, Ranks
 
 CPU = torch.device("cpu")
 AUGMENTED = ["DATASET.TRAIN_DATASET", "mixed", "DATASET.SCALE_FACTOR", "0.2", "DATASET.ROT_FACTOR", "20"]
@@ -26,21 +27,23 @@ AUGMENTED = ["DATASET.TRAIN_DATASET", "mixed", "DATASET.SCALE_FACTOR", "0.2", "D
 class Run:
     """A training as in run/pose2d/train.py, without validation."""
 
-    def __init__(self, config, root, seed=0):
+    def __init__(self, config, root, seed=0, device="cpu"):
         torch.set_num_threads(1)
         torch.manual_seed(seed)
         self.config = config
+        self.device = torch.device(device)
         self.loader = build_loader(config, build_dataset(config, root, True), True)
         self.model = build_model(config, 2, is_train=True)
+        prepared = prepare_model(self.model, config.TRAIN, self.device, SINGLE_PROCESS)
         self.optimizer = build_optimizer(config.TRAIN, self.model)
-        self.step = TrainStep(self.model, self.optimizer, CPU)
+        self.step = TrainStep(prepared, self.optimizer, self.device)
         self.progress = Progress()
 
     def train(self, until):
-        settings = EpochSettings(self.loader.dataset.settings, CPU)
+        settings = EpochSettings(self.loader.dataset.settings, self.device)
         for epoch in range(self.progress.epoch, until):
             set_learning_rate(self.optimizer, learning_rate(self.config.TRAIN, epoch))
-            row = train_one_epoch(self.step, self.loader, EpochMeters(20, CPU), settings, epoch)
+            row = train_one_epoch(self.step, self.loader, EpochMeters(20, self.device), settings, epoch)
             self.progress.history.append({"epoch": epoch, "loss": row["loss"]})
             self.progress.epoch = epoch + 1
             self.progress.perf = 0.25 / (epoch + 1)
@@ -58,7 +61,7 @@ class Run:
 @pytest.fixture
 def start(tiny_root, tiny_config):
     root = tiny_root(num_views=2, frames=3, mpii=2)
-    return lambda *opts, seed=0: Run(tiny_config(root, *AUGMENTED, *opts), root, seed)
+    return lambda *opts, seed=0, device="cpu": Run(tiny_config(root, *AUGMENTED, *opts), root, seed, device)
 
 
 def check_same_tensors(first, second):
@@ -67,11 +70,19 @@ def check_same_tensors(first, second):
         assert torch.equal(torch.as_tensor(first[name]), torch.as_tensor(second[name])), name
 
 
+@pytest.fixture
+def deterministic(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+
+
+@pytest.mark.usefixtures("deterministic")
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 @pytest.mark.parametrize("opts", [(), ("TRAIN.OPTIMIZER", "sgd", "TRAIN.LR", "0.01")], ids=["adam", "sgd"])
-def test_load_training_state_resumed_run_equals_the_uninterrupted_one(start, tmp_path, opts):
-    whole = start(*opts).train(2)  # the rate drops at epoch 1
-    start(*opts).train(1).save(tmp_path / "checkpoint.pth.tar")
-    resumed = start(*opts, seed=99).resume(tmp_path / "checkpoint.pth.tar")
+def test_load_training_state_resumed_run_equals_the_uninterrupted_one(start, tmp_path, opts, device):
+    whole = start(*opts, device=device).train(2)  # the rate drops at epoch 1
+    start(*opts, device=device).train(1).save(tmp_path / "checkpoint.pth.tar")
+    resumed = start(*opts, seed=99, device=device).resume(tmp_path / "checkpoint.pth.tar")
     assert (resumed.progress.epoch, resumed.progress.perf, resumed.progress.best_perf) == (1, 0.25, 0.5)
     resumed.train(2)
     check_same_tensors(whole.model.state_dict(), resumed.model.state_dict())

@@ -196,3 +196,22 @@ def test_train_step_share_scales_the_gradient(problem):
     result = gradient_step(model)(inputs, share=0.5)
     assert_close(gradients(model), expected)
     assert result.losses.total > 0
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_train_step_float32_agrees_with_float64_on_the_cpu(problem, monkeypatch, device):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    _, model, inputs = problem()
+    exact = copy.deepcopy(model).double()
+    other = {"images": inputs.images.double(), "target": inputs.target.double(), "weight": inputs.weight.double()}
+    expected = gradient_step(exact)(dataclasses.replace(inputs, **other))
+    moved = {name: getattr(inputs, name).to(device) for name in (*other, "is_multiview")}
+    moved["views"] = inputs.views.map(lambda values: values.to(device))
+    model.to(device)
+    step = TrainStep(model, torch.optim.SGD(model.parameters(), lr=0.0, fused=True), torch.device(device))
+    found = step(dataclasses.replace(inputs, **moved))
+    for name, value in expected.losses._asdict().items():
+        assert getattr(found.losses, name).item() == pytest.approx(value.item(), rel=1e-4), name
+    for (name, parameter), reference in zip(model.named_parameters(), exact.parameters(), strict=True):
+        difference = (parameter.grad.cpu().double() - reference.grad).norm()
+        assert difference <= 1e-2 * reference.grad.norm() + 1e-9, name
