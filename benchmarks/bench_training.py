@@ -43,8 +43,11 @@ from lib.core.training.epoch import EpochMeters
 from lib.core.training.optimizer import build_optimizer
 from lib.core.training.resume import load_training_state
 from lib.core.training.step import TrainStep
+from lib.dataset.data_sets import build_parts
 from lib.dataset.multiview_dataset import MultiviewDataset
 from lib.dataset.network_input import network_images, network_input
+from lib.dataset.sample import SampleSettings
+from lib.dataset.storage.crop_cache import CropFile, write_crops
 from lib.dataset.synthetic.generate import SetSettings, make_dataset
 from lib.dataset.synthetic.scene import WorldSettings
 from lib.models.multiview_pose import MultiViewPose
@@ -169,6 +172,15 @@ def read_all(loader: DataLoader, to_network: bool = False) -> None:
             network_input(batch, loader.dataset.settings, CPU)
 
 
+def with_ready_crops(config: Any, root: Path) -> tuple[Any, MultiviewDataset]:
+    """Write the crops of the training data; return a configuration and a data set that read them."""
+    config = copy.deepcopy(config)
+    config.DATASET.CROP_CACHE = str(root / "crops")
+    for part in build_parts(config.DATASET, root, True):
+        write_crops(CropFile.of_part(root / "crops", part, SampleSettings.from_config(config)), 1)
+    return config, build_dataset(config, root, True)
+
+
 def bench_loader(config: Any, root: Path, num_rounds: int, clock: Clock) -> Iterator[Row]:
     """Compare the loader with decode and warp, in one process and in several."""
     cv2.setNumThreads(0)  # as in the workers
@@ -178,12 +190,16 @@ def bench_loader(config: Any, root: Path, num_rounds: int, clock: Clock) -> Iter
     groups = crops_to_make(dataset)
     floor = partial(decode_and_warp, size=dataset.settings.image_wh)
     loader = build_loader(config, dataset, True)
+    ready_config, ready = with_ready_crops(config, root)
+    ready_loader = build_loader(ready_config, ready, True)
     name = "decode and warp only"
     times = take_turns(
         {
             name: lambda: [floor(group) for group in groups],
             "loader": partial(read_all, loader),
             "loader, normalized images and targets": partial(read_all, loader, True),
+            "loader, ready crops": partial(read_all, ready_loader),
+            "loader, ready crops, normalized images and targets": partial(read_all, ready_loader, True),
         },
         num_rounds,
         clock,
@@ -191,13 +207,16 @@ def bench_loader(config: Any, root: Path, num_rounds: int, clock: Clock) -> Iter
     yield from rows_of("input", times, len(groups), "groups/s", name)
     if clock is not time.process_time:
         config = copy.deepcopy(config)
-        config.WORKERS = NUM_WORKERS
+        config.WORKERS = ready_config.WORKERS = NUM_WORKERS
         name = f"decode and warp only, {NUM_WORKERS} processes"
         with ProcessPoolExecutor(NUM_WORKERS) as pool:
             times = take_turns(
                 {
                     name: lambda: list(pool.map(floor, groups, chunksize=BATCH)),
                     f"loader, {NUM_WORKERS} processes": partial(read_all, build_loader(config, dataset, True)),
+                    f"loader, ready crops, {NUM_WORKERS} processes": partial(
+                        read_all, build_loader(ready_config, ready, True)
+                    ),
                 },
                 num_rounds,
                 clock,

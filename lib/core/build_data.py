@@ -3,15 +3,15 @@
 import logging
 import math
 import os
+from pathlib import Path
 from typing import Any
 
-from torch.utils.data import DataLoader
-
 from lib.dataset.data_sets import build_parts
-from lib.dataset.loader import EpochBatches, make_loader
+from lib.dataset.loader import BatchLoader, EpochBatches
 from lib.dataset.mpii import GT_FILE
 from lib.dataset.multiview_dataset import MultiviewDataset
 from lib.dataset.sample import SampleSettings
+from lib.dataset.storage.crop_cache import open_caches
 from lib.utils.errors import InputError
 from lib.utils.parallel.ranks import SINGLE_PROCESS, Ranks
 
@@ -29,18 +29,14 @@ def build_dataset(config: Any, root: str | os.PathLike, is_train: bool) -> Multi
     Raises:
         InputError: see build_parts(), or TEST.JDR_THRESHOLD is "head" and there are no head sizes.
     """
-    settings = SampleSettings(
-        image_wh=tuple(config.NETWORK.IMAGE_SIZE),
-        heatmap_wh=tuple(config.NETWORK.HEATMAP_SIZE),
-        sigma=config.NETWORK.SIGMA,
-        target_subpixel=config.NETWORK.TARGET_SUBPIXEL,
-        data_format=config.DATASET.DATA_FORMAT,
-        scale_factor=config.DATASET.SCALE_FACTOR,
-        rot_factor=config.DATASET.ROT_FACTOR,
-        shift_factor=config.DATASET.SHIFT_FACTOR,
-    )
+    settings = SampleSettings.from_config(config)
     parts = build_parts(config.DATASET, root, is_train)
-    dataset = MultiviewDataset(parts, settings, augment=is_train, seed=config.SEED)
+    caches = []
+    if config.DATASET.CROP_CACHE and is_train and settings.augments:
+        logger.info("DATASET.CROP_CACHE: not used for training, whose scale, rotation or shift is random")
+    elif config.DATASET.CROP_CACHE:
+        caches = open_caches(Path(config.DATASET.CROP_CACHE), parts, settings)
+    dataset = MultiviewDataset(parts, settings, is_train, config.SEED, caches)
     if not is_train:
         _check_head_sizes(config, dataset)
     return dataset
@@ -63,7 +59,7 @@ def _check_head_sizes(config: Any, dataset: MultiviewDataset) -> None:
         logger.info("no PCKh: %s", cause)
 
 
-def build_loader(config: Any, dataset: MultiviewDataset, is_train: bool, ranks: Ranks = SINGLE_PROCESS) -> DataLoader:
+def build_loader(config: Any, dataset: MultiviewDataset, is_train: bool, ranks: Ranks = SINGLE_PROCESS) -> BatchLoader:
     """Build a loader of one rank's share of the batches; its batch sampler is an EpochBatches.
 
     BATCH_SIZE is per rank. WORKERS are shared by the ranks of a machine.
@@ -71,4 +67,4 @@ def build_loader(config: Any, dataset: MultiviewDataset, is_train: bool, ranks: 
     batch_size = config.TRAIN.BATCH_SIZE if is_train else config.TEST.BATCH_SIZE
     shuffle = is_train and config.TRAIN.SHUFFLE
     batches = EpochBatches(len(dataset), batch_size, shuffle, config.SEED, ranks, every_item=not is_train)
-    return make_loader(dataset, batches, math.ceil(config.WORKERS / ranks.local_world_size))
+    return BatchLoader(dataset, batches, math.ceil(config.WORKERS / ranks.local_world_size))

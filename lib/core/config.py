@@ -178,6 +178,9 @@ DEFAULTS: dict[str, Any] = {
         ),
         "ROOTIDX": Key("pose3d", 0, "index of the root joint", minimum=0),
         "DATA_FORMAT": Key("training", "jpg", "images in folders (jpg) or in images.zip (zip)", DATA_FORMATS),
+        "CROP_CACHE": Key(
+            "runtime", "", "folder of ready crops, written by run/data/cache_crops.py; '' = read the images"
+        ),
         "CROP": Key("weights", True, "crop around the person (true) or use the whole image (false)"),
         "SCALE_FACTOR": Key("weights", 0.0, "scale augmentation: standard deviation and limit", minimum=0, below=1),
         "ROT_FACTOR": Key("weights", 0.0, "rotation augmentation: standard deviation, degrees", minimum=0),

@@ -1,6 +1,8 @@
 """Batches: order, distribution over ranks, and loader."""
 
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -10,6 +12,9 @@ from torch.utils.data import DataLoader, Sampler
 from lib.dataset.multiview_dataset import MultiviewDataset
 from lib.utils.parallel.processes import leave_termination_to_parent
 from lib.utils.parallel.ranks import SINGLE_PROCESS, Ranks
+
+MAX_THREADS = 4  # a thread copies some 2,000 groups of 256 px per second; more of them hide the delay of network disks
+BATCHES_AHEAD = 2  # per thread, as torch's prefetch_factor
 
 
 class EpochBatches(Sampler):
@@ -93,17 +98,56 @@ class EpochBatches(Sampler):
             yield [(self._epoch, int(index)) for index in (share if len(share) else batch[:1])]
 
 
-def make_loader(dataset: MultiviewDataset, batches: EpochBatches, num_workers: int) -> DataLoader:
-    """Return a loader of one rank's share of the batches; keys as in MultiviewDataset, with a leading axis B."""
-    return DataLoader(
-        dataset,
-        batch_sampler=batches,
-        num_workers=num_workers,
-        pin_memory=torch.cuda.is_available(),
-        worker_init_fn=_start_worker,
-        persistent_workers=num_workers > 0,
-        generator=torch.Generator(),  # the default generator would advance with each pass, also of a resumed epoch
-    )
+class BatchLoader(DataLoader):
+    """Loader of dictionaries of tensors, keys as in MultiviewDataset, with a leading axis B.
+
+    Processes decode images. Ready crops are only copied, which threads do at the same speed without sending the batches
+    from process to process.
+    """
+
+    def __init__(self, dataset: MultiviewDataset, batches: EpochBatches, num_workers: int) -> None:
+        """
+        Args:
+            dataset: the data set.
+            batches: batches of (epoch, index).
+            num_workers: number of loading processes, or maximum number of threads; 0 = load when a batch is needed.
+        """
+        self._num_threads = min(num_workers, MAX_THREADS) if dataset.has_ready_crops else 0
+        num_processes = 0 if dataset.has_ready_crops else num_workers
+        super().__init__(
+            dataset,
+            batch_sampler=batches,
+            collate_fn=_unchanged,
+            num_workers=num_processes,
+            pin_memory=num_processes > 0 and torch.cuda.is_available(),  # the training process loads into pinned memory
+            worker_init_fn=_start_worker,
+            persistent_workers=num_processes > 0,
+            generator=torch.Generator(),  # the default generator would advance with each pass, also of a resumed epoch
+        )
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        batches = self._read_ahead() if self._num_threads else super().__iter__()
+        for batch in batches:
+            # Arrays come from a process faster than tensors, each of which needs a connection to it.
+            yield {name: torch.as_tensor(values) for name, values in batch.items()}
+
+    def _read_ahead(self) -> Iterator[dict[str, np.ndarray | torch.Tensor]]:
+        """Load batches in threads, in order, BATCHES_AHEAD per thread before they are needed."""
+        with ThreadPoolExecutor(self._num_threads, "read-ahead") as pool:
+            coming: deque[Future] = deque()
+            try:
+                for keys in self.batch_sampler:
+                    coming.append(pool.submit(self.dataset.__getitems__, keys))
+                    if len(coming) > BATCHES_AHEAD * self._num_threads:
+                        yield coming.popleft().result()
+                while coming:
+                    yield coming.popleft().result()
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+
+def _unchanged(batch: dict[str, np.ndarray | torch.Tensor]) -> dict[str, np.ndarray | torch.Tensor]:
+    return batch
 
 
 def _start_worker(worker_idx: int) -> None:

@@ -1,6 +1,11 @@
-"""Crop and joints of one annotated image, with augmentation."""
+"""Crops and joints of annotated images, with augmentation."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -40,60 +45,126 @@ class SampleSettings:
     rot_factor: float = 0.0
     shift_factor: float = 0.0
 
+    @classmethod
+    def from_config(cls, config: Any) -> SampleSettings:
+        """Read NETWORK.{IMAGE_SIZE,HEATMAP_SIZE,SIGMA,TARGET_SUBPIXEL} and DATASET.{DATA_FORMAT,..._FACTOR}."""
+        return cls(
+            image_wh=tuple(config.NETWORK.IMAGE_SIZE),
+            heatmap_wh=tuple(config.NETWORK.HEATMAP_SIZE),
+            sigma=config.NETWORK.SIGMA,
+            target_subpixel=config.NETWORK.TARGET_SUBPIXEL,
+            data_format=config.DATASET.DATA_FORMAT,
+            scale_factor=config.DATASET.SCALE_FACTOR,
+            rot_factor=config.DATASET.ROT_FACTOR,
+            shift_factor=config.DATASET.SHIFT_FACTOR,
+        )
+
     @property
     def augments(self) -> bool:
         """Whether any augmentation is on."""
         return self.scale_factor > 0 or self.rot_factor > 0 or self.shift_factor > 0
 
 
-def load_sample(
-    annotations: Annotations, row: int, settings: SampleSettings, rng: np.random.Generator | None
+class CropSource(Protocol):
+    """Ready crops of annotated images."""
+
+    def read(self, rows: np.ndarray, out: Sequence[np.ndarray]) -> None:
+        """Copy the crops of n images, rows of the annotations, into n arrays (H_in, W_in, 3) uint8."""
+
+
+def load_samples(
+    annotations: Annotations,
+    rows: np.ndarray,
+    settings: SampleSettings,
+    crops: Sequence[np.ndarray],
+    rng: np.random.Generator | None = None,
+    cache: CropSource | None = None,
 ) -> dict[str, np.ndarray]:
-    """Read and crop an image.
+    """Read and crop n images.
 
     Args:
         annotations: annotated images.
-        row: index of the image.
+        rows: (n,) indices of the images.
         settings: sizes and augmentation.
+        crops: n arrays (H_in, W_in, 3) uint8, receive the crops, BGR.
         rng: random generator of the augmentation; None = no augmentation.
+        cache: has the crops without augmentation; None = read the images.
 
     Returns:
-        crop (H_in, W_in, 3) uint8 BGR; joints_crop (20, 2) crop px; joints_img (20, 2) image px; visible (20,) bool;
+        Arrays with a leading axis n: joints_crop (20, 2) crop px; joints_img (20, 2) image px; visible (20,) bool;
         occluded (20,) bool, False if unknown; center (2,) image px and scale (2,) of the crop with augmentation;
         head_size () float32, image px, NaN if unknown; image_to_heatmap (2, 3) float32; camera_R, ..., camera_p
         float32, the fields of Cameras.
 
     Raises:
-        InputError: the image is missing or unreadable.
+        InputError: an image is missing or unreadable.
     """
-    image = read_image(annotations.images_dir, annotations.image_name(row), settings.data_format)
-    center = annotations.center[row]
-    scale = annotations.scale[row]
-    rotation = 0.0
+    rows = np.asarray(rows)
+    center = annotations.center[rows]
+    scale = annotations.scale[rows]
+    rotation: np.ndarray | float = 0.0
     if rng is not None:
-        factor, rotation, shift = _augmentation(settings, rng)
+        factor, rotation, shift = _augmentations(settings, len(rows), rng)
         center = (center + shift * SCALE_UNIT_PX * scale).astype(np.float32)
-        scale = scale * np.float32(factor)
+        scale = scale * factor[:, None].astype(np.float32)
     matrix = get_affine_transform(center, scale, rotation, settings.image_wh)
-    joints_img = annotations.joints_img[row]
+    if cache is not None:
+        cache.read(rows, crops)
+    else:
+        names = [annotations.image_name(row) for row in rows]
+        read_crops(annotations.images_dir, names, matrix, settings, crops)
+    joints_img = annotations.joints_img[rows]
+    unknown = np.zeros((len(rows), len(UNION_20)), bool)
+    no_size = np.full(len(rows), np.nan, np.float32)
     return {
-        "crop": crop_image(image, matrix, settings.image_wh),
         "joints_crop": transform_points(joints_img.astype(np.float64), matrix).astype(np.float32),
         "joints_img": joints_img,
-        "visible": annotations.visible[row],
-        "occluded": np.zeros(len(UNION_20), bool) if annotations.occluded is None else annotations.occluded[row],
+        "visible": annotations.visible[rows],
+        "occluded": unknown if annotations.occluded is None else annotations.occluded[rows],
         "center": center,
         "scale": scale,
-        **_camera(annotations, row),
+        **_cameras(annotations, rows),
         "image_to_heatmap": to_heatmap(matrix, settings.image_wh, settings.heatmap_wh).astype(np.float32),
-        "head_size": np.float32(np.nan if annotations.head_size is None else annotations.head_size[row]),
+        "head_size": no_size if annotations.head_size is None else annotations.head_size[rows].astype(np.float32),
     }
 
 
-def _camera(annotations: Annotations, row: int) -> dict[str, np.ndarray]:
+def read_crops(
+    images_dir: Path, names: Sequence[str], matrix: np.ndarray, settings: SampleSettings, crops: Sequence[np.ndarray]
+) -> None:
+    """Read and crop images.
+
+    Args:
+        images_dir: see read_image().
+        names: n paths of images below the folder.
+        matrix: (n, 2, 3) image px -> crop px.
+        settings: sizes and data format.
+        crops: n arrays (H_in, W_in, 3) uint8, receive the crops, BGR.
+
+    Raises:
+        InputError: an image is missing or unreadable.
+    """
+    for place, name in enumerate(names):
+        image = read_image(images_dir, name, settings.data_format)
+        crops[place][...] = crop_image(image, matrix[place], settings.image_wh)
+
+
+def _cameras(annotations: Annotations, rows: np.ndarray) -> dict[str, np.ndarray]:
     labels = annotations.labels3d
-    camera = _NO_CAMERA if labels is None else labels.cameras[labels.camera_idx[row]]
-    return {f"camera_{field.name}": np.asarray(getattr(camera, field.name), np.float32) for field in fields(Cameras)}
+    if labels is None:
+        values = {field.name: np.stack([getattr(_NO_CAMERA, field.name)] * len(rows)) for field in fields(Cameras)}
+    else:
+        index = labels.camera_idx[rows]
+        values = {field.name: getattr(labels.cameras, field.name)[index] for field in fields(Cameras)}
+    return {f"camera_{name}": value.astype(np.float32) for name, value in values.items()}
+
+
+def _augmentations(
+    settings: SampleSettings, number: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Draw n scale factors (n,), rotations (n,) in degrees, and shifts (n, 2), image by image."""
+    factors, rotations, shifts = zip(*(_augmentation(settings, rng) for _ in range(number)), strict=True)
+    return np.array(factors), np.array(rotations), np.array(shifts)
 
 
 def _augmentation(settings: SampleSettings, rng: np.random.Generator) -> tuple[float, float, np.ndarray]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import traceback
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import torch
 from cvf_tests.annotations import load_h36m
 
 from lib.core.build_data import build_dataset, build_loader
-from lib.dataset.data_sets import DATA_SETS, has_views
+from lib.dataset.data_sets import DATA_SETS, build_parts, has_views
 from lib.dataset.groups import group_views
+from lib.dataset.sample import SampleSettings
+from lib.dataset.storage.crop_cache import CropFile, write_crops
 from lib.utils.errors import InputError
 from lib.utils.joints import TOTALCAPTURE_16
 from lib.utils.parallel.ranks import Ranks
@@ -296,3 +299,81 @@ def test_build_loader_unreadable_image(tiny_root, tiny_config):
             list(loader)
         traceback.clear_frames(caught.tb)
         del loader  # here: the garbage collector would wait 5 s for the worker
+
+
+@pytest.fixture
+def cached(tiny_config, tmp_path):
+    """Write the crops of an experiment and return its configuration with them: cached(root, *opts)."""
+
+    def make(root, *opts):
+        config = tiny_config(root, "DATASET.CROP_CACHE", str(tmp_path / "crops"), *opts)
+        for is_train in (True, False):
+            for part in build_parts(config.DATASET, root, is_train):
+                write_crops(CropFile.of_part(tmp_path / "crops", part, SampleSettings.from_config(config)), 1)
+        return config
+
+    return make
+
+
+def remove_images(root):
+    """Empty all images, so that only ready crops can be loaded; their size and time stay."""
+    for path in root.rglob("*.jpg"):
+        status = path.stat()
+        path.write_bytes(bytes(status.st_size))
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def equal_batches(first, second):
+    assert len(first) == len(second) > 0
+    for one, other in zip(first, second, strict=True):
+        assert one.keys() == other.keys()
+        for key in one:
+            torch.testing.assert_close(one[key], other[key], rtol=0, atol=0, equal_nan=True, msg=key)
+
+
+@pytest.mark.parametrize("name", ["h36m", "multiview_h36m", "mpii", "multiview_mpii", "mixed"])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_build_loader_with_ready_crops_equals_images(tiny_root, cached, name, workers):
+    root = tiny_root(num_views=3, frames=5, mpii=7)
+    config = cached(root, "DATASET.TRAIN_DATASET", name, "DATASET.TEST_DATASET", name)
+
+    def all_batches():
+        return batches(config, root, workers) + list(build_loader(config, build_dataset(config, root, False), False))
+
+    folder = config.DATASET.CROP_CACHE
+    config.DATASET.CROP_CACHE = ""
+    expected = all_batches()
+    config.DATASET.CROP_CACHE = folder
+    remove_images(root)
+    equal_batches(all_batches(), expected)
+
+
+def test_build_loader_with_ready_crops_of_an_archive(tiny_root, cached):
+    root = tiny_root(num_views=2, frames=3, mpii=4, formats=("zip",))
+    config = cached(root, "DATASET.TRAIN_DATASET", "mixed", "DATASET.DATA_FORMAT", "zip")
+    ready = batches(config, root, 2)
+    config.DATASET.CROP_CACHE = ""
+    equal_batches(ready, batches(config, root, 0))
+
+
+def test_build_loader_with_ready_crops_resumes_within_an_epoch(tiny_root, cached):
+    root = tiny_root(num_views=2, frames=7, mpii=0)
+    config = cached(root)
+    dataset = build_dataset(config, root, True)
+    loader = build_loader(config, dataset, True)
+    loader.batch_sampler.set_epoch(1)
+    whole = list(loader)
+    loader.batch_sampler.set_epoch(1, 2)
+    equal_batches(list(loader), whole[2:])
+
+
+def test_build_dataset_augmented_training_does_not_use_ready_crops(tiny_root, cached, caplog):
+    root = tiny_root(num_views=2, frames=2, mpii=0)
+    config = cached(root, "DATASET.ROT_FACTOR", "20")
+    with caplog.at_level(logging.INFO):
+        train = build_dataset(config, root, True)
+    assert caplog.messages == ["DATASET.CROP_CACHE: not used for training, whose scale, rotation or shift is random"]
+    first, second = train[0, 0]["crops"], train[1, 0]["crops"]
+    assert not np.array_equal(first, second)
+    remove_images(root)
+    assert build_dataset(config, root, False)[0]["crops"].any()  # validation has no augmentation

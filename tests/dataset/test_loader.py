@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
+import torch
 
-from lib.dataset.loader import EpochBatches
+from lib.dataset.loader import BatchLoader, EpochBatches
+from lib.utils.errors import InputError
 from lib.utils.parallel.ranks import Ranks
 
 
@@ -80,3 +84,50 @@ def test_epoch_batches_every_item():
         for _, index in share[step][: EpochBatches(9, 2, False, 0, ranks[0]).shares(step)[rank]]
     ]
     assert found == list(range(9))
+
+
+class Squares:
+    """Data set of ready crops that remembers the threads that read it; item 13 cannot be read."""
+
+    has_ready_crops = True
+
+    def __init__(self):
+        self.threads = []
+
+    def __getitems__(self, keys):
+        self.threads.append(threading.current_thread().name)
+        if (0, 13) in keys:
+            raise InputError("item 13")
+        return {"square": np.array([index**2 for _, index in keys])}
+
+
+@pytest.mark.parametrize("num_workers", [0, 1, 3, 9])
+def test_batch_loader_of_ready_crops_keeps_the_order(num_workers):
+    dataset = Squares()
+    loader = BatchLoader(dataset, EpochBatches(12, 2, shuffle=False), num_workers)
+    assert loader.num_workers == 0  # processes
+    for _ in range(2):
+        batches = list(loader)
+        assert all(isinstance(batch["square"], torch.Tensor) for batch in batches)
+        assert torch.cat([batch["square"] for batch in batches]).tolist() == [index**2 for index in range(12)]
+    names = {name.startswith("read-ahead") for name in dataset.threads}
+    assert names == {num_workers > 0}
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_batch_loader_of_ready_crops_raises_in_order_and_ends_its_threads(num_workers):
+    loader = BatchLoader(Squares(), EpochBatches(40, 2, shuffle=False), num_workers)
+    seen = []
+    with pytest.raises(InputError, match="item 13"):
+        seen.extend(batch["square"][0].item() for batch in loader)
+    assert seen == [0, 4, 16, 36, 64, 100]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("read-ahead")]
+
+
+def test_batch_loader_of_ready_crops_left_early_ends_its_threads():
+    dataset = Squares()
+    batches = iter(BatchLoader(dataset, EpochBatches(10**6, 2, shuffle=False), 1))
+    next(batches)
+    batches.close()
+    assert len(dataset.threads) <= 4
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("read-ahead")]

@@ -111,3 +111,30 @@ def test_getitem_augmentation_varies(parts):
 
 def test_getitem_validation_not_augmented(parts):
     assert same(MultiviewDataset(parts, AUGMENTED, augment=False)[0], MultiviewDataset(parts, PLAIN, augment=True)[0])
+
+
+class Numbered:
+    """Ready crops filled with the row of the image."""
+
+    def read(self, rows, out):
+        for row, crop in zip(rows, out, strict=True):
+            crop[...] = row
+
+
+def test_getitems_with_ready_crops_of_two_parts(parts):
+    dataset = MultiviewDataset(parts, PLAIN, augment=True, caches=[Numbered(), Numbered()])
+    keys = [(3, 4), (3, 0), (3, 3), (3, 2)]
+    batch = dataset.__getitems__(keys)
+    rows = np.array([[4, 5, 6, 7], [0, 1, 2, 3], [0, 1, 2, 3], [8, 9, 10, 11]])
+    assert (batch["crops"] == rows[..., None, None, None]).all()
+    plain = MultiviewDataset(parts, PLAIN, augment=True)
+    for place, key in enumerate(keys):
+        item = plain[key]
+        assert item.keys() == batch.keys()
+        for name in item.keys() - {"crops"}:
+            np.testing.assert_array_equal(batch[name][place], item[name])
+
+
+def test_ready_crops_of_augmented_images_are_refused(parts):
+    with pytest.raises(ValueError, match="ready crops have no augmentation"):
+        MultiviewDataset(parts, AUGMENTED, augment=True, caches=[Numbered(), Numbered()])

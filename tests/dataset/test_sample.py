@@ -7,11 +7,18 @@ import numpy as np
 import pytest
 from cvf_tests.annotations import load_h36m
 
-from lib.dataset.sample import ROTATION_PROBABILITY, SampleSettings, load_sample
+from lib.dataset.sample import ROTATION_PROBABILITY, SampleSettings, load_samples
 from lib.utils.errors import InputError
 from lib.utils.transforms import get_affine_transform, to_heatmap, transform_points
 
 SETTINGS = SampleSettings(image_wh=(64, 64), heatmap_wh=(16, 16), sigma=1.0)
+
+
+def load_sample(annotations, row, settings, rng):
+    """Load one image with load_samples(), without the leading axis."""
+    crops = np.empty((1, *settings.image_wh[::-1], 3), np.uint8)
+    values = load_samples(annotations, np.array([row]), settings, crops, rng)
+    return {"crop": crops[0], **{name: value[0] for name, value in values.items()}}
 
 
 @pytest.fixture
@@ -19,7 +26,7 @@ def annotations(tiny_root):
     return load_h36m(tiny_root(frames=1, formats=("jpg", "zip"), mpii=0), "train")
 
 
-def test_load_sample_crop(annotations):
+def test_load_samples_crop(annotations):
     sample = load_sample(annotations, 2, SETTINGS, None)
     assert {key: value.shape for key, value in sample.items()} == {
         "crop": (64, 64, 3),
@@ -48,7 +55,7 @@ def test_load_sample_crop(annotations):
     )
 
 
-def test_load_sample_head_size(annotations):
+def test_load_samples_head_size(annotations):
     assert np.isnan(load_sample(annotations, 1, SETTINGS, None)["head_size"])
     known = dataclasses.replace(annotations, head_size=np.array([np.nan, 12.5, 3, 4], np.float32))
     sizes = [load_sample(known, row, SETTINGS, None)["head_size"] for row in (0, 1)]
@@ -57,7 +64,7 @@ def test_load_sample_head_size(annotations):
     assert sizes[0].dtype == sizes[1].dtype == np.float32
 
 
-def test_load_sample_joints_match_image(annotations):
+def test_load_samples_joints_match_image(annotations):
     sample = load_sample(annotations, 0, SETTINGS, None)
     brightness = sample["crop"].max(-1)
     for joint in np.flatnonzero(sample["visible"]):
@@ -65,14 +72,14 @@ def test_load_sample_joints_match_image(annotations):
         assert brightness[y, x] > 100
 
 
-def test_load_sample_zip_equals_folder(annotations):
+def test_load_samples_zip_equals_folder(annotations):
     zipped = SampleSettings((64, 64), (16, 16), 1.0, data_format="zip")
     folder, archive = load_sample(annotations, 1, SETTINGS, None), load_sample(annotations, 1, zipped, None)
     for key in folder:
         np.testing.assert_array_equal(folder[key], archive[key])
 
 
-def test_load_sample_augmented_joints_match_image(annotations):
+def test_load_samples_augmented_joints_match_image(annotations):
     settings = SampleSettings((64, 64), (16, 16), 1.0, scale_factor=0.25, rot_factor=30)
     for seed in range(5):
         sample = load_sample(annotations, 0, settings, np.random.default_rng(seed))
@@ -83,7 +90,7 @@ def test_load_sample_augmented_joints_match_image(annotations):
             assert brightness[y : y + 2, x : x + 2].max() > 100
 
 
-def test_load_sample_augmentation_distribution(annotations):
+def test_load_samples_augmentation_distribution(annotations):
     settings = SampleSettings((64, 64), (16, 16), 1.0, scale_factor=0.25, rot_factor=30)
     rng = np.random.default_rng(0)
     scales, angles = [], []
@@ -104,7 +111,7 @@ def test_load_sample_augmentation_distribution(annotations):
     assert abs(angles.mean()) < 4
 
 
-def test_load_sample_shift(annotations):
+def test_load_samples_shift(annotations):
     settings = SampleSettings((64, 64), (16, 16), 1.0, shift_factor=0.1)
     rng = np.random.default_rng(0)
     shifts = []
@@ -120,15 +127,42 @@ def test_load_sample_shift(annotations):
     assert np.abs(shifts.mean(0)).max() < 0.02
 
 
-def test_load_sample_zero_factors(annotations):
+def test_load_samples_zero_factors(annotations):
     plain = load_sample(annotations, 0, SETTINGS, None)
     sample = load_sample(annotations, 0, SETTINGS, np.random.default_rng(0))
     for key in plain:
         np.testing.assert_array_equal(plain[key], sample[key])
 
 
-def test_load_sample_missing_image(annotations):
+def test_load_samples_missing_image(annotations):
     name = annotations.image_name(3)
     (annotations.images_dir / name).unlink()
     with pytest.raises(InputError, match=rf"{name}: no such image"):
         load_sample(annotations, 3, SETTINGS, None)
+
+
+@pytest.mark.parametrize("seed", [None, 4])
+def test_load_samples_equals_images_one_by_one(annotations, seed):
+    settings = SampleSettings((64, 48), (16, 12), 1.0, scale_factor=0.25, rot_factor=30, shift_factor=0.1)
+    rows = np.array([2, 0, 3, 2])
+    together, alone = (None if seed is None else np.random.default_rng(seed) for _ in range(2))
+    crops = np.empty((4, 48, 64, 3), np.uint8)
+    values = load_samples(annotations, rows, settings, crops, together)
+    for place, row in enumerate(rows):
+        sample = load_sample(annotations, row, settings, alone)
+        np.testing.assert_array_equal(crops[place], sample.pop("crop"))
+        for name, value in sample.items():
+            np.testing.assert_array_equal(values[name][place], value)
+
+
+def test_load_samples_reads_ready_crops(annotations):
+    class Ready:
+        def read(self, rows, out):
+            for row, crop in zip(rows, out, strict=True):
+                crop[...] = row
+
+    crops = np.empty((2, 64, 64, 3), np.uint8)
+    values = load_samples(annotations, np.array([3, 1]), SETTINGS, crops, cache=Ready())
+    assert (crops[0] == 3).all()
+    assert (crops[1] == 1).all()
+    np.testing.assert_array_equal(values["joints_img"], annotations.joints_img[[3, 1]])
