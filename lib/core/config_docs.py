@@ -42,6 +42,16 @@ def configuration_page() -> str:
     return "\n".join([*parts, "", _FOOT, ", ".join(f"`{name}`" for name in sorted(UNUSED)) + ".", ""])
 
 
+def matching_keys(word: str) -> str:
+    """Return a table of the keys whose name or meaning contains a word, in any case; empty = all keys."""
+    rows = [
+        [name, _yaml(key.default), _values(key).replace("`", ""), _meaning(key).replace("`", "")]
+        for name, key in all_keys()
+        if word.lower() in f"{name} {_meaning(key)}".lower()
+    ]
+    return markdown_table(["key", "default", "values", "meaning"], rows, left_columns=4)
+
+
 def _yaml(value: Any) -> str:
     """Return a value as YAML on one line."""
     return (value or "''") if isinstance(value, str) else json.dumps(value).replace('"', "")

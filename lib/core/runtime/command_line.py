@@ -9,6 +9,10 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+import yaml
+
+from lib.core.config_docs import matching_keys
+from lib.core.config_io import load_config, plain_config
 from lib.core.runtime.launch import REPORTED_BY_LAUNCHER
 from lib.utils.errors import InputError, Interrupted, ProcessLost, ProgramExit
 
@@ -49,6 +53,27 @@ class Refused(argparse.Action):
         raise argparse.ArgumentError(self, str(self.help))
 
 
+class _ShowKeys(argparse.Action):
+    """Flag that prints the configuration keys with a word and ends the program."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, flag: str | None = None
+    ) -> None:
+        print(matching_keys(values))
+        parser.exit()
+
+
+class _ExperimentParser(_Parser):
+    """Parser of scripts that read an experiment; --print-config ends the program after parsing."""
+
+    def parse_args(self, *words: Any, **options: Any) -> argparse.Namespace:
+        args = super().parse_args(*words, **options)
+        if args.print_config:
+            print(yaml.safe_dump(plain_config(load_config(args.cfg, collect_opts(args))), sort_keys=False), end="")
+            self.exit()
+        return args
+
+
 class _Help(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
     """Help that keeps the line breaks of the description and shows defaults."""
 
@@ -56,13 +81,14 @@ class _Help(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpF
         return super()._get_help_string(action) if action.default not in (None, False, []) else action.help
 
 
-def plain_parser(description: str) -> argparse.ArgumentParser:
+def plain_parser(description: str, kind: type[argparse.ArgumentParser] = _Parser) -> argparse.ArgumentParser:
     """Return a parser without flags. Wrong arguments end in one line and exit code 2.
 
     Args:
         description: text of --help above the flags.
+        kind: class of the parser.
     """
-    return _Parser(description=description, formatter_class=_Help, allow_abbrev=False)
+    return kind(description=description, formatter_class=_Help, allow_abbrev=False)
 
 
 def make_parser(description: str, *flags: str) -> argparse.ArgumentParser:
@@ -72,7 +98,7 @@ def make_parser(description: str, *flags: str) -> argparse.ArgumentParser:
         description: text of --help above the flags.
         flags: flags of the original code to add, e.g. "--gpus".
     """
-    parser = plain_parser(description)
+    parser = plain_parser(description, _ExperimentParser)
     parser.add_argument("--cfg", required=True, metavar="YAML", help="experiment, e.g. experiments-local/...")
     for flag in flags:
         key, text = _KEY_FLAGS[flag]
@@ -80,6 +106,15 @@ def make_parser(description: str, *flags: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--opts", nargs="*", action="extend", default=[], metavar="KEY VALUE", help="set any configuration keys"
     )
+    parser.add_argument(
+        "--keys",
+        nargs="?",
+        const="",
+        action=_ShowKeys,
+        metavar="WORD",
+        help="list the configuration keys whose name or meaning contains WORD, and exit",
+    )
+    parser.add_argument("--print-config", action="store_true", help="print the merged configuration as YAML, and exit")
     return parser
 
 

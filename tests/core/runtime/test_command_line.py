@@ -75,6 +75,30 @@ def test_make_parser_wrong_flags_are_one_line(capsys, words, message):
     assert error.count("\n") == 1
 
 
+def test_make_parser_keys_lists_the_keys_with_a_word(capsys):
+    with pytest.raises(SystemExit) as caught:
+        parse("--keys", "learning rate")
+    assert caught.value.code == 0
+    rows = {line.split("|")[1].strip() for line in capsys.readouterr().out.splitlines()[2:]}
+    assert rows == {"TRAIN.LR", "TRAIN.LR_FACTOR", "TRAIN.LR_STEP"}
+    with pytest.raises(SystemExit):
+        make_parser("Text").parse_args(["--keys"])  # without --cfg
+    assert len(capsys.readouterr().out.splitlines()) > 100
+
+
+def test_make_parser_print_config_is_the_merged_configuration(tmp_path, capsys):
+    (tmp_path / "a.yaml").write_text("TRAIN: {LR: 0.5}")
+    words = ["--cfg", str(tmp_path / "a.yaml"), "--gpus", "3", "--opts", "WORKERS", "0", "--print-config"]
+    with pytest.raises(SystemExit) as caught:
+        make_parser("Text", "--gpus").parse_args(words)
+    assert caught.value.code == 0
+    path = tmp_path / "printed.yaml"
+    path.write_text(capsys.readouterr().out)
+    printed = load_config(path)
+    assert (printed.TRAIN.LR, printed.GPUS, printed.WORKERS) == (0.5, "3", 0)
+    assert printed == load_config(tmp_path / "a.yaml", ["GPUS", "3", "WORKERS", "0"])
+
+
 def test_refused_flag_ends_with_its_help(capsys):
     parser = make_parser("Text", "--gpus")
     parser.add_argument("--logDir", action=Refused, help="refused: nothing is logged")
