@@ -102,11 +102,11 @@ def run_method(method: Method, batches: Iterable[FrameBatch], context: MethodCon
             poses = method.solve(batch, context)
         except InputError as error:
             raise InputError(f"{batch.name}: {error}") from None
-        parts.append(_with_view_counts(poses, batch) if poses.state is None else poses)
+        parts.append(_with_view_counts(poses, batch, context.backend) if poses.state is None else poses)
         del batch  # free the heatmaps before the next batch is read
     states = [poses.state for poses in parts if poses.state is not None]
     if states:
-        parts = _finished(parts, method.finish(states, context), batches)
+        parts = _finished(parts, method.finish(states, context), batches, context.backend)
     return Poses(
         pose_world=np.concatenate([poses.pose_world for poses in parts]),
         num_box_roots=sum(poses.num_box_roots for poses in parts),
@@ -115,21 +115,23 @@ def run_method(method: Method, batches: Iterable[FrameBatch], context: MethodCon
     )
 
 
-def _finished(parts: list[Poses], pose_world: np.ndarray, batches: Iterable[FrameBatch]) -> list[Poses]:
+def _finished(
+    parts: list[Poses], pose_world: np.ndarray, batches: Iterable[FrameBatch], backend: Backend
+) -> list[Poses]:
     """Put final poses (F, J, 3) into the poses of the batches."""
     finished = []
     start = 0
     for batch in batches:
         stop = start + len(batch)
         poses = replace(parts[len(finished)], pose_world=pose_world[start:stop], state=None)
-        finished.append(_with_view_counts(poses, batch))
+        finished.append(_with_view_counts(poses, batch, backend))
         start = stop
         del batch
     return finished
 
 
-def _with_view_counts(poses: Poses, batch: FrameBatch) -> Poses:
-    counts = count_supporting_views(batch.heatmaps, poses.pose_world, batch.cameras, batch.image_to_heatmap)
+def _with_view_counts(poses: Poses, batch: FrameBatch, backend: Backend) -> Poses:
+    counts = count_supporting_views(batch.heatmaps, poses.pose_world, batch.cameras, batch.image_to_heatmap, backend)
     return replace(poses, num_views_agree=counts if poses.filled is None else counts * ~poses.filled)
 
 
@@ -162,11 +164,13 @@ def triangulate_peaks(
     """
     keys = context.triangulate
     to_heatmap = batch.image_to_heatmap[rows]
-    peaks_hm, values = find_peaks(batch.heatmaps[rows][:, :, joints], keys.NUM_PEAKS, keys.PEAK_MODE)
+    peaks_hm, values = find_peaks(
+        batch.heatmaps[rows][:, :, joints], keys.NUM_PEAKS, keys.PEAK_MODE, backend=context.backend
+    )
     flat = peaks_hm.reshape(*peaks_hm.shape[:2], -1, 2)  # of (f, V, P, K, 2)
     peaks_img = transform_points(flat, invert_affine(to_heatmap)).reshape(peaks_hm.shape)
     crop_side = batch.heatmaps.shape[-1] / to_heatmap[..., 0, 0]  # (f, V), image px
-    return triangulate_robust(peaks_img, values, batch.cameras[rows], keys.TOLERANCE * crop_side)
+    return triangulate_robust(peaks_img, values, batch.cameras[rows], keys.TOLERANCE * crop_side, context.backend)
 
 
 def _filled(pose_world: np.ndarray, batch: FrameBatch) -> Poses:

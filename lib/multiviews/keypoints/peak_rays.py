@@ -5,14 +5,17 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lib.multiviews.cameras import MIN_DEPTH_MM, Cameras, undistort, world_to_camera
 
-_FLOOR = 0.1  # score of a view without a peak near a point, relative to a full peak
-_MIN_SIN2 = 1e-6  # squared sine of the angle between two rays, below which their depth is undetermined
+if TYPE_CHECKING:
+    from lib.multiviews.pictorial.backend_numpy import Backend
+
+FLOOR = 0.1  # score of a view without a peak near a point, relative to a full peak
+MIN_SIN2 = 1e-6  # squared sine of the angle between two rays, below which their depth is undetermined
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,13 @@ class PeakRays:
         return PeakRays(self.place[:, :, index], self.weight[:, :, index], self.zoom)
 
 
-def peak_rays(peaks_img: np.ndarray, weights: np.ndarray, cameras: Cameras, tolerance_img: np.ndarray) -> PeakRays:
+def peak_rays(
+    peaks_img: np.ndarray,
+    weights: np.ndarray,
+    cameras: Cameras,
+    tolerance_img: np.ndarray,
+    backend: Backend | None = None,
+) -> PeakRays:
     """Undistort peaks and express them in units of the tolerance.
 
     Args:
@@ -49,7 +58,10 @@ def peak_rays(peaks_img: np.ndarray, weights: np.ndarray, cameras: Cameras, tole
         weights: (F, V, P, K); peaks with weight <= 0 are ignored.
         cameras: cameras with leading axes (F, V).
         tolerance_img: (F, V) image px.
+        backend: its kernel is used if it has one; None = numpy.
     """
+    if backend is not None and backend.peak_rays is not None:
+        return backend.peak_rays(peaks_img, weights, cameras, tolerance_img)
     exists = np.isfinite(peaks_img).all(-1) & (weights > 0)  # (F, V, P, K)
     flat = peaks_img.reshape(*peaks_img.shape[:2], -1, 2)
     place = undistort(np.where(exists.reshape(flat.shape[:3])[..., None], flat, cameras.c[:, :, None]), cameras)
@@ -89,11 +101,11 @@ def midpoints(rays: PeakRays, cameras: Cameras, pairs: np.ndarray) -> tuple[np.n
     cosine = (ray_one * ray_other).sum(-1)
     along_one, along_other = (ray_one * baseline).sum(-1), (ray_other * baseline).sum(-1)
     sine2 = 1 - cosine**2
-    scale = 1 / np.maximum(sine2, _MIN_SIN2)
+    scale = 1 / np.maximum(sine2, MIN_SIN2)
     depth_one = (along_one - cosine * along_other) * scale
     depth_other = (cosine * along_one - along_other) * scale
     points = (center_one + depth_one[..., None] * ray_one + center_other + depth_other[..., None] * ray_other) / 2
-    possible = exists[:, :, one] & exists[:, :, other] & (sine2 > _MIN_SIN2) & (depth_one > 0) & (depth_other > 0)
+    possible = exists[:, :, one] & exists[:, :, other] & (sine2 > MIN_SIN2) & (depth_one > 0) & (depth_other > 0)
     return points, possible
 
 
@@ -159,4 +171,4 @@ def view_scores(points_world: np.ndarray, rays: PeakRays, cameras: Cameras) -> n
     place, depth = project_to_planes(points_world.reshape(num_frames, -1, 3), rays.zoom, cameras)
     shape = (num_frames, -1, num_points, num_places)
     best = peak_scores(place.reshape(*shape, 2), depth.reshape(shape), rays).max(-1)
-    return np.log1p(best / _FLOOR)
+    return np.log1p(best / FLOOR)

@@ -1,13 +1,20 @@
 """Peaks of heatmaps with subpixel positions (numpy)."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from lib.utils.errors import InputError, unknown_name
 
+if TYPE_CHECKING:
+    from lib.multiviews.pictorial.backend_numpy import Backend
+
 PEAK_MODES = ("argmax", "quarter", "log_quadratic")
 
-_MIN_CURVATURE = 1e-6  # 1 / px^2, of the log heatmap; as for a Gaussian with a standard deviation of 1000 px
-_RADIUS_PX = 2  # a peak is the highest pixel within this distance along both axes
+MIN_CURVATURE = 1e-6  # 1 / px^2, of the log heatmap; as for a Gaussian with a standard deviation of 1000 px
+RADIUS_PX = 2  # a peak is the highest pixel within this distance along both axes
 _BLOCK_PIXELS = 2**20  # pixels per block; limits memory and fits the cache
 
 
@@ -61,14 +68,18 @@ def _log_quadratic_step(patch: np.ndarray) -> np.ndarray:
     curve_yy = by_row[:, 0] + by_row[:, 2] - total * (2 / 3)
     curve_xy = (log[:, 0, 0] + log[:, 2, 2] - log[:, 0, 2] - log[:, 2, 0]) / 4
     determinant = curve_xx * curve_yy - curve_xy**2
-    has_maximum = positive & (curve_xx < -_MIN_CURVATURE) & (determinant > _MIN_CURVATURE**2)
+    has_maximum = positive & (curve_xx < -MIN_CURVATURE) & (determinant > MIN_CURVATURE**2)
     scale = np.where(has_maximum, -1.0, 0.0) / np.where(has_maximum, determinant, 1.0)
     step = np.stack([curve_yy * gradient_x - curve_xy * gradient_y, curve_xx * gradient_y - curve_xy * gradient_x], -1)
     return (step * scale[:, None]).clip(-1, 1)
 
 
 def find_peaks(
-    heatmaps: np.ndarray, num_peaks: int = 3, mode: str = "log_quadratic", min_share: float = 0.1
+    heatmaps: np.ndarray,
+    num_peaks: int = 3,
+    mode: str = "log_quadratic",
+    min_share: float = 0.1,
+    backend: Backend | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find the highest local maxima of each heatmap.
 
@@ -77,6 +88,7 @@ def find_peaks(
         num_peaks: number of peaks per map, K.
         mode: see refine_peaks().
         min_share: minimum value of a peak relative to the maximum of the map. Only positive values are peaks.
+        backend: its kernel is used if it has one; None = numpy.
 
     Returns:
         (..., K, 2) positions (x, y), px, in descending order of height, NaN for missing peaks; (..., K) values of their
@@ -87,6 +99,10 @@ def find_peaks(
     """
     if num_peaks < 1:
         raise InputError(f"peaks: expected at least 1 per map, received {num_peaks}")
+    if mode not in PEAK_MODES:
+        raise unknown_name("peak mode", mode, PEAK_MODES)
+    if backend is not None and backend.find_peaks is not None:
+        return backend.find_peaks(heatmaps, num_peaks, mode, min_share)
     *axes, height, width = heatmaps.shape
     maps = heatmaps.reshape(-1, height, width)
     position = np.full((len(maps), num_peaks, 2), np.nan)
@@ -107,7 +123,7 @@ def find_peaks(
 
 def _local_maxima(maps: np.ndarray, min_share: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return map, row and column of all peaks of (M, H, W) maps, sorted by map. Of equal neighbors the first counts."""
-    radius = _RADIUS_PX
+    radius = RADIUS_PX
     padded = np.full((len(maps), *(size + 2 * radius for size in maps.shape[1:])), -np.inf, maps.dtype)
     padded[:, radius:-radius, radius:-radius] = maps
     lowest = np.maximum(maps.max((1, 2)) * min_share, np.finfo(maps.dtype).tiny)  # (M,)

@@ -1,6 +1,9 @@
 """Robust triangulation from several peaks per view."""
 
+from __future__ import annotations
+
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,13 +20,20 @@ from lib.multiviews.keypoints.peak_rays import (
 )
 from lib.utils.errors import InputError, check_shape
 
-_REFITS = 5  # Gauss-Newton steps
-_DAMPING = 1e-9  # relative to the trace of the normal matrix; fixes directions that no view constrains
+if TYPE_CHECKING:
+    from lib.multiviews.pictorial.backend_numpy import Backend
+
+REFITS = 5  # Gauss-Newton steps
+DAMPING = 1e-9  # relative to the trace of the normal matrix; fixes directions that no view constrains
 _BLOCK_TESTS = 2**20  # hypotheses times peaks per block; limits memory
 
 
 def triangulate_robust(
-    peaks_img: np.ndarray, values: np.ndarray, cameras: Cameras, tolerance_img: np.ndarray
+    peaks_img: np.ndarray,
+    values: np.ndarray,
+    cameras: Cameras,
+    tolerance_img: np.ndarray,
+    backend: Backend | None = None,
 ) -> np.ndarray:
     """Triangulate points from K candidate peaks per view, some of them wrong.
 
@@ -36,6 +46,7 @@ def triangulate_robust(
         values: (F, V, P, K) heights of the peaks, relative to each other within a point; peaks <= 0 are ignored.
         cameras: cameras with leading axes (F, V).
         tolerance_img: (F, V) image px.
+        backend: its kernel is used if it has one; None = numpy.
 
     Returns:
         (F, P, 3) world frame, mm; NaN where no two views agree.
@@ -54,6 +65,8 @@ def triangulate_robust(
     check_shape("tolerance_img", tolerance_img.shape, (num_frames, num_views))
     if not (tolerance_img > 0).all():
         raise InputError("triangulation: expected tolerances above 0 px")
+    if backend is not None and backend.triangulate_robust is not None:
+        return backend.triangulate_robust(peaks_img, values, cameras, tolerance_img)
     pairs = view_pairs(num_views, num_peaks)
     tests_per_frame = num_points * len(pairs) * num_views * num_peaks
     points_world = np.empty((num_frames, num_points, 3))
@@ -87,12 +100,12 @@ def _refit(points_world: np.ndarray, rays: PeakRays, cameras: Cameras) -> np.nda
     """Fit points (F, P, 3) to their inlier peaks by weighted least squares; NaN with fewer than two inliers."""
     found = np.isfinite(points_world).all(-1)
     points = np.where(found[..., None], points_world, cameras.T.mean(1)[:, None])
-    for _ in range(_REFITS):
+    for _ in range(REFITS):
         place, depth, chosen, weight = _select_peaks(points, rays, cameras)
         slope = plane_slopes(place, depth, rays.zoom, cameras)  # (F, V, P, 2, 3)
         normal = np.einsum("fvpci,fvpcj->fpij", slope * weight[..., None, None], slope)
         pull = np.einsum("fvpci,fvpc->fpi", slope, (chosen - place) * weight[..., None])
-        damping = _DAMPING * np.trace(normal, axis1=-2, axis2=-1) + np.finfo(float).tiny
+        damping = DAMPING * np.trace(normal, axis1=-2, axis2=-1) + np.finfo(float).tiny
         points = points + np.linalg.solve(normal + damping[..., None, None] * np.eye(3), pull[..., None])[..., 0]
     inliers = (_select_peaks(points, rays, cameras)[3] > 0).sum(1)
     return np.where((found & (inliers >= 2))[..., None], points, np.nan)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from lib.multiviews.cameras import Cameras, project_camera, visible_to, world_to_camera
-from lib.multiviews.pictorial.backend_numpy import interpolate
+from lib.multiviews.pictorial.backend_numpy import Backend, interpolate
 from lib.multiviews.pictorial.heatmap_sampling import bilinear_taps
 from lib.utils.transforms import transform_points
 
@@ -13,7 +13,11 @@ MIN_VIEW_SHARE = 0.1  # heatmaps lower than this share of the joint's highest he
 
 
 def count_supporting_views(
-    heatmaps: np.ndarray, pose_world: np.ndarray, cameras: Cameras, image_to_heatmap: np.ndarray
+    heatmaps: np.ndarray,
+    pose_world: np.ndarray,
+    cameras: Cameras,
+    image_to_heatmap: np.ndarray,
+    backend: Backend | None = None,
 ) -> np.ndarray:
     """Count the views that support each joint.
 
@@ -25,10 +29,13 @@ def count_supporting_views(
         pose_world: (F, J, 3) mm; NaN = missing joint, 0 views.
         cameras: cameras with leading axes (F, V).
         image_to_heatmap: (F, V, 2, 3) image px -> heatmap px.
+        backend: its kernel is used if it has one; None = numpy.
 
     Returns:
         (F, J) int64, 0 to V.
     """
+    if backend is not None and backend.count_supporting_views is not None:
+        return backend.count_supporting_views(heatmaps, pose_world, cameras, image_to_heatmap)
     exists = np.isfinite(pose_world).all(-1)  # (F, J)
     points_cam = world_to_camera(np.where(exists[..., None], pose_world, 0.0)[:, None], cameras)
     points_hm = transform_points(project_camera(points_cam, cameras)[0], image_to_heatmap)  # (F, V, J, 2)

@@ -7,6 +7,11 @@ from typing import Any
 import numpy as np
 
 from lib.multiviews.cameras import Cameras
+from lib.multiviews.keypoints.peak_rays import PeakRays
+from lib.multiviews.keypoints.peaks_numba import find_peaks_compiled
+from lib.multiviews.keypoints.rays_numba import peak_rays_compiled
+from lib.multiviews.keypoints.robust_numba import triangulate_robust_compiled
+from lib.multiviews.keypoints.support_numba import count_supporting_views_compiled
 from lib.multiviews.pictorial.backend_numpy import NumpyBackend
 from lib.multiviews.pictorial.limb_prior import LimbPrior
 from lib.multiviews.pictorial.rpsm import PictorialSettings
@@ -39,6 +44,26 @@ class NumbaBackend(NumpyBackend):
         if last is None or last[0] is not allocate or last[1] != arguments:
             self._memory.last = last = (allocate, arguments, allocate(*arguments))
         return last[2]
+
+    def find_peaks(
+        self, heatmaps: np.ndarray, num_peaks: int, mode: str, min_share: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        return find_peaks_compiled(heatmaps, num_peaks, mode, min_share, self)
+
+    def peak_rays(
+        self, peaks_img: np.ndarray, weights: np.ndarray, cameras: Cameras, tolerance_img: np.ndarray
+    ) -> PeakRays:
+        return peak_rays_compiled(peaks_img, weights, cameras, tolerance_img, self)
+
+    def triangulate_robust(
+        self, peaks_img: np.ndarray, values: np.ndarray, cameras: Cameras, tolerance_img: np.ndarray
+    ) -> np.ndarray:
+        return triangulate_robust_compiled(peaks_img, values, cameras, tolerance_img, self)
+
+    def count_supporting_views(
+        self, heatmaps: np.ndarray, pose_world: np.ndarray, cameras: Cameras, image_to_heatmap: np.ndarray
+    ) -> np.ndarray:
+        return count_supporting_views_compiled(heatmaps, pose_world, cameras, image_to_heatmap, self)
 
     def rpsm(
         self,

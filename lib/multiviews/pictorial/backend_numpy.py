@@ -48,6 +48,10 @@ class Backend(ABC):
     # Steps that a backend has its own kernels for, as methods with the arguments of the function without `backend`.
     # None: the function uses the array operations below.
     rpsm: Callable[..., np.ndarray] | None = None
+    find_peaks: Callable[..., tuple[np.ndarray, np.ndarray]] | None = None
+    triangulate_robust: Callable[..., np.ndarray] | None = None
+    peak_rays: Callable[..., Any] | None = None
+    count_supporting_views: Callable[..., np.ndarray] | None = None
 
     def __init__(self, num_threads: int, **pool_options: Any) -> None:
         self.num_threads = num_threads

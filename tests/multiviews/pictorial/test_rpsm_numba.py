@@ -14,7 +14,6 @@ from lib.multiviews.pictorial.backend_numpy import NumpyBackend
 from lib.multiviews.pictorial.limb_prior import make_limb_prior
 from lib.multiviews.pictorial.rpsm import PictorialSettings, rpsm
 
-
 PAPER = PictorialSettings()
 
 
