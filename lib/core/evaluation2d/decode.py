@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from lib.multiviews.keypoints.heatmap_values import take_values, to_numpy
 from lib.multiviews.keypoints.peaks import refine_peaks
 from lib.utils.transforms import image_to_heatmap_affine, invert_affine, transform_points
 
@@ -18,11 +19,11 @@ def peak_mode(test: Any) -> str:
     return "quarter" if test.POST_PROCESS and test.PEAK_MODE == "argmax" else test.PEAK_MODE
 
 
-def get_max_preds(heatmaps: np.ndarray, mode: str = "argmax") -> tuple[np.ndarray, np.ndarray]:
+def get_max_preds(heatmaps: Any, mode: str = "argmax") -> tuple[np.ndarray, np.ndarray]:
     """Find the highest peak of each heatmap.
 
     Args:
-        heatmaps: (N, J, H, W).
+        heatmaps: (N, J, H, W), numpy or torch.
         mode: "argmax", "quarter" or "log_quadratic", see refine_peaks().
 
     Returns:
@@ -30,22 +31,21 @@ def get_max_preds(heatmaps: np.ndarray, mode: str = "argmax") -> tuple[np.ndarra
     """
     num, joints, height, width = heatmaps.shape
     maps = heatmaps.reshape(-1, height, width)
-    flat = maps.reshape(len(maps), -1)
-    best = flat.argmax(-1)
+    best = to_numpy(maps.reshape(len(maps), height * width).argmax(-1))
     which = np.arange(len(maps))
     positions = refine_peaks(maps, which, best % width, best // width, mode)
-    value = flat[which, best]
+    value = take_values(maps, which * (height * width) + best)
     positions *= (value > 0)[:, None]
     return positions.reshape(num, joints, 2), value.reshape(num, joints)
 
 
 def predict_locations(
-    heatmaps: np.ndarray, center: np.ndarray, scale: np.ndarray, image_wh: Sequence[int], mode: str = "argmax"
+    heatmaps: Any, center: np.ndarray, scale: np.ndarray, image_wh: Sequence[int], mode: str = "argmax"
 ) -> np.ndarray:
     """Find the joints in the original images.
 
     Args:
-        heatmaps: (N, J, H, W).
+        heatmaps: (N, J, H, W), numpy or torch.
         center: (N, 2) crop centers, image px.
         scale: (N, 2) crop side lengths / 200 px.
         image_wh: network input (width, height), px.
@@ -55,5 +55,5 @@ def predict_locations(
         (N, J, 3) x, y in image px, and the peak value.
     """
     positions, value = get_max_preds(heatmaps, mode)
-    matrix = image_to_heatmap_affine(center, scale, image_wh, heatmaps.shape[:1:-1])
+    matrix = image_to_heatmap_affine(center, scale, image_wh, tuple(heatmaps.shape[:1:-1]))
     return np.concatenate([transform_points(positions, invert_affine(matrix)), value[..., None]], -1)

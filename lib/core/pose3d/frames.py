@@ -30,7 +30,7 @@ class FrameBatch:
     """Input of a 3D method: f frames of V views.
 
     Attributes:
-        heatmaps: (f, V, J, H, W) in the order of the joint set.
+        heatmaps: (f, V, J, H, W) in the order of the joint set, numpy or an array of the backend.
         locations: (f, V, J, 3) predicted joints: x, y in image px, and the peak value.
         cameras: leading axes (f, V).
         image_to_heatmap: (f, V, 2, 3) image px -> heatmap px.
@@ -41,7 +41,7 @@ class FrameBatch:
         name: what error messages call the batch.
     """
 
-    heatmaps: np.ndarray
+    heatmaps: Any
     locations: np.ndarray
     cameras: Cameras
     image_to_heatmap: np.ndarray

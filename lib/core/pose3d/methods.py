@@ -15,7 +15,7 @@ from lib.multiviews.body import HumanBody
 from lib.multiviews.keypoints.peaks import find_peaks
 from lib.multiviews.keypoints.triangulate import triangulate
 from lib.multiviews.keypoints.triangulate_robust import triangulate_robust
-from lib.multiviews.keypoints.view_support import count_supporting_views
+from lib.multiviews.keypoints.view_support import SupportPatches, count_supporting_views
 from lib.multiviews.pictorial.backend_numpy import Backend
 from lib.multiviews.pictorial.limb_prior import LimbPrior
 from lib.multiviews.pictorial.rpsm import PictorialSettings, rpsm
@@ -82,11 +82,12 @@ def root_index(index: int, body: HumanBody) -> int:
 def run_method(method: Method, batches: Iterable[FrameBatch], context: MethodContext) -> Poses:
     """Estimate the poses of all frames, and count the views that support each joint.
 
-    The poses do not depend on the size of the batches.
+    The poses do not depend on the size of the batches. Each batch is used once, so memory does not grow with the
+    heatmaps. A method with finish() keeps what it needs of them, see Poses.state and SupportPatches.
 
     Args:
         method: a value of METHODS.
-        batches: a list, or FrameBatches. A method with finish() iterates twice: for the poses, then for the counts.
+        batches: a list, or FrameBatches.
         context: of make_context().
 
     Returns:
@@ -95,18 +96,27 @@ def run_method(method: Method, batches: Iterable[FrameBatch], context: MethodCon
     Raises:
         InputError: heatmaps are not finite, or the method cannot use the frames.
     """
-    parts = []
+    parts: list[Poses] = []
+    states: list[Any] = []
+    patches: list[SupportPatches] = []
     for batch in batches:
+        on_device = replace(batch, heatmaps=context.backend.heatmaps(batch.heatmaps))
         try:
-            check_finite("heatmaps", batch.heatmaps)
-            poses = method.solve(batch, context)
+            check_finite("heatmaps", on_device.heatmaps)
+            poses = method.solve(on_device, context)
         except InputError as error:
             raise InputError(f"{batch.name}: {error}") from None
-        parts.append(_with_view_counts(poses, batch, context.backend) if poses.state is None else poses)
-        del batch  # free the heatmaps before the next batch is read
-    states = [poses.state for poses in parts if poses.state is not None]
+        inputs = (on_device.heatmaps, poses.pose_world, batch.cameras, batch.image_to_heatmap)
+        if poses.state is None:
+            counts = count_supporting_views(*inputs, context.backend)
+            poses = replace(poses, num_views_agree=counts if poses.filled is None else counts * ~poses.filled)
+        else:
+            patches.append(SupportPatches.around(*inputs))
+            states.append(poses.state)
+        parts.append(replace(poses, state=None))
+        del batch, on_device, inputs  # free the heatmaps before the next batch is read
     if states:
-        parts = _finished(parts, method.finish(states, context), batches, context.backend)
+        parts = _finished(parts, method.finish(states, context), patches)
     return Poses(
         pose_world=np.concatenate([poses.pose_world for poses in parts]),
         num_box_roots=sum(poses.num_box_roots for poses in parts),
@@ -115,24 +125,15 @@ def run_method(method: Method, batches: Iterable[FrameBatch], context: MethodCon
     )
 
 
-def _finished(
-    parts: list[Poses], pose_world: np.ndarray, batches: Iterable[FrameBatch], backend: Backend
-) -> list[Poses]:
+def _finished(parts: list[Poses], pose_world: np.ndarray, patches: list[SupportPatches]) -> list[Poses]:
     """Put final poses (F, J, 3) into the poses of the batches."""
     finished = []
     start = 0
-    for batch in batches:
-        stop = start + len(batch)
-        poses = replace(parts[len(finished)], pose_world=pose_world[start:stop], state=None)
-        finished.append(_with_view_counts(poses, batch, backend))
-        start = stop
-        del batch
+    for poses, patch in zip(parts, patches, strict=True):
+        final = pose_world[start : start + len(poses.pose_world)]
+        finished.append(replace(poses, pose_world=final, num_views_agree=patch.count(final)))
+        start += len(final)
     return finished
-
-
-def _with_view_counts(poses: Poses, batch: FrameBatch, backend: Backend) -> Poses:
-    counts = count_supporting_views(batch.heatmaps, poses.pose_world, batch.cameras, batch.image_to_heatmap, backend)
-    return replace(poses, num_views_agree=counts if poses.filled is None else counts * ~poses.filled)
 
 
 def solve_triangulate(batch: FrameBatch, context: MethodContext) -> Poses:
@@ -149,7 +150,7 @@ def solve_triangulate_robust(batch: FrameBatch, context: MethodContext) -> Poses
 
 
 def triangulate_peaks(
-    batch: FrameBatch, context: MethodContext, rows: np.ndarray | slice = slice(None), joints: slice = slice(None)
+    batch: FrameBatch, context: MethodContext, rows: list[int] | slice = slice(None), joints: slice = slice(None)
 ) -> np.ndarray:
     """Triangulate joints from the best peaks of their heatmaps, with the settings of TRIANGULATE.
 
@@ -223,7 +224,7 @@ def locate_roots(batch: FrameBatch, context: MethodContext) -> tuple[np.ndarray,
     points = triangulate_peaks(batch, context, joints=slice(root, root + 1))[:, 0]
     missing = np.flatnonzero(~np.isfinite(points).all(1))
     if len(missing):
-        points[missing] = fill_from_skeleton(triangulate_peaks(batch, context, missing), batch.body)[:, root]
+        points[missing] = fill_from_skeleton(triangulate_peaks(batch, context, missing.tolist()), batch.body)[:, root]
     return _box_centers_where_missing(points, batch)
 
 

@@ -1,11 +1,12 @@
-"""Peaks of heatmaps with subpixel positions (numpy)."""
+"""Peaks of heatmaps with subpixel positions. Heatmaps may be tensors on a device; few values are copied from it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lib.multiviews.keypoints.heatmap_values import take_values
 from lib.utils.errors import InputError, unknown_name
 
 if TYPE_CHECKING:
@@ -16,13 +17,14 @@ PEAK_MODES = ("argmax", "quarter", "log_quadratic")
 MIN_CURVATURE = 1e-6  # 1 / px^2, of the log heatmap; as for a Gaussian with a standard deviation of 1000 px
 RADIUS_PX = 2  # a peak is the highest pixel within this distance along both axes
 _BLOCK_PIXELS = 2**20  # pixels per block; limits memory and fits the cache
+_DEVICE_BLOCK_PIXELS = 2**27  # of tensors
 
 
-def refine_peaks(maps: np.ndarray, which: np.ndarray, x: np.ndarray, y: np.ndarray, mode: str) -> np.ndarray:
+def refine_peaks(maps: Any, which: np.ndarray, x: np.ndarray, y: np.ndarray, mode: str) -> np.ndarray:
     """Refine the positions of peaks to subpixel accuracy.
 
     Args:
-        maps: (M, H, W) heatmaps.
+        maps: (M, H, W) heatmaps, numpy or torch.
         which: (P,) map index of each peak.
         x, y: (P,) column and row of each peak's pixel.
         mode: "argmax": the pixel. "quarter": 1/4 px toward the larger neighbor, per axis, if the pixel has both.
@@ -47,7 +49,8 @@ def refine_peaks(maps: np.ndarray, which: np.ndarray, x: np.ndarray, y: np.ndarr
     height, width = maps.shape[1:]
     columns = (x[:, None] + [-1, 0, 1]).clip(0, width - 1)
     rows = (y[:, None] + [-1, 0, 1]).clip(0, height - 1)
-    patch = maps[which[:, None, None], rows[:, :, None], columns[:, None, :]].astype(np.float64)  # (P, 3, 3)
+    pixels = (which[:, None, None] * height + rows[:, :, None]) * width + columns[:, None, :]
+    patch = take_values(maps, pixels).astype(np.float64)  # (P, 3, 3)
     inside = np.stack([(x > 0) & (x < width - 1), (y > 0) & (y < height - 1)], -1)  # (P, 2)
     if mode == "quarter":
         gain = np.stack([patch[:, 1, 2] - patch[:, 1, 0], patch[:, 2, 1] - patch[:, 0, 1]], -1)
@@ -75,7 +78,7 @@ def _log_quadratic_step(patch: np.ndarray) -> np.ndarray:
 
 
 def find_peaks(
-    heatmaps: np.ndarray,
+    heatmaps: Any,
     num_peaks: int = 3,
     mode: str = "log_quadratic",
     min_share: float = 0.1,
@@ -84,7 +87,7 @@ def find_peaks(
     """Find the highest local maxima of each heatmap.
 
     Args:
-        heatmaps: (..., H, W).
+        heatmaps: (..., H, W), numpy or torch.
         num_peaks: number of peaks per map, K.
         mode: see refine_peaks().
         min_share: minimum value of a peak relative to the maximum of the map. Only positive values are peaks.
@@ -107,18 +110,26 @@ def find_peaks(
     maps = heatmaps.reshape(-1, height, width)
     position = np.full((len(maps), num_peaks, 2), np.nan)
     value = np.zeros((len(maps), num_peaks))
-    size = max(_BLOCK_PIXELS // (height * width), 1)
+    on_host = isinstance(heatmaps, np.ndarray)
+    size = max((_BLOCK_PIXELS if on_host else _DEVICE_BLOCK_PIXELS) // (height * width), 1)
     for start in range(0, len(maps), size):
         block = maps[start : start + size]
-        which, y, x = _local_maxima(block, min_share)
-        order = np.lexsort((-block[which, y, x], which))
+        which, y, x = _local_maxima(block, min_share) if on_host else _local_maxima_on_device(block, min_share)
+        peak = take_values(block, (which * height + y) * width + x)
+        order = np.lexsort((-peak, which))
         rank = np.arange(len(which)) - np.searchsorted(which, which)  # `which` is sorted
         order = order[rank < num_peaks]
         rank = rank[rank < num_peaks]
-        which, y, x = which[order], y[order], x[order]
+        which, y, x, peak = which[order], y[order], x[order], peak[order]
         position[start + which, rank] = refine_peaks(block, which, x, y, mode)
-        value[start + which, rank] = block[which, y, x]
+        value[start + which, rank] = peak
     return position.reshape(*axes, num_peaks, 2), value.reshape(*axes, num_peaks)
+
+
+def _local_maxima_on_device(maps: Any, min_share: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    from lib.multiviews.keypoints.peaks_torch import local_maxima
+
+    return local_maxima(maps, min_share, RADIUS_PX)
 
 
 def _local_maxima(maps: np.ndarray, min_share: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

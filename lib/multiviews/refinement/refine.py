@@ -61,7 +61,7 @@ class FittedFrames:
 
 
 def fit_frames(
-    heatmaps: np.ndarray,
+    heatmaps: Array,
     cameras: Cameras,
     image_to_heatmap: np.ndarray,
     start_world: np.ndarray,
@@ -74,7 +74,7 @@ def fit_frames(
     """Refine the 3D poses of F frames, each frame independently (steps 1 to 3).
 
     Args:
-        heatmaps: (F, V, J, H, W) in the joint order of `body`.
+        heatmaps: (F, V, J, H, W) in the joint order of `body`, numpy or torch.
         cameras: numpy cameras with leading axes (F, V).
         image_to_heatmap: (F, V, 2, 3) image px -> heatmap px.
         start_world: (F, J, 3) initial poses, mm.
@@ -213,7 +213,7 @@ def _fit(
 
 
 def _check_inputs(
-    heatmaps: np.ndarray,
+    heatmaps: Array,
     cameras: Cameras,
     image_to_heatmap: np.ndarray,
     start_world: np.ndarray,
@@ -235,7 +235,7 @@ def _check_inputs(
 
 
 def _trusted_rays(
-    heatmaps: np.ndarray, cameras: Cameras, image_to_heatmap: np.ndarray, settings: RefineSettings
+    heatmaps: Array, cameras: Cameras, image_to_heatmap: np.ndarray, settings: RefineSettings
 ) -> PeakRays:
     """Return the peaks (F, V, J, K), with weights relative to the frame's usual height, at most 1.
 

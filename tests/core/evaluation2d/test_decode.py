@@ -106,3 +106,14 @@ def test_load_config_contradicting_peak_keys_are_refused(tmp_path):
     (tmp_path / "a.yaml").write_text("TEST: {POST_PROCESS: true}")
     with pytest.raises(InputError, match=r"POST_PROCESS.*PEAK_MODE"):
         load_config(tmp_path / "a.yaml", ["TEST.PEAK_MODE", "log_quadratic"])
+
+
+@pytest.mark.parametrize("mode", ["argmax", "quarter", "log_quadratic"])
+def test_predict_locations_tensors_equal_arrays(mode):
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    heatmaps = rng.integers(-1, 3, (4, 5, 12, 16)).astype(np.float32)  # with ties
+    heatmaps[0] = -1
+    boxes = rng.uniform(50, 100, (4, 2)), rng.uniform(1, 2, (4, 2))
+    expected = predict_locations(heatmaps, *boxes, (64, 48), mode)
+    np.testing.assert_array_equal(predict_locations(torch.as_tensor(heatmaps), *boxes, (64, 48), mode), expected)

@@ -5,7 +5,7 @@ import pytest
 from cvf_tests.scenes import draw_gaussians, make_scene
 
 from lib.multiviews.cameras import Cameras
-from lib.multiviews.keypoints.view_support import count_supporting_views
+from lib.multiviews.keypoints.view_support import SupportPatches, count_supporting_views
 
 
 def count(scene, pose=None, heatmaps=None):
@@ -86,3 +86,42 @@ def test_count_supporting_views_noise():
     scene = make_scene(3, 4)
     scene.heatmaps[:, 2] = np.random.default_rng(0).random(scene.heatmaps[:, 2].shape) * 0.09
     np.testing.assert_array_equal(count(scene), np.full((3, 17), 3))
+
+
+def test_count_supporting_views_tensors_equal_arrays():
+    torch = pytest.importorskip("torch")
+    scene = make_scene(3, 4)
+    pose = scene.pose_world + np.random.default_rng(1).normal(0, 30, scene.pose_world.shape)
+    expected = count(scene, pose)
+    assert 0 < expected.mean() < 4
+    np.testing.assert_array_equal(count(scene, pose, torch.as_tensor(scene.heatmaps)), expected)
+
+
+def patches(scene, pose, margin):
+    return SupportPatches.around(scene.heatmaps, pose, scene.cameras, scene.image_to_heatmap, margin)
+
+
+def test_support_patches_poses_near_the_first_ones():
+    scene = make_scene(3, 4)
+    rng = np.random.default_rng(2)
+    first = scene.pose_world + rng.normal(0, 30, scene.pose_world.shape)
+    moved = first + rng.uniform(-30, 30, first.shape)  # at most 1.7 heatmap px
+    expected = count(scene, moved)
+    assert (expected != count(scene, first)).any()
+    np.testing.assert_array_equal(patches(scene, first, 2).count(moved), expected)
+    assert (patches(scene, first, 0).count(moved) <= expected).all()
+
+
+def test_support_patches_do_not_count_far_poses():
+    scene = make_scene(2, 4)
+    assert not patches(scene, scene.pose_world + 300.0, 2).count(scene.pose_world).any()
+    missing = np.full_like(scene.pose_world, np.nan)
+    assert not patches(scene, missing, 2).count(missing).any()
+
+
+def test_support_patches_larger_than_the_map():
+    maps = np.ones((1, 1, 1, 3, 3), np.float32)
+    point = np.array([[[1.0, 1.0, 1000.0]]])
+    found = SupportPatches.around(maps, point, *front_camera(), margin=2)
+    assert found.values.shape[-2:] == (3, 3)
+    assert found.count(point).tolist() == [[1]]
