@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,7 +104,51 @@ class ValidationResult:
         return "\n\n".join(tables)
 
 
+@dataclass(frozen=True)
+class PredictedImages:
+    """Predictions of a batch, one row per image; the views of a group are consecutive.
+
+    Attributes:
+        heatmaps: (n, J, H, W) float32 routed heatmaps of the data set's joints, on the device; 0 for joints that the
+            network has not learned.
+        locations: (n, J, 3) x, y in image px, and the peak value, of `heatmaps`.
+        columns: what detection_rates() needs, name -> (n, ...).
+    """
+
+    heatmaps: Tensor
+    locations: np.ndarray
+    columns: dict[str, np.ndarray]
+
+
 @torch.no_grad()
+def predict_images(
+    model: nn.Module,
+    loader: DataLoader,
+    settings: ValidationSettings,
+    device: torch.device,
+    debug: DebugHook | None = None,
+    ranks: Ranks = SINGLE_PROCESS,
+) -> Iterator[PredictedImages]:
+    """Predict the images of a loader, batch by batch; arguments as validate().
+
+    Yields:
+        The predictions of this rank's share of each batch; no rows if the share is empty.
+    """
+    model.eval()
+    joint_set = loader.dataset.joint_set
+    joints = union_subset(joint_set)
+    learned = learned_joints(settings.joints, joint_set)[joints]
+    bar = tqdm(loader, desc="validation", unit="batch", disable=None if ranks.is_main else True, leave=False)
+    for step, batch in enumerate(bar):
+        num_groups = loader.batch_sampler.shares(step)[ranks.rank]
+        predicted = _predict(model, batch, device, settings.flip_test)
+        if debug is not None and step == 0:
+            debug(step, batch, predicted["single_view"], next(iter(predicted.values())))
+        yield _rows_of_batch(predicted, batch, num_groups, joints, learned, settings)
+        if ranks.is_main and (step + 1) % settings.print_freq == 0:
+            logger.info("validation step %d/%d", step + 1, len(loader))
+
+
 def validate(
     model: nn.Module,
     loader: DataLoader,
@@ -136,38 +179,33 @@ def validate(
     Raises:
         InputError: `settings.joints` names a joint that the data set does not have.
     """
-    model.eval()
-    joint_set = loader.dataset.joint_set
-    joints = union_subset(joint_set)
-    learned = learned_joints(settings.joints, joint_set)[joints]
-    columns: dict[str, list[np.ndarray]] = defaultdict(list)
-    bar = tqdm(loader, desc="validation", unit="batch", disable=None if ranks.is_main else True, leave=False)
-    for step, batch in enumerate(bar):
-        num_groups = loader.batch_sampler.shares(step)[ranks.rank]
-        predicted = _predict(model, batch, device, settings.flip_test)
-        if debug is not None and step == 0:
-            debug(step, batch, predicted["single_view"], next(iter(predicted.values())))
-        rows = _rows_of_batch(predicted, batch, num_groups, joints, learned, settings)
-        heatmaps = rows.pop("heatmaps")
-        locations = rows.pop("locations")
+    columns: list[dict[str, np.ndarray]] = []
+    for predicted in predict_images(model, loader, settings, device, debug, ranks):
         if settings.output != "nothing":
-            written = heatmaps if settings.output == "heatmaps" else None, locations, rows["image_index"]
+            heatmaps = predicted.heatmaps.cpu().numpy() if settings.output == "heatmaps" else None
+            written = heatmaps, predicted.locations, predicted.columns["image_index"]
             for maps, places, images in gather_on_main(written, ranks) or ():  # ranks follow the data set's order
                 if len(places):
                     writer.append(maps, places, [loader.dataset.image_name(int(index)) for index in images])
-        for key, values in rows.items():
-            columns[key].append(values)
-        if ranks.is_main and (step + 1) % settings.print_freq == 0:
-            logger.info("validation step %d/%d", step + 1, len(loader))
+        columns.append(predicted.columns)
         if after_batch is not None:
             after_batch()
-    gathered = gather_on_main({key: np.concatenate(parts) for key, parts in columns.items()}, ranks)
-    if gathered is None:
-        return None
-    arrays = {key: np.concatenate([part[key] for part in gathered]) for key in gathered[0]}
-    _, first = np.unique(arrays["image_index"], return_index=True)  # the last pseudo-group repeats images
-    arrays = {key: array[first] for key, array in arrays.items()}
-    return _rates(arrays, [UNION_20.names[joint] for joint in joints], settings)
+    gathered = gather_on_main(concatenated(columns), ranks)
+    return None if gathered is None else detection_rates(concatenated(gathered), loader.dataset.joint_set, settings)
+
+
+def concatenated(columns: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Concatenate the rows of batches or ranks, by column."""
+    return {key: np.concatenate([part[key] for part in columns]) for key in columns[0]}
+
+
+def detection_rates(
+    columns: dict[str, np.ndarray], joint_set: JointSet, settings: ValidationSettings
+) -> ValidationResult:
+    """Compute detection rates from the columns of all images; repeated images count once."""
+    _, first = np.unique(columns["image_index"], return_index=True)  # the last pseudo-group repeats images
+    columns = {key: array[first] for key, array in columns.items()}
+    return _rates(columns, [UNION_20.names[joint] for joint in union_subset(joint_set)], settings)
 
 
 def learned_joints(names: Sequence[str], joint_set: JointSet) -> np.ndarray:
@@ -205,24 +243,23 @@ def _rows_of_batch(
     joints: list[int],
     learned: np.ndarray,
     settings: ValidationSettings,
-) -> dict[str, np.ndarray]:
-    """Return positions, annotation and routed heatmaps of the first `num_groups` groups, one row per image.
-
-    Joints that are not `learned` get empty heatmaps and count as not annotated.
-    """
-    flat = {key: batch[key].flatten(0, 1).numpy() for key in _PER_IMAGE}
-    rows: dict[str, np.ndarray] = {key: flat[key] for key in ("scale", "head_size", "image_index")}
-    rows |= {key: flat[key][:, joints] for key in ("joints_img", "visible", "occluded")}
-    rows["visible"] = rows["visible"] & learned
+) -> PredictedImages:
+    """Return the rows of the first `num_groups` groups. Joints that are not `learned` count as not annotated."""
+    num_rows = num_groups * batch["center"].shape[1]
+    flat = {key: batch[key].flatten(0, 1)[:num_rows].numpy() for key in _PER_IMAGE}
+    columns: dict[str, np.ndarray] = {key: flat[key] for key in ("scale", "head_size", "image_index")}
+    columns |= {key: flat[key][:, joints] for key in ("joints_img", "visible", "occluded")}
+    columns["visible"] = columns["visible"] & learned
+    found: dict[str, tuple[Tensor, np.ndarray]] = {}
     for name, maps in predicted.items():
-        heatmaps = maps.flatten(0, 1)[:, joints].float().cpu().numpy()  # (B*V, J, H, W), a copy
-        heatmaps[:, ~learned] = 0
-        locations = predict_locations(heatmaps, flat["center"], flat["scale"], settings.image_wh, settings.peak_mode)
-        rows.setdefault("heatmaps", heatmaps)  # the first ones are the routed ones
-        rows.setdefault("locations", locations)
-        rows[name] = locations[..., :2]
-    num_views = batch["center"].shape[1]
-    return {key: values[: num_groups * num_views] for key, values in rows.items()}
+        heatmaps = maps.flatten(0, 1)[:num_rows, joints].float()  # (n, J, H, W), a copy
+        heatmaps[:, torch.from_numpy(~learned).to(heatmaps.device)] = 0
+        found[name] = (
+            heatmaps,
+            predict_locations(heatmaps, flat["center"], flat["scale"], settings.image_wh, settings.peak_mode),
+        )
+        columns[name] = found[name][1][..., :2]
+    return PredictedImages(*next(iter(found.values())), columns)  # the first ones are the routed ones
 
 
 def _rates(arrays: dict[str, np.ndarray], joint_names: list[str], settings: ValidationSettings) -> ValidationResult:
