@@ -5,15 +5,21 @@ limb's joints then intersect. The remaining ambiguity per limb pair, a swap in a
 swapped views and by the directions of hips and shoulders, or by the motion between frames.
 """
 
+from __future__ import annotations
+
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lib.multiviews.body import HumanBody
 from lib.multiviews.cameras import Cameras
 from lib.multiviews.keypoints.peak_rays import PeakRays, frame_blocks, midpoints, view_pairs, view_scores
+
+if TYPE_CHECKING:
+    from lib.multiviews.pictorial.backend_numpy import Backend
 
 FlipPairs = Sequence[tuple[int, int]]  # (right, left) joints
 
@@ -29,7 +35,7 @@ class SwapSettings:
     block_tests: int = 2**21  # hypotheses times peaks per block; limits memory
 
 
-_SETTINGS = SwapSettings()
+SWAP_SETTINGS = SwapSettings()
 
 
 def limb_pairs(body: HumanBody, flip_pairs: FlipPairs) -> list[list[tuple[int, int]]]:
@@ -45,22 +51,27 @@ def limb_pairs(body: HumanBody, flip_pairs: FlipPairs) -> list[list[tuple[int, i
     return list(groups.values())
 
 
-def swapped_views(rays: PeakRays, cameras: Cameras, groups: Sequence[FlipPairs]) -> np.ndarray:
+def swapped_views(
+    rays: PeakRays, cameras: Cameras, groups: Sequence[FlipPairs], backend: Backend | None = None
+) -> np.ndarray:
     """Find the views in which limb pairs are swapped relative to the other views.
 
     Args:
         rays: (F, V, J, K) peaks.
         cameras: leading axes (F, V).
         groups: limb pairs from limb_pairs(); the joints of a group are swapped together.
+        backend: its kernel is used if it has one; None = numpy.
 
     Returns:
         (F, V, groups) bool; at most half of the views.
     """
+    if backend is not None and backend.swapped_views is not None:
+        return backend.swapped_views(rays, cameras, groups)
     num_frames, num_views, _, num_peaks = rays.weight.shape
     pairs = view_pairs(num_views, 2 * num_peaks)
     swapped = np.zeros((num_frames, num_views, len(groups)), bool)
     tests_per_frame = num_views * len(pairs) * 2 * num_peaks * max(map(len, groups), default=1)
-    blocks = frame_blocks(num_frames, tests_per_frame, _SETTINGS.block_tests)
+    blocks = frame_blocks(num_frames, tests_per_frame, SWAP_SETTINGS.block_tests)
     for frames, (number, group) in itertools.product(blocks, enumerate(groups)):
         right, left = (list(side) for side in zip(*group, strict=True))
         scores = _side_scores(rays[frames], cameras[frames], right, left, pairs)
@@ -86,7 +97,7 @@ def _best_swaps(side_scores: np.ndarray) -> np.ndarray:
     for _ in range(num_views // 2):
         trials = swapped[:, None] ^ np.eye(num_views, dtype=bool)  # (F, V, V), one more view changed
         scores = np.stack([_total_score(side_scores, trials[:, view]) for view in range(num_views)], 1)
-        scores -= _SETTINGS.swap_cost * (trials.sum(2) - swapped.sum(1)[:, None])
+        scores -= SWAP_SETTINGS.swap_cost * (trials.sum(2) - swapped.sum(1)[:, None])
         best = scores.argmax(1)
         better = scores[np.arange(num_frames), best] > score
         if not better.any():
@@ -124,10 +135,10 @@ def swapped_limbs(pose: np.ndarray, swapped: np.ndarray, groups: Sequence[FlipPa
     choices = np.array(list(itertools.product((False, True), repeat=len(groups))), bool)  # the first swaps nothing
     scores = []
     for choice in choices:
-        cost = _SETTINGS.swap_cost * np.where(choice, num_views - num_swapped, num_swapped).sum(1)
+        cost = SWAP_SETTINGS.swap_cost * np.where(choice, num_views - num_swapped, num_swapped).sum(1)
         direction = (across * np.where(choice, -1.0, 1.0)[:, None]).sum(1)
         # Sum of the cosines between all pairs of groups, from the squared length of the sum of unit vectors.
-        scores.append(_SETTINGS.facing * ((direction**2).sum(-1) - (across**2).sum((1, 2))) / 2 - cost)
+        scores.append(SWAP_SETTINGS.facing * ((direction**2).sum(-1) - (across**2).sum((1, 2))) / 2 - cost)
     return choices[np.argmax(scores, 0)]
 
 
@@ -169,7 +180,7 @@ def swapped_limbs_over_time(pose: np.ndarray, swapped: np.ndarray, groups: Seque
         as_is, other = pose[:, right + left], pose[:, left + right]
         jumps = [_jumps(as_is[1:], as_is[:-1]), _jumps(other[1:], as_is[:-1])]  # state kept, state changed
         num_swapped = swapped[..., number].sum(1)
-        cost = _SETTINGS.swap_cost * np.stack([num_swapped, num_views - num_swapped], 1).astype(float)  # (F, 2)
+        cost = SWAP_SETTINGS.swap_cost * np.stack([num_swapped, num_views - num_swapped], 1).astype(float)  # (F, 2)
         came_from = np.zeros((num_frames, 2), int)
         for frame in range(1, num_frames):
             paths = cost[frame - 1] + np.where(np.eye(2, dtype=bool), jumps[0][frame - 1], jumps[1][frame - 1])
@@ -186,5 +197,5 @@ def _jumps(points: np.ndarray, before: np.ndarray) -> np.ndarray:
     """Return the cost (F,) of the motion of joints (F, K, 3) between two frames; missing joints cost nothing."""
     distance = np.linalg.norm(points - before, axis=-1)
     known = np.isfinite(distance)
-    mean = np.where(known, np.minimum(distance / _SETTINGS.jump_mm, 1.0), 0.0).sum(1) / np.maximum(known.sum(1), 1)
-    return _SETTINGS.jump_cost * mean
+    mean = np.where(known, np.minimum(distance / SWAP_SETTINGS.jump_mm, 1.0), 0.0).sum(1) / np.maximum(known.sum(1), 1)
+    return SWAP_SETTINGS.jump_cost * mean

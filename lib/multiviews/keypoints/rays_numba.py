@@ -19,6 +19,12 @@ _MAX_STEPS = UndistortSettings.max_steps
 _MIN_AREA_RATIO = UndistortSettings.min_area_ratio
 
 
+def ray_arrays(rays: PeakRays, cameras: Cameras) -> tuple[np.ndarray, ...]:
+    """Return place (F, V, P, K, 2), weight, zoom, R and T as compiled functions take them."""
+    arrays = (rays.place, rays.weight, rays.zoom, cameras.R, cameras.T)
+    return tuple(np.require(array, np.float64, "CW") for array in arrays)
+
+
 def peak_rays_compiled(
     peaks_img: np.ndarray, weights: np.ndarray, cameras: Cameras, tolerance_img: np.ndarray, backend: NumbaBackend
 ) -> PeakRays:

@@ -13,6 +13,7 @@ from lib.multiviews.keypoints.rays_numba import (
     midpoint,
     peak_rays_compiled,
     project_to_plane,
+    ray_arrays,
     solve_symmetric_3,
     world_ray,
 )
@@ -28,16 +29,13 @@ def triangulate_robust_compiled(
     peaks_img: np.ndarray, values: np.ndarray, cameras: Cameras, tolerance_img: np.ndarray, backend: NumbaBackend
 ) -> np.ndarray:
     """Do as triangulate_robust() with checked arguments."""
-    rays = peak_rays_compiled(peaks_img, values, cameras, tolerance_img, backend)
-    place, weight, zoom, R, T = (
-        np.require(array, np.float64, "CW") for array in (rays.place, rays.weight, rays.zoom, cameras.R, cameras.T)
-    )
-    points = np.empty((len(place), place.shape[2], 3))
+    arrays = ray_arrays(peak_rays_compiled(peaks_img, values, cameras, tolerance_img, backend), cameras)
+    points = np.empty((len(values), values.shape[2], 3))
 
     def solve(frames: slice) -> None:
-        _solve_frames(place[frames], weight[frames], zoom[frames], R[frames], T[frames], points[frames])
+        _solve_frames(*(array[frames] for array in arrays), points[frames])
 
-    backend.for_each(solve, backend.shares(len(place)))
+    backend.for_each(solve, backend.shares(len(points)))
     return points
 
 

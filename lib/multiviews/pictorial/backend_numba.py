@@ -1,12 +1,15 @@
 """The numpy backend with kernels that numba compiles."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from lib.multiviews.body import HumanBody
 from lib.multiviews.cameras import Cameras
+from lib.multiviews.keypoints.left_right import FlipPairs
+from lib.multiviews.keypoints.left_right_numba import swapped_views_compiled
 from lib.multiviews.keypoints.peak_rays import PeakRays
 from lib.multiviews.keypoints.peaks_numba import find_peaks_compiled
 from lib.multiviews.keypoints.rays_numba import peak_rays_compiled
@@ -16,6 +19,13 @@ from lib.multiviews.pictorial.backend_numpy import NumpyBackend
 from lib.multiviews.pictorial.limb_prior import LimbPrior
 from lib.multiviews.pictorial.rpsm import PictorialSettings
 from lib.multiviews.pictorial.rpsm_numba import Model, rpsm_compiled
+from lib.multiviews.refinement.candidates_numba import select_candidates_compiled
+from lib.multiviews.refinement.pose_fit import PoseFit
+from lib.multiviews.refinement.pose_fit_numba import (
+    measured_noise_compiled,
+    optimize_compiled,
+    without_distances_compiled,
+)
 
 
 class NumbaBackend(NumpyBackend):
@@ -26,6 +36,8 @@ class NumbaBackend(NumpyBackend):
     Args:
         num_threads: None = number of usable processors.
     """
+
+    kernels_run_in_parallel = True
 
     def __init__(self, num_threads: int | None = None) -> None:
         super().__init__(num_threads)
@@ -59,6 +71,29 @@ class NumbaBackend(NumpyBackend):
         self, peaks_img: np.ndarray, values: np.ndarray, cameras: Cameras, tolerance_img: np.ndarray
     ) -> np.ndarray:
         return triangulate_robust_compiled(peaks_img, values, cameras, tolerance_img, self)
+
+    def swapped_views(self, rays: PeakRays, cameras: Cameras, groups: Sequence[FlipPairs]) -> np.ndarray:
+        return swapped_views_compiled(rays, cameras, groups, self)
+
+    def select_candidates(
+        self,
+        rays: PeakRays,
+        cameras: Cameras,
+        start_world: np.ndarray,
+        limb_lengths: np.ndarray,
+        limb_std: np.ndarray,
+        body: HumanBody,
+    ) -> np.ndarray:
+        return select_candidates_compiled(rays, cameras, start_world, limb_lengths, limb_std, body, self)
+
+    def optimize_pose(self, fit: PoseFit, points: np.ndarray, num_steps: int) -> np.ndarray:
+        return optimize_compiled(fit, points, num_steps, self)
+
+    def measured_noise(self, fit: PoseFit, points: np.ndarray) -> np.ndarray:
+        return measured_noise_compiled(fit, points, self)
+
+    def fit_joints(self, fit: PoseFit, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return without_distances_compiled(fit, points, self)
 
     def count_supporting_views(
         self, heatmaps: np.ndarray, pose_world: np.ndarray, cameras: Cameras, image_to_heatmap: np.ndarray

@@ -45,12 +45,19 @@ class Backend(ABC):
     # 16 frames and 1 frame at 16 bins per axis, which fit a processor's cache.
     block_bins = 2**16
     sample_bins = 2**12
+    # True: for_each() runs within the steps below, so they are called for all frames at once and not within for_each().
+    kernels_run_in_parallel = False
     # Steps that a backend has its own kernels for, as methods with the arguments of the function without `backend`.
     # None: the function uses the array operations below.
     rpsm: Callable[..., np.ndarray] | None = None
     find_peaks: Callable[..., tuple[np.ndarray, np.ndarray]] | None = None
     triangulate_robust: Callable[..., np.ndarray] | None = None
     peak_rays: Callable[..., Any] | None = None
+    swapped_views: Callable[..., np.ndarray] | None = None
+    select_candidates: Callable[..., np.ndarray] | None = None
+    optimize_pose: Callable[..., np.ndarray] | None = None
+    measured_noise: Callable[..., np.ndarray] | None = None
+    fit_joints: Callable[..., tuple[np.ndarray, np.ndarray]] | None = None
     count_supporting_views: Callable[..., np.ndarray] | None = None
 
     def __init__(self, num_threads: int, **pool_options: Any) -> None:

@@ -26,7 +26,7 @@ class CandidateSettings:
     block_tests: int = 2**20  # midpoints times peaks per block; limits memory
 
 
-_SETTINGS = CandidateSettings()
+CANDIDATE_SETTINGS = CandidateSettings()
 
 
 def select_candidates(
@@ -52,11 +52,13 @@ def select_candidates(
     Returns:
         (F, J, 3) mm.
     """
+    if backend.select_candidates is not None:
+        return backend.select_candidates(rays, cameras, start_world, limb_lengths, limb_std, body)
     num_frames, num_views, num_joints, num_peaks = rays.weight.shape
     pairs = view_pairs(num_views, num_peaks)
     tests_per_frame = num_joints * (len(pairs) + 1) * num_views * num_peaks
     pose = np.empty(start_world.shape)
-    for f in frame_blocks(num_frames, tests_per_frame, _SETTINGS.block_tests):
+    for f in frame_blocks(num_frames, tests_per_frame, CANDIDATE_SETTINGS.block_tests):
         pose[f] = _choose(rays[f], cameras[f], start_world[f], limb_lengths[f], limb_std[f], pairs, body, backend)
     return pose
 
@@ -74,7 +76,7 @@ def _choose(
     """Select candidates for a block of frames."""
     points, possible = midpoints(rays, cameras, pairs)  # (F, J, H, 3), (F, J, H)
     score = np.where(possible, view_scores(points, rays, cameras).sum(1), -np.inf)
-    best = np.argsort(-score, -1, kind="stable")[..., : _SETTINGS.num_candidates]
+    best = np.argsort(-score, -1, kind="stable")[..., : CANDIDATE_SETTINGS.num_candidates]
     points = np.take_along_axis(points, best[..., None], 2)
     score = np.take_along_axis(score, best, 2)
     found = np.isfinite(score)
@@ -82,7 +84,9 @@ def _choose(
     points = np.concatenate([start, np.where(found[..., None], points, start)], 2)  # (F, J, n, 3)
     score = np.concatenate([view_scores(start, rays, cameras).sum(1), np.where(found, score, 0.0)], 2)  # (F, J, n)
 
-    midpoint_std = _SETTINGS.midpoint_std * tolerance_mm(start_world[:, body.root], rays, cameras)[:, None]  # (F, 1)
+    midpoint_std = (
+        CANDIDATE_SETTINGS.midpoint_std * tolerance_mm(start_world[:, body.root], rays, cameras)[:, None]
+    )  # (F, 1)
     bins = search_own_grids(
         backend.floats(score),
         backend.floats(-_limb_costs(points, limb_lengths, np.hypot(limb_std, midpoint_std), body)),
@@ -99,4 +103,4 @@ def _limb_costs(points: np.ndarray, limb_lengths: np.ndarray, std: np.ndarray, b
     end = points[:, children, None]
     length2 = sum((end[..., axis] - start[..., axis]) ** 2 for axis in range(3))
     deviation = (np.sqrt(length2) - limb_lengths[..., None, None]) / std[..., None, None]
-    return np.minimum(deviation**2 / 2, _SETTINGS.max_limb_cost)
+    return np.minimum(deviation**2 / 2, CANDIDATE_SETTINGS.max_limb_cost)

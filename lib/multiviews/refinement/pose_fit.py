@@ -18,7 +18,7 @@ from lib.multiviews.keypoints.peak_rays import PeakRays, plane_slopes, project_t
 from lib.multiviews.pictorial.backend_numpy import Array, Backend
 from lib.multiviews.refinement.limb_lengths import Distances
 
-_CHI2_MEDIAN = 1.386  # median of chi-squared with two degrees of freedom
+CHI2_MEDIAN = 1.386  # median of chi-squared with two degrees of freedom
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,8 @@ class PoseFit:
 
     def optimize(self, points: Array, num_steps: int) -> Array:
         """Take Levenberg-Marquardt steps from poses (F, J, 3), mm. The cost of a frame never increases."""
+        if self.backend.optimize_pose is not None:
+            return self.backend.optimize_pose(self, points, num_steps)
         xp = self.backend.xp
         terms = self.terms(points)
         damping = xp.full_like(self.noise, SETTINGS.first_damping)
@@ -161,6 +163,8 @@ class PoseFit:
 
     def with_measured_noise(self, points: Array) -> PoseFit:
         """Measure the noise of each frame from the residuals of poses (F, J, 3), if the frame has enough peaks."""
+        if self.backend.measured_noise is not None:
+            return replace(self, noise=self.backend.measured_noise(self, points))
         terms = self.terms(points)
         near = self.backend.numpy(terms.seen & (terms.distance2 < SETTINGS.noise_distance**2))  # (F, V, J)
         num_views = near.sum(1, keepdims=True)
@@ -170,7 +174,7 @@ class PoseFit:
         count = near.sum((1, 2))
         median = np.take_along_axis(np.sort(square, -1), np.maximum(count - 1, 0)[:, None] // 2, -1)[:, 0]
         enough = count >= near.shape[2]
-        noise = np.sqrt(np.where(enough, median, 0.0) / _CHI2_MEDIAN).clip(*SETTINGS.noise_range)
+        noise = np.sqrt(np.where(enough, median, 0.0) / CHI2_MEDIAN).clip(*SETTINGS.noise_range)
         return replace(
             self, noise=self.backend.xp.where(self.backend.integers(enough) > 0, self.backend.floats(noise), self.noise)
         )
@@ -182,6 +186,8 @@ class PoseFit:
 
     def without_distances(self, points: Array) -> tuple[np.ndarray, np.ndarray]:
         """Fit joints to the peaks only, by one step from poses (F, J, 3): (F, J, 3) mm, covariance (F, J, 3, 3)."""
+        if self.backend.fit_joints is not None:
+            return self.backend.fit_joints(self, points)
         terms = self.terms(points)
         xp = self.backend.xp
         normal = terms.normal + self.backend.floats(np.eye(3) * SETTINGS.anchor)

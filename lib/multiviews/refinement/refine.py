@@ -10,7 +10,7 @@
 fit_frames() runs steps 1 to 3 for each frame. fit_persons() runs step 4, which needs all frames but no heatmaps.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +42,7 @@ class RefineSettings:
     first_noise: float = 0.4  # noise of the first fit, tolerances; 1.2 px in the original heatmaps
     steps: tuple[int, ...] = (4, 4, 8)  # steps of the fit; the noise is measured between these rounds
     person_steps: int = 8  # steps with the person's distances
-    block_frames: int = 16  # frames per block; blocks run in parallel
+    block_frames: int = 16  # frames per block; blocks run in parallel, unless the backend's kernels do
 
 
 @dataclass(frozen=True)
@@ -95,17 +95,17 @@ def fit_frames(
         limb_lengths = np.broadcast_to(limb_lengths, (len(heatmaps), len(limb_lengths)))
     _check_inputs(heatmaps, cameras, image_to_heatmap, start_world, limb_lengths, body)
     given = Distances(body.edges, limb_lengths, settings.length_std * limb_lengths)
-    size = settings.block_frames
+    size = max(len(heatmaps), 1) if backend.kernels_run_in_parallel else settings.block_frames
     blocks = [slice(start, start + size) for start in range(0, len(heatmaps), size)]
     fitted: list[Any] = [None] * len(blocks)
 
     def fit_block(frames: slice) -> None:
         views, limbs = cameras[frames], given[frames]
-        rays = _trusted_rays(heatmaps[frames], views, image_to_heatmap[frames], settings)
+        rays = _trusted_rays(heatmaps[frames], views, image_to_heatmap[frames], settings, backend)
         pose, rays = _start(rays, views, start_world[frames], limbs, body, flip_pairs, backend)
         fitted[frames.start // size] = _fit(pose, rays, views, limbs, body, backend, settings)
 
-    backend.for_each(fit_block, blocks)
+    _for_each(fit_block, blocks, backend)
     return fitted
 
 
@@ -155,8 +155,17 @@ def fit_persons(
         fit = block.fit.with_distances(distances[frames])
         pose[frames] = backend.numpy(fit.optimize(block.points, settings.person_steps))
 
-    backend.for_each(fit_again, [slice(start, stop) for start, stop in zip(by_start, stops, strict=True)])
+    _for_each(fit_again, [slice(start, stop) for start, stop in zip(by_start, stops, strict=True)], backend)
     return pose
+
+
+def _for_each(function: Callable[[slice], None], blocks: Sequence[slice], backend: Backend) -> None:
+    """Process blocks in parallel, or one after the other if the backend's kernels themselves run in parallel."""
+    if backend.kernels_run_in_parallel:
+        for block in blocks:
+            function(block)
+    else:
+        backend.for_each(function, blocks)
 
 
 def fitted_poses(fitted: Sequence[FittedFrames], body: HumanBody, backend: Backend) -> np.ndarray:
@@ -176,7 +185,7 @@ def _start(
 ) -> tuple[np.ndarray, PeakRays]:
     """Return the selected candidates (F, J, 3), mm, and the peaks, with left/right swaps corrected."""
     groups = limb_pairs(body, flip_pairs)
-    swapped = swapped_views(rays, cameras, groups)  # (F, V, groups)
+    swapped = swapped_views(rays, cameras, groups, backend)  # (F, V, groups)
     rays = swap_rays(rays, swapped, groups)
     pose = select_candidates(rays, cameras, start_world, limbs.mean, limbs.std, body, backend)
     in_all_views = swapped_limbs(pose, swapped, groups)  # (F, groups)
@@ -235,17 +244,18 @@ def _check_inputs(
 
 
 def _trusted_rays(
-    heatmaps: Array, cameras: Cameras, image_to_heatmap: np.ndarray, settings: RefineSettings
+    heatmaps: Array, cameras: Cameras, image_to_heatmap: np.ndarray, settings: RefineSettings, backend: Backend
 ) -> PeakRays:
     """Return the peaks (F, V, J, K), with weights relative to the frame's usual height, at most 1.
 
     So an outlier does not outweigh an inlier by its height. Peaks as low as noise get weight 0.
     """
-    peaks_hm, values = find_peaks(heatmaps, settings.num_peaks, settings.peak_mode)  # (F, V, J, K, 2), (F, V, J, K)
+    # (F, V, J, K, 2), (F, V, J, K)
+    peaks_hm, values = find_peaks(heatmaps, settings.num_peaks, settings.peak_mode, backend=backend)
     usual = np.median(values.max((1, 3)), -1)[:, None, None, None]  # of the joints' highest peaks
     weights = np.minimum(values / np.where(usual > 0, usual, 1.0), 1.0)
     weights = np.where(weights >= settings.min_peak_share, weights, 0.0)
     flat = peaks_hm.reshape(*peaks_hm.shape[:2], -1, 2)
     peaks_img = transform_points(flat, invert_affine(image_to_heatmap)).reshape(peaks_hm.shape)
     tolerance_hm = max(settings.tolerance * heatmaps.shape[-1], settings.min_tolerance_hm)
-    return peak_rays(peaks_img, weights, cameras, tolerance_hm / image_to_heatmap[..., 0, 0])
+    return peak_rays(peaks_img, weights, cameras, tolerance_hm / image_to_heatmap[..., 0, 0], backend)

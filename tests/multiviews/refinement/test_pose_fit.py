@@ -14,7 +14,7 @@ from lib.multiviews.refinement.limb_lengths import Distances
 from lib.multiviews.refinement.pose_fit import PoseFit
 from lib.utils.transforms import invert_affine, transform_points
 
-LIBRARIES = ["numpy", "torch"]
+LIBRARIES = ["numpy", "numba", "torch"]
 
 
 def make_fit(scene: Scene, std_hm: float = 0.0, library="numpy", seed=0, wrong=0.0, num_peaks=2) -> PoseFit:
