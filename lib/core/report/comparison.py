@@ -81,7 +81,7 @@ def load_runs(paths: Sequence[str | os.PathLike]) -> list[MethodResults]:
     files = list(dict.fromkeys(_results_file(path).resolve() for path in paths))
     compared = [
         MethodResults(name, method, results)
-        for name, file in zip(_run_names(files), files, strict=True)
+        for name, file in zip(run_names(files), files, strict=True)
         for method, results in load_results(file).items()
     ]
     first = compared[0]
@@ -98,7 +98,7 @@ def load_runs(paths: Sequence[str | os.PathLike]) -> list[MethodResults]:
 
 def comparison(compared: Sequence[MethodResults]) -> str:
     """Format results and the paper's results as Markdown: means, per action, per part, per joint, notes."""
-    papers = _matching_paper_rows(compared)
+    papers = matching_paper_rows(compared)
     notes = [NOTE]
     if any(not paper.sequences for paper in papers):
         notes += HUMAN36M_NOTES
@@ -119,7 +119,7 @@ def save_comparison(directory: str | os.PathLike, compared: Sequence[MethodResul
     directory = Path(directory)
     write_bytes(directory / COMPARISON_NAME, f"# Comparison of 3D results\n\n{comparison(compared)}\n".encode())
     rows = [[one.run, *values] for one in compared for values in tidy_rows(one.method, one.results)]
-    for paper in _matching_paper_rows(compared):
+    for paper in matching_paper_rows(compared):
         groups = [("all", "all", paper.average), *(("action", *item) for item in paper.per_action.items())]
         rows += [[PAPER, paper.method, group, name, "absolute", "mean", "mm", mm] for group, name, mm in groups]
     write_csv(directory / COMPARISON_CSV_NAME, ["run", *TIDY_HEADER], rows)
@@ -134,8 +134,12 @@ def _results_file(path: str | os.PathLike) -> Path:
     return file
 
 
-def _run_names(files: Sequence[Path]) -> list[str]:
-    """Return the names of run directories or other files, with as many parent folders as make them unique."""
+def run_names(files: Sequence[Path]) -> list[str]:
+    """Return the names of runs, with as many parent folders as make them unique.
+
+    Args:
+        files: results files; one that is called results_3d.json has the name of its directory.
+    """
     paths = [file.parent if file.name == RESULTS_3D_NAME else file for file in files]
     short = [path.with_suffix("") if path == file else path for path, file in zip(paths, files, strict=True)]
     parts = [path.parts for path in (short if len(set(short)) == len(short) else paths)]
@@ -145,7 +149,7 @@ def _run_names(files: Sequence[Path]) -> list[str]:
     return ["/".join(part[-depth:]) for part in parts]
 
 
-def _matching_paper_rows(compared: Sequence[MethodResults]) -> list[PaperRow]:
+def matching_paper_rows(compared: Sequence[MethodResults]) -> list[PaperRow]:
     """Return the paper's rows for the evaluated data sets, which the sequences in the results identify."""
     evaluated = {one.sequences for one in compared}
     return [paper for paper in (*TABLE_3, *TABLE_4, *TOTAL_CAPTURE) if paper.sequences in evaluated]

@@ -73,15 +73,17 @@ def save_error_bars(
     series: Mapping[str, Sequence[float | None]],
     means: Mapping[str, float | None] | None = None,
     title: str = "",
+    axis_title: str = "mean distance, mm",
 ) -> None:
     """Write a chart with one group of horizontal bars per name and one bar per series, as PNG, atomically.
 
     Args:
         path: file to write.
         names: joints, actions, ..., from top to bottom.
-        series: label -> one value per name, mm; None and NaN leave a gap.
+        series: label -> one value per name; None and NaN leave a gap.
         means: label -> mean over all, drawn as a vertical line.
         title: title of the chart.
+        axis_title: quantity and unit of the values.
 
     Raises:
         InputError: nothing to plot, a series of another length, or the disk is full.
@@ -104,7 +106,7 @@ def save_error_bars(
         if mean is not None:
             axes.axvline(mean, color=color, linewidth=1.1, linestyle="--", alpha=0.8)
     axes.set_yticks(centers, names)
-    axes.set(ylim=(len(names) - 0.5, -0.5), xlabel="mean distance, mm")
+    axes.set(ylim=(len(names) - 0.5, -0.5), xlabel=axis_title)
     axes.set_xlim(left=0)
     axes.grid(axis="x", color="0.9", linewidth=0.6)
     axes.set_axisbelow(True)

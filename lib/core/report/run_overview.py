@@ -1,0 +1,287 @@
+"""Overview of several runs: 2D and 3D results in one table, spread over seeds, paired differences."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lib.core.config import keys_with_scope
+from lib.core.config_io import flat_values, load_config
+from lib.core.report.comparison import MethodResults, load_results, matching_paper_rows, run_names
+from lib.core.run_directory import RESULTS_2D_NAME, RESULTS_3D_NAME
+from lib.utils.drawing.error_charts import save_error_bars
+from lib.utils.errors import InputError
+from lib.utils.files.atomic import make_directory, write_bytes, write_csv
+from lib.utils.files.json_file import read_json
+from lib.utils.tables import markdown_table
+
+OVERVIEW_NAME = "overview.md"
+OVERVIEW_CSV_NAME = "overview.csv"
+CHART_NAMES = {"2D": "overview_2d.png", "3D": "overview_3d.png"}
+UNITS = {"2D": "%", "3D": "mm"}
+INTERVAL = 1.96  # standard errors of a 95 % interval
+_CONFIGS = ("config_train.yaml", "config_valid.yaml", "config_estimate.yaml", "config_estimate_cuda.yaml")
+_NAMING_KEYS = frozenset({"SEED", "NAME", "OUTPUT_DIR", "LOG_DIR"})
+_ITEM_NOTES = (
+    "Columns in %: joint detection rate (JDR), mean over the joints. Columns in mm: MPJPE without alignment, mean over "
+    "frames, of each 3D method.",
+    "Intervals count frames as independent. Frames of one recording are alike, so the true intervals are wider.",
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Results of a run directory.
+
+    Attributes:
+        name: shortest unique name of the directory.
+        directory: the run directory.
+        seed: SEED of its configuration; None = unknown.
+        settings: configuration keys that results depend on, without seed and names; None = unknown.
+        rates: name of a JDR -> mean, %.
+        errors: 3D method -> MPJPE, mm.
+        methods: 3D method -> entry of results_3d.json.
+    """
+
+    name: str
+    directory: Path
+    seed: int | None
+    settings: dict[str, Any] | None
+    rates: dict[str, float]
+    errors: dict[str, float]
+    methods: dict[str, dict[str, Any]]
+
+    def values(self, kind: str) -> dict[str, float]:
+        """Return the rates ("2D") or the errors ("3D")."""
+        return self.rates if kind == "2D" else self.errors
+
+
+@dataclass(frozen=True)
+class RunGroup:
+    """Runs that differ only in their seed; a single run is a group of one."""
+
+    name: str
+    runs: tuple[Run, ...]
+
+    def values(self, kind: str, item: str) -> list[float]:
+        """Return the values of all runs that have the item."""
+        return [run.values(kind)[item] for run in self.runs if item in run.values(kind)]
+
+
+def load_overview_runs(paths: Sequence[str | os.PathLike]) -> list[Run]:
+    """Read the 2D and 3D results of run directories; a run that is named twice is read once.
+
+    Raises:
+        InputError: a directory is missing or has no results.
+    """
+    directories = list(dict.fromkeys(Path(path).resolve() for path in paths))
+    names = run_names([directory / RESULTS_3D_NAME for directory in directories])
+    return [_load_run(name, directory) for name, directory in zip(names, directories, strict=True)]
+
+
+def _load_run(name: str, directory: Path) -> Run:
+    has_2d, has_3d = ((directory / file).is_file() for file in (RESULTS_2D_NAME, RESULTS_3D_NAME))
+    if not has_2d and not has_3d:
+        raise InputError(
+            f"{directory}: expected a run directory with {RESULTS_2D_NAME} or {RESULTS_3D_NAME}; run/pose2d/valid.py "
+            "and run/pose3d/estimate.py write them"
+        )
+    rates = _rates(directory / RESULTS_2D_NAME) if has_2d else {}
+    methods = load_results(directory) if has_3d else {}
+    errors = {method: entry["mpjpe"]["absolute"]["frames"] for method, entry in methods.items()}
+    config = next((load_config(directory / file) for file in _CONFIGS if (directory / file).is_file()), None)
+    settings = None
+    if config is not None:
+        ignored = keys_with_scope("runtime") | _NAMING_KEYS
+        settings = {key: value for key, value in flat_values(config).items() if key not in ignored}
+    return Run(name, directory, None if config is None else config.SEED, settings, rates, errors, methods)
+
+
+def _rates(path: Path) -> dict[str, float]:
+    content = read_json(path)
+    rates = content.get("jdr") if isinstance(content, dict) else None
+    try:
+        # Files of earlier versions call single_view "single".
+        return {_present_name(name): 100 * float(entry["mean"]) for name, entry in rates.items()}
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise InputError(f"{path}: expected the results of run/pose2d/valid.py; run it again") from None
+
+
+def _present_name(name: str) -> str:
+    return name.replace("single,", "single_view,", 1) if name.startswith("single,") else name
+
+
+def group_by_settings(runs: Sequence[Run]) -> list[RunGroup]:
+    """Group the runs whose configurations differ only in the seed.
+
+    A group has the name of its first run. Runs without a stored configuration stay alone.
+    """
+    groups: list[list[Run]] = []
+    for run in runs:
+        same = (group for group in groups if run.settings is not None and group[0].settings == run.settings)
+        group = next(same, None)
+        if group is None:
+            groups.append([run])
+        else:
+            group.append(run)
+    return [RunGroup(_group_name(group), tuple(group)) for group in groups]
+
+
+def _group_name(runs: Sequence[Run]) -> str:
+    seeds = f" (seeds {', '.join(str(run.seed) for run in runs)})" if len(runs) > 1 else ""
+    return f"{runs[0].name}{seeds}"
+
+
+def overview(groups: Sequence[RunGroup], with_paper: bool = False) -> str:
+    """Format 2D and 3D results as one Markdown table, with paired differences from the first group, and notes.
+
+    Args:
+        groups: of group_by_settings(), or groups of one run.
+        with_paper: add the paper's means for the evaluated data sets.
+    """
+    columns = [(kind, item) for kind in UNITS for item in _main_items(groups, kind)]
+    header = ["run", *(f"{_label(kind, item)} ({UNITS[kind]})" for kind, item in columns)]
+    rows = [[group.name, *(_cell(group.values(*column)) for column in columns)] for group in groups]
+    page = [markdown_table(header, rows)]
+    differences = paired_differences(groups)
+    if differences:
+        header = ["run", "method", "difference (mm)", "95 % interval", "frames"]
+        page += [f"## Difference from {groups[0].name}", markdown_table(header, differences, left_columns=2)]
+    if with_paper:
+        results = [
+            MethodResults(run.name, *item) for group in groups for run in group.runs for item in run.methods.items()
+        ]
+        rows = [[paper.method, paper.average] for paper in matching_paper_rows(results)]
+        page += ["## Paper (Qiu et al., ICCV 2019)", markdown_table(["method", "MPJPE (mm)"], rows)]
+    return "\n\n".join([*page, "\n".join(f"- {note}" for note in _ITEM_NOTES)])
+
+
+def _items(groups: Sequence[RunGroup], kind: str) -> list[str]:
+    """Return the columns in order of appearance; no column is empty."""
+    return list(dict.fromkeys(item for group in groups for run in group.runs for item in run.values(kind)))
+
+
+def _main_items(groups: Sequence[RunGroup], kind: str) -> list[str]:
+    """Return the items of the table: all and occluded joints at the configured threshold, and all 3D methods."""
+    items = _items(groups, kind)
+    if kind == "3D" or not items:
+        return items
+    threshold = items[0].split(", ")[1]
+    return [item for item in items if threshold in item and not item.endswith("visible joints")]
+
+
+def _label(kind: str, item: str) -> str:
+    """Shorten "fused, crop threshold, occluded joints" to "fused, occluded", and "rpsm (numpy)" to "rpsm"."""
+    if kind == "3D":
+        return item.removesuffix(" (numpy)")
+    maps, _, *rest = item.split(", ")
+    return ", ".join([maps, *(words.removesuffix(" joints") for words in rest)])
+
+
+def _cell(values: Sequence[float]) -> str | None:
+    if not values:
+        return None
+    spread = f" ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.1f}{spread}"
+
+
+def paired_differences(groups: Sequence[RunGroup]) -> list[list[Any]]:
+    """Return rows (group, method, mean difference, interval, number of frames) against the first group.
+
+    Runs are paired by seed, or by position if a group is a single run. A method is listed if both runs have its poses
+    of the same images.
+    """
+    rows: list[list[Any]] = []
+    for group in groups[1:]:
+        for method in _items([groups[0], group], "3D"):
+            pairs = [
+                pair for first, other in _seed_pairs(groups[0], group) if (pair := _frame_errors(first, other, method))
+            ]
+            if not pairs:
+                continue
+            difference = np.mean([other - first for first, other in pairs], 0)  # (F,)
+            half = INTERVAL * difference.std(ddof=1) / math.sqrt(len(difference)) if len(difference) > 1 else math.nan
+            mean = difference.mean()
+            interval = f"{mean - half:+.1f} to {mean + half:+.1f}" if math.isfinite(half) else None
+            rows.append([group.name, method, f"{mean:+.1f}", interval, len(difference)])
+    return rows
+
+
+def _seed_pairs(first: RunGroup, other: RunGroup) -> Iterable[tuple[Run, Run]]:
+    if len(first.runs) == len(other.runs) == 1:
+        return [(first.runs[0], other.runs[0])]
+    by_seed = {run.seed: run for run in other.runs}
+    return [(run, by_seed[run.seed]) for run in first.runs if run.seed in by_seed]
+
+
+def _frame_errors(first: Run, other: Run, method: str) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return the mean error per frame (F,) of both runs, mm; None if one has no poses, or of other images."""
+    poses = [_read_poses(run, method) for run in (first, other)]
+    if poses[0] is None or poses[1] is None:
+        return None
+    if not np.array_equal(poses[0]["image_ids"], poses[1]["image_ids"]):
+        return None
+    errors = [np.linalg.norm(one["pose_world"] - one["gt_world"], axis=-1).mean(-1) for one in poses]
+    return errors[0], errors[1]
+
+
+def _read_poses(run: Run, method: str) -> dict[str, np.ndarray] | None:
+    name = run.methods.get(method, {}).get("poses")
+    if not isinstance(name, str):  # older results do not name the file
+        return None
+    try:
+        with np.load(run.directory / Path(name).name, allow_pickle=False) as file:
+            return {key: file[key] for key in ("pose_world", "gt_world", "image_ids")}
+    except Exception:  # missing, damaged, or without ground truth
+        return None
+
+
+def save_overview(directory: str | os.PathLike, groups: Sequence[RunGroup], text: str) -> list[Path]:
+    """Write overview.md, overview.csv with one number per row, and a chart each of 2D and 3D.
+
+    Returns:
+        The files.
+    """
+    folder = make_directory(Path(directory))
+    rows = [
+        [group.name, run.name, run.seed, kind, item, value, UNITS[kind]]
+        for group in groups
+        for run in group.runs
+        for kind in UNITS
+        for item, value in run.values(kind).items()
+    ]
+    write_bytes(folder / OVERVIEW_NAME, f"# Comparison of runs\n\n{text}\n".encode())
+    write_csv(folder / OVERVIEW_CSV_NAME, ["group", "run", "seed", "kind", "item", "value", "unit"], rows)
+    files = [folder / OVERVIEW_NAME, folder / OVERVIEW_CSV_NAME]
+    titles = {"2D": "joint detection rate, %", "3D": "MPJPE, mm"}
+    for kind, name in CHART_NAMES.items():
+        items = _items(groups, kind)
+        if items:
+            save_error_bars(folder / name, items, _series(groups, kind, items), axis_title=titles[kind])
+            files.append(folder / name)
+    return files
+
+
+def _series(groups: Sequence[RunGroup], kind: str, items: Sequence[str]) -> dict[str, list[float | None]]:
+    columns = {group.name: [group.values(kind, item) for item in items] for group in groups}
+    return {name: [float(np.mean(values)) if values else None for values in found] for name, found in columns.items()}
+
+
+def check_comparable(runs: Sequence[Run]) -> list[str]:
+    """Return notes on runs that were evaluated on different data."""
+    notes = []
+    for first, other in combinations(runs, 2):
+        if first.settings is None or other.settings is None:
+            continue
+        keys = ("DATASET.TEST_DATASET", "DATASET.TEST_SUBSET", "DATASET.TEST_STEP", "DATASET.TEST_EXCLUDE")
+        differing = [key for key in keys if first.settings.get(key) != other.settings.get(key)]
+        if differing:
+            notes.append(f"{first.name} and {other.name} were evaluated on different data ({', '.join(differing)})")
+    return notes

@@ -1,0 +1,145 @@
+"""Overview tables hold the numbers of the result files, joined over seeds and paired over frames."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import cv2
+import numpy as np
+import pytest
+from cvf_tests.table_results import write_2d
+
+from lib.core.config_io import dump_config, load_config
+from lib.core.report.run_overview import (
+    RunGroup,
+    check_comparable,
+    group_by_settings,
+    load_overview_runs,
+    overview,
+    paired_differences,
+    save_overview,
+)
+from lib.utils.errors import InputError
+
+
+@pytest.fixture
+def write_run(tmp_path):
+    """write_run(name, rate, error, *opts, poses=(F, J, 3)) -> run directory with 2D and 3D results."""
+    (tmp_path / "a.yaml").write_text("")
+
+    def write(name, rate=0.8, error=50.0, *opts, poses=None):
+        directory = tmp_path / name
+        write_2d(directory, {"all": {"root": rate}, "occluded": {"root": rate - 0.2}, "visible": {"root": rate}})
+        joints = {"Eating": {"absolute": error}}
+        entry = {"mpjpe": {"absolute": {"frames": error, "actions": error}}, "per_action": joints, "per_joint": joints}
+        if poses is not None:
+            entry["poses"] = "poses3d.npz"
+            ids = np.array([["a"], ["b"], ["c"]])
+            np.savez(directory / "poses3d.npz", pose_world=poses, gt_world=np.zeros_like(poses), image_ids=ids)
+        (directory / "results_3d.json").write_text(json.dumps({"rpsm (numpy)": entry}))
+        dump_config(load_config(tmp_path / "a.yaml", opts), directory / "config_train.yaml")
+        return directory
+
+    return write
+
+
+def table(text, number=0):
+    """Return the cells of the rows below the header of a Markdown table."""
+    blocks = [block for block in text.split("\n\n") if block.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in blocks[number].splitlines()]
+
+
+def singles(runs):
+    return [RunGroup(run.name, (run,)) for run in runs]
+
+
+def test_overview_has_the_values_of_each_run(write_run):
+    runs = load_overview_runs([write_run("first", 0.8, 50.0), write_run("second", 0.9, 40.0)])
+    header, _, *rows = table(overview(singles(runs)))
+    assert header == ["run", "fused (%)", "fused, occluded (%)", "rpsm (mm)"]
+    assert rows == [["first", "80.0", "60.0", "50.0"], ["second", "90.0", "70.0", "40.0"]]
+
+
+def test_overview_run_without_3d_results_has_empty_cells_and_no_empty_column(write_run):
+    directory = write_run("first")
+    (directory / "results_3d.json").unlink()
+    header, _, *rows = table(overview(singles(load_overview_runs([directory]))))
+    assert header == ["run", "fused (%)", "fused, occluded (%)"]
+    _, _, *rows = table(overview(singles(load_overview_runs([directory, write_run("second")]))))
+    assert [row[-1] for row in rows] == ["-", "50.0"]
+
+
+def test_group_by_settings_joins_runs_that_differ_in_the_seed(write_run):
+    directories = [
+        write_run("a0", 0.8, 50.0),
+        write_run("a1", 0.9, 52.0, "SEED", "1", "WORKERS", "3"),
+        write_run("b0", 0.7, 60.0, "TRAIN.LR", "0.5"),
+    ]
+    groups = group_by_settings(load_overview_runs(directories))
+    assert [group.name for group in groups] == ["a0 (seeds 0, 1)", "b0"]
+    _, _, *rows = table(overview(groups))
+    assert rows[0][1:] == ["85.0 ± 7.1", "65.0 ± 7.1", "51.0 ± 1.4"]
+    assert rows[1][1:] == ["70.0", "50.0", "60.0"]
+
+
+def test_paired_differences_interval_is_over_frames(write_run):
+    first, second = np.zeros((3, 1, 3)), np.zeros((3, 1, 3))
+    first[:, 0, 0] = [10.0, 20.0, 60.0]
+    second[:, 0, 0] = [11.0, 22.0, 63.0]  # differences 1, 2, 3: mean 2, standard deviation 1
+    runs = load_overview_runs([write_run("a", poses=first), write_run("b", poses=second)])
+    half = 1.96 / 3**0.5
+    expected = ["b", "rpsm (numpy)", "+2.0", f"{2 - half:+.1f} to {2 + half:+.1f}", 3]
+    assert paired_differences(singles(runs)) == [expected]
+
+
+def test_paired_differences_are_of_equal_seeds_and_equal_images(write_run):
+    poses = {name: np.full((3, 1, 3), value) for name, value in {"a0": 1.0, "a1": 5.0, "b1": 6.0, "c": 2.0}.items()}
+    directories = [
+        write_run("a0", poses=poses["a0"]),
+        write_run("a1", 0.8, 50.0, "SEED", "1", poses=poses["a1"]),
+        write_run("b1", 0.8, 50.0, "SEED", "1", "TRAIN.LR", "0.5", poses=poses["b1"]),
+        write_run("b2", 0.8, 50.0, "SEED", "2", "TRAIN.LR", "0.5"),
+    ]
+    (row,) = paired_differences(group_by_settings(load_overview_runs(directories)))
+    assert row[2] == f"{3**0.5:+.1f}"  # b1 minus a1
+    other = write_run("c", poses=poses["c"])
+    np.savez(
+        other / "poses3d.npz",
+        pose_world=poses["c"],
+        gt_world=np.zeros((3, 1, 3)),
+        image_ids=np.array([["a"], ["b"], ["x"]]),
+    )
+    assert paired_differences(singles(load_overview_runs([directories[0], other]))) == []
+
+
+def test_overview_paper_rows_only_where_asked_for(write_run):
+    groups = singles(load_overview_runs([write_run("a")]))
+    assert "Paper" not in overview(groups)
+    assert ["Fusion, H36M+MPII, RPSM", "26.2"] in table(overview(groups, with_paper=True), 1)
+
+
+def test_save_overview_writes_tables_and_charts(write_run, tmp_path):
+    groups = singles(load_overview_runs([write_run("a"), write_run("b", 0.5)]))
+    files = save_overview(tmp_path / "out", groups, "text")
+    assert [file.name for file in files] == ["overview.md", "overview.csv", "overview_2d.png", "overview_3d.png"]
+    with (tmp_path / "out/overview.csv").open() as file:
+        rows = {(row["run"], row["item"]): float(row["value"]) for row in csv.DictReader(file)}
+    assert rows["b", "fused, crop threshold"] == 50.0
+    assert rows["a", "rpsm (numpy)"] == 50.0
+    assert cv2.imread(str(files[2])).std() > 5
+
+
+def test_check_comparable_other_data_is_named(write_run):
+    runs = load_overview_runs([write_run("a"), write_run("b", 0.8, 50.0, "DATASET.TEST_STEP", "7"), write_run("c")])
+    assert check_comparable(runs[::2]) == []
+    assert check_comparable(runs[:2]) == ["a and b were evaluated on different data (DATASET.TEST_STEP)"]
+
+
+@pytest.mark.parametrize("content", [None, "{}", '{"jdr": {"fused": 1}}', "no json"])
+def test_load_overview_runs_without_usable_results_is_refused(tmp_path, content):
+    (tmp_path / "run").mkdir()
+    if content is not None:
+        (tmp_path / "run/results_2d.json").write_text(content)
+    with pytest.raises(InputError, match=r"results_2d\.json"):
+        load_overview_runs([tmp_path / "run"])
