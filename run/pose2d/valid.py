@@ -20,10 +20,10 @@ from typing import Any
 from lib.core.build_data import build_dataset, build_loader
 from lib.core.build_model import build_model
 from lib.core.config_io import dataset_root, load_config
-from lib.core.evaluation2d.metrics_2d import jdr_summary
 from lib.core.evaluation2d.provenance import prediction_provenance, warn_of_replacement
-from lib.core.evaluation2d.validate import ValidationResult, ValidationSettings, validate
-from lib.core.run_directory import DEBUG_FOLDER, RESULTS_2D_NAME, record_config, run_directory, start_run, weights_file
+from lib.core.evaluation2d.results_2d import report_results_2d
+from lib.core.evaluation2d.validate import ValidationSettings, validate
+from lib.core.run_directory import DEBUG_FOLDER, record_config, run_directory, start_run, weights_file
 from lib.core.runtime.command_line import Refused, collect_opts, make_parser, run_main
 from lib.core.runtime.device import num_processes, select_device
 from lib.core.runtime.launch import run_processes
@@ -32,7 +32,6 @@ from lib.dataset.multiview_dataset import MultiviewDataset
 from lib.models.registry import fusion_name
 from lib.models.weights import load_model
 from lib.utils.errors import InputError
-from lib.utils.files.json_file import write_json
 from lib.utils.files.prediction_file import PredictionFile, PredictionWriter
 from lib.utils.joints import UNION_20, union_subset
 from lib.utils.parallel.distributed import process_group
@@ -83,7 +82,7 @@ def validate_run(args: argparse.Namespace, config: Any, ranks: Ranks) -> None:
             )
     if result is not None:
         record_config(config, directory, "valid")
-        report(result, config, directory, weights)
+        report_results_2d(result, config, directory, weights)
         logger.info(
             "%d images; mean JDR %.2f %%%s",
             result.num_images,
@@ -119,23 +118,6 @@ def check_heatmaps_stay(path: Path) -> None:
         f"{path}: has heatmaps, which the 3D scripts need and --locations-only would delete; remove it, or write to "
         "another file with --opts TEST.HEATMAP_LOCATION_FILE"
     )
-
-
-def report(result: ValidationResult, config: Any, directory: Path, weights: Path) -> None:
-    """Print the tables and write results_2d.json."""
-    write_json(
-        directory / RESULTS_2D_NAME,
-        {
-            "dataset": config.DATASET.TEST_DATASET,
-            "subset": config.DATASET.TEST_SUBSET,
-            "num_images": result.num_images,
-            "weights": str(weights),
-            "perf": result.perf,
-            "jdr": jdr_summary(result.rates, result.joint_names),
-            "pckh": result.pckh,
-        },
-    )
-    print(f"\n{result.tables()}\n")
 
 
 def main() -> None:

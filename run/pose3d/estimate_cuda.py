@@ -1,11 +1,13 @@
-"""Estimate 3D poses from predicted heatmaps with torch, on CUDA if available.
+"""Estimate 3D poses from predicted heatmaps or from images with torch, on CUDA if available.
 
     python run/pose3d/estimate_cuda.py --cfg experiments-local/mixed/resnet50/256_fusion.yaml
+    python run/pose3d/estimate_cuda.py --cfg experiments-local/mixed/resnet50/256_fusion.yaml --from-images
 
-Methods (--method) and poses are the same as in run/pose3d/estimate.py. The triangulations run on numpy.
+Methods (--method) and poses are the same as in run/pose3d/estimate.py. Peaks are found on the device, triangulations run on the CPU.
 Reads predicted_heatmaps.h5 (run/pose2d/valid.py) in the run directory. Writes there poses3d_torch.npz or
 poses3d_<method>_torch.npz, results_3d.json and results_3d.csv (all methods and settings), config_estimate_cuda.yaml
-and a log.
+and a log. With --from-images the network runs on the test images first, batch by batch, as in run/pose2d/valid.py:
+no heatmaps are stored, and results_2d.json is written too.
 """
 
 import sys
@@ -17,6 +19,8 @@ import logging
 
 import torch
 
+from lib.core.pose3d.frames import stored_frames
+from lib.core.pose3d.from_images import predicted_frames
 from lib.core.pose3d.inference import estimate_and_print, estimate_parser
 from lib.core.runtime.command_line import run_main
 from lib.multiviews.pictorial.backend_torch import TorchBackend
@@ -37,10 +41,14 @@ def make_backend(device: str | None) -> TorchBackend:
 
 
 def main() -> None:
-    parser = estimate_parser(__doc__)
+    parser = estimate_parser(__doc__, "--gpus", "--workers", "--data-format", "--state", "--model-file")
     parser.add_argument("--device", choices=("cuda", "cpu"), help="default: cuda if available, else cpu")
+    parser.add_argument(
+        "--from-images", action="store_true", help="predict the heatmaps instead of reading predicted_heatmaps.h5"
+    )
     args = parser.parse_args()
-    estimate_and_print(args, "estimate_cuda", lambda: make_backend(args.device))
+    source = predicted_frames if args.from_images else stored_frames
+    estimate_and_print(args, "estimate_cuda", lambda: make_backend(args.device), source)
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ def write_poses(
     agree = np.full(pose.shape[:2], frames.image_ids.shape[1])
     results = {"poses": name, **summarize(pose, frames.gt_world, frames.actions, H36M_17.names)}
     with PredictionFile(directory / config.TEST.HEATMAP_LOCATION_FILE) as predictions:
-        source = results_provenance(config.TEST.HEATMAP_LOCATION_FILE, predictions)
+        source = results_provenance(config.TEST.HEATMAP_LOCATION_FILE, predictions.fingerprint())
     save_poses(directory / name, frames, Poses(pose, num_views_agree=agree), source)
     save_results(directory, source, method, results)
     return pose

@@ -87,14 +87,14 @@ def _current_digest(weights: str) -> str | None:
         return None
 
 
-def results_provenance(file_name: str, predictions: PredictionFile) -> dict[str, str]:
-    """Return the provenance that 3D results store: {"file": file_name, "fingerprint": of the predictions}.
+def results_provenance(file_name: str, fingerprint: str) -> dict[str, str]:
+    """Return the provenance that 3D results store.
 
     Args:
         file_name: TEST.HEATMAP_LOCATION_FILE.
-        predictions: the open file.
+        fingerprint: predictions_fingerprint() of the predictions.
     """
-    return {"file": file_name, "fingerprint": predictions.fingerprint()}
+    return {"file": file_name, "fingerprint": fingerprint}
 
 
 def warn_of_outdated_results(

@@ -3,8 +3,8 @@
 A frame is one moment seen by V views: a group of a data set, or a frame of a recording.
 """
 
-from collections.abc import Generator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,13 @@ import numpy as np
 from tqdm import tqdm
 
 from lib.core.config_io import dataset_root
-from lib.core.evaluation2d.provenance import log_provenance
+from lib.core.evaluation2d.provenance import log_provenance, results_provenance
 from lib.dataset.annotations import Annotations
 from lib.dataset.data_sets import build_groups, has_views
 from lib.dataset.protocol import Parts
 from lib.multiviews.body import HumanBody, body_of
 from lib.multiviews.cameras import Cameras
+from lib.multiviews.pictorial.backend_numpy import Backend
 from lib.utils.errors import InputError
 from lib.utils.files.prediction_file import PredictionFile
 from lib.utils.joints import H36M_17, UNION_20, JointSet, union_subset
@@ -125,6 +126,35 @@ class EvaluatedFrames:
         """Index into the joints of the predictions for each joint of the joint set."""
         return [self.joint_names.index(name) for name in self.joint_set.names]
 
+    def batch(
+        self, rows: slice, heatmaps: Any, locations: np.ndarray, image_wh: Sequence[int], source: str
+    ) -> FrameBatch:
+        """Return consecutive frames with their predictions.
+
+        Args:
+            rows: the f frames.
+            heatmaps: (f * V, J, H, W) in the order of `joint_names`, numpy or an array of the backend.
+            locations: (f * V, J, 3) predicted joints, in the same order.
+            image_wh: (width, height) of the crops, NETWORK.IMAGE_SIZE.
+            source: what error messages call the predictions.
+        """
+        num_views = self.groups.shape[1]
+        order = self.joint_order
+        if order != sorted(order):  # indexing copies the heatmaps
+            heatmaps, locations = heatmaps[:, order], locations[:, order]
+        heatmap_wh = (heatmaps.shape[-1], heatmaps.shape[-2])
+        return FrameBatch(
+            heatmaps=heatmaps.reshape(-1, num_views, *heatmaps.shape[1:]),
+            locations=locations.reshape(-1, num_views, *locations.shape[1:]),
+            cameras=self.cameras[rows],
+            image_to_heatmap=image_to_heatmap_affine(self.center[rows], self.scale[rows], image_wh, heatmap_wh),
+            center=self.center[rows],
+            gt_world=self.gt_world[rows],
+            subject=self.subject[rows],
+            joint_set=self.joint_set,
+            name=f"{source}: batch that begins with '{self.image_ids[rows.start, 0]}'",
+        )
+
 
 def load_frames(config: Any) -> EvaluatedFrames:
     """Load the test frames of a multi-view data set.
@@ -185,6 +215,42 @@ def open_predictions(
     return predictions
 
 
+@dataclass(frozen=True)
+class FrameSource:
+    """Where the 3D step gets its frames from.
+
+    Attributes:
+        batches: the frames, in order; iterated once.
+        provenance: returns results_provenance() after the iteration.
+        is_stored: the predictions are in a file of the run directory.
+    """
+
+    batches: Iterable[FrameBatch]
+    provenance: Callable[[], dict[str, str]]
+    is_stored: bool = True
+
+
+@contextmanager
+def stored_frames(
+    config: Any, directory: Path, frames: EvaluatedFrames, backend: Backend, batch_size: int
+) -> Iterator[FrameSource]:
+    """Open the predictions that valid.py has written; see open_predictions().
+
+    Args:
+        config: the configuration.
+        directory: the run directory.
+        frames: the frames.
+        backend: not used; from_images.py predicts on its device.
+        batch_size: frames per batch.
+    """
+    with (
+        open_predictions(config, directory, frames) as predictions,
+        closing(FrameBatches(frames, predictions, config.NETWORK.IMAGE_SIZE, batch_size)) as batches,
+    ):
+        file_name = config.TEST.HEATMAP_LOCATION_FILE
+        yield FrameSource(batches, lambda: results_provenance(file_name, predictions.fingerprint()))
+
+
 class FrameBatches:
     """Batches of frames with their predictions; each iteration reads the file once.
 
@@ -203,11 +269,8 @@ class FrameBatches:
         """
         self._frames = frames
         self._predictions = predictions
+        self._image_wh = image_wh
         self._batch_size = batch_size
-        heatmap_wh = predictions.heatmaps.shape[:1:-1]
-        self._image_to_heatmap = image_to_heatmap_affine(frames.center, frames.scale, image_wh, heatmap_wh)
-        order = frames.joint_order
-        self._order = slice(None) if order == sorted(order) else order  # a slice does not copy the heatmaps
         self._reading: Generator[FrameBatch] | None = None
 
     def __iter__(self) -> Generator[FrameBatch]:
@@ -229,23 +292,8 @@ class FrameBatches:
         ):
             for heatmaps, locations in batches:
                 stop = start + len(heatmaps) // num_views
-                yield self._make_batch(slice(start, stop), heatmaps, locations)
+                rows = slice(start, stop)
+                yield self._frames.batch(rows, heatmaps, locations, self._image_wh, str(self._predictions.path))
                 bar.update(stop - start)
                 start = stop
                 del heatmaps, locations  # before the next ones arrive
-
-    def _make_batch(self, rows: slice, heatmaps: np.ndarray, locations: np.ndarray) -> FrameBatch:
-        frames = self._frames
-        num_views = frames.groups.shape[1]
-        heatmaps, locations = heatmaps[:, self._order], locations[:, self._order]
-        return FrameBatch(
-            heatmaps=heatmaps.reshape(-1, num_views, *heatmaps.shape[1:]),
-            locations=locations.reshape(-1, num_views, *locations.shape[1:]),
-            cameras=frames.cameras[rows],
-            image_to_heatmap=self._image_to_heatmap[rows],
-            center=frames.center[rows],
-            gt_world=frames.gt_world[rows],
-            subject=frames.subject[rows],
-            joint_set=frames.joint_set,
-            name=f"{self._predictions.path}: batch that begins with '{frames.image_ids[rows.start, 0]}'",
-        )

@@ -1,16 +1,16 @@
-"""Predicted heatmaps -> 3D poses -> errors and tables: what estimate.py and estimate_cuda.py run. Imports no torch."""
+"""Heatmaps -> 3D poses -> errors and tables: what estimate.py and estimate_cuda.py run. Imports no torch."""
 
 import argparse
 import logging
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from lib.core.config_io import load_config
-from lib.core.evaluation2d.provenance import results_provenance, warn_of_outdated_results
-from lib.core.pose3d.frames import FrameBatches, Poses, load_frames, open_predictions
+from lib.core.evaluation2d.provenance import warn_of_outdated_results
+from lib.core.pose3d.frames import FrameSource, Poses, load_frames, stored_frames
 from lib.core.pose3d.make_prior import load_prior
 from lib.core.pose3d.methods import METHODS, chosen_method, make_context, run_method
 from lib.core.pose3d.metrics_3d import joint_errors, summarize
@@ -32,10 +32,13 @@ from lib.utils.errors import InputError, unknown_name
 
 logger = logging.getLogger(__name__)
 
+# (configuration, run directory, frames, backend, frames per batch) -> source; see stored_frames()
+OpenSource = Callable[..., AbstractContextManager[FrameSource]]
 
-def estimate_parser(description: str) -> argparse.ArgumentParser:
-    """Return the command line parser of the 3D scripts."""
-    parser = make_parser(description, "--modelDir", "--dataDir")
+
+def estimate_parser(description: str, *flags: str) -> argparse.ArgumentParser:
+    """Return the command line parser of the 3D scripts, with further `flags` as in make_parser()."""
+    parser = make_parser(description, "--modelDir", "--dataDir", *flags)
     parser.add_argument("--batch-size", type=int, default=64, help="frames read and solved at a time")
     parser.add_argument(
         "--method",
@@ -55,19 +58,22 @@ def estimate_parser(description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def estimate_and_print(args: argparse.Namespace, phase: str, make_backend: Callable[[], Backend]) -> None:
+def estimate_and_print(
+    args: argparse.Namespace, phase: str, make_backend: Callable[[], Backend], open_source: OpenSource = stored_frames
+) -> None:
     """Run a 3D script: write poses and results, print the tables.
 
     Args:
         args: parsed by estimate_parser().
         phase: name of the log and of the stored configuration.
         make_backend: called after the log is open.
+        open_source: opens the frames.
     """
     config = load_config(args.cfg, collect_opts(args))
     directory = start_run(config, args.cfg, phase)
     backend = make_backend()
     method = chosen_method(args.method, config.PICT_STRUCT.REFINE)
-    results = run_estimate(config, directory, backend, method, args.batch_size, args.poses, args.check)
+    results = run_estimate(config, directory, backend, method, args.batch_size, args.poses, args.check, open_source)
     record_config(config, directory, phase)
     sources = {"root": results["root_source"], "limb lengths": results["limb_length_source"]}
     used = [f"{name}: {source}" for name, source in sources.items() if source]
@@ -92,6 +98,7 @@ def run_estimate(
     batch_size: int,
     poses_name: str | None = None,
     check_name: str | None = None,
+    open_source: OpenSource = stored_frames,
 ) -> dict[str, Any]:
     """Estimate, evaluate and store the poses of the test frames.
 
@@ -103,6 +110,7 @@ def run_estimate(
         batch_size: frames read and solved at a time.
         poses_name: name of the pose file in the run directory; None = default_poses_name().
         check_name: pose file in the run directory; the largest distance to its joints is logged; None = no check.
+        open_source: opens the frames.
 
     Returns:
         The entry of results_3d.json.
@@ -124,14 +132,13 @@ def run_estimate(
     logger.info("%d frames of %d views; %s", *frames.groups.shape, method)
     if prior is not None:
         logger.info("root: %s; limb lengths: %s", sources["root_source"], sources["limb_length_source"])
-    with open_predictions(config, directory, frames) as predictions:
-        provenance = results_provenance(config.TEST.HEATMAP_LOCATION_FILE, predictions)
+    with open_source(config, directory, frames, backend, batch_size) as source:
         if others is not None:
             warn_of_outdated_results(directory, {}, {check_name: poses_source(others)})
         start_time = time.perf_counter()
-        with closing(FrameBatches(frames, predictions, config.NETWORK.IMAGE_SIZE, batch_size)) as batches:
-            poses = run_method(METHODS[method], batches, context)
+        poses = run_method(METHODS[method], source.batches, context)
         seconds = time.perf_counter() - start_time
+        provenance = source.provenance()
     num_filled = 0 if poses.filled is None else int(poses.filled.sum())
     _warn_of_gaps(poses, num_filled)
     results = {
@@ -143,6 +150,7 @@ def run_estimate(
         **summarize(poses.pose_world, frames.gt_world, frames.actions, body.joint_names, context.root, frames.parts),
         "frames_per_second": len(frames) / max(seconds, 1e-9),
         "poses": poses_name,
+        **({} if source.is_stored else {"predictions_stored": False}),
     }
     save_poses(directory / poses_name, frames, poses, provenance)
     save_results(directory, provenance, results_name(config, method, library), results)

@@ -234,10 +234,8 @@ class PredictionFile:
         Raises:
             InputError: the locations are damaged.
         """
-        kind = None if self.heatmaps is None else [*self.heatmaps.shape, str(self.heatmaps.dtype)]
-        digest = hashlib.sha256(json.dumps([kind, self.joint_names, self.image_ids]).encode())
-        digest.update(self.read_locations().tobytes())
-        return digest.hexdigest()[:16]
+        kind = None if self.heatmaps is None else (self.heatmaps.shape, str(self.heatmaps.dtype))
+        return predictions_fingerprint(kind, self.joint_names, self.image_ids, self.read_locations())
 
     def batches(self, num_rows: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Read all rows in batches of `num_rows`. A thread reads the next batch ahead.
@@ -267,6 +265,26 @@ class PredictionFile:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def predictions_fingerprint(
+    heatmaps: tuple[Sequence[int], str] | None,
+    joint_names: Sequence[str],
+    image_ids: Sequence[str] | None,
+    locations: np.ndarray,
+) -> str:
+    """Return the fingerprint of a prediction file, stored or not.
+
+    Args:
+        heatmaps: shape and type of the heatmaps; None = without heatmaps.
+        joint_names: J names.
+        image_ids: M image names; None = unknown.
+        locations: (M, J, 3) float32.
+    """
+    kind = None if heatmaps is None else [*heatmaps[0], heatmaps[1]]
+    digest = hashlib.sha256(json.dumps([kind, joint_names, image_ids]).encode())
+    digest.update(locations.tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _names(dataset: h5py.Dataset) -> list[str]:

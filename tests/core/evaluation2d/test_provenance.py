@@ -90,7 +90,7 @@ def test_warn_of_replacement_other_settings_warn(tmp_path, make_config, weights,
 
 def test_warn_of_outdated_results_new_predictions_warn(tmp_path, make_config, write, caplog):
     with PredictionFile(write(value=1.0)) as predictions:
-        source = results_provenance("predicted_heatmaps.h5", predictions)
+        source = results_provenance("predicted_heatmaps.h5", predictions.fingerprint())
     results = {"rpsm": {"predictions": source}, "psm": {}, "other": {"predictions": {**source, "file": "gone.h5"}}}
     warn_of_outdated_results(tmp_path, results, {"poses3d.npz": source, "mine.npz": None})
     assert not caplog.messages

@@ -1,0 +1,33 @@
+"""results_2d.json: the detection rates of a run."""
+
+from pathlib import Path
+from typing import Any
+
+from lib.core.evaluation2d.metrics_2d import jdr_summary
+from lib.core.evaluation2d.validate import ValidationResult
+from lib.core.run_directory import RESULTS_2D_NAME
+from lib.utils.files.json_file import write_json
+
+
+def report_results_2d(result: ValidationResult, config: Any, directory: Path, weights: Path) -> None:
+    """Print the tables of a validation and write results_2d.json.
+
+    Args:
+        result: the detection rates.
+        config: reads DATASET.TEST_DATASET and DATASET.TEST_SUBSET.
+        directory: the run directory.
+        weights: the checkpoint that predicted.
+    """
+    write_json(
+        directory / RESULTS_2D_NAME,
+        {
+            "dataset": config.DATASET.TEST_DATASET,
+            "subset": config.DATASET.TEST_SUBSET,
+            "num_images": result.num_images,
+            "weights": str(weights),
+            "perf": result.perf,
+            "jdr": jdr_summary(result.rates, result.joint_names),
+            "pckh": result.pckh,
+        },
+    )
+    print(f"\n{result.tables()}\n")
