@@ -42,7 +42,7 @@ def build_model(config: Any, num_views: int, is_train: bool = False, resumes: bo
     network = config.NETWORK
     settings = config[BACKBONES[name].section]
     build_backbone = partial(BACKBONES[name].build, network.NUM_JOINTS, settings)
-    _check_heatmap_size(name, build_backbone, network)
+    _check_backbone(name, build_backbone, network)
     backbone = build_backbone()
     initialize(backbone, network.INIT)
     fusion = build_fusion(network, num_views)
@@ -75,7 +75,10 @@ def build_fusion(network: Any, num_views: int) -> nn.Module | None:
             "--opts NETWORK.FUSION none"
         )
     width, height = network.HEATMAP_SIZE
-    return build(num_views, (height, width), network.FUSION_INIT)
+    fusion = build(num_views, (height, width), network.FUSION_INIT)
+    if not hasattr(fusion, "num_views"):
+        raise InputError(f"fusion {name}: expected an attribute num_views (None = any number of views), received none")
+    return fusion
 
 
 def _load_initial_weights(backbone: nn.Module, path: str, layers: list[str], is_frozen: bool) -> None:
@@ -95,11 +98,19 @@ def _load_initial_weights(backbone: nn.Module, path: str, layers: list[str], is_
     load_pretrained(backbone, path, layers, whole=is_frozen)
 
 
-def _check_heatmap_size(name: str, build_backbone: Callable[[], nn.Module], network: Any) -> None:
-    """Compare NETWORK.HEATMAP_SIZE with the output of the backbone, computed on the meta device."""
+def _check_backbone(name: str, build_backbone: Callable[[], nn.Module], network: Any) -> None:
+    """Compare NETWORK.HEATMAP_SIZE and NUM_JOINTS with the output of the backbone, computed on the meta device."""
     width, height = network.IMAGE_SIZE
     with torch.device("meta"), torch.no_grad():
-        output = build_backbone().eval()(torch.empty(1, 3, height, width))
+        backbone = build_backbone().eval()
+        output = backbone(torch.empty(2, 3, height, width))
+    if not isinstance(getattr(backbone, "final_layer", None), nn.Conv2d):
+        raise InputError(f"backbone {name}: expected its last convolution under the name final_layer, received none")
+    if output.ndim != 4 or output.shape[:2] != (2, network.NUM_JOINTS):
+        raise InputError(
+            f"backbone {name}: expected heatmaps (2, {network.NUM_JOINTS}, H, W) of 2 images, received "
+            f"{tuple(output.shape)}"
+        )
     made = list(output.shape[:-3:-1])
     if made != list(network.HEATMAP_SIZE):
         raise InputError(

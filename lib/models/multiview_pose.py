@@ -77,7 +77,11 @@ class MultiViewPose(nn.Module):
             single_view = self._train_views(images)
         else:
             single_view = self.backbone(images.flatten(0, 1)).unflatten(0, images.shape[:2])
-        return single_view, None if self.fusion is None else self.fusion(single_view, views)
+        if self.fusion is None:
+            return single_view, None
+        fused = self.fusion(single_view, views)
+        check_shape(f"heatmaps of {type(self.fusion).__name__}", fused.shape, single_view.shape)
+        return single_view, fused
 
     def _train_views(self, images: Tensor) -> Tensor:
         if self.recompute or not supports_one_pass(self.backbone):

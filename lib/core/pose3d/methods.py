@@ -20,7 +20,7 @@ from lib.multiviews.pictorial.backend_numpy import Backend
 from lib.multiviews.pictorial.limb_prior import LimbPrior
 from lib.multiviews.pictorial.rpsm import PictorialSettings, rpsm
 from lib.multiviews.refinement.refine import RefineSettings, fit_frames, fit_persons, fitted_poses
-from lib.utils.errors import InputError, check_finite
+from lib.utils.errors import InputError, check_finite, check_shape
 from lib.utils.transforms import invert_affine, transform_points
 
 _GT_LENGTH_STD = 0.005  # standard deviation / length; annotated skeletons are not exactly rigid
@@ -104,6 +104,8 @@ def run_method(method: Method, batches: Iterable[FrameBatch], context: MethodCon
         try:
             check_finite("heatmaps", on_device.heatmaps)
             poses = method.solve(on_device, context)
+            check_shape("poses of the method", np.shape(poses.pose_world), (len(batch), batch.body.num_joints, 3))
+            check_finite("poses of the method", poses.pose_world)
         except InputError as error:
             raise InputError(f"{batch.name}: {error}") from None
         inputs = (on_device.heatmaps, poses.pose_world, batch.cameras, batch.image_to_heatmap)
