@@ -3,7 +3,8 @@
     python run/pose3d/estimate_cuda.py --cfg experiments-local/mixed/resnet50/256_fusion.yaml
     python run/pose3d/estimate_cuda.py --cfg experiments-local/mixed/resnet50/256_fusion.yaml --from-images
 
-Methods (--method) and poses are the same as in run/pose3d/estimate.py. Peaks are found on the device, triangulations run on the CPU.
+Methods (--method) and poses are the same as in run/pose3d/estimate.py. Peaks are found on the
+device; the triangulations run on the CPU.
 Reads predicted_heatmaps.h5 (run/pose2d/valid.py) in the run directory. Writes there poses3d_torch.npz or
 poses3d_<method>_torch.npz, results_3d.json and results_3d.csv (all methods and settings), config_estimate_cuda.yaml
 and a log. With --from-images the network runs on the test images first, batch by batch, as in run/pose2d/valid.py:

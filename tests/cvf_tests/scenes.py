@@ -138,7 +138,10 @@ def draw_gaussians(joints_hm: np.ndarray, heatmap_wh: tuple[int, int], sigma: fl
 
 
 def make_backend(library: str) -> Backend:
-    """Return the backend of "numpy", "numba" or "torch". Skip the test if the library is not installed."""
+    """Return the backend of "numpy", "numba", "torch" (on the CPU) or "cuda" (torch).
+
+    The test is skipped if the library is not installed.
+    """
     if library == "numpy":
         return NumpyBackend()
     if library == "numba":
@@ -149,4 +152,4 @@ def make_backend(library: str) -> Backend:
     pytest.importorskip("torch")
     from lib.multiviews.pictorial.backend_torch import TorchBackend
 
-    return TorchBackend("cpu")
+    return TorchBackend("cpu" if library == "torch" else "cuda")

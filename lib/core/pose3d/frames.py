@@ -240,12 +240,14 @@ def stored_frames(
         config: the configuration.
         directory: the run directory.
         frames: the frames.
-        backend: not used; from_images.py predicts on its device.
+        backend: allocates the memory that heatmaps are read into.
         batch_size: frames per batch.
     """
     with (
         open_predictions(config, directory, frames) as predictions,
-        closing(FrameBatches(frames, predictions, config.NETWORK.IMAGE_SIZE, batch_size)) as batches,
+        closing(
+            FrameBatches(frames, predictions, config.NETWORK.IMAGE_SIZE, batch_size, backend.host_array)
+        ) as batches,
     ):
         file_name = config.TEST.HEATMAP_LOCATION_FILE
         yield FrameSource(batches, lambda: results_provenance(file_name, predictions.fingerprint()))
@@ -258,7 +260,12 @@ class FrameBatches:
     """
 
     def __init__(
-        self, frames: EvaluatedFrames, predictions: PredictionFile, image_wh: Sequence[int], batch_size: int
+        self,
+        frames: EvaluatedFrames,
+        predictions: PredictionFile,
+        image_wh: Sequence[int],
+        batch_size: int,
+        allocate: Callable[..., np.ndarray] = np.empty,
     ) -> None:
         """
         Args:
@@ -266,9 +273,11 @@ class FrameBatches:
             predictions: their heatmaps and 2D locations.
             image_wh: (width, height) of the crops, NETWORK.IMAGE_SIZE.
             batch_size: frames per batch.
+            allocate: see PredictionFile.read().
         """
         self._frames = frames
         self._predictions = predictions
+        self._allocate = allocate
         self._image_wh = image_wh
         self._batch_size = batch_size
         self._reading: Generator[FrameBatch] | None = None
@@ -288,7 +297,7 @@ class FrameBatches:
         start = 0
         with (
             tqdm(total=num_frames, desc="3D poses", unit="frame", disable=None, leave=False) as bar,
-            closing(self._predictions.batches(self._batch_size * num_views)) as batches,
+            closing(self._predictions.batches(self._batch_size * num_views, self._allocate)) as batches,
         ):
             for heatmaps, locations in batches:
                 stop = start + len(heatmaps) // num_views

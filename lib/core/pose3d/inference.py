@@ -39,7 +39,9 @@ OpenSource = Callable[..., AbstractContextManager[FrameSource]]
 def estimate_parser(description: str, *flags: str) -> argparse.ArgumentParser:
     """Return the command line parser of the 3D scripts, with further `flags` as in make_parser()."""
     parser = make_parser(description, "--modelDir", "--dataDir", *flags)
-    parser.add_argument("--batch-size", type=int, default=64, help="frames read and solved at a time")
+    parser.add_argument(
+        "--batch-size", type=int, help="frames read and solved at a time (64; 256 on CUDA); does not affect the poses"
+    )
     parser.add_argument(
         "--method",
         choices=METHODS,
@@ -73,7 +75,8 @@ def estimate_and_print(
     directory = start_run(config, args.cfg, phase)
     backend = make_backend()
     method = chosen_method(args.method, config.PICT_STRUCT.REFINE)
-    results = run_estimate(config, directory, backend, method, args.batch_size, args.poses, args.check, open_source)
+    batch_size = backend.batch_frames if args.batch_size is None else args.batch_size
+    results = run_estimate(config, directory, backend, method, batch_size, args.poses, args.check, open_source)
     record_config(config, directory, phase)
     sources = {"root": results["root_source"], "limb lengths": results["limb_length_source"]}
     used = [f"{name}: {source}" for name, source in sources.items() if source]

@@ -3,7 +3,7 @@
 import os
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import ModuleType
@@ -39,12 +39,14 @@ class Backend(ABC):
         num_threads: number of blocks that for_each() processes in parallel.
         block_bins: frames times bins (or pairs of bins) per block; limits memory, about 0.5 kB each with 17 joints.
         sample_bins: frames times bins of the first grid sampled together, about 1.5 kB each with 4 views.
+        batch_frames: frames that a script reads and solves at a time, by default.
     """
 
     xp: ModuleType
     # 16 frames and 1 frame at 16 bins per axis, which fit a processor's cache.
     block_bins = 2**16
     sample_bins = 2**12
+    batch_frames = 64
     # True: for_each() runs within the steps below, so they are called for all frames at once and not within for_each().
     kernels_run_in_parallel = False
     # Steps that a backend has its own kernels for, as methods with the arguments of the function without `backend`.
@@ -76,6 +78,10 @@ class Backend(ABC):
     @abstractmethod
     def heatmaps(self, values: np.ndarray) -> Array:
         """Return float32 values on the device."""
+
+    def host_array(self, shape: Sequence[int], dtype: Any) -> np.ndarray:
+        """Return an empty numpy array that heatmaps() copies from quickly."""
+        return np.empty(shape, dtype)
 
     @abstractmethod
     def numpy(self, values: Array) -> np.ndarray:

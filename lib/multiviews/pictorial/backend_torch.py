@@ -1,6 +1,7 @@
 """The torch backend of RPSM, for any device with float64."""
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 
 from lib.multiviews.cameras import Cameras
 from lib.multiviews.pictorial.backend_numpy import Backend, Taps
+from lib.multiviews.pictorial.cpu_backend import make_cpu_backend
 from lib.multiviews.pictorial.limb_prior import LimbPrior
 from lib.multiviews.pictorial.rpsm import PictorialSettings, rpsm
 
@@ -32,10 +34,22 @@ class TorchBackend(Backend):
             num_threads = 1
             self.block_bins = 2**20
             self.sample_bins = 2**18
+            self.batch_frames = 256  # 0.3 GB of heatmaps
         # Parallel blocks are faster than torch's own threads, because the operations are short.
         super().__init__(num_threads, initializer=torch.set_num_threads, initargs=(1,))
+        self._use_cpu_kernels()
         if self.device.type == "cuda":
             self.load_kernels()
+
+    def _use_cpu_kernels(self) -> None:
+        """Take steps with few numbers per frame, which are numpy arrays, from the CPU's kernels if numba has them."""
+        cpu = make_cpu_backend()
+        # Also on a GPU without numba: refinement in one block of all frames takes few large operations.
+        self.kernels_run_in_parallel = cpu.kernels_run_in_parallel or self.device.type != "cpu"
+        self.triangulate_robust = cpu.triangulate_robust
+        self.peak_rays = cpu.peak_rays
+        self.swapped_views = cpu.swapped_views
+        self.select_candidates = cpu.select_candidates
 
     def load_kernels(self) -> None:
         """Use the Triton kernels, or log why not."""
@@ -90,6 +104,11 @@ class TorchBackend(Backend):
 
     def heatmaps(self, values: np.ndarray) -> torch.Tensor:
         return self._tensor(values, torch.float32)
+
+    def host_array(self, shape: Sequence[int], dtype: Any) -> np.ndarray:
+        if self.device.type != "cuda" or dtype != np.float32:
+            return super().host_array(shape, dtype)
+        return torch.empty(tuple(shape), dtype=torch.float32, pin_memory=True).numpy()
 
     def numpy(self, values: torch.Tensor) -> np.ndarray:
         return values.cpu().numpy()

@@ -5,13 +5,21 @@ Contiguous, uncompressed rows are therefore read directly from the file.
 """
 
 import os
+from collections.abc import Callable
 
 import h5py
 import numpy as np
 
 
-def read_rows(dataset: h5py.Dataset, start: int, stop: int) -> np.ndarray:
+def read_rows(
+    dataset: h5py.Dataset, start: int, stop: int, allocate: Callable[..., np.ndarray] = np.empty
+) -> np.ndarray:
     """Return dataset[start:stop].
+
+    Args:
+        dataset: the dataset.
+        start, stop: rows.
+        allocate: (shape, type) -> array that receives rows which are read directly, e.g. in pinned memory.
 
     Raises:
         OSError: the file is damaged or truncated.
@@ -21,7 +29,7 @@ def read_rows(dataset: h5py.Dataset, start: int, stop: int) -> np.ndarray:
     pieces = _pieces(dataset, start, max(start, stop))
     if pieces is None:
         return dataset[start:stop]
-    rows = np.empty((max(stop - start, 0), *dataset.shape[1:]), dataset.dtype)
+    rows = allocate((max(stop - start, 0), *dataset.shape[1:]), dataset.dtype)
     buffer = memoryview(rows.reshape(-1).view(np.uint8))
     handle = dataset.file.id.get_vfd_handle()  # the open file, even if its name has been replaced
     filled = 0

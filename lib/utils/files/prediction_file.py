@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -205,15 +205,21 @@ class PredictionFile:
                 "for another data set"
             )
 
-    def read(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+    def read(
+        self, start: int, stop: int, allocate: Callable[..., np.ndarray] = np.empty
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Read heatmaps (n, J, H, W) and locations (n, J, 3) of rows [start, stop), float32.
+
+        Args:
+            start, stop: rows.
+            allocate: (shape, type) -> array for the heatmaps.
 
         Raises:
             InputError: the file is damaged.
         """
         try:
-            heatmaps, locations = (read_rows(rows, start, stop) for rows in (self.heatmaps, self.locations))
-            return heatmaps.astype(np.float32, copy=False), locations
+            heatmaps = read_rows(self.heatmaps, start, stop, allocate)
+            return heatmaps.astype(np.float32, copy=False), read_rows(self.locations, start, stop)
         except (OSError, RuntimeError) as error:
             raise InputError(f"{self.path}: rows {start} to {stop} are damaged ({error})") from None
 
@@ -237,10 +243,16 @@ class PredictionFile:
         kind = None if self.heatmaps is None else (self.heatmaps.shape, str(self.heatmaps.dtype))
         return predictions_fingerprint(kind, self.joint_names, self.image_ids, self.read_locations())
 
-    def batches(self, num_rows: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def batches(
+        self, num_rows: int, allocate: Callable[..., np.ndarray] = np.empty
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Read all rows in batches of `num_rows`. A thread reads the next batch ahead.
 
         Close the iterator (contextlib.closing) before the file.
+
+        Args:
+            num_rows: rows per batch.
+            allocate: see read().
 
         Yields:
             Heatmaps (n, J, H, W) and locations (n, J, 3), float32.
@@ -249,10 +261,10 @@ class PredictionFile:
             InputError: the file is damaged.
         """
         with ThreadPoolExecutor(1, "read-ahead") as reader:
-            coming = reader.submit(self.read, 0, num_rows)
+            coming = reader.submit(self.read, 0, num_rows, allocate)
             for stop in range(num_rows, len(self.heatmaps), num_rows):
                 batch = coming.result()
-                coming = reader.submit(self.read, stop, stop + num_rows)
+                coming = reader.submit(self.read, stop, stop + num_rows, allocate)
                 yield batch
             yield coming.result()
 

@@ -60,3 +60,17 @@ def test_frame_batches_close_ends_unfinished_iteration(opened):
     next(reading)
     batches.close()
     assert list(reading) == []
+
+
+def test_frame_batches_are_read_into_given_memory(opened):
+    frames, predictions, image_wh = opened
+    given = []
+
+    def allocate(shape, dtype):
+        given.append(np.empty(shape, dtype))
+        return given[-1]
+
+    with closing(FrameBatches(frames, predictions, image_wh, 3, allocate)) as batches:
+        for number, batch in enumerate(batches):
+            assert np.shares_memory(batch.heatmaps, given[number])
+    assert len(given) == 2

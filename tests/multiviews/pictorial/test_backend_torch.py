@@ -97,3 +97,18 @@ def test_rpsm_heatmaps_may_be_tensors():
     arguments = (scene.cameras, scene.image_to_heatmap, scene.pose_world[:, 0], LENGTHS, prior, SETTINGS)
     pose = rpsm(torch.as_tensor(scene.heatmaps), *arguments, TorchBackend("cpu", 1))
     np.testing.assert_array_equal(pose, estimate(TorchBackend("cpu", 1)))
+
+
+def test_torch_backend_takes_small_steps_from_numba():
+    pytest.importorskip("numba")
+    backend = TorchBackend("cpu", 1)
+    assert backend.kernels_run_in_parallel
+    for name in ("triangulate_robust", "peak_rays", "swapped_views", "select_candidates"):
+        assert getattr(backend, name) is not None
+
+
+@pytest.mark.gpu
+def test_host_array_is_pinned():
+    heatmaps = TorchBackend("cuda").host_array((2, 3), np.float32)
+    assert torch.from_numpy(heatmaps).is_pinned()
+    assert TorchBackend("cuda").host_array((2, 3), np.float16).dtype == np.float16

@@ -18,7 +18,7 @@ from lib.multiviews.pictorial.limb_prior import make_limb_prior
 from lib.multiviews.pictorial.rpsm import PictorialSettings, rpsm
 from lib.utils.errors import InputError
 
-LIBRARIES = ["numpy", "numba", "torch"]
+LIBRARIES = ["numpy", "numba", "torch", pytest.param("cuda", marks=pytest.mark.gpu)]
 PAPER_SETTINGS = PictorialSettings()
 PRIOR = make_limb_prior(LENGTHS, H36M_BODY, PAPER_SETTINGS.first_grid)
 WRIST = H36M_BODY.joint_names.index("lwri")

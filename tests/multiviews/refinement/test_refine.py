@@ -219,3 +219,14 @@ def test_fit_frames_no_frame():
 def test_fit_frames_wrong_arguments(change, message):
     with pytest.raises(InputError, match=message):
         refined(make_scene(2), **change)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("person", [None, np.zeros(20, int)])
+def test_fit_frames_cuda_equals_numpy(person):
+    scene = make_scene(20)  # more than one block on the CPU
+    swap_sides(scene.heatmaps[:5], 1, LEGS)
+    heatmaps = scene.heatmaps + np.random.default_rng(0).normal(0, 0.03, scene.heatmaps.shape).astype(np.float32)
+    expected = refined(scene, heatmaps, person=person)
+    found = refined(scene, make_backend("cuda").heatmaps(heatmaps), "cuda", person=person)
+    np.testing.assert_allclose(found, expected, atol=0.1)

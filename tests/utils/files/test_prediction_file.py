@@ -65,7 +65,7 @@ def test_batches_return_all_rows_in_order(path, rows, size):
 def test_batches_read_one_batch_ahead(path, monkeypatch):
     read = []
 
-    def slow_read(self, start, stop):
+    def slow_read(self, start, stop, allocate):
         time.sleep(0.02)
         read.append(start)
         return start, stop
@@ -81,10 +81,10 @@ def test_batches_read_one_batch_ahead(path, monkeypatch):
 def test_batches_error_of_the_thread_is_raised(path, monkeypatch):
     read = PredictionFile.read
 
-    def fail_at_4(self, start, stop):
+    def fail_at_4(self, start, stop, allocate):
         if start == 4:
             raise InputError("p.h5: rows 4 to 6 are damaged")
-        return read(self, start, stop)
+        return read(self, start, stop, allocate)
 
     monkeypatch.setattr(PredictionFile, "read", fail_at_4)
     with PredictionFile(path) as file:
