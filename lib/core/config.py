@@ -206,10 +206,28 @@ DEFAULTS: dict[str, Any] = {
         ),
         "FREEZE_BACKBONE": Key("weights", False, "train only the fusion, on the pose network NETWORK.PRETRAINED"),
         "ACCUMULATE": Key("training", 1, "parts per batch; saves memory, same gradients except batch norm", minimum=1),
-        "CHECKPOINT_ACTIVATIONS": Key("runtime", False, "recompute the backbone in backward: less memory, slower"),
-        "CHANNELS_LAST": Key("training", False, "channels-last memory format; faster on tensor cores and AMX"),
-        "COMPILE": Key("training", False, "torch.compile the backbone; needs a C++ compiler"),
-        "SYNC_BN": Key("training", False, "synchronize batch norm across processes"),
+        "CHECKPOINT_ACTIVATIONS": Key("training", False, "recompute the backbone in backward: less memory, slower"),
+        "CHANNELS_LAST": Key(
+            "training",
+            "auto",
+            "channels-last memory format of the backbone. auto: on a GPU with AMP",
+            ("auto", "true", "false"),
+        ),
+        "COMPILE": Key(
+            "training",
+            "auto",
+            "torch.compile the training pass of the backbone; CUDA graphs with ACCUMULATE 1. auto: on a GPU. If "
+            "compiling fails, a warning is logged and training runs without it",
+            ("auto", "true", "false"),
+        ),
+        "TF32": Key(
+            "training",
+            "conv",
+            "float32 products in TF32 (10-bit mantissa) on a GPU: none (off), convolutions (conv, torch's default), or "
+            "also matrix products, i.e. the learned fusion (all)",
+            ("off", "conv", "all"),
+        ),
+        "SYNC_BN": Key("training", False, "synchronize batch norm across processes; the views run one after the other"),
         "CHECKPOINT_STEPS": Key("runtime", 0, "steps between checkpoints in an epoch; 0 = only at its end", minimum=0),
         "KEEP_CHECKPOINTS": Key("runtime", 1, "number of checkpoints to keep", minimum=1),
         "VALIDATE_EVERY": Key("runtime", 1, "epochs between validations; also after the last epoch", minimum=1),

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 MAX_SHOWN = 80  # characters of a value in a message
 _PLAIN_NAME = re.compile(r"(?!\.+$)[\w.+,=-]+")
-_BOOLEAN_WORDS = {False: ("off", "no"), True: ("on", "yes")}  # YAML 1.1 reads these words as booleans
+_BOOLEAN_WORDS = {False: ("off", "no", "false"), True: ("on", "yes", "true")}  # YAML 1.1 reads these words as booleans
 # PyYAML raises more than its own errors, for invalid dates and numbers (`2024-13-45`, `!!int x`) and deep nesting.
 _YAML_ERRORS = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError)
 
@@ -92,6 +92,8 @@ def flat_values(config: Mapping[str, Any]) -> dict[str, Any]:
     for name, key in all_keys():
         stored = [found for one in (*key.former_names, name) if (found := _value_at(config, one)) is not None]
         value = plain_config(stored[-1] if stored else key.default)
+        if isinstance(key.default, str):
+            value = _word_of_boolean(key, value)
         values[name] = key.former_values.get(value, value) if isinstance(value, str) else value
     return values
 
@@ -256,8 +258,8 @@ def _convert(key: Key, value: Any, where: str) -> Any:
 
 
 def _scalar(key: Key, example: Any, value: Any, where: str) -> Any:
-    if isinstance(example, str) and isinstance(value, bool):
-        value = next((word for word in _BOOLEAN_WORDS[value] if word in key.allowed), value)
+    if isinstance(example, str):
+        value = _word_of_boolean(key, value)
     try:
         converted = _as_type(example, value)
     except (ValueError, OverflowError):
@@ -275,6 +277,13 @@ def _scalar(key: Key, example: Any, value: Any, where: str) -> Any:
     if key.below is not None and not converted < key.below:
         raise InputError(f"{where}: expected less than {key.below:g}, received {_shown(value)}")
     return converted
+
+
+def _word_of_boolean(key: Key, value: Any) -> Any:
+    """Return the word that YAML 1.1 or an earlier version of the key means by a boolean; other values stay."""
+    if not isinstance(value, bool):
+        return value
+    return next((word for word in _BOOLEAN_WORDS[value] if word in key.allowed), value)
 
 
 def _as_type(example: Any, value: Any) -> Any:

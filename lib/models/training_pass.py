@@ -38,7 +38,7 @@ def train_all_views(backbone: nn.Module, images: Tensor, num_views: int, compile
     Returns:
         (V*B, J, H, W).
     """
-    norms = [module for module in backbone.modules() if isinstance(module, ViewBatchNorm2d)]
+    norms = [module for module in backbone.modules() if isinstance(module, ViewBatchNorm2d) and module.training]
     if not norms:
         return backbone(images)
     with per_view(norms, num_views):

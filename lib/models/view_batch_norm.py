@@ -29,6 +29,8 @@ class ViewBatchNorm2d(nn.BatchNorm2d):
         per_view = input.numel() // (self.num_views * self.num_features)
         if per_view == 1:
             raise ValueError(f"expected more than 1 value per view and channel in training, received {input.shape}")
+        if self.batch_statistics is not None:
+            raise RuntimeError("batch norm: expected one call per training pass, received two; use two layers")
         normalize = _normalize_traced if torch.compiler.is_compiling() else _PerView.apply
         output, mean, variance = normalize(input, self.weight, self.bias, self.num_views, self.eps)
         self.batch_statistics = (mean, variance)
@@ -50,6 +52,7 @@ def per_view(norms: Sequence[ViewBatchNorm2d], num_views: int) -> Iterator[None]
     """Use statistics per view in a block."""
     for norm in norms:
         norm.num_views = num_views
+        norm.batch_statistics = None
     try:
         yield
     finally:
@@ -62,7 +65,12 @@ def take_statistics(norms: Sequence[ViewBatchNorm2d]) -> Tensor:
 
     Returns:
         (V, 2 * sum of C): the means of all layers, then the unbiased variances.
+
+    Raises:
+        RuntimeError: a layer was not called.
     """
+    if any(norm.batch_statistics is None for norm in norms):
+        raise RuntimeError("batch norm: expected one call per training pass, received none; remove unused layers")
     means, variances = zip(*(norm.batch_statistics for norm in norms), strict=True)
     for norm in norms:
         norm.batch_statistics = None

@@ -25,7 +25,7 @@ from lib.core.build_model import build_model
 from lib.core.config_io import dataset_root, load_config, plain_config
 from lib.core.run_directory import record_config, run_directory, start_run
 from lib.core.runtime.command_line import collect_opts, make_parser, run_main
-from lib.core.runtime.device import autocast_dtype, num_processes, prepare_model, select_device
+from lib.core.runtime.device import autocast_dtype, num_processes, prepare_model, select_device, uses_channels_last
 from lib.core.runtime.launch import run_processes
 from lib.core.training.checkpoint import Progress
 from lib.core.training.epoch import EpochSettings
@@ -97,7 +97,8 @@ def train(args: argparse.Namespace, config: Any, ranks: Ranks) -> None:
             config.LOSS.USE_TARGET_WEIGHT,
             autocast_dtype(config.TRAIN.AMP, device),
         )
-        settings = EpochSettings(train_set.settings, device, config.PRINT_FREQ, config.TRAIN.CHANNELS_LAST)
+        channels_last = uses_channels_last(config.TRAIN, device)
+        settings = EpochSettings(train_set.settings, device, config.PRINT_FREQ, channels_last)
         if args.profile:
             profile_steps(args.profile, directory, step, loaders[0], settings, ranks)
             return

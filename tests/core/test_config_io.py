@@ -308,6 +308,14 @@ def test_flat_values_of_an_older_version_are_translated():
     assert "NETWORK.GONE" not in values
 
 
+@pytest.mark.parametrize(("former", "word"), [(True, "true"), (False, "false")])
+def test_boolean_of_a_key_that_has_three_values_today_is_translated(write, caplog, former, word):
+    assert flat_values({"TRAIN": {"COMPILE": former}})["TRAIN.COMPILE"] == word
+    assert load_config(write(f"TRAIN: {{COMPILE: {word}}}")).TRAIN.COMPILE == word
+    assert load_config(write(""), ["TRAIN.COMPILE", word]).TRAIN.COMPILE == word
+    assert not caplog.messages
+
+
 def test_load_config_former_value_is_translated_with_one_line(write, caplog):
     config = load_config(write("DATASET: {CAMERA_T: centre}"))
     assert config.DATASET.CAMERA_T == "center"

@@ -96,6 +96,13 @@ def test_train_all_views_backbone_without_batch_norm_is_one_call():
     assert calls == [6]
 
 
+def test_train_all_views_norms_in_evaluation_mode_keep_their_statistics():
+    model = MultiViewPose(Small()).train()
+    model.backbone.layers[1].eval()
+    model(images_of(2, 3, 8, torch.float32))
+    assert [model.backbone.layers[index].num_batches_tracked.item() for index in (1, 4)] == [0, 3]
+
+
 @pytest.mark.parametrize("replaced", [nn.SyncBatchNorm.convert_sync_batchnorm, lambda x: x.append(nn.BatchNorm1d(2))])
 def test_supports_one_pass_other_batch_norms_are_refused(replaced):
     backbone = nn.Sequential(nn.BatchNorm2d(3))

@@ -112,6 +112,17 @@ def test_forward_one_value_per_view_is_refused(norms):
         norm(torch.randn(2, 3, 1, 1))
 
 
+def test_take_statistics_two_calls_or_none_are_refused(norms):
+    _, norm = norms(3, torch.float32)
+    with per_view([norm], 2):
+        with pytest.raises(RuntimeError, match="expected one call per training pass, received none"):
+            take_statistics([norm])
+        norm(torch.randn(4, 3, 2, 2))
+        with pytest.raises(RuntimeError, match="expected one call per training pass, received two"):
+            norm(torch.randn(4, 3, 2, 2))
+    run(norm, torch.randn(4, 3, 2, 2), torch.ones(4, 3, 2, 2), 2)  # the failed pass left nothing behind
+
+
 def test_per_view_ends_with_an_error(norms):
     _, norm = norms(3, torch.float32)
     with pytest.raises(KeyError), per_view([norm], 2):

@@ -7,6 +7,8 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from lib.models.multiview_pose import MultiViewPose
+from lib.models.training_pass import CompiledPass
 from lib.utils.errors import InputError
 from lib.utils.parallel.ranks import SINGLE_PROCESS, Ranks
 
@@ -104,11 +106,23 @@ def gpu_of_rank(names: list[str], local_rank: int, num_devices: int) -> int:
     return index
 
 
-def prepare_model(model: nn.Module, train: Any, device: torch.device, ranks: Ranks) -> nn.Module:
-    """Move a network to its device and apply TRAIN.CHANNELS_LAST, COMPILE and SYNC_BN.
+def uses_channels_last(train: Any, device: torch.device) -> bool:
+    """Return whether the backbone and its images have the channels-last memory format.
 
     Args:
-        model: a MultiViewPose; changed in place.
+        train: the TRAIN section; reads CHANNELS_LAST and AMP.
+        device: device of the model.
+    """
+    if train.CHANNELS_LAST == "auto":
+        return device.type == "cuda" and train.AMP != "off"
+    return train.CHANNELS_LAST == "true"
+
+
+def prepare_model(model: MultiViewPose, train: Any, device: torch.device, ranks: Ranks) -> nn.Module:
+    """Move a network to its device and apply TRAIN.TF32, CHANNELS_LAST, COMPILE and SYNC_BN.
+
+    Args:
+        model: the network; changed in place.
         train: the TRAIN section.
         device: device of this process.
         ranks: the processes that train together.
@@ -119,18 +133,34 @@ def prepare_model(model: nn.Module, train: Any, device: torch.device, ranks: Ran
     Raises:
         InputError: TRAIN.SYNC_BN with several processes on the CPU.
     """
-    if train.SYNC_BN and ranks.world_size > 1 and device.type != "cuda":
+    syncs = train.SYNC_BN and ranks.world_size > 1
+    if syncs and device.type != "cuda":
         raise InputError(
             f"TRAIN.SYNC_BN true: expected GPUs, received {ranks.world_size} processes on {device}; set it false"
         )
+    torch.backends.cudnn.allow_tf32 = train.TF32 != "off"
+    torch.backends.cuda.matmul.allow_tf32 = train.TF32 == "all"
     model.to(device)
-    if train.CHANNELS_LAST:
+    if uses_channels_last(train, device):
         model.backbone.to(memory_format=torch.channels_last)
-    if train.COMPILE:
-        model.backbone.compile()
+    model.compiled = _compiled_pass(train, device, syncs)
     if ranks.world_size == 1:
         return model
-    if train.SYNC_BN:
+    if syncs:
         model.backbone = nn.SyncBatchNorm.convert_sync_batchnorm(model.backbone)
     ids = [device.index] if device.type == "cuda" else None
     return DistributedDataParallel(model, device_ids=ids, gradient_as_bucket_view=True)
+
+
+def _compiled_pass(train: Any, device: torch.device, syncs: bool) -> CompiledPass | None:
+    """Return the compiled training pass of TRAIN.COMPILE, or None where the backbone has no such pass."""
+    views_one_by_one = train.CHECKPOINT_ACTIVATIONS or syncs
+    if train.COMPILE == "true" and (views_one_by_one or train.FREEZE_BACKBONE):
+        logger.warning(
+            "TRAIN.COMPILE true: no effect with TRAIN.CHECKPOINT_ACTIVATIONS, SYNC_BN or FREEZE_BACKBONE; set it auto"
+        )
+    is_on = device.type == "cuda" if train.COMPILE == "auto" else train.COMPILE == "true"
+    if not is_on or views_one_by_one or train.FREEZE_BACKBONE:
+        return None
+    num_groups = -(-train.BATCH_SIZE // train.ACCUMULATE)
+    return CompiledPass(num_groups, uses_graphs=device.type == "cuda" and train.ACCUMULATE == 1)

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-import copy
 import logging
-from functools import partialmethod
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -17,7 +17,9 @@ from lib.core.runtime.device import (
     num_processes,
     prepare_model,
     select_device,
+    uses_channels_last,
 )
+from lib.models.multiview_pose import MultiViewPose
 from lib.utils.errors import InputError
 from lib.utils.parallel.ranks import SINGLE_PROCESS, Ranks
 
@@ -117,29 +119,75 @@ def test_autocast_dtype_unsupported_by_the_cpu_is_float32(monkeypatch, caplog, m
     assert autocast_dtype("off", torch.device("cuda")) is None
 
 
-def outputs_and_gradients(model, images):
-    single_view, fused = model(images)
-    (single_view.square().mean() + fused.square().mean()).backward()
-    return single_view.detach(), fused.detach(), {name: value.grad for name, value in model.named_parameters()}
+@pytest.fixture
+def kept_tf32_flags():
+    flags = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    yield
+    torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = flags
 
 
-@pytest.mark.parametrize("compiler", ["eager", pytest.param("inductor", marks=pytest.mark.slow)])
-def test_prepare_model_compiled_network_has_equal_outputs_and_names(tiny_root, tiny_config, monkeypatch, compiler):
-    """Tracing takes 2 s, compiling the kernels a minute."""
-    monkeypatch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend=compiler))
-    config = tiny_config(tiny_root(frames=1, mpii=0), "TRAIN.COMPILE", "true", "NETWORK.FUSION_INIT", "published")
-    torch.manual_seed(0)
-    plain = build_model(config, 4).eval()  # batch statistics of few images enlarge differences of rounding
-    compiled = prepare_model(copy.deepcopy(plain), config.TRAIN, torch.device("cpu"), SINGLE_PROCESS)
-    images = torch.randn(2, 4, 3, 64, 64)
-    graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
-    found, expected = outputs_and_gradients(compiled, images), outputs_and_gradients(plain, images)
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == graphs + 1  # it is compiled, in one piece
-    assert list(compiled.state_dict()) == list(plain.state_dict())
-    for name, value in expected[2].items():
-        torch.testing.assert_close(found[2][name], value, rtol=1e-3, atol=1e-3 * value.abs().max().item(), msg=name)
-    for one, other in zip(found[:2], expected[:2], strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4 * other.abs().max().item())
+@pytest.mark.usefixtures("kept_tf32_flags")
+@pytest.mark.parametrize(
+    ("value", "flags"),
+    [("off", (False, False)), ("false", (False, False)), ("conv", (True, False)), ("all", (True, True))],
+)
+def test_prepare_model_tf32_sets_torchs_flags(tmp_path, tiny_config, value, flags):
+    path = tmp_path / "tf32.yaml"
+    path.write_text(f"TRAIN: {{TF32: {value}}}")  # YAML reads off as false
+    prepare_model(MultiViewPose(nn.Conv2d(3, 2, 1)), load_config(path).TRAIN, torch.device("cpu"), SINGLE_PROCESS)
+    assert (torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32) == flags
+
+
+def test_tf32_default_is_torchs_default(tmp_path):
+    code = "import torch; print(torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "False"]  # conv
+
+
+CUDA = torch.device("cuda", 0)
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("opts", "device", "expected"),
+    [
+        ((), CUDA, (4, True)),
+        ((), CPU, None),
+        (("TRAIN.COMPILE", "false"), CUDA, None),
+        (("TRAIN.COMPILE", "true"), CPU, (4, False)),
+        (("TRAIN.ACCUMULATE", "3"), CUDA, (2, False)),  # parts of 2, 1 and 1 groups
+        (("TRAIN.CHECKPOINT_ACTIVATIONS", "true"), CUDA, None),
+        (("TRAIN.FREEZE_BACKBONE", "true"), CUDA, None),
+        (("TRAIN.SYNC_BN", "true"), CUDA, (4, True)),  # one process
+    ],
+)
+def test_prepare_model_compiles_full_batches_on_a_gpu(tmp_path, tiny_config, monkeypatch, opts, device, expected):
+    monkeypatch.setattr(nn.Module, "to", lambda self, *_, **__: self)
+    config = tiny_config(tmp_path, "TRAIN.BATCH_SIZE", "4", *opts)
+    model = prepare_model(MultiViewPose(nn.Conv2d(3, 2, 1)), config.TRAIN, device, SINGLE_PROCESS)
+    found = None if model.compiled is None else (model.compiled.num_groups, model.compiled.uses_graphs)
+    assert found == expected
+
+
+def test_prepare_model_compile_without_effect_warns(tmp_path, tiny_config, caplog):
+    config = tiny_config(tmp_path, "TRAIN.COMPILE", "true", "TRAIN.CHECKPOINT_ACTIVATIONS", "true")
+    assert prepare_model(MultiViewPose(nn.Conv2d(3, 2, 1)), config.TRAIN, CPU, SINGLE_PROCESS).compiled is None
+    assert ["TRAIN.COMPILE true: no effect with" in message for message in caplog.messages] == [True]
+
+
+@pytest.mark.parametrize(
+    ("channels_last", "amp", "device", "expected"),
+    [
+        ("auto", "bf16", CUDA, True),
+        ("auto", "off", CUDA, False),
+        ("auto", "bf16", CPU, False),
+        ("true", "off", CPU, True),
+        ("false", "bf16", CUDA, False),
+    ],
+)
+def test_uses_channels_last_auto_is_amp_on_a_gpu(tmp_path, tiny_config, channels_last, amp, device, expected):
+    config = tiny_config(tmp_path, "TRAIN.CHANNELS_LAST", channels_last, "TRAIN.AMP", amp)
+    assert uses_channels_last(config.TRAIN, device) == expected
 
 
 def test_prepare_model_channels_last_reaches_the_convolutions(tiny_root, tiny_config):

@@ -17,6 +17,7 @@ from lib.core.training.optimizer import build_optimizer, learning_rate, set_lear
 from lib.core.training.resume import check_resumable, checkpoint_to_resume, load_training_state, resume
 from lib.core.training.step import TrainStep
 from lib.dataset.loader import EpochBatches
+from lib.models.training_pass import CompiledPass
 from lib.utils.errors import InputError
 from lib.utils.parallel.ranks import SINGLE_PROCESS, Ranks
 
@@ -94,6 +95,23 @@ def test_load_training_state_resumed_run_equals_the_uninterrupted_one(start, tmp
     assert states[1]["param_groups"][0]["lr"] == pytest.approx(whole.config.TRAIN.LR / 10)
     assert whole.progress == resumed.progress
     assert len(whole.progress.history) == 2
+
+
+@pytest.mark.slow
+def test_load_training_state_resumed_run_with_a_compiled_pass_equals_the_uninterrupted_one(start, tmp_path):
+    """The last batch of an epoch has another size, so both kinds of pass run."""
+
+    def compiled(**seed):
+        run = start("TRAIN.BATCH_SIZE", "4", **seed)
+        run.model.compiled = CompiledPass(4, uses_graphs=False, backend="aot_eager")
+        return run
+
+    whole = compiled().train(2)
+    sizes = {len(whole.loader.batch_sampler.batch(whole.loader.batch_sampler.order(), step)) for step in (0, -1)}
+    assert len(sizes) == 2
+    compiled().train(1).save(tmp_path / "checkpoint.pth.tar")
+    resumed = compiled(seed=99).resume(tmp_path / "checkpoint.pth.tar").train(2)
+    check_same_tensors(whole.model.state_dict(), resumed.model.state_dict())
 
 
 def test_load_training_state_restores_the_random_state(start, tmp_path):
