@@ -311,8 +311,8 @@ def test_flat_values_of_an_older_version_are_translated():
 @pytest.mark.parametrize(("former", "word"), [(True, "true"), (False, "false")])
 def test_boolean_of_a_key_that_has_three_values_today_is_translated(write, caplog, former, word):
     assert flat_values({"TRAIN": {"COMPILE": former}})["TRAIN.COMPILE"] == word
-    assert load_config(write(f"TRAIN: {{COMPILE: {word}}}")).TRAIN.COMPILE == word
-    assert load_config(write(""), ["TRAIN.COMPILE", word]).TRAIN.COMPILE == word
+    configs = load_config(write(f"TRAIN: {{COMPILE: {word}}}")), load_config(write(""), ["TRAIN.COMPILE", word])
+    assert [config.TRAIN.COMPILE for config in configs] == [word, word]
     assert not caplog.messages
 
 
