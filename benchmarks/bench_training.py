@@ -38,7 +38,7 @@ from lib.core.config_io import load_config
 from lib.core.evaluation2d.metrics_2d import heatmap_hits
 from lib.core.evaluation2d.validate import ValidationSettings, validate
 from lib.core.runtime.machine import describe_machine
-from lib.core.training.checkpoint import Progress, save_training_state
+from lib.core.training.checkpoint import Progress, save_training_state, training_state
 from lib.core.training.epoch import EpochMeters
 from lib.core.training.optimizer import build_optimizer
 from lib.core.training.resume import load_training_state
@@ -340,7 +340,7 @@ def bench_checkpoint(config: Any, root: Path, num_rounds: int, clock: Clock) -> 
     ours, plain, raw = (root / name for name in ("checkpoint.pth.tar", "plain.pth", "bytes"))
 
     def save() -> None:
-        save_training_state(ours, config.MODEL, model, optimizer, Progress())
+        save_training_state(ours, training_state(config.MODEL, model, optimizer, Progress()))
 
     def save_plain() -> None:
         torch.save({"state_dict": model.state_dict(), "optimizer": optimizer.state_dict()}, plain)

@@ -56,7 +56,9 @@ def network_images(crops: Tensor, device: torch.device, channels_last: bool = Fa
         (B, V, 3, H_in, W_in) float32; the images of one view, [:, v], are contiguous in the memory format.
     """
     by_view = crops.to(device, non_blocking=True).permute(1, 0, 4, 2, 3)  # (V, B, 3, H_in, W_in)
-    mean, std = (torch.from_numpy(values).to(device)[:, None, None] for values in (IMAGE_MEAN, IMAGE_STD))
+    mean, std = (
+        torch.from_numpy(values).to(device, non_blocking=True)[:, None, None] for values in (IMAGE_MEAN, IMAGE_STD)
+    )
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
     flat = by_view.flatten(0, 1).to(torch.float32, memory_format=memory_format)
     # (x / 255 - mean) / std, in two operations
@@ -110,9 +112,12 @@ def gaussian_targets(
     Returns:
         Target (..., J, H, W) float32 and weight (..., J, 1) float32, 1 for drawn joints.
     """
-    size = joints_crop.new_tensor(image_wh)
+    # copied without waiting for the device, as new_tensor() would
+    size, map_size = torch.tensor([image_wh, heatmap_wh], dtype=joints_crop.dtype).to(
+        joints_crop.device, non_blocking=True
+    )
     drawn = visible & ((joints_crop >= 0) & (joints_crop < size)).all(-1)  # (..., J)
-    peak = joints_crop / (size / joints_crop.new_tensor(heatmap_wh))
+    peak = joints_crop / (size / map_size)
     peak, radius = (peak, 3 * sigma) if subpixel else (torch.floor(peak + 0.5), int(3 * sigma))
     axis_x = _gaussian(peak[..., 0], heatmap_wh[0], sigma, radius) * drawn[..., None]  # (..., J, W)
     axis_y = _gaussian(peak[..., 1], heatmap_wh[1], sigma, radius)  # (..., J, H)

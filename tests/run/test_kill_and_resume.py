@@ -18,10 +18,10 @@ TIMES = ("groups_per_s", "data_seconds", "data_share", "memory_mb")
 RUN_SPECIFIC = {*TIMES, "OUTPUT_DIR", "LOG_DIR"}
 
 
-def start_training(cfg: Path, out: Path, *opts: object) -> subprocess.Popen:
+def start_training(script: str, cfg: Path, out: Path, *opts: object) -> subprocess.Popen:
     words = [
         sys.executable,
-        REPOSITORY / "run/pose2d/train.py",
+        REPOSITORY / script,
         "--cfg",
         cfg,
         "--modelDir",
@@ -40,7 +40,7 @@ def start_training(cfg: Path, out: Path, *opts: object) -> subprocess.Popen:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY / "tests")},
     )
 
 
@@ -73,13 +73,18 @@ def check_equal(found: object, expected: object, where: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("num_kills", "num_epochs"), [(20, 60)])  # more epochs than the kills leave time for
-def test_train_killed_repeatedly_equals_an_uninterrupted_run(tiny_root, tiny_yaml, tmp_path, num_kills, num_epochs):
+@pytest.mark.parametrize(  # more epochs than the kills leave time for
+    ("script", "num_kills", "num_epochs"),
+    [("run/pose2d/train.py", 20, 60), ("tests/cvf_tests/background_training.py", 8, 24)],
+)
+def test_train_killed_repeatedly_equals_an_uninterrupted_run(
+    tiny_root, tiny_yaml, tmp_path, script, num_kills, num_epochs
+):
     cfg = tiny_yaml(tiny_root(frames=6, mpii=0))
     rng = random.Random(0)
     opts = ("TRAIN.END_EPOCH", num_epochs, "TRAIN.VALIDATE_EVERY", 3, "DATASET.ROT_FACTOR", 20)
     start = time.perf_counter()
-    uninterrupted = start_training(cfg, tmp_path / "whole", *opts)
+    uninterrupted = start_training("run/pose2d/train.py", cfg, tmp_path / "whole", *opts)
     while not (tmp_path / "whole" / RUN / "metrics.jsonl").exists():
         assert uninterrupted.poll() is None, uninterrupted.communicate()
         time.sleep(0.02)
@@ -91,7 +96,9 @@ def test_train_killed_repeatedly_equals_an_uninterrupted_run(tiny_root, tiny_yam
     positions = [(0, 0)]
     half_written = 0
     for kill in range(num_kills):
-        process = start_training(cfg, tmp_path / "killed", *opts, "TRAIN.CHECKPOINT_STEPS", 1, "WORKERS", kill % 2)
+        process = start_training(
+            script, cfg, tmp_path / "killed", *opts, "TRAIN.CHECKPOINT_STEPS", 1, "WORKERS", kill % 2
+        )
         try:
             process.wait(rng.uniform(0.6, 2.0) * start_seconds)
             raise AssertionError(f"the run ended before it could be killed: {process.communicate()}")
@@ -105,7 +112,7 @@ def test_train_killed_repeatedly_equals_an_uninterrupted_run(tiny_root, tiny_yam
     assert positions == sorted(positions)  # never backwards
     assert len(set(positions)) > num_kills / 3  # and it trained in between
     print(f"{num_kills} kills, {half_written} of them within a checkpoint; positions {positions}")
-    finish(start_training(cfg, tmp_path / "killed", *opts))
+    finish(start_training(script, cfg, tmp_path / "killed", *opts))
 
     for name in ("checkpoint.pth.tar", "model_best.pth.tar", "final_state.pth.tar"):
         found, expected = (torch.load(tmp_path / one / RUN / name, weights_only=True) for one in ("killed", "whole"))

@@ -22,7 +22,6 @@ from lib.dataset.multiview_dataset import MultiviewDataset
 from lib.models.registry import fusion_name
 from lib.utils.drawing.training_curves import save_curves
 from lib.utils.errors import InputError, Interrupted
-from lib.utils.files.torch_file import save_checkpoint
 from lib.utils.joints import UNION_20
 from lib.utils.memory import peak_memory_mb
 from lib.utils.parallel.distributed import broadcast_buffers
@@ -74,7 +73,9 @@ class Training:
         if progress.steps_before is None:
             progress.steps_before = progress.epoch * self._steps_per_epoch
         self._debug = DebugImages(config.DEBUG, settings.sample, directory / DEBUG_FOLDER)
-        self._keeper = CheckpointKeeper(directory, config.MODEL, config.TRAIN.KEEP_CHECKPOINTS)
+        self._keeper = CheckpointKeeper(
+            directory, config.MODEL, config.TRAIN.KEEP_CHECKPOINTS, in_background=settings.device.type == "cuda"
+        )
         self._validation = ValidationSettings.from_config(config)
         self._log: MetricsLog | None = None
         self._guard = InterruptGuard()
@@ -93,7 +94,7 @@ class Training:
                 return
             board = board_directory(self._config, self._directory)
             first_step = self._global_step(self._progress.step)
-            with MetricsLog(self._directory, board, first_step, self._progress.epoch) as self._log:
+            with self._keeper, MetricsLog(self._directory, board, first_step, self._progress.epoch) as self._log:
                 self._train_epochs()
         logger.info(
             "done in %.0f s with at most %.0f MB: %s; weights in %s",
@@ -153,6 +154,7 @@ class Training:
 
     def _end_if(self, is_interrupted: bool) -> None:
         if is_interrupted:
+            self._keeper.wait()
             raise Interrupted(
                 f"interrupted at epoch {self._progress.epoch}, step {self._progress.step}; run the same command with "
                 "TRAIN.RESUME true to continue"
@@ -200,13 +202,14 @@ class Training:
         logger.info("epoch %(epoch)d: loss %(loss).5f accuracy %(accuracy).3f, learning rate %(learning_rate)g", row)
         if "jdr" in row:
             progress.perf = row["jdr"]
+        weights_names = []
         if row.get("jdr", -1.0) > progress.best_perf:
             progress.best_perf = row["jdr"]
-            save_checkpoint(self._model.state_dict(), self._directory / BEST_NAME)
+            weights_names.append(BEST_NAME)
             logger.info("epoch %d: %s so far", row["epoch"], progress.best_text())
-        if progress.epoch == self._config.TRAIN.END_EPOCH:  # before the checkpoint that marks the training complete
-            save_checkpoint(self._model.state_dict(), self._directory / FINAL_NAME)
-        self._keeper.save(self._train_step, self._model, progress)
+        if progress.epoch == self._config.TRAIN.END_EPOCH:
+            weights_names.append(FINAL_NAME)
+        self._keeper.save(self._train_step, self._model, progress, True, weights_names)
         curves = [{key: row[key] for key in _CURVES if key in row} for row in progress.history]
         save_curves(self._directory / CURVES_NAME, curves, title=str(self._directory))
 

@@ -2,6 +2,7 @@
 
 import os
 import zipfile
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -25,20 +26,28 @@ def save_checkpoint(state: Any, path: str | os.PathLike) -> None:
             raise OSError(str(error).splitlines()[0]) from error
 
 
-def first_not_finite(state: Any, name: str = "") -> str | None:
-    """Return the name of the first tensor with NaN or an infinity, or None.
+def tensors_of(state: Any, name: str = "") -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield (name, tensor) of all tensors.
 
     Args:
-        state: nested dictionaries and sequences; values other than tensors are skipped.
-        name: prefix of the returned name, e.g. "state_dict" for "state_dict.bn1.running_var".
+        state: nested dictionaries and sequences; other values are skipped.
+        name: prefix of the names, e.g. "state_dict" for "state_dict.bn1.running_var".
     """
     if isinstance(state, torch.Tensor):
-        # A finite sum, which needs no memory, implies finite values. Large values may sum to an infinity.
-        finite = not state.is_floating_point() or state.sum().isfinite() or state.isfinite().all()
-        return None if finite else name
+        yield name, state
     entries = state.items() if isinstance(state, dict) else enumerate(state) if isinstance(state, (list, tuple)) else ()
-    found = (first_not_finite(value, f"{name}.{key}" if name else str(key)) for key, value in entries)
-    return next((place for place in found if place is not None), None)
+    for key, value in entries:
+        yield from tensors_of(value, f"{name}.{key}" if name else str(key))
+
+
+def first_not_finite(state: Any) -> str | None:
+    """Return the name of the first tensor with NaN or an infinity, see tensors_of(), or None."""
+    return next((name for name, tensor in tensors_of(state) if not _is_finite(tensor)), None)
+
+
+def _is_finite(tensor: torch.Tensor) -> bool:
+    # A finite sum, which needs no memory, implies finite values. Large values may sum to an infinity.
+    return bool(not tensor.is_floating_point() or tensor.sum().isfinite() or tensor.isfinite().all())
 
 
 def _numpy_scalars() -> list:

@@ -45,9 +45,15 @@ class WatchedStep(TrainStep):
         return super().__call__(inputs, share)
 
 
-@pytest.fixture
-def training(loaders, tmp_path, monkeypatch):
+def keeper_in_background(*words, in_background):
+    return CheckpointKeeper(*words, in_background=True)
+
+
+@pytest.fixture(params=["foreground", "background"])
+def training(loaders, tmp_path, monkeypatch, request):
     """training(*opts, at=..., again=False) makes a training of 5 groups; `again` resumes."""
+    if request.param == "background":  # as on CUDA
+        monkeypatch.setattr("lib.core.training.loop.CheckpointKeeper", keeper_in_background)
     with_opts = loaders(num_views=2, frames=5, mpii=0)
     directory = tmp_path / "output/run"
     directory.mkdir(parents=True)
@@ -235,3 +241,13 @@ def test_check_training_augmentation_with_learned_fusion_warns(check, caplog, ke
         check(f"DATASET.{key}", "0.25")
     (message,) = caplog.messages
     assert message.startswith(f"DATASET.{key} 0.25: NETWORK.FUSION learned assumes fixed crops")
+
+
+def test_training_full_disk_ends_with_the_error(training, monkeypatch):
+    def refuse_to_write(state, path):
+        raise InputError(f"{path}: cannot be written (No space left on device)")
+
+    monkeypatch.setattr("lib.core.training.checkpoint.save_checkpoint", refuse_to_write)
+    with pytest.raises(InputError, match="No space left on device"):
+        training("TRAIN.END_EPOCH", "3").run()
+    assert len(metrics(training.directory, "epoch")) < 2  # at the latest at the second epoch's end

@@ -11,7 +11,7 @@ from lib.core.build_data import build_dataset, build_loader
 from lib.core.build_model import build_model
 from lib.core.config_io import load_config, plain_config
 from lib.core.runtime.device import prepare_model
-from lib.core.training.checkpoint import Progress, save_training_state
+from lib.core.training.checkpoint import Progress, save_training_state, training_state
 from lib.core.training.epoch import EpochMeters, EpochSettings, train_one_epoch
 from lib.core.training.optimizer import build_optimizer, learning_rate, set_learning_rate
 from lib.core.training.resume import check_resumable, checkpoint_to_resume, load_training_state, resume
@@ -52,7 +52,8 @@ class Run:
         return self
 
     def save(self, path):
-        save_training_state(path, self.config.MODEL, self.model, self.optimizer, self.progress)
+        state = training_state(self.config.MODEL, self.model, self.optimizer, self.progress)
+        save_training_state(path, state)
 
     def resume(self, path):
         self.progress = load_training_state(path, self.config.MODEL, self.model, self.optimizer)
@@ -194,7 +195,8 @@ def test_load_training_state_restores_step_and_loss_scale(start, tmp_path):
     run.progress.step = 17
     run.progress.meters = {"sums": torch.tensor([1.5, 2.0], dtype=torch.float64)}
     scaler = torch.amp.GradScaler("cpu", init_scale=64.0)
-    save_training_state(tmp_path / "a.pth.tar", run.config.MODEL, run.model, run.optimizer, run.progress, scaler)
+    state = training_state(run.config.MODEL, run.model, run.optimizer, run.progress, scaler)
+    save_training_state(tmp_path / "a.pth.tar", state)
     other = torch.amp.GradScaler("cpu")
     found = load_training_state(tmp_path / "a.pth.tar", run.config.MODEL, run.model, run.optimizer, other)
     assert (found.epoch, found.step) == (3, 17)
