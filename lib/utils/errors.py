@@ -1,6 +1,7 @@
 """Errors that end a program with one line, and checks of names, shapes and values."""
 
 import difflib
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -93,7 +94,11 @@ def check_finite(name: str, values: Any) -> None:
     Raises:
         InputError: with the first frame that has NaN or an infinity.
     """
-    finite = values.isfinite() if hasattr(values, "isfinite") else np.isfinite(values)
+    if getattr(values, "is_cuda", False):
+        if not len(values) or all(math.isfinite(bound) for bound in values.aminmax()):  # reads the values once
+            return
+        values = values.cpu()
+    finite = np.isfinite(np.asarray(values))
     if not finite.all():
-        frame = finite.reshape(len(values), -1).all(1).tolist().index(False)
+        frame = int(np.flatnonzero(~finite.reshape(len(values), -1).all(1))[0])
         raise InputError(f"{name}: frame {frame} of the batch has values that are not finite")

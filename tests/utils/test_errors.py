@@ -48,3 +48,15 @@ def test_check_finite_names_the_first_frame(value):
     values[2:, 1, 0] = value
     with pytest.raises(InputError, match=r"^maps: frame 2 of the batch has values that are not finite$"):
         check_finite("maps", values)
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_check_finite_tensors(device, bad):
+    torch = pytest.importorskip("torch")
+    values = torch.full((3, 2, 2), 3e38, device=device)
+    check_finite("heatmaps", values)
+    check_finite("heatmaps", values[:0])
+    values[1, 0, 1] = bad
+    with pytest.raises(InputError, match="heatmaps: frame 1"):
+        check_finite("heatmaps", values)

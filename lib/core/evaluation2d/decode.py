@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from lib.multiviews.keypoints.heatmap_values import take_values, to_numpy
+from lib.multiviews.keypoints.heatmap_values import on_host, take_values, to_numpy
 from lib.multiviews.keypoints.peaks import refine_peaks
 from lib.utils.transforms import image_to_heatmap_affine, invert_affine, transform_points
 
@@ -30,7 +30,7 @@ def get_max_preds(heatmaps: Any, mode: str = "argmax") -> tuple[np.ndarray, np.n
         (N, J, 2) positions (x, y), heatmap px; (0, 0) if the highest value is not positive. (N, J) highest values.
     """
     num, joints, height, width = heatmaps.shape
-    maps = heatmaps.reshape(-1, height, width)
+    maps = on_host(heatmaps).reshape(-1, height, width)
     best = to_numpy(maps.reshape(len(maps), height * width).argmax(-1))
     which = np.arange(len(maps))
     positions = refine_peaks(maps, which, best % width, best // width, mode)

@@ -5,6 +5,13 @@ from typing import Any
 import numpy as np
 
 
+def on_host(heatmaps: Any) -> Any:
+    """Return heatmaps in the memory of the CPU as numpy array, which shares their memory; others as they are."""
+    if isinstance(heatmaps, np.ndarray) or heatmaps.device.type != "cpu":
+        return heatmaps
+    return heatmaps.numpy()
+
+
 def to_numpy(values: Any) -> np.ndarray:
     """Return a numpy array or a tensor as numpy array."""
     return values if isinstance(values, np.ndarray) else values.cpu().numpy()

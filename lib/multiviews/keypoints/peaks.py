@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lib.multiviews.keypoints.heatmap_values import take_values
+from lib.multiviews.keypoints.heatmap_values import on_host, take_values
 from lib.utils.errors import InputError, unknown_name
 
 if TYPE_CHECKING:
@@ -104,17 +104,18 @@ def find_peaks(
         raise InputError(f"peaks: expected at least 1 per map, received {num_peaks}")
     if mode not in PEAK_MODES:
         raise unknown_name("peak mode", mode, PEAK_MODES)
+    heatmaps = on_host(heatmaps)
     if backend is not None and backend.find_peaks is not None:
         return backend.find_peaks(heatmaps, num_peaks, mode, min_share)
     *axes, height, width = heatmaps.shape
     maps = heatmaps.reshape(-1, height, width)
     position = np.full((len(maps), num_peaks, 2), np.nan)
     value = np.zeros((len(maps), num_peaks))
-    on_host = isinstance(heatmaps, np.ndarray)
-    size = max((_BLOCK_PIXELS if on_host else _DEVICE_BLOCK_PIXELS) // (height * width), 1)
+    is_numpy = isinstance(heatmaps, np.ndarray)
+    size = max((_BLOCK_PIXELS if is_numpy else _DEVICE_BLOCK_PIXELS) // (height * width), 1)
     for start in range(0, len(maps), size):
         block = maps[start : start + size]
-        which, y, x = _local_maxima(block, min_share) if on_host else _local_maxima_on_device(block, min_share)
+        which, y, x = _local_maxima(block, min_share) if is_numpy else _local_maxima_on_device(block, min_share)
         peak = take_values(block, (which * height + y) * width + x)
         order = np.lexsort((-peak, which))
         rank = np.arange(len(which)) - np.searchsorted(which, which)  # `which` is sorted

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lib.multiviews.cameras import Cameras, project_camera, visible_to, world_to_camera
-from lib.multiviews.keypoints.heatmap_values import highest_values, take_values
+from lib.multiviews.keypoints.heatmap_values import highest_values, on_host, take_values
 from lib.multiviews.pictorial.backend_numpy import Backend
 from lib.utils.transforms import transform_points
 
@@ -39,6 +39,7 @@ def count_supporting_views(
     Returns:
         (F, J) int64, 0 to V.
     """
+    heatmaps = on_host(heatmaps)
     if backend is not None and backend.count_supporting_views is not None:
         return backend.count_supporting_views(heatmaps, pose_world, cameras, image_to_heatmap)
     return SupportPatches.around(heatmaps, pose_world, cameras, image_to_heatmap, margin=0).count(pose_world)
@@ -69,6 +70,7 @@ class SupportPatches:
         cls, heatmaps: Any, pose_world: np.ndarray, cameras: Cameras, image_to_heatmap: np.ndarray, margin: int = 2
     ) -> SupportPatches:
         """Cut patches out of heatmaps, `margin` px larger than the interpolation at poses (F, J, 3), mm, needs."""
+        heatmaps = on_host(heatmaps)
         *axes, height, width = heatmaps.shape
         points_hm, _ = _project(pose_world, cameras, image_to_heatmap)
         limits = np.array([width, height])

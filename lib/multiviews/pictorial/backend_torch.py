@@ -42,14 +42,18 @@ class TorchBackend(Backend):
             self.load_kernels()
 
     def _use_cpu_kernels(self) -> None:
-        """Take steps with few numbers per frame, which are numpy arrays, from the CPU's kernels if numba has them."""
+        """Run steps whose input is in the memory of the CPU in the CPU's kernels, if numba has them."""
         cpu = make_cpu_backend()
-        # Also on a GPU without numba: refinement in one block of all frames takes few large operations.
-        self.kernels_run_in_parallel = cpu.kernels_run_in_parallel or self.device.type != "cpu"
         self.triangulate_robust = cpu.triangulate_robust
         self.peak_rays = cpu.peak_rays
         self.swapped_views = cpu.swapped_views
         self.select_candidates = cpu.select_candidates
+        if self.device.type == "cpu":
+            self.kernels_run_in_parallel = cpu.kernels_run_in_parallel
+            self.find_peaks = cpu.find_peaks
+            self.count_supporting_views = cpu.count_supporting_views
+        else:
+            self.kernels_run_in_parallel = True  # refinement in one block of all frames: few large operations
 
     def load_kernels(self) -> None:
         """Use the Triton kernels, or log why not."""

@@ -108,9 +108,12 @@ def test_load_config_contradicting_peak_keys_are_refused(tmp_path):
         load_config(tmp_path / "a.yaml", ["TEST.PEAK_MODE", "log_quadratic"])
 
 
+@pytest.mark.parametrize("like_gpu", [False, True])
 @pytest.mark.parametrize("mode", ["argmax", "quarter", "log_quadratic"])
-def test_predict_locations_tensors_equal_arrays(mode):
+def test_predict_locations_tensors_equal_arrays(monkeypatch, mode, like_gpu):
     torch = pytest.importorskip("torch")
+    if like_gpu:
+        monkeypatch.setattr("lib.core.evaluation2d.decode.on_host", lambda heatmaps: heatmaps)
     rng = np.random.default_rng(0)
     heatmaps = rng.integers(-1, 3, (4, 5, 12, 16)).astype(np.float32)  # with ties
     heatmaps[0] = -1

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lib.multiviews.keypoints.heatmap_values import highest_values, take_values, to_numpy
+from lib.multiviews.keypoints.heatmap_values import highest_values, on_host, take_values, to_numpy
 
 
 @pytest.mark.parametrize("library", ["numpy", "torch"])
@@ -19,3 +19,13 @@ def test_values_are_numpy_arrays(library):
     ):
         assert isinstance(found, np.ndarray)
         np.testing.assert_array_equal(found, expected)
+
+
+def test_on_host_shares_memory():
+    torch = pytest.importorskip("torch")
+    maps = torch.zeros(2, 3)
+    assert np.shares_memory(on_host(maps), maps.numpy())
+    array = maps.numpy()
+    assert on_host(array) is array
+    elsewhere = torch.zeros(2, device="meta")
+    assert on_host(elsewhere) is elsewhere

@@ -88,8 +88,11 @@ def test_count_supporting_views_noise():
     np.testing.assert_array_equal(count(scene), np.full((3, 17), 3))
 
 
-def test_count_supporting_views_tensors_equal_arrays():
+@pytest.mark.parametrize("like_gpu", [False, True])
+def test_count_supporting_views_tensors_equal_arrays(monkeypatch, like_gpu):
     torch = pytest.importorskip("torch")
+    if like_gpu:
+        monkeypatch.setattr("lib.multiviews.keypoints.view_support.on_host", lambda heatmaps: heatmaps)
     scene = make_scene(3, 4)
     pose = scene.pose_world + np.random.default_rng(1).normal(0, 30, scene.pose_world.shape)
     expected = count(scene, pose)

@@ -103,7 +103,7 @@ def test_torch_backend_takes_small_steps_from_numba():
     pytest.importorskip("numba")
     backend = TorchBackend("cpu", 1)
     assert backend.kernels_run_in_parallel
-    for name in ("triangulate_robust", "peak_rays", "swapped_views", "select_candidates"):
+    for name in ("triangulate_robust", "peak_rays", "swapped_views", "select_candidates", "find_peaks"):
         assert getattr(backend, name) is not None
 
 
