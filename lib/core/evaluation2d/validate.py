@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -109,8 +110,8 @@ class PredictedImages:
     """Predictions of a batch, one row per image; the views of a group are consecutive.
 
     Attributes:
-        heatmaps: (n, J, H, W) float32 routed heatmaps of the data set's joints, on the device; 0 for joints that the
-            network has not learned.
+        heatmaps: (n, J, H, W) float32 routed heatmaps of the data set's joints, on the device unless copied; 0 for
+            joints that the network has not learned.
         locations: (n, J, 3) x, y in image px, and the peak value, of `heatmaps`.
         columns: what detection_rates() needs, name -> (n, ...).
     """
@@ -128,8 +129,15 @@ def predict_images(
     device: torch.device,
     debug: DebugHook | None = None,
     ranks: Ranks = SINGLE_PROCESS,
+    to_cpu: bool = False,
 ) -> Iterator[PredictedImages]:
     """Predict the images of a loader, batch by batch; arguments as validate().
+
+    A batch is decoded after the next one has been sent to the device. So a GPU has work while this process reads,
+    decodes and writes.
+
+    Args:
+        to_cpu: copy the heatmaps to the CPU.
 
     Yields:
         The predictions of this rank's share of each batch; no rows if the share is empty.
@@ -138,15 +146,57 @@ def predict_images(
     joint_set = loader.dataset.joint_set
     joints = union_subset(joint_set)
     learned = learned_joints(settings.joints, joint_set)[joints]
-    bar = tqdm(loader, desc="validation", unit="batch", disable=None if ranks.is_main else True, leave=False)
-    for step, batch in enumerate(bar):
+    decoding = _SideStream(device)
+
+    def decode(step: int, batch: dict[str, Tensor], predicted: dict[str, Tensor], computed: Any) -> PredictedImages:
         num_groups = loader.batch_sampler.shares(step)[ranks.rank]
+        with decoding.after(computed):
+            images = _rows_of_batch(predicted, batch, num_groups, joints, learned, settings)
+            images = replace(images, heatmaps=images.heatmaps.to("cpu", non_blocking=True)) if to_cpu else images
+        decoding.hand_over(images.heatmaps)
+        return images
+
+    bar = tqdm(loader, desc="validation", unit="batch", disable=None if ranks.is_main else True, leave=False)
+    before = None
+    for step, batch in enumerate(bar):
         predicted = _predict(model, batch, device, settings.flip_test)
         if debug is not None and step == 0:
             debug(step, batch, predicted["single_view"], next(iter(predicted.values())))
-        yield _rows_of_batch(predicted, batch, num_groups, joints, learned, settings)
+        following = step, batch, predicted, decoding.mark()
+        if before is not None:
+            yield decode(*before)
+        before = following
         if ranks.is_main and (step + 1) % settings.print_freq == 0:
             logger.info("validation step %d/%d", step + 1, len(loader))
+    if before is not None:
+        yield decode(*before)
+
+
+class _SideStream:
+    """CUDA stream for reading results while the main stream computes the next ones; does nothing on the CPU."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+
+    def mark(self) -> Any:
+        """Return an event after the work that the main stream has so far; None on the CPU."""
+        return None if self._stream is None else torch.cuda.current_stream(self._stream.device).record_event()
+
+    @contextlib.contextmanager
+    def after(self, event: Any) -> Iterator[None]:
+        """Run a block on this stream after an event of mark(), and wait for its results."""
+        if self._stream is None:
+            yield
+            return
+        self._stream.wait_event(event)
+        with torch.cuda.stream(self._stream):
+            yield
+        self._stream.synchronize()
+
+    def hand_over(self, result: Tensor) -> None:
+        """Let the main stream use a tensor of this stream."""
+        if result.is_cuda:
+            result.record_stream(torch.cuda.current_stream(result.device))
 
 
 def validate(
@@ -180,9 +230,9 @@ def validate(
         InputError: `settings.joints` names a joint that the data set does not have.
     """
     columns: list[dict[str, np.ndarray]] = []
-    for predicted in predict_images(model, loader, settings, device, debug, ranks):
+    for predicted in predict_images(model, loader, settings, device, debug, ranks, settings.output == "heatmaps"):
         if settings.output != "nothing":
-            heatmaps = predicted.heatmaps.cpu().numpy() if settings.output == "heatmaps" else None
+            heatmaps = predicted.heatmaps.numpy() if settings.output == "heatmaps" else None
             written = heatmaps, predicted.locations, predicted.columns["image_index"]
             for maps, places, images in gather_on_main(written, ranks) or ():  # ranks follow the data set's order
                 if len(places):
@@ -233,7 +283,10 @@ def _predict(model: nn.Module, batch: dict[str, Tensor], device: torch.device, f
         single_view = (single_view + _mirrored(model, images)) / 2
     if fused is None:
         return {"single_view": single_view}
-    return {"fused": route(single_view, fused, batch["is_multiview"].to(device)), "single_view": single_view}
+    return {
+        "fused": route(single_view, fused, batch["is_multiview"].to(device, non_blocking=True)),
+        "single_view": single_view,
+    }
 
 
 def _rows_of_batch(

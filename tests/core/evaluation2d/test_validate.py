@@ -11,7 +11,7 @@ import torch
 from cvf_tests.stubs import CPU, Table, inputs_of
 from torch import nn
 
-from lib.core.evaluation2d.validate import ValidationSettings, validate
+from lib.core.evaluation2d.validate import ValidationSettings, _rows_of_batch, validate
 from lib.dataset.network_input import network_images
 from lib.utils.errors import InputError
 from lib.utils.files.prediction_file import PredictionWriter
@@ -262,3 +262,40 @@ def test_validate_memory_does_not_grow_with_the_heatmaps(loaders):
     assert len(alive) == 14
     assert max(alive) <= 2  # the heatmaps of the batch before may still have a name
     assert numpy_bytes[-1] - numpy_bytes[3] < 2**20  # kept arrays would be 2 MB per batch
+
+
+def test_validate_decodes_a_batch_after_the_next_one_is_sent(loaders, monkeypatch):
+    config, _, loader = loaders(num_views=2, frames=5, mpii=0)()
+    order = []
+
+    class Recorded(Table):
+        def forward(self, images, views=None):
+            order.append("predict")
+            return super().forward(images, views)
+
+    def decode(*words):
+        order.append("decode")
+        return _rows_of_batch(*words)
+
+    monkeypatch.setattr("lib.core.evaluation2d.validate._rows_of_batch", decode)
+    validate(Recorded([(random_maps(batch), None) for batch in loader]), loader, settings(config), CPU)
+    assert order == ["predict", "predict", "decode", "predict", "decode", "decode"]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("output", ["heatmaps", "locations"])
+def test_validate_on_cuda_equals_the_cpu(loaders, tmp_path, output):
+    config, _, loader = loaders(num_views=3, frames=9, mpii=0)("TEST.PEAK_MODE", "quarter")
+    outputs = [(random_maps(batch, 2 * i), random_maps(batch, 2 * i + 1)) for i, batch in enumerate(loader)]
+    results = []
+    for device in (CPU, torch.device("cuda")):
+        wh = (16, 16) if output == "heatmaps" else None
+        moved = [tuple(maps.to(device) for maps in pair) for pair in outputs]
+        with PredictionWriter(tmp_path / f"{device}.h5", 27, H36M_17.names, wh, rows_per_chunk=3) as writer:
+            model = Table(moved).to(device)
+            results.append(validate(model, loader, settings(config, output=output), device, writer))
+    with h5py.File(tmp_path / "cpu.h5") as expected, h5py.File(tmp_path / "cuda.h5") as found:
+        for name in expected:
+            np.testing.assert_array_equal(found[name][:], expected[name][:], name)
+    for name, rates in results[0].rates.items():
+        np.testing.assert_array_equal(results[1].rates[name], rates)
