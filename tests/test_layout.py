@@ -269,6 +269,7 @@ def test_total_capture_experiments_equal_mixed_except_for_data(name):
 def test_cluster_experiments_are_fusion_runs_on_several_gpus():
     local, cluster = REPOSITORY / "experiments-local", REPOSITORY / "experiments-philly"
     wanted = {path.relative_to(local) for path in local.glob("mixed/*/*_fusion*.yaml")}
+    wanted.remove(Path("mixed/resnet18/128_fusion.yaml"))  # for small data
     assert {path.relative_to(cluster) for path in cluster.rglob("*.yaml")} == wanted
     for name in wanted:
         own, base = load_config(cluster / name), load_config(local / name)

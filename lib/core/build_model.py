@@ -51,6 +51,8 @@ def build_model(config: Any, num_views: int, is_train: bool = False, resumes: bo
         raise InputError(f"TRAIN.FREEZE_BACKBONE: with NETWORK.FUSION {fusion_name(network)} nothing is left to train")
     if is_train and not resumes:
         path = os.path.join(config.DATA_DIR, network.PRETRAINED) if network.PRETRAINED else ""
+        if not path:
+            _warn_of_published_init(network)
         _load_initial_weights(backbone, path, settings.get("PRETRAINED_LAYERS", ["*"]), is_frozen)
     return MultiViewPose(backbone, fusion, is_train and config.TRAIN.CHECKPOINT_ACTIVATIONS, is_frozen)
 
@@ -81,6 +83,20 @@ def build_fusion(network: Any, num_views: int) -> nn.Module | None:
     return fusion
 
 
+def _warn_of_published_init(network: Any) -> None:
+    """Warn if random weights are drawn as the original code does, which expects an ImageNet backbone."""
+    keys = {"INIT": "kaiming"}
+    if fusion_name(network) == "learned":
+        keys["FUSION_INIT"] = "zeros"
+    unsuitable = [f"NETWORK.{key} {value}" for key, value in keys.items() if network[key] == "published"]
+    if unsuitable:
+        logger.warning(
+            "NETWORK.PRETRAINED '': a network from random weights hardly learns with the published initialization; set "
+            "%s",
+            " ".join(unsuitable),
+        )
+
+
 def _load_initial_weights(backbone: nn.Module, path: str, layers: list[str], is_frozen: bool) -> None:
     if not path:
         if is_frozen:
@@ -93,7 +109,7 @@ def _load_initial_weights(backbone: nn.Module, path: str, layers: list[str], is_
     if not os.path.isfile(path):
         raise InputError(
             f"NETWORK.PRETRAINED: no such file {path}; put the weights there, or start from random weights with "
-            "--opts NETWORK.PRETRAINED ''"
+            "--opts NETWORK.PRETRAINED '' NETWORK.INIT kaiming NETWORK.FUSION_INIT zeros"
         )
     load_pretrained(backbone, path, layers, whole=is_frozen)
 

@@ -111,3 +111,19 @@ def test_build_model_frozen_backbone_is_not_trained(make_config: Callable, tmp_p
     assert {name for name, one in model.named_parameters() if one.requires_grad} == {"fusion.weight"}
     assert model.fusion.weight.grad is not None
     assert all(torch.equal(value, before[name]) for name, value in model.backbone.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("opts", "words"),
+    [
+        ([], "set NETWORK.INIT kaiming NETWORK.FUSION_INIT zeros"),
+        (["NETWORK.INIT", "kaiming"], "set NETWORK.FUSION_INIT zeros"),
+        (["NETWORK.INIT", "kaiming", "NETWORK.FUSION", "none"], None),
+        (["NETWORK.INIT", "kaiming", "NETWORK.FUSION_INIT", "zeros"], None),
+    ],
+)
+def test_build_model_random_weights_with_the_published_initialization_warn(make_config, caplog, opts, words):
+    build_model(make_config("pose_resnet", *opts), 2, is_train=True)
+    found = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(found) == (words is not None)
+    assert words is None or found[0].endswith(words)

@@ -15,6 +15,7 @@ from lib.core.runtime.interrupt import InterruptGuard
 from lib.core.training.checkpoint import CheckpointKeeper, Progress
 from lib.core.training.debug_images import DebugImages, fusion_image
 from lib.core.training.epoch import EpochHooks, EpochMeters, EpochSettings, check_finite, train_one_epoch
+from lib.core.training.learning_check import empty_heatmap_loss, learning_problem
 from lib.core.training.metrics_log import MetricsLog
 from lib.core.training.optimizer import learning_rate, set_learning_rate
 from lib.core.training.step import StepResult, TrainStep
@@ -77,6 +78,8 @@ class Training:
             directory, config.MODEL, config.TRAIN.KEEP_CHECKPOINTS, in_background=settings.device.type == "cuda"
         )
         self._validation = ValidationSettings.from_config(config)
+        self._empty_loss = empty_heatmap_loss(config.NETWORK, self._train_loader.dataset.num_views)
+        self._problem: str | None = None
         self._log: MetricsLog | None = None
         self._guard = InterruptGuard()
 
@@ -212,6 +215,14 @@ class Training:
         self._keeper.save(self._train_step, self._model, progress, True, weights_names)
         curves = [{key: row[key] for key in _CURVES if key in row} for row in progress.history]
         save_curves(self._directory / CURVES_NAME, curves, title=str(self._directory))
+        self._check_learning()
+
+    def _check_learning(self) -> None:
+        """Warn when a sign that the training does not learn appears, and again after the last epoch."""
+        problem = learning_problem(self._progress.history, self._empty_loss)
+        if problem and (not self._problem or self._progress.epoch == self._config.TRAIN.END_EPOCH):
+            logger.warning("epoch %d: %s", self._progress.epoch - 1, problem)
+        self._problem = problem
 
 
 def check_training(config: Any, fusion: nn.Module | None, test_set: MultiviewDataset) -> None:

@@ -251,3 +251,11 @@ def test_training_full_disk_ends_with_the_error(training, monkeypatch):
     with pytest.raises(InputError, match="No space left on device"):
         training("TRAIN.END_EPOCH", "3").run()
     assert len(metrics(training.directory, "epoch")) < 2  # at the latest at the second epoch's end
+
+
+def test_training_that_does_not_learn_is_said_once_and_at_the_end(training, caplog):
+    diverging = lambda number, inputs: dataclasses.replace(inputs, target=inputs.target + 100)  # noqa: E731
+    training("TRAIN.END_EPOCH", "3", "TRAIN.LR", "0", at=diverging).run()
+    found = [message for message in caplog.messages if "does not learn" in message]
+    assert [message[:8] for message in found] == ["epoch 0:", "epoch 2:"]
+    assert "times that of empty heatmaps" in found[0]
