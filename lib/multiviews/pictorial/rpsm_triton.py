@@ -34,7 +34,10 @@ from lib.multiviews.pictorial.tree_search import Costs
 MAX_FINER_BINS = 64  # bins of a later grid; a program holds all pairs of bins of a limb in registers
 _CHUNK_BYTES = 2**27  # scores of the frames that are solved together
 _MAX_GRID = 65535  # programs along the second and third axis of a launch
+MAX_FIRST_NBINS = 256  # add_messages() packs three coordinates of 10 bits
 _CAMERA_COLUMNS = tl.constexpr(24)
+_FIELDS = tl.constexpr(1 + 2**10 + 2**20)  # 1 in each of three fields of 10 bits
+_GUARDS = tl.constexpr(2**9 * (1 + 2**10 + 2**20))  # the highest bit of each field
 _LOWEST = tl.constexpr(-(2**62))  # below every score
 _STEPS = tl.constexpr(2.0**30)  # as in tree_search.py
 _LOWEST_RATIO = tl.constexpr(2.0**-512)
@@ -227,9 +230,10 @@ def add_messages(
     which = tl.program_id(1)
     bins = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     valid = bins < num_bins
-    x = bins // (side * side)
-    y = bins // side % side
-    z = bins % side
+    # Coordinates packed into one integer, so that few operations test all three of them, see below. A bin that does not
+    # exist gets a coordinate that no offset moves onto the grid.
+    place = (bins // (side * side)) * 2**20 + (bins // side % side) * 2**10 + bins % side
+    place = tl.where(valid, place, 511 * 2**20)
     row = scores + frame * num_joints * num_bins
     own = row + tl.load(parents + which) * num_bins + bins
     total = tl.load(own, mask=valid, other=0)
@@ -239,12 +243,13 @@ def add_messages(
         best, _ = _best_bin(child, num_bins, BLOCK)
         message = tl.zeros((BLOCK,), tl.int64) + (best - broken)
         for k in range(tl.load(offset_starts + limb), tl.load(offset_starts + limb + 1)):
-            x_step, y_step, z_step = (
-                tl.load(offsets + k * 3),
-                tl.load(offsets + k * 3 + 1),
-                tl.load(offsets + k * 3 + 2),
-            )
-            inside = _is_inside(x + x_step, y + y_step, z + z_step, side) & valid
+            x_step = tl.load(offsets + k * 3)
+            y_step = tl.load(offsets + k * 3 + 1)
+            z_step = tl.load(offsets + k * 3 + 2)
+            place_step = x_step * 2**20 + y_step * 2**10 + z_step + _GUARDS
+            not_negative = place + place_step  # the guard bit of a coordinate is set if it is at least 0
+            too_large = place + (place_step - side * _FIELDS)  # ... if it is at least `side`
+            inside = (not_negative & ~too_large & _GUARDS) == _GUARDS
             step = (x_step * side + y_step) * side + z_step
             message = tl.maximum(message, tl.load(child + bins + step, mask=inside, other=_LOWEST))
         total += message
@@ -545,6 +550,8 @@ class TritonRpsm:
     @staticmethod
     def unsupported(settings: PictorialSettings) -> str:
         """Return why the kernels cannot use these settings; empty if they can."""
+        if settings.first_nbins > MAX_FIRST_NBINS:
+            return f"PICT_STRUCT.FIRST_NBINS {settings.first_nbins} exceeds the {MAX_FIRST_NBINS} bins of the kernels"
         if settings.recur_depth and settings.recur_nbins**3 > MAX_FINER_BINS:
             return f"PICT_STRUCT.RECUR_NBINS {settings.recur_nbins} exceeds the {MAX_FINER_BINS} bins of the kernels"
         return ""
@@ -562,14 +569,15 @@ class TritonRpsm:
         """Estimate poses; arguments and result as rpsm(), with the heatmaps on the device."""
         if self._tables is None or self._tables[0] is not prior or self._tables[1] != settings:
             self._tables = (prior, settings, TritonTables.build(prior, settings, self.device))
-        positions = solve_with_triton(
-            heatmaps,
-            self._floats(camera_table(cameras, image_to_heatmap)),
-            self._floats(root_world),
-            self._floats(limb_lengths),
-            prior,
-            self._tables[2],
-        ).cpu()
+        with torch.cuda.device_of(heatmaps):
+            positions = solve_with_triton(
+                heatmaps,
+                self._floats(camera_table(cameras, image_to_heatmap)),
+                self._floats(root_world),
+                self._floats(limb_lengths),
+                prior,
+                self._tables[2],
+            ).cpu()
         self.has_run = True
         return positions.numpy()
 

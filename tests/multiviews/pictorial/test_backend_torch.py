@@ -81,13 +81,14 @@ def test_torch_backend_missing_triton_is_one_warning(monkeypatch, caplog):
     assert "Triton is missing" in caplog.text
 
 
-def test_triton_rpsm_unsupported_later_grid():
+def test_triton_rpsm_unsupported_grids():
     pytest.importorskip("triton")
     from lib.multiviews.pictorial.rpsm_triton import TritonRpsm
 
     wide = replace(SETTINGS, recur_nbins=5)
     assert "RECUR_NBINS 5" in TritonRpsm.unsupported(wide)
     assert not TritonRpsm.unsupported(replace(wide, recur_depth=0))
+    assert "FIRST_NBINS 257" in TritonRpsm.unsupported(replace(SETTINGS, first_nbins=257))
     assert not TritonRpsm.unsupported(PictorialSettings())
 
 
