@@ -18,13 +18,20 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 import torch
 from gpu_harness import Bench, Section, run_sections
+from gpu_input import bench_checkpoint, bench_input, bench_validation
 from gpu_pose3d import bench_pose3d
 from gpu_step import bench_step
 
 from lib.core.runtime.machine import describe_machine
 
 # name -> function(bench) that calls bench.record() for each measurement
-SECTIONS: dict[str, Section] = {"step": bench_step, "pose3d": bench_pose3d}
+SECTIONS: dict[str, Section] = {
+    "step": bench_step,
+    "input": bench_input,
+    "validation": bench_validation,
+    "checkpoint": bench_checkpoint,
+    "pose3d": bench_pose3d,
+}
 
 
 def main() -> None:
