@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,6 @@ PEAK_MODES = ("argmax", "quarter", "log_quadratic")
 MIN_CURVATURE = 1e-6  # 1 / px^2, of the log heatmap; as for a Gaussian with a standard deviation of 1000 px
 RADIUS_PX = 2  # a peak is the highest pixel within this distance along both axes
 _BLOCK_PIXELS = 2**20  # pixels per block; limits memory and fits the cache
-_DEVICE_BLOCK_PIXELS = 2**27  # of tensors
 
 
 def refine_peaks(maps: Any, which: np.ndarray, x: np.ndarray, y: np.ndarray, mode: str) -> np.ndarray:
@@ -52,16 +52,28 @@ def refine_peaks(maps: Any, which: np.ndarray, x: np.ndarray, y: np.ndarray, mod
     pixels = (which[:, None, None] * height + rows[:, :, None]) * width + columns[:, None, :]
     patch = take_values(maps, pixels).astype(np.float64)  # (P, 3, 3)
     inside = np.stack([(x > 0) & (x < width - 1), (y > 0) & (y < height - 1)], -1)  # (P, 2)
+    return position + subpixel_step(patch, inside, mode, np)
+
+
+def subpixel_step(patch: Any, inside: Any, mode: str, xp: ModuleType) -> Any:
+    """Return the step (P, 2), px, from the pixels of peaks to their refined positions; see refine_peaks().
+
+    Args:
+        patch: (P, 3, 3) float64 values around each pixel.
+        inside: (P, 2) whether the pixel has both neighbors along x and y.
+        mode: "quarter" or "log_quadratic".
+        xp: numpy or torch.
+    """
     if mode == "quarter":
-        gain = np.stack([patch[:, 1, 2] - patch[:, 1, 0], patch[:, 2, 1] - patch[:, 0, 1]], -1)
-        return position + 0.25 * np.sign(gain) * inside
-    return position + _log_quadratic_step(patch) * inside.all(-1)[:, None]
+        gain = xp.stack([patch[:, 1, 2] - patch[:, 1, 0], patch[:, 2, 1] - patch[:, 0, 1]], -1)
+        return 0.25 * xp.sign(gain) * inside
+    return _log_quadratic_step(patch, xp) * inside.all(-1)[:, None]
 
 
-def _log_quadratic_step(patch: np.ndarray) -> np.ndarray:
+def _log_quadratic_step(patch: Any, xp: ModuleType) -> Any:
     """Return the steps (P, 2), px, from the center of patches (P, 3, 3) to the maximum of the fit; 0 without one."""
-    positive = (patch > 0).all((1, 2))
-    log = np.log(np.where(positive[:, None, None], patch, 1.0))
+    positive = (patch > 0).all(-1).all(-1)
+    log = xp.log(xp.where(positive[:, None, None], patch, 1.0))
     by_column = log.sum(1)  # (P, 3)
     by_row = log.sum(2)  # (P, 3)
     total = log.sum((1, 2))  # (P,)
@@ -72,8 +84,8 @@ def _log_quadratic_step(patch: np.ndarray) -> np.ndarray:
     curve_xy = (log[:, 0, 0] + log[:, 2, 2] - log[:, 0, 2] - log[:, 2, 0]) / 4
     determinant = curve_xx * curve_yy - curve_xy**2
     has_maximum = positive & (curve_xx < -MIN_CURVATURE) & (determinant > MIN_CURVATURE**2)
-    scale = np.where(has_maximum, -1.0, 0.0) / np.where(has_maximum, determinant, 1.0)
-    step = np.stack([curve_yy * gradient_x - curve_xy * gradient_y, curve_xx * gradient_y - curve_xy * gradient_x], -1)
+    scale = xp.where(has_maximum, -1.0, 0.0) / xp.where(has_maximum, determinant, 1.0)
+    step = xp.stack([curve_yy * gradient_x - curve_xy * gradient_y, curve_xx * gradient_y - curve_xy * gradient_x], -1)
     return (step * scale[:, None]).clip(-1, 1)
 
 
@@ -107,30 +119,26 @@ def find_peaks(
     heatmaps = on_host(heatmaps)
     if backend is not None and backend.find_peaks is not None:
         return backend.find_peaks(heatmaps, num_peaks, mode, min_share)
+    if not isinstance(heatmaps, np.ndarray):
+        from lib.multiviews.keypoints.peaks_torch import find_peaks_on_device
+
+        return find_peaks_on_device(heatmaps, num_peaks, mode, min_share)
     *axes, height, width = heatmaps.shape
     maps = heatmaps.reshape(-1, height, width)
     position = np.full((len(maps), num_peaks, 2), np.nan)
     value = np.zeros((len(maps), num_peaks))
-    is_numpy = isinstance(heatmaps, np.ndarray)
-    size = max((_BLOCK_PIXELS if is_numpy else _DEVICE_BLOCK_PIXELS) // (height * width), 1)
+    size = max(_BLOCK_PIXELS // (height * width), 1)
     for start in range(0, len(maps), size):
         block = maps[start : start + size]
-        which, y, x = _local_maxima(block, min_share) if is_numpy else _local_maxima_on_device(block, min_share)
-        peak = take_values(block, (which * height + y) * width + x)
-        order = np.lexsort((-peak, which))
+        which, y, x = _local_maxima(block, min_share)
+        order = np.lexsort((-block[which, y, x], which))
         rank = np.arange(len(which)) - np.searchsorted(which, which)  # `which` is sorted
         order = order[rank < num_peaks]
         rank = rank[rank < num_peaks]
-        which, y, x, peak = which[order], y[order], x[order], peak[order]
+        which, y, x = which[order], y[order], x[order]
         position[start + which, rank] = refine_peaks(block, which, x, y, mode)
-        value[start + which, rank] = peak
+        value[start + which, rank] = block[which, y, x]
     return position.reshape(*axes, num_peaks, 2), value.reshape(*axes, num_peaks)
-
-
-def _local_maxima_on_device(maps: Any, min_share: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    from lib.multiviews.keypoints.peaks_torch import local_maxima
-
-    return local_maxima(maps, min_share, RADIUS_PX)
 
 
 def _local_maxima(maps: np.ndarray, min_share: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -19,7 +19,7 @@ def tensors_stay_tensors(monkeypatch):
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("kind", ["noise", "few values", "ones", "zeros"])
-def test_local_maxima_equal_numpy(kind, device):
+def test_find_peaks_on_device_equals_numpy(kind, device):
     rng = np.random.default_rng(3)
     shape = (2, 3, 4, 13, 11)
     maps = {
@@ -31,8 +31,8 @@ def test_local_maxima_equal_numpy(kind, device):
     for mode in PEAK_MODES:
         found = find_peaks(torch.as_tensor(maps, device=device), 4, mode, 0.2)
         for one, other in zip(found, find_peaks(maps, 4, mode, 0.2), strict=True):
-            np.testing.assert_array_equal(one, other)
+            np.testing.assert_allclose(one, other, rtol=0, atol=1e-12)  # logarithms may differ by rounding
 
 
-def test_local_maxima_no_maps():
+def test_find_peaks_on_device_no_maps():
     assert find_peaks(torch.zeros(0, 2, 9, 9))[0].shape == (0, 2, 3, 2)
