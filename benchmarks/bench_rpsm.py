@@ -1,9 +1,10 @@
-"""Frames per second of RPSM, compared with a plain dense implementation.
+"""Frames per second of RPSM by engine and threads, compared with a plain dense implementation, and of other methods.
 
     python benchmarks/bench_rpsm.py [--frames 256] [--rounds 5]
 
 Settings of Human3.6M: 4 views, 17 joints, 64x64 maps, 2000 mm, 16^3 bins, 10 recursions, mean limb lengths. The
-implementations alternate in rounds, and the median round is reported. Exits with an error if the poses disagree.
+implementations alternate in rounds, and the median round is reported. Exits with an error if the poses disagree. The
+second table runs whole methods on heatmaps in memory: peaks, roots, poses and the count of supporting views.
 """
 
 from __future__ import annotations
@@ -27,9 +28,13 @@ import numpy as np
 from cvf_tests.scenes import LENGTHS, Scene, make_scene
 from dense_reference import DenseRpsm
 
+from lib.core.config_io import load_config
+from lib.core.pose3d.frames import FrameBatch
+from lib.core.pose3d.methods import METHODS, make_context, run_method
 from lib.core.runtime.machine import describe_machine
 from lib.multiviews.body import H36M_BODY
-from lib.multiviews.pictorial.backend_numpy import Backend, NumpyBackend
+from lib.multiviews.pictorial.backend_numba import NumbaBackend
+from lib.multiviews.pictorial.backend_numpy import Backend, NumpyBackend, usable_processors
 from lib.multiviews.pictorial.limb_prior import LimbPrior, make_limb_prior
 from lib.multiviews.pictorial.rpsm import PictorialSettings, rpsm
 from lib.utils.files.prediction_file import PredictionFile, PredictionWriter
@@ -39,6 +44,7 @@ BATCH = 64  # frames, as estimate.py
 REFERENCE_FRAMES = 4  # per round
 MAX_DIFFERENCE_MM = 0.1
 NOISE = 0.02  # relative to the peak, so that no pixel is 0
+EXPERIMENT = ROOT / "experiments-local/mixed/resnet50/256_fusion.yaml"  # its settings of the 3D methods
 
 
 @dataclass(frozen=True)
@@ -114,6 +120,26 @@ def solve_from_file(backend: Backend, path: Path, problem: Problem) -> np.ndarra
     return np.concatenate(parts)
 
 
+def solve_by_method(backend: Backend, method: str, problem: Problem) -> np.ndarray:
+    """Run a whole method of estimate.py on heatmaps in memory."""
+    scene = problem.scene
+    batches = []
+    for start in range(0, len(scene.heatmaps), BATCH):
+        maps = scene.heatmaps[start : start + BATCH]
+        frames = slice(start, start + len(maps))
+        cameras, matrix = scene.cameras[frames], scene.image_to_heatmap[frames]
+        locations, center = np.zeros((*maps.shape[:3], 3)), np.zeros((*maps.shape[:2], 2))
+        batches.append(FrameBatch(maps, locations, cameras, matrix, center, subject=np.zeros(len(maps), int)))
+    context = make_context(load_config(EXPERIMENT), H36M_BODY, problem.prior, backend)
+    return run_method(METHODS[method], batches, context).pose_world
+
+
+def thread_counts() -> list[int]:
+    """Return 1, 2, 4, ... and the number of usable processors."""
+    most = usable_processors()
+    return sorted({most, *(2**power for power in range(most.bit_length()) if 2**power <= most)})
+
+
 def write_heatmaps(problem: Problem, path: Path) -> None:
     """Write the heatmaps as valid.py does."""
     maps = problem.scene.heatmaps
@@ -170,13 +196,13 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=256, help="frames per round (256)")
     parser.add_argument("--rounds", type=int, default=5, help="number of rounds; the median is reported (5)")
     args = parser.parse_args()
-    print(describe_machine(), flush=True)
+    print(describe_machine(("numpy", "numba", "scipy", "torch")), flush=True)
 
     from lib.multiviews.pictorial.backend_torch import TorchBackend
 
     problem = make_problem(max(args.frames, REFERENCE_FRAMES))
     reference = DenseRpsm(problem.prior, problem.settings)
-    ours = NumpyBackend()
+    ours, plain = NumbaBackend(), NumpyBackend()
     ours_torch = TorchBackend("cpu")
     threads, threads_torch = f"{ours.num_threads} threads", f"{ours_torch.num_threads} threads"
     with tempfile.TemporaryDirectory() as folder:
@@ -184,20 +210,39 @@ def main() -> None:
         write_heatmaps(problem, path)
         solvers: dict[str, Solver] = {
             "plain dense reference": partial(solve_dense, reference),
-            f"numpy backend, {threads}": partial(solve_in_memory, ours),
-            f"numpy backend, {threads}, heatmaps read from HDF5": partial(solve_from_file, ours, path),
+            f"numpy backend, {threads}": partial(solve_in_memory, plain),
+            **{
+                f"numba backend, {count} threads": partial(solve_in_memory, NumbaBackend(count))
+                for count in thread_counts()
+            },
+            f"numba backend, {threads}, heatmaps read from HDF5": partial(solve_from_file, ours, path),
             f"torch backend on the CPU, {threads_torch}": partial(solve_in_memory, ours_torch),
         }
         seconds, worst = measure(solvers, problem, args.rounds)
-    slowest = next(iter(seconds.values()))
-    rows = [
-        [name, f"{time * 1e3:.2f}", f"{1 / time:.1f}", f"{slowest / time:.0f}", f"{difference:.3f}"]
-        for (name, time), difference in zip(seconds.items(), worst, strict=True)
-    ]
-    print(markdown_table(["RPSM", "ms per frame", "frames/s", "times the reference", "largest difference, mm"], rows))
-    print(f"\n{describe_floor(problem, ours.num_threads, min(seconds.values()))}")
+    print_table("RPSM", seconds, worst)
+    print(f"\n{describe_floor(problem, ours.num_threads, min(seconds.values()))}\n")
+    for method in ("rpsm+refine", "triangulate_robust"):
+        solvers = {
+            f"numpy backend, {threads}": partial(solve_by_method, plain, method),
+            **{
+                f"numba backend, {count} threads": partial(solve_by_method, NumbaBackend(count), method)
+                for count in thread_counts()
+            },
+        }
+        print_table(method, *measure(solvers, problem, args.rounds))
+        print()
     if hasattr(os, "getloadavg"):
         print(f"Load after the run: {os.getloadavg()[0]:.1f} (1 minute).")
+
+
+def print_table(title: str, seconds: dict[str, float], worst: np.ndarray) -> None:
+    """Print times per frame; the first row is the reference."""
+    slowest = next(iter(seconds.values()))
+    rows = [
+        [name, f"{time * 1e3:.2f}", f"{1 / time:.1f}", f"{slowest / time:.3g}", f"{difference:.3f}"]
+        for (name, time), difference in zip(seconds.items(), worst, strict=True)
+    ]
+    print(markdown_table([title, "ms per frame", "frames/s", "times the reference", "largest difference, mm"], rows))
 
 
 if __name__ == "__main__":

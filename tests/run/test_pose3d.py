@@ -133,6 +133,14 @@ def test_estimate_unusable_input_is_one_line(run_script, experiment, directory, 
     assert not (directory / "results_3d.json").exists()
 
 
+def test_estimate_threads(run_script, experiment, directory):
+    refused = run_script("pose3d/estimate.py", "--threads", 0, *experiment)
+    assert refused.code == 2
+    assert "--threads: expected at least 1, received 0" in refused.err
+    done = run_script("pose3d/estimate.py", "--threads", 3, "--method", "triangulate_robust", *experiment)
+    assert done.code == 0, done.err
+
+
 def test_estimate_check_file_is_read_first(run_script, experiment, directory):
     assert run_script("data/make_limb_prior.py", *experiment).code == 0
     np.savez(directory / "foreign.npz", pose_world=np.zeros((3, 17, 3)))

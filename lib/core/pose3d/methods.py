@@ -102,7 +102,7 @@ def run_method(method: Method, batches: Iterable[FrameBatch], context: MethodCon
     for batch in batches:
         on_device = replace(batch, heatmaps=context.backend.heatmaps(batch.heatmaps))
         try:
-            check_finite("heatmaps", on_device.heatmaps)
+            _check_heatmaps(on_device.heatmaps, context.backend)
             poses = method.solve(on_device, context)
             check_shape("poses of the method", np.shape(poses.pose_world), (len(batch), batch.body.num_joints, 3))
             check_finite("poses of the method", poses.pose_world)
@@ -113,7 +113,7 @@ def run_method(method: Method, batches: Iterable[FrameBatch], context: MethodCon
             counts = count_supporting_views(*inputs, context.backend)
             poses = replace(poses, num_views_agree=counts if poses.filled is None else counts * ~poses.filled)
         else:
-            patches.append(SupportPatches.around(*inputs))
+            patches.append(SupportPatches.around(*inputs, backend=context.backend))
             states.append(poses.state)
         parts.append(replace(poses, state=None))
         del batch, on_device, inputs  # free the heatmaps before the next batch is read
@@ -125,6 +125,19 @@ def run_method(method: Method, batches: Iterable[FrameBatch], context: MethodCon
         filled=None if parts[0].filled is None else np.concatenate([poses.filled for poses in parts]),
         num_views_agree=np.concatenate([poses.num_views_agree for poses in parts]),
     )
+
+
+def _check_heatmaps(heatmaps: Any, backend: Backend) -> None:
+    """Check that heatmaps are finite, in the backend's threads."""
+    if not isinstance(heatmaps, np.ndarray):
+        check_finite("heatmaps", heatmaps)
+        return
+
+    def check(frames: slice) -> None:
+        if not np.isfinite(heatmaps[frames]).all():
+            check_finite("heatmaps", heatmaps)  # names the first frame of the whole batch
+
+    backend.for_each(check, backend.shares(len(heatmaps)))
 
 
 def _finished(parts: list[Poses], pose_world: np.ndarray, patches: list[SupportPatches]) -> list[Poses]:
@@ -269,6 +282,7 @@ def _solve_pictorial(batch: FrameBatch, context: MethodContext, settings: Pictor
         context.prior,
         settings,
         context.backend,
+        check_heatmaps=False,
     )
     return Poses(pose, num_box_roots)
 
@@ -300,6 +314,7 @@ def solve_rpsm_refine(batch: FrameBatch, context: MethodContext) -> Poses:
         context.backend,
         RefineSettings(peaks.NUM_PEAKS, peaks.PEAK_MODE, peaks.TOLERANCE, length_std),
         [tuple(batch.joint_set.indices(pair)) for pair in batch.joint_set.flip_pairs],
+        check_heatmaps=False,
     )
     state = (batch.subject, fitted) if keys.REFINE_PERSON and batch.subject is not None else None
     return replace(poses, pose_world=fitted_poses(fitted, context.prior.body, context.backend), state=state)

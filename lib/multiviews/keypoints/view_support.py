@@ -67,7 +67,13 @@ class SupportPatches:
 
     @classmethod
     def around(
-        cls, heatmaps: Any, pose_world: np.ndarray, cameras: Cameras, image_to_heatmap: np.ndarray, margin: int = 2
+        cls,
+        heatmaps: Any,
+        pose_world: np.ndarray,
+        cameras: Cameras,
+        image_to_heatmap: np.ndarray,
+        margin: int = 2,
+        backend: Backend | None = None,
     ) -> SupportPatches:
         """Cut patches out of heatmaps, `margin` px larger than the interpolation at poses (F, J, 3), mm, needs."""
         heatmaps = on_host(heatmaps)
@@ -79,7 +85,7 @@ class SupportPatches:
         start = np.arange(np.prod(axes, dtype=int)).reshape(axes) * (height * width)
         first = start + corner[..., 1] * width + corner[..., 0]
         steps = np.arange(side)[:, None] * width + np.arange(side)
-        highest = highest_values(heatmaps)  # (F, V, J)
+        highest = _highest(heatmaps, backend)  # (F, V, J)
         is_signal = (highest > 0) & (highest >= MIN_VIEW_SHARE * highest.max(1, keepdims=True))
         return cls(
             values=take_values(heatmaps, first[..., None, None] + steps),
@@ -96,6 +102,19 @@ class SupportPatches:
         weight = (1 - abs(distance)).clip(0)
         value = (weight[..., 1, None, :] @ self.values @ weight[..., 0, :, None])[..., 0, 0]
         return (visible & (value >= self.needed)).sum(1) * np.isfinite(pose_world).all(-1)
+
+
+def _highest(heatmaps: Any, backend: Backend | None) -> np.ndarray:
+    """Return the highest value of each heatmap, in the backend's threads."""
+    if backend is None or not isinstance(heatmaps, np.ndarray):
+        return highest_values(heatmaps)
+    highest = np.empty(heatmaps.shape[:-2], heatmaps.dtype)
+
+    def find(frames: slice) -> None:
+        highest[frames] = highest_values(heatmaps[frames])
+
+    backend.for_each(find, backend.shares(len(heatmaps)))
+    return highest
 
 
 def _project(pose_world: np.ndarray, cameras: Cameras, image_to_heatmap: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

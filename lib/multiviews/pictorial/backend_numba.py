@@ -1,13 +1,15 @@
 """The numpy backend with kernels that numba compiles."""
 
+import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from lib.multiviews.body import HumanBody
 from lib.multiviews.cameras import Cameras
+from lib.multiviews.compiled import cache_folder
 from lib.multiviews.keypoints.left_right import FlipPairs
 from lib.multiviews.keypoints.left_right_numba import swapped_views_compiled
 from lib.multiviews.keypoints.peak_rays import PeakRays
@@ -27,6 +29,8 @@ from lib.multiviews.refinement.pose_fit_numba import (
     without_distances_compiled,
 )
 
+logger = logging.getLogger(__name__)
+
 
 class NumbaBackend(NumpyBackend):
     """Backend for numpy arrays whose kernels run in parallel over frames. Poses are the same as on NumpyBackend.
@@ -41,14 +45,11 @@ class NumbaBackend(NumpyBackend):
 
     def __init__(self, num_threads: int | None = None) -> None:
         super().__init__(num_threads)
+        folder = cache_folder()
+        if folder is None or not any(folder.rglob("*.nbi")):
+            logger.info("numba compiles the 3D step once, in some 10 to 30 s; cache: %s", folder)
         self._memory = threading.local()
         self._model: tuple[LimbPrior, PictorialSettings, Model] | None = None
-
-    def shares(self, num_frames: int) -> Iterator[slice]:
-        """Split frames into at most two blocks per thread: few calls, and the threads end at nearly the same time."""
-        size = max(-(-num_frames // (2 * self.num_threads)), 1)
-        for start in range(0, num_frames, size):
-            yield slice(start, min(start + size, num_frames))
 
     def memory(self, allocate: Callable[..., Any], *arguments: Any) -> Any:
         """Return allocate(*arguments), reused if the thread's last call had the same arguments."""

@@ -3,7 +3,7 @@
 import os
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import ModuleType
@@ -102,6 +102,12 @@ class Backend(ABC):
     @abstractmethod
     def sample_own(self, maps: Array, taps: Taps) -> Array:
         """Interpolate maps (F, V, J, H, W), clipped at 0, at taps (F, V, J, n), and sum over the views: (F, J, n)."""
+
+    def shares(self, num_frames: int) -> Iterator[slice]:
+        """Split frames into at most two blocks per thread: few calls, and the threads end at nearly the same time."""
+        size = max(-(-num_frames // (2 * self.num_threads)), 1)
+        for start in range(0, num_frames, size):
+            yield slice(start, min(start + size, num_frames))
 
     def for_each(self, function: Callable[[slice], None], blocks: Iterable[slice]) -> None:
         """Call a function for each block of frames, in parallel; its exceptions are raised here."""

@@ -60,6 +60,7 @@ def rpsm(
     prior: LimbPrior,
     settings: PictorialSettings,
     backend: Backend,
+    check_heatmaps: bool = True,
 ) -> np.ndarray:
     """Estimate the 3D poses of F frames from the heatmaps of V views.
 
@@ -72,7 +73,8 @@ def rpsm(
         limb_lengths: (F, E) or (E,) limb lengths in the order of `prior.body.edges`, mm.
         prior: limb prior of the first grid.
         settings: grids and tolerance.
-        backend: NumpyBackend or TorchBackend.
+        backend: NumpyBackend, NumbaBackend or TorchBackend.
+        check_heatmaps: False if the caller has checked that the heatmaps are finite; the check reads all of them.
 
     Returns:
         (F, J, 3) joints, world frame, mm.
@@ -88,6 +90,8 @@ def rpsm(
     if limb_lengths.ndim == 1:
         limb_lengths = np.broadcast_to(limb_lengths, (num_frames, len(limb_lengths)))
     _check_inputs(heatmaps, cameras, image_to_heatmap, root_world, limb_lengths, prior, settings)
+    if check_heatmaps:
+        check_finite("heatmaps", heatmaps)
     if backend.rpsm is not None:
         return backend.rpsm(heatmaps, cameras, image_to_heatmap, root_world, limb_lengths, prior, settings)
 
@@ -137,7 +141,7 @@ def _check_inputs(
     check_shape("cameras.T", cameras.T.shape, (num_frames, num_views, 3))
     check_shape("root_world", root_world.shape, (num_frames, 3))
     check_shape("limb_lengths", limb_lengths.shape, (num_frames, len(prior.body.edges)))
-    for name, values in (("heatmaps", heatmaps), ("root_world", root_world), ("limb_lengths", limb_lengths)):
+    for name, values in (("root_world", root_world), ("limb_lengths", limb_lengths)):
         check_finite(name, values)
 
 

@@ -70,6 +70,7 @@ def fit_frames(
     backend: Backend,
     settings: RefineSettings = RefineSettings(),
     flip_pairs: FlipPairs = (),
+    check_heatmaps: bool = True,
 ) -> list[FittedFrames]:
     """Refine the 3D poses of F frames, each frame independently (steps 1 to 3).
 
@@ -83,6 +84,7 @@ def fit_frames(
         backend: NumpyBackend or TorchBackend.
         settings: peaks, tolerances and steps.
         flip_pairs: (right, left) joints that a detector may swap.
+        check_heatmaps: False if the caller has checked that the heatmaps are finite; the check reads all of them.
 
     Returns:
         Blocks of frames in order. fitted_poses() returns their poses.
@@ -94,6 +96,8 @@ def fit_frames(
     if limb_lengths.ndim == 1:
         limb_lengths = np.broadcast_to(limb_lengths, (len(heatmaps), len(limb_lengths)))
     _check_inputs(heatmaps, cameras, image_to_heatmap, start_world, limb_lengths, body)
+    if check_heatmaps:
+        check_finite("heatmaps", heatmaps)
     given = Distances(body.edges, limb_lengths, settings.length_std * limb_lengths)
     size = max(len(heatmaps), 1) if backend.kernels_run_in_parallel else settings.block_frames
     blocks = [slice(start, start + size) for start in range(0, len(heatmaps), size)]
@@ -237,7 +241,7 @@ def _check_inputs(
     check_shape("cameras.T", cameras.T.shape, (num_frames, num_views, 3))
     check_shape("start_world", start_world.shape, (num_frames, body.num_joints, 3))
     check_shape("limb_lengths", limb_lengths.shape, (num_frames, len(body.edges)))
-    for name, values in (("heatmaps", heatmaps), ("start_world", start_world), ("limb_lengths", limb_lengths)):
+    for name, values in (("start_world", start_world), ("limb_lengths", limb_lengths)):
         check_finite(name, values)
     if not (limb_lengths > 0).all():
         raise InputError(f"limb_lengths: expected lengths above 0 mm, received {limb_lengths.min():g}")
