@@ -28,6 +28,8 @@ from lib.utils.files.torch_file import first_not_finite, save_checkpoint
 
 logger = logging.getLogger(__name__)
 
+_LARGE = ("state_dict", "optimizer")  # entries of training_state()
+
 
 @dataclass
 class Progress:
@@ -67,9 +69,9 @@ class CheckpointKeeper:
 
     The newest is always checkpoint.pth.tar. It is replaced atomically, so a killed process leaves a whole file.
 
-    In the background, save() takes a snapshot and a thread writes it; at most one snapshot exists. Errors of the thread
-    are raised by the next save() or wait(), or at the end of the context. On the CPU this would only take memory and
-    cores from the training.
+    In the background, save() takes a snapshot and a thread writes it; at most one snapshot of weights and moments
+    exists. Errors of the thread are raised by the next save() or wait(), or at the end of the context. On the CPU this
+    would only take memory and cores from the training.
     """
 
     def __init__(self, directory: Path, model_name: str, num_kept: int = 1, in_background: bool = False) -> None:
@@ -84,7 +86,8 @@ class CheckpointKeeper:
         self._model_name = model_name
         self._num_kept = num_kept
         self._thread = ThreadPoolExecutor(1, "write-checkpoint") if in_background else None
-        self._pending: Future | None = None
+        self._pending: list[Future] = []
+        self._snapshot: Snapshot | None = None  # of the last call, until it is written
 
     def __enter__(self) -> CheckpointKeeper:
         return self
@@ -108,9 +111,10 @@ class CheckpointKeeper:
         Raises:
             InputError: see save().
         """
-        pending, self._pending = self._pending, None
-        if pending is not None:
-            pending.result()
+        pending, self._pending = self._pending, []
+        self._snapshot = None
+        for one in pending:
+            one.result()
 
     def save(
         self,
@@ -119,6 +123,7 @@ class CheckpointKeeper:
         progress: Progress,
         keep: bool = True,
         weights_names: Sequence[str] = (),
+        is_unchanged: bool = False,
     ) -> None:
         """Write the training state.
 
@@ -128,19 +133,25 @@ class CheckpointKeeper:
             progress: progress of the training.
             keep: count it among the checkpoints that are kept.
             weights_names: files that receive the weights alone.
+            is_unchanged: weights and moments equal the previous call's, whose snapshot is used if it still exists.
 
         Raises:
             InputError: see save_training_state(). In the background: of the previous call.
         """
-        self.wait()
         state = training_state(self._model_name, model, train_step.optimizer, progress, train_step.scaler)
-        snapshot = None if self._thread is None else self._snapshot(state)
+        unwritten = is_unchanged and bool(self._pending) and not self._pending[-1].done()
+        if unwritten and self._snapshot is not None:
+            snapshot = self._snapshot.with_values({key: state[key] for key in state if key not in _LARGE})
+        else:
+            self.wait()
+            snapshot = None if self._thread is None else self._take_snapshot(state)
         if snapshot is None:
             self._write(state, keep, weights_names)
-        else:
-            self._pending = self._thread.submit(self._write_snapshot, snapshot, keep, weights_names)
+            return
+        self._snapshot = snapshot
+        self._pending.append(self._thread.submit(self._write_snapshot, snapshot, keep, weights_names))
 
-    def _snapshot(self, state: dict[str, Any]) -> Snapshot | None:
+    def _take_snapshot(self, state: dict[str, Any]) -> Snapshot | None:
         """Return a snapshot; None if there is not enough memory for it."""
         try:
             return Snapshot(state)

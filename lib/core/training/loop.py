@@ -129,9 +129,11 @@ class Training:
             self._train_step, self._train_loader, meters, self._settings, epoch, hooks, progress.step, self._ranks
         )
         row = {"epoch": epoch, "learning_rate": rate, **values}
+        is_saved = False
         if epoch + 1 == train.END_EPOCH or (epoch + 1) % train.VALIDATE_EVERY == 0:
             if progress.step < self._steps_per_epoch:  # a failing validation must not cost the epoch
                 self._save_within_epoch(self._steps_per_epoch, meters, keep=False)
+                is_saved = True
             row |= self._validate(epoch)
         progress.epoch = epoch + 1
         progress.step = 0
@@ -139,7 +141,7 @@ class Training:
         progress.meters = {}
         progress.steps_before += self._steps_per_epoch
         if self._ranks.is_main:
-            self._finish_epoch(row)
+            self._finish_epoch(row, is_saved)
 
     def _report(
         self, epoch: int, rate: float, step: int, values: dict[str, float], batch: dict[str, Tensor], result: StepResult
@@ -197,8 +199,13 @@ class Training:
         image = fusion_image(batch, single_view, routed)
         self._log.add_image("heatmaps_before_and_after_fusion", self._global_step(self._steps_per_epoch), image)
 
-    def _finish_epoch(self, row: dict[str, float]) -> None:
-        """Log the epoch and write the best and last weights, the checkpoint and the curves."""
+    def _finish_epoch(self, row: dict[str, float], is_saved: bool) -> None:
+        """Log the epoch and write the best and last weights, the checkpoint and the curves.
+
+        Args:
+            row: values of the epoch.
+            is_saved: the last checkpoint has the weights of the epoch's end.
+        """
         progress = self._progress
         self._log.add("epoch", self._global_step(0), row)
         progress.history.append(row)
@@ -212,7 +219,7 @@ class Training:
             logger.info("epoch %d: %s so far", row["epoch"], progress.best_text())
         if progress.epoch == self._config.TRAIN.END_EPOCH:
             weights_names.append(FINAL_NAME)
-        self._keeper.save(self._train_step, self._model, progress, True, weights_names)
+        self._keeper.save(self._train_step, self._model, progress, True, weights_names, is_saved)
         curves = [{key: row[key] for key in _CURVES if key in row} for row in progress.history]
         save_curves(self._directory / CURVES_NAME, curves, title=str(self._directory))
         self._check_learning()

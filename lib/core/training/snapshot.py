@@ -1,5 +1,7 @@
 """Copy of a training state in CPU memory, from which a thread writes a checkpoint while training continues."""
 
+from __future__ import annotations
+
 import copy
 from typing import Any
 
@@ -9,13 +11,13 @@ from lib.utils.files.torch_file import tensors_of
 
 
 class Snapshot:
-    """Copy of nested dictionaries and sequences with tensors.
+    """Copy of a dictionary of nested dictionaries and sequences with tensors.
 
     Tensors on the GPU are copied into pinned memory in the order of the current stream: later training steps wait for
     the copies, this process does not. torch keeps the pinned memory for the next snapshot.
     """
 
-    def __init__(self, state: Any) -> None:
+    def __init__(self, state: dict[str, Any]) -> None:
         tensors = [tensor for _, tensor in tensors_of(state)]
         storages = {one.untyped_storage().data_ptr(): one.untyped_storage() for one in tensors}
         copied = {place: _copy_to_cpu(storage) for place, storage in storages.items()}
@@ -30,7 +32,14 @@ class Snapshot:
             self._copied = torch.cuda.Event()
             self._copied.record()
 
-    def wait(self) -> Any:
+    def with_values(self, values: dict[str, Any]) -> Snapshot:
+        """Return a snapshot with copies of other values; the other entries are shared with this snapshot."""
+        other = Snapshot(values)
+        other._state = {key: other._state.get(key, value) for key, value in self._state.items()}
+        other._copied = other._copied or self._copied  # the later event of one stream covers both
+        return other
+
+    def wait(self) -> dict[str, Any]:
         """Wait for the copies and return the state; tensors are on the CPU."""
         if self._copied is not None:
             self._copied.synchronize()

@@ -205,6 +205,39 @@ def test_checkpoint_keeper_in_background_has_one_snapshot(step, tmp_path, held_b
     assert done == ["model_best.pth.tar", "checkpoint.pth.tar", "checkpoint.pth.tar"]
 
 
+def test_checkpoint_keeper_in_background_reuses_an_unwritten_snapshot_of_the_same_weights(step, tmp_path, held_back):
+    first = Progress(1, 5, meters={"sums": torch.ones(4)})
+    for name, in_background in (("foreground", False), ("background", True)):
+        directory = tmp_path / name
+        directory.mkdir()
+        if not in_background:
+            held_back.set()
+        with CheckpointKeeper(directory, "m", 2, in_background) as keeper:
+            keeper.save(step, step.model, first, False)
+            snapshot = keeper._snapshot
+            keeper.save(step, step.model, PROGRESS, True, ["model_best.pth.tar"], True)  # does not wait
+            if in_background:
+                assert not (directory / "checkpoint.pth.tar").exists()
+                shared = keeper._snapshot.wait()["state_dict"]["conv.weight"]
+                assert shared is snapshot.wait()["state_dict"]["conv.weight"]
+            held_back.set()
+        held_back.clear()
+    found, expected = tmp_path / "background", tmp_path / "foreground"
+    assert names(found) == names(expected)
+    for name in names(found):
+        assert (found / name).read_bytes() == (expected / name).read_bytes(), name
+
+
+def test_checkpoint_keeper_in_background_copies_weights_that_changed(step, tmp_path, held_back):
+    with CheckpointKeeper(tmp_path, "m", in_background=True) as keeper:
+        keeper.save(step, step.model, Progress(1))
+        step.optimizer.step()
+        threading.Timer(0.2, held_back.set).start()
+        keeper.save(step, step.model, Progress(2))
+    state = torch.load(tmp_path / "checkpoint.pth.tar", weights_only=True)
+    assert torch.equal(state["state_dict"]["conv.weight"], step.model.conv.weight)
+
+
 def refuse_to_write(state, path):
     raise InputError(f"{path}: cannot be written (No space left on device)")
 
