@@ -20,7 +20,7 @@ torch = pytest.importorskip("torch")
 
 FORK = HumanBody(("root", "rhip", "rkne", "rank", "lhip"), (-1, 0, 1, 2, 0))  # joints of the Human3.6M skeleton
 FORK_LENGTHS = np.array([LENGTHS[H36M_BODY.limb_names.index(name)] for name in FORK.limb_names])
-SETTINGS = PictorialSettings(1500.0, 6, 2, 2, 170.0)
+SETTINGS = PictorialSettings(1500.0, 6, 2, 1, 170.0)
 
 
 def make_problem(num_frames=1, num_views=3, settings=SETTINGS, body=FORK, lengths=FORK_LENGTHS, seed=0, **options):
@@ -70,12 +70,15 @@ def turned_away():
 
 
 PROBLEMS = {
-    "two frames": lambda: make_problem(2),
+    "two frames, two later grids": lambda: make_problem(2, settings=replace(SETTINGS, recur_depth=2)),
     "two views": lambda: make_problem(1, 2, seed=1),
     "five views": lambda: make_problem(1, 5, seed=2),
     "rectangular maps": lambda: make_problem(1, heatmap_wh=(48, 64), image_wh=(192, 256), seed=3),
     "27 bins per later grid": lambda: make_problem(1, settings=replace(SETTINGS, recur_nbins=3, recur_depth=1)),
     "no later grid": lambda: make_problem(1, settings=replace(SETTINGS, first_nbins=5, recur_depth=0), seed=4),
+    "several blocks of bins": lambda: make_problem(
+        1, settings=replace(SETTINGS, first_nbins=11, recur_depth=0, limb_length_tolerance=80.0), seed=5
+    ),
     "one joint": lambda: make_problem(1, body=HumanBody(("root",), (-1,)), lengths=np.zeros(0)),
     "chain, children first": lambda: make_problem(
         1, body=HumanBody(("rkne", "rhip", "root"), (1, 2, -1)), lengths=FORK_LENGTHS[[0, 2]]
