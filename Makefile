@@ -7,6 +7,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 QUICK := experiments-local/synthetic/resnet18/128_fusion.yaml
 QUICK_DATA := data/synthetic
+QUICK_CROPS := --opts DATASET.CROP_CACHE $(QUICK_DATA)/crops
 QUICK_RUN := output/mixed/multiview_pose_resnet_18/128_fusion
 
 SEEDS ?= 0 1 2
@@ -31,8 +32,9 @@ $(VENV)/.installed: requirements.txt tests/requirements.txt
 quickstart: $(VENV)/.installed  ## synthetic data, training, validation, 3D poses and report from nothing (13 minutes)
 	$(BIN)/python run/data/make_synthetic.py --root $(QUICK_DATA) --image-size 500 --groups-per-train 16 \
 	  --mpii-train 1280 --occluders 0.2 --reuse
-	$(BIN)/python run/pose2d/train.py --cfg $(QUICK)
-	$(BIN)/python run/pose2d/valid.py --cfg $(QUICK)
+	$(BIN)/python run/data/cache_crops.py --cfg $(QUICK) $(QUICK_CROPS)
+	$(BIN)/python run/pose2d/train.py --cfg $(QUICK) $(QUICK_CROPS)
+	$(BIN)/python run/pose2d/valid.py --cfg $(QUICK) $(QUICK_CROPS)
 	$(BIN)/python run/data/make_limb_prior.py --cfg $(QUICK)
 	$(BIN)/python run/pose3d/estimate.py --cfg $(QUICK)
 	$(BIN)/python run/pose3d/estimate_cuda.py --cfg $(QUICK) --check poses3d.npz

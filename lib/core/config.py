@@ -86,7 +86,12 @@ DEFAULTS: dict[str, Any] = {
     "BACKBONE_MODEL": Key("weights", "pose_resnet", "single-view heatmap network", BACKBONES),
     "MODEL": Key("weights", "multiview_pose_resnet", "multi-view network of that backbone", model_names),
     "GPUS": Key("training", "0,1", "CUDA devices, comma separated; ignored without CUDA"),
-    "WORKERS": Key("runtime", 8, "data loading processes per loader, shared by the GPUs of a machine", minimum=0),
+    "WORKERS": Key(
+        "runtime",
+        8,
+        "data loading processes per loader, shared by the GPUs of a machine; with ready crops up to 4 threads per GPU",
+        minimum=0,
+    ),
     "PRINT_FREQ": Key("runtime", 100, "steps between log lines and between debug images", minimum=1),
     "SEED": Key("weights", 0, "seed of initialization, data order and augmentation", minimum=0),
     "MODEL_EXTRA": {
