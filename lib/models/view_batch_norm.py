@@ -124,10 +124,10 @@ class _PerView(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         input, weight, saved = ctx.saved_tensors
-        is_needed = list(ctx.needs_input_grad[:3])
+        is_needed = ctx.needs_input_grad
         num_views = saved.shape[1]
         results = [
-            torch.ops.aten.native_batch_norm_backward(*one, True, ctx.eps, is_needed)
+            torch.ops.aten.native_batch_norm_backward(*one, True, ctx.eps, [is_needed[0], True, True])
             for one in zip(
                 grad.chunk(num_views),
                 input.chunk(num_views),
@@ -139,10 +139,11 @@ class _PerView(torch.autograd.Function):
             )
         ]
         grad_input, grad_weight, grad_bias = zip(*results, strict=True)
+        sums = torch.stack([*grad_weight, *grad_bias]).unflatten(0, (2, num_views)).sum(1)  # over the views
         return (
             torch.cat(grad_input) if is_needed[0] else None,
-            torch.stack(grad_weight).sum(0) if is_needed[1] else None,
-            torch.stack(grad_bias).sum(0) if is_needed[2] else None,
+            sums[0] if is_needed[1] else None,
+            sums[1] if is_needed[2] else None,
             None,
             None,
         )
