@@ -193,13 +193,22 @@ def bench_checkpoint(bench: Bench) -> None:
         for kind, in_background in (("in the background", True), ("in the foreground", False)):
             with CheckpointKeeper(Path(name), config.MODEL, in_background=in_background) as keeper:
                 for which in ("first", "second", "third"):  # the first one allocates pinned memory
-                    bench.synchronize()
-                    start = time.perf_counter()
-                    keeper.save(step, model, Progress())
-                    bench.synchronize()
-                    stall = time.perf_counter() - start
-                    keeper.wait()
-                    written = time.perf_counter() - start
+                    stall, written = _save(keeper, step, bench)
                     size = sum(file.stat().st_size for file in Path(name).iterdir()) / 1e9
-                    what = f"{which}, {kind}"
-                    bench.record("checkpoint", what, stall_s=stall, written_s=written, gb=size)
+                    bench.record("checkpoint", f"{which}, {kind}", stall_s=stall, written_s=written, gb=size)
+                keeper.save(step, model, Progress())  # as at an epoch's end, with a validation in between
+                stall, written = _save(keeper, step, bench, is_unchanged=True)
+                bench.record(
+                    "checkpoint", f"while the same weights are written, {kind}", stall_s=stall, written_s=written
+                )
+
+
+def _save(keeper: CheckpointKeeper, step: TrainStep, bench: Bench, is_unchanged: bool = False) -> tuple[float, float]:
+    """Return the seconds until training can continue and until the file is complete."""
+    bench.synchronize()
+    start = time.perf_counter()
+    keeper.save(step, step.model, Progress(), is_unchanged=is_unchanged)
+    bench.synchronize()
+    stall = time.perf_counter() - start
+    keeper.wait()
+    return stall, time.perf_counter() - start
