@@ -30,3 +30,15 @@ def test_bench_gpu_tiny_measures_the_step_on_the_cpu(tmp_path):
     assert {"plain loop, fp32", "fp32", "bf16", "part: fusion, bf16", "sum of the parts"} <= by_name.keys()
     assert by_name["fp32"]["operations"] < 1000  # the loop over views needs more
     assert "## step" in done.stdout
+
+
+@pytest.mark.slow
+def test_bench_gpu_tiny_measures_around_the_step_on_the_cpu(tmp_path):
+    sections = ("input", "validation", "checkpoint")
+    done = run("--device", "cpu", "--tiny", "--only", *sections, "--out", str(tmp_path / "records.jsonl"))
+    assert done.returncode == 0
+    records = [json.loads(line) for line in (tmp_path / "records.jsonl").read_text().splitlines()]
+    assert {record["section"] for record in records} == set(sections)
+    assert not [record for record in records if record["name"] == "failed"]
+    rates = {record["name"]: record["groups_per_s"] for record in records if record.get("workers") == 0}
+    assert rates["ready crops, loader"] > rates["images, loader"]
