@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from cvf_tests.operations import OperationCounter
 from gpu_harness import Bench
 from plain_training import PlainTraining
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from lib.core.build_model import build_model
 from lib.core.config_io import load_config
@@ -49,24 +49,6 @@ STEPS: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     "bf16": (("TRAIN.AMP", "bf16"), GROUPS),
     "bf16, COMPILE false": (("TRAIN.AMP", "bf16", "TRAIN.COMPILE", "false"), GROUPS),
 }
-# aten operations that start no kernel
-_NO_KERNEL = ("view", "empty", "as_strided", "expand", "permute", "transpose", "slice", "select", "split", "detach")
-_NO_KERNEL += ("alias", "unsqueeze", "squeeze", "reshape", "unbind", "t", "new_empty", "empty_like", "chunk", "narrow")
-_NO_KERNEL += ("device", "record_function_enter_new", "record_function_exit", "new_zeros")  # new_zeros calls zeros
-
-
-class OperationCounter(TorchDispatchMode):
-    """Counts tensor operations that would start kernels on a GPU; a fused or foreach operation counts once."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        name = func.overloadpacket.__name__.strip("_")
-        is_view = any(value.alias_info and not value.alias_info.is_write for value in func._schema.returns)
-        self.count += not (is_view or name.removesuffix("_copy") in _NO_KERNEL)
-        return func(*args, **(kwargs or {}))
 
 
 class Step:
@@ -130,11 +112,14 @@ def bench_step(bench: Bench) -> None:
     groups = (2,) if bench.is_tiny else GROUPS
     _release(bench)
     _plain_loop(bench, groups[0])
+    _release(bench)
     for name, (opts, sizes) in STEPS.items():
         for size in groups if bench.is_tiny else sizes:
             _whole_step(bench, name, size, opts)
+            _release(bench)
     for size in groups:
         _parts(bench, size)
+        _release(bench)
 
 
 def _plain_loop(bench: Bench, groups: int) -> None:
@@ -160,8 +145,6 @@ def _whole_step(bench: Bench, name: str, groups: int, opts: tuple[str, ...]) -> 
         values["peak_gib"] = torch.cuda.max_memory_allocated(bench.device) / 2**30
         values["reserved_gib"] = torch.cuda.max_memory_reserved(bench.device) / 2**30
     _record(bench, name, groups, milliseconds, **values)
-    del step
-    _release(bench)
 
 
 def _parts(bench: Bench, groups: int) -> None:
@@ -199,8 +182,6 @@ def _parts(bench: Bench, groups: int) -> None:
     total = sum(times.values())
     _record(bench, "sum of the parts", groups, total)
     _record(bench, "bf16 step, times the sum of the parts", groups, whole, ratio=whole / total)
-    del step, model, inputs, images, weights, heatmaps, parts, backbone, fusion
-    _release(bench)
 
 
 def _record(bench: Bench, name: str, groups: int, milliseconds: float, **values: Any) -> None:

@@ -5,13 +5,19 @@ import dataclasses
 
 import pytest
 import torch
+from cvf_tests.operations import OperationCounter
 from cvf_tests.stubs import CPU, inputs_of
 from cvf_tests.view_by_view import ViewByView, largest_differences, relative
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lib.core.build_model import build_model
+from lib.core.config_io import load_config
+from lib.core.runtime.device import autocast_dtype
+from lib.core.training import memory_estimate
 from lib.core.training.optimizer import build_optimizer
 from lib.core.training.step import TrainStep
+from lib.models.view_batch_norm import ViewBatchNorm2d
 
 
 @pytest.fixture
@@ -92,6 +98,32 @@ def test_train_step_one_pass_equals_the_loop_over_views(problem, opts):
     assert buffers < 1e-6
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("amp", ["off", "bf16"])
+def test_train_step_one_pass_needs_half_the_operations_of_the_loop(amp):
+    """ResNet-50 at 256 px on fake tensors; the rest is everything but the backbone."""
+    config = load_config("experiments-local/mixed/resnet50/256_fusion.yaml", ["TRAIN.AMP", amp])
+    counts = {}
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        inputs = memory_estimate._batch(config, 8)
+        for name in ("one pass", "rest", "loop"):
+            model = build_model(config, 4, is_train=True, resumes=True).train()
+            if name == "rest":
+                model.backbone = Scalar(torch.zeros(32, 20, 64, 64))
+            for module in model.modules():
+                if name == "loop" and type(module) is ViewBatchNorm2d:
+                    module.__class__ = nn.BatchNorm2d
+            autocast = autocast_dtype(amp, torch.device("cuda"))
+            step = TrainStep(model, build_optimizer(config.TRAIN, model), CPU, autocast=autocast)
+            step(inputs)
+            with OperationCounter() as counter:
+                step(inputs)
+            counts[name] = counter.count
+    print(amp, counts)
+    assert counts["one pass"] < 0.6 * counts["loop"]
+    assert counts["rest"] < 150
+
+
 def test_multiview_pose_recomputed_activations_need_less_memory(problem):
     _, model, inputs = problem()
     sizes = {}
@@ -154,8 +186,9 @@ class Scalar(nn.Module):
         self.weight = nn.Parameter(torch.ones(()))
         self.heatmaps = heatmaps
 
-    def forward(self, images, views):
-        return self.heatmaps * self.weight, None
+    def forward(self, images, views=None):
+        heatmaps = self.heatmaps * self.weight
+        return heatmaps if views is None else (heatmaps, None)
 
 
 @pytest.mark.parametrize("kind", ["adam", "sgd"])
