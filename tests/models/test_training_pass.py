@@ -168,6 +168,27 @@ def test_compiled_pass_equals_the_eager_pass(pair, backend, caplog):
     assert model.state_dict().keys() == plain.state_dict().keys()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BACKBONES)
+def test_compiled_pass_traces_every_backbone_in_one_piece(name, caplog):
+    """Tracing alone, under autocast and in channels last, as on a GPU."""
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+    model = MultiViewPose(BACKBONES[name]()).train()
+    model.backbone.to(memory_format=torch.channels_last)
+    plain, exact = copy.deepcopy(model), copy.deepcopy(model)
+    model.compiled = CompiledPass(2, uses_graphs=False, backend="eager")
+    graphs = num_graphs()
+    images = images_of(2, 2, 64, torch.float32, torch.channels_last)
+    with caplog.at_level(logging.INFO), torch.autocast("cpu", torch.bfloat16):
+        found, expected = model(images)[0], plain(images)[0]
+    assert num_graphs() == graphs + 1
+    assert ["backbone compiled in" in message for message in messages_of(caplog)] == [True]
+    assert found.dtype == expected.dtype == torch.bfloat16
+    errors = [(maps.float() - exact(images)[0]).square().mean().sqrt() for maps in (found, expected)]
+    assert errors[0] < 1.3 * errors[1]  # few values per statistic enlarge the rounding of both
+
+
 def test_compiled_pass_other_sizes_and_evaluation_are_eager(pair, caplog):
     model, plain = pair("aot_eager")
     graphs = num_graphs()
