@@ -58,7 +58,7 @@ def backward(model, images):
 
 
 @pytest.mark.parametrize("memory_format", FORMATS.values(), ids=FORMATS)
-@pytest.mark.parametrize("num_views", [2, 5])
+@pytest.mark.parametrize("num_views", [2, pytest.param(5, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", BACKBONES)
 def test_train_all_views_equals_the_loop_over_views_in_float64(name, num_views, memory_format):
     """Outputs, gradients of the backbone and the fusion, running statistics, two passes in sequence."""

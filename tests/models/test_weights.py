@@ -240,6 +240,7 @@ def test_load_pretrained_hrnet_loads_selected_layers(make_config: Callable, tmp_
         build_model(config, VIEWS, is_train=True)
 
 
+@pytest.mark.slow
 def test_load_pretrained_hrnet_loads_head_of_a_pose_network(make_config: Callable, tmp_path: Path) -> None:
     path = tmp_path / "model_best.pth.tar"
     config = make_config("pose_hrnet", *NARROW_HRNET, "NETWORK.PRETRAINED", str(path))
@@ -261,7 +262,7 @@ def test_load_pretrained_hrnet_loads_head_of_a_pose_network(make_config: Callabl
     [
         ("pose_resnet", "deconv_layers, final_layer"),
         ("pose_mobilenetv2", "deconv_layers, final_layer"),
-        ("pose_hrnet", "final_layer"),
+        pytest.param("pose_hrnet", "final_layer", marks=pytest.mark.slow),
     ],
 )
 def test_load_pretrained_frozen_backbone_must_be_complete(

@@ -27,6 +27,7 @@ def run(*words: object, **options) -> subprocess.CompletedProcess:
     return subprocess.run([*map(str, words)], capture_output=True, text=True, env=ENVIRONMENT, timeout=240, **options)
 
 
+@pytest.mark.slow
 def test_train_two_processes_take_equal_steps(tiny_root, tiny_yaml, tmp_path):
     """10 groups in batches of 4; the last batch is smaller."""
     cfg = tiny_yaml(tiny_root(frames=7, mpii=12))
@@ -91,6 +92,7 @@ def children_of(process: subprocess.Popen) -> list[int]:
     return [int(number) for number in path.read_text().split()]
 
 
+@pytest.mark.slow
 def test_train_killed_process_ends_all_with_one_message(tiny_root, tiny_yaml, tmp_path):
     process = start_training(tiny_yaml(tiny_root(frames=4, mpii=0)), "--gpus", "cpu,cpu", *LONG)
     wait_for(tmp_path / "output" / RUN / "metrics.jsonl", "loss", process)
@@ -104,6 +106,7 @@ def test_train_killed_process_ends_all_with_one_message(tiny_root, tiny_yaml, tm
         os.kill(first, 0)
 
 
+@pytest.mark.slow
 def test_train_several_processes_bad_input_is_one_line(tiny_root, tiny_yaml):
     root = tiny_root(frames=4, mpii=0)
     min((root / "h36m/images").glob("s_01*/*.jpg")).unlink()

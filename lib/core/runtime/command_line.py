@@ -9,10 +9,6 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-import yaml
-
-from lib.core.config_docs import matching_keys
-from lib.core.config_io import load_config, plain_config
 from lib.core.runtime.launch import REPORTED_BY_LAUNCHER
 from lib.utils.errors import InputError, Interrupted, ProcessLost, ProgramExit
 
@@ -59,6 +55,8 @@ class _ShowKeys(argparse.Action):
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, flag: str | None = None
     ) -> None:
+        from lib.core.config_docs import matching_keys  # here, because detect_people.py runs without the packages
+
         print(matching_keys(values))
         parser.exit()
 
@@ -69,6 +67,10 @@ class _ExperimentParser(_Parser):
     def parse_args(self, *words: Any, **options: Any) -> argparse.Namespace:
         args = super().parse_args(*words, **options)
         if args.print_config:
+            import yaml
+
+            from lib.core.config_io import load_config, plain_config
+
             print(yaml.safe_dump(plain_config(load_config(args.cfg, collect_opts(args))), sort_keys=False), end="")
             self.exit()
         return args

@@ -44,7 +44,7 @@ IN_PARTS = ("TRAIN.BATCH_SIZE", "4", "TRAIN.ACCUMULATE", "2")
 @pytest.mark.parametrize(
     "opts",
     [
-        pytest.param(RECOMPUTED, id="recomputed"),
+        pytest.param(RECOMPUTED, id="recomputed", marks=pytest.mark.slow),
         pytest.param((), id="as it is", marks=pytest.mark.slow),
         pytest.param(IN_PARTS, id="in parts", marks=pytest.mark.slow),
     ],
