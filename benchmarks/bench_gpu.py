@@ -44,6 +44,7 @@ def main() -> None:
     if args.device == "cuda" and not torch.cuda.is_available():
         print("bench_gpu: no CUDA device; nothing to measure (--device cpu --tiny tries it on the CPU)")
         return
+    torch.backends.cudnn.benchmark = True  # the default of CUDNN.BENCHMARK, as in train.py and valid.py
     name = torch.cuda.get_device_name() if args.device == "cuda" else "cpu"
     print(f"{name}; {describe_machine(('torch', 'triton', 'numpy'))}\n")
     run_sections(Bench(torch.device(args.device), args.tiny, args.out), SECTIONS, args.only)

@@ -14,6 +14,7 @@ from cvf_tests.operations import OperationCounter
 from gpu_harness import Bench
 from plain_training import PlainTraining
 from torch import Tensor
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from lib.core.build_model import build_model
@@ -215,7 +216,9 @@ def _launches(bench: Bench, step: Callable[[], None]) -> dict[str, float]:
         bench.synchronize()
     averages = profiler.key_averages()
     launches = sum(entry.count for entry in averages if "Launch" in entry.key and entry.key.startswith("cu"))
-    device_ms = sum(entry.self_device_time_total for entry in averages) / 1e3
+    # The time of a kernel is also that of the operation that launched it, so only the kernels are summed.
+    kernels = [entry for entry in averages if entry.device_type != DeviceType.CPU and not entry.is_user_annotation]
+    device_ms = sum(entry.self_device_time_total for entry in kernels) / 1e3
     return {"launches": launches, "device_ms": device_ms, "waits": waits}
 
 
