@@ -32,7 +32,7 @@ from lib.multiviews.pictorial.rpsm import PictorialSettings
 from lib.multiviews.pictorial.tree_search import Costs
 
 MAX_FINER_BINS = 64  # bins of a later grid; a program holds all pairs of bins of a limb in registers
-_CHUNK_BYTES = 2**27  # scores of the frames that are solved together
+_CHUNK_BYTES = 2**28  # scores of the frames that are solved together; a batch of 256 frames takes 0.13 GiB
 _MAX_GRID = 65535  # programs along the second and third axis of a launch
 MAX_FIRST_NBINS = 256  # add_messages() packs three coordinates of 10 bits
 _CAMERA_COLUMNS = tl.constexpr(24)
