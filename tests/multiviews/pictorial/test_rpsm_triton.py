@@ -124,40 +124,55 @@ class Recorder:
 TYPES = {torch.float32: "*fp32", torch.float64: "*fp64", torch.int32: "*i32", torch.int64: "*i64"}
 
 
-def compile_for_gpu(kernel, values, options):
-    """Compile a kernel for the arguments of a call, without a GPU: compute capability 8.0."""
-    constants = {param.name: value for param, value in zip(kernel.params, values, strict=True) if param.is_constexpr}
-    signature = {
-        param.name: "constexpr"
-        if param.is_constexpr
-        else TYPES[value.dtype]
-        if isinstance(value, torch.Tensor)
-        else "i32"
-        if abs(value) < 2**31
-        else "i64"
-        for param, value in zip(kernel.params, values, strict=True)
-    }
-    source = triton.compiler.ASTSource(kernel, signature, constants)
-    target = triton.backends.compiler.GPUTarget("cuda", 80, 32)
+def compile_for_gpu(kernel, values, options, capability):
+    """Compile a kernel to machine code for the arguments of a call, without a GPU, as the launcher specializes it.
+
+    The launcher makes arguments equal to 1 constants, and knows which arguments are divisible by 16.
+    """
+    constants, signature, attributes = {}, {}, {}
+    for index, (param, value) in enumerate(zip(kernel.params, values, strict=True)):
+        is_tensor = isinstance(value, torch.Tensor)
+        if param.is_constexpr or (not is_tensor and value == 1):
+            constants[param.name] = value
+            signature[param.name] = "constexpr"
+            continue
+        signature[param.name] = TYPES[value.dtype] if is_tensor else "i32" if abs(value) < 2**31 else "i64"
+        if (value.data_ptr() if is_tensor else value) % 16 == 0:
+            attributes[(index,)] = [["tt.divisibility", 16]]
+    source = triton.compiler.ASTSource(kernel, signature, constants, attributes)
+    target = triton.backends.compiler.GPUTarget("cuda", capability, 32)
     return triton.compile(source, target=target, options=options)
 
 
-def test_kernels_compile_for_gpu(monkeypatch):
+def launches(problem, monkeypatch):
+    """Return kernel name -> kernel and recorded launches of a problem."""
     from lib.multiviews.pictorial import rpsm_triton
 
     names = ("sum_heatmaps", "score_bins", "add_messages", "choose_bins", "search_finer_grids")
     recorders = {name: Recorder(getattr(rpsm_triton, name)) for name in names}
     for name, recorder in recorders.items():
         monkeypatch.setattr(rpsm_triton, name, recorder)
-    problem = make_problem(2, 5, PictorialSettings(), H36M_BODY, LENGTHS)
     rpsm_triton.TritonRpsm(torch.device("cpu"))(torch.as_tensor(problem.heatmaps), *problem.arguments[1:])
-    assert {name: len(recorder.calls) for name, recorder in recorders.items()} == dict(
-        zip(names, (1, 1, 5, 1, 1), strict=True)  # nine launches
-    )
+    return recorders
+
+
+def test_kernels_compile_for_gpu(monkeypatch):
+    recorders = launches(make_problem(2, 5, PictorialSettings(), H36M_BODY, LENGTHS), monkeypatch)
+    assert [len(recorder.calls) for recorder in recorders.values()] == [1, 1, 5, 1, 1]  # nine launches
     for name, recorder in recorders.items():
-        assembly = compile_for_gpu(recorder.kernel, *recorder.calls[0]).asm["ptx"]
-        assert ".target sm_80" in assembly
-        assert ".approx" not in assembly, name  # e.g. a float32 logarithm would decide ties differently
+        compiled = compile_for_gpu(recorder.kernel, *recorder.calls[0], 90)
+        assert ".target sm_90" in compiled.asm["ptx"]
+        assert ".approx" not in compiled.asm["ptx"], name  # e.g. a float32 logarithm would decide ties differently
+        assert compiled.asm["cubin"], name
+
+
+def test_kernels_compile_for_gpu_sizes_of_one(monkeypatch):
+    """One view, one limb and one later level are constants of the compiled kernels."""
+    body = HumanBody(("root", "rhip"), (-1, 0))
+    settings = replace(SETTINGS, recur_depth=1)
+    recorders = launches(make_problem(1, 1, settings, body, FORK_LENGTHS[:1]), monkeypatch)
+    for name, recorder in recorders.items():
+        assert compile_for_gpu(recorder.kernel, *recorder.calls[0], 80).asm["cubin"], name
 
 
 @pytest.mark.gpu
