@@ -26,7 +26,7 @@ from lib.core.training.optimizer import build_optimizer
 from lib.core.training.step import TrainStep
 from lib.dataset.network_input import network_input
 from lib.dataset.sample import SampleSettings
-from lib.models.training_pass import train_all_views
+from lib.models.training_pass import one_pass_norms, train_all_views
 from lib.utils.joints import UNION_20
 from lib.utils.parallel.ranks import SINGLE_PROCESS
 
@@ -156,6 +156,7 @@ def _parts(bench: Bench, groups: int) -> None:
     inputs = step.inputs()
     images = inputs.images.transpose(0, 1).flatten(0, 1)
     weights = list(model.backbone.parameters())
+    norms = one_pass_norms(model.backbone)
 
     def products() -> Any:
         return torch.autocast(bench.device.type, step.autocast, enabled=step.autocast is not None)
@@ -165,7 +166,7 @@ def _parts(bench: Bench, groups: int) -> None:
 
     def backbone() -> None:
         with products():
-            output = train_all_views(model.backbone, images, VIEWS, model.compiled)
+            output = train_all_views(model.backbone, norms, images, VIEWS, model.compiled)
         torch.autograd.grad(output.float().square().mean(), weights)
 
     def fusion() -> None:

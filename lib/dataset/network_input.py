@@ -6,7 +6,6 @@ between processes and to the device.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
@@ -123,12 +122,6 @@ def gaussian_targets(
     axis_x = _gaussian(peak[..., 0], heatmap_wh[0], sigma, radius) * drawn[..., None]  # (..., J, W)
     axis_y = _gaussian(peak[..., 1], heatmap_wh[1], sigma, radius)  # (..., J, H)
     return axis_y[..., :, None] * axis_x[..., None, :], drawn[..., None].float()
-
-
-@functools.cache
-def _constant(values: tuple[float, ...], device: torch.device, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Return a constant on the device. Copying it there in every step would make the CPU wait for the GPU."""
-    return torch.tensor(values, dtype=dtype, device=device)
 
 
 def _gaussian(peak: Tensor, length: int, sigma: float, radius: float) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from lib.models.training_pass import CompiledPass, supports_one_pass, train_all_views
+from lib.models.training_pass import CompiledPass, one_pass_norms, train_all_views
 from lib.models.view_batch_norm import convert_batch_norms
 from lib.multiviews.cameras import CropCameras
 from lib.utils.errors import check_shape
@@ -20,8 +20,8 @@ from lib.utils.errors import check_shape
 class MultiViewPose(nn.Module):
     """Run one backbone on every view and fuse the heatmaps across views.
 
-    In training the batch norm statistics are those of each view, as in the original code, which runs the backbone once
-    per view. Here all views are one pass, except with `recompute` or with batch norms of other classes.
+    In training, batch norm uses statistics per view, as in the original code, which runs the backbone once per view.
+    Here all views are one pass, except with `recompute` or with batch norms of other classes.
 
     Args:
         backbone: network (B, 3, H_in, W_in) -> (B, J, H, W), shared by all views. Its nn.BatchNorm2d layers become
@@ -84,10 +84,11 @@ class MultiViewPose(nn.Module):
         return single_view, fused
 
     def _train_views(self, images: Tensor) -> Tensor:
-        if self.recompute or not supports_one_pass(self.backbone):
+        norms = None if self.recompute else one_pass_norms(self.backbone)
+        if norms is None:
             return torch.stack([self._train_view(view) for view in images.unbind(1)], dim=1)
         by_view = images.transpose(0, 1)
-        flat = train_all_views(self.backbone, by_view.flatten(0, 1), len(by_view), self.compiled)
+        flat = train_all_views(self.backbone, norms, by_view.flatten(0, 1), len(by_view), self.compiled)
         return flat.unflatten(0, by_view.shape[:2]).transpose(0, 1)
 
     def _train_view(self, images: Tensor) -> Tensor:

@@ -18,27 +18,35 @@ logger = logging.getLogger(__name__)
 Pass = Callable[[nn.Module, list[ViewBatchNorm2d], Tensor], tuple[Tensor, Tensor]]
 
 
-def supports_one_pass(backbone: nn.Module) -> bool:
-    """Return whether every batch norm of a backbone can have statistics per view in one pass."""
+def one_pass_norms(backbone: nn.Module) -> list[ViewBatchNorm2d] | None:
+    """Return the batch norms of a backbone, or None if one of them cannot have statistics per view in one pass."""
     norms = [module for module in backbone.modules() if isinstance(module, _BatchNorm)]
-    return all(type(norm) is ViewBatchNorm2d and norm.momentum == norms[0].momentum for norm in norms)
+    fits = all(type(norm) is ViewBatchNorm2d and norm.momentum == norms[0].momentum for norm in norms)
+    return norms if fits else None
 
 
-def train_all_views(backbone: nn.Module, images: Tensor, num_views: int, compiled: CompiledPass | None) -> Tensor:
+def train_all_views(
+    backbone: nn.Module,
+    norms: list[ViewBatchNorm2d],
+    images: Tensor,
+    num_views: int,
+    compiled: CompiledPass | None = None,
+) -> Tensor:
     """Run a backbone in training mode on all views; batch statistics per view, as in the original code.
 
-    Outputs, gradients and running statistics equal those of one call per view in view order.
+    Outputs, gradients and running statistics equal the ones of a call per view, in view order.
 
     Args:
-        backbone: network with supports_one_pass().
+        backbone: the network.
+        norms: its one_pass_norms().
         images: (V*B, 3, H_in, W_in), the views one after the other.
         num_views: number of views V.
-        compiled: runs batches of its size.
+        compiled: runs batches of its size; None = run all eagerly.
 
     Returns:
         (V*B, J, H, W).
     """
-    norms = [module for module in backbone.modules() if isinstance(module, ViewBatchNorm2d) and module.training]
+    norms = [norm for norm in norms if norm.training]
     if not norms:
         return backbone(images)
     with per_view(norms, num_views):

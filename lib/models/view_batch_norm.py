@@ -15,8 +15,9 @@ class ViewBatchNorm2d(nn.BatchNorm2d):
     """nn.BatchNorm2d that can normalize the images of each view with their own statistics.
 
     Inside per_view(), a training forward takes the images of V views in view order, (V*B, C, H, W), and normalizes
-    each view as nn.BatchNorm2d would in a call of its own. It leaves the running statistics as they are and keeps the
-    batch statistics for take_statistics(). Elsewhere it is nn.BatchNorm2d. The state dict is that of nn.BatchNorm2d.
+    each view separately, as one call of nn.BatchNorm2d per view does. It keeps the batch statistics for
+    take_statistics() instead of updating the running statistics. Elsewhere it is nn.BatchNorm2d. The state dict equals
+    the one of nn.BatchNorm2d.
     """
 
     num_views = 0  # V inside per_view(), else 0

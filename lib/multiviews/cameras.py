@@ -164,6 +164,27 @@ def lens_reach(cameras: Cameras) -> Any:
     return ((slope > 0).cumprod(-1) * steps).sum(-1)
 
 
+def pack_heatmap_cameras(cameras: Cameras, image_to_heatmap: np.ndarray) -> np.ndarray:
+    """Return the cameras as rows of 24 numbers, for compiled kernels.
+
+    Columns: R (9), T (3), k (3), p (2), an affine map from distorted normalized points to heatmap px (xx, xy, yx, yy,
+    x0, y0), and lens_reach().
+
+    Args:
+        cameras: numpy cameras with leading axes (F, V).
+        image_to_heatmap: (F, V, 2, 3) image px -> heatmap px.
+
+    Returns:
+        (F, V, 24) float64.
+    """
+    linear = image_to_heatmap[..., :2]
+    matrix = linear * cameras.f[..., None, :]
+    offset = (linear @ cameras.c[..., None])[..., 0] + image_to_heatmap[..., 2]
+    columns = (cameras.R, cameras.T, cameras.k, cameras.p, matrix, offset, lens_reach(cameras))
+    shape = cameras.T.shape[:2]
+    return np.concatenate([column.reshape(*shape, -1) for column in columns], -1, dtype=np.float64)
+
+
 def _like(values: np.ndarray, array: Any) -> Any:
     """Return values in the library, type and device of `array`."""
     return array.new_tensor(values) if hasattr(array, "new_tensor") else values.astype(array.dtype)

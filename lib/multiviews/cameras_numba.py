@@ -1,30 +1,11 @@
-"""Cameras for compiled functions: one row of numbers per view. The model is described in lib/multiviews/cameras.py."""
+"""Cameras for compiled functions: rows of pack_heatmap_cameras(). lib/multiviews/cameras.py describes the model."""
 
 import numpy as np
 
-from lib.multiviews.cameras import MIN_DEPTH_MM, Cameras, lens_reach
+from lib.multiviews.cameras import MIN_DEPTH_MM
 from lib.multiviews.compiled import inner
 
 _OUTSIDE_PX = -2.0  # a coordinate whose bilinear weights are all 0
-
-
-def pack_heatmap_cameras(cameras: Cameras, image_to_heatmap: np.ndarray) -> np.ndarray:
-    """Return (F, V, 24): R (9), T (3), k (3), p (2), an affine map from distorted normalized points to heatmap px
-    (xx, xy, yx, yy, x0, y0), and lens_reach().
-    """
-    linear = image_to_heatmap[..., :2]
-    shift = (linear @ cameras.c[..., None])[..., 0] + image_to_heatmap[..., 2]
-    shape = cameras.T.shape[:2]
-    parts = [
-        cameras.R.reshape(*shape, 9),
-        cameras.T,
-        cameras.k,
-        cameras.p,
-        (linear * cameras.f[..., None, :]).reshape(*shape, 4),
-        shift,
-        lens_reach(cameras)[..., None],
-    ]
-    return np.concatenate(parts, -1, dtype=np.float64)
 
 
 @inner({"contract", "nsz"})

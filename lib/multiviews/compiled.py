@@ -51,7 +51,7 @@ def inner(fastmath: bool | set[str] = False) -> Callable[[Callable], Callable]:
 def cache_folder() -> Path | None:
     """Return the folder of the compiled functions: in NUMBA_CACHE_DIR, next to the sources, or in the user's cache.
 
-    None, with a log line, if none of them can be written; then every process compiles anew.
+    If none of them can be written, returns None with a log line; every process then compiles the functions again.
     """
     chosen = os.environ.get("NUMBA_CACHE_DIR")
     parents = [Path(chosen)] if chosen else [_PACKAGE / "__pycache__", Path.home() / ".cache" / "cross-view-fusion"]

@@ -39,7 +39,7 @@ class RpsmProblem:
 
 
 def interpreted_poses(problems: Sequence[RpsmProblem], folder: Path) -> list[np.ndarray]:
-    """Solve problems with the interpreted kernels, each frame in a launch of its own."""
+    """Solve problems with the interpreted kernels, one launch per frame."""
     given, found = folder / "problems.pkl", folder / "poses.pkl"
     given.write_bytes(pickle.dumps(list(problems)))
     environment = {

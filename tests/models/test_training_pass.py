@@ -13,7 +13,7 @@ from lib.models.multiview_pose import MultiViewPose
 from lib.models.pose_hrnet import HRStage, PoseHRNet
 from lib.models.pose_mobilenetv2 import PoseMobileNetV2
 from lib.models.pose_resnet import PoseResNet
-from lib.models.training_pass import CompiledPass, supports_one_pass
+from lib.models.training_pass import CompiledPass, one_pass_norms
 
 FORMATS = {"contiguous": torch.contiguous_format, "channels last": torch.channels_last}
 STAGES = [HRStage(1, [1] * n, [4 * 2**i for i in range(n)]) for n in (2, 3, 4)]
@@ -104,16 +104,16 @@ def test_train_all_views_norms_in_evaluation_mode_keep_their_statistics():
 
 
 @pytest.mark.parametrize("replaced", [nn.SyncBatchNorm.convert_sync_batchnorm, lambda x: x.append(nn.BatchNorm1d(2))])
-def test_supports_one_pass_other_batch_norms_are_refused(replaced):
+def test_one_pass_norms_other_batch_norms_are_refused(replaced):
     backbone = nn.Sequential(nn.BatchNorm2d(3))
     model = MultiViewPose(backbone)
-    assert supports_one_pass(model.backbone)
-    assert not supports_one_pass(replaced(backbone))
+    assert one_pass_norms(model.backbone) is not None
+    assert one_pass_norms(replaced(backbone)) is None
 
 
-def test_supports_one_pass_different_momentum_is_refused():
+def test_one_pass_norms_different_momentum_is_refused():
     backbone = MultiViewPose(nn.Sequential(nn.BatchNorm2d(3), nn.BatchNorm2d(3, momentum=0.2))).backbone
-    assert not supports_one_pass(backbone)
+    assert one_pass_norms(backbone) is None
 
 
 def test_forward_synchronized_batch_norms_run_view_by_view():

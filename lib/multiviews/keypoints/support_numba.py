@@ -6,14 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lib.multiviews.cameras import Cameras
-from lib.multiviews.cameras_numba import (
-    bilinear,
-    camera_numbers,
-    center_in_camera,
-    pack_heatmap_cameras,
-    project_camera_point,
-)
+from lib.multiviews.cameras import Cameras, pack_heatmap_cameras
+from lib.multiviews.cameras_numba import bilinear, camera_numbers, center_in_camera, project_camera_point
 from lib.multiviews.compiled import compiled, inner
 from lib.multiviews.keypoints.view_support import MIN_PEAK_SHARE, MIN_VIEW_SHARE
 

@@ -7,10 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from lib.multiviews.cameras import Cameras
 from lib.multiviews.pictorial.backend_numpy import Backend, Taps
 from lib.multiviews.pictorial.cpu_backend import make_cpu_backend
-from lib.multiviews.pictorial.limb_prior import LimbPrior
 from lib.multiviews.pictorial.rpsm import PictorialSettings, rpsm
 
 logger = logging.getLogger(__name__)
@@ -69,17 +67,9 @@ class TorchBackend(Backend):
         self._kernels = kernels
         self.rpsm = self._rpsm_in_kernels
 
-    def _rpsm_in_kernels(
-        self,
-        heatmaps: torch.Tensor,
-        cameras: Cameras,
-        image_to_heatmap: np.ndarray,
-        root_world: np.ndarray,
-        limb_lengths: np.ndarray,
-        prior: LimbPrior,
-        settings: PictorialSettings,
-    ) -> np.ndarray:
-        arguments = (heatmaps, cameras, image_to_heatmap, root_world, limb_lengths, prior, settings)
+    def _rpsm_in_kernels(self, *arguments: Any) -> np.ndarray:
+        """Do as rpsm(), whose arguments it receives without the backend."""
+        settings: PictorialSettings = arguments[-1]
         try:
             reason = self._kernels.unsupported(settings)
             if not reason:

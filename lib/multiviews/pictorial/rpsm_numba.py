@@ -10,14 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from lib.multiviews.cameras import Cameras
-from lib.multiviews.cameras_numba import (
-    bilinear,
-    camera_numbers,
-    center_in_camera,
-    pack_heatmap_cameras,
-    project_camera_point,
-)
+from lib.multiviews.cameras import Cameras, pack_heatmap_cameras
+from lib.multiviews.cameras_numba import bilinear, camera_numbers, center_in_camera, project_camera_point
 from lib.multiviews.compiled import compiled, inner
 from lib.multiviews.pictorial.limb_offsets import cube_points
 from lib.multiviews.pictorial.limb_prior import LimbPrior
