@@ -59,9 +59,9 @@ class Problem:
 Solver = Callable[[Problem], np.ndarray]  # -> (f, J, 3) mm of the problem's first f frames
 
 
-def make_problem(num_frames: int) -> Problem:
-    """Draw persons and noisy heatmaps."""
-    settings = PictorialSettings()
+def make_problem(num_frames: int, settings: PictorialSettings | None = None) -> Problem:
+    """Draw persons and noisy heatmaps; None = the settings of Human3.6M."""
+    settings = settings or PictorialSettings()
     scene = make_scene(num_frames)
     rng = np.random.default_rng(0)
     for heatmaps in scene.heatmaps:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "benchmarks")]
 
 import numpy as np
 import torch
-from cvf_tests.scenes import LENGTHS, Scene, make_scene
+from bench_rpsm import Problem, make_problem, solve_batch
 from gpu_harness import Bench
 
 from lib.core.build_model import build_model
@@ -25,12 +26,9 @@ from lib.core.pose3d.methods import METHODS, make_context, run_method
 from lib.dataset.network_input import network_images
 from lib.multiviews.body import H36M_BODY
 from lib.multiviews.pictorial.backend_torch import TorchBackend
-from lib.multiviews.pictorial.limb_prior import LimbPrior, make_limb_prior
-from lib.multiviews.pictorial.rpsm import PictorialSettings, rpsm
 from lib.utils.joints import UNION_20
 
 SECTION = "pose3d"
-NOISE = 0.02  # relative to the peak, so that no pixel is 0
 METHOD_FRAMES = 256  # as estimate_cuda.py on CUDA
 TINY = ("PICT_STRUCT.FIRST_NBINS", "7", "PICT_STRUCT.LIMB_LENGTH_TOLERANCE", "200", "PICT_STRUCT.RECUR_DEPTH", "2")
 TINY_NETWORK = ("NETWORK.IMAGE_SIZE", "64", "NETWORK.HEATMAP_SIZE", "16", "POSE_RESNET.NUM_LAYERS", "18")
@@ -39,21 +37,17 @@ TINY_NETWORK = ("NETWORK.IMAGE_SIZE", "64", "NETWORK.HEATMAP_SIZE", "16", "POSE_
 def bench_pose3d(bench: Bench) -> None:
     """Measure RPSM on the Triton path and on tensor operations, the other methods, and the pass from images."""
     config = make_config((*TINY, *TINY_NETWORK) if bench.is_tiny else ())
-    settings = pictorial_settings(config.PICT_STRUCT)
-    prior = make_limb_prior(LENGTHS, H36M_BODY, settings.first_grid)
     backend = TorchBackend(bench.device)
     sizes = (2,) if bench.is_tiny else (64, 256, 1024)
-    scene = make_scene(sizes[-1])
-    for heatmaps in scene.heatmaps:
-        heatmaps += np.random.default_rng(0).uniform(0, NOISE, heatmaps.shape).astype(np.float32)
-    maps = backend.heatmaps(scene.heatmaps)
-    bytes_per_second = copy_rate(bench)
-    floor = memory_floor_us(prior, scene, bytes_per_second)
+    problem = make_problem(sizes[-1], pictorial_settings(config.PICT_STRUCT))
+    maps = backend.heatmaps(problem.scene.heatmaps)
+    floor = memory_floor_us(problem, copy_rate(bench))
     for size in sizes:
-        bench_rpsm(bench, backend, scene, maps, prior, settings, size, floor)
+        bench_rpsm(bench, backend, problem, maps[:size], floor)
+    maps = maps[:METHOD_FRAMES]
     if backend.rpsm is not None:
-        profile_kernels(bench, backend, scene, maps, prior, settings, min(METHOD_FRAMES, sizes[-1]))
-    bench_methods(bench, backend, scene, maps, prior, config, min(METHOD_FRAMES, sizes[-1]))
+        profile_kernels(bench, backend, problem, maps)
+    bench_methods(bench, backend, problem, maps, config)
 
 
 def make_config(opts: Sequence[str]) -> Any:
@@ -72,23 +66,15 @@ def copy_rate(bench: Bench) -> float:
     return 2 * source.numel() * source.element_size() / seconds
 
 
-def memory_floor_us(prior: LimbPrior, scene: Scene, bytes_per_second: float) -> float:
+def memory_floor_us(problem: Problem, bytes_per_second: float) -> float:
     """Return the time per frame, us, to read the heatmaps once, and to write and read the scores of the first grid."""
-    scores = 8 * prior.grid.num_bins**3 * len(H36M_BODY.joint_names)
-    return 1e6 * (scene.heatmaps[0].nbytes + 2 * scores) / bytes_per_second
+    scores = 8 * problem.prior.grid.num_bins**3 * len(H36M_BODY.joint_names)
+    return 1e6 * (problem.scene.heatmaps[0].nbytes + 2 * scores) / bytes_per_second
 
 
-def bench_rpsm(
-    bench: Bench,
-    backend: TorchBackend,
-    scene: Scene,
-    maps: torch.Tensor,
-    prior: LimbPrior,
-    settings: PictorialSettings,
-    size: int,
-    floor_us: float,
-) -> None:
-    """Measure RPSM with heatmaps on the device, with and without Triton kernels."""
+def bench_rpsm(bench: Bench, backend: TorchBackend, problem: Problem, maps: torch.Tensor, floor_us: float) -> None:
+    """Measure RPSM with heatmaps of the first frames on the device, with and without Triton kernels."""
+    size = len(maps)
     plain = TorchBackend(bench.device)
     plain.rpsm = None
     solvers = {"tensor operations": plain}
@@ -96,7 +82,7 @@ def bench_rpsm(
         solvers = {"Triton kernels": backend, **solvers}
     poses = {}
     for name, solver in solvers.items():
-        work = rpsm_call(solver, scene, maps, prior, settings, size)
+        work = partial(solve_batch, solver, problem, 0, maps)
         poses[name] = work()
         per_frame = bench.milliseconds(work) / size
         bench.record(
@@ -110,25 +96,10 @@ def bench_rpsm(
         )
 
 
-def rpsm_call(
-    backend: TorchBackend, scene: Scene, maps: torch.Tensor, prior: LimbPrior, settings: PictorialSettings, size: int
-) -> Callable[[], np.ndarray]:
-    """Return a call of rpsm() on the first frames."""
-    arguments = (maps[:size], scene.cameras[:size], scene.image_to_heatmap[:size], scene.pose_world[:size, 0])
-    return lambda: rpsm(*arguments, prior.mean_lengths, prior, settings, backend)
-
-
-def profile_kernels(
-    bench: Bench,
-    backend: TorchBackend,
-    scene: Scene,
-    maps: torch.Tensor,
-    prior: LimbPrior,
-    settings: PictorialSettings,
-    size: int,
-) -> None:
+def profile_kernels(bench: Bench, backend: TorchBackend, problem: Problem, maps: torch.Tensor) -> None:
     """Record the device time of each kernel of RPSM."""
-    work = rpsm_call(backend, scene, maps, prior, settings, size)
+    size = len(maps)
+    work = partial(solve_batch, backend, problem, 0, maps)
     work()
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
         work()
@@ -142,22 +113,22 @@ def profile_kernels(
         )
 
 
-def bench_methods(
-    bench: Bench, backend: TorchBackend, scene: Scene, maps: torch.Tensor, prior: LimbPrior, config: Any, size: int
-) -> None:
+def bench_methods(bench: Bench, backend: TorchBackend, problem: Problem, maps: torch.Tensor, config: Any) -> None:
     """Measure whole methods with roots and view counts, the network, and both one after the other."""
+    size = len(maps)
+    scene = problem.scene
     host = backend.host_array(scene.heatmaps[:size].shape, np.float32)
     host[...] = scene.heatmaps[:size]
     batch = FrameBatch(
-        heatmaps=maps[:size],
-        locations=predicted_locations(maps[:size]),
+        heatmaps=maps,
+        locations=predicted_locations(maps),
         cameras=scene.cameras[:size],
         image_to_heatmap=scene.image_to_heatmap[:size],
         center=np.zeros((size, scene.heatmaps.shape[1], 2)),
         gt_world=scene.pose_world[:size],
         subject=np.zeros(size, int),
     )
-    context = make_context(config, H36M_BODY, prior, backend)
+    context = make_context(config, H36M_BODY, problem.prior, backend)
     predict = network_call(bench, config, 2 if bench.is_tiny else 32, size)
     calls = {
         "heatmaps to the device": lambda: backend.heatmaps(host),
