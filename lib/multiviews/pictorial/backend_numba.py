@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 class NumbaBackend(NumpyBackend):
     """Backend for numpy arrays whose kernels run in parallel over frames. Poses are the same as on NumpyBackend.
 
-    A kernel runs without the interpreter lock and takes several whole frames, so more threads are never slower.
+    A kernel runs without the interpreter lock and takes several whole frames, so threads do not wait for each other.
 
     Args:
         num_threads: None = number of usable processors.
