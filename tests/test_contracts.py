@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from cvf_tests.batches import make_batch
 from cvf_tests.scenes import LENGTHS, make_backend, make_scene
 from cvf_tests.small_networks import small_config
 from torch import nn
@@ -19,7 +21,6 @@ from torch import nn
 from lib.core.build_data import build_dataset
 from lib.core.build_model import build_fusion, build_model
 from lib.core.config_io import load_config
-from lib.core.evaluation2d.decode import predict_locations
 from lib.core.pose3d.frames import FrameBatch, Poses
 from lib.core.pose3d.methods import METHODS, Method, make_context, run_method
 from lib.dataset.data_sets import DATA_SETS
@@ -191,24 +192,8 @@ def test_data_set_items_have_crops_joints_and_cameras(name, is_train, root_of, t
 # --- 3D methods -------------------------------------------------------------------------------------------------------
 
 
-def make_batch(num_frames: int = 3) -> FrameBatch:
-    scene = make_scene(num_frames)
-    frames, views = scene.heatmaps.shape[:2]
-    side = scene.heatmaps.shape[-1] / scene.image_to_heatmap[..., 0, 0]
-    middle = (np.array([32.0, 32.0]) - scene.image_to_heatmap[..., 2]) / scene.image_to_heatmap[..., [0, 1], [0, 1]]
-    scale = np.stack([side, side], -1) / 200
-    flat = scene.heatmaps.reshape(-1, *scene.heatmaps.shape[2:])
-    locations = predict_locations(flat, middle.reshape(-1, 2), scale.reshape(-1, 2), (256, 256), "argmax")
-    locations = locations.reshape(frames, views, -1, 3)
-    return FrameBatch(
-        scene.heatmaps,
-        locations,
-        scene.cameras,
-        scene.image_to_heatmap,
-        middle,
-        gt_world=scene.pose_world,
-        subject=np.zeros(frames, int),
-    )
+def frames_of_one_person() -> FrameBatch:
+    return replace(make_batch(make_scene(3)), subject=np.zeros(3, int))
 
 
 def part_of(batch: FrameBatch, frames: slice) -> FrameBatch:
@@ -232,7 +217,7 @@ def solve(tmp_path):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_method_poses_are_near_the_truth_on_perfect_heatmaps(name, solve):
-    batch = make_batch()
+    batch = frames_of_one_person()
     before = batch.heatmaps.copy()
     poses = solve(name, [batch])
     assert poses.pose_world.shape == (3, 17, 3)
@@ -243,7 +228,7 @@ def test_method_poses_are_near_the_truth_on_perfect_heatmaps(name, solve):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_method_poses_do_not_depend_on_the_batches(name, solve):
-    batch = make_batch()
+    batch = frames_of_one_person()
     whole = solve(name, [batch]).pose_world
     parts = solve(name, [part_of(batch, slice(0, 1)), part_of(batch, slice(1, 3))]).pose_world
     np.testing.assert_allclose(parts, whole, atol=1e-6)
@@ -252,7 +237,7 @@ def test_method_poses_do_not_depend_on_the_batches(name, solve):
 @pytest.mark.parametrize("library", ["numba", "torch"])
 @pytest.mark.parametrize("name", METHODS)
 def test_method_poses_are_equal_on_every_backend(name, library, solve):
-    batch = make_batch()
+    batch = frames_of_one_person()
     np.testing.assert_allclose(
         solve(name, [batch], library).pose_world, solve(name, [batch]).pose_world, atol=0.1, err_msg=f"{library}, mm"
     )
@@ -260,7 +245,7 @@ def test_method_poses_are_equal_on_every_backend(name, library, solve):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_method_view_without_evidence_is_survived(name, solve):
-    batch = make_batch()
+    batch = frames_of_one_person()
     batch.heatmaps[:, 1] = 0
     batch.locations[:, 1] = 0
     poses = solve(name, [batch]).pose_world
@@ -329,4 +314,4 @@ def test_multiview_pose_fusion_of_another_shape_is_named():
 )
 def test_run_method_wrong_poses_are_named(pose, message, solve):
     with pytest.raises(InputError, match=message):
-        solve(Method(lambda batch, context: Poses(pose), needs_prior=False), [make_batch()])
+        solve(Method(lambda batch, context: Poses(pose), needs_prior=False), [frames_of_one_person()])

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
+from cvf_tests.batches import make_batch
 from cvf_tests.scenes import LENGTHS, draw_gaussians, make_backend, make_scene
 
 from lib.core.config import DEFAULTS, keys_with_scope
 from lib.core.config_io import load_config
-from lib.core.evaluation2d.decode import predict_locations
 from lib.core.pose3d.frames import FrameBatch
 from lib.core.pose3d.methods import METHODS, chosen_method, fill_from_skeleton, locate_roots, make_context, run_method
 from lib.dataset.network_input import gaussian_targets
@@ -20,7 +20,6 @@ from lib.multiviews.body import H36M_BODY, HumanBody
 from lib.multiviews.pictorial.limb_prior import make_limb_prior
 from lib.multiviews.pictorial.rpsm import PictorialSettings
 from lib.utils.errors import InputError
-from lib.utils.transforms import invert_affine, transform_points
 
 WRIST = H36M_BODY.joint_names.index("lwri")
 
@@ -29,35 +28,6 @@ WRIST = H36M_BODY.joint_names.index("lwri")
 def config(tmp_path):
     (tmp_path / "a.yaml").write_text("")
     return load_config(tmp_path / "a.yaml")
-
-
-def box_of(scene):
-    """Centers (F, V, 2) px and scales (F, V, 2) of the crops, computed from their matrices."""
-    side = scene.heatmaps.shape[-1] / scene.image_to_heatmap[..., 0, 0]
-    middle = np.array(scene.heatmaps.shape[:-3:-1]) / 2.0
-    center = transform_points(middle[None], invert_affine(scene.image_to_heatmap))[..., 0, :]
-    return center, np.stack([side, side], -1) / 200
-
-
-def make_batch(scene, heatmaps=None, mode="argmax"):
-    heatmaps = scene.heatmaps if heatmaps is None else heatmaps
-    num_frames, num_views, num_joints, height, width = heatmaps.shape
-    center, scale = box_of(scene)
-    locations = predict_locations(
-        heatmaps.reshape(-1, num_joints, height, width),
-        center.reshape(-1, 2),
-        scale.reshape(-1, 2),
-        (4 * width, 4 * height),
-        mode,
-    )
-    return FrameBatch(
-        heatmaps=heatmaps,
-        locations=locations.reshape(num_frames, num_views, num_joints, 3),
-        cameras=scene.cameras,
-        image_to_heatmap=scene.image_to_heatmap,
-        center=center,
-        gt_world=scene.pose_world,
-    )
 
 
 def context_of(config, library="numpy"):
