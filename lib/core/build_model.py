@@ -39,12 +39,19 @@ def build_model(config: Any, num_views: int, is_train: bool = False, resumes: bo
         raise unknown_name("backbone", name, BACKBONES, "BACKBONE_MODEL")
     if f"multiview_{name}" != config.MODEL:
         logger.warning("MODEL is %s, but BACKBONE_MODEL is %s; using the backbone", config.MODEL, name)
+    is_fixed = BACKBONES[name].is_fixed
+    if is_train and is_fixed:
+        raise InputError(f"BACKBONE_MODEL {name}: its weights are fixed, it cannot be trained; choose another backbone")
     network = config.NETWORK
     settings = config[BACKBONES[name].section]
     build_backbone = partial(BACKBONES[name].build, network.NUM_JOINTS, settings)
-    _check_backbone(name, build_backbone, network)
-    backbone = build_backbone()
-    initialize(backbone, network.INIT)
+    if is_fixed:
+        backbone = build_backbone()
+        _check_output(name, backbone, network, torch.device("cpu"))
+    else:
+        _check_backbone(name, build_backbone, network)
+        backbone = build_backbone()
+        initialize(backbone, network.INIT)
     fusion = build_fusion(network, num_views)
     is_frozen = is_train and config.TRAIN.FREEZE_BACKBONE
     if is_frozen and (fusion is None or not list(fusion.parameters())):
@@ -115,13 +122,19 @@ def _load_initial_weights(backbone: nn.Module, path: str, layers: list[str], is_
 
 
 def _check_backbone(name: str, build_backbone: Callable[[], nn.Module], network: Any) -> None:
-    """Compare NETWORK.HEATMAP_SIZE and NUM_JOINTS with the output of the backbone, computed on the meta device."""
-    width, height = network.IMAGE_SIZE
-    with torch.device("meta"), torch.no_grad():
+    """Check the output and the last layer of a backbone on the meta device."""
+    with torch.device("meta"):
         backbone = build_backbone().eval()
-        output = backbone(torch.empty(2, 3, height, width))
+    _check_output(name, backbone, network, torch.device("meta"))
     if not isinstance(getattr(backbone, "final_layer", None), nn.Conv2d):
         raise InputError(f"backbone {name}: expected its last convolution under the name final_layer, received none")
+
+
+def _check_output(name: str, backbone: nn.Module, network: Any, device: torch.device) -> None:
+    """Compare NETWORK.HEATMAP_SIZE and NUM_JOINTS with the output of the backbone."""
+    width, height = network.IMAGE_SIZE
+    with torch.no_grad():
+        output = backbone(torch.zeros(2, 3, height, width, device=device))
     if output.ndim != 4 or output.shape[:2] != (2, network.NUM_JOINTS):
         raise InputError(
             f"backbone {name}: expected heatmaps (2, {network.NUM_JOINTS}, H, W) of 2 images, received "

@@ -148,6 +148,13 @@ DEFAULTS: dict[str, Any] = {
         "NUM_DECONV_KERNELS": Key("weights", [4, 4, 4], "kernel size per deconvolution, px", minimum=2),
         "FINAL_CONV_KERNEL": Key("weights", 1, "kernel size of the last convolution, px", (1, 3)),
     },
+    "BLAZEPOSE": {
+        "FILE": Key(
+            "weights",
+            "models/blazepose/pose_landmark_full.tflite",
+            "landmark network (lite, full or heavy) of BACKBONE_MODEL blazepose, made by run/demo/fetch_blazepose.py",
+        )
+    },
     "LOSS": {"USE_TARGET_WEIGHT": Key("weights", True, "exclude joints without annotation from the loss")},
     "DATASET": {
         "ROOT": Key("training", "data/", "folder that holds h36m/, totalcapture/ and mpii/"),

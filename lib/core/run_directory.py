@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.core.config_io import dump_config
+from lib.models.registry import BACKBONES
 from lib.utils.files.atomic import make_directory
 from lib.utils.logger import log_versions, setup_logging
 
@@ -65,7 +66,13 @@ def board_directory(config: Any, directory: Path) -> Path:
 
 
 def weights_file(config: Any, directory: Path) -> Path:
-    """Return the weights to evaluate: TEST.MODEL_FILE if set, else the weights of TEST.STATE in the run directory."""
+    """Return the weights to evaluate: TEST.MODEL_FILE if set, else the weights of TEST.STATE in the run directory.
+
+    A backbone with fixed weights is its own file.
+    """
+    backbone = BACKBONES[config.BACKBONE_MODEL]
+    if backbone.is_fixed:
+        return Path(config[backbone.section].FILE)
     if config.TEST.MODEL_FILE:
         return Path(config.TEST.MODEL_FILE)
     return directory / (FINAL_NAME if config.TEST.STATE == "final" else BEST_NAME)

@@ -15,10 +15,7 @@ from torch import Tensor
 
 from lib.dataset.sample import SampleSettings
 from lib.multiviews.cameras import Cameras, CropCameras
-
-# Applied to BGR images in this order, because trained checkpoints depend on it.
-IMAGE_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
-IMAGE_STD = np.array([0.229, 0.224, 0.225], np.float32)
+from lib.utils.transforms import IMAGE_MEAN, IMAGE_STD
 
 
 @dataclass(frozen=True)

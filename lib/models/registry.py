@@ -24,10 +24,13 @@ class Backbone:
         build: (number of joints J, configuration section) -> module (B, 3, H_in, W_in) -> (B, J, H, W), whose last
             convolution is named `final_layer`.
         section: configuration section that is passed to `build`.
+        is_fixed: the weights are fixed and read by `build`, so the backbone cannot be trained. It needs no
+            `final_layer`, and checkpoints do not hold it.
     """
 
     build: Callable[[int, Any], nn.Module]
     section: str = "POSE_RESNET"
+    is_fixed: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,12 @@ def _hrnet(num_joints: int, settings: Any) -> nn.Module:
     return PoseHRNet(stages, num_joints, settings.FINAL_CONV_KERNEL)
 
 
+def _blazepose(num_joints: int, settings: Any) -> nn.Module:
+    from lib.models.pose_blazepose import build_blazepose
+
+    return build_blazepose(settings.FILE, num_joints)
+
+
 def _learned(num_views: int, heatmap_hw: tuple[int, int], init: str) -> nn.Module:
     from lib.models.fusion import CrossViewFusion
 
@@ -120,6 +129,7 @@ BACKBONES = {
     "pose_resnet": Backbone(_resnet),
     "pose_mobilenetv2": Backbone(_mobilenetv2),
     "pose_hrnet": Backbone(_hrnet, section="MODEL_EXTRA"),
+    "blazepose": Backbone(_blazepose, section="BLAZEPOSE", is_fixed=True),
 }
 FUSIONS = {
     "learned": Fusion(_learned, fixed_rig=True),

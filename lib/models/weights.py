@@ -88,7 +88,8 @@ def load_model(model: MultiViewPose, path: str | os.PathLike) -> LoadReport:
 
     Args:
         model: the network; the file must contain all of its tensors.
-        path: checkpoint.pth.tar, model_best.pth.tar or final_state.pth.tar.
+        path: checkpoint.pth.tar, model_best.pth.tar or final_state.pth.tar; not read if the network has no tensors of
+            its own.
 
     Returns:
         The report, which is also logged.
@@ -96,6 +97,9 @@ def load_model(model: MultiViewPose, path: str | os.PathLike) -> LoadReport:
     Raises:
         InputError: missing or damaged file, another backbone, or fusion weights for another rig or heatmap size.
     """
+    if not model.state_dict():
+        logger.info("the weights of the network are fixed; no checkpoint is needed")
+        return LoadReport([], [], [], [])
     return load_model_state(model, load_checkpoint(path), str(path))
 
 

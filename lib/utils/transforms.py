@@ -9,6 +9,9 @@ import cv2
 import numpy as np
 
 SCALE_UNIT_PX = 200.0  # unit of `scale`, from MPII
+# Normalization of network inputs, applied to BGR images in this order, because trained checkpoints depend on it.
+IMAGE_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+IMAGE_STD = np.array([0.229, 0.224, 0.225], np.float32)
 
 
 def get_affine_transform(

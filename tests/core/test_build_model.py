@@ -14,6 +14,8 @@ from lib.models.fusion import CrossViewFusion
 from lib.models.pose_hrnet import PoseHRNet
 from lib.models.pose_mobilenetv2 import PoseMobileNetV2
 from lib.models.pose_resnet import PoseResNet
+from lib.models.registry import BACKBONES, Backbone
+from lib.models.weights import load_model
 from lib.utils.errors import InputError
 
 
@@ -127,3 +129,20 @@ def test_build_model_random_weights_with_the_published_initialization_warn(make_
     found = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert len(found) == (words is not None)
     assert words is None or found[0].endswith(words)
+
+
+def test_build_model_fixed_backbone_is_not_trained(make_config: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Network(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return images[:, :1].expand(-1, 20, -1, -1)
+
+    monkeypatch.setitem(BACKBONES, "blazepose", Backbone(lambda *_: Network(), section="BLAZEPOSE", is_fixed=True))
+    keys = ["BACKBONE_MODEL", "blazepose", "MODEL", "multiview_blazepose", "NETWORK.FUSION", "epipolar_max"]
+    size = ["NETWORK.IMAGE_SIZE", "[16,16]", "NETWORK.HEATMAP_SIZE", "[16,16]"]
+    model = build_model(make_config("pose_resnet", *keys, *size), num_views=2)
+    assert not model.state_dict()
+    assert not load_model(model, "no such file").loaded
+    with pytest.raises(InputError, match="BACKBONE_MODEL blazepose: its weights are fixed, it cannot be trained"):
+        build_model(make_config("pose_resnet", *keys, *size), num_views=2, is_train=True)
+    with pytest.raises(InputError, match=r"NETWORK\.HEATMAP_SIZE: expected 16 x 16 .* received 8 x 8"):
+        build_model(make_config("pose_resnet", *keys, *size[:3], "[8,8]"), num_views=2)

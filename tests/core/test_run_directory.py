@@ -83,3 +83,8 @@ def test_start_run_training_creates_the_tensorboard_directory(cfg, tmp_path):
     with pytest.raises(InputError, match=r"file/multiview_h36m/.*: cannot be created"):
         start_run(config, str(cfg), "train")
     start_run(config, str(cfg), "valid")  # writes nothing there
+
+
+def test_weights_file_fixed_backbone_is_its_own_file(tmp_path):
+    (tmp_path / "a.yaml").write_text("BACKBONE_MODEL: blazepose\nBLAZEPOSE: {FILE: models/lite.tflite}")
+    assert weights_file(load_config(tmp_path / "a.yaml"), tmp_path) == Path("models/lite.tflite")

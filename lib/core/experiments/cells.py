@@ -11,11 +11,10 @@ from pathlib import Path
 
 from lib.core.experiments.cell_records import Cell, CellRecords, difference
 from lib.core.runtime.interrupt import InterruptGuard
-from lib.multiviews.pictorial.backend_numpy import usable_processors
 from lib.utils.errors import InputError, Interrupted
 from lib.utils.files.atomic import make_directory
 from lib.utils.files.directory_lock import locked_directory
-from lib.utils.parallel.processes import end_processes
+from lib.utils.parallel.processes import end_processes, usable_processors
 
 logger = logging.getLogger(__name__)
 

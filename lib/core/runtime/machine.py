@@ -6,7 +6,7 @@ import platform
 from collections.abc import Sequence
 from pathlib import Path
 
-from lib.multiviews.pictorial.backend_numpy import usable_processors
+from lib.utils.parallel.processes import usable_processors
 
 
 def describe_machine(packages: Sequence[str] = ("numpy", "scipy", "torch")) -> str:

@@ -1,6 +1,5 @@
 """Interface of the array backends of RPSM, and the numpy backend."""
 
-import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,6 +13,7 @@ import numpy as np
 import scipy.sparse
 
 from lib.multiviews.pictorial.shift_max import ShiftMax
+from lib.utils.parallel.processes import usable_processors
 
 Array = Any  # an array of the backend's library
 
@@ -195,8 +195,3 @@ def interpolate(maps: np.ndarray, taps: Taps, lowest: float = -np.inf) -> np.nda
         np.maximum(values.take(first + step), lowest) * weight
         for step, weight in zip((0, 1, width, width + 1), taps.weights, strict=True)
     )
-
-
-def usable_processors() -> int:
-    """Return the number of processors available to this process."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

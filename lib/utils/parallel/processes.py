@@ -14,6 +14,11 @@ from typing import Any
 _PR_SET_PDEATHSIG = 1  # Linux: sys/prctl.h
 
 
+def usable_processors() -> int:
+    """Return the number of processors available to this process."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def termination_signals() -> list[signal.Signals]:
     """Return the signals that ask this program to end. Under nohup, SIGHUP is not one of them."""
     under_nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
