@@ -19,6 +19,7 @@ import pytest
 import torch
 import yaml
 from cvf_tests.scripts import REPOSITORY, Finished
+from cvf_tests.small_networks import TWO_CONVOLUTIONS
 from cvf_tests.tiny_data import (
     TINY_EXPERIMENT,
     TOTALCAPTURE_RECORDINGS,
@@ -30,6 +31,7 @@ from cvf_tests.tiny_data import (
 from easydict import EasyDict
 
 from lib.core.config_io import load_config
+from lib.models.registry import BACKBONES
 
 HAS_CUDA = torch.cuda.is_available()
 EditRecords = Callable[[list[dict]], "list[dict] | None"]
@@ -122,10 +124,15 @@ def h36m_pickle() -> Callable[[Path, str], list[dict]]:
 
 
 @pytest.fixture
-def tiny_yaml(tmp_path: Path) -> Callable[[Path], Path]:
-    """Write the YAML of a tiny experiment on a ROOT (64 px input, 16 px maps, ResNet-18); output below tmp_path."""
+def tiny_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Write the YAML of a tiny experiment on a ROOT (64 px input, 16 px maps, ResNet-18); output below tmp_path.
 
-    def make(root: Path) -> Path:
+    In this process the name pose_resnet builds TwoConvolutions unless resnet=True. Other processes build the ResNet.
+    """
+
+    def make(root: Path, resnet: bool = False) -> Path:
+        if not resnet:
+            monkeypatch.setitem(BACKBONES, "pose_resnet", TWO_CONVOLUTIONS)
         values = {
             section: dict(entry) if isinstance(entry, dict) else entry for section, entry in TINY_EXPERIMENT.items()
         }
@@ -139,9 +146,9 @@ def tiny_yaml(tmp_path: Path) -> Callable[[Path], Path]:
 
 
 @pytest.fixture
-def tiny_config(tiny_yaml: Callable[[Path], Path]) -> Callable[..., EasyDict]:
-    """Load the configuration of a tiny experiment: tiny_config(root, "KEY", "VALUE", ...)."""
-    return lambda root, *opts: load_config(tiny_yaml(root), opts)
+def tiny_config(tiny_yaml: Callable[..., Path]) -> Callable[..., EasyDict]:
+    """Load the configuration of a tiny experiment: tiny_config(root, "KEY", "VALUE", ..., resnet=False)."""
+    return lambda root, *opts, resnet=False: load_config(tiny_yaml(root, resnet), opts)
 
 
 @pytest.fixture
@@ -166,12 +173,13 @@ def run_script(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -
     level = root.level
 
     def run(script: str, *args: object) -> Finished:
-        monkeypatch.setattr(sys, "argv", [script, *map(str, args)])
+        path = str(REPOSITORY / "run" / script)
+        monkeypatch.setattr(sys, "argv", [path, *map(str, args)])
         monkeypatch.setattr(sys, "path", sys.path[:])
         capsys.readouterr()
         code = 0
         try:
-            runpy.run_path(str(REPOSITORY / "run" / script), run_name="__main__")
+            runpy.run_path(path, run_name="__main__")
         except SystemExit as stop:
             code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
         captured = capsys.readouterr()

@@ -4,6 +4,7 @@ To add a data set, write a function like `_h36m` and add an entry to DATA_SETS; 
 DATASET.TEST_DATASET follow. `section` is the DATASET section of the configuration.
 """
 
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +21,10 @@ from lib.dataset.storage.memmap import AnnotationFile, open_annotations
 from lib.dataset.totalcapture import totalcapture_file
 from lib.utils.errors import InputError, unknown_name
 
+logger = logging.getLogger(__name__)
+
 Root = str | os.PathLike
+FEW_GROUPS = 25  # an evaluation with TEST_STEP needs as many; 100 images of 4 views
 PSEUDO_GROUP_VIEWS = 4  # images per group of multiview_mpii; in a mixture as many as the multi-view part has
 
 
@@ -132,7 +136,16 @@ def build_groups(section: Any, root: Root, is_train: bool) -> tuple[Annotations,
     groups = group_views(annotations, section.INCOMPLETE_GROUPS, section.CAMERAS)
     if is_train:
         return annotations, groups[:: section.TRAIN_STEP]
-    return annotations, without_scenes(annotations, groups[:: section.TEST_STEP], parse_scenes(section.TEST_EXCLUDE))
+    selected = without_scenes(annotations, groups[:: section.TEST_STEP], parse_scenes(section.TEST_EXCLUDE))
+    if section.TEST_STEP > 1 and len(selected) < FEW_GROUPS:
+        logger.warning(
+            "DATASET.TEST_STEP %d leaves %d of %d groups to evaluate, too few for a score; set it to %d",
+            section.TEST_STEP,
+            len(selected),
+            len(groups),
+            max(1, len(groups) // FEW_GROUPS),
+        )
+    return annotations, selected
 
 
 def build_parts(section: Any, root: Root, is_train: bool) -> list[Part]:

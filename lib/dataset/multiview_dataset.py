@@ -73,6 +73,13 @@ class MultiviewDataset(Dataset):
     def __len__(self) -> int:
         return int(self._group_ends[-1])
 
+    def contents(self) -> str:
+        """Return the items of each kind, e.g. "37 groups of 4 views, 32 pseudo-groups of 4 single images"."""
+        views = self.num_views
+        singles = f"pseudo-groups of {views} single images" if views > 1 else "images"
+        kinds = [f"groups of {views} views" if part.is_multiview else singles for part in self.parts]
+        return ", ".join(f"{len(part.groups)} {kind}" for part, kind in zip(self.parts, kinds, strict=True))
+
     @property
     def has_ready_crops(self) -> bool:
         """Whether the crops are read from files of ready crops."""

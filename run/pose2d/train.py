@@ -5,7 +5,7 @@
     torchrun --nproc-per-node 8 run/pose2d/train.py --cfg ...                # the same, also on several machines
 
 Runs on CUDA if available, else on the CPU. SIGTERM and Ctrl-C end it after the current step with a checkpoint and exit
-code 75; the same command with TRAIN.RESUME true continues. TensorBoard: tensorboard --logdir log
+code 75; the same command with TRAIN.RESUME true continues. Curves: pip install tensorboard && tensorboard --logdir log
 """
 
 import sys
@@ -73,13 +73,11 @@ def train(args: argparse.Namespace, config: Any, ranks: Ranks) -> None:
         root = dataset_root(config)
         train_set, test_set = (build_dataset(config, root, is_train) for is_train in (True, False))
         loaders = build_loader(config, train_set, True, ranks), build_loader(config, test_set, False, ranks)
-        logger.info(
-            "training: %d groups of %d views; validation: %d of %d",
-            len(train_set),
-            train_set.num_views,
-            len(test_set),
-            test_set.num_views,
-        )
+        logger.info("training: %s; validation: %s", train_set.contents(), test_set.contents())
+        if ranks.world_size > 1:
+            batch = config.TRAIN.BATCH_SIZE
+            text = "%d processes: a step has %d groups, TRAIN.BATCH_SIZE %d per process"
+            logger.info(text, ranks.world_size, ranks.world_size * batch, batch)
         checkpoint = None if args.profile else checkpoint_to_resume(args.resume, config.TRAIN.RESUME, directory)
         model = build_model(config, train_set.num_views, is_train=True, resumes=checkpoint is not None)
         check_training(config, model.fusion, test_set)

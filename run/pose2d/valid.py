@@ -62,7 +62,7 @@ def validate_run(args: argparse.Namespace, config: Any, ranks: Ranks) -> None:
         model = build_model(config, dataset.num_views)
         weights = weights_file(config, directory)
         load_model(model, weights)
-        logger.info("weights: %s; %d groups of %d views", weights, len(dataset), dataset.num_views)
+        logger.info("weights: %s; %s", weights, dataset.contents())
 
         predictions = directory / config.TEST.HEATMAP_LOCATION_FILE
         output = "nothing" if args.no_heatmaps else "locations" if args.locations_only else "heatmaps"

@@ -8,14 +8,14 @@ from lib.core.build_data import build_dataset, build_loader
 
 @pytest.fixture
 def loaders(tiny_root, tiny_config):
-    """loaders(**root options)(*opts) -> configuration, training loader, validation loader."""
+    """loaders(resnet=False, **root options)(*opts) -> configuration, training loader, validation loader."""
     torch.set_num_threads(1)
 
-    def with_root(**options):
+    def with_root(resnet=False, **options):
         root = tiny_root(**options)
 
         def with_opts(*opts):
-            config = tiny_config(root, *opts)
+            config = tiny_config(root, *opts, resnet=resnet)
             train, test = build_dataset(config, root, True), build_dataset(config, root, False)
             return config, build_loader(config, train, True), build_loader(config, test, False)
 

@@ -44,6 +44,15 @@ def test_build_dataset_steps(tiny_root, build):
     assert len(build(root, "test", "DATASET.TEST_STEP", "4")) == 2
 
 
+def test_build_dataset_test_step_that_leaves_few_groups_warns(tiny_root, build, caplog):
+    root = tiny_root(frames=52, num_views=2, mpii=0, formats=())
+    build(root, "test")
+    build(root, "test", "DATASET.TEST_STEP", "2")
+    assert "TEST_STEP" not in caplog.text
+    build(root, "test", "DATASET.TEST_STEP", "13")
+    assert "DATASET.TEST_STEP 13 leaves 4 of 52 groups to evaluate, too few for a score; set it to 2" in caplog.text
+
+
 def test_build_dataset_incomplete_groups(tiny_root, build, caplog):
     root = tiny_root(mpii=0, edit=lambda records: records[1:])
     with caplog.at_level(logging.WARNING):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from easydict import EasyDict
-from torch import nn
+from torch import Tensor, nn
 
 from lib.core.config_io import load_config
+from lib.models.registry import Backbone
 
 SMALL = ["NETWORK.IMAGE_SIZE", "64", "NETWORK.HEATMAP_SIZE", "16", "NETWORK.PRETRAINED", "''"]
 
@@ -17,6 +18,24 @@ def small_config(folder: Path, backbone: str = "pose_resnet", *opts: str) -> Eas
     path = folder / f"{backbone}.yaml"
     path.write_text(f"BACKBONE_MODEL: {backbone}\nMODEL: multiview_{backbone}\n")
     return load_config(path, [*SMALL, "POSE_RESNET.NUM_LAYERS", "18", *opts])
+
+
+class TwoConvolutions(nn.Module):
+    """A backbone with 2 thousand weights: a training takes as long as the code around the network."""
+
+    def __init__(self, num_joints: int) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 16, 3, stride=4, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 16, 1), nn.ReLU()
+        )
+        self.final_layer = nn.Conv2d(16, num_joints, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map (B, 3, H_in, W_in) to (B, J, H_in / 4, W_in / 4)."""
+        return self.final_layer(self.features(images))
+
+
+TWO_CONVOLUTIONS = Backbone(lambda num_joints, settings: TwoConvolutions(num_joints))
 
 
 DECONV_HEAD = {"final_layer.weight", "final_layer.bias"} | {

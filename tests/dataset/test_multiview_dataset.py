@@ -62,6 +62,13 @@ def test_getitem_out_of_range(parts):
             dataset[index]
 
 
+def test_contents_counts_pseudo_groups_apart(parts):
+    text = "3 groups of 4 views, 2 pseudo-groups of 4 single images"
+    assert MultiviewDataset(parts, PLAIN, False).contents() == text
+    random_view = Part(parts[0].annotations, parts[0].groups, False, random_view=True)
+    assert MultiviewDataset([random_view], PLAIN, False).contents() == "3 images"
+
+
 def test_joint_set_of_parts(parts):
     assert MultiviewDataset(parts[:1], PLAIN, False).joint_set is H36M_17
     assert MultiviewDataset(parts[1:], PLAIN, False).joint_set is MPII_16

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 import cv2
 import h5py
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from cvf_tests.forked import ForkedScript, run_ranks
 from cvf_tests.scripts import LONG, REPOSITORY, RUN, wait_for
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -30,7 +32,7 @@ def run(*words: object, **options) -> subprocess.CompletedProcess:
 @pytest.mark.slow
 def test_train_two_processes_take_equal_steps(tiny_root, tiny_yaml, tmp_path):
     """10 groups in batches of 4; the last batch is smaller."""
-    cfg = tiny_yaml(tiny_root(frames=7, mpii=12))
+    cfg = tiny_yaml(tiny_root(frames=7, mpii=12), resnet=True)
     values = yaml.safe_load(cfg.read_text())
     values["DATASET"]["TRAIN_DATASET"], values["TRAIN"]["BATCH_SIZE"], values["PRINT_FREQ"] = "mixed", 4, 1
     values["TRAIN"]["LR"] = 1e-4  # more, and rounding grows from step to step
@@ -50,15 +52,22 @@ def test_train_two_processes_take_equal_steps(tiny_root, tiny_yaml, tmp_path):
     assert second < 0.99 * first  # the weights change
 
 
-def test_train_two_processes_write_one_set_of_results(tiny_root, tiny_yaml, tmp_path, run_script):
+def test_train_two_processes_write_one_set_of_results(tiny_root, tiny_yaml, tmp_path, run_script, monkeypatch):
     root = tiny_root(frames=5, mpii=0)
     for path in (root / "h36m/images").glob("s_01*/*_00000[24].jpg"):  # the share of the second process differs
         cv2.imwrite(str(path), 255 - cv2.imread(str(path)))
-    cfg = tiny_yaml(root)
+    cfg = tiny_yaml(root, resnet=True)
+
+    def start(command: Sequence[str], env: dict[str, str], stderr: IO | None) -> ForkedScript:
+        return ForkedScript(command, tmp_path / f"{env['RANK']}.out", tmp_path / f"{env['RANK']}.err", env)
+
+    monkeypatch.setattr("lib.core.runtime.launch.start_detached", start)
     opts = ("--opts", "TRAIN.BATCH_SIZE", 1, "TRAIN.SHUFFLE", "false")
-    done = run(sys.executable, TRAIN, "--cfg", cfg, "--gpus", "cpu,cpu", *opts)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("epoch 0, validation on 20 images") == 1
+    done = run_script("pose2d/train.py", "--cfg", cfg, "--gpus", "cpu,cpu", *opts)
+    assert done.code == 0, [path.read_text() for path in tmp_path.glob("*.err")]
+    outs = [(tmp_path / f"{rank}.out").read_text() for rank in range(2)]
+    assert [out.count("epoch 0, validation on 20 images") for out in outs] == [1, 0]
+    assert "2 processes: a step has 2 groups, TRAIN.BATCH_SIZE 1 per process" in outs[0]
     directory = tmp_path / "output" / RUN
     lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
     # 2 groups a step; the fifth is left out, since one of the processes would have none
@@ -70,8 +79,7 @@ def test_train_two_processes_write_one_set_of_results(tiny_root, tiny_yaml, tmp_
     assert json.loads(results)["perf"] == epochs[-1]["jdr"]  # with the statistics that are saved
     with h5py.File(directory / "predicted_heatmaps.h5") as file:
         expected = {key: file[key][:] for key in file}
-    shared = run(*TORCHRUN, str(REPOSITORY / "run/pose2d/valid.py"), "--cfg", cfg, "--state", "final")
-    assert shared.returncode == 0, shared.stderr
+    run_ranks(2, REPOSITORY / "run/pose2d/valid.py", "--cfg", cfg, "--state", "final", folder=tmp_path)
     assert (directory / "results_2d.json").read_text() == results
     with h5py.File(directory / "predicted_heatmaps.h5") as file:
         assert list(file) == list(expected)
@@ -94,7 +102,7 @@ def children_of(process: subprocess.Popen) -> list[int]:
 
 @pytest.mark.slow
 def test_train_killed_process_ends_all_with_one_message(tiny_root, tiny_yaml, tmp_path):
-    process = start_training(tiny_yaml(tiny_root(frames=4, mpii=0)), "--gpus", "cpu,cpu", *LONG)
+    process = start_training(tiny_yaml(tiny_root(frames=4, mpii=0), resnet=True), "--gpus", "cpu,cpu", *LONG)
     wait_for(tmp_path / "output" / RUN / "metrics.jsonl", "loss", process)
     first, second = children_of(process)
     os.kill(second, signal.SIGKILL)
@@ -110,16 +118,16 @@ def test_train_killed_process_ends_all_with_one_message(tiny_root, tiny_yaml, tm
 def test_train_several_processes_bad_input_is_one_line(tiny_root, tiny_yaml):
     root = tiny_root(frames=4, mpii=0)
     min((root / "h36m/images").glob("s_01*/*.jpg")).unlink()
-    done = run(sys.executable, TRAIN, "--cfg", tiny_yaml(root), "--gpus", "cpu,cpu")
+    done = run(sys.executable, TRAIN, "--cfg", tiny_yaml(root, resnet=True), "--gpus", "cpu,cpu")
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "no such image" in done.stderr
 
 
 @pytest.mark.parametrize("gpus", ["0", pytest.param("cpu,cpu", marks=pytest.mark.slow)])
-def test_train_signal_to_the_process_group_is_resumable(tiny_root, tiny_yaml, tmp_path, gpus):
+def test_train_signal_to_the_process_group_is_resumable(tiny_root, tiny_yaml, tmp_path, run_script, gpus):
     """The loading processes receive the signal too, as from `timeout` or a shell."""
-    cfg = tiny_yaml(tiny_root(frames=4, mpii=0))
+    cfg = tiny_yaml(tiny_root(frames=4, mpii=0), resnet=True)
     workers = ("--workers", 2)
     process = start_training(cfg, "--gpus", gpus, *workers, *LONG)
     wait_for(tmp_path / "output" / RUN / "metrics.jsonl", '"step": 3', process)
@@ -131,14 +139,16 @@ def test_train_signal_to_the_process_group_is_resumable(tiny_root, tiny_yaml, tm
     state = torch.load(tmp_path / "output" / RUN / "checkpoint.pth.tar", weights_only=True)
     assert f"interrupted at epoch {state['epoch']}, step {state['step']};" in err
     end = state["epoch"] + 1
-    again = run(sys.executable, TRAIN, "--cfg", cfg, "--gpus", gpus, *LONG[:2], end, *LONG[3:], "TRAIN.RESUME", "true")
-    assert again.returncode == 0, again.stderr
-    assert f"at epoch {state['epoch']}, step {state['step']}" in again.stdout
+    resumed = (*LONG[:2], end, *LONG[3:], "TRAIN.RESUME", "true")
+    again = run_script("pose2d/train.py", "--cfg", cfg, "--gpus", gpus, *resumed)
+    assert again.code == 0, again.err
+    logs = "".join(path.read_text() for path in (tmp_path / "output" / RUN).glob("*.log"))
+    assert f"resumed from {tmp_path / 'output' / RUN / 'checkpoint.pth.tar'} at epoch {state['epoch']}, step " in logs
 
 
 @pytest.mark.slow
 def test_train_signal_to_torchrun_is_resumable(tiny_root, tiny_yaml, tmp_path):
-    cfg = tiny_yaml(tiny_root(frames=4, mpii=0))
+    cfg = tiny_yaml(tiny_root(frames=4, mpii=0), resnet=True)
     process = start_training(cfg, "--gpus", "cpu", "--workers", 2, *LONG, runner=TORCHRUN)
     wait_for(tmp_path / "output" / RUN / "metrics.jsonl", '"step": 3', process)
     process.send_signal(signal.SIGTERM)

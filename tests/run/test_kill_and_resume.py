@@ -80,7 +80,7 @@ def check_equal(found: object, expected: object, where: str) -> None:
 def test_train_killed_repeatedly_equals_an_uninterrupted_run(
     tiny_root, tiny_yaml, tmp_path, script, num_kills, num_epochs
 ):
-    cfg = tiny_yaml(tiny_root(frames=6, mpii=0))
+    cfg = tiny_yaml(tiny_root(frames=6, mpii=0), resnet=True)
     rng = random.Random(0)
     opts = ("TRAIN.END_EPOCH", num_epochs, "TRAIN.VALIDATE_EVERY", 3, "DATASET.ROT_FACTOR", 20)
     start = time.perf_counter()

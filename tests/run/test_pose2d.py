@@ -17,7 +17,7 @@ from cvf_tests.scripts import RUN
 
 
 def test_train_and_valid_write_all_results(tiny_root, tiny_yaml, tmp_path, run_script):
-    cfg = tiny_yaml(tiny_root())
+    cfg = tiny_yaml(tiny_root(), resnet=True)
     assert run_script("pose2d/train.py", "--cfg", cfg, "--opts", "DEBUG.DEBUG", "true").code == 0
     directory = tmp_path / "output" / RUN
     for name in ("checkpoint.pth.tar", "model_best.pth.tar", "final_state.pth.tar", "config_train.yaml"):

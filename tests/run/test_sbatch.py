@@ -70,7 +70,9 @@ def scontrol_calls(tmp_path: Path) -> list[str]:
 
 
 def test_sbatch_machines_train_together(submit, tiny_root, tiny_yaml, tmp_path):
-    job = submit("--cfg", tiny_yaml(tiny_root(frames=4, mpii=0)), "--gpus", "cpu", "--opts", "TRAIN.BATCH_SIZE", 1)
+    job = submit(
+        "--cfg", tiny_yaml(tiny_root(frames=4, mpii=0), resnet=True), "--gpus", "cpu", "--opts", "TRAIN.BATCH_SIZE", 1
+    )
     out, _ = job.communicate(timeout=240)
     assert job.returncode == 0, out
     assert "2 processes" in out
@@ -81,7 +83,7 @@ def test_sbatch_machines_train_together(submit, tiny_root, tiny_yaml, tmp_path):
 
 
 def test_sbatch_end_of_time_requeues_the_job(submit, tiny_root, tiny_yaml, tmp_path):
-    job = submit("--cfg", tiny_yaml(tiny_root(frames=4, mpii=0)), "--gpus", "cpu", "--workers", 2, *LONG)
+    job = submit("--cfg", tiny_yaml(tiny_root(frames=4, mpii=0), resnet=True), "--gpus", "cpu", "--workers", 2, *LONG)
     wait_for(tmp_path / "output" / RUN / "metrics.jsonl", '"step": 3', job)
     job.send_signal(signal.SIGUSR1)
     out, _ = job.communicate(timeout=240)
@@ -93,7 +95,9 @@ def test_sbatch_end_of_time_requeues_the_job(submit, tiny_root, tiny_yaml, tmp_p
 
 
 def test_sbatch_error_does_not_requeue_the_job(submit, tiny_root, tiny_yaml, tmp_path):
-    job = submit("--cfg", tiny_yaml(tiny_root(frames=4, mpii=0)), "--gpus", "cpu", "--opts", "TRAIN.LR", "fast")
+    job = submit(
+        "--cfg", tiny_yaml(tiny_root(frames=4, mpii=0), resnet=True), "--gpus", "cpu", "--opts", "TRAIN.LR", "fast"
+    )
     out, _ = job.communicate(timeout=240)
     assert job.returncode != 0
     assert "TRAIN.LR" in out

@@ -33,7 +33,7 @@ def prior_path(pict_struct: Any) -> str:
     if not pict_struct.PAIRWISE_FILE:
         raise InputError(
             "PICT_STRUCT.PAIRWISE_FILE: expected the file of the limb prior, received ''; "
-            "set it and run run/data/make_limb_prior.py"
+            "set it and run python run/data/make_limb_prior.py --cfg YAML"
         )
     return pict_struct.PAIRWISE_FILE
 

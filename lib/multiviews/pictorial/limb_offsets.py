@@ -12,7 +12,7 @@ import scipy.sparse
 
 from lib.utils.errors import InputError
 
-REMAKE = "make one with run/data/make_limb_prior.py"
+REMAKE = "make one with python run/data/make_limb_prior.py"
 
 
 @dataclass(frozen=True)

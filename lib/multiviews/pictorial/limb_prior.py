@@ -121,7 +121,7 @@ def load_limb_prior(path: str | os.PathLike, body: HumanBody, grid: PriorGrid) -
         InputError: the file cannot be read, or belongs to another skeleton, grid or tolerance.
     """
     if not os.path.exists(path):
-        raise InputError(f"{path}: no such limb prior; {REMAKE}, with the same --opts")
+        raise InputError(f"{path}: no such limb prior; {REMAKE} --cfg YAML and the same --opts")
     content = load_pickle(path)
     pairs = _pairs(content)
     if pairs is None:

@@ -66,7 +66,8 @@ def predicted(files, monkeypatch):
 
 
 @pytest.mark.parametrize("with_roots", [True, False])
-def test_predict_person_is_located_and_tracked(files, predicted, with_roots):
+def test_predict_person_is_located_and_tracked(files, predicted, with_roots, monkeypatch):
+    monkeypatch.setattr(network, "SEARCH", network.SearchSettings(grid_reach=2))  # the next test searches the room
     recording, prediction, _ = predicted(files.pose_world[:, 0] if with_roots else None)
     gt = project(files.pose_world[:, None], recording.cameras)[0]
     assert np.median(np.linalg.norm(prediction.locations[..., :2] - gt, axis=-1)) < 0.3

@@ -44,7 +44,8 @@ def test_load_prior_other_grid_is_refused(tiny_root, tiny_config, tmp_path):
     root = tiny_root()
     config = tiny_config(root, "PICT_STRUCT.PAIRWISE_FILE", str(path))
     with pytest.raises(
-        InputError, match=r"pairwise.pkl: no such limb prior; make one with run/data/make_limb_prior.py"
+        InputError,
+        match=r"pairwise.pkl: no such limb prior; make one with python run/data/make_limb_prior.py --cfg YAML",
     ):
         load_prior(config.PICT_STRUCT)
     prior, _ = build_prior(config)

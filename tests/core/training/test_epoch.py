@@ -1,13 +1,9 @@
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
+from cvf_tests.forked import run_ranks
 from cvf_tests.stubs import CPU, Table, inputs_of
 
 from lib.core.build_model import build_model
@@ -57,7 +53,7 @@ def zero_loss(loader):
 
 
 def test_train_one_epoch_single_batch_is_learned(loaders):
-    config, loader, _ = loaders(num_views=2, frames=1, mpii=2)(*OVERFIT)
+    config, loader, _ = loaders(resnet=True, num_views=2, frames=1, mpii=2)(*OVERFIT)
     step = make_step(config, 2)
     losses = [train(step, loader, config, epoch)["loss"] for epoch in range(21)]
     assert losses[0] == pytest.approx(zero_loss(loader), rel=0.1)
@@ -239,25 +235,7 @@ with process_group(ranks, cpu):
 """
 
 
-def test_epoch_meters_bad_step_is_shared_by_all_ranks():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", TWO_PROCESSES],
-            stdout=subprocess.PIPE,
-            text=True,
-            env={
-                **os.environ,
-                "RANK": rank,
-                "LOCAL_RANK": rank,
-                "WORLD_SIZE": "2",
-                "MASTER_ADDR": "127.0.0.1",
-                "MASTER_PORT": port,
-                "OMP_NUM_THREADS": "1",
-            },
-        )
-        for rank in "01"
-    ]
-    assert [process.communicate(timeout=120)[0].split() for process in processes] == [["-1", "1"], ["-1", "1"]]
+def test_epoch_meters_bad_step_is_shared_by_all_ranks(tmp_path):
+    script = tmp_path / "meters.py"
+    script.write_text(TWO_PROCESSES)
+    assert [out.split() for out in run_ranks(2, script, folder=tmp_path)] == [["-1", "1"], ["-1", "1"]]

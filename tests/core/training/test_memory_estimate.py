@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -20,7 +17,7 @@ TOLERANCE = 0.02  # of the sum: the ledger does not see what an operation alloca
 def config(tiny_config, tmp_path):
     """config("KEY", "VALUE", ...) -> a tiny experiment: 4 views, 24 px maps, 12 fusion matrices of 576 x 576."""
     sizes = ("NETWORK.IMAGE_SIZE", "96", "NETWORK.HEATMAP_SIZE", "24")
-    return lambda *opts: tiny_config(tmp_path, *sizes, *opts)
+    return lambda *opts: tiny_config(tmp_path, *sizes, *opts, resnet=True)
 
 
 def allocated_bytes(run) -> int:
@@ -129,11 +126,10 @@ def test_memory_table_keys_without_effect_are_left_out(config, monkeypatch, opts
     assert found == ["as configured", *keys, *([", ".join(keys)] if len(keys) > 1 else [])]
 
 
-def test_memory_script_impossible_batch_is_refused(tiny_yaml, tmp_path):
-    command = [sys.executable, "run/pose2d/memory.py", "--cfg", tiny_yaml(tmp_path), "--batch", "0"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert done.stderr == "error: --opts: TRAIN.BATCH_SIZE: expected at least 1, received 0\n"
+def test_memory_script_impossible_batch_is_refused(tiny_yaml, tmp_path, run_script):
+    done = run_script("pose2d/memory.py", "--cfg", tiny_yaml(tmp_path), "--batch", "0")
+    assert done.code == 2
+    assert done.err == "error: --opts: TRAIN.BATCH_SIZE: expected at least 1, received 0\n"
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -63,7 +64,11 @@ class Run:
 @pytest.fixture
 def start(tiny_root, tiny_config):
     root = tiny_root(num_views=2, frames=3, mpii=2)
-    return lambda *opts, seed=0, device="cpu": Run(tiny_config(root, *AUGMENTED, *opts), root, seed, device)
+
+    def make(*opts, seed=0, device="cpu", resnet=False):
+        return Run(tiny_config(root, *AUGMENTED, *opts, resnet=resnet), root, seed, device)
+
+    return make
 
 
 def check_same_tensors(first, second):
@@ -133,6 +138,7 @@ def test_load_training_state_optimizer_settings_follow_the_configuration(start, 
 
 def test_load_training_state_other_model_or_optimizer_is_refused(start, tmp_path):
     path = tmp_path / "a.pth.tar"
+    start = partial(start, resnet=True)
     start().save(path)
     with pytest.raises(InputError, match=r"a\.pth\.tar: TRAIN\.OPTIMIZER: expected adam, received sgd"):
         start("TRAIN.OPTIMIZER", "sgd").resume(path)
@@ -267,8 +273,8 @@ def test_load_training_state_file_without_fingerprint_warns(start, tmp_path, cap
 
 
 def corrupt_weights(run):
-    run.model.backbone.bn1.running_var[3] = float("nan")
-    return "state_dict.backbone.bn1.running_var"
+    run.model.backbone.features[1].running_var[3] = float("nan")
+    return "state_dict.backbone.features.1.running_var"
 
 
 def corrupt_moments(run):
@@ -292,11 +298,9 @@ def test_training_state_not_finite_is_neither_written_nor_loaded(start, tmp_path
     with pytest.raises(InputError, match=rf"a\.pth\.tar: not written, .* '{name}' is not finite"):
         run.save(path)
     assert path.read_bytes() == before
-    monkeypatch.setattr(
-        "lib.core.training.checkpoint.check_finite_state", lambda *words: None
-    )  # as older versions wrote it
-    run.save(path)
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr("lib.core.training.checkpoint.check_finite_state", lambda *words: None)
+        run.save(path)  # as older versions wrote it
     with pytest.raises(
         InputError,
         match=rf"a\.pth\.tar: checkpoint of a training that diverged: '{name}' is not finite; .*--resume FILE",

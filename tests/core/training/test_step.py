@@ -25,7 +25,7 @@ def problem(loaders):
     """problem(*opts) -> configuration, a model with batch norm in training, inputs of 4 groups of 2 views."""
 
     def make(*opts):
-        config, loader, _ = loaders(num_views=2, frames=2, mpii=4)(
+        config, loader, _ = loaders(resnet=True, num_views=2, frames=2, mpii=4)(
             "DATASET.TRAIN_DATASET", "mixed", "TRAIN.BATCH_SIZE", "4", "TRAIN.SHUFFLE", "false", *opts
         )
         (inputs,) = inputs_of(loader)

@@ -164,11 +164,7 @@ def test_make_dataset_zero_workers_are_refused(tmp_path):
         make_dataset(tmp_path / "set", SMALL, workers=0)
 
 
-def _run(*flags: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, str(SCRIPT), *flags], capture_output=True, text=True, check=False)
-
-
-def test_make_synthetic_reports_and_refuses_to_overwrite(tmp_path):
+def test_make_synthetic_reports_and_refuses_to_overwrite(tmp_path, run_script):
     flags = (
         "--root",
         str(tmp_path / "set"),
@@ -189,27 +185,39 @@ def test_make_synthetic_reports_and_refuses_to_overwrite(tmp_path):
         "--views",
         "3",
     )
-    first = _run(*flags)
+    first = subprocess.run([sys.executable, str(SCRIPT), *flags], capture_output=True, text=True, check=False)
     assert first.returncode == 0, first.stderr
     assert "2 train groups" in first.stdout
     assert len(list((tmp_path / "set" / "h36m" / "images").rglob("*.jpg"))) == 6
-    again = _run(*flags)
-    assert again.returncode == 2
-    assert again.stderr.count("\n") == 1
-    assert "--force" in again.stderr
+    again = run_script("data/make_synthetic.py", *flags)
+    assert again.code == 2
+    assert again.err.count("\n") == 1
+    assert "--force" in again.err
     (tmp_path / "set/more").touch()  # as a limb prior
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     (tmp_path / f".set.{ended.pid}.x.partial/h36m").mkdir(parents=True)  # of a --force that SIGTERM has ended
-    assert _run(*flags, "--reuse").stdout == f"{tmp_path / 'set'}: exists\n"
+    assert run_script("data/make_synthetic.py", *flags, "--reuse").out == f"{tmp_path / 'set'}: exists\n"
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
     assert (tmp_path / "set/more").exists()
-    other = _run(*flags, "--reuse", "--seed", "1", "--subjects", "1", "9", "--groups-per-train", "2", "--zip")
-    assert (other.returncode, other.stderr.count("\n")) == (2, 1)
+    other = run_script(
+        "data/make_synthetic.py",
+        *flags,
+        "--reuse",
+        "--seed",
+        "1",
+        "--subjects",
+        "1",
+        "9",
+        "--groups-per-train",
+        "2",
+        "--zip",
+    )
+    assert (other.code, other.err.count("\n")) == (2, 1)
     assert (
         "set: was made with other options (then -> now): --subjects 1 -> 1 9, --groups-per-train 1 -> 2, "
         "--zip false -> true, --seed 0 -> 1; "
-    ) in other.stderr
+    ) in other.err
     assert (tmp_path / "set/more").exists()
     note = tmp_path / "set/synthetic.json"
     whole = note.read_text()
@@ -218,9 +226,9 @@ def test_make_synthetic_reports_and_refuses_to_overwrite(tmp_path):
         (whole.replace('"rig": 0', '"r": 0'), "--rig unknown -> 0, --r 0 -> unknown;"),
     ):
         note.write_text(damaged)
-        assert message in _run(*flags, "--reuse").stderr
+        assert message in run_script("data/make_synthetic.py", *flags, "--reuse").err
     note.write_text(whole)
-    assert _run(*flags, "--force").returncode == 0
+    assert run_script("data/make_synthetic.py", *flags, "--force").code == 0
     assert not (tmp_path / "set/more").exists()
 
 
