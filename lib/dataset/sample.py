@@ -10,12 +10,13 @@ from typing import Any, Protocol
 import numpy as np
 
 from lib.dataset.annotations import Annotations
-from lib.multiviews.cameras import Cameras
+from lib.multiviews.cameras import MIN_DEPTH_MM, Cameras
 from lib.utils.files.image_store import read_image
 from lib.utils.joints import UNION_20
 from lib.utils.transforms import SCALE_UNIT_PX, crop_image, get_affine_transform, to_heatmap, transform_points
 
 ROTATION_PROBABILITY = 0.6
+PERSON_MM = 2000.0  # side of the box around a person
 # Placeholder for single images, which have no camera and are never fused. Its projections stay finite.
 _NO_CAMERA = Cameras(np.eye(3), np.zeros(3), np.ones(2), np.zeros(2), np.zeros(3), np.zeros(2))
 
@@ -34,6 +35,7 @@ class SampleSettings:
         rot_factor: standard deviation of the random rotation, degrees, limited to twice its value; 0 = off.
         shift_factor: standard deviation of the random shift, relative to the crop side length, limited to twice its
             value; 0 = off.
+        crop: whether the crop is the person's box; otherwise it is the whole image.
     """
 
     image_wh: tuple[int, int]
@@ -44,10 +46,11 @@ class SampleSettings:
     scale_factor: float = 0.0
     rot_factor: float = 0.0
     shift_factor: float = 0.0
+    crop: bool = True
 
     @classmethod
     def from_config(cls, config: Any) -> SampleSettings:
-        """Read NETWORK.{IMAGE_SIZE,HEATMAP_SIZE,SIGMA,TARGET_SUBPIXEL} and DATASET.{DATA_FORMAT,..._FACTOR}."""
+        """Read NETWORK.{IMAGE_SIZE,HEATMAP_SIZE,SIGMA,TARGET_SUBPIXEL} and DATASET.{DATA_FORMAT,CROP,..._FACTOR}."""
         return cls(
             image_wh=tuple(config.NETWORK.IMAGE_SIZE),
             heatmap_wh=tuple(config.NETWORK.HEATMAP_SIZE),
@@ -57,6 +60,7 @@ class SampleSettings:
             scale_factor=config.DATASET.SCALE_FACTOR,
             rot_factor=config.DATASET.ROT_FACTOR,
             shift_factor=config.DATASET.SHIFT_FACTOR,
+            crop=config.DATASET.CROP,
         )
 
     @property
@@ -93,7 +97,8 @@ def load_samples(
     Returns:
         Arrays with a leading axis n: joints_crop (20, 2) crop px; joints_img (20, 2) image px; visible (20,) bool;
         occluded (20,) bool, False if unknown; center (2,) image px and scale (2,) of the crop with augmentation;
-        head_size () float32, image px, NaN if unknown; image_to_heatmap (2, 3) float32; camera_R, ..., camera_p
+        person_side () float32, side of a 2 m square at the person, image px; head_size () float32, image px, NaN if
+        unknown; image_to_heatmap (2, 3) float32; camera_R, ..., camera_p
         float32, the fields of Cameras.
 
     Raises:
@@ -108,6 +113,7 @@ def load_samples(
         center = (center + shift * SCALE_UNIT_PX * scale).astype(np.float32)
         scale = scale * factor[:, None].astype(np.float32)
     matrix = get_affine_transform(center, scale, rotation, settings.image_wh)
+    cameras = _cameras(annotations, rows)
     if cache is not None:
         cache.read(rows, crops)
     else:
@@ -123,7 +129,8 @@ def load_samples(
         "occluded": unknown if annotations.occluded is None else annotations.occluded[rows],
         "center": center,
         "scale": scale,
-        **_cameras(annotations, rows),
+        "person_side": _person_side(annotations, rows, settings.crop, cameras["camera_f"]),
+        **cameras,
         "image_to_heatmap": to_heatmap(matrix, settings.image_wh, settings.heatmap_wh).astype(np.float32),
         "head_size": no_size if annotations.head_size is None else annotations.head_size[rows].astype(np.float32),
     }
@@ -157,6 +164,14 @@ def _cameras(annotations: Annotations, rows: np.ndarray) -> dict[str, np.ndarray
         index = labels.camera_idx[rows]
         values = {field.name: getattr(labels.cameras, field.name)[index] for field in fields(Cameras)}
     return {f"camera_{name}": value.astype(np.float32) for name, value in values.items()}
+
+
+def _person_side(annotations: Annotations, rows: np.ndarray, crop: bool, focal_px: np.ndarray) -> np.ndarray:
+    """Return the side of the person's box (n,), image px; of whole images, from the depth of the root."""
+    if crop or annotations.labels3d is None:
+        return annotations.scale[rows, 0] * np.float32(SCALE_UNIT_PX)
+    depth_mm = annotations.labels3d.pose_cam[rows, annotations.joint_set.index("root"), 2]
+    return (PERSON_MM * focal_px.mean(-1) / depth_mm.clip(MIN_DEPTH_MM)).astype(np.float32)
 
 
 def _augmentations(

@@ -84,9 +84,11 @@ def validate_run(args: argparse.Namespace, config: Any, ranks: Ranks) -> None:
         record_config(config, directory, "valid")
         report_results_2d(result, config, directory, weights)
         logger.info(
-            "%d images; mean JDR %.2f %%%s",
+            "%d images; mean JDR %.2f %% (TEST.JDR_THRESHOLD %s; %.2f %% with the original code's)%s",
             result.num_images,
             100 * result.perf,
+            result.jdr_threshold,
+            100 * result.original_perf,
             "" if output == "nothing" else f"; {output} in {predictions}",
         )
 

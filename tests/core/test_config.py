@@ -205,7 +205,8 @@ def test_defaults_equal_published_experiments(load):
 
 def test_defaults_of_new_keys_reproduce_the_original_code(load):
     ours = flat(load({}))
-    assert ours["NETWORK.INIT"] == ours["NETWORK.FUSION_INIT"] == ours["TEST.JDR_THRESHOLD"] == "published"
+    assert ours["NETWORK.INIT"] == ours["NETWORK.FUSION_INIT"] == "published"
+    assert ours["TEST.JDR_THRESHOLD"] == "crop"  # the paper's, not the code's
     assert ours["DATASET.INCOMPLETE_GROUPS"] == "drop"
     assert (ours["TEST.PEAK_MODE"], ours["NETWORK.TARGET_SUBPIXEL"]) == ("argmax", False)
     assert ours["TRAIN.VALIDATE_EVERY"] == 1

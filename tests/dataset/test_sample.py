@@ -8,6 +8,7 @@ import pytest
 from cvf_tests.annotations import load_h36m
 
 from lib.dataset.sample import ROTATION_PROBABILITY, SampleSettings, load_samples
+from lib.multiviews.cameras import project_camera
 from lib.utils.errors import InputError
 from lib.utils.transforms import get_affine_transform, to_heatmap, transform_points
 
@@ -36,6 +37,7 @@ def test_load_samples_crop(annotations):
         "occluded": (20,),
         "center": (2,),
         "scale": (2,),
+        "person_side": (),
         "head_size": (),
         "image_to_heatmap": (2, 3),
         "camera_R": (3, 3),
@@ -53,6 +55,18 @@ def test_load_samples_crop(annotations):
     np.testing.assert_allclose(
         sample["joints_crop"][visible], (sample["joints_img"][visible] - [left, top]) * 64 / 120, atol=1e-3
     )
+
+
+def test_load_samples_person_side_of_whole_images_is_2_m_at_the_root(annotations):
+    labels = annotations.labels3d
+    scale = annotations.scale * 3  # as in a file of whole images
+    whole = dataclasses.replace(annotations, scale=scale)
+    root = labels.pose_cam[2, annotations.joint_set.index("root")]
+    corners = np.stack([root - [1000, 0, 0], root + [1000, 0, 0]])
+    left, right = project_camera(corners, labels.cameras[labels.camera_idx[2]])[0]
+    found = load_sample(whole, 2, dataclasses.replace(SETTINGS, crop=False), None)["person_side"]
+    assert found == pytest.approx(right[0] - left[0], rel=0.02)  # the lens bends the corners
+    assert load_sample(whole, 2, SETTINGS, None)["person_side"] == 360
 
 
 def test_load_samples_head_size(annotations):

@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lib.core.config import FEW_IMAGES
 from lib.utils.tables import markdown_table
 
-HEAD_SHARE = 0.1  # assumed head size / side of the crop or heatmap; half a head is the threshold
+HEAD_SHARE = 0.1  # assumed head size / side of the person's box or heatmap; half a head is the threshold
 
 # PCKh column -> joints; thorax and root are not part of PCKh
 PCKH_COLUMNS = {
@@ -25,15 +26,14 @@ PCKH_MEAN = "Mean"
 _PCKH_JOINTS = ("upper neck", *(joint for joints in PCKH_COLUMNS.values() for joint in joints))
 
 
-def jdr_threshold(kind: str, image_wh: Sequence[int], scale: np.ndarray, head_size: np.ndarray) -> np.ndarray:
+def jdr_threshold(kind: str, image_wh: Sequence[int], person_side: np.ndarray, head_size: np.ndarray) -> np.ndarray:
     """Return half the head size in px of the original image.
 
     Args:
-        kind: definition of the head size. "published": IMAGE_SIZE/10 px of the original image, at any resolution;
-            "crop": a tenth of the crop side length, independent of input size and distance; "head": the annotated
-            head, the paper's definition.
+        kind: definition of the head size. "crop": a tenth of the person's box of 2 m, i.e. 200 mm at the person;
+            "published": IMAGE_SIZE/10 px of the original image, at any distance; "head": the annotated head.
         image_wh: network input (width, height), px.
-        scale: (M, 2) crop side lengths / 200 px.
+        person_side: (M,) side of the person's box, image px.
         head_size: (M,) annotated head sizes, image px; NaN if unknown.
 
     Returns:
@@ -41,8 +41,8 @@ def jdr_threshold(kind: str, image_wh: Sequence[int], scale: np.ndarray, head_si
     """
     if kind == "head":
         return head_size / 2
-    side = np.full(len(scale), image_wh[0], np.float64) if kind == "published" else scale[:, 0] * 200.0
-    return side * HEAD_SHARE / 2
+    side = np.full(len(person_side), image_wh[0]) if kind == "published" else person_side
+    return side.astype(np.float64) * HEAD_SHARE / 2
 
 
 def joint_detection_rate(
@@ -72,15 +72,40 @@ def mean_rate(rates: np.ndarray) -> float:
     return float(known.mean()) if known.size else float("nan")
 
 
-def jdr_table(rates: Mapping[str, np.ndarray], joint_names: Sequence[str]) -> str:
+def jdr_table(
+    rates: Mapping[str, np.ndarray], joint_names: Sequence[str], original: Mapping[str, np.ndarray] | None = None
+) -> str:
     """Format rates as a Markdown table in percent.
 
     Args:
         rates: row name -> (J,) rates.
         joint_names: names of the J joints.
+        original: row name -> (J,) rates at the original code's threshold; their means are a column.
     """
-    rows = [[name, *(100 * float(value) for value in (*rate, mean_rate(rate)))] for name, rate in rates.items()]
-    return markdown_table(["JDR (%)", *joint_names, "mean"], rows)
+    header = ["JDR (%)", *joint_names, "mean"]
+    columns = {name: [*rate, mean_rate(rate)] for name, rate in rates.items()}
+    if original:
+        header.append("original code's threshold")
+        for name, values in columns.items():
+            values.append(mean_rate(original[name]) if name in original else np.nan)
+    return markdown_table(header, [[name, *(100 * float(one) for one in values)] for name, values in columns.items()])
+
+
+def few_images_note(counts: Mapping[str, np.ndarray]) -> str:
+    """Return a line that names the rates over fewer than FEW_IMAGES images; "" if there are none.
+
+    Args:
+        counts: kind of joints, e.g. "occluded joints" -> (J,) number of images that count for each joint.
+    """
+    few = []
+    for name, count in counts.items():
+        known = count[count > 0]
+        if known.size and known.min() < FEW_IMAGES:
+            low, high = int(known.min()), int(known.max())
+            few.append(f"{name} {low}" + (f" to {high}" if high > low else ""))
+    if not few:
+        return ""
+    return f"Few images per joint: {', '.join(few)}. A rate over fewer than {FEW_IMAGES} images is imprecise."
 
 
 def jdr_summary(rates: Mapping[str, np.ndarray], joint_names: Sequence[str]) -> dict[str, Any]:

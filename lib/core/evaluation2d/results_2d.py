@@ -25,6 +25,7 @@ def report_results_2d(result: ValidationResult, config: Any, directory: Path, we
             "subset": config.DATASET.TEST_SUBSET,
             "num_images": result.num_images,
             "weights": str(weights),
+            "jdr_threshold": result.jdr_threshold,
             "perf": result.perf,
             "jdr": jdr_summary(result.rates, result.joint_names),
             "pckh": result.pckh,

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from lib.core.config import JDR_THRESHOLDS
 from lib.core.evaluation2d.decode import peak_mode, predict_locations
 from lib.core.evaluation2d.metrics_2d import (
+    few_images_note,
     jdr_table,
     jdr_threshold,
     joint_detection_rate,
@@ -39,7 +40,7 @@ DebugHook = Callable[[int, dict[str, Tensor], Tensor, Tensor], None]
 
 OUTPUTS = ("heatmaps", "locations", "nothing")  # what is written; heatmaps include locations
 FLIP_SHIFT_PX = 1  # heatmap px; mirroring the image shifts peaks by 3/4 heatmap px at stride 4, rounded
-_PER_IMAGE = ("center", "scale", "joints_img", "visible", "occluded", "head_size", "image_index")
+_PER_IMAGE = ("center", "scale", "joints_img", "visible", "occluded", "person_side", "head_size", "image_index")
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class ValidationSettings:
 
     image_wh: tuple[int, int]
     peak_mode: str = "argmax"
-    jdr_threshold: str = "published"
+    jdr_threshold: str = "crop"
     joints: tuple[str, ...] = ()
     print_freq: int = 100
     flip_test: bool = False
@@ -84,25 +85,44 @@ class ValidationResult:
 
     Attributes:
         joint_names: names of the J joints, in union order.
-        rates: row name -> (J,) joint detection rates; `perf` is the mean of the first row. If the annotation marks
-            occluded joints, there are also rows for occluded and for visible joints.
-        perf: mean JDR of the routed heatmaps.
+        jdr_threshold: the configured threshold, one of JDR_THRESHOLDS.
+        rates: "<heatmaps>, <threshold> threshold" -> (J,) joint detection rates, for all thresholds that can be
+            computed, the configured one first. If the annotation marks occluded joints, the configured threshold also
+            has "..., occluded joints" and "..., visible joints".
+        counts: "all joints", "occluded joints" and "visible joints" -> (J,) number of images that count.
         num_images: number of different images.
         pckh: row name -> pckh_scores(); empty without annotated head sizes.
     """
 
     joint_names: list[str]
+    jdr_threshold: str
     rates: dict[str, np.ndarray]
-    perf: float
+    counts: dict[str, np.ndarray]
     num_images: int
     pckh: dict[str, dict[str, dict[str, float]]]
 
+    @property
+    def perf(self) -> float:
+        """Mean JDR of the routed heatmaps at the configured threshold."""
+        return mean_rate(next(iter(self.rates.values())))
+
+    @property
+    def original_perf(self) -> float:
+        """Mean JDR of the routed heatmaps at the original code's threshold, which its logs call Perf Indicator."""
+        return mean_rate(next(iter(self._rates_at("published").values())))
+
     def tables(self) -> str:
-        """Format detection rates and PCKh as Markdown tables."""
-        tables = [jdr_table(self.rates, self.joint_names)]
-        if self.pckh:
-            tables.append(pckh_table(self.pckh))
-        return "\n\n".join(tables)
+        """Format detection rates and PCKh as Markdown tables; name the rates over few images."""
+        original = self._rates_at("published") if self.jdr_threshold != "published" else None
+        parts = [jdr_table(self._rates_at(self.jdr_threshold), self.joint_names, original)]
+        parts += [pckh_table(self.pckh)] if self.pckh else []
+        note = few_images_note(self.counts)
+        return "\n\n".join([*parts, note] if note else parts)
+
+    def _rates_at(self, kind: str) -> dict[str, np.ndarray]:
+        """Return "<heatmaps>" or "<heatmaps>, occluded joints" -> (J,) rates at a threshold."""
+        words = f", {kind} threshold"
+        return {name.replace(words, ""): rate for name, rate in self.rates.items() if words in name}
 
 
 @dataclass(frozen=True)
@@ -300,7 +320,7 @@ def _rows_of_batch(
     """Return the rows of the first `num_groups` groups. Joints that are not `learned` count as not annotated."""
     num_rows = num_groups * batch["center"].shape[1]
     flat = {key: batch[key].flatten(0, 1)[:num_rows].numpy() for key in _PER_IMAGE}
-    columns: dict[str, np.ndarray] = {key: flat[key] for key in ("scale", "head_size", "image_index")}
+    columns: dict[str, np.ndarray] = {key: flat[key] for key in ("person_side", "head_size", "image_index")}
     columns |= {key: flat[key][:, joints] for key in ("joints_img", "visible", "occluded")}
     columns["visible"] = columns["visible"] & learned
     found: dict[str, tuple[Tensor, np.ndarray]] = {}
@@ -321,7 +341,7 @@ def _rates(arrays: dict[str, np.ndarray], joint_names: list[str], settings: Vali
     has_heads = bool(np.isfinite(head_size).any())
     kinds = [kind for kind in JDR_THRESHOLDS if kind != "head" or has_heads]
     kinds.sort(key=lambda kind: kind != settings.jdr_threshold)  # the configured one first
-    thresholds = {kind: jdr_threshold(kind, settings.image_wh, arrays["scale"], head_size) for kind in kinds}
+    thresholds = {kind: jdr_threshold(kind, settings.image_wh, arrays["person_side"], head_size) for kind in kinds}
     maps = [name for name in ("fused", "single_view") if name in arrays]
     rates: dict[str, np.ndarray] = {}
 
@@ -333,12 +353,17 @@ def _rates(arrays: dict[str, np.ndarray], joint_names: list[str], settings: Vali
 
     for kind in kinds:
         add_rates(f"{kind} threshold", kind, arrays["visible"])
+    joints = {"all joints": arrays["visible"]}
     if occluded.any():
-        add_rates(f"{kinds[0]} threshold, occluded joints", kinds[0], arrays["visible"] & occluded)
-        add_rates(f"{kinds[0]} threshold, visible joints", kinds[0], arrays["visible"] & ~occluded)
+        joints["occluded joints"] = arrays["visible"] & occluded
+        joints["visible joints"] = arrays["visible"] & ~occluded
+        for name in ("occluded joints", "visible joints"):
+            add_rates(f"{kinds[0]} threshold, {name}", kinds[0], joints[name])
+    known = np.isfinite(thresholds[kinds[0]])
+    counts = {name: which[known].sum(0) for name, which in joints.items()}
     gt = (arrays["joints_img"], arrays["visible"])
     pckh = {name: pckh_scores(arrays[name], *gt, head_size, joint_names) for name in maps if has_heads}
-    return ValidationResult(joint_names, rates, mean_rate(next(iter(rates.values()))), len(head_size), pckh)
+    return ValidationResult(joint_names, kinds[0], rates, counts, len(head_size), pckh)
 
 
 def _mirrored(model: nn.Module, images: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from lib.core.config import keys_with_scope
+from lib.core.config import FEW_IMAGES, keys_with_scope
 from lib.core.config_io import flat_values, load_config
 from lib.core.report.comparison import MethodResults, load_results, matching_paper_rows, run_names
 from lib.core.run_directory import RESULTS_2D_NAME, RESULTS_3D_NAME
@@ -46,6 +46,7 @@ class Run:
         seed: SEED of its configuration; None = unknown.
         settings: configuration keys that results depend on, without seed and names; None = unknown.
         rates: name of a JDR -> mean, %.
+        num_images: images of the rates; None = unknown.
         errors: 3D method -> MPJPE, mm.
         methods: 3D method -> entry of results_3d.json.
     """
@@ -55,6 +56,7 @@ class Run:
     seed: int | None
     settings: dict[str, Any] | None
     rates: dict[str, float]
+    num_images: int | None
     errors: dict[str, float]
     methods: dict[str, dict[str, Any]]
 
@@ -93,7 +95,7 @@ def _load_run(name: str, directory: Path) -> Run:
             f"{directory}: expected a run directory with {RESULTS_2D_NAME} or {RESULTS_3D_NAME}; run/pose2d/valid.py "
             "and run/pose3d/estimate.py write them"
         )
-    rates = _rates(directory / RESULTS_2D_NAME) if has_2d else {}
+    rates, num_images = _rates(directory / RESULTS_2D_NAME) if has_2d else ({}, None)
     methods = load_results(directory) if has_3d else {}
     errors = {method: entry["mpjpe"]["absolute"]["frames"] for method, entry in methods.items()}
     config = next((load_config(directory / file) for file in _CONFIGS if (directory / file).is_file()), None)
@@ -101,17 +103,18 @@ def _load_run(name: str, directory: Path) -> Run:
     if config is not None:
         ignored = keys_with_scope("runtime") | _NAMING_KEYS
         settings = {key: value for key, value in flat_values(config).items() if key not in ignored}
-    return Run(name, directory, None if config is None else config.SEED, settings, rates, errors, methods)
+    return Run(name, directory, None if config is None else config.SEED, settings, rates, num_images, errors, methods)
 
 
-def _rates(path: Path) -> dict[str, float]:
+def _rates(path: Path) -> tuple[dict[str, float], int | None]:
     content = read_json(path)
     rates = content.get("jdr") if isinstance(content, dict) else None
     try:
         # Files of earlier versions call single_view "single".
-        return {_present_name(name): 100 * float(entry["mean"]) for name, entry in rates.items()}
+        means = {_present_name(name): 100 * float(entry["mean"]) for name, entry in rates.items()}
     except (AttributeError, KeyError, TypeError, ValueError):
         raise InputError(f"{path}: expected the results of run/pose2d/valid.py; run it again") from None
+    return means, content.get("num_images")
 
 
 def _present_name(name: str) -> str:
@@ -169,11 +172,15 @@ def _items(groups: Sequence[RunGroup], kind: str) -> list[str]:
 
 
 def _main_items(groups: Sequence[RunGroup], kind: str) -> list[str]:
-    """Return the items of the table: all and occluded joints at the configured threshold, and all 3D methods."""
+    """Return the items of the table: all and occluded joints at one threshold, and all 3D methods.
+
+    The threshold is the configured one if it is the same in all runs, else "crop".
+    """
     items = _items(groups, kind)
     if kind == "3D" or not items:
         return items
-    threshold = items[0].split(", ")[1]
+    configured = {next(iter(run.rates)).split(", ")[1] for group in groups for run in group.runs if run.rates}
+    threshold = configured.pop() if len(configured) == 1 else "crop threshold"
     return [item for item in items if threshold in item and not item.endswith("visible joints")]
 
 
@@ -275,8 +282,12 @@ def _series(groups: Sequence[RunGroup], kind: str, items: Sequence[str]) -> dict
 
 
 def check_comparable(runs: Sequence[Run]) -> list[str]:
-    """Return notes on runs that were evaluated on different data."""
-    notes = []
+    """Return notes on runs that were evaluated on different data or on few images."""
+    notes = [
+        f"{run.name}: {run.num_images} images; a rate over fewer than {FEW_IMAGES} images is imprecise"
+        for run in runs
+        if run.num_images is not None and run.num_images < FEW_IMAGES
+    ]
     for first, other in combinations(runs, 2):
         if first.settings is None or other.settings is None:
             continue

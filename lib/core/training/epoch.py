@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 _LOSSES = ("loss", "loss_routed", "loss_raw")  # names in metrics.jsonl and checkpoints; raw = single-view
 _NEVER = 2**53 - 1  # later than any step, and exact in float64
 _REPORT = (
-    "%(place)s: loss %(loss).5f (%(mean_loss).5f) accuracy %(accuracy).3f (%(mean_accuracy).3f) | "
+    "%(place)s: loss %(loss).5f (%(mean_loss).5f) peak accuracy %(accuracy).3f (%(mean_accuracy).3f) | "
     "%(groups_per_s).1f groups/s, %(percent).0f %% waiting for data"
 )
 

@@ -30,7 +30,12 @@ from lib.utils.parallel.ranks import Ranks
 
 logger = logging.getLogger(__name__)
 
-_CURVES = ("epoch", "loss", "accuracy", "jdr")
+_CURVES = {"epoch": "epoch", "loss": "loss", "accuracy": "peak_accuracy", "jdr": "JDR"}  # key of a row -> label
+_LOGGED = (
+    "peak accuracy: share of the heatmap peaks of the training batches within 1/20 of the map size of the target's, as "
+    "in the original code; JDR: share of the validation joints within TEST.JDR_THRESHOLD %s"
+)
+_EPOCH = "epoch %(epoch)d: loss %(loss).5f peak accuracy %(accuracy).3f, learning rate %(learning_rate)g"
 _AUGMENTATIONS = ("ROT_FACTOR", "SCALE_FACTOR", "SHIFT_FACTOR")
 
 
@@ -91,6 +96,7 @@ class Training:
             InputError: a loss is not finite, an image cannot be read, or the disk refuses.
         """
         start = time.perf_counter()
+        logger.info(_LOGGED, self._validation.jdr_threshold)
         with self._guard:
             if not self._ranks.is_main:
                 self._train_epochs()
@@ -190,7 +196,7 @@ class Training:
         if result is None:
             return {}
         logger.info("epoch %d, validation on %d images:\n%s", epoch, result.num_images, result.tables())
-        return {"jdr": result.perf}
+        return {"jdr": result.perf, "jdr_published": result.original_perf}
 
     def _show_fusion(
         self, epoch: int, step: int, batch: dict[str, Tensor], single_view: Tensor, routed: Tensor
@@ -209,7 +215,7 @@ class Training:
         progress = self._progress
         self._log.add("epoch", self._global_step(0), row)
         progress.history.append(row)
-        logger.info("epoch %(epoch)d: loss %(loss).5f accuracy %(accuracy).3f, learning rate %(learning_rate)g", row)
+        logger.info(_EPOCH, row)
         if "jdr" in row:
             progress.perf = row["jdr"]
         weights_names = []
@@ -220,7 +226,7 @@ class Training:
         if progress.epoch == self._config.TRAIN.END_EPOCH:
             weights_names.append(FINAL_NAME)
         self._keeper.save(self._train_step, self._model, progress, True, weights_names, is_saved)
-        curves = [{key: row[key] for key in _CURVES if key in row} for row in progress.history]
+        curves = [{label: row[key] for key, label in _CURVES.items() if key in row} for row in progress.history]
         save_curves(self._directory / CURVES_NAME, curves, title=str(self._directory))
         self._check_learning()
 

@@ -76,7 +76,9 @@ def resume(
     data: dict[str, int | str],
     config: dict[str, Any],
 ) -> Progress:
-    """Resume from a checkpoint. Its best score is kept only if model_best.pth.tar is in the run directory.
+    """Resume from a checkpoint.
+
+    Its best score is kept only if model_best.pth.tar is in the run directory and TEST.JDR_THRESHOLD has not changed.
 
     Args:
         path: the checkpoint.
@@ -156,7 +158,8 @@ def load_training_state(
     if data is not None:
         _check_data(path, state.get("data"), data)
     if "rng" not in state:
-        return _load_original(path, state, model, Progress(data=data or {}, config=config or {}))
+        progress = _load_original(path, state, model, Progress(data=data or {}, config=config or {}))
+        return _with_comparable_scores(path, state, progress)
     if state["model"] != model_name:
         raise InputError(f"{path}: MODEL: expected '{model_name}', received '{state['model']}'")
     _check_optimizer(path, state["optimizer_kind"], type(optimizer).__name__)
@@ -175,7 +178,7 @@ def load_training_state(
     # older files have no `groups`; the last entry of `sums` counts them. The oldest were written at epoch ends only.
     meters = state.get("meters", {})
     groups = state["groups"] if "groups" in state else int(meters["sums"][-1]) if meters else 0
-    return Progress(
+    progress = Progress(
         epoch=state["epoch"],
         step=state.get("step", 0),
         groups=groups,
@@ -187,6 +190,31 @@ def load_training_state(
         data=data or {},
         config=config or {},
     )
+    return _with_comparable_scores(path, state, progress)
+
+
+def _with_comparable_scores(path: str | os.PathLike, state: Mapping[str, Any], progress: Progress) -> Progress:
+    """Drop the best score and rename the curve of scores if TEST.JDR_THRESHOLD has changed.
+
+    Files without this key, e.g. of the original code, have scores at the threshold "published".
+    """
+    then = state.get("config", {}).get("TEST", {}).get("JDR_THRESHOLD", "published")
+    now = flat_values(progress.config)["TEST.JDR_THRESHOLD"] if progress.config else then
+    if then == now or progress.best_perf < 0:
+        return progress
+    logger.warning(
+        "%s: its best JDR, %.2f %%, was measured with TEST.JDR_THRESHOLD %s; the best score counts from here on with "
+        "%s, and the next validation replaces %s; set TEST.JDR_THRESHOLD %s to keep it",
+        path,
+        100 * progress.best_perf,
+        then,
+        now,
+        BEST_NAME,
+        then,
+    )
+    progress.best_perf = -1.0
+    progress.history = [{f"jdr_{then}" if key == "jdr" else key: row[key] for key in row} for row in progress.history]
+    return progress
 
 
 def check_resumable(path: str | os.PathLike, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
@@ -271,7 +299,7 @@ def _load_original(
     progress.best_perf = progress.perf
     logger.warning(
         "%s: checkpoint of the original code: its weights are loaded and training continues at epoch %d with a new "
-        "optimizer state; its score, %.2f %%, counts as the best JDR",
+        "optimizer state; its score is %.2f %%",
         path,
         progress.epoch,
         100 * progress.best_perf,

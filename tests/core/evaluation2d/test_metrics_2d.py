@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from lib.core.evaluation2d.metrics_2d import (
+    few_images_note,
     heatmap_accuracy,
     heatmap_hits,
     jdr_summary,
@@ -26,12 +27,12 @@ NAMES = ["root", "nose", "upper neck"]
 
 
 def test_jdr_threshold_is_half_the_head_size():
-    scale = np.array([[2.0, 3.0], [1.0, 1.0]])
+    side = np.array([400.0, 200.0])
     heads = np.array([30.0, np.nan])
-    assert jdr_threshold("published", (256, 256), scale, heads).tolist() == [12.8, 12.8]
-    assert jdr_threshold("published", (320, 320), scale, heads).tolist() == [16, 16]
-    assert jdr_threshold("crop", (256, 256), scale, heads).tolist() == [20, 10]  # a twentieth of 400 and 200 px
-    np.testing.assert_array_equal(jdr_threshold("head", (256, 256), scale, heads), [15, np.nan])
+    assert jdr_threshold("published", (256, 256), side, heads).tolist() == [12.8, 12.8]
+    assert jdr_threshold("published", (320, 320), side, heads).tolist() == [16, 16]
+    assert jdr_threshold("crop", (256, 256), side, heads).tolist() == [20, 10]  # a twentieth of 400 and 200 px
+    np.testing.assert_array_equal(jdr_threshold("head", (256, 256), side, heads), [15, np.nan])
 
 
 def test_joint_detection_rate_equals_hand_computed_values():
@@ -70,6 +71,24 @@ def test_jdr_table_is_in_percent():
         "| fused   | 50.0 |    - |      100.0 | 75.0 |",
         "| single  |    - |    - |          - |    - |",
     ]
+
+
+def test_jdr_table_original_threshold_is_a_column():
+    original = {"fused": np.array([0.25, np.nan, 0.5])}
+    assert jdr_table(RATES, NAMES, original).splitlines() == [
+        "| JDR (%) | root | nose | upper neck | mean | original code's threshold |",
+        "| ------- | ---: | ---: | ---------: | ---: | ------------------------: |",
+        "| fused   | 50.0 |    - |      100.0 | 75.0 |                      37.5 |",
+        "| single  |    - |    - |          - |    - |                         - |",
+    ]
+
+
+def test_few_images_note_names_the_rates_over_fewer_than_100_images():
+    counts = {"all joints": np.array([100, 0, 300]), "occluded joints": np.array([7, 0, 99])}
+    note = "Few images per joint: occluded joints 7 to 99. A rate over fewer than 100 images is imprecise."
+    assert few_images_note(counts) == note
+    assert few_images_note({"all joints": np.array([69, 69])}).startswith("Few images per joint: all joints 69. ")
+    assert few_images_note({"all joints": np.array([100])}) == few_images_note({"all joints": np.zeros(2, int)}) == ""
 
 
 def test_jdr_summary_has_means_and_joints():

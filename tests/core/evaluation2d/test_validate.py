@@ -109,7 +109,11 @@ def test_validate_occluded_joints_have_separate_rates(loaders):
     gt = inputs.target
     worse = inputs.target.clone()
     worse[0, 1, UNION_20.index("nose")] = 0  # one of the two images that do not show it
-    rates = validate(Table([(worse, gt)]), loader, settings(config), CPU).rates
+    result = validate(Table([(worse, gt)]), loader, settings(config), CPU)
+    rates = result.rates
+    assert result.tables().endswith(
+        "all joints 4, occluded joints 2, visible joints 2 to 4. A rate over fewer than 100 images is imprecise."
+    )
     assert list(rates)[-4:] == [
         f"{maps}, crop threshold, {which} joints"
         for which in ("occluded", "visible")
@@ -128,6 +132,13 @@ def test_validate_perf_is_the_mean_at_the_configured_threshold(loaders, kind):
     result = validate(Table([(inputs.target, None)]), loader, settings(config), CPU)
     assert next(iter(result.rates)) == f"single_view, {kind} threshold"
     assert result.perf == pytest.approx(result.rates[f"single_view, {kind} threshold"].mean())
+    assert result.original_perf == pytest.approx(result.rates["single_view, published threshold"].mean())
+    header, _, row, *_ = [line.split("|")[1:-1] for line in result.tables().splitlines() if line.startswith("|")]
+    names = [name.strip() for name in header]
+    assert float(row[names.index("mean")]) == pytest.approx(100 * result.perf, abs=0.051)
+    assert names[0] == "JDR (%)"
+    assert (names[-1] == "original code's threshold") == (kind == "crop")
+    assert float(row[-1]) == pytest.approx(100 * result.original_perf, abs=0.051)
 
 
 @pytest.mark.parametrize("name", ["mpii", "multiview_mpii"])
@@ -155,7 +166,7 @@ def test_validate_repeated_images_count_once(loaders, tmp_path, name):
     assert score["Mean"] == pytest.approx(77 / 78)  # 13 joints of 6 images, one missed
     assert np.isnan(score["Head"])
     assert result.pckh["single_view"]["PCKh@0.1"]["Mean"] < 0.9  # 3 px are less than the rounding to 7.5 px
-    assert result.tables().count("| single") == 3 + 1
+    assert result.tables().count("| single") == 1 + 1
     with h5py.File(tmp_path / "p.h5") as file:
         images = [image.decode() for image in file["image_ids"]]
     assert images == [loader.dataset.image_name(i % 6) for i in range(rows)]
@@ -183,7 +194,7 @@ def test_validate_without_head_sizes_has_no_pckh(loaders):
     config, _, loader = loaders(num_views=2, frames=1, mpii=4)("DATASET.TEST_DATASET", "mpii")
     result = validate(Table([(inputs.target, None) for inputs in inputs_of(loader)]), loader, settings(config), CPU)
     assert result.pckh == {}
-    assert list(result.rates) == ["single_view, published threshold", "single_view, crop threshold"]
+    assert list(result.rates) == ["single_view, crop threshold", "single_view, published threshold"]
     assert "PCKh" not in result.tables()
 
 

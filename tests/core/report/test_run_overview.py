@@ -136,6 +136,19 @@ def test_check_comparable_other_data_is_named(write_run):
     assert check_comparable(runs[:2]) == ["a and b were evaluated on different data (DATASET.TEST_STEP)"]
 
 
+def test_overview_of_runs_with_different_thresholds_has_the_crop_threshold(write_run):
+    directory, other = write_run("a"), write_run("b", 0.9)
+    path = other / "results_2d.json"
+    path.write_text(path.read_text().replace('"fused, crop', '"fused, published', 1))
+    content = json.loads(path.read_text())
+    content["jdr"]["fused, crop threshold"] = {"mean": 0.25}
+    path.write_text(json.dumps(content | {"num_images": 12}))
+    runs = load_overview_runs([directory, other])
+    _, _, *rows = table(overview(singles(runs)))
+    assert [row[1] for row in rows] == ["80.0", "25.0"]
+    assert check_comparable(runs) == ["b: 12 images; a rate over fewer than 100 images is imprecise"]
+
+
 @pytest.mark.parametrize("content", [None, "{}", '{"jdr": {"fused": 1}}', "no json"])
 def test_load_overview_runs_without_usable_results_is_refused(tmp_path, content):
     (tmp_path / "run").mkdir()

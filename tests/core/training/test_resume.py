@@ -259,6 +259,28 @@ def test_load_training_state_other_settings_are_refused(start, tmp_path):
         load(run, path, DATA, {"SEED": 1, "NETWORK": {"SIGMA": 3.0}})
 
 
+@pytest.mark.parametrize(
+    ("stored", "now", "kept"),
+    [({}, "crop", False), ({}, "published", True), ("crop", "crop", True), ("crop", "published", False)],
+)
+def test_load_training_state_best_score_with_another_threshold_is_not_compared(
+    start, tmp_path, caplog, stored, now, kept
+):
+    """Files without TEST.JDR_THRESHOLD have scores with "published", the default of their time."""
+    run = start()
+    run.progress.best_perf = 0.5
+    run.progress.history = [{"epoch": 0, "loss": 1.0, "jdr": 0.5}]
+    run.progress.config = {"SEED": 0} | ({"TEST": {"JDR_THRESHOLD": stored}} if stored else {})
+    run.save(tmp_path / "a.pth.tar")
+    progress = load(run, tmp_path / "a.pth.tar", None, {"SEED": 0, "TEST": {"JDR_THRESHOLD": now}})
+    assert progress.best_perf == (0.5 if kept else -1)
+    then = stored or "published"
+    assert list(progress.history[0]) == ["epoch", "loss", "jdr" if kept else f"jdr_{then}"]
+    messages = [message for message in caplog.messages if "best JDR" in message]
+    assert len(messages) == (not kept)
+    assert kept or f"50.00 %, was measured with TEST.JDR_THRESHOLD {then};" in messages[0]
+
+
 def test_load_training_state_file_without_fingerprint_warns(start, tmp_path, caplog):
     start().save(tmp_path / "a.pth.tar")
     state = torch.load(tmp_path / "a.pth.tar", weights_only=True)
