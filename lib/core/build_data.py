@@ -32,7 +32,7 @@ def build_dataset(config: Any, root: str | os.PathLike, is_train: bool) -> Multi
     settings = SampleSettings.from_config(config)
     parts = build_parts(config.DATASET, root, is_train)
     caches = []
-    if config.DATASET.CROP_CACHE and is_train and settings.augments:
+    if config.DATASET.CROP_CACHE and is_train and settings.moves_crops:
         logger.info("DATASET.CROP_CACHE: not used for training, whose scale, rotation or shift is random")
     elif config.DATASET.CROP_CACHE:
         caches = open_caches(Path(config.DATASET.CROP_CACHE), parts, settings)

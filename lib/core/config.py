@@ -200,15 +200,50 @@ DEFAULTS: dict[str, Any] = {
         "SHIFT_FACTOR": Key(
             "weights", 0.0, "shift augmentation: standard deviation, share of the crop side length", minimum=0
         ),
+        "FLIP": Key(
+            "weights",
+            False,
+            "flip augmentation: mirror all views of half of the groups, swap left and right; not with FUSION learned",
+        ),
+        "COLOR_FACTOR": Key(
+            "weights",
+            0.0,
+            "color augmentation: largest relative change of brightness, contrast and saturation of an image",
+            minimum=0,
+            below=1,
+        ),
     },
     "TRAIN": {
         "LR": Key("training", 0.001, "learning rate", minimum=0),
         "LR_FACTOR": Key("training", 0.1, "factor on the learning rate at each LR_STEP", minimum=0),
         "LR_STEP": Key("training", [90, 110], "epochs at which the learning rate drops", minimum=0),
-        "OPTIMIZER": Key("weights", "adam", "optimizer", ("adam", "sgd")),
+        "SCHEDULE": Key(
+            "training",
+            "steps",
+            "learning rate after warm-up: drops at LR_STEP (steps), or half a cosine to 0 at END_EPOCH (cosine)",
+            ("steps", "cosine"),
+        ),
+        "WARMUP_EPOCHS": Key(
+            "training", 0.0, "the learning rate rises linearly in this time, epochs or fractions of one", minimum=0
+        ),
+        "OPTIMIZER": Key("weights", "adam", "optimizer", ("adam", "adamw", "sgd")),
         "MOMENTUM": Key("training", 0.9, "momentum of SGD", minimum=0),
-        "WD": Key("training", 0.0001, "weight decay of SGD; Adam ignores it, as in the original code", minimum=0),
+        "WD": Key(
+            "training",
+            0.0001,
+            "weight decay of SGD, and of AdamW without biases and norms; Adam ignores it, as in the original code",
+            minimum=0,
+        ),
         "NESTEROV": Key("training", False, "Nesterov momentum of SGD"),
+        "CLIP_NORM": Key("training", 0.0, "largest norm of the gradient of a step; 0 = any", minimum=0),
+        "EMA_DECAY": Key(
+            "training",
+            0.0,
+            "validate and store an exponential moving average of the weights; share of the old average that a step "
+            "keeps, e.g. 0.999; 0 = off",
+            minimum=0,
+            below=1,
+        ),
         "BEGIN_EPOCH": Key("training", 0, "first epoch", minimum=0),
         "END_EPOCH": Key("training", 140, "training stops before this epoch", minimum=0),
         "RESUME": Key("runtime", False, "resume from checkpoint.pth.tar if it exists"),

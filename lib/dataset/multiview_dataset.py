@@ -51,17 +51,17 @@ class MultiviewDataset(Dataset):
         Args:
             parts: groups, concatenated.
             settings: sizes and augmentation.
-            augment: apply random scale, rotation and shift, for training.
+            augment: apply the augmentations of the settings, for training.
             seed: seed of augmentation and random views; an item depends on (seed, epoch, index) only.
-            caches: ready crops of each part, only without augmentation; () = read the images.
+            caches: ready crops of each part, only if no augmentation moves the crops; () = read the images.
         """
         self.parts = list(parts)
         self.settings = settings
         self._augment = augment and settings.augments
         self._seed = seed
         self._caches = list(caches)
-        if self._caches and self._augment:
-            raise ValueError("ready crops have no augmentation")
+        if self._caches and self._augment and settings.moves_crops:
+            raise ValueError("ready crops have no random scale, rotation or shift")
         self._group_ends = np.cumsum([len(part.groups) for part in parts])
         self._image_starts = np.cumsum([0] + [len(part.annotations) for part in parts])
 

@@ -7,16 +7,26 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Protocol
 
+import cv2
 import numpy as np
 
 from lib.dataset.annotations import Annotations
 from lib.multiviews.cameras import MIN_DEPTH_MM, Cameras
 from lib.utils.files.image_store import read_image
 from lib.utils.joints import UNION_20
-from lib.utils.transforms import SCALE_UNIT_PX, crop_image, get_affine_transform, to_heatmap, transform_points
+from lib.utils.transforms import (
+    SCALE_UNIT_PX,
+    crop_image,
+    get_affine_transform,
+    mirror_affine,
+    to_heatmap,
+    transform_points,
+)
 
 ROTATION_PROBABILITY = 0.6
 PERSON_MM = 2000.0  # side of the box around a person
+FLIP_PROBABILITY = 0.5
+_GRAY = np.array([0.114, 0.587, 0.299])  # brightness of blue, green and red, ITU-R BT.601
 # Placeholder for single images, which have no camera and are never fused. Its projections stay finite.
 _NO_CAMERA = Cameras(np.eye(3), np.zeros(3), np.ones(2), np.zeros(2), np.zeros(3), np.zeros(2))
 
@@ -36,6 +46,8 @@ class SampleSettings:
         shift_factor: standard deviation of the random shift, relative to the crop side length, limited to twice its
             value; 0 = off.
         crop: whether the crop is the person's box; otherwise it is the whole image.
+        flip: mirror half of the groups.
+        color_factor: largest relative change of brightness, contrast and saturation; 0 = off.
     """
 
     image_wh: tuple[int, int]
@@ -47,10 +59,12 @@ class SampleSettings:
     rot_factor: float = 0.0
     shift_factor: float = 0.0
     crop: bool = True
+    flip: bool = False
+    color_factor: float = 0.0
 
     @classmethod
     def from_config(cls, config: Any) -> SampleSettings:
-        """Read NETWORK.{IMAGE_SIZE,HEATMAP_SIZE,SIGMA,TARGET_SUBPIXEL} and DATASET.{DATA_FORMAT,CROP,..._FACTOR}."""
+        """Read the keys of NETWORK (IMAGE_SIZE, HEATMAP_SIZE, SIGMA, TARGET_SUBPIXEL) and DATASET."""
         return cls(
             image_wh=tuple(config.NETWORK.IMAGE_SIZE),
             heatmap_wh=tuple(config.NETWORK.HEATMAP_SIZE),
@@ -61,11 +75,18 @@ class SampleSettings:
             rot_factor=config.DATASET.ROT_FACTOR,
             shift_factor=config.DATASET.SHIFT_FACTOR,
             crop=config.DATASET.CROP,
+            flip=config.DATASET.FLIP,
+            color_factor=config.DATASET.COLOR_FACTOR,
         )
 
     @property
     def augments(self) -> bool:
         """Whether any augmentation is on."""
+        return self.moves_crops or self.flip or self.color_factor > 0
+
+    @property
+    def moves_crops(self) -> bool:
+        """Whether an augmentation crops another part of the image, so that ready crops cannot be used."""
         return self.scale_factor > 0 or self.rot_factor > 0 or self.shift_factor > 0
 
 
@@ -91,8 +112,8 @@ def load_samples(
         rows: (n,) indices of the images.
         settings: sizes and augmentation.
         crops: n arrays (H_in, W_in, 3) uint8, receive the crops, BGR.
-        rng: random generator of the augmentation; None = no augmentation.
-        cache: has the crops without augmentation; None = read the images.
+        rng: random generator of the augmentation; None = no augmentation. The n images are flipped together.
+        cache: has the crops, if no augmentation moves them; None = read the images.
 
     Returns:
         Arrays with a leading axis n: joints_crop (20, 2) crop px; joints_img (20, 2) image px; visible (20,) bool;
@@ -119,14 +140,24 @@ def load_samples(
     else:
         names = [annotations.image_name(row) for row in rows]
         read_crops(annotations.images_dir, names, matrix, settings, crops)
-    joints_img = annotations.joints_img[rows]
+    joints = slice(None)
+    if rng is not None and settings.color_factor > 0:
+        for crop in crops:
+            change_colors(crop, *rng.uniform(1 - settings.color_factor, 1 + settings.color_factor, 3))
+    if rng is not None and settings.flip and rng.random() < FLIP_PROBABILITY:
+        for crop in crops:
+            crop[...] = cv2.flip(crop, 1)
+        # The cameras stay: a mirrored crop of an image is what a mirrored camera sees of a mirrored world.
+        matrix = mirror_affine(matrix, settings.image_wh[0])
+        joints = UNION_20.mirrored_order()
+    joints_img = annotations.joints_img[rows][:, joints]
     unknown = np.zeros((len(rows), len(UNION_20)), bool)
     no_size = np.full(len(rows), np.nan, np.float32)
     return {
         "joints_crop": transform_points(joints_img.astype(np.float64), matrix).astype(np.float32),
         "joints_img": joints_img,
-        "visible": annotations.visible[rows],
-        "occluded": unknown if annotations.occluded is None else annotations.occluded[rows],
+        "visible": annotations.visible[rows][:, joints],
+        "occluded": unknown if annotations.occluded is None else annotations.occluded[rows][:, joints],
         "center": center,
         "scale": scale,
         "person_side": _person_side(annotations, rows, settings.crop, cameras["camera_f"]),
@@ -154,6 +185,18 @@ def read_crops(
     for place, name in enumerate(names):
         image = read_image(images_dir, name, settings.data_format)
         crops[place][...] = crop_image(image, matrix[place], settings.image_wh)
+
+
+def change_colors(crop: np.ndarray, brightness: float, contrast: float, saturation: float) -> None:
+    """Change the colors of a crop (H_in, W_in, 3) uint8 BGR in place; factors of 1 leave it as it is.
+
+    Brightness scales the values, contrast the distance to the mean gray of the crop, saturation the distance to the
+    gray of the pixel, as in torchvision's ColorJitter, in this order and rounded once.
+    """
+    mean = brightness * _GRAY @ cv2.mean(crop)[:3]
+    colors = saturation * np.eye(3) + (1 - saturation) * _GRAY  # gray stays gray
+    matrix = np.column_stack([brightness * contrast * colors, np.full(3, (1 - contrast) * mean)])
+    crop[...] = cv2.transform(crop, matrix)
 
 
 def _cameras(annotations: Annotations, rows: np.ndarray) -> dict[str, np.ndarray]:

@@ -62,6 +62,14 @@ def to_heatmap(matrix: np.ndarray, image_wh: Sequence[int], heatmap_wh: Sequence
     return matrix / stride[:, None]
 
 
+def mirror_affine(matrix: np.ndarray, width: int) -> np.ndarray:
+    """Extend (..., 2, 3) transforms to a crop by mirroring the crop of that width, px."""
+    mirrored = matrix.copy()
+    mirrored[..., 0, :] *= -1
+    mirrored[..., 0, 2] += width - 1
+    return mirrored
+
+
 def invert_affine(matrix: np.ndarray) -> np.ndarray:
     """Invert (..., 2, 3) affine matrices."""
     linear = np.linalg.inv(matrix[..., :2])

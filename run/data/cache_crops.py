@@ -3,7 +3,8 @@
     python run/data/cache_crops.py --cfg YAML --opts DATASET.CROP_CACHE data/crops
 
 Writes one file per source of images into DATASET.CROP_CACHE, for the training data unless scale, rotation or shift is
-random, and for the validation data. Existing files are kept. train.py and valid.py read them with the same --opts.
+random, and for the validation data. DATASET.FLIP and COLOR_FACTOR change crops after reading, so they need no files of
+their own. Existing files are kept. train.py and valid.py read them with the same --opts.
 """
 
 import os
@@ -31,7 +32,7 @@ def main() -> None:
     folder = Path(config.DATASET.CROP_CACHE)
     settings = SampleSettings.from_config(config)
     for is_train in (True, False):
-        if is_train and settings.augments:
+        if is_train and settings.moves_crops:
             print("training data: scale, rotation or shift is random, so no crop is ready")
             continue
         for part in build_parts(config.DATASET, dataset_root(config), is_train):

@@ -30,7 +30,7 @@ from lib.core.runtime.launch import run_processes
 from lib.core.training.checkpoint import Progress
 from lib.core.training.epoch import EpochSettings
 from lib.core.training.loop import Training, check_training
-from lib.core.training.optimizer import build_optimizer
+from lib.core.training.optimizer import averaged_model, build_optimizer
 from lib.core.training.profiling import profile_steps
 from lib.core.training.resume import checkpoint_to_resume, finish_if_complete, resume
 from lib.core.training.step import TrainStep
@@ -94,6 +94,8 @@ def train(args: argparse.Namespace, config: Any, ranks: Ranks) -> None:
             config.TRAIN.ACCUMULATE,
             config.LOSS.USE_TARGET_WEIGHT,
             autocast_dtype(config.TRAIN.AMP, device),
+            config.TRAIN.CLIP_NORM,
+            averaged_model(config.TRAIN, model),
         )
         channels_last = uses_channels_last(config.TRAIN, device)
         settings = EpochSettings(train_set.settings, device, config.PRINT_FREQ, channels_last)
@@ -105,7 +107,7 @@ def train(args: argparse.Namespace, config: Any, ranks: Ranks) -> None:
         first = config.TRAIN.BEGIN_EPOCH
         if checkpoint is not None:
             progress = resume(checkpoint, config.MODEL, directory, model, step, loaders[0].batch_sampler, data, plain)
-            if finish_if_complete(progress, config.TRAIN.END_EPOCH, directory, model, ranks.is_main):
+            if finish_if_complete(progress, config.TRAIN.END_EPOCH, directory, step.evaluated, ranks.is_main):
                 return
         elif first == config.TRAIN.END_EPOCH:
             logger.info("TRAIN.BEGIN_EPOCH and END_EPOCH are both %d: nothing to train, nothing written", first)

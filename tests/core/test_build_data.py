@@ -376,6 +376,19 @@ def test_build_loader_with_ready_crops_resumes_within_an_epoch(tiny_root, cached
     equal_batches(list(loader), whole[2:])
 
 
+def test_build_dataset_flip_and_color_use_ready_crops(tiny_root, cached):
+    root = tiny_root(num_views=2, frames=4, mpii=0)
+    config = cached(root, "DATASET.FLIP", "true", "DATASET.COLOR_FACTOR", "0.3")
+    ready = build_dataset(config, root, True)
+    assert ready.has_ready_crops
+    config.DATASET.CROP_CACHE = ""
+    from_images = build_dataset(config, root, True)
+    for index in range(4):
+        one, other = ready[1, index], from_images[1, index]
+        for key in one:
+            np.testing.assert_array_equal(one[key], other[key])
+
+
 def test_build_dataset_augmented_training_does_not_use_ready_crops(tiny_root, cached, caplog):
     root = tiny_root(num_views=2, frames=2, mpii=0)
     config = cached(root, "DATASET.ROT_FACTOR", "20")

@@ -143,5 +143,5 @@ def test_getitems_with_ready_crops_of_two_parts(parts):
 
 
 def test_ready_crops_of_augmented_images_are_refused(parts):
-    with pytest.raises(ValueError, match="ready crops have no augmentation"):
+    with pytest.raises(ValueError, match="ready crops have no random scale"):
         MultiviewDataset(parts, AUGMENTED, augment=True, caches=[Numbered(), Numbered()])

@@ -5,11 +5,16 @@ import dataclasses
 import cv2
 import numpy as np
 import pytest
+import torch
 from cvf_tests.annotations import load_h36m
+from torchvision.transforms.functional import adjust_brightness, adjust_contrast, adjust_saturation
 
-from lib.dataset.sample import ROTATION_PROBABILITY, SampleSettings, load_samples
+from lib.dataset.network_input import crop_cameras
+from lib.dataset.sample import ROTATION_PROBABILITY, SampleSettings, change_colors, load_samples
+from lib.models.epipolar_fusion import EpipolarFusion
 from lib.multiviews.cameras import project_camera
 from lib.utils.errors import InputError
+from lib.utils.joints import UNION_20
 from lib.utils.transforms import get_affine_transform, to_heatmap, transform_points
 
 SETTINGS = SampleSettings(image_wh=(64, 64), heatmap_wh=(16, 16), sigma=1.0)
@@ -180,3 +185,72 @@ def test_load_samples_reads_ready_crops(annotations):
     assert (crops[0] == 3).all()
     assert (crops[1] == 1).all()
     np.testing.assert_array_equal(values["joints_img"], annotations.joints_img[[3, 1]])
+
+
+def load_group(annotations, settings):
+    """Load the first group of 4 views with seed 0."""
+    crops = np.empty((4, *settings.image_wh[::-1], 3), np.uint8)
+    return {"crops": crops} | load_samples(annotations, np.arange(4), settings, crops, np.random.default_rng(0))
+
+
+@pytest.fixture
+def plain_and_flipped(annotations, monkeypatch):
+    """A group of 4 views without and with flip; crops and heatmaps of 32 px."""
+    monkeypatch.setattr("lib.dataset.sample.FLIP_PROBABILITY", 1.0)
+    settings = SampleSettings((32, 32), (32, 32), 1.0)
+    return [load_group(annotations, dataclasses.replace(settings, flip=flip)) for flip in (False, True)]
+
+
+def test_load_samples_flip_mirrors_crops_and_swaps_sides(plain_and_flipped):
+    plain, flipped = plain_and_flipped
+    order = UNION_20.mirrored_order()
+    np.testing.assert_array_equal(flipped["crops"], plain["crops"][:, :, ::-1])
+    expected = plain["joints_crop"][:, order] * [-1, 1] + [31, 0]
+    np.testing.assert_allclose(flipped["joints_crop"], expected, atol=1e-4)
+    for key in ("visible", "occluded"):
+        np.testing.assert_array_equal(flipped[key], plain[key][:, order])
+    by_affine = transform_points(flipped["joints_img"], flipped["image_to_heatmap"])
+    np.testing.assert_allclose(by_affine, flipped["joints_crop"], atol=1e-3)  # one heatmap px per crop px
+
+
+def test_load_samples_flip_keeps_the_epipolar_geometry(plain_and_flipped):
+    """Fusing the heatmaps of the mirrored crops gives the mirrored fused heatmaps."""
+    maps = torch.rand(1, 4, 2, 32, 32, generator=torch.Generator().manual_seed(0))
+    fusion = EpipolarFusion("max")
+    views = [
+        crop_cameras({key: torch.as_tensor(value)[None] for key, value in one.items()}, torch.device("cpu"))
+        for one in plain_and_flipped
+    ]
+    torch.testing.assert_close(fusion(maps.flip(-1), views[1]), fusion(maps, views[0]).flip(-1), atol=2e-3, rtol=0)
+    assert (fusion(maps.flip(-1), views[0]) - fusion(maps, views[0]).flip(-1)).abs().max() > 0.1
+
+
+def test_load_samples_flips_half_of_the_groups(annotations):
+    settings = dataclasses.replace(SETTINGS, flip=True)
+    plain = load_sample(annotations, 0, SETTINGS, None)["crop"]
+    crops = [load_sample(annotations, 0, settings, np.random.default_rng(seed))["crop"] for seed in range(100)]
+    share = np.mean([np.array_equal(crop, plain) for crop in crops])
+    assert 0.35 < share < 0.65
+
+
+def test_load_samples_color_changes_each_view_alone(annotations):
+    plain, colored = (
+        load_group(annotations, dataclasses.replace(SETTINGS, color_factor=factor)) for factor in (0, 0.4)
+    )
+    gains = [one.mean() / other.mean() for one, other in zip(colored["crops"], plain["crops"], strict=True)]
+    assert len({round(gain, 2) for gain in gains}) == 4
+    np.testing.assert_array_equal(colored["joints_crop"], plain["joints_crop"])
+
+
+@pytest.mark.parametrize(
+    "factors",
+    [(1, 1, 1), (1.3, 1, 1), (0.7, 1, 1), (1, 0.6, 1), (1, 1.3, 1), (1, 1, 0.5), (1, 1, 1.4), (0.8, 1.2, 0.7)],
+)
+def test_change_colors_equals_torchvision(factors):
+    crop = np.random.default_rng(0).integers(60, 140, (16, 16, 3), np.uint8)  # no value is clipped
+    rgb = torch.as_tensor(crop[..., ::-1].copy()).permute(2, 0, 1) / 255
+    brightness, contrast, saturation = factors
+    rgb = adjust_brightness(rgb, brightness)
+    rgb = adjust_saturation(adjust_contrast(rgb, contrast), saturation)
+    change_colors(crop, *factors)
+    np.testing.assert_allclose(crop[..., ::-1].transpose(2, 0, 1), 255 * rgb, atol=1.1)

@@ -123,18 +123,18 @@ class Training:
     def _train_epoch(self, epoch: int) -> None:
         train = self._config.TRAIN
         progress = self._progress
-        rate = learning_rate(train, epoch)
-        set_learning_rate(self._train_step.optimizer, rate)
         meters = EpochMeters(len(UNION_20), self._settings.device)
         if progress.step and self._ranks.is_main:  # the checkpoint holds the sums of all ranks
             meters.load_state(progress.meters)
         hooks = EpochHooks(
-            report=partial(self._report, epoch, rate), after_step=lambda step: self._after_step(step, meters)
+            before_step=lambda step: set_learning_rate(self._train_step.optimizer, self._rate(epoch, step)),
+            report=partial(self._report, epoch),
+            after_step=lambda step: self._after_step(step, meters),
         )
         values = train_one_epoch(
             self._train_step, self._train_loader, meters, self._settings, epoch, hooks, progress.step, self._ranks
         )
-        row = {"epoch": epoch, "learning_rate": rate, **values}
+        row = {"epoch": epoch, "learning_rate": self._rate(epoch, self._steps_per_epoch - 1), **values}
         is_saved = False
         if epoch + 1 == train.END_EPOCH or (epoch + 1) % train.VALIDATE_EVERY == 0:
             if progress.step < self._steps_per_epoch:  # a failing validation must not cost the epoch
@@ -149,10 +149,13 @@ class Training:
         if self._ranks.is_main:
             self._finish_epoch(row, is_saved)
 
+    def _rate(self, epoch: int, step: int) -> float:
+        return learning_rate(self._config.TRAIN, epoch, step, self._steps_per_epoch)
+
     def _report(
-        self, epoch: int, rate: float, step: int, values: dict[str, float], batch: dict[str, Tensor], result: StepResult
+        self, epoch: int, step: int, values: dict[str, float], batch: dict[str, Tensor], result: StepResult
     ) -> None:
-        self._log.add("train", self._global_step(step + 1), {**values, "learning_rate": rate})
+        self._log.add("train", self._global_step(step + 1), {**values, "learning_rate": self._rate(epoch, step)})
         self._debug.save(f"train_{epoch:03d}", step, batch, result.routed)
 
     def _after_step(self, step: int, meters: EpochMeters) -> None:
@@ -183,9 +186,9 @@ class Training:
 
     def _validate(self, epoch: int) -> dict[str, float]:
         """Validate the weights of rank 0 on all ranks; rank 0 returns the score."""
-        broadcast_buffers(self._model)
+        broadcast_buffers(self._train_step.evaluated)
         result = validate(
-            self._model,
+            self._train_step.evaluated,
             self._test_loader,
             self._validation,
             self._settings.device,
@@ -239,7 +242,7 @@ class Training:
 
 
 def check_training(config: Any, fusion: nn.Module | None, test_set: MultiviewDataset) -> None:
-    """Check before training that the validation will work; warn if augmentation conflicts with the fusion.
+    """Check before training that validation and augmentation will work; warn if they conflict with the fusion.
 
     Args:
         config: the configuration; keys of DATASET, NETWORK.FUSION and TEST.JOINTS.
@@ -247,8 +250,8 @@ def check_training(config: Any, fusion: nn.Module | None, test_set: MultiviewDat
         test_set: validation data.
 
     Raises:
-        InputError: the fusion needs another number of views than the test set has, or TEST.JOINTS names an unknown
-            joint.
+        InputError: the fusion needs another number of views than the test set has, DATASET.FLIP is on with the learned
+            fusion, or TEST.JOINTS names an unknown joint.
     """
     learned_joints(config.TEST.JOINTS, test_set.joint_set)
     keys = config.DATASET
@@ -260,6 +263,11 @@ def check_training(config: Any, fusion: nn.Module | None, test_set: MultiviewDat
                 f"{keys.TRAIN_DATASET} is made, received {test_set.num_views}; use another data set, select views with "
                 "DATASET.CAMERAS, or set NETWORK.FUSION none"
             )
+    if fusion_name(config.NETWORK) == "learned" and keys.FLIP:
+        raise InputError(
+            "DATASET.FLIP true: expected another fusion than NETWORK.FUSION learned, which does not hold for the "
+            "mirrored rig; set it false, or use NETWORK.FUSION adaptive"
+        )
     factors = [f"{name} {keys[name]:g}" for name in _AUGMENTATIONS if keys[name] > 0]
     if fusion_name(config.NETWORK) == "learned" and factors:
         logger.warning(

@@ -1,9 +1,11 @@
-"""Optimizer and learning-rate schedule of the TRAIN section."""
+"""Optimizer, learning-rate schedule and weight average of the TRAIN section."""
 
+import math
 from typing import Any
 
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lib.utils.errors import InputError
 
@@ -11,8 +13,9 @@ from lib.utils.errors import InputError
 def build_optimizer(train: Any, model: nn.Module) -> torch.optim.Optimizer:
     """Create the optimizer of TRAIN.OPTIMIZER for the parameters that require a gradient.
 
-    Weight decay applies to SGD only, as in the original code. Both optimizers are fused: they update the 200 M fusion
-    weights in one pass and skip a step if their `found_inf` flag is set on the device.
+    Weight decay applies to SGD, as in the original code, and to AdamW, except for biases and normalization layers. All
+    optimizers are fused: they update the 200 M fusion weights in one pass and skip a step if their `found_inf` flag is
+    set on the device.
 
     Args:
         train: the TRAIN section.
@@ -24,6 +27,12 @@ def build_optimizer(train: Any, model: nn.Module) -> torch.optim.Optimizer:
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if train.OPTIMIZER == "adam":
         return torch.optim.Adam(parameters, lr=train.LR, fused=True)
+    if train.OPTIMIZER == "adamw":
+        groups = [
+            {"params": [one for one in parameters if one.ndim > 1], "weight_decay": train.WD},
+            {"params": [one for one in parameters if one.ndim <= 1], "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW(groups, lr=train.LR, fused=True)
     if train.NESTEROV and train.MOMENTUM == 0:
         raise InputError("TRAIN.NESTEROV true: expected TRAIN.MOMENTUM above 0, received 0; set one of them")
     return torch.optim.SGD(
@@ -31,20 +40,42 @@ def build_optimizer(train: Any, model: nn.Module) -> torch.optim.Optimizer:
     )
 
 
-def learning_rate(train: Any, epoch: int) -> float:
-    """Return the learning rate of an epoch: LR times LR_FACTOR for each LR_STEP reached.
+def learning_rate(train: Any, epoch: int, step: int = 0, steps_per_epoch: int = 1) -> float:
+    """Return the learning rate of a step.
 
-    The rate depends on the epoch only, so no scheduler state has to be stored for resuming.
+    It rises to LR over WARMUP_EPOCHS. Then LR is multiplied by LR_FACTOR for each LR_STEP reached, or follows half a
+    cosine to 0 at END_EPOCH. The values equal torch's LinearLR, MultiStepLR and CosineAnnealingLR. Those schedulers
+    have a state; this function needs none for resuming, also with another END_EPOCH or number of steps per epoch.
 
     Args:
         train: the TRAIN section.
         epoch: index of the epoch, from 0.
+        step: index of the step in the epoch, from 0.
+        steps_per_epoch: number of steps in an epoch.
     """
-    drops = sum(epoch >= step for step in train.LR_STEP)
-    return train.LR * train.LR_FACTOR**drops
+    done = epoch + step / steps_per_epoch  # epochs
+    warmup = train.WARMUP_EPOCHS
+    if train.SCHEDULE == "steps":
+        rate = train.LR * train.LR_FACTOR ** sum(epoch >= step for step in train.LR_STEP)
+    else:
+        share = (done - warmup) / (train.END_EPOCH - warmup) if done > warmup else 0.0
+        rate = train.LR * (1 + math.cos(math.pi * min(share, 1.0))) / 2
+    return rate * (done + 1 / steps_per_epoch) / warmup if done + 1 / steps_per_epoch < warmup else rate
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Set the learning rate of all parameter groups."""
     for group in optimizer.param_groups:
         group["lr"] = rate
+
+
+def averaged_model(train: Any, model: nn.Module) -> AveragedModel | None:
+    """Return the exponential moving average of TRAIN.EMA_DECAY over weights and batch norm statistics; None = off.
+
+    Args:
+        train: the TRAIN section.
+        model: the network on its device, not wrapped in DistributedDataParallel.
+    """
+    if train.EMA_DECAY == 0:
+        return None
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(train.EMA_DECAY), use_buffers=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from easydict import EasyDict
+from torch.optim.swa_utils import AveragedModel
 
 from lib.core.config import keys_with_scope
 from lib.core.config_io import flat_values
@@ -42,7 +43,7 @@ def checkpoint_to_resume(named: Path | None, resumes: bool, directory: Path) -> 
 
 
 def finish_if_complete(
-    progress: Progress, end_epoch: int, directory: Path, model: MultiViewPose, is_main: bool
+    progress: Progress, end_epoch: int, directory: Path, model: torch.nn.Module, is_main: bool
 ) -> bool:
     """Return whether the training is complete. If so, log it and write final_state.pth.tar if that is missing.
 
@@ -50,7 +51,7 @@ def finish_if_complete(
         progress: progress of the checkpoint.
         end_epoch: TRAIN.END_EPOCH.
         directory: the run directory.
-        model: has the weights of the checkpoint.
+        model: has the weights to store.
         is_main: whether this process writes.
     """
     if progress.epoch < end_epoch:
@@ -85,7 +86,7 @@ def resume(
         model_name: MODEL of the configuration.
         directory: the run directory.
         model: receives the weights.
-        step: its optimizer and loss scaler receive their state.
+        step: its optimizer, loss scaler and weight average receive their state.
         batches: batches of the training data; their size may differ from the checkpoint's.
         data: data_fingerprint() of the training data.
         config: the configuration as plain values.
@@ -93,7 +94,7 @@ def resume(
     Raises:
         InputError: see load_training_state().
     """
-    progress = load_training_state(path, model_name, model, step.optimizer, step.scaler, data, config)
+    progress = load_training_state(path, model_name, model, step.optimizer, step.scaler, data, config, step.average)
     _fit_to_batches(progress, batches)
     logger.info("resumed from %s at epoch %d, step %d; %s", path, progress.epoch, progress.step, progress.best_text())
     if progress.best_perf >= 0 and not (directory / BEST_NAME).is_file():
@@ -127,6 +128,7 @@ def load_training_state(
     scaler: torch.amp.GradScaler | None = None,
     data: dict[str, int | str] | None = None,
     config: dict[str, Any] | None = None,
+    average: AveragedModel | None = None,
 ) -> Progress:
     """Restore a file of save_training_state() or a checkpoint.pth.tar of the original code.
 
@@ -142,6 +144,7 @@ def load_training_state(
         scaler: receives the loss scale.
         data: data_fingerprint() of the training data; must equal the file's. None = any data.
         config: the configuration as plain values, see check_resumable(). None = any configuration.
+        average: receives the average, or the weights of a file without average.
 
     Returns:
         The progress.
@@ -159,12 +162,14 @@ def load_training_state(
         _check_data(path, state.get("data"), data)
     if "rng" not in state:
         progress = _load_original(path, state, model, Progress(data=data or {}, config=config or {}))
+        _load_average(average, model.state_dict())
         return _with_comparable_scores(path, state, progress)
     if state["model"] != model_name:
         raise InputError(f"{path}: MODEL: expected '{model_name}', received '{state['model']}'")
     _check_optimizer(path, state["optimizer_kind"], type(optimizer).__name__)
     check_finite_state(state, f"{path}: checkpoint of a training that diverged")
     load_model_state(model, state, str(path))
+    _load_average(average, state.get("average") or model.state_dict())
     try:
         _load_moments(optimizer, state["optimizer"])
     except (RuntimeError, ValueError) as error:
@@ -287,6 +292,12 @@ def _load_moments(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> No
     optimizer.load_state_dict(state)
     for group, values in zip(optimizer.param_groups, settings, strict=True):
         group.update(values)
+
+
+def _load_average(average: AveragedModel | None, weights: Mapping[str, torch.Tensor]) -> None:
+    if average is not None:
+        average.module.load_state_dict(weights)
+        average.n_averaged.fill_(1)  # 0 would replace the average by the weights of the next step
 
 
 def _load_original(

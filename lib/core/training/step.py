@@ -6,6 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import clip_grad_norm_
+from torch.optim.swa_utils import AveragedModel
 
 from lib.core.loss import Losses, route, training_losses
 from lib.dataset.network_input import NetworkInput
@@ -41,6 +43,8 @@ class TrainStep:
         accumulate: int = 1,
         use_target_weight: bool = True,
         autocast: torch.dtype | None = None,
+        clip_norm: float = 0.0,
+        average: AveragedModel | None = None,
     ) -> None:
         """
         Args:
@@ -51,14 +55,18 @@ class TrainStep:
             accumulate: number of parts that a batch is split into (TRAIN.ACCUMULATE).
             use_target_weight: weight joints by their visibility (LOSS.USE_TARGET_WEIGHT).
             autocast: data type of matrix products, see autocast_dtype(); None = float32.
+            clip_norm: largest norm of the gradient (TRAIN.CLIP_NORM); 0 = any.
+            average: weight average, see averaged_model(); updated in each step.
         """
         self.model = model
         self.optimizer = optimizer
+        self.average = average
         self.scaler = torch.amp.GradScaler(device.type) if autocast == torch.float16 else None
         self._device = device
         self._accumulate = accumulate
         self._use_target_weight = use_target_weight
         self._autocast = autocast
+        self._clip_norm = clip_norm
 
     def __call__(self, inputs: NetworkInput, share: float = 1.0) -> StepResult:
         """Update the model.
@@ -99,10 +107,26 @@ class TrainStep:
             Losses(*(value.detach() * part_share for value in losses)), single_view.detach(), routed.detach()
         )
 
+    @property
+    def network(self) -> nn.Module:
+        """The model, not wrapped in DistributedDataParallel."""
+        return self.model.module if isinstance(self.model, DistributedDataParallel) else self.model
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The network to validate and to store: the weight average if there is one."""
+        return self.network if self.average is None else self.average.module
+
     def _update(self, loss: Tensor) -> None:
+        if self._clip_norm > 0:
+            if self.scaler is not None:
+                self.scaler.unscale_(self.optimizer)
+            clip_grad_norm_([one for group in self.optimizer.param_groups for one in group["params"]], self._clip_norm)
         if self.scaler is not None:  # it detects gradients that are not finite
             self.scaler.step(self.optimizer)
             self.scaler.update()
-            return
-        self.optimizer.found_inf = (sum_over_ranks((~torch.isfinite(loss)).float()) > 0).float()
-        self.optimizer.step()
+        else:
+            self.optimizer.found_inf = (sum_over_ranks((~torch.isfinite(loss)).float()) > 0).float()
+            self.optimizer.step()
+        if self.average is not None:
+            self.average.update_parameters(self.network)

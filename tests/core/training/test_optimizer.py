@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from lib.core.config_io import load_config
-from lib.core.training.optimizer import build_optimizer, learning_rate, set_learning_rate
+from lib.core.training.optimizer import averaged_model, build_optimizer, learning_rate, set_learning_rate
 from lib.utils.errors import InputError
 
 
@@ -44,6 +44,23 @@ def test_build_optimizer_sgd_has_momentum_and_weight_decay(config):
         build_optimizer(config(*opts, "TRAIN.MOMENTUM", "0").TRAIN, nn.Linear(2, 2))
 
 
+def test_build_optimizer_adamw_decays_matrices_only(config):
+    optimizer = build_optimizer(config("TRAIN.OPTIMIZER", "adamw", "TRAIN.WD", "0.25").TRAIN, nn.BatchNorm2d(2))
+    assert [len(group["params"]) for group in optimizer.param_groups] == [0, 2]
+    model = nn.Linear(2, 2)
+    optimizer = build_optimizer(config("TRAIN.OPTIMIZER", "adamw", "TRAIN.WD", "0.25", "TRAIN.LR", "0.5").TRAIN, model)
+    before = [one.detach().clone() for one in model.parameters()]
+    for one in model.parameters():
+        one.grad = torch.zeros_like(one)
+    optimizer.found_inf = torch.ones(())  # of a loss that is not finite
+    optimizer.step()
+    assert all(map(torch.equal, before, model.parameters()))
+    optimizer.found_inf = torch.zeros(())
+    optimizer.step()
+    torch.testing.assert_close(model.weight, before[0] * (1 - 0.5 * 0.25))
+    assert torch.equal(model.bias, before[1])
+
+
 def test_build_optimizer_frozen_parameters_are_left_out(config):
     model = nn.Linear(2, 2)
     model.bias.requires_grad_(False)
@@ -55,3 +72,43 @@ def test_set_learning_rate_sets_all_groups():
     optimizer = torch.optim.SGD([{"params": [torch.ones(1)]}, {"params": [torch.ones(1)], "lr": 3.0}], lr=1.0)
     set_learning_rate(optimizer, 0.125)
     assert [group["lr"] for group in optimizer.param_groups] == [0.125, 0.125]
+
+
+def rates_of(scheduler, num_steps):
+    """Return the rates of a torch scheduler before each step."""
+    rates = []
+    for _ in range(num_steps):
+        rates.append(scheduler.get_last_lr()[0])
+        scheduler.optimizer.step()
+        scheduler.step()
+    return rates
+
+
+@pytest.mark.parametrize("warmup", [0, 1.5])
+def test_learning_rate_cosine_equals_torch(config, warmup):
+    steps = 8  # per epoch; 4 epochs
+    train = config(
+        "TRAIN.SCHEDULE", "cosine", "TRAIN.WARMUP_EPOCHS", str(warmup), "TRAIN.END_EPOCH", "4", "TRAIN.LR", "2"
+    ).TRAIN
+    optimizer = torch.optim.SGD([torch.ones(1)], lr=2.0)
+    rising = round(warmup * steps)
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 4 * steps - rising)
+    expected = [2 * (step + 1) / rising for step in range(rising)] + rates_of(cosine, 4 * steps - rising)
+    found = [learning_rate(train, *divmod(step, steps), steps) for step in range(4 * steps)]
+    assert found == pytest.approx(expected)
+
+
+def test_learning_rate_warmup_precedes_the_drops(config):
+    train = config("TRAIN.WARMUP_EPOCHS", "0.5", "TRAIN.LR_STEP", "[1]", "TRAIN.LR", "1").TRAIN
+    assert [learning_rate(train, *divmod(step, 4), 4) for step in range(6)] == pytest.approx([0.5, 1, 1, 1, 0.1, 0.1])
+
+
+def test_averaged_model_follows_weights_and_statistics(config):
+    model = nn.BatchNorm1d(1)
+    assert averaged_model(config().TRAIN, model) is None
+    average = averaged_model(config("TRAIN.EMA_DECAY", "0.75").TRAIN, model)
+    for value in (8.0, 16.0):  # the first step replaces the initial weights
+        nn.init.constant_(model.weight, value)
+        model.running_mean.fill_(value)
+        average.update_parameters(model)
+    assert average.module.weight.item() == average.module.running_mean.item() == 10

@@ -13,8 +13,8 @@ from lib.core.build_model import build_model
 from lib.core.config_io import load_config, plain_config
 from lib.core.runtime.device import prepare_model
 from lib.core.training.checkpoint import Progress, save_training_state, training_state
-from lib.core.training.epoch import EpochMeters, EpochSettings, train_one_epoch
-from lib.core.training.optimizer import build_optimizer, learning_rate, set_learning_rate
+from lib.core.training.epoch import EpochHooks, EpochMeters, EpochSettings, train_one_epoch
+from lib.core.training.optimizer import averaged_model, build_optimizer, learning_rate, set_learning_rate
 from lib.core.training.resume import check_resumable, checkpoint_to_resume, load_training_state, resume
 from lib.core.training.step import TrainStep
 from lib.dataset.loader import EpochBatches
@@ -38,26 +38,35 @@ class Run:
         self.model = build_model(config, 2, is_train=True)
         prepared = prepare_model(self.model, config.TRAIN, self.device, SINGLE_PROCESS)
         self.optimizer = build_optimizer(config.TRAIN, self.model)
-        self.step = TrainStep(prepared, self.optimizer, self.device)
+        self.average = averaged_model(config.TRAIN, self.model)
+        self.step = TrainStep(
+            prepared, self.optimizer, self.device, clip_norm=config.TRAIN.CLIP_NORM, average=self.average
+        )
         self.progress = Progress()
 
     def train(self, until):
         settings = EpochSettings(self.loader.dataset.settings, self.device)
         for epoch in range(self.progress.epoch, until):
-            set_learning_rate(self.optimizer, learning_rate(self.config.TRAIN, epoch))
-            row = train_one_epoch(self.step, self.loader, EpochMeters(20, self.device), settings, epoch)
+            hooks = EpochHooks(before_step=lambda step, epoch=epoch: self.set_rate(epoch, step))
+            row = train_one_epoch(self.step, self.loader, EpochMeters(20, self.device), settings, epoch, hooks)
             self.progress.history.append({"epoch": epoch, "loss": row["loss"]})
             self.progress.epoch = epoch + 1
             self.progress.perf = 0.25 / (epoch + 1)
             self.progress.best_perf = 0.5
         return self
 
+    def set_rate(self, epoch, step):
+        rate = learning_rate(self.config.TRAIN, epoch, step, len(self.loader.batch_sampler))
+        set_learning_rate(self.optimizer, rate)
+
     def save(self, path):
-        state = training_state(self.config.MODEL, self.model, self.optimizer, self.progress)
+        words = self.config.MODEL, self.model, self.optimizer, self.progress
+        state = training_state(*words, average=self.average)
         save_training_state(path, state)
 
     def resume(self, path):
-        self.progress = load_training_state(path, self.config.MODEL, self.model, self.optimizer)
+        words = path, self.config.MODEL, self.model, self.optimizer
+        self.progress = load_training_state(*words, average=self.average)
         return self
 
 
@@ -101,6 +110,32 @@ def test_load_training_state_resumed_run_equals_the_uninterrupted_one(start, tmp
     assert states[1]["param_groups"][0]["lr"] == pytest.approx(whole.config.TRAIN.LR / 10)
     assert whole.progress == resumed.progress
     assert len(whole.progress.history) == 2
+
+
+RECIPE = """
+TRAIN.SCHEDULE cosine TRAIN.WARMUP_EPOCHS 1.5 TRAIN.END_EPOCH 2 TRAIN.OPTIMIZER adamw TRAIN.WD 0.05
+TRAIN.CLIP_NORM 0.5 TRAIN.EMA_DECAY 0.5 DATASET.COLOR_FACTOR 0.4 DATASET.FLIP true NETWORK.FUSION epipolar_max
+"""
+
+
+@pytest.mark.usefixtures("deterministic")
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_load_training_state_resumed_recipe_equals_the_uninterrupted_one(start, tmp_path, device):
+    whole = start(*RECIPE.split(), device=device).train(2)
+    start(*RECIPE.split(), device=device).train(1).save(tmp_path / "checkpoint.pth.tar")
+    resumed = start(*RECIPE.split(), seed=99, device=device).resume(tmp_path / "checkpoint.pth.tar").train(2)
+    check_same_tensors(whole.model.state_dict(), resumed.model.state_dict())
+    check_same_tensors(whole.average.module.state_dict(), resumed.average.module.state_dict())
+    weights = [one.backbone.final_layer.weight for one in (whole.model, whole.average.module)]
+    assert not torch.equal(*weights)
+
+
+def test_load_training_state_average_starts_at_weights_without_average(start, tmp_path):
+    run = start().train(1)
+    run.save(tmp_path / "a.pth.tar")
+    resumed = start("TRAIN.EMA_DECAY", "0.5", seed=99).resume(tmp_path / "a.pth.tar")
+    check_same_tensors(resumed.average.module.state_dict(), run.model.state_dict())
+    assert resumed.average.n_averaged > 0
 
 
 @pytest.mark.slow
@@ -458,7 +493,7 @@ def items(batches):
 @pytest.fixture
 def resumed(tmp_path, monkeypatch):
     """resumed(progress, batches) -> the progress of a run resumed with these batches."""
-    step = SimpleNamespace(optimizer=None, scaler=None)
+    step = SimpleNamespace(optimizer=None, scaler=None, average=None)
 
     def run(progress, batches):
         monkeypatch.setattr("lib.core.training.resume.load_training_state", lambda *words: progress)

@@ -248,3 +248,22 @@ def test_train_step_float32_agrees_with_float64_on_the_cpu(problem, monkeypatch,
     for (name, parameter), reference in zip(model.named_parameters(), exact.parameters(), strict=True):
         difference = (parameter.grad.cpu().double() - reference.grad).norm()
         assert difference <= 1e-2 * reference.grad.norm() + 1e-9, name
+
+
+@pytest.mark.parametrize("autocast", [None, torch.float16])
+def test_train_step_clips_the_gradient(problem, autocast):
+    _, model, inputs = problem()
+
+    def change(clip_norm):
+        one = copy.deepcopy(model)
+        optimizer = torch.optim.SGD(one.parameters(), lr=1.0, fused=True)
+        TrainStep(one, optimizer, CPU, autocast=autocast, clip_norm=clip_norm)(inputs)
+        pairs = zip(one.parameters(), model.parameters(), strict=True)
+        return torch.cat([(new - old).detach().flatten() for new, old in pairs])
+
+    free = change(0.0)
+    assert free.norm() > 1e-2
+    clipped = change(1e-3)
+    assert clipped.norm().item() == pytest.approx(1e-3, rel=1e-2)
+    assert torch.cosine_similarity(clipped, free, dim=0) > 0.99
+    torch.testing.assert_close(change(1e3), free)

@@ -1,0 +1,144 @@
+"""Effect of schedule, optimizer, weight average and augmentation on a reduced quick start.
+
+    python benchmarks/bench_recipe.py [--seeds 0 1 2] [--only flip ema] [--folder output/bench_recipe]
+
+Reduced: ResNet-18 without fusion at 64 px, 6 epochs on 150 groups of 2 views of synthetic data, without single images.
+Each variant changes one thing in the same training; `all` has every key. A seed sets initial weights, data order and
+augmentation. The table has the joint detection rate (JDR, 1/20 of the crop side length) on 240 images of other
+subjects, mean and standard deviation over seeds, and the difference from the baseline of the same seed. Results are
+stored per training, so an interrupted benchmark continues.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import numpy as np
+import torch
+
+from lib.core.build_data import build_dataset, build_loader
+from lib.core.build_model import build_model
+from lib.core.config_io import load_config
+from lib.core.evaluation2d.validate import ValidationSettings, validate
+from lib.core.runtime.machine import describe_machine
+from lib.core.training.epoch import EpochHooks, EpochMeters, EpochSettings, train_one_epoch
+from lib.core.training.optimizer import averaged_model, build_optimizer, learning_rate, set_learning_rate
+from lib.core.training.step import TrainStep
+from lib.dataset.data_sets import build_parts
+from lib.dataset.sample import SampleSettings
+from lib.dataset.storage.crop_cache import CropFile, write_crops
+from lib.dataset.synthetic.generate import SetSettings, is_made, make_dataset
+from lib.dataset.synthetic.scene import WorldSettings
+from lib.utils.files.json_file import read_json, write_json
+from lib.utils.joints import UNION_20
+from lib.utils.tables import markdown_table
+
+CPU = torch.device("cpu")
+EXPERIMENT = ROOT / "experiments-local/synthetic/resnet18/128_nofusion.yaml"
+DATA = SetSettings(
+    world=WorldSettings(image_size=250, occluders=0.2), train_groups=1, validation_groups=2, mpii_train=0, mpii_valid=0
+)
+REDUCED = """
+NETWORK.IMAGE_SIZE 64 NETWORK.HEATMAP_SIZE 16 NETWORK.SIGMA 1 POSE_RESNET.NUM_DECONV_FILTERS [64,64,64] WORKERS 0
+DATASET.TRAIN_DATASET multiview_h36m DATASET.CAMERAS [1,2] TRAIN.AMP off TRAIN.CHANNELS_LAST auto TRAIN.END_EPOCH 6
+TRAIN.LR_STEP [5] TEST.PEAK_MODE log_quadratic
+"""
+VARIANTS = {
+    "baseline": "",
+    "cosine": "TRAIN.SCHEDULE cosine TRAIN.WARMUP_EPOCHS 1",
+    "adamw": "TRAIN.OPTIMIZER adamw TRAIN.WD 0.1",
+    "clip": "TRAIN.CLIP_NORM 1",
+    "ema": "TRAIN.EMA_DECAY 0.95",
+    "color": "DATASET.COLOR_FACTOR 0.3",
+    "flip": "DATASET.FLIP true",
+}
+VARIANTS["all"] = " ".join(VARIANTS.values())
+
+
+def prepare(folder: Path) -> None:
+    """Make the data set and the crops, unless they exist."""
+    root = folder / "data"
+    if not is_made(root, DATA, False):
+        make_dataset(root, DATA, 1)
+    config = configuration(folder, "", 0)
+    for is_train in (True, False):
+        for part in build_parts(config.DATASET, root, is_train):
+            file = CropFile.of_part(folder / "crops", part, SampleSettings.from_config(config))
+            if not file.path.is_file():
+                write_crops(file, 1)
+
+
+def configuration(folder: Path, opts: str, seed: int):
+    """Return the configuration of a variant."""
+    paths = ["DATASET.ROOT", str(folder / "data"), "DATASET.CROP_CACHE", str(folder / "crops"), "SEED", str(seed)]
+    return load_config(EXPERIMENT, [*REDUCED.split(), *paths, *opts.split()])
+
+
+def train(config) -> float:
+    """Train and return the JDR in percent."""
+    torch.manual_seed(config.SEED)
+    train_set, test_set = (build_dataset(config, config.DATASET.ROOT, is_train) for is_train in (True, False))
+    loader, test_loader = build_loader(config, train_set, True), build_loader(config, test_set, False)
+    model = build_model(config, train_set.num_views, is_train=True)
+    step = TrainStep(
+        model,
+        build_optimizer(config.TRAIN, model),
+        CPU,
+        clip_norm=config.TRAIN.CLIP_NORM,
+        average=averaged_model(config.TRAIN, model),
+    )
+    num_steps = len(loader.batch_sampler)
+    for epoch in range(config.TRAIN.END_EPOCH):
+
+        def set_rate(index: int, epoch: int = epoch) -> None:
+            set_learning_rate(step.optimizer, learning_rate(config.TRAIN, epoch, index, num_steps))
+
+        meters = EpochMeters(len(UNION_20), CPU)
+        train_one_epoch(
+            step, loader, meters, EpochSettings(train_set.settings, CPU), epoch, EpochHooks(before_step=set_rate)
+        )
+    return 100 * validate(step.evaluated, test_loader, ValidationSettings.from_config(config), CPU).perf
+
+
+def table(rates: dict[str, dict[str, float]]) -> str:
+    """Format variant -> seed -> JDR."""
+    rows = []
+    for name, by_seed in rates.items():
+        values = list(by_seed.values())
+        shared = [seed for seed in by_seed if seed in rates.get("baseline", {})]
+        differences = [by_seed[seed] - rates["baseline"][seed] for seed in shared if name != "baseline"]
+        spread = f" ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
+        of_seeds = ", ".join(f"{value:+.1f}" for value in differences)
+        mean = f"{np.mean(differences):+.1f}" if differences else None
+        rows.append([name, f"`{VARIANTS[name]}`" if name != "all" else None, f"{np.mean(values):.1f}{spread}", mean])
+        rows[-1].append(of_seeds or None)
+    header = ["variant", "keys", "JDR (%)", "difference", "by seed"]
+    return markdown_table(header, rows, left_columns=2)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="VARIANT")
+    parser.add_argument("--folder", type=Path, default=Path("output/bench_recipe"), help="data and results")
+    args = parser.parse_args()
+    print(describe_machine(("torch",)), flush=True)
+    prepare(args.folder)
+    path = args.folder / "rates.json"
+    rates = read_json(path) if path.is_file() else {}
+    for seed in args.seeds:
+        for name in args.only:
+            if str(seed) not in rates.setdefault(name, {}):
+                rates[name][str(seed)] = train(configuration(args.folder, VARIANTS[name], seed))
+                write_json(path, rates)
+                print(f"{name}, seed {seed}: {rates[name][str(seed)]:.1f} %", flush=True)
+    print(table(rates))
+
+
+if __name__ == "__main__":
+    main()
