@@ -1,6 +1,8 @@
 """Train a heatmap network with cross-view fusion.
 
     python run/pose2d/train.py --cfg experiments-local/mixed/resnet50/256_fusion.yaml
+    python run/pose2d/train.py --cfg ... --dry-run                           # a few steps; memory, time, disk
+    python run/pose2d/train.py --cfg ... --overfit 8                         # can the network learn 8 groups?
     python run/pose2d/train.py --cfg ... --gpus 0,1                          # one process per GPU of this machine
     torchrun --nproc-per-node 8 run/pose2d/train.py --cfg ...                # the same, also on several machines
 
@@ -25,7 +27,14 @@ from lib.core.build_model import build_model
 from lib.core.config_io import dataset_root, load_config, plain_config
 from lib.core.run_directory import record_config, run_directory, start_run
 from lib.core.runtime.command_line import collect_opts, make_parser, run_main
-from lib.core.runtime.device import autocast_dtype, num_processes, prepare_model, select_device, uses_channels_last
+from lib.core.runtime.device import (
+    autocast_dtype,
+    device_names,
+    num_processes,
+    prepare_model,
+    select_device,
+    uses_channels_last,
+)
 from lib.core.runtime.launch import run_processes
 from lib.core.training.checkpoint import Progress
 from lib.core.training.epoch import EpochSettings
@@ -34,6 +43,7 @@ from lib.core.training.optimizer import averaged_model, build_optimizer
 from lib.core.training.profiling import profile_steps
 from lib.core.training.resume import checkpoint_to_resume, finish_if_complete, resume
 from lib.core.training.step import TrainStep
+from lib.core.training.trial import OVERFIT_STEPS, dry_run, overfit
 from lib.dataset.fingerprint import data_fingerprint
 from lib.utils.errors import InputError
 from lib.utils.files.directory_lock import locked_directory
@@ -61,12 +71,30 @@ def parse_args() -> argparse.Namespace:
         metavar="N",
         help="only record N training steps into trace.json of the run directory",
     )
+    other.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="only make a few steps and validation batches; print memory, times and the files of a training",
+    )
+    other.add_argument(
+        "--overfit",
+        type=int,
+        metavar="N",
+        help="only train on N groups until the loss is near 0; exit code 1 if it is not after --max-steps",
+    )
+    parser.add_argument(
+        "--max-steps", type=int, metavar="N", help="end after N steps in all, with a checkpoint and a validation"
+    )
     return parser.parse_args()
 
 
 def train(args: argparse.Namespace, config: Any, ranks: Ranks) -> None:
     """Train as one of `ranks.world_size` processes."""
-    directory = start_run(config, args.cfg, None if args.profile else "train", ranks.is_main)
+    is_trial = bool(args.dry_run or args.overfit is not None)
+    if is_trial:
+        directory = run_directory(config, args.cfg)
+    else:
+        directory = start_run(config, args.cfg, None if args.profile else "train", ranks.is_main)
     device = select_device(config.GPUS, config.CUDNN, ranks)
     torch.manual_seed(config.SEED)
     with process_group(ranks, device):
@@ -78,7 +106,8 @@ def train(args: argparse.Namespace, config: Any, ranks: Ranks) -> None:
             batch = config.TRAIN.BATCH_SIZE
             text = "%d processes: a step has %d groups, TRAIN.BATCH_SIZE %d per process"
             logger.info(text, ranks.world_size, ranks.world_size * batch, batch)
-        checkpoint = None if args.profile else checkpoint_to_resume(args.resume, config.TRAIN.RESUME, directory)
+        is_new = bool(args.profile) or is_trial
+        checkpoint = None if is_new else checkpoint_to_resume(args.resume, config.TRAIN.RESUME, directory)
         model = build_model(config, train_set.num_views, is_train=True, resumes=checkpoint is not None)
         check_training(config, model.fusion, test_set)
         logger.info(
@@ -102,6 +131,12 @@ def train(args: argparse.Namespace, config: Any, ranks: Ranks) -> None:
         if args.profile:
             profile_steps(args.profile, directory, step, loaders[0], settings, ranks)
             return
+        if args.dry_run:
+            dry_run(config, directory, step, loaders, settings, ranks)
+            return
+        if args.overfit is not None:
+            overfit(args.overfit, args.max_steps or OVERFIT_STEPS, step, train_set, settings, config.TRAIN)
+            return
         data = data_fingerprint(train_set)
         plain = plain_config(config)
         first = config.TRAIN.BEGIN_EPOCH
@@ -116,13 +151,19 @@ def train(args: argparse.Namespace, config: Any, ranks: Ranks) -> None:
             progress = Progress(epoch=first, data=data, config=plain)
         if ranks.is_main:
             record_config(config, directory, "train")
-        Training(config, directory, model, step, loaders, progress, settings, ranks).run()
+        Training(config, directory, model, step, loaders, progress, settings, ranks, args.max_steps).run()
 
 
 def main() -> None:
     args = parse_args()
     config = load_config(args.cfg, collect_opts(args))
     ranks = ranks_from_environment()
+    if args.overfit is not None:
+        config.GPUS = device_names(config.GPUS)[0]
+        if ranks is not None:
+            raise InputError("--overfit: expected one process, received torchrun; run it without")
+    if args.max_steps is not None and args.max_steps < 1:
+        raise InputError(f"--max-steps: expected at least 1, received {args.max_steps}")
     count = num_processes(config.GPUS)
     if config.TRAIN.BEGIN_EPOCH > config.TRAIN.END_EPOCH:
         raise InputError(
@@ -136,7 +177,7 @@ def main() -> None:
     ranks = ranks or SINGLE_PROCESS
     directory = run_directory(config, args.cfg)
     remedy = "train under another NAME (--opts NAME ...)"
-    is_writer = ranks.is_main and not args.profile
+    is_writer = ranks.is_main and not (args.profile or args.dry_run or args.overfit is not None)
     with locked_directory(directory, remedy) if is_writer else nullcontext():
         train(args, config, ranks)
 

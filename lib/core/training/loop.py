@@ -39,6 +39,10 @@ _EPOCH = "epoch %(epoch)d: loss %(loss).5f peak accuracy %(accuracy).3f, learnin
 _AUGMENTATIONS = ("ROT_FACTOR", "SCALE_FACTOR", "SHIFT_FACTOR")
 
 
+class _StepsDone(Exception):
+    """Raised after the last step of --max-steps."""
+
+
 class Training:
     """Trains a model from its progress to TRAIN.END_EPOCH.
 
@@ -55,6 +59,7 @@ class Training:
         progress: Progress,
         settings: EpochSettings,
         ranks: Ranks,
+        max_steps: int | None = None,
     ) -> None:
         """
         Args:
@@ -66,6 +71,7 @@ class Training:
             progress: where to start.
             settings: settings of the epoch loop.
             ranks: this process among the ones that train together.
+            max_steps: end after so many steps, counted from the start of the training; None = TRAIN.END_EPOCH.
         """
         self._config = config
         self._directory = directory
@@ -75,6 +81,7 @@ class Training:
         self._progress = progress
         self._settings = settings
         self._ranks = ranks
+        self._max_steps = max_steps
         self._steps_per_epoch = len(self._train_loader.batch_sampler)
         if progress.steps_before is None:
             progress.steps_before = progress.epoch * self._steps_per_epoch
@@ -89,7 +96,7 @@ class Training:
         self._guard = InterruptGuard()
 
     def run(self) -> None:
-        """Train until TRAIN.END_EPOCH.
+        """Train until TRAIN.END_EPOCH, or for `max_steps`.
 
         Raises:
             Interrupted: a signal was received; a checkpoint of the last step is written.
@@ -118,7 +125,14 @@ class Training:
 
     def _train_epochs(self) -> None:
         for epoch in range(self._progress.epoch, self._config.TRAIN.END_EPOCH):
-            self._train_epoch(epoch)
+            try:
+                self._train_epoch(epoch)
+            except _StepsDone:
+                self._validate(epoch)
+            steps = self._global_step(self._progress.step)
+            if self._max_steps is not None and steps >= self._max_steps:
+                logger.info("ended after %d steps (--max-steps); TRAIN.RESUME true continues the training", steps)
+                return
 
     def _train_epoch(self, epoch: int) -> None:
         train = self._config.TRAIN
@@ -162,9 +176,13 @@ class Training:
         """Write a checkpoint if one is due, and end if a signal was received."""
         every = self._config.TRAIN.CHECKPOINT_STEPS
         is_interrupted = self._guard.requested()
-        if is_interrupted or (every and step % every == 0 and step < self._steps_per_epoch):
+        is_within = step < self._steps_per_epoch
+        is_last = is_within and self._max_steps is not None and self._global_step(step) >= self._max_steps
+        if is_interrupted or is_last or (every and step % every == 0 and is_within):
             self._save_within_epoch(step, meters)
         self._end_if(is_interrupted)
+        if is_last:
+            raise _StepsDone
 
     def _end_if(self, is_interrupted: bool) -> None:
         if is_interrupted:

@@ -59,7 +59,7 @@ def training(loaders, tmp_path, monkeypatch, request):
     directory.mkdir(parents=True)
     monkeypatch.setattr("lib.core.training.loop.save_curves", lambda *words, **options: None)
 
-    def make(*opts, at=None, again=False):
+    def make(*opts, at=None, again=False, max_steps=None):
         config, *both = with_opts(*SMALL, "TRAIN.BATCH_SIZE", "1", "TRAIN.END_EPOCH", "1", *opts)
         torch.manual_seed(0)
         model = build_model(config, 2, is_train=True)
@@ -73,7 +73,7 @@ def training(loaders, tmp_path, monkeypatch, request):
             batches = both[0].batch_sampler
             progress = resume(path, config.MODEL, directory, model, step, batches, data, plain_config(config))
         settings = EpochSettings(both[0].dataset.settings, CPU, config.PRINT_FREQ)
-        return Training(config, directory, model, step, both, progress, settings, SINGLE_PROCESS)
+        return Training(config, directory, model, step, both, progress, settings, SINGLE_PROCESS, max_steps)
 
     make.directory = directory
     return make
@@ -278,3 +278,20 @@ def test_training_that_does_not_learn_is_said_once_and_at_the_end(training, capl
     found = [message for message in caplog.messages if "does not learn" in message]
     assert [message[:8] for message in found] == ["epoch 0:", "epoch 2:"]
     assert "times that of empty heatmaps" in found[0]
+
+
+def test_training_max_steps_resumes_to_the_uninterrupted_weights(training, caplog):
+    two_epochs = ("TRAIN.END_EPOCH", "2")
+    training(*two_epochs).run()
+    whole = state_of(training.directory)
+    with caplog.at_level(logging.INFO):
+        for max_steps, place in ((3, (0, 3)), (5, (1, 0)), (7, (1, 2))):  # within an epoch, at its end, in the next one
+            training(*two_epochs, again=max_steps > 3, max_steps=max_steps).run()
+            state = state_of(training.directory)
+            assert (state["epoch"], state["step"]) == place
+    ends = [message for message in caplog.messages if message.startswith("ended after")]
+    assert [message.split()[2] for message in ends] == ["3", "5", "7"]
+    assert sum("validation on" in message for message in caplog.messages) == 3
+    training(*two_epochs, again=True).run()
+    for name, value in state_of(training.directory)["state_dict"].items():
+        assert torch.equal(value, whole["state_dict"][name]), name
