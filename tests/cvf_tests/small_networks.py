@@ -21,12 +21,12 @@ def small_config(folder: Path, backbone: str = "pose_resnet", *opts: str) -> Eas
 
 
 class TwoConvolutions(nn.Module):
-    """A backbone with 2 thousand weights: a training takes as long as the code around the network."""
+    """A backbone with 800 weights: a training takes as long as the code around the network."""
 
     def __init__(self, num_joints: int) -> None:
         super().__init__()
         self.features = nn.Sequential(
-            nn.Conv2d(3, 16, 3, stride=4, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 16, 1), nn.ReLU()
+            nn.Conv2d(3, 16, 3, stride=4, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU()
         )
         self.final_layer = nn.Conv2d(16, num_joints, 1)
 

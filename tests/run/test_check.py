@@ -189,13 +189,17 @@ def all_in_meters(record):
     [
         (mirror_labels, ["camera 2", "x of the 2D joints is mirrored"]),
         (mirror_center, ["camera 2", "the principal point is mirrored in x"]),
-        (mirror_rotation, ["camera 2: R mirrors the world", "in its camera frame, x is mirrored"]),
-        (joints_in_meters, ["set DATASET.POSE_UNIT m"]),
+        pytest.param(
+            mirror_rotation,
+            ["camera 2: R mirrors the world", "in its camera frame, x is mirrored"],
+            marks=pytest.mark.slow,  # on the tiny data above
+        ),
+        pytest.param(joints_in_meters, ["set DATASET.POSE_UNIT m"], marks=pytest.mark.slow),  # on the film above
         (all_in_meters, ["set DATASET.POSE_UNIT m and DATASET.CAMERA_UNIT m"]),
     ],
 )
 def test_check_real_data_with_a_fault(real_copy, run_script, edit, messages):
-    done = run_script("data/check.py", "--cfg", real_copy(edit))
+    done = run_script("data/check.py", "--cfg", real_copy(edit), "--images", 8)
     assert done.code == 1
     verdict = done.out.split("# Verdict")[1]
     for message in messages:

@@ -105,7 +105,7 @@ def test_prepare_own_training_and_multiview_with_the_network(run_script, files, 
     again = run_script("data/prepare_own.py", *files.flags(), "--root", root)
     assert again.code == 2
     assert "--force" in again.err
-    yaml = tiny_yaml(root)
+    yaml = tiny_yaml(root, resnet=True)
     trained = run_script("pose2d/train.py", "--cfg", yaml, "--opts", "TRAIN.END_EPOCH", "1")
     assert trained.code == 0, trained.err
     weights = run_directory(load_config(yaml), yaml) / "final_state.pth.tar"

@@ -36,6 +36,13 @@ def directory(cfg):
     return run_directory(load_config(cfg), cfg)
 
 
+@pytest.fixture
+def no_charts(monkeypatch):
+    """Reports have no charts and no contact sheet, which take most of the time."""
+    for name in ("make_error_charts", "make_comparison_charts", "make_contact_sheet"):
+        monkeypatch.setattr(f"lib.core.report.report_page.{name}", lambda *words: [])
+
+
 def test_report_defaults_write_page_and_figures(run_script, cfg, directory):
     done = run_script("pose3d/report.py", "--cfg", cfg)
     assert (done.code, done.err) == (0, "")
@@ -93,6 +100,7 @@ def test_report_frames_animations_and_compared_run(run_script, cfg, directory, t
     assert "| paper: Single, H36M, RPSM " in done.out
 
 
+@pytest.mark.usefixtures("no_charts")
 def test_report_figures_of_replaced_poses_are_removed(run_script, cfg, directory):
     words = ("pose3d/report.py", "--cfg", cfg, "--frames")
     assert run_script(*words, 1, "--animate", 0, 2, "--format", "gif").code == 0
@@ -152,8 +160,9 @@ def other_predictions(cfg):
 
 
 @pytest.fixture
-def warnings_of(run_script, cfg, caplog):
-    """warnings_of(flag, ...) makes a report and returns its warnings without the directory."""
+def warnings_of(run_script, cfg, caplog, monkeypatch, no_charts):
+    """warnings_of(flag, ...) makes a report without figures and returns its warnings without the directory."""
+    monkeypatch.setattr("lib.core.report.report_page.make_pose_figure", lambda *words: None)
 
     def make(*words):
         caplog.clear()

@@ -30,10 +30,23 @@ def settings(plan, tmp_path):
     )
 
 
+CHARTS = ("rates", "errors", "depth", "free", "difficulty")
+
+
 @pytest.fixture
 def no_charts(monkeypatch):
     """Charts take seconds."""
     monkeypatch.setattr(results_page, "save_charts", lambda *_: {})
+
+
+@pytest.fixture
+def named_charts(monkeypatch):
+    """The charts are named in the page, but not drawn."""
+
+    def paths(results, sets, folder):
+        return {name: folder / f"{name}.png" for name in CHARTS}
+
+    monkeypatch.setattr(results_page, "save_charts", paths)
 
 
 def test_write_page_with_charts_and_analysis(written, plan, protocol, settings, tmp_path):
@@ -48,7 +61,7 @@ def test_write_page_with_charts_and_analysis(written, plan, protocol, settings, 
         f"{len(plan.cells) - 1} cells are not run yet",
     ):
         assert words in text
-    for name in ("rates", "errors", "depth", "free", "difficulty"):
+    for name in CHARTS:
         assert f"](plots/{name}.png)" in text
         assert cv2.imread(str(tmp_path / f"plots/{name}.png")).std() > 5
     assert "fewer seeds" not in text
@@ -82,6 +95,7 @@ def test_check_page_refuses_fewer_cells_or_no_analysis(written, protocol, settin
         check_page(path, 2, None)
 
 
+@pytest.mark.usefixtures("named_charts")
 def test_repository_page_equals_the_generators(plan, protocol, tmp_path):
     """Result files with the figures of the page's tables give the same page, except for rounding and the run."""
     text = (REPOSITORY / "RESULTS.md").read_text(encoding="utf-8")

@@ -12,8 +12,14 @@ from lib.dataset.own_cameras.detections import Detections, load_detections
 from lib.utils.errors import InputError
 
 
-@pytest.mark.parametrize("flag", ["--synchronize", "--synchronise"])
-def test_load_detector_result_is_synchronized(tmp_path, monkeypatch, flag):
+def test_add_recording_former_spelling_is_accepted():
+    parser = argparse.ArgumentParser()
+    add_recording(parser)
+    for words, expected in ((["--synchronise"], True), ([], False)):
+        assert parser.parse_args(["--videos", "a", "--cameras", "b", *words]).synchronize is expected
+
+
+def test_load_detector_result_is_synchronized(tmp_path, monkeypatch):
     long = make_recording(tmp_path, num_frames=90)
     found = load_detections(long.detections, long.rig.names)
     points = found.points.copy()
@@ -22,7 +28,7 @@ def test_load_detector_result_is_synchronized(tmp_path, monkeypatch, flag):
     monkeypatch.setattr(recording_module, "detect_people", lambda videos, names, _: Detections(names, points))
     parser = argparse.ArgumentParser()
     add_recording(parser)
-    args = parser.parse_args([*long.flags()[:4], flag, "--frames", "10", "60"])
+    args = parser.parse_args([*long.flags()[:4], "--synchronize", "--frames", "10", "60"])
     recording = select_frames(synchronize(associate(load(args, detector=True)), args.synchronize), args)
     assert recording.table.tolist() == [[t, t, t + 4, t] for t in range(10, 60)]
     with pytest.raises(InputError, match="--synchronize estimates offsets from detections"):

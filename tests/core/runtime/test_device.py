@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import logging
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -22,6 +20,9 @@ from lib.core.runtime.device import (
 from lib.models.multiview_pose import MultiViewPose
 from lib.utils.errors import InputError
 from lib.utils.parallel.ranks import SINGLE_PROCESS, Ranks
+
+# before any test runs: a test may call prepare_model(), which sets them
+TORCHS_FLAGS = (torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32)
 
 
 @pytest.fixture
@@ -138,10 +139,8 @@ def test_prepare_model_tf32_sets_torchs_flags(tmp_path, tiny_config, value, flag
     assert (torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32) == flags
 
 
-def test_tf32_default_is_torchs_default(tmp_path):
-    code = "import torch; print(torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["True", "False"]  # conv
+def test_tf32_default_is_torchs_default():
+    assert TORCHS_FLAGS == (True, False)  # conv
 
 
 CUDA = torch.device("cuda", 0)
@@ -193,7 +192,7 @@ def test_uses_channels_last_auto_is_amp_on_a_gpu(tmp_path, tiny_config, channels
 def test_prepare_model_channels_last_reaches_the_convolutions(tiny_root, tiny_config):
     root = tiny_root(frames=1, mpii=0)
     for value in ("true", "false"):
-        config = tiny_config(root, "TRAIN.CHANNELS_LAST", value)
+        config = tiny_config(root, "TRAIN.CHANNELS_LAST", value, resnet=True)
         weight = prepare_model(
             build_model(config, 4), config.TRAIN, torch.device("cpu"), SINGLE_PROCESS
         ).backbone.conv1.weight

@@ -23,15 +23,6 @@ from lib.dataset.fingerprint import data_fingerprint
 from lib.utils.errors import InputError, Interrupted
 from lib.utils.parallel.ranks import SINGLE_PROCESS
 
-SMALL = (
-    "MODEL",
-    "multiview_pose_mobilenetv2",
-    "BACKBONE_MODEL",
-    "pose_mobilenetv2",
-    "POSE_RESNET.NUM_DECONV_FILTERS",
-    "[8, 8, 8]",
-)
-
 
 class WatchedStep(TrainStep):
     """Step that calls at(number of the call, inputs) -> inputs first."""
@@ -60,7 +51,7 @@ def training(loaders, tmp_path, monkeypatch, request):
     monkeypatch.setattr("lib.core.training.loop.save_curves", lambda *words, **options: None)
 
     def make(*opts, at=None, again=False, max_steps=None):
-        config, *both = with_opts(*SMALL, "TRAIN.BATCH_SIZE", "1", "TRAIN.END_EPOCH", "1", *opts)
+        config, *both = with_opts("TRAIN.BATCH_SIZE", "1", "TRAIN.END_EPOCH", "1", *opts)
         torch.manual_seed(0)
         model = build_model(config, 2, is_train=True)
         average = averaged_model(config.TRAIN, model)

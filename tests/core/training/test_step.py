@@ -22,10 +22,10 @@ from lib.models.view_batch_norm import ViewBatchNorm2d
 
 @pytest.fixture
 def problem(loaders):
-    """problem(*opts) -> configuration, a model with batch norm in training, inputs of 4 groups of 2 views."""
+    """problem(*opts, resnet=False) -> configuration, a model in training, inputs of 4 groups of 2 views."""
 
-    def make(*opts):
-        config, loader, _ = loaders(resnet=True, num_views=2, frames=2, mpii=4)(
+    def make(*opts, resnet=False):
+        config, loader, _ = loaders(resnet, num_views=2, frames=2, mpii=4)(
             "DATASET.TRAIN_DATASET", "mixed", "TRAIN.BATCH_SIZE", "4", "TRAIN.SHUFFLE", "false", *opts
         )
         (inputs,) = inputs_of(loader)
@@ -65,7 +65,7 @@ def test_train_step_accumulated_batch_has_the_same_gradient(problem, num_parts):
 
 
 def test_train_step_recomputed_activations_give_equal_gradients_and_statistics(problem):
-    _, model, inputs = problem()
+    _, model, inputs = problem(resnet=True)
     other = copy.deepcopy(model)
     other.recompute = True
     model = ViewByView(model).train()  # recomputing runs view by view, so that one view's activations are in memory
@@ -125,7 +125,7 @@ def test_train_step_one_pass_needs_half_the_operations_of_the_loop(amp):
 
 
 def test_multiview_pose_recomputed_activations_need_less_memory(problem):
-    _, model, inputs = problem()
+    _, model, inputs = problem(resnet=True)
     sizes = {}
     for recompute in (False, True):
         model.recompute = recompute
@@ -148,7 +148,7 @@ def test_build_model_checkpoint_activations_applies_to_training_only(problem):
 
 
 def test_train_step_channels_last_has_the_same_gradient(problem):
-    _, model, inputs = problem()
+    _, model, inputs = problem(resnet=True)
     model.eval()  # batch statistics of few images enlarge differences of rounding
     plain = gradient_step(model)(inputs)
     expected = gradients(model)
