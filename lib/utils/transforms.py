@@ -70,6 +70,11 @@ def mirror_affine(matrix: np.ndarray, width: int) -> np.ndarray:
     return mirrored
 
 
+def similarity_scale(matrix: np.ndarray) -> np.ndarray:
+    """Return the factor (...) by which similarity transforms (..., 2, 3) enlarge lengths."""
+    return np.hypot(matrix[..., 0, 0], matrix[..., 1, 0])
+
+
 def invert_affine(matrix: np.ndarray) -> np.ndarray:
     """Invert (..., 2, 3) affine matrices."""
     linear = np.linalg.inv(matrix[..., :2])

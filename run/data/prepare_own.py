@@ -1,7 +1,8 @@
-"""Make a training set without annotation from videos of your own cameras and 2D detections.
+"""Make a training set without annotation from videos of your own cameras.
 
-    python run/data/prepare_own.py --videos DIR --cameras Calib.toml --detections DIR --root data/own --validation 45 60
+    python run/data/prepare_own.py --videos DIR --cameras Calib.toml --root data/own --validation 45 60
 
+The labels are made from 2D detections (--detections) or, without them, from BlazePose's heatmaps.
 Writes images, annotation, the limb prior, and a report into ROOT, in the layout of Human3.6M. Joints on which the
 views do not agree are not trained on.
 """
@@ -13,9 +14,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import argparse
 
+from lib.core.config_io import load_config
 from lib.core.own_cameras.arguments import add_recording, load, robust_settings, select_frames
+from lib.core.own_cameras.blazepose_files import DEFAULT_CFG
 from lib.core.own_cameras.labels import REPORT, make_labels
-from lib.core.own_cameras.recording import associate, synchronize
+from lib.core.own_cameras.recording import associate, synchronize, with_detections
 from lib.core.runtime.command_line import plain_parser, run_main
 from lib.dataset.own_cameras.dataset_writer import WriteSettings
 
@@ -44,6 +47,10 @@ def main() -> None:
     """Make the data set and print the report."""
     args = parse_args()
     recording = load(args)
+    if args.detections is None:
+        from lib.core.own_cameras.heatmap_poses import detect_people  # torch, which detections do not need
+
+        recording = with_detections(recording, detect_people(recording, load_config(DEFAULT_CFG)))
     settings = robust_settings(args, recording)
     recording = select_frames(synchronize(associate(recording), correct=args.synchronize), args)
     if args.validation:

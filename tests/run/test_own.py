@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
-import re
-import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from cvf_tests.own_recording import make_recording
 
 from lib.core.config_io import load_config
+from lib.core.own_cameras import heatmap_poses
 from lib.core.run_directory import run_directory
-
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -180,16 +176,15 @@ def test_multiview_cameras_that_do_not_fit_are_reported(run_script, files, tmp_p
     assert len(done.err.strip().splitlines()) == 1
 
 
-def test_missing_detector_message_names_the_flags_of_the_script(run_script, files, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "mediapipe", None)
-    alone = run_script("data/detect_people.py", *files.flags()[:4], "--out", tmp_path / "found.npz")
-    assert (alone.code, alone.err) == (
-        2,
-        "error: the optional detector is not installed: pip install mediapipe==0.10.14\n",
-    )
-    shown = run_script("demo/multiview.py", *files.flags()[:4], "--out", tmp_path / "out")
-    assert shown.code == 2
-    assert shown.err.endswith("; or name detections with --detections, or a network with --cfg and --checkpoint\n")
+def test_missing_blazepose_package_is_one_line(run_script, files, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
+    monkeypatch.setattr(heatmap_poses, "fetch_blazepose", lambda folder: None)
+    monkeypatch.setattr("lib.utils.tflite.Path.is_file", lambda path: path.suffix == ".tflite")
+    message = "error: the package ai-edge-litert is not installed; pip install -r requirements-demo.txt\n"
+    for script, out in (("data/detect_people.py", "found.npz"), ("demo/multiview.py", "out")):
+        done = run_script(script, *files.flags()[:4], "--out", tmp_path / out)
+        assert done.code == 2
+        assert done.err.endswith(message)
 
 
 def test_multiview_single_frame_with_smoothing(run_script, files, tmp_path):
@@ -214,13 +209,3 @@ def test_prepare_own_invalid_input_is_refused(run_script, files, tmp_path, flags
     assert done.code == 2
     assert message in done.err
     assert not (tmp_path / "root").exists()
-
-
-def test_detect_people_needs_only_the_packages_of_the_detector_environment():
-    """`make demo` runs the script in an environment with mediapipe, its dependencies, and the packages listed there."""
-    listed = re.search(r"pip install --quiet mediapipe\S* ([\w ]+) \|\|", (REPOSITORY / "Makefile").read_text())[1]
-    installed = {"numpy", "cv2", *listed.split()}
-    code = "import runpy, sys; runpy.run_path('run/data/detect_people.py'); print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
-    imported = {name.split(".")[0] for name in done.stdout.split()} - set(sys.stdlib_module_names)
-    assert {name for name in imported if not name.startswith("_")} - {"lib", "cython_runtime"} <= installed

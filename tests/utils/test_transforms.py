@@ -10,6 +10,7 @@ from lib.utils.transforms import (
     get_affine_transform,
     image_to_heatmap_affine,
     invert_affine,
+    similarity_scale,
     transform_points,
 )
 
@@ -65,6 +66,11 @@ def test_transform_points_equals_opencv_in_numpy_and_torch():
     np.testing.assert_allclose(transform_points(points, matrix), expected)
     result = transform_points(torch.from_numpy(points), torch.from_numpy(matrix))
     np.testing.assert_allclose(result.numpy(), expected)
+
+
+def test_similarity_scale_does_not_depend_on_the_rotation():
+    matrices = get_affine_transform(np.zeros((3, 2)), np.full((3, 2), 2.0), np.array([0.0, 90.0, -150.0]), (100, 100))
+    np.testing.assert_allclose(similarity_scale(matrices), 0.25)
 
 
 def test_invert_affine_equals_opencv():

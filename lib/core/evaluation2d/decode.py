@@ -54,6 +54,21 @@ def predict_locations(
     Returns:
         (N, J, 3) x, y in image px, and the peak value.
     """
+    return locations_in_images(
+        heatmaps, image_to_heatmap_affine(center, scale, image_wh, tuple(heatmaps.shape[:1:-1])), mode
+    )
+
+
+def locations_in_images(heatmaps: Any, matrix: np.ndarray, mode: str = "argmax") -> np.ndarray:
+    """Find the joints in the original images.
+
+    Args:
+        heatmaps: (N, J, H, W), numpy or torch.
+        matrix: (N, 2, 3) image px -> heatmap px.
+        mode: see get_max_preds().
+
+    Returns:
+        (N, J, 3) x, y in image px, and the peak value.
+    """
     positions, value = get_max_preds(heatmaps, mode)
-    matrix = image_to_heatmap_affine(center, scale, image_wh, tuple(heatmaps.shape[:1:-1]))
     return np.concatenate([transform_points(positions, invert_affine(matrix)), value[..., None]], -1)

@@ -4,7 +4,7 @@ import argparse
 import math
 from pathlib import Path
 
-from lib.core.own_cameras.recording import DEFAULT_RATE, Recording, detect, load_recording
+from lib.core.own_cameras.recording import DEFAULT_RATE, Recording, load_recording
 from lib.dataset.conventions import MM_PER_UNIT
 from lib.dataset.own_cameras.keypoint_sets import POINT_SETS
 from lib.multiviews.recording.robust_poses import RobustSettings
@@ -44,23 +44,19 @@ def add_recording(parser: argparse.ArgumentParser) -> None:
     add("--smooth", type=float, metavar="HZ", help="smooth over time; this frequency is damped by half")
 
 
-def load(args: argparse.Namespace, detector: bool = False) -> Recording:
+def load(args: argparse.Namespace) -> Recording:
     """Read calibration, videos and detections as the flags of add_recording() say.
 
     Args:
         args: parsed arguments.
-        detector: run the optional detector if no detections are given.
 
     Raises:
-        InputError: a flag is out of range, or as load_recording() and detect().
+        InputError: a flag is out of range, or as load_recording().
     """
     if not 0 < args.fps < math.inf:
         raise InputError(f"--fps: expected a positive number, received {args.fps:g}")
     if args.first_frame < 0:
         raise InputError(f"--first-frame: expected 0 or more, received {args.first_frame}")
-    detector = detector and args.detections is None
-    if args.synchronize and args.detections is None and not detector:
-        raise InputError("--synchronize estimates offsets from detections: name them with --detections")
     recording = load_recording(
         args.cameras,
         args.videos,
@@ -72,10 +68,9 @@ def load(args: argparse.Namespace, detector: bool = False) -> Recording:
         rate=args.fps,
     )
     robust_settings(args, recording)
-    if not detector:
-        return recording
-    select_frames(recording, args)  # errors before the detector, which takes minutes
-    return detect(recording)
+    if args.detections is None:
+        select_frames(recording, args)  # errors before a network runs, which takes minutes
+    return recording
 
 
 def robust_settings(args: argparse.Namespace, recording: Recording) -> RobustSettings:

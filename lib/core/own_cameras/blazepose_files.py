@@ -7,6 +7,7 @@ from lib.utils.files.wheel import extract, opened_wheel
 
 logger = logging.getLogger(__name__)
 
+DEFAULT_CFG = str(Path(__file__).parents[3] / "experiments-local/own/blazepose/256_nofusion.yaml")
 PACKAGE = "mediapipe==0.10.14"  # later wheels hold no networks
 LANDMARKS = "pose_landmark_full.tflite"
 DETECTOR = "pose_detection.tflite"

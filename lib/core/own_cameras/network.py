@@ -106,17 +106,30 @@ class PoseNetwork:
     def _batch(self, array: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(array)[None].to(self.device)
 
-    @torch.no_grad()
     def __call__(self, images: Sequence[np.ndarray], center: np.ndarray, scale: np.ndarray) -> np.ndarray:
         """Return heatmaps (V, 17, H, W) of crops, center (V, 2) px and scale (V, 2), of V images (h, w, 3) BGR."""
-        size = self.config.NETWORK.IMAGE_SIZE
-        matrices = get_affine_transform(center, scale, 0.0, size)
-        crops = [crop_image(image, matrix, size) for image, matrix in zip(images, matrices, strict=True)]
-        inputs = network_images(torch.from_numpy(np.stack(crops))[None], self.device)
-        matrices = to_heatmap(matrices, size, self.config.NETWORK.HEATMAP_SIZE).astype(np.float32)
-        single_view, fused = self._model(inputs, CropCameras(self._cameras, self._batch(matrices)))
+        return self.heatmaps(images, get_affine_transform(center, scale, 0.0, self.config.NETWORK.IMAGE_SIZE))
+
+    @torch.no_grad()
+    def heatmaps(self, images: Sequence[np.ndarray], matrices: np.ndarray) -> np.ndarray:
+        """Return heatmaps (V, 17, H, W) of crops, matrices (V, 2, 3) image px -> crop px, of V images (h, w, 3) BGR."""
+        inputs = self._inputs(images, matrices)
+        matrices = to_heatmap(matrices, self.config.NETWORK.IMAGE_SIZE, self.config.NETWORK.HEATMAP_SIZE)
+        views = CropCameras(self._cameras, self._batch(matrices.astype(np.float32)))
+        single_view, fused = self._model(inputs, views)
         heatmaps = single_view if fused is None else fused
         return heatmaps[0, :, self._joints].float().cpu().numpy()
+
+    @torch.no_grad()
+    def single_view(self, images: Sequence[np.ndarray], matrices: np.ndarray) -> np.ndarray:
+        """Return heatmaps (N, 17, H, W) without fusion of crops, matrices (N, 2, 3), of any N images."""
+        heatmaps = self._model.backbone(self._inputs(images, matrices)[0])
+        return heatmaps[:, self._joints].float().cpu().numpy()
+
+    def _inputs(self, images: Sequence[np.ndarray], matrices: np.ndarray) -> torch.Tensor:
+        size = self.config.NETWORK.IMAGE_SIZE
+        crops = [crop_image(image, matrix, size) for image, matrix in zip(images, matrices, strict=True)]
+        return network_images(torch.from_numpy(np.stack(crops))[None], self.device)
 
     def locations(self, heatmaps: np.ndarray, center: np.ndarray, scale: np.ndarray) -> np.ndarray:
         """Return joints (V, 17, 3): x, y in image px and peak value."""

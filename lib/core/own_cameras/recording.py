@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lib.dataset.own_cameras.blazepose import detect_people
 from lib.dataset.own_cameras.calibration_file import Rig, load_rig
 from lib.dataset.own_cameras.detections import Detections, load_detections
 from lib.dataset.own_cameras.videos import Videos, frame_table, open_videos
@@ -24,7 +23,6 @@ logger = logging.getLogger(__name__)
 
 FLIP_PAIRS = tuple(tuple(H36M_17.indices(pair)) for pair in H36M_17.flip_pairs)
 DEFAULT_RATE = 30.0  # frames per second without videos
-_ALTERNATIVES = "; or name detections with --detections, or a network with --cfg and --checkpoint"
 
 
 @dataclass(frozen=True)
@@ -157,17 +155,6 @@ def load_recording(
     for note in [] if opened is None else opened.differences():
         recording = recording.with_note(note)
     return recording if found is None else with_detections(recording, found)
-
-
-def detect(recording: Recording) -> Recording:
-    """Add the detections of the optional detector.
-
-    Raises:
-        InputError: there are no videos, or the detector is not installed.
-    """
-    if recording.videos is None:
-        raise InputError("the detector needs the videos: --videos")
-    return with_detections(recording, detect_people(recording.videos, recording.rig.names, _ALTERNATIVES))
 
 
 def with_detections(recording: Recording, detections: Detections) -> Recording:

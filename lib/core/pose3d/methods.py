@@ -21,7 +21,7 @@ from lib.multiviews.pictorial.limb_prior import LimbPrior
 from lib.multiviews.pictorial.rpsm import PictorialSettings, rpsm
 from lib.multiviews.refinement.refine import RefineSettings, fit_frames, fit_persons, fitted_poses
 from lib.utils.errors import InputError, check_finite, check_shape
-from lib.utils.transforms import invert_affine, transform_points
+from lib.utils.transforms import invert_affine, similarity_scale, transform_points
 
 _GT_LENGTH_STD = 0.005  # standard deviation / length; annotated skeletons are not exactly rigid
 
@@ -185,7 +185,7 @@ def triangulate_peaks(
     )
     flat = peaks_hm.reshape(*peaks_hm.shape[:2], -1, 2)  # of (f, V, P, K, 2)
     peaks_img = transform_points(flat, invert_affine(to_heatmap)).reshape(peaks_hm.shape)
-    crop_side = batch.heatmaps.shape[-1] / to_heatmap[..., 0, 0]  # (f, V), image px
+    crop_side = batch.heatmaps.shape[-1] / similarity_scale(to_heatmap)  # (f, V), image px
     return triangulate_robust(peaks_img, values, batch.cameras[rows], keys.TOLERANCE * crop_side, context.backend)
 
 

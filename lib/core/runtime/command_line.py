@@ -55,7 +55,7 @@ class _ShowKeys(argparse.Action):
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, flag: str | None = None
     ) -> None:
-        from lib.core.config_docs import matching_keys  # here, because detect_people.py runs without the packages
+        from lib.core.config_docs import matching_keys  # here, because it reads all modules
 
         print(matching_keys(values))
         parser.exit()

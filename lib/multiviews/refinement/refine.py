@@ -26,7 +26,7 @@ from lib.multiviews.refinement.candidates import select_candidates
 from lib.multiviews.refinement.limb_lengths import Distances, person_distances
 from lib.multiviews.refinement.pose_fit import PoseFit
 from lib.utils.errors import InputError, check_finite, check_shape
-from lib.utils.transforms import invert_affine, transform_points
+from lib.utils.transforms import invert_affine, similarity_scale, transform_points
 
 
 @dataclass(frozen=True)
@@ -262,4 +262,4 @@ def _trusted_rays(
     flat = peaks_hm.reshape(*peaks_hm.shape[:2], -1, 2)
     peaks_img = transform_points(flat, invert_affine(image_to_heatmap)).reshape(peaks_hm.shape)
     tolerance_hm = max(settings.tolerance * heatmaps.shape[-1], settings.min_tolerance_hm)
-    return peak_rays(peaks_img, weights, cameras, tolerance_hm / image_to_heatmap[..., 0, 0], backend)
+    return peak_rays(peaks_img, weights, cameras, tolerance_hm / similarity_scale(image_to_heatmap), backend)

@@ -1,0 +1,146 @@
+"""3D poses of a recording from the heatmaps of a followed person, in one pass whose memory does not grow."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from lib.core.own_cameras.blazepose_files import DETECTOR, fetch_blazepose
+from lib.core.own_cameras.network import PoseNetwork
+from lib.core.own_cameras.person_tracking import FramePrediction, PersonTracker
+from lib.core.own_cameras.recording import Recording, synchronize
+from lib.core.own_cameras.recording_poses import AGREEMENT, person_prior, smooth, triangulate
+from lib.core.pose3d.frames import FrameBatch
+from lib.core.pose3d.make_prior import pictorial_settings
+from lib.core.pose3d.methods import METHODS, make_context, run_method
+from lib.dataset.own_cameras.detections import Detections
+from lib.dataset.own_cameras.person_detector import PersonDetector
+from lib.dataset.own_cameras.videos import read_frames
+from lib.multiviews.body import H36M_BODY
+from lib.multiviews.pictorial.cpu_backend import make_cpu_backend
+from lib.multiviews.pictorial.limb_prior import LimbPrior
+from lib.multiviews.recording.robust_poses import RobustPoses, RobustSettings
+from lib.utils.errors import InputError
+
+_BATCH = 16  # frames per batch of the 3D method
+_PRIOR_FRAMES = 100  # first frames, whose triangulated poses give the limb lengths
+
+
+def find_person(recording: Recording, config: Any) -> tuple[Recording, PersonTracker]:
+    """Find the person in the first frame that shows one.
+
+    Args:
+        recording: recording with videos.
+        config: configuration with BACKBONE_MODEL blazepose. Missing files of the network are fetched.
+
+    Returns:
+        The recording from that frame on, and the tracker.
+
+    Raises:
+        InputError: there are no videos, no person, or the network cannot be fetched or used.
+    """
+    if recording.videos is None:
+        raise InputError("BlazePose needs the videos: --videos")
+    folder = Path(config.BLAZEPOSE.FILE).parent
+    if not (folder / DETECTOR).is_file():
+        fetch_blazepose(folder)
+    network = PoseNetwork(config, config.BLAZEPOSE.FILE, recording.rig.cameras)
+    tracker = PersonTracker(network, PersonDetector(folder / DETECTOR), recording.rig.cameras)
+    for frame, images in enumerate(read_frames(recording.videos, recording.table)):
+        if not tracker.search(images):
+            continue
+        if frame:
+            recording = replace(recording, table=recording.table[frame:])
+            recording = recording.with_note(f"no person in the first {frame} frames, which are left out")
+        return recording, tracker
+    raise InputError(
+        "no person found on whom two views agree; check that the calibration fits the videos, or name detections "
+        "with --detections"
+    )
+
+
+def follow_person(recording: Recording, tracker: PersonTracker) -> Iterator[FramePrediction]:
+    """Predict the frames of find_person(), one after the other."""
+    images_of_frames = read_frames(recording.videos, recording.table)
+    for images in tqdm(images_of_frames, "poses", len(recording), unit="frame", disable=None, leave=False):
+        yield tracker(images)
+
+
+def with_joints(recording: Recording, predictions: Iterable[FramePrediction]) -> Recording:
+    """Return the recording with the predicted joints as points, and its sync offsets; NaN where the person is lost."""
+    joints = np.stack([np.where(one.is_located, one.locations, np.nan) for one in predictions]).astype(np.float64)
+    return synchronize(_with_points(recording, joints))
+
+
+def _with_points(recording: Recording, joints: np.ndarray) -> Recording:
+    """Return the first frames of a recording with joints (F, V, 17, 3) as points."""
+    points = np.where(joints[..., 2:] > 0, joints, np.nan)
+    return replace(recording, table=recording.table[: len(joints)], points=points)
+
+
+def detect_people(recording: Recording, config: Any) -> Detections:
+    """Return the joints of the followed person as detections in all video frames; see find_person()."""
+    recording, tracker = find_person(recording, config)
+    joints = with_joints(recording, follow_person(recording, tracker)).points
+    points = np.full((int(recording.num_frames.max()), len(recording.rig), 1, *joints.shape[2:]), np.nan)
+    points[recording.table, np.arange(len(recording.rig)), 0] = joints
+    return Detections(recording.rig.names, points)
+
+
+def poses_from_heatmaps(
+    recording: Recording, config: Any, method: str, settings: RobustSettings, prior: LimbPrior | None = None
+) -> tuple[Recording, RobustPoses]:
+    """Follow the person and estimate the poses with a 3D method.
+
+    Args:
+        recording: recording with videos.
+        config: configuration with BACKBONE_MODEL blazepose; the sections NETWORK, PICT_STRUCT and TRIANGULATE are read.
+        method: AGREEMENT or a name in METHODS.
+        settings: consensus between the peaks, and smoothing.
+        prior: limb prior; None = limb lengths of the first frames.
+
+    Returns:
+        The recording with the person's joints as points, and the poses; where the person is lost, gaps are bridged.
+
+    Raises:
+        InputError: as find_person(), the method cannot use the frames, or a limb length is unknown.
+    """
+    recording, tracker = find_person(recording, config)
+    predictions = follow_person(recording, tracker)
+    if method == AGREEMENT:
+        recording = with_joints(recording, predictions)
+        return recording, smooth(triangulate(recording, settings), recording, settings)
+    first = list(islice(predictions, _PRIOR_FRAMES))
+    if prior is None and METHODS[method].needs_prior:
+        poses = triangulate(with_joints(recording, first), settings)
+        prior = person_prior(poses, pictorial_settings(config.PICT_STRUCT).first_grid)
+    joints: list[np.ndarray] = []
+    batches = _batches(recording, chain(first, predictions), joints)
+    del first
+    context = make_context(config, H36M_BODY, prior, make_cpu_backend())
+    pose_world = run_method(METHODS[method], batches, context).pose_world
+    recording = synchronize(_with_points(recording, np.stack(joints)))
+    located = np.isfinite(recording.points).any((1, 2, 3))
+    pose_world = np.where(located[:, None, None], pose_world, np.nan)
+    poses = triangulate(recording, settings).with_pose(pose_world, recording.cameras)
+    return recording, smooth(poses, recording, settings)
+
+
+def _batches(
+    recording: Recording, predictions: Iterator[FramePrediction], joints: list[np.ndarray]
+) -> Iterator[FrameBatch]:
+    """Yield batches of frames, and append the joints (V, 17, 3) of each frame, NaN where the person is lost."""
+    while batch := list(islice(predictions, _BATCH)):
+        joints += [np.where(one.is_located, one.locations, np.nan).astype(np.float64) for one in batch]
+        yield FrameBatch(
+            heatmaps=np.stack([one.heatmaps for one in batch]),
+            locations=np.stack([one.locations for one in batch]),
+            cameras=recording.rig.over_frames(len(batch)),
+            image_to_heatmap=np.stack([one.image_to_heatmap for one in batch]),
+            center=np.stack([one.center for one in batch]),
+            subject=np.zeros(len(batch), int),
+        )

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from cvf_tests.followed_person import People, coded_images
+
+from lib.core.config_io import load_config
+from lib.core.own_cameras import heatmap_poses
+from lib.core.own_cameras.blazepose_files import DEFAULT_CFG
+from lib.core.own_cameras.heatmap_poses import detect_people, find_person, poses_from_heatmaps
+from lib.core.own_cameras.recording import load_recording
+from lib.multiviews.recording.robust_poses import RobustSettings
+from lib.multiviews.recording.smoothing import smooth_trajectories
+from lib.utils.errors import InputError
+
+
+@pytest.fixture
+def config(tmp_path):
+    return load_config(DEFAULT_CFG, ["BLAZEPOSE.FILE", str(tmp_path / "blazepose/full.tflite")])
+
+
+@pytest.fixture
+def people(files, monkeypatch):
+    """The person of the recording, in place of BlazePose and of the videos."""
+    known = People(files.pose_world[None], files.rig.cameras)
+    monkeypatch.setattr(heatmap_poses, "PoseNetwork", lambda config, path, cameras: known)
+    monkeypatch.setattr(heatmap_poses, "PersonDetector", lambda path: known.detect)
+    monkeypatch.setattr(heatmap_poses, "fetch_blazepose", lambda folder: None)
+    monkeypatch.setattr(
+        heatmap_poses,
+        "read_frames",
+        lambda videos, table: (coded_images(frame, table.shape[1]) for frame in table[:, 0].tolist()),
+    )
+    return known
+
+
+@pytest.mark.parametrize(("method", "limit"), [("agreement", 5), ("triangulate", 5), ("rpsm+refine", 35)])
+def test_poses_from_heatmaps_errors_are_small(files, people, config, method, limit, monkeypatch):
+    """The limbs in walk.py are not rigid, unlike the model of the last method."""
+    monkeypatch.setattr(heatmap_poses, "_BATCH", 7)
+    monkeypatch.setattr(heatmap_poses, "_PRIOR_FRAMES", 12)
+    recording, poses = poses_from_heatmaps(
+        load_recording(files.cameras, files.videos), config, method, RobustSettings()
+    )
+    assert recording.points.shape == (20, 4, 17, 3)
+    assert np.linalg.norm(poses.pose_world - files.pose_world, axis=-1).mean() < limit
+    assert poses.agrees.mean() > 0.7
+
+
+@pytest.mark.parametrize("method", ["triangulate_robust", "rpsm", "rpsm+refine"])
+def test_poses_from_heatmaps_turned_camera_changes_little(files, people, config, method):
+    """Its crops are turned back."""
+    recording = load_recording(files.cameras, files.videos).select_frames(0, 6)
+    expected = poses_from_heatmaps(recording, config, method, RobustSettings())[1].pose_world
+    quarter = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
+    rotation = recording.rig.cameras.R.copy()
+    rotation[1] = quarter @ rotation[1]
+    # The image of a camera that is turned around its axis: so are its pixels, and the lens.
+    cameras = replace(recording.rig.cameras, R=rotation, k=np.zeros((4, 3)), p=np.zeros((4, 2)))
+    people.__init__(files.pose_world[None], cameras)
+    turned = replace(recording, rig=replace(recording.rig, cameras=cameras))
+    pose_world = poses_from_heatmaps(turned, config, method, RobustSettings())[1].pose_world
+    assert np.linalg.norm(pose_world - expected, axis=-1).mean() < 12
+
+
+def test_poses_from_heatmaps_smoothing_applies_to_the_method(files, people, config):
+    recording = load_recording(files.cameras, files.videos)
+    rough, smooth = (
+        poses_from_heatmaps(recording, config, "triangulate", RobustSettings(cutoff=cutoff))[1].pose_world
+        for cutoff in (None, 0.05)
+    )
+    np.testing.assert_allclose(smooth, smooth_trajectories(rough, 0.05))
+    assert np.abs(smooth - rough).max() > 1
+
+
+def test_find_person_leaves_out_frames_without_one(files, people, config):
+    people.hidden[0, :3] = True
+    recording, _ = find_person(load_recording(files.cameras, files.videos), config)
+    assert recording.frame_numbers.tolist() == list(range(3, 20))
+    assert recording.notes == ("no person in the first 3 frames, which are left out",)
+    people.hidden[:] = True
+    with pytest.raises(InputError, match="no person found on whom two views agree; check that the calibration"):
+        find_person(load_recording(files.cameras, files.videos), config)
+
+
+def test_find_person_without_videos_is_refused(files, config):
+    with pytest.raises(InputError, match="needs the videos: --videos"):
+        find_person(load_recording(files.cameras, None, files.detections), config)
+
+
+def test_detect_people_points_are_numbered_as_the_videos(files, people, config):
+    people.hidden[0, :2] = True
+    found = detect_people(load_recording(files.cameras, files.videos), config)
+    assert found.points.shape == (20, 4, 1, 17, 3)
+    assert not np.isfinite(found.points[:2]).any()
+    assert np.abs(found.points[2:, :, 0, :, :2] - people.joints[0, 2:]).max() < 3
