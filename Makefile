@@ -17,7 +17,7 @@ DEMO := data/demo
 DEMO_CAMERAS := run/demo/pose2sim_demo.toml
 DETECTIONS ?=
 
-.PHONY: help quickstart demo experiments configuration-docs docs test test-all lint clean
+.PHONY: help quickstart demo experiments configuration-docs docs test test-all lint clean clean-what
 .PHONY: bench bench-gpu bench-rpsm bench-training bench-annotations bench-fusion bench-fusion-learning bench-accuracy
 
 help:  ## this list
@@ -97,5 +97,10 @@ lint: $(VENV)/.installed  ## ruff check and ruff format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
 
+clean-what:  ## sizes of what make clean removes, and of output/
+	@du -sh $(VENV) $(QUICK_DATA) $(QUICK_RUN) output 2>/dev/null || true
+
 clean:  ## remove the environment, the synthetic data and the quick start run
-	rm -rf $(VENV) $(QUICK_DATA) $(QUICK_RUN)
+	rm -rf $(VENV) $(QUICK_DATA)
+	if grep -qs '"yaml": "$(QUICK)"' $(QUICK_RUN)/record_train.json; then rm -rf $(QUICK_RUN); \
+	elif test -e $(QUICK_RUN); then echo "$(QUICK_RUN) stays: no record that $(QUICK) was trained there"; fi

@@ -42,7 +42,8 @@ class Key:
         below: exclusive upper limit of numbers; None = any.
         is_size: [width, height], or one integer for both.
         item: example of an entry, for lists that are empty by default.
-        provenance: name under which a prediction file records the value; "" = not recorded.
+        evaluation: word for the value in the names of evaluations (lib/core/run_directory.py); two evaluations of a run
+            that differ in such a key have their own directories. "" = does not tell evaluations apart.
         former_names: dotted names, in the present sections, that YAMLs may still use.
         former_values: value that YAMLs may still use -> its present name.
     """
@@ -55,7 +56,7 @@ class Key:
     below: float | None = None
     is_size: bool = False
     item: Any = None
-    provenance: str = ""
+    evaluation: str = ""
     former_names: tuple[str, ...] = ()
     former_values: Mapping[str, str] = field(default_factory=dict)
 
@@ -115,7 +116,7 @@ DEFAULTS: dict[str, Any] = {
         ),
         "NUM_JOINTS": Key("weights", 20, "number of union joints", (20,)),
         "HEATMAP_SIZE": Key("weights", [80, 80], "heatmap size, px", minimum=1, is_size=True),
-        "IMAGE_SIZE": Key("weights", [320, 320], "crop size, px", minimum=1, is_size=True),
+        "IMAGE_SIZE": Key("weights", [320, 320], "crop size, px", minimum=1, is_size=True, evaluation="image_size"),
         "SIGMA": Key("weights", 2.0, "standard deviation of the target Gaussian, heatmap px", minimum=0.1),
         "TARGET_TYPE": Key("weights", "gaussian", "kind of target", ("gaussian",)),
         "TARGET_SUBPIXEL": Key("weights", False, "center targets on the joint instead of its rounded pixel"),
@@ -129,7 +130,7 @@ DEFAULTS: dict[str, Any] = {
             "epipolar_max: the paper's baselines, computed from the cameras without weights. adaptive: learned weights "
             "per view and joint, for any rig and number of views. none: no fusion",
             lambda: ["", *FUSIONS],
-            provenance="fusion",
+            evaluation="fusion",
         ),
         "INIT": Key(
             "training",
@@ -158,13 +159,13 @@ DEFAULTS: dict[str, Any] = {
     },
     "LOSS": {"USE_TARGET_WEIGHT": Key("weights", True, "exclude joints without annotation from the loss")},
     "DATASET": {
-        "ROOT": Key("training", "data/", "folder that holds h36m/, totalcapture/ and mpii/"),
+        "ROOT": Key("training", "data/", "folder that holds h36m/, totalcapture/ and mpii/", evaluation="root"),
         "TRAIN_DATASET": Key("weights", "mixed", "training data set", DATA_SETS),
-        "TEST_DATASET": Key("predictions", "multiview_h36m", "validation data set", DATA_SETS, provenance="dataset"),
+        "TEST_DATASET": Key("predictions", "multiview_h36m", "validation data set", DATA_SETS, evaluation="dataset"),
         "TRAIN_SUBSET": Key("weights", "train", "annotation file for training"),
-        "TEST_SUBSET": Key("predictions", "validation", "annotation file for validation", provenance="subset"),
+        "TEST_SUBSET": Key("predictions", "validation", "annotation file for validation", evaluation="subset"),
         "TRAIN_STEP": Key("weights", 5, "training uses every n-th group", minimum=1),
-        "TEST_STEP": Key("predictions", 64, "validation uses every n-th group", minimum=1),
+        "TEST_STEP": Key("predictions", 64, "validation uses every n-th group", minimum=1, evaluation="step"),
         "INCOMPLETE_GROUPS": Key(
             "training", "drop", "groups that lack a view: drop them with a warning, or stop (error)", ("drop", "error")
         ),
@@ -174,8 +175,15 @@ DEFAULTS: dict[str, Any] = {
             "recordings excluded from validation: SUBJECT-ACTION-SUBACTION, or damaged = the recordings of Human3.6M's "
             "subject 9 with wrong 3D ground truth (9-5-2, 9-10-2, 9-13-1)",
             item="",
+            evaluation="exclude",
         ),
-        "CAMERAS": Key("weights", [], "camera_id of the views, in this order; [] = all in the annotation", item=0),
+        "CAMERAS": Key(
+            "weights",
+            [],
+            "camera_id of the views, in this order; [] = all in the annotation",
+            item=0,
+            evaluation="cameras",
+        ),
         "TOTALCAPTURE_ACTIONS": Key(
             "training", list(TOTALCAPTURE_ACTIONS.values()), "names of the actions 1, 2, ... in the annotation"
         ),
@@ -194,7 +202,7 @@ DEFAULTS: dict[str, Any] = {
         "CROP_CACHE": Key(
             "runtime", "", "folder of ready crops, written by run/data/cache_crops.py; '' = read the images"
         ),
-        "CROP": Key("weights", True, "crop around the person (true) or use the whole image (false)"),
+        "CROP": Key("weights", True, "crop around the person (true) or use the whole image (false)", evaluation="crop"),
         "SCALE_FACTOR": Key("weights", 0.0, "scale augmentation: standard deviation and limit", minimum=0, below=1),
         "ROT_FACTOR": Key("weights", 0.0, "rotation augmentation: standard deviation, degrees", minimum=0),
         "SHIFT_FACTOR": Key(
@@ -290,10 +298,18 @@ DEFAULTS: dict[str, Any] = {
             "location of a joint in its heatmap: highest pixel (argmax), shifted 1/4 px toward the larger neighbor "
             "(quarter), or maximum of a quadratic fit to the logarithms (log_quadratic)",
             PEAK_MODES,
+            evaluation="peak_mode",
         ),
-        "MODEL_FILE": Key("predictions", "", "checkpoint to validate instead of the run's"),
+        "FLIP_TEST": Key(
+            "predictions", False, "average with the mirrored image; without fusion only", evaluation="flip_test"
+        ),
+        "MODEL_FILE": Key("predictions", "", "checkpoint to validate instead of the run's", evaluation="weights"),
         "JOINTS": Key(
-            "predictions", [], "learned joints, [] = all; others get empty heatmaps and no detection rate", item=""
+            "predictions",
+            [],
+            "learned joints, [] = all; others get empty heatmaps and no detection rate",
+            item="",
+            evaluation="joints",
         ),
         "HEATMAP_LOCATION_FILE": Key("runtime", "predicted_heatmaps.h5", "prediction file in the run directory"),
         "HEATMAP_COMPRESSION": Key("runtime", "none", "lossless compression of stored heatmaps", COMPRESSIONS),

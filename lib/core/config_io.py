@@ -13,6 +13,7 @@ import yaml
 from easydict import EasyDict
 
 from lib.core.config import DEFAULTS, UNUSED, Key, all_keys
+from lib.models.registry import fusion_name
 from lib.utils.errors import InputError, unknown_name
 from lib.utils.files.atomic import write_bytes
 
@@ -67,6 +68,33 @@ def load_config(path: str | os.PathLike, opts: Sequence[str] = ()) -> EasyDict:
 def dump_config(config: EasyDict, path: str | os.PathLike) -> None:
     """Write the merged configuration as a YAML file that loads again."""
     write_bytes(path, yaml.safe_dump(plain_config(config), sort_keys=False, default_flow_style=None).encode())
+
+
+def comparable_values(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return flat_values() with NETWORK.AGGRE resolved into NETWORK.FUSION."""
+    values = flat_values(config)
+    network = EasyDict({key: values.pop(f"NETWORK.{key}") for key in ("AGGRE", "FUSION")})
+    return {**values, "NETWORK.FUSION": fusion_name(network)}
+
+
+def changed_values(then: Mapping[str, Any], now: Mapping[str, Any], keys: Collection[str]) -> dict[str, str]:
+    """Return dotted name -> "NAME then -> now" of the keys that differ between two configurations of any version."""
+    before = comparable_values(then)
+    after = comparable_values(now)
+    return {
+        name: f"{name} {before[name] or repr(before[name])} -> {after[name] or repr(after[name])}"
+        for name in after
+        if name in keys and before[name] != after[name]
+    }
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read a file of dump_config() of any version, for flat_values().
+
+    Raises:
+        InputError: missing or unreadable file.
+    """
+    return _read_yaml(path)
 
 
 def dataset_root(config: EasyDict) -> Path:

@@ -1,13 +1,11 @@
 """Make a training set without annotation: predictions of a network on which the views agree.
 
-    python run/pose2d/valid.py --cfg YAML --locations-only --opts OUTPUT_DIR output/on_train TEST.MODEL_FILE FILE \\
-        DATASET.TEST_SUBSET train DATASET.TEST_STEP 5
-    python run/data/pseudo_labels.py --cfg YAML --root data/free --opts OUTPUT_DIR output/on_train \\
-        DATASET.TEST_SUBSET train DATASET.TEST_STEP 5
-    python run/pose2d/train.py --cfg YAML --opts DATASET.ROOT data/free DATASET.TRAIN_STEP 1
+    python run/pose2d/valid.py --cfg YAML --locations-only --opts DATASET.TEST_SUBSET train DATASET.TEST_STEP 5
+    python run/data/pseudo_labels.py --cfg YAML --root data/free --opts DATASET.TEST_SUBSET train DATASET.TEST_STEP 5
+    python run/pose2d/train.py --cfg YAML --opts NAME free DATASET.ROOT data/free DATASET.TRAIN_STEP 1
 
-Reads the joint locations in the run directory. A separate OUTPUT_DIR keeps the run's results on the validation set.
-Images are linked, the validation set is unchanged. Joints on which too few views agree are not trained on.
+Reads the joint locations that valid.py with the same options has written; TEST.MODEL_FILE names other weights than the
+run's. Images are linked, the validation set is unchanged. Joints on which too few views agree are not trained on.
 """
 
 import sys
@@ -17,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from lib.core.config_io import load_config
 from lib.core.own_cameras.pseudo_labels import PseudoLabelSettings, make_pseudo_labels
-from lib.core.run_directory import run_directory
+from lib.core.run_directory import evaluation_directory
 from lib.core.runtime.command_line import collect_opts, make_parser, run_main
 
 
@@ -37,7 +35,7 @@ def main() -> None:
     args = parser.parse_args()
     config = load_config(args.cfg, collect_opts(args))
     settings = PseudoLabelSettings(args.tolerance, args.min_views)
-    print(make_pseudo_labels(config, run_directory(config, args.cfg), args.root, settings, args.force))
+    print(make_pseudo_labels(config, evaluation_directory(config, args.cfg), args.root, settings, args.force))
 
 
 if __name__ == "__main__":

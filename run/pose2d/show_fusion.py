@@ -19,7 +19,7 @@ from lib.core.config_io import load_config
 from lib.core.fusion_report.epipolar_share import measure_shares, shares_text
 from lib.core.fusion_report.fusion_figure import joint_marks, make_fusion_figure, pixel_marks
 from lib.core.fusion_report.trained_fusion import check_index, load_trained_fusion
-from lib.core.run_directory import FUSION_FIGURE_NAME, run_directory
+from lib.core.run_directory import FUSION_FIGURE_NAME, evaluation_directory
 from lib.core.runtime.command_line import collect_opts, make_parser, run_main
 from lib.utils.errors import InputError
 
@@ -49,7 +49,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     config = load_config(args.cfg, collect_opts(args))
-    directory = run_directory(config, args.cfg)
+    directory = evaluation_directory(config, args.cfg)
     path = Path(args.out) if args.out else directory / FUSION_FIGURE_NAME
     if path.suffix.lower() != ".png":
         raise InputError(f"--out: expected a .png file, received {path}")

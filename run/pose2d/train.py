@@ -25,7 +25,7 @@ import torch
 from lib.core.build_data import build_dataset, build_loader
 from lib.core.build_model import build_model
 from lib.core.config_io import dataset_root, load_config, plain_config
-from lib.core.run_directory import record_config, run_directory, start_run
+from lib.core.run_directory import CHECKPOINT_NAME, log_disk_usage, run_directory, start_run
 from lib.core.runtime.command_line import collect_opts, make_parser, run_main
 from lib.core.runtime.device import (
     autocast_dtype,
@@ -36,6 +36,7 @@ from lib.core.runtime.device import (
     uses_channels_last,
 )
 from lib.core.runtime.launch import run_processes
+from lib.core.runtime.run_identity import check_same_data, check_same_experiment, record_run, warn_of_other_code
 from lib.core.training.checkpoint import Progress
 from lib.core.training.epoch import EpochSettings
 from lib.core.training.loop import Training, check_training
@@ -86,6 +87,11 @@ def parse_args() -> argparse.Namespace:
         "--max-steps", type=int, metavar="N", help="end after N steps in all, with a checkpoint and a validation"
     )
     return parser.parse_args()
+
+
+def is_in(directory: Path, checkpoint: Path) -> bool:
+    """Return whether a checkpoint exists and is in a directory."""
+    return checkpoint.is_file() and checkpoint.resolve().parent == directory.resolve()
 
 
 def train(args: argparse.Namespace, config: Any, ranks: Ranks) -> None:
@@ -142,16 +148,21 @@ def train(args: argparse.Namespace, config: Any, ranks: Ranks) -> None:
         first = config.TRAIN.BEGIN_EPOCH
         if checkpoint is not None:
             progress = resume(checkpoint, config.MODEL, directory, model, step, loaders[0].batch_sampler, data, plain)
+            warn_of_other_code(checkpoint.parent)
             if finish_if_complete(progress, config.TRAIN.END_EPOCH, directory, step.evaluated, ranks.is_main):
                 return
         elif first == config.TRAIN.END_EPOCH:
             logger.info("TRAIN.BEGIN_EPOCH and END_EPOCH are both %d: nothing to train, nothing written", first)
             return
         else:
+            check_same_data(config, args.cfg, directory, data)
             progress = Progress(epoch=first, data=data, config=plain)
         if ranks.is_main:
-            record_config(config, directory, "train")
+            is_resumed = checkpoint is not None and is_in(directory, checkpoint)
+            record_run(config, args.cfg, directory, "train", data, is_resumed)
         Training(config, directory, model, step, loaders, progress, settings, ranks, args.max_steps).run()
+        if ranks.is_main:
+            log_disk_usage(config, directory)
 
 
 def main() -> None:
@@ -172,13 +183,17 @@ def main() -> None:
         )
     if config.TRAIN.SYNC_BN and config.GPUS.startswith("cpu"):
         raise InputError(f"TRAIN.SYNC_BN true: expected GPUs, received GPUS {config.GPUS}; set it false")
+    directory = run_directory(config, args.cfg)
+    checkpoint = args.resume or (directory / CHECKPOINT_NAME if config.TRAIN.RESUME else None)
+    is_training = not (args.profile or args.dry_run or args.overfit is not None)
+    if is_training and config.TRAIN.BEGIN_EPOCH < config.TRAIN.END_EPOCH:
+        resumes = checkpoint is not None and is_in(directory, checkpoint)
+        check_same_experiment(config, args.cfg, directory, resumes)
     if ranks is None and count > 1:
         sys.exit(run_processes(count, "training stops; set TRAIN.RESUME true to resume from the last checkpoint"))
     ranks = ranks or SINGLE_PROCESS
-    directory = run_directory(config, args.cfg)
     remedy = "train under another NAME (--opts NAME ...)"
-    is_writer = ranks.is_main and not (args.profile or args.dry_run or args.overfit is not None)
-    with locked_directory(directory, remedy) if is_writer else nullcontext():
+    with locked_directory(directory, remedy) if ranks.is_main and is_training else nullcontext():
         train(args, config, ranks)
 
 

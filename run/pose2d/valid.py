@@ -2,9 +2,10 @@
 
     python run/pose2d/valid.py --cfg experiments-local/mixed/resnet50/256_fusion.yaml
 
-Writes predicted_heatmaps.h5 and results_2d.json into the run directory and replaces earlier ones; another OUTPUT_DIR
-with TEST.MODEL_FILE keeps both. Several GPUs (--gpus 0,1, or torchrun) share the work and write the same file. With
---locations-only the file has joint positions without heatmaps: enough for pseudo labels, not for 3D poses.
+Writes predicted_heatmaps.h5 and results_2d.json into the run directory. An evaluation of another fusion, test set,
+weights file or way to find peaks than the trained configuration's has a directory of its own in evaluations/; the 3D
+scripts with the same --opts find it. Several GPUs (--gpus 0,1, or torchrun) share the work and write the same file.
+With --locations-only the file has joint positions without heatmaps: enough for pseudo labels, not for 3D poses.
 """
 
 import sys
@@ -23,13 +24,13 @@ from lib.core.config_io import dataset_root, load_config
 from lib.core.evaluation2d.provenance import prediction_provenance, warn_of_replacement
 from lib.core.evaluation2d.results_2d import report_results_2d
 from lib.core.evaluation2d.validate import ValidationSettings, validate
-from lib.core.run_directory import DEBUG_FOLDER, record_config, run_directory, start_run, weights_file
+from lib.core.run_directory import DEBUG_FOLDER, evaluation_directory, log_disk_usage, start_run, weights_file
 from lib.core.runtime.command_line import Refused, collect_opts, make_parser, run_main
 from lib.core.runtime.device import num_processes, select_device
 from lib.core.runtime.launch import run_processes
+from lib.core.runtime.run_identity import check_evaluates_own_training, record_run
 from lib.core.training.debug_images import DebugImages
 from lib.dataset.multiview_dataset import MultiviewDataset
-from lib.models.registry import fusion_name
 from lib.models.weights import load_model
 from lib.utils.errors import InputError
 from lib.utils.files.prediction_file import PredictionFile, PredictionWriter
@@ -44,8 +45,12 @@ def parse_args() -> argparse.Namespace:
     flags = ("--frequent", "--gpus", "--workers", "--modelDir", "--dataDir", "--data-format", "--state", "--model-file")
     parser = make_parser(__doc__, *flags)
     parser.add_argument("--logDir", action=Refused, help="refused: validation writes nothing for TensorBoard; omit it")
-    parser.add_argument("--post-process", action="store_true", help="quarter-px shift of the peaks (TEST.POST_PROCESS)")
-    parser.add_argument("--flip-test", action="store_true", help="average with the mirrored image; without fusion only")
+    switches = {
+        "--post-process": ("TEST.POST_PROCESS", "quarter-px shift of the peaks"),
+        "--flip-test": ("TEST.FLIP_TEST", "average with the mirrored image; without fusion only"),
+    }
+    for flag, (key, text) in switches.items():
+        parser.add_argument(flag, dest=f"key:{key}", action="store_const", const="true", help=f"{text} ({key})")
     less = parser.add_mutually_exclusive_group()
     less.add_argument("--no-heatmaps", action="store_true", help="compute detection rates without the HDF5 file")
     less.add_argument("--locations-only", action="store_true", help="write joint positions without heatmaps")
@@ -74,14 +79,14 @@ def validate_run(args: argparse.Namespace, config: Any, ranks: Ranks) -> None:
             result = validate(
                 model.to(device),
                 loader,
-                ValidationSettings.from_config(config, args.flip_test, output),
+                ValidationSettings.from_config(config, output),
                 device,
                 writer,
                 (lambda step, batch, _, routed: images.save("valid", step, batch, routed)) if ranks.is_main else None,
                 ranks,
             )
     if result is not None:
-        record_config(config, directory, "valid")
+        record_run(config, args.cfg, directory, "valid")
         report_results_2d(result, config, directory, weights)
         logger.info(
             "%d images; mean JDR %.2f %% (TEST.JDR_THRESHOLD %s; %.2f %% with the original code's)%s",
@@ -91,6 +96,7 @@ def validate_run(args: argparse.Namespace, config: Any, ranks: Ranks) -> None:
             100 * result.original_perf,
             "" if output == "nothing" else f"; {output} in {predictions}",
         )
+        log_disk_usage(config, directory)
 
 
 def open_writer(config: Any, dataset: MultiviewDataset, path: Path, output: str, weights: Path) -> PredictionWriter:
@@ -124,15 +130,12 @@ def check_heatmaps_stay(path: Path) -> None:
 
 def main() -> None:
     args = parse_args()
-    opts = collect_opts(args) + (["TEST.POST_PROCESS", "true"] if args.post_process else [])
-    config = load_config(args.cfg, opts)
-    if args.flip_test and fusion_name(config.NETWORK) != "none":
-        raise InputError(
-            "--flip-test: expected NETWORK.FUSION none, received a fusion, which is wrong for mirrored images; omit "
-            "the flag"
-        )
+    config = load_config(args.cfg, collect_opts(args))
+    ValidationSettings.from_config(config)  # refuses settings before processes start
+    directory = evaluation_directory(config, args.cfg)
+    check_evaluates_own_training(config, args.cfg, directory)
     if args.locations_only:
-        check_heatmaps_stay(run_directory(config, args.cfg) / config.TEST.HEATMAP_LOCATION_FILE)
+        check_heatmaps_stay(directory / config.TEST.HEATMAP_LOCATION_FILE)
     ranks = ranks_from_environment()
     count = num_processes(config.GPUS)
     if ranks is None and count > 1:

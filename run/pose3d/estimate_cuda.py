@@ -42,7 +42,7 @@ def make_backend(device: str | None) -> TorchBackend:
 
 
 def main() -> None:
-    parser = estimate_parser(__doc__, "--gpus", "--workers", "--data-format", "--state", "--model-file")
+    parser = estimate_parser(__doc__, "--gpus", "--workers", "--data-format")
     parser.add_argument("--device", choices=("cuda", "cpu"), help="default: cuda if available, else cpu")
     parser.add_argument(
         "--from-images", action="store_true", help="predict the heatmaps instead of reading predicted_heatmaps.h5"

@@ -20,13 +20,13 @@ from lib.core.pose3d.results_3d import default_poses_name
 from lib.core.report.comparison import comparison, load_runs, save_comparison
 from lib.core.report.report_page import ReportSettings, report_directory, warn_if_outdated, write_report
 from lib.core.report.run_poses import RunPoses, load_run_poses
-from lib.core.run_directory import run_directory
+from lib.core.run_directory import evaluation_directory
 from lib.core.runtime.command_line import collect_opts, make_parser, run_main
 from lib.utils.errors import InputError
 
 
 def parse_args() -> argparse.Namespace:
-    parser = make_parser(__doc__, "--modelDir", "--dataDir", "--data-format")
+    parser = make_parser(__doc__, "--modelDir", "--dataDir", "--data-format", "--state", "--model-file")
     add = parser.add_argument
     add(
         "--poses",
@@ -72,7 +72,7 @@ def find_animations(args: argparse.Namespace, run: RunPoses) -> dict[str, list[i
 def main() -> None:
     args = parse_args()
     config = load_config(args.cfg, collect_opts(args))
-    directory = run_directory(config, args.cfg)
+    directory = evaluation_directory(config, args.cfg)
     poses_name = args.poses or default_poses_name(config, chosen_method("rpsm", config.PICT_STRUCT.REFINE))
     compared = load_runs([directory, *args.compare])
     if args.tables_only:

@@ -338,6 +338,10 @@ def test_keys_with_scope_pose3d_holds_the_keys_of_every_3d_method():
     assert used | {"DATASET.ROOTIDX", "PICT_STRUCT.PAIRWISE_FILE"} <= keys_with_scope("pose3d")
 
 
-def test_key_provenance_names_what_a_prediction_file_records():
-    recorded = {key.provenance: name for name, key in all_keys() if key.provenance}
-    assert recorded == {"fusion": "NETWORK.FUSION", "dataset": "DATASET.TEST_DATASET", "subset": "DATASET.TEST_SUBSET"}
+def test_key_evaluation_words_are_unique_and_cover_all_predictions():
+    words = {name: key.evaluation for name, key in all_keys() if key.evaluation}
+    assert len(set(words.values())) == len(words)
+    # without a word of their own: parts of another key's value, storage, and the order of rows in a table
+    rest = {"TEST.STATE", "TEST.POST_PROCESS", "TEST.HEATMAP_DTYPE", "TEST.JDR_THRESHOLD"}
+    assert keys_with_scope("predictions") - words.keys() == rest
+    assert words["NETWORK.FUSION"] == "fusion"

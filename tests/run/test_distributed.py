@@ -75,6 +75,7 @@ def test_train_two_processes_write_one_set_of_results(tiny_root, tiny_yaml, tmp_
     assert [line["step"] for line in epochs] == [2, 4]
     alone = run_script("pose2d/valid.py", "--cfg", cfg, "--state", "final")
     assert alone.code == 0, alone.err
+    directory = directory / "evaluations/weights=final_state"
     results = (directory / "results_2d.json").read_text()
     assert json.loads(results)["perf"] == epochs[-1]["jdr"]  # with the statistics that are saved
     with h5py.File(directory / "predicted_heatmaps.h5") as file:

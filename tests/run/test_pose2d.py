@@ -132,14 +132,12 @@ def test_train_finished_run_other_data_change_nothing(tiny_root, tiny_yaml, tmp_
     cfg = tiny_yaml(tiny_root(frames=3, mpii=0))
     refused = run_script("pose2d/train.py", "--cfg", cfg, "--opts", *end)
     assert (refused.code, refused.err.count("\n")) == (2, 1)
-    for word in (
-        "checkpoint.pth.tar",
-        "2 groups), received 3 groups",
-        "--modelDir",
-        "OUTPUT_DIR",
-        "TRAIN.RESUME false",
-    ):
+    for word in ("checkpoint.pth.tar", "2 groups), received 3 groups", "--opts NAME"):
         assert word in refused.err
+    refused = run_script("pose2d/train.py", "--cfg", cfg, "--opts", "TRAIN.END_EPOCH", 1)
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert "holds another training (then -> now): DATASET.ROOT " in refused.err
+    assert "; add NAME tiny_2 to the --opts " in refused.err
     nothing = run_script("pose2d/train.py", "--cfg", cfg, "--opts", "TRAIN.BEGIN_EPOCH", 1, "TRAIN.END_EPOCH", 1)
     assert nothing.code == 0
     assert "nothing to train" in nothing.out
@@ -245,16 +243,19 @@ def test_valid_epipolar_fusion_of_a_network_without_fusion_works(kind, tiny_root
     single = ("--cfg", cfg, "--opts", "NETWORK.AGGRE", "false")
     assert run_script("pose2d/train.py", *single).code == 0
     assert run_script("pose2d/valid.py", *single).code == 0
-    done = run_script("pose2d/valid.py", *single, "NETWORK.FUSION", kind)
-    assert done.code == 0
-    assert (
-        f"replacing predictions of other settings (then -> now): NETWORK.FUSION none -> {kind}; to keep both"
-        in done.out
-    )
-    assert "| fused " in done.out
-    assert "| single_view " in done.out
-    with h5py.File(tmp_path / "output" / RUN / "predicted_heatmaps.h5") as file:
+    directory = tmp_path / "output" / RUN
+    own = {name: (directory / name).read_bytes() for name in ("predicted_heatmaps.h5", "results_2d.json")}
+    assert json.loads(own["results_2d.json"])["fusion"] == "none"
+    for flags in ((), ("--no-heatmaps",)):
+        done = run_script("pose2d/valid.py", *single, "NETWORK.FUSION", kind, *flags)
+        assert done.code == 0
+        assert "| fused " in done.out
+        assert "| single_view " in done.out
+    place = directory / f"evaluations/fusion={kind}"
+    assert json.loads((place / "results_2d.json").read_text())["fusion"] == kind
+    with h5py.File(place / "predicted_heatmaps.h5") as file:
         assert np.abs(file["heatmaps"][:]).max() > 0
+    assert own == {name: (directory / name).read_bytes() for name in own}
 
 
 def test_train_adaptive_fusion_with_frozen_backbone_serves_other_numbers_of_views(
@@ -293,7 +294,7 @@ def test_valid_locations_only_make_pseudo_labels_but_no_poses(tiny_root, tiny_ya
     assert run_script("pose2d/train.py", "--cfg", cfg, "--opts", "TRAIN.END_EPOCH", 1).code == 0
     words = ("--cfg", cfg, "--opts", "DATASET.TEST_SUBSET", "train")
     assert run_script("pose2d/valid.py", *words).code == 0
-    path = tmp_path / "output" / RUN / "predicted_heatmaps.h5"
+    path = tmp_path / "output" / RUN / "evaluations/subset=train/predicted_heatmaps.h5"
     whole = path.read_bytes()
     with h5py.File(path) as file:
         expected = {key: file[key][:] for key in file if key != "heatmaps"}

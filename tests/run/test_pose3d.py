@@ -99,6 +99,41 @@ def test_estimate_triangulation_needs_no_prior(run_script, experiment, directory
     assert "'triangulate_robust'" in unknown.err
 
 
+def test_estimate_evaluations_keep_their_results_and_names(run_script, experiment, directory):
+    def errors(place):
+        entry = json.loads((place / "results_3d.json").read_text())["triangulate (numpy)"]
+        return entry["fusion"], entry["mpjpe"]["absolute"]["frames"]
+
+    command = ("pose3d/estimate.py", "--method", "triangulate", *experiment)
+    assert run_script(*command).code == 0
+    own = errors(directory)
+    other = (*experiment, "NETWORK.FUSION", "epipolar_max")
+    refused = run_script(*command, "NETWORK.FUSION", "epipolar_max")
+    place = directory / "evaluations/fusion=epipolar_max"
+    assert refused.code == 2
+    assert f"{place}/predicted_heatmaps.h5: no such prediction file" in refused.err
+
+    def shift(heatmaps, locations):
+        locations[..., 0] += 5
+
+    write_perfect_predictions(load_config(other[1], other[3:]), place, sigma=2.0, edit=shift)
+    done = run_script(*command, "NETWORK.FUSION", "epipolar_max")
+    assert done.code == 0, done.err
+    assert "epipolar_max, triangulate (numpy); mm" in done.out
+    assert errors(directory) == own
+    assert errors(place)[0] == "epipolar_max"
+    assert errors(place)[1] > own[1] + 5
+    table = run_script("compare.py", directory).out
+    assert "| tiny (learned) " in table
+    assert "| tiny (epipolar_max) " in table
+    report = run_script("pose3d/report.py", "--tables-only", *experiment).out
+    assert "| tiny (learned): triangulate (numpy) " in report
+    assert "| tiny (epipolar_max): triangulate (numpy) " in report
+    report = run_script("pose3d/report.py", "--tables-only", *other).out
+    assert len(list(place.glob("report*/comparison.md"))) == 1
+    assert "learned" not in report
+
+
 def run_without_torch(script, *words):
     command = [sys.executable, "-c", WITHOUT_TORCH, str(REPOSITORY / "run" / script), *words]
     return subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)

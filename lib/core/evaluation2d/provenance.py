@@ -15,14 +15,14 @@ from lib.utils.files.prediction_file import PredictionFile
 
 logger = logging.getLogger(__name__)
 
-_KEYS = {key.provenance: name for name, key in all_keys() if key.provenance}  # name in the file -> key
+_KEYS = {key.evaluation: name for name, key in all_keys() if key.evaluation}  # name in the file -> key
 
 
 def prediction_provenance(config: Any, weights: Path) -> dict[str, str]:
     """Return the attributes of a prediction file: weights, checkpoint (their digest), fusion, dataset, subset.
 
     Args:
-        config: configuration of the evaluation; the keys with a `provenance` in lib/core/config.py are read.
+        config: configuration of the evaluation; reads NETWORK.FUSION, DATASET.TEST_DATASET and DATASET.TEST_SUBSET.
         weights: the checkpoint that predicts.
     """
     return {"weights": str(weights), "checkpoint": content_digest(weights), **_configured(config)}
@@ -63,12 +63,7 @@ def warn_of_replacement(config: Any, path: Path) -> None:
     except InputError:  # missing or damaged
         return
     if changed:
-        logger.warning(
-            "%s: replacing predictions of other settings (then -> now): %s; to keep both, use another OUTPUT_DIR with "
-            "TEST.MODEL_FILE",
-            path,
-            changed,
-        )
+        logger.warning("%s: replacing predictions of other settings (then -> now): %s", path, changed)
 
 
 def _changed(stored: Mapping[str, str], config: Any) -> str:

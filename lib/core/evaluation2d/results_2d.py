@@ -6,6 +6,7 @@ from typing import Any
 from lib.core.evaluation2d.metrics_2d import jdr_summary
 from lib.core.evaluation2d.validate import ValidationResult
 from lib.core.run_directory import RESULTS_2D_NAME
+from lib.models.registry import fusion_name
 from lib.utils.files.json_file import write_json
 
 
@@ -14,8 +15,8 @@ def report_results_2d(result: ValidationResult, config: Any, directory: Path, we
 
     Args:
         result: the detection rates.
-        config: reads DATASET.TEST_DATASET and DATASET.TEST_SUBSET.
-        directory: the run directory.
+        config: reads NETWORK.FUSION, DATASET.TEST_DATASET and DATASET.TEST_SUBSET.
+        directory: directory of the evaluation.
         weights: the checkpoint that predicted.
     """
     write_json(
@@ -23,6 +24,7 @@ def report_results_2d(result: ValidationResult, config: Any, directory: Path, we
         {
             "dataset": config.DATASET.TEST_DATASET,
             "subset": config.DATASET.TEST_SUBSET,
+            "fusion": fusion_name(config.NETWORK),
             "num_images": result.num_images,
             "weights": str(weights),
             "jdr_threshold": result.jdr_threshold,

@@ -27,7 +27,8 @@ from lib.core.evaluation2d.metrics_2d import (
 )
 from lib.core.loss import route
 from lib.dataset.network_input import crop_cameras, network_images
-from lib.utils.errors import unknown_name
+from lib.models.registry import fusion_name
+from lib.utils.errors import InputError, unknown_name
 from lib.utils.files.prediction_file import PredictionWriter
 from lib.utils.joints import UNION_20, JointSet, union_subset
 from lib.utils.parallel.distributed import gather_on_main
@@ -66,15 +67,24 @@ class ValidationSettings:
     output: str = "nothing"
 
     @classmethod
-    def from_config(cls, config: Any, flip_test: bool = False, output: str = "nothing") -> ValidationSettings:
-        """Read NETWORK.IMAGE_SIZE, TEST.{PEAK_MODE,POST_PROCESS,JDR_THRESHOLD,JOINTS} and PRINT_FREQ."""
+    def from_config(cls, config: Any, output: str = "nothing") -> ValidationSettings:
+        """Read NETWORK.IMAGE_SIZE, TEST.{PEAK_MODE,POST_PROCESS,JDR_THRESHOLD,JOINTS,FLIP_TEST} and PRINT_FREQ.
+
+        Raises:
+            InputError: TEST.FLIP_TEST with a fusion, which is wrong for mirrored images.
+        """
+        if config.TEST.FLIP_TEST and fusion_name(config.NETWORK) != "none":
+            raise InputError(
+                "--flip-test (TEST.FLIP_TEST true): expected NETWORK.FUSION none, received a fusion, which is wrong "
+                "for mirrored images; omit it"
+            )
         return cls(
             image_wh=tuple(config.NETWORK.IMAGE_SIZE),
             peak_mode=peak_mode(config.TEST),
             jdr_threshold=config.TEST.JDR_THRESHOLD,
             joints=tuple(config.TEST.JOINTS),
             print_freq=config.PRINT_FREQ,
-            flip_test=flip_test,
+            flip_test=config.TEST.FLIP_TEST,
             output=output,
         )
 

@@ -24,8 +24,10 @@ from lib.core.pose3d.results_3d import (
     sources_and_settings,
 )
 from lib.core.pose3d.tables_3d import all_tables
-from lib.core.run_directory import RESULTS_3D_NAME, record_config, start_run
+from lib.core.run_directory import RESULTS_3D_NAME, evaluation_directory, evaluation_label, log_disk_usage, start_run
 from lib.core.runtime.command_line import collect_opts, make_parser
+from lib.core.runtime.run_identity import check_evaluates_own_training, record_run
+from lib.models.registry import fusion_name
 from lib.multiviews.body import body_of
 from lib.multiviews.pictorial.backend_numpy import Backend
 from lib.utils.errors import InputError, unknown_name
@@ -38,7 +40,7 @@ OpenSource = Callable[..., AbstractContextManager[FrameSource]]
 
 def estimate_parser(description: str, *flags: str) -> argparse.ArgumentParser:
     """Return the command line parser of the 3D scripts, with further `flags` as in make_parser()."""
-    parser = make_parser(description, "--modelDir", "--dataDir", *flags)
+    parser = make_parser(description, "--modelDir", "--dataDir", "--state", "--model-file", *flags)
     parser.add_argument(
         "--batch-size", type=int, help="frames read and solved at a time (64; 256 on CUDA); does not affect the poses"
     )
@@ -72,15 +74,17 @@ def estimate_and_print(
         open_source: opens the frames.
     """
     config = load_config(args.cfg, collect_opts(args))
+    check_evaluates_own_training(config, args.cfg, evaluation_directory(config, args.cfg))
     directory = start_run(config, args.cfg, phase)
     backend = make_backend()
     method = chosen_method(args.method, config.PICT_STRUCT.REFINE)
     batch_size = backend.batch_frames if args.batch_size is None else args.batch_size
     results = run_estimate(config, directory, backend, method, batch_size, args.poses, args.check, open_source)
-    record_config(config, directory, phase)
+    record_run(config, args.cfg, directory, phase)
     sources = {"root": results["root_source"], "limb lengths": results["limb_length_source"]}
     used = [f"{name}: {source}" for name, source in sources.items() if source]
-    print(f"\n{', '.join([results_name(config, method, backend.xp.__name__), *used])}; mm\n")
+    name = results_name(config, method, backend.xp.__name__)
+    print(f"\n{', '.join([evaluation_label(directory, results['fusion']), name, *used])}; mm\n")
     print(f"{all_tables(results)}\n")
     means = results["mpjpe"]["absolute"]
     logger.info(
@@ -91,6 +95,7 @@ def estimate_and_print(
         results["frames_per_second"],
         directory / RESULTS_3D_NAME,
     )
+    log_disk_usage(config, directory)
 
 
 def run_estimate(
@@ -146,6 +151,7 @@ def run_estimate(
     _warn_of_gaps(poses, num_filled)
     results = {
         "unit": "mm",
+        "fusion": fusion_name(config.NETWORK),
         **sources,
         "num_box_roots": poses.num_box_roots,
         "num_filled_joints": num_filled,

@@ -1,8 +1,9 @@
 """Comparison of the 3D results of several runs with each other and with the paper, as Markdown and CSV."""
 
+import logging
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,21 @@ import numpy as np
 
 from lib.core.pose3d.tables_3d import TIDY_HEADER, is_readable, named_parts, percent, tidy_rows
 from lib.core.report.paper_results import TABLE_3, TABLE_3_COLUMNS, TABLE_4, TOTAL_CAPTURE, PaperRow
-from lib.core.run_directory import COMPARISON_CSV_NAME, COMPARISON_NAME, RESULTS_3D_NAME
+from lib.core.run_directory import (
+    COMPARISON_CSV_NAME,
+    COMPARISON_NAME,
+    RESULTS_3D_NAME,
+    evaluation_directories,
+    evaluation_label,
+    run_of,
+)
 from lib.dataset.protocol import ALL
 from lib.utils.errors import InputError
 from lib.utils.files.atomic import write_bytes, write_csv
 from lib.utils.files.json_file import read_json
 from lib.utils.tables import markdown_table
+
+logger = logging.getLogger(__name__)
 
 PAPER = "paper"
 NOTE = "MPJPE in mm without alignment, unless a column says otherwise; PCK and AUC are root-relative."
@@ -72,28 +82,41 @@ def load_results(path: str | os.PathLike) -> dict[str, dict[str, Any]]:
 def load_runs(paths: Sequence[str | os.PathLike]) -> list[MethodResults]:
     """Read the results of all methods in several runs; a run that is named twice is read once.
 
+    A run directory includes its evaluations (lib/core/run_directory.py), except those with other joints.
+
     Args:
-        paths: run directories or results files.
+        paths: run directories, directories of evaluations, or results files. The first has results of its own.
 
     Raises:
         InputError: a run is missing, or the runs have different joints.
     """
-    files = list(dict.fromkeys(_results_file(path).resolve() for path in paths))
-    compared = [
-        MethodResults(name, method, results)
-        for name, file in zip(run_names(files), files, strict=True)
-        for method, results in load_results(file).items()
-    ]
-    first = compared[0]
-    for other in compared[1:]:
-        lacking = sorted(first.results["per_joint"].keys() - other.results["per_joint"].keys())
-        added = sorted(other.results["per_joint"].keys() - first.results["per_joint"].keys())
-        if lacking or added:
-            raise InputError(
-                f"'{other.label}' has other joints than '{first.label}': lacks {', '.join(lacking) or '-'}, "
-                f"adds {', '.join(added) or '-'}; their means cannot be compared"
-            )
+    named = [_results_file(paths[0]), *(Path(path) for path in paths[1:])]
+    files = dict.fromkeys(file.resolve() for path in [named[0], *paths] for file in results_files(path))
+    explicit = {path.resolve() for path in named} | {path.resolve() / RESULTS_3D_NAME for path in named}
+    compared: list[MethodResults] = []
+    for name, file in zip(run_names(list(files)), files, strict=True):
+        methods = load_results(file)
+        label = labeled_name(name, file.parent, fusion_of(methods))
+        for one in (MethodResults(label, method, results) for method, results in methods.items()):
+            problem = _difference_of_joints(compared[0], one) if compared else ""
+            if not problem:
+                compared.append(one)
+            elif file in explicit:
+                raise InputError(f"{problem}; their means cannot be compared")
+            else:
+                logger.info("left out: %s", problem)
     return compared
+
+
+def _difference_of_joints(first: MethodResults, other: MethodResults) -> str:
+    lacking = sorted(first.results["per_joint"].keys() - other.results["per_joint"].keys())
+    added = sorted(other.results["per_joint"].keys() - first.results["per_joint"].keys())
+    if not lacking and not added:
+        return ""
+    return (
+        f"'{other.label}' has other joints than '{first.label}': lacks {', '.join(lacking) or '-'}, "
+        f"adds {', '.join(added) or '-'}"
+    )
 
 
 def comparison(compared: Sequence[MethodResults]) -> str:
@@ -134,19 +157,41 @@ def _results_file(path: str | os.PathLike) -> Path:
     return file
 
 
+def results_files(path: str | os.PathLike) -> list[Path]:
+    """Return the results files of a run directory and its evaluations; a results file is returned unchanged.
+
+    Raises:
+        InputError: there is none.
+    """
+    path = Path(path)
+    files = [directory / RESULTS_3D_NAME for directory in evaluation_directories(path)] if path.is_dir() else []
+    return [file for file in files if file.is_file()] or [_results_file(path)]
+
+
 def run_names(files: Sequence[Path]) -> list[str]:
     """Return the names of runs, with as many parent folders as make them unique.
 
     Args:
-        files: results files; one that is called results_3d.json has the name of its directory.
+        files: results files; one that is called results_3d.json has the name of its run directory.
     """
-    paths = [file.parent if file.name == RESULTS_3D_NAME else file for file in files]
+    paths = [run_of(file.parent) if file.name == RESULTS_3D_NAME else file for file in files]
     short = [path.with_suffix("") if path == file else path for path, file in zip(paths, files, strict=True)]
-    parts = [path.parts for path in (short if len(set(short)) == len(short) else paths)]
+    parts = [path.parts for path in (short if len(set(short)) == len(set(paths)) else paths)]
     depth = 1
-    while max(Counter(part[-depth:] for part in parts).values()) > 1:
+    while max(Counter(part[-depth:] for part in set(parts)).values()) > 1:
         depth += 1
     return ["/".join(part[-depth:]) for part in parts]
+
+
+def labeled_name(name: str, directory: Path, fusion: str | None) -> str:
+    """Return the name of a run with evaluation_label(), e.g. "256_fusion (epipolar_max)"."""
+    label = evaluation_label(directory, fusion)
+    return f"{name} ({label})" if label else name
+
+
+def fusion_of(methods: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """Return the fusion that results of 3D methods name; None in results of earlier versions."""
+    return next((entry["fusion"] for entry in methods.values() if "fusion" in entry), None)
 
 
 def matching_paper_rows(compared: Sequence[MethodResults]) -> list[PaperRow]:

@@ -13,9 +13,15 @@ from typing import Any
 import numpy as np
 
 from lib.core.config import FEW_IMAGES, keys_with_scope
-from lib.core.config_io import flat_values, load_config
-from lib.core.report.comparison import MethodResults, load_results, matching_paper_rows, run_names
-from lib.core.run_directory import RESULTS_2D_NAME, RESULTS_3D_NAME
+from lib.core.report.comparison import (
+    MethodResults,
+    fusion_of,
+    labeled_name,
+    load_results,
+    matching_paper_rows,
+    run_names,
+)
+from lib.core.run_directory import RESULTS_2D_NAME, RESULTS_3D_NAME, evaluated_configuration, evaluation_directories
 from lib.utils.drawing.error_charts import save_error_bars
 from lib.utils.errors import InputError
 from lib.utils.files.atomic import make_directory, write_bytes, write_csv
@@ -27,7 +33,6 @@ OVERVIEW_CSV_NAME = "overview.csv"
 CHART_NAMES = {"2D": "overview_2d.png", "3D": "overview_3d.png"}
 UNITS = {"2D": "%", "3D": "mm"}
 INTERVAL = 1.96  # standard errors of a 95 % interval
-_CONFIGS = ("config_train.yaml", "config_valid.yaml", "config_estimate.yaml", "config_estimate_cuda.yaml")
 _NAMING_KEYS = frozenset({"SEED", "NAME", "OUTPUT_DIR", "LOG_DIR"})
 _ITEM_NOTES = (
     "Columns in %: joint detection rate (JDR), mean over the joints. Columns in mm: MPJPE without alignment, mean over "
@@ -41,7 +46,7 @@ class Run:
     """Results of a run directory.
 
     Attributes:
-        name: shortest unique name of the directory.
+        name: shortest unique name of the run directory, with the fusion and what else differs from the training.
         directory: the run directory.
         seed: SEED of its configuration; None = unknown.
         settings: configuration keys that results depend on, without seed and names; None = unknown.
@@ -78,36 +83,46 @@ class RunGroup:
 
 
 def load_overview_runs(paths: Sequence[str | os.PathLike]) -> list[Run]:
-    """Read the 2D and 3D results of run directories; a run that is named twice is read once.
+    """Read the 2D and 3D results of run directories and their evaluations; a run that is named twice is read once.
 
     Raises:
         InputError: a directory is missing or has no results.
     """
-    directories = list(dict.fromkeys(Path(path).resolve() for path in paths))
+    directories = list(dict.fromkeys(found for path in paths for found in _with_results(Path(path).resolve())))
     names = run_names([directory / RESULTS_3D_NAME for directory in directories])
     return [_load_run(name, directory) for name, directory in zip(names, directories, strict=True)]
 
 
-def _load_run(name: str, directory: Path) -> Run:
-    has_2d, has_3d = ((directory / file).is_file() for file in (RESULTS_2D_NAME, RESULTS_3D_NAME))
-    if not has_2d and not has_3d:
+def _with_results(directory: Path) -> list[Path]:
+    """Return the directories of a run that have results: its own and those of its evaluations."""
+    names = (RESULTS_2D_NAME, RESULTS_3D_NAME)
+    found = [one for one in evaluation_directories(directory) if any((one / name).is_file() for name in names)]
+    if not found:
         raise InputError(
             f"{directory}: expected a run directory with {RESULTS_2D_NAME} or {RESULTS_3D_NAME}; run/pose2d/valid.py "
             "and run/pose3d/estimate.py write them"
         )
-    rates, num_images = _rates(directory / RESULTS_2D_NAME) if has_2d else ({}, None)
-    methods = load_results(directory) if has_3d else {}
+    return found
+
+
+def _load_run(name: str, directory: Path) -> Run:
+    file_2d = directory / RESULTS_2D_NAME
+    content = read_json(file_2d) if file_2d.is_file() else None
+    rates, num_images = ({}, None) if content is None else _rates(file_2d, content)
+    methods = load_results(directory) if (directory / RESULTS_3D_NAME).is_file() else {}
     errors = {method: entry["mpjpe"]["absolute"]["frames"] for method, entry in methods.items()}
-    config = next((load_config(directory / file) for file in _CONFIGS if (directory / file).is_file()), None)
+    fusion = (content or {}).get("fusion") or fusion_of(methods)
+    values = evaluated_configuration(directory)
     settings = None
-    if config is not None:
+    if values is not None:
         ignored = keys_with_scope("runtime") | _NAMING_KEYS
-        settings = {key: value for key, value in flat_values(config).items() if key not in ignored}
-    return Run(name, directory, None if config is None else config.SEED, settings, rates, num_images, errors, methods)
+        settings = {key: value for key, value in values.items() if key not in ignored}
+    label = labeled_name(name, directory, fusion)
+    seed = None if values is None else values["SEED"]
+    return Run(label, directory, seed, settings, rates, num_images, errors, methods)
 
 
-def _rates(path: Path) -> tuple[dict[str, float], int | None]:
-    content = read_json(path)
+def _rates(path: Path, content: Any) -> tuple[dict[str, float], int | None]:
     rates = content.get("jdr") if isinstance(content, dict) else None
     try:
         # Files of earlier versions call single_view "single".

@@ -7,17 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from easydict import EasyDict
 from torch.optim.swa_utils import AveragedModel
 
-from lib.core.config import keys_with_scope
-from lib.core.config_io import flat_values
+from lib.core.config import all_keys, keys_with_scope
+from lib.core.config_io import changed_values, flat_values
 from lib.core.run_directory import BEST_NAME, CHECKPOINT_NAME, FINAL_NAME
 from lib.core.training.checkpoint import Progress, check_finite_state
 from lib.core.training.step import TrainStep
 from lib.dataset.loader import EpochBatches
 from lib.models.multiview_pose import MultiViewPose
-from lib.models.registry import fusion_name
 from lib.models.weights import load_model_state
 from lib.utils.errors import InputError
 from lib.utils.files.torch_file import load_checkpoint, save_checkpoint
@@ -233,30 +231,16 @@ def check_resumable(path: str | os.PathLike, then: Mapping[str, Any], now: Mappi
     Raises:
         InputError: a key of scope "weights" differs: data, network, target, loss, seed or kind of optimizer.
     """
-    before = _settings(then)
-    after = _settings(now)
-    changed = {
-        name: f"{name} {before[name] or repr(before[name])} -> {after[name] or repr(after[name])}"
-        for name in after
-        if before[name] != after[name]
-    }
+    changed = changed_values(then, now, dict(all_keys()).keys() - {"TRAIN.RESUME"})
     weights_keys = keys_with_scope("weights")
     refused = ", ".join(text for name, text in changed.items() if name in weights_keys)
     if refused:
         raise InputError(
             f"{path}: trained with other settings (then -> now): {refused}; train under another "
-            "NAME (--opts NAME ...), or set TRAIN.RESUME false to overwrite the run"
+            "NAME (--opts NAME ...), or remove the directory"
         )
     if changed:
         logger.info("%s: changed settings (then -> now): %s", path, ", ".join(changed.values()))
-
-
-def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return dotted name -> value of all keys, with NETWORK.AGGRE resolved into NETWORK.FUSION."""
-    settings = flat_values(config)
-    del settings["TRAIN.RESUME"]
-    network = {key: settings.pop(f"NETWORK.{key}") for key in ("AGGRE", "FUSION")}
-    return {**settings, "NETWORK.FUSION": fusion_name(EasyDict(network))}
 
 
 def _check_data(path: str | os.PathLike, stored: dict[str, int | str] | None, data: dict[str, int | str]) -> None:
@@ -270,7 +254,7 @@ def _check_data(path: str | os.PathLike, stored: dict[str, int | str] | None, da
         )
         raise InputError(
             f"{path}: DATASET: expected the training data of this checkpoint ({stored['groups']} groups), received "
-            f"{received}; use another --modelDir (OUTPUT_DIR), or set TRAIN.RESUME false to overwrite the run"
+            f"{received}; train under another NAME (--opts NAME ...), or remove the directory"
         )
 
 

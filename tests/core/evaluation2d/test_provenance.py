@@ -83,8 +83,7 @@ def test_warn_of_replacement_other_settings_warn(tmp_path, make_config, weights,
     assert not caplog.messages
     warn_of_replacement(make_config("NETWORK.FUSION", "epipolar_max"), path)
     assert caplog.messages == [
-        f"{path}: replacing predictions of other settings (then -> now): NETWORK.FUSION none -> epipolar_max; to keep "
-        "both, use another OUTPUT_DIR with TEST.MODEL_FILE"
+        f"{path}: replacing predictions of other settings (then -> now): NETWORK.FUSION none -> epipolar_max"
     ]
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 import tracemalloc
 import weakref
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -233,7 +234,7 @@ def test_validate_flip_test_swaps_left_and_right_and_aligns(loaders):
     validate(
         Flipped(),
         loader,
-        settings(config, flip_test=True),
+        replace(settings(config), flip_test=True),
         CPU,
         debug=lambda step, _, single_view, routed: shown.append((step, routed)),
     )

@@ -156,3 +156,25 @@ def test_load_overview_runs_without_usable_results_is_refused(tmp_path, content)
         (tmp_path / "run/results_2d.json").write_text(content)
     with pytest.raises(InputError, match=r"results_2d\.json"):
         load_overview_runs([tmp_path / "run"])
+
+
+def test_load_overview_runs_include_evaluations_with_the_seed_of_the_run(write_run, tmp_path):
+    for seed in (0, 1):
+        directory = write_run(f"a{seed}", 0.8, 50.0 + seed, "SEED", str(seed))
+        place = f"a{seed}/evaluations/fusion=epipolar_max"
+        other = write_run(place, 0.9, 40.0 + seed)
+        (other / "config_train.yaml").unlink()
+        opts = ["NETWORK.FUSION", "epipolar_max"]  # without the seed of the training
+        dump_config(load_config(tmp_path / "a.yaml", opts), other / "config_valid.yaml")
+        for place in (directory, other):
+            name = "learned" if place == directory else "epipolar_max"
+            content = json.loads((place / "results_2d.json").read_text())
+            (place / "results_2d.json").write_text(json.dumps({**content, "fusion": name}))
+    runs = load_overview_runs([tmp_path / "a0", tmp_path / "a1"])
+    names = [f"a{seed} ({fusion})" for seed in (0, 1) for fusion in ("learned", "epipolar_max")]
+    assert [run.name for run in runs] == names
+    groups = group_by_settings(runs)
+    assert [group.name for group in groups] == ["a0 (learned) (seeds 0, 1)", "a0 (epipolar_max) (seeds 0, 1)"]
+    _, _, *rows = table(overview(groups))
+    assert [row[-1] for row in rows] == ["50.5 ± 0.7", "40.5 ± 0.7"]
+    assert [run.name for run in load_overview_runs([other])] == ["a1 (epipolar_max)"]
