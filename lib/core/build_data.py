@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from lib.dataset.data_sets import build_parts
+from lib.dataset.data_sets import build_parts, held_out_parts
 from lib.dataset.loader import BatchLoader, EpochBatches
 from lib.dataset.mpii import GT_FILE
 from lib.dataset.multiview_dataset import MultiviewDataset
@@ -18,19 +18,23 @@ from lib.utils.parallel.ranks import SINGLE_PROCESS, Ranks
 logger = logging.getLogger(__name__)
 
 
-def build_dataset(config: Any, root: str | os.PathLike, is_train: bool) -> MultiviewDataset:
-    """Build DATASET.TRAIN_DATASET or DATASET.TEST_DATASET.
+def build_dataset(config: Any, root: str | os.PathLike, is_train: bool, held_out: bool = False) -> MultiviewDataset:
+    """Build DATASET.TRAIN_DATASET, DATASET.TEST_DATASET or DATASET.HELD_OUT_SUBJECTS.
 
     Args:
         config: the configuration.
         root: DATA_DIR/DATASET.ROOT.
         is_train: training (TRAIN_ keys, augmentation) or validation (TEST_ keys).
+        held_out: build the data that a training validates: the held-out subjects if there are any.
 
     Raises:
         InputError: see build_parts(), or TEST.JDR_THRESHOLD is "head" and there are no head sizes.
     """
     settings = SampleSettings.from_config(config)
-    parts = build_parts(config.DATASET, root, is_train)
+    if held_out and config.DATASET.HELD_OUT_SUBJECTS:
+        parts = held_out_parts(config.DATASET, root)
+    else:
+        parts = build_parts(config.DATASET, root, is_train)
     caches = []
     if config.DATASET.CROP_CACHE and is_train and settings.moves_crops:
         logger.info("DATASET.CROP_CACHE: not used for training, whose scale, rotation or shift is random")

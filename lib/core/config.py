@@ -169,6 +169,13 @@ DEFAULTS: dict[str, Any] = {
         "INCOMPLETE_GROUPS": Key(
             "training", "drop", "groups that lack a view: drop them with a warning, or stop (error)", ("drop", "error")
         ),
+        "HELD_OUT_SUBJECTS": Key(
+            "weights",
+            [],
+            "training subjects that the training validates and does not train on, so that model_best.pth.tar is not "
+            "chosen on the test set; [] = validate on TEST_DATASET, as the original code does",
+            item=0,
+        ),
         "TEST_EXCLUDE": Key(
             "predictions",
             [],

@@ -23,6 +23,14 @@ def heatmap_loss(prediction: Tensor, target: Tensor, weight: Tensor | None) -> T
     return difference.square().mean(dim=(0, 3, 4)).sum()
 
 
+def image_losses(prediction: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
+    """Return the part (B, V) of each image in heatmap_loss(), which is their sum over V and mean over B."""
+    difference = prediction - target
+    if weight is not None:
+        difference = difference * weight[..., None]
+    return difference.square().mean(dim=(3, 4)).sum(2)
+
+
 def route(single_view: Tensor, fused: Tensor | None, is_multiview: Tensor) -> Tensor:
     """Select fused heatmaps for groups of views and single-view heatmaps for unrelated images (MPII).
 

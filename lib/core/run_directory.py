@@ -10,7 +10,7 @@ evaluation_directory().
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from lib.core.config import all_keys
 from lib.core.config_io import comparable_values, dump_config, flat_values, read_config
 from lib.dataset.storage.h36m_pickle import SUBSETS
 from lib.models.registry import BACKBONES
+from lib.utils.errors import InputError
 from lib.utils.files.atomic import make_directory
 from lib.utils.files.disk_usage import directory_bytes, size_text
 from lib.utils.logger import log_versions, setup_logging
@@ -149,6 +150,32 @@ def evaluated_configuration(directory: Path) -> dict[str, Any] | None:
     evaluated = flat_values(stored)
     keys = (*_EVALUATION_KEYS, "NETWORK.AGGRE", "TEST.STATE", "TEST.POST_PROCESS")
     return {**flat_values(trained), **{key: evaluated[key] for key in keys}}
+
+
+def selection_data(held_out: Sequence[int], train_dataset: str, test_dataset: str) -> str:
+    """Name the images on which model_best.pth.tar has the best JDR of all epochs.
+
+    Args:
+        held_out, train_dataset, test_dataset: HELD_OUT_SUBJECTS, TRAIN_DATASET and TEST_DATASET of the training.
+    """
+    if held_out:
+        return f"subjects {', '.join(map(str, held_out))} held out of the training set {train_dataset}"
+    return f"the test set {test_dataset}, as in the original code"
+
+
+def weights_selection(weights: Path) -> str:
+    """Say in words how the weights of a file were selected, from the training configuration in the same folder."""
+    if weights.name == FINAL_NAME:
+        return "last epoch"
+    try:
+        stored = stored_configuration(weights.parent, "train")
+    except InputError:
+        stored = None
+    if weights.name != BEST_NAME or stored is None:
+        return f"{weights.name}, of unknown selection"
+    values = flat_values(stored)
+    keys = ("HELD_OUT_SUBJECTS", "TRAIN_DATASET", "TEST_DATASET")
+    return f"best epoch on {selection_data(*(values[f'DATASET.{key}'] for key in keys))}"
 
 
 def evaluation_directory(config: Any, cfg_path: str | Path) -> Path:

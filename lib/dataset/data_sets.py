@@ -14,7 +14,7 @@ import numpy as np
 
 from lib.dataset.annotations import Annotations
 from lib.dataset.conventions import Conventions, check_rotations
-from lib.dataset.groups import Part, group_singles, group_views, parse_scenes, without_scenes
+from lib.dataset.groups import Part, group_singles, group_views, of_subjects, parse_scenes, without_scenes
 from lib.dataset.h36m import h36m_file
 from lib.dataset.mpii import load_mpii
 from lib.dataset.storage.memmap import AnnotationFile, open_annotations
@@ -118,7 +118,7 @@ def build_groups(section: Any, root: Root, is_train: bool) -> tuple[Annotations,
     """Read a multi-view data set and select its groups for training or evaluation.
 
     TEST_STEP is applied before TEST_EXCLUDE, so an evaluation without some recordings uses a subset of the groups of
-    the full evaluation.
+    the full evaluation. Likewise TRAIN_STEP before HELD_OUT_SUBJECTS.
 
     Args:
         section: the DATASET section.
@@ -131,9 +131,10 @@ def build_groups(section: Any, root: Root, is_train: bool) -> tuple[Annotations,
     Raises:
         InputError: see load_multiview(), group_views() and without_scenes().
     """
-    name, subset = _name_and_subset(section, is_train)
-    annotations = load_multiview(name, section, root, subset)
-    groups = group_views(annotations, section.INCOMPLETE_GROUPS, section.CAMERAS)
+    annotations, groups = _all_groups(section, root, is_train)
+    if is_train and section.HELD_OUT_SUBJECTS:
+        is_held_out = of_subjects(annotations, groups, section.HELD_OUT_SUBJECTS)
+        return annotations, groups[:: section.TRAIN_STEP][~is_held_out[:: section.TRAIN_STEP]]
     if is_train:
         return annotations, groups[:: section.TRAIN_STEP]
     selected = without_scenes(annotations, groups[:: section.TEST_STEP], parse_scenes(section.TEST_EXCLUDE))
@@ -146,6 +147,30 @@ def build_groups(section: Any, root: Root, is_train: bool) -> tuple[Annotations,
             max(1, len(groups) // FEW_GROUPS),
         )
     return annotations, selected
+
+
+def _all_groups(section: Any, root: Root, is_train: bool) -> tuple[Annotations, np.ndarray]:
+    name, subset = _name_and_subset(section, is_train)
+    annotations = load_multiview(name, section, root, subset)
+    return annotations, group_views(annotations, section.INCOMPLETE_GROUPS, section.CAMERAS)
+
+
+def held_out_parts(section: Any, root: Root) -> list[Part]:
+    """Return every TEST_STEP-th group of HELD_OUT_SUBJECTS of the training set, for validation.
+
+    Args:
+        section, root: see build_groups().
+
+    Raises:
+        InputError: the training data have no subjects, or see of_subjects().
+    """
+    name = section.TRAIN_DATASET
+    if not has_views(name):
+        raise InputError(f"DATASET.HELD_OUT_SUBJECTS: {name} has no subjects; set it to '[]'")
+    annotations, groups = _all_groups(section, root, True)
+    groups = groups[of_subjects(annotations, groups, section.HELD_OUT_SUBJECTS)][:: section.TEST_STEP]
+    grouped = DATA_SETS[name].grouped
+    return [Part(annotations, groups if grouped else groups.reshape(-1, 1), grouped)]
 
 
 def build_parts(section: Any, root: Root, is_train: bool) -> list[Part]:

@@ -139,6 +139,22 @@ def without_scenes(annotations: Annotations, groups: np.ndarray, scenes: Collect
     return groups[~excluded]
 
 
+def of_subjects(annotations: Annotations, groups: np.ndarray, subjects: Collection[int]) -> np.ndarray:
+    """Return which groups (G, V) belong to subjects of DATASET.HELD_OUT_SUBJECTS, (G,) bool.
+
+    Raises:
+        InputError: a subject has no group, or no other subject is left.
+    """
+    of_groups = annotations.labels3d.subject[groups[:, 0]]
+    known = set(of_groups.tolist())
+    if not set(subjects) < known:
+        raise InputError(
+            f"{annotations.images_dir.parent}: DATASET.HELD_OUT_SUBJECTS: expected some of the training subjects "
+            f"{sorted(known)}, but not all, received {list(subjects)}"
+        )
+    return np.isin(of_groups, list(subjects))
+
+
 def group_singles(annotations: Annotations, num_views: int = 4, complete: bool = False) -> np.ndarray:
     """Combine unrelated images to pseudo-groups, so that they fit a multi-view batch.
 

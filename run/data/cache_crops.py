@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from lib.core.config_io import dataset_root, load_config
 from lib.core.runtime.command_line import collect_opts, make_parser, run_main
-from lib.dataset.data_sets import build_parts
+from lib.dataset.data_sets import build_parts, held_out_parts
 from lib.dataset.sample import SampleSettings
 from lib.dataset.storage.crop_cache import CropFile, write_crops
 from lib.utils.errors import InputError
@@ -31,19 +31,22 @@ def main() -> None:
         raise InputError("DATASET.CROP_CACHE: expected a folder, received ''; add --opts DATASET.CROP_CACHE DIR")
     folder = Path(config.DATASET.CROP_CACHE)
     settings = SampleSettings.from_config(config)
-    for is_train in (True, False):
-        if is_train and settings.moves_crops:
-            print("training data: scale, rotation or shift is random, so no crop is ready")
+    root = dataset_root(config)
+    parts = build_parts(config.DATASET, root, False)
+    parts += held_out_parts(config.DATASET, root) if config.DATASET.HELD_OUT_SUBJECTS else []
+    if settings.moves_crops:
+        print("training data: scale, rotation or shift is random, so no crop is ready")
+    else:
+        parts = build_parts(config.DATASET, root, True) + parts
+    for part in parts:
+        file = CropFile.of_part(folder, part, settings)
+        if file.path.is_file():
+            print(f"{file.path}: exists ({file.describe()})")
             continue
-        for part in build_parts(config.DATASET, dataset_root(config), is_train):
-            file = CropFile.of_part(folder, part, settings)
-            if file.path.is_file():
-                print(f"{file.path}: exists ({file.describe()})")
-                continue
-            print(f"{file.path}: {file.describe()}", flush=True)
-            start = time.perf_counter()
-            write_crops(file, args.workers)
-            print(f"  written in {time.perf_counter() - start:.0f} s")
+        print(f"{file.path}: {file.describe()}", flush=True)
+        start = time.perf_counter()
+        write_crops(file, args.workers)
+        print(f"  written in {time.perf_counter() - start:.0f} s")
 
 
 if __name__ == "__main__":

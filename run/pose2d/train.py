@@ -105,7 +105,7 @@ def train(args: argparse.Namespace, config: Any, ranks: Ranks) -> None:
     torch.manual_seed(config.SEED)
     with process_group(ranks, device):
         root = dataset_root(config)
-        train_set, test_set = (build_dataset(config, root, is_train) for is_train in (True, False))
+        train_set, test_set = build_dataset(config, root, True), build_dataset(config, root, False, held_out=True)
         loaders = build_loader(config, train_set, True, ranks), build_loader(config, test_set, False, ranks)
         logger.info("training: %s; validation: %s", train_set.contents(), test_set.contents())
         if ranks.world_size > 1:

@@ -71,6 +71,45 @@ def test_build_dataset_test_exclude(tiny_root, build):
     assert len(build(root, "train", "DATASET.TEST_EXCLUDE", "[1-4-1]")) == 6
 
 
+def subjects_of(dataset):
+    labels = dataset.parts[0].annotations.labels3d
+    return labels.subject[dataset.parts[0].groups].ravel().tolist()
+
+
+@pytest.mark.parametrize("name", ["mixed", "h36m", "multiview_h36m"])
+def test_build_dataset_held_out_subjects_are_validated_and_not_trained_on(tiny_root, tiny_config, name):
+    root = tiny_root(num_views=2, subjects=((1, 5, 6), (9,)), frames=2, formats=(), mpii=2)
+    opts = ("DATASET.TRAIN_DATASET", name, "DATASET.HELD_OUT_SUBJECTS", "[5, 1]")
+    config = tiny_config(root, *opts)
+    train, valid, test = (
+        build_dataset(config, root, is_train, held_out=held_out)
+        for is_train, held_out in ((True, False), (False, True), (False, False))
+    )
+    assert subjects_of(train) == [6] * 4
+    assert subjects_of(valid) == [1] * 4 + [5] * 4
+    assert subjects_of(test) == [9] * 4
+    assert len(valid.parts) == 1  # no single images
+    assert (valid.num_views, len(valid)) == ((1, 8) if name == "h36m" else (2, 4))
+    everything = tiny_config(root, *opts[:2])
+    assert subjects_of(build_dataset(everything, root, True)) == [1] * 4 + [5] * 4 + [6] * 4
+    assert subjects_of(build_dataset(everything, root, False, held_out=True)) == [9] * 4
+
+
+@pytest.mark.parametrize(
+    ("name", "subjects", "words"),
+    [
+        ("mixed", "[1, 5]", r"expected some of the training subjects \[1, 5\], but not all, received \[1, 5\]"),
+        ("mixed", "[9]", r"but not all, received \[9\]"),
+        ("mpii", "[1]", "mpii has no subjects; set it to"),
+    ],
+)
+def test_build_dataset_wrong_held_out_subjects_are_refused(tiny_root, tiny_config, name, subjects, words):
+    root = tiny_root(num_views=2, subjects=((1, 5), (9,)), frames=1, formats=(), mpii=2)
+    config = tiny_config(root, "DATASET.TRAIN_DATASET", name, "DATASET.HELD_OUT_SUBJECTS", subjects)
+    with pytest.raises(InputError, match=rf"DATASET\.HELD_OUT_SUBJECTS: .*{words}"):
+        build_dataset(config, root, False, held_out=True)
+
+
 def test_build_dataset_selected_cameras(tiny_root, build):
     dataset = build(tiny_root(mpii=8), "train", "DATASET.TRAIN_DATASET", "mixed", "DATASET.CAMERAS", "[3, 1]")
     assert dataset.num_views == 2

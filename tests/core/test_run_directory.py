@@ -17,6 +17,7 @@ from lib.core.run_directory import (
     run_name,
     start_run,
     weights_file,
+    weights_selection,
 )
 from lib.utils.errors import InputError
 
@@ -238,3 +239,17 @@ def test_start_run_of_an_evaluation_uses_the_weights_of_the_run(cfg, trained):
     (log,) = place.glob("valid_*.log")
     assert "evaluation: fusion=epipolar_max" in log.read_text()
     assert start_run(config, str(cfg), "train") == directory
+
+
+def test_weights_selection_follows_the_training(cfg, tmp_path):
+    best = tmp_path / "model_best.pth.tar"
+    assert weights_selection(best) == "model_best.pth.tar, of unknown selection"
+    for opts, text in (
+        ((), "best epoch on the test set multiview_h36m, as in the original code"),
+        (("DATASET.HELD_OUT_SUBJECTS", "[7, 8]"), "best epoch on subjects 7, 8 held out of the training set"),
+    ):
+        record_config(load_config(cfg, opts), tmp_path, "train")
+        assert weights_selection(best).startswith(text)
+        assert weights_selection(tmp_path / "final_state.pth.tar") == "last epoch"
+    (tmp_path / "config_train.yaml").write_text("{")
+    assert weights_selection(best) == "model_best.pth.tar, of unknown selection"

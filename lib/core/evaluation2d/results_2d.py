@@ -5,7 +5,7 @@ from typing import Any
 
 from lib.core.evaluation2d.metrics_2d import jdr_summary
 from lib.core.evaluation2d.validate import ValidationResult
-from lib.core.run_directory import RESULTS_2D_NAME
+from lib.core.run_directory import RESULTS_2D_NAME, weights_selection
 from lib.models.registry import fusion_name
 from lib.utils.files.json_file import write_json
 
@@ -19,6 +19,7 @@ def report_results_2d(result: ValidationResult, config: Any, directory: Path, we
         directory: directory of the evaluation.
         weights: the checkpoint that predicted.
     """
+    selection = weights_selection(weights)
     write_json(
         directory / RESULTS_2D_NAME,
         {
@@ -27,10 +28,11 @@ def report_results_2d(result: ValidationResult, config: Any, directory: Path, we
             "fusion": fusion_name(config.NETWORK),
             "num_images": result.num_images,
             "weights": str(weights),
+            "selection": selection,
             "jdr_threshold": result.jdr_threshold,
             "perf": result.perf,
             "jdr": jdr_summary(result.rates, result.joint_names),
             "pckh": result.pckh,
         },
     )
-    print(f"\n{result.tables()}\n")
+    print(f"\n{result.tables()}\n\nWeights: {selection}.\n")

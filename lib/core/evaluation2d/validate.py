@@ -25,8 +25,9 @@ from lib.core.evaluation2d.metrics_2d import (
     pckh_scores,
     pckh_table,
 )
-from lib.core.loss import route
-from lib.dataset.network_input import crop_cameras, network_images
+from lib.core.loss import image_losses, route
+from lib.dataset.network_input import crop_cameras, gaussian_targets, network_images
+from lib.dataset.sample import SampleSettings
 from lib.models.registry import fusion_name
 from lib.utils.errors import InputError, unknown_name
 from lib.utils.files.prediction_file import PredictionWriter
@@ -56,6 +57,8 @@ class ValidationSettings:
         print_freq: steps between log lines.
         flip_test: average with the mirrored image; only without fusion.
         output: what all ranks send to the writer of rank 0, one of OUTPUTS.
+        with_loss: compute the loss too.
+        use_target_weight: exclude joints without annotation from the loss.
     """
 
     image_wh: tuple[int, int]
@@ -65,10 +68,12 @@ class ValidationSettings:
     print_freq: int = 100
     flip_test: bool = False
     output: str = "nothing"
+    with_loss: bool = False
+    use_target_weight: bool = True
 
     @classmethod
-    def from_config(cls, config: Any, output: str = "nothing") -> ValidationSettings:
-        """Read NETWORK.IMAGE_SIZE, TEST.{PEAK_MODE,POST_PROCESS,JDR_THRESHOLD,JOINTS,FLIP_TEST} and PRINT_FREQ.
+    def from_config(cls, config: Any, output: str = "nothing", with_loss: bool = False) -> ValidationSettings:
+        """Read NETWORK.IMAGE_SIZE, LOSS, TEST.{PEAK_MODE,POST_PROCESS,JDR_THRESHOLD,JOINTS,FLIP_TEST} and PRINT_FREQ.
 
         Raises:
             InputError: TEST.FLIP_TEST with a fusion, which is wrong for mirrored images.
@@ -86,6 +91,8 @@ class ValidationSettings:
             print_freq=config.PRINT_FREQ,
             flip_test=config.TEST.FLIP_TEST,
             output=output,
+            with_loss=with_loss,
+            use_target_weight=config.LOSS.USE_TARGET_WEIGHT,
         )
 
 
@@ -102,6 +109,7 @@ class ValidationResult:
         counts: "all joints", "occluded joints" and "visible joints" -> (J,) number of images that count.
         num_images: number of different images.
         pckh: row name -> pckh_scores(); empty without annotated head sizes.
+        loss: mean over groups, as in training; None = not computed.
     """
 
     joint_names: list[str]
@@ -110,6 +118,7 @@ class ValidationResult:
     counts: dict[str, np.ndarray]
     num_images: int
     pckh: dict[str, dict[str, dict[str, float]]]
+    loss: float | None = None
 
     @property
     def perf(self) -> float:
@@ -182,6 +191,9 @@ def predict_images(
         num_groups = loader.batch_sampler.shares(step)[ranks.rank]
         with decoding.after(computed):
             images = _rows_of_batch(predicted, batch, num_groups, joints, learned, settings)
+            if settings.with_loss:
+                losses = _image_losses(predicted, batch, loader.dataset.settings, settings.use_target_weight)
+                images.columns["loss"] = losses[:num_groups].flatten().cpu().numpy()
             images = replace(images, heatmaps=images.heatmaps.to("cpu", non_blocking=True)) if to_cpu else images
         decoding.hand_over(images.heatmaps)
         return images
@@ -319,6 +331,19 @@ def _predict(model: nn.Module, batch: dict[str, Tensor], device: torch.device, f
     }
 
 
+def _image_losses(
+    predicted: dict[str, Tensor], batch: dict[str, Tensor], sample: SampleSettings, use_target_weight: bool
+) -> Tensor:
+    """Return the loss (B, V) of each image times V, so that the mean over images is the loss of a training step."""
+    device = next(iter(predicted.values())).device
+    joints, visible = (batch[key].to(device, non_blocking=True) for key in ("joints_crop", "visible"))
+    target, weight = gaussian_targets(
+        joints, visible, sample.image_wh, sample.heatmap_wh, sample.sigma, sample.target_subpixel
+    )
+    weight = weight if use_target_weight else None
+    return sum(image_losses(maps.float(), target, weight) for maps in predicted.values()) * target.shape[1]
+
+
 def _rows_of_batch(
     predicted: dict[str, Tensor],
     batch: dict[str, Tensor],
@@ -373,7 +398,8 @@ def _rates(arrays: dict[str, np.ndarray], joint_names: list[str], settings: Vali
     counts = {name: which[known].sum(0) for name, which in joints.items()}
     gt = (arrays["joints_img"], arrays["visible"])
     pckh = {name: pckh_scores(arrays[name], *gt, head_size, joint_names) for name in maps if has_heads}
-    return ValidationResult(joint_names, kinds[0], rates, counts, len(head_size), pckh)
+    loss = float(arrays["loss"].mean()) if "loss" in arrays else None
+    return ValidationResult(joint_names, kinds[0], rates, counts, len(head_size), pckh, loss)
 
 
 def _mirrored(model: nn.Module, images: Tensor) -> Tensor:

@@ -31,8 +31,8 @@ _CELLS = "cells (data sets, trainings, evaluations)"
 TITLE = "Results: the paper's tables"
 CAPTION = (
     "Networks trained on H36M+MPII, means over the seeds. JDR: joint detection rate over all 17 joints. MPJPE: mean "
-    "joint error without alignment. Each line recommends the simplest variant whose mean is within one standard "
-    "deviation of the best."
+    "joint error without alignment. Weights: last epoch, so no epoch is chosen on the test set. Each line recommends "
+    "the simplest variant whose mean is within one standard deviation of the best."
 )
 SYNTHETIC_TEXT = "Our data are synthetic: H36M names the groups of views, MPII the single images."
 NAMES = (

@@ -54,6 +54,7 @@ class Run:
         num_images: images of the rates; None = unknown.
         errors: 3D method -> MPJPE, mm.
         methods: 3D method -> entry of results_3d.json.
+        selection: how the weights were selected, e.g. on which images the best epoch; "" = unknown.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Run:
     num_images: int | None
     errors: dict[str, float]
     methods: dict[str, dict[str, Any]]
+    selection: str = ""
 
     def values(self, kind: str) -> dict[str, float]:
         """Return the rates ("2D") or the errors ("3D")."""
@@ -109,6 +111,7 @@ def _load_run(name: str, directory: Path) -> Run:
     file_2d = directory / RESULTS_2D_NAME
     content = read_json(file_2d) if file_2d.is_file() else None
     rates, num_images = ({}, None) if content is None else _rates(file_2d, content)
+    selection = (content or {}).get("selection", "")
     methods = load_results(directory) if (directory / RESULTS_3D_NAME).is_file() else {}
     errors = {method: entry["mpjpe"]["absolute"]["frames"] for method, entry in methods.items()}
     fusion = (content or {}).get("fusion") or fusion_of(methods)
@@ -119,7 +122,7 @@ def _load_run(name: str, directory: Path) -> Run:
         settings = {key: value for key, value in values.items() if key not in ignored}
     label = labeled_name(name, directory, fusion)
     seed = None if values is None else values["SEED"]
-    return Run(label, directory, seed, settings, rates, num_images, errors, methods)
+    return Run(label, directory, seed, settings, rates, num_images, errors, methods, selection)
 
 
 def _rates(path: Path, content: Any) -> tuple[dict[str, float], int | None]:
@@ -178,7 +181,18 @@ def overview(groups: Sequence[RunGroup], with_paper: bool = False) -> str:
         ]
         rows = [[paper.method, paper.average] for paper in matching_paper_rows(results)]
         page += ["## Paper (Qiu et al., ICCV 2019)", markdown_table(["method", "MPJPE (mm)"], rows)]
-    return "\n\n".join([*page, "\n".join(f"- {note}" for note in _ITEM_NOTES)])
+    notes = [*_ITEM_NOTES, *_selection_notes(groups)]
+    return "\n\n".join([*page, "\n".join(f"- {note}" for note in notes)])
+
+
+def _selection_notes(groups: Sequence[RunGroup]) -> list[str]:
+    """Name the runs of each selection of weights."""
+    names: dict[str, list[str]] = {}
+    for group in groups:
+        for run in group.runs:
+            if run.selection:
+                names.setdefault(run.selection, []).append(run.name)
+    return [f"Weights of {', '.join(runs)}: {selection}." for selection, runs in names.items()]
 
 
 def _items(groups: Sequence[RunGroup], kind: str) -> list[str]:

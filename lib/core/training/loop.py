@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from lib.core.evaluation2d.validate import ValidationSettings, learned_joints, validate
-from lib.core.run_directory import BEST_NAME, CURVES_NAME, DEBUG_FOLDER, FINAL_NAME, board_directory
+from lib.core.run_directory import BEST_NAME, CURVES_NAME, DEBUG_FOLDER, FINAL_NAME, board_directory, selection_data
 from lib.core.runtime.interrupt import InterruptGuard
 from lib.core.training.checkpoint import CheckpointKeeper, Progress
 from lib.core.training.debug_images import DebugImages, fusion_image
@@ -30,7 +30,13 @@ from lib.utils.parallel.ranks import Ranks
 
 logger = logging.getLogger(__name__)
 
-_CURVES = {"epoch": "epoch", "loss": "loss", "accuracy": "peak_accuracy", "jdr": "JDR"}  # key of a row -> label
+_CURVES = {  # key of a row -> label
+    "epoch": "epoch",
+    "loss": "training_loss",
+    "valid_loss": "validation_loss",
+    "accuracy": "peak_accuracy",
+    "jdr": "JDR",
+}
 _LOGGED = (
     "peak accuracy: share of the heatmap peaks of the training batches within 1/20 of the map size of the target's, as "
     "in the original code; JDR: share of the validation joints within TEST.JDR_THRESHOLD %s"
@@ -89,7 +95,7 @@ class Training:
         self._keeper = CheckpointKeeper(
             directory, config.MODEL, config.TRAIN.KEEP_CHECKPOINTS, in_background=settings.device.type == "cuda"
         )
-        self._validation = ValidationSettings.from_config(config)
+        self._validation = ValidationSettings.from_config(config, with_loss=True)
         self._empty_loss = empty_heatmap_loss(config.NETWORK, self._train_loader.dataset.num_views)
         self._problem: str | None = None
         self._log: MetricsLog | None = None
@@ -104,6 +110,9 @@ class Training:
         """
         start = time.perf_counter()
         logger.info(_LOGGED, self._validation.jdr_threshold)
+        keys = self._config.DATASET
+        data = selection_data(keys.HELD_OUT_SUBJECTS, keys.TRAIN_DATASET, keys.TEST_DATASET)
+        logger.info("%s: weights with the best JDR on %s", BEST_NAME, data)
         with self._guard:
             if not self._ranks.is_main:
                 self._train_epochs()
@@ -216,8 +225,9 @@ class Training:
         )
         if result is None:
             return {}
-        logger.info("epoch %d, validation on %d images:\n%s", epoch, result.num_images, result.tables())
-        return {"jdr": result.perf, "jdr_published": result.original_perf}
+        text = "epoch %d, validation on %d images: loss %.5f\n%s"
+        logger.info(text, epoch, result.num_images, result.loss, result.tables())
+        return {"valid_loss": result.loss, "jdr": result.perf, "jdr_published": result.original_perf}
 
     def _show_fusion(
         self, epoch: int, step: int, batch: dict[str, Tensor], single_view: Tensor, routed: Tensor

@@ -13,6 +13,7 @@ from cvf_tests.stubs import CPU, Table, inputs_of
 from torch import nn
 
 from lib.core.evaluation2d.validate import ValidationSettings, _rows_of_batch, validate
+from lib.core.loss import training_losses
 from lib.dataset.network_input import network_images
 from lib.utils.errors import InputError
 from lib.utils.files.prediction_file import PredictionWriter
@@ -70,6 +71,20 @@ def test_validate_rates_fused_and_single_view_heatmaps(loaders):
     expected[H36M_17.index("nose")], expected[H36M_17.index("lwri")] = 0.75, 0
     np.testing.assert_allclose(result.rates["single_view, crop threshold"], expected)
     assert result.rates["fused, published threshold"].mean() < 1  # 3.2 px is less than the rounding
+
+
+@pytest.mark.parametrize("has_fusion", [False, True])
+def test_validate_loss_equals_the_training_loss(loaders, has_fusion):
+    config, _, loader = loaders(num_views=2, frames=3, mpii=4)("DATASET.TEST_DATASET", "mixed", "TEST.BATCH_SIZE", "2")
+    assert len(loader.dataset) == 5
+    outputs = [(random_maps(batch, 1), random_maps(batch, 2) if has_fusion else None) for batch in loader]
+    result = validate(Table(outputs), loader, settings(config, with_loss=True), CPU)
+    losses = [
+        training_losses(*maps, inputs.target, inputs.weight, inputs.is_multiview).total.item() * len(inputs)
+        for maps, inputs in zip(outputs, inputs_of(loader), strict=True)
+    ]
+    assert result.loss == pytest.approx(sum(losses) / 5)
+    assert validate(Table(outputs), loader, settings(config), CPU).loss is None
 
 
 def test_validate_joints_not_learned_have_empty_heatmaps_and_do_not_count(loaders, tmp_path):

@@ -61,6 +61,15 @@ def test_overview_has_the_values_of_each_run(write_run):
     assert rows == [["first", "80.0", "60.0", "50.0"], ["second", "90.0", "70.0", "40.0"]]
 
 
+def test_overview_says_how_the_weights_were_selected(write_run):
+    directories = [write_run(name) for name in ("first", "second", "third")]
+    for directory, selection in zip(directories, ("last epoch", "best epoch on A", "last epoch"), strict=True):
+        path = directory / "results_2d.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "selection": selection}))
+    notes = overview(singles(load_overview_runs([*directories, write_run("older")]))).splitlines()[-2:]
+    assert notes == ["- Weights of first, third: last epoch.", "- Weights of second: best epoch on A."]
+
+
 def test_overview_run_without_3d_results_has_empty_cells_and_no_empty_column(write_run):
     directory = write_run("first")
     (directory / "results_3d.json").unlink()

@@ -253,6 +253,15 @@ def test_training_average_is_validated_and_stored(training):
     assert not torch.equal(state["average"][name], state["state_dict"][name])
 
 
+def test_training_logs_validation_loss_and_selection(training, caplog):
+    with caplog.at_level(logging.INFO):
+        training().run()
+    (row,) = metrics(training.directory, "epoch")
+    assert f"epoch 0, validation on 10 images: loss {row['valid_loss']:.5f}\n" in caplog.text
+    text = "model_best.pth.tar: weights with the best JDR on the test set multiview_h36m, as in the original code"
+    assert text in caplog.text
+
+
 def test_training_full_disk_ends_with_the_error(training, monkeypatch):
     def refuse_to_write(state, path):
         raise InputError(f"{path}: cannot be written (No space left on device)")
