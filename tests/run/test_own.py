@@ -70,7 +70,7 @@ def test_multiview_files_of_earlier_poses_are_removed(run_script, files, tmp_pat
     flags = [*files.flags(), "--out", out, "--frames", "6", "9"]
     assert run_script("demo/multiview.py", *flags).code == 0
     (out / "notes.txt").write_text("of the user")
-    assert run_script("demo/multiview.py", *flags, "--tolerance", "0.0001").code == 2
+    assert run_script("demo/multiview.py", *flags, "--tolerance", "1e-7").code == 2
     assert (out / "poses.mp4").exists()  # refused input changes nothing
     assert run_script("demo/multiview.py", *flags, "--no-video").code == 0
     assert {path.name for path in out.iterdir()} == {
@@ -146,7 +146,7 @@ def test_prepare_own_training_and_multiview_with_the_network(run_script, files, 
         (["--frames", "30", "40"], "--frames: expected START below STOP within 0 20"),
         (["--views", "front", "top"], "unknown camera 'top'"),
         (["--detections", "nowhere"], "expected a folder of detections"),
-        (["--tolerance", "0.0001"], "agree on no joint in any frame. The cameras fit together"),
+        (["--tolerance", "1e-7"], "agree on no joint in any frame. The cameras fit together"),
         (["--tolerance", "5"], "between 0 and 1, received 5"),
         (["--cfg", "experiments-local/own/resnet18/96_fusion.yaml"], "--cfg and --opts configure a network"),
         (["--opts", "TRAIN.LR", "1"], "--cfg and --opts configure a network"),

@@ -7,8 +7,10 @@ from pathlib import Path
 from lib.core.own_cameras.recording import DEFAULT_RATE, Recording, load_recording
 from lib.dataset.conventions import MM_PER_UNIT
 from lib.dataset.own_cameras.keypoint_sets import POINT_SETS
-from lib.multiviews.recording.robust_poses import RobustSettings
+from lib.multiviews.recording.robust_poses import AUTO, RobustSettings
 from lib.utils.errors import InputError
+
+DEFAULT_GAP_S = 0.2
 
 
 def add_recording(parser: argparse.ArgumentParser) -> None:
@@ -37,11 +39,37 @@ def add_recording(parser: argparse.ArgumentParser) -> None:
     add("--synchronize", action="store_true", help="correct the sync offsets between the views, in whole frames")
     add("--synchronise", action="store_true", dest="synchronize", help=argparse.SUPPRESS)  # former spelling
     add("--fps", type=float, default=DEFAULT_RATE, help="frames per second without videos")
-    tolerance_help = "largest reprojection error of a kept detection, share of the person's size"
-    add("--tolerance", type=float, default=RobustSettings.tolerance, help=tolerance_help)
-    add("--min-views", type=int, help="views that must agree (default: 3, or 2 with two cameras)")
+    tolerance_help = (
+        "largest reprojection error of a kept detection, share of the person's size (default: from the noise of the "
+        "detections, at most 0.03; with --smooth HZ or 0: 0.03)"
+    )
+    add("--tolerance", type=float, help=tolerance_help)
+    add(
+        "--min-views",
+        type=int,
+        help="views that must agree (default: 2; with --smooth HZ or 0: 3 of 3 or more cameras)",
+    )
     add("--min-confidence", type=float, default=RobustSettings.min_confidence, help="ignore detections below it")
-    add("--smooth", type=float, metavar="HZ", help="smooth over time; this frequency is damped by half")
+    add(
+        "--smooth",
+        type=_smooth,
+        default=AUTO,
+        metavar="auto|HZ",
+        help="auto: fit all frames to pixels, limb lengths and smooth motion (default); HZ: triangulate each frame and "
+        "damp this frequency by half; 0: no smoothing",
+    )
+    add(
+        "--max-gap",
+        type=float,
+        default=DEFAULT_GAP_S,
+        metavar="S",
+        help=f"longest gap of a joint that is bridged, seconds (default: {DEFAULT_GAP_S:g})",
+    )
+
+
+def _smooth(text: str) -> str | float:
+    """Convert the value of --smooth."""
+    return text if text == AUTO else float(text)
 
 
 def load(args: argparse.Namespace) -> Recording:
@@ -74,15 +102,20 @@ def load(args: argparse.Namespace) -> Recording:
 
 
 def robust_settings(args: argparse.Namespace, recording: Recording) -> RobustSettings:
-    """Return the settings of --tolerance, --min-views, --min-confidence and --smooth, checked for a recording."""
-    cutoff = None if args.smooth is None else args.smooth / recording.rate
-    if cutoff is not None and not 0 < cutoff < 0.5:
-        raise InputError(
-            f"--smooth: expected more than 0 and less than half of {recording.rate:g} Hz, received {args.smooth:g}"
-        )
+    """Return the settings of the flags on tolerance, views, confidence, smoothing and gaps, checked for a recording."""
+    cutoff = args.smooth
+    if cutoff != AUTO:
+        if not 0 <= cutoff < recording.rate / 2:
+            raise InputError(
+                f"--smooth: expected auto, 0, or less than half of {recording.rate:g} Hz, received {cutoff:g}"
+            )
+        cutoff = cutoff / recording.rate if cutoff else None
+    if not 0 <= args.max_gap < math.inf:
+        raise InputError(f"--max-gap: expected 0 or more seconds, received {args.max_gap:g}")
     if args.min_views is not None and not 2 <= args.min_views <= len(recording.rig):
         raise InputError(f"--min-views: expected 2 to {len(recording.rig)}, received {args.min_views}")
-    return RobustSettings(args.tolerance, args.min_views, args.min_confidence, cutoff)
+    max_gap = round(args.max_gap * recording.rate)
+    return RobustSettings(args.tolerance, args.min_views, args.min_confidence, cutoff, max_gap)
 
 
 def select_frames(recording: Recording, args: argparse.Namespace) -> Recording:

@@ -16,6 +16,7 @@ from lib.multiviews.body import H36M_BODY
 from lib.multiviews.pictorial.limb_prior import save_limb_prior
 from lib.multiviews.pictorial.rpsm import PictorialSettings
 from lib.multiviews.recording.robust_poses import RobustSettings
+from lib.multiviews.recording.smoothing import smooth_trajectories
 from lib.utils.errors import InputError
 from lib.utils.files.atomic import write_bytes
 from lib.utils.files.json_file import write_json
@@ -50,7 +51,8 @@ def make_labels(
     check_dataset_folder(root, force, MARKER)
     write.check(len(recording))
     poses = smooth(triangulate(recording, robust), recording, robust)
-    missing = ~np.isfinite(poses.pose_world).all((0, 2))
+    filled = smooth_trajectories(poses.pose_world, None)  # unknown joints need a position, and are not visible
+    missing = ~np.isfinite(filled).all((0, 2))
     if missing.any():
         name = H36M_BODY.joint_names[int(missing.argmax())]
         raise InputError(f"the views hardly ever agree on the {name}; check the cameras, or allow a larger --tolerance")
@@ -58,17 +60,14 @@ def make_labels(
     statistics = pose_statistics(poses, recording)
     report = report_parts(recording, statistics, check_cameras(recording))
     cameras = {key: getattr(recording.rig.cameras, key) for key in CAMERA_KEYS}
-    cutoff = robust.cutoff
     with new_dataset_folder(root, force, MARKER) as folder:
         images = read_frames(recording.videos, recording.table)
-        counts = write_labels(folder, recording.rig, images, poses.pose_world, poses.agrees, write)
+        counts = write_labels(folder, recording.rig, images, filled, poses.agrees, write)
         save_limb_prior(prior, folder / PRIOR)
         save_label_sheet(folder / SHEET, recording, poses)
         parts = [
             "# Labels without annotation",
-            f"{counts['train']} frames for training, {counts['validation']} for validation. Tolerance "
-            f"{100 * robust.tolerance:g} % of the person's size; "
-            + ("not smoothed." if cutoff is None else f"smoothed with a cutoff of {cutoff:g} cycles per frame."),
+            f"{counts['train']} frames for training, {counts['validation']} for validation. {robust.describe()}",
             *report,
             f"## Images\n\nDots: kept; crosses: rejected detections.\n\n![labels]({SHEET})",
         ]

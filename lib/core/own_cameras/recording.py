@@ -195,10 +195,22 @@ def associate(recording: Recording) -> Recording:
     people = recording.detections.points[recording.table, np.arange(len(recording.rig))]  # (F, V, P, 17, 3)
     points_img = people[..., :2]
     if people.shape[2] == 1:
-        return replace(recording, points=people[:, :, 0])
+        return _with_points(recording, people[:, :, 0])
     chosen = choose_person(points_img, recording.cameras, person_sizes(points_img), FLIP_PAIRS)
     points = np.take_along_axis(people, chosen.clip(0)[..., None, None, None], 2)[:, :, 0]
-    return replace(recording, points=np.where((chosen >= 0)[..., None, None], points, np.nan))
+    return _with_points(recording, np.where((chosen >= 0)[..., None, None], points, np.nan))
+
+
+def _with_points(recording: Recording, points: np.ndarray) -> Recording:
+    """Set the person's joints (F, V, 17, 3); notes name views and joints that are never seen."""
+    seen = np.isfinite(points).all(-1)
+    unseen = [name for name, view in zip(recording.rig.names, seen.any((0, 2)), strict=True) if not view]
+    missing = [name for name, joint in zip(H36M_17.names, seen.any((0, 1)), strict=True) if not joint]
+    if seen.any():
+        for kind, listed in (("views that never see the person", unseen), ("joints that are never detected", missing)):
+            text = f"{kind}: {', '.join(listed)}; the rest is estimated"
+            recording = recording.with_note(text) if listed and text not in recording.notes else recording
+    return replace(recording, points=points)
 
 
 def synchronize(recording: Recording, correct: bool = False) -> Recording:
@@ -239,6 +251,6 @@ def _with_sync_offsets(recording: Recording) -> Recording:
     if len(recording) < 3:
         return recording
     points_img = recording.points[..., :2]
-    size = np.median(sizes_over_time(points_img, recording.rig.names), 0)
+    size = np.median(sizes_over_time(points_img), 0)
     offsets = estimate_sync_offsets(points_img, recording.rig.cameras, size, FLIP_PAIRS)
     return replace(recording, sync_offsets=offsets)

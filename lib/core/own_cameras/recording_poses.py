@@ -28,7 +28,7 @@ AGREEMENT = "agreement"  # robust triangulation of detections, which needs no he
 
 
 def triangulate(recording: Recording, settings: RobustSettings = DEFAULT_SETTINGS) -> RobustPoses:
-    """Triangulate each joint from the largest set of views that agree, with left/right swaps corrected.
+    """Triangulate each joint of each frame from the views that agree, with left/right swaps corrected.
 
     Raises:
         InputError: no detections, no joint on which the views agree, or a person who fits another unit of length.
@@ -39,14 +39,14 @@ def triangulate(recording: Recording, settings: RobustSettings = DEFAULT_SETTING
 
 
 def smooth(poses: RobustPoses, recording: Recording, settings: RobustSettings = DEFAULT_SETTINGS) -> RobustPoses:
-    """Smooth the trajectories if settings.cutoff is set, and bridge gaps."""
-    return smooth_poses(poses, recording.cameras, settings)
+    """Fit or smooth the trajectories as settings.cutoff says, and bridge short gaps."""
+    return smooth_poses(poses, recording.cameras, H36M_BODY, settings)
 
 
 def check_cameras(recording: Recording) -> CalibrationCheck:
     """Check the calibration against the detections."""
     points_img = _points(recording)[..., :2]
-    size = sizes_over_time(points_img, recording.rig.names)
+    size = sizes_over_time(points_img)
     return check_calibration(points_img, recording.cameras, size, FLIP_PAIRS)
 
 

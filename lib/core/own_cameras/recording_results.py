@@ -11,7 +11,8 @@ from lib.core.own_cameras.recording_figures import save_label_sheet, save_video
 from lib.core.own_cameras.recording_poses import check_cameras
 from lib.core.own_cameras.recording_tables import error_summary, pose_statistics, report_parts
 from lib.core.pose3d.results_3d import write_poses
-from lib.multiviews.recording.robust_poses import RobustPoses, RobustSettings, leave_one_out
+from lib.multiviews.body import H36M_BODY
+from lib.multiviews.recording.robust_poses import SOURCES, RobustPoses, RobustSettings, leave_one_out
 from lib.utils.files.atomic import write_bytes, write_csv
 from lib.utils.files.json_file import write_json
 from lib.utils.joints import H36M_17
@@ -28,8 +29,8 @@ RESULTS = "results.json"
 def save_recording_poses(out: Path, recording: Recording, poses: RobustPoses) -> None:
     """Write poses3d.npz and poses3d.csv, and remove the other files of earlier poses in the folder.
 
-    poses3d.npz has the keys of write_poses(), and known, joints_img (detections after swaps), kept (inliers), frame,
-    time_s, view_frames (frame numbers in each video) and views.
+    poses3d.npz has the keys of write_poses(), and known, sd_mm, covariance, source, source_names, joints_img
+    (detections after swaps), kept (inliers), frame, time_s, view_frames (frame numbers in each video) and views.
     """
     for name in (VIDEO, SHEET, REPORT, RESULTS):
         (out / name).unlink(missing_ok=True)
@@ -40,6 +41,10 @@ def save_recording_poses(out: Path, recording: Recording, poses: RobustPoses) ->
         poses.agrees.sum(1),
         len(recording.rig),
         known=poses.known,
+        sd_mm=poses.sd_mm.astype(np.float32),
+        covariance=poses.covariance.astype(np.float32),
+        source=poses.source,
+        source_names=np.array(SOURCES),
         joints_img=poses.points_img,
         kept=poses.agrees,
         frame=recording.frame_numbers,
@@ -48,10 +53,13 @@ def save_recording_poses(out: Path, recording: Recording, poses: RobustPoses) ->
         views=np.array(recording.rig.names),
     )
     header = ["frame", "time_s", *(f"{joint}_{axis}_mm" for joint in H36M_17.names for axis in "xyz")]
-    flat = poses.pose_world.reshape(len(recording), -1)
+    header += [f"{joint}_{column}" for column in ("sd_mm", "source") for joint in H36M_17.names]
+    values = np.concatenate([poses.pose_world.reshape(len(recording), -1), poses.sd_mm], 1)
     rows = [
-        [number, f"{time_s:.4f}", *("" if np.isnan(value) else f"{value:.2f}" for value in values)]
-        for number, time_s, values in zip(recording.frame_numbers, recording.time_s, flat, strict=True)
+        [number, f"{time_s:.4f}", *("" if np.isnan(value) else f"{value:.2f}" for value in row), *sources]
+        for number, time_s, row, sources in zip(
+            recording.frame_numbers, recording.time_s, values.tolist(), np.array(SOURCES)[poses.source], strict=True
+        )
     ]
     write_csv(out / TABLE, header, rows)
 
@@ -125,7 +133,7 @@ def left_out_statistics(
     Raises:
         InputError: fewer than three views.
     """
-    errors = leave_one_out(poses, recording.cameras, settings)
+    errors = leave_one_out(poses, recording.cameras, H36M_BODY, settings)
     return {
         name: {**error_summary(errors[:, view]), "compared": float(np.isfinite(errors[:, view]).mean())}
         for view, name in enumerate(recording.rig.names)

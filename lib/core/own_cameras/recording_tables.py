@@ -12,7 +12,7 @@ from lib.dataset.conventions import likely_unit
 from lib.dataset.own_cameras.calibration_file import Rig
 from lib.multiviews.body import H36M_BODY
 from lib.multiviews.recording.calibration_check import MAX_ERROR, CalibrationCheck
-from lib.multiviews.recording.robust_poses import RobustPoses
+from lib.multiviews.recording.robust_poses import SOURCES, RobustPoses
 from lib.utils.errors import InputError
 from lib.utils.tables import markdown_table
 
@@ -22,6 +22,7 @@ _FEW_KEPT = 0.5  # share of inliers below which the poses are unreliable
 _LEG_MM = (450.0, 1250.0)  # hip to ankle, from children to tall adults
 _USUAL_LEG_MM = 800.0
 _LEG_TO_ARM = 1.5  # hip to ankle / shoulder to wrist
+_SOURCE_COLUMNS = ("not given", *SOURCES[1:])
 _LATE_FRAMES = 1.5  # sync offset that is reported
 
 
@@ -33,7 +34,11 @@ def pose_statistics(poses: RobustPoses, recording: Recording) -> dict[str, Any]:
         reprojection_px: median, mean and p95 of the inliers, and the median per_view.
         limbs: name -> mean and std over time (mm), and variation = std / mean.
         swapped: view -> limb pair -> frames.
-        bridged: joint -> number of frames without a consensus.
+        noise_px: view -> standard deviation of the detections per axis.
+        left_out: views that do not fit the others and are not used.
+        sources: joint -> source (SOURCES) -> share of the frames.
+        sd_mm: joint -> median standard deviation per axis; NaN without.
+        settings: in words.
     """
     names, joints = recording.rig.names, H36M_BODY.joint_names
     errors = np.where(poses.agrees, poses.error, np.nan)
@@ -59,7 +64,14 @@ def pose_statistics(poses: RobustPoses, recording: Recording) -> dict[str, Any]:
         },
         "limbs": _limb_statistics(poses),
         "swapped": {name: pairs for name, pairs in swaps.items() if pairs},
-        "bridged": {name: count for name, count in _by_name(joints, (~poses.known).sum(0)).items() if count},
+        "noise_px": _by_name(names, poses.noise.px),
+        "left_out": [names[view] for view in poses.noise.off],
+        "sources": {
+            name: {source: float((poses.source[:, joint] == number).mean()) for number, source in enumerate(SOURCES)}
+            for joint, name in enumerate(joints)
+        },
+        "sd_mm": {name: error_summary(poses.sd_mm[:, joint])["median"] for joint, name in enumerate(joints)},
+        "settings": poses.settings.describe(),
     }
 
 
@@ -98,6 +110,11 @@ def pose_tables(statistics: Mapping[str, Any]) -> str:
         ["median", *error["per_view"].values(), error["median"]],
         ["mean", *[None] * len(views), error["mean"]],
         ["95 %", *[None] * len(views), error["p95"]],
+        ["noise of the detections", *statistics["noise_px"].values(), None],
+    ]
+    sources = [
+        [joint, *(100 * share for share in shares.values()), statistics["sd_mm"][joint]]
+        for joint, shares in statistics["sources"].items()
     ]
     limbs = [[name, limb["mean"], limb["std"], 100 * limb["variation"]] for name, limb in statistics["limbs"].items()]
     swaps = [
@@ -112,14 +129,15 @@ def pose_tables(statistics: Mapping[str, Any]) -> str:
         markdown_table(["joint", *views, "all"], [*joints, total]),
         "## Reprojection error of the kept joints",
         markdown_table(["px", *views, "all"], errors),
+        f"## Sources of the joints\n\n{statistics['settings']} Share of the frames in %, by the source of the joint: "
+        "three or more views, two views, bridged from the frames around, or not given. The standard deviation is per "
+        "axis.",
+        markdown_table(["joint", *_SOURCE_COLUMNS, "median sd (mm)"], sources),
         "## Limb lengths over time",
         markdown_table(["limb", "mean (mm)", "std (mm)", "std / mean (%)"], limbs),
         "## Left/right swaps of the detector",
         markdown_table(["view", "joints", "count", "frames"], swaps) if swaps else "None.",
     ]
-    if statistics["bridged"]:
-        listed = ", ".join(f"{joint} {count}" for joint, count in statistics["bridged"].items())
-        parts.append(f"Frames in which too few views agree on a joint, bridged over time: {listed}.")
     return "\n\n".join(parts)
 
 
@@ -237,6 +255,9 @@ def warnings_of(statistics: Mapping[str, Any], check: CalibrationCheck, names: S
             f"**The views agree on {100 * statistics['kept_share']:.0f} % of the joints only: the poses are "
             "unreliable. If the network lost the person, give --detections together with --checkpoint.**"
         )
+    if statistics["left_out"]:
+        listed = ", ".join(statistics["left_out"])
+        texts.append(f"**{listed}: left out, since it does not fit the other views, which fit each other.**")
     if check.off != ():
         texts.append(calibration_verdict(check, names))
     for text in texts:

@@ -59,7 +59,9 @@ def check_calibration(
         )
         pairs[one, other] = _median(np.abs(distance.reshape(len(points), -1)) / size[:, other, None])
     error = _errors(points, cameras, size, slice(None))
-    return CalibrationCheck(error, from_others, pairs, _views_off(points, cameras, size))
+    used = np.flatnonzero(np.isfinite(points).any((0, 2, 3)))  # a view that sees nobody shows nothing about its camera
+    off = _views_off(points[:, used], cameras[:, used], size[:, used])
+    return CalibrationCheck(error, from_others, pairs, None if off is None else tuple(used[list(off)].tolist()))
 
 
 def _median(values: np.ndarray) -> float:

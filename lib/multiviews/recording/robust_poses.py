@@ -11,11 +11,23 @@ from lib.multiviews.body import HumanBody
 from lib.multiviews.cameras import Cameras
 from lib.multiviews.keypoints.left_right import FlipPairs, limb_pairs, swap, swapped_limbs_over_time, swapped_views
 from lib.multiviews.keypoints.peak_rays import peak_rays
-from lib.multiviews.keypoints.view_consensus import ConsistentPoints, consistent_points, reprojection_error
-from lib.multiviews.recording.smoothing import smooth_trajectories
+from lib.multiviews.keypoints.triangulate_robust import triangulate_robust
+from lib.multiviews.keypoints.view_consensus import consistent_points, reprojection_error
+from lib.multiviews.recording.pixel_terms import PixelTerms, covariance_of, detection_rays
+from lib.multiviews.recording.smoothing import noise_gain, smooth_trajectories
+from lib.multiviews.recording.trajectory_fit import fit_trajectories
+from lib.multiviews.recording.view_noise import ViewNoise, measure_view_noise
 from lib.utils.errors import InputError, check_shape
 
+AUTO = "auto"  # cutoff: smoothing with the measured noise and motion
+SOURCES = ("none", "views", "two views", "bridged")  # by the numbers in RobustPoses.source
+NO_SOURCE, FROM_VIEWS, FROM_TWO_VIEWS, BRIDGED = range(len(SOURCES))
+REGION_90 = 2.5003  # radius of the 90 % region of a 3D normal distribution, standard deviations
+
 _CLEAR_SWAP = 2.0  # a late swap must reduce the median error of a limb pair by this factor
+_MAX_TOLERANCE = 0.03  # share of the person's size; limit of the measured tolerance
+_TOLERANCE_STD = 4.0  # measured tolerance, standard deviations of the detections
+_MIN_NOISE = 0.0005  # share of the person's size; exact detections get this noise
 
 
 @dataclass(frozen=True)
@@ -23,25 +35,50 @@ class RobustSettings:
     """Consensus between views, and smoothing.
 
     Attributes:
-        tolerance: largest reprojection error of an inlier, share of the person's size in the image.
-        min_views: views that must agree on a joint; None = 3, or 2 with two cameras.
+        tolerance: largest reprojection error of an inlier, share of the person's size in the image; None = from the
+            noise of the detections and at most 0.03 with cutoff "auto", else 0.03.
+        min_views: views that must agree on a joint; None = 2 with cutoff "auto", else 3, or 2 with two cameras.
         min_confidence: detections below it are ignored.
-        cutoff: frequency that smoothing damps by half, cycles per frame; None = bridge gaps only.
+        cutoff: "auto" = fit all frames to pixels, limb lengths and smooth motion; a number = frequency that smoothing
+            damps by half, cycles per frame; None = no smoothing.
+        max_gap: longest gap of a joint that is bridged, frames.
 
     Raises:
         InputError: the tolerance is out of range.
     """
 
-    tolerance: float = 0.03
+    tolerance: float | None = None
     min_views: int | None = None
     min_confidence: float = 0.1
-    cutoff: float | None = None
+    cutoff: float | str | None = AUTO
+    max_gap: int = 10
 
     def __post_init__(self) -> None:
-        if not 0 < self.tolerance < 1:
+        if self.tolerance is not None and not 0 < self.tolerance < 1:
             raise InputError(
                 f"tolerance: expected a share of the person's size between 0 and 1, received {self.tolerance:g}"
             )
+
+    def describe(self) -> str:
+        """Return the settings in words."""
+        measured = "measured, at most " if self.tolerance is None and self.cutoff == AUTO else ""
+        tolerance = f"{measured}{100 * (self.tolerance or _MAX_TOLERANCE):g}"
+        if self.cutoff == AUTO:
+            smoothing = "All frames are fitted to pixels, limb lengths and smooth motion"
+        elif self.cutoff is None:
+            smoothing = "Frames are triangulated one by one, not smoothed"
+        else:
+            smoothing = (
+                f"Frames are triangulated one by one, smoothed with a cutoff of {self.cutoff:g} cycles per frame"
+            )
+        gaps = f"gaps of a joint up to {self.max_gap} frames are bridged"
+        return f"Tolerance {tolerance} % of the person's size. {smoothing}; {gaps}."
+
+    def required_views(self, num_views: int) -> int:
+        """Return the number of views of `num_views` that must agree on a joint."""
+        if self.min_views is not None:
+            return self.min_views
+        return 2 if self.cutoff == AUTO else min(3, num_views)
 
 
 @dataclass(frozen=True)
@@ -56,6 +93,10 @@ class RobustPoses:
         error: (F, V, J) reprojection error of the pose, px; NaN without pose or detection.
         swapped: (F, V, limb pairs) bool, left and right of the detector were swapped.
         limb_pairs: names of the joints that are swapped together, e.g. "hip, kne, ank".
+        covariance: (F, J, 3, 3) of the joints, mm^2; NaN = unknown.
+        source: (F, J) number of the source of a joint in SOURCES.
+        noise: noise of the detections per view, and views that are left out.
+        settings: settings that the poses were made with.
     """
 
     pose_world: np.ndarray
@@ -65,6 +106,15 @@ class RobustPoses:
     error: np.ndarray
     swapped: np.ndarray
     limb_pairs: tuple[str, ...]
+    covariance: np.ndarray
+    source: np.ndarray
+    noise: ViewNoise
+    settings: RobustSettings
+
+    @property
+    def sd_mm(self) -> np.ndarray:
+        """(F, J) standard deviation per axis, mm; NaN = unknown."""
+        return np.sqrt(np.trace(self.covariance, axis1=-2, axis2=-1) / 3)
 
     @property
     def positions(self) -> np.ndarray:
@@ -86,40 +136,50 @@ class RobustPoses:
 
     def with_pose(self, pose_world: np.ndarray, cameras: Cameras) -> RobustPoses:
         """Replace the poses by (F, J, 3) mm of another method; inliers stay, every finite joint counts as known."""
-        size = sizes_over_time(self.points_img)
-        error = reprojection_error(pose_world, self.points_img, cameras, size) * size[..., None]
-        return replace(self, pose_world=pose_world, known=np.isfinite(pose_world).all(-1), error=error)
+        known = np.isfinite(pose_world).all(-1)
+        return replace(
+            self,
+            pose_world=pose_world,
+            known=known,
+            error=_errors_px(pose_world, self.points_img, cameras),
+            covariance=np.full_like(self.covariance, np.nan),
+            source=_sources(known, self.agrees.sum(1), known),
+        )
 
 
 def person_sizes(points_img: np.ndarray) -> np.ndarray:
-    """Return the longer side of the box around joints (..., J, 2), px; NaN if fewer than half of them are seen."""
+    """Return the longer side of the box around joints (..., J, 2), px; NaN if fewer than half of them are seen.
+
+    Joints that are seen nowhere in the array do not count.
+    """
     seen = np.isfinite(points_img).all(-1, keepdims=True)
     low = np.where(seen, points_img, np.inf).min(-2)
     high = np.where(seen, points_img, -np.inf).max(-2)
-    enough = seen[..., 0].sum(-1) * 2 >= points_img.shape[-2]
+    ever = seen.any(tuple(range(seen.ndim - 2))).sum()
+    enough = seen[..., 0].sum(-1) * 2 >= max(ever, 1)
     with np.errstate(invalid="ignore"):
         return np.where(enough, (high - low).max(-1), np.nan)
 
 
-def sizes_over_time(points_img: np.ndarray, names: Sequence[str] = ()) -> np.ndarray:
-    """Return person_sizes() of (F, V, J, 2) px; frames without a size get the median of their view.
+def sizes_over_time(points_img: np.ndarray) -> np.ndarray:
+    """Return person_sizes() of (F, V, J, 2) px; frames without a size get the median of their view, or of all views.
 
     Args:
         points_img: detections; NaN = not seen.
-        names: names of the views for error messages; () = numbers from 1.
 
     Returns:
         (F, V) px.
 
     Raises:
-        InputError: a view never shows half of the joints.
+        InputError: no view ever shows half of the joints.
     """
     sizes = person_sizes(points_img)
-    empty = ~np.isfinite(sizes).any(0)
-    if empty.any():
-        view = int(empty.argmax())
-        raise InputError(f"view {names[view] if names else view + 1}: no frame shows half of the person's joints")
-    return np.where(np.isfinite(sizes), sizes, np.nanmedian(sizes, 0))
+    known = np.isfinite(sizes)
+    if not known.any():
+        raise InputError("detections: no frame of any view shows half of the person's joints")
+    everywhere = np.median(sizes[known])
+    medians = [np.median(sizes[seen, view]) if seen.any() else everywhere for view, seen in enumerate(known.T)]
+    return np.where(known, sizes, medians)
 
 
 def robust_poses(
@@ -129,7 +189,7 @@ def robust_poses(
     flip_pairs: FlipPairs,
     settings: RobustSettings = RobustSettings(),
 ) -> RobustPoses:
-    """Correct left/right swaps and triangulate each joint from the largest set of views that agree.
+    """Correct left/right swaps and triangulate each joint of each frame from the views that agree.
 
     Args:
         points: (F, V, J, 3) x, y in image px and confidence, consecutive frames; NaN = not seen.
@@ -142,63 +202,150 @@ def robust_poses(
         The poses; NaN where too few views agree.
 
     Raises:
-        InputError: shapes disagree, or `min_views` is out of range.
+        InputError: shapes disagree, `min_views` is out of range, or no view shows half of the joints.
     """
     sizes = check_shape("points", points.shape, ("F", "V", body.num_joints, 3))
     check_shape("cameras.T", cameras.T.shape, (sizes["F"], sizes["V"], 3))
-    min_views = min(3, sizes["V"]) if settings.min_views is None else settings.min_views
+    min_views = settings.required_views(sizes["V"])
+    if not 2 <= min_views <= sizes["V"]:
+        raise InputError(f"min_views: expected 2 to {sizes['V']}, received {min_views}")
     seen = np.isfinite(points).all(-1) & (points[..., 2] >= settings.min_confidence)
     points_img = np.where(seen[..., None], points[..., :2], np.nan)
     size = sizes_over_time(points_img)
+    noise = measure_view_noise(points_img, cameras, size)
+    noise = replace(noise, px=np.maximum(noise.px, _MIN_NOISE * np.median(size, 0)))
+    tolerance_px = _tolerance_px(noise, size, settings)
+    noise = noise if settings.cutoff == AUTO else replace(noise, off=())
+    trusted = _without_views(points_img, noise.off)
+    weights = np.ones((*seen.shape, 1))
     groups = limb_pairs(body, flip_pairs)
-    tolerance = settings.tolerance
 
-    def consensus(swapped: np.ndarray) -> ConsistentPoints:
-        return consistent_points(swap(points_img, swapped, groups), cameras, size, tolerance, min_views)
+    def consensus(swapped: np.ndarray) -> np.ndarray:
+        return triangulate_robust(swap(trusted, swapped, groups)[:, :, :, None], weights, cameras, tolerance_px)
 
-    rays = peak_rays(points_img[:, :, :, None], np.ones((*seen.shape, 1)), cameras, tolerance * size)
+    share = settings.tolerance or _MAX_TOLERANCE
+    rays = peak_rays(trusted[:, :, :, None], weights, cameras, share * size)
     swapped = swapped_views(rays, cameras, groups)
-    swapped ^= swapped_limbs_over_time(consensus(swapped).points_world, swapped, groups)[:, None]
-    found = consensus(swapped)
-    swapped ^= _clearly_swapped(found, swap(points_img, swapped, groups), cameras, size, groups, tolerance)
-    found = consensus(swapped)
+    swapped ^= swapped_limbs_over_time(consensus(swapped), swapped, groups)[:, None]
+    swapped ^= _clearly_swapped(consensus(swapped), swap(points_img, swapped, groups), cameras, groups, share * size)
+    points_img, trusted = (swap(points, swapped, groups) for points in (points_img, trusted))
+    if settings.cutoff == AUTO:
+        points_world = triangulate_robust(trusted[:, :, :, None], weights, cameras, tolerance_px)
+        agrees = np.nan_to_num(_errors_px(points_world, trusted, cameras), nan=np.inf) <= tolerance_px[..., None]
+    else:
+        found = consistent_points(points_img, cameras, size, share, min_views)
+        points_world, agrees = found.points_world, found.agrees
+    known = agrees.sum(1) >= min_views
+    agrees &= known[:, None]
+    pose_world = np.where(known[..., None], points_world, np.nan)
     return RobustPoses(
-        pose_world=found.points_world,
-        known=found.agrees.any(1),
-        points_img=swap(points_img, swapped, groups),
-        agrees=found.agrees,
-        error=found.error * size[..., None],
+        pose_world=pose_world,
+        known=known,
+        points_img=points_img,
+        agrees=agrees,
+        error=_errors_px(pose_world, points_img, cameras),
         swapped=swapped,
         limb_pairs=tuple(", ".join(body.joint_names[right][1:] for right, _ in group) for group in groups),
+        covariance=_covariance(pose_world, points_img, agrees, cameras, noise.px),
+        source=_sources(known, agrees.sum(1), known),
+        noise=noise,
+        settings=settings,
     )
 
 
-def smooth_poses(poses: RobustPoses, cameras: Cameras, settings: RobustSettings = RobustSettings()) -> RobustPoses:
-    """Smooth trajectories and bridge gaps; detections that no longer agree become outliers.
+def smooth_poses(
+    poses: RobustPoses, cameras: Cameras, body: HumanBody, settings: RobustSettings = RobustSettings()
+) -> RobustPoses:
+    """Smooth trajectories and bridge short gaps; detections that no longer agree become outliers.
 
     Args:
         poses: result of robust_poses().
         cameras: leading axes (F, V).
-        settings: cutoff and tolerance.
+        body: skeleton of the J joints.
+        settings: cutoff, max_gap, min_views and tolerance.
 
     Raises:
         InputError: the cutoff is out of range.
     """
-    pose_world = smooth_trajectories(poses.pose_world, settings.cutoff)
     size = sizes_over_time(poses.points_img)
-    error = reprojection_error(pose_world, poses.points_img, cameras, size)
-    with np.errstate(invalid="ignore"):
-        agrees = poses.agrees & (error <= settings.tolerance)
-    return replace(poses, pose_world=pose_world, agrees=agrees, error=error * size[..., None])
+    limit_px = (_MAX_TOLERANCE if settings.tolerance is None else settings.tolerance) * size
+    if settings.cutoff == AUTO:
+        trusted = _without_views(poses.points_img, poses.noise.off)
+        max_noise_px = np.median(limit_px, 0) / _TOLERANCE_STD
+        fit = fit_trajectories(trusted, cameras, body, poses.pose_world, poses.noise.px, max_noise_px)
+        pose_world, covariance, agrees = fit.pose_world, fit.covariance, fit.agrees
+        poses = replace(poses, noise=replace(poses.noise, px=fit.noise_px))
+    else:
+        pose_world, agrees = smooth_trajectories(poses.pose_world, settings.cutoff), poses.agrees
+        covariance = poses.covariance * (1.0 if settings.cutoff is None else noise_gain(settings.cutoff))
+    error = _errors_px(pose_world, poses.points_img, cameras)
+    agrees = agrees & (np.nan_to_num(error, nan=np.inf) <= limit_px[..., None])
+    known = poses.known
+    if settings.cutoff == AUTO:
+        known = agrees.sum(1) >= settings.required_views(agrees.shape[1])
+        agrees = agrees & known[:, None]
+    given = known | _short_gaps(known, settings.max_gap)
+    return replace(
+        poses,
+        pose_world=np.where(given[..., None], pose_world, np.nan),
+        known=known,
+        agrees=agrees,
+        error=np.where(given[:, None], error, np.nan),
+        covariance=np.where(given[..., None, None], covariance, np.nan),
+        source=_sources(known, agrees.sum(1), given),
+        settings=settings,
+    )
+
+
+def _without_views(points_img: np.ndarray, views: Sequence[int]) -> np.ndarray:
+    """Return points (F, V, J, 2) with NaN in some views."""
+    result = points_img.copy()
+    result[:, list(views)] = np.nan
+    return result
+
+
+def _tolerance_px(noise: ViewNoise, size: np.ndarray, settings: RobustSettings) -> np.ndarray:
+    """Return the largest reprojection error (F, V) of an inlier, px."""
+    if settings.tolerance is not None or settings.cutoff != AUTO:
+        return (settings.tolerance or _MAX_TOLERANCE) * size
+    return np.minimum(_TOLERANCE_STD * noise.px, _MAX_TOLERANCE * size)
+
+
+def _errors_px(points_world: np.ndarray, points_img: np.ndarray, cameras: Cameras) -> np.ndarray:
+    return reprojection_error(points_world, points_img, cameras, np.ones(points_img.shape[:2]))
+
+
+def _covariance(
+    points_world: np.ndarray, points_img: np.ndarray, agrees: np.ndarray, cameras: Cameras, noise_px: np.ndarray
+) -> np.ndarray:
+    """Return the covariance (F, J, 3, 3), mm^2, of points triangulated in each frame; NaN = unknown."""
+    known = np.isfinite(points_world).all(-1)
+    points = np.where(known[..., None], points_world, cameras.T.mean(1)[:, None])
+    terms = PixelTerms(detection_rays(points_img, cameras), cameras, points.swapaxes(0, 1))
+    information, _ = terms.normal_equations(agrees.astype(float), noise_px)
+    return np.where(known[..., None, None], covariance_of(information).swapaxes(0, 1), np.nan)
+
+
+def _short_gaps(known: np.ndarray, max_gap: int) -> np.ndarray:
+    """Return the frames (F, J) of gaps of at most `max_gap` frames between known frames."""
+    frame = np.arange(len(known))[:, None]
+    before = np.maximum.accumulate(np.where(known, frame, -len(known) - max_gap), 0)
+    after = np.minimum.accumulate(np.where(known, frame, 2 * len(known) + max_gap)[::-1], 0)[::-1]
+    return ~known & (after - before - 1 <= max_gap)
+
+
+def _sources(known: np.ndarray, num_views: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """Return the numbers (F, J) in SOURCES of joints on which `num_views` views agree."""
+    seen = np.where(num_views >= 3, FROM_VIEWS, FROM_TWO_VIEWS)
+    return np.where(known, seen, np.where(given, BRIDGED, NO_SOURCE)).astype(np.uint8)
 
 
 def _clearly_swapped(
-    found: ConsistentPoints,
+    points_world: np.ndarray,
     points_img: np.ndarray,
     cameras: Cameras,
-    size: np.ndarray,
     groups: Sequence[FlipPairs],
-    tolerance: float,
+    tolerance_px: np.ndarray,
 ) -> np.ndarray:
     """Find limb pairs (F, V, groups) that fit the consensus of the other views only if swapped.
 
@@ -207,7 +354,7 @@ def _clearly_swapped(
     """
     everywhere = np.ones((*points_img.shape[:2], len(groups)), bool)
     as_is, swapped = (
-        np.nan_to_num(reprojection_error(found.points_world, points, cameras, size), nan=np.inf, posinf=np.inf)
+        np.nan_to_num(_errors_px(points_world, points, cameras), nan=np.inf, posinf=np.inf)
         for points in (points_img, swap(points_img, everywhere, groups))
     )
     result = np.zeros_like(everywhere)
@@ -215,17 +362,20 @@ def _clearly_swapped(
         joints = [joint for pair in group for joint in pair]
         middle = len(joints) // 2
         before, after = (np.sort(error[..., joints], -1)[..., middle] for error in (as_is, swapped))
-        result[..., number] = np.isfinite(before) & (before > tolerance) & (after * _CLEAR_SWAP < before)
+        result[..., number] = np.isfinite(before) & (before > tolerance_px) & (after * _CLEAR_SWAP < before)
     return result
 
 
-def leave_one_out(poses: RobustPoses, cameras: Cameras, settings: RobustSettings = RobustSettings()) -> np.ndarray:
+def leave_one_out(
+    poses: RobustPoses, cameras: Cameras, body: HumanBody, settings: RobustSettings = RobustSettings()
+) -> np.ndarray:
     """Predict the detections of each view from the other views.
 
     Args:
         poses: result of robust_poses(); its swaps are kept.
         cameras: leading axes (F, V).
-        settings: settings of the poses; min_views is limited to the number of other views.
+        body: skeleton of the J joints.
+        settings: settings of the poses; min_views None = 3. It is limited to the number of other views.
 
     Returns:
         (F, V, J) distance of a view's detections from the prediction, px; NaN without a detection or a consensus.
@@ -236,17 +386,14 @@ def leave_one_out(poses: RobustPoses, cameras: Cameras, settings: RobustSettings
     num_views = poses.points_img.shape[1]
     if num_views < 3:
         raise InputError(f"leaving one view out needs 3 views, received {num_views}")
-    size = sizes_over_time(poses.points_img)
-    min_views = min(3 if settings.min_views is None else settings.min_views, num_views - 1)
+    settings = replace(settings, min_views=min(settings.min_views or 3, num_views - 1))
     errors = np.empty(poses.agrees.shape)
     for view in range(num_views):
         others = np.arange(num_views) != view
-        found = consistent_points(
-            poses.points_img[:, others], cameras[:, others], size[:, others], settings.tolerance, min_views
-        )
-        pose = smooth_trajectories(found.points_world, settings.cutoff)
-        pose = np.where(found.agrees.any(1)[..., None], pose, np.nan)
+        points = np.pad(poses.points_img[:, others], [(0, 0)] * 3 + [(0, 1)], constant_values=1.0)
+        rest = cameras[:, others]
+        found = smooth_poses(robust_poses(points, rest, body, (), settings), rest, body, settings)
         one = slice(view, view + 1)
-        error = reprojection_error(pose, poses.points_img[:, one], cameras[:, one], size[:, one])
-        errors[:, view] = error[:, 0] * size[:, view, None]
+        pose = np.where(found.known[..., None], found.pose_world, np.nan)
+        errors[:, view] = _errors_px(pose, poses.points_img[:, one], cameras[:, one])[:, 0]
     return errors

@@ -10,7 +10,7 @@ _BRIDGE_STRENGTH = 1e-6  # too weak to move known points
 
 
 def smooth_trajectories(points: np.ndarray, cutoff: float | None) -> np.ndarray:
-    """Smooth trajectories and bridge their gaps; ends and long gaps are extrapolated linearly.
+    """Smooth trajectories and bridge their gaps, by a cubic; ends are extrapolated linearly.
 
     Whittaker's smoother: least squares with a penalty on squared second differences. It has no lag.
 
@@ -44,6 +44,13 @@ def smooth_trajectories(points: np.ndarray, cutoff: float | None) -> np.ndarray:
         result[:, column] = solveh_banded(bands, weight * np.where(known[:, column], values - mean, 0.0)) + mean
     unchanged = known if cutoff is None else known & (known.sum(0) < 2)
     return np.where(unchanged, flat, result).reshape(points.shape)
+
+
+def noise_gain(cutoff: float) -> float:
+    """Return the share of the variance of white noise that smooth_trajectories() keeps, 0 to 1."""
+    frequency = np.pi * (np.arange(512) + 0.5) / 512
+    gain = 1 / (1 + (np.sin(frequency / 2) / np.sin(np.pi * cutoff)) ** 4)
+    return float(np.mean(gain**2))
 
 
 def _roughness(num: int) -> np.ndarray:

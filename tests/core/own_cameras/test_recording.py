@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from cvf_tests.own_recording import RATE, load_synchronized, make_recording
+from cvf_tests.own_recording import RATE, load_synchronized, make_recording, poses_of
 
 from lib.core.own_cameras.recording import associate, load_recording, synchronize, with_detections
+from lib.core.own_cameras.recording_poses import check_cameras
 from lib.dataset.own_cameras.detections import Detections, load_detections
 from lib.dataset.own_cameras.videos import frame_table
 from lib.utils.errors import InputError
@@ -97,8 +98,13 @@ def test_with_detections_empty_view_is_not_a_wrong_frame_number(files):
     found = load_detections(files.detections, files.rig.names)
     empty = found.points.copy()
     empty[:, 3] = np.nan
-    with pytest.raises(InputError, match="view right: no frame shows half"):
-        synchronize(associate(with_detections(shorter, Detections(found.view_names, empty))))
+    recording = synchronize(associate(with_detections(shorter, Detections(found.view_names, empty))))
+    assert recording.notes[-1] == "views that never see the person: right; the rest is estimated"
+    poses = poses_of(recording)
+    assert np.isfinite(poses.pose_world).all()
+    assert check_cameras(recording).off == ()
+    with pytest.raises(InputError, match="no frame of any view shows half"):
+        synchronize(associate(with_detections(shorter, Detections(found.view_names, np.full_like(empty, np.nan)))))
 
 
 def test_with_detections_may_end_before_the_videos(files, tmp_path):

@@ -5,6 +5,9 @@ import pytest
 from cvf_tests.walk import BODY, FLIP_PAIRS, film, swapped, walking
 
 from lib.multiviews.recording.robust_poses import (
+    BRIDGED,
+    FROM_TWO_VIEWS,
+    NO_SOURCE,
     RobustPoses,
     RobustSettings,
     leave_one_out,
@@ -12,12 +15,13 @@ from lib.multiviews.recording.robust_poses import (
     robust_poses,
     smooth_poses,
 )
+from lib.multiviews.recording.view_noise import ViewNoise
 from lib.utils.errors import InputError
 
 
 def smoothed(points, cameras, settings=None):
     settings = settings or RobustSettings()
-    return smooth_poses(robust_poses(points, cameras, BODY, FLIP_PAIRS, settings), cameras, settings)
+    return smooth_poses(robust_poses(points, cameras, BODY, FLIP_PAIRS, settings), cameras, BODY, settings)
 
 
 def scene(num_views, num_frames=40, noise_px=1.0):
@@ -36,7 +40,7 @@ def test_robust_poses_swapped_frames_are_corrected(num_views):
     expected[22:35, 1] = True
     assert (found.swapped != expected).sum() <= (2 if num_views == 2 else 0)
     assert found.limb_pairs == ("hip, kne, ank", "sho, elb, wri")
-    assert np.median(np.linalg.norm(found.pose_world - pose, axis=-1)) < (12 if num_views == 2 else 6)
+    assert np.nanmedian(np.linalg.norm(found.pose_world - pose, axis=-1)) < (12 if num_views == 2 else 6)
     assert found.agrees.mean() > 0.98
 
 
@@ -60,35 +64,73 @@ def test_robust_poses_outliers_and_low_confidence_are_excluded():
     assert np.linalg.norm(found.pose_world - pose, axis=-1).max() < 25
 
 
-def test_smooth_poses_joint_without_consensus_is_bridged():
+@pytest.mark.parametrize(("cutoff", "hidden"), [("auto", 3), (None, 2), (0.1, 2)])
+def test_smooth_poses_short_gaps_are_bridged(cutoff, hidden):
+    """Without "auto", three of four views must agree."""
     pose, points, cameras = scene(4, noise_px=0.1)
-    points[20:23, :2, 16] = np.nan
-    found = smoothed(points, cameras)
+    points[20:23, :hidden, 16] = np.nan
+    found = smoothed(points, cameras, RobustSettings(cutoff=cutoff))
+    assert np.argwhere(found.source == BRIDGED).tolist() == [[frame, 16] for frame in (20, 21, 22)]
     assert np.argwhere(~found.known).tolist() == [[frame, 16] for frame in (20, 21, 22)]
     assert not found.agrees[20:23, :, 16].any()
-    assert np.linalg.norm(found.pose_world - pose, axis=-1).max() < 10
-    two_views = smoothed(points, cameras, RobustSettings(min_views=2))
-    assert two_views.known.all()
+    assert np.linalg.norm(found.pose_world - pose, axis=-1).max() < (30 if cutoff == 0.1 else 10)
+    strict = smoothed(points, cameras, RobustSettings(cutoff=cutoff, max_gap=2))
+    assert np.argwhere(~np.isfinite(strict.pose_world).all(-1)).tolist() == [[frame, 16] for frame in (20, 21, 22)]
+    two_views = smoothed(points, cameras, RobustSettings(cutoff=cutoff, min_views=2))
+    assert two_views.known[20:23, 16].all() == (hidden == 2)
+
+
+def test_smooth_poses_ends_and_long_gaps_are_not_invented():
+    _, points, cameras = scene(4, 60)
+    points[:12, :, 5] = np.nan
+    points[30:45, 1:, 6] = np.nan
+    found = smoothed(points, cameras)
+    for array in (found.pose_world, found.covariance, found.sd_mm[..., None]):
+        given = np.isfinite(array).reshape(60, 17, -1).all(-1)
+        assert np.argwhere(~given).tolist() == [[f, 5] for f in range(12)] + [[f, 6] for f in range(30, 45)]
+    assert (found.source[:12, 5] == NO_SOURCE).all()
+
+
+def test_smooth_poses_two_views_are_a_source():
+    pose, points, cameras = scene(4)
+    points[10:50, :2, 8] = np.nan
+    found = smoothed(points, cameras)
+    assert (found.source[10:, 8] == FROM_TWO_VIEWS).mean() > 0.9
+    assert np.linalg.norm(found.pose_world - pose, axis=-1)[10:, 8].max() < 20
+    assert np.median(found.sd_mm[10:, 8]) > np.median(found.sd_mm[:10, 8])
+
+
+def test_smooth_poses_turned_camera_is_left_out():
+    pose, points, cameras = scene(4, 80)
+    points[:, 2, :, :2] += 15
+    found = smoothed(points, cameras)
+    assert found.noise.off == (2,)
+    assert not found.agrees[:, 2].any()
+    assert np.linalg.norm(found.pose_world - pose, axis=-1).mean() < 5
+    np.testing.assert_allclose(found.noise.px[[0, 1, 3]], 1.0, rtol=0.15)
 
 
 def test_smooth_poses_cutoff_reduces_error():
     pose, points, cameras = scene(4, 80, noise_px=4.0)
-    unsmoothed, smooth = (
-        smoothed(points, cameras, RobustSettings(0.06, cutoff=cutoff)).pose_world for cutoff in (None, 0.1)
+    unsmoothed, smooth, fitted = (
+        smoothed(points, cameras, RobustSettings(0.06, cutoff=cutoff)).pose_world for cutoff in (None, 0.1, "auto")
     )
-    error, smooth_error = (np.linalg.norm(found - pose, axis=-1).mean() for found in (unsmoothed, smooth))
+    error, smooth_error, fit_error = (
+        np.nanmean(np.linalg.norm(found - pose, axis=-1)) for found in (unsmoothed, smooth, fitted)
+    )
     assert smooth_error < 0.8 * error
+    assert fit_error < smooth_error
 
 
 def test_leave_one_out_moved_camera_has_large_error():
     _, points, cameras = scene(4)
-    errors = np.nanmedian(leave_one_out(robust_poses(points, cameras, BODY, FLIP_PAIRS), cameras), (0, 2))
+    errors = np.nanmedian(leave_one_out(robust_poses(points, cameras, BODY, FLIP_PAIRS), cameras, BODY), (0, 2))
     assert (errors < 4).all()
     points[:, 2, :, :2] += 25
-    off = leave_one_out(robust_poses(points, cameras, BODY, FLIP_PAIRS, RobustSettings(0.02)), cameras)
+    off = leave_one_out(robust_poses(points, cameras, BODY, FLIP_PAIRS, RobustSettings(0.02)), cameras, BODY)
     assert np.nanmedian(off[:, 2]) > 20
     with pytest.raises(InputError, match="3 views"):
-        leave_one_out(robust_poses(points[:, :2], cameras[:, :2], BODY, FLIP_PAIRS), cameras[:, :2])
+        leave_one_out(robust_poses(points[:, :2], cameras[:, :2], BODY, FLIP_PAIRS), cameras[:, :2], BODY)
 
 
 def test_person_sizes_need_half_of_the_joints():
@@ -100,11 +142,23 @@ def test_person_sizes_need_half_of_the_joints():
     assert np.isnan(sizes[1])
 
 
-def test_robust_poses_view_without_person_is_refused():
-    _, points, cameras = scene(3)
+def test_smooth_poses_views_and_joints_that_are_never_seen():
+    pose, points, cameras = scene(4)
     points[:, 1] = np.nan
-    with pytest.raises(InputError, match="view 2: no frame"):
-        robust_poses(points, cameras, BODY, FLIP_PAIRS)
+    points[:, :, :7] = np.nan  # upper body
+    found = smoothed(points, cameras)
+    given = np.isfinite(found.pose_world).all(-1)
+    assert given[:, 7:].all()
+    assert not given[:, :7].any()
+    assert np.linalg.norm(found.pose_world - pose, axis=-1)[given].mean() < 6
+
+
+def test_robust_poses_invalid_input_is_refused():
+    _, points, cameras = scene(3)
+    with pytest.raises(InputError, match="no frame of any view shows half"):
+        robust_poses(np.full_like(points, np.nan), cameras, BODY, FLIP_PAIRS)
+    with pytest.raises(InputError, match="min_views: expected 2 to 3, received 4"):
+        robust_poses(points, cameras, BODY, FLIP_PAIRS, RobustSettings(min_views=4))
     with pytest.raises(InputError, match="tolerance"):
         robust_poses(points, cameras, BODY, FLIP_PAIRS, RobustSettings(tolerance=3.0))
 
@@ -114,5 +168,7 @@ def test_positions_without_root_use_known_joints():
     pose[1, 3:5] = [[0.0, 10, 20], [2, 30, 40]]
     pose[2, :2] = [[5.0, 6, 7], [0, 0, 0]]
     kept = np.zeros((4, 2, 17), bool)
-    poses = RobustPoses(pose, np.isfinite(pose).all(-1), np.zeros((4, 2, 17, 2)), kept, np.zeros(kept.shape), kept, ())
+    known = np.isfinite(pose).all(-1)
+    rest = (np.zeros((4, 17, 3, 3)), known.astype(int), ViewNoise(np.ones(2)), RobustSettings())
+    poses = RobustPoses(pose, known, np.zeros((4, 2, 17, 2)), kept, np.zeros(kept.shape), kept, (), *rest)
     np.testing.assert_array_equal(poses.positions, [[1, 20, 30], [1, 20, 30], [5, 6, 7], [5, 6, 7]])

@@ -1,0 +1,343 @@
+"""One robust least-squares fit of all frames of a recording: pixels, rigid pairs of joints, and smooth motion.
+
+The noise of each is measured on the data: pixel noise per view, jerk per joint and frame, variation per rigid pair.
+Detections far from the trajectories lose their weight (iteratively reweighted least squares). Blocks of frames with
+overlap bound the memory; what is measured is measured on all frames, so the result does not depend on the blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from lib.multiviews.body import HumanBody
+from lib.multiviews.cameras import Cameras
+from lib.multiviews.recording.jerk_smoother import (
+    MIN_FRAMES,
+    ORDER,
+    JerkSmoother,
+    add_jerk_transposed,
+    jerk,
+    jerk_variance_of_cutoff,
+    measure_jerk_variance,
+    noise_share,
+)
+from lib.multiviews.recording.pixel_terms import PixelTerms, covariance_of, detection_rays, robust_weight
+from lib.multiviews.recording.rigid_pairs import RigidPairs, measure_rigid_pairs
+
+_LENGTH_SCALE = 3.0  # standard deviations of a rigid pair beyond which its weight decreases
+_MAX_CORRELATION = 0.99
+_CORRELATED = 40  # frames beyond which positions are uncorrelated
+_SAMPLED = 50  # frames in which the effect of the rigid pairs on the covariance is computed
+
+
+@dataclass(frozen=True)
+class TrajectorySettings:
+    """Settings of the fit.
+
+    Attributes:
+        outlier_std: residual at which a detection has half its weight, standard deviations of the view's noise.
+        start_cutoff: first guess of the frequency that smoothing damps by half, cycles per frame.
+        start_scales: factors of the noise in the passes over triangulated points; large ones keep all points.
+        scales: the same for the passes over the detections.
+        rigid_passes: passes with rigid pairs.
+        cg_steps, cg_tolerance: limits of the conjugate gradients in these passes.
+        block: frames that are solved at once.
+        overlap: further frames on either side; smoothing reaches less far.
+    """
+
+    outlier_std: float = 4.0
+    start_cutoff: float = 0.12
+    start_scales: tuple[float, ...] = (3.0, 3.0, 1.5, 1.5, 1.0, 1.0)
+    scales: tuple[float, ...] = (3.0, 1.5, 1.0)
+    rigid_passes: int = 3
+    cg_steps: int = 40
+    cg_tolerance: float = 1e-3
+    block: int = 600
+    overlap: int = 80
+
+
+@dataclass(frozen=True)
+class TrajectoryFit:
+    """Fitted trajectories of J joints in F frames and V views.
+
+    Attributes:
+        pose_world: (F, J, 3) mm; all finite, also far from any detection.
+        covariance: (F, J, 3, 3) of the joints, mm^2.
+        agrees: (F, V, J) bool, detections with more than half their weight.
+        noise_px: (V,) standard deviation of the detections per axis.
+    """
+
+    pose_world: np.ndarray
+    covariance: np.ndarray
+    agrees: np.ndarray
+    noise_px: np.ndarray
+
+
+def fit_trajectories(
+    points_img: np.ndarray,
+    cameras: Cameras,
+    body: HumanBody,
+    start: np.ndarray,
+    noise_px: np.ndarray,
+    max_noise_px: np.ndarray,
+    settings: TrajectorySettings = TrajectorySettings(),
+) -> TrajectoryFit:
+    """Fit trajectories to detections.
+
+    Args:
+        points_img: (F, V, J, 2) image px, left/right swaps corrected; NaN = not seen, or not to be used.
+        cameras: leading axes (F, V).
+        body: skeleton of the J joints.
+        start: (F, J, 3) triangulated joints, mm; NaN = unknown. A joint that is NaN in all frames stays at the mean.
+        noise_px: (V,) first estimate of the noise.
+        max_noise_px: (V,) limit of the noise.
+        settings: see TrajectorySettings.
+
+    Source: Karashchuk et al., Anipose, 2021, for the terms; the noise is measured here.
+    """
+    fit = _Fit(points_img, cameras, start, noise_px, max_noise_px, settings)
+    fit.smooth_points(start)
+    for scale in settings.scales:
+        fit.update(scale)
+    covariance = fit.covariance()
+    if fit.num_frames >= MIN_FRAMES:
+        seen = fit.agrees.sum(1).T >= 2
+        fit.rigid = measure_rigid_pairs(fit.points, covariance, seen, body, 1 / fit.share)
+        for _ in range(settings.rigid_passes if len(fit.rigid.one) else 0):
+            fit.update(1.0)
+    covariance = fit.variance_with_pairs(covariance)
+    return TrajectoryFit(fit.points.swapaxes(0, 1).copy(), covariance.swapaxes(0, 1), fit.agrees, fit.noise_px)
+
+
+class _Fit:
+    """State of the fit.
+
+    Attributes:
+        points: (J, F, 3) trajectories, mm.
+        noise_px: (V,).
+        jerk_variance: (J, F - 3) mm^2.
+        point_variance: (J,) variance of a frame's measurement of a joint per axis, mm^2.
+        agrees: (F, V, J) bool.
+        correlation: of the residuals of two consecutive frames; errors of detectors may last for many frames.
+        rigid: pairs of joints, or None in the first passes.
+    """
+
+    def __init__(
+        self,
+        points_img: np.ndarray,
+        cameras: Cameras,
+        start: np.ndarray,
+        noise_px: np.ndarray,
+        max_noise_px: np.ndarray,
+        settings: TrajectorySettings,
+    ) -> None:
+        self._rays = detection_rays(points_img, cameras)
+        self._cameras = cameras
+        self._settings = settings
+        self._max_noise_px = max_noise_px
+        self.noise_px = np.minimum(noise_px, max_noise_px)
+        self.num_frames, num_joints = start.shape[:2]
+        self.points = _interpolated(start.swapaxes(0, 1))
+        self.agrees = np.zeros(points_img.shape[:3], bool)
+        self.rigid: RigidPairs | None = None
+        self.correlation = 0.0
+        self.point_variance = np.ones(num_joints)
+        self.jerk_variance = np.full((num_joints, max(self.num_frames - ORDER, 0)), np.inf)
+
+    @property
+    def share(self) -> np.ndarray:
+        """(J,) share of the noise that smoothing keeps."""
+        if self.num_frames < MIN_FRAMES:
+            return np.ones(len(self.points))
+        return noise_share(self.jerk_variance, self.point_variance[:, None]).mean(1)
+
+    def _blocks(self) -> Iterator[tuple[slice, slice, slice]]:
+        """Yield frames of a block, frames with overlap, and the former as a part of the latter."""
+        block, overlap = self._settings.block, self._settings.overlap
+        for first in range(0, self.num_frames, block):
+            last = min(first + block, self.num_frames)
+            begin, end = max(first - overlap, 0), min(last + overlap, self.num_frames)
+            yield slice(first, last), slice(begin, end), slice(first - begin, last - begin)
+
+    def _terms(self, frames: slice) -> PixelTerms:
+        return PixelTerms(self._rays[frames], self._cameras[frames], self.points[:, frames])
+
+    def _jerk_of(self, frames: slice) -> np.ndarray:
+        return self.jerk_variance[:, frames.start : max(frames.stop - ORDER, frames.start)]
+
+    def smooth_points(self, start: np.ndarray) -> None:
+        """Smooth the triangulated points, joint by joint, with weights against outliers."""
+        known = np.isfinite(start).all(-1)
+        information = np.zeros(self.points.shape[:2])
+        for inner, _, _ in self._blocks():
+            terms = self._terms(inner)
+            weight = terms.weights(self.noise_px, self._settings.outlier_std) * known[inner, None]
+            information[:, inner] = _mean_information(terms.normal_equations(weight, self.noise_px)[0])
+        self._measure(information, self.points)
+        self.jerk_variance[:] = jerk_variance_of_cutoff(self._settings.start_cutoff, self.point_variance)[:, None]
+        if self.num_frames < MIN_FRAMES:
+            return
+        measured, weight = self.points, information
+        for scale in self._settings.start_scales:
+            smooth = np.empty_like(measured)
+            for inner, outer, part in self._blocks():
+                smoother = JerkSmoother(weight[:, outer, None, None], self._jerk_of(outer))
+                right = (weight[:, outer] + smoother.ridge)[..., None] * measured[:, outer]
+                smooth[:, inner] = smoother.solve(right[:, :, None])[:, part, 0]
+            squared = ((measured - smooth) ** 2).sum(-1) * information / scale**2
+            weight = information * robust_weight(squared, self._settings.outlier_std, 3)
+            self.jerk_variance = measure_jerk_variance(smooth, weight, self.point_variance, self.jerk_variance)
+        self.points = smooth
+
+    def _measure(self, information: np.ndarray, points: np.ndarray) -> None:
+        """Set the variance of a frame's measurement from the mean information (J, F), 1/mm^2."""
+        mean = information.mean(1)
+        typical = np.median(mean[mean > 0]) if (mean > 0).any() else 1.0
+        self.point_variance = 1 / np.maximum(mean, 1e-3 * typical)
+
+    def update(self, scale: float) -> None:
+        """Run a Gauss-Newton step over all frames, and measure noise and jerk again.
+
+        Args:
+            scale: factor of the noise in the weights against outliers.
+        """
+        num_views = len(self.noise_px)
+        points = np.empty_like(self.points)
+        information = np.empty(self.points.shape[:2])
+        squared, freedom, following = np.zeros(num_views), np.zeros(num_views), 0.0
+        share = self.share
+        for inner, outer, part in self._blocks():
+            terms = self._terms(outer)
+            weight = terms.weights(scale * self.noise_px, self._settings.outlier_std)
+            normal, right = terms.normal_equations(weight, self.noise_px)
+            points[:, inner] = self._solve(normal, right, outer)[:, part]
+            information[:, inner] = _mean_information(normal[:, part])
+            weight = weight[part]
+            self.agrees[inner] = weight > 0.5
+            residual = np.sqrt(weight)[..., None] * terms.residual[part]
+            squared += (residual**2).sum((0, 2, 3))
+            following += (residual[1:] * residual[:-1] / self.noise_px[:, None, None] ** 2).sum()
+            count = np.maximum(weight.sum(1, keepdims=True), 1.0)
+            freedom += (weight * np.maximum(2 - 3 * share / count, 0.2)).sum((0, 2))
+        self.points = points
+        correlation = following / max((squared / self.noise_px**2).sum(), np.finfo(float).tiny)
+        self.correlation = float(np.clip(correlation, 0.0, _MAX_CORRELATION))
+        measured = np.sqrt(squared / np.maximum(freedom, 1.0))
+        self.noise_px = np.where(freedom > 20, np.minimum(measured, self._max_noise_px), self.noise_px)
+        self._measure(information, points)
+        self.jerk_variance = measure_jerk_variance(points, information, self.point_variance, self.jerk_variance)
+
+    def _solve(self, normal: np.ndarray, right: np.ndarray, frames: slice) -> np.ndarray:
+        """Solve the normal equations of a block: (J, f, 3) mm."""
+        points, jerk_variance = self.points[:, frames], self._jerk_of(frames)
+        if self.rigid is None:
+            smoother = JerkSmoother(normal, jerk_variance)
+            return smoother.solve(right + smoother.ridge * points)
+        pairs = self.rigid
+        difference = pairs.difference(points)
+        distance = np.maximum(np.linalg.norm(difference, axis=-1), 1.0)
+        error = pairs.length[:, None] - distance
+        std = pairs.std[:, None] * np.sqrt(1 + (error / _LENGTH_SCALE / pairs.std[:, None]) ** 2)
+        slope = difference / distance[..., None] / std[..., None]  # (E, f, 3)
+        own = np.zeros_like(normal)
+        pairs.add_to_joints(own, slope[..., :, None] * slope[..., None, :], 1.0)
+        target = np.zeros_like(right)
+        pairs.add_to_joints(target, slope * ((slope * difference).sum(-1) + error / std)[..., None], -1.0)
+        smoother = JerkSmoother(normal + own, jerk_variance)
+
+        def product(values: np.ndarray) -> np.ndarray:
+            result = np.einsum("jfab,jfb->jfa", normal, values) + smoother.ridge * values
+            add_jerk_transposed(result, jerk(values) / jerk_variance[..., None])
+            along = (pairs.difference(values) * slope).sum(-1, keepdims=True)
+            pairs.add_to_joints(result, along * slope, -1.0)
+            return result
+
+        # scipy's cg() starts threads of BLAS for its scalar products, which takes several times longer.
+        result = points.copy()
+        residual = right + target + smoother.ridge * points - product(points)
+        direction = solved = smoother.solve(residual)
+        energy = first = (residual * solved).sum()
+        for _ in range(self._settings.cg_steps):
+            if energy <= self._settings.cg_tolerance**2 * first:
+                break
+            turned = product(direction)
+            step = energy / (direction * turned).sum()
+            result += step * direction
+            residual -= step * turned
+            solved = smoother.solve(residual)
+            previous, energy = energy, (residual * solved).sum()
+            direction = solved + energy / previous * direction
+        return result
+
+    def covariance(self) -> np.ndarray:
+        """Return the covariance (J, F, 3, 3) of the trajectories without rigid pairs, mm^2.
+
+        Smoothing reduces errors that last for many frames less than white noise.
+        """
+        result = np.empty((*self.points.shape, 3))
+        for inner, outer, part in self._blocks():
+            terms = self._terms(outer)
+            weight = terms.weights(self.noise_px, self._settings.outlier_std)
+            normal, _ = terms.normal_equations(weight, self.noise_px)
+            smoother = JerkSmoother(normal, self._jerk_of(outer))
+            result[:, inner] = smoother.covariance(_CORRELATED)[:, part]
+        independent = (1 - self.correlation) / (1 + self.correlation)  # measurements per frame
+        share = self.share
+        return result / (share + (1 - share) * independent)[:, None, None, None]
+
+    def variance_with_pairs(self, covariance: np.ndarray) -> np.ndarray:
+        """Return the covariance (J, F, 3, 3), mm^2, reduced by what the rigid pairs tell.
+
+        Each joint's reduction is computed frame by frame in a sample of the frames, as if the covariances (J, F, 3, 3)
+        were of independent measurements.
+        """
+        variance = np.trace(covariance, axis1=-2, axis2=-1)
+        if self.rigid is None or not len(self.rigid.one):
+            return covariance
+        pairs = self.rigid
+        num_joints = len(self.points)
+        frames = np.unique(np.linspace(0, self.num_frames - 1, min(self.num_frames, _SAMPLED)).astype(int))
+        seen = self.agrees[frames].any(1).T  # (J, N)
+        difference = pairs.difference(self.points[:, frames])
+        slope = difference / np.maximum(np.linalg.norm(difference, axis=-1, keepdims=True), 1.0)
+        # The standard deviation of a pair counts the frames over which smoothing averages. In smoothed positions that
+        # is right for deviations of a single frame, and not needed for lasting ones: half of it is undone.
+        correlation = (1 / self.share[pairs.one] + 1 / self.share[pairs.other]) / 2
+        slope = slope * (correlation**0.25 / pairs.std)[:, None, None]
+        information = np.zeros((len(frames), num_joints, 3, num_joints, 3))
+        for joint in range(num_joints):
+            information[:, joint, :, joint] = np.linalg.inv(covariance[joint, frames])
+        for number, (one, other) in enumerate(zip(pairs.one, pairs.other, strict=True)):
+            product = slope[number, :, :, None] * slope[number, :, None, :]
+            information[:, one, :, one] += product
+            information[:, other, :, other] += product
+            information[:, one, :, other] -= product
+            information[:, other, :, one] -= product
+        inverse = np.linalg.inv(information.reshape(len(frames), 3 * num_joints, -1))
+        reduced = np.diagonal(inverse, axis1=-2, axis2=-1).reshape(-1, num_joints, 3).sum(-1).T
+        factor = (seen * reduced / variance[:, frames]).sum(1) / np.maximum(seen.sum(1), 1)
+        return covariance * np.where(seen.any(1), factor, 1.0)[:, None, None, None]
+
+
+def _mean_information(information: np.ndarray) -> np.ndarray:
+    """Return the inverse of the mean variance per axis (...) of joints with information matrices (..., 3, 3)."""
+    return 3 / np.trace(covariance_of(information), axis1=-2, axis2=-1)
+
+
+def _interpolated(trajectories: np.ndarray) -> np.ndarray:
+    """Fill gaps of trajectories (J, F, 3) by straight lines; unknown joints get the mean position."""
+    result = trajectories.copy()
+    frames = np.arange(result.shape[1])
+    known = np.isfinite(result).all(-1)
+    middle = result[known].mean(0) if known.any() else np.zeros(3)
+    for joint in range(len(result)):
+        where = np.flatnonzero(known[joint])
+        if not len(where):
+            result[joint] = middle
+        elif len(where) < len(frames):
+            for axis in range(3):
+                result[joint, :, axis] = np.interp(frames, where, result[joint, where, axis])
+    return result
