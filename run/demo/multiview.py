@@ -49,7 +49,7 @@ def parse_args() -> argparse.Namespace:
     add(
         "--method",
         choices=(AGREEMENT, *METHODS),
-        help=f"{AGREEMENT}: triangulate each joint from the largest set of views that agree (default with detections); "
+        help=f"{AGREEMENT}: triangulate each joint from the views that agree, then --smooth (default with detections); "
         "the others, as in run/pose3d/estimate.py, need heatmaps (default rpsm with a checkpoint, rpsm+refine with "
         "BlazePose)",
     )

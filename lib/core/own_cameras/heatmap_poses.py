@@ -23,7 +23,7 @@ from lib.dataset.own_cameras.videos import read_frames
 from lib.multiviews.body import H36M_BODY
 from lib.multiviews.pictorial.cpu_backend import make_cpu_backend
 from lib.multiviews.pictorial.limb_prior import LimbPrior
-from lib.multiviews.recording.robust_poses import RobustPoses, RobustSettings
+from lib.multiviews.recording.robust_poses import AUTO, RobustPoses, RobustSettings
 from lib.utils.errors import InputError
 
 _BATCH = 16  # frames per batch of the 3D method
@@ -127,6 +127,8 @@ def poses_from_heatmaps(
     located = np.isfinite(recording.points).any((1, 2, 3))
     pose_world = np.where(located[:, None, None], pose_world, np.nan)
     poses = triangulate(recording, settings).with_pose(pose_world, recording.cameras)
+    if settings.cutoff == AUTO:  # the fit would replace the poses of the method
+        settings = replace(settings, cutoff=None)
     return recording, smooth(poses, recording, settings)
 
 
