@@ -57,7 +57,7 @@ def test_prepare_mpii_data_train_and_validate(world, tiny_yaml, tmp_path, run_sc
     assert done.out == (root / "mpii/annot/prepare_mpii.md").read_text()
     assert "| valid.json    |      6 |" in done.out
 
-    cfg = tiny_yaml(root)
+    cfg = tiny_yaml(root, resnet=True)
     opts = (
         "--opts",
         "DATASET.TRAIN_DATASET",
@@ -140,7 +140,8 @@ def test_prepare_mpii_without_head_boxes_validation_explains_missing_pckh(tiny_r
     assert done.code == 0
     assert len(re.findall(r".*PCKh.*", done.out)) == 1
     assert "no PCKh: " in done.out
-    results = json.loads((tmp_path / "output/mpii/multiview_pose_resnet_18/tiny/results_2d.json").read_text())
+    directory = tmp_path / "output/mpii/multiview_pose_resnet_18/tiny/evaluations/weights=final_state"
+    results = json.loads((directory / "results_2d.json").read_text())
     assert results["pckh"] == {}
     refused = run_script("pose2d/valid.py", "--cfg", cfg, *opts, "TEST.JDR_THRESHOLD", "head")
     assert refused.code == 2
