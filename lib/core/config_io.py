@@ -44,13 +44,7 @@ def load_config(path: str | os.PathLike, opts: Sequence[str] = ()) -> EasyDict:
     for file, values in _read_chain(Path(path)):
         config.NAME = ""  # not inherited: two experiments would share a run directory
         _merge(config, values, str(file), unused)
-    if len(opts) % 2:
-        raise InputError(
-            f"--opts: expected KEY VALUE pairs, received {len(opts)} words; the last is '{opts[-1]}'"
-            f"{next(filter(None, map(_list_hint, opts)), '')}"
-        )
-    for key, text in zip(opts[::2], opts[1::2], strict=True):
-        _merge(config, _nested([(key, _parse_value(key, text))]), "--opts", unused)
+    _merge_opts(config, opts, unused)
     if unused:
         logger.warning("keys without effect, ignored: %s", ", ".join(sorted(unused)))
     if config.NAME and not _PLAIN_NAME.fullmatch(config.NAME):
@@ -63,6 +57,31 @@ def load_config(path: str | os.PathLike, opts: Sequence[str] = ()) -> EasyDict:
             "PEAK_MODE quarter; set one of them"
         )
     return config
+
+
+def stored_config(values: Mapping[str, Any], opts: Sequence[str] = ()) -> EasyDict:
+    """Return a configuration that was stored as plain values, e.g. in a checkpoint of any version.
+
+    Args:
+        values: as plain_config() returns it; missing keys have their defaults.
+        opts: as in load_config().
+
+    Raises:
+        InputError: unknown key, or invalid value.
+    """
+    config = EasyDict(_nested(flat_values(values).items()))
+    _merge_opts(config, opts, set())
+    return config
+
+
+def _merge_opts(config: EasyDict, opts: Sequence[str], unused: set[str]) -> None:
+    if len(opts) % 2:
+        raise InputError(
+            f"--opts: expected KEY VALUE pairs, received {len(opts)} words; the last is '{opts[-1]}'"
+            f"{next(filter(None, map(_list_hint, opts)), '')}"
+        )
+    for key, text in zip(opts[::2], opts[1::2], strict=True):
+        _merge(config, _nested([(key, _parse_value(key, text))]), "--opts", unused)
 
 
 def dump_config(config: EasyDict, path: str | os.PathLike) -> None:

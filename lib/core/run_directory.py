@@ -35,6 +35,7 @@ PHASES = ("train", "valid", "estimate_cuda", "estimate")
 CHECKPOINT_NAME = "checkpoint.pth.tar"  # the whole training state, newest
 KEPT_CHECKPOINT_NAME = "checkpoint_{epoch:04d}_{step:06d}.pth.tar"  # earlier ones, TRAIN.KEEP_CHECKPOINTS
 KEPT_CHECKPOINT_PATTERN = "checkpoint_[0-9]*.pth.tar"
+TRAINING_CAMERAS_NAME = "training_cameras.json"  # the rigs of the training data, for NETWORK.FUSION learned
 BEST_NAME = "model_best.pth.tar"  # weights with the best JDR
 FINAL_NAME = "final_state.pth.tar"  # weights of the last epoch
 METRICS_NAME = "metrics.jsonl"

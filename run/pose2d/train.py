@@ -25,7 +25,7 @@ import torch
 from lib.core.build_data import build_dataset, build_loader
 from lib.core.build_model import build_model
 from lib.core.config_io import dataset_root, load_config, plain_config
-from lib.core.run_directory import CHECKPOINT_NAME, log_disk_usage, run_directory, start_run
+from lib.core.run_directory import CHECKPOINT_NAME, TRAINING_CAMERAS_NAME, log_disk_usage, run_directory, start_run
 from lib.core.runtime.command_line import collect_opts, make_parser, run_main
 from lib.core.runtime.device import (
     autocast_dtype,
@@ -45,7 +45,9 @@ from lib.core.training.profiling import profile_steps
 from lib.core.training.resume import checkpoint_to_resume, finish_if_complete, resume
 from lib.core.training.step import TrainStep
 from lib.core.training.trial import OVERFIT_STEPS, dry_run, overfit
+from lib.dataset.camera_rigs import rigs_of, save_rigs
 from lib.dataset.fingerprint import data_fingerprint
+from lib.dataset.multiview_dataset import MultiviewDataset
 from lib.utils.errors import InputError
 from lib.utils.files.directory_lock import locked_directory
 from lib.utils.parallel.distributed import process_group
@@ -92,6 +94,13 @@ def parse_args() -> argparse.Namespace:
 def is_in(directory: Path, checkpoint: Path) -> bool:
     """Return whether a checkpoint exists and is in a directory."""
     return checkpoint.is_file() and checkpoint.resolve().parent == directory.resolve()
+
+
+def record_training_cameras(directory: Path, dataset: MultiviewDataset) -> None:
+    """Write the rigs of the groups of views, if the data set has any, into the run directory."""
+    for part in dataset.parts:
+        if part.is_multiview:
+            save_rigs(directory / TRAINING_CAMERAS_NAME, rigs_of(part.annotations, part.groups))
 
 
 def train(args: argparse.Namespace, config: Any, ranks: Ranks) -> None:
@@ -160,6 +169,7 @@ def train(args: argparse.Namespace, config: Any, ranks: Ranks) -> None:
         if ranks.is_main:
             is_resumed = checkpoint is not None and is_in(directory, checkpoint)
             record_run(config, args.cfg, directory, "train", data, is_resumed)
+            record_training_cameras(directory, train_set)
         Training(config, directory, model, step, loaders, progress, settings, ranks, args.max_steps).run()
         if ranks.is_main:
             log_disk_usage(config, directory)

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from lib.core.config import DEFAULTS, all_keys
-from lib.core.config_io import dataset_root, dump_config, flat_values, load_config
+from lib.core.config_io import dataset_root, dump_config, flat_values, load_config, stored_config
 from lib.utils.errors import InputError
 
 
@@ -273,6 +273,14 @@ def test_dump_config_loads_again_equal(write, tmp_path):
     assert load_config(tmp_path / "out" / "dump.yaml") == config
     plain = yaml.safe_load((tmp_path / "out" / "dump.yaml").read_text())
     assert plain["TRAIN"]["LR"] == 1e-5
+
+
+def test_stored_config_has_the_stored_values_the_defaults_and_the_options():
+    config = stored_config({"SEED": 3, "NETWORK": {"SIGMA": 1.5}}, ["NETWORK.SIGMA", "2.5", "TRAIN.LR", "0.1"])
+    assert (config.SEED, config.NETWORK.SIGMA, config.TRAIN.LR) == (3, 2.5, 0.1)
+    assert DEFAULTS["TEST"]["BATCH_SIZE"].default == config.TEST.BATCH_SIZE
+    with pytest.raises(InputError, match=r"TRAIN\.LRR"):
+        stored_config({}, ["TRAIN.LRR", "0.1"])
 
 
 def test_dataset_root_lies_in_data_dir(write):

@@ -129,7 +129,7 @@ def test_prepare_own_training_and_multiview_with_the_network(run_script, files, 
     assert np.load(out / "poses3d.npz")["pose_world"].shape == (4, 17, 3)
     other = run_script(*flags, "--views", "front", "left", "back")
     assert other.code == 2
-    assert "root was not made from these in this order" in other.err
+    assert "NETWORK.FUSION learned: expected the 4 cameras of the training" in other.err
     single = run_script(
         *flags, "--views", "front", "left", "back", "--method", "triangulate", "--opts", "NETWORK.FUSION", "none"
     )

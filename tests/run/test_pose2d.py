@@ -15,6 +15,8 @@ import torch
 import yaml
 from cvf_tests.scripts import RUN
 
+from lib.dataset.camera_rigs import load_rigs
+
 
 def test_train_and_valid_write_all_results(tiny_root, tiny_yaml, tmp_path, run_script):
     cfg = tiny_yaml(tiny_root(), resnet=True)
@@ -22,6 +24,8 @@ def test_train_and_valid_write_all_results(tiny_root, tiny_yaml, tmp_path, run_s
     directory = tmp_path / "output" / RUN
     for name in ("checkpoint.pth.tar", "model_best.pth.tar", "final_state.pth.tar", "config_train.yaml"):
         assert (directory / name).is_file()
+    (rig,) = load_rigs(directory / "training_cameras.json")
+    assert len(rig) == 4
     assert cv2.imread(str(directory / "training_curves.png")) is not None
     assert {path.name for path in (directory / "debug").iterdir()} >= {
         f"train_000_00000_{kind}.jpg" for kind in ("gt", "pred", "hm_gt", "hm_pred")

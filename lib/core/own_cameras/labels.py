@@ -9,7 +9,7 @@ from lib.core.own_cameras.recording import Recording
 from lib.core.own_cameras.recording_figures import save_label_sheet
 from lib.core.own_cameras.recording_poses import check_cameras, person_prior, smooth, triangulate
 from lib.core.own_cameras.recording_tables import pose_statistics, report_parts
-from lib.dataset.own_cameras.dataset_writer import CAMERA_KEYS, MARKER, WriteSettings, write_labels
+from lib.dataset.own_cameras.dataset_writer import MARKER, WriteSettings, write_labels
 from lib.dataset.own_cameras.videos import read_frames
 from lib.dataset.storage.new_dataset_folder import check_dataset_folder, new_dataset_folder
 from lib.multiviews.body import H36M_BODY
@@ -59,7 +59,6 @@ def make_labels(
     prior = person_prior(poses, PictorialSettings().first_grid)
     statistics = pose_statistics(poses, recording)
     report = report_parts(recording, statistics, check_cameras(recording))
-    cameras = {key: getattr(recording.rig.cameras, key) for key in CAMERA_KEYS}
     with new_dataset_folder(root, force, MARKER) as folder:
         images = read_frames(recording.videos, recording.table)
         counts = write_labels(folder, recording.rig, images, filled, poses.agrees, write)
@@ -74,6 +73,5 @@ def make_labels(
         text = "\n\n".join(parts) + "\n"
         write_bytes(folder / REPORT, text.encode())
         settings = {"write": asdict(write), "robust": asdict(robust)}
-        marker = {"settings": settings, "counts": counts, "statistics": statistics, "cameras": cameras}
-        write_json(folder / MARKER, marker)
+        write_json(folder / MARKER, {"settings": settings, "counts": counts, "statistics": statistics})
     return text

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from heapq import nlargest
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,12 @@ from lib.core.build_model import build_model
 from lib.core.config_io import dataset_root
 from lib.core.evaluation2d.decode import predict_locations
 from lib.core.own_cameras.recording import Recording
+from lib.core.run_directory import TRAINING_CAMERAS_NAME
 from lib.core.runtime.device import select_device
+from lib.dataset.camera_rigs import is_same_rig, load_rigs, rigs_of
+from lib.dataset.data_sets import has_views, load_multiview
+from lib.dataset.groups import group_views
 from lib.dataset.network_input import network_images
-from lib.dataset.own_cameras.dataset_writer import made_with
 from lib.dataset.own_cameras.videos import read_frames
 from lib.dataset.storage.record_writer import person_box
 from lib.models.registry import FUSIONS, fusion_name
@@ -94,7 +98,7 @@ class PoseNetwork:
         Raises:
             InputError: the weights are missing, damaged, or for another network or rig.
         """
-        _check_rig(config, cameras)
+        check_rig(config, checkpoint, cameras)
         self.config = config
         self.device = select_device(config.GPUS, config.CUDNN)
         self._model = build_model(config, len(cameras))
@@ -165,7 +169,7 @@ def predict(
     outputs = []
     root = None
     for frame, images in enumerate(frames):
-        search = _PersonSearch(network, images, recording.rig.cameras)
+        search = PersonSearch(network, images, recording.rig.cameras)
         if roots_world is not None:
             outputs.append(search.predict(roots_world[frame]))
             continue
@@ -177,15 +181,54 @@ def predict(
     return replace(recording, points=np.where(points[..., 2:] > 0, points, np.nan)), prediction
 
 
-def _check_rig(config: Any, cameras: Cameras) -> None:
-    """Refuse learned fusion matrices unless the training set was made from these cameras in this order."""
-    if not FUSIONS[fusion_name(config.NETWORK)].fixed_rig or made_with(dataset_root(config), cameras):
+def check_rig(config: Any, checkpoint: str | os.PathLike, cameras: Cameras) -> None:
+    """Refuse learned fusion matrices for other cameras, or another order, than those of the training.
+
+    The cameras of the training are in training_cameras.json next to the checkpoint. Trainings of earlier versions have
+    no such file: then the training annotation is read. Without both, the cameras are accepted with a warning.
+
+    Args:
+        config: reads NETWORK.FUSION, NETWORK.AGGRE, DATA_DIR and DATASET.
+        checkpoint: the weights.
+        cameras: cameras of the rig, leading axis V.
+
+    Raises:
+        InputError: the cameras differ.
+    """
+    name = fusion_name(config.NETWORK)
+    if not FUSIONS[name].fixed_rig:
         return
-    raise InputError(
-        "NETWORK.FUSION learned: the matrices fit only the cameras of their training, and "
-        f"{dataset_root(config)} was not made from these in this order; for another rig: "
-        "--opts NETWORK.FUSION none, or epipolar_max, or a network trained with adaptive"
-    )
+    path = Path(checkpoint).parent / TRAINING_CAMERAS_NAME
+    source: Any = path
+    if path.is_file():
+        rigs = load_rigs(path)
+    else:
+        source = dataset_root(config)
+        try:
+            rigs = _rigs_of_training_data(config.DATASET, source)
+        except InputError:  # another machine, or the data were deleted
+            logger.warning(
+                "NETWORK.FUSION %s: expected the cameras of the training in %s or in the training data below %s, found "
+                "neither; assuming that these cameras are the same, in this order",
+                name,
+                path,
+                source,
+            )
+            return
+    if not any(is_same_rig(cameras, rig) for rig in rigs):
+        raise InputError(
+            f"NETWORK.FUSION {name}: expected the {len(rigs[0])} cameras of the training ({source}) in their order, "
+            f"received {len(cameras)} cameras of another rig or in another order; for another rig use --opts "
+            "NETWORK.FUSION none, or epipolar_max, or a network trained with adaptive"
+        )
+
+
+def _rigs_of_training_data(section: Any, root: Path) -> list[Cameras]:
+    """Read the rigs from the training annotation of section DATASET; an InputError if there is none."""
+    if not has_views(section.TRAIN_DATASET):
+        raise InputError(f"{section.TRAIN_DATASET} has no calibrated views")
+    annotations = load_multiview(section.TRAIN_DATASET, section, root, section.TRAIN_SUBSET, check=False)
+    return rigs_of(annotations, group_views(annotations, section.INCOMPLETE_GROUPS, section.CAMERAS))
 
 
 @dataclass(frozen=True)
@@ -205,7 +248,7 @@ class _Candidate:
     output: tuple[np.ndarray, ...]
 
 
-class _PersonSearch:
+class PersonSearch:
     """Search for the person in the images of one frame."""
 
     def __init__(self, network: PoseNetwork, images: Sequence[np.ndarray], cameras: Cameras) -> None:
@@ -215,7 +258,10 @@ class _PersonSearch:
 
     def predict(self, root: np.ndarray) -> tuple[np.ndarray, ...]:
         """Return heatmaps, locations, center and scale of the V views for a root (3,) mm, as in Prediction."""
-        center, scale = _crops(root, self._cameras)
+        return self.predict_crops(*_crops(root, self._cameras))
+
+    def predict_crops(self, center: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Return the same for crops with centers (V, 2), px, and scales (V, 2)."""
         heatmaps = self._network(self._images, center, scale)
         return heatmaps, self._network.locations(heatmaps, center, scale), center, scale
 

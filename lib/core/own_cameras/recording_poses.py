@@ -6,10 +6,11 @@ import numpy as np
 
 from lib.core.own_cameras.recording import FLIP_PAIRS, Recording
 from lib.core.own_cameras.recording_tables import require_consensus
-from lib.core.pose3d.frames import FrameBatch
+from lib.core.pose3d.frames import FrameBatch, Poses
 from lib.core.pose3d.make_prior import pictorial_settings
 from lib.core.pose3d.methods import METHODS, make_context, run_method
 from lib.multiviews.body import H36M_BODY
+from lib.multiviews.cameras import Cameras
 from lib.multiviews.pictorial.cpu_backend import make_cpu_backend
 from lib.multiviews.pictorial.limb_prior import LimbPrior, PriorGrid, make_limb_prior
 from lib.multiviews.recording.calibration_check import CalibrationCheck, check_calibration
@@ -97,15 +98,28 @@ def poses_by_method(
         raise unknown_name("method", method, [AGREEMENT, *METHODS], "--method")
     if METHODS[method].needs_prior and prior is None:
         prior = person_prior(poses, pictorial_settings(config.PICT_STRUCT).first_grid)
+    found = run_on_prediction(prediction, recording.cameras, config, method, prior)
+    return poses.with_pose(found.pose_world, recording.cameras)
+
+
+def run_on_prediction(prediction: Any, cameras: Cameras, config: Any, method: str, prior: LimbPrior | None) -> Poses:
+    """Run a 3D method on the network's heatmaps of F frames of one person.
+
+    Args:
+        prediction: Prediction of the network (network.py).
+        cameras: leading axes (F, V).
+        config: configuration of the network; the sections NETWORK, PICT_STRUCT and TRIANGULATE are read.
+        method: name in METHODS.
+        prior: limb prior; None if the method needs none.
+    """
     batch = FrameBatch(
         heatmaps=prediction.heatmaps,
         locations=prediction.locations,
-        cameras=recording.cameras,
+        cameras=cameras,
         image_to_heatmap=image_to_heatmap_affine(
             prediction.center, prediction.scale, config.NETWORK.IMAGE_SIZE, config.NETWORK.HEATMAP_SIZE
         ),
         center=prediction.center,
-        subject=np.zeros(len(recording), int),
+        subject=np.zeros(len(prediction.heatmaps), int),
     )
-    found = run_method(METHODS[method], [batch], make_context(config, batch.body, prior, make_cpu_backend()))
-    return poses.with_pose(found.pose_world, recording.cameras)
+    return run_method(METHODS[method], [batch], make_context(config, batch.body, prior, make_cpu_backend()))

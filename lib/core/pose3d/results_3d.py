@@ -5,6 +5,7 @@ the predictions that they replace.
 """
 
 import logging
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -116,20 +117,37 @@ def write_poses(
         )
 
 
-def load_poses(path: Path, image_ids: np.ndarray, joint_names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Read a file of poses and check that it belongs to the frames.
+def read_poses(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Read a pose file of a run or of a recording. Frames, views and joints are F, V and J.
 
     Args:
-        path: poses3d.npz.
-        image_ids: (F, V) image names of the frames.
-        joint_names: the J joints.
+        path: e.g. poses3d.npz.
 
     Returns:
-        The arrays of save_poses(); older files have no provenance.
+        Name -> array. All files (older ones may lack `confidence` and `num_views_agree`):
+            pose_world: (F, J, 3) mm, world frame; NaN = unknown, in recordings only.
+            num_views_agree: (F, J) number of views that support the joint, 0 to V.
+            confidence: (F, J) the same as a share of the views, 0 to 1.
+            joint_names: (J,) names.
+        Files of run/pose3d/estimate.py:
+            gt_world: (F, J, 3) ground truth, mm, world frame.
+            image_ids: (F, V) image paths below the images folder of the data set.
+            predictions_file, predictions_fingerprint: () name and fingerprint of the heatmaps.
+        Files of run/demo/multiview.py:
+            known: (F, J) bool, pose_world is known.
+            sd_mm: (F, J) standard deviation per axis, mm. covariance: (F, J, 3, 3) mm^2.
+            source: (F, J) where the position comes from, index into source_names.
+            joints_img: (F, V, J, 2) detections after swap correction, image px.
+            kept: (F, V, J) bool, detections that agree with the others.
+            frame: (F,) frame number of the reference view's video, from 0.
+            time_s: (F,) seconds from the beginning of that video.
+            view_frames: (F, V) frame number in each view's video.
+            views: (V,) names of the cameras.
 
     Raises:
-        InputError: missing, damaged, or made for other images or joints.
+        InputError: missing or damaged, or another kind of file.
     """
+    path = Path(path)
     try:
         with np.load(path, allow_pickle=False) as file:
             poses = dict(file)
@@ -139,9 +157,32 @@ def load_poses(path: Path, image_ids: np.ndarray, joint_names: Sequence[str]) ->
         raise InputError(f"{path}: no such file; run/pose3d/estimate.py writes it{hint}") from None
     except Exception as error:  # a damaged archive raises many kinds
         raise InputError(f"{path}: not a file of 3D poses, or truncated ({error})") from None
-    lacking = {"pose_world", "gt_world", "image_ids", "joint_names"} - poses.keys()
+    _check_names(path, poses, "pose_world", "joint_names")
+    return poses
+
+
+def _check_names(path: Path, poses: Mapping[str, np.ndarray], *names: str) -> None:
+    lacking = set(names) - poses.keys()
     if lacking:
         raise InputError(f"{path}: not a file of 3D poses: it has no '{min(lacking)}'")
+
+
+def load_poses(path: Path, image_ids: np.ndarray, joint_names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Read a pose file of a run, and check that it belongs to the frames.
+
+    Args:
+        path: poses3d.npz.
+        image_ids: (F, V) image names of the frames.
+        joint_names: the J joints.
+
+    Returns:
+        The arrays of read_poses(); older files have no provenance.
+
+    Raises:
+        InputError: missing, damaged, or made for other images or joints.
+    """
+    poses = read_poses(path)
+    _check_names(path, poses, "gt_world", "image_ids")
     if poses["joint_names"].tolist() != list(joint_names):
         raise InputError(f"{path}: joints are {poses['joint_names'].tolist()}, expected {list(joint_names)}")
     if not np.array_equal(poses["image_ids"], image_ids):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -122,6 +122,57 @@ def load_rig(path: str | os.PathLike, unit: str = "m") -> Rig:
     return rig
 
 
+def rig_from_dicts(cameras: Sequence[Mapping[str, Any]], unit: str = "mm") -> Rig:
+    """Return the rig of cameras that are given as dictionaries.
+
+    Args:
+        cameras: one dictionary per camera, either of the Human3.6M annotation (see Cameras.from_records()), or with
+            K: (3, 3) camera matrix, px;
+            R: (3, 3) rotation world -> camera, or its Rodrigues vector (3);
+            t: (3) translation, x_cam = R x_world + t, or T: (3) camera center, x_cam = R (x_world - T);
+            distortion: OpenCV's k1 k2 p1 p2 and optionally k3; may be missing;
+            name: may be missing; the default is the number from 1.
+        unit: unit of t and T: "mm", "cm" or "m".
+
+    Returns:
+        The rig, in the order of the list. The size of its images is unknown (0).
+
+    Raises:
+        InputError: an entry is missing, invalid or implausible.
+    """
+    if unit not in MM_PER_UNIT:
+        raise unknown_name("unit of length", unit, MM_PER_UNIT)
+    if all("fx" in camera for camera in cameras):
+        found = Cameras.from_records(list(cameras))
+        found = replace(found, T=found.T * MM_PER_UNIT[unit])
+    else:
+        parts = [
+            _camera_of_dict(camera, f"camera {number}", MM_PER_UNIT[unit]) for number, camera in enumerate(cameras, 1)
+        ]
+        columns = {key: np.stack([part[key] for part in parts]) for key in parts[0]}
+        found = Cameras(**columns)
+    names = tuple(str(camera.get("name", number)) for number, camera in enumerate(cameras, 1))
+    rig = Rig(names, found, np.zeros((len(names), 2), int), unit)
+    check_rotations(rig.cameras)
+    rig.check_unit()
+    return rig
+
+
+def _camera_of_dict(camera: Mapping[str, Any], where: str, mm_per_unit: float) -> dict[str, np.ndarray]:
+    """Return the fields of Cameras of one dictionary of rig_from_dicts()."""
+    table = {"matrix": camera.get("K"), "rotation": camera.get("R"), "distortions": camera.get("distortion", [0] * 5)}
+    lacking = [key for key in ("K", "R") if camera.get(key) is None]
+    if lacking or ("t" in camera) == ("T" in camera):
+        received = ", ".join(map(str, camera))
+        raise InputError(f"{where}: expected K, R, distortion and one of t (translation) and T (center): {received}")
+    rotation = _rotation(table, where)
+    if "t" in camera:
+        center = -rotation.T @ np.ravel(_numbers(camera, "t", None, where))
+    else:
+        center = np.ravel(_numbers(camera, "T", None, where))
+    return {"R": rotation, "T": center * mm_per_unit, **_intrinsics(table, where)}
+
+
 def match_names(names: Sequence[str], entries: Sequence[Path], what: str) -> list[Path]:
     """Find the file or folder of each camera: its stem is the name or, if there is none, contains the name.
 
@@ -164,30 +215,29 @@ def _read_camera(table: dict[str, Any], where: str, mm_per_unit: float) -> dict[
     if table.get("fisheye"):
         raise InputError(f"{where}: a fisheye lens; undistort the videos and calibrate the result as a pinhole camera")
     size = _numbers(table, "size", (2,), where)
-    matrix = _numbers(table, "matrix", (3, 3), where)
     rotation = _rotation(table, where)
     translation = _numbers(table, "translation", (3,), where) * mm_per_unit
+    if not (size > 0).all():
+        raise InputError(f"{where}: size must be positive")
+    return {"R": rotation, "T": -rotation.T @ translation, **_intrinsics(table, where), "size": size}
+
+
+def _intrinsics(table: Mapping[str, Any], where: str) -> dict[str, np.ndarray]:
+    """Return the fields f, c, k and p of Cameras, from the entries matrix and distortions of a table."""
+    matrix = _numbers(table, "matrix", (3, 3), where)
     lens = np.ravel(_numbers(table, "distortions", None, where))
     if len(lens) < 4 or np.any(lens[5:]):
         raise InputError(f"{where}: distortions: expected k1 k2 p1 p2 and optionally k3, received {len(lens)} numbers")
     focal = np.diagonal(matrix)[:2]
-    if not ((focal > 0).all() and (size > 0).all()):
-        raise InputError(f"{where}: size and focal lengths must be positive")
+    if not (focal > 0).all():
+        raise InputError(f"{where}: focal lengths must be positive")
     if abs(matrix[0, 1]) > _MAX_SKEW * focal[0]:
         raise InputError(f"{where}: matrix has a skew of {matrix[0, 1]:g}; expected 0")
     k3 = lens[4] if len(lens) > 4 else 0.0
-    return {
-        "R": rotation,
-        "T": -rotation.T @ translation,
-        "f": focal,
-        "c": matrix[:2, 2],
-        "k": np.array([lens[0], lens[1], k3]),
-        "p": lens[2:4],
-        "size": size,
-    }
+    return {"f": focal, "c": matrix[:2, 2], "k": np.array([lens[0], lens[1], k3]), "p": lens[2:4]}
 
 
-def _rotation(table: dict[str, Any], where: str) -> np.ndarray:
+def _rotation(table: Mapping[str, Any], where: str) -> np.ndarray:
     value = _numbers(table, "rotation", None, where)
     if value.shape == (3, 3):
         return value
@@ -196,7 +246,7 @@ def _rotation(table: dict[str, Any], where: str) -> np.ndarray:
     return cv2.Rodrigues(value.reshape(3))[0]
 
 
-def _numbers(table: dict[str, Any], key: str, shape: tuple[int, ...] | None, where: str) -> np.ndarray:
+def _numbers(table: Mapping[str, Any], key: str, shape: tuple[int, ...] | None, where: str) -> np.ndarray:
     if key not in table:
         raise InputError(f"{where}: no '{key}'")
     try:

@@ -14,16 +14,13 @@ from lib.dataset.storage.record_writer import Clip, camera_record, clip_records,
 from lib.multiviews.cameras import MIN_DEPTH_MM, Cameras, project, world_to_camera
 from lib.utils.errors import InputError
 from lib.utils.files.image_store import open_images
-from lib.utils.files.json_file import read_json
 from lib.utils.files.portable_pickle import write_pickle
 
-MARKER = "own.json"  # marks a folder as made here; holds settings and cameras
+MARKER = "own.json"  # marks a folder as made here; holds settings
 SUBJECT = 1
 ACTION = 1
 SUBACTION = 1
-CAMERA_KEYS = ("R", "T")  # fields of Cameras in MARKER
 MIN_SIDE_PX = 32
-_SAME_CAMERA = 1e-3  # tolerance of camera centers, mm, and of the entries of rotations
 
 
 @dataclass(frozen=True)
@@ -54,15 +51,6 @@ class WriteSettings:
             raise InputError(f"--max-side: expected at least {MIN_SIDE_PX} px, received {self.max_side}")
         if not 1 <= self.jpeg_quality <= 100:
             raise InputError(f"--jpeg-quality: expected 1 to 100, received {self.jpeg_quality}")
-
-
-def made_with(root: Path, cameras: Cameras) -> bool:
-    """Return whether `root` was written here from the same V cameras (position and rotation) in the same order."""
-    if not (root / MARKER).is_file():
-        return False
-    stored = read_json(root / MARKER).get("cameras", {})
-    pairs = [(np.array(stored.get(key, ())), getattr(cameras, key)) for key in CAMERA_KEYS]
-    return all(one.shape == other.shape and np.allclose(one, other, rtol=0, atol=_SAME_CAMERA) for one, other in pairs)
 
 
 def reduced(rig: Rig, max_side: int | None) -> Rig:

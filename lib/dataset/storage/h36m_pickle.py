@@ -34,6 +34,16 @@ def annotation_path(root: str | os.PathLike, source: str, subset: str, crop: boo
 def load_records(path: Path) -> list[dict]:
     """Load a pickled list of records, one per image.
 
+    Returns:
+        Dictionaries of the original code's format. With J joints:
+            image: path below the images folder. subject, action, subaction, image_id, camera_id: integer ids.
+            joints_2d: (J, 2) image px. joints_vis: (J, 3), 0 = not annotated.
+            joints_3d, joints_3d_camera: (J, 3), both in the frame of the camera, not of the world; mm in Human3.6M.
+            center, scale, box: the box of the person, px, px / 200 and px (x0, y0, x1, y1).
+            camera: see Cameras.from_records(); T is the center of the camera in the world frame.
+        load_multiview() (lib/dataset/data_sets.py) reads the same as arrays in mm, with the world frame:
+        `annotations.labels3d.pose_world(rows)`.
+
     Raises:
         InputError: the file is missing, truncated or refused, or holds something else.
     """

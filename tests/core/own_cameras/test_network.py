@@ -12,6 +12,7 @@ from lib.core.own_cameras import network
 from lib.core.own_cameras.labels import make_labels
 from lib.core.own_cameras.recording import load_recording
 from lib.core.own_cameras.recording_poses import poses_by_method
+from lib.dataset.camera_rigs import save_rigs
 from lib.dataset.own_cameras.dataset_writer import WriteSettings
 from lib.multiviews.cameras import project
 from lib.multiviews.recording.robust_poses import RobustSettings
@@ -97,20 +98,29 @@ def test_poses_by_method_errors_are_small(files, predicted, method, limit):
         poses_by_method(recording, prediction, config, "rpsn", poses_of(recording))
 
 
-@pytest.mark.parametrize("order", [(0, 1, 2, 3), (1, 0, 2, 3)])
-def test_pose_network_learned_fusion_needs_the_cameras_of_the_training(files, tmp_path, order):
-    recording = load_synchronized(files.cameras, files.videos, files.detections)
+@pytest.mark.parametrize("source", ["file", "training data", "nothing"])
+def test_check_rig_learned_fusion_needs_the_cameras_of_the_training(files, tmp_path, source, caplog):
     config = load_config(CFG, ["DATASET.ROOT", str(tmp_path / "root")])
-    cameras = recording.rig.cameras[list(order)]
-    with pytest.raises(InputError, match=r"root was not made from these in this order; .*--opts NETWORK.FUSION none"):
-        network.PoseNetwork(config, tmp_path / "none.pth", cameras)
-    make_labels(recording, tmp_path / "root", WriteSettings((14, 20)), RobustSettings())
-    other = order != (0, 1, 2, 3)
-    with pytest.raises(InputError, match="in this order" if other else r"none\.pth: no such checkpoint"):
-        network.PoseNetwork(config, tmp_path / "none.pth", cameras)
+    weights, cameras = tmp_path / "run/none.pth", files.rig.cameras
+    weights.parent.mkdir()
+    if source == "file":
+        save_rigs(weights.with_name("training_cameras.json"), [cameras[[3, 2, 1, 0]], cameras])
+    elif source == "training data":  # of smaller images, so with other intrinsics
+        recording = load_synchronized(files.cameras, files.videos, files.detections)
+        make_labels(recording, tmp_path / "root", WriteSettings((14, 20), max_side=100), RobustSettings())
+    network.check_rig(config, weights, cameras)
+    warnings = [message for message in caplog.messages if "NETWORK.FUSION learned" in message]
+    if source == "nothing":
+        assert "assuming that these cameras are the same, in this order" in warnings[0]
+        return
+    assert warnings == []
+    for other in (cameras[[1, 0, 2, 3]], cameras[:3]):
+        with pytest.raises(
+            InputError, match=r"NETWORK\.FUSION learned: expected the 4 cameras .* --opts NETWORK\.FUSION"
+        ):
+            network.check_rig(config, weights, other)
     config.NETWORK.FUSION = "none"
-    with pytest.raises(InputError, match=r"none\.pth: no such checkpoint"):
-        network.PoseNetwork(config, tmp_path / "none.pth", cameras)
+    network.check_rig(config, weights, cameras[:3])
 
 
 def test_predict_without_videos_is_refused(files):

@@ -15,10 +15,12 @@ from lib.core.pose3d.results_3d import (
     default_poses_name,
     load_poses,
     poses_source,
+    read_poses,
     results_name,
     save_poses,
     save_results,
     sources_and_settings,
+    write_poses,
 )
 from lib.utils.errors import InputError
 from lib.utils.joints import H36M_17
@@ -144,6 +146,16 @@ def test_save_poses_round_trip(frames, poses_path):
     assert poses_source(poses) == {"file": "a.h5", "fingerprint": "1"}
     np.savez(poses_path, **{name: values for name, values in poses.items() if name != "predictions_file"})
     assert poses_source(load_poses(poses_path, frames.image_ids, NAMES)) is None
+
+
+def test_read_poses_reads_files_without_ground_truth(poses_path):
+    write_poses(poses_path, NAMES, np.ones((2, 17, 3)), np.full((2, 17), 3), 4, known=np.ones((2, 17), bool))
+    poses = read_poses(str(poses_path))
+    assert set(poses) == {"pose_world", "num_views_agree", "confidence", "joint_names", "known"}
+    assert (poses["confidence"] == 0.75).all()
+    np.savez(poses_path, other=np.ones(3))
+    with pytest.raises(InputError, match="not a file of 3D poses: it has no 'joint_names'"):
+        read_poses(poses_path)
 
 
 def test_load_poses_other_images_or_joints_are_refused(frames, poses_path):

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import tomllib
+
 import cv2
 import numpy as np
 import pytest
 
-from lib.dataset.own_cameras.calibration_file import load_rig
+from lib.dataset.own_cameras.calibration_file import load_rig, rig_from_dicts
 from lib.multiviews.cameras import project
 from lib.utils.errors import InputError
 
@@ -29,6 +31,44 @@ def test_load_rig_projection_equals_opencv(toml, unit):
         pixels, depth = project(POINTS_M * mm, rig.cameras[view])
         np.testing.assert_allclose(pixels, expected[:, 0], atol=1e-9)
         assert (depth > 3 * mm).all()
+
+
+@pytest.mark.parametrize("center", [True, False])
+@pytest.mark.parametrize("unit", ["m", "mm"])
+def test_rig_from_dicts_equals_the_calibration_file(toml, center, unit):
+    expected = load_rig(toml, unit).cameras
+    tables = tomllib.loads(toml.read_text())
+    cameras = []
+    for table in (tables["cam_0"], tables["cam_1"]):
+        rotation, translation = cv2.Rodrigues(np.array(table["rotation"]))[0], np.array(table["translation"])
+        place = {"T": -rotation.T @ translation} if center else {"t": translation}
+        cameras.append({"K": table["matrix"], "R": table["rotation"], "distortion": table["distortions"], **place})
+    if unit == "mm":  # 4 mm from the world's origin
+        with pytest.raises(InputError, match="--unit mm: the largest distance between cameras would be"):
+            rig_from_dicts(cameras, unit)
+        return
+    rig = rig_from_dicts(cameras, unit)
+    assert rig.names == ("1", "2")
+    for field in ("R", "T", "f", "c", "k", "p"):
+        np.testing.assert_allclose(getattr(rig.cameras, field), getattr(expected, field), atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"t": None}, r"camera 2: expected K, R, distortion and one of t \(translation\) and T \(center\)"),
+        ({"T": [0, 0, 0]}, "camera 2: expected K, R, distortion and one of t"),
+        ({"K": None}, "camera 2: expected K, R"),
+        ({"K": np.ones((2, 3))}, "camera 2: matrix: expected 3 x 3 finite numbers"),
+        ({"R": 2 * np.eye(3)}, "camera 1: R is not a rotation"),
+        ({"distortion": [0.1]}, "camera 2: distortions: expected k1 k2 p1 p2"),
+    ],
+)
+def test_rig_from_dicts_invalid_camera_is_refused(change, message):
+    camera = {"K": [[300, 0, 100], [0, 300, 100], [0, 0, 1]], "R": np.eye(3), "t": [0, 0, 3000.0]}
+    other = {key: value for key, value in {**camera, "t": [500.0, 0, 3000.0], **change}.items() if value is not None}
+    with pytest.raises(InputError, match=message):
+        rig_from_dicts([camera, other])
 
 
 def test_resized_projects_to_the_same_share_of_the_image(toml):

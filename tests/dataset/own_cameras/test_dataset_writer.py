@@ -1,13 +1,10 @@
 from __future__ import annotations
 
-import json
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 from lib.dataset.own_cameras.calibration_file import load_rig
-from lib.dataset.own_cameras.dataset_writer import MARKER, WriteSettings, made_with, reduced, write_labels
+from lib.dataset.own_cameras.dataset_writer import WriteSettings, reduced, write_labels
 from lib.utils.errors import InputError
 
 
@@ -31,18 +28,6 @@ def test_reduced_keeps_smaller_images(toml):
     rig = load_rig(toml)  # 200 x 160 px
     assert reduced(rig, 100).image_wh.tolist() == [[100, 80]] * 2
     assert reduced(rig, 400).image_wh.tolist() == reduced(rig, None).image_wh.tolist() == [[200, 160]] * 2
-
-
-def test_made_with_compares_cameras_and_their_order(toml, tmp_path):
-    cameras = load_rig(toml).cameras
-    assert not made_with(tmp_path, cameras)
-    content = {"cameras": {"R": cameras.R.tolist(), "T": cameras.T.tolist()}}
-    (tmp_path / MARKER).write_text(json.dumps(content))
-    assert made_with(tmp_path, cameras)
-    assert not made_with(tmp_path, cameras[[1, 0]])
-    assert not made_with(tmp_path, replace(cameras, T=cameras.T + 1.0))
-    (tmp_path / MARKER).write_text("{}")
-    assert not made_with(tmp_path, cameras)
 
 
 def test_write_labels_fewer_images_than_labels(toml, tmp_path):
