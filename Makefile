@@ -18,7 +18,7 @@ DEMO_CAMERAS := run/demo/pose2sim_demo.toml
 DETECTIONS ?=
 
 .PHONY: help quickstart demo experiments configuration-docs docs test test-all lint clean clean-what
-.PHONY: bench bench-gpu bench-rpsm bench-training bench-annotations bench-fusion bench-fusion-learning bench-accuracy
+.PHONY: bench bench-gpu bench-rpsm bench-training bench-annotations bench-fusion bench-fusion-learning bench-recipe bench-accuracy
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-22s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -77,6 +77,9 @@ bench-fusion: $(VENV)/.installed  ## time per group of each fusion
 
 bench-fusion-learning: $(VENV)/.installed  ## JDR of each fusion on simulated heatmaps, by amount of training (15 minutes)
 	$(BIN)/python benchmarks/bench_fusion_learning.py
+
+bench-recipe: $(VENV)/.installed  ## JDR with each key that changes the published training, on a reduced quick start
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bench_recipe.py
 
 bench-accuracy: $(VENV)/.installed  ## errors of all 3D methods on simulated heatmaps
 	$(BIN)/python benchmarks/bench_accuracy.py

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -44,6 +45,21 @@ def test_train_and_valid_write_all_results(tiny_root, tiny_yaml, tmp_path, run_s
         assert file["locations"].shape == (12, 17, 3)
         np.testing.assert_allclose(file["heatmaps"][:].max((2, 3)), file["locations"][..., 2], atol=1e-6)
         assert file["image_ids"][5].decode().split("_ca_")[1].startswith("02")
+
+
+def test_train_trials_write_nothing(tiny_root, tiny_yaml, tmp_path, run_script, caplog):
+    caplog.set_level(logging.INFO)
+    cfg = tiny_yaml(tiny_root())
+    done = run_script("pose2d/train.py", "--cfg", cfg, "--dry-run")
+    assert done.code == 0
+    assert "dry run: nothing was written" in caplog.text
+    done = run_script("pose2d/train.py", "--cfg", cfg, "--overfit", 2, "--max-steps", 3)
+    assert done.code == 1
+    assert done.err.startswith("error: overfit: expected a loss of at most 5 % of that of empty heatmaps on 2 groups")
+    assert done.err.count("\n") == 1
+    assert not (tmp_path / "output").exists()
+    for words in (("--max-steps", 0), ("--overfit", 0), ("--dry-run", "--overfit", 2)):
+        assert run_script("pose2d/train.py", "--cfg", cfg, *words).code == 2
 
 
 def test_train_stores_the_merged_configuration(tiny_root, tiny_yaml, tmp_path, run_script):
