@@ -62,7 +62,7 @@ class Progress:
 
     def best_text(self) -> str:
         """Return the best score as text."""
-        return f"best JDR {100 * self.best_perf:.2f} %" if self.best_perf >= 0 else "no validation"
+        return f"best JDR {100 * self.best_perf:.2f} %" if self.best_perf >= 0 else "no epoch validated"
 
 
 class CheckpointKeeper:
