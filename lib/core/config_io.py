@@ -1,13 +1,14 @@
 """Reading configurations: defaults <- BASE <- YAML <- --opts. Keys, types and values are checked."""
 
 import difflib
+import io
 import logging
 import math
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import yaml
 from easydict import EasyDict
@@ -15,7 +16,7 @@ from easydict import EasyDict
 from lib.core.config import DEFAULTS, UNUSED, Key, all_keys
 from lib.models.registry import fusion_name
 from lib.utils.errors import InputError, unknown_name
-from lib.utils.files.atomic import write_bytes
+from lib.utils.files.atomic import read_text, write_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -196,7 +197,9 @@ class _FastLoader(_ReportRepeatedKeys, getattr(yaml, "CSafeLoader", yaml.SafeLoa
     pass
 
 
-def _parse_yaml(file: TextIO) -> Any:
+def _parse_yaml(text: str, name: str) -> Any:
+    file = io.StringIO(text, newline=None)
+    file.name = name  # for the messages of PyYAML
     try:
         return yaml.load(file, _FastLoader)  # experiments load hundreds of configurations
     except yaml.YAMLError:
@@ -206,12 +209,7 @@ def _parse_yaml(file: TextIO) -> Any:
 
 def _read_yaml(path: Path) -> dict:
     try:
-        with path.open(encoding="utf-8") as file:
-            values = _parse_yaml(file)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such configuration") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from None
+        values = _parse_yaml(read_text(path), str(path))
     except _YAML_ERRORS as error:
         raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
     if values is None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from lib.dataset.protocol import HUMAN36M, EvaluationProtocol, Parts
 from lib.multiviews.cameras import Cameras, camera_to_world
-from lib.utils.joints import JointSet
+from lib.utils.joints import UNION_20, JointSet
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,10 @@ class Annotations:
 
     def __reduce_ex__(self, protocol: int) -> Any:
         return super().__reduce_ex__(protocol) if self.reopen is None else (self.reopen, ())
+
+    def labeled(self, groups: np.ndarray) -> np.ndarray:
+        """Return which joints of groups (F, V) are labeled in a view: (F, J), in the order of the joint set."""
+        return self.visible[:, UNION_20.indices(self.joint_set.names)][groups].any(1)
 
     def image_name(self, row: int) -> str:
         """Return the path of an image below the images folder."""

@@ -2,7 +2,7 @@
 
 import difflib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,7 +54,29 @@ def unknown_name(kind: str, name: object, known: Iterable[str], where: str = "")
     near = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.5)
     listed = ", ".join(entry or "''" for entry in known)
     hint = f"did you mean '{by_lower[near[0]]}'?" if near else f"known: {listed}"
-    return InputError(f"unknown {kind} '{name}'{' in ' + where if where else ''}; {hint}")
+    return InputError(f"unknown {kind} '{shortened(name, str)}'{' in ' + where if where else ''}; {hint}")
+
+
+def some_names(names: Iterable[object], count: int = 5) -> str:
+    """Return the first names in one line, e.g. "a, b, c, d, e and 235 more"; "nothing" without names."""
+    names = list(names)
+    more = f" and {len(names) - count} more" if len(names) > count else ""
+    return ", ".join(shortened(name, str, 40) for name in names[:count]) + more if names else "nothing"
+
+
+def shortened(value: object, form: Callable[[object], str] = repr, length: int = 80) -> str:
+    """Return a value as one short line.
+
+    Args:
+        value: any value.
+        form: repr or str.
+        length: characters that are shown.
+    """
+    try:
+        text = " ".join(form(value).split())
+    except ValueError:  # Python writes no integers of more than 4300 digits
+        return "an integer of too many digits"
+    return text if len(text) <= length else f"{text[:length]}..."
 
 
 def check_shape(name: str, shape: Sequence[int], expected: Sequence[int | str | None]) -> dict[str, int]:

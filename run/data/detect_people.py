@@ -15,6 +15,7 @@ from lib.core.own_cameras.blazepose_files import DEFAULT_CFG
 from lib.core.own_cameras.heatmap_poses import detect_people
 from lib.core.own_cameras.recording import load_recording
 from lib.core.runtime.command_line import plain_parser, run_main
+from lib.dataset.own_cameras.name_matching import MATCH_HELP
 from lib.utils.errors import InputError
 
 
@@ -23,11 +24,13 @@ def main() -> None:
     parser = plain_parser(__doc__)
     parser.add_argument("--videos", type=Path, required=True, metavar="DIR", help="folder with one video per camera")
     parser.add_argument("--cameras", type=Path, required=True, metavar="TOML", help="calibration of the cameras")
+    parser.add_argument("--views", nargs="+", default=[], metavar="NAME", help="cameras to use (default: all)")
+    parser.add_argument("--match", nargs="+", default=[], metavar="CAMERA=FILE", help=MATCH_HELP)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help=".npz file to write")
     args = parser.parse_args()
     if args.out.suffix != ".npz":
         raise InputError(f"--out: expected a name ending in .npz, received {args.out}")
-    recording = load_recording(args.cameras, args.videos)
+    recording = load_recording(args.cameras, args.videos, views=args.views, match=args.match)
     found = detect_people(recording, load_config(DEFAULT_CFG))
     found.save(args.out)
     print(f"{args.out}: {len(found.points)} frames of {', '.join(found.view_names)}")

@@ -371,6 +371,8 @@ def _rows_of_batch(
 
 
 def _rates(arrays: dict[str, np.ndarray], joint_names: list[str], settings: ValidationSettings) -> ValidationResult:
+    if not arrays["visible"].any():
+        raise InputError("the test set has no visible joint (joints_vis is 0 everywhere): nothing can be evaluated")
     head_size = arrays["head_size"]
     occluded = arrays["occluded"]
     has_heads = bool(np.isfinite(head_size).any())

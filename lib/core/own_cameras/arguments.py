@@ -7,6 +7,7 @@ from pathlib import Path
 from lib.core.own_cameras.recording import DEFAULT_RATE, Recording, load_recording
 from lib.dataset.conventions import MM_PER_UNIT
 from lib.dataset.own_cameras.keypoint_sets import POINT_SETS
+from lib.dataset.own_cameras.name_matching import MATCH_HELP
 from lib.multiviews.recording.robust_poses import AUTO, RobustSettings
 from lib.utils.errors import InputError
 
@@ -17,7 +18,12 @@ def add_recording(parser: argparse.ArgumentParser) -> None:
     """Add the flags for the files of a recording and for the consensus between its views."""
     add = parser.add_argument
     add("--cameras", type=Path, required=True, metavar="TOML", help="calibration in the format of Pose2Sim and Anipose")
-    add("--videos", type=Path, metavar="DIR", help="folder with one video per camera, e.g. cam01.mp4")
+    add(
+        "--videos",
+        type=Path,
+        metavar="DIR",
+        help="folder with one video per camera, e.g. cam01.mp4, or one folder of numbered images per camera",
+    )
     add(
         "--detections",
         type=Path,
@@ -27,6 +33,7 @@ def add_recording(parser: argparse.ArgumentParser) -> None:
     )
     add("--unit", choices=tuple(MM_PER_UNIT), default="m", help="unit of the calibration's translations")
     add("--views", nargs="+", default=[], metavar="NAME", help="cameras to use (default: all)")
+    add("--match", nargs="+", default=[], metavar="CAMERA=FILE", help=MATCH_HELP)
     add("--points", choices=tuple(POINT_SETS), help="keypoint set of the detector (default: by the number of points)")
     add("--first-frame", type=int, default=0, metavar="N", help="the detector's number of a video's first frame")
     add(
@@ -38,7 +45,7 @@ def add_recording(parser: argparse.ArgumentParser) -> None:
     )
     add("--synchronize", action="store_true", help="correct the sync offsets between the views, in whole frames")
     add("--synchronise", action="store_true", dest="synchronize", help=argparse.SUPPRESS)  # former spelling
-    add("--fps", type=float, default=DEFAULT_RATE, help="frames per second without videos")
+    add("--fps", type=float, default=DEFAULT_RATE, help="frames per second of image folders, or without videos")
     tolerance_help = (
         "largest reprojection error of a kept detection, share of the person's size (default: from the noise of the "
         "detections, at most 0.03; with --smooth HZ or 0: 0.03)"
@@ -94,6 +101,7 @@ def load(args: argparse.Namespace) -> Recording:
         point_set=args.points,
         first_frame=args.first_frame,
         rate=args.fps,
+        match=args.match,
     )
     robust_settings(args, recording)
     if args.detections is None:

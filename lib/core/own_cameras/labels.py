@@ -16,7 +16,6 @@ from lib.multiviews.body import H36M_BODY
 from lib.multiviews.pictorial.limb_prior import save_limb_prior
 from lib.multiviews.pictorial.rpsm import PictorialSettings
 from lib.multiviews.recording.robust_poses import RobustSettings
-from lib.multiviews.recording.smoothing import smooth_trajectories
 from lib.utils.errors import InputError
 from lib.utils.files.atomic import write_bytes
 from lib.utils.files.json_file import write_json
@@ -51,22 +50,24 @@ def make_labels(
     check_dataset_folder(root, force, MARKER)
     write.check(len(recording))
     poses = smooth(triangulate(recording, robust), recording, robust)
-    filled = smooth_trajectories(poses.pose_world, None)  # unknown joints need a position, and are not visible
-    missing = ~np.isfinite(filled).all((0, 2))
+    left_out = len(recording) - int(poses.agrees.any((1, 2)).sum())
+    missing = ~np.isfinite(poses.pose_world).all(2).any(0)
     if missing.any():
         name = H36M_BODY.joint_names[int(missing.argmax())]
-        raise InputError(f"the views hardly ever agree on the {name}; check the cameras, or allow a larger --tolerance")
+        raise InputError(f"the views never agree on the {name}; check the cameras, or allow a larger --tolerance")
     prior = person_prior(poses, PictorialSettings().first_grid)
     statistics = pose_statistics(poses, recording)
     report = report_parts(recording, statistics, check_cameras(recording))
     with new_dataset_folder(root, force, MARKER) as folder:
         images = read_frames(recording.videos, recording.table)
-        counts = write_labels(folder, recording.rig, images, filled, poses.agrees, write)
+        counts = write_labels(folder, recording.rig, images, poses.pose_world, poses.agrees, write)
         save_limb_prior(prior, folder / PRIOR)
         save_label_sheet(folder / SHEET, recording, poses)
         parts = [
             "# Labels without annotation",
-            f"{counts['train']} frames for training, {counts['validation']} for validation. {robust.describe()}",
+            f"{counts['train']} frames for training, {counts['validation']} for validation. "
+            + (f"{left_out} frames are left out: the views agree on no joint. " if left_out else "")
+            + robust.describe(),
             *report,
             f"## Images\n\nDots: kept; crosses: rejected detections.\n\n![labels]({SHEET})",
         ]

@@ -11,6 +11,7 @@ import numpy as np
 
 from lib.dataset.own_cameras.calibration_file import Rig, load_rig
 from lib.dataset.own_cameras.detections import Detections, load_detections
+from lib.dataset.own_cameras.name_matching import parse_aliases
 from lib.dataset.own_cameras.videos import Videos, frame_table, open_videos
 from lib.multiviews.cameras import Cameras
 from lib.multiviews.recording.person_association import choose_person
@@ -23,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 FLIP_PAIRS = tuple(tuple(H36M_17.indices(pair)) for pair in H36M_17.flip_pairs)
 DEFAULT_RATE = 30.0  # frames per second without videos
+_EXCESS_FRAMES = 2  # detections after the end of a video that are left out; some programs decode a frame more
 
 
 @dataclass(frozen=True)
@@ -91,12 +93,13 @@ class Recording:
         """
         first = int(self.frame_numbers[0])
         end = int(self.frame_numbers[-1]) + 1
-        if not first <= start < stop <= end:
+        low, high = np.searchsorted(self.frame_numbers, (start, stop)).tolist()
+        if not (first <= start < stop <= end and low < high):
             raise InputError(
                 f"{flag}: expected START below STOP within {first} {end}, frames of {self.rig.names[self.reference]} "
                 f"that all views show; received {start} {stop}"
             )
-        return start - first, stop - first
+        return low, high
 
     def select_frames(self, start: int, stop: int) -> Recording:
         """Return the recording of the frame numbers start to stop - 1.
@@ -106,6 +109,23 @@ class Recording:
         """
         chosen = slice(*self.positions(start, stop, "--frames"))
         return replace(self, table=self.table[chosen], points=None if self.points is None else self.points[chosen])
+
+    def table_with(self, offsets: np.ndarray | None = None, drift: np.ndarray | None = None) -> np.ndarray:
+        """Return the table for sync offsets (V,), frames, and their drift (V,), frames per frame.
+
+        It covers the frames from the first detection on; without videos only frames that have detections.
+
+        Raises:
+            InputError: the views have no frame in common.
+        """
+        numbers = _row_numbers(self.detections) if self.videos is None and self.detections is not None else None
+        table = frame_table(self.num_frames, self.rates, offsets, drift, numbers)
+        begun = table.max(1) >= (0 if self.detections is None else self.detections.numbers[0])
+        if not begun.any():
+            raise InputError(
+                f"the views have no frame in common with the detections, from {self.detections.numbers[0]}"
+            )
+        return table[begun]
 
     def with_note(self, note: str) -> Recording:
         """Add a note, and log it."""
@@ -123,6 +143,7 @@ def load_recording(
     point_set: str | None = None,
     first_frame: int = 0,
     rate: float = DEFAULT_RATE,
+    match: Sequence[str] = (),
 ) -> Recording:
     """Read calibration, videos and detections.
 
@@ -135,53 +156,71 @@ def load_recording(
         point_set: keypoint set of the detector; None = from the number of points.
         first_frame: the detector's number of a video's first frame.
         rate: frames per second without videos.
+        match: CAMERA=FILE pairs, for files whose names do not tell their camera.
 
     Raises:
         InputError: a file is missing or does not fit, or there are neither videos nor detections.
     """
-    rig = load_rig(cameras, unit)
-    rig = rig.select(views) if views else rig
+    rig = load_rig(cameras, unit, views)
     rig.check_unit()
     if videos is None and detections is None:
         raise InputError("expected videos, detections or both")
-    opened = None if videos is None else open_videos(videos, rig.names)
-    found = None if detections is None else load_detections(detections, rig.names, point_set, first_frame)
+    aliases = {**rig.aliases, **parse_aliases(match, rig.names)}
+    opened = None if videos is None else open_videos(videos, rig.names, aliases, rate)
+    found = None if detections is None else load_detections(detections, rig.names, point_set, first_frame, aliases)
     if opened is not None:
         opened.check_sizes(rig)
         num_frames, rates = opened.num_frames, opened.rates
     else:
-        num_frames, rates = np.full(len(rig), len(found.points)), np.full(len(rig), rate)
-    recording = Recording(rig, num_frames, rates, frame_table(num_frames, rates), opened)
-    for note in [] if opened is None else opened.differences():
+        num_frames, rates = np.full(len(rig), found.numbers[-1] + 1), np.full(len(rig), rate)
+    numbers = _row_numbers(found) if opened is None else None
+    recording = Recording(rig, num_frames, rates, frame_table(num_frames, rates, numbers=numbers), opened)
+    for note in [*rig.notes, *([] if opened is None else opened.differences())]:
         recording = recording.with_note(note)
     return recording if found is None else with_detections(recording, found)
 
 
+def _row_numbers(detections: Detections) -> np.ndarray:
+    """Return the frame numbers of a recording without videos.
+
+    A few frames without detections are rows, so that time passes evenly. If most numbers are missing, as between the
+    image ids of a data set, only the frames with detections are.
+    """
+    numbers = detections.numbers
+    span = int(numbers[-1] - numbers[0]) + 1
+    return np.arange(numbers[0], numbers[-1] + 1) if span <= 2 * len(numbers) else numbers
+
+
 def with_detections(recording: Recording, detections: Detections) -> Recording:
-    """Add detections; the recording ends with the shorter of videos and detections.
+    """Add detections; the recording covers the frames that both videos and detections have.
 
     Raises:
         InputError: detections beyond the end of a video.
     """
     seen = np.isfinite(detections.points).any((2, 3, 4))  # (F, V)
-    first = int(seen.any(1).argmax())
-    length, longest = len(seen), recording.num_frames.max()
-    last = np.where(seen.any(0), length - 1 - seen[::-1].argmax(0), -1)
-    beyond = np.flatnonzero(last >= recording.num_frames)
-    if len(beyond) or length > longest:
-        view = int(beyond[0]) if len(beyond) else int(recording.num_frames.argmax())
+    numbers, longest = detections.numbers, int(recording.num_frames.max())
+    first, last = int(numbers[0]), np.where(seen.any(0), numbers[len(seen) - 1 - seen[::-1].argmax(0)], -1)
+    excess = max(int((last - recording.num_frames).max()), int(numbers[-1]) - longest) + 1
+    if excess > (_EXCESS_FRAMES if first == 0 else 0):
+        over = last - recording.num_frames
+        view = int(over.argmax() if over.max() >= 0 else recording.num_frames.argmax())
         raise InputError(
             f"view {recording.rig.names[view]}: expected detections of the video's frames 0 to "
-            f"{recording.num_frames[view] - 1}, received frames {int(seen[:, view].argmax())} to "
-            f"{last[view] if len(beyond) else length - 1}; set --first-frame if the detector does not count from 0"
+            f"{recording.num_frames[view] - 1}, received frames {numbers[int(seen[:, view].argmax())]} to "
+            f"{last[view] if over.max() >= 0 else numbers[-1]}; set --first-frame if the detector does not count from 0"
         )
+    if excess > 0:
+        recording = recording.with_note(f"detections of {excess} frame(s) after the end of a video are left out")
     if first == 1:
         recording = recording.with_note("no detection in frame 0; set --first-frame 1 if the detector counts from 1")
+    elif first > 1:
+        recording = recording.with_note(f"detections begin at frame {first}")
+    length = int(numbers[-1]) + 1
     if length < longest:
         recording = recording.with_note(f"detections end after {length} frames, the videos after {longest}")
-        num_frames = np.minimum(recording.num_frames, length)
-        recording = replace(recording, num_frames=num_frames, table=frame_table(num_frames, recording.rates))
-    return replace(recording, detections=detections)
+    num_frames = np.minimum(recording.num_frames, length)
+    recording = replace(recording, num_frames=num_frames, detections=detections)
+    return replace(recording, table=recording.table_with())
 
 
 def associate(recording: Recording) -> Recording:
@@ -192,7 +231,7 @@ def associate(recording: Recording) -> Recording:
     """
     if recording.detections is None:
         raise InputError("there are no detections; name them with --detections")
-    people = recording.detections.points[recording.table, np.arange(len(recording.rig))]  # (F, V, P, 17, 3)
+    people = recording.detections.of_frames(recording.table)  # (F, V, P, 17, 3)
     points_img = people[..., :2]
     if people.shape[2] == 1:
         return _with_points(recording, people[:, :, 0])
@@ -235,7 +274,7 @@ def synchronize(recording: Recording, correct: bool = False) -> Recording:
             "the cameras do not fit (run without --synchronize for the camera check)"
         )
     offsets = recording.sync_offsets.whole() * recording.rates / recording.rates.min()
-    table = frame_table(recording.num_frames, recording.rates, offsets)
+    table = recording.table_with(offsets)
     listed = ", ".join(f"{name} {frames:+g}" for name, frames in zip(names, offsets, strict=True) if frames)
     recording = replace(recording, table=table).with_note(
         f"corrected sync offsets, frames: {listed}"

@@ -43,13 +43,14 @@ def save_label_sheet(path: Path, recording: Recording, poses: RobustPoses, rows:
         path: .jpg or .png.
         recording: recording with videos.
         poses: its poses.
-        rows: indices of the frames; None = evenly spread.
+        rows: indices of the frames; None = evenly spread over the frames with a pose.
 
     Raises:
         InputError: a video is damaged, or the disk is full.
     """
-    last = len(recording) - 1
-    chosen = sorted(set(np.linspace(0, last, SHEET_ROWS).astype(int).tolist() if rows is None else rows))
+    posed = np.flatnonzero(np.isfinite(poses.pose_world).all(-1).any(1))
+    even = posed[np.linspace(0, len(posed) - 1, SHEET_ROWS).astype(int)] if len(posed) else np.zeros(1, int)
+    chosen = sorted(set(even.tolist() if rows is None else rows))
     joints_img = reproject(recording, poses.pose_world)
     skeleton = skeleton_of(H36M_17)
     cells = []

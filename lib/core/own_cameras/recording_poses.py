@@ -1,5 +1,6 @@
 """3D poses of the person in a recording: triangulate, smooth, or a 3D method on a network's heatmaps."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,12 @@ def triangulate(recording: Recording, settings: RobustSettings = DEFAULT_SETTING
 
 
 def smooth(poses: RobustPoses, recording: Recording, settings: RobustSettings = DEFAULT_SETTINGS) -> RobustPoses:
-    """Fit or smooth the trajectories as settings.cutoff says, and bridge short gaps."""
+    """Fit or smooth the trajectories as settings.cutoff says, and bridge short gaps.
+
+    Frames that are not consecutive are neither smoothed nor bridged.
+    """
+    if (np.diff(recording.frame_numbers) != 1).any():
+        settings = replace(settings, cutoff=None, max_gap=0)
     return smooth_poses(poses, recording.cameras, H36M_BODY, settings)
 
 

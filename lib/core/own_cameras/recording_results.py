@@ -54,11 +54,17 @@ def save_recording_poses(out: Path, recording: Recording, poses: RobustPoses) ->
     )
     header = ["frame", "time_s", *(f"{joint}_{axis}_mm" for joint in H36M_17.names for axis in "xyz")]
     header += [f"{joint}_{column}" for column in ("sd_mm", "source") for joint in H36M_17.names]
+    header.append("known")  # number of joints on which the views agree
     values = np.concatenate([poses.pose_world.reshape(len(recording), -1), poses.sd_mm], 1)
     rows = [
-        [number, f"{time_s:.4f}", *("" if np.isnan(value) else f"{value:.2f}" for value in row), *sources]
-        for number, time_s, row, sources in zip(
-            recording.frame_numbers, recording.time_s, values.tolist(), np.array(SOURCES)[poses.source], strict=True
+        [number, f"{time_s:.4f}", *("" if np.isnan(value) else f"{value:.2f}" for value in row), *sources, known]
+        for number, time_s, row, sources, known in zip(
+            recording.frame_numbers,
+            recording.time_s,
+            values.tolist(),
+            np.array(SOURCES)[poses.source],
+            poses.known.sum(1),
+            strict=True,
         )
     ]
     write_csv(out / TABLE, header, rows)

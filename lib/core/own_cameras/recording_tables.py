@@ -30,6 +30,7 @@ def pose_statistics(poses: RobustPoses, recording: Recording) -> dict[str, Any]:
     """Return the statistics of poses, as stored in results.json.
 
     Returns:
+        num_frames, num_with_person: frames, and frames in which a view detects the person; shares count the latter.
         kept_share: share of inliers, also kept_per_view, kept_per_joint and kept_per_joint_and_view.
         reprojection_px: median, mean and p95 of the inliers, and the median per_view.
         limbs: name -> mean and std over time (mm), and variation = std / mean.
@@ -41,6 +42,8 @@ def pose_statistics(poses: RobustPoses, recording: Recording) -> dict[str, Any]:
         settings: in words.
     """
     names, joints = recording.rig.names, H36M_BODY.joint_names
+    seen = poses.person_seen
+    agrees, source = poses.agrees[seen], poses.source[seen]
     errors = np.where(poses.agrees, poses.error, np.nan)
     swaps = {
         name: {
@@ -52,12 +55,11 @@ def pose_statistics(poses: RobustPoses, recording: Recording) -> dict[str, Any]:
     }
     return {
         "num_frames": len(poses.known),
-        "kept_share": float(poses.agrees.mean()),
-        "kept_per_view": _by_name(names, poses.agrees.mean((0, 2))),
-        "kept_per_joint": _by_name(joints, poses.agrees.mean((0, 1))),
-        "kept_per_joint_and_view": {
-            name: _by_name(joints, poses.agrees[:, view].mean(0)) for view, name in enumerate(names)
-        },
+        "num_with_person": int(seen.sum()),
+        "kept_share": float(agrees.mean()),
+        "kept_per_view": _by_name(names, agrees.mean((0, 2))),
+        "kept_per_joint": _by_name(joints, agrees.mean((0, 1))),
+        "kept_per_joint_and_view": {name: _by_name(joints, agrees[:, view].mean(0)) for view, name in enumerate(names)},
         "reprojection_px": {
             **error_summary(errors),
             "per_view": {name: error_summary(errors[:, view])["median"] for view, name in enumerate(names)},
@@ -67,7 +69,7 @@ def pose_statistics(poses: RobustPoses, recording: Recording) -> dict[str, Any]:
         "noise_px": _by_name(names, poses.noise.px),
         "left_out": [names[view] for view in poses.noise.off],
         "sources": {
-            name: {source: float((poses.source[:, joint] == number).mean()) for number, source in enumerate(SOURCES)}
+            name: {source: float((source[:, joint] == number).mean()) for number, source in enumerate(SOURCES)}
             for joint, name in enumerate(joints)
         },
         "sd_mm": {name: error_summary(poses.sd_mm[:, joint])["median"] for joint, name in enumerate(joints)},
@@ -125,7 +127,7 @@ def pose_tables(statistics: Mapping[str, Any]) -> str:
     parts = [
         "## Kept joints\n\nA joint is kept in a view if its detection agrees with the other views. "
         f"{100 * statistics['kept_share']:.1f} % of the joints in {len(views)} views and "
-        f"{statistics['num_frames']} frames are kept; in %:",
+        f"{statistics['num_with_person']} frames are kept; in %:",
         markdown_table(["joint", *views, "all"], [*joints, total]),
         "## Reprojection error of the kept joints",
         markdown_table(["px", *views, "all"], errors),
@@ -138,6 +140,11 @@ def pose_tables(statistics: Mapping[str, Any]) -> str:
         "## Left/right swaps of the detector",
         markdown_table(["view", "joints", "count", "frames"], swaps) if swaps else "None.",
     ]
+    absent = statistics["num_frames"] - statistics["num_with_person"]
+    if absent:
+        parts.append(
+            f"No view detects the person in {absent} of {statistics['num_frames']} frames. Shares do not count them."
+        )
     return "\n\n".join(parts)
 
 
@@ -158,7 +165,7 @@ def recording_tables(recording: Recording) -> str:
     rows = []
     for view, name in enumerate(rig.names):
         width, height = rig.image_wh[view]
-        video = [None, None] if videos is None else [int(videos.num_frames[view]), float(videos.rates[view])]
+        video = [None, None] if videos is None else [int(videos.num_frames[view]), f"{videos.rates[view]:.7g}"]
         used = f"{recording.table[0, view]} to {recording.table[-1, view]}"
         offset = [None, None] if offsets is None else [float(offsets.frames[view]), float(offsets.spread[view])]
         rows.append([name, f"{width} x {height}", *video, used, *offset])

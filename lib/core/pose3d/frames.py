@@ -91,7 +91,7 @@ class EvaluatedFrames:
         cameras: leading axes (F, V).
         center: (F, V, 2) box centers, image px.
         scale: (F, V, 2) box width and height / 200 px.
-        gt_world: (F, J, 3) ground truth, mm.
+        gt_world: (F, J, 3) ground truth, mm; NaN for joints that are labeled in no view.
         actions: (F,) ids or names under which per-action tables list the frames.
         subject: (F,) ids.
         parts: parts of the data set that are evaluated separately, as masks (F,); may be empty.
@@ -173,6 +173,9 @@ def load_frames(config: Any) -> EvaluatedFrames:
     annotations, groups = build_groups(config.DATASET, dataset_root(config), is_train=False)
     labels = annotations.labels3d
     first = groups[:, 0]
+    labeled = annotations.labeled(groups)
+    if not labeled.any():
+        raise InputError(f"{annotations.images_dir.parent}: no joint of the test set is labeled: nothing to evaluate")
     return EvaluatedFrames(
         annotations=annotations,
         groups=groups,
@@ -180,7 +183,7 @@ def load_frames(config: Any) -> EvaluatedFrames:
         cameras=labels.cameras[labels.camera_idx[groups]],
         center=annotations.center[groups].astype(np.float64),
         scale=annotations.scale[groups].astype(np.float64),
-        gt_world=labels.pose_world(first),
+        gt_world=np.where(labeled[..., None], labels.pose_world(first), np.nan),
         actions=labels.listed_actions(first),
         subject=labels.subject[first],
         parts=labels.parts(first),

@@ -69,13 +69,20 @@ def build_prior(config: Any) -> tuple[LimbPrior, np.ndarray]:
     # Single images have no 3D poses; use the data set that is evaluated.
     name = keys.TRAIN_DATASET if has_views(keys.TRAIN_DATASET) else keys.TEST_DATASET
     annotations = load_multiview(name, keys, dataset_root(config), keys.TRAIN_SUBSET)
-    rows = group_views(annotations, keys.INCOMPLETE_GROUPS, keys.CAMERAS)[:, 0]
+    groups = group_views(annotations, keys.INCOMPLETE_GROUPS, keys.CAMERAS)
     body = body_of(annotations.joint_set)
-    lengths = body.limb_lengths(annotations.labels3d.pose_cam[rows].astype(np.float64))  # (poses, E)
-    mean = lengths.mean(0)
+    pose_cam = annotations.labels3d.pose_cam[groups[:, 0]].astype(np.float64)
+    pose_cam = np.where(annotations.labeled(groups)[..., None], pose_cam, np.nan)
+    lengths = body.limb_lengths(pose_cam)  # (poses, E)
+    never = ~np.isfinite(lengths).any(0)
+    if never.any():
+        name = body.limb_names[int(never.argmax())]
+        raise InputError(f"{dataset_root(config)}: both ends of {name} are labeled in no training pose")
+    mean = np.nanmean(lengths, 0)
     grid = pictorial_settings(config.PICT_STRUCT).first_grid
-    prior = make_limb_prior(mean, body, grid, std_lengths=lengths.std(0), num_poses=len(rows))
-    return prior, (np.abs(lengths - mean) < grid.tolerance).mean(0)
+    prior = make_limb_prior(mean, body, grid, std_lengths=np.nanstd(lengths, 0), num_poses=len(groups))
+    within = np.where(np.isfinite(lengths), np.abs(lengths - mean) < grid.tolerance, np.nan)
+    return prior, np.nanmean(within, 0)
 
 
 def prior_table(prior: LimbPrior, share_within: np.ndarray) -> str:

@@ -261,6 +261,8 @@ def _box_centers_where_missing(points_world: np.ndarray, batch: FrameBatch) -> t
 def _ground_truth(batch: FrameBatch, key: str) -> np.ndarray:
     if batch.gt_world is None:
         raise InputError(f"PICT_STRUCT.{key}: received ground_truth, but these frames have none; use the default")
+    if not np.isfinite(batch.gt_world).all():
+        raise InputError(f"PICT_STRUCT.{key}: received ground_truth, but some joints are not labeled; use the default")
     return batch.gt_world
 
 

@@ -1,6 +1,7 @@
 """3D errors without alignment, relative to the root and after Procrustes alignment; means, percentiles, PCK and AUC.
 
-Joints without a position (not finite) are left out of means and percentiles. They count as wrong in PCK and AUC.
+Joints without a position (not finite) are left out of means and percentiles. They count as wrong in PCK and AUC. Joints
+without a label (NaN in the ground truth) are left out of everything.
 """
 
 from collections.abc import Sequence
@@ -73,14 +74,14 @@ def procrustes_align(pose: np.ndarray, gt: np.ndarray) -> np.ndarray:
 
     Args:
         pose: (F, J, 3) mm; joints that are not finite are ignored and stay NaN.
-        gt: (F, J, 3) mm.
+        gt: (F, J, 3) mm; the same.
 
     Returns:
         (F, J, 3) mm, in the frame of the ground truth; NaN for frames with fewer than 3 joints.
 
     Source: Umeyama, PAMI 1991.
     """
-    found = np.isfinite(pose).all(-1, keepdims=True)  # (F, J, 1)
+    found = (np.isfinite(pose) & np.isfinite(gt)).all(-1, keepdims=True)  # (F, J, 1)
     count = np.maximum(found.sum(1, keepdims=True), 1)
     pose_center = np.where(found, pose, 0).sum(1, keepdims=True) / count
     gt_center = np.where(found, gt, 0).sum(1, keepdims=True) / count
@@ -97,7 +98,7 @@ def procrustes_align(pose: np.ndarray, gt: np.ndarray) -> np.ndarray:
 
 
 def all_errors(pose: np.ndarray, gt: np.ndarray, root: int = 0) -> dict[str, np.ndarray]:
-    """Return the errors (F, J) of poses (F, J, 3) for every alignment, mm; NaN for missing joints."""
+    """Return the errors (F, J) of poses (F, J, 3) for every alignment, mm; NaN for missing joints and labels."""
     sizes = check_shape("pose", pose.shape, ("F", "J", 3))
     check_shape("gt", gt.shape, (sizes["F"], sizes["J"], 3))
     return {
@@ -122,7 +123,7 @@ def summarize(
 
     Args:
         pose: (F, J, 3) mm, world frame; missing joints are NaN.
-        gt: (F, J, 3) mm, world frame.
+        gt: (F, J, 3) mm, world frame; joints without a label are NaN.
         actions: (F,) names, or action ids of Human3.6M; tables list them in sorted order.
         joint_names: the J joints.
         root: index of the root joint.
@@ -130,7 +131,8 @@ def summarize(
 
     Returns:
         A dictionary; errors in mm, shares from 0 to 1:
-            num_frames, num_missing: number of frames and of joints without a position.
+            num_frames, num_missing: number of frames and of labeled joints without a position.
+            num_unlabeled: number of joints without a label; only if there are any.
             mpjpe: alignment -> {frames, actions}, means over frames and over actions.
             distribution: alignment -> {p50, p90, p95, p99, max, pck150, auc} over all joints of all frames.
             per_action: name -> {num_frames, alignment -> mean, pck150 and auc -> {alignment -> share}}.
@@ -138,18 +140,21 @@ def summarize(
             per_part: row -> column -> as per_action, NaN for parts without a frame; only if there are parts.
     """
     errors = all_errors(pose, gt, root)
+    labeled = _labeled(gt, root)
+    num_unlabeled = int(np.count_nonzero(~labeled["absolute"]))
     everything = np.ones(len(pose), bool)
     per_action = {}
     for action in np.unique(actions):
         name = str(action) if isinstance(action, str) else action_name(action)
-        per_action[name] = _frame_statistics(errors, actions == action, root)
+        per_action[name] = _frame_statistics(errors, labeled, actions == action, root)
     per_part = {
-        row: {column: _frame_statistics(errors, chosen, root) for column, chosen in columns.items()}
+        row: {column: _frame_statistics(errors, labeled, chosen, root) for column, chosen in columns.items()}
         for row, columns in (parts or {}).items()
     }
     return {
         "num_frames": len(pose),
-        "num_missing": int(np.count_nonzero(~np.isfinite(errors["absolute"]))),
+        "num_missing": int(np.count_nonzero(~np.isfinite(errors["absolute"]) & labeled["absolute"])),
+        **({"num_unlabeled": num_unlabeled} if num_unlabeled else {}),
         "mpjpe": {
             metric: {
                 "frames": mean_error(values),
@@ -159,22 +164,36 @@ def summarize(
         },
         "distribution": {
             metric: {**percentiles(values), "pck150": pck(values), "auc": auc(values)}
-            for metric, values in _without_root(errors, everything, None, root).items()
+            for metric, values in _without_root(errors, labeled, everything, None, root).items()
         },
         "per_action": per_action,
-        "per_joint": {name: _statistics(errors, everything, joint, root) for joint, name in enumerate(joint_names)},
+        "per_joint": {
+            name: _statistics(errors, labeled, everything, joint, root) for joint, name in enumerate(joint_names)
+        },
         **({"per_part": per_part} if per_part else {}),
     }
 
 
-def _frame_statistics(errors: dict[str, np.ndarray], frames: np.ndarray, root: int) -> dict[str, Any]:
-    return {"num_frames": int(np.count_nonzero(frames)), **_statistics(errors, frames, None, root)}
+# alignment -> (F, J)
+_ByAlignment = dict[str, np.ndarray]
 
 
-def _statistics(errors: dict[str, np.ndarray], frames: np.ndarray, joint: int | None, root: int) -> dict[str, Any]:
+def _labeled(gt: np.ndarray, root: int) -> _ByAlignment:
+    """Return which joints of (F, J, 3) have a ground truth; relative to the root only if the root has one."""
+    known = np.isfinite(gt).all(-1)
+    return {metric: known & known[:, root : root + 1] if metric == "root_relative" else known for metric in METRICS}
+
+
+def _frame_statistics(errors: _ByAlignment, labeled: _ByAlignment, frames: np.ndarray, root: int) -> dict[str, Any]:
+    return {"num_frames": int(np.count_nonzero(frames)), **_statistics(errors, labeled, frames, None, root)}
+
+
+def _statistics(
+    errors: _ByAlignment, labeled: _ByAlignment, frames: np.ndarray, joint: int | None, root: int
+) -> dict[str, Any]:
     """Return mean, PCK and AUC of some frames (F,) bool and of one joint, or all joints if it is None."""
     joints = slice(None) if joint is None else slice(joint, joint + 1)
-    counted = _without_root(errors, frames, joint, root)
+    counted = _without_root(errors, labeled, frames, joint, root)
     return {
         **{metric: mean_error(values[frames, joints]) for metric, values in errors.items()},
         "pck150": {metric: pck(values) for metric, values in counted.items()},
@@ -183,9 +202,12 @@ def _statistics(errors: dict[str, np.ndarray], frames: np.ndarray, joint: int | 
 
 
 def _without_root(
-    errors: dict[str, np.ndarray], frames: np.ndarray, joint: int | None, root: int
-) -> dict[str, np.ndarray]:
-    """Select errors of frames and joints, without the root-relative error of the root."""
+    errors: _ByAlignment, labeled: _ByAlignment, frames: np.ndarray, joint: int | None, root: int
+) -> _ByAlignment:
+    """Select errors of labeled joints of frames, without the root-relative error of the root; (n,) each."""
     joints = np.arange(errors["absolute"].shape[1]) if joint is None else np.array([joint])
     kept = {metric: joints[joints != root] if metric == "root_relative" else joints for metric in errors}
-    return {metric: values[frames][:, kept[metric]] for metric, values in errors.items()}
+    return {
+        metric: values[frames][:, kept[metric]][labeled[metric][frames][:, kept[metric]]]
+        for metric, values in errors.items()
+    }

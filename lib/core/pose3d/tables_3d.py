@@ -78,6 +78,8 @@ def all_tables(results: dict[str, Any]) -> str:
             f"{results['num_missing']} joints have no position: left out of means and percentiles, wrong in PCK "
             "and AUC."
         )
+    if results.get("num_unlabeled"):
+        notes.append(f"{results['num_unlabeled']} joints have no label and are left out.")
     parts = [part_table(results, metric) for metric in METRICS] if "per_part" in results else []
     tables = [action_table(results), *parts, joint_table(results), distribution_table(results)]
     return "\n\n".join([*tables, " ".join(notes)])

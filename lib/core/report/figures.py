@@ -104,7 +104,8 @@ def make_error_charts(run: RunPoses, results: dict[str, Any], title: str, direct
         directory: receives the PNGs.
     """
     names = ["error_histogram.png", "error_per_joint.png", "error_per_action.png"]
-    save_error_histogram(directory / names[0], joint_errors(run.pose_world, run.gt_world), title)
+    labeled = np.isfinite(run.gt_world).all(-1)
+    save_error_histogram(directory / names[0], joint_errors(run.pose_world, run.gt_world)[labeled], title)
     means = {label: results["mpjpe"][metric]["frames"] for metric, label in METRICS.items()}
     for name, group in zip(names[1:], ("per_joint", "per_action"), strict=True):
         entries = results[group]

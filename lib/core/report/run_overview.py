@@ -264,7 +264,10 @@ def _frame_errors(first: Run, other: Run, method: str) -> tuple[np.ndarray, np.n
         return None
     if not np.array_equal(poses[0]["image_ids"], poses[1]["image_ids"]):
         return None
-    errors = [np.linalg.norm(one["pose_world"] - one["gt_world"], axis=-1).mean(-1) for one in poses]
+    distances = [np.linalg.norm(one["pose_world"] - one["gt_world"], axis=-1) for one in poses]
+    labeled = np.isfinite(poses[0]["gt_world"]).all(-1)
+    counted = labeled.any(1)
+    errors = [np.where(labeled, one, 0.0).sum(1)[counted] / labeled.sum(1)[counted] for one in distances]
     return errors[0], errors[1]
 
 

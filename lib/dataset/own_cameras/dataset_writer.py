@@ -69,14 +69,15 @@ def write_labels(
 ) -> dict[str, int]:
     """Write images and annotations.
 
-    Joints that are not kept have `joints_vis` 0 and the position of the pose. Lengths and camera centers are in mm.
+    Joints that are not kept have `joints_vis` 0 and the position of the pose or, without a position, the median of the
+    other joints. Frames without a kept joint are left out. Lengths and camera centers are in mm.
     The box of the `_uncrop` files is a square around the whole image.
 
     Args:
         folder: the new ROOT.
         rig: cameras of the images.
         images: per frame V (h, w, 3) uint8 BGR images.
-        pose_world: (F, 17, 3) mm.
+        pose_world: (F, 17, 3) mm; NaN = unknown.
         kept: (F, V, 17) bool, joints used for training and evaluation.
         settings: split and images.
 
@@ -84,12 +85,22 @@ def write_labels(
         Subset -> number of frames.
 
     Raises:
-        InputError: invalid settings, fewer images than labels, or the disk is full.
+        InputError: invalid settings, a subset without a kept joint, fewer images than labels, or the disk is full.
     """
     num_frames = len(pose_world)
     settings.check(num_frames)
     validation = np.zeros(num_frames, bool)
     validation[slice(*settings.validation)] = True
+    written = kept.any((1, 2))
+    for subset, chosen in (("training", ~validation), ("validation", validation)):
+        if not (chosen & written).any():
+            raise InputError(
+                f"--validation: expected {subset} frames that show the person, received {chosen.sum()} frames in which "
+                "the views agree on no joint; choose other frames"
+            )
+    center = np.full((num_frames, 1, 3), np.nan)
+    center[written, 0] = np.nanmedian(pose_world[written], 1)
+    pose_world = np.where(np.isfinite(pose_world), pose_world, center)
     small = reduced(rig, settings.max_side)
     records = [_records(small.cameras[view], view, pose_world, kept[:, view]) for view in range(len(small))]
     quality = [cv2.IMWRITE_JPEG_QUALITY, settings.jpeg_quality]
@@ -97,7 +108,7 @@ def write_labels(
     with open_images(home, settings.as_zip) as store:
         frame = -1
         for frame, views in enumerate(tqdm(images, total=num_frames, desc="images", disable=None, leave=False)):
-            for view, image in enumerate(views):
+            for view, image in enumerate(views if written[frame] else ()):
                 wanted = tuple(small.image_wh[view].tolist())
                 if image.shape[1::-1] != wanted:
                     image = cv2.resize(image, wanted, interpolation=cv2.INTER_AREA)
@@ -105,14 +116,14 @@ def write_labels(
         if frame + 1 != num_frames:
             raise InputError(f"{folder}: expected images of {num_frames} frames, received {frame + 1}")
     for subset, chosen in (("train", ~validation), ("validation", validation)):
-        rows = np.flatnonzero(chosen)
+        rows = np.flatnonzero(chosen & written)
         cropped = [view[row] for row in rows for view in records]
         whole = [
             with_box(view[row], _square(small.image_wh[number])) for row in rows for number, view in enumerate(records)
         ]
         write_pickle(home / "annot" / f"h36m_{subset}.pkl", cropped)
         write_pickle(home / "annot" / f"h36m_{subset}_uncrop.pkl", whole)
-    return {"train": int((~validation).sum()), "validation": int(validation.sum())}
+    return {"train": int((~validation & written).sum()), "validation": int((validation & written).sum())}
 
 
 def _records(camera: Cameras, view: int, pose_world: np.ndarray, kept: np.ndarray) -> list[dict[str, Any]]:

@@ -130,6 +130,11 @@ class RobustPoses:
         return positions[found[nearest]]
 
     @property
+    def person_seen(self) -> np.ndarray:
+        """(F,) bool, frames in which a view detects a joint."""
+        return np.isfinite(self.points_img).all(-1).any((1, 2))
+
+    @property
     def rejected(self) -> np.ndarray:
         """(F, V, J) bool, outliers: detections that do not agree with the pose."""
         return np.isfinite(self.points_img).all(-1) & ~self.agrees

@@ -1,5 +1,6 @@
 """Atomic files and directories: written under a temporary name, then renamed."""
 
+import codecs
 import contextlib
 import csv
 import glob
@@ -149,6 +150,34 @@ def write_csv(path: str | os.PathLike, header: list[str], rows: list[list[Any]])
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([header, *rows])
     write_bytes(path, text.getvalue().encode())
+
+
+def read_text(path: str | os.PathLike) -> str:
+    """Read a text file in UTF-8, or in UTF-16 with a byte order mark, as Windows editors write it.
+
+    Raises:
+        InputError: the file is missing, unreadable or no text.
+    """
+    data = read_bytes(path)
+    is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return data.decode("utf-16" if is_utf16 else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not a text file ({error})") from None
+
+
+def list_folder(folder: str | os.PathLike) -> list[str]:
+    """Return the names in a folder, sorted, without those that begin with a dot.
+
+    macOS writes a resource file ._NAME for every file NAME on disks that are not its own.
+
+    Raises:
+        InputError: the folder is missing or unreadable.
+    """
+    try:
+        return sorted(name for name in os.listdir(folder) if not name.startswith("."))
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read ({error.strerror})") from None
 
 
 def read_bytes(path: str | os.PathLike) -> bytes:

@@ -102,9 +102,10 @@ def _listing(folder: Path) -> set[str]:
         return set()
 
 
-def _decode(data: bytes) -> np.ndarray | None:
+def _decode(data: bytes, as_shown: bool) -> np.ndarray | None:
+    flags = cv2.IMREAD_COLOR if as_shown else _FLAGS
     try:
-        return cv2.imdecode(np.frombuffer(data, np.uint8), _FLAGS) if data else None
+        return cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
     except cv2.error:  # a header that claims an absurd size
         return None
 
@@ -125,14 +126,18 @@ def _is_truncated(data: bytes) -> bool:
     return True
 
 
-def read_image(images_dir: str | os.PathLike, name: str, data_format: str = "jpg") -> np.ndarray:
-    """Read an image in OpenCV's channel order, ignoring orientation flags.
+def read_image(
+    images_dir: str | os.PathLike, name: str, data_format: str = "jpg", as_shown: bool = False
+) -> np.ndarray:
+    """Read an image in OpenCV's channel order.
 
     Args:
         images_dir: folder of images. With "zip" the archive is <images_dir>.zip, whose entries start with the folder's
             name, e.g. `images/`.
         name: path of the image below the folder.
         data_format: "jpg" (folder) or "zip".
+        as_shown: turn the image as its orientation flag says. Data sets do not, since their labels are of the stored
+            pixels.
 
     Returns:
         (rows, columns, 3) uint8, BGR.
@@ -142,7 +147,7 @@ def read_image(images_dir: str | os.PathLike, name: str, data_format: str = "jpg
     """
     data = _read_bytes(Path(images_dir), name, data_format)
     truncated = _is_truncated(data)
-    image = None if truncated else _decode(data)
+    image = None if truncated else _decode(data, as_shown)
     if image is None:
         raise InputError(f"{Path(images_dir) / name}: {'the JPEG is truncated' if truncated else 'not an image'}")
     return image

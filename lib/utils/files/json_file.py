@@ -8,7 +8,7 @@ import json_tricks
 import numpy as np
 
 from lib.utils.errors import InputError
-from lib.utils.files.atomic import read_bytes, write_bytes
+from lib.utils.files.atomic import read_text, write_bytes
 
 
 def write_json(path: str | os.PathLike, value: Any, indent: int | None = 2) -> None:
@@ -34,11 +34,9 @@ def read_json(path: str | os.PathLike) -> Any:
     Raises:
         InputError: the file is missing, unreadable or not JSON.
     """
-    data = read_bytes(path)
+    text = read_text(path)
     try:
         # Without hooks no object of the file becomes a Python class.
-        return json_tricks.loads(
-            data.decode("utf-8-sig"), preserve_order=False, ignore_comments=False, obj_pairs_hooks=()
-        )
+        return json_tricks.loads(text, preserve_order=False, ignore_comments=False, obj_pairs_hooks=())
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a JSON file ({error})") from None

@@ -81,8 +81,7 @@ def test_synchronize_too_few_frames(files, tmp_path):
 
 def test_with_detections_beyond_the_video_are_refused(files, tmp_path):
     found = load_detections(files.detections, files.rig.names)
-    late = np.concatenate([np.full_like(found.points[:1], np.nan), found.points])  # counted from 1
-    Detections(found.view_names, late).save(tmp_path / "from_1.npz")
+    Detections(found.view_names, found.points, np.arange(1, 21)).save(tmp_path / "from_1.npz")
     text = "view front: expected detections of the video's frames 0 to 19, received frames 1 to 20; .*--first-frame"
     with pytest.raises(InputError, match=text):
         load_recording(files.cameras, files.videos, tmp_path / "from_1.npz")
@@ -91,6 +90,57 @@ def test_with_detections_beyond_the_video_are_refused(files, tmp_path):
     np.testing.assert_array_equal(recording.points, expected.points)
     alone = load_recording(files.cameras, None, tmp_path / "from_1.npz")
     assert alone.notes == ("no detection in frame 0; set --first-frame 1 if the detector counts from 1",)
+
+
+def test_with_detections_a_frame_more_than_the_video_is_left_out(files):
+    recording = load_recording(files.cameras, files.videos)
+    found = load_detections(files.detections, files.rig.names)
+    for more in (1, 2):
+        longer = Detections(found.view_names, np.concatenate([found.points, found.points[:more]]))
+        cut = with_detections(recording, longer)
+        assert len(cut) == 20
+        assert cut.notes == (f"detections of {more} frame(s) after the end of a video are left out",)
+    longer = Detections(found.view_names, np.concatenate([found.points, found.points[:3]]))
+    with pytest.raises(InputError, match="received frames 0 to 22"):
+        with_detections(recording, longer)
+
+
+def test_load_recording_begins_at_the_first_number(files, tmp_path):
+    found = load_detections(files.detections, files.rig.names)
+    Detections(found.view_names, found.points, np.arange(500, 520)).save(tmp_path / "from_500.npz")
+    recording = load_recording(files.cameras, None, tmp_path / "from_500.npz")
+    assert recording.frame_numbers.tolist() == list(range(500, 520))
+    assert recording.time_s[0] == pytest.approx(500 / RATE)
+    Detections(found.view_names, found.points[:9], np.arange(11, 20)).save(tmp_path / "from_11.npz")
+    recording = load_recording(files.cameras, files.videos, tmp_path / "from_11.npz")
+    assert recording.frame_numbers.tolist() == list(range(11, 20))
+    assert "detections begin at frame 11" in recording.notes
+
+
+def test_load_recording_rows_only_for_numbers_that_occur(files, tmp_path):
+    """COCO image ids as frame numbers, with gaps."""
+    found = load_detections(files.detections, files.rig.names)
+    numbers = 1_900_000 + np.append(np.arange(19), 900)
+    Detections(found.view_names, found.points, numbers).save(tmp_path / "ids.npz")
+    recording = synchronize(associate(load_recording(files.cameras, None, tmp_path / "ids.npz")))
+    assert recording.frame_numbers.tolist() == numbers.tolist()
+    np.testing.assert_allclose(recording.points, found.points[:, :, 0], atol=1e-4)
+    assert len(recording.select_frames(1_900_010, 1_900_901)) == 10
+    assert np.isfinite(recording.sync_offsets.frames).sum() >= 1
+
+
+def test_load_recording_match_names_videos_and_detections(files, tmp_path):
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for number, name in enumerate(files.rig.names):
+        (folder / f"GX0{number}.mp4").symlink_to(files.videos / f"{name}.mp4")
+    with pytest.raises(InputError, match="--match front=GX00.mp4"):
+        load_recording(files.cameras, folder, files.detections)
+    match = [f"{name}=GX0{number}.mp4" for number, name in enumerate(files.rig.names)]
+    found = load_detections(files.detections, files.rig.names)
+    Detections(tuple(f"GX0{number}" for number in range(4)), found.points).save(tmp_path / "found.npz")
+    recording = load_recording(files.cameras, folder, tmp_path / "found.npz", match=match)
+    assert [path.name for path in recording.videos.paths] == [f"GX0{number}.mp4" for number in range(4)]
 
 
 def test_with_detections_empty_view_is_not_a_wrong_frame_number(files):

@@ -5,6 +5,7 @@ import tomllib
 import cv2
 import numpy as np
 import pytest
+from cvf_tests.rig_files import write_toml
 
 from lib.dataset.own_cameras.calibration_file import load_rig, rig_from_dicts
 from lib.multiviews.cameras import project
@@ -78,14 +79,79 @@ def test_resized_projects_to_the_same_share_of_the_image(toml):
     np.testing.assert_allclose((half_px + 0.5) / (full_px + 0.5), 0.5, atol=1e-9)
 
 
-def test_select_order_and_unknown_names(toml):
+def test_load_rig_views_order_and_unknown_names(toml):
     rig = load_rig(toml)
-    assert rig.select(["right", "left"]).names == ("right", "left")
-    np.testing.assert_array_equal(rig.select(["right", "left"]).cameras.c, rig.cameras.c[::-1])
+    assert load_rig(toml, views=["right", "left"]).names == ("right", "left")
+    np.testing.assert_array_equal(load_rig(toml, views=["right", "left"]).cameras.c, rig.cameras.c[::-1])
     with pytest.raises(InputError, match="did you mean 'right'"):
-        rig.select(["left", "rigth"])
+        load_rig(toml, views=["left", "rigth"])
     with pytest.raises(InputError, match="2 to 8"):
-        rig.select(["left"])
+        load_rig(toml, views=["left"])
+    with pytest.raises(InputError, match="repeated name in left, left"):
+        load_rig(toml, views=["left", "left"])
+
+
+def test_load_rig_only_chosen_cameras_are_read_and_counted(tmp_path):
+    names = [f"cam{number}" for number in range(10)]
+    path = write_toml(tmp_path / "ten.toml", names)
+    path.write_text(path.read_text().replace("[[300.0, 0.0, 109.5]", "[[-300.0, 0.0, 109.5]"))  # of cam9
+    with pytest.raises(InputError, match="2 to 8 cameras, received 10; choose some of them with --views"):
+        load_rig(path)
+    assert load_rig(path, views=names[2:6]).names == tuple(names[2:6])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_load_rig_byte_order_marks_are_accepted(toml, encoding):
+    expected = load_rig(toml)
+    toml.write_text(toml.read_text().replace("\n", "\r\n"), encoding=encoding)
+    np.testing.assert_array_equal(load_rig(toml).cameras.T, expected.cameras.T)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("translation = [0.3, -0.1, 4.0]", "translation = [[0.3], [-0.1], [4.0]]"),
+        ("rotation = [0.1, 0.0, -0.2]", "rotation = [[0.1, 0.0, -0.2]]"),
+        ("size = [200.0, 160.0]", "size = [[200], [160]]"),
+        ("distortions = [-0.1, 0.05, 0.001, -0.002, 0.03]", "distortions = [[-0.1, 0.05, 0.001, -0.002, 0.03]]"),
+        ("[[300.0, 0.0, 100.5], [0.0, 301.0, 79.0], [0.0, 0.0, 1.0]]", "[300, 0, 100.5, 0, 301.0, 79.0, 0, 0, 1]"),
+    ],
+)
+def test_load_rig_every_shape_with_the_right_values(toml, old, new):
+    expected = load_rig(toml)
+    text = toml.read_text()
+    assert old in text
+    toml.write_text(text.replace(old, new))
+    found = load_rig(toml)
+    for name in ("R", "T", "f", "c", "k", "p"):
+        np.testing.assert_array_equal(getattr(found.cameras, name), getattr(expected.cameras, name))
+    np.testing.assert_array_equal(found.image_wh, expected.image_wh)
+
+
+@pytest.mark.parametrize(
+    ("line", "radial", "noted"),
+    [("", [0, 0, 0], "0 of"), ("distortions = []", [0, 0, 0], "0 of"), ("distortions = [-0.1]", [-0.1, 0, 0], "1 of")],
+)
+def test_load_rig_missing_coefficients_are_zero(toml, line, radial, noted):
+    toml.write_text(toml.read_text().replace("distortions = [-0.1, 0.05, 0.001, -0.002, 0.03]", line))
+    rig = load_rig(toml)
+    assert rig.cameras.k.tolist() == [radial, radial]
+    assert not rig.cameras.p.any()
+    assert len(rig.notes) == 2
+    assert noted in rig.notes[0]
+
+
+def test_load_rig_tables_without_entries_of_a_camera_are_no_cameras(toml):
+    toml.write_text("date = 2023-05-06\nfps = 24\n[charuco]\ncolumns = 4\nsize = 3\n" + toml.read_text())
+    assert load_rig(toml).names == ("left", "right")
+
+
+def test_load_rig_match_table(toml):
+    toml.write_text(toml.read_text() + '[match]\nleft = "GX01.MP4"\nright = ["GX02.MP4", "GX02_json"]\n')
+    assert load_rig(toml).aliases == {"left": ("GX01.MP4",), "right": ("GX02.MP4", "GX02_json")}
+    toml.write_text(toml.read_text().replace("right = [", "top = ["))
+    with pytest.raises(InputError, match=r"unknown camera 'top' in .*\[match\]"):
+        load_rig(toml)
 
 
 @pytest.mark.parametrize(

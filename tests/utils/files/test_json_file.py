@@ -44,7 +44,7 @@ def test_read_json_unreadable_files_are_named(tmp_path):
     with pytest.raises(InputError, match=r"cut\.json: not a JSON file"):
         read_json(tmp_path / "cut.json")
     (tmp_path / "bytes.json").write_bytes(b"\xff\xfe\x00binary")
-    with pytest.raises(InputError, match=r"bytes\.json: not a JSON file"):
+    with pytest.raises(InputError, match=r"bytes\.json: not a text file"):
         read_json(tmp_path / "bytes.json")
     (tmp_path / "deep.json").write_text("[" * 100_000)
     with pytest.raises(InputError, match=r"deep\.json: not a JSON file"):

@@ -82,6 +82,58 @@ def write_at(path, times, base):
     return path
 
 
+@pytest.mark.parametrize("degrees", [0, 90, 180, 270])
+def test_frames_are_turned_as_opencv_turns_them(tmp_path, degrees):
+    path = tmp_path / "phone.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=30)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        stream.set_display_rotation(degrees)
+        image = np.full((HEIGHT, WIDTH, 3), 40, np.uint8)
+        image[: HEIGHT // 4, : WIDTH // 4] = 220
+        for number in range(3):
+            frame = av.VideoFrame.from_ndarray(image, format="bgr24")
+            frame.pts, frame.time_base = number, Fraction(1, 30)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    expected = cv2.VideoCapture(str(path)).read()[1]
+    with VideoReader(path) as video:
+        assert (
+            (video.width, video.height)
+            == expected.shape[1::-1]
+            == ((HEIGHT, WIDTH) if degrees % 180 else (WIDTH, HEIGHT))
+        )
+        images = [image for _, image in video.frames()]
+    assert len(images) == 3
+    assert all(np.abs(image.astype(int) - expected).max() <= 3 for image in images)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi"])
+@pytest.mark.parametrize("rate", [Fraction(30), Fraction(30000, 1001), Fraction(24000, 1001), Fraction(2998, 100)])
+def test_frames_per_second_is_exact(tmp_path, suffix, rate):
+    path = tmp_path / f"film.{suffix}"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=rate)
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
+        for number in range(90):
+            frame = av.VideoFrame.from_ndarray(np.full((32, 32, 3), number, np.uint8), format="bgr24")
+            frame.pts, frame.time_base = number, 1 / rate
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    with VideoReader(path) as video:
+        assert float(video.frames_per_second) == pytest.approx(float(rate), rel=2e-5)
+        assert [number for number, _ in video.frames()] == list(range(90))
+
+
+def test_frames_per_second_follows_the_time_stamps(tmp_path):
+    """A clock that runs 0.1 % slow, and jitter of a few milliseconds, on a grid of 1 ms."""
+    times = np.round(np.arange(120) * 1000 / 29.97 + np.random.default_rng(0).uniform(-5, 5, 120)).astype(int)
+    times[[0, -1]] = 0, 3971
+    with VideoReader(write_at(tmp_path / "phone.mp4", times.tolist(), 1000)) as video:
+        assert float(video.frames_per_second) == pytest.approx(119 / 3.971, rel=1e-6)
+        assert [number for number, _ in video.frames()] == list(range(120))
+
+
 def test_frames_missing_frame_leaves_a_gap_in_the_numbers(tmp_path):
     times = [0, 1, 2, 5, 6, 7, 8, 9, 10]
     with VideoReader(write_at(tmp_path / "gap.mp4", times, 50)) as video:
