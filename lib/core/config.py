@@ -41,6 +41,7 @@ class Key:
         minimum: smallest allowed number; None = any.
         below: exclusive upper limit of numbers; None = any.
         is_size: [width, height], or one integer for both.
+        is_path: path, in which ~ and $NAME are replaced.
         item: example of an entry, for lists that are empty by default.
         evaluation: word for the value in the names of evaluations (lib/core/run_directory.py); two evaluations of a run
             that differ in such a key have their own directories. "" = does not tell evaluations apart.
@@ -55,6 +56,7 @@ class Key:
     minimum: float | None = None
     below: float | None = None
     is_size: bool = False
+    is_path: bool = False
     item: Any = None
     evaluation: str = ""
     former_names: tuple[str, ...] = ()
@@ -82,9 +84,9 @@ _HRNET_LAYERS += ["transition1", "stage2", "transition2", "stage3", "transition3
 
 DEFAULTS: dict[str, Any] = {
     "NAME": Key("runtime", "", "name of the run, the last part of its directory; '' = name of the YAML; not inherited"),
-    "OUTPUT_DIR": Key("runtime", "output", "parent of the run directories"),
-    "LOG_DIR": Key("runtime", "log", "parent of the TensorBoard directories"),
-    "DATA_DIR": Key("runtime", "", "prefix of DATASET.ROOT and NETWORK.PRETRAINED"),
+    "OUTPUT_DIR": Key("runtime", "output", "parent of the run directories", is_path=True),
+    "LOG_DIR": Key("runtime", "log", "parent of the TensorBoard directories", is_path=True),
+    "DATA_DIR": Key("runtime", "", "prefix of DATASET.ROOT and NETWORK.PRETRAINED", is_path=True),
     "BACKBONE_MODEL": Key("weights", "pose_resnet", "single-view heatmap network", BACKBONES),
     "MODEL": Key("weights", "multiview_pose_resnet", "multi-view network of that backbone", model_names),
     "GPUS": Key("training", "0,1", "CUDA devices, comma separated; ignored without CUDA"),
@@ -113,6 +115,7 @@ DEFAULTS: dict[str, Any] = {
             "training",
             "models/pytorch/imagenet/resnet50-19c8e357.pth",
             "initial weights of the backbone: an ImageNet file or a trained pose network; '' = random weights",
+            is_path=True,
         ),
         "NUM_JOINTS": Key("weights", 20, "number of union joints", (20,)),
         "HEATMAP_SIZE": Key("weights", [80, 80], "heatmap size, px", minimum=1, is_size=True),
@@ -155,11 +158,14 @@ DEFAULTS: dict[str, Any] = {
             "weights",
             "models/blazepose/pose_landmark_full.tflite",
             "landmark network (lite, full or heavy) of BACKBONE_MODEL blazepose, made by run/demo/fetch_blazepose.py",
+            is_path=True,
         )
     },
     "LOSS": {"USE_TARGET_WEIGHT": Key("weights", True, "exclude joints without annotation from the loss")},
     "DATASET": {
-        "ROOT": Key("training", "data/", "folder that holds h36m/, totalcapture/ and mpii/", evaluation="root"),
+        "ROOT": Key(
+            "training", "data/", "folder that holds h36m/, totalcapture/ and mpii/", evaluation="root", is_path=True
+        ),
         "TRAIN_DATASET": Key("weights", "mixed", "training data set", DATA_SETS),
         "TEST_DATASET": Key("predictions", "multiview_h36m", "validation data set", DATA_SETS, evaluation="dataset"),
         "TRAIN_SUBSET": Key("weights", "train", "annotation file for training"),
@@ -207,7 +213,10 @@ DEFAULTS: dict[str, Any] = {
         "ROOTIDX": Key("pose3d", 0, "index of the root joint", minimum=0),
         "DATA_FORMAT": Key("training", "jpg", "images in folders (jpg) or in images.zip (zip)", DATA_FORMATS),
         "CROP_CACHE": Key(
-            "runtime", "", "folder of ready crops, written by run/data/cache_crops.py; '' = read the images"
+            "runtime",
+            "",
+            "folder of ready crops, written by run/data/cache_crops.py; '' = read the images",
+            is_path=True,
         ),
         "CROP": Key("weights", True, "crop around the person (true) or use the whole image (false)", evaluation="crop"),
         "SCALE_FACTOR": Key("weights", 0.0, "scale augmentation: standard deviation and limit", minimum=0, below=1),
@@ -310,7 +319,9 @@ DEFAULTS: dict[str, Any] = {
         "FLIP_TEST": Key(
             "predictions", False, "average with the mirrored image; without fusion only", evaluation="flip_test"
         ),
-        "MODEL_FILE": Key("predictions", "", "checkpoint to validate instead of the run's", evaluation="weights"),
+        "MODEL_FILE": Key(
+            "predictions", "", "checkpoint to validate instead of the run's", evaluation="weights", is_path=True
+        ),
         "JOINTS": Key(
             "predictions",
             [],
@@ -347,7 +358,7 @@ DEFAULTS: dict[str, Any] = {
     },
     "PICT_STRUCT": {
         "FIRST_NBINS": Key("pose3d", 16, "points per axis of the first grid", minimum=2),
-        "PAIRWISE_FILE": Key("pose3d", "", "limb prior, made by run/data/make_limb_prior.py"),
+        "PAIRWISE_FILE": Key("pose3d", "", "limb prior, made by run/data/make_limb_prior.py", is_path=True),
         "RECUR_NBINS": Key("pose3d", 2, "points per axis of the later grids", minimum=2),
         "RECUR_DEPTH": Key("pose3d", 10, "number of later grids", minimum=0),
         "LIMB_LENGTH_TOLERANCE": Key("pose3d", 150.0, "allowed deviation of a limb length, mm", minimum=0),

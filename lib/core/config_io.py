@@ -16,7 +16,7 @@ from easydict import EasyDict
 from lib.core.config import DEFAULTS, UNUSED, Key, all_keys
 from lib.models.registry import fusion_name
 from lib.utils.errors import InputError, unknown_name
-from lib.utils.files.atomic import read_text, write_bytes
+from lib.utils.files.atomic import expanded_path, read_text, write_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -174,7 +174,7 @@ def _read_chain(path: Path, seen: tuple[Path, ...] = ()) -> Iterator[tuple[Path,
     if base is not None:
         if not isinstance(base, str) or "\0" in base:
             raise InputError(f"{path}: BASE: expected a file name, received {_shown(base)}")
-        yield from _read_chain(path.parent / base, (*seen, path.resolve()))
+        yield from _read_chain(path.parent / expanded_path(base, f"{path}: BASE"), (*seen, path.resolve()))
     yield path, values
 
 
@@ -278,6 +278,11 @@ def _entries(
 def _unknown_key(name: str, schema: Mapping[str, Any], where: str) -> InputError:
     """Suggest the key of that name in another section, else the nearest one of the section."""
     section, _, last = name.rpartition(".")
+    known_names = [known for known, _ in all_keys()]
+    if name in known_names:  # `TRAIN.LR: 0.1` on one line
+        first, rest = name.split(".", 1)
+        nested = f"{first}: {{{rest.replace('.', ': {')}: ...{'}' * name.count('.')}"
+        return InputError(f"{where}: {name}: expected nested sections, received a name with dots; write {nested}")
     inside = {known: f"{section}.{known}" if section else known for known in schema}
     near = difflib.get_close_matches(last.upper(), inside, n=1, cutoff=0.5)
     elsewhere = [known for known, _ in all_keys() if known.rpartition(".")[2] == last.upper()]
@@ -315,6 +320,8 @@ def _scalar(key: Key, example: Any, value: Any, where: str) -> Any:
     if converted in key.former_values:
         logger.warning("%s: the value '%s' is now '%s'", where, converted, key.former_values[converted])
         converted = key.former_values[converted]
+    if key.is_path:
+        converted = expanded_path(converted, where)
     if key.allowed and converted not in key.allowed:
         raise unknown_name("value", converted, [str(choice) for choice in key.allowed], where)
     if key.minimum is not None and not converted >= key.minimum:

@@ -1,5 +1,6 @@
 """Batches: order, distribution over ranks, and loader."""
 
+import shutil
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,10 +11,12 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 
 from lib.dataset.multiview_dataset import MultiviewDataset
+from lib.utils.errors import InputError
 from lib.utils.parallel.processes import leave_termination_to_parent
 from lib.utils.parallel.ranks import SINGLE_PROCESS, Ranks
 
 MAX_THREADS = 4  # a thread copies some 2,000 groups of 256 px per second; more of them hide the delay of network disks
+_SHARED_MEMORY = "/dev/shm"
 BATCHES_AHEAD = 2  # per thread, as torch's prefetch_factor
 
 
@@ -55,6 +58,11 @@ class EpochBatches(Sampler):
 
     def __len__(self) -> int:
         return self._num_steps
+
+    @property
+    def share(self) -> int:
+        """Largest number of items of a rank in a step."""
+        return min(-(-self._step_size // self._ranks.world_size), max(1, self._num_items))
 
     def set_epoch(self, epoch: int, first_step: int = 0) -> None:
         """Select the epoch of the next pass and the step to start from, as after resuming.
@@ -126,6 +134,10 @@ class BatchLoader(DataLoader):
         )
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        if self.num_workers and self._iterator is None:
+            width, height = self.dataset.settings.image_wh
+            batch_bytes = self.batch_sampler.share * self.dataset.num_views * 3 * width * height
+            _check_shared_memory(batch_bytes * (1 + BATCHES_AHEAD * self.num_workers), self.num_workers)
         batches = self._read_ahead() if self._num_threads else super().__iter__()
         for batch in batches:
             # Arrays come from a process faster than tensors, each of which needs a connection to it.
@@ -144,6 +156,22 @@ class BatchLoader(DataLoader):
                     yield coming.popleft().result()
             finally:
                 pool.shutdown(cancel_futures=True)
+
+
+def _check_shared_memory(needed: int, num_workers: int) -> None:
+    """Raise an InputError if the batches that processes load ahead, in bytes, do not fit into the shared memory.
+
+    The processes would end or wait forever. Docker's default is 64 MB.
+    """
+    try:
+        free = shutil.disk_usage(_SHARED_MEMORY).free
+    except OSError:  # not Linux
+        return
+    if free < needed:
+        raise InputError(
+            f"WORKERS: expected {needed / 1e6:.0f} MB of shared memory in {_SHARED_MEMORY} for {num_workers} loading "
+            f"processes, received {free / 1e6:.0f} MB; start Docker with --shm-size=8g or --ipc=host, or set WORKERS 0"
+        )
 
 
 def _unchanged(batch: dict[str, np.ndarray | torch.Tensor]) -> dict[str, np.ndarray | torch.Tensor]:

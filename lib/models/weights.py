@@ -14,7 +14,7 @@ from lib.models.fusion import CrossViewFusion
 from lib.models.multiview_pose import MultiViewPose
 from lib.models.weight_names import ORIGINAL_FUSION, is_fusion, state_tensors, to_backbone_names, to_model_names
 from lib.utils.errors import InputError, unknown_name
-from lib.utils.files.torch_file import load_checkpoint
+from lib.utils.files.torch_file import first_not_finite, load_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -179,8 +179,25 @@ def _check_head(report: LoadReport, source: str) -> None:
 @torch.no_grad()
 def _copy(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor], report: LoadReport, source: str) -> None:
     for name in report.loaded:
+        _check_tensor(state[name], f"{source}: '{name}'")
+    for name in report.loaded:
         wanted[name].copy_(state[name])
     logger.info("%s: %s", source, report)
+
+
+def _check_tensor(tensor: Tensor, where: str) -> None:
+    """Raise an InputError for a tensor without usable values."""
+    kinds = {
+        "sparse": tensor.layout != torch.strided,
+        "quantized": tensor.is_quantized,
+        "meta": tensor.is_meta,
+        "complex": tensor.is_complex(),
+    }
+    kind = next((kind for kind, is_so in kinds.items() if is_so), None)
+    if kind:
+        raise InputError(f"{where}: expected a plain tensor, received a {kind} one; save the state dict of the network")
+    if first_not_finite(tensor) is not None:
+        raise InputError(f"{where}: expected finite weights, received NaN or infinity: the training has diverged")
 
 
 def _layers(names: Sequence[str]) -> str:

@@ -340,3 +340,34 @@ def test_load_config_former_name_is_translated_with_one_line(write, monkeypatch,
     assert flat_values({"TRAIN": {"BASE_LR": 0.5}})["TRAIN.LR"] == 0.5
     with pytest.raises(InputError, match=r"TRAIN\.LR: expected a number, received 'fast'"):
         load_config(write("TRAIN: {BASE_LR: fast}"))
+
+
+def test_load_config_paths_are_expanded(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/user")
+    monkeypatch.setenv("SCRATCH", "/scratch")
+    (tmp_path / "a.yaml").write_text("OUTPUT_DIR: ~/out\nDATASET: {ROOT: $SCRATCH/data}\n")
+    config = load_config(tmp_path / "a.yaml", ["NETWORK.PRETRAINED", "~/w.pth", "TEST.MODEL_FILE", "${SCRATCH}/m.pth"])
+    assert (config.OUTPUT_DIR, config.DATASET.ROOT) == ("/home/user/out", "/scratch/data")
+    assert (config.NETWORK.PRETRAINED, config.TEST.MODEL_FILE) == ("/home/user/w.pth", "/scratch/m.pth")
+    assert {name for name, key in all_keys() if key.is_path} == {
+        "OUTPUT_DIR",
+        "LOG_DIR",
+        "DATA_DIR",
+        "DATASET.ROOT",
+        "DATASET.CROP_CACHE",
+        "NETWORK.PRETRAINED",
+        "TEST.MODEL_FILE",
+        "BLAZEPOSE.FILE",
+        "PICT_STRUCT.PAIRWISE_FILE",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "nested"),
+    [("TRAIN.LR: 0.1", "TRAIN: {LR: ...}"), ("MODEL_EXTRA.STAGE2.BLOCK: x", "MODEL_EXTRA: {STAGE2: {BLOCK: ...}}")],
+)
+def test_load_config_names_with_dots_are_explained(tmp_path, text, nested):
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(InputError) as caught:
+        load_config(tmp_path / "a.yaml")
+    assert str(caught.value).endswith(f"write {nested}")

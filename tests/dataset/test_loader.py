@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -131,3 +132,15 @@ def test_batch_loader_of_ready_crops_left_early_ends_its_threads():
     batches.close()
     assert len(dataset.threads) <= 4
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("read-ahead")]
+
+
+def test_batch_loader_too_little_shared_memory_is_refused(monkeypatch):
+    """Docker's default of 64 MB holds no batches of 8 processes; they would end, or wait forever."""
+    groups = 32
+    dataset = SimpleNamespace(
+        has_ready_crops=False, settings=SimpleNamespace(image_wh=(320, 320)), num_views=4, __len__=lambda: groups
+    )
+    loader = BatchLoader(dataset, EpochBatches(groups, 4, False), 8)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=64 * 2**20))
+    with pytest.raises(InputError, match=r"WORKERS: expected 84 MB .*received 67 MB; start Docker with --shm-size=8g"):
+        next(iter(loader))

@@ -337,3 +337,26 @@ def test_load_model_weights_of_other_fusions(make_config: Callable, tmp_path: Pa
         load_model(adaptive, paths["learned"])
     with pytest.raises(InputError, match=r"expected weights of CrossViewFusion, received 'fusion\.sharpness'"):
         load_model(build_model(make_config(), VIEWS), paths["adaptive"])
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        (lambda tensor: tensor * float("nan"), "NaN or infinity"),
+        (lambda tensor: tensor.to_sparse(), "a sparse one"),
+        (lambda tensor: tensor.to("meta"), "a meta one"),
+        (lambda tensor: tensor.to(torch.complex64), "a complex one"),
+    ],
+)
+@pytest.mark.parametrize("whole", [False, True])
+def test_load_unusable_tensors_are_refused(
+    make_config: Callable, tmp_path: Path, change: Callable, kind: str, whole: bool
+) -> None:
+    model = build_model(make_config("pose_resnet"), VIEWS)
+    state = model.state_dict()
+    state["backbone.conv1.weight"] = change(state["backbone.conv1.weight"])
+    torch.save({"state_dict": state}, tmp_path / "diverged.pth")
+    with pytest.raises(InputError, match=f"diverged.pth: '.*conv1.weight': expected .*{kind}"):
+        load_model(model, tmp_path / "diverged.pth") if whole else load_pretrained(
+            model.backbone, tmp_path / "diverged.pth"
+        )

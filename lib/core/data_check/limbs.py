@@ -30,16 +30,22 @@ LIMITS = LimbSettings()
 
 
 def check_limbs(groups: GroupSequence, tolerance: float) -> Section:
-    """Measure the limbs of the first view of each group; `tolerance` is PICT_STRUCT.LIMB_LENGTH_TOLERANCE, mm."""
+    """Measure the limbs of the first view of each group; `tolerance` is PICT_STRUCT.LIMB_LENGTH_TOLERANCE, mm.
+
+    Joints that are labeled in no view have no position and do not count.
+    """
     section = Section("Limbs")
     body = groups.body
     pose_cam = groups.annotations.labels3d.pose_cam[groups.rows[:, 0]].astype(np.float64)
+    pose_cam = np.where(groups.annotations.labeled(groups.rows)[..., None], pose_cam, np.nan)
     lengths = body.limb_lengths(pose_cam)  # (G, E)
     subject = groups.recording[:, 0]
     subjects, index = np.unique(subject, return_inverse=True)
-    subject_lengths = np.stack([np.median(lengths[subject == one], axis=0) for one in subjects])  # (subjects, E)
-    mean = lengths.mean(0)
-    columns = [mean, lengths.std(0), lengths.min(0), lengths.max(0), 100 * (np.abs(lengths - mean) < tolerance).mean(0)]
+    subject_lengths = np.stack([_nan_median(lengths[subject == one]) for one in subjects])  # (subjects, E)
+    mean = _nan_mean(lengths)
+    within = np.where(np.isfinite(lengths), np.abs(lengths - mean) < tolerance, np.nan)
+    spread = _nan_mean((lengths - mean) ** 2) ** 0.5
+    columns = [mean, spread, np.fmin.reduce(lengths), np.fmax.reduce(lengths), 100 * _nan_mean(within)]
     table = [[name, *values] for name, values in zip(body.limb_names, np.stack(columns, 1).tolist(), strict=True)]
     header = ["limb", "mean (mm)", "std", "min", "max", f"within {tolerance:g} mm of the mean (%)"]
     section.body = markdown_table(header, table)
@@ -50,12 +56,29 @@ def check_limbs(groups: GroupSequence, tolerance: float) -> Section:
     return section
 
 
+def _nan_mean(values: np.ndarray) -> np.ndarray:
+    """Return the mean of the finite entries of each column of (N, E); NaN if there are none."""
+    known = np.isfinite(values)
+    return np.where(known.any(0), np.where(known, values, 0.0).sum(0) / known.sum(0).clip(1), np.nan)
+
+
+def _nan_median(values: np.ndarray) -> np.ndarray:
+    """Return the median of the finite entries of each column of (N, E); NaN if there are none."""
+    known = np.isfinite(values)
+    return np.array(
+        [
+            np.median(values[known[:, column], column]) if known[:, column].any() else np.nan
+            for column in range(values.shape[1])
+        ]
+    )
+
+
 def _check_outliers(
     section: Section, groups: GroupSequence, lengths: np.ndarray, expected: np.ndarray, tolerance: float
 ) -> None:
     """Find poses with limbs (G, E) that differ too much from the subject's own lengths (G, E), mm."""
-    away = np.abs(lengths - expected)
-    outlier = (away > np.maximum(LIMITS.outlier_share * expected, tolerance)).any(1)
+    away = np.nan_to_num(np.abs(lengths - expected))
+    outlier = (away > np.fmax(LIMITS.outlier_share * expected, tolerance)).any(1)
     if outlier.any():
         worst = int(np.argmax(away.max(1)))
         limb = groups.body.limb_names[int(np.argmax(away[worst]))]
@@ -70,9 +93,9 @@ def _check_outliers(
 def _check_unit(section: Section, groups: GroupSequence, lengths: np.ndarray) -> None:
     """Recognize meters and centimeters by the length of the thigh."""
     thighs = [groups.body.limb_names.index(name) for name in ("rhip-rkne", "lhip-lkne")]
-    thigh = float(np.median(lengths[:, thighs]))
+    thigh = float(_nan_median(lengths[:, thighs].reshape(-1, 1))[0])
     low, high = LIMITS.thigh_mm
-    if low <= thigh <= high:
+    if np.isnan(thigh) or low <= thigh <= high:
         return
     for unit, factor in MM_PER_UNIT.items():
         if low <= thigh * factor <= high:
@@ -101,7 +124,7 @@ def _check_sides(section: Section, names: Sequence[str], subject_lengths: np.nda
         if not child.startswith("r") or other not in names:
             continue
         ratio = subject_lengths[:, limb] / subject_lengths[:, names.index(other)]
-        worst = float(np.exp(np.abs(np.log(ratio)).max()))
+        worst = float(np.exp(np.abs(np.log(ratio[np.isfinite(ratio)])).max(initial=0.0)))
         if worst > LIMITS.warning_ratio:
             section.add(
                 ERROR if worst > LIMITS.error_ratio else WARNING,
@@ -115,7 +138,9 @@ def _check_facing(section: Section, joints: JointSet, pose_cam: np.ndarray) -> N
         return
     nose, neck, root, left, right = np.moveaxis(pose_cam[:, joints.indices(_FACING)], 1, 0)
     forward = np.cross(left - right, neck - root)
-    share = float((((nose - neck) * forward).sum(-1) > 0).mean())
+    in_front = ((nose - neck) * forward).sum(-1)
+    in_front = in_front[np.isfinite(in_front)]
+    share = float((in_front > 0).mean()) if in_front.size else 1.0
     if share < LIMITS.min_facing:
         section.add(
             ERROR,

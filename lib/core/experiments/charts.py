@@ -4,9 +4,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from lib.core.experiments.paper_tables import (
     DATA_TEXT,
@@ -19,6 +16,7 @@ from lib.core.experiments.paper_tables import (
 )
 from lib.core.experiments.plan import METHODS_3D, WITH_3D, ExtraTestSet
 from lib.core.experiments.seed_results import TABLE_1_JOINTS, SeedResults, SeedValues
+from lib.utils.drawing.agg import Axes, Figure, FigureCanvasAgg
 from lib.utils.drawing.error_charts import COLORS
 from lib.utils.files.atomic import atomic_path
 

@@ -1,16 +1,19 @@
 """Command lines of the scripts: parsers, configuration flags, exit codes. Imports no torch."""
 
 import argparse
+import errno
 import logging
 import os
 import re
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 from lib.core.runtime.launch import REPORTED_BY_LAUNCHER
-from lib.utils.errors import InputError, Interrupted, ProcessLost, ProgramExit
+from lib.utils.errors import InputError, Interrupted, ProcessLost, ProgramExit, shortened
+from lib.utils.files.atomic import expanded_path
 
 BAD_INPUT = 2
 CTRL_C = 130
@@ -18,10 +21,32 @@ UNEXPECTED = 70  # exit code of an internal error, EX_SOFTWARE of sysexits.h
 OUTPUT_CLOSED = 141  # exit code that a shell reports for SIGPIPE
 # torch's message about a dead loading process, e.g. "... is killed by signal: Killed. It is possible that ..."
 _LOADER_DEAD = re.compile(r"DataLoader worker \(pid\S* [\d, ]+\) ((?:is killed by signal|exited unexpectedly)[^.]*)")
+_SHARED_MEMORY = re.compile(r"unable to (write to|open|mmap|resize) (file|shared memory)|Bus error|torch_shm_manager")
+_REMEDIES = {  # errors of the machine that any access to a file may raise
+    errno.ENOSPC: "make space, or write elsewhere",
+    errno.EDQUOT: "make space, or write elsewhere",
+    errno.EMFILE: "raise the limit (ulimit -n 4096), or use fewer WORKERS",
+    errno.ENFILE: "close other programs, or use fewer WORKERS",
+    errno.EROFS: "write elsewhere",
+    errno.EACCES: "check the permissions",
+    errno.EPERM: "check the permissions",
+    errno.ENAMETOOLONG: "use a shorter name",
+    errno.EIO: "check the disk",
+    errno.EAGAIN: "raise the limit of processes (ulimit -u), or use fewer WORKERS",
+}
 _REQUESTED = re.compile(r"(?:tried|unable) to allocate ([\d.]+ \w+)", re.IGNORECASE)  # of torch and numpy
 
 
 class _Parser(argparse.ArgumentParser):
+    """Parser that expands ~ and $NAME in paths and ends in one line."""
+
+    def parse_known_args(self, *words: Any, **options: Any) -> tuple[argparse.Namespace, list[str]]:
+        args, rest = super().parse_known_args(*words, **options)
+        for name, value in vars(args).items():
+            if isinstance(value, Path) or (name == "cfg" and isinstance(value, str)):
+                setattr(args, name, type(value)(expanded_path(value, f"--{name.replace('_', '-')}")))
+        return args, rest
+
     def error(self, message: str) -> None:
         self.exit(2, f"error: {message}; see --help\n")
 
@@ -132,7 +157,8 @@ def collect_opts(args: argparse.Namespace) -> list[str]:
 def run_main(main: Callable[[], None], less_memory: str = "do less at a time, or end other programs") -> None:
     """Run a script and turn exceptions into messages and exit codes.
 
-    Code 2, one line on stderr: InputError, out of memory, a loading process killed by the system.
+    Code 2, one line on stderr: InputError, out of memory, an error of the machine (disk full, too many open files, too
+    little shared memory), a loading process killed by the system.
     Code of the exception, one line: ProgramExit. If the launcher reports lost processes, ProcessLost prints nothing.
     Code 130: Ctrl-C. Code 141, silent: the reader of the output has ended. Code 70, traceback: any other error.
 
@@ -140,6 +166,7 @@ def run_main(main: Callable[[], None], less_memory: str = "do less at a time, or
         main: the script.
         less_memory: remedy in the out-of-memory message.
     """
+    _open_closed_streams()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     try:
         main()
@@ -162,11 +189,41 @@ def run_main(main: Callable[[], None], less_memory: str = "do less at a time, or
         if is_gpu or isinstance(error, MemoryError) or "DefaultCPUAllocator: can't allocate" in text:
             amount = _REQUESTED.search(text)
             _end(f"error: out of memory{f' ({amount[1]} requested)' if amount else ''}; {less_memory}", BAD_INPUT)
+        if _SHARED_MEMORY.search(text):
+            _end(
+                f"error: WORKERS: too little shared memory for the loading processes ({shortened(text, str)}); start "
+                "Docker with --shm-size=8g or --ipc=host, or set WORKERS 0",
+                BAD_INPUT,
+            )
+        code = _machine_error(error)
+        if code is not None:
+            name = getattr(error, "filename", None)
+            where = f"{shortened(name, str)}: " if name else ""
+            _end(f"error: {where}{os.strerror(code).lower()}; {_REMEDIES[code]}", BAD_INPUT)
         dead = _LOADER_DEAD.search(text)
         if dead:
             _end(f"error: a loading process {dead[1]}, most likely out of memory; use fewer WORKERS", BAD_INPUT)
         traceback.print_exc()  # a defect; the interpreter's code 1 means a finding in some scripts
         sys.exit(UNEXPECTED)
+
+
+def _machine_error(error: BaseException) -> int | None:
+    """Return the code of an OSError in _REMEDIES, also of one that a loading process or a library has reported."""
+    if isinstance(error, OSError) and error.errno in _REMEDIES:
+        return error.errno
+    text = str(error)
+    return next((code for code in (errno.EMFILE, errno.ENOSPC) if os.strerror(code) in text), None)
+
+
+def _open_closed_streams() -> None:
+    """Open the standard streams that the caller has closed (`>&-`), since files would get their numbers."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r" if number == 0 else "w"))  # noqa: SIM115
 
 
 def _end(message: str, code: int) -> NoReturn:

@@ -4,10 +4,8 @@ import os
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 
+from lib.utils.drawing.agg import Axes, Figure, PercentFormatter
 from lib.utils.errors import InputError, check_shape
 from lib.utils.files.atomic import atomic_path
 

@@ -5,13 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from matplotlib import patheffects
-from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import ListedColormap, Normalize
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
+from lib.utils.drawing.agg import Axes, Figure, Line2D, ListedColormap, Normalize, ScalarMappable, patheffects
 from lib.utils.drawing.vis import side_rgb
 from lib.utils.errors import InputError, check_shape
 from lib.utils.files.atomic import atomic_path

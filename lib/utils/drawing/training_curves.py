@@ -4,10 +4,8 @@ import os
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from lib.utils.drawing.agg import Axes, Figure, MaxNLocator, PercentFormatter
 from lib.utils.errors import InputError
 from lib.utils.files.atomic import atomic_path
 

@@ -6,6 +6,7 @@ import csv
 import glob
 import io
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -13,6 +14,27 @@ from pathlib import Path
 from typing import Any
 
 from lib.utils.errors import InputError
+
+
+def expanded_path(path: str | os.PathLike, name: str) -> str:
+    """Return a path with ~ and $NAME replaced, as a shell does.
+
+    Args:
+        path: the path; one that exists is returned as it is.
+        name: key or flag, for the error message.
+
+    Raises:
+        InputError: a variable is not set, or a user is unknown.
+    """
+    text = os.fspath(path)
+    if ("~" not in text and "$" not in text) or os.path.exists(text):
+        return text
+    found = os.path.expanduser(os.path.expandvars(text))
+    missing = re.search(r"\$(\w+|\{\w+\})", found)
+    if missing or found.startswith("~"):
+        what = f"no variable {missing[0]}" if missing else "no such home folder"
+        raise InputError(f"{name}: expected a path, received {text}: there is {what}")
+    return found
 
 
 def make_directory(path: str | os.PathLike) -> Path:

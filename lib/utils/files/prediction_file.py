@@ -167,6 +167,8 @@ class PredictionFile:
             self.attributes = {name: value for name, value in self._file.attrs.items() if isinstance(value, str)}
             shapes = self.heatmaps.shape if has_heatmaps else None, self.locations.shape
         except (OSError, KeyError, RuntimeError, AttributeError, TypeError, ValueError) as error:
+            if "unable to lock file" in str(error):
+                raise InputError(f"{path}: another program has it open; close it (e.g. a notebook or viewer)") from None
             raise InputError(f"{path}: not a prediction file, or truncated ({error})") from None
         if needs_heatmaps and not has_heatmaps:
             raise InputError(f"{path}: has no heatmaps; call run/pose2d/valid.py without --locations-only")

@@ -1,6 +1,7 @@
 """Torch files: saved atomically, loaded without running code of the file."""
 
 import os
+import shutil
 import zipfile
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +12,8 @@ import torch
 from lib.utils.errors import InputError
 from lib.utils.files.atomic import atomic_path
 from lib.utils.files.safe_pickle import NUMPY_CORES, numpy_scalar
+
+_FULL_BYTES = 2**24  # free space from which a failed write means a full disk
 
 
 def save_checkpoint(state: Any, path: str | os.PathLike) -> None:
@@ -23,7 +26,8 @@ def save_checkpoint(state: Any, path: str | os.PathLike) -> None:
         try:
             torch.save(state, temporary)
         except RuntimeError as error:  # torch reports a full disk this way
-            raise OSError(str(error).splitlines()[0]) from error
+            is_full = shutil.disk_usage(temporary.parent).free < _FULL_BYTES
+            raise OSError("the disk is full" if is_full else str(error).splitlines()[0]) from error
 
 
 def tensors_of(state: Any, name: str = "") -> Iterator[tuple[str, torch.Tensor]]:

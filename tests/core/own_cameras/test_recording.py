@@ -134,7 +134,7 @@ def test_load_recording_match_names_videos_and_detections(files, tmp_path):
     folder.mkdir()
     for number, name in enumerate(files.rig.names):
         (folder / f"GX0{number}.mp4").symlink_to(files.videos / f"{name}.mp4")
-    with pytest.raises(InputError, match="--match front=GX00.mp4"):
+    with pytest.raises(InputError, match=r"--match front=GX00\.mp4"):
         load_recording(files.cameras, folder, files.detections)
     match = [f"{name}=GX0{number}.mp4" for number, name in enumerate(files.rig.names)]
     found = load_detections(files.detections, files.rig.names)

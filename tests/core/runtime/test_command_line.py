@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from lib.core.config_io import load_config
 from lib.core.runtime.command_line import Refused, collect_opts, make_parser, run_main
 from lib.utils.errors import InputError
 
+ROOT = Path(__file__).resolve().parents[3]
 KEY_FLAGS = {
     "--frequent": "PRINT_FREQ",
     "--gpus": "GPUS",
@@ -182,11 +184,6 @@ def test_run_main_out_of_memory_is_one_line_and_code_2(capsys, main, amount):
     ("text", "how"),
     [
         ("DataLoader worker (pid 24397) is killed by signal: Killed. ", "is killed by signal: Killed"),
-        (
-            "DataLoader worker (pid 24397) is killed by signal: Bus error. It is possible that dataloader's workers "
-            "are out of shared memory. Please try to raise your shared memory limit.",
-            "is killed by signal: Bus error",
-        ),
         ("DataLoader worker (pid(s) 24397, 5) exited unexpectedly", "exited unexpectedly"),
     ],
 )
@@ -212,3 +209,53 @@ def test_run_main_closed_output_is_silent_and_141():
     assert process.wait(60) == 141
     assert process.stderr.read() == b""
     process.stderr.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(errno.ENOSPC, "x", "out/a.npz"), "error: out/a.npz: no space left on device; make space"),
+        (OSError(errno.EMFILE, "x"), "error: too many open files; raise the limit (ulimit -n 4096)"),
+        (
+            RuntimeError("worker: OSError: [Errno 24] Too many open files: '/tmp/x'"),
+            "error: too many open files; raise",
+        ),
+        (
+            RuntimeError("unable to write to file </torch_5_1>: No space left"),
+            "error: WORKERS: too little shared memory",
+        ),
+        (
+            RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error. It is possible"),
+            "error: WORKERS: too little shared memory",
+        ),
+    ],
+)
+def test_run_main_error_of_the_machine_is_one_line_and_code_2(capsys, error, line):
+    def main():
+        raise error
+
+    with pytest.raises(SystemExit) as ended:
+        run_main(main)
+    assert ended.value.code == 2
+    err = capsys.readouterr().err
+    assert err.startswith(line)
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("closed", ["1>&-", "2>&-", "0<&- 1>&- 2>&-"])
+def test_run_main_closed_streams(tmp_path, closed):
+    code = (
+        "import sys; from lib.core.runtime.command_line import run_main;"
+        f"run_main(lambda: (print('text'), print('text', file=sys.stderr), open('{tmp_path}/a', 'w').write('file')))"
+    )
+    done = subprocess.run(["sh", "-c", f'"$0" -c "$1" {closed}', sys.executable, code], cwd=ROOT)
+    assert done.returncode == 0
+    assert (tmp_path / "a").read_text() == "file"
+
+
+def test_make_parser_paths_are_expanded(monkeypatch, capsys):
+    monkeypatch.setenv("HOME", "/home/user")
+    parser = make_parser("Text")
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args(["--cfg", "~/a.yaml", "--out=~/b"])
+    assert (args.cfg, args.out) == ("/home/user/a.yaml", Path("/home/user/b"))

@@ -9,7 +9,17 @@ from pathlib import Path
 import pytest
 
 from lib.utils.errors import InputError
-from lib.utils.files.atomic import atomic_directory, atomic_path, make_directory, read_bytes, write_bytes, write_csv
+from lib.utils.files.atomic import (
+    atomic_directory,
+    atomic_path,
+    expanded_path,
+    list_folder,
+    make_directory,
+    read_bytes,
+    read_text,
+    write_bytes,
+    write_csv,
+)
 
 
 def names(folder):
@@ -169,3 +179,34 @@ def test_atomic_directory_killed_writer_is_cleaned_up(tmp_path, where):
         raise ZeroDivisionError
     assert names(tmp_path) == ["a.arrays"]
     assert (path / "file").read_text() == "old"
+
+
+def test_expanded_path_home_and_variables(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/user")
+    monkeypatch.setenv("SCRATCH", "/scratch")
+    monkeypatch.delenv("NOWHERE", raising=False)
+    assert expanded_path("~/out", "KEY") == "/home/user/out"
+    assert expanded_path("$SCRATCH/${SCRATCH}", "KEY") == "/scratch//scratch"
+    assert expanded_path("a/b~1", "KEY") == "a/b~1"
+    with pytest.raises(
+        InputError, match=r"KEY: expected a path, received \$NOWHERE/out: there is no variable \$NOWHERE"
+    ):
+        expanded_path("$NOWHERE/out", "KEY")
+    (tmp_path / "$NOWHERE").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert expanded_path("$NOWHERE", "KEY") == "$NOWHERE"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be"])
+def test_read_text_encodings_of_editors(tmp_path, encoding):
+    data = "größe = 1".encode(encoding)
+    (tmp_path / "a.toml").write_bytes(b"\xfe\xff" + data if encoding == "utf-16-be" else data)
+    assert read_text(tmp_path / "a.toml") == "größe = 1"
+
+
+def test_list_folder_without_hidden_names(tmp_path):
+    for name in ("b", "._b", ".DS_Store", "a"):
+        (tmp_path / name).touch()
+    assert list_folder(tmp_path) == ["a", "b"]
+    with pytest.raises(InputError, match="none: cannot be read"):
+        list_folder(tmp_path / "none")

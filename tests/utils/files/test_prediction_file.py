@@ -365,3 +365,12 @@ def test_read_locations_damaged_data_are_named(tmp_path, rows):
     path.write_bytes(data)
     with PredictionFile(path) as file, pytest.raises(InputError, match=r"p\.h5: the locations are damaged"):
         file.read_locations()
+
+
+def test_prediction_file_open_in_another_program(path, monkeypatch):
+    def locked(*_):
+        raise BlockingIOError(11, "Unable to synchronously open file (unable to lock file, errno = 11)")
+
+    monkeypatch.setattr("h5py.File", locked)
+    with pytest.raises(InputError, match="another program has it open"):
+        PredictionFile(path)

@@ -6,6 +6,7 @@ import re
 import resource
 from collections import OrderedDict
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -151,3 +152,15 @@ def test_first_not_finite_large_values_are_finite():
     others = [torch.tensor([2**62]), torch.tensor([True]), torch.empty(0)]
     assert first_not_finite([large, large.bfloat16(), *others]) is None
     assert first_not_finite({"a": torch.tensor([1.0, float("nan")], dtype=torch.bfloat16)}) == "a"
+
+
+def test_save_checkpoint_full_disk_is_named(tmp_path, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("[enforce fail at inline_container.cc:664] . unexpected pos 64 vs 0")
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(InputError, match="enforce fail"):
+        save_checkpoint(state(), tmp_path / "a.pth")
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=0))
+    with pytest.raises(InputError, match=r"a\.pth: cannot be written \(the disk is full\)"):
+        save_checkpoint(state(), tmp_path / "a.pth")

@@ -10,6 +10,8 @@ from lib.utils.parallel.ranks import SINGLE_PROCESS, Ranks, ranks_from_environme
 def without_torchrun(monkeypatch):
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", "29500")
 
 
 def test_ranks_from_environment_reads_torchrun(monkeypatch):
@@ -32,6 +34,25 @@ def test_ranks_from_environment_incomplete_is_refused(monkeypatch, values):
     for name, value in values.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(InputError, match="expected numbers in RANK, WORLD_SIZE, LOCAL_RANK"):
+        ranks_from_environment()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("MASTER_ADDR", "", "expected MASTER_ADDR and MASTER_PORT .* start with torchrun, or unset RANK"),
+        ("MASTER_PORT", "", "expected MASTER_ADDR and MASTER_PORT"),
+        ("MASTER_PORT", "70000", "expected MASTER_ADDR and MASTER_PORT"),
+        ("RANK", "2", "RANK: expected less than WORLD_SIZE 2, received 2"),
+    ],
+)
+def test_ranks_from_environment_without_rendezvous_is_refused(monkeypatch, name, value, message):
+    for variable in ("RANK", "LOCAL_RANK"):
+        monkeypatch.setenv(variable, "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert ranks_from_environment() == Ranks(1, 2, 1)
+    monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=message):
         ranks_from_environment()
 
 
