@@ -43,7 +43,7 @@ def pose_statistics(poses: RobustPoses, recording: Recording) -> dict[str, Any]:
     """
     names, joints = recording.rig.names, H36M_BODY.joint_names
     seen = poses.person_seen
-    agrees, source = poses.agrees[seen], poses.source[seen]
+    agrees, origin = poses.agrees[seen], poses.source[seen]
     errors = np.where(poses.agrees, poses.error, np.nan)
     swaps = {
         name: {
@@ -69,7 +69,7 @@ def pose_statistics(poses: RobustPoses, recording: Recording) -> dict[str, Any]:
         "noise_px": _by_name(names, poses.noise.px),
         "left_out": [names[view] for view in poses.noise.off],
         "sources": {
-            name: {source: float((source[:, joint] == number).mean()) for number, source in enumerate(SOURCES)}
+            name: {source: float((origin[:, joint] == number).mean()) for number, source in enumerate(SOURCES)}
             for joint, name in enumerate(joints)
         },
         "sd_mm": {name: error_summary(poses.sd_mm[:, joint])["median"] for joint, name in enumerate(joints)},

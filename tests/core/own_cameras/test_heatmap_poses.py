@@ -71,7 +71,7 @@ def test_poses_from_heatmaps_smoothing_applies_to_the_method(files, people, conf
         poses_from_heatmaps(recording, config, "triangulate", RobustSettings(cutoff=cutoff))[1].pose_world
         for cutoff in (None, 0.05)
     )
-    np.testing.assert_allclose(smooth, smooth_trajectories(rough, 0.05, 15))
+    np.testing.assert_allclose(smooth, smooth_trajectories(rough, 0.05))
     assert np.abs(smooth - rough).max() > 1
 
 
