@@ -62,7 +62,7 @@ def test_rig_from_dicts_equals_the_calibration_file(toml, center, unit):
         ({"K": None}, "camera 2: expected K, R"),
         ({"K": np.ones((2, 3))}, "camera 2: matrix: expected 3 x 3 finite numbers"),
         ({"R": 2 * np.eye(3)}, "camera 1: R is not a rotation"),
-        ({"distortion": [0.1]}, "camera 2: distortions: expected k1 k2 p1 p2"),
+        ({"distortion": [0.1] * 6}, "camera 2: distortions: expected k1 k2 p1 p2"),
     ],
 )
 def test_rig_from_dicts_invalid_camera_is_refused(change, message):
