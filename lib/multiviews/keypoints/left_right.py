@@ -29,6 +29,7 @@ class SwapSettings:
     """Costs of left/right swaps, as log odds."""
 
     swap_cost: float = 2.7  # of a swapped view; a prior of 6 %
+    lasting_swap_cost: float = 0.3  # of a view that was swapped one frame before too
     facing: float = 5.0  # gain if hips and shoulders face the same direction
     jump_cost: float = 10.0  # of joints that move by jump_mm or more between two frames
     jump_mm: float = 200.0
@@ -161,7 +162,8 @@ def swapped_limbs_over_time(pose: np.ndarray, swapped: np.ndarray, groups: Seque
     """Find limb pairs that have to be swapped in all views, for consecutive frames.
 
     The cost is the number of swapped views plus the motion of the joints, so even a swap in one of two views is
-    resolved if most frames are correct.
+    resolved if most frames are correct. Detectors swap for several frames in a row: a view whose swap goes on costs
+    less than a new swap.
 
     Args:
         pose: (F, J, 3) mm, consecutive frames; NaN = missing.
@@ -173,20 +175,25 @@ def swapped_limbs_over_time(pose: np.ndarray, swapped: np.ndarray, groups: Seque
 
     Source: the Viterbi algorithm.
     """
-    num_frames, num_views, num_groups = swapped.shape
+    num_frames, _, num_groups = swapped.shape
     result = np.zeros((num_frames, num_groups), bool)
     for number, group in enumerate(groups):
         right, left = (list(side) for side in zip(*group, strict=True))
         as_is, other = pose[:, right + left], pose[:, left + right]
         jumps = [_jumps(as_is[1:], as_is[:-1]), _jumps(other[1:], as_is[:-1])]  # state kept, state changed
-        num_swapped = swapped[..., number].sum(1)
-        cost = SWAP_SETTINGS.swap_cost * np.stack([num_swapped, num_views - num_swapped], 1).astype(float)  # (F, 2)
+        views = np.stack([swapped[..., number], ~swapped[..., number]])  # (2, F, V) by the state of the limb pair
+        begun = (views[None, :, 1:] & ~views[:, None, :-1]).sum(-1)  # (2, 2, F - 1): state before, state after
+        lasting = SWAP_SETTINGS.lasting_swap_cost * views.sum(-1)
+        step = lasting[:, 1:] + (SWAP_SETTINGS.swap_cost - SWAP_SETTINGS.lasting_swap_cost) * begun
+        for before, after in itertools.product((0, 1), repeat=2):
+            step[before, after] += jumps[before != after]
+        cost = SWAP_SETTINGS.swap_cost * views[:, :1].sum((1, 2))
         came_from = np.zeros((num_frames, 2), int)
         for frame in range(1, num_frames):
-            paths = cost[frame - 1] + np.where(np.eye(2, dtype=bool), jumps[0][frame - 1], jumps[1][frame - 1])
-            came_from[frame] = paths.argmin(1)  # per state of this frame
-            cost[frame] += paths.min(1)
-        state = int(cost[-1].argmin()) if num_frames else 0
+            paths = cost[:, None] + step[..., frame - 1]
+            came_from[frame] = paths.argmin(0)
+            cost = paths.min(0)
+        state = int(cost.argmin()) if num_frames else 0
         for frame in range(num_frames - 1, -1, -1):
             result[frame, number] = state
             state = came_from[frame, state]

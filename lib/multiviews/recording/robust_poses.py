@@ -27,6 +27,7 @@ REGION_90 = 2.5003  # radius of the 90 % region of a 3D normal distribution, sta
 _CLEAR_SWAP = 2.0  # a late swap must reduce the median error of a limb pair by this factor
 _MAX_TOLERANCE = 0.03  # share of the person's size; limit of the measured tolerance
 _TOLERANCE_STD = 4.0  # measured tolerance, standard deviations of the detections
+_BLOCK = 1000  # frames; limits memory
 _MIN_NOISE = 0.0005  # share of the person's size; exact detections get this noise
 
 
@@ -114,7 +115,7 @@ class RobustPoses:
     @property
     def sd_mm(self) -> np.ndarray:
         """(F, J) standard deviation per axis, mm; NaN = unknown."""
-        return np.sqrt(np.trace(self.covariance, axis1=-2, axis2=-1) / 3)
+        return np.sqrt(np.maximum(np.trace(self.covariance, axis1=-2, axis2=-1), 0.0) / 3)
 
     @property
     def positions(self) -> np.ndarray:
@@ -225,17 +226,24 @@ def robust_poses(
     weights = np.ones((*seen.shape, 1))
     groups = limb_pairs(body, flip_pairs)
 
-    def consensus(swapped: np.ndarray) -> np.ndarray:
-        return triangulate_robust(swap(trusted, swapped, groups)[:, :, :, None], weights, cameras, tolerance_px)
+    points_world = np.empty((sizes["F"], body.num_joints, 3))
+
+    def triangulate_again(frames: np.ndarray) -> None:
+        points = swap(trusted[frames], swapped[frames], groups)[:, :, :, None]
+        points_world[frames] = triangulate_robust(points, weights[frames], cameras[frames], tolerance_px[frames])
 
     share = settings.tolerance or _MAX_TOLERANCE
     rays = peak_rays(trusted[:, :, :, None], weights, cameras, share * size)
     swapped = swapped_views(rays, cameras, groups)
-    swapped ^= swapped_limbs_over_time(consensus(swapped), swapped, groups)[:, None]
-    swapped ^= _clearly_swapped(consensus(swapped), swap(points_img, swapped, groups), cameras, groups, share * size)
+    triangulate_again(np.arange(sizes["F"]))
+    both_sides = swapped_limbs_over_time(points_world, swapped, groups)
+    swapped ^= both_sides[:, None]
+    triangulate_again(np.flatnonzero(both_sides.any(1)))
+    late = _clearly_swapped(points_world, swap(points_img, swapped, groups), cameras, groups, share * size)
+    swapped ^= late
+    triangulate_again(np.flatnonzero(late.any((1, 2))))
     points_img, trusted = (swap(points, swapped, groups) for points in (points_img, trusted))
     if settings.cutoff == AUTO:
-        points_world = triangulate_robust(trusted[:, :, :, None], weights, cameras, tolerance_px)
         agrees = np.nan_to_num(_errors_px(points_world, trusted, cameras), nan=np.inf) <= tolerance_px[..., None]
     else:
         found = consistent_points(points_img, cameras, size, share, min_views)
@@ -325,10 +333,15 @@ def _covariance(
 ) -> np.ndarray:
     """Return the covariance (F, J, 3, 3), mm^2, of points triangulated in each frame; NaN = unknown."""
     known = np.isfinite(points_world).all(-1)
-    points = np.where(known[..., None], points_world, cameras.T.mean(1)[:, None])
-    terms = PixelTerms(detection_rays(points_img, cameras), cameras, points.swapaxes(0, 1))
-    information, _ = terms.normal_equations(agrees.astype(float), noise_px)
-    return np.where(known[..., None, None], covariance_of(information).swapaxes(0, 1), np.nan)
+    result = np.full((*known.shape, 3, 3), np.nan)
+    for start in range(0, len(known), _BLOCK):
+        frames = slice(start, start + _BLOCK)
+        points = np.where(known[frames, :, None], points_world[frames], cameras.T[frames].mean(1)[:, None])
+        rays = detection_rays(points_img[frames], cameras[frames])
+        terms = PixelTerms(rays, cameras[frames], points.swapaxes(0, 1))
+        information, _ = terms.normal_equations(agrees[frames].astype(float), noise_px)
+        result[frames][known[frames]] = covariance_of(information).swapaxes(0, 1)[known[frames]]
+    return result
 
 
 def _short_gaps(known: np.ndarray, max_gap: int) -> np.ndarray:

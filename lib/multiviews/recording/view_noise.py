@@ -13,7 +13,7 @@ from lib.multiviews.recording.synchronization import epipolar_distances
 _QUANTILE = 0.25  # stays a measure of the noise with half of the distances wrong
 _QUANTILE_OF_NORMAL = 0.3186  # the same quantile of the absolute value of a standard normal variable
 _FEW = 3.0  # the noise counts more by this / sqrt(distances), since few distances underestimate it
-_MAX_FRAMES = 1000  # evenly spread frames that are compared
+_MAX_FRAMES = 200  # evenly spread frames that are compared
 _MISFIT = 2.5  # ratio of the noise of two pairs of views above which they disagree
 _MIN_MISFIT = 0.01  # share of the person's size; smaller noise is no misfit
 
