@@ -76,10 +76,22 @@ class EpipolarFusion(_CalibratedFusion):
             total = torch.zeros_like(heatmaps[:, view]).flatten(-2)  # (B, J, H*W)
             for other in range(num_views):
                 if other != view:
-                    total = total + self._reduce(heatmaps[:, other], rays.lines(view, other))
+                    total = total + self._reduced(heatmaps, rays, view, other)
             others = (1 - self.self_weight) / (num_views - 1) * total.unflatten(-1, size)
             fused.append(self.self_weight * heatmaps[:, view] + others)
         return torch.stack(fused, 1)
+
+    def _reduced(self, heatmaps: Tensor, rays: HeatmapRays, view: int, other: int) -> Tensor:
+        """Reduce the heatmaps (B, V, J, H, W) of one view along the lines of another view's pixels: (B, J, H*W)."""
+        maps = heatmaps[:, other]
+        needs_gradient = torch.is_grad_enabled() and maps.requires_grad
+        border = rays.border_lines(view, other) if self.reduction == "max" and not needs_gradient else None
+        if border is None:
+            return self._reduce(maps, rays.lines(view, other))
+        places, pair, share = border
+        best = self._reduce(maps, places)  # (B, J, N)
+        first, second = (best.take_along_dim(index[:, None], -1) for index in pair.unbind(-1))
+        return torch.lerp(first, second, share[:, None]) * rays.seen(view)[:, None]
 
     def _reduce(self, maps: Tensor, places: Tensor) -> Tensor:
         """Reduce maps (B, J, H, W) along lines (B, P, D, 2): (B, J, P)."""

@@ -4,10 +4,12 @@ Source: Bazarevsky et al., BlazePose: On-device Real-time Body Pose Tracking, 20
 mediapipe 0.10.14 (Apache-2.0).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
+from scipy.fft import irfft2, rfft2
+from scipy.special import expit
 from torch import Tensor, nn
 
 from lib.utils.errors import InputError
@@ -36,8 +38,8 @@ _JOINTS = (
     "rank",
 )
 _MAPS = dict(zip(_JOINTS, (33, 0, *range(11, 17), *range(23, 29)), strict=True))
-_EYES = (2, 5)
-_EARS = (7, 8)
+_SIDES = (11, 2, 7), (12, 5, 8)  # left and right shoulder, eye, ear
+_USED = sorted({*_MAPS.values(), *_SIDES[0], *_SIDES[1]})
 _MIN_SHARE = 0.05  # of the peak, below which a map counts as 0 in a midpoint
 
 
@@ -74,23 +76,29 @@ class BlazePose(nn.Module):
                 f"NETWORK.IMAGE_SIZE: expected {INPUT_WH[0]} x {INPUT_WH[1]} for BACKBONE_MODEL blazepose, received "
                 f"{images.shape[-1]} x {images.shape[-2]}"
             )
-        mean, std = (torch.from_numpy(values)[:, None, None] for values in (IMAGE_MEAN, IMAGE_STD))
-        bgr = images.detach().float().cpu() * std + mean
-        rgb = bgr.flip(1).permute(0, 2, 3, 1).contiguous()
-        maps = torch.from_numpy(self._logits(rgb.numpy())).permute(0, 3, 1, 2).sigmoid()  # (B, 39, 64, 64)
-        return self._joints(maps).to(images.device)
+        crops = images.detach().float().cpu().numpy()
+        rgb = np.empty((len(crops), *crops.shape[2:], 3), np.float32)
+        for channel in range(3):
+            np.multiply(crops[:, channel], IMAGE_STD[channel], out=rgb[..., 2 - channel])
+            rgb[..., 2 - channel] += IMAGE_MEAN[channel]
+        logits = self._logits(rgb)[..., _USED].transpose(0, 3, 1, 2)
+        return torch.from_numpy(self._joints(expit(np.ascontiguousarray(logits)))).to(images.device)
 
-    def _joints(self, maps: Tensor) -> Tensor:
-        heatmaps = maps.new_zeros(len(maps), self._num_joints, *maps.shape[-2:])
-        heatmaps[:, UNION_20.indices(list(_MAPS))] = maps[:, list(_MAPS.values())]
-        shoulders = (_MAPS["rsho"], _MAPS["lsho"])
-        first, second = (maps[:, list(pair)] for pair in zip(shoulders, _EYES, _EARS, strict=True))
-        neck, eyes, ears = midpoint_maps(first, second).unbind(1)
-        root = maps[:, _MAPS["root"]]
-        heatmaps[:, UNION_20.index("neck")] = neck
-        belly_and_head = midpoint_maps(torch.stack([root, eyes], 1), torch.stack([neck, ears], 1))
-        heatmaps[:, UNION_20.indices(["belly", "head"])] = belly_and_head
-        return heatmaps
+    def _joints(self, maps: np.ndarray) -> np.ndarray:
+        """Return the union joints (B, J, H, W) from the maps _USED (B, K, H, W)."""
+        joints = np.zeros((len(maps), self._num_joints, *maps.shape[-2:]), np.float32)
+        joints[:, UNION_20.indices(list(_MAPS))] = maps[:, _places(_MAPS.values())]
+        left, right = (maps[:, _places(side)] for side in _SIDES)
+        neck, eyes, ears = midpoint_maps(left, right).swapaxes(0, 1)
+        joints[:, UNION_20.index("neck")] = neck
+        root = joints[:, UNION_20.index("root")]
+        belly_and_head = midpoint_maps(np.stack([root, eyes], 1), np.stack([neck, ears], 1))
+        joints[:, UNION_20.indices(["belly", "head"])] = belly_and_head
+        return joints
+
+
+def _places(maps: Iterable[int]) -> list[int]:
+    return [_USED.index(one) for one in maps]
 
 
 def build_blazepose(path: str, num_joints: int) -> BlazePose:
@@ -110,7 +118,7 @@ def build_blazepose(path: str, num_joints: int) -> BlazePose:
     return BlazePose(lambda crops: network(crops, _HEATMAPS)[0], num_joints)
 
 
-def midpoint_maps(first: Tensor, second: Tensor) -> Tensor:
+def midpoint_maps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Return heatmaps of the points midway between two joints.
 
     Heatmaps are taken as distributions of independent joints a and b: that of (a + b) / 2 is their convolution at half
@@ -124,11 +132,11 @@ def midpoint_maps(first: Tensor, second: Tensor) -> Tensor:
     """
     height, width = first.shape[-2:]
     size = (2 * height, 2 * width)
-    peaks = [maps.amax((-2, -1), keepdim=True) for maps in (first, second)]
+    peaks = [maps.max((-2, -1), keepdims=True) for maps in (first, second)]
     one, other = (
-        torch.fft.rfft2(torch.where(maps < _MIN_SHARE * peak, 0, maps), s=size)
+        rfft2(np.where(maps < _MIN_SHARE * peak, 0, maps), size)
         for maps, peak in zip((first, second), peaks, strict=True)
     )
-    product = torch.fft.irfft2(one * other, s=size)[..., ::2, ::2].clamp(min=0)  # sums of positions that are even
-    wanted = (peaks[0] * peaks[1]).sqrt()
-    return product * (wanted / product.amax((-2, -1), keepdim=True).clamp(min=torch.finfo(product.dtype).tiny))
+    product = irfft2(one * other, size)[..., ::2, ::2].clip(0)  # sums of positions that are even
+    highest = product.max((-2, -1), keepdims=True)
+    return product * (np.sqrt(peaks[0] * peaks[1]) / np.maximum(highest, np.finfo(np.float32).tiny))

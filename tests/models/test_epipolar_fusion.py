@@ -64,6 +64,28 @@ def test_epipolar_fusion_small_maps_equal_loops(reduction: str) -> None:
     np.testing.assert_allclose(EpipolarFusion(reduction)(maps, views_of(scene)), expected, atol=2e-5)
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_epipolar_fusion_lines_of_the_border_give_the_same_peaks(seed: int) -> None:
+    """Without gradient, the maxima are interpolated between the lines of the border's points."""
+    scene = make_scene(2, 4, (64, 64), seed=seed)
+    generator = np.random.default_rng(seed)
+    height = generator.uniform(0.2, 1, (2, 4, 17, 1, 1))
+    wrong = draw_gaussians(generator.uniform(8, 56, (2, 4, 17, 2)), (64, 64), 3.0)
+    maps = torch.as_tensor(height * draw_gaussians(scene.joints_hm, (64, 64), 2.0) + 0.4 * wrong).float()
+    rays = HeatmapRays(views_of(scene), (64, 64))
+    assert any(rays.border_lines(view, other) is not None for view in range(4) for other in {0, 1, 2, 3} - {view})
+    fusion = EpipolarFusion("max")
+    with torch.no_grad():
+        fast = fusion(maps, views_of(scene))
+    full = fusion(maps.requires_grad_(), views_of(scene)).detach()
+    assert not torch.equal(fast, full)
+    assert ((fast - full).abs().amax((-2, -1)) < 0.03 * full.amax((-2, -1))).all()
+    peaks = [one.flatten(-2).argmax(-1) for one in (fast, full)]
+    away = torch.stack([peaks[0] % 64 - peaks[1] % 64, peaks[0] // 64 - peaks[1] // 64]).abs().amax(0)
+    assert away.max() <= 1
+    assert (away == 0).float().mean() > 0.95
+
+
 LENSES = {  # k, p, focal length in widths of the image
     "Human3.6M": ((-0.207, 0.248, -0.003), (-0.001, -0.0014), 1.145),
     "action camera": ((-0.25, 0.09, -0.017), (0.0, 0.0), 0.45),  # turns back in the corners of the map

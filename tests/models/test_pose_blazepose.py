@@ -99,15 +99,14 @@ def test_build_blazepose_runs_the_networks_file():
 
 
 def test_midpoint_maps_two_peaks_give_two_midpoints():
-    first = torch.from_numpy(gaussians([(10, 20)]) + 0.8 * gaussians([(50, 20)]))[None]
-    second = torch.from_numpy(0.5 * gaussians([(20, 40)]))[None]
-    middle = midpoint_maps(first, second)[0, 0]
-    assert peaks(middle).tolist() == [15, 30]
+    first = gaussians([(10, 20)]) + 0.8 * gaussians([(50, 20)])
+    middle = midpoint_maps(first[None], 0.5 * gaussians([(20, 40)])[None])[0, 0]
+    assert peaks(torch.from_numpy(middle)).tolist() == [15, 30]
     assert middle[30, 15] == pytest.approx(0.5**0.5, abs=1e-6)
     assert middle[30, 35] == pytest.approx(0.8 * 0.5**0.5, rel=0.01)
     assert middle[30, 25] < 0.05
 
 
 def test_midpoint_maps_empty_map_gives_an_empty_map():
-    maps = torch.from_numpy(gaussians([(10, 20)]))[None]
-    assert not midpoint_maps(torch.zeros_like(maps), maps).any()
+    maps = gaussians([(10, 20)])[None]
+    assert not midpoint_maps(np.zeros_like(maps), maps).any()

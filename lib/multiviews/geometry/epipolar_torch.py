@@ -30,6 +30,7 @@ class LineSettings:
 
     outside: float = -1e3  # place of invalid samples, outside every map
     margin: float = 1.0  # px around a map where bilinear interpolation is not 0
+    border_step: float = 0.34  # px between the points of border_lines()
     border_points: int = 9  # points per side of a crop, to bound its undistorted shape
     coarse_rays: int = 4  # rays per axis in scene_depths()
     coarse_depths: int = 96  # depths in scene_depths()
@@ -87,21 +88,23 @@ class HeatmapRays:
         self._reach = lens_reach(cameras)  # (B, V)
         rows, columns = (torch.arange(size).to(cameras.T) for size in heatmap_hw)
         pixels = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), -1).flatten(0, 1)  # (H*W, 2)
-        plane = undistort(self._to_image(pixels), cameras)
-        self._seen = plane.isfinite().all(-1)  # (B, V, H*W)
-        plane = torch.where(self._seen[..., None], plane, 0)
-        self.directions = plane @ cameras.R[..., :2, :] + cameras.R[..., 2:, :]
+        self.directions, self._seen = self._rays(pixels)
         # Intrinsics and crop as one affine map from distorted normalized points to places, (B, V, 2, 3).
         halves = cameras.T.new_tensor(_halves(heatmap_hw))
         linear = views.to_heatmap[..., :2] / halves[:, None]
         shift = (linear @ cameras.c[..., None])[..., 0] + views.to_heatmap[..., 2] / halves - 1
         self._affine = torch.cat([linear * cameras.f[..., None, :], shift[..., None]], -1)
         self._low, self._high = self._bounds()
+        self._border: tuple[Tensor, Tensor] | None = None  # rays of points on the border, made when needed
 
     @property
     def num_views(self) -> int:
         """Number of views V."""
         return self.directions.shape[1]
+
+    def seen(self, view: int) -> Tensor:
+        """Return whether each pixel of a view has a ray, (B, H*W)."""
+        return self._seen[:, view]
 
     def lines(self, view: int, other: int) -> Tensor:
         """Sample the epipolar lines of all pixels of one view in the heatmap of another view.
@@ -117,9 +120,77 @@ class HeatmapRays:
             (B, H*W, D, 2) places in the other map; far outside for a pixel without a line in the map. D is chosen so
             that no step in the map exceeds one heatmap px along an axis.
         """
-        origin, direction = self._in_camera(self.directions[:, view], view, other)
+        return self._lines(self.directions[:, view], self._seen[:, view], view, other)
+
+    def border_lines(self, view: int, other: int) -> tuple[Tensor, Tensor, Tensor] | None:
+        """Sample only the epipolar lines of points on the border of one view's heatmap.
+
+        Pixels in one plane through both cameras have one epipolar line, and each plane crosses the border. Values along
+        the lines of all pixels can so be interpolated between those of the border, in the order of the planes.
+
+        Returns:
+            Places (B, N, D, 2) as lines(); for each pixel, the two border points (B, H*W, 2) whose planes enclose its
+            plane, and the weight (B, H*W) of the second. None if the line of a pixel ends inside the other map, because
+            then pixels of one plane see different parts of it, or if the border has more points than the map.
+        """
+        if len(self._border_points()) > self._height * self._width:
+            return None
+        if self._border is None:
+            self._border = self._rays(self._border_points())
+        border, seen = (part[:, view] for part in self._border)
+        if not all(self._cross_the_map(directions, view, other) for directions in (self.directions[:, view], border)):
+            return None
+        angles, wanted = self._plane_angles(border, self.directions[:, view], view, other)
+        angles, order = torch.where(seen, angles, torch.inf).sort(-1)  # border points without a ray last
+        count = seen.sum(-1, keepdim=True)
+        after = torch.searchsorted(angles, wanted) % count
+        before = (after - 1) % count
+        low, high = (angles.take_along_dim(index, -1) for index in (before, after))
+        gap = (high - low) % (2 * math.pi)
+        share = ((wanted - low) % (2 * math.pi) / gap.clamp(min=_TINY)).clamp(max=1)
+        pair = torch.stack([order.take_along_dim(index, -1) for index in (before, after)], -1)
+        return self._lines(border, seen, view, other), pair, share
+
+    def _border_points(self) -> Tensor:
+        """Return points on the border of the heatmaps, px, spaced by _LINES.border_step."""
+        sides = []
+        for size, fixed, axis in ((self._width, self._height, 0), (self._height, self._width, 1)):
+            along = torch.linspace(0, size - 1, 1 + math.ceil((size - 1) / _LINES.border_step)).to(self._reach)
+            for end in (0.0, fixed - 1.0):
+                both = [along, torch.full_like(along, end)]
+                sides.append(torch.stack(both if axis == 0 else both[::-1], -1))
+        return torch.cat(sides)
+
+    def _rays(self, points_hm: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the rays of heatmap points (P, 2) of all views: directions (B, V, P, 3), and whether they exist."""
+        cameras = self._views.cameras
+        plane = undistort(self._to_image(points_hm), cameras)
+        seen = plane.isfinite().all(-1)
+        plane = torch.where(seen[..., None], plane, 0)
+        return plane @ cameras.R[..., :2, :] + cameras.R[..., 2:, :], seen
+
+    def _plane_angles(self, first: Tensor, second: Tensor, view: int, other: int) -> tuple[Tensor, Tensor]:
+        """Return the angles (B, P) of the half-planes through both cameras that contain rays (B, P, 3), two sets."""
+        cameras = self._views.cameras
+        baseline = F.normalize(cameras.T[:, other] - cameras.T[:, view], dim=-1)  # (B, 3)
+        middle = first.mean(1)
+        across = F.normalize(middle - (middle * baseline).sum(-1, keepdim=True) * baseline, dim=-1)
+        third = torch.linalg.cross(baseline, across)
+        return tuple(
+            torch.atan2((rays @ third[..., None])[..., 0], (rays @ across[..., None])[..., 0])
+            for rays in (first, second)
+        )
+
+    def _cross_the_map(self, directions: Tensor, view: int, other: int) -> bool:
+        """Return whether all lines of rays (B, P, 3) that enter the other map also leave it at both ends."""
+        low, high, found = self._range(*self._in_camera(directions, view, other), other)
+        return bool((~found | ((low > 0) & (high < 1 / NEAREST_MM))).all())
+
+    def _lines(self, directions: Tensor, seen: Tensor, view: int, other: int) -> Tensor:
+        """Sample the epipolar lines of rays (B, P, 3); see lines()."""
+        origin, direction = self._in_camera(directions, view, other)
         start, end, found = self._cut(origin, direction, other)
-        found = found & self._seen[:, view]
+        found = found & seen
         along = torch.as_tensor(_nodes()).to(start)
         (x0, y0), (x1, y1) = start[..., None].unbind(2), end[..., None].unbind(2)
         knots = self._to_map(x0 + (x1 - x0) * along, y0 + (y1 - y0) * along, found[..., None], other)
@@ -207,11 +278,22 @@ class HeatmapRays:
     def _cut(self, origin: Tensor, direction: Tensor, other: int) -> tuple[Tensor, Tensor, Tensor]:
         """Intersect rays with the viewing pyramid of a crop and the cone of the lens's reach.
 
+        Returns:
+            Both ends (B, P, 2), normalized points, and (B, P) bool whether the intersection is not empty.
+        """
+        low, high, found = self._range(origin, direction, other)
+        ends = [origin * s[..., None] + direction for s in (low, high)]
+        start, end = (torch.where(found[..., None], x[..., :2] / x[..., 2:].clamp(min=_TINY), 0) for x in ends)
+        return _cut_with_disc(start, end, found, self._reach[:, other, None])
+
+    def _range(self, origin: Tensor, direction: Tensor, other: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Intersect rays with the viewing pyramid of a crop.
+
         A ray is origin * s + direction with s = 1 / depth, so the planes of the pyramid are linear in s, and s = 0 is
         infinity.
 
         Returns:
-            Both ends (B, P, 2), normalized points, and (B, P) bool whether the intersection is not empty.
+            (B, P) lowest and highest s, and whether there is any.
         """
         oz, qz = origin[..., 2], direction[..., 2]
         axes = self._affine[:, other, :, :2].transpose(-1, -2)  # along the sides of the crop
@@ -233,10 +315,7 @@ class HeatmapRays:
             low = torch.where(slope > 0, torch.maximum(low, root), low)
             high = torch.where(slope < 0, torch.minimum(high, root), high)
             found = found & ((slope != 0) | (level >= 0))
-        found = found & (low < high)
-        ends = [origin * s[..., None] + direction for s in (low, high)]
-        start, end = (torch.where(found[..., None], x[..., :2] / x[..., 2:].clamp(min=_TINY), 0) for x in ends)
-        return _cut_with_disc(start, end, found, self._reach[:, other, None])
+        return low, high, found & (low < high)
 
     def _project(self, directions: Tensor, seen: Tensor, depths: Tensor, view: int, other: int) -> Tensor:
         origin, direction = self._in_camera(directions, view, other)

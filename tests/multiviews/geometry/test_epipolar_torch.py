@@ -103,6 +103,24 @@ def along_x(center_x: float, center_z: float) -> Cameras:
     return Cameras(np.eye(3), center, np.full(2, 100.0), np.full(2, 20.0), np.zeros(3), np.zeros(2))
 
 
+def test_border_lines_enclose_the_planes_of_all_pixels(scene):
+    """The line of a pixel lies between the lines of its two border points."""
+    rays = HeatmapRays(views_of(scene), WH[::-1])
+    places, pair, share = rays.border_lines(0, 1)
+    every = rays.lines(0, 1)
+    assert ((share >= 0) & (share <= 1)).all()
+    for frame, pixel in enumerate(pixel_of(scene)):
+        first, second = (to_pixels(places[frame, index], WH[::-1]).numpy() for index in pair[frame, pixel])
+        line = to_pixels(every[frame, pixel], WH[::-1]).numpy()
+        whole = [np.ones(len(one), bool) for one in (first, second)]
+        middle = line[len(line) // 2][None]
+        distances = [
+            distance_to_curve(middle, one, seen).item() for one, seen in zip((first, second), whole, strict=True)
+        ]
+        assert max(distances) < 1
+        np.testing.assert_allclose(distances[0], share[frame, pixel] * sum(distances), atol=0.05)
+
+
 def test_lines_from_camera_to_infinity():
     # the other camera is 3 m behind and sees the first one, 300 mm to the side, at px 20 + 100 * 300 / 3000 = 30
     pair = [along_x(300, 0), along_x(0, -3000)]
@@ -115,6 +133,7 @@ def test_lines_from_camera_to_infinity():
     near = 20 + 100 * (300 + 0.16 * 50) / 3050  # NEAREST_MM is 50
     np.testing.assert_allclose(line[[0, -1]], [[36, 20], [near, 20]], atol=1e-9)
     assert arc_lengths(places, (41, 41))[0, 20 * 41 + 36].sum().item() == pytest.approx(36 - near)
+    assert rays.border_lines(0, 1) is None  # each pixel of a plane sees another part of the line
     away = rays.lines(1, 0)  # of what the camera behind sees at (36, 20), the front one sees what is before it
     # x = 0.16 (3000 + z) there, less 300: aside 0.16 + 180 / z, which enters the map at 20.5 px + margin of 1
     ends = to_pixels(away, (41, 41))[0, 20 * 41 + 36, [0, -1], 0]

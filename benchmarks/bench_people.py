@@ -1,0 +1,199 @@
+"""Real people without ground truth: BlazePose's heatmaps with and without fusion, 3D methods, and time.
+
+    python run/demo/fetch_demo.py --out data/demo
+    python run/demo/fetch_demo.py --people 2 --out data/demo_two_people
+    python benchmarks/bench_people.py
+
+Two recordings of Pose2Sim show the same motion, one frame apart; in the second, a rendered woman hides the man in some
+views. Two tables:
+
+- Each camera left out: its joints, predicted from the other three cameras, against its own peaks, px.
+- Occlusion: distance between the man's poses with and without the woman in front, mm. Without her effect it is 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import numpy as np
+import torch
+
+from lib.core.build_model import build_fusion
+from lib.core.config_io import load_config
+from lib.core.evaluation2d.decode import locations_in_images
+from lib.core.own_cameras.blazepose_files import DEFAULT_CFG
+from lib.core.own_cameras.heatmap_poses import find_person, follow_person
+from lib.core.own_cameras.recording import FLIP_PAIRS, load_recording
+from lib.core.own_cameras.recording_poses import person_prior
+from lib.core.pose3d.frames import FrameBatch
+from lib.core.pose3d.make_prior import pictorial_settings
+from lib.core.pose3d.methods import METHODS, make_context, run_method
+from lib.core.runtime.machine import describe_machine
+from lib.multiviews.body import H36M_BODY
+from lib.multiviews.cameras import Cameras, CropCameras, project
+from lib.multiviews.pictorial.cpu_backend import make_cpu_backend
+from lib.multiviews.recording.robust_poses import RobustPoses, robust_poses
+from lib.multiviews.recording.smoothing import smooth_trajectories
+from lib.utils.tables import markdown_table
+
+CAMERAS = ROOT / "run/demo/pose2sim_demo.toml"
+CAMERAS_TWO_PEOPLE = ROOT / "run/demo/pose2sim_demo_two_people.toml"
+LATER = 1  # frames by which the second recording shows the motion later
+FAR_MM = 100.0
+POINTS = "points, robust triangulation"
+METHOD_NAMES = ("triangulate", "triangulate_robust", "rpsm", "rpsm+refine")
+
+
+@dataclass(frozen=True)
+class Followed:
+    """A person followed through F frames of V views.
+
+    Attributes:
+        cameras: leading axis V.
+        heatmaps: (F, V, 17, H, W), not fused.
+        image_to_heatmap: (F, V, 2, 3).
+        center: (F, V, 2) crop centers, image px.
+        located: share of the frames in which the person is located.
+        rate: frames per second.
+    """
+
+    cameras: Cameras
+    heatmaps: np.ndarray
+    image_to_heatmap: np.ndarray
+    center: np.ndarray
+    located: float
+    rate: float
+
+    def batch(self, views: Sequence[int], fusion: torch.nn.Module | None) -> FrameBatch:
+        """Return some views as input of a 3D method, with heatmaps that these views fuse."""
+        rows = list(views)
+        cameras = self.cameras[rows]
+        matrices = self.image_to_heatmap[:, rows]
+        heatmaps = self.heatmaps[:, rows]
+        if fusion is not None:
+            heatmaps = np.stack([_fused(*frame, cameras, fusion) for frame in zip(heatmaps, matrices, strict=True)])
+        flat = heatmaps.reshape(-1, *heatmaps.shape[2:])
+        locations = locations_in_images(flat, matrices.reshape(-1, 2, 3), "log_quadratic")
+        return FrameBatch(
+            heatmaps=heatmaps,
+            locations=locations.reshape(*heatmaps.shape[:3], 3),
+            cameras=cameras.map(lambda array: np.broadcast_to(array, (len(heatmaps), *array.shape))),
+            image_to_heatmap=matrices,
+            center=self.center[:, rows],
+            subject=np.zeros(len(heatmaps), int),
+        )
+
+
+def _fused(heatmaps: np.ndarray, matrices: np.ndarray, cameras: Cameras, fusion: torch.nn.Module) -> np.ndarray:
+    as_batch = [cameras.map(lambda array: torch.from_numpy(array.astype(np.float32))[None])]
+    views = CropCameras(*as_batch, torch.from_numpy(matrices.astype(np.float32))[None])
+    with torch.no_grad():
+        return fusion(torch.from_numpy(heatmaps)[None], views)[0].numpy()
+
+
+def follow(videos: Path, cameras: Path, num_frames: int, config: Any) -> Followed:
+    """Follow the person through the first frames of a recording."""
+    recording = load_recording(cameras, videos).select_frames(0, num_frames)
+    recording, tracker = find_person(recording, config)
+    found = list(follow_person(recording, tracker))
+    return Followed(
+        recording.rig.cameras,
+        *(np.stack([getattr(one, name) for one in found]) for name in ("heatmaps", "image_to_heatmap", "center")),
+        located=float(np.mean([one.is_located for one in found])),
+        rate=recording.rate,
+    )
+
+
+def triangulated(batch: FrameBatch) -> RobustPoses:
+    """Triangulate the peaks as multiview.py does with detections, with swaps corrected."""
+    points = np.where(batch.locations[..., 2:] > 0, batch.locations, np.nan).astype(np.float64)
+    return robust_poses(points, batch.cameras, H36M_BODY, FLIP_PAIRS)
+
+
+def estimates(batches: Sequence[FrameBatch], config: Any) -> Iterator[tuple[str, list[np.ndarray]]]:
+    """Yield each method with the poses (F, 17, 3) of each batch; limb lengths are those of the first batch."""
+    points = [triangulated(batch) for batch in batches]
+    yield POINTS, [smooth_trajectories(one.pose_world, None) for one in points]
+    prior = person_prior(points[0], pictorial_settings(config.PICT_STRUCT).first_grid)
+    context = make_context(config, H36M_BODY, prior, make_cpu_backend())
+    for name in METHOD_NAMES:
+        yield name, [run_method(METHODS[name], [batch], context).pose_world for batch in batches]
+
+
+def smoothed(name: str, poses: Sequence[np.ndarray], rate: float, cutoff_hz: float) -> Iterator[tuple[str, list]]:
+    """Yield the poses as they are, and smoothed over time."""
+    yield name, list(poses)
+    yield f"{name}, {cutoff_hz:g} Hz", [smooth_trajectories(pose, cutoff_hz / rate) for pose in poses]
+
+
+def left_out_table(person: Followed, fusions: dict[str, Any], config: Any, cutoff_hz: float) -> str:
+    """Return the errors (px) of each view's joints, predicted from the other views."""
+    num_views = person.heatmaps.shape[1]
+    target = triangulated(person.batch(range(num_views), None)).points_img  # (F, V, 17, 2)
+    errors: dict[tuple[str, str], list[np.ndarray]] = {}
+    for view in range(num_views):
+        others = [other for other in range(num_views) if other != view]
+        for fusion_name, fusion in fusions.items():
+            for method, poses in estimates([person.batch(others, fusion)], config):
+                for name, (pose,) in smoothed(method, poses, person.rate, cutoff_hz):
+                    points, _ = project(pose.reshape(-1, 3)[None], person.cameras[[view]])
+                    distance = np.linalg.norm(points[0].reshape(len(pose), -1, 2) - target[:, view], axis=-1)
+                    errors.setdefault((fusion_name, name), []).append(distance)
+    header = ["fusion", "method", *(f"view {view + 1}" for view in range(num_views)), "all", "95 %"]
+    rows = [
+        [*key, *(np.nanmedian(one) for one in views), np.nanmedian(views), np.nanpercentile(views, 95)]
+        for key, views in errors.items()
+    ]
+    return markdown_table(header, rows, left_columns=2)
+
+
+def occlusion_table(
+    alone: Followed, hidden: Followed, fusions: dict[str, Any], config: Any, cutoff_hz: float
+) -> tuple[str, int]:
+    """Return the change of the poses (mm) by the woman in front, and the number of pairs of frames."""
+    views = range(alone.heatmaps.shape[1])
+    rows = []
+    for fusion_name, fusion in fusions.items():
+        batches = [alone.batch(views, fusion), hidden.batch(views, fusion)]
+        for method, poses in estimates(batches, config):
+            for name, (first, second) in smoothed(method, poses, alone.rate, cutoff_hz):
+                distance = np.linalg.norm(first[: len(second) - LATER] - second[LATER:], axis=-1)
+                far = 100 * float((distance > FAR_MM).mean())
+                rows.append([fusion_name, name, np.median(distance), np.percentile(distance, 95), far])
+    header = ["fusion", "method", "median", "95 %", f"above {FAR_MM:g} mm (%)"]
+    return markdown_table(header, rows, left_columns=2), len(distance)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--alone", type=Path, default=Path("data/demo/videos"), help="videos of the man alone")
+    parser.add_argument("--hidden", type=Path, default=Path("data/demo_two_people/videos"), help="with the woman")
+    parser.add_argument("--frames", type=int, default=100, help="first frames of each recording")
+    parser.add_argument("--fusions", nargs="+", default=["none", "epipolar_max"], help="values of NETWORK.FUSION")
+    parser.add_argument("--smooth", type=float, default=6.0, metavar="HZ", help="cutoff of the smoothed rows")
+    args = parser.parse_args()
+    print(describe_machine(("torch",)))
+    config = load_config(DEFAULT_CFG)
+    alone = follow(args.alone, CAMERAS, args.frames, config)
+    hidden = follow(args.hidden, CAMERAS_TWO_PEOPLE, args.frames, config)
+    fusions = {}
+    for name in args.fusions:
+        config.NETWORK.FUSION = name
+        fusions[name] = build_fusion(config.NETWORK, alone.heatmaps.shape[1])
+    share = " and ".join(f"{100 * one.located:.0f} %" for one in (alone, hidden))
+    print(f"man located in {share} of the frames\n\n## Each camera predicted from the others (px)\n")
+    print(left_out_table(alone, fusions, config, args.smooth))
+    table, num_pairs = occlusion_table(alone, hidden, fusions, config, args.smooth)
+    print(f"\n## Change of the pose by occlusion (mm), {num_pairs} pairs\n\n{table}")
+
+
+if __name__ == "__main__":
+    main()
