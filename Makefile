@@ -15,10 +15,11 @@ JOBS ?= 2
 
 DEMO := data/demo
 DEMO_CAMERAS := run/demo/pose2sim_demo.toml
+PEERS := data/.venv-peers
 DETECTIONS ?=
 
 .PHONY: help quickstart demo experiments configuration-docs docs test test-all lint clean clean-what
-.PHONY: bench bench-gpu bench-rpsm bench-training bench-annotations bench-fusion bench-fusion-learning bench-recipe bench-accuracy
+.PHONY: bench bench-gpu bench-rpsm bench-peers bench-training bench-annotations bench-fusion bench-fusion-learning bench-recipe bench-accuracy
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-22s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -46,7 +47,7 @@ $(VENV)/.installed-demo: $(VENV)/.installed requirements-demo.txt
 demo: $(VENV)/.installed-demo  ## 3D poses in four real videos from PyPI; DETECTIONS=PATH replaces BlazePose's heatmaps
 	$(BIN)/python run/demo/fetch_demo.py --out $(DEMO)
 	$(BIN)/python run/demo/multiview.py --videos $(DEMO)/videos --cameras $(DEMO_CAMERAS) \
-	  $(if $(DETECTIONS),--detections $(DETECTIONS)) --smooth 6 --leave-one-out --out output/demo
+	  $(if $(DETECTIONS),--detections $(DETECTIONS),--smooth 6) --leave-one-out --out output/demo
 
 experiments: $(VENV)/.installed  ## the paper's tables on synthetic data, into RESULTS.md (hours; continues after an interruption)
 	$(BIN)/python run/experiments/tables.py --seeds $(SEEDS) --jobs $(JOBS) --page RESULTS.md \
@@ -65,6 +66,12 @@ bench-gpu: $(VENV)/.installed  ## speed on a GPU, part by part, compared with lo
 
 bench-rpsm: $(VENV)/.installed  ## speed of RPSM compared with a plain dense implementation
 	$(BIN)/python benchmarks/bench_rpsm.py
+
+bench-peers:  ## accuracy and speed of 3D poses from points, beside aniposelib and Pose2Sim (4 GB of packages)
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/pip install --quiet -r requirements.txt aniposelib==0.8.0 pose2sim==0.10.49
+	$(PEERS)/bin/python benchmarks/bench_peers.py --peers
+	$(PEERS)/bin/python benchmarks/bench_peers.py --seeds 0 1 2 3
 
 bench-training: $(VENV)/.installed  ## speed of loading, steps, validation and checkpoints compared with a plain loop
 	$(BIN)/python benchmarks/bench_training.py

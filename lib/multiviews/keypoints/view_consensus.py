@@ -52,8 +52,9 @@ def consistent_points(
 ) -> ConsistentPoints:
     """Triangulate each joint from the largest consistent set of views.
 
-    All sets of views are tested (247 for 8 cameras). A set is consistent if no reprojection error in it exceeds the
-    tolerance. Of sets of equal size, the one with the smallest mean squared error is used.
+    A set is consistent if no reprojection error in it exceeds the tolerance. Sets are tested from the largest to the
+    smallest, 247 for 8 cameras, each only for the points without a larger consistent set. Of sets of equal size, the
+    one with the smallest mean squared error is used.
 
     Args:
         points_img: (F, V, J, 2) image px, with lens distortion; NaN = not seen.
@@ -72,33 +73,34 @@ def consistent_points(
     num_views = sizes["V"]
     if not 2 <= min_views <= num_views:
         raise InputError(f"min_views: expected 2 to {num_views}, received {min_views}")
-    sets = _sets(num_views, min_views)  # (S, V)
-    size = max(1, _BLOCK // (len(sets) * max(1, sizes["J"])))
-    parts = [
-        _best_sets(
-            points_img[start : start + size],
-            cameras[start : start + size],
-            crop_side[start : start + size],
-            sets,
-            tolerance,
-        )
-        for start in range(0, max(1, sizes["F"]), size)
-    ]
-    points, agrees = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return ConsistentPoints(points, agrees, reprojection_error(points, points_img, cameras, crop_side))
+    points = points_img.swapaxes(1, 2).reshape(-1, num_views, 1, 2)  # (F*J, V, 1, 2)
+    frame = np.repeat(np.arange(sizes["F"]), sizes["J"])
+    num_seen = np.isfinite(points).all((-2, -1)).sum(1)
+    points_world = np.full((len(points), 3), np.nan)
+    agrees = np.zeros((len(points), num_views), bool)
+    for count in range(num_views, min_views - 1, -1):
+        sets = _sets(num_views, count)
+        left = np.flatnonzero(~agrees.any(1) & (num_seen >= count))
+        size = max(1, _BLOCK // len(sets))
+        for start in range(0, len(left), size):
+            some = left[start : start + size]
+            found, inside = _best_sets(points[some], cameras[frame[some]], crop_side[frame[some]], sets, tolerance)
+            points_world[some], agrees[some] = found[:, 0], inside[..., 0]
+    points_world = points_world.reshape(sizes["F"], sizes["J"], 3)
+    agrees = agrees.reshape(sizes["F"], sizes["J"], num_views).swapaxes(1, 2)
+    return ConsistentPoints(points_world, agrees, reprojection_error(points_world, points_img, cameras, crop_side))
 
 
-def _sets(num_views: int, min_views: int) -> np.ndarray:
-    """Return all sets of at least `min_views` views, (S, V) bool, in descending order of size."""
-    choices = np.array(list(itertools.product((True, False), repeat=num_views)))
-    choices = choices[choices.sum(1) >= min_views]
-    return choices[np.argsort(-choices.sum(1), kind="stable")]
+def _sets(num_views: int, count: int) -> np.ndarray:
+    """Return all sets of `count` views, (S, V) bool."""
+    sets = list(itertools.combinations(range(num_views), count))
+    return (np.array(sets)[:, :, None] == np.arange(num_views)).any(1)
 
 
 def _best_sets(
     points_img: np.ndarray, cameras: Cameras, crop_side: np.ndarray, sets: np.ndarray, tolerance: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the points (F, J, 3) of the best sets, and the sets (F, V, J) bool."""
+    """Return the points (F, J, 3) of the best of sets of equal size, and the sets (F, V, J) bool."""
     num_frames, _, num_joints, _ = points_img.shape
     num_sets = len(sets)
     copies = np.tile(points_img, (1, 1, num_sets, 1))  # (F, V, S*J, 2)
@@ -108,10 +110,8 @@ def _best_sets(
     error = reprojection_error(points, copies, cameras, crop_side)  # (F, V, S*J)
     inside = np.where(member, np.nan_to_num(error, nan=np.inf), 0.0)
     fits = complete & (inside.max(1) <= tolerance)
-    # Minimize one number: minus the size of the set, plus the mean squared error relative to the tolerance, below 1.
     inside = np.where(fits[:, None], inside, 0.0)  # avoids overflow of the square
-    mean2 = ((inside / tolerance) ** 2).sum(1) / (2 * member.sum(0))
-    score = np.where(fits, mean2 - member.sum(0), np.inf).reshape(num_frames, num_sets, num_joints)
+    score = np.where(fits, (inside**2).sum(1), np.inf).reshape(num_frames, num_sets, num_joints)
     best = score.argmin(1)  # (F, J)
     found = np.isfinite(np.take_along_axis(score, best[:, None], 1)[:, 0])
     chosen = np.take_along_axis(points.reshape(num_frames, num_sets, num_joints, 3), best[:, None, :, None], 1)[:, 0]
