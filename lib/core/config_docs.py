@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.core.config import SCOPES, UNUSED, Key, all_keys
+from lib.utils.errors import InputError
 from lib.utils.tables import markdown_table
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
@@ -43,12 +44,18 @@ def configuration_page() -> str:
 
 
 def matching_keys(word: str) -> str:
-    """Return a table of the keys whose name or meaning contains a word, in any case; empty = all keys."""
+    """Return a table of the keys whose name or meaning contains a word, in any case; empty = all keys.
+
+    Raises:
+        InputError: no key contains the word.
+    """
     rows = [
         [name, _yaml(key.default), _values(key).replace("`", ""), _meaning(key).replace("`", "")]
         for name, key in all_keys()
         if word.lower() in f"{name} {_meaning(key)}".lower()
     ]
+    if not rows:
+        raise InputError(f"--keys: no name or meaning of a key contains '{word}'; --keys alone lists all keys")
     return markdown_table(["key", "default", "values", "meaning"], rows, left_columns=4)
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+FEW_NAMES = 10  # so many known names are listed in an error
+
 
 class InputError(Exception):
     """Error in the user's input: a file, key, flag or shape.
@@ -41,7 +43,7 @@ class ProcessLost(ProgramExit):
 
 
 def unknown_name(kind: str, name: object, known: Iterable[str], where: str = "") -> InputError:
-    """Build the error for an unknown name; it suggests the nearest known name or lists all of them.
+    """Build the error for an unknown name; it suggests the nearest name, and lists all if they are few or none is near.
 
     Args:
         kind: kind of name, e.g. "backbone".
@@ -53,7 +55,10 @@ def unknown_name(kind: str, name: object, known: Iterable[str], where: str = "")
     by_lower = {entry.lower(): entry for entry in known}
     near = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.5)
     listed = ", ".join(entry or "''" for entry in known)
-    hint = f"did you mean '{by_lower[near[0]]}'?" if near else f"known: {listed}"
+    hints = [f"did you mean '{by_lower[near[0]]}'?"] if near else []
+    if not near or len(known) <= FEW_NAMES:
+        hints.append(f"known: {listed}")
+    hint = " ".join(hints)
     return InputError(f"unknown {kind} '{shortened(name, str)}'{' in ' + where if where else ''}; {hint}")
 
 

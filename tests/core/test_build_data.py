@@ -312,6 +312,7 @@ def test_build_loader_batch_keys_and_shapes(tiny_root, tiny_config):
         "joints_img": (3, 3, 20, 2),
         "visible": (3, 3, 20),
         "head_size": (3, 3),
+        "person_side": (3, 3),
         "is_multiview": (3,),
         "occluded": (3, 3, 20),
         "image_to_heatmap": (3, 3, 2, 3),

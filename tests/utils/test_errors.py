@@ -8,8 +8,10 @@ from lib.utils.errors import InputError, check_finite, check_shape, unknown_name
 
 def test_unknown_name_suggests_the_nearest_in_any_case():
     assert str(unknown_name("backbone", "pose_resent", ["pose_resnet", "pose_hrnet"])) == (
-        "unknown backbone 'pose_resent'; did you mean 'pose_resnet'?"
+        "unknown backbone 'pose_resent'; did you mean 'pose_resnet'? known: pose_hrnet, pose_resnet"
     )
+    many = [f"fusion_{number}" for number in range(20)]
+    assert str(unknown_name("fusion", "fusion_x", many)).endswith("'?")  # too many to list
     assert "did you mean 'TRAIN.LR'" in str(unknown_name("key", "train.lr", ["TRAIN.LR", "TEST.STATE"], "a.yaml"))
 
 

@@ -49,10 +49,19 @@ def log_provenance(config: Any, predictions: PredictionFile) -> None:
     if changed:
         logger.warning("%s: predicted with other settings (then -> now): %s", predictions.path, changed)
     logger.info("predictions: %s", ", ".join(f"{key} {value}" for key, value in stored.items()))
-    if "checkpoint" in stored and _current_digest(stored.get("weights", "")) not in (None, stored["checkpoint"]):
+    if weights_changed(stored):
         logger.warning(
             "%s: %s has changed since; run run/pose2d/valid.py to predict again", predictions.path, stored["weights"]
         )
+
+
+def weights_changed(stored: Mapping[str, str]) -> bool:
+    """Return whether the weights of predictions or 2D results are another file content by now.
+
+    Args:
+        stored: prediction_provenance(); without a digest, or if the weights are missing, nothing is known to change.
+    """
+    return "checkpoint" in stored and _current_digest(stored.get("weights", "")) not in (None, stored["checkpoint"])
 
 
 def warn_of_replacement(config: Any, path: Path) -> None:
@@ -97,27 +106,37 @@ def warn_of_outdated_results(
 ) -> None:
     """Warn, in one line, if 3D results or poses were made from other predictions than the current ones.
 
-    Results without provenance, and results whose predictions are missing, are not checked.
-
     Args:
         directory: directory of the predictions.
         results: method -> its entry in results_3d.json.
         poses: name of a pose file -> its results_provenance(); None = unknown.
     """
-    sources = {**poses, **{name: entry.get("predictions") for name, entry in results.items()}}
-    known = {
-        name: source
-        for name, source in sources.items()
-        if isinstance(source, Mapping) and {"file", "fingerprint"} <= source.keys()
-    }
-    current = {file: _current_fingerprint(directory / file) for file in {source["file"] for source in known.values()}}
-    outdated = [name for name, source in known.items() if current[source["file"]] not in (None, source["fingerprint"])]
+    sources = {name: entry.get("predictions") for name, entry in results.items()}
+    outdated = outdated_results(directory, {**poses, **sources})
     if outdated:
         logger.warning(
             "%s: made from other predictions than the current ones: %s; run run/pose3d/estimate.py again",
             directory,
             "; ".join(outdated),
         )
+
+
+def outdated_results(directory: Path, sources: Mapping[str, Mapping[str, str] | None]) -> list[str]:
+    """Return the names of the 3D results that were made from other predictions than the current ones.
+
+    Results without provenance, and results whose predictions are missing, are not checked.
+
+    Args:
+        directory: directory of the predictions.
+        sources: name of a result -> its results_provenance(); None = unknown.
+    """
+    known = {
+        name: source
+        for name, source in sources.items()
+        if isinstance(source, Mapping) and {"file", "fingerprint"} <= source.keys()
+    }
+    current = {file: _current_fingerprint(directory / file) for file in {source["file"] for source in known.values()}}
+    return [name for name, source in known.items() if current[source["file"]] not in (None, source["fingerprint"])]
 
 
 def _current_fingerprint(path: Path) -> str | None:

@@ -7,6 +7,7 @@ from lib.core.evaluation2d.metrics_2d import jdr_summary
 from lib.core.evaluation2d.validate import ValidationResult
 from lib.core.run_directory import RESULTS_2D_NAME, weights_selection
 from lib.models.registry import fusion_name
+from lib.utils.files.digest import content_digest
 from lib.utils.files.json_file import write_json
 
 
@@ -28,6 +29,7 @@ def report_results_2d(result: ValidationResult, config: Any, directory: Path, we
             "fusion": fusion_name(config.NETWORK),
             "num_images": result.num_images,
             "weights": str(weights),
+            "checkpoint": content_digest(weights),
             "selection": selection,
             "jdr_threshold": result.jdr_threshold,
             "perf": result.perf,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from lib.core.config import FEW_IMAGES, keys_with_scope
+from lib.core.evaluation2d.provenance import outdated_results, weights_changed
 from lib.core.report.comparison import (
     MethodResults,
     fusion_of,
@@ -34,10 +35,12 @@ CHART_NAMES = {"2D": "overview_2d.png", "3D": "overview_3d.png"}
 UNITS = {"2D": "%", "3D": "mm"}
 INTERVAL = 1.96  # standard errors of a 95 % interval
 _NAMING_KEYS = frozenset({"SEED", "NAME", "OUTPUT_DIR", "LOG_DIR"})
-_ITEM_NOTES = (
-    "Columns in %: joint detection rate (JDR), mean over the joints. Columns in mm: MPJPE without alignment, mean over "
-    "frames, of each 3D method.",
-    "Intervals count frames as independent. Frames of one recording are alike, so the true intervals are wider.",
+_UNIT_NOTES = {
+    "2D": "Columns in %: joint detection rate (JDR), mean over the joints.",
+    "3D": "Columns in mm: MPJPE without alignment, mean over frames, of each 3D method.",
+}
+_INTERVAL_NOTE = (
+    "Intervals count frames as independent. Frames of one recording are alike, so the true intervals are wider."
 )
 
 
@@ -55,6 +58,7 @@ class Run:
         errors: 3D method -> MPJPE, mm.
         methods: 3D method -> entry of results_3d.json.
         selection: how the weights were selected, e.g. on which images the best epoch; "" = unknown.
+        outdated: results that belong to earlier weights or predictions, one note each.
     """
 
     name: str
@@ -66,6 +70,7 @@ class Run:
     errors: dict[str, float]
     methods: dict[str, dict[str, Any]]
     selection: str = ""
+    outdated: tuple[str, ...] = ()
 
     def values(self, kind: str) -> dict[str, float]:
         """Return the rates ("2D") or the errors ("3D")."""
@@ -122,7 +127,20 @@ def _load_run(name: str, directory: Path) -> Run:
         settings = {key: value for key, value in values.items() if key not in ignored}
     label = labeled_name(name, directory, fusion)
     seed = None if values is None else values["SEED"]
-    return Run(label, directory, seed, settings, rates, num_images, errors, methods, selection)
+    outdated = tuple(_outdated(label, directory, content or {}, methods))
+    return Run(label, directory, seed, settings, rates, num_images, errors, methods, selection, outdated)
+
+
+def _outdated(
+    name: str, directory: Path, content_2d: dict[str, Any], methods: dict[str, dict[str, Any]]
+) -> Iterator[str]:
+    """Yield a note for the 2D results, and one for the 3D results, that later files have replaced."""
+    if weights_changed(content_2d):
+        weights = Path(content_2d["weights"]).name
+        yield f"{name}: {weights} has changed since the 2D results; run run/pose2d/valid.py again"
+    old = outdated_results(directory, {method: entry.get("predictions") for method, entry in methods.items()})
+    if old:
+        yield f"{name}: predicted again since {', '.join(old)}; run run/pose3d/estimate.py again"
 
 
 def _rates(path: Path, content: Any) -> tuple[dict[str, float], int | None]:
@@ -181,7 +199,10 @@ def overview(groups: Sequence[RunGroup], with_paper: bool = False) -> str:
         ]
         rows = [[paper.method, paper.average] for paper in matching_paper_rows(results)]
         page += ["## Paper (Qiu et al., ICCV 2019)", markdown_table(["method", "MPJPE (mm)"], rows)]
-    notes = [*_ITEM_NOTES, *_selection_notes(groups)]
+    shown = {kind for kind, _ in columns}
+    notes = [note for kind, note in _UNIT_NOTES.items() if kind in shown]
+    notes += [_INTERVAL_NOTE] if differences else []
+    notes += _selection_notes(groups)
     return "\n\n".join([*page, "\n".join(f"- {note}" for note in notes)])
 
 
@@ -314,8 +335,9 @@ def _series(groups: Sequence[RunGroup], kind: str, items: Sequence[str]) -> dict
 
 
 def check_comparable(runs: Sequence[Run]) -> list[str]:
-    """Return notes on runs that were evaluated on different data or on few images."""
-    notes = [
+    """Return notes on runs with outdated results, on few images, and on different data."""
+    notes = [note for run in runs for note in run.outdated]
+    notes += [
         f"{run.name}: {run.num_images} images; a rate over fewer than {FEW_IMAGES} images is imprecise"
         for run in runs
         if run.num_images is not None and run.num_images < FEW_IMAGES

@@ -201,7 +201,8 @@ def overfit(
             return
     raise ProgramExit(
         f"overfit: expected a loss of at most {100 * LEARNED_SHARE:.0f} % of that of empty heatmaps on {num_groups} "
-        f"groups, received {100 * share:.1f} % after {max_steps} steps; {REMEDY}, or allow more --max-steps"
+        f"groups, received {100 * share:.1f} % after {max_steps} steps; allow more --max-steps if "
+        f"it was still falling, or {REMEDY}"
     )
 
 

@@ -36,7 +36,9 @@ def _open_archive(path: str) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
     except FileNotFoundError:
-        raise InputError(f"{path}: no such archive (DATASET.DATA_FORMAT is zip)") from None
+        folder = path.removesuffix(".zip")
+        remedy = f"set it to jpg for the folder {folder}" if Path(folder).is_dir() else "provide it"
+        raise InputError(f"{path}: no such archive (DATASET.DATA_FORMAT is zip); {remedy}") from None
     except (OSError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: not a zip archive, or truncated ({error})") from None
 

@@ -21,6 +21,7 @@ from lib.core.report.run_overview import (
     save_overview,
 )
 from lib.utils.errors import InputError
+from lib.utils.files.digest import content_digest
 
 
 @pytest.fixture
@@ -187,3 +188,24 @@ def test_load_overview_runs_include_evaluations_with_the_seed_of_the_run(write_r
     _, _, *rows = table(overview(groups))
     assert [row[-1] for row in rows] == ["50.5 ± 0.7", "40.5 ± 0.7"]
     assert [run.name for run in load_overview_runs([other])] == ["a1 (epipolar_max)"]
+
+
+def test_check_comparable_names_outdated_results(write_run, tmp_path):
+    run = write_run("run")
+    weights = tmp_path / "model_best.pth.tar"
+    weights.write_bytes(b"new")
+    content = json.loads((run / "results_2d.json").read_text())
+    for checkpoint, count in [(content_digest(weights), 0), ("older", 1)]:
+        changed = {**content, "weights": str(weights), "checkpoint": checkpoint}
+        (run / "results_2d.json").write_text(json.dumps(changed))
+        notes = check_comparable(load_overview_runs([run]))
+        assert sum("model_best.pth.tar has changed since the 2D results" in note for note in notes) == count
+
+
+def test_overview_notes_fit_the_columns(write_run):
+    run = write_run("run")
+    (run / "results_3d.json").unlink()
+    text = overview(singles(load_overview_runs([run])))
+    assert "Columns in %" in text
+    assert "Columns in mm" not in text
+    assert "Intervals" not in text
