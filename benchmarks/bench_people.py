@@ -40,15 +40,14 @@ from lib.core.runtime.machine import describe_machine
 from lib.multiviews.body import H36M_BODY
 from lib.multiviews.cameras import Cameras, CropCameras, project
 from lib.multiviews.pictorial.cpu_backend import make_cpu_backend
-from lib.multiviews.recording.robust_poses import RobustPoses, robust_poses
-from lib.multiviews.recording.smoothing import smooth_trajectories
+from lib.multiviews.recording.robust_poses import RobustPoses, robust_poses, smooth_poses
 from lib.utils.tables import markdown_table
 
 CAMERAS = ROOT / "run/demo/pose2sim_demo.toml"
 CAMERAS_TWO_PEOPLE = ROOT / "run/demo/pose2sim_demo_two_people.toml"
 LATER = 1  # frames by which the second recording shows the motion later
 FAR_MM = 100.0
-POINTS = "points, robust triangulation"
+POINTS = "points"
 METHOD_NAMES = ("triangulate", "triangulate_robust", "rpsm", "rpsm+refine")
 
 
@@ -62,7 +61,6 @@ class Followed:
         image_to_heatmap: (F, V, 2, 3).
         center: (F, V, 2) crop centers, image px.
         located: share of the frames in which the person is located.
-        rate: frames per second.
     """
 
     cameras: Cameras
@@ -70,7 +68,6 @@ class Followed:
     image_to_heatmap: np.ndarray
     center: np.ndarray
     located: float
-    rate: float
 
     def batch(self, views: Sequence[int], fusion: torch.nn.Module | None) -> FrameBatch:
         """Return some views as input of a 3D method, with heatmaps that these views fuse."""
@@ -108,7 +105,6 @@ def follow(videos: Path, cameras: Path, num_frames: int, config: Any) -> Followe
         recording.rig.cameras,
         *(np.stack([getattr(one, name) for one in found]) for name in ("heatmaps", "image_to_heatmap", "center")),
         located=float(np.mean([one.is_located for one in found])),
-        rate=recording.rate,
     )
 
 
@@ -118,58 +114,67 @@ def triangulated(batch: FrameBatch) -> RobustPoses:
     return robust_poses(points, batch.cameras, H36M_BODY, FLIP_PAIRS)
 
 
-def estimates(batches: Sequence[FrameBatch], config: Any) -> Iterator[tuple[str, list[np.ndarray]]]:
-    """Yield each method with the poses (F, 17, 3) of each batch; limb lengths are those of the first batch."""
+def estimates(batches: Sequence[FrameBatch], config: Any) -> Iterator[tuple[str, str, list[np.ndarray]]]:
+    """Yield method, "frame" or "recording", and the poses (F, 17, 3) of each batch, NaN = unknown.
+
+    With "recording", the poses are fitted over time to the peaks, as multiview.py does by default. Limb lengths are
+    those of the first batch.
+    """
     points = [triangulated(batch) for batch in batches]
-    yield POINTS, [smooth_trajectories(one.pose_world, None) for one in points]
     prior = person_prior(points[0], pictorial_settings(config.PICT_STRUCT).first_grid)
     context = make_context(config, H36M_BODY, prior, make_cpu_backend())
-    for name in METHOD_NAMES:
-        yield name, [run_method(METHODS[name], [batch], context).pose_world for batch in batches]
+    for name in (POINTS, *METHOD_NAMES):
+        poses = points
+        if name != POINTS:
+            found = [run_method(METHODS[name], [batch], context).pose_world for batch in batches]
+            poses = [
+                one.with_pose(pose, batch.cameras) for one, pose, batch in zip(points, found, batches, strict=True)
+            ]
+        yield name, "frame", [one.pose_world for one in poses]
+        fitted = [smooth_poses(one, batch.cameras, H36M_BODY) for one, batch in zip(poses, batches, strict=True)]
+        yield name, "recording", [one.pose_world for one in fitted]
 
 
-def smoothed(name: str, poses: Sequence[np.ndarray], rate: float, cutoff_hz: float) -> Iterator[tuple[str, list]]:
-    """Yield the poses as they are, and smoothed over time."""
-    yield name, list(poses)
-    yield f"{name}, {cutoff_hz:g} Hz", [smooth_trajectories(pose, cutoff_hz / rate) for pose in poses]
-
-
-def left_out_table(person: Followed, fusions: dict[str, Any], config: Any, cutoff_hz: float) -> str:
+def left_out_table(person: Followed, fusions: dict[str, Any], config: Any) -> str:
     """Return the errors (px) of each view's joints, predicted from the other views."""
     num_views = person.heatmaps.shape[1]
     target = triangulated(person.batch(range(num_views), None)).points_img  # (F, V, 17, 2)
-    errors: dict[tuple[str, str], list[np.ndarray]] = {}
+    errors: dict[tuple[str, ...], list[np.ndarray]] = {}
     for view in range(num_views):
         others = [other for other in range(num_views) if other != view]
         for fusion_name, fusion in fusions.items():
-            for method, poses in estimates([person.batch(others, fusion)], config):
-                for name, (pose,) in smoothed(method, poses, person.rate, cutoff_hz):
-                    points, _ = project(pose.reshape(-1, 3)[None], person.cameras[[view]])
-                    distance = np.linalg.norm(points[0].reshape(len(pose), -1, 2) - target[:, view], axis=-1)
-                    errors.setdefault((fusion_name, name), []).append(distance)
-    header = ["fusion", "method", *(f"view {view + 1}" for view in range(num_views)), "all", "95 %"]
+            for method, span, (pose,) in estimates([person.batch(others, fusion)], config):
+                points, _ = project(pose.reshape(-1, 3), person.cameras[view])
+                distance = np.linalg.norm(points.reshape(len(pose), -1, 2) - target[:, view], axis=-1)
+                errors.setdefault((fusion_name, method, span), []).append(distance)
+    header = ["fusion", "method", "per", *(f"view {view + 1}" for view in range(num_views)), "all", "95 %", "compared"]
     rows = [
-        [*key, *(np.nanmedian(one) for one in views), np.nanmedian(views), np.nanpercentile(views, 95)]
+        [
+            *key,
+            *(np.nanmedian(one) for one in views),
+            np.nanmedian(views),
+            np.nanpercentile(views, 95),
+            100 * float(np.isfinite(views).mean()),
+        ]
         for key, views in errors.items()
     ]
-    return markdown_table(header, rows, left_columns=2)
+    return markdown_table(header, rows, left_columns=3)
 
 
-def occlusion_table(
-    alone: Followed, hidden: Followed, fusions: dict[str, Any], config: Any, cutoff_hz: float
-) -> tuple[str, int]:
+def occlusion_table(alone: Followed, hidden: Followed, fusions: dict[str, Any], config: Any) -> tuple[str, int]:
     """Return the change of the poses (mm) by the woman in front, and the number of pairs of frames."""
     views = range(alone.heatmaps.shape[1])
     rows = []
     for fusion_name, fusion in fusions.items():
         batches = [alone.batch(views, fusion), hidden.batch(views, fusion)]
-        for method, poses in estimates(batches, config):
-            for name, (first, second) in smoothed(method, poses, alone.rate, cutoff_hz):
-                distance = np.linalg.norm(first[: len(second) - LATER] - second[LATER:], axis=-1)
-                far = 100 * float((distance > FAR_MM).mean())
-                rows.append([fusion_name, name, np.median(distance), np.percentile(distance, 95), far])
-    header = ["fusion", "method", "median", "95 %", f"above {FAR_MM:g} mm (%)"]
-    return markdown_table(header, rows, left_columns=2), len(distance)
+        for method, span, (first, second) in estimates(batches, config):
+            distance = np.linalg.norm(first[: len(second) - LATER] - second[LATER:], axis=-1)
+            known = np.isfinite(distance)
+            summary = [np.median(distance[known]), np.percentile(distance[known], 95)]
+            shares = [100 * float(part.mean()) for part in (distance > FAR_MM, ~known)]
+            rows.append([fusion_name, method, span, *summary, *shares])
+    header = ["fusion", "method", "per", "median", "95 %", f"above {FAR_MM:g} mm (%)", "unknown (%)"]
+    return markdown_table(header, rows, left_columns=3), len(distance)
 
 
 def main() -> None:
@@ -178,7 +183,6 @@ def main() -> None:
     parser.add_argument("--hidden", type=Path, default=Path("data/demo_two_people/videos"), help="with the woman")
     parser.add_argument("--frames", type=int, default=100, help="first frames of each recording")
     parser.add_argument("--fusions", nargs="+", default=["none", "epipolar_max"], help="values of NETWORK.FUSION")
-    parser.add_argument("--smooth", type=float, default=6.0, metavar="HZ", help="cutoff of the smoothed rows")
     args = parser.parse_args()
     print(describe_machine(("torch",)))
     config = load_config(DEFAULT_CFG)
@@ -190,8 +194,8 @@ def main() -> None:
         fusions[name] = build_fusion(config.NETWORK, alone.heatmaps.shape[1])
     share = " and ".join(f"{100 * one.located:.0f} %" for one in (alone, hidden))
     print(f"man located in {share} of the frames\n\n## Each camera predicted from the others (px)\n")
-    print(left_out_table(alone, fusions, config, args.smooth))
-    table, num_pairs = occlusion_table(alone, hidden, fusions, config, args.smooth)
+    print(left_out_table(alone, fusions, config))
+    table, num_pairs = occlusion_table(alone, hidden, fusions, config)
     print(f"\n## Change of the pose by occlusion (mm), {num_pairs} pairs\n\n{table}")
 
 

@@ -1,6 +1,9 @@
 """3D poses of a recording from the heatmaps of a followed person, in one pass whose memory does not grow."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
@@ -25,7 +28,9 @@ from lib.multiviews.pictorial.cpu_backend import make_cpu_backend
 from lib.multiviews.pictorial.limb_prior import LimbPrior
 from lib.multiviews.recording.robust_poses import AUTO, RobustPoses, RobustSettings
 from lib.utils.errors import InputError
+from lib.utils.part_times import PartTimes
 
+_FRAMES_AHEAD = 4  # decoded while the network runs
 _BATCH = 16  # frames per batch of the 3D method
 _PRIOR_FRAMES = 100  # first frames, whose triangulated poses give the limb lengths
 
@@ -63,11 +68,32 @@ def find_person(recording: Recording, config: Any) -> tuple[Recording, PersonTra
     )
 
 
-def follow_person(recording: Recording, tracker: PersonTracker) -> Iterator[FramePrediction]:
-    """Predict the frames of find_person(), one after the other."""
-    images_of_frames = read_frames(recording.videos, recording.table)
-    for images in tqdm(images_of_frames, "poses", len(recording), unit="frame", disable=None, leave=False):
-        yield tracker(images)
+def follow_person(
+    recording: Recording, tracker: PersonTracker, times: PartTimes | None = None
+) -> Iterator[FramePrediction]:
+    """Predict the frames of find_person(), one after the other; `times` gets the waiting for images and the network."""
+    times = times or PartTimes()
+    images_of_frames = _read_ahead(read_frames(recording.videos, recording.table))
+    bar = tqdm(total=len(recording), desc="poses", unit="frame", disable=None, leave=False)
+    with bar, closing(images_of_frames):
+        while True:
+            with times.measure("waiting for video"):
+                images = next(images_of_frames, None)
+            if images is None:
+                return
+            with times.measure("heatmaps and tracking"):
+                prediction = tracker(images)
+            bar.update()
+            yield prediction
+
+
+def _read_ahead(frames: Iterator[list[np.ndarray]]) -> Iterator[list[np.ndarray]]:
+    """Decode the next frames in another thread."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting = deque(pool.submit(next, frames, None) for _ in range(_FRAMES_AHEAD))
+        while (images := waiting.popleft().result()) is not None:
+            yield images
+            waiting.append(pool.submit(next, frames, None))
 
 
 def with_joints(recording: Recording, predictions: Iterable[FramePrediction]) -> Recording:
@@ -109,8 +135,10 @@ def poses_from_heatmaps(
     Raises:
         InputError: as find_person(), the method cannot use the frames, or a limb length is unknown.
     """
-    recording, tracker = find_person(recording, config)
-    predictions = follow_person(recording, tracker)
+    times = PartTimes()
+    with times.measure("search"):
+        recording, tracker = find_person(recording, config)
+    predictions = follow_person(recording, tracker, times)
     if method == AGREEMENT:
         recording = with_joints(recording, predictions)
         return recording, smooth(triangulate(recording, settings), recording, settings)
@@ -123,6 +151,7 @@ def poses_from_heatmaps(
     del first
     context = make_context(config, H36M_BODY, prior, make_cpu_backend())
     pose_world = run_method(METHODS[method], batches, context).pose_world
+    recording = replace(recording, notes=(*recording.notes, times.describe(len(recording), method)))
     recording = synchronize(_with_points(recording, np.stack(joints)))
     located = np.isfinite(recording.points).any((1, 2, 3))
     pose_world = np.where(located[:, None, None], pose_world, np.nan)
