@@ -1,5 +1,7 @@
 """Keypoint sets of 2D detectors, and their conversion to the 17 joints of Human3.6M."""
 
+from functools import cache
+
 import numpy as np
 
 from lib.utils.errors import InputError, unknown_name
@@ -65,9 +67,24 @@ def to_h36m(points: np.ndarray, point_set: str) -> np.ndarray:
         raise InputError(f"{point_set}: expected {len(names)} points of 3 numbers, received {points.shape[-2:]}")
     seen = np.isfinite(points).all(-1) & (points[..., 2] > 0)
     points = np.where(seen[..., None], points, np.nan)
-    joints = []
-    for joint in H36M_17.names:
-        sources = (joint,) if joint in names else _MEANS[joint]
-        chosen = points[..., [names.index(name) for name in sources], :]
-        joints.append(np.append(chosen[..., :2].mean(-2), chosen[..., 2:].min(-2), -1))
-    return np.stack(joints, -2)
+    joints = np.empty((*points.shape[:-2], len(H36M_17), 3))
+    same, of_same, means = _sources(point_set)
+    joints[..., same, :] = points[..., of_same, :]
+    for joint, sources in means.items():
+        chosen = points[..., sources, :]
+        joints[..., joint, :2] = chosen[..., :2].mean(-2)
+        joints[..., joint, 2] = chosen[..., 2].min(-1)
+    return joints
+
+
+@cache
+def _sources(point_set: str) -> tuple[list[int], list[int], dict[int, list[int]]]:
+    """Return the joints that are a point of the set, these points, and joint -> points for the other joints."""
+    names = POINT_SETS[point_set]
+    same = [joint for joint, name in enumerate(H36M_17.names) if name in names]
+    means = {
+        joint: [names.index(point) for point in _MEANS[name]]
+        for joint, name in enumerate(H36M_17.names)
+        if name not in names
+    }
+    return same, [names.index(H36M_17.names[joint]) for joint in same], means

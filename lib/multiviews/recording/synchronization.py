@@ -22,6 +22,7 @@ class SyncSettings:
         min_frames: frames in which both views must see a point.
         min_rise: ratio by which the cost must rise within fit_range; a flatter minimum is rejected.
         pair_error: disagreement of a pair beyond which its weight decreases, frames.
+        max_frames: evenly spread frames that are compared.
     """
 
     max_offset: int = 15
@@ -31,6 +32,7 @@ class SyncSettings:
     min_frames: int = 10
     min_rise: float = 1.1
     pair_error: float = 1.0
+    max_frames: int = 1000
 
 
 @dataclass(frozen=True)
@@ -78,15 +80,34 @@ def epipolar_distances(points_a: np.ndarray, points_b: np.ndarray, camera_a: Cam
     Returns:
         (N,) signed, px of view b, to first order around the image center; NaN where a point is NaN.
     """
-    rays = []
-    for points, camera in ((points_a, camera_a), (points_b, camera_b)):
-        plane = undistort(np.where(np.isfinite(points), points, camera.c), camera)
-        ray = np.concatenate([plane, np.ones((len(plane), 1))], 1)
-        rays.append(ray / np.linalg.norm(ray, axis=1, keepdims=True) @ camera.R)
-    normal = np.cross(rays[0], camera_b.T - camera_a.T)
-    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), np.finfo(float).tiny)
-    distance = (rays[1] * normal).sum(1) * camera_b.f.mean()
-    return np.where(np.isfinite(points_a).all(1) & np.isfinite(points_b).all(1), distance, np.nan)
+    planes = (_on_plane(points, camera) for points, camera in ((points_a, camera_a), (points_b, camera_b)))
+    return _plane_distances(*planes, camera_a, camera_b)
+
+
+def _on_plane(points_img: np.ndarray, camera: Cameras) -> np.ndarray:
+    """Return points (N, 2) without distortion, normalized; NaN = not seen."""
+    seen = np.isfinite(points_img).all(1, keepdims=True)
+    return np.where(seen, undistort(np.where(seen, points_img, camera.c), camera), np.nan)
+
+
+def _plane_distances(plane_a: np.ndarray, plane_b: np.ndarray, camera_a: Cameras, camera_b: Cameras) -> np.ndarray:
+    """Return epipolar_distances() of normalized points (N, 2)."""
+    normal = _rays(plane_a, camera_a) @ _cross_matrix(camera_b.T - camera_a.T)  # of the epipolar planes
+    length = np.sqrt(np.einsum("na,na->n", normal, normal))
+    distance = np.einsum("na,na->n", _rays(plane_b, camera_b), normal)
+    return distance / np.maximum(length, np.finfo(float).tiny) * camera_b.f.mean()
+
+
+def _rays(plane: np.ndarray, camera: Cameras) -> np.ndarray:
+    """Return unit vectors (N, 3), world frame, through normalized points (N, 2)."""
+    ray = plane @ camera.R[:2] + camera.R[2]
+    return ray / np.sqrt(np.einsum("na,na->n", ray, ray))[:, None]
+
+
+def _cross_matrix(vector: np.ndarray) -> np.ndarray:
+    """Return M with ray @ M = cross(ray, vector)."""
+    x, y, z = vector
+    return np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
 
 
 def estimate_sync_offsets(
@@ -121,12 +142,15 @@ def estimate_sync_offsets(
     max_offset = min(settings.max_offset, num_frames // 2)
     offsets = np.arange(-max_offset, max_offset + settings.step / 2, settings.step)
     points = swap_free_points(np.asarray(points_img, np.float64), flip_pairs)
+    for view in range(num_views):
+        points[:, view] = _on_plane(points[:, view].reshape(-1, 2), cameras[view]).reshape(points[:, view].shape)
+    times = np.unique(np.linspace(0, num_frames - 1, min(num_frames, settings.max_frames)).astype(int))
     measured = {}
     for pair in itertools.combinations(range(num_views), 2):
         a, b = pair
         costs = np.array(
             [
-                _cost(points[:, a], _shifted(points[:, b], offset), cameras[a], cameras[b], size[b], settings)
+                _cost(points[times, a], _at(points[:, b], times + offset), cameras[a], cameras[b], size[b], settings)
                 for offset in offsets
             ]
         )
@@ -151,9 +175,8 @@ def _minimum(offsets: np.ndarray, costs: np.ndarray, settings: SyncSettings) -> 
     return float(offsets[best] + np.clip(-slope / (2 * curvature), -settings.fit_range, settings.fit_range))
 
 
-def _shifted(points: np.ndarray, offset: float) -> np.ndarray:
-    """Return points (F, P, 2) at the times t + offset, interpolated linearly; NaN outside."""
-    times = np.arange(len(points)) + offset
+def _at(points: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Return points (F, P, 2) at the times (T,), in frames, interpolated linearly; NaN outside."""
     before = np.floor(times).astype(int)
     share = (times - before)[:, None, None]
     inside = (before >= 0) & (before + (share[:, 0, 0] > 0) < len(points))
@@ -174,7 +197,7 @@ def _cost(
 
     The median distance of each point is subtracted, since a detector has another bias in each view.
     """
-    distance = epipolar_distances(points_a.reshape(-1, 2), points_b.reshape(-1, 2), camera_a, camera_b) / size
+    distance = _plane_distances(points_a.reshape(-1, 2), points_b.reshape(-1, 2), camera_a, camera_b) / size
     distance = distance.reshape(points_a.shape[:2])  # (F, P)
     enough = np.isfinite(distance).sum(0) >= settings.min_frames
     if not enough.any():
