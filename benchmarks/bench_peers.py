@@ -3,10 +3,10 @@
     python benchmarks/bench_peers.py [--seeds 0 1 2 3] [--cameras 4 3 8] [--scenes a b ...]
     python benchmarks/bench_peers.py --peers [--peer-frames 100]      # `make bench-peers` installs them
 
-Each scene has four recordings of 250 frames at 50 Hz (peer_scenes.py). Without --peers, the default options are compared
-with the goals: mean error over the joints given, share given, and coverage of the 90 % regions. A missed goal gives
-exit code 1. With --peers, all contestants take turns on each recording; cells are the mean error in mm, and the share
-of the joints given if it is below 99.95 %.
+Each scene has four recordings of 250 frames at 50 Hz (peer_scenes.py). Without --peers, the default options are
+compared with the goals: mean error over the joints given, share given, and coverage of the 90 % regions. A missed goal
+gives exit code 1. With --peers, all contestants take turns on each recording; cells are the mean error in mm, and the
+share of the joints given if it is below 99.95 %.
 """
 
 from __future__ import annotations
