@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from lib.core.training.learning_check import unsuitable_initialization
 from lib.models.initialize import initialize
 from lib.models.multiview_pose import MultiViewPose
 from lib.models.registry import BACKBONES, FUSIONS, fusion_name, model_names
@@ -92,10 +93,7 @@ def build_fusion(network: Any, num_views: int) -> nn.Module | None:
 
 def _warn_of_published_init(network: Any) -> None:
     """Warn if random weights are drawn as the original code does, which expects an ImageNet backbone."""
-    keys = {"INIT": "kaiming"}
-    if fusion_name(network) == "learned":
-        keys["FUSION_INIT"] = "zeros"
-    unsuitable = [f"NETWORK.{key} {value}" for key, value in keys.items() if network[key] == "published"]
+    unsuitable = unsuitable_initialization(network)
     if unsuitable:
         logger.warning(
             "NETWORK.PRETRAINED '': a network from random weights hardly learns with the published initialization; set "

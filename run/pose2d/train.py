@@ -150,7 +150,7 @@ def train(args: argparse.Namespace, config: Any, ranks: Ranks) -> None:
             dry_run(config, directory, step, loaders, settings, ranks)
             return
         if args.overfit is not None:
-            overfit(args.overfit, args.max_steps or OVERFIT_STEPS, step, train_set, settings, config.TRAIN)
+            overfit(args.overfit, args.max_steps or OVERFIT_STEPS, step, train_set, settings, config)
             return
         data = data_fingerprint(train_set)
         plain = plain_config(config)

@@ -267,7 +267,7 @@ def paired_differences(groups: Sequence[RunGroup]) -> list[list[Any]]:
             half = INTERVAL * difference.std(ddof=1) / math.sqrt(len(difference)) if len(difference) > 1 else math.nan
             mean = difference.mean()
             interval = f"{mean - half:+.1f} to {mean + half:+.1f}" if math.isfinite(half) else None
-            rows.append([group.name, method, f"{mean:+.1f}", interval, len(difference)])
+            rows.append([group.name, _label("3D", method), f"{mean:+.1f}", interval, len(difference)])
     return rows
 
 

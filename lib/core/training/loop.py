@@ -263,7 +263,7 @@ class Training:
 
     def _check_learning(self) -> None:
         """Warn when a sign that the training does not learn appears, and again after the last epoch."""
-        problem = learning_problem(self._progress.history, self._empty_loss)
+        problem = learning_problem(self._progress.history, self._empty_loss, self._config.NETWORK)
         if problem and (not self._problem or self._progress.epoch == self._config.TRAIN.END_EPOCH):
             logger.warning("epoch %d: %s", self._progress.epoch - 1, problem)
         self._problem = problem

@@ -22,7 +22,7 @@ from lib.core.loss import training_losses
 from lib.core.run_directory import BEST_NAME, CHECKPOINT_NAME, FINAL_NAME
 from lib.core.training.checkpoint import Progress, training_state
 from lib.core.training.epoch import EpochSettings
-from lib.core.training.learning_check import REMEDY
+from lib.core.training.learning_check import remedy
 from lib.core.training.optimizer import set_learning_rate
 from lib.core.training.step import TrainStep
 from lib.dataset.multiview_dataset import MultiviewDataset
@@ -77,7 +77,7 @@ def dry_run(
         seconds.append(time.perf_counter() - start)
         start = time.perf_counter()
     if not np.isfinite(losses).all():
-        raise ProgramExit(f"dry run: expected finite losses, received {losses}; {REMEDY}")
+        raise ProgramExit(f"dry run: expected finite losses, received {losses}; {remedy(config.NETWORK)}")
     test_seconds = _validation_seconds(config, step, loaders[1], settings, ranks)
     if not ranks.is_main:
         return
@@ -163,7 +163,7 @@ def _num_bytes(state: Any) -> int:
 
 
 def overfit(
-    num_groups: int, max_steps: int, step: TrainStep, dataset: MultiviewDataset, settings: EpochSettings, train: Any
+    num_groups: int, max_steps: int, step: TrainStep, dataset: MultiviewDataset, settings: EpochSettings, config: Any
 ) -> None:
     """Train on a few groups without augmentation until the loss is near 0.
 
@@ -173,7 +173,7 @@ def overfit(
         step: updates the model.
         dataset: the training data.
         settings: see EpochSettings.
-        train: the TRAIN section; reads LR and BATCH_SIZE.
+        config: reads TRAIN.LR, TRAIN.BATCH_SIZE and NETWORK.
 
     Raises:
         InputError: the data set has fewer groups, or `num_groups` is not positive.
@@ -181,8 +181,8 @@ def overfit(
     """
     if not 1 <= num_groups <= len(dataset):
         raise InputError(f"--overfit: expected 1 to {len(dataset)} groups, received {num_groups}")
-    batches = list(_fixed_batches(num_groups, train.BATCH_SIZE, dataset, settings))
-    set_learning_rate(step.optimizer, train.LR)
+    batches = list(_fixed_batches(num_groups, config.TRAIN.BATCH_SIZE, dataset, settings))
+    set_learning_rate(step.optimizer, config.TRAIN.LR)
     step.model.train()
     losses = [math.inf] * len(batches)  # the last one of each batch
     empty = sum(_empty_loss(step, batch) for batch in batches) / len(batches)
@@ -202,7 +202,7 @@ def overfit(
     raise ProgramExit(
         f"overfit: expected a loss of at most {100 * LEARNED_SHARE:.0f} % of that of empty heatmaps on {num_groups} "
         f"groups, received {100 * share:.1f} % after {max_steps} steps; allow more --max-steps if "
-        f"it was still falling, or {REMEDY}"
+        f"it was still falling, or {remedy(config.NETWORK)}"
     )
 
 

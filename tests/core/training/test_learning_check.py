@@ -5,7 +5,7 @@ import torch
 
 from lib.core.config_io import load_config
 from lib.core.loss import training_losses
-from lib.core.training.learning_check import empty_heatmap_loss, learning_problem
+from lib.core.training.learning_check import empty_heatmap_loss, learning_problem, remedy
 from lib.dataset.network_input import gaussian_targets
 
 
@@ -31,10 +31,31 @@ def test_empty_heatmap_loss_is_the_loss_of_zeros(tmp_path, fusion):
         ([{"loss": 9.0, "jdr": 0.0}] * 3, "loss 9 is 18 times that of empty heatmaps; JDR is at most 0.0 % after 3"),
     ],
 )
-def test_learning_problem_names_the_signs(history, words):
-    problem = learning_problem(history, 0.5)
+def test_learning_problem_names_the_signs(tmp_path, history, words):
+    (tmp_path / "a.yaml").write_text("")
+    problem = learning_problem(history, 0.5, load_config(tmp_path / "a.yaml", ["NETWORK.PRETRAINED", ""]).NETWORK)
     if words is None:
         assert problem is None
     else:
         assert problem.startswith(f"the training does not learn: {words}")
         assert "NETWORK.INIT kaiming" in problem
+
+
+@pytest.mark.parametrize(
+    ("opts", "words"),
+    [
+        (
+            ["PRETRAINED", ""],
+            "start from pretrained weights (NETWORK.PRETRAINED), or set NETWORK.INIT kaiming NETWORK.",
+        ),
+        (
+            ["PRETRAINED", "", "INIT", "kaiming", "FUSION_INIT", "zeros"],
+            "start from pretrained weights (NETWORK.PRETRAINED); t",
+        ),
+        (["PRETRAINED", "a.pth"], "try a smaller TRAIN.LR"),
+    ],
+)
+def test_remedy_names_no_setting_that_is_made(tmp_path, opts, words):
+    (tmp_path / "a.yaml").write_text("")
+    opts = [f"NETWORK.{word}" if number % 2 == 0 else word for number, word in enumerate(opts)]
+    assert remedy(load_config(tmp_path / "a.yaml", opts).NETWORK).startswith(words)

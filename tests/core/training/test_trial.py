@@ -48,7 +48,7 @@ def learn(problem):
     def run(num_groups, max_steps):
         model = OneAnswer(2)
         step = TrainStep(model, build_optimizer(config.TRAIN, model), CPU)
-        overfit(num_groups, max_steps, step, loader.dataset, settings, config.TRAIN)
+        overfit(num_groups, max_steps, step, loader.dataset, settings, config)
 
     return run
 
