@@ -40,7 +40,8 @@ _UNIT_NOTES = {
     "3D": "Columns in mm: MPJPE without alignment, mean over frames, of each 3D method.",
 }
 _INTERVAL_NOTE = (
-    "Intervals count frames as independent. Frames of one recording are alike, so the true intervals are wider."
+    "Intervals count frames as independent. Frames of one recording are alike, so the true intervals are wider. "
+    "They do not cover the seed of the training."
 )
 
 
@@ -337,11 +338,9 @@ def _series(groups: Sequence[RunGroup], kind: str, items: Sequence[str]) -> dict
 def check_comparable(runs: Sequence[Run]) -> list[str]:
     """Return notes on runs with outdated results, on few images, and on different data."""
     notes = [note for run in runs for note in run.outdated]
-    notes += [
-        f"{run.name}: {run.num_images} images; a rate over fewer than {FEW_IMAGES} images is imprecise"
-        for run in runs
-        if run.num_images is not None and run.num_images < FEW_IMAGES
-    ]
+    few = [f"{run.name} {run.num_images}" for run in runs if (run.num_images or FEW_IMAGES) < FEW_IMAGES]
+    if few:
+        notes.append(f"Images: {', '.join(few)}; a rate over fewer than {FEW_IMAGES} images is imprecise")
     for first, other in combinations(runs, 2):
         if first.settings is None or other.settings is None:
             continue

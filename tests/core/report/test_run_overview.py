@@ -99,7 +99,7 @@ def test_paired_differences_interval_is_over_frames(write_run):
     second[:, 0, 0] = [11.0, 22.0, 63.0]  # differences 1, 2, 3: mean 2, standard deviation 1
     runs = load_overview_runs([write_run("a", poses=first), write_run("b", poses=second)])
     half = 1.96 / 3**0.5
-    expected = ["b", "rpsm (numpy)", "+2.0", f"{2 - half:+.1f} to {2 + half:+.1f}", 3]
+    expected = ["b", "rpsm", "+2.0", f"{2 - half:+.1f} to {2 + half:+.1f}", 3]
     assert paired_differences(singles(runs)) == [expected]
 
 
