@@ -338,9 +338,10 @@ def _series(groups: Sequence[RunGroup], kind: str, items: Sequence[str]) -> dict
 def check_comparable(runs: Sequence[Run]) -> list[str]:
     """Return notes on runs with outdated results, on few images, and on different data."""
     notes = [note for run in runs for note in run.outdated]
-    few = [f"{run.name} {run.num_images}" for run in runs if (run.num_images or FEW_IMAGES) < FEW_IMAGES]
+    few = {run.name: run.num_images for run in runs if run.num_images is not None and run.num_images < FEW_IMAGES}
     if few:
-        notes.append(f"Images: {', '.join(few)}; a rate over fewer than {FEW_IMAGES} images is imprecise")
+        images = ", ".join(f"{name}: {count} images" for name, count in few.items())
+        notes.append(f"{images}; a rate over fewer than {FEW_IMAGES} images is imprecise")
     for first, other in combinations(runs, 2):
         if first.settings is None or other.settings is None:
             continue
