@@ -15,7 +15,7 @@ from easydict import EasyDict
 
 from lib.core.config import DEFAULTS, UNUSED, Key, all_keys
 from lib.models.registry import fusion_name
-from lib.utils.errors import InputError, unknown_name
+from lib.utils.errors import InputError, all_or_some, brief, unknown_name
 from lib.utils.files.atomic import expanded_path, read_text, write_bytes
 
 logger = logging.getLogger(__name__)
@@ -211,7 +211,7 @@ def _read_yaml(path: Path) -> dict:
     try:
         values = _parse_yaml(read_text(path), str(path))
     except _YAML_ERRORS as error:
-        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+        raise InputError(f"{path}: not YAML ({brief(error)})") from None
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -289,7 +289,7 @@ def _unknown_key(name: str, schema: Mapping[str, Any], where: str) -> InputError
     if last.upper() not in inside and elsewhere:
         hint = f"did you mean '{elsewhere[0]}'?"
     else:
-        hint = f"did you mean '{inside[near[0]]}'?" if near else f"known: {', '.join(inside.values())}"
+        hint = f"did you mean '{inside[near[0]]}'?" if near else f"known: {all_or_some(inside.values())}"
     return InputError(f"unknown key '{name}' in {where}; {hint}")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from lib.dataset.annotations import Annotations
-from lib.utils.errors import InputError
+from lib.utils.errors import InputError, brief
 from lib.utils.files.json_file import read_json
 from lib.utils.joints import MPII_16, to_union
 
@@ -108,7 +108,9 @@ def _read_columns(path: Path) -> dict[str, np.ndarray]:
         except KeyError as error:
             raise InputError(f"{path}: record {row} has no {error}") from None
         except (AttributeError, TypeError, ValueError, OverflowError) as error:
-            raise InputError(f"{path}: record {row}: not in the MPII format of the original code ({error})") from None
+            raise InputError(
+                f"{path}: record {row}: not in the MPII format of the original code ({brief(error)})"
+            ) from None
     return {
         "image": np.array(names),
         "center": center,

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lib.utils.errors import InputError
+from lib.utils.errors import InputError, brief
 
 MIN_DEPTH_MM = 1.0  # points with a smaller depth have no projection
 
@@ -71,7 +71,7 @@ class Cameras:
             try:
                 columns[key] = np.array([np.ravel(record[key]) for record in records], np.float64)
             except (KeyError, TypeError, ValueError) as error:
-                raise InputError(f"camera: entry '{key}' is missing or not {size} numbers ({error})") from None
+                raise InputError(f"camera: entry '{key}' is missing or not {size} numbers ({brief(error)})") from None
             if columns[key].shape != (len(records), size) or not np.isfinite(columns[key]).all():
                 raise InputError(f"camera: entry '{key}' must be {size} finite numbers per camera")
         return cls(

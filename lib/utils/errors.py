@@ -54,12 +54,18 @@ def unknown_name(kind: str, name: object, known: Iterable[str], where: str = "")
     known = sorted(known)
     by_lower = {entry.lower(): entry for entry in known}
     near = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.5)
-    listed = ", ".join(entry or "''" for entry in known)
     hints = [f"did you mean '{by_lower[near[0]]}'?"] if near else []
     if not near or len(known) <= FEW_NAMES:
-        hints.append(f"known: {listed}")
+        hints.append(f"known: {all_or_some(known)}")
     hint = " ".join(hints)
     return InputError(f"unknown {kind} '{shortened(name, str)}'{' in ' + where if where else ''}; {hint}")
+
+
+def all_or_some(names: Iterable[str], length: int = 160) -> str:
+    """Return names in one line: all of them if they fit into `length` characters, else some_names()."""
+    names = [name or "''" for name in names]
+    listed = ", ".join(names)
+    return listed if len(listed) <= length else some_names(names)
 
 
 def some_names(names: Iterable[object], count: int = 5) -> str:
@@ -67,6 +73,11 @@ def some_names(names: Iterable[object], count: int = 5) -> str:
     names = list(names)
     more = f" and {len(names) - count} more" if len(names) > count else ""
     return ", ".join(shortened(name, str, 40) for name in names[:count]) + more if names else "nothing"
+
+
+def brief(error: BaseException) -> str:
+    """Return the text of an error in one short line; those of libraries may hold the content of a file."""
+    return shortened(error, str, 120)
 
 
 def shortened(value: object, form: Callable[[object], str] = repr, length: int = 80) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lib.utils.errors import InputError
+from lib.utils.errors import InputError, brief
 from lib.utils.parallel.processes import usable_processors
 
 PACKAGE = "ai-edge-litert"
@@ -38,7 +38,7 @@ class TfliteNetwork:
         try:
             self._interpreter = _interpreter_class()(str(path), num_threads=threads)
         except ValueError as error:
-            raise InputError(f"{path}: expected a TensorFlow Lite network ({error})") from None
+            raise InputError(f"{path}: expected a TensorFlow Lite network ({brief(error)})") from None
         self._input = self._interpreter.get_input_details()[0]
         self._outputs = {one["name"]: one["index"] for one in self._interpreter.get_output_details()}
         self.input_shape = tuple(self._input["shape"][1:].tolist())

@@ -71,7 +71,7 @@ def test_load_config_loads_share_no_values(write):
         ("NETWORK: {HEATMAP_SZIE: 64}", ["'NETWORK.HEATMAP_SZIE'", "'NETWORK.HEATMAP_SIZE'"]),
         ("IMAGE_SIZE: 256", ["'IMAGE_SIZE'", "'NETWORK.IMAGE_SIZE'"]),
         ("DATASET: {LR: 0.1}", ["'DATASET.LR'", "'TRAIN.LR'"]),
-        ("PICT_STRUCT: {XYZ: 1}", ["'PICT_STRUCT.XYZ'", "known:", "GRID_SIZE"]),
+        ("PICT_STRUCT: {XYZ: 1}", ["'PICT_STRUCT.XYZ'", "known:", "PICT_STRUCT.PAIRWISE_FILE"]),
         ("MODEL_EXTRA: {STAGE2: {NUM_MODULE: 1}}", ["STAGE2.NUM_MODULE'", "'MODEL_EXTRA.STAGE2.NUM_MODULES'"]),
         ("1: 2", ["'1'", "known:"]),
     ],

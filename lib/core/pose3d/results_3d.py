@@ -18,7 +18,7 @@ from lib.core.pose3d.frames import EvaluatedFrames, Poses
 from lib.core.pose3d.methods import METHODS
 from lib.core.pose3d.tables_3d import is_readable, save_tidy_csv
 from lib.core.run_directory import POSES_STEM, RESULTS_3D_CSV_NAME, RESULTS_3D_NAME
-from lib.utils.errors import InputError, check_shape
+from lib.utils.errors import InputError, brief, check_shape
 from lib.utils.files.atomic import atomic_path
 from lib.utils.files.json_file import read_json, write_json
 
@@ -156,7 +156,7 @@ def read_poses(path: str | os.PathLike) -> dict[str, np.ndarray]:
         hint = f"; there are {found}" if found else ""
         raise InputError(f"{path}: no such file; run/pose3d/estimate.py writes it{hint}") from None
     except Exception as error:  # a damaged archive raises many kinds
-        raise InputError(f"{path}: not a file of 3D poses, or truncated ({error})") from None
+        raise InputError(f"{path}: not a file of 3D poses, or truncated ({brief(error)})") from None
     _check_names(path, poses, "pose_world", "joint_names")
     return poses
 

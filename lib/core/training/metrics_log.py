@@ -10,7 +10,7 @@ import numpy as np
 from tensorboardX import SummaryWriter
 
 from lib.core.run_directory import METRICS_NAME
-from lib.utils.errors import InputError
+from lib.utils.errors import InputError, brief
 from lib.utils.files.atomic import write_bytes
 
 
@@ -74,7 +74,7 @@ def _whole_lines(path: Path) -> list[str]:
     except FileNotFoundError:
         return []
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from None
+        raise InputError(f"{path}: cannot be read ({brief(error)})") from None
     lines = text[: text.rfind("\n") + 1].splitlines()
     try:
         if all("step" in json.loads(line) for line in lines):

@@ -14,7 +14,7 @@ import numpy as np
 from lib.dataset.conventions import MM_PER_UNIT, check_rotations, likely_unit
 from lib.dataset.own_cameras.name_matching import Aliases
 from lib.multiviews.cameras import Cameras
-from lib.utils.errors import InputError, shortened, some_names, unknown_name
+from lib.utils.errors import InputError, brief, shortened, some_names, unknown_name
 from lib.utils.files.atomic import read_text
 
 MAX_VIEWS = 8
@@ -179,7 +179,7 @@ def _read_toml(path: str | os.PathLike) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise InputError(f"{path}: not a TOML file ({error})") from None
+        raise InputError(f"{path}: not a TOML file ({brief(error)})") from None
 
 
 def _chosen(names: Sequence[str], views: Sequence[str]) -> list[int]:

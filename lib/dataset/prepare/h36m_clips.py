@@ -21,7 +21,7 @@ from tqdm import tqdm
 from lib.dataset.prepare.h36m_files import ClipFiles, read_joints
 from lib.dataset.storage.record_writer import Clip
 from lib.multiviews.cameras import Cameras, project_camera
-from lib.utils.errors import InputError
+from lib.utils.errors import InputError, brief
 from lib.utils.files.atomic import make_directory
 from lib.utils.files.image_store import open_images
 from lib.utils.files.video import VideoReader
@@ -211,7 +211,7 @@ def open_labels(folder: Path, clip: Clip) -> Iterator[Mapping[str, np.ndarray]]:
         with np.load(path, allow_pickle=False) as labels:
             yield labels
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: missing or damaged ({error}); remove it to prepare the clip again") from None
+        raise InputError(f"{path}: missing or damaged ({brief(error)}); remove it to prepare the clip again") from None
 
 
 def finished_clips(folder: Path, settings: ImageSettings) -> list[FinishedClip]:
@@ -266,7 +266,7 @@ def pack_images(folder: Path, clips: Sequence[FinishedClip]) -> None:
                         store.add(name, images.read(f"images/{name}"))
     except (FileNotFoundError, KeyError, zipfile.BadZipFile) as error:
         raise InputError(
-            f"{packed}: images are missing or damaged ({error}); remove the .npz file of their clip from "
+            f"{packed}: images are missing or damaged ({brief(error)}); remove the .npz file of their clip from "
             f"{folder / LABELS} to prepare the clip again"
         ) from None
     for part in parts.values():

@@ -9,7 +9,7 @@ import numpy as np
 
 from lib.dataset.prepare.h36m_metadata import H36MMetadata, RecordingId
 from lib.dataset.storage.record_writer import Clip
-from lib.utils.errors import InputError
+from lib.utils.errors import InputError, brief
 
 NUM_CAMERAS = 4
 NUM_RAW_JOINTS = 32
@@ -110,7 +110,7 @@ def read_joints(path: Path, num_coordinates: int) -> np.ndarray:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except Exception as error:  # a damaged CDF raises nearly anything
-        raise InputError(f"{path}: not a CDF file with '{_POSE_VARIABLE}', or truncated ({error})") from None
+        raise InputError(f"{path}: not a CDF file with '{_POSE_VARIABLE}', or truncated ({brief(error)})") from None
     width = NUM_RAW_JOINTS * num_coordinates
     if values.ndim not in (2, 3) or values.shape[-1] != width or values[..., 0].size != values.shape[-2]:
         raise InputError(f"{path}: expected '{_POSE_VARIABLE}' of shape (1, frames, {width}), received {values.shape}")

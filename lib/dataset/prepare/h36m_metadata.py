@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from lib.dataset.storage.record_writer import camera_record
-from lib.utils.errors import InputError
+from lib.utils.errors import InputError, brief
 
 NUM_SUBJECTS = 11
 NUM_EXTRINSICS = 6
@@ -75,7 +75,7 @@ def read_metadata(path: Path) -> H36MMetadata:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; it is part of Human3.6M's code and holds the calibration") from None
     except (OSError, ElementTree.ParseError) as error:
-        raise InputError(f"{path}: not an XML file, or truncated ({error})") from None
+        raise InputError(f"{path}: not an XML file, or truncated ({brief(error)})") from None
     serials = tuple(_text(cell) for cell in _part(tree, "dbcameras/index2id", path))
     numbers = re.findall(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?", _part(tree, "w0", path).text or "")
     if len(serials) != 4 or len(numbers) != NUM_PARAMETERS:

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 
 from lib.dataset.prepare.mpii_mat import MpiiImage, MpiiPerson
-from lib.utils.errors import InputError
+from lib.utils.errors import InputError, brief
 from lib.utils.files.atomic import read_bytes
 
 _SAME_CENTER_PX = 2.0
@@ -61,7 +61,7 @@ def read_valid_list(path: Path, image_names: Sequence[str]) -> list[ListEntry]:
             is_json = text.lstrip()[:1] in ("[", "{")
             entries = _from_json(json.loads(text)) if is_json else _from_lines(text)
     except (ValueError, KeyError, TypeError, OSError, RuntimeError) as error:
-        raise InputError(f"{path}: not a list of validation images, or damaged ({error})") from None
+        raise InputError(f"{path}: not a list of validation images, or damaged ({brief(error)})") from None
     if not entries:
         raise InputError(f"{path}: the list is empty")
     return entries

@@ -26,7 +26,7 @@ from tqdm import tqdm
 from lib.dataset.annotations import Annotations
 from lib.dataset.groups import Part
 from lib.dataset.sample import SampleSettings, read_crops
-from lib.utils.errors import InputError
+from lib.utils.errors import InputError, brief
 from lib.utils.files.atomic import atomic_path, make_directory
 from lib.utils.parallel.process_map import map_processes
 from lib.utils.transforms import get_affine_transform
@@ -56,7 +56,7 @@ class CropCache:
         try:
             crops = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
-            raise InputError(f"{path}: not a file of crops, or truncated ({error}); remove it") from None
+            raise InputError(f"{path}: not a file of crops, or truncated ({brief(error)}); remove it") from None
         if crops.dtype != np.uint8 or crops.ndim != 4 or len(crops) != len(rows):
             raise InputError(f"{path}: expected {len(rows)} crops, received {crops.dtype} {crops.shape}; remove it")
         self._crops = np.asarray(crops)  # a plain view, because np.memmap is slow to index

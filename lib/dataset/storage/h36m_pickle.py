@@ -11,7 +11,7 @@ from lib.dataset.annotations import Annotations, PoseLabels
 from lib.dataset.conventions import Conventions
 from lib.dataset.protocol import HUMAN36M, EvaluationProtocol
 from lib.multiviews.cameras import Cameras
-from lib.utils.errors import InputError
+from lib.utils.errors import InputError, brief
 from lib.utils.files.safe_pickle import load_pickle
 from lib.utils.joints import JointSet, to_union
 
@@ -122,7 +122,7 @@ def column(records: Sequence[dict], key: str, shape: tuple, dtype: type, path: P
     except (TypeError, ValueError, OverflowError) as error:
         bad = (f"record {row}: " for row, entry in enumerate(entries) if not _converts(entry, dtype))
         where = f"{path}: {next(bad, '')}"
-        raise InputError(f"{where}'{key}' differs in shape or type between records ({error})") from None
+        raise InputError(f"{where}'{key}' differs in shape or type between records ({brief(error)})") from None
     fits = len(values.shape) == 1 + len(shape) and all(
         want is None or size == want for size, want in zip(values.shape[1:], shape, strict=True)
     )
@@ -205,7 +205,9 @@ def _unique_cameras(records: Sequence[dict], path: Path) -> tuple[Cameras, np.nd
         try:
             content = b"".join(np.asarray(camera[key], np.float64).tobytes() for key in _CAMERA_KEYS)
         except (TypeError, ValueError, OverflowError) as error:
-            raise InputError(f"{path}: record {row} ('{record['image']}'): camera: not numbers ({error})") from None
+            raise InputError(
+                f"{path}: record {row} ('{record['image']}'): camera: not numbers ({brief(error)})"
+            ) from None
         if content not in known:
             known[content] = len(unique)
             unique.append(camera)

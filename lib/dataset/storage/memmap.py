@@ -18,7 +18,7 @@ import numpy as np
 from lib.dataset.annotations import Annotations, PoseLabels
 from lib.dataset.protocol import EvaluationProtocol
 from lib.multiviews.cameras import Cameras
-from lib.utils.errors import InputError
+from lib.utils.errors import InputError, brief
 from lib.utils.files.json_file import read_json, write_json
 from lib.utils.joints import UNION_20, JointSet
 
@@ -146,7 +146,7 @@ def _map(folder: Path, name: str, length: int | None, num_joints: int) -> np.nda
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path}: missing or truncated ({error}); {REMAKE}") from None
+        raise InputError(f"{path}: missing or truncated ({brief(error)}); {REMAKE}") from None
     kind, row_shape = _ROWS[name]
     row_shape = tuple(num_joints if size == "J" else size for size in row_shape)
     if array.dtype.kind != kind or array.shape[1:] != row_shape or array.ndim != 1 + len(row_shape):

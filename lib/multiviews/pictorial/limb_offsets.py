@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
-from lib.utils.errors import InputError
+from lib.utils.errors import InputError, brief
 
 REMAKE = "make one with python run/data/make_limb_prior.py"
 
@@ -102,7 +102,7 @@ def csr_to_offsets(pairs: Any, num_bins: int, where: str) -> np.ndarray:
         pairs.sum_duplicates()
         rows, columns = pairs.nonzero()
     except (AttributeError, TypeError, ValueError, IndexError) as error:
-        raise InputError(f"{where}: damaged sparse matrix ({error}); {REMAKE}") from None
+        raise InputError(f"{where}: damaged sparse matrix ({brief(error)}); {REMAKE}") from None
     difference = _unravel(columns, num_bins) - _unravel(rows, num_bins)  # (pairs, 3)
     side = 2 * num_bins - 1
     counts = np.bincount(_flat_index(difference + num_bins - 1, side), minlength=side**3)

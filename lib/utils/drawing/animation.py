@@ -10,7 +10,7 @@ import av
 import numpy as np
 from PIL import Image
 
-from lib.utils.errors import InputError
+from lib.utils.errors import InputError, brief
 from lib.utils.files.atomic import atomic_path
 
 _CUBE_LEVELS = 5  # levels per channel of the part of a GIF's palette that does not depend on the images
@@ -89,4 +89,4 @@ def _write_mp4(temporary: Path, images: Iterator[np.ndarray], frames_per_second:
     except av.codec.codec.UnknownCodecError:
         raise InputError(f"{name}: this build of PyAV has no H.264 encoder; choose .gif") from None
     except av.FFmpegError as error:
-        raise InputError(f"{name}: cannot be written ({error})") from None
+        raise InputError(f"{name}: cannot be written ({brief(error)})") from None

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lib.utils.errors import InputError
+from lib.utils.errors import InputError, brief
 
 
 def expanded_path(path: str | os.PathLike, name: str) -> str:
@@ -185,7 +185,7 @@ def read_text(path: str | os.PathLike) -> str:
     try:
         return data.decode("utf-16" if is_utf16 else "utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not a text file ({error})") from None
+        raise InputError(f"{path}: not a text file ({brief(error)})") from None
 
 
 def list_folder(folder: str | os.PathLike) -> list[str]:

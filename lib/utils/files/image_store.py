@@ -13,7 +13,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from lib.utils.errors import InputError, unknown_name
+from lib.utils.errors import InputError, brief, unknown_name
 from lib.utils.files.atomic import atomic_path
 
 DATA_FORMATS = ("jpg", "zip")
@@ -40,7 +40,7 @@ def _open_archive(path: str) -> zipfile.ZipFile:
         remedy = f"set it to jpg for the folder {folder}" if Path(folder).is_dir() else "provide it"
         raise InputError(f"{path}: no such archive (DATASET.DATA_FORMAT is zip); {remedy}") from None
     except (OSError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: not a zip archive, or truncated ({error})") from None
+        raise InputError(f"{path}: not a zip archive, or truncated ({brief(error)})") from None
 
 
 def _check_format(data_format: str) -> None:
@@ -58,7 +58,7 @@ def _read_bytes(images_dir: Path, name: str, data_format: str) -> bytes:
         except KeyError:
             raise InputError(f"{archive}: no entry '{entry}'") from None
         except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:  # RuntimeError: encrypted
-            raise InputError(f"{archive}: entry '{entry}' is damaged ({error})") from None
+            raise InputError(f"{archive}: entry '{entry}' is damaged ({brief(error)})") from None
     try:
         return (images_dir / name).read_bytes()
     except FileNotFoundError:

@@ -7,7 +7,7 @@ from typing import Any
 import json_tricks
 import numpy as np
 
-from lib.utils.errors import InputError
+from lib.utils.errors import InputError, brief
 from lib.utils.files.atomic import read_text, write_bytes
 
 
@@ -39,4 +39,4 @@ def read_json(path: str | os.PathLike) -> Any:
         # Without hooks no object of the file becomes a Python class.
         return json_tricks.loads(text, preserve_order=False, ignore_comments=False, obj_pairs_hooks=())
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not a JSON file ({error})") from None
+        raise InputError(f"{path}: not a JSON file ({brief(error)})") from None

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import scipy.io
 
-from lib.utils.errors import InputError
+from lib.utils.errors import InputError, brief
 from lib.utils.files.atomic import atomic_path
 
 
@@ -28,7 +28,7 @@ def load_mat(path: str | os.PathLike, *names: str) -> dict[str, np.ndarray]:
     except NotImplementedError:
         raise InputError(f"{path}: expected MATLAB version 7 or older, received 7.3; save it with -v7") from None
     except Exception as error:  # damaged files raise nearly anything
-        raise InputError(f"{path}: not a MATLAB file, or truncated ({error})") from None
+        raise InputError(f"{path}: not a MATLAB file, or truncated ({brief(error)})") from None
     lacking = [name for name in names if name not in found]
     if lacking:
         raise InputError(f"{path}: has no variable '{lacking[0]}'")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,12 +15,13 @@ from types import TracebackType
 import h5py
 import numpy as np
 
-from lib.utils.errors import InputError, check_shape
+from lib.utils.errors import InputError, brief, check_shape
 from lib.utils.files.atomic import atomic_path
 from lib.utils.files.hdf5_rows import read_rows
 
 COMPRESSIONS = ("none", "lzf", "gzip")
 DTYPES = ("float32", "float16")
+_MAX_COMPRESSION = 1100  # numbers per byte of a file; gzip compresses to 1/1032 at most
 _BATCHES_AHEAD = 2  # maximum number of batches that wait to be written
 
 
@@ -169,10 +171,13 @@ class PredictionFile:
         except (OSError, KeyError, RuntimeError, AttributeError, TypeError, ValueError) as error:
             if "unable to lock file" in str(error):
                 raise InputError(f"{path}: another program has it open; close it (e.g. a notebook or viewer)") from None
-            raise InputError(f"{path}: not a prediction file, or truncated ({error})") from None
+            raise InputError(f"{path}: not a prediction file, or truncated ({brief(error)})") from None
         if needs_heatmaps and not has_heatmaps:
             raise InputError(f"{path}: has no heatmaps; call run/pose2d/valid.py without --locations-only")
         check_shape(f"{path}: locations", shapes[1], ("M", "J", 3))
+        claimed = sum(math.prod(shape) for shape in shapes if shape is not None)
+        if claimed > _MAX_COMPRESSION * self.path.stat().st_size:
+            raise InputError(f"{path}: not a prediction file, or truncated (it claims {claimed:.2g} numbers)")
         if has_heatmaps and (len(shapes[0]) != 4 or shapes[1] != (*shapes[0][:2], 3)):
             raise InputError(
                 f"{path}: expected heatmaps (M, J, H, W) and locations (M, J, 3), received {shapes[0]} and {shapes[1]}"
@@ -223,7 +228,7 @@ class PredictionFile:
             heatmaps = read_rows(self.heatmaps, start, stop, allocate)
             return heatmaps.astype(np.float32, copy=False), read_rows(self.locations, start, stop)
         except (OSError, RuntimeError) as error:
-            raise InputError(f"{self.path}: rows {start} to {stop} are damaged ({error})") from None
+            raise InputError(f"{self.path}: rows {start} to {stop} are damaged ({brief(error)})") from None
 
     def read_locations(self) -> np.ndarray:
         """Read all locations, (M, J, 3): x and y in original image px, peak value.
@@ -234,7 +239,7 @@ class PredictionFile:
         try:
             return self.locations[:]
         except (OSError, RuntimeError) as error:
-            raise InputError(f"{self.path}: the locations are damaged ({error})") from None
+            raise InputError(f"{self.path}: the locations are damaged ({brief(error)})") from None
 
     def fingerprint(self) -> str:
         """Return a digest of sizes, type, joints, images and locations; the large heatmaps are not read.

@@ -8,7 +8,7 @@ from fractions import Fraction
 import av
 import numpy as np
 
-from lib.utils.errors import InputError
+from lib.utils.errors import InputError, brief
 
 _VARIABLE_RATE = 1.9  # time base / mean rate from which frames are not evenly spaced
 _UNEVEN = 0.5  # deviation from even spacing from which a frame is missing, frames
@@ -36,7 +36,7 @@ class VideoReader(contextlib.AbstractContextManager):
         except FileNotFoundError:
             raise InputError(f"{path}: no such video") from None
         except (av.FFmpegError, OSError, ValueError) as error:
-            raise InputError(f"{path}: not a video, or truncated ({error})") from None
+            raise InputError(f"{path}: not a video, or truncated ({brief(error)})") from None
         try:
             if not self._container.streams.video:
                 raise InputError(f"{path}: has no video stream")
@@ -75,7 +75,7 @@ class VideoReader(contextlib.AbstractContextManager):
             try:
                 turns = next((round(frame.rotation / 90) % 4 for frame in container.decode(stream)), 0)
             except (av.FFmpegError, ValueError) as error:
-                raise InputError(f"{self.path}: damaged ({error})") from None
+                raise InputError(f"{self.path}: damaged ({brief(error)})") from None
             size = stream.codec_context.width, stream.codec_context.height
         return (turns, *(size[::-1] if turns % 2 else size))
 
@@ -115,7 +115,7 @@ class VideoReader(contextlib.AbstractContextManager):
         try:
             yield from self._container.decode(self._stream)
         except (av.FFmpegError, ValueError) as error:
-            raise InputError(f"{self.path}: damaged ({error})") from None
+            raise InputError(f"{self.path}: damaged ({brief(error)})") from None
 
     def close(self) -> None:
         """Close the file."""

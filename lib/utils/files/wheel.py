@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lib.utils.errors import InputError
+from lib.utils.errors import InputError, brief
 from lib.utils.files.atomic import atomic_directory, write_bytes
 
 # Data files are the same in all wheels of a version, so one is chosen that exists, whatever runs here.
@@ -33,7 +33,7 @@ def opened_wheel(package: str, size_mb: int, wheel: Path | None = None) -> Itera
             with zipfile.ZipFile(path) as archive:
                 yield archive
         except (OSError, zipfile.BadZipFile) as error:
-            raise InputError(f"{path}: not a wheel, or truncated ({error})") from None
+            raise InputError(f"{path}: not a wheel, or truncated ({brief(error)})") from None
 
 
 def _download(package: str, size_mb: int, folder: Path) -> Path:
