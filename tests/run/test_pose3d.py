@@ -181,7 +181,7 @@ def test_estimate_check_file_is_read_first(run_script, experiment, directory):
     np.savez(directory / "foreign.npz", pose_world=np.zeros((3, 17, 3)))
     done = run_script("pose3d/estimate.py", "--check", "foreign.npz", *experiment)
     assert (done.code, done.err.count("\n")) == (2, 1)
-    assert "foreign.npz: not a file of 3D poses: it has no 'gt_world'" in done.err
+    assert "foreign.npz: not a file of 3D poses: it has no 'joint_names'" in done.err
     assert not (directory / "results_3d.json").exists()
 
 
