@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 # Camera -> names of its files and folders, given by hand.
 Aliases = Mapping[str, Sequence[str]]
 
-_MAX_KEYS = 16  # with more files, equal numbers are chance: frames of one camera
+_MAX_KEYS = 2  # files per camera; with more of them, equal numbers are chance: frames of one camera
 MATCH_HELP = (
     "files of cameras whose names do not tell them, e.g. cam01=GX010123.MP4; also a table [match] in the calibration"
 )
@@ -117,7 +117,7 @@ def _matched(names: Sequence[str], keys: Sequence[str]) -> list[int] | None:
         lambda place, index: _plain(names[place]) in _plain(keys[index]),
         lambda place, index: _contains(_words(names[place]), _without_appended(words[index])),
     ]
-    if len(free) <= _MAX_KEYS:
+    if len(free) <= _MAX_KEYS * len(rest):
         rules.append(lambda place, index: bool(own[place]) and own[place] == parts[index])
     for rule in rules:
         found = {place: [index for index in free if rule(place, index)] for place in rest}
