@@ -318,3 +318,11 @@ def test_multiview_pose_fusion_of_another_shape_is_named():
 def test_run_method_wrong_poses_are_named(pose, message, solve):
     with pytest.raises(InputError, match=message):
         solve(Method(lambda batch, context: Poses(pose), needs_prior=False), [frames_of_one_person()])
+
+
+def test_run_method_without_poses_is_named(solve):
+    def forgets_to_return(batch, context):
+        pass
+
+    with pytest.raises(InputError, match="forgets_to_return: expected Poses, received NoneType"):
+        solve(Method(forgets_to_return, needs_prior=False), [frames_of_one_person()])

@@ -104,6 +104,9 @@ def run_method(method: Method, batches: Iterable[FrameBatch], context: MethodCon
         try:
             _check_heatmaps(on_device.heatmaps, context.backend)
             poses = method.solve(on_device, context)
+            if not isinstance(poses, Poses):
+                name = getattr(method.solve, "__name__", method.solve)
+                raise InputError(f"{name}: expected Poses, received {type(poses).__name__}")
             check_shape("poses of the method", np.shape(poses.pose_world), (len(batch), batch.body.num_joints, 3))
             check_finite("poses of the method", poses.pose_world)
         except InputError as error:
