@@ -2,6 +2,7 @@
 
     python benchmarks/bench_peers.py [--seeds 0 1 2 3] [--cameras 4 3 8] [--scenes a b ...]
     python benchmarks/bench_peers.py --peers [--peer-frames 100]      # `make bench-peers` installs them
+    python benchmarks/bench_peers.py --plot FILE                      # a wrist in scene f, with its regions
 
 Each scene has four recordings of 250 frames at 50 Hz (peer_scenes.py). Without --peers, the default options are
 compared with the goals: mean error over the joints given, share given, and coverage of the 90 % regions. A missed goal
@@ -22,10 +23,11 @@ sys.path[:0] = [str(ROOT)]
 
 import numpy as np
 from peer_contestants import OURS, PEERS, ours
-from peer_scenes import NUM_FRAMES, SCENES, SceneRecording, make_scene
+from peer_scenes import NUM_FRAMES, RATE, SCENES, SceneRecording, make_scene
 
 from lib.core.runtime.machine import describe_machine
-from lib.multiviews.recording.robust_poses import RobustPoses
+from lib.multiviews.recording.robust_poses import SOURCES, RobustPoses
+from lib.utils.joints import H36M_17
 from lib.utils.tables import markdown_table
 
 REGION_90 = 6.251  # 90 % of the chi-squared distribution with 3 degrees of freedom
@@ -49,12 +51,16 @@ def parse_args() -> argparse.Namespace:
     add("--frames", type=int, default=NUM_FRAMES, help=f"frames per recording, default {NUM_FRAMES}")
     add("--peers", action="store_true", help="compare with aniposelib and Pose2Sim")
     add("--peer-frames", type=int, default=100, help="frames per recording with --peers")
+    add("--plot", type=Path, metavar="FILE", help="only draw a trajectory of scene f, its regions and the ground truth")
     return parser.parse_args()
 
 
 def main() -> int:
     """Print the tables and return the exit code."""
     args = parse_args()
+    if args.plot:
+        plot_trajectory(args.plot, args.seeds[0])
+        return 0
     num_frames = args.peer_frames if args.peers else args.frames
     print(f"{describe_machine()}\n\n{num_frames} frames per recording, seeds {args.seeds}\n")
     missed = False
@@ -132,6 +138,34 @@ def _in_region(result: RobustPoses, recording: SceneRecording) -> np.ndarray:
     difference = (result.pose_world - recording.pose_world)[given]
     solved = np.linalg.solve(result.covariance[given], difference[..., None])[..., 0]
     return (difference * solved).sum(-1) < REGION_90
+
+
+def plot_trajectory(path: Path, seed: int) -> None:
+    """Draw the height of the joint with the longest gaps in the recording Walking of scene f with 3 cameras."""
+    from matplotlib.figure import Figure
+
+    recording = next(make_scene("f", 3, seed))
+    poses = ours(recording.points, recording.cameras)
+    joint, axis = int((poses.source == 0).sum(0).argmax()), 2
+    seconds = np.arange(len(recording.points)) / RATE
+    height, gt = (pose_world[:, joint, axis] for pose_world in (poses.pose_world, recording.pose_world))
+    spread = 1.645 * np.sqrt(poses.covariance[:, joint, axis, axis])  # 90 % of one axis
+    figure = Figure(figsize=(9, 5.5), layout="constrained")
+    top, middle, bottom = figure.subplots(3, 1, sharex=True, height_ratios=(4, 4, 1))
+    top.plot(seconds, gt, color="0.6", lw=1, label="ground truth")
+    middle.axhline(0, color="0.6", lw=1)
+    middle.fill_between(seconds, height - gt - spread, height - gt + spread, color="0.85", label="90 % interval")
+    for number, color in enumerate(("C0", "C1", "C3"), 1):
+        chosen = poses.source[:, joint] == number
+        for axes, values in ((top, height), (middle, height - gt)):
+            axes.plot(seconds[chosen], values[chosen], ".", color=color, ms=4, label=SOURCES[number])
+    top.set_ylabel(f"height of {H36M_17.names[joint]} (mm)")
+    middle.set_ylabel("estimate - truth (mm)")
+    top.legend(ncols=4, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, 1.16))
+    middle.legend(ncols=4, fontsize="small", loc="lower center")
+    bottom.step(seconds, np.isfinite(recording.points[:, :, joint, 0]).sum(1), color="0.3", where="mid")
+    bottom.set(xlabel="time (s)", ylabel="cameras", yticks=range(4))
+    figure.savefig(path, dpi=100)
 
 
 if __name__ == "__main__":

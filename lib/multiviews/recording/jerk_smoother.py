@@ -121,11 +121,12 @@ class JerkSmoother:
         flat = right.reshape(size, *right.shape[3:])
         return cho_solve_banded((self._factor, False), flat, check_finite=False).reshape(right.shape)
 
-    def covariance(self, reach: int) -> np.ndarray:
+    def covariance(self, reach: int, wanted: np.ndarray | None = None) -> np.ndarray:
         """Return the covariance (J, F, A, A), mm^2, of each joint in each frame.
 
         Args:
-            reach: frames beyond which two positions are taken as uncorrelated.
+            reach: frames beyond which two wanted positions are taken as uncorrelated.
+            wanted: (J, F) bool; None = all. Others get 0. Positions far from any measurement must not be wanted.
         """
         num_joints, num_frames, axes = self._shape
         step = min(reach, num_frames)
@@ -133,10 +134,10 @@ class JerkSmoother:
         result = np.empty((num_joints, num_frames, axes, axes))
         for axis in range(axes):
             right = np.zeros((num_joints, num_frames, axes, step))
-            right[:, np.arange(num_frames), axis, column] = 1.0
+            right[:, np.arange(num_frames), axis, column] = 1.0 if wanted is None else wanted
             solved = self.solve(right)
             result[..., axis] = solved[:, np.arange(num_frames), :, column].swapaxes(0, 1)
-        return result
+        return result if wanted is None else result * wanted[..., None, None]
 
 
 def _jerk_bands(num_frames: int, weights: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.ndimage import maximum_filter1d
 
 from lib.multiviews.body import HumanBody
 from lib.multiviews.cameras import Cameras
@@ -30,6 +31,8 @@ from lib.multiviews.recording.rigid_pairs import RigidPairs, measure_rigid_pairs
 _LENGTH_SCALE = 3.0  # standard deviations of a rigid pair beyond which its weight decreases
 _MAX_CORRELATION = 0.99
 _CORRELATED = 40  # frames beyond which positions are uncorrelated
+_NEAR = 12  # frames from a measurement within which the covariance is computed
+_UNKNOWN_MM = 1e4  # standard deviation of positions farther away
 _SAMPLED = 50  # frames in which the effect of the rigid pairs on the covariance is computed
 
 
@@ -283,7 +286,9 @@ class _Fit:
             weight = terms.weights(self.noise_px, self._settings.outlier_std)
             normal, _ = terms.normal_equations(weight, self.noise_px)
             smoother = JerkSmoother(normal, self._jerk_of(outer))
-            result[:, inner] = smoother.covariance(_CORRELATED)[:, part]
+            near = maximum_filter1d(weight.sum(1).T > 1.5, 2 * _NEAR + 1, axis=1)  # of two views
+            found = smoother.covariance(_CORRELATED, near) + ~near[..., None, None] * _UNKNOWN_MM**2 * np.eye(3)
+            result[:, inner] = found[:, part]
         independent = (1 - self.correlation) / (1 + self.correlation)  # measurements per frame
         share = self.share
         return result / (share + (1 - share) * independent)[:, None, None, None]
