@@ -257,7 +257,7 @@ def synchronize(recording: Recording, correct: bool = False) -> Recording:
 
     Args:
         recording: result of associate(), all frames.
-        correct: correct the offsets in whole frames, associate again, and keep the remaining offsets.
+        correct: correct offsets and drift to whole frames, associate again, and keep the remaining offsets.
 
     Raises:
         InputError: `correct`, and the offsets cannot be estimated.
@@ -273,9 +273,16 @@ def synchronize(recording: Recording, correct: bool = False) -> Recording:
             "--synchronize: no offset can be estimated: the person hardly moves, or moves along the lines of sight, or "
             "the cameras do not fit (run without --synchronize for the camera check)"
         )
-    offsets = recording.sync_offsets.whole() * recording.rates / recording.rates.min()
-    table = recording.table_with(offsets)
-    listed = ", ".join(f"{name} {frames:+g}" for name, frames in zip(names, offsets, strict=True) if frames)
+    found, pace = recording.sync_offsets, recording.rates / recording.rates.min()  # pace: video / recording frames
+    # The offsets hold at the first frame of the recording, the ones of the table at frame 0.
+    begin = np.nan_to_num(found.frames) - found.drift * recording.frame_numbers[0]
+    offsets, drift = np.where(found.drift == 0, found.whole(), begin) * pace, found.drift * pace
+    table = recording.table_with(offsets, drift)
+    listed = ", ".join(
+        f"{name} {frames:+.4g}" + (f" and {100 * growth:+.3f} % drift" if growth else "")
+        for name, frames, growth in zip(names, offsets, drift, strict=True)
+        if frames or growth
+    )
     recording = replace(recording, table=table).with_note(
         f"corrected sync offsets, frames: {listed}"
         if listed

@@ -111,6 +111,7 @@ def save_results(
             "off": None if check.off is None else [names[view] for view in check.off],
         },
         "sync_offset_frames": None if recording.sync_offsets is None else recording.sync_offsets.frames,
+        "sync_drift": None if recording.sync_offsets is None else recording.sync_offsets.drift,
     }
     parts = [f"# 3D poses, method {method}", *report_parts(recording, statistics, check)]
     if left_out is not None:

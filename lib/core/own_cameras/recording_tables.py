@@ -162,22 +162,25 @@ def ranges(numbers: Sequence[int]) -> str:
 def recording_tables(recording: Recording) -> str:
     """Format videos, sync offsets and notes as Markdown."""
     rig, videos, offsets, numbers = recording.rig, recording.videos, recording.sync_offsets, recording.frame_numbers
+    drifts = offsets is not None and bool(offsets.drift.any())
     rows = []
     for view, name in enumerate(rig.names):
         width, height = rig.image_wh[view]
         video = [None, None] if videos is None else [int(videos.num_frames[view]), f"{videos.rates[view]:.7g}"]
         used = f"{recording.table[0, view]} to {recording.table[-1, view]}"
         offset = [None, None] if offsets is None else [float(offsets.frames[view]), float(offsets.spread[view])]
-        rows.append([name, f"{width} x {height}", *video, used, *offset])
+        drift = [f"{100 * offsets.drift[view]:+.3f}"] if drifts else []
+        rows.append([name, f"{width} x {height}", *video, used, *offset, *drift])
     header = ["view", "size (px)", "frames", "per second", "used", "sync offset (frames)", "pairs disagree by"]
+    header += ["drift (%)"] if drifts else []
     parts = [
         f"{len(recording)} frames of {len(rig)} views, {recording.rate:g} per second, numbered as in the video of "
         f"{rig.names[recording.reference]}: {numbers[0]} to {numbers[-1]}, counted from 0, at "
         f"{recording.time_s[0]:.2f} to {recording.time_s[-1]:.2f} s.",
         markdown_table(header, rows),
     ]
-    if offsets is not None and np.abs(np.nan_to_num(offsets.frames)).max() >= _LATE_FRAMES:
-        parts.append("The views are not in sync; --synchronize corrects whole frames.")
+    if offsets is not None and np.abs(np.nan_to_num(offsets.largest(len(recording)))).max() >= _LATE_FRAMES:
+        parts.append("The views are not in sync; --synchronize corrects whole frames and drift.")
     return "\n\n".join([*parts, *(f"- {note}" for note in recording.notes)])
 
 

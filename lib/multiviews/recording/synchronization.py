@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import theilslopes
 
 from lib.multiviews.cameras import Cameras, undistort
 from lib.utils.errors import InputError, check_shape
@@ -23,6 +24,9 @@ class SyncSettings:
         min_rise: ratio by which the cost must rise within fit_range; a flatter minimum is rejected.
         pair_error: disagreement of a pair beyond which its weight decreases, frames.
         max_frames: evenly spread frames that are compared.
+        window_frames: consecutive frames of one of the windows in which the offset of a longer recording is measured.
+        min_windows, max_windows: number of windows; a recording with fewer has one offset and no drift.
+        min_drift: smallest drift that counts, frames over the whole recording.
     """
 
     max_offset: int = 15
@@ -33,24 +37,35 @@ class SyncSettings:
     min_rise: float = 1.1
     pair_error: float = 1.0
     max_frames: int = 600
+    window_frames: int = 300
+    min_windows: int = 4
+    max_windows: int = 8
+    min_drift: float = 0.75
 
 
 @dataclass(frozen=True)
 class SyncOffsets:
-    """Sync offsets of V views.
+    """Sync offsets of V views: at frame t + frames + drift * t a view shows what the reference view shows at t.
 
     Attributes:
-        frames: (V,) delay of each view in frames, relative to the first view of the largest set of connected views;
-            NaN for views outside the set.
-        spread: (V,) mean disagreement of the pairs with `frames`; NaN with a single pair.
+        frames: (V,) delay of each view in frames at the first frame, relative to the reference view, which is the
+            first view of the largest set of connected views; NaN for views outside the set.
+        drift: (V,) growth of the delay per frame; 0 where none is visible.
+        spread: (V,) mean disagreement of the pairs with the offsets; NaN with a single pair.
     """
 
     frames: np.ndarray
+    drift: np.ndarray
     spread: np.ndarray
 
     def whole(self) -> np.ndarray:
-        """Return the offsets rounded to whole frames, (V,) int; 0 where unknown."""
+        """Return the offsets at the first frame, rounded to whole frames, (V,) int; 0 where unknown."""
         return np.round(np.nan_to_num(self.frames)).astype(int)
+
+    def largest(self, num_frames: int) -> np.ndarray:
+        """Return the offset of each view at the first or the last frame, whichever is larger, (V,) frames."""
+        last = self.frames + self.drift * (num_frames - 1)
+        return np.where(np.abs(last) > np.abs(self.frames), last, self.frames)
 
 
 def swap_free_points(points_img: np.ndarray, flip_pairs: Sequence[tuple[int, int]]) -> np.ndarray:
@@ -120,7 +135,8 @@ def estimate_sync_offsets(
     """Estimate sync offsets from the distances of points to the epipolar lines of other views.
 
     Each pair of views takes the offset with the smallest distances; the offsets of the views are the least-squares
-    solution. The motion must cross the epipolar lines: a person at rest gives no estimate.
+    solution. Long recordings are measured in windows. A robust line through the offsets of a pair gives its drift, the
+    difference between clocks. The motion must cross the epipolar lines: a person at rest gives no estimate.
 
     Args:
         points_img: (F, V, J, 2) image px; NaN = not seen.
@@ -129,9 +145,6 @@ def estimate_sync_offsets(
         flip_pairs: (right, left) joints that a detector may swap.
         settings: settings of the search.
 
-    Returns:
-        The offsets: view v shows at frame t + frames[v] what the reference view shows at t.
-
     Raises:
         InputError: fewer than two views or three frames.
     """
@@ -139,25 +152,70 @@ def estimate_sync_offsets(
     num_frames, num_views = sizes["F"], sizes["V"]
     if num_views < 2 or num_frames < 3:
         raise InputError(f"sync offsets need 2 views and 3 frames, received {num_views} and {num_frames}")
-    max_offset = min(settings.max_offset, num_frames // 2)
-    offsets = np.arange(-max_offset, max_offset + settings.step / 2, settings.step)
     points = swap_free_points(np.asarray(points_img, np.float64), flip_pairs)
     for view in range(num_views):
         points[:, view] = _on_plane(points[:, view].reshape(-1, 2), cameras[view]).reshape(points[:, view].shape)
-    times = np.unique(np.linspace(0, num_frames - 1, min(num_frames, settings.max_frames)).astype(int))
-    measured = {}
+    windows = _windows(num_frames, settings)
+    pairs, measured, drifts = [], [], []
     for pair in itertools.combinations(range(num_views), 2):
-        a, b = pair
-        costs = np.array(
-            [
-                _cost(points[times, a], _at(points[:, b], times + offset), cameras[a], cameras[b], size[b], settings)
-                for offset in offsets
-            ]
-        )
-        offset = _minimum(offsets, costs, settings)
-        if np.isfinite(offset):
-            measured[pair] = offset
-    return _solve(list(measured), np.array(list(measured.values())), num_views, settings.pair_error)
+        found = _pair_offsets(points, windows, pair, cameras, size, settings)
+        if np.isfinite(found).any():
+            middle, drift = _line(np.array([window.mean() for window in windows]), found, num_frames / 2, settings)
+            pairs.append(pair)
+            measured.append(middle)
+            drifts.append(drift * num_frames)
+    frames, spread = _solve(pairs, np.array(measured), num_views, settings.pair_error)
+    known = np.isfinite(drifts)
+    drifting = [pair for pair, is_known in zip(pairs, known, strict=True) if is_known]
+    drift, _ = _solve(drifting, np.array(drifts)[known], num_views, settings.pair_error)
+    reference = int(np.argmax(frames == 0))  # exactly 0
+    drift = np.nan_to_num(drift - drift[reference])  # over the recording
+    drift = np.where(np.abs(drift) >= settings.min_drift, drift, 0.0) / num_frames
+    return SyncOffsets(frames - drift * num_frames / 2, drift, spread)
+
+
+def _windows(num_frames: int, settings: SyncSettings) -> list[np.ndarray]:
+    """Return the frames of each window; of a short recording one window with frames from everywhere."""
+    count = min(num_frames // settings.window_frames, settings.max_windows)
+    if count < settings.min_windows:
+        return [np.unique(np.linspace(0, num_frames - 1, min(num_frames, settings.max_frames)).astype(int))]
+    starts = np.linspace(0, num_frames - settings.window_frames, count).astype(int)
+    return [start + np.arange(settings.window_frames) for start in starts]
+
+
+def _pair_offsets(
+    points: np.ndarray,
+    windows: Sequence[np.ndarray],
+    pair: tuple[int, int],
+    cameras: Cameras,
+    size: np.ndarray,
+    settings: SyncSettings,
+) -> np.ndarray:
+    """Return the offset of the second view of a pair in each window, frames; NaN = not found."""
+    a, b = pair
+    reach = min(settings.max_offset, len(points) // 2)
+    search = np.arange(-reach, reach + settings.step / 2, settings.step)
+    found, center = np.full(len(windows), np.nan), 0.0
+    for index, times in enumerate(windows):
+        offsets = search + center
+        own = points[times, a]
+        costs = [
+            _cost(own, _at(points[:, b], times + offset), cameras[a], cameras[b], size[b], settings)
+            for offset in offsets
+        ]
+        found[index] = _minimum(offsets, np.array(costs), settings)
+        if np.isfinite(found[index]):
+            center = np.round(found[index])  # the next window lies nearby
+    return found
+
+
+def _line(times: np.ndarray, values: np.ndarray, middle: float, settings: SyncSettings) -> tuple[float, float]:
+    """Return the value at the time `middle` and the slope of a robust line; slope NaN = too few values."""
+    known = np.isfinite(values)
+    if known.sum() < settings.min_windows:
+        return float(np.median(values[known])), np.nan
+    slope, _, _, _ = theilslopes(values[known], times[known])
+    return float(np.median(values[known] - slope * (times[known] - middle))), float(slope)
 
 
 def _minimum(offsets: np.ndarray, costs: np.ndarray, settings: SyncSettings) -> float:
@@ -210,10 +268,15 @@ def _cost(
     return float((square / (1 + square / settings.outlier_distance**2)).mean())
 
 
-def _solve(pairs: list[tuple[int, int]], measured: np.ndarray, num_views: int, pair_error: float) -> SyncOffsets:
-    """Solve offset[b] - offset[a] = measured for the largest set of connected views.
+def _solve(
+    pairs: Sequence[tuple[int, int]], measured: np.ndarray, num_views: int, pair_error: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Solve value[b] - value[a] = measured for the largest set of connected views, whose first view has the value 0.
 
     Iteratively reweighted least squares (Huber), so that one wrong pair has little influence.
+
+    Returns:
+        (V,) values, NaN outside the set; (V,) mean disagreement of the pairs, NaN with a single pair.
     """
     connected = _largest_set(pairs, num_views)
     rows = np.zeros((len(pairs), num_views))
@@ -232,10 +295,10 @@ def _solve(pairs: list[tuple[int, int]], measured: np.ndarray, num_views: int, p
         if len(own) > 1:
             spread[view] = np.abs(rows[own] @ frames - measured[own]).mean()
     frames[np.isin(np.arange(num_views), connected, invert=True)] = np.nan
-    return SyncOffsets(frames, spread)
+    return frames, spread
 
 
-def _largest_set(pairs: list[tuple[int, int]], num_views: int) -> list[int]:
+def _largest_set(pairs: Sequence[tuple[int, int]], num_views: int) -> list[int]:
     """Return the largest set of views that pairs connect, in ascending order."""
     connected = [{view} for view in range(num_views)]
     for a, b in pairs:

@@ -5,11 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from cvf_tests.own_recording import RATE, load_synchronized, make_recording, poses_of
+from cvf_tests.walk import walking
 
 from lib.core.own_cameras.recording import associate, load_recording, synchronize, with_detections
 from lib.core.own_cameras.recording_poses import check_cameras
+from lib.core.own_cameras.recording_tables import recording_tables
 from lib.dataset.own_cameras.detections import Detections, load_detections
 from lib.dataset.own_cameras.videos import frame_table
+from lib.multiviews.cameras import project
 from lib.utils.errors import InputError
 
 
@@ -39,6 +42,25 @@ def test_synchronize_late_view_is_corrected_if_asked(tmp_path):
     np.testing.assert_array_equal(corrected.points[:, 2], found.points[:86, 2, 0])
     assert corrected.notes == ("corrected sync offsets, frames: back +4",)
     assert np.abs(corrected.sync_offsets.frames).max() < 0.5  # remaining offsets
+
+
+def test_synchronize_drift_is_corrected_if_asked(tmp_path):
+    """The clock of the third view is 0.3 % fast: its frames come 2 to 6 frames late."""
+    files, num_frames = make_recording(tmp_path), 1300
+    fine = walking(4 * (num_frames + 20), np.random.default_rng(5), speed=0.25)  # quarters of a frame
+    numbers = np.arange(num_frames)
+    times = np.stack([numbers, numbers, (numbers - 2) / 1.003, numbers], 1)
+    joints, _ = project(fine[np.round(4 * (times + 10)).astype(int)], files.rig.over_frames(num_frames))
+    points = np.concatenate([joints, np.ones((*joints.shape[:3], 1))], -1)
+    Detections(files.rig.names, points[:, :, None]).save(tmp_path / "drift.npz")
+    recording = load_synchronized(files.cameras, None, tmp_path / "drift.npz")
+    assert recording.sync_offsets.drift == pytest.approx([0, 0, 0.003, 0], rel=0.1)
+    assert "drift (%)" in recording_tables(recording)
+    corrected = load_synchronized(files.cameras, None, tmp_path / "drift.npz", correct=True)
+    assert np.abs(corrected.table[:, 2] - (corrected.table[:, 0] * 1.003 + 2)).max() <= 1
+    assert len(corrected) > 1290
+    assert not corrected.sync_offsets.drift.any()
+    assert np.abs(corrected.sync_offsets.frames).max() < 0.5
 
 
 def test_select_frames_are_numbered_as_in_the_reference_video(tmp_path):

@@ -35,6 +35,29 @@ def test_estimate_sync_offsets_fractional_with_swaps_and_gaps():
     assert (found.spread < 0.5).all()
 
 
+def drifting(shifts, drifts, num_frames, noise_px=1.0):
+    """Views that show at frame t + shift + drift * t what happens at t."""
+    rng = np.random.default_rng(3)
+    fine = walking(2 * (num_frames + 80), rng, speed=0.5)  # halves of a frame
+    views = []
+    for view, (shift, drift) in enumerate(zip(shifts, drifts, strict=True)):
+        seen_at = (np.arange(num_frames) - shift) / (1 + drift)
+        pose = fine[np.round(2 * (seen_at + 40)).astype(int)]
+        points, cameras = film(pose, len(shifts), np.random.default_rng(8), noise_px)
+        views.append(points[:, view, :, :2])
+    return np.stack(views, 1), cameras[0]
+
+
+def test_estimate_sync_offsets_drift_of_clocks():
+    num_frames, drifts = 6000, [0, 0.001, 0, -0.0025]  # 200 s of 30 frames per second
+    points, cameras = drifting([0, 3, -2, 5], drifts, num_frames)
+    points[1000:1400, 1] = np.nan
+    found = estimate_sync_offsets(points, cameras, np.full(4, 400.0), FLIP_PAIRS)
+    np.testing.assert_allclose(found.drift, drifts, rtol=0.1, atol=0)
+    np.testing.assert_allclose(found.frames, [0, 3, -2, 5], atol=0.5)
+    np.testing.assert_allclose(found.largest(num_frames), [0, 9, -2, -10], atol=0.6)
+
+
 def test_estimate_sync_offsets_person_at_rest_gives_no_estimate():
     points, cameras = delayed([0, 2])
     points = np.repeat(points[:1], 60, 0) + np.random.default_rng(0).normal(0, 1, (60, *points.shape[1:]))
