@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -209,3 +210,22 @@ def test_prepare_own_invalid_input_is_refused(run_script, files, tmp_path, flags
     assert done.code == 2
     assert message in done.err
     assert not (tmp_path / "root").exists()
+
+
+@pytest.mark.slow
+def test_multiview_blazepose_on_the_demo_recording(run_script, tmp_path):
+    """Needs the package ai-edge-litert, and the files of run/demo/fetch_demo.py and fetch_blazepose.py."""
+    pytest.importorskip("ai_edge_litert")
+    repository = Path(__file__).resolve().parents[2]
+    videos = repository / "data/demo/videos"
+    if not videos.is_dir() or not (repository / "models/blazepose/pose_detection.tflite").is_file():
+        pytest.skip("run/demo/fetch_demo.py and run/demo/fetch_blazepose.py were not run")
+    cameras = repository / "run/demo/pose2sim_demo.toml"
+    out = tmp_path / "out"
+    flags = ["--videos", videos, "--cameras", cameras, "--out", out, "--frames", "0", "12", "--no-video"]
+    done = run_script("demo/multiview.py", *flags)
+    assert done.code == 0, done.err
+    statistics = json.loads((out / "results.json").read_text())["statistics"]
+    assert statistics["kept_share"] > 0.9
+    assert all(330 < statistics["limbs"][name]["mean"] < 450 for name in ("rkne-rank", "lkne-lank", "rhip-rkne"))
+    assert "frames per second: search" in (out / "report.md").read_text()

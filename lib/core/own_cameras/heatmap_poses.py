@@ -26,7 +26,7 @@ from lib.dataset.own_cameras.videos import read_frames
 from lib.multiviews.body import H36M_BODY
 from lib.multiviews.pictorial.cpu_backend import make_cpu_backend
 from lib.multiviews.pictorial.limb_prior import LimbPrior
-from lib.multiviews.recording.robust_poses import AUTO, RobustPoses, RobustSettings
+from lib.multiviews.recording.robust_poses import RobustPoses, RobustSettings
 from lib.utils.errors import InputError
 from lib.utils.part_times import PartTimes
 
@@ -130,7 +130,8 @@ def poses_from_heatmaps(
         prior: limb prior; None = limb lengths of the first frames.
 
     Returns:
-        The recording with the person's joints as points, and the poses; where the person is lost, gaps are bridged.
+        The recording with the person's joints as points, and the poses. With settings.cutoff "auto", the fit of all
+        frames to the points begins at the poses of the method.
 
     Raises:
         InputError: as find_person(), the method cannot use the frames, or a limb length is unknown.
@@ -156,8 +157,6 @@ def poses_from_heatmaps(
     located = np.isfinite(recording.points).any((1, 2, 3))
     pose_world = np.where(located[:, None, None], pose_world, np.nan)
     poses = triangulate(recording, settings).with_pose(pose_world, recording.cameras)
-    if settings.cutoff == AUTO:  # the fit would replace the poses of the method
-        settings = replace(settings, cutoff=None)
     return recording, smooth(poses, recording, settings)
 
 

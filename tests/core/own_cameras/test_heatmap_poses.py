@@ -11,6 +11,7 @@ from lib.core.own_cameras import heatmap_poses
 from lib.core.own_cameras.blazepose_files import DEFAULT_CFG
 from lib.core.own_cameras.heatmap_poses import detect_people, find_person, poses_from_heatmaps
 from lib.core.own_cameras.recording import load_recording
+from lib.multiviews.recording import robust_poses
 from lib.multiviews.recording.robust_poses import RobustSettings
 from lib.multiviews.recording.smoothing import smooth_trajectories
 from lib.utils.errors import InputError
@@ -42,11 +43,27 @@ def test_poses_from_heatmaps_errors_are_small(files, people, config, method, lim
     monkeypatch.setattr(heatmap_poses, "_BATCH", 7)
     monkeypatch.setattr(heatmap_poses, "_PRIOR_FRAMES", 12)
     recording, poses = poses_from_heatmaps(
-        load_recording(files.cameras, files.videos), config, method, RobustSettings()
+        load_recording(files.cameras, files.videos), config, method, RobustSettings(cutoff=None)
     )
     assert recording.points.shape == (20, 4, 17, 3)
     assert np.linalg.norm(poses.pose_world - files.pose_world, axis=-1).mean() < limit
     assert poses.agrees.mean() > 0.7
+
+
+def test_poses_from_heatmaps_fit_begins_at_the_poses_of_the_method(files, people, config, monkeypatch):
+    begun = []
+    fit = robust_poses.fit_trajectories
+
+    def keep(points_img, cameras, body, pose_world, *rest):
+        begun.append(pose_world)
+        return fit(points_img, cameras, body, pose_world, *rest)
+
+    monkeypatch.setattr(robust_poses, "fit_trajectories", keep)
+    recording = load_recording(files.cameras, files.videos)
+    plain = poses_from_heatmaps(recording, config, "triangulate", RobustSettings(cutoff=None))[1]
+    fitted = poses_from_heatmaps(recording, config, "triangulate", RobustSettings())[1]
+    np.testing.assert_allclose(begun[-1], plain.pose_world)
+    assert np.linalg.norm(fitted.pose_world - files.pose_world, axis=-1).mean() < 5
 
 
 @pytest.mark.parametrize("method", ["triangulate_robust", "rpsm", "rpsm+refine"])
