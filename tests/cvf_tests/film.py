@@ -25,18 +25,19 @@ def _pose(frame: int) -> np.ndarray:
     return STANDING_MM + sway + [80 * np.cos(angle), 80 * np.sin(angle), 0]
 
 
-def _texture(rng: np.random.Generator, size: int, blur: float) -> np.ndarray:
+def texture(rng: np.random.Generator, size: int, blur: float) -> np.ndarray:
+    """Return a gray image (size, size) with texture to track."""
     noise = cv2.GaussianBlur(rng.normal(0, 1, (size, size)).astype(np.float32), (0, 0), blur)
     return cv2.normalize(noise, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
 
 
-def _image(room: np.ndarray, patches: np.ndarray, joints: np.ndarray) -> np.ndarray:
+def draw(room: np.ndarray, patches: np.ndarray, joints: np.ndarray) -> np.ndarray:
     """Draw a patch at the subpixel position of each joint."""
     image = room.copy()
     for patch, (x, y) in zip(patches, joints, strict=True):
-        matrix = np.array([[1, 0, x - PATCH_PX // 2], [0, 1, y - PATCH_PX // 2]])
-        moved = cv2.warpAffine(patch, matrix, (SIZE, SIZE))
-        mask = cv2.warpAffine(np.full_like(patch, 255), matrix, (SIZE, SIZE)) > 127
+        matrix = np.array([[1, 0, x - patch.shape[1] // 2], [0, 1, y - patch.shape[0] // 2]])
+        moved = cv2.warpAffine(patch, matrix, room.shape[::-1])
+        mask = cv2.warpAffine(np.full_like(patch, 255), matrix, room.shape[::-1]) > 127
         image[mask] = moved[mask]
     return cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
 
@@ -51,12 +52,12 @@ def write_film(root: Path, num_views: int = 4, gap: int = 1) -> list[dict]:
     """
     rng = np.random.default_rng(3)
     records = []
-    patches = np.stack([_texture(rng, PATCH_PX, 1.5) for _ in range(17)])
+    patches = np.stack([texture(rng, PATCH_PX, 1.5) for _ in range(17)])
     for view in range(num_views):
         record = tiny_camera(view, num_views, rng)
         record |= {key: ZOOM * record[key] for key in ("fx", "fy", "cx", "cy")}
         camera = Cameras.from_records([record])[0]
-        room = _texture(rng, SIZE, 3.0)
+        room = texture(rng, SIZE, 3.0)
         clip = f"s_01_act_14_subact_01_ca_{view + 1:02}"
         (root / "h36m/images" / clip).mkdir(parents=True)
         for number in range(NUM_FRAMES):
@@ -64,7 +65,7 @@ def write_film(root: Path, num_views: int = 4, gap: int = 1) -> list[dict]:
             pose = _pose(gap * number)
             joints = project(pose, camera)[0]
             name = f"{clip}/{clip}_{frame:06}.jpg"
-            cv2.imwrite(str(root / "h36m/images" / name), _image(room, patches, joints))
+            cv2.imwrite(str(root / "h36m/images" / name), draw(room, patches, joints))
             center = (joints.min(0) + joints.max(0)) / 2
             records.append(
                 {

@@ -14,7 +14,7 @@ from lib.core.data_check.findings import ERROR, NOTE, WARNING, CheckResult, Sect
 from lib.core.data_check.group_sequence import GroupSequence
 from lib.core.data_check.image_files import ImageFacts, check_images, first_rows, inspect, missing_rows
 from lib.core.data_check.limbs import check_limbs
-from lib.core.data_check.motion import check_motion, find_windows
+from lib.core.data_check.motion import MotionWindow, check_motion, find_windows
 from lib.core.data_check.reprojection import check_reprojection
 from lib.core.data_check.world_consistency import check_agreement
 from lib.core.drawing import read_crops, union_skeleton
@@ -101,7 +101,7 @@ def _check_multiview(
         check_images(annotations, facts, missing, num_images),
         check_reprojection(groups, image_wh),
         check_agreement(groups),
-        check_motion(windows, data_format),
+        check_motion([MotionWindow.of_groups(window, data_format) for window in windows]),
         check_crops(
             boxes.camera_names,
             boxes.joints_img,

@@ -1,11 +1,12 @@
 """Check of the images against the motion of the labels.
 
-It needs only images and 2D labels, so it also finds faults of the images alone: shifted in time, mirrored, or
+It needs only images and 2D labels, so it also finds faults of the images alone: shifted in time, turned, mirrored, or
 of another camera.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from tqdm import tqdm
@@ -32,6 +33,46 @@ class MotionSettings:
 
 SETTINGS = MotionSettings()
 
+# fault of the images -> how it is undone; images are (T, h, w)
+_FAULTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "mirrored against the labels, left and right": lambda images: images[:, :, ::-1],
+    "mirrored against the labels, top and bottom": lambda images: images[:, ::-1],
+    "turned against the labels by 180 degrees": lambda images: images[:, ::-1, ::-1],
+    "turned against the labels by 90 degrees, clockwise": lambda images: np.rot90(images, 1, (1, 2)),
+    "turned against the labels by 90 degrees, counterclockwise": lambda images: np.rot90(images, -1, (1, 2)),
+    "transposed, x and y exchanged": lambda images: images.transpose(0, 2, 1),
+    "turned against the labels by 90 degrees and mirrored": lambda images: images.transpose(0, 2, 1)[:, ::-1, ::-1],
+}
+
+
+@dataclass(frozen=True)
+class MotionWindow:
+    """T successive frames of V views.
+
+    Attributes:
+        joints_img: (T, V, J, 2) labels, px.
+        visible: (T, V, J) bool.
+        camera_names: V names.
+        frame_gap: distance of successive frames.
+        read: view -> (T, h, w) uint8, gray images.
+    """
+
+    joints_img: np.ndarray
+    visible: np.ndarray
+    camera_names: Sequence[str]
+    frame_gap: int
+    read: Callable[[int], np.ndarray]
+
+    @classmethod
+    def of_groups(cls, groups: GroupSequence, data_format: str) -> "MotionWindow":
+        """Return a window of successive groups of a data set; read() may raise an InputError."""
+        gray = partial(read_gray, groups, data_format=data_format)
+        return cls(groups.joints_img, groups.visible, groups.camera_names, groups.frame_gap, gray)
+
+    def track(self, view: int, images: np.ndarray) -> Tracks:
+        """Track the labels of a view through images (T, h, w)."""
+        return track(self.joints_img[:, view], self.visible[:, view], images)
+
 
 def find_windows(groups: GroupSequence, count: int) -> list[GroupSequence]:
     """Choose up to `count` windows of successive groups from different subjects, recordings and places in them."""
@@ -56,8 +97,8 @@ def find_windows(groups: GroupSequence, count: int) -> list[GroupSequence]:
     return windows
 
 
-def check_motion(windows: Sequence[GroupSequence], data_format: str) -> Section:
-    """Compare the motion in the images of find_windows() with the motion of the labels, per view."""
+def check_motion(windows: Sequence[MotionWindow]) -> Section:
+    """Compare the motion in the images with the motion of the labels, per view."""
     section = Section("Images against labels in motion")
     if not windows:
         section.not_judged(f"no recording has {SETTINGS.min_window} groups in a row")
@@ -65,8 +106,7 @@ def check_motion(windows: Sequence[GroupSequence], data_format: str) -> Section:
     readable, tracks = [], []
     for window in tqdm(windows, desc="motion", unit="window", disable=None, leave=False):
         try:
-            images = (read_gray(window, view, data_format) for view in range(window.num_views))
-            tracks.append([track(window, view, gray) for view, gray in enumerate(images)])
+            tracks.append([window.track(view, window.read(view)) for view in range(len(window.camera_names))])
             readable.append(window)
         except InputError as error:
             section.add(NOTE, f"a window was left out: {error}")
@@ -76,29 +116,30 @@ def check_motion(windows: Sequence[GroupSequence], data_format: str) -> Section:
     table = []
     for view, camera in enumerate(windows[0].camera_names):
         joined = Tracks.joined([parts[view] for parts in tracks])
-        table.append([camera, joined.usual_px(), *_judge(section, readable, view, joined, data_format)])
-    header = ["", "motion of the labels (px)", "explained by the images (%)", "best shift (groups)"]
+        table.append([camera, joined.usual_px(), *_judge(section, readable, view, joined)])
+    header = ["", "motion of the labels (px)", "explained by the images (%)", "best shift (frames)"]
     section.body = markdown_table(header, table, 0)
     return section
 
 
 def _judge(
-    section: Section, windows: Sequence[GroupSequence], view: int, tracks: Tracks, data_format: str
+    section: Section, windows: Sequence[MotionWindow], view: int, tracks: Tracks
 ) -> tuple[float | None, int | None]:
     """Add the findings of a view; return the explained share of the motion (%) and the best shift."""
     camera = windows[0].camera_names[view]
     gap = windows[0].frame_gap
-    plain = tracks.unexplained()
-    if plain is None:
-        section.not_judged(f"{camera}: the person hardly moves, or no joint can be tracked in the images")
-        return None, None
+    measured = tracks.unexplained()
+    plain = 1.0 if measured is None else measured  # None: perhaps the labels lie outside of the images
+    share = None if measured is None else 100 * (1 - measured)
     lag, gain, rest = tracks.best_lag()
-    share = 100 * (1 - plain)
-    others = dict(_other_images(windows, view, data_format)) if plain > SETTINGS.followed else {}
+    others = dict(_other_images(windows, view)) if plain > SETTINGS.followed else {}
     name = min(others, key=others.get, default="")
     if name and others[name] < min(SETTINGS.followed, plain - SETTINGS.clearly, rest):
         section.add(ERROR, f"{camera}: {name}")
         return share, None
+    if measured is None:
+        section.not_judged(f"{camera}: the person hardly moves, or no joint can be tracked in the images")
+        return None, None
     if rest < SETTINGS.followed and gain > SETTINGS.clearly_lag:
         section.add(
             ERROR, f"{camera}: its images show the pose {frames_apart(lag, gap)} than its labels: shifted in time"
@@ -111,27 +152,24 @@ def _judge(
     else:
         section.add(
             ERROR if plain > SETTINGS.unrelated else WARNING,
-            f"{camera}: the images do not move as the labels do, neither mirrored, shifted by up to {MAX_LAG} groups, "
-            "nor as another camera's: they show something else, or cannot be tracked",
+            f"{camera}: the images do not move as the labels do, neither turned, mirrored, shifted by up to {MAX_LAG} "
+            "frames, nor as another camera's: they show something else, or cannot be tracked",
         )
     return share, None
 
 
-def _other_images(windows: Sequence[GroupSequence], view: int, data_format: str) -> Iterator[tuple[str, float]]:
-    """Yield the unexplained share with mirrored images, and with the images of each other camera."""
+def _other_images(windows: Sequence[MotionWindow], view: int) -> Iterator[tuple[str, float]]:
+    """Yield the unexplained share with turned and mirrored images, and with the images of each other camera."""
 
-    def images(camera: int) -> list[np.ndarray]:
-        return [read_gray(window, camera, data_format) for window in windows]
+    def unexplained(images: Sequence[np.ndarray]) -> float | None:
+        return Tracks.joined(
+            [window.track(view, gray) for window, gray in zip(windows, images, strict=True)]
+        ).unexplained()
 
-    def unexplained(images: Sequence[np.ndarray], axes: tuple[int, ...] = ()) -> float | None:
-        parts = [track(window, view, gray, axes) for window, gray in zip(windows, images, strict=True)]
-        return Tracks.joined(parts).unexplained()
-
-    ways = {"left and right": (0,), "top and bottom": (1,), "both ways (turned by 180 degrees)": (0, 1)}
-    same = images(view)
-    shares = {f"its images are mirrored against the labels, {way}": unexplained(same, ways[way]) for way in ways}
+    own = [window.read(view) for window in windows]
+    shares = {f"its images are {fault}": unexplained([undo(gray) for gray in own]) for fault, undo in _FAULTS.items()}
     for other, camera in enumerate(windows[0].camera_names):
         if other != view:
             text = f"the images of {camera} fit its labels: the cameras' images were swapped"
-            shares[text] = unexplained(images(other))
+            shares[text] = unexplained([window.read(other) for window in windows])
     yield from ((text, share) for text, share in shares.items() if share is not None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -92,22 +92,24 @@ def read_gray(window: GroupSequence, view: int, data_format: str) -> np.ndarray:
     return np.stack([cv2.cvtColor(image, cv2.COLOR_BGR2GRAY) for image in images])
 
 
-def track(window: GroupSequence, view: int, images: np.ndarray, mirrored: Iterable[int] = ()) -> Tracks:
-    """Track the joints of a view through (T, h, w) gray images, which are mirrored along the axes `mirrored`."""
-    joints, visible = window.joints_img[:, view], window.visible[:, view]
+def track(joints_img: np.ndarray, visible: np.ndarray, images: np.ndarray) -> Tracks:
+    """Track the joints of a view.
+
+    Args:
+        joints_img: (T, J, 2) labels, px of `images`.
+        visible: (T, J) bool.
+        images: (T, h, w) uint8, gray.
+    """
     size = np.array(images.shape[:0:-1])  # width, height
-    sign = np.ones(2)
-    for axis in mirrored:
-        joints[..., axis] = size[axis] - 1 - joints[..., axis]
-        sign[axis] = -1
-    moved = np.full((len(images) - 1, joints.shape[1], 2), np.nan)
-    inside = ((joints >= 0) & (joints <= size - 1)).all(-1) & visible
+    moved = np.full((len(images) - 1, joints_img.shape[1], 2), np.nan)
+    inside = ((joints_img >= 0) & (joints_img <= size - 1)).all(-1) & visible
     for step in range(len(moved)):
         chosen = np.flatnonzero(inside[step])
         repeated = np.array_equal(images[step], images[step + 1])  # shows no motion
         if len(chosen) and not repeated:
-            start = joints[step, chosen].astype(np.float32)[:, None]
-            end, found, _ = cv2.calcOpticalFlowPyrLK(images[step], images[step + 1], start, None, **_FLOW)
+            start = joints_img[step, chosen].astype(np.float32)[:, None]
+            first, second = (np.ascontiguousarray(images[index]) for index in (step, step + 1))
+            end, found, _ = cv2.calcOpticalFlowPyrLK(first, second, start, None, **_FLOW)
             good = found[:, 0] == 1
             moved[step, chosen[good]] = (end - start)[good, 0]
-    return Tracks(moved * sign, np.diff(joints, axis=0) * sign, np.zeros(len(moved), int))
+    return Tracks(moved, np.diff(joints_img, axis=0), np.zeros(len(moved), int))

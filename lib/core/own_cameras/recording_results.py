@@ -1,13 +1,16 @@
 """Files of a recording's 3D poses: arrays, CSV, results.json, report, video and label sheet."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lib.core.data_check.findings import NOTE
 from lib.core.own_cameras.recording import Recording
 from lib.core.own_cameras.recording_figures import save_label_sheet, save_video
+from lib.core.own_cameras.recording_motion import check_recording_motion
 from lib.core.own_cameras.recording_poses import check_cameras
 from lib.core.own_cameras.recording_tables import error_summary, pose_statistics, report_parts
 from lib.core.pose3d.results_3d import write_poses
@@ -17,6 +20,8 @@ from lib.utils.files.atomic import write_bytes, write_csv
 from lib.utils.files.json_file import write_json
 from lib.utils.joints import H36M_17
 from lib.utils.tables import markdown_table
+
+logger = logging.getLogger(__name__)
 
 POSES = "poses3d.npz"
 TABLE = "poses3d.csv"
@@ -117,6 +122,12 @@ def save_results(
     if left_out is not None:
         results["leave_one_out_px"] = left_out_statistics(recording, poses, left_out)
         parts.append(left_out_table(results["leave_one_out_px"]))
+    if recording.videos is not None:
+        motion = check_recording_motion(recording, poses.pose_world)
+        results["images_against_joints"] = [finding.text for finding in motion.findings if finding.level != NOTE]
+        for text in results["images_against_joints"]:
+            logger.warning("%s", text)
+        parts.append(motion.markdown())
     write_json(out / RESULTS, results)
     if recording.videos is not None:
         save_label_sheet(out / SHEET, recording, poses)

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import theilslopes
 
 from lib.multiviews.cameras import Cameras, undistort
 from lib.utils.errors import InputError, check_shape
@@ -210,12 +209,17 @@ def _pair_offsets(
 
 
 def _line(times: np.ndarray, values: np.ndarray, middle: float, settings: SyncSettings) -> tuple[float, float]:
-    """Return the value at the time `middle` and the slope of a robust line; slope NaN = too few values."""
+    """Return the value at the time `middle` and the slope of a robust line; slope NaN = too few values.
+
+    The slope is the median of the slopes of all pairs of values (Theil and Sen).
+    """
     known = np.isfinite(values)
-    if known.sum() < settings.min_windows:
-        return float(np.median(values[known])), np.nan
-    slope, _, _, _ = theilslopes(values[known], times[known])
-    return float(np.median(values[known] - slope * (times[known] - middle))), float(slope)
+    times, values = times[known], values[known]
+    if len(values) < settings.min_windows:
+        return float(np.median(values)), np.nan
+    first, second = np.triu_indices(len(values), 1)
+    slope = float(np.median((values[second] - values[first]) / (times[second] - times[first])))
+    return float(np.median(values - slope * (times - middle))), slope
 
 
 def _minimum(offsets: np.ndarray, costs: np.ndarray, settings: SyncSettings) -> float:

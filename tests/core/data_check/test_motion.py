@@ -7,7 +7,7 @@ from cvf_tests.annotations import load_h36m
 from cvf_tests.film import NUM_FRAMES, store, write_film
 
 from lib.core.data_check.group_sequence import GroupSequence
-from lib.core.data_check.motion import SETTINGS, check_motion, find_windows
+from lib.core.data_check.motion import SETTINGS, MotionWindow, check_motion, find_windows
 from lib.dataset.groups import group_views
 from lib.multiviews.body import H36M_BODY
 
@@ -25,7 +25,7 @@ def groups_of(root) -> GroupSequence:
 
 
 def check(root):
-    return check_motion(find_windows(groups_of(root), 4), "jpg")
+    return check_motion([MotionWindow.of_groups(window, "jpg") for window in find_windows(groups_of(root), 4)])
 
 
 def images_of(records, view):
@@ -60,8 +60,19 @@ def test_check_motion_images_shifted_in_time(film, lag):
     assert finding.text == text
 
 
-@pytest.mark.parametrize(("code", "way"), [(1, "left and right"), (0, "top and bottom"), (-1, "both ways")])
-def test_check_motion_mirrored_images(film, tmp_path, code, way):
+@pytest.mark.parametrize(
+    ("turns", "flip", "fault"),
+    [
+        (0, True, "mirrored against the labels, left and right"),
+        (2, True, "mirrored against the labels, top and bottom"),
+        (2, False, "turned against the labels by 180 degrees"),
+        (1, False, "turned against the labels by 90 degrees, counterclockwise"),
+        (3, False, "turned against the labels by 90 degrees, clockwise"),
+        (3, True, "transposed, x and y exchanged"),
+        (1, True, "turned against the labels by 90 degrees and mirrored"),
+    ],
+)
+def test_check_motion_turned_and_mirrored_images(film, tmp_path, turns, flip, fault):
     root, records = film
     store(root, records)
     copy = tmp_path / "copy"
@@ -71,9 +82,12 @@ def test_check_motion_mirrored_images(film, tmp_path, code, way):
         target = copy / "h36m/images" / record["image"]
         target.parent.mkdir(parents=True, exist_ok=True)
         image = cv2.imread(str(root / "h36m/images" / record["image"]))
-        cv2.imwrite(str(target), cv2.flip(image, code) if record["camera_id"] == 1 else image)
+        if record["camera_id"] == 1:
+            image = np.rot90(image, turns)  # counterclockwise
+            image = image[:, ::-1] if flip else image
+        cv2.imwrite(str(target), image)
     (finding,) = check(copy).findings
-    assert finding.text.startswith(f"camera 1: its images are mirrored against the labels, {way}")
+    assert (finding.level, finding.text) == ("error", f"camera 1: its images are {fault}")
 
 
 def test_check_motion_swapped_cameras(film):
@@ -126,5 +140,5 @@ def test_find_windows_successive_groups_of_different_subjects(make_groups):
 
 
 def test_check_motion_no_windows(make_groups):
-    (finding,) = check_motion([], "jpg").findings
+    (finding,) = check_motion([]).findings
     assert (finding.level, "groups in a row" in finding.text) == ("note", True)
