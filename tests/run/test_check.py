@@ -213,6 +213,7 @@ def test_check_real_images_shifted_by_two_frames(real_copy, run_script):
     assert verdict.count("camera 2: its images show the pose 2 frames later than its labels") == 2  # both subsets
 
 
+@pytest.mark.slow  # on the film in core/data_check/test_motion.py
 def test_check_real_images_mirrored(real_copy, run_script, tmp_path):
     def flip(files):
         flipped = []

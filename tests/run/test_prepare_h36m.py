@@ -48,7 +48,7 @@ def test_prepare_h36m_missing_files_end_in_one_line(tmp_path, run_script):
     assert not list((tmp_path / "root").rglob("*.jpg"))
 
 
-@pytest.mark.parametrize("form", [[], ["--zip"]])
+@pytest.mark.parametrize("form", [[], pytest.param(["--zip"], marks=pytest.mark.slow)])
 def test_prepare_h36m_killed_at_any_time_it_resumes(tmp_path, form):
     raw = write_raw(tmp_path / "raw", RECORDINGS, 60, render=False)
 

@@ -97,17 +97,25 @@ PROBLEMS = {
 }
 
 
-@pytest.fixture(scope="module")
-def poses(tmp_path_factory):
-    """Poses of the interpreted kernels by name."""
-    found = interpreted_poses([make() for make in PROBLEMS.values()], tmp_path_factory.mktemp("triton"))
-    return dict(zip(PROBLEMS, found, strict=True))
+OFTEN = (
+    "two views",
+    "rectangular maps",
+    "one joint",
+    "joints without limbs",
+    "camera turned away",
+)  # the others are slow
 
 
-@pytest.mark.parametrize("name", PROBLEMS)
-def test_triton_rpsm_equals_numpy(poses, name):
-    expected = rpsm(*PROBLEMS[name]().arguments, NumpyBackend(1))
-    np.testing.assert_allclose(poses[name], expected, atol=1e-6)
+@pytest.mark.parametrize(
+    "names",
+    [OFTEN, pytest.param([name for name in PROBLEMS if name not in OFTEN], marks=pytest.mark.slow)],
+    ids=["often", "slow"],
+)
+def test_triton_rpsm_equals_numpy(names, tmp_path):
+    poses = interpreted_poses([PROBLEMS[name]() for name in names], tmp_path)
+    for name, found in zip(names, poses, strict=True):
+        expected = rpsm(*PROBLEMS[name]().arguments, NumpyBackend(1))
+        np.testing.assert_allclose(found, expected, atol=1e-6, err_msg=name)
 
 
 class Recorder:
