@@ -54,10 +54,10 @@ experiments: $(VENV)/.installed  ## the paper's tables on synthetic data, into R
 	  --plots docs/images/results --analysis docs/analysis.md
 
 test: $(VENV)/.installed  ## the tests, without the slow ones
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist worksteal -m "not slow"
 
 test-all: $(VENV)/.installed  ## all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist worksteal
 
 bench: bench-rpsm bench-fusion bench-training  ## bench-rpsm, bench-fusion and bench-training (needs 15 GB of memory)
 

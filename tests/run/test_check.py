@@ -206,6 +206,7 @@ def test_check_real_data_with_a_fault(real_copy, run_script, edit, messages):
         assert message in verdict
 
 
+@pytest.mark.slow  # on the film in core/data_check/test_motion.py
 def test_check_real_images_shifted_by_two_frames(real_copy, run_script):
     done = run_script("data/check.py", "--cfg", real_copy(links=lambda files: files[2:] + files[-2:]))
     assert done.code == 1

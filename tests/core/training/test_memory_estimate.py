@@ -55,6 +55,7 @@ def test_peak_memory_equals_the_allocators_peak(config, opts):
     assert computed == pytest.approx(measured, rel=TOLERANCE)
 
 
+@pytest.mark.slow  # the next test has parts of known sizes
 def test_peak_memory_parts_equal_the_tensors_sizes(config):
     settings = config()
     matrices = 12 * 576 * 576 * 4
