@@ -18,7 +18,6 @@ from lib.utils.tflite import TfliteNetwork
 from lib.utils.transforms import IMAGE_MEAN, IMAGE_STD
 
 INPUT_WH = (256, 256)
-HEATMAP_WH = (64, 64)
 _HEATMAPS = "Identity_3"  # output of the file: logits (B, 64, 64, 39)
 # Union joint -> its map: 33 landmarks, then auxiliary points, of which 33 is the middle of the hips.
 _JOINTS = (

@@ -4,6 +4,8 @@ It needs only images and 2D labels, so it also finds faults of the images alone:
 of another camera.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -64,7 +66,7 @@ class MotionWindow:
     read: Callable[[int], np.ndarray]
 
     @classmethod
-    def of_groups(cls, groups: GroupSequence, data_format: str) -> "MotionWindow":
+    def of_groups(cls, groups: GroupSequence, data_format: str) -> MotionWindow:
         """Return a window of successive groups of a data set; read() may raise an InputError."""
         gray = partial(read_gray, groups, data_format=data_format)
         return cls(groups.joints_img, groups.visible, groups.camera_names, groups.frame_gap, gray)
@@ -125,7 +127,7 @@ def check_motion(windows: Sequence[MotionWindow]) -> Section:
 def _judge(
     section: Section, windows: Sequence[MotionWindow], view: int, tracks: Tracks
 ) -> tuple[float | None, int | None]:
-    """Add the findings of a view; return the explained share of the motion (%) and the best shift."""
+    """Add the findings of a view; return the explained share of the motion (%) and the best shift (frames)."""
     camera = windows[0].camera_names[view]
     gap = windows[0].frame_gap
     measured = tracks.unexplained()
@@ -144,7 +146,7 @@ def _judge(
         section.add(
             ERROR, f"{camera}: its images show the pose {frames_apart(lag, gap)} than its labels: shifted in time"
         )
-        return share, lag
+        return share, lag * max(gap, 1)
     if plain <= SETTINGS.followed:
         return share, 0
     if tracks.usual_px() > SETTINGS.trackable_px:
@@ -152,8 +154,8 @@ def _judge(
     else:
         section.add(
             ERROR if plain > SETTINGS.unrelated else WARNING,
-            f"{camera}: the images do not move as the labels do, neither turned, mirrored, shifted by up to {MAX_LAG} "
-            "frames, nor as another camera's: they show something else, or cannot be tracked",
+            f"{camera}: the images do not move as the labels do, neither turned, mirrored, shifted by up to "
+            f"{MAX_LAG * max(gap, 1)} frames, nor as another camera's: they show something else, or cannot be tracked",
         )
     return share, None
 

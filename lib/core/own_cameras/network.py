@@ -182,7 +182,7 @@ def predict(
 
 
 def check_rig(config: Any, checkpoint: str | os.PathLike, cameras: Cameras) -> None:
-    """Refuse learned fusion matrices for other cameras, or another order, than those of the training.
+    """Refuse learned fusion matrices if the cameras or their order differ from the training.
 
     The cameras of the training are in training_cameras.json next to the checkpoint. Trainings of earlier versions have
     no such file: then the training annotation is read. Without both, the cameras are accepted with a warning.

@@ -36,7 +36,7 @@ Images = Sequence[str | os.PathLike | np.ndarray]
 
 @dataclass(frozen=True)
 class EstimatedPose:
-    """Pose of one person in V images of one moment. The 17 joints are those of Human3.6M, see `joint_names`.
+    """Pose of one person in V images of one moment. Joints: the 17 of Human3.6M, see `joint_names`.
 
     Attributes:
         heatmaps: (V, 17, H, W) float32, fused if the network fuses views.
