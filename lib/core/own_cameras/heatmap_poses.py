@@ -1,7 +1,7 @@
 """3D poses of a recording from the heatmaps of a followed person, in one pass whose memory does not grow."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -96,22 +96,23 @@ def _read_ahead(frames: Iterator[list[np.ndarray]]) -> Iterator[list[np.ndarray]
             waiting.append(pool.submit(next, frames, None))
 
 
-def with_joints(recording: Recording, predictions: Iterable[FramePrediction]) -> Recording:
-    """Return the recording with the predicted joints as points, and its sync offsets; NaN where the person is lost."""
-    joints = np.stack([np.where(one.is_located, one.locations, np.nan) for one in predictions]).astype(np.float64)
-    return synchronize(_with_points(recording, joints))
+def _joints_of(prediction: FramePrediction) -> np.ndarray:
+    """Return the joints (V, 17, 3) of a frame; NaN where the person is lost."""
+    return np.where(prediction.is_located, prediction.locations, np.nan).astype(np.float64)
 
 
-def _with_points(recording: Recording, joints: np.ndarray) -> Recording:
-    """Return the first frames of a recording with joints (F, V, 17, 3) as points."""
-    points = np.where(joints[..., 2:] > 0, joints, np.nan)
-    return replace(recording, table=recording.table[: len(joints)], points=points)
+def _with_points(recording: Recording, joints: Sequence[np.ndarray]) -> Recording:
+    """Return the first frames of a recording with the joints (V, 17, 3) of each frame as points."""
+    points = np.stack(joints)
+    return replace(
+        recording, table=recording.table[: len(points)], points=np.where(points[..., 2:] > 0, points, np.nan)
+    )
 
 
 def detect_people(recording: Recording, config: Any) -> Detections:
     """Return the joints of the followed person as detections in all video frames; see find_person()."""
     recording, tracker = find_person(recording, config)
-    joints = with_joints(recording, follow_person(recording, tracker)).points
+    joints = _with_points(recording, list(map(_joints_of, follow_person(recording, tracker)))).points
     points = np.full((int(recording.num_frames.max()), len(recording.rig), 1, *joints.shape[2:]), np.nan)
     points[recording.table, np.arange(len(recording.rig)), 0] = joints
     return Detections(recording.rig.names, points)
@@ -141,11 +142,11 @@ def poses_from_heatmaps(
         recording, tracker = find_person(recording, config)
     predictions = follow_person(recording, tracker, times)
     if method == AGREEMENT:
-        recording = with_joints(recording, predictions)
+        recording = synchronize(_with_points(recording, list(map(_joints_of, predictions))))
         return recording, smooth(triangulate(recording, settings), recording, settings)
     first = list(islice(predictions, _PRIOR_FRAMES))
     if prior is None and METHODS[method].needs_prior:
-        poses = triangulate(with_joints(recording, first), settings)
+        poses = triangulate(_with_points(recording, list(map(_joints_of, first))), settings)
         prior = person_prior(poses, pictorial_settings(config.PICT_STRUCT).first_grid)
     joints: list[np.ndarray] = []
     batches = _batches(recording, chain(first, predictions), joints)
@@ -153,7 +154,7 @@ def poses_from_heatmaps(
     context = make_context(config, H36M_BODY, prior, make_cpu_backend())
     pose_world = run_method(METHODS[method], batches, context).pose_world
     recording = replace(recording, notes=(*recording.notes, times.describe(len(recording), method)))
-    recording = synchronize(_with_points(recording, np.stack(joints)))
+    recording = synchronize(_with_points(recording, joints))
     located = np.isfinite(recording.points).any((1, 2, 3))
     pose_world = np.where(located[:, None, None], pose_world, np.nan)
     poses = triangulate(recording, settings).with_pose(pose_world, recording.cameras)
@@ -165,7 +166,7 @@ def _batches(
 ) -> Iterator[FrameBatch]:
     """Yield batches of frames, and append the joints (V, 17, 3) of each frame, NaN where the person is lost."""
     while batch := list(islice(predictions, _BATCH)):
-        joints += [np.where(one.is_located, one.locations, np.nan).astype(np.float64) for one in batch]
+        joints += map(_joints_of, batch)
         yield FrameBatch(
             heatmaps=np.stack([one.heatmaps for one in batch]),
             locations=np.stack([one.locations for one in batch]),

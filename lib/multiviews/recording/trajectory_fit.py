@@ -299,9 +299,9 @@ class _Fit:
         Each joint's reduction is computed frame by frame in a sample of the frames, as if the covariances (J, F, 3, 3)
         were of independent measurements.
         """
-        variance = np.trace(covariance, axis1=-2, axis2=-1)
         if self.rigid is None or not len(self.rigid.one):
             return covariance
+        variance = np.trace(covariance, axis1=-2, axis2=-1)
         pairs = self.rigid
         num_joints = len(self.points)
         frames = np.unique(np.linspace(0, self.num_frames - 1, min(self.num_frames, _SAMPLED)).astype(int))
