@@ -17,13 +17,13 @@ import numpy as np
 from lib.core.config_io import load_config, stored_config
 from lib.core.drawing import skeleton_of
 from lib.core.own_cameras.network import PersonSearch, PoseNetwork, Prediction
-from lib.core.own_cameras.recording_figures import upright
 from lib.core.own_cameras.recording_poses import run_on_prediction
 from lib.core.pose3d.make_prior import load_prior
 from lib.core.pose3d.methods import METHODS
 from lib.core.run_directory import BEST_NAME, FINAL_NAME, stored_configuration
 from lib.dataset.own_cameras.calibration_file import Rig, load_rig, rig_from_dicts
 from lib.multiviews.cameras import MIN_DEPTH_MM, Cameras, project
+from lib.multiviews.geometry.upright import upright
 from lib.utils.drawing.posed_frame import PosedFrame, save_pose_figure
 from lib.utils.errors import InputError, check_shape, unknown_name
 from lib.utils.files.image_store import read_image

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
 from lib.core.drawing import skeleton_of
 from lib.core.own_cameras.recording import Recording
 from lib.dataset.own_cameras.videos import read_frames
 from lib.multiviews.cameras import MIN_DEPTH_MM, project
+from lib.multiviews.geometry.upright import upright
 from lib.multiviews.recording.robust_poses import RobustPoses
 from lib.utils.drawing.animation import save_animation
 from lib.utils.drawing.orbit_camera import OrbitCamera
@@ -27,7 +27,6 @@ VIDEO_CELL_PX = 384
 TURN_DEG_PER_S = 20.0  # of the orbiting camera
 _CROP_MARGIN = 1.35  # crop side length / extent of the pose
 _REJECTED_COLOR = (60, 60, 255)  # BGR
-_NEAR_AXIS = 0.8  # cosine
 
 
 def reproject(recording: Recording, pose_world: np.ndarray) -> np.ndarray:
@@ -85,28 +84,6 @@ def _to_cell(joints: np.ndarray) -> np.ndarray:
     low, high = (known.min(0), known.max(0)) if len(known) else (np.zeros(2), np.full(2, float(CELL_PX)))
     side = max(1.0, float((high - low).max())) * _CROP_MARGIN
     return get_affine_transform((low + high) / 2, np.full(2, side / SCALE_UNIT_PX), 0.0, (CELL_PX, CELL_PX))
-
-
-def upright(pose_world: np.ndarray) -> np.ndarray:
-    """Return the rotation (3, 3) that turns the world so that z is up.
-
-    The vertical axis of a calibration is arbitrary, so it is taken from the person: the world axis nearest to the
-    mean direction from the ankles to the neck or, if none is near, that direction. Without known joints z is kept.
-
-    Args:
-        pose_world: (F, 17, 3) mm.
-    """
-    feet = pose_world[:, H36M_17.indices(["rank", "lank"])].mean(1)
-    standing = pose_world[:, H36M_17.index("neck")] - feet
-    standing = standing[np.isfinite(standing).all(1)]
-    if not len(standing):
-        return np.eye(3)
-    up = standing.mean(0)
-    up = up / max(float(np.linalg.norm(up)), 1e-9)
-    axis = int(np.abs(up).argmax())
-    if abs(up[axis]) > _NEAR_AXIS:
-        up = np.eye(3)[axis] * np.sign(up[axis])
-    return Rotation.align_vectors([[0.0, 0.0, 1.0]], [up])[0].as_matrix()
 
 
 def save_video(path: Path, recording: Recording, pose_world: np.ndarray, notes: Sequence[str] | None = None) -> int:

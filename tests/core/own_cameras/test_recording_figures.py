@@ -9,7 +9,7 @@ from cvf_tests.own_recording import load_synchronized, poses_of
 
 from lib.core.own_cameras import recording_figures
 from lib.core.own_cameras.recording import load_recording
-from lib.core.own_cameras.recording_figures import CELL_PX, save_label_sheet, save_video, upright
+from lib.core.own_cameras.recording_figures import CELL_PX, save_label_sheet, save_video
 from lib.utils.errors import InputError
 from lib.utils.files.video import VideoReader
 
@@ -68,18 +68,3 @@ def test_save_label_sheet_without_known_joints(files, tmp_path):
     )
     save_label_sheet(tmp_path / "sheet.png", recording, nothing, [5])
     assert cv2.imread(str(tmp_path / "sheet.png")) is not None
-
-
-@pytest.mark.parametrize("axis", [0, 1, 2])
-@pytest.mark.parametrize("sign", [1, -1])
-def test_upright_z_is_up_for_any_vertical_axis(files, axis, sign):
-    turn = np.roll(np.eye(3), axis + 1, 0) * np.array([1, 1, sign])
-    if np.linalg.det(turn) < 0:
-        turn = turn * np.array([-1, 1, 1])
-    pose = files.pose_world @ turn.T
-    rotation = upright(pose)
-    np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-12)
-    assert np.linalg.det(rotation) == pytest.approx(1)
-    heights = (pose @ rotation.T)[..., 2]
-    expected = files.pose_world[..., 2]
-    np.testing.assert_allclose(heights, expected, atol=1e-6)
