@@ -23,7 +23,7 @@ from lib.core.build_model import build_fusion, build_model
 from lib.core.config_io import load_config
 from lib.core.pose3d.frames import FrameBatch, Poses
 from lib.core.pose3d.methods import METHODS, Method, make_context, run_method
-from lib.dataset.data_sets import DATA_SETS
+from lib.dataset.data_sets import DATA_SETS, DataSet
 from lib.models.multiview_pose import MultiViewPose
 from lib.models.registry import BACKBONES, FUSIONS, Backbone, Fusion
 from lib.models.weights import load_model
@@ -31,7 +31,7 @@ from lib.multiviews.body import H36M_BODY
 from lib.multiviews.cameras import CropCameras
 from lib.multiviews.pictorial.limb_prior import make_limb_prior
 from lib.multiviews.pictorial.rpsm import PictorialSettings
-from lib.utils.errors import InputError
+from lib.utils.errors import InputError, defect_of_part
 
 WITH_FUSION = [name for name, fusion in FUSIONS.items() if fusion.build is not None]
 HEATMAP_HW = (16, 16)
@@ -309,6 +309,35 @@ def test_multiview_pose_fusion_of_another_shape_is_named():
     model = MultiViewPose(_Wrong(), _DropsView()).eval()
     with pytest.raises(InputError, match="heatmaps of _DropsView: "):
         model(torch.zeros(1, 3, 3, 64, 64))
+
+
+def _fail(*_: object) -> None:
+    raise ZeroDivisionError("planned")
+
+
+class _Fails(nn.Module):
+    num_views = None
+    forward = _fail
+
+
+def test_exception_in_an_added_part_names_the_part(tmp_path, monkeypatch, solve, tiny_config, tiny_root):
+    monkeypatch.setitem(BACKBONES, "wrong", Backbone(_fail))
+    monkeypatch.setitem(FUSIONS, "wrong", Fusion(_fail))
+    monkeypatch.setitem(DATA_SETS, "wrong", DataSet(_fail))
+    root = tiny_root(formats=())
+    images = torch.zeros(1, 3, 3, 64, 64)
+    calls = {
+        "backbone wrong": lambda: build_model(small_config(tmp_path, "wrong", "NETWORK.FUSION", "none"), 1),
+        "backbone _Fails": lambda: MultiViewPose(_Fails()).eval()(images),
+        "fusion wrong": lambda: make_fusion("wrong", 3, tmp_path),
+        "fusion _Fails": lambda: MultiViewPose(_Wrong(), _Fails()).eval()(images),
+        "data set wrong": lambda: build_dataset(tiny_config(root, "DATASET.TRAIN_DATASET", "wrong"), root, True),
+        "3D method _fail": lambda: solve(Method(_fail, needs_prior=False), [frames_of_one_person()]),
+    }
+    for part, call in calls.items():
+        with pytest.raises(ZeroDivisionError) as caught:
+            call()
+        assert defect_of_part(caught.value).startswith(f"{part}: ZeroDivisionError: planned (test_contracts.py:")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from lib.models.initialize import initialize
 from lib.models.multiview_pose import MultiViewPose
 from lib.models.registry import BACKBONES, FUSIONS, fusion_name, model_names
 from lib.models.weights import load_pretrained
-from lib.utils.errors import InputError, unknown_name
+from lib.utils.errors import InputError, naming_part, unknown_name
 
 logger = logging.getLogger(__name__)
 
@@ -46,13 +46,14 @@ def build_model(config: Any, num_views: int, is_train: bool = False, resumes: bo
     network = config.NETWORK
     settings = config[BACKBONES[name].section]
     build_backbone = partial(BACKBONES[name].build, network.NUM_JOINTS, settings)
-    if is_fixed:
-        backbone = build_backbone()
-        _check_output(name, backbone, network, torch.device("cpu"))
-    else:
-        _check_backbone(name, build_backbone, network)
-        backbone = build_backbone()
-        initialize(backbone, network.INIT)
+    with naming_part(f"backbone {name}"):
+        if is_fixed:
+            backbone = build_backbone()
+            _check_output(name, backbone, network, torch.device("cpu"))
+        else:
+            _check_backbone(name, build_backbone, network)
+            backbone = build_backbone()
+            initialize(backbone, network.INIT)
     fusion = build_fusion(network, num_views)
     is_frozen = is_train and config.TRAIN.FREEZE_BACKBONE
     if is_frozen and (fusion is None or not list(fusion.parameters())):
@@ -85,7 +86,8 @@ def build_fusion(network: Any, num_views: int) -> nn.Module | None:
             "--opts NETWORK.FUSION none"
         )
     width, height = network.HEATMAP_SIZE
-    fusion = build(num_views, (height, width), network.FUSION_INIT)
+    with naming_part(f"fusion {name}"):
+        fusion = build(num_views, (height, width), network.FUSION_INIT)
     if not hasattr(fusion, "num_views"):
         raise InputError(f"fusion {name}: expected an attribute num_views (None = any number of views), received none")
     return fusion

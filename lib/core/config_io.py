@@ -276,20 +276,26 @@ def _entries(
 
 
 def _unknown_key(name: str, schema: Mapping[str, Any], where: str) -> InputError:
-    """Suggest the key of that name in another section, else the nearest one of the section."""
+    """Suggest the key of that name in another section, else the one of the section with the nearest name or meaning."""
     section, _, last = name.rpartition(".")
+    asked = last.upper()
     known_names = [known for known, _ in all_keys()]
     if name in known_names:  # `TRAIN.LR: 0.1` on one line
         first, rest = name.split(".", 1)
         nested = f"{first}: {{{rest.replace('.', ': {')}: ...{'}' * name.count('.')}"
         return InputError(f"{where}: {name}: expected nested sections, received a name with dots; write {nested}")
     inside = {known: f"{section}.{known}" if section else known for known in schema}
-    near = difflib.get_close_matches(last.upper(), inside, n=1, cutoff=0.5)
-    elsewhere = [known for known, _ in all_keys() if known.rpartition(".")[2] == last.upper()]
-    if last.upper() not in inside and elsewhere:
+    meanings: dict[str, str] = {}  # the beginning of each meaning, e.g. LEARNING_RATE -> TRAIN.LR
+    for known, key in all_keys():
+        if known.startswith(section):
+            meanings.setdefault(key.help.upper().replace(" ", "_")[: len(asked) + 2], known)
+    attempts = ((inside, 0.8), (meanings, 0.9), (inside, 0.5))
+    near = [names[text] for names, cutoff in attempts for text in difflib.get_close_matches(asked, names, 1, cutoff)]
+    elsewhere = [known for known, _ in all_keys() if known.rpartition(".")[2] == asked]
+    if asked not in inside and elsewhere:
         hint = f"did you mean '{elsewhere[0]}'?"
     else:
-        hint = f"did you mean '{inside[near[0]]}'?" if near else f"known: {all_or_some(inside.values())}"
+        hint = f"did you mean '{near[0]}'?" if near else f"known: {all_or_some(inside.values())}"
     return InputError(f"unknown key '{name}' in {where}; {hint}")
 
 

@@ -19,7 +19,7 @@ from lib.dataset.h36m import h36m_file
 from lib.dataset.mpii import load_mpii
 from lib.dataset.storage.memmap import AnnotationFile, open_annotations
 from lib.dataset.totalcapture import totalcapture_file
-from lib.utils.errors import InputError, unknown_name
+from lib.utils.errors import InputError, naming_part, unknown_name
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +87,8 @@ def annotation_file(name: str, section: Any, root: Root, subset: str, crop: bool
     if not has_views(name):
         expected = ", ".join(filter(has_views, DATA_SETS))
         raise InputError(f"'{name}' has no calibrated views; expected one of {expected}")
-    return DATA_SETS[name].views_file(section, root, subset, crop)
+    with naming_part(f"data set {name}"):
+        return DATA_SETS[name].views_file(section, root, subset, crop)
 
 
 def load_multiview(name: str, section: Any, root: Root, subset: str, check: bool = True) -> Annotations:
@@ -103,10 +104,13 @@ def load_multiview(name: str, section: Any, root: Root, subset: str, check: bool
     Raises:
         InputError: see annotation_file(); the annotation is unreadable, or R of a camera is not a rotation.
     """
-    annotations = open_annotations(annotation_file(name, section, root, subset, section.CROP))
+    file = annotation_file(name, section, root, subset, section.CROP)
+    with naming_part(f"data set {name}"):
+        annotations = open_annotations(file)
+        cameras = annotations.labels3d.cameras
     if check:
         try:
-            check_rotations(annotations.labels3d.cameras)
+            check_rotations(cameras)
         except InputError as error:
             raise InputError(
                 f"{annotations.images_dir.parent}: {subset}: {error}; run/data/check.py finds the cause"

@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from lib.models.training_pass import CompiledPass, one_pass_norms, train_all_views
 from lib.models.view_batch_norm import convert_batch_norms
 from lib.multiviews.cameras import CropCameras
-from lib.utils.errors import check_shape
+from lib.utils.errors import check_shape, naming_part
 
 
 class MultiViewPose(nn.Module):
@@ -73,14 +73,17 @@ class MultiViewPose(nn.Module):
         """
         num_views = None if self.fusion is None else self.fusion.num_views
         check_shape("images", images.shape, ("B", num_views or "V", 3, "H_in", "W_in"))
-        if self.backbone.training:
-            single_view = self._train_views(images)
-        else:
-            single_view = self.backbone(images.flatten(0, 1)).unflatten(0, images.shape[:2])
+        with naming_part(f"backbone {type(self.backbone).__name__}"):
+            if self.backbone.training:
+                single_view = self._train_views(images)
+            else:
+                single_view = self.backbone(images.flatten(0, 1)).unflatten(0, images.shape[:2])
         if self.fusion is None:
             return single_view, None
-        fused = self.fusion(single_view, views)
-        check_shape(f"heatmaps of {type(self.fusion).__name__}", fused.shape, single_view.shape)
+        fusion = type(self.fusion).__name__
+        with naming_part(f"fusion {fusion}"):
+            fused = self.fusion(single_view, views)
+            check_shape(f"heatmaps of {fusion}", fused.shape, single_view.shape)
         return single_view, fused
 
     def _train_views(self, images: Tensor) -> Tensor:

@@ -1,20 +1,26 @@
 """Errors that end a program with one line, and checks of names, shapes and values."""
 
+import contextlib
 import difflib
 import math
-from collections.abc import Callable, Iterable, Sequence
+import sysconfig
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 FEW_NAMES = 10  # so many known names are listed in an error
+_RAISED_IN = "raised in "  # start of the notes of naming_part()
 
 
 class InputError(Exception):
     """Error in the user's input: a file, key, flag or shape.
 
     The message is one line that names the place, the expected and the received value. Scripts print it and exit with
-    code 2. All other exceptions are defects of this project and keep their traceback.
+    code 2. All other exceptions are defects of a registered part, see naming_part(), or of this project; the latter
+    keep their traceback.
     """
 
 
@@ -40,6 +46,29 @@ class ProcessLost(ProgramExit):
     """Another process of the same job has ended."""
 
     exit_code = 3
+
+
+@contextlib.contextmanager
+def naming_part(part: str) -> Iterator[None]:
+    """Note the name of a registered part, e.g. "fusion toy", in the exceptions that its code raises."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"{_RAISED_IN}{part}")
+        raise
+
+
+def defect_of_part(error: BaseException) -> str | None:
+    """Return one line about an exception inside a naming_part(): part, type, text and place; None for others."""
+    notes = [note for note in getattr(error, "__notes__", []) if note.startswith(_RAISED_IN)]
+    if not notes:
+        return None
+    libraries = (sysconfig.get_path("stdlib"), "site-packages", "dist-packages", "<frozen")
+    frames = traceback.extract_tb(error.__traceback__)
+    frame = next(frame for frame in reversed(frames) if not any(library in frame.filename for library in libraries))
+    place = f"{Path(frame.filename).name}:{frame.lineno}"
+    text = f"{type(error).__name__}: {brief(error)}" if str(error) else type(error).__name__
+    return f"{notes[0].removeprefix(_RAISED_IN)}: {text} ({place})"
 
 
 def unknown_name(kind: str, name: object, known: Iterable[str], where: str = "") -> InputError:

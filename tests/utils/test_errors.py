@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import json
+import re
+
 import numpy as np
 import pytest
 
-from lib.utils.errors import InputError, check_finite, check_shape, unknown_name
+from lib.utils.errors import InputError, check_finite, check_shape, defect_of_part, naming_part, unknown_name
 
 
 def test_unknown_name_suggests_the_nearest_in_any_case():
@@ -62,3 +65,19 @@ def test_check_finite_tensors(device, bad):
     values[1, 0, 1] = bad
     with pytest.raises(InputError, match="heatmaps: frame 1"):
         check_finite("heatmaps", values)
+
+
+def test_defect_of_part_names_part_type_text_and_place_outside_of_libraries():
+    with pytest.raises(json.JSONDecodeError) as caught, naming_part("fusion toy"):
+        json.loads("no JSON")
+    assert re.fullmatch(
+        r"fusion toy: JSONDecodeError: Expecting value: line 1 column 1 \(char 0\) \(test_errors.py:\d+\)",
+        defect_of_part(caught.value),
+    )
+    with pytest.raises(ZeroDivisionError) as caught, naming_part("fusion toy"):
+        raise ZeroDivisionError
+    assert defect_of_part(caught.value).startswith("fusion toy: ZeroDivisionError (")
+
+
+def test_defect_of_part_is_none_outside_of_parts():
+    assert defect_of_part(ZeroDivisionError()) is None

@@ -20,7 +20,7 @@ from lib.multiviews.pictorial.backend_numpy import Backend
 from lib.multiviews.pictorial.limb_prior import LimbPrior
 from lib.multiviews.pictorial.rpsm import PictorialSettings, rpsm
 from lib.multiviews.refinement.refine import RefineSettings, fit_frames, fit_persons, fitted_poses
-from lib.utils.errors import InputError, check_finite, check_shape
+from lib.utils.errors import InputError, check_finite, check_shape, naming_part
 from lib.utils.transforms import invert_affine, similarity_scale, transform_points
 
 _GT_LENGTH_STD = 0.005  # standard deviation / length; annotated skeletons are not exactly rigid
@@ -96,6 +96,7 @@ def run_method(method: Method, batches: Iterable[FrameBatch], context: MethodCon
     Raises:
         InputError: heatmaps are not finite, or the method cannot use the frames.
     """
+    name = getattr(method.solve, "__name__", method.solve)
     parts: list[Poses] = []
     states: list[Any] = []
     patches: list[SupportPatches] = []
@@ -103,9 +104,9 @@ def run_method(method: Method, batches: Iterable[FrameBatch], context: MethodCon
         on_device = replace(batch, heatmaps=context.backend.heatmaps(batch.heatmaps))
         try:
             _check_heatmaps(on_device.heatmaps, context.backend)
-            poses = method.solve(on_device, context)
+            with naming_part(f"3D method {name}"):
+                poses = method.solve(on_device, context)
             if not isinstance(poses, Poses):
-                name = getattr(method.solve, "__name__", method.solve)
                 raise InputError(f"{name}: expected Poses, received {type(poses).__name__}")
             check_shape("poses of the method", np.shape(poses.pose_world), (len(batch), batch.body.num_joints, 3))
             check_finite("poses of the method", poses.pose_world)
@@ -121,7 +122,9 @@ def run_method(method: Method, batches: Iterable[FrameBatch], context: MethodCon
         parts.append(replace(poses, state=None))
         del batch, on_device, inputs  # free the heatmaps before the next batch is read
     if states:
-        parts = _finished(parts, method.finish(states, context), patches)
+        with naming_part(f"3D method {name}, finish()"):
+            final = method.finish(states, context)
+        parts = _finished(parts, final, patches)
     return Poses(
         pose_world=np.concatenate([poses.pose_world for poses in parts]),
         num_box_roots=sum(poses.num_box_roots for poses in parts),

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from lib.core.runtime.launch import REPORTED_BY_LAUNCHER
-from lib.utils.errors import InputError, Interrupted, ProcessLost, ProgramExit, shortened
+from lib.utils.errors import InputError, Interrupted, ProcessLost, ProgramExit, defect_of_part, shortened
 from lib.utils.files.atomic import expanded_path
 
 BAD_INPUT = 2
 CTRL_C = 130
 UNEXPECTED = 70  # exit code of an internal error, EX_SOFTWARE of sysexits.h
 OUTPUT_CLOSED = 141  # exit code that a shell reports for SIGPIPE
+SHOW_TRACEBACK = "CVF_TRACEBACK"  # environment variable: the traceback of an exception in a registered part
 # torch's message about a dead loading process, e.g. "... is killed by signal: Killed. It is possible that ..."
 _LOADER_DEAD = re.compile(r"DataLoader worker \(pid\S* [\d, ]+\) ((?:is killed by signal|exited unexpectedly)[^.]*)")
 _SHARED_MEMORY = re.compile(r"unable to (write to|open|mmap|resize) (file|shared memory)|Bus error|torch_shm_manager")
@@ -158,7 +159,8 @@ def run_main(main: Callable[[], None], less_memory: str = "do less at a time, or
     """Run a script and turn exceptions into messages and exit codes.
 
     Code 2, one line on stderr: InputError, out of memory, an error of the machine (disk full, too many open files, too
-    little shared memory), a loading process killed by the system.
+    little shared memory), a loading process killed by the system, an exception in a registered backbone, fusion, data
+    set or 3D method (CVF_TRACEBACK=1 also prints its traceback).
     Code of the exception, one line: ProgramExit. If the launcher reports lost processes, ProcessLost prints nothing.
     Code 130: Ctrl-C. Code 141, silent: the reader of the output has ended. Code 70, traceback: any other error.
 
@@ -203,7 +205,12 @@ def run_main(main: Callable[[], None], less_memory: str = "do less at a time, or
         dead = _LOADER_DEAD.search(text)
         if dead:
             _end(f"error: a loading process {dead[1]}, most likely out of memory; use fewer WORKERS", BAD_INPUT)
-        traceback.print_exc()  # a defect; the interpreter's code 1 means a finding in some scripts
+        defect = defect_of_part(error)
+        if defect is None or os.environ.get(SHOW_TRACEBACK):
+            traceback.print_exc()
+        if defect is not None:
+            _end(f"error: {defect}; {SHOW_TRACEBACK}=1 shows the traceback", BAD_INPUT)
+        # a defect of this project; the interpreter's code 1 means a finding in some scripts
         sys.exit(UNEXPECTED)
 
 

@@ -11,7 +11,7 @@ import torch
 
 from lib.core.config_io import load_config
 from lib.core.runtime.command_line import Refused, collect_opts, make_parser, run_main
-from lib.utils.errors import InputError
+from lib.utils.errors import InputError, naming_part
 
 ROOT = Path(__file__).resolve().parents[3]
 KEY_FLAGS = {
@@ -159,6 +159,23 @@ def test_run_main_ctrl_c_is_130_and_a_defect_is_70(capsys):
         run_main(fail_with(ZeroDivisionError()))
     assert caught.value.code == 70
     assert "Traceback" in capsys.readouterr().err
+
+
+def _fail_in_part():
+    with naming_part("fusion toy"):
+        raise KeyError("mix")
+
+
+@pytest.mark.parametrize("shown", ["", "1"])
+def test_run_main_exception_in_a_registered_part_is_one_line_and_code_2(shown, capsys, monkeypatch):
+    monkeypatch.setenv("CVF_TRACEBACK", shown)
+    with pytest.raises(SystemExit) as caught:
+        run_main(_fail_in_part)
+    assert caught.value.code == 2
+    *before, line = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: fusion toy: KeyError: 'mix' (test_command_line.py:")
+    assert line.endswith("; CVF_TRACEBACK=1 shows the traceback")
+    assert bool(before) == bool(shown)
 
 
 def _too_much_of_torch():
