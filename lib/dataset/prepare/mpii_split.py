@@ -12,6 +12,7 @@ import numpy as np
 from lib.dataset.prepare.mpii_mat import MpiiImage, MpiiPerson
 from lib.utils.errors import InputError, brief
 from lib.utils.files.atomic import read_bytes
+from lib.utils.files.hdf5_reading import read_texts
 
 _SAME_CENTER_PX = 2.0
 
@@ -85,8 +86,7 @@ def _from_json(values: Any) -> list[ListEntry]:
 
 
 def _from_hdf5(path: Path, image_names: Sequence[str]) -> list[ListEntry]:
-    with h5py.File(path, "r") as file:
-        columns = {key: file[key][:] for key in ("imgname", "index", "center", "person") if key in file}
+    columns = read_texts(path, ("imgname", "index", "center", "person")).columns
     if "imgname" in columns:
         names = [_decode(name) for name in columns["imgname"]]
     elif "index" in columns:
@@ -104,9 +104,9 @@ def _from_hdf5(path: Path, image_names: Sequence[str]) -> list[ListEntry]:
 
 
 def _decode(name: Any) -> str:
-    if isinstance(name, np.ndarray):  # character codes, padded with 0
-        name = name.astype(np.uint8).tobytes().rstrip(b"\0")
-    return name.decode() if isinstance(name, bytes) else str(name)
+    if isinstance(name, list):  # character codes, padded with 0
+        name = np.array(name).astype(np.uint8).tobytes().rstrip(b"\0").decode()
+    return str(name)
 
 
 def _name_at(index: int, image_names: Sequence[str]) -> str:

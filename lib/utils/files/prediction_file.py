@@ -17,7 +17,7 @@ import numpy as np
 
 from lib.utils.errors import InputError, brief, check_shape
 from lib.utils.files.atomic import atomic_path
-from lib.utils.files.hdf5_rows import read_rows
+from lib.utils.files.hdf5_reading import read_rows, read_texts
 
 COMPRESSIONS = ("none", "lzf", "gzip")
 DTYPES = ("float32", "float16")
@@ -62,6 +62,7 @@ class PredictionWriter:
         self._compression = compression
         self._dtype = dtype
         self._attributes = dict(attributes or {})
+        self._image_ids: list[str] = []
         self._row = 0
         self._thread = ThreadPoolExecutor(1, "write-behind")
         self._pending: deque[Future] = deque()
@@ -79,8 +80,10 @@ class PredictionWriter:
     def _create(self, temporary: Path) -> None:
         num_joints = len(self._joint_names)
         # Without a chunk cache a full disk is an error of append(). With one, HDF5 crashes when it closes the file.
-        self._file = h5py.File(temporary, "w", rdcc_nbytes=0)
-        self._file.attrs.update(self._attributes)
+        # From 1.10 on, HDF5 has checksums of the structure. Texts have a fixed length, see hdf5_reading.
+        self._file = h5py.File(temporary, "w", libver=("v110", "v110"), rdcc_nbytes=0)
+        for name, text in self._attributes.items():
+            self._file.attrs[name] = _fixed_length([text])[0]
         if self._heatmap_wh is not None:
             width, height = self._heatmap_wh
             self._heatmaps = self._file.create_dataset(
@@ -92,8 +95,7 @@ class PredictionWriter:
                 shuffle=self._compression != "none",  # a third smaller
             )
         self._locations = self._file.create_dataset("locations", (self._num_images, num_joints, 3), np.float32)
-        self._image_ids = self._file.create_dataset("image_ids", (self._num_images,), h5py.string_dtype())
-        self._file["joint_names_order"] = np.array(self._joint_names, h5py.string_dtype())
+        self._file["joint_names_order"] = _fixed_length(self._joint_names)
 
     def append(self, heatmaps: np.ndarray | None, locations: np.ndarray, image_ids: Sequence[str]) -> None:
         """Write the next rows. The arrays must not change afterwards.
@@ -112,7 +114,7 @@ class PredictionWriter:
         if heatmaps is not None:
             self._heatmaps[rows] = heatmaps
         self._locations[rows] = locations
-        self._image_ids[rows] = np.asarray(image_ids, dtype=object)
+        self._image_ids.extend(image_ids)
         self._row = rows.stop
 
     def __exit__(
@@ -121,7 +123,8 @@ class PredictionWriter:
         failures = [future.exception() for future in self._pending]  # waits for the thread
         self._thread.shutdown()
         try:
-            self._file.close()
+            with self._file:
+                self._file["image_ids"] = _fixed_length(self._image_ids)
         except (OSError, RuntimeError) as close_error:  # a full disk is noticed when buffers are flushed
             failures.append(OSError(str(close_error)))
         failure = next((one for one in failures if one is not None), None)
@@ -160,13 +163,14 @@ class PredictionFile:
         if not self.path.is_file():
             raise InputError(f"{path}: no such prediction file; run/pose2d/valid.py with the same --opts writes it")
         try:
+            texts = read_texts(path, ("joint_names_order", "image_ids"))
             self._file = h5py.File(path, "r")
             has_heatmaps = "heatmaps" in self._file
             self.heatmaps = self._file["heatmaps"] if has_heatmaps else None
             self.locations = self._file["locations"]
-            self.joint_names = _names(self._file["joint_names_order"])
-            self.image_ids = _names(self._file["image_ids"]) if "image_ids" in self._file else None
-            self.attributes = {name: value for name, value in self._file.attrs.items() if isinstance(value, str)}
+            self.joint_names = list(map(str, texts.columns["joint_names_order"]))
+            self.image_ids = list(map(str, texts.columns["image_ids"])) if "image_ids" in texts.columns else None
+            self.attributes = texts.attributes
             shapes = self.heatmaps.shape if has_heatmaps else None, self.locations.shape
         except (OSError, KeyError, RuntimeError, AttributeError, TypeError, ValueError) as error:
             if "unable to lock file" in str(error):
@@ -306,6 +310,7 @@ def predictions_fingerprint(
     return digest.hexdigest()[:16]
 
 
-def _names(dataset: h5py.Dataset) -> list[str]:
-    """Read names, or numbers as text. Other content raises a ValueError or TypeError."""
-    return [name.decode() if isinstance(name, bytes) else str(name) for name in dataset[:]]
+def _fixed_length(texts: Sequence[str]) -> np.ndarray:
+    """Return texts as an array of UTF-8 that HDF5 stores with a fixed length."""
+    encoded = [text.encode() for text in texts]
+    return np.array(encoded, h5py.string_dtype("utf-8", max([1, *map(len, encoded)])))
