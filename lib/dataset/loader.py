@@ -1,5 +1,7 @@
 """Batches: order, distribution over ranks, and loader."""
 
+import functools
+import logging
 import shutil
 from collections import deque
 from collections.abc import Iterator
@@ -12,8 +14,10 @@ from torch.utils.data import DataLoader, Sampler
 
 from lib.dataset.multiview_dataset import MultiviewDataset
 from lib.utils.errors import InputError
-from lib.utils.parallel.processes import leave_termination_to_parent
+from lib.utils.parallel.processes import leave_termination_to_parent, usable_processors
 from lib.utils.parallel.ranks import SINGLE_PROCESS, Ranks
+
+logger = logging.getLogger(__name__)
 
 MAX_THREADS = 4  # a thread copies some 2,000 groups of 256 px per second; more of them hide the delay of network disks
 _SHARED_MEMORY = "/dev/shm"
@@ -133,6 +137,11 @@ class BatchLoader(DataLoader):
             generator=torch.Generator(),  # the default generator would advance with each pass, also of a resumed epoch
         )
 
+    def check_worker_number_rationality(self) -> None:
+        """Replace torch's warning, which would come with each loader and again with its first pass."""
+        if self.num_workers > usable_processors():
+            _warn_of_many_workers(self.num_workers, usable_processors())
+
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
         if self.num_workers and self._iterator is None:
             width, height = self.dataset.settings.image_wh
@@ -172,6 +181,12 @@ def _check_shared_memory(needed: int, num_workers: int) -> None:
             f"WORKERS: expected {needed / 1e6:.0f} MB of shared memory in {_SHARED_MEMORY} for {num_workers} loading "
             f"processes, received {free / 1e6:.0f} MB; start Docker with --shm-size=8g or --ipc=host, or set WORKERS 0"
         )
+
+
+@functools.cache  # once per program
+def _warn_of_many_workers(num_workers: int, num_processors: int) -> None:
+    text = "WORKERS: %d loading processes on %d processors; set WORKERS %d"
+    logger.warning(text, num_workers, num_processors, num_processors)
 
 
 def _unchanged(batch: dict[str, np.ndarray | torch.Tensor]) -> dict[str, np.ndarray | torch.Tensor]:

@@ -36,13 +36,19 @@ from lib.core.runtime.device import (
     uses_channels_last,
 )
 from lib.core.runtime.launch import run_processes
-from lib.core.runtime.run_identity import check_same_data, check_same_experiment, record_run, warn_of_other_code
+from lib.core.runtime.run_identity import (
+    check_same_data,
+    check_same_experiment,
+    log_other_runs,
+    record_run,
+    warn_of_other_code,
+)
 from lib.core.training.checkpoint import Progress
 from lib.core.training.epoch import EpochSettings
 from lib.core.training.loop import Training, check_training
 from lib.core.training.optimizer import averaged_model, build_optimizer
 from lib.core.training.profiling import profile_steps
-from lib.core.training.resume import checkpoint_to_resume, finish_if_complete, resume
+from lib.core.training.resume import checkpoint_to_resume, finish_if_complete, resume, resuming_command
 from lib.core.training.step import TrainStep
 from lib.core.training.trial import OVERFIT_STEPS, dry_run, overfit
 from lib.dataset.camera_rigs import rigs_of, save_rigs
@@ -110,6 +116,7 @@ def train(args: argparse.Namespace, config: Any, ranks: Ranks) -> None:
         directory = run_directory(config, args.cfg)
     else:
         directory = start_run(config, args.cfg, None if args.profile else "train", ranks.is_main)
+        log_other_runs(config, args.cfg, directory)
     device = select_device(config.GPUS, config.CUDNN, ranks)
     torch.manual_seed(config.SEED)
     with process_group(ranks, device):
@@ -200,7 +207,8 @@ def main() -> None:
         resumes = checkpoint is not None and is_in(directory, checkpoint)
         check_same_experiment(config, args.cfg, directory, resumes)
     if ranks is None and count > 1:
-        sys.exit(run_processes(count, "training stops; set TRAIN.RESUME true to resume from the last checkpoint"))
+        again = resuming_command(config.TRAIN.RESUME)
+        sys.exit(run_processes(count, f"training stops; {again} to resume from the last checkpoint"))
     ranks = ranks or SINGLE_PROCESS
     remedy = "train under another NAME (--opts NAME ...)"
     with locked_directory(directory, remedy) if ranks.is_main and is_training else nullcontext():

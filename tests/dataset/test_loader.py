@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from lib.dataset.loader import BatchLoader, EpochBatches
+from lib.dataset.loader import BatchLoader, EpochBatches, _warn_of_many_workers
 from lib.utils.errors import InputError
 from lib.utils.parallel.ranks import Ranks
 
@@ -132,6 +133,17 @@ def test_batch_loader_of_ready_crops_left_early_ends_its_threads():
     batches.close()
     assert len(dataset.threads) <= 4
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("read-ahead")]
+
+
+def test_batch_loader_many_processes_are_said_once(monkeypatch, caplog):
+    monkeypatch.setattr("lib.dataset.loader.usable_processors", lambda: 2)
+    _warn_of_many_workers.cache_clear()
+    dataset = SimpleNamespace(has_ready_crops=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for num_workers in (2, 5, 5):
+            BatchLoader(dataset, EpochBatches(12, 2, shuffle=False), num_workers)
+    assert caplog.messages == ["WORKERS: 5 loading processes on 2 processors; set WORKERS 2"]
 
 
 def test_batch_loader_too_little_shared_memory_is_refused(monkeypatch):

@@ -109,8 +109,8 @@ def test_train_killed_process_ends_all_with_one_message(tiny_root, tiny_yaml, tm
     os.kill(second, signal.SIGKILL)
     _, err = process.communicate(timeout=90)
     assert process.returncode == 3
-    message = "error: process 1 of 2 was killed by signal 9; training stops; set TRAIN.RESUME true to resume from the "
-    assert err.splitlines() == [f"{message}last checkpoint"]
+    message = "error: process 1 of 2 was killed by signal 9; training stops; run the same command with --opts "
+    assert err.splitlines() == [f"{message}TRAIN.RESUME true to resume from the last checkpoint"]
     with pytest.raises(ProcessLookupError):
         os.kill(first, 0)
 

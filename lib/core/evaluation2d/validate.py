@@ -130,6 +130,11 @@ class ValidationResult:
         """Mean JDR of the routed heatmaps at the original code's threshold, which its logs call Perf Indicator."""
         return mean_rate(next(iter(self._rates_at("published").values())))
 
+    def means(self) -> str:
+        """Return the mean detection rates in one line."""
+        rates = self._rates_at(self.jdr_threshold)
+        return f"JDR (%): {'; '.join(f'{name} {100 * mean_rate(rate):.1f}' for name, rate in rates.items())}"
+
     def tables(self) -> str:
         """Format detection rates and PCKh as Markdown tables; name the rates over few images."""
         original = self._rates_at("published") if self.jdr_threshold != "published" else None

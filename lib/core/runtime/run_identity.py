@@ -5,6 +5,7 @@ the 3D scripts hold the last call. Uncommitted changes of the code are next to t
 """
 
 import functools
+import glob
 import logging
 import os
 import shlex
@@ -31,7 +32,7 @@ from lib.core.run_directory import (
     stored_configuration,
 )
 from lib.core.runtime.machine import hardware, package_versions
-from lib.utils.errors import InputError
+from lib.utils.errors import InputError, all_or_some
 from lib.utils.files.atomic import write_bytes
 from lib.utils.files.digest import short_digest
 from lib.utils.files.json_file import read_json, write_json
@@ -225,6 +226,24 @@ def check_same_data(config: Any, cfg_path: str | os.PathLike, directory: Path, d
             f"{directory}: holds a training on other data ({stored['groups']} groups, now {data['groups']}); "
             f"{_remedy(config, cfg_path, directory, {})}"
         )
+
+
+def log_other_runs(config: Any, cfg_path: str | os.PathLike, directory: Path) -> None:
+    """Log in one line that a new training of a YAML has another directory, because its data set or network changed.
+
+    Args:
+        config: the merged configuration.
+        cfg_path: the YAML file of the command line.
+        directory: the run directory.
+    """
+    if _has_weights(directory):
+        return
+    places = sorted(Path(config.OUTPUT_DIR).glob(f"*/*/{glob.escape(directory.name)}"))
+    same_yaml = [place for place in places if read_records(place, "train") and not _trained_from(place, cfg_path)]
+    others = [str(place) for place in same_yaml if place != directory]
+    if others:
+        text = "new run: trainings of this YAML with another DATASET.TRAIN_DATASET or network are in %s"
+        logger.info(text, all_or_some(others))
 
 
 def _has_weights(directory: Path) -> bool:

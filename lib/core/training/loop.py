@@ -18,6 +18,7 @@ from lib.core.training.epoch import EpochHooks, EpochMeters, EpochSettings, chec
 from lib.core.training.learning_check import empty_heatmap_loss, learning_problem
 from lib.core.training.metrics_log import MetricsLog
 from lib.core.training.optimizer import learning_rate, set_learning_rate
+from lib.core.training.resume import resuming_command
 from lib.core.training.step import StepResult, TrainStep
 from lib.dataset.multiview_dataset import MultiviewDataset
 from lib.models.registry import fusion_name
@@ -137,10 +138,11 @@ class Training:
             try:
                 self._train_epoch(epoch)
             except _StepsDone:
-                self._validate(epoch)
+                self._validate(epoch, is_last=True)
             steps = self._global_step(self._progress.step)
             if self._max_steps is not None and steps >= self._max_steps:
-                logger.info("ended after %d steps (--max-steps); TRAIN.RESUME true continues the training", steps)
+                again = resuming_command(self._config.TRAIN.RESUME)
+                logger.info("ended after %d steps (--max-steps); %s to continue", steps, again)
                 return
 
     def _train_epoch(self, epoch: int) -> None:
@@ -159,11 +161,12 @@ class Training:
         )
         row = {"epoch": epoch, "learning_rate": self._rate(epoch, self._steps_per_epoch - 1), **values}
         is_saved = False
-        if epoch + 1 == train.END_EPOCH or (epoch + 1) % train.VALIDATE_EVERY == 0:
+        is_last = epoch + 1 == train.END_EPOCH
+        if is_last or (epoch + 1) % train.VALIDATE_EVERY == 0:
             if progress.step < self._steps_per_epoch:  # a failing validation must not cost the epoch
                 self._save_within_epoch(self._steps_per_epoch, meters, keep=False)
                 is_saved = True
-            row |= self._validate(epoch)
+            row |= self._validate(epoch, is_last)
         progress.epoch = epoch + 1
         progress.step = 0
         progress.groups = 0
@@ -197,8 +200,8 @@ class Training:
         if is_interrupted:
             self._keeper.wait()
             raise Interrupted(
-                f"interrupted at epoch {self._progress.epoch}, step {self._progress.step}; run the same command with "
-                "TRAIN.RESUME true to continue"
+                f"interrupted at epoch {self._progress.epoch}, step {self._progress.step}; "
+                f"{resuming_command(self._config.TRAIN.RESUME)} to continue"
             )
 
     def _save_within_epoch(self, step: int, meters: EpochMeters, keep: bool = True) -> None:
@@ -211,8 +214,8 @@ class Training:
         if self._ranks.is_main:
             self._keeper.save(self._train_step, self._model, progress, keep)
 
-    def _validate(self, epoch: int) -> dict[str, float]:
-        """Validate the weights of rank 0 on all ranks; rank 0 returns the score."""
+    def _validate(self, epoch: int, is_last: bool) -> dict[str, float]:
+        """Validate the weights of rank 0 on all ranks; rank 0 returns the score, and logs tables if it is the last."""
         broadcast_buffers(self._train_step.evaluated)
         result = validate(
             self._train_step.evaluated,
@@ -225,8 +228,9 @@ class Training:
         )
         if result is None:
             return {}
-        text = "epoch %d, validation on %d images: loss %.5f\n%s"
-        logger.info(text, epoch, result.num_images, result.loss, result.tables())
+        text = "epoch %d, validation on %d images: loss %.5f%s"
+        rates = f"\n{result.tables()}" if is_last else f", {result.means()}"
+        logger.info(text, epoch, result.num_images, result.loss, rates)
         return {"valid_loss": result.loss, "jdr": result.perf, "jdr_published": result.original_perf}
 
     def _show_fusion(

@@ -40,6 +40,11 @@ def checkpoint_to_resume(named: Path | None, resumes: bool, directory: Path) -> 
     return None
 
 
+def resuming_command(resumes: bool) -> str:
+    """Return what to do to resume a training; `resumes` is its TRAIN.RESUME."""
+    return "run the same command" if resumes else "run the same command with --opts TRAIN.RESUME true"
+
+
 def finish_if_complete(
     progress: Progress, end_epoch: int, directory: Path, model: torch.nn.Module, is_main: bool
 ) -> bool:

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -45,9 +45,7 @@ class NumbaBackend(NumpyBackend):
 
     def __init__(self, num_threads: int | None = None) -> None:
         super().__init__(num_threads)
-        folder = cache_folder()
-        if folder is None or not any(folder.rglob("*.nbi")):
-            logger.info("numba compiles the 3D step once, in some 10 to 30 s; cache: %s", folder)
+        self._is_used = False
         self._memory = threading.local()
         self._model: tuple[LimbPrior, PictorialSettings, Model] | None = None
 
@@ -57,6 +55,14 @@ class NumbaBackend(NumpyBackend):
         if last is None or last[0] is not allocate or last[1] != arguments:
             self._memory.last = last = (allocate, arguments, allocate(*arguments))
         return last[2]
+
+    def for_each(self, function: Callable[[slice], None], blocks: Iterable[slice]) -> None:
+        if not self._is_used:  # not earlier, because the input may turn out to be unusable
+            self._is_used = True
+            folder = cache_folder()
+            if folder is None or not any(folder.rglob("*.nbi")):
+                logger.info("numba compiles the 3D step once, in some 10 to 30 s; cache: %s", folder)
+        super().for_each(function, blocks)
 
     def find_peaks(
         self, heatmaps: np.ndarray, num_peaks: int, mode: str, min_share: float

@@ -15,6 +15,7 @@ from lib.core.runtime.run_identity import (
     check_same_data,
     check_same_experiment,
     current_code,
+    log_other_runs,
     read_records,
     record_run,
     warn_of_other_code,
@@ -118,6 +119,24 @@ def test_check_same_data_other_data_are_refused(make_yaml):
             check_same_data(config, cfg, directory, {"groups": groups, "digest": digest})
     (directory / "model_best.pth.tar").unlink()
     check_same_data(config, cfg, directory, {"groups": 3, "digest": "e"})
+
+
+def test_log_other_runs_names_trainings_of_the_yaml_on_other_data(make_yaml, caplog):
+    cfg = make_yaml()
+    first = train(cfg)
+    train(make_yaml("second"), "DATASET.TRAIN_DATASET", "mpii")  # another YAML of the same name
+
+    def logged(*opts):
+        caplog.clear()
+        config = load_config(cfg, opts)
+        with caplog.at_level("INFO"):
+            log_other_runs(config, cfg, run_directory(config, cfg))
+        return caplog.messages
+
+    (message,) = logged("DATASET.TRAIN_DATASET", "h36m")
+    assert message.endswith(f"are in {first}")
+    assert logged() == []  # its own directory
+    assert logged("NAME", "other") == []
 
 
 def test_check_evaluates_own_training_other_yaml_is_refused(make_yaml):

@@ -255,9 +255,13 @@ def test_training_average_is_validated_and_stored(training):
 
 def test_training_logs_validation_loss_and_selection(training, caplog):
     with caplog.at_level(logging.INFO):
-        training().run()
-    (row,) = metrics(training.directory, "epoch")
-    assert f"epoch 0, validation on 10 images: loss {row['valid_loss']:.5f}\n" in caplog.text
+        training("TRAIN.END_EPOCH", "2").run()
+    first, last = metrics(training.directory, "epoch")
+    line = (
+        f"epoch 0, validation on 10 images: loss {first['valid_loss']:.5f}, JDR (%): fused {100 * first['jdr']:.1f}; "
+    )
+    assert any(message.startswith(line) and "\n" not in message for message in caplog.messages)
+    assert f"epoch 1, validation on 10 images: loss {last['valid_loss']:.5f}\n| JDR (%)" in caplog.text
     text = "model_best.pth.tar: weights with the best JDR on the test set multiview_h36m, as in the original code"
     assert text in caplog.text
 
@@ -278,6 +282,14 @@ def test_training_that_does_not_learn_is_said_once_and_at_the_end(training, capl
     found = [message for message in caplog.messages if "does not learn" in message]
     assert [message[:8] for message in found] == ["epoch 0:", "epoch 2:"]
     assert "times that of empty heatmaps" in found[0]
+
+
+@pytest.mark.parametrize("resumes", ["true", "false"])
+def test_training_ended_names_the_command_that_continues(resumes, training, caplog):
+    with caplog.at_level(logging.INFO):
+        training("TRAIN.END_EPOCH", "2", "TRAIN.RESUME", resumes, max_steps=1).run()
+    (end,) = [message for message in caplog.messages if message.startswith("ended after")]
+    assert ("TRAIN.RESUME" in end) == (resumes == "false")
 
 
 def test_training_max_steps_resumes_to_the_uninterrupted_weights(training, caplog):

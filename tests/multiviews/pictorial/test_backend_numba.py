@@ -11,6 +11,7 @@ pytest.importorskip("numba")
 from lib.multiviews.body import H36M_BODY
 from lib.multiviews.cameras import project
 from lib.multiviews.keypoints.triangulate_robust import triangulate_robust
+from lib.multiviews.pictorial import backend_numba
 from lib.multiviews.pictorial.backend_numba import NumbaBackend
 from lib.multiviews.refinement.refine import fit_frames, fit_persons
 
@@ -29,6 +30,16 @@ def test_memory_is_reused_for_equal_arguments():
     assert backend.memory(np.zeros, 3) is first
     assert backend.memory(np.zeros, 4).shape == (4,)
     assert backend.memory(np.ones, 4).sum() == 4
+
+
+def test_compiling_is_announced_with_the_first_work(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(backend_numba, "cache_folder", lambda: tmp_path)
+    with caplog.at_level("INFO"):
+        backend = NumbaBackend(1)
+        assert caplog.messages == []  # the input may turn out to be unusable
+        for _ in range(2):
+            backend.for_each(lambda frames: None, [slice(0, 1)])
+    assert [message[:14] for message in caplog.messages] == ["numba compiles"]
 
 
 def refined(num_threads: int) -> np.ndarray:
