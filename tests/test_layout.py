@@ -140,6 +140,8 @@ NUMPY_ONLY = [
     "lib.core.own_cameras.labels",
     "lib.core.own_cameras.arguments",
     "lib.core.run_directory",
+    "lib.core.export.export_poses",
+    "lib.core.export.c3d_file",
     "lib.core.pose3d.inference",
     "lib.core.pose3d.metrics_3d",
     "lib.core.pose3d.make_prior",

@@ -17,11 +17,12 @@ import argparse
 from typing import Any
 
 from lib.core.config_io import load_config
+from lib.core.export.export_poses import FORMATS, ExportSettings, check_formats, export_poses
 from lib.core.own_cameras.arguments import add_recording, load, robust_settings, select_frames
 from lib.core.own_cameras.blazepose_files import DEFAULT_CFG
 from lib.core.own_cameras.recording import Recording, associate, synchronize, with_detections
 from lib.core.own_cameras.recording_poses import AGREEMENT, poses_by_method, smooth, triangulate
-from lib.core.own_cameras.recording_results import REPORT, left_out_table, save_recording_poses, save_results
+from lib.core.own_cameras.recording_results import POSES, REPORT, left_out_table, save_recording_poses, save_results
 from lib.core.own_cameras.recording_tables import pose_tables
 from lib.core.pose3d.make_prior import load_prior
 from lib.core.pose3d.methods import METHODS
@@ -55,6 +56,7 @@ def parse_args() -> argparse.Namespace:
     )
     add("--leave-one-out", action="store_true", help="also predict the joints of each view from the other views")
     add("--no-video", action="store_true", help="write no video")
+    add("--export", nargs="+", choices=tuple(FORMATS), default=[], help="also write the poses as run/pose3d/export.py")
     return parser.parse_args()
 
 
@@ -117,6 +119,7 @@ def poses_from_network(
 def main() -> None:
     """Estimate the poses and print their tables."""
     args = parse_args()
+    check_formats(args.export)
     config = load_network_config(args)
     recording = load(args)
     if args.synchronize and args.detections is None:
@@ -137,6 +140,9 @@ def main() -> None:
     print(f"\n{pose_tables(results['statistics'])}\n")
     if args.leave_one_out:
         print(f"{left_out_table(results['leave_one_out_px'])}\n")
+    exported = export_poses(args.out / POSES, args.export, settings=ExportSettings(rate=recording.rate))
+    for path, content in exported.items():
+        print(f"{path}: {content}")
     print(f"report: {args.out / REPORT}")
 
 

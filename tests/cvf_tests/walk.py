@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from cvf_tests.scenes import make_poses, make_rig
+from scipy.spatial.transform import Rotation
 
 from lib.multiviews.body import H36M_BODY
 from lib.multiviews.cameras import Cameras, project
@@ -20,6 +21,24 @@ def walking(num_frames: int, rng: np.random.Generator, speed: float = 1.0) -> np
     swing = np.sin(time[:, None] / 6 + rng.uniform(0, 6, 17))[..., None] * rng.normal(0, 60, (17, 3))
     place = np.stack([500 * np.sin(time / 17), 300 * np.cos(time / 11), 60 * np.sin(time / 7)], 1)
     return pose + swing + place[:, None]
+
+
+def rigid_walk(num_frames: int = 40) -> np.ndarray:
+    """Return a person (F, 17, 3) with constant limbs in the axes left, up, forward, each joint turning smoothly."""
+    rng = np.random.default_rng(2)
+    time = np.linspace(0, 1, num_frames)[:, None]
+    pose = np.zeros((num_frames, 17, 3))
+    pose[:, 0, 0] = 500 * time[:, 0]
+    turned = {}
+    for parent, joint in BODY.edges:
+        if parent not in turned:
+            swing = np.sin(2 * np.pi * time + rng.uniform(0, 6, 3)) * rng.uniform(0.1, 0.6, 3)
+            base = turned[BODY.parents[parent]] if parent else Rotation.identity()
+            turned[parent] = base * Rotation.from_rotvec(swing)
+        name = BODY.joint_names[joint]
+        rest = [300 * (name[0] == "l") - 300 * (name[0] == "r"), -400 if name[1:] in ("kne", "ank") else 100, 20]
+        pose[:, joint] = pose[:, parent] + turned[parent].apply(rest)
+    return pose
 
 
 def film(

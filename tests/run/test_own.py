@@ -23,7 +23,8 @@ def files(tmp_path_factory):
 
 def test_multiview_poses_from_detections(run_script, files, tmp_path):
     out = tmp_path / "out"
-    done = run_script("demo/multiview.py", *files.flags(), "--out", out, "--leave-one-out", "--smooth", "5")
+    flags = ["--leave-one-out", "--smooth", "5", "--export", "trc", "bvh"]
+    done = run_script("demo/multiview.py", *files.flags(), "--out", out, *flags)
     assert done.code == 0, done.err
     assert "| view left out |" in done.out
     assert {path.name for path in out.iterdir()} == {
@@ -33,6 +34,8 @@ def test_multiview_poses_from_detections(run_script, files, tmp_path):
         "frames.jpg",
         "report.md",
         "results.json",
+        "poses3d.trc",
+        "poses3d.bvh",
     }
     poses = np.load(out / "poses3d.npz")
     np.testing.assert_allclose(poses["confidence"], poses["kept"].sum(1) / 4)
