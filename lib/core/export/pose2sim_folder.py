@@ -41,7 +41,7 @@ def write_pose2sim(path: Path, sequence: PoseSequence) -> None:
     """Write Config.toml and pose-3d/NAME.trc, as Pose2Sim.kinematics() reads them, without the joints LEFT_OUT.
 
     Pose2Sim cannot scale its model with unknown positions, so gaps are interpolated and joints that are never known are
-    left out. Other files in the folder stay, such as results of Pose2Sim, and so does a Config.toml, which may be edited.
+    left out. Other files in the folder stay, such as results of Pose2Sim. A Config.toml stays too; it may be edited.
 
     Args:
         path: the folder.

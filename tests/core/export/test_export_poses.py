@@ -67,4 +67,4 @@ def test_check_formats_names_the_missing_package(monkeypatch):
 
 def test_export_poses_of_one_frame(walk, pose_file):
     written = export_poses(pose_file(walk[:1]), list(FORMATS), settings=ExportSettings(rate=30))
-    assert all(content.startswith("1 frames") for content in written.values())
+    assert all(content.startswith("1 frame,") for content in written.values())
