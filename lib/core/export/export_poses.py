@@ -12,7 +12,7 @@ import numpy as np
 
 from lib.core.export.bvh_file import write_bvh
 from lib.core.export.marker_names import BIPED, JOINTS, MARKER_SETS, POSE2SIM, marker_names
-from lib.core.export.pose2sim_folder import write_pose2sim
+from lib.core.export.pose2sim_folder import trc_in_folder, write_pose2sim
 from lib.core.export.pose_sequence import UP_AXES, WORLD_UP, PoseSequence, load_sequences
 from lib.core.export.text_files import write_pose_csv, write_trc
 from lib.dataset.conventions import MM_PER_UNIT
@@ -106,10 +106,25 @@ def export_poses(
     written = {}
     for sequence in load_sequences(path, settings.rate):
         stem = "_".join(filter(None, (path.stem, sequence.name)))
-        for name in formats:
-            file = folder / f"{stem}{FORMATS[name].suffix}"
-            written[file] = _write(file, name, sequence, settings)
+        written |= export_sequence(sequence, formats, folder / stem, settings)
     return written
+
+
+def export_sequence(
+    sequence: PoseSequence, formats: Sequence[str], stem: Path, settings: ExportSettings = _DEFAULTS
+) -> dict[Path, str]:
+    """Write the poses of one recording; the files are `stem` with the suffixes of the formats. See export_poses()."""
+    settings.check()
+    check_formats(formats)
+    files = {stem.with_name(stem.name + FORMATS[name].suffix): name for name in formats}
+    return {file: _write(file, name, sequence, settings) for file, name in files.items()}
+
+
+def remove_exports(poses: Path) -> None:
+    """Remove the files that export_poses() has written of earlier poses in the folder of a recording's pose file."""
+    for one in FORMATS.values():
+        path = poses.with_name(poses.stem + one.suffix)
+        (path if path.suffix else trc_in_folder(path)).unlink(missing_ok=True)
 
 
 def _write(path: Path, name: str, sequence: PoseSequence, settings: ExportSettings) -> str:

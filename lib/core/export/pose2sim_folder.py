@@ -53,6 +53,11 @@ def write_pose2sim(path: Path, sequence: PoseSequence) -> None:
     Source: Pose2Sim 0.10, kinematics.py and its demo's Config.toml.
     """
     kept = sequence.without(LEFT_OUT).filled()
-    write_trc(path / "pose-3d" / f"{path.name}.trc", kept, marker_names(kept.joint_names, POSE2SIM))
+    write_trc(trc_in_folder(path), kept, marker_names(kept.joint_names, POSE2SIM))
     if not (path / "Config.toml").exists():
         write_bytes(path / "Config.toml", _CONFIG.format(rate=sequence.rate).encode())
+
+
+def trc_in_folder(path: Path) -> Path:
+    """Return the TRC file in a folder of write_pose2sim()."""
+    return path / "pose-3d" / f"{path.name}.trc"

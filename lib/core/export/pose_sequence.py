@@ -150,13 +150,27 @@ def load_sequences(path: str | os.PathLike, rate: float | None = None) -> list[P
         steps = np.diff(frame[rows])
         if (steps < 1).any():
             raise InputError(f"{path}: frame {frame[rows][int((steps < 1).argmax())]} of '{one}' occurs twice")
-        is_even = len(np.unique(steps)) < 2
-        positions = poses["pose_world"][rows].astype(np.float64)
-        found = _rate(time_s[rows]) if len(rows) > 1 else rate
-        sequences.append(
-            PoseSequence(one, joint_names, positions, frame[rows], time_s[rows], found if is_even else None)
-        )
+        sequences.append(make_sequence(one, joint_names, poses["pose_world"][rows], frame[rows], time_s[rows], rate))
     return sequences
+
+
+def make_sequence(
+    name: str,
+    joint_names: Sequence[str],
+    pose_world: np.ndarray,
+    frame: np.ndarray,
+    time_s: np.ndarray,
+    rate: float | None = None,
+) -> PoseSequence:
+    """Return the sequence of poses (F, J, 3), mm, at ascending frame numbers and times (F,).
+
+    `rate` is used for one frame only; otherwise it follows from the times.
+    """
+    is_even = len(np.unique(np.diff(frame))) < 2
+    found = _rate(time_s) if len(frame) > 1 else rate
+    return PoseSequence(
+        name, tuple(joint_names), pose_world.astype(np.float64), frame, time_s, found if is_even else None
+    )
 
 
 def interpolated(vectors: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from lib.core.data_check.findings import NOTE
+from lib.core.export.export_poses import remove_exports
 from lib.core.own_cameras.recording import Recording
 from lib.core.own_cameras.recording_figures import save_label_sheet, save_video
 from lib.core.own_cameras.recording_motion import check_recording_motion
@@ -39,6 +40,7 @@ def save_recording_poses(out: Path, recording: Recording, poses: RobustPoses) ->
     """
     for name in (VIDEO, SHEET, REPORT, RESULTS):
         (out / name).unlink(missing_ok=True)
+    remove_exports(out / POSES)
     write_poses(
         out / POSES,
         H36M_17.names,
