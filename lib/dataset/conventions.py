@@ -56,7 +56,7 @@ def likely_unit(length_mm: float, unit: str, usual_mm: float) -> str:
 def check_rotations(cameras: Cameras) -> None:
     """Raise an InputError if R of one of C cameras is not a rotation."""
     product = cameras.R @ cameras.R.swapaxes(-1, -2)
-    wrong = np.abs(product - np.eye(3)).max((-1, -2)) > ROTATION_TOLERANCE
+    wrong = ~(np.abs(product - np.eye(3)).max((-1, -2)) <= ROTATION_TOLERANCE)  # NaN is wrong as well
     if wrong.any():
         raise InputError(f"camera {int(np.flatnonzero(wrong)[0])}: R is not a rotation, its rows are not orthonormal")
     mirrored = np.linalg.det(cameras.R) < 0

@@ -12,6 +12,9 @@ from typing import Any
 import numpy as np
 
 FEW_NAMES = 10  # so many known names are listed in an error
+MAX_LINE = 299  # characters of an error
+_MAX_NAME = 35  # characters of a name in a list
+_MIN_PATH = 60  # characters that remain of a path
 _RAISED_IN = "raised in "  # start of the notes of naming_part()
 
 
@@ -101,7 +104,11 @@ def some_names(names: Iterable[object], count: int = 5) -> str:
     """Return the first names in one line, e.g. "a, b, c, d, e and 235 more"; "nothing" without names."""
     names = list(names)
     more = f" and {len(names) - count} more" if len(names) > count else ""
-    return ", ".join(shortened(name, str, 40) for name in names[:count]) + more if names else "nothing"
+    return (
+        ", ".join(_without_middle(shortened(name, str), _MAX_NAME) for name in names[:count]) + more
+        if names
+        else "nothing"
+    )
 
 
 def brief(error: BaseException) -> str:
@@ -122,6 +129,28 @@ def shortened(value: object, form: Callable[[object], str] = repr, length: int =
     except ValueError:  # Python writes no integers of more than 4300 digits
         return "an integer of too many digits"
     return text if len(text) <= length else f"{text[:length]}..."
+
+
+def short_line(text: str) -> str:
+    """Return a message as one line of less than 300 characters.
+
+    Long paths are cut in the middle, the longest first. A line that is still too long is cut in its middle.
+    """
+    words = text.split()
+    while (excess := len(" ".join(words)) - MAX_LINE) > 0:
+        at = max(range(len(words)), key=lambda place: len(words[place]) * ("/" in words[place]))
+        if "/" not in words[at] or len(words[at]) <= _MIN_PATH:
+            break
+        words[at] = _without_middle(words[at], max(len(words[at]) - excess, _MIN_PATH))
+    return _without_middle(" ".join(words), MAX_LINE)
+
+
+def _without_middle(text: str, length: int) -> str:
+    """Return a text of at most `length` characters; a third of them is from its beginning."""
+    if len(text) <= length:
+        return text
+    begin = length // 3
+    return f"{text[:begin]}...{text[len(text) - (length - begin - 3) :]}"
 
 
 def check_shape(name: str, shape: Sequence[int], expected: Sequence[int | str | None]) -> dict[str, int]:

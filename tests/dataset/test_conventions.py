@@ -50,3 +50,7 @@ def test_check_rotations_invalid_matrices(rig):
     scaled = rig.R * np.array([1, 1, 1.1])[:, None, None]
     with pytest.raises(InputError, match=r"camera 2: R is not a rotation"):
         check_rotations(cameras(scaled, rig.T))
+    unknown = rig.R.copy()
+    unknown[0] = np.nan
+    with pytest.raises(InputError, match=r"camera 0: R is not a rotation"):
+        check_rotations(cameras(unknown, rig.T))

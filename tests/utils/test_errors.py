@@ -6,7 +6,15 @@ import re
 import numpy as np
 import pytest
 
-from lib.utils.errors import InputError, check_finite, check_shape, defect_of_part, naming_part, unknown_name
+from lib.utils.errors import (
+    InputError,
+    check_finite,
+    check_shape,
+    defect_of_part,
+    naming_part,
+    short_line,
+    unknown_name,
+)
 
 
 def test_unknown_name_suggests_the_nearest_in_any_case():
@@ -27,6 +35,23 @@ def test_unknown_name_without_near_name_lists_all():
 
 def test_unknown_name_accepts_numbers():
     assert "'51'" in str(unknown_name("depth", 51, ["18", "50"]))
+
+
+def test_short_line_cuts_the_longest_paths_in_the_middle():
+    assert short_line("error: a/b.h5: not  a\nfile") == "error: a/b.h5: not a file"
+    path = f"/data/{'folder/' * 60}predictions.h5"
+    line = short_line(f"error: {path}: truncated; see docs/a.md, or make it anew from {'/x' * 20}")
+    assert len(line) == 299
+    assert line.startswith("error: /data/folder/")
+    assert line.endswith(f"/folder/predictions.h5: truncated; see docs/a.md, or make it anew from {'/x' * 20}")
+
+
+def test_short_line_without_paths_keeps_both_ends():
+    line = short_line(f"error: KEY: expected {'name ' * 200}; set KEY 3")
+    assert len(line) == 299
+    assert line.startswith("error: KEY: expected")
+    assert line.endswith("; set KEY 3")
+    assert len(short_line(" ".join(f"/{'abcd/' * 20}{number}" for number in range(9)))) == 299
 
 
 def test_check_shape_symbols_bind_to_sizes():

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from lib.core.runtime.launch import REPORTED_BY_LAUNCHER
-from lib.utils.errors import InputError, Interrupted, ProcessLost, ProgramExit, defect_of_part, shortened
+from lib.utils.errors import InputError, Interrupted, ProcessLost, ProgramExit, defect_of_part, short_line, shortened
 from lib.utils.files.atomic import expanded_path
 
 BAD_INPUT = 2
@@ -49,7 +49,7 @@ class _Parser(argparse.ArgumentParser):
         return args, rest
 
     def error(self, message: str) -> None:
-        self.exit(2, f"error: {message}; see --help\n")
+        self.exit(2, short_line(f"error: {message}; see --help") + "\n")
 
 
 # flag of the original code -> (configuration key, help)
@@ -174,7 +174,7 @@ def run_main(main: Callable[[], None], less_memory: str = "do less at a time, or
         main()
     except InputError as error:
         message = str(error).rsplit("InputError: ", 1)[-1]  # errors of a loading process include its traceback
-        _end(f"error: {' '.join(message.split())}", BAD_INPUT)
+        _end(f"error: {message}", BAD_INPUT)
     except ProgramExit as ending:
         if isinstance(ending, ProcessLost) and REPORTED_BY_LAUNCHER in os.environ:
             sys.exit(ending.exit_code)
@@ -234,5 +234,5 @@ def _open_closed_streams() -> None:
 
 
 def _end(message: str, code: int) -> NoReturn:
-    print(message, file=sys.stderr)
+    print(short_line(message), file=sys.stderr)
     sys.exit(code)

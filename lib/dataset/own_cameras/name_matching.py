@@ -88,7 +88,7 @@ def match_names(
         raise InputError(f"{what}: --match gives {shown[max(result, key=result.count)]} to two cameras")
     pairs = [f"{name} = {shown[index]}" for name, index in zip(names, result, strict=True)]
     if any(_plain(name) not in _plain(shown[index]) for name, index in zip(names, result, strict=True)):
-        logger.info("%s, matched by name: %s", what, some_names(pairs, len(pairs)))
+        logger.info("%s, matched by name: %s", what, ", ".join(pairs))
     return result
 
 

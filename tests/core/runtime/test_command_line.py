@@ -282,3 +282,14 @@ def test_make_parser_paths_are_expanded(monkeypatch, capsys):
     parser.add_argument("--out", type=Path)
     args = parser.parse_args(["--cfg", "~/a.yaml", "--out=~/b"])
     assert (args.cfg, args.out) == ("/home/user/a.yaml", Path("/home/user/b"))
+
+
+def test_run_main_long_paths_are_cut_in_the_middle(capsys):
+    def main():
+        raise InputError(f"{'/folder' * 200}/a.toml: no such file")
+
+    with pytest.raises(SystemExit):
+        run_main(main)
+    line = capsys.readouterr().err
+    assert len(line) == 300  # with its end
+    assert line.endswith("/folder/a.toml: no such file\n")

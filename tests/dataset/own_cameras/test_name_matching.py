@@ -52,6 +52,15 @@ def test_match_names_error_lists_five_names():
     assert len(str(caught.value)) < 300
 
 
+def test_match_names_pairs_of_other_names_are_told_in_full(caplog):
+    caplog.set_level("INFO")
+    match_names(FREEMOCAP[:2], ["2025-01-02_walk_camera_1_json", "2025-01-02_walk_camera_0_json"], "videos")
+    assert caplog.messages == [
+        f"videos, matched by name: {FREEMOCAP[0]} = 2025-01-02_walk_camera_0_json, "
+        f"{FREEMOCAP[1]} = 2025-01-02_walk_camera_1_json"
+    ]
+
+
 def test_match_names_by_hand():
     names = ("cam01", "cam02")
     aliases = parse_aliases(["cam01=GX010124.MP4", "cam02=GX010123.MP4"], names)
