@@ -151,16 +151,15 @@ def result(request: pytest.FixtureRequest, kind: str) -> Use:
 def raw(request: pytest.FixtureRequest, kind: str) -> Use:
     folder = request.getfixturevalue("folder")
     if kind == "CDF":
-        files = write_raw(folder / "raw", [(9, 2, 1)], 2, render=False)
+        files = write_raw(folder / "raw", [(9, 2, 1), (9, 2, 2)], 2, render=False)
         words = ["data/prepare_h36m.py", "--raw", files.folder, "--root", folder / "made", "--subjects", 9]
         return Use(min(files.folder.rglob("D3*/*.cdf")), [*words, "--actions", 2, "--workers", 1])
     train, valid = make_world(folder / "world", 2, 2)
     people = [image(record["image"], [person(record)]) for record in [*train, *valid]]
     (folder / "valid.txt").write_text("\n".join(record["image"] for record in valid))
     path = write_release(folder / "mpii.mat", people)
-    return Use(
-        path, ["data/prepare_mpii.py", "--mat", path, "--root", folder / "made", "--valid-list", folder / "valid.txt"]
-    )
+    words = ["data/prepare_mpii.py", "--mat", path, "--root", folder / "made", "--valid-list", folder / "valid.txt"]
+    return Use(path, [*words, "--zip", "--images", folder / "world/mpii/images"])
 
 
 KINDS: dict[str, Callable[[pytest.FixtureRequest, str], Use]] = {
