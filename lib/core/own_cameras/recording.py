@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 FLIP_PAIRS = tuple(tuple(H36M_17.indices(pair)) for pair in H36M_17.flip_pairs)
 DEFAULT_RATE = 30.0  # frames per second without videos
+_MAX_OUTSIDE = 0.2  # share of a view's detections outside its image; some detectors guess joints there
 _EXCESS_FRAMES = 2  # detections after the end of a video that are left out; some programs decode a frame more
 
 
@@ -218,9 +219,25 @@ def with_detections(recording: Recording, detections: Detections) -> Recording:
     length = int(numbers[-1]) + 1
     if length < longest:
         recording = recording.with_note(f"detections end after {length} frames, the videos after {longest}")
+    for note in _outside_images(detections, recording.rig):
+        recording = recording.with_note(note)
     num_frames = np.minimum(recording.num_frames, length)
     recording = replace(recording, num_frames=num_frames, detections=detections)
     return replace(recording, table=recording.table_with())
+
+
+def _outside_images(detections: Detections, rig: Rig) -> list[str]:
+    """Describe views whose calibrated image does not hold the detections, as if width and height were swapped."""
+    x_y = detections.points[..., :2]  # (F, V, P, 17, 2)
+    seen = np.isfinite(x_y).all(-1)
+    outside = seen & ((x_y < -0.5) | (x_y > rig.image_wh[:, None, None] - 0.5)).any(-1)
+    share = outside.sum((0, 2, 3)) / seen.sum((0, 2, 3)).clip(1)
+    return [
+        f"view {name}: {100 * part:.0f} % of the detections are outside its calibrated image of {width} x {height} px; "
+        "check 'size' and the video that the detector has seen"
+        for name, part, (width, height) in zip(rig.names, share, rig.image_wh.tolist(), strict=True)
+        if part > _MAX_OUTSIDE and width and height
+    ]
 
 
 def associate(recording: Recording) -> Recording:

@@ -97,7 +97,7 @@ def load_rig(path: str | os.PathLike, unit: str = "m", views: Sequence[str] = ()
         raise unknown_name("unit of length", unit, MM_PER_UNIT)
     content = _read_toml(path)
     named = [
-        (str(table.get("name", key)), key, table)
+        (str(table.get("name", key)) or key, key, table)
         for key, table in content.items()
         if isinstance(table, dict) and key != MATCH_TABLE and sum(entry in table for entry in _ENTRIES) >= 2
     ]
@@ -236,6 +236,10 @@ def _intrinsics(table: Mapping[str, Any], where: str, notes: list[str]) -> dict[
         raise InputError(f"{where}: focal lengths must be positive")
     if np.abs(matrix).max() > _LARGEST:
         raise InputError(f"{where}: matrix: expected numbers below {_LARGEST:g}, received a larger one")
+    if np.any(matrix[[1, 2, 2, 2], [0, 0, 1, 2]] != (0, 0, 0, 1)):
+        raise InputError(
+            f"{where}: matrix: expected [[fx, 0, cx], [0, fy, cy], [0, 0, 1]], received {shortened(matrix.tolist())}"
+        )
     if abs(matrix[0, 1]) > _MAX_SKEW * focal[0]:
         raise InputError(f"{where}: matrix has a skew of {matrix[0, 1]:g}; expected 0")
     return {"f": focal, "c": matrix[:2, 2], "k": lens[[0, 1, 4]], "p": lens[2:4]}

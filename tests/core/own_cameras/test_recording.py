@@ -200,6 +200,17 @@ def test_frame_numbers_are_those_of_the_slowest_camera(files):
     assert mixed.select_frames(4, 6).table.tolist() == [[8, 4, 8, 4], [10, 5, 10, 5]]
 
 
+def test_with_detections_outside_the_calibrated_image_are_noted(files, tmp_path):
+    path = tmp_path / "Calib.toml"
+    first, rest = files.cameras.read_text().split("size = ", 1)
+    path.write_text(f"{first}size = [200, 20] # {rest}")
+    notes = load_recording(path, detections=files.detections).notes
+    assert len(notes) == 1
+    assert notes[0].startswith(f"view {files.rig.names[0]}: ")
+    assert "of the detections are outside its calibrated image of 200 x 20 px" in notes[0]
+    assert not load_recording(files.cameras, detections=files.detections).notes
+
+
 def test_missing_inputs_are_refused(files):
     with pytest.raises(InputError, match="videos, detections or both"):
         load_recording(files.cameras)

@@ -146,6 +146,11 @@ def test_load_rig_tables_without_entries_of_a_camera_are_no_cameras(toml):
     assert load_rig(toml).names == ("left", "right")
 
 
+def test_load_rig_without_a_name_the_table_names_the_camera(toml):
+    toml.write_text(toml.read_text().replace('name = "left"', 'name = ""').replace('name = "right"', ""))
+    assert load_rig(toml).names == ("cam_0", "cam_1")
+
+
 def test_load_rig_match_table(toml):
     toml.write_text(toml.read_text() + '[match]\nleft = "GX01.MP4"\nright = ["GX02.MP4", "GX02_json"]\n')
     assert load_rig(toml).aliases == {"left": ("GX01.MP4",), "right": ("GX02.MP4", "GX02_json")}
@@ -162,6 +167,7 @@ def test_load_rig_match_table(toml):
         ("rotation = [0.1, 0.0, -0.2]", "rotation = [0.1, 0.2]", "rotation"),
         ("0.03]", "0.03, 0.5]", "distortions"),
         ("[[300.0, 0.0", "[[300.0, 7.0", "skew"),
+        (", 100.5], [0.0, 301.0, 79.0], [0.0", ", 0.0], [0.0, 301.0, 0.0], [100.5", "fx, 0, cx"),  # transposed
         ('name = "right"', 'name = "left"', "repeated camera name"),
         ("[cam_0]", "[cam_0", "not a TOML file"),
         ("size = [200.0, 160.0]", "size = [200.0, 'x']", "size: expected numbers"),
