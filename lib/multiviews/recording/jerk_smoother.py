@@ -18,19 +18,12 @@ MIN_FRAMES = 2 * ORDER  # shorter recordings are not smoothed
 _WINDOW = 30  # frames over which the local variance of the jerk is measured
 _JOINT_DOF = 10.0  # weight of the joint's variance over all frames in the local one, degrees of freedom
 _MIN_CUTOFF = 0.01  # cycles per frame; bounds the variance from below, and the reach of the smoothing
-_RIDGE = 1e-10  # relative to the largest weight; keeps frames without data solvable
+RIDGE = 1e-10  # relative to the largest weight; keeps frames without data solvable
 
 
 def jerk(trajectories: np.ndarray) -> np.ndarray:
     """Return the third differences (J, F - 3, ...) of trajectories (J, F, ...)."""
     return np.diff(trajectories, ORDER, 1)
-
-
-def add_jerk_transposed(result: np.ndarray, values: np.ndarray) -> None:
-    """Add the transpose of jerk(), applied to `values` (J, F - 3, ...), to `result` (J, F, ...) in place."""
-    length = values.shape[1]
-    for shift, factor in enumerate(_STENCIL):
-        result[:, shift : shift + length] += factor * values
 
 
 @cache
@@ -101,10 +94,10 @@ class JerkSmoother:
             jerk_variance: (J, F - 3) mm^2.
         """
         num_joints, num_frames, axes = weights.shape[:3]
-        bands = _jerk_bands(num_frames, 1 / jerk_variance)  # (J, 4, F)
+        bands = jerk_bands(num_frames, 1 / jerk_variance)  # (J, 4, F)
         diagonal = np.diagonal(weights, axis1=-2, axis2=-1)
         strongest = diagonal.max(initial=0.0) + bands[:, 0].max(initial=0.0)
-        self.ridge = _RIDGE * max(float(strongest), np.finfo(float).tiny)
+        self.ridge = RIDGE * max(float(strongest), np.finfo(float).tiny)
         width = axes * ORDER + axes - 1
         matrix = np.zeros((width + 1, num_joints, num_frames, axes))  # upper form of cholesky_banded()
         for step in range(min(ORDER, num_frames - 1) + 1):
@@ -140,7 +133,7 @@ class JerkSmoother:
         return result if wanted is None else result * wanted[..., None, None]
 
 
-def _jerk_bands(num_frames: int, weights: np.ndarray) -> np.ndarray:
+def jerk_bands(num_frames: int, weights: np.ndarray) -> np.ndarray:
     """Return bands (J, 4, F): entry [j, k, f] couples frames f and f + k of the penalty sum_f weights_f |jerk_f|^2."""
     bands = np.zeros((len(weights), ORDER + 1, num_frames))
     length = weights.shape[1]

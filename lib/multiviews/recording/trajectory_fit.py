@@ -19,21 +19,18 @@ from lib.multiviews.recording.jerk_smoother import (
     MIN_FRAMES,
     ORDER,
     JerkSmoother,
-    add_jerk_transposed,
-    jerk,
     jerk_variance_of_cutoff,
     measure_jerk_variance,
     noise_share,
 )
 from lib.multiviews.recording.pixel_terms import PixelTerms, covariance_of, detection_rays, robust_weight
+from lib.multiviews.recording.pose_smoother import PoseSmoother
 from lib.multiviews.recording.rigid_pairs import RigidPairs, measure_rigid_pairs
 
-_LENGTH_SCALE = 3.0  # standard deviations of a rigid pair beyond which its weight decreases
 _MAX_CORRELATION = 0.99
 _CORRELATED = 40  # frames beyond which positions are uncorrelated
 _NEAR = 12  # frames from a measurement within which the covariance is computed
 _UNKNOWN_MM = 1e4  # standard deviation of positions farther away
-_SAMPLED = 50  # frames in which the effect of the rigid pairs on the covariance is computed
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,6 @@ class TrajectorySettings:
         start_scales: factors of the noise in the passes over triangulated points; large ones keep all points.
         scales: the same for the passes over the detections.
         rigid_passes: passes with rigid pairs.
-        cg_steps, cg_tolerance: limits of the conjugate gradients in these passes.
         block: frames that are solved at once.
         overlap: further frames on either side; smoothing reaches less far.
     """
@@ -55,9 +51,7 @@ class TrajectorySettings:
     start_cutoff: float = 0.12
     start_scales: tuple[float, ...] = (3.0, 3.0, 1.5, 1.5, 1.0, 1.0)
     scales: tuple[float, ...] = (3.0, 1.5, 1.0)
-    rigid_passes: int = 3
-    cg_steps: int = 40
-    cg_tolerance: float = 1e-3
+    rigid_passes: int = 2
     block: int = 600
     overlap: int = 80
 
@@ -108,10 +102,12 @@ def fit_trajectories(
     covariance = fit.covariance()
     if fit.num_frames >= MIN_FRAMES:
         seen = fit.agrees.sum(1).T >= 2
-        fit.rigid = measure_rigid_pairs(fit.points, covariance, seen, body, 1 / fit.share)
-        for _ in range(settings.rigid_passes if len(fit.rigid.one) else 0):
-            fit.update(1.0)
-    covariance = fit.variance_with_pairs(covariance)
+        pairs = measure_rigid_pairs(fit.points, covariance, seen, body, 1 / fit.share)
+        if len(pairs.one):
+            fit.rigid = pairs
+            for _ in range(settings.rigid_passes):
+                fit.update(1.0)
+            covariance = fit.covariance()
     return TrajectoryFit(fit.points.swapaxes(0, 1).copy(), covariance.swapaxes(0, 1), fit.agrees, fit.noise_px)
 
 
@@ -239,44 +235,37 @@ class _Fit:
         if self.rigid is None:
             smoother = JerkSmoother(normal, jerk_variance)
             return smoother.solve(right + smoother.ridge * points)
-        pairs = self.rigid
+        smoother, from_pairs = self._coupled(normal, frames)
+        right = (right + from_pairs + smoother.ridge * points).transpose(1, 0, 2)  # (f, J, 3)
+        return smoother.solve(right.reshape(len(right), -1)).reshape(right.shape).swapaxes(0, 1)
+
+    def _coupled(self, normal: np.ndarray, frames: slice) -> tuple[PoseSmoother, np.ndarray]:
+        """Return the normal equations with rigid pairs, and what the pairs add to the right sides (J, f, 3)."""
+        pairs, points = self.rigid, self.points[:, frames]
+        num_joints, num_frames, _ = points.shape
         difference = pairs.difference(points)
         distance = np.maximum(np.linalg.norm(difference, axis=-1), 1.0)
-        error = pairs.length[:, None] - distance
-        std = pairs.std[:, None] * np.sqrt(1 + (error / _LENGTH_SCALE / pairs.std[:, None]) ** 2)
+        std = pairs.std[:, frames]
         slope = difference / distance[..., None] / std[..., None]  # (E, f, 3)
-        own = np.zeros_like(normal)
-        pairs.add_to_joints(own, slope[..., :, None] * slope[..., None, :], 1.0)
-        target = np.zeros_like(right)
-        pairs.add_to_joints(target, slope * ((slope * difference).sum(-1) + error / std)[..., None], -1.0)
-        smoother = JerkSmoother(normal + own, jerk_variance)
-
-        def product(values: np.ndarray) -> np.ndarray:
-            result = np.einsum("jfab,jfb->jfa", normal, values) + smoother.ridge * values
-            add_jerk_transposed(result, jerk(values) / jerk_variance[..., None])
-            along = (pairs.difference(values) * slope).sum(-1, keepdims=True)
-            pairs.add_to_joints(result, along * slope, -1.0)
-            return result
-
-        # scipy's cg() starts threads of BLAS for its scalar products, which takes several times longer.
-        result = points.copy()
-        residual = right + target + smoother.ridge * points - product(points)
-        direction = solved = smoother.solve(residual)
-        energy = first = (residual * solved).sum()
-        for _ in range(self._settings.cg_steps):
-            if energy <= self._settings.cg_tolerance**2 * first:
-                break
-            turned = product(direction)
-            step = energy / (direction * turned).sum()
-            result += step * direction
-            residual -= step * turned
-            solved = smoother.solve(residual)
-            previous, energy = energy, (residual * solved).sum()
-            direction = solved + energy / previous * direction
-        return result
+        change = slope * (slope * difference).sum(-1, keepdims=True)
+        change += slope * ((pairs.length[:, None] - distance) / std)[..., None]
+        weights = np.zeros((num_frames, num_joints, 3, num_joints, 3))
+        right = np.zeros_like(points)
+        joints = np.arange(num_joints)
+        weights[:, joints, :, joints] = normal
+        for pair, (one, other) in enumerate(zip(pairs.one, pairs.other, strict=True)):
+            information = slope[pair, :, :, None] * slope[pair, :, None, :]
+            weights[:, one, :, one] += information
+            weights[:, other, :, other] += information
+            weights[:, one, :, other] -= information
+            weights[:, other, :, one] -= information
+            right[one] -= change[pair]
+            right[other] += change[pair]
+        weights = weights.reshape(num_frames, 3 * num_joints, 3 * num_joints)
+        return PoseSmoother(weights, np.repeat(self._jerk_of(frames), 3, 0)), right
 
     def covariance(self) -> np.ndarray:
-        """Return the covariance (J, F, 3, 3) of the trajectories without rigid pairs, mm^2.
+        """Return the covariance (J, F, 3, 3) of the trajectories, mm^2.
 
         Smoothing reduces errors that last for many frames less than white noise.
         """
@@ -285,46 +274,16 @@ class _Fit:
             terms = self._terms(outer)
             weight = terms.weights(self.noise_px, self._settings.outlier_std)
             normal, _ = terms.normal_equations(weight, self.noise_px)
-            smoother = JerkSmoother(normal, self._jerk_of(outer))
             near = maximum_filter1d(weight.sum(1).T > 1.5, 2 * _NEAR + 1, axis=1)  # of two views
-            found = smoother.covariance(_CORRELATED, near) + ~near[..., None, None] * _UNKNOWN_MM**2 * np.eye(3)
+            if self.rigid is None:
+                found = JerkSmoother(normal, self._jerk_of(outer)).covariance(_CORRELATED, near)
+            else:
+                found = self._coupled(normal, outer)[0].covariance(3).swapaxes(0, 1) * near[..., None, None]
+            found = found + ~near[..., None, None] * _UNKNOWN_MM**2 * np.eye(3)
             result[:, inner] = found[:, part]
         independent = (1 - self.correlation) / (1 + self.correlation)  # measurements per frame
         share = self.share
         return result / (share + (1 - share) * independent)[:, None, None, None]
-
-    def variance_with_pairs(self, covariance: np.ndarray) -> np.ndarray:
-        """Return the covariance (J, F, 3, 3), mm^2, reduced by what the rigid pairs tell.
-
-        Each joint's reduction is computed frame by frame in a sample of the frames, as if the covariances (J, F, 3, 3)
-        were of independent measurements.
-        """
-        if self.rigid is None or not len(self.rigid.one):
-            return covariance
-        variance = np.trace(covariance, axis1=-2, axis2=-1)
-        pairs = self.rigid
-        num_joints = len(self.points)
-        frames = np.unique(np.linspace(0, self.num_frames - 1, min(self.num_frames, _SAMPLED)).astype(int))
-        seen = self.agrees[frames].any(1).T  # (J, N)
-        difference = pairs.difference(self.points[:, frames])
-        slope = difference / np.maximum(np.linalg.norm(difference, axis=-1, keepdims=True), 1.0)
-        # The standard deviation of a pair counts the frames over which smoothing averages. In smoothed positions that
-        # is right for deviations of a single frame, and not needed for lasting ones: half of it is undone.
-        correlation = (1 / self.share[pairs.one] + 1 / self.share[pairs.other]) / 2
-        slope = slope * (correlation**0.25 / pairs.std)[:, None, None]
-        information = np.zeros((len(frames), num_joints, 3, num_joints, 3))
-        for joint in range(num_joints):
-            information[:, joint, :, joint] = np.linalg.inv(covariance[joint, frames])
-        for number, (one, other) in enumerate(zip(pairs.one, pairs.other, strict=True)):
-            product = slope[number, :, :, None] * slope[number, :, None, :]
-            information[:, one, :, one] += product
-            information[:, other, :, other] += product
-            information[:, one, :, other] -= product
-            information[:, other, :, one] -= product
-        inverse = np.linalg.inv(information.reshape(len(frames), 3 * num_joints, -1))
-        reduced = np.diagonal(inverse, axis1=-2, axis2=-1).reshape(-1, num_joints, 3).sum(-1).T
-        factor = (seen * reduced / variance[:, frames]).sum(1) / np.maximum(seen.sum(1), 1)
-        return covariance * np.where(seen.any(1), factor, 1.0)[:, None, None, None]
 
 
 def _mean_information(information: np.ndarray) -> np.ndarray:

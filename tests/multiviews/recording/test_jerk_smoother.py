@@ -6,8 +6,6 @@ import pytest
 from lib.multiviews.recording.jerk_smoother import (
     ORDER,
     JerkSmoother,
-    add_jerk_transposed,
-    jerk,
     jerk_variance_of_cutoff,
     measure_jerk_variance,
     noise_share,
@@ -40,14 +38,6 @@ def test_jerk_smoother_equals_dense_least_squares(num_frames, axes):
         inverse = np.linalg.inv(matrix).reshape(num_frames, axes, num_frames, axes)
         expected = inverse[np.arange(num_frames), :, np.arange(num_frames)]
         np.testing.assert_allclose(covariance[joint], expected, rtol=1e-6, atol=1e-9)
-
-
-def test_add_jerk_transposed_is_the_transpose():
-    rng = np.random.default_rng(1)
-    points, values = rng.normal(size=(2, 8, 3)), rng.normal(size=(2, 5, 3))
-    result = np.zeros_like(points)
-    add_jerk_transposed(result, values)
-    assert (result * points).sum() == pytest.approx((values * jerk(points)).sum())
 
 
 def test_noise_share_is_the_trace_of_the_smoother():

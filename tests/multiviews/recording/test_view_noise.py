@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from cvf_tests.walk import film, walking
+from scipy.spatial.transform import Rotation
 
 from lib.multiviews.recording.robust_poses import sizes_over_time
 from lib.multiviews.recording.view_noise import measure_view_noise
@@ -36,6 +39,16 @@ def test_measure_view_noise_view_that_does_not_fit(num_views, off):
     assert found.off == off
     if off:
         np.testing.assert_allclose(found.px[[0, 2]], 2.0, rtol=0.2)
+
+
+@pytest.mark.parametrize("view", [0, 1, 2])
+def test_measure_view_noise_view_turned_along_the_epipolar_lines_of_another(view):
+    points, cameras = scene(3)
+    baseline = cameras.R[0, view] @ (cameras.T[0, view - 1] - cameras.T[0, view])
+    axis = np.cross([0.0, 0.0, 1.0], baseline)
+    R = cameras.R.copy()
+    R[:, view] = Rotation.from_rotvec(np.radians(2) * axis / np.linalg.norm(axis)).as_matrix() @ R[:, view]
+    assert noise_of(points, replace(cameras, R=R)).off == (view,)
 
 
 def test_measure_view_noise_view_without_detections():
