@@ -59,7 +59,7 @@ def measure_rigid_pairs(
         distance = np.maximum(np.linalg.norm(difference, axis=-1), 1.0)
         direction = difference / distance[:, None]
         both = covariance[one] + covariance[other]
-        along = np.einsum("fa,fab,fb->f", direction, both, direction)
+        along = np.maximum(np.einsum("fa,fab,fb->f", direction, both, direction), 0.0)
         across = np.trace(both, axis1=-2, axis2=-1) - along
         measured = distance - np.minimum(across / (2 * distance), np.sqrt(along))  # Noise across a pair lengthens it.
         length, std = _constant_distance(measured, along, seen[one] & seen[other], duration)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.ndimage import convolve1d
 
 from lib.multiviews.body import HumanBody
 from lib.multiviews.cameras import Cameras
@@ -28,6 +29,7 @@ _CLEAR_SWAP = 2.0  # a late swap must reduce the median error of a limb pair by 
 _MAX_TOLERANCE = 0.03  # share of the person's size; limit of the measured tolerance
 _TOLERANCE_STD = 4.0  # measured tolerance, standard deviations of the detections
 _BLOCK = 1000  # frames; limits memory
+_REACH = 5  # frames in which a joint that two views see must be seen again
 _MIN_NOISE = 0.0005  # share of the person's size; exact detections get this noise
 
 
@@ -296,6 +298,7 @@ def smooth_poses(
     known = poses.known
     if settings.cutoff == AUTO:
         known = agrees.sum(1) >= settings.required_views(agrees.shape[1])
+        known &= (agrees.sum(1) >= 3) | ~_alone(known)
         agrees = agrees & known[:, None]
     given = known | _short_gaps(known, settings.max_gap)
     return replace(
@@ -350,6 +353,17 @@ def _short_gaps(known: np.ndarray, max_gap: int) -> np.ndarray:
     before = np.maximum.accumulate(np.where(known, frame, -len(known) - max_gap), 0)
     after = np.minimum.accumulate(np.where(known, frame, 2 * len(known) + max_gap)[::-1], 0)[::-1]
     return ~known & (after - before - 1 <= max_gap)
+
+
+def _alone(known: np.ndarray) -> np.ndarray:
+    """Return the frames (F, J) without another known frame of the joint in reach, in recordings that are longer.
+
+    Two views agree on a wrong point at times, and nothing shows it if no trajectory leads there.
+    """
+    if len(known) <= _REACH:
+        return np.zeros_like(known)
+    window = np.ones(2 * _REACH + 1)
+    return convolve1d(known.astype(float), window, axis=0, mode="constant") < 1.5
 
 
 def _sources(known: np.ndarray, num_views: np.ndarray, given: np.ndarray) -> np.ndarray:

@@ -29,6 +29,7 @@ from lib.multiviews.recording.rigid_pairs import RigidPairs, measure_rigid_pairs
 
 _MAX_CORRELATION = 0.99
 _CORRELATED = 40  # frames beyond which positions are uncorrelated
+_MIN_FREEDOM = 0.02  # of a point's residual
 _NEAR = 12  # frames from a measurement within which the covariance is computed
 _UNKNOWN_MM = 1e4  # standard deviation of positions farther away
 
@@ -181,12 +182,16 @@ class _Fit:
             return
         measured, weight = self.points, information
         for scale in self._settings.start_scales:
-            smooth = np.empty_like(measured)
+            smooth, leverage = np.empty_like(measured), np.empty_like(weight)
             for inner, outer, part in self._blocks():
                 smoother = JerkSmoother(weight[:, outer, None, None], self._jerk_of(outer))
                 right = (weight[:, outer] + smoother.ridge)[..., None] * measured[:, outer]
                 smooth[:, inner] = smoother.solve(right[:, :, None])[:, part, 0]
-            squared = ((measured - smooth) ** 2).sum(-1) * information / scale**2
+                variance = smoother.covariance(_CORRELATED, weight[:, outer] > 0)[..., 0, 0]
+                leverage[:, inner] = (weight[:, outer] * variance)[:, part]
+            # Points at an end or in a gap draw the trajectory to themselves, so their residuals are small.
+            freedom = np.maximum(1 - leverage, _MIN_FREEDOM)
+            squared = ((measured - smooth) ** 2).sum(-1) * information / freedom / scale**2
             weight = information * robust_weight(squared, self._settings.outlier_std, 3)
             self.jerk_variance = measure_jerk_variance(smooth, weight, self.point_variance, self.jerk_variance)
         self.points = smooth

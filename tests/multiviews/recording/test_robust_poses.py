@@ -100,6 +100,16 @@ def test_smooth_poses_two_views_are_a_source():
     assert np.median(found.sd_mm[10:, 8]) > np.median(found.sd_mm[:10, 8])
 
 
+def test_smooth_poses_two_views_alone_in_a_gap_are_not_enough():
+    _, points, cameras = scene(3, 80)
+    shown = points[:, :2, 8].copy()
+    points[15:65, :, 8] = np.nan
+    points[40, :2, 8] = shown[40]
+    assert np.isnan(smoothed(points, cameras).pose_world[15:65, 8]).all()
+    points[43, :2, 8] = shown[43]
+    assert np.isfinite(smoothed(points, cameras).pose_world[40:44, 8]).all()
+
+
 def test_smooth_poses_turned_camera_is_left_out():
     pose, points, cameras = scene(4, 80)
     points[:, 2, :, :2] += 15

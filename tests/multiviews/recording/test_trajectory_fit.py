@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from cvf_tests.walk import BODY, film, walking
 
+from lib.multiviews.cameras import project
 from lib.multiviews.keypoints.triangulate import triangulate
 from lib.multiviews.recording.smoothing import smooth_trajectories
 from lib.multiviews.recording.trajectory_fit import TrajectorySettings, fit_trajectories
@@ -55,6 +56,19 @@ def test_fit_trajectories_outliers_lose_their_weight():
     assert not fit.agrees[outlier].any()
     assert fit.agrees[~outlier].mean() > 0.98
     assert error_mm(fit.pose_world, pose).mean() < 1.1 * error_mm(fitted(points, cameras).pose_world, pose).mean()
+
+
+@pytest.mark.parametrize("frame", [0, 60, 119])
+def test_fit_trajectories_wrong_point_on_which_two_views_agree(frame):
+    """At an end the trajectory could bend to the point."""
+    pose, points, cameras = scene(3)
+    moved = project((pose[frame] + [300.0, 0.0, 0.0])[None], cameras[frame])[0]  # (V, J, 2)
+    points[frame, :2, 6] = moved[:2, 6]
+    start = triangulate(points, cameras)
+    start[frame, 6] = pose[frame, 6] + [300.0, 0.0, 0.0]
+    fit = fitted(points, cameras, start)
+    assert error_mm(fit.pose_world, pose)[frame, 6] < 40
+    assert not fit.agrees[frame, :2, 6].any()
 
 
 @pytest.mark.parametrize(("block", "overlap"), [(70, 80), (200, 100)])
