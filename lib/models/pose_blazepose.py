@@ -39,6 +39,7 @@ _JOINTS = (
 _MAPS = dict(zip(_JOINTS, (33, 0, *range(11, 17), *range(23, 29)), strict=True))
 _SIDES = (11, 2, 7), (12, 5, 8)  # left and right shoulder, eye, ear
 _USED = sorted({*_MAPS.values(), *_SIDES[0], *_SIDES[1]})
+_SHIFT_PX = 0.125  # map px; a joint at crop px x peaks at (x + 0.5) / 4, as mirrored crops show, and here at x / 4
 _MIN_SHARE = 0.05  # of the peak, below which a map counts as 0 in a midpoint
 
 
@@ -81,7 +82,8 @@ class BlazePose(nn.Module):
             np.multiply(crops[:, channel], IMAGE_STD[channel], out=rgb[..., 2 - channel])
             rgb[..., 2 - channel] += IMAGE_MEAN[channel]
         logits = self._logits(rgb)[..., _USED].transpose(0, 3, 1, 2)
-        return torch.from_numpy(self._joints(expit(np.ascontiguousarray(logits)))).to(images.device)
+        maps = _shifted(expit(np.ascontiguousarray(logits)))
+        return torch.from_numpy(self._joints(maps)).to(images.device)
 
     def _joints(self, maps: np.ndarray) -> np.ndarray:
         """Return the union joints (B, J, H, W) from the maps _USED (B, K, H, W)."""
@@ -94,6 +96,14 @@ class BlazePose(nn.Module):
         belly_and_head = midpoint_maps(np.stack([root, eyes], 1), np.stack([neck, ears], 1))
         joints[:, UNION_20.indices(["belly", "head"])] = belly_and_head
         return joints
+
+
+def _shifted(maps: np.ndarray) -> np.ndarray:
+    """Move maps (B, K, H, W) by _SHIFT_PX to the left and up, by linear interpolation."""
+    for axis in (-2, -1):
+        following = np.concatenate([maps.take(range(1, maps.shape[axis]), axis), maps.take([-1], axis)], axis)
+        maps = (1 - _SHIFT_PX) * maps + _SHIFT_PX * following
+    return maps
 
 
 def _places(maps: Iterable[int]) -> list[int]:
