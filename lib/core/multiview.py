@@ -22,7 +22,9 @@ from lib.core.own_cameras.recording_results import POSES, save_recording_poses, 
 from lib.core.pose3d.make_prior import load_prior
 from lib.core.pose3d.methods import METHODS
 from lib.models.registry import BACKBONES
-from lib.multiviews.recording.robust_poses import RobustPoses, RobustSettings
+from lib.multiviews.body import H36M_BODY
+from lib.multiviews.pictorial.limb_prior import LimbPrior
+from lib.multiviews.recording.robust_poses import RobustPoses, RobustSettings, leave_one_out
 from lib.utils.errors import InputError, unknown_name
 from lib.utils.files.atomic import make_directory
 from lib.utils.joints import H36M_17
@@ -37,12 +39,14 @@ class RecordingPoses:
         poses: positions, inliers, swaps and covariances.
         method: name of the 3D method.
         settings: consensus between the views, and smoothing.
+        config: configuration of the network; None if detections replace it.
     """
 
     recording: Recording
     poses: RobustPoses
     method: str
     settings: RobustSettings
+    config: Any = None
 
     @property
     def pose_world(self) -> np.ndarray:
@@ -60,13 +64,31 @@ class RecordingPoses:
         Args:
             out: folder; results of earlier poses in it are replaced.
             video: write the video.
-            leave_one_out: also predict each view from the others.
+            leave_one_out: also predict each view from the others, see left_out_px().
 
         Returns:
             The content of results.json.
         """
-        left_out = self.settings if leave_one_out else None
-        return save_results(make_directory(out), self.recording, self.poses, self.method, left_out, video)
+        left_out_px = self.left_out_px() if leave_one_out else None
+        return save_results(make_directory(out), self.recording, self.poses, self.method, left_out_px, video)
+
+    def left_out_px(self) -> np.ndarray:
+        """Predict the joints of each view from the other views.
+
+        With BlazePose, everything is done again without the view. Otherwise, the joints are triangulated without it.
+
+        Returns:
+            (F, V, 17) distances of the view's joints from the prediction, px; NaN = none.
+
+        Raises:
+            InputError: fewer than three views.
+        """
+        if self.config is None or not BACKBONES[self.config.BACKBONE_MODEL].is_fixed:
+            return leave_one_out(self.poses, self.recording.cameras, H36M_BODY, self.settings)
+        from lib.core.own_cameras.heatmap_poses import leave_one_out_of_heatmaps  # torch
+
+        prior = _prior_of_file(self.method, self.config)
+        return leave_one_out_of_heatmaps(self.recording, self.poses, self.config, self.method, self.settings, prior)
 
     def export(
         self, out: str | os.PathLike, formats: Sequence[str], settings: ExportSettings | None = None
@@ -217,7 +239,7 @@ def poses_of_recording(
         poses = smooth(triangulate(recording, settings), recording, settings)
     else:
         recording, poses = _poses_from_network(recording, config, checkpoint, method, settings, keep)
-    return RecordingPoses(recording, poses, method, settings)
+    return RecordingPoses(recording, poses, method, settings, config)
 
 
 def _with_found_people(recording: Recording, config: Any, checkpoint: str | os.PathLike | None) -> Recording:
@@ -227,6 +249,13 @@ def _with_found_people(recording: Recording, config: Any, checkpoint: str | os.P
     from lib.core.own_cameras.heatmap_poses import detect_people  # torch
 
     return with_detections(recording, detect_people(recording, config))
+
+
+def _prior_of_file(method: str, config: Any) -> LimbPrior | None:
+    """Return the limb prior of PICT_STRUCT.PAIRWISE_FILE; None if the method needs none or there is no file."""
+    needs_prior = method in METHODS and METHODS[method].needs_prior
+    has_file = Path(config.PICT_STRUCT.PAIRWISE_FILE or "-").is_file()
+    return load_prior(config.PICT_STRUCT) if needs_prior and has_file else None
 
 
 def _poses_from_network(
@@ -242,9 +271,7 @@ def _poses_from_network(
     from lib.core.own_cameras.heatmap_poses import poses_from_heatmaps
     from lib.core.own_cameras.network import predict
 
-    needs_prior = method in METHODS and METHODS[method].needs_prior
-    has_file = Path(config.PICT_STRUCT.PAIRWISE_FILE or "-").is_file()
-    prior = load_prior(config.PICT_STRUCT) if needs_prior and has_file else None
+    prior = _prior_of_file(method, config)
     if BACKBONES[config.BACKBONE_MODEL].is_fixed:
         return poses_from_heatmaps(recording, config, method, settings, prior)
     roots = None

@@ -19,8 +19,9 @@ def test_estimate_recording_from_detections(files, tmp_path):
     assert found.pose_world.shape == (14, 17, 3)
     assert np.median(np.linalg.norm(found.pose_world - files.pose_world[2:], axis=-1)) < 15
     assert found.sd_mm.shape == (14, 17)
-    results = found.save(tmp_path / "out")
+    results = found.save(tmp_path / "out", leave_one_out=True)
     assert results["frames"]["first"] == 2
+    assert all(view["median"] < 5 for view in results["leave_one_out_px"].values())
     assert (tmp_path / "out/report.md").is_file()
     written = found.export(tmp_path / "out", ["csv"])
     assert list(written) == [tmp_path / "out/poses3d_export.csv"]

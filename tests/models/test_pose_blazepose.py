@@ -57,7 +57,9 @@ def test_blazepose_belly_neck_and_head_are_midpoints():
     for name, place in (("neck", neck), ("belly", (neck + PLACES["hips"]) / 2), ("head", head)):
         one = heatmaps[UNION_20.index(name)].numpy()
         rows, columns = np.mgrid[:64, :64]
-        np.testing.assert_allclose([(one * columns).sum() / one.sum(), (one * rows).sum() / one.sum()], place - 1 / 8, atol=0.1)
+        np.testing.assert_allclose(
+            [(one * columns).sum() / one.sum(), (one * rows).sum() / one.sum()], place - 1 / 8, atol=0.1
+        )
         assert 0.8 < one.max() <= 0.91
 
 

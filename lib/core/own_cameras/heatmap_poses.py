@@ -24,6 +24,7 @@ from lib.dataset.own_cameras.detections import Detections
 from lib.dataset.own_cameras.person_detector import PersonDetector
 from lib.dataset.own_cameras.videos import read_frames
 from lib.multiviews.body import H36M_BODY
+from lib.multiviews.keypoints.view_consensus import reprojection_error
 from lib.multiviews.pictorial.cpu_backend import make_cpu_backend
 from lib.multiviews.pictorial.limb_prior import LimbPrior
 from lib.multiviews.recording.robust_poses import RobustPoses, RobustSettings
@@ -137,6 +138,7 @@ def poses_from_heatmaps(
     Raises:
         InputError: as find_person(), the method cannot use the frames, or a limb length is unknown.
     """
+    settings = replace(settings, weigh_confidence=True)  # peaks of hidden joints are lower
     times = PartTimes()
     with times.measure("search"):
         recording, tracker = find_person(recording, config)
@@ -159,6 +161,37 @@ def poses_from_heatmaps(
     pose_world = np.where(located[:, None, None], pose_world, np.nan)
     poses = triangulate(recording, settings).with_pose(pose_world, recording.cameras)
     return recording, smooth(poses, recording, settings)
+
+
+def leave_one_out_of_heatmaps(
+    recording: Recording,
+    poses: RobustPoses,
+    config: Any,
+    method: str,
+    settings: RobustSettings,
+    prior: LimbPrior | None = None,
+) -> np.ndarray:
+    """Predict the joints of each view from the other views: follow the person again without it, with the same method.
+
+    Args:
+        recording, poses: result of poses_from_heatmaps() with at least 3 views; the others are its arguments.
+
+    Returns:
+        (F, V, J) distance of a view's joints from the prediction, px; NaN without a joint or a prediction.
+    """
+    num_views = len(recording.rig)
+    if settings.min_views is not None:
+        settings = replace(settings, min_views=min(settings.min_views, num_views - 1))
+    errors = np.full(poses.agrees.shape, np.nan)
+    for view in range(num_views):
+        rest, found = poses_from_heatmaps(recording.without_view(view), config, method, settings, prior)
+        frames = slice(len(recording) - len(rest), None)  # the person may be found later
+        pose = np.where(found.known[..., None], found.pose_world, np.nan)
+        one = slice(view, view + 1)
+        target = poses.points_img[frames, one]
+        cameras = recording.cameras[frames, one]
+        errors[frames, view] = reprojection_error(pose, target, cameras, np.ones(target.shape[:2]))[:, 0]
+    return errors
 
 
 def _batches(

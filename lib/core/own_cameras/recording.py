@@ -111,6 +111,18 @@ class Recording:
         chosen = slice(*self.positions(start, stop, "--frames"))
         return replace(self, table=self.table[chosen], points=None if self.points is None else self.points[chosen])
 
+    def without_view(self, view: int) -> Recording:
+        """Return the recording of the other views, without detections."""
+        keep = [other for other in range(len(self.rig)) if other != view]
+        names = tuple(self.rig.names[other] for other in keep)
+        rig = replace(self.rig, names=names, cameras=self.rig.cameras[keep], image_wh=self.rig.image_wh[keep])
+        num_frames, rates = self.num_frames[keep], self.rates[keep]
+        videos = self.videos
+        if videos is not None:
+            paths = tuple(videos.paths[other] for other in keep)
+            videos = replace(videos, paths=paths, num_frames=num_frames, rates=rates, image_wh=videos.image_wh[keep])
+        return Recording(rig, num_frames, rates, self.table[:, keep], videos)
+
     def table_with(self, offsets: np.ndarray | None = None, drift: np.ndarray | None = None) -> np.ndarray:
         """Return the table for sync offsets (V,), frames, and their drift (V,), frames per frame.
 

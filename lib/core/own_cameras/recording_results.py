@@ -15,8 +15,7 @@ from lib.core.own_cameras.recording_motion import check_recording_motion
 from lib.core.own_cameras.recording_poses import check_cameras
 from lib.core.own_cameras.recording_tables import error_summary, pose_statistics, report_parts
 from lib.core.pose3d.results_3d import write_poses
-from lib.multiviews.body import H36M_BODY
-from lib.multiviews.recording.robust_poses import SOURCES, RobustPoses, RobustSettings, leave_one_out
+from lib.multiviews.recording.robust_poses import SOURCES, RobustPoses
 from lib.utils.files.atomic import write_bytes, write_csv
 from lib.utils.files.json_file import write_json
 from lib.utils.joints import H36M_17
@@ -82,7 +81,7 @@ def save_results(
     recording: Recording,
     poses: RobustPoses,
     method: str,
-    left_out: RobustSettings | None = None,
+    left_out_px: np.ndarray | None = None,
     video: bool = True,
 ) -> dict[str, Any]:
     """Write poses, tables and, with videos, the label sheet and the video of the poses.
@@ -92,7 +91,7 @@ def save_results(
         recording: the recording.
         poses: its poses.
         method: name of the method, for report and results.json.
-        left_out: settings with which each view is also predicted from the others; None = not predicted.
+        left_out_px: (F, V, J) distances of each view's joints from the prediction by the others; None = not made.
         video: write the video.
 
     Returns:
@@ -121,8 +120,8 @@ def save_results(
         "sync_drift": None if recording.sync_offsets is None else recording.sync_offsets.drift,
     }
     parts = [f"# 3D poses, method {method}", *report_parts(recording, statistics, check)]
-    if left_out is not None:
-        results["leave_one_out_px"] = left_out_statistics(recording, poses, left_out)
+    if left_out_px is not None:
+        results["leave_one_out_px"] = left_out_statistics(recording, left_out_px)
         parts.append(left_out_table(results["leave_one_out_px"]))
     if recording.videos is not None:
         motion = check_recording_motion(recording, poses.pose_world)
@@ -142,20 +141,14 @@ def save_results(
     return results
 
 
-def left_out_statistics(
-    recording: Recording, poses: RobustPoses, settings: RobustSettings
-) -> dict[str, dict[str, float]]:
-    """Compare the detections of each view with their prediction from the other views.
+def left_out_statistics(recording: Recording, errors_px: np.ndarray) -> dict[str, dict[str, float]]:
+    """Summarize the distances (F, V, J) between the joints of each view and their prediction from the other views.
 
     Returns:
         View -> median, mean and p95 of the distances, px, and `compared`, the share of the joints that have one.
-
-    Raises:
-        InputError: fewer than three views.
     """
-    errors = leave_one_out(poses, recording.cameras, H36M_BODY, settings)
     return {
-        name: {**error_summary(errors[:, view]), "compared": float(np.isfinite(errors[:, view]).mean())}
+        name: {**error_summary(errors_px[:, view]), "compared": float(np.isfinite(errors_px[:, view]).mean())}
         for view, name in enumerate(recording.rig.names)
     }
 

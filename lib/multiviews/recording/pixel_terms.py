@@ -8,15 +8,16 @@ from lib.multiviews.cameras import Cameras
 from lib.multiviews.keypoints.peak_rays import PeakRays, peak_rays, plane_slopes, project_to_planes
 
 
-def detection_rays(points_img: np.ndarray, cameras: Cameras) -> PeakRays:
+def detection_rays(points_img: np.ndarray, cameras: Cameras, trust: np.ndarray | float = 1.0) -> PeakRays:
     """Return undistorted detections in px: rays with one peak.
 
     Args:
         points_img: (F, V, J, 2) image px; NaN = not seen.
         cameras: leading axes (F, V).
+        trust: (F, V, J) weights of the detections.
     """
-    exists = np.isfinite(points_img).all(-1)[..., None].astype(float)
-    return peak_rays(points_img[:, :, :, None], exists, cameras, np.ones(points_img.shape[:2]))
+    weight = (np.isfinite(points_img).all(-1) * trust)[..., None]
+    return peak_rays(points_img[:, :, :, None], weight, cameras, np.ones(points_img.shape[:2]))
 
 
 class PixelTerms:
@@ -36,20 +37,24 @@ class PixelTerms:
             points: (J, F, 3) mm, finite.
         """
         place, depth = project_to_planes(points.swapaxes(0, 1), rays.zoom, cameras)
-        self.exists = rays.weight[..., 0] > 0
+        self._trust = rays.weight[..., 0]
+        self.exists = self._trust > 0
         self.residual = rays.place[:, :, :, 0] - place
         self._slope = plane_slopes(place, depth, rays.zoom, cameras)
         self._points = points
 
     def weights(self, std_px: np.ndarray, outlier_std: float) -> np.ndarray:
-        """Return the robust weights (F, V, J) of the detections; `std_px` (V,) is the noise of the views."""
+        """Return the weights (F, V, J) against outliers; `std_px` (V,) is the noise of the views."""
         squared = (self.residual**2).sum(-1) / std_px[:, None] ** 2
         return self.exists * robust_weight(squared, outlier_std, 2)
 
     def normal_equations(self, weight: np.ndarray, noise_px: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the information matrices (J, F, 3, 3), 1/mm^2, and the right sides (J, F, 3) of the joints."""
+        """Return the information matrices (J, F, 3, 3), 1/mm^2, and the right sides (J, F, 3) of the joints.
+
+        The weights (F, V, J) are multiplied by the weights of the rays.
+        """
         num_frames, num_views, num_joints = weight.shape
-        root = np.sqrt(weight) / noise_px[:, None]
+        root = np.sqrt(weight * self._trust) / noise_px[:, None]
         slope = (self._slope * root[..., None, None]).transpose(2, 0, 1, 3, 4)
         slope = slope.reshape(num_joints, num_frames, 2 * num_views, 3)
         residual = (self.residual * root[..., None]).transpose(2, 0, 1, 3).reshape(num_joints, num_frames, -1, 1)

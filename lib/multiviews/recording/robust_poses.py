@@ -28,6 +28,7 @@ REGION_90 = 2.5003  # radius of the 90 % region of a 3D normal distribution, sta
 _CLEAR_SWAP = 2.0  # a late swap must reduce the median error of a limb pair by this factor
 _MAX_TOLERANCE = 0.03  # share of the person's size; limit of the measured tolerance
 _TOLERANCE_STD = 4.0  # measured tolerance, standard deviations of the detections
+_MIN_TRUST = 0.02  # share of the usual confidence
 _BLOCK = 1000  # frames; limits memory
 _REACH = 5  # frames in which a joint that two views see must be seen again
 _MIN_NOISE = 0.0005  # share of the person's size; exact detections get this noise
@@ -45,6 +46,8 @@ class RobustSettings:
         cutoff: "auto" = fit all frames to pixels, limb lengths and smooth motion; a number = frequency that smoothing
             damps by half, cycles per frame; None = no smoothing.
         max_gap: longest gap of a joint that is bridged, frames.
+        weigh_confidence: cutoff "auto" gives detections of less than the usual confidence less weight. For confidences
+            that follow the accuracy, as peaks of heatmaps do.
 
     Raises:
         InputError: the tolerance is out of range.
@@ -55,6 +58,7 @@ class RobustSettings:
     min_confidence: float = 0.1
     cutoff: float | str | None = AUTO
     max_gap: int = 10
+    weigh_confidence: bool = False
 
     def __post_init__(self) -> None:
         if self.tolerance is not None and not 0 < self.tolerance < 1:
@@ -68,6 +72,7 @@ class RobustSettings:
         tolerance = f"{measured}{100 * (self.tolerance or _MAX_TOLERANCE):g}"
         if self.cutoff == AUTO:
             smoothing = "All frames are fitted to pixels, limb lengths and smooth motion"
+            smoothing += "; lower peaks have less weight" if self.weigh_confidence else ""
         elif self.cutoff is None:
             smoothing = "Frames are triangulated one by one, not smoothed"
         else:
@@ -92,6 +97,7 @@ class RobustPoses:
         pose_world: (F, J, 3) mm; NaN = unknown.
         known: (F, J) bool, enough views agree on the joint.
         points_img: (F, V, J, 2) detections after swaps, px.
+        trust: (F, V, J) weights of the detections.
         agrees: (F, V, J) bool, inliers.
         error: (F, V, J) reprojection error of the pose, px; NaN without pose or detection.
         swapped: (F, V, limb pairs) bool, left and right of the detector were swapped.
@@ -105,6 +111,7 @@ class RobustPoses:
     pose_world: np.ndarray
     known: np.ndarray
     points_img: np.ndarray
+    trust: np.ndarray
     agrees: np.ndarray
     error: np.ndarray
     swapped: np.ndarray
@@ -219,6 +226,7 @@ def robust_poses(
         raise InputError(f"min_views: expected 2 to {sizes['V']}, received {min_views}")
     seen = np.isfinite(points).all(-1) & (points[..., 2] >= settings.min_confidence)
     points_img = np.where(seen[..., None], points[..., :2], np.nan)
+    trust = _trust(np.where(seen, points[..., 2], np.nan)) if settings.weigh_confidence else np.ones(seen.shape)
     size = sizes_over_time(points_img)
     noise = measure_view_noise(points_img, cameras, size)
     noise = replace(noise, px=np.maximum(noise.px, _MIN_NOISE * np.median(size, 0)))
@@ -244,7 +252,7 @@ def robust_poses(
     late = _clearly_swapped(points_world, swap(points_img, swapped, groups), cameras, groups, share * size)
     swapped ^= late
     triangulate_again(np.flatnonzero(late.any((1, 2))))
-    points_img, trusted = (swap(points, swapped, groups) for points in (points_img, trusted))
+    points_img, trusted, trust = (swap(values, swapped, groups) for values in (points_img, trusted, trust))
     if settings.cutoff == AUTO:
         agrees = np.nan_to_num(_errors_px(points_world, trusted, cameras), nan=np.inf) <= tolerance_px[..., None]
     else:
@@ -257,6 +265,7 @@ def robust_poses(
         pose_world=pose_world,
         known=known,
         points_img=points_img,
+        trust=trust,
         agrees=agrees,
         error=_errors_px(pose_world, points_img, cameras),
         swapped=swapped,
@@ -287,7 +296,9 @@ def smooth_poses(
     if settings.cutoff == AUTO:
         trusted = _without_views(poses.points_img, poses.noise.off)
         max_noise_px = np.median(limit_px, 0) / _TOLERANCE_STD
-        fit = fit_trajectories(trusted, cameras, body, poses.pose_world, poses.noise.px, max_noise_px)
+        fit = fit_trajectories(
+            trusted, cameras, body, poses.pose_world, poses.noise.px, max_noise_px, trust=poses.trust
+        )
         pose_world, covariance, agrees = fit.pose_world, fit.covariance, fit.agrees
         poses = replace(poses, noise=replace(poses.noise, px=fit.noise_px))
     else:
@@ -311,6 +322,15 @@ def smooth_poses(
         source=_sources(known, agrees.sum(1), given),
         settings=settings,
     )
+
+
+def _trust(confidence: np.ndarray) -> np.ndarray:
+    """Return weights (F, V, J) of detections with confidences, NaN = not seen; 1 from the median of a joint on."""
+    seen = np.isfinite(confidence)
+    ever = seen.any((0, 1))
+    usual = np.ones(len(ever))
+    usual[ever] = np.nanmedian(confidence[..., ever], (0, 1))
+    return np.where(seen, np.clip(confidence / usual, _MIN_TRUST, 1.0) ** 2, 0.0)
 
 
 def _without_views(points_img: np.ndarray, views: Sequence[int]) -> np.ndarray:
@@ -418,11 +438,11 @@ def leave_one_out(
     num_views = poses.points_img.shape[1]
     if num_views < 3:
         raise InputError(f"leaving one view out needs 3 views, received {num_views}")
-    settings = replace(settings, min_views=min(settings.min_views or 3, num_views - 1))
+    settings = replace(settings, min_views=min(settings.min_views or 3, num_views - 1), min_confidence=0.0)
     errors = np.empty(poses.agrees.shape)
     for view in range(num_views):
         others = np.arange(num_views) != view
-        points = np.pad(poses.points_img[:, others], [(0, 0)] * 3 + [(0, 1)], constant_values=1.0)
+        points = np.concatenate([poses.points_img, np.sqrt(poses.trust)[..., None]], -1)[:, others]
         rest = cameras[:, others]
         found = smooth_poses(robust_poses(points, rest, body, (), settings), rest, body, settings)
         one = slice(view, view + 1)

@@ -15,6 +15,7 @@ from scipy.ndimage import maximum_filter1d
 
 from lib.multiviews.body import HumanBody
 from lib.multiviews.cameras import Cameras
+from lib.multiviews.keypoints.peak_rays import PeakRays
 from lib.multiviews.recording.jerk_smoother import (
     MIN_FRAMES,
     ORDER,
@@ -82,6 +83,7 @@ def fit_trajectories(
     noise_px: np.ndarray,
     max_noise_px: np.ndarray,
     settings: TrajectorySettings = TrajectorySettings(),
+    trust: np.ndarray | float = 1.0,
 ) -> TrajectoryFit:
     """Fit trajectories to detections.
 
@@ -93,10 +95,11 @@ def fit_trajectories(
         noise_px: (V,) first estimate of the noise.
         max_noise_px: (V,) limit of the noise.
         settings: see TrajectorySettings.
+        trust: (F, V, J) weights of the detections: the noise of one with weight 1 is `noise_px`.
 
     Source: Karashchuk et al., Anipose, 2021, for the terms; the noise is measured here.
     """
-    fit = _Fit(points_img, cameras, start, noise_px, max_noise_px, settings)
+    fit = _Fit(detection_rays(points_img, cameras, trust), cameras, start, noise_px, max_noise_px, settings)
     fit.smooth_points(start)
     for scale in settings.scales:
         fit.update(scale)
@@ -127,21 +130,21 @@ class _Fit:
 
     def __init__(
         self,
-        points_img: np.ndarray,
+        rays: PeakRays,
         cameras: Cameras,
         start: np.ndarray,
         noise_px: np.ndarray,
         max_noise_px: np.ndarray,
         settings: TrajectorySettings,
     ) -> None:
-        self._rays = detection_rays(points_img, cameras)
+        self._rays = rays
         self._cameras = cameras
         self._settings = settings
         self._max_noise_px = max_noise_px
         self.noise_px = np.minimum(noise_px, max_noise_px)
         self.num_frames, num_joints = start.shape[:2]
         self.points = _interpolated(start.swapaxes(0, 1))
-        self.agrees = np.zeros(points_img.shape[:3], bool)
+        self.agrees = np.zeros(rays.weight.shape[:3], bool)
         self.rigid: RigidPairs | None = None
         self.correlation = 0.0
         self.point_variance = np.ones(num_joints)

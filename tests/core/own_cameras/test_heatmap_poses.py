@@ -9,7 +9,12 @@ from cvf_tests.followed_person import People, coded_images
 from lib.core.config_io import load_config
 from lib.core.own_cameras import heatmap_poses
 from lib.core.own_cameras.blazepose_files import DEFAULT_CFG
-from lib.core.own_cameras.heatmap_poses import detect_people, find_person, poses_from_heatmaps
+from lib.core.own_cameras.heatmap_poses import (
+    detect_people,
+    find_person,
+    leave_one_out_of_heatmaps,
+    poses_from_heatmaps,
+)
 from lib.core.own_cameras.recording import load_recording
 from lib.multiviews.recording import robust_poses
 from lib.multiviews.recording.robust_poses import RobustSettings
@@ -29,11 +34,14 @@ def people(files, monkeypatch):
     monkeypatch.setattr(heatmap_poses, "PoseNetwork", lambda config, path, cameras: known)
     monkeypatch.setattr(heatmap_poses, "PersonDetector", lambda path: known.detect)
     monkeypatch.setattr(heatmap_poses, "fetch_blazepose", lambda folder: None)
-    monkeypatch.setattr(
-        heatmap_poses,
-        "read_frames",
-        lambda videos, table: (coded_images(frame, table.shape[1]) for frame in table[:, 0].tolist()),
-    )
+
+    def read_coded(videos, table):
+        views = [files.rig.names.index(path.stem) for path in videos.paths]
+        for frame in table[:, 0].tolist():
+            images = coded_images(frame, len(files.rig))
+            yield [images[view] for view in views]
+
+    monkeypatch.setattr(heatmap_poses, "read_frames", read_coded)
     return known
 
 
@@ -54,9 +62,9 @@ def test_poses_from_heatmaps_fit_begins_at_the_poses_of_the_method(files, people
     begun = []
     fit = robust_poses.fit_trajectories
 
-    def keep(points_img, cameras, body, pose_world, *rest):
+    def keep(points_img, cameras, body, pose_world, *rest, **trust):
         begun.append(pose_world)
-        return fit(points_img, cameras, body, pose_world, *rest)
+        return fit(points_img, cameras, body, pose_world, *rest, **trust)
 
     monkeypatch.setattr(robust_poses, "fit_trajectories", keep)
     recording = load_recording(files.cameras, files.videos)
@@ -90,6 +98,22 @@ def test_poses_from_heatmaps_smoothing_applies_to_the_method(files, people, conf
     )
     np.testing.assert_allclose(smooth, smooth_trajectories(rough, 0.05))
     assert np.abs(smooth - rough).max() > 1
+
+
+def test_leave_one_out_of_heatmaps_evaluates_the_method(files, people, config):
+    """A view with displaced joints disturbs the predictions of a triangulation that is not robust."""
+    people.joints[0, :, 1] += [30.0, 0]
+    videos = load_recording(files.cameras, files.videos).select_frames(0, 8)
+    errors = {}
+    for method in ("agreement", "triangulate"):
+        task = (config, method, RobustSettings(cutoff=None, min_views=2))
+        recording, poses = poses_from_heatmaps(videos, *task)
+        found = leave_one_out_of_heatmaps(recording, poses, *task)
+        assert found.shape == (8, 4, 17)
+        errors[method] = np.nanmedian(found, (0, 2))
+        assert errors[method][1] == pytest.approx(30, abs=3)
+    assert errors["agreement"][[0, 2, 3]].max() < 2
+    assert errors["triangulate"][[0, 2, 3]].max() > 5
 
 
 def test_find_person_leaves_out_frames_without_one(files, people, config):

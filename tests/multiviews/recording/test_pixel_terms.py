@@ -24,6 +24,15 @@ def test_normal_equations_step_leads_to_the_point():
     assert np.abs(solved - pose.swapaxes(0, 1)).max() < 0.05
 
 
+def test_normal_equations_quarter_of_the_trust_is_twice_the_noise():
+    pose, points, cameras = scene(2.0)
+    start, weight = pose.swapaxes(0, 1), np.ones(points.shape[:3])
+    less = PixelTerms(detection_rays(points, cameras, 0.25), cameras, start).normal_equations(weight, np.full(3, 2.0))
+    noisier = PixelTerms(detection_rays(points, cameras), cameras, start).normal_equations(weight, np.full(3, 4.0))
+    np.testing.assert_allclose(less[0], noisier[0])
+    np.testing.assert_allclose(less[1], noisier[1])
+
+
 def test_covariance_of_noisy_detections_is_that_of_the_fit():
     pose, points, cameras = scene()
     rng = np.random.default_rng(0)

@@ -52,6 +52,22 @@ def test_robust_poses_swapped_arms_are_corrected():
     assert np.argwhere(found).tolist() == [[frame, 2, 1] for frame in range(10, 14)]
 
 
+def test_smooth_poses_detections_of_less_confidence_have_less_weight():
+    """Every third detection is inaccurate and unsure; swaps move the confidences, too."""
+    pose, points, cameras = scene(4, 80, noise_px=2.0)
+    rng = np.random.default_rng(1)
+    unsure = rng.random(points.shape[:3]) < 0.33
+    points[..., :2] += rng.normal(0, 8, points[..., :2].shape) * unsure[..., None]
+    points[..., 2] = np.where(unsure, 0.2, 0.8)
+    points[30:40, 1] = swapped(points[30:40, 1])
+    errors = {}
+    for weigh in (False, True):
+        found = smoothed(points, cameras, RobustSettings(weigh_confidence=weigh))
+        errors[weigh] = np.nanmean(np.linalg.norm(found.pose_world - pose, axis=-1))
+        np.testing.assert_allclose(found.trust, np.where(unsure & weigh, 1 / 16, 1.0))
+    assert errors[True] < 0.8 * errors[False]
+
+
 def test_robust_poses_outliers_and_low_confidence_are_excluded():
     pose, points, cameras = scene(4)
     points[5, 0, 3, :2] += 80
@@ -180,5 +196,7 @@ def test_positions_without_root_use_known_joints():
     kept = np.zeros((4, 2, 17), bool)
     known = np.isfinite(pose).all(-1)
     rest = (np.zeros((4, 17, 3, 3)), known.astype(int), ViewNoise(np.ones(2)), RobustSettings())
-    poses = RobustPoses(pose, known, np.zeros((4, 2, 17, 2)), kept, np.zeros(kept.shape), kept, (), *rest)
+    poses = RobustPoses(
+        pose, known, np.zeros((4, 2, 17, 2)), np.ones(kept.shape), kept, np.zeros(kept.shape), kept, (), *rest
+    )
     np.testing.assert_array_equal(poses.positions, [[1, 20, 30], [1, 20, 30], [5, 6, 7], [5, 6, 7]])
