@@ -73,6 +73,11 @@ class Recording:
         return self.table[:, self.reference]
 
     @property
+    def is_continuous(self) -> bool:
+        """Whether no frame number is left out."""
+        return bool((np.diff(self.frame_numbers) == 1).all())
+
+    @property
     def time_s(self) -> np.ndarray:
         """(F,) seconds from the beginning of the reference view's video."""
         return self.frame_numbers / self.rate
@@ -235,7 +240,12 @@ def with_detections(recording: Recording, detections: Detections) -> Recording:
         recording = recording.with_note(note)
     num_frames = np.minimum(recording.num_frames, length)
     recording = replace(recording, num_frames=num_frames, detections=detections)
-    return replace(recording, table=recording.table_with())
+    recording = replace(recording, table=recording.table_with())
+    if recording.is_continuous:
+        return recording
+    return recording.with_note(
+        "most frame numbers have no detections: only the others are rows, and they are neither smoothed nor bridged"
+    )
 
 
 def _outside_images(detections: Detections, rig: Rig) -> list[str]:
@@ -295,7 +305,7 @@ def synchronize(recording: Recording, correct: bool = False) -> Recording:
     if not correct:
         return recording
     if recording.sync_offsets is None:
-        raise InputError(f"--synchronize: expected at least 3 frames, received {len(recording)}")
+        raise InputError(f"--synchronize: expected at least 3 frames in a row, received {len(recording)} frames")
     names, known = np.array(recording.rig.names), np.isfinite(recording.sync_offsets.frames)
     if known.sum() < 2:
         raise InputError(
@@ -323,7 +333,7 @@ def synchronize(recording: Recording, correct: bool = False) -> Recording:
 
 
 def _with_sync_offsets(recording: Recording) -> Recording:
-    if len(recording) < 3:
+    if len(recording) < 3 or np.median(np.diff(recording.frame_numbers)) > 1:
         return recording
     points_img = recording.points[..., :2]
     size = np.median(sizes_over_time(points_img), 0)

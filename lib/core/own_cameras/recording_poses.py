@@ -45,7 +45,7 @@ def smooth(poses: RobustPoses, recording: Recording, settings: RobustSettings = 
 
     Frames that are not consecutive are neither smoothed nor bridged.
     """
-    if (np.diff(recording.frame_numbers) != 1).any():
+    if not recording.is_continuous:
         settings = replace(settings, cutoff=None, max_gap=0)
     return smooth_poses(poses, recording.cameras, H36M_BODY, settings)
 

@@ -263,7 +263,7 @@ def warnings_of(statistics: Mapping[str, Any], check: CalibrationCheck, names: S
     if statistics["kept_share"] < _FEW_KEPT:
         texts.append(
             f"**The views agree on {100 * statistics['kept_share']:.0f} % of the joints only: the poses are "
-            "unreliable. If the network lost the person, give --detections together with --checkpoint.**"
+            "unreliable. Check the cameras, the frame numbers of the views, and the joints in the images.**"
         )
     if statistics["left_out"]:
         listed = ", ".join(statistics["left_out"])

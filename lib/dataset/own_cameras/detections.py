@@ -97,7 +97,7 @@ def load_detections(
         if not entries:
             raise InputError(f"{path}: expected {_FORMATS}; received {some_names(present)}")
         keys, shown = [key_of(entry) for entry in entries], [entry.name for entry in entries]
-        index = match_names(view_names, keys, f"{path}: folders of OpenPose JSON files, or COCO files", aliases, shown)
+        index = match_names(view_names, keys, f"{path}: OpenPose folders or COCO files", aliases, shown)
         chosen = [entries[one] for one in index]
         views = [_read_folder(entry) if entry.is_dir() else _read_coco(entry) for entry in chosen]
         found = Detections(tuple(view_names), *_stack(views, chosen, point_set, first_frame))
@@ -176,20 +176,21 @@ def _read_folder(folder: Path) -> _Frames:
     for name in _json_names(folder):
         file = folder / name
         content = read_json(file)
-        people = content.get("people") if isinstance(content, dict) else None
-        if not isinstance(people, list):
+        if not isinstance(content, dict) or not isinstance(content.get("people", ""), list | None):
             raise InputError(f"{file}: not an OpenPose file: no list 'people'")
         number = _last_number(file.stem, str(file))
         _check_single(number, name, files, str(folder))
-        frames[number] = [flat for person in people if (flat := _openpose_points(person, file))]
+        frames[number] = [flat for person in content["people"] or [] if (flat := _openpose_points(person, file))]
     return frames
 
 
 def _openpose_points(person: Any, file: Path) -> list[float] | None:
     """Return the points of a person; None for an empty person, which some tools write for nobody."""
-    if not isinstance(person, dict) or (person and "pose_keypoints_2d" not in person):
+    if not person:
+        return None
+    if not isinstance(person, dict) or "pose_keypoints_2d" not in person:
         raise InputError(f"{file}: a person has no 'pose_keypoints_2d'")
-    return person.get("pose_keypoints_2d")
+    return person["pose_keypoints_2d"]
 
 
 def _check_single(number: int, name: str, seen: dict[int, str], where: str) -> None:

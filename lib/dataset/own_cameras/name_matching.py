@@ -79,8 +79,8 @@ def match_names(
         missing = _first_unmatched([wanted[place][0] for place in open_names], [keys[index] for index in free])
         example, file = names[open_names[missing]], shortened(shown[0], str, 40) if shown else "NAME"
         raise InputError(
-            f"{what}: expected one per camera, received no single name that fits '{example}' among "
-            f"{some_names(shown)}; give the pairs by hand, e.g. --match {example}={file}"
+            f"{what}: expected one per camera, received no single one for '{example}': {some_names(shown)}; "
+            f"give the pairs by hand, e.g. --match {example}={file}"
         )
     chosen = {**by_hand, **{place: free[index] for place, index in zip(open_names, found, strict=True)}}
     result = [chosen[place] for place in range(len(names))]

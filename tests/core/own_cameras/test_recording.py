@@ -97,7 +97,7 @@ def test_synchronize_too_few_frames(files, tmp_path):
     found = load_detections(files.detections, files.rig.names)
     Detections(found.view_names, found.points[:2]).save(tmp_path / "short.npz")
     assert len(load_synchronized(files.cameras, None, tmp_path / "short.npz")) == 2
-    with pytest.raises(InputError, match="--synchronize: expected at least 3 frames, received 2"):
+    with pytest.raises(InputError, match="--synchronize: expected at least 3 frames in a row, received 2"):
         load_synchronized(files.cameras, None, tmp_path / "short.npz", correct=True)
 
 
@@ -149,6 +149,12 @@ def test_load_recording_rows_only_for_numbers_that_occur(files, tmp_path):
     np.testing.assert_allclose(recording.points, found.points[:, :, 0], atol=1e-4)
     assert len(recording.select_frames(1_900_010, 1_900_901)) == 10
     assert np.isfinite(recording.sync_offsets.frames).sum() >= 1
+    assert recording.notes[-1].endswith("only the others are rows, and they are neither smoothed nor bridged")
+    Detections(found.view_names, found.points, 10 * np.arange(20)).save(tmp_path / "ids.npz")
+    steps = associate(load_recording(files.cameras, None, tmp_path / "ids.npz"))
+    assert synchronize(steps).sync_offsets is None  # there is no motion from frame to frame
+    with pytest.raises(InputError, match="at least 3 frames in a row"):
+        synchronize(steps, correct=True)
 
 
 def test_load_recording_match_names_videos_and_detections(files, tmp_path):

@@ -60,7 +60,7 @@ def test_save_npz_loads_with_equal_points(tmp_path):
     found.save(tmp_path / "found.npz")
     again = load_detections(tmp_path / "found.npz", ["two", "one"])
     np.testing.assert_allclose(again.points, found.points[:, ::-1], atol=1e-4)
-    with pytest.raises(InputError, match=r"views: expected one per camera, .* fits 'three' among one, two"):
+    with pytest.raises(InputError, match=r"views: expected one per camera, .* one for 'three': one, two"):
         load_detections(tmp_path / "found.npz", ["one", "three"])
 
 
@@ -84,7 +84,7 @@ def test_load_detections_invalid_content_is_named(tmp_path, content, message):
 
 def test_load_detections_missing_view_is_refused(tmp_path):
     write_openpose(tmp_path / "one_json", {0: [named_points("coco17")]})
-    with pytest.raises(InputError, match=r"fits 'two' among one_json; .*--match two=one_json"):
+    with pytest.raises(InputError, match=r"one for 'two': one_json; .*--match two=one_json"):
         load_detections(tmp_path, ["one", "two"])
     with pytest.raises(InputError, match="expected a folder"):
         load_detections(tmp_path / "nothing", ["one", "two"])
@@ -188,11 +188,14 @@ def test_load_detections_coco_annotations_without_keypoints_are_left_out(tmp_pat
     assert "one.json: 3 annotations without keypoints are left out" in caplog.text
 
 
-@pytest.mark.parametrize("person", [{}, {"pose_keypoints_2d": []}, {"person_id": [-1], "pose_keypoints_2d": None}])
-def test_load_detections_empty_people_are_nobody(tmp_path, person):
+@pytest.mark.parametrize(
+    "people",
+    [*([{}], [{"pose_keypoints_2d": []}], [{"person_id": [-1], "pose_keypoints_2d": None}]), *([], None, [None], [[]])],
+)
+def test_load_detections_empty_people_are_nobody(tmp_path, people):
     for name in ("one", "two"):
         write_openpose(tmp_path / name, {0: [named_points("coco17")], 1: []})
-        (tmp_path / name / f"{name}_000001_keypoints.json").write_text(json.dumps({"people": [person]}))
+        (tmp_path / name / f"{name}_000001_keypoints.json").write_text(json.dumps({"people": people}))
     found = load_detections(tmp_path, ["one", "two"])
     assert np.isfinite(found.points).all((2, 3, 4)).tolist() == [[True, True], [False, False]]
 
