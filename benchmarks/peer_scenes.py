@@ -97,14 +97,14 @@ def make_scene(name: str, num_views: int, seed: int, num_frames: int = NUM_FRAME
             rig = replace(rig, k=0 * rig.k, p=0 * rig.p)
         over_frames = rig.map(lambda array: np.broadcast_to(array, (num_frames, *array.shape)))
         joints_img, _ = project(act.pose.joints[:, None], over_frames)
-        points = _detect(joints_img, scene, rng)
+        points = detect(joints_img, scene, rng)
         view_off = number % num_views if scene.off else None
         if view_off is not None:
             rig = _with_view_off(rig, view_off, rng)
         yield SceneRecording(points, rig, act.pose.joints, view_off)
 
 
-def _detect(joints_img: np.ndarray, scene: Scene, rng: np.random.Generator) -> np.ndarray:
+def detect(joints_img: np.ndarray, scene: Scene, rng: np.random.Generator) -> np.ndarray:
     """Return detections (F, V, 17, 3) of joints (F, V, 17, 2), px."""
     shape = joints_img.shape[:3]
     points_img = joints_img + rng.normal(0, NOISE_PX, joints_img.shape)

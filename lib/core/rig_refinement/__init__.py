@@ -1,0 +1,1 @@
+"""Refinement of the calibration of a recording: verdict, report and files."""

@@ -1,0 +1,1 @@
+"""Adjustment of a calibration to a person seen by several cameras."""

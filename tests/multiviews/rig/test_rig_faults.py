@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from cvf_tests.walk import FLIP_PAIRS
+from cvf_tests.wrong_rig import SIDE, filmed_walk
+
+from lib.multiviews.recording.robust_poses import sizes_over_time
+from lib.multiviews.rig.rig_faults import wrong_convention
+
+NAMES = ("left", "middle", "right", "back")
+
+
+def changed(values: np.ndarray, view: int, value: np.ndarray) -> np.ndarray:
+    result = values.copy()
+    result[view] = value
+    return result
+
+
+def mirrored(points, cameras):
+    points = points.copy()
+    points[:, 1, :, 0] = SIDE - 1 - points[:, 1, :, 0]
+    return points, cameras
+
+
+def exchanged(points, cameras):
+    return points[:, [2, 1, 0, 3]], cameras
+
+
+def in_meters(points, cameras):
+    return points, replace(cameras, T=changed(cameras.T, 2, cameras.T[2] / 1000))
+
+
+def half_size(points, cameras):
+    return points, replace(
+        cameras, f=changed(cameras.f, 0, cameras.f[0] / 2), c=changed(cameras.c, 0, cameras.c[0] / 2)
+    )
+
+
+def translation_as_center(points, cameras):
+    return points, replace(cameras, T=-(cameras.R.swapaxes(1, 2) @ cameras.T[..., None])[..., 0])
+
+
+@pytest.mark.parametrize(
+    ("fault", "text"),
+    [
+        (mirrored, "middle: the video is mirrored"),
+        (exchanged, "left and right are exchanged"),
+        (in_meters, "right: the translation is in a unit 1000 times too small"),
+        (half_size, "left: calibrated for images 0.5 times as large"),
+        (translation_as_center, "all cameras: the translation is the center"),
+        (lambda points, cameras: (points, cameras), None),
+    ],
+)
+def test_wrong_convention_names_the_fault(fault, text):
+    walk = filmed_walk(4, 40)
+    points, cameras = fault(walk.points[..., :2], walk.state.cameras)
+    size = np.median(sizes_over_time(points), 0)
+    found = wrong_convention(points, cameras, np.full((4, 2), SIDE), size, FLIP_PAIRS, NAMES)
+    assert found is None if text is None else found.startswith(text)
