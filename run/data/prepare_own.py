@@ -13,6 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import argparse
+from dataclasses import replace
 
 from lib.core.config_io import load_config
 from lib.core.own_cameras.arguments import add_recording, load, robust_settings, select_frames
@@ -51,7 +52,8 @@ def main() -> None:
         from lib.core.own_cameras.heatmap_poses import detect_people  # torch, which detections do not need
 
         recording = with_detections(recording, detect_people(recording, load_config(DEFAULT_CFG)))
-    settings = robust_settings(args, recording)
+    # Peaks of heatmaps are lower where the joint is hidden; other detectors' confidences may mean anything.
+    settings = replace(robust_settings(args, recording), weigh_confidence=args.detections is None)
     recording = select_frames(synchronize(associate(recording), correct=args.synchronize), args)
     if args.validation:
         split = recording.positions(*args.validation, "--validation")

@@ -32,6 +32,17 @@ def delayed(folder, num_frames=90):
     return long, found, points
 
 
+def test_without_view_keeps_the_other_views(files):
+    recording = load_recording(files.cameras, files.videos).select_frames(3, 9)
+    rest = recording.without_view(1)
+    names = [name for name in recording.rig.names if name != recording.rig.names[1]]
+    assert list(rest.rig.names) == [path.stem for path in rest.videos.paths] == names
+    np.testing.assert_array_equal(rest.rig.cameras.T, recording.rig.cameras.T[[0, 2, 3]])
+    assert rest.frame_numbers.tolist() == list(range(3, 9))
+    assert rest.table.shape == (6, 3)
+    assert rest.cameras.T.shape == (6, 3, 3)
+
+
 def test_synchronize_late_view_is_corrected_if_asked(tmp_path):
     long, found, _ = delayed(tmp_path)
     recording = load_synchronized(long.cameras, None, tmp_path / "late.npz")
