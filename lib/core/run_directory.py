@@ -44,6 +44,7 @@ TRACE_NAME = "trace.json"  # --profile
 DEBUG_FOLDER = "debug"  # images of batches
 # run/pose2d/valid.py
 EVALUATIONS_FOLDER = "evaluations"  # evaluations of other configurations than the trained one
+ONNX_NAME = "network.onnx"  # run/pose2d/export_onnx.py
 RESULTS_2D_NAME = "results_2d.json"
 # run/pose2d/show_fusion.py
 FUSION_FIGURE_NAME = "fusion_weights.png"

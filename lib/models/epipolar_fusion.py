@@ -85,13 +85,13 @@ class EpipolarFusion(_CalibratedFusion):
         """Reduce the heatmaps (B, V, J, H, W) of one view along the lines of another view's pixels: (B, J, H*W)."""
         maps = heatmaps[:, other]
         needs_gradient = torch.is_grad_enabled() and maps.requires_grad
-        border = rays.border_lines(view, other) if self.reduction == "max" and not needs_gradient else None
-        if border is None:
-            return self._reduce(maps, rays.lines(view, other))
-        places, pair, share = border
-        best = self._reduce(maps, places)  # (B, J, N)
-        first, second = (best.take_along_dim(index[:, None], -1) for index in pair.unbind(-1))
-        return torch.lerp(first, second, share[:, None]) * rays.seen(view)[:, None]
+        places, mix = rays.line_samples(view, other, self.reduction == "max" and not needs_gradient)
+        found = self._reduce(maps, places)  # (B, J, N)
+        if mix is None:
+            return found
+        pair, share, seen = mix
+        first, second = (found.gather(-1, index[:, None].expand(-1, maps.shape[1], -1)) for index in pair.unbind(-1))
+        return torch.lerp(first, second, share[:, None]) * seen[:, None]
 
     def _reduce(self, maps: Tensor, places: Tensor) -> Tensor:
         """Reduce maps (B, J, H, W) along lines (B, P, D, 2): (B, J, P)."""
@@ -149,7 +149,7 @@ class AdaptiveFusion(_CalibratedFusion):
         others = [other for other in range(maps.shape[1]) if other != view]
         num_joints = maps.shape[2]
         num_pixels = maps[0, 0, 0].numel()
-        pixels = torch.arange(num_pixels, device=maps.device).expand(len(maps), -1)
+        pixels = torch.arange(num_pixels, device=maps.device).expand(maps.shape[0], -1)
         found = []
         for part in _chunks(pixels, num_joints, depths.shape[1]):
             places = [rays.points(view, other, depths, part) for other in others]
@@ -182,7 +182,9 @@ class AdaptiveFusion(_CalibratedFusion):
 
 def _chunks(pixels: Tensor, num_joints: int, num_samples: int | None = None) -> tuple[Tensor, ...]:
     """Split pixels (B, P, ...) or samples (B, P, D, ...) into parts of at most _CHUNK_VALUES samples."""
-    per_pixel = len(pixels) * num_joints * (num_samples or pixels.shape[2])
+    per_pixel = pixels.shape[0] * num_joints * (num_samples or pixels.shape[2])
+    if not isinstance(per_pixel, int):  # symbolic, in an export
+        return (pixels,)
     return pixels.split(max(1, _CHUNK_VALUES // per_pixel), 1)
 
 

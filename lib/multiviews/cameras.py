@@ -161,7 +161,7 @@ def lens_reach(cameras: Cameras) -> Any:
     tested = np.tan(np.radians(np.arange(_SETTINGS.max_angle_deg + 1))) ** 2
     r2, steps = (_like(values, cameras.k) for values in (tested[1:], np.diff(tested)))
     slope = 1 + r2 * (3 * k[..., 0, :] + r2 * (5 * k[..., 1, :] + r2 * 7 * k[..., 2, :]))  # d/dr of r (1 + k0 r2 + ...)
-    return ((slope > 0).cumprod(-1) * steps).sum(-1)
+    return (((~(slope > 0)).cumsum(-1) == 0) * steps).sum(-1)
 
 
 def pack_heatmap_cameras(cameras: Cameras, image_to_heatmap: np.ndarray) -> np.ndarray:
@@ -224,8 +224,13 @@ def project_camera(points_cam: Any, cameras: Cameras) -> tuple[Any, Any]:
     return distort(normalized, cameras) * cameras.f[..., None, :] + cameras.c[..., None, :], depth
 
 
-def undistort(points_img: Any, cameras: Cameras) -> Any:
+def undistort(points_img: Any, cameras: Cameras, fixed_steps: int | None = None) -> Any:
     """Convert image px (..., P, 2) to normalized points without distortion, by Newton's method within lens_reach().
+
+    Args:
+        points_img: image px.
+        cameras: leading axes (...).
+        fixed_steps: number of steps; None = until all points have converged.
 
     Returns:
         (..., P, 2) = (x/z, y/z); NaN where no ray within the reach of the lens leads to the pixel.
@@ -237,9 +242,9 @@ def undistort(points_img: Any, cameras: Cameras) -> Any:
     distorted = (points_img - cameras.c[..., None, :]) / cameras.f[..., None, :]
     start = _within(distorted[..., 0], distorted[..., 1], limit)
     state = (*start, *_newton_step(*start, distorted, k, p))
-    for _ in range(_SETTINGS.max_steps):
+    for _ in range(fixed_steps or _SETTINGS.max_steps):
         x, y, step_x, step_y, error = state
-        if not (error > _SETTINGS.last_step_error).any():
+        if fixed_steps is None and not (error > _SETTINGS.last_step_error).any():
             break
         moved = _within(x + step_x, y + step_y, limit)
         moved = (*moved, *_newton_step(*moved, distorted, k, p))

@@ -9,6 +9,7 @@ axis. to_pixels() and to_places() convert.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -18,7 +19,7 @@ import torch.nn.functional as F
 from numpy.polynomial.chebyshev import chebvander
 from torch import Tensor
 
-from lib.multiviews.cameras import MIN_DEPTH_MM, CropCameras, lens_reach, lens_terms, undistort
+from lib.multiviews.cameras import MIN_DEPTH_MM, Cameras, CropCameras, lens_reach, lens_terms, undistort
 from lib.multiviews.geometry.epipolar import FARTHEST_MM, NEAREST_MM
 
 _TINY = 1e-9  # lower limit of divisors
@@ -41,7 +42,7 @@ class LineSettings:
     rounding: float = 1e-3  # tolerance for rounding the number of steps up
 
 
-_LINES = LineSettings()
+LINES = LineSettings()
 
 
 def sample_maps(maps: Tensor, places: Tensor) -> Tensor:
@@ -83,7 +84,8 @@ class HeatmapRays:
             views: leading axes (B, V), float32 or float64, all on one device.
             heatmap_hw: (H, W) of the heatmaps.
         """
-        self._views, (self._height, self._width) = views, heatmap_hw
+        self._views, self.heatmap_hw = views, heatmap_hw
+        self._height, self._width = heatmap_hw
         cameras = views.cameras
         self._reach = lens_reach(cameras)  # (B, V)
         rows, columns = (torch.arange(size).to(cameras.T) for size in heatmap_hw)
@@ -122,6 +124,25 @@ class HeatmapRays:
         """
         return self._lines(self.directions[:, view], self._seen[:, view], view, other)
 
+    def line_samples(
+        self, view: int, other: int, interpolate: bool
+    ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor] | None]:
+        """Sample the lines of all pixels, or only border lines between which their values can be interpolated.
+
+        Args:
+            view: index of the view of the pixels.
+            other: index of the view of the heatmap.
+            interpolate: use border_lines() where they exist.
+
+        Returns:
+            Places as lines() and None; or places, pairs and weights as border_lines(), and seen().
+        """
+        border = self.border_lines(view, other) if interpolate else None
+        if border is None:
+            return self.lines(view, other), None
+        places, pair, share = border
+        return places, (pair, share, self.seen(view))
+
     def border_lines(self, view: int, other: int) -> tuple[Tensor, Tensor, Tensor] | None:
         """Sample only the epipolar lines of points on the border of one view's heatmap.
 
@@ -135,27 +156,40 @@ class HeatmapRays:
         """
         if len(self._border_points()) > self._height * self._width:
             return None
-        if self._border is None:
-            self._border = self._rays(self._border_points())
-        border, seen = (part[:, view] for part in self._border)
+        border, seen = self._border_rays(view)
         if not all(self._cross_the_map(directions, view, other) for directions in (self.directions[:, view], border)):
             return None
+        return self._lines(border, seen, view, other), *self._between_border(border, seen, view, other)
+
+    def _border_rays(self, view: int) -> tuple[Tensor, Tensor]:
+        """Return the rays of the border points of one view: directions (B, N, 3), and whether they exist."""
+        if self._border is None:
+            self._border = self._rays(self._border_points())
+        border, seen = self._border
+        return border[:, view], seen[:, view]
+
+    def _between_border(self, border: Tensor, seen: Tensor, view: int, other: int) -> tuple[Tensor, Tensor]:
+        """Return the pairs of border points (B, H*W, 2) and weights (B, H*W) of border_lines()."""
         angles, wanted = self._plane_angles(border, self.directions[:, view], view, other)
         angles, order = torch.where(seen, angles, torch.inf).sort(-1)  # border points without a ray last
         count = seen.sum(-1, keepdim=True)
-        after = torch.searchsorted(angles, wanted) % count
+        after = self._first_not_below(angles, wanted) % count
         before = (after - 1) % count
         low, high = (angles.take_along_dim(index, -1) for index in (before, after))
         gap = (high - low) % (2 * math.pi)
         share = ((wanted - low) % (2 * math.pi) / gap.clamp(min=_TINY)).clamp(max=1)
         pair = torch.stack([order.take_along_dim(index, -1) for index in (before, after)], -1)
-        return self._lines(border, seen, view, other), pair, share
+        return pair, share
+
+    def _first_not_below(self, ascending: Tensor, wanted: Tensor) -> Tensor:
+        """Return the indices (..., P) of the first ascending values (..., N) that are not below the wanted (..., P)."""
+        return torch.searchsorted(ascending, wanted)
 
     def _border_points(self) -> Tensor:
-        """Return points on the border of the heatmaps, px, spaced by _LINES.border_step."""
+        """Return points on the border of the heatmaps, px, spaced by LINES.border_step."""
         sides = []
         for size, fixed, axis in ((self._width, self._height, 0), (self._height, self._width, 1)):
-            along = torch.linspace(0, size - 1, 1 + math.ceil((size - 1) / _LINES.border_step)).to(self._reach)
+            along = torch.linspace(0, size - 1, 1 + math.ceil((size - 1) / LINES.border_step)).to(self._reach)
             for end in (0.0, fixed - 1.0):
                 both = [along, torch.full_like(along, end)]
                 sides.append(torch.stack(both if axis == 0 else both[::-1], -1))
@@ -164,10 +198,13 @@ class HeatmapRays:
     def _rays(self, points_hm: Tensor) -> tuple[Tensor, Tensor]:
         """Return the rays of heatmap points (P, 2) of all views: directions (B, V, P, 3), and whether they exist."""
         cameras = self._views.cameras
-        plane = undistort(self._to_image(points_hm), cameras)
+        plane = self._undistort(self._to_image(points_hm), cameras)
         seen = plane.isfinite().all(-1)
         plane = torch.where(seen[..., None], plane, 0)
         return plane @ cameras.R[..., :2, :] + cameras.R[..., 2:, :], seen
+
+    def _undistort(self, points_img: Tensor, cameras: Cameras) -> Tensor:
+        return undistort(points_img, cameras)
 
     def _plane_angles(self, first: Tensor, second: Tensor, view: int, other: int) -> tuple[Tensor, Tensor]:
         """Return the angles (B, P) of the half-planes through both cameras that contain rays (B, P, 3), two sets."""
@@ -183,26 +220,35 @@ class HeatmapRays:
 
     def _cross_the_map(self, directions: Tensor, view: int, other: int) -> bool:
         """Return whether all lines of rays (B, P, 3) that enter the other map also leave it at both ends."""
+        return bool(self._crossing(directions, view, other))
+
+    def _crossing(self, directions: Tensor, view: int, other: int) -> Tensor:
+        """Return the answer of _cross_the_map() as a tensor ()."""
         low, high, found = self._range(*self._in_camera(directions, view, other), other)
-        return bool((~found | ((low > 0) & (high < 1 / NEAREST_MM))).all())
+        return (~found | ((low > 0) & (high < 1 / NEAREST_MM))).all()
 
     def _lines(self, directions: Tensor, seen: Tensor, view: int, other: int) -> Tensor:
         """Sample the epipolar lines of rays (B, P, 3); see lines()."""
         origin, direction = self._in_camera(directions, view, other)
         start, end, found = self._cut(origin, direction, other)
         found = found & seen
-        along = torch.as_tensor(_nodes()).to(start)
+        along = torch.as_tensor(line_nodes()).to(start)
         (x0, y0), (x1, y1) = start[..., None].unbind(2), end[..., None].unbind(2)
         knots = self._to_map(x0 + (x1 - x0) * along, y0 + (y1 - y0) * along, found[..., None], other)
-        return _between(knots, 1 + self._steps(_between(knots[:, :: _LINES.coarse_lines], _LINES.coarse_steps + 1)))
+        coarse = _between(knots[:, :: LINES.coarse_lines], LINES.coarse_steps + 1)
+        return self._evenly(knots, self._longest_step(coarse))
 
-    def _steps(self, coarse: Tensor) -> int:
-        """Return the number of steps per line that lines() needs, from coarse samples (B, P, D, 2)."""
-        coarse = coarse.transpose(-1, -2).clamp(-_LINES.far, _LINES.far)  # (B, P, 2, D), contiguous rows
+    def _evenly(self, knots: Tensor, longest: Tensor) -> Tensor:
+        """Return samples (B, P, D, 2) for lines whose coarse_steps have at most `longest` px, a tensor ()."""
+        return _between(knots, 1 + max(1, math.ceil(longest.item() * LINES.coarse_steps - LINES.rounding)))
+
+    def _longest_step(self, coarse: Tensor) -> Tensor:
+        """Return the longest step in the map along an axis, px, a tensor (), of coarse samples (B, P, D, 2)."""
+        coarse = coarse.transpose(-1, -2).clamp(-LINES.far, LINES.far)  # (B, P, 2, D), contiguous rows
         halves = coarse.new_tensor(_halves((self._height, self._width)))[:, None]
-        beyond = (coarse.abs() - _LINES.margin / halves).amax(-2) > 1
+        beyond = (coarse.abs() - LINES.margin / halves).amax(-2) > 1
         moves = (coarse.diff(dim=-1).abs() * halves).amax(-2).masked_fill(beyond[..., 1:] & beyond[..., :-1], 0)
-        return max(1, math.ceil(moves.amax().item() * moves.shape[-1] - _LINES.rounding))
+        return moves.max()
 
     def points(self, view: int, other: int, depths: Tensor, pixels: Tensor) -> Tensor:
         """Project points on the rays of one view into the heatmap of another view.
@@ -226,21 +272,21 @@ class HeatmapRays:
         Returns:
             (B, V, num_depths) along the optical axes, mm, ascending.
         """
-        coarse = torch.logspace(math.log10(NEAREST_MM), math.log10(FARTHEST_MM), _LINES.coarse_depths).to(self._reach)
-        rows = torch.linspace(0, self._height - 1, _LINES.coarse_rays).round().long()
-        columns = torch.linspace(0, self._width - 1, _LINES.coarse_rays).round().long()
-        batch = len(self._reach)
+        coarse = torch.logspace(math.log10(NEAREST_MM), math.log10(FARTHEST_MM), LINES.coarse_depths).to(self._reach)
+        rows = torch.linspace(0, self._height - 1, LINES.coarse_rays).round().long()
+        columns = torch.linspace(0, self._width - 1, LINES.coarse_rays).round().long()
+        batch = self._reach.shape[0]
         pixels = (rows[:, None] * self._width + columns).flatten().to(self._reach.device).expand(batch, -1)
         counts = [self._count_views(view, coarse, pixels).amax(1) for view in range(self.num_views)]
         most = torch.stack(counts, 1)  # (B, V, coarse depths)
         enough = most.amax(-1, keepdim=True).clamp(max=min(2, self.num_views - 1))
-        return _spread(coarse, (most - enough + 1).clamp(min=0), num_depths)
+        return _spread(coarse, (most - enough + 1).clamp(min=0), num_depths, self._first_not_below)
 
     def _count_views(self, view: int, depths: Tensor, pixels: Tensor) -> Tensor:
         """Count the other views that see points at depths (D,) on the rays of pixels (B, P): (B, P, D)."""
         low = to_places(depths.new_tensor([-0.5, -0.5]), (self._height, self._width))
         places = [
-            self.points(view, other, depths.expand(len(pixels), -1), pixels)
+            self.points(view, other, depths.expand(pixels.shape[0], -1), pixels)
             for other in range(self.num_views)
             if other != view
         ]
@@ -250,19 +296,22 @@ class HeatmapRays:
         """Convert heatmap px (P, 2) to image px (B, V, P, 2)."""
         linear = self._views.to_heatmap[..., :2]
         shift = self._views.to_heatmap[..., 2]
-        return (points_hm - shift[..., None, :]) @ torch.linalg.inv(linear).transpose(-1, -2)
+        return (points_hm - shift[..., None, :]) @ self._inverse(linear).transpose(-1, -2)
+
+    def _inverse(self, matrices: Tensor) -> Tensor:
+        return torch.linalg.inv(matrices)
 
     def _bounds(self) -> tuple[Tensor, Tensor]:
         """Return the corners (B, V, 2) of a rectangle around each undistorted crop, parallel to the crop."""
-        margin = _LINES.margin
+        margin = LINES.margin
         width, height = self._width - 1 + margin, self._height - 1 + margin
-        ends = torch.linspace(0, 1, _LINES.border_points).to(self._reach)
+        ends = torch.linspace(0, 1, LINES.border_points).to(self._reach)
         x, y = -margin + ends * (width + margin), -margin + ends * (height + margin)
         sides = [torch.stack([x, torch.full_like(x, edge)], -1) for edge in (-margin, height)]
         sides += [torch.stack([torch.full_like(y, edge), y], -1) for edge in (-margin, width)]
         border = self._to_image(torch.cat(sides))  # (B, V, 4 * border_points, 2)
         cameras = self._views.cameras
-        plane = undistort(border, cameras)
+        plane = self._undistort(border, cameras)
         # Border points without a ray are replaced by the end of the lens's reach in the same direction.
         outward = F.normalize((border - cameras.c[..., None, :]) / cameras.f[..., None, :], dim=-1)
         plane = torch.where(plane.isfinite(), plane, outward * self._reach.sqrt()[..., None, None])
@@ -336,7 +385,7 @@ class HeatmapRays:
         x, y = x * factor + p[1] * r2, y * factor + p[0] * r2
         xx, xy, x0, yx, yy, y0 = _columns(self._affine[:, view].flatten(1))
         x, y = xx * x + xy * y + x0, yx * x + yy * y + y0
-        return torch.stack([torch.where(visible, axis, _LINES.outside) for axis in (x, y)], -1)
+        return torch.stack([torch.where(visible, axis, LINES.outside) for axis in (x, y)], -1)
 
 
 def _columns(values: Tensor) -> list[Tensor]:
@@ -344,12 +393,12 @@ def _columns(values: Tensor) -> list[Tensor]:
     return [column[:, None, None] for column in values.unbind(-1)]
 
 
-def _spread(places: Tensor, weight: Tensor, num: int) -> Tensor:
+def _spread(places: Tensor, weight: Tensor, num: int, search: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     """Return (..., num) ascending numbers within the range of `places` (K,), with density `weight` (..., K)."""
     share = ((weight[..., 1:] + weight[..., :-1]) * places.diff()).cumsum(-1)
     share = F.pad(share / share[..., -1:], (1, 0))  # (..., K), from 0 to 1
     wanted = ((torch.arange(num).to(places) + 0.5) / num).expand(*share.shape[:-1], num).contiguous()
-    after = torch.searchsorted(share, wanted).clamp(1, len(places) - 1)
+    after = search(share, wanted).clamp(1, len(places) - 1)
     low, high = (share.take_along_dim(index, -1) for index in (after - 1, after))
     mix = (wanted - low) / (high - low).clamp(min=_TINY)
     return places[after - 1] + mix * (places[after] - places[after - 1])
@@ -369,17 +418,17 @@ def _cut_with_disc(start: Tensor, end: Tensor, found: Tensor, radius2: Tensor) -
 
 
 def _between(knots: Tensor, num_samples: int) -> Tensor:
-    """Interpolate places (B, P, K, 2) at the _nodes() of lines to evenly spaced samples (B, P, D, 2)."""
+    """Interpolate places (B, P, K, 2) at the line_nodes() of lines to evenly spaced samples (B, P, D, 2)."""
     return (knots.transpose(-1, -2) @ torch.as_tensor(_weights(num_samples)).to(knots)).transpose(-1, -2)
 
 
-def _nodes() -> np.ndarray:
+def line_nodes() -> np.ndarray:
     """Return Chebyshev nodes from 0 to 1, which keep the interpolation error small."""
-    return (1 - np.cos(np.linspace(0, np.pi, _LINES.degree + 1))) / 2
+    return (1 - np.cos(np.linspace(0, np.pi, LINES.degree + 1))) / 2
 
 
 @lru_cache(maxsize=64)
 def _weights(num_samples: int) -> np.ndarray:
-    """Return the matrix (K, num_samples) that interpolates values at the _nodes() to evenly spaced samples."""
-    nodes, even = (chebvander(2 * at - 1, _LINES.degree) for at in (_nodes(), np.linspace(0, 1, num_samples)))
+    """Return the matrix (K, num_samples) that interpolates values at the line_nodes() to evenly spaced samples."""
+    nodes, even = (chebvander(2 * at - 1, LINES.degree) for at in (line_nodes(), np.linspace(0, 1, num_samples)))
     return np.linalg.solve(nodes.T, even.T)
