@@ -9,6 +9,7 @@ from lib.core.own_cameras.recording import Recording
 from lib.core.own_cameras.recording_figures import save_label_sheet
 from lib.core.own_cameras.recording_poses import check_cameras, person_prior, smooth, triangulate
 from lib.core.own_cameras.recording_tables import pose_statistics, report_parts
+from lib.core.rig_refinement.rig_hint import hint_parts, rig_hint
 from lib.dataset.own_cameras.dataset_writer import MARKER, WriteSettings, write_labels
 from lib.dataset.own_cameras.videos import read_frames
 from lib.dataset.storage.new_dataset_folder import check_dataset_folder, new_dataset_folder
@@ -57,7 +58,7 @@ def make_labels(
         raise InputError(f"the views never agree on the {name}; check the cameras, or allow a larger --tolerance")
     prior = person_prior(poses, PictorialSettings().first_grid)
     statistics = pose_statistics(poses, recording)
-    report = report_parts(recording, statistics, check_cameras(recording))
+    report = [*hint_parts(rig_hint(recording, poses)), *report_parts(recording, statistics, check_cameras(recording))]
     with new_dataset_folder(root, force, MARKER) as folder:
         images = read_frames(recording.videos, recording.table)
         counts = write_labels(folder, recording.rig, images, poses.pose_world, poses.agrees, write)

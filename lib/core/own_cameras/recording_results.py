@@ -15,6 +15,7 @@ from lib.core.own_cameras.recording_motion import check_recording_motion
 from lib.core.own_cameras.recording_poses import check_cameras
 from lib.core.own_cameras.recording_tables import error_summary, pose_statistics, report_parts
 from lib.core.pose3d.results_3d import write_poses
+from lib.core.rig_refinement.rig_hint import hint_parts, rig_hint
 from lib.multiviews.recording.robust_poses import SOURCES, RobustPoses
 from lib.utils.files.atomic import write_bytes, write_csv
 from lib.utils.files.json_file import write_json
@@ -119,7 +120,9 @@ def save_results(
         "sync_offset_frames": None if recording.sync_offsets is None else recording.sync_offsets.frames,
         "sync_drift": None if recording.sync_offsets is None else recording.sync_offsets.drift,
     }
-    parts = [f"# 3D poses, method {method}", *report_parts(recording, statistics, check)]
+    hint = rig_hint(recording, poses)
+    results["rig_hint"] = hint
+    parts = [f"# 3D poses, method {method}", *hint_parts(hint), *report_parts(recording, statistics, check)]
     if left_out_px is not None:
         results["leave_one_out_px"] = left_out_statistics(recording, left_out_px)
         parts.append(left_out_table(results["leave_one_out_px"]))

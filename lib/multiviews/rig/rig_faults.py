@@ -249,7 +249,8 @@ def _lens_text(kind: str, value: np.ndarray, sd: np.ndarray, middle: np.ndarray,
         return f"the focal length differs by about {100 * value[0]:+.1f} % (sd {100 * sd[0]:.1f} %)"
     if kind == "radial":
         return f"the lens distortion k1 differs by about {value[0]:+.2f} (sd {sd[0]:.2f})"
-    text = f"the principal point differs by about {value[0]:+.0f}, {value[1]:+.0f} px (sd {sd[0]:.0f}, {sd[1]:.0f} px)"
+    # Other unknowns take a part of it: the direction is right, the length too short.
+    text = f"the principal point differs by at least {value[0]:+.0f}, {value[1]:+.0f} px"
     mirrored = wh - 1 - 2 * middle
     if (wh > 0).all() and np.linalg.norm(mirrored) > 4 * np.linalg.norm(mirrored - value):
         text += "; mirrored about the middle of the image it would fit"

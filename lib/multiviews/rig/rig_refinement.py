@@ -30,6 +30,7 @@ from lib.multiviews.rig.rig_parameters import (
 )
 
 FlipPairs = Sequence[tuple[int, int]]
+_QUICK_FRAMES, _QUICK_RUN = 200, 20  # of quick_refinement()
 _MIN_BLOCKS = 5  # fewer show nothing about the dependence of residuals
 
 
@@ -142,7 +143,7 @@ def refine_rig(
             adjustment.measure_motion()
             adjustment.step()
         state = adjustment.state
-    return _result(adjustment, given, size, settings)
+    return summarized(adjustment, given, size, settings.block_frames)
 
 
 def approach(
@@ -230,9 +231,41 @@ def _fine_adjustment(
     return adjustment
 
 
-def _result(
-    adjustment: RigAdjustment, given: RigState, size: np.ndarray, settings: RefinementSettings
+def quick_refinement(
+    points_img: np.ndarray, pose_world: np.ndarray, cameras: Cameras, settings: RefinementSettings = DEFAULT_SETTINGS
 ) -> RigRefinement:
+    """Adjust cameras and clocks to a few hundred frames of known poses, to see whether a refinement would matter.
+
+    Args:
+        points_img: (F, V, J, 2) image px, swaps corrected; NaN = not seen.
+        pose_world: (F, J, 3) mm; NaN = unknown.
+        cameras: the given rig, leading axis V.
+        settings: columns and block_frames are used.
+    """
+    given = RigState.in_sync(cameras)
+    numbers = spread_frames(len(points_img), _QUICK_FRAMES, _QUICK_RUN)
+    frames = in_step(points_img, given, numbers)
+    free = free_columns(len(cameras), [ROTATION, CENTER, OFFSET])
+    adjustment = RigAdjustment(frames, given, given, free, pose_world[numbers], settings.adjustment)
+    for coarse in (True, True, False, False):
+        adjustment.measure_motion()
+        adjustment.step(coarse)
+        if coarse:
+            adjustment.noise_px[:] = adjustment.median_noise()
+            adjustment.reweight()
+    size = np.median(sizes_over_time(points_img), 0)
+    return summarized(adjustment, given, size, _QUICK_RUN)
+
+
+def summarized(adjustment: RigAdjustment, given: RigState, size: np.ndarray, block_frames: int) -> RigRefinement:
+    """Return the result of an adjustment: moves of the cameras, and their uncertainty.
+
+    Args:
+        adjustment: adjustment that has converged.
+        given: the given rig.
+        size: (V,) size of the person, px.
+        block_frames: frames whose residuals may depend on each other.
+    """
     information, equations = adjustment.equations()
     free = adjustment.free
     is_camera = np.zeros_like(free)
@@ -244,7 +277,7 @@ def _result(
     projection = without_similarity(state.cameras, stayed)[np.ix_(index, index)]
     influence = projection @ np.linalg.inv(information)
     covariance = influence @ projection.T
-    inflation = score_inflation(equations, influence, covariance, settings.block_frames)
+    inflation = score_inflation(equations, influence, covariance, block_frames)
     covariance = inflation * covariance
     sd = np.zeros(free.shape)
     sd[free] = np.sqrt(np.maximum(np.diagonal(covariance), 0.0))
