@@ -36,7 +36,14 @@ def parse_args() -> argparse.Namespace:
         default=world.occluders,
         help="pieces of furniture in front of each camera on average, 0 to 4",
     )
-    add("--rig", type=int, default=world.rig, help="0: like Human3.6M's; other numbers: less regular rigs")
+    add(
+        "--rig",
+        type=int,
+        nargs="+",
+        default=[world.rig],
+        help="0: like Human3.6M's; other numbers: less regular rigs. With several, the training subjects take turns on "
+        "them, and the validation subjects are on the first",
+    )
     add("--jpeg-quality", type=int, default=data.jpeg_quality, help="1 to 100")
     add("--seed", type=int, default=world.seed, help="equal seeds give equal data")
     add("--workers", type=int, default=2, help="processes; they do not affect the result")
@@ -53,7 +60,7 @@ def main() -> None:
     """Make the data set and print its size."""
     args = parse_args()
     settings = SetSettings(
-        world=WorldSettings(args.seed, args.views, args.image_size, args.occluders, args.rig),
+        world=WorldSettings(args.seed, args.views, args.image_size, args.occluders, args.rig[0]),
         subjects=tuple(args.subjects),
         actions=tuple(args.actions),
         train_groups=args.groups_per_train,
@@ -62,6 +69,7 @@ def main() -> None:
         mpii_train=args.mpii_train,
         mpii_valid=args.mpii_valid,
         jpeg_quality=args.jpeg_quality,
+        more_rigs=tuple(args.rig[1:]),
     )
     if args.reuse and is_made(args.root, settings, args.zip):
         print(f"{args.root}: exists")

@@ -1,7 +1,7 @@
 """Generation of a synthetic data set in the layout of Human3.6M and MPII."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,12 @@ MAX_OCCLUDERS = 4
 MAX_IMAGE_PX = 4096  # a view needs 2 GB at this size
 MARKER = "synthetic.json"  # settings of a generated data set; marks its folder
 # settings whose flag has another name
-_FLAGS = {"num_views": "--views", "train_groups": "--groups-per-train", "validation_groups": "--groups-per-validation"}
+_FLAGS = {
+    "num_views": "--views",
+    "train_groups": "--groups-per-train",
+    "validation_groups": "--groups-per-validation",
+    "more_rigs": "further --rig",
+}
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,7 @@ class SetSettings:
     mpii_train: int = 640  # number of single images
     mpii_valid: int = 64  # number of single images
     jpeg_quality: int = 88  # 1..100
+    more_rigs: tuple[int, ...] = ()  # training subjects take turns on world.rig and these; others are on world.rig
 
     def check(self) -> None:
         """Raise an InputError for invalid values."""
@@ -58,7 +64,7 @@ class SetSettings:
             "--views": (self.world.num_views, 2, np.inf),
             "--image-size": (self.world.image_size, 32, MAX_IMAGE_PX),
             "--seed": (self.world.seed, 0, np.inf),
-            "--rig": (self.world.rig, 0, np.inf),
+            "--rig": (min(self.world.rig, *self.more_rigs, self.world.rig), 0, np.inf),
             "--occluders": (self.world.occluders, 0, MAX_OCCLUDERS),
             "--frame-step": (self.frame_step, 1, np.inf),
             "--groups-per-train": (self.train_groups, 1, np.inf),
@@ -86,6 +92,16 @@ class _RecordingTask:
     @property
     def subset(self) -> str:
         return "validation" if self.subject in TEST_SUBJECTS else "train"
+
+    @property
+    def world(self) -> WorldSettings:
+        """Settings of the subject's world: training subjects take turns on the rigs."""
+        settings = self.settings
+        if self.subset == "validation" or not settings.more_rigs:
+            return settings.world
+        rigs = (settings.world.rig, *settings.more_rigs)
+        others = sorted(set(settings.subjects) - set(TEST_SUBJECTS))
+        return replace(settings.world, rig=rigs[others.index(self.subject) % len(rigs)])
 
     @property
     def image_ids(self) -> np.ndarray:
@@ -132,7 +148,7 @@ def _render(task: _RecordingTask | _SingleImagesTask) -> Any:
 
 
 def _render_recording(task: _RecordingTask) -> _RenderedRecording:
-    world = _world(task.settings.world, task.subject)
+    world = _world(task.world, task.subject)
     recording = SyntheticRecording(world, task.action, task.subaction)
     act = recording.act(task.image_ids)
     images, occluded = [], []
@@ -208,7 +224,7 @@ def is_made(root: Path, settings: SetSettings, as_zip: bool = False) -> bool:
     marker = root / MARKER
     if not marker.exists():
         return False
-    then = _options(read_json(marker), marker)
+    then = {_FLAGS["more_rigs"]: [], **_options(read_json(marker), marker)}  # older data sets have one rig
     now = _options(_described(settings, as_zip), marker)
     changed = [
         f"{flag} {_written(then.get(flag))} -> {_written(now.get(flag))}"
@@ -241,7 +257,7 @@ def _options(note: Any, marker: Path) -> dict[str, Any]:
 
 def _written(value: Any) -> str:
     if isinstance(value, list):
-        return " ".join(map(str, value))
+        return " ".join(map(str, value)) or "none"
     return "unknown" if value is None else str(value).lower()
 
 
@@ -296,7 +312,7 @@ def _store_recordings(
     groups = dict.fromkeys(records, 0)
     with open_images(folder, as_zip) as images:
         for number, (task, rendered) in enumerate(zip(tasks, results, strict=False)):
-            world = _world(task.settings.world, task.subject)
+            world = _world(task.world, task.subject)
             labels = (task.image_ids, rendered.joints_world, rendered.occluded)
             first_video_id = number * world.settings.num_views
             new = recording_records(world, task.action, task.subaction, *labels, first_video_id)

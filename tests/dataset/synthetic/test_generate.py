@@ -18,7 +18,7 @@ from cvf_tests.annotations import load_h36m
 
 from lib.dataset.groups import group_views
 from lib.dataset.mpii import load_mpii
-from lib.dataset.synthetic.generate import SetSettings, make_dataset
+from lib.dataset.synthetic.generate import SetSettings, _RecordingTask, is_made, make_dataset
 from lib.dataset.synthetic.scene import WorldSettings
 from lib.utils.errors import InputError
 
@@ -243,3 +243,20 @@ def test_make_dataset_is_read_by_the_loaders(made):
     assert group_views(annotations).shape == (8, 4)
     assert load_h36m(made, "validation", crop=False).scale.tolist() == [[0.5, 0.5]] * 16
     assert len(load_mpii(made, "train")) == 5
+
+
+def test_recordings_of_training_subjects_take_turns_on_the_rigs():
+    settings = SetSettings(subjects=(1, 5, 6, 9, 11), more_rigs=(2,))
+    rigs = {subject: _RecordingTask(settings, subject, 2, 1).world.rig for subject in settings.subjects}
+    assert rigs == {1: 0, 5: 2, 6: 0, 9: 0, 11: 0}
+    with pytest.raises(InputError, match="--rig: expected at least 0, received -1"):
+        dataclasses.replace(settings, more_rigs=(2, -1)).check()
+
+
+def test_is_made_accepts_older_data_sets_with_one_rig(tmp_path):
+    note = {**dataclasses.asdict(SetSettings()), "zip": False}
+    del note["more_rigs"]
+    (tmp_path / "synthetic.json").write_text(json.dumps(note))
+    assert is_made(tmp_path, SetSettings())
+    with pytest.raises(InputError, match=r"further --rig none -> 2"):
+        is_made(tmp_path, SetSettings(more_rigs=(2,)))
