@@ -12,13 +12,16 @@ QUICK_RUN := output/mixed/multiview_pose_resnet_18/128_fusion
 
 SEEDS ?= 0 1 2
 JOBS ?= 2
+LARGE ?= resnet50
+MINUTES ?= 5
+SMOKE ?=
 
 DEMO := data/demo
 DEMO_CAMERAS := run/demo/pose2sim_demo.toml
 PEERS := data/.venv-peers
 DETECTIONS ?=
 
-.PHONY: help quickstart demo experiments configuration-docs docs test test-all lint clean clean-what
+.PHONY: help quickstart demo experiments experiments-large configuration-docs docs test test-all lint clean clean-what
 .PHONY: bench bench-gpu bench-rpsm bench-peers bench-training bench-annotations bench-fusion bench-fusion-learning bench-recipe bench-accuracy
 
 help:  ## this list
@@ -52,6 +55,9 @@ demo: $(VENV)/.installed-demo  ## 3D poses in four real videos from PyPI; DETECT
 experiments: $(VENV)/.installed  ## the paper's tables on synthetic data, into RESULTS.md (hours; continues after an interruption)
 	$(BIN)/python run/experiments/tables.py --seeds $(SEEDS) --jobs $(JOBS) --page RESULTS.md \
 	  --plots docs/images/results --analysis docs/analysis.md
+
+experiments-large: $(VENV)/.installed  ## the paper's tables with its own networks, on a GPU, in pieces: run it again until it is done
+	$(BIN)/python run/experiments/tables.py --large $(LARGE) --seeds $(SEEDS) --minutes $(MINUTES) $(if $(SMOKE),--smoke)
 
 test: $(VENV)/.installed  ## the tests, without the slow ones
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist worksteal -m "not slow"

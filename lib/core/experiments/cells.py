@@ -1,6 +1,7 @@
 """Runner of cells: scripts in the order of their needs, each once."""
 
 import logging
+import math
 import os
 import shutil
 import subprocess
@@ -64,17 +65,18 @@ class CellRunner:
             and (cell.name in self._needed or _is_complete(cell))
         }
 
-    def run(self, redo: bool = False) -> None:
+    def run(self, redo: bool = False, minutes: float | None = None) -> None:
         """Run unfinished cells. Another call continues after an interruption, also within a training.
 
         Args:
             redo: rerun cells that were run with other options, depend on changed outputs or have no readable record,
                 instead of refusing.
+            minutes: stop after this time. Trainings write a checkpoint; other unfinished commands start again.
 
         Raises:
             InputError: another process works in the folder, finished cells would have to be removed, a record is
                 damaged or missing, or a script failed; other running cells finished first.
-            Interrupted: SIGTERM, SIGHUP or Ctrl-C; trainings wrote a checkpoint.
+            Interrupted: SIGTERM, SIGHUP, Ctrl-C, or after `minutes`; trainings wrote a checkpoint.
         """
         with locked_directory(self._out, inherited=True) as lock:
             if redo:
@@ -82,7 +84,7 @@ class CellRunner:
             else:
                 self._refuse_others()
             with InterruptGuard() as guard:
-                self._run(guard, lock, redo)
+                self._run(guard, lock, redo, math.inf if minutes is None else time.monotonic() + 60 * minutes)
 
     def _forget_damaged(self) -> None:
         for cell in self._cells:
@@ -125,7 +127,7 @@ class CellRunner:
                 needed.update(cell.needs)
         return waiting
 
-    def _run(self, guard: InterruptGuard, lock: int, redo: bool) -> None:
+    def _run(self, guard: InterruptGuard, lock: int, redo: bool, deadline: float) -> None:
         waiting = self._waiting(self.seconds())
         done = {cell.name for cell in self._cells if cell not in waiting}
         logger.info("%d of %d cells are done", len(done), len(self._cells))
@@ -136,6 +138,9 @@ class CellRunner:
             while running or (waiting and not failures):
                 if guard.requested():
                     raise Interrupted("interrupted; the same command continues")
+                if time.monotonic() > deadline:
+                    text = f"{len(done)} of {len(self._cells)} cells are done; the same command continues"
+                    raise Interrupted(f"--minutes: the time is over; {text}")
                 ready = [] if failures else [cell for cell in waiting if done.issuperset(cell.needs)]
                 for cell in ready[: self._jobs - len(running)]:
                     waiting.remove(cell)

@@ -11,6 +11,7 @@ from lib.core.run_directory import FINAL_NAME, RESULTS_2D_NAME, RESULTS_3D_NAME,
 from lib.dataset.synthetic.generate import MARKER
 from lib.utils.errors import InputError
 from lib.utils.joints import H36M_17, MPII_16
+from lib.utils.parallel.processes import usable_processors
 
 # name of the rows -> value of NETWORK.FUSION
 FUSION_COLUMNS = {
@@ -36,6 +37,8 @@ EVALUATIONS_3D = {
 }
 METHODS_3D = tuple(EVALUATIONS_3D)[len(DEPTHS) :]
 DEPTHS_ROW = "mixed/fusion"
+RIGS = "rigs"  # trained on several rigs
+RIGS_KINDS = ("single", "max", "adaptive")  # the learned matrices hold for one rig
 _ON_SINGLE_IMAGES = ("DATASET.TRAIN_DATASET", "multiview_mpii", "NETWORK.FUSION", "none")
 WITH_3D = ("single", "max", "fusion", "adaptive")
 
@@ -53,6 +56,14 @@ class ExtraTestSet:
 
 
 @dataclass(frozen=True)
+class RigTraining:
+    """Training set with several rigs."""
+
+    root: Path  # folder of the data set
+    make: tuple[str, ...]  # arguments of run/data/make_synthetic.py
+
+
+@dataclass(frozen=True)
 class ExperimentProtocol:
     """Data sets and training schedules of the tables."""
 
@@ -60,13 +71,29 @@ class ExperimentProtocol:
     opts: tuple[str, ...] = ()  # keys and values for all cells
     make: tuple[str, ...] = ()  # arguments of run/data/make_synthetic.py; () = the data set exists
     fusion_opts: tuple[str, ...] | None = None  # learned fusion on a frozen backbone; None = trained together
-    adaptive_opts: tuple[str, ...] = ()  # training of the adaptive fusion alone
+    adaptive_opts: tuple[str, ...] | None = ()  # adaptive fusion on a frozen backbone; None = trained together
     start_opts: tuple[str, ...] = ()  # training on single images alone
     mixed_opts: tuple[str, ...] | None = None  # single views, from the start's weights; None = from the YAML's
     free_opts: tuple[str, ...] = ()  # training on labels that the views agree on
     setting: str = ""  # description on the results page
     validation_text: str = "validation set"  # description of the validation set in the table of further test sets
     test_sets: tuple[ExtraTestSet, ...] = ()  # further test sets
+    crops: Path | None = None  # folder of ready crops for the trainings on the main data set; None = images
+    rig_training: RigTraining | None = None  # further training set
+
+    @property
+    def difficulty_rows(self) -> tuple[tuple[str, str], ...]:
+        """Key and description of the rows of the table of test sets."""
+        rows = [("mixed", self.validation_text), *((one.key, one.text) for one in self.test_sets)]
+        if self.rig_training is not None:
+            others = [("mixed", self.validation_text), *((one.key, one.text) for one in self.rig_tests)]
+            rows += [(f"{RIGS}_{key}", f"{text}; trained on several rigs") for key, text in others]
+        return tuple(rows)
+
+    @property
+    def rig_tests(self) -> tuple[ExtraTestSet, ...]:
+        """Test sets for networks that were trained on several rigs: those of an unseen rig."""
+        return tuple(test for test in self.test_sets if not test.same_rig)
 
 
 @dataclass
@@ -99,6 +126,7 @@ class _Planner:
         self.plan = Plan()
         made = {"main": Path(self.config(()).DATASET.ROOT)} if protocol.make else {}
         made |= {test.key: test.root for test in protocol.test_sets}
+        made |= {} if protocol.rig_training is None else {RIGS: protocol.rig_training.root}
         self._folders = {out: "out", **{root: f"data/{key}" for key, root in made.items()}}
 
     def config(self, opts: Sequence[str]) -> Mapping:
@@ -120,7 +148,8 @@ class _Planner:
 
     def make_data(self, key: str, root: Path, flags: Sequence[str]) -> str:
         """Add a synthetic data set; return its cell."""
-        command = ("run/data/make_synthetic.py", "--root", str(root), *flags, "--reuse")
+        workers = ("--workers", str(usable_processors()))
+        command = ("run/data/make_synthetic.py", "--root", str(root), *flags, *workers, "--reuse")
         return self.add(f"data/{key}", command, output=root / MARKER, depends={"make": list(flags)})
 
     def train(self, seed: int, row: str, opts: Sequence[str], needs: Sequence[str]) -> _Trained:
@@ -128,6 +157,8 @@ class _Planner:
         folder = self.out / f"seed{seed}" / row / "train"
         where = ("OUTPUT_DIR", str(folder), "LOG_DIR", str(self.out / "log"))
         opts = [*opts, "SEED", str(seed), "TRAIN.RESUME", "true", *where]
+        if self.protocol.crops is not None:
+            opts += ["DATASET.CROP_CACHE", str(self.protocol.crops)]
         weights = self.run_directory(opts) / FINAL_NAME
         cell = self.add(
             f"seed{seed}/{row}/train",
@@ -139,11 +170,15 @@ class _Planner:
         )
         return _Trained(cell, weights)
 
+    def fusion_training(self, kind: str) -> tuple[str, ...] | None:
+        """Return the options of a fusion on a frozen backbone; None = trained together with its backbone."""
+        return self.protocol.fusion_opts if kind == "fusion" else self.protocol.adaptive_opts
+
     def train_fusion(
         self, seed: int, row: str, kind: str, opts: Sequence[str], single: _Trained, needs: Sequence[str]
     ) -> _Trained:
         """Add the training of a fusion, on the frozen backbone of a single-view network or with its own backbone."""
-        extra = self.protocol.fusion_opts if kind == "fusion" else self.protocol.adaptive_opts
+        extra = self.fusion_training(kind)
         opts = [*opts, "NETWORK.FUSION", FUSION_COLUMNS[kind]]
         if extra is None:
             return self.train(seed, row, opts, needs)
@@ -197,6 +232,11 @@ def make_plan(protocol: ExperimentProtocol, seeds: Sequence[int], out: Path) -> 
             f"{config.DATASET.TEST_DATASET}"
         )
     data = (planner.make_data("main", Path(config.DATASET.ROOT), protocol.make),) if protocol.make else ()
+    if protocol.crops is not None:
+        keys = ("DATASET.CROP_CACHE", str(protocol.crops))
+        data = (
+            planner.add("data/crops", planner.script("data/cache_crops.py", keys), needs=data, folder=protocol.crops),
+        )
     prior = planner.add(
         "data/prior",
         planner.script("data/make_limb_prior.py", ()),
@@ -215,6 +255,10 @@ def make_plan(protocol: ExperimentProtocol, seeds: Sequence[int], out: Path) -> 
         _add_label_free(planner, seed, starts[seed], prior)
     for seed in seeds:
         _add_extra_sets(planner, seed, mixed[seed], prior)
+    if protocol.rig_training is not None:
+        rigs = planner.make_data(RIGS, protocol.rig_training.root, protocol.rig_training.make)
+        for seed in seeds:
+            _add_rig_training(planner, seed, protocol.rig_training.root, rigs, prior)
     return planner.plan
 
 
@@ -251,6 +295,23 @@ def _add_extra_sets(planner: _Planner, seed: int, networks: Mapping[str, _Traine
                 planner.evaluate(seed, f"{test.key}/{kind}", opts, networks[kind], needs, ("rpsm",))
 
 
+def _add_rig_training(planner: _Planner, seed: int, root: Path, rigs: str, prior: str) -> None:
+    """Add networks that are trained on several rigs, on the rig of the validation set and on the unseen rig."""
+    opts = ["DATASET.TRAIN_DATASET", "mixed", "DATASET.ROOT", str(root)]
+    single = planner.train(seed, f"{RIGS}/single", [*opts, "NETWORK.FUSION", "none"], (rigs,))
+    networks = dict.fromkeys(RIGS_KINDS, single)
+    networks["adaptive"] = planner.train_fusion(seed, f"{RIGS}/adaptive", "adaptive", opts, single, (rigs,))
+    tests = [("mixed", (), ())]
+    tests += [
+        (test.key, ("DATASET.ROOT", str(test.root)), (f"data/{test.key}",)) for test in planner.protocol.rig_tests
+    ]
+    for key, where, needs in tests:
+        for kind, trained in networks.items():
+            test_opts = ["DATASET.TRAIN_DATASET", "mixed", "NETWORK.FUSION", FUSION_COLUMNS[kind], *where]
+            row = f"{RIGS}_{key}/{kind}"
+            planner.evaluate(seed, row, test_opts, trained, [prior, *needs], ("rpsm",))
+
+
 def _add_label_free(planner: _Planner, seed: int, start: _Trained, prior: str) -> None:
     """Add the rows of section 7.5: trained without joint labels of the rig, with its boxes and limb lengths.
 
@@ -280,7 +341,7 @@ def _add_label_free(planner: _Planner, seed: int, start: _Trained, prior: str) -
     single = planner.train(seed, f"{FREE}/single", [*free, "NETWORK.FUSION", "none", *first], needs)
     networks = {"single": single}
     for kind in TRAINED_FUSIONS:
-        with_backbone = kind == "fusion" and protocol.fusion_opts is None
+        with_backbone = planner.fusion_training(kind) is None
         opts = [*free, *first] if with_backbone else free
         networks[kind] = planner.train_fusion(seed, f"{FREE}/{kind}", kind, opts, single, needs)
     for kind, trained in networks.items():

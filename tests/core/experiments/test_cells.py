@@ -15,7 +15,7 @@ import pytest
 from lib.core.experiments import cells
 from lib.core.experiments.cell_records import Cell, fingerprints
 from lib.core.experiments.cells import CellRunner
-from lib.utils.errors import InputError
+from lib.utils.errors import InputError, Interrupted
 
 SCRIPT = """
 import sys, time
@@ -234,6 +234,14 @@ def test_run_signal_ends_the_scripts(tmp_path):
     assert "the same command continues" in process.stderr.read()
     with pytest.raises(ProcessLookupError):
         os.kill(int(log.read_text()), 0)
+
+
+def test_run_minutes_end_the_piece_and_the_next_one_continues(work, tmp_path):
+    plan = [work("a", "a"), work("b", "b", "a")]
+    with pytest.raises(Interrupted, match=r"--minutes: the time is over; 0 of 2 cells are done; the same command"):
+        CellRunner(plan, tmp_path).run(minutes=1e-6)
+    CellRunner(plan, tmp_path).run(minutes=10)
+    assert set(CellRunner(plan, tmp_path).seconds()) == {"a", "b"}
 
 
 @pytest.mark.parametrize(
