@@ -9,7 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.core.experiments.paper_tables import DATA_TEXT, FREE_TEXT, KIND_TEXT, METHOD_TEXT
+from lib.core.experiments.paper_tables import (
+    ALL_LABELS_TEXT,
+    DATA_TEXT,
+    FREE_TEXT,
+    KIND_TEXT,
+    METHOD_TEXT,
+    network_text,
+)
 from lib.core.experiments.plan import DEPTHS, DEPTHS_ROW, FREE_JOINTS, FUSION_COLUMNS, METHODS_3D, WITH_3D
 from lib.core.experiments.seed_results import TABLE_1_JOINTS, VISIBILITY
 from lib.core.report.paper_results import TABLE_3_COLUMNS
@@ -47,13 +54,14 @@ def write_3d(directory: Path, errors: Mapping[str, Mapping], num_frames: int) ->
 
 
 def page_tables(text: str) -> dict[str, dict[str, list[str]]]:
-    """Return title of a section -> first cell -> other cells, without the paper's rows."""
+    """Return title of a section -> first cell -> other cells of its first table, which has our rows."""
     tables = {}
     for section in text.split("\n## ")[1:]:
-        rows = [
-            [cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line[:1] == "|"
-        ]
-        tables[section.partition("\n")[0]] = {row[0]: row[1:] for row in rows[2:] if not row[0].startswith("*paper:*")}
+        first = re.search(r"^\|.*?(?=\n\n|\Z)", section, re.MULTILINE | re.DOTALL)
+        if first is None:
+            continue
+        rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in first[0].splitlines()]
+        tables[section.partition("\n")[0]] = {row[0]: row[1:] for row in rows[2:]}
     return tables
 
 
@@ -65,7 +73,7 @@ def write_page_figures(text: str, results: Mapping[str, Mapping[int, Path]], val
         results: row -> seed -> run directory.
         validation_text: first cell of the validation set in the last table.
     """
-    tables = list(page_tables(text).values())[1:]  # the first section has no table
+    tables = list(page_tables(text).values())
     for seed in (0, 1):
         rates, errors = _figures(tables, seed, validation_text)
         for row, seeds in results.items():
@@ -97,27 +105,27 @@ def _figures(tables: list[dict[str, list[str]]], seed: int, validation_text: str
     def entry(row: str, method: str) -> dict:
         return errors.setdefault(row, {}).setdefault(method, {})
 
-    for data, data_text in DATA_TEXT.items():
-        for kind, kind_text in KIND_TEXT.items():
+    for data in DATA_TEXT:
+        for kind in KIND_TEXT:
             row = f"{data}/{kind}"
-            label = f"{kind_text}, {data_text}"
+            label = network_text(kind, data)
             limbs = [_value(cell, seed) for cell in rate_table[label][:6]]
             every, occluded, visible = (_value(cell, seed) for cell in rate_table[label][7:])
-            free = _value(free_table["with all labels: Fusion, H36M+MPII"][5], seed) if row == DEPTHS_ROW else every
+            free = _value(free_table[ALL_LABELS_TEXT][5], seed) if row == DEPTHS_ROW else every
             joints = _rates(free, every)
             for names, rate in zip(TABLE_1_JOINTS.values(), limbs, strict=True):
                 joints |= dict.fromkeys(names, rate)
             joints["root"] = len(FREE_JOINTS) * free - 2 * sum(limbs)
-            free = _value(free_table["with all labels: Fusion, H36M+MPII"][6], seed) if row == DEPTHS_ROW else occluded
+            free = _value(free_table[ALL_LABELS_TEXT][6], seed) if row == DEPTHS_ROW else occluded
             rates[row] = {"all": joints, "occluded": _rates(free, occluded), "visible": _rates(visible, visible)}
             if kind in WITH_3D:
                 for method, cell in zip(METHODS_3D, error_table[label], strict=True):
                     entry(row, method)["frames"] = _value(cell, seed)
                     actions = action_table.get(f"{label}, {METHOD_TEXT[method]}", [])
                     entry(row, method)["per_action"] = dict(zip(TABLE_3_COLUMNS, map(float, actions), strict=False))
-    for depth, cell in zip(DEPTHS, depth_table["Fusion, H36M+MPII"], strict=False):
+    for depth, cell in zip(DEPTHS, depth_table[network_text("fusion", "mixed")], strict=False):
         entry(DEPTHS_ROW, f"rpsm, depth {depth}")["frames"] = _value(cell, seed)
-    for row, label in {**FREE_TEXT, DEPTHS_ROW: "with all labels: Fusion, H36M+MPII"}.items():
+    for row, label in {**FREE_TEXT, DEPTHS_ROW: ALL_LABELS_TEXT}.items():
         for method, cell in zip(METHODS_3D, free_table[label], strict=False):
             entry(row, method)["per_joint"] = dict.fromkeys(FREE_JOINTS, _value(cell, seed))
         if row != DEPTHS_ROW:
