@@ -23,7 +23,7 @@ from lib.core.build_model import build_model
 from lib.core.config_io import dataset_root, load_config
 from lib.core.evaluation2d.provenance import prediction_provenance, warn_of_replacement
 from lib.core.evaluation2d.results_2d import report_results_2d
-from lib.core.evaluation2d.validate import ValidationSettings, validate
+from lib.core.evaluation2d.validate import ValidationSettings, stored_peaks, validate
 from lib.core.run_directory import DEBUG_FOLDER, evaluation_directory, log_disk_usage, start_run, weights_file
 from lib.core.runtime.command_line import Refused, collect_opts, make_parser, run_main
 from lib.core.runtime.device import num_processes, select_device
@@ -79,7 +79,7 @@ def validate_run(args: argparse.Namespace, config: Any, ranks: Ranks) -> None:
             result = validate(
                 model.to(device),
                 loader,
-                ValidationSettings.from_config(config, output),
+                ValidationSettings.from_config(config, output, with_peaks=output == "heatmaps"),
                 device,
                 writer,
                 (lambda step, batch, _, routed: images.save("valid", step, batch, routed)) if ranks.is_main else None,
@@ -112,6 +112,7 @@ def open_writer(config: Any, dataset: MultiviewDataset, path: Path, output: str,
         config.TEST.HEATMAP_COMPRESSION,
         config.TEST.HEATMAP_DTYPE,
         prediction_provenance(config, weights),
+        stored_peaks(config) if output == "heatmaps" else None,
     )
 
 

@@ -29,6 +29,7 @@ from lib.core.loss import image_losses, route
 from lib.dataset.network_input import crop_cameras, gaussian_targets, network_images
 from lib.dataset.sample import SampleSettings
 from lib.models.registry import fusion_name
+from lib.multiviews.keypoints.peaks import stacked_peaks
 from lib.utils.errors import InputError, unknown_name
 from lib.utils.files.prediction_file import PredictionWriter
 from lib.utils.joints import UNION_20, JointSet, union_subset
@@ -59,6 +60,8 @@ class ValidationSettings:
         output: what all ranks send to the writer of rank 0, one of OUTPUTS.
         with_loss: compute the loss too.
         use_target_weight: exclude joints without annotation from the loss.
+        single_view_peaks: number and mode of the single-view peaks that are found behind a fusion, see find_peaks();
+            None = none.
     """
 
     image_wh: tuple[int, int]
@@ -70,10 +73,20 @@ class ValidationSettings:
     output: str = "nothing"
     with_loss: bool = False
     use_target_weight: bool = True
+    single_view_peaks: tuple[int, str] | None = None
 
     @classmethod
-    def from_config(cls, config: Any, output: str = "nothing", with_loss: bool = False) -> ValidationSettings:
-        """Read NETWORK.IMAGE_SIZE, LOSS, TEST.{PEAK_MODE,POST_PROCESS,JDR_THRESHOLD,JOINTS,FLIP_TEST} and PRINT_FREQ.
+    def from_config(
+        cls, config: Any, output: str = "nothing", with_loss: bool = False, with_peaks: bool = False
+    ) -> ValidationSettings:
+        """Read NETWORK.{IMAGE_SIZE,FUSION}, LOSS, PRINT_FREQ, TRIANGULATE.{NUM_PEAKS,PEAK_MODE} and
+        TEST.{PEAK_MODE,POST_PROCESS,JDR_THRESHOLD,JOINTS,FLIP_TEST}.
+
+        Args:
+            config: the configuration.
+            output: one of OUTPUTS.
+            with_loss: compute the loss too.
+            with_peaks: find the single-view peaks if the network fuses views.
 
         Raises:
             InputError: TEST.FLIP_TEST with a fusion, which is wrong for mirrored images.
@@ -93,7 +106,14 @@ class ValidationSettings:
             output=output,
             with_loss=with_loss,
             use_target_weight=config.LOSS.USE_TARGET_WEIGHT,
+            single_view_peaks=stored_peaks(config) if with_peaks else None,
         )
+
+
+def stored_peaks(config: Any) -> tuple[int, str] | None:
+    """Return TRIANGULATE.NUM_PEAKS and PEAK_MODE if NETWORK.FUSION fuses views, else None."""
+    has_fusion = fusion_name(config.NETWORK) != "none"
+    return (config.TRIANGULATE.NUM_PEAKS, config.TRIANGULATE.PEAK_MODE) if has_fusion else None
 
 
 @dataclass
@@ -158,11 +178,14 @@ class PredictedImages:
             joints that the network has not learned.
         locations: (n, J, 3) x, y in image px, and the peak value, of `heatmaps`.
         columns: what detection_rates() needs, name -> (n, ...).
+        single_view_peaks: (n, J, K, 3) float32 x, y, heatmap px, and value of the peaks before fusion; None = not
+            found.
     """
 
     heatmaps: Tensor
     locations: np.ndarray
     columns: dict[str, np.ndarray]
+    single_view_peaks: np.ndarray | None = None
 
 
 @torch.no_grad()
@@ -280,10 +303,11 @@ def validate(
     for predicted in predict_images(model, loader, settings, device, debug, ranks, settings.output == "heatmaps"):
         if settings.output != "nothing":
             heatmaps = predicted.heatmaps.numpy() if settings.output == "heatmaps" else None
-            written = heatmaps, predicted.locations, predicted.columns["image_index"]
-            for maps, places, images in gather_on_main(written, ranks) or ():  # ranks follow the data set's order
+            written = heatmaps, predicted.locations, predicted.columns["image_index"], predicted.single_view_peaks
+            for maps, places, images, peaks in gather_on_main(written, ranks) or ():  # ranks in the data set's order
                 if len(places):
-                    writer.append(maps, places, [loader.dataset.image_name(int(index)) for index in images])
+                    names = [loader.dataset.image_name(int(index)) for index in images]
+                    writer.append(maps, places, names, peaks)
         columns.append(predicted.columns)
         if after_batch is not None:
             after_batch()
@@ -372,7 +396,10 @@ def _rows_of_batch(
             predict_locations(heatmaps, flat["center"], flat["scale"], settings.image_wh, settings.peak_mode),
         )
         columns[name] = found[name][1][..., :2]
-    return PredictedImages(*next(iter(found.values())), columns)  # the first ones are the routed ones
+    peaks = None
+    if settings.single_view_peaks is not None:
+        peaks = stacked_peaks(found["single_view"][0], *settings.single_view_peaks)
+    return PredictedImages(*next(iter(found.values())), columns, peaks)  # the first ones are the routed ones
 
 
 def _rates(arrays: dict[str, np.ndarray], joint_names: list[str], settings: ValidationSettings) -> ValidationResult:

@@ -1,5 +1,7 @@
 """Run a trained network on a recording: locate the person, place the crops, predict heatmaps and joints."""
 
+from __future__ import annotations
+
 import itertools
 import logging
 import os
@@ -28,6 +30,7 @@ from lib.dataset.storage.record_writer import person_box
 from lib.models.registry import FUSIONS, fusion_name
 from lib.models.weights import load_model
 from lib.multiviews.cameras import MIN_DEPTH_MM, Cameras, CropCameras, project, world_to_camera
+from lib.multiviews.keypoints.peaks import stacked_peaks
 from lib.multiviews.keypoints.triangulate_robust import triangulate_robust
 from lib.multiviews.keypoints.view_consensus import consistent_points
 from lib.utils.errors import InputError
@@ -69,6 +72,25 @@ SEARCH = SearchSettings()
 
 
 @dataclass(frozen=True)
+class CropOutput:
+    """Output of the network for the V crops of one frame.
+
+    Attributes:
+        heatmaps: (V, 17, H, W) float32, fused if the network fuses views.
+        locations: (V, 17, 3) x, y in image px and peak value.
+        center: (V, 2) crop centers, image px.
+        scale: (V, 2) crop side lengths / 200 px.
+        single_view: (V, 17, H, W) heatmaps before fusion; None = without fusion.
+    """
+
+    heatmaps: np.ndarray
+    locations: np.ndarray
+    center: np.ndarray
+    scale: np.ndarray
+    single_view: np.ndarray | None
+
+
+@dataclass(frozen=True)
 class Prediction:
     """Output of the network for F frames.
 
@@ -77,12 +99,24 @@ class Prediction:
         locations: (F, V, 17, 3) x, y in image px and peak value.
         center: (F, V, 2) crop centers, image px.
         scale: (F, V, 2) crop side lengths / 200 px.
+        single_view_peaks: (F, V, 17, K, 3) peaks before fusion, see FrameBatch; None = without fusion.
     """
 
     heatmaps: np.ndarray
     locations: np.ndarray
     center: np.ndarray
     scale: np.ndarray
+    single_view_peaks: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, outputs: Sequence[CropOutput], triangulate: Any) -> Prediction:
+        """Stack the output of F frames; `triangulate` is section TRIANGULATE, which says how peaks are found."""
+        peaks = None
+        if outputs[0].single_view is not None:
+            format_ = (triangulate.NUM_PEAKS, triangulate.PEAK_MODE)
+            peaks = np.stack([stacked_peaks(output.single_view, *format_) for output in outputs])
+        names = ("heatmaps", "locations", "center", "scale")
+        return cls(*(np.stack([getattr(output, name) for output in outputs]) for name in names), peaks)
 
 
 class PoseNetwork:
@@ -110,19 +144,28 @@ class PoseNetwork:
     def _batch(self, array: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(array)[None].to(self.device)
 
-    def __call__(self, images: Sequence[np.ndarray], center: np.ndarray, scale: np.ndarray) -> np.ndarray:
-        """Return heatmaps (V, 17, H, W) of crops, center (V, 2) px and scale (V, 2), of V images (h, w, 3) BGR."""
-        return self.heatmaps(images, get_affine_transform(center, scale, 0.0, self.config.NETWORK.IMAGE_SIZE))
+    def __call__(self, images: Sequence[np.ndarray], center: np.ndarray, scale: np.ndarray) -> CropOutput:
+        """Return the output for crops, center (V, 2) px and scale (V, 2), of V images (h, w, 3) BGR."""
+        size = self.config.NETWORK.IMAGE_SIZE
+        heatmaps, single_view = self._predict(images, get_affine_transform(center, scale, 0.0, size))
+        locations = predict_locations(heatmaps, center, scale, size, "log_quadratic")
+        return CropOutput(heatmaps, locations, center, scale, single_view)
 
-    @torch.no_grad()
     def heatmaps(self, images: Sequence[np.ndarray], matrices: np.ndarray) -> np.ndarray:
         """Return heatmaps (V, 17, H, W) of crops, matrices (V, 2, 3) image px -> crop px, of V images (h, w, 3) BGR."""
+        return self._predict(images, matrices)[0]
+
+    @torch.no_grad()
+    def _predict(self, images: Sequence[np.ndarray], matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return the heatmaps (V, 17, H, W) of crops, and the ones before fusion; see heatmaps()."""
         inputs = self._inputs(images, matrices)
         matrices = to_heatmap(matrices, self.config.NETWORK.IMAGE_SIZE, self.config.NETWORK.HEATMAP_SIZE)
         views = CropCameras(self._cameras, self._batch(matrices.astype(np.float32)))
         single_view, fused = self._model(inputs, views)
-        heatmaps = single_view if fused is None else fused
-        return heatmaps[0, :, self._joints].float().cpu().numpy()
+        single_view, fused = (
+            None if maps is None else maps[0, :, self._joints].float().cpu().numpy() for maps in (single_view, fused)
+        )
+        return (single_view, None) if fused is None else (fused, single_view)
 
     @torch.no_grad()
     def single_view(self, images: Sequence[np.ndarray], matrices: np.ndarray) -> np.ndarray:
@@ -134,10 +177,6 @@ class PoseNetwork:
         size = self.config.NETWORK.IMAGE_SIZE
         crops = [crop_image(image, matrix, size) for image, matrix in zip(images, matrices, strict=True)]
         return network_images(torch.from_numpy(np.stack(crops))[None], self.device)
-
-    def locations(self, heatmaps: np.ndarray, center: np.ndarray, scale: np.ndarray) -> np.ndarray:
-        """Return joints (V, 17, 3): x, y in image px and peak value."""
-        return predict_locations(heatmaps, center, scale, self.config.NETWORK.IMAGE_SIZE, "log_quadratic")
 
 
 def predict(
@@ -176,7 +215,7 @@ def predict(
         found = search.first(recording.rig.image_wh) if root is None else search.track(root)
         root = found.root
         outputs.append(found.output)
-    prediction = Prediction(*(np.stack(column) for column in zip(*outputs, strict=True)))
+    prediction = Prediction.of(outputs, config.TRIANGULATE)
     points = prediction.locations.astype(np.float64)
     return replace(recording, points=np.where(points[..., 2:] > 0, points, np.nan)), prediction
 
@@ -239,13 +278,13 @@ class _Candidate:
         root: (3,) mm, the position around which the crops are placed.
         triangulated_root: (3,) mm; NaN if no two views agree.
         score: share of agreeing joints times peak height, reduced if the root is off the center.
-        output: heatmaps, locations, center and scale, as in Prediction.
+        output: output of the network.
     """
 
     root: np.ndarray
     triangulated_root: np.ndarray
     score: float
-    output: tuple[np.ndarray, ...]
+    output: CropOutput
 
 
 class PersonSearch:
@@ -256,23 +295,23 @@ class PersonSearch:
         self._images = images
         self._cameras = cameras
 
-    def predict(self, root: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Return heatmaps, locations, center and scale of the V views for a root (3,) mm, as in Prediction."""
+    def predict(self, root: np.ndarray) -> CropOutput:
+        """Return the output for the V views around a root (3,) mm."""
         return self.predict_crops(*_crops(root, self._cameras))
 
-    def predict_crops(self, center: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Return the same for crops with centers (V, 2), px, and scales (V, 2)."""
-        heatmaps = self._network(self._images, center, scale)
-        return heatmaps, self._network.locations(heatmaps, center, scale), center, scale
+    def predict_crops(self, center: np.ndarray, scale: np.ndarray) -> CropOutput:
+        """Return the output for crops with centers (V, 2), px, and scales (V, 2)."""
+        return self._network(self._images, center, scale)
 
     def evaluate(self, root: np.ndarray) -> _Candidate:
         """Run the network around a root (3,) mm, and score it."""
-        heatmaps, locations, center, scale = self.predict(root)
-        found = _triangulated_root(locations, self._cameras, scale)
+        output = self.predict(root)
+        found = _triangulated_root(output.locations, self._cameras, output.scale)
         distance = np.nan_to_num(np.linalg.norm(found - root), nan=np.inf)
         centered = 1 - SEARCH.center_penalty * min(1.0, distance / SEARCH.max_jump_mm)
-        score = _agreement(locations, self._cameras, scale) * float(heatmaps.max((-2, -1)).mean()) * centered
-        return _Candidate(root, found, score, (heatmaps, locations, center, scale))
+        height = float(output.heatmaps.max((-2, -1)).mean())
+        score = _agreement(output.locations, self._cameras, output.scale) * height * centered
+        return _Candidate(root, found, score, output)
 
     def climb(self, candidate: _Candidate, steps_mm: Sequence[float]) -> _Candidate:
         """Move to the triangulated root, or along the axes, while the score increases."""

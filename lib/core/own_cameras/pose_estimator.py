@@ -190,7 +190,7 @@ class PoseEstimator:
             output = search.track(root).output
         else:
             output = search.first(np.array([image.shape[1::-1] for image in images])).output
-        return Prediction(*(values[None] for values in output))
+        return Prediction.of([output], self.config.TRIANGULATE)
 
 
 def _rig(cameras: Any, unit: str | None) -> Rig:

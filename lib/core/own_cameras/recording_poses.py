@@ -126,6 +126,7 @@ def run_on_prediction(prediction: Any, cameras: Cameras, config: Any, method: st
             prediction.center, prediction.scale, config.NETWORK.IMAGE_SIZE, config.NETWORK.HEATMAP_SIZE
         ),
         center=prediction.center,
+        single_view_peaks=prediction.single_view_peaks,
         subject=np.zeros(len(prediction.heatmaps), int),
     )
     return run_method(METHODS[method], [batch], make_context(config, batch.body, prior, make_cpu_backend()))

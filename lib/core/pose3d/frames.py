@@ -3,6 +3,7 @@
 A frame is one moment seen by V views: a group of a data set, or a frame of a recording.
 """
 
+import logging
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from lib.utils.files.prediction_file import PredictionFile
 from lib.utils.joints import H36M_17, UNION_20, JointSet, union_subset
 from lib.utils.transforms import image_to_heatmap_affine
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class FrameBatch:
@@ -36,6 +39,8 @@ class FrameBatch:
         cameras: leading axes (f, V).
         image_to_heatmap: (f, V, 2, 3) image px -> heatmap px.
         center: (f, V, 2) box centers, image px.
+        single_view_peaks: (f, V, J, K, 3) x, y, heatmap px, and value of the peaks before fusion, found with
+            TRIANGULATE.NUM_PEAKS and PEAK_MODE; None = without fusion, or unknown.
         gt_world: (f, J, 3) ground truth, mm; None = unknown.
         subject: (f,) ids; None = the frames may show different people.
         joint_set: the J joints.
@@ -47,6 +52,7 @@ class FrameBatch:
     cameras: Cameras
     image_to_heatmap: np.ndarray
     center: np.ndarray
+    single_view_peaks: np.ndarray | None = None
     gt_world: np.ndarray | None = None
     subject: np.ndarray | None = None
     joint_set: JointSet = H36M_17
@@ -70,6 +76,7 @@ class Poses:
         num_box_roots: frames in which no joint was triangulated; their root is the triangulated box center.
         filled: (f, J) bool, missing joints that copy their neighbor on the skeleton; None = none.
         num_views_agree: (f, J) views that support the joint; set by run_method().
+        covariance: (f, J, 3, 3) of the errors of the joints, mm^2, see uncertainty.py; None = unknown.
         state: what Method.finish() needs from these frames; None = the poses are final.
     """
 
@@ -77,6 +84,7 @@ class Poses:
     num_box_roots: int = 0
     filled: np.ndarray | None = None
     num_views_agree: np.ndarray | None = None
+    covariance: np.ndarray | None = None
     state: Any = None
 
 
@@ -127,7 +135,13 @@ class EvaluatedFrames:
         return [self.joint_names.index(name) for name in self.joint_set.names]
 
     def batch(
-        self, rows: slice, heatmaps: Any, locations: np.ndarray, image_wh: Sequence[int], source: str
+        self,
+        rows: slice,
+        heatmaps: Any,
+        locations: np.ndarray,
+        image_wh: Sequence[int],
+        source: str,
+        single_view_peaks: np.ndarray | None = None,
     ) -> FrameBatch:
         """Return consecutive frames with their predictions.
 
@@ -137,11 +151,15 @@ class EvaluatedFrames:
             locations: (f * V, J, 3) predicted joints, in the same order.
             image_wh: (width, height) of the crops, NETWORK.IMAGE_SIZE.
             source: what error messages call the predictions.
+            single_view_peaks: (f * V, J, K, 3), in the same order; None = without fusion, or unknown.
         """
         num_views = self.groups.shape[1]
         order = self.joint_order
         if order != sorted(order):  # indexing copies the heatmaps
             heatmaps, locations = heatmaps[:, order], locations[:, order]
+        if single_view_peaks is not None:
+            peaks = single_view_peaks[:, order]
+            single_view_peaks = peaks.reshape(-1, num_views, *peaks.shape[1:])
         heatmap_wh = (heatmaps.shape[-1], heatmaps.shape[-2])
         return FrameBatch(
             heatmaps=heatmaps.reshape(-1, num_views, *heatmaps.shape[1:]),
@@ -149,6 +167,7 @@ class EvaluatedFrames:
             cameras=self.cameras[rows],
             image_to_heatmap=image_to_heatmap_affine(self.center[rows], self.scale[rows], image_wh, heatmap_wh),
             center=self.center[rows],
+            single_view_peaks=single_view_peaks,
             gt_world=self.gt_world[rows],
             subject=self.subject[rows],
             joint_set=self.joint_set,
@@ -249,11 +268,33 @@ def stored_frames(
     with (
         open_predictions(config, directory, frames) as predictions,
         closing(
-            FrameBatches(frames, predictions, config.NETWORK.IMAGE_SIZE, batch_size, backend.host_array)
+            FrameBatches(
+                frames,
+                predictions,
+                config.NETWORK.IMAGE_SIZE,
+                batch_size,
+                backend.host_array,
+                has_usable_peaks(predictions, config.TRIANGULATE),
+            )
         ) as batches,
     ):
         file_name = config.TEST.HEATMAP_LOCATION_FILE
         yield FrameSource(batches, lambda: results_provenance(file_name, predictions.fingerprint()))
+
+
+def has_usable_peaks(predictions: PredictionFile, triangulate: Any) -> bool:
+    """Return whether a file has single-view peaks as section TRIANGULATE asks for; warn if it has other ones."""
+    stored = predictions.peaks_format
+    wanted = (triangulate.NUM_PEAKS, triangulate.PEAK_MODE)
+    if stored not in (None, wanted):
+        logger.warning(
+            "%s: TRIANGULATE.NUM_PEAKS and PEAK_MODE: expected %s and %s of the stored single-view peaks, received %s "
+            "and %s; rpsm+refine uses the peaks of the fused heatmaps; run run/pose2d/valid.py with the same --opts",
+            predictions.path,
+            *stored,
+            *wanted,
+        )
+    return stored == wanted
 
 
 class FrameBatches:
@@ -269,6 +310,7 @@ class FrameBatches:
         image_wh: Sequence[int],
         batch_size: int,
         allocate: Callable[..., np.ndarray] = np.empty,
+        with_peaks: bool = False,
     ) -> None:
         """
         Args:
@@ -277,12 +319,14 @@ class FrameBatches:
             image_wh: (width, height) of the crops, NETWORK.IMAGE_SIZE.
             batch_size: frames per batch.
             allocate: see PredictionFile.read().
+            with_peaks: read the single-view peaks too.
         """
         self._frames = frames
         self._predictions = predictions
         self._allocate = allocate
         self._image_wh = image_wh
         self._batch_size = batch_size
+        self._with_peaks = with_peaks
         self._reading: Generator[FrameBatch] | None = None
 
     def __iter__(self) -> Generator[FrameBatch]:
@@ -304,8 +348,10 @@ class FrameBatches:
         ):
             for heatmaps, locations in batches:
                 stop = start + len(heatmaps) // num_views
-                rows = slice(start, stop)
-                yield self._frames.batch(rows, heatmaps, locations, self._image_wh, str(self._predictions.path))
+                images = (start * num_views, stop * num_views)
+                peaks = self._predictions.read_single_view_peaks(*images) if self._with_peaks else None
+                source = str(self._predictions.path)
+                yield self._frames.batch(slice(start, stop), heatmaps, locations, self._image_wh, source, peaks)
                 bar.update(stop - start)
                 start = stop
                 del heatmaps, locations  # before the next ones arrive

@@ -25,6 +25,7 @@ from lib.core.evaluation2d.validate import (
     concatenated,
     detection_rates,
     predict_images,
+    stored_peaks,
 )
 from lib.core.pose3d.frames import EvaluatedFrames, FrameBatch, FrameSource
 from lib.core.run_directory import weights_file
@@ -59,7 +60,7 @@ def predicted_frames(
     load_model(model, weights)
     logger.info("weights: %s; predictions are not stored", weights)
     loader = build_loader(config, dataset, is_train=False)
-    settings = ValidationSettings.from_config(config)
+    settings = ValidationSettings.from_config(config, with_peaks=True)
     batches = PredictedFrames(
         frames, predict_images(model.to(device), loader, settings, device), config, loader, batch_size
     )
@@ -87,7 +88,7 @@ class PredictedFrames:
         Args:
             frames: the frames, in the order of the loader.
             predictions: of predict_images().
-            config: reads NETWORK.IMAGE_SIZE, TEST.HEATMAP_DTYPE and TEST.HEATMAP_LOCATION_FILE.
+            config: reads NETWORK.{IMAGE_SIZE,FUSION}, TRIANGULATE, TEST.HEATMAP_DTYPE and TEST.HEATMAP_LOCATION_FILE.
             loader: the loader of the predictions.
             batch_size: frames per batch.
         """
@@ -99,6 +100,7 @@ class PredictedFrames:
         self._file_name = config.TEST.HEATMAP_LOCATION_FILE
         self._loader = loader
         self._batch_size = batch_size
+        self._peaks_format = stored_peaks(config)
         self._columns: list[dict[str, np.ndarray]] = []
         self._locations: list[np.ndarray] = []
         self.seconds = 0.0
@@ -131,8 +133,14 @@ class PredictedFrames:
         heatmaps = torch.cat([one.heatmaps for one in waiting])
         locations = np.concatenate([one.locations for one in waiting])
         columns = concatenated([one.columns for one in waiting])
+        peaks = None
+        if self._peaks_format is not None:
+            peaks = np.concatenate([one.single_view_peaks for one in waiting])
         rest = PredictedImages(
-            heatmaps[count:], locations[count:], {name: values[count:] for name, values in columns.items()}
+            heatmaps[count:],
+            locations[count:],
+            {name: values[count:] for name, values in columns.items()},
+            None if peaks is None else peaks[count:],
         )
         waiting[:] = [rest] if len(rest.locations) else []
         images = [self._loader.dataset.image_name(int(row)) for row in columns["image_index"][:count]]
@@ -142,14 +150,17 @@ class PredictedFrames:
         if self._dtype == "float16":  # as a prediction file stores them
             heatmaps = heatmaps.half().float()
         self._locations.append(locations[:count].astype(np.float32))
-        return self._frames.batch(rows, heatmaps, self._locations[-1], self._image_wh, "predictions")
+        peaks = None if peaks is None else peaks[:count]
+        return self._frames.batch(rows, heatmaps, self._locations[-1], self._image_wh, "predictions", peaks)
 
     def provenance(self) -> dict[str, str]:
         """Return the results_provenance() that a prediction file would have."""
         locations = np.concatenate(self._locations)
         shape = (*locations.shape[:2], *reversed(self._heatmap_wh))
         images = self._frames.image_ids.ravel().tolist()
-        fingerprint = predictions_fingerprint((shape, self._dtype), self._frames.joint_names, images, locations)
+        fingerprint = predictions_fingerprint(
+            (shape, self._dtype), self._frames.joint_names, images, locations, self._peaks_format
+        )
         return results_provenance(self._file_name, fingerprint)
 
     def detection_rates(self, settings: ValidationSettings) -> ValidationResult:

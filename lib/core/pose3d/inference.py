@@ -8,6 +8,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lib.core.config_io import load_config
 from lib.core.evaluation2d.provenance import warn_of_outdated_results
 from lib.core.pose3d.frames import FrameSource, Poses, load_frames, stored_frames
@@ -30,6 +32,7 @@ from lib.core.runtime.run_identity import check_evaluates_own_training, record_r
 from lib.models.registry import fusion_name
 from lib.multiviews.body import body_of
 from lib.multiviews.pictorial.backend_numpy import Backend
+from lib.multiviews.refinement.uncertainty import coverage, sd_mm
 from lib.utils.errors import InputError, unknown_name
 
 logger = logging.getLogger(__name__)
@@ -157,6 +160,7 @@ def run_estimate(
         "num_filled_joints": num_filled,
         "mean_confidence": float(poses.num_views_agree.mean() / frames.groups.shape[1]),
         **summarize(poses.pose_world, frames.gt_world, frames.actions, body.joint_names, context.root, frames.parts),
+        **_uncertainty(poses, frames.gt_world),
         "frames_per_second": len(frames) / max(seconds, 1e-9),
         "poses": poses_name,
         **({} if source.is_stored else {"predictions_stored": False}),
@@ -167,6 +171,16 @@ def run_estimate(
         distance = float(joint_errors(poses.pose_world, others["pose_world"]).max())
         logger.info("largest distance to the joints of %s: %.4f mm", check_name, distance)
     return results
+
+
+def _uncertainty(poses: Poses, gt_world: np.ndarray) -> dict[str, Any]:
+    """Return the coverage of the regions and the median standard deviation; {} for methods without covariance."""
+    if poses.covariance is None:
+        return {}
+    return {
+        "coverage": coverage(poses.pose_world, gt_world, poses.covariance),
+        "median_sd_mm": float(np.median(sd_mm(poses.covariance))),
+    }
 
 
 def _check_arguments(method: str, batch_size: int, poses_name: str | None) -> None:

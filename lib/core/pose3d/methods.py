@@ -19,7 +19,7 @@ from lib.multiviews.keypoints.view_support import SupportPatches, count_supporti
 from lib.multiviews.pictorial.backend_numpy import Backend
 from lib.multiviews.pictorial.limb_prior import LimbPrior
 from lib.multiviews.pictorial.rpsm import PictorialSettings, rpsm
-from lib.multiviews.refinement.refine import RefineSettings, fit_frames, fit_persons, fitted_poses
+from lib.multiviews.refinement.refine import RefineSettings, fit_frames, fit_persons, fitted_covariance, fitted_poses
 from lib.utils.errors import InputError, check_finite, check_shape, naming_part
 from lib.utils.transforms import invert_affine, similarity_scale, transform_points
 
@@ -51,7 +51,7 @@ class Method:
 
     Attributes:
         solve: (batch, context) -> poses of the batch.
-        finish: (states of all batches, context) -> final poses (F, J, 3), for methods that fit all frames together;
+        finish: (states of all batches, context) -> final poses of all frames, for methods that fit them together;
             None = the poses of solve() are final.
         needs_prior: the context holds a limb prior.
         keys: configuration keys that the results depend on. Values other than the default become part of the name
@@ -60,7 +60,7 @@ class Method:
     """
 
     solve: Callable[[FrameBatch, MethodContext], Poses]
-    finish: Callable[[list[Any], MethodContext], np.ndarray] | None = None
+    finish: Callable[[list[Any], MethodContext], Poses] | None = None
     needs_prior: bool = True
     keys: tuple[str, ...] = ()
     fixed: Mapping[str, Any] = field(default_factory=dict)
@@ -130,6 +130,7 @@ def run_method(method: Method, batches: Iterable[FrameBatch], context: MethodCon
         num_box_roots=sum(poses.num_box_roots for poses in parts),
         filled=None if parts[0].filled is None else np.concatenate([poses.filled for poses in parts]),
         num_views_agree=np.concatenate([poses.num_views_agree for poses in parts]),
+        covariance=None if parts[0].covariance is None else np.concatenate([poses.covariance for poses in parts]),
     )
 
 
@@ -146,14 +147,17 @@ def _check_heatmaps(heatmaps: Any, backend: Backend) -> None:
     backend.for_each(check, backend.shares(len(heatmaps)))
 
 
-def _finished(parts: list[Poses], pose_world: np.ndarray, patches: list[SupportPatches]) -> list[Poses]:
-    """Put final poses (F, J, 3) into the poses of the batches."""
+def _finished(parts: list[Poses], final: Poses, patches: list[SupportPatches]) -> list[Poses]:
+    """Put the final poses of all frames into the poses of the batches."""
     finished = []
     start = 0
     for poses, patch in zip(parts, patches, strict=True):
-        final = pose_world[start : start + len(poses.pose_world)]
-        finished.append(replace(poses, pose_world=final, num_views_agree=patch.count(final)))
-        start += len(final)
+        frames = slice(start, start + len(poses.pose_world))
+        pose = final.pose_world[frames]
+        covariance = None if final.covariance is None else final.covariance[frames]
+        agree = patch.count(pose)
+        finished.append(replace(poses, pose_world=pose, num_views_agree=agree, covariance=covariance))
+        start = frames.stop
     return finished
 
 
@@ -306,7 +310,10 @@ def solve_rpsm(batch: FrameBatch, context: MethodContext) -> Poses:
 
 
 def solve_rpsm_refine(batch: FrameBatch, context: MethodContext) -> Poses:
-    """Run RPSM, then fit all joints of a frame together, with subpixel accuracy."""
+    """Run RPSM, then fit all joints of a frame together, with subpixel accuracy.
+
+    Behind a fusion, the fused heatmaps choose (RPSM) and the single-view heatmaps place (the fit).
+    """
     poses = solve_rpsm(batch, context)
     keys = context.pict_struct
     is_gt = keys.LIMB_LENGTH_SOURCE == "ground_truth"
@@ -323,16 +330,21 @@ def solve_rpsm_refine(batch: FrameBatch, context: MethodContext) -> Poses:
         RefineSettings(peaks.NUM_PEAKS, peaks.PEAK_MODE, peaks.TOLERANCE, length_std),
         [tuple(batch.joint_set.indices(pair)) for pair in batch.joint_set.flip_pairs],
         check_heatmaps=False,
+        single_view_peaks=batch.single_view_peaks,
     )
     state = (batch.subject, fitted) if keys.REFINE_PERSON and batch.subject is not None else None
-    return replace(poses, pose_world=fitted_poses(fitted, context.prior.body, context.backend), state=state)
+    pose = fitted_poses(fitted, context.prior.body, context.backend)
+    covariance = fitted_covariance(fitted, context.prior.body) if state is None else None
+    return replace(poses, pose_world=pose, covariance=covariance, state=state)
 
 
-def refine_persons(states: list[Any], context: MethodContext) -> np.ndarray:
-    """Fit the frames again, with limb lengths estimated over all frames of each person: (F, J, 3) mm."""
+def refine_persons(states: list[Any], context: MethodContext) -> Poses:
+    """Fit the frames again, with limb lengths estimated over all frames of each person."""
     subject = np.concatenate([subject for subject, _ in states])
     fitted = [block for _, blocks in states for block in blocks]
-    return fit_persons(fitted, subject, context.prior.body, context.backend)
+    again = fit_persons(fitted, subject, context.prior.body, context.backend)
+    body = context.prior.body
+    return Poses(fitted_poses(again, body, context.backend), covariance=fitted_covariance(again, body))
 
 
 _PEAK_KEYS = ("TRIANGULATE.NUM_PEAKS", "TRIANGULATE.PEAK_MODE", "TRIANGULATE.TOLERANCE")  # also of the root

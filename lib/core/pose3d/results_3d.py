@@ -18,6 +18,7 @@ from lib.core.pose3d.frames import EvaluatedFrames, Poses
 from lib.core.pose3d.methods import METHODS
 from lib.core.pose3d.tables_3d import is_readable, save_tidy_csv
 from lib.core.run_directory import POSES_STEM, RESULTS_3D_CSV_NAME, RESULTS_3D_NAME
+from lib.multiviews.refinement.uncertainty import sd_mm
 from lib.utils.errors import InputError, brief, check_shape
 from lib.utils.files.atomic import atomic_path
 from lib.utils.files.json_file import read_json, write_json
@@ -84,8 +85,15 @@ def save_poses(path: Path, frames: EvaluatedFrames, poses: Poses, source: dict[s
         frames.groups.shape[1],
         gt_world=frames.gt_world,
         image_ids=frames.image_ids,
+        **_uncertainty(poses.covariance),
         **{f"predictions_{key}": np.array(value) for key, value in source.items()},
     )
+
+
+def _uncertainty(covariance: np.ndarray | None) -> dict[str, np.ndarray]:
+    if covariance is None:
+        return {}
+    return {"sd_mm": sd_mm(covariance).astype(np.float32), "covariance": covariance.astype(np.float32)}
 
 
 def write_poses(
@@ -133,6 +141,7 @@ def read_poses(path: str | os.PathLike) -> dict[str, np.ndarray]:
             gt_world: (F, J, 3) ground truth, mm, world frame.
             image_ids: (F, V) image paths below the images folder of the data set.
             predictions_file, predictions_fingerprint: () name and fingerprint of the heatmaps.
+            sd_mm: (F, J) standard deviation per axis, mm. covariance: (F, J, 3, 3) mm^2. Of rpsm+refine only.
         Files of run/demo/multiview.py:
             known: (F, J) bool, pose_world is known.
             sd_mm: (F, J) standard deviation per axis, mm. covariance: (F, J, 3, 3) mm^2.

@@ -80,6 +80,12 @@ def all_tables(results: dict[str, Any]) -> str:
         )
     if results.get("num_unlabeled"):
         notes.append(f"{results['num_unlabeled']} joints have no label and are left out.")
+    if "coverage" in results:
+        covered = "/".join(f"{100 * share:.1f}" for share in results["coverage"].values())
+        notes.append(
+            f"The {'/'.join(results['coverage'])} % regions cover {covered} % of the joints; median standard deviation "
+            f"{results['median_sd_mm']:.1f} mm per axis."
+        )
     parts = [part_table(results, metric) for metric in METRICS] if "per_part" in results else []
     tables = [action_table(results), *parts, joint_table(results), distribution_table(results)]
     return "\n\n".join([*tables, " ".join(notes)])

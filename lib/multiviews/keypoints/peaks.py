@@ -141,6 +141,12 @@ def find_peaks(
     return position.reshape(*axes, num_peaks, 2), value.reshape(*axes, num_peaks)
 
 
+def stacked_peaks(heatmaps: Any, num_peaks: int, mode: str, backend: Backend | None = None) -> np.ndarray:
+    """Return the peaks of find_peaks() as one array (..., K, 3) float32: x, y, value; NaN, NaN, 0 = missing."""
+    position, value = find_peaks(heatmaps, num_peaks, mode, backend=backend)
+    return np.concatenate([position, value[..., None]], -1).astype(np.float32)
+
+
 def _local_maxima(maps: np.ndarray, min_share: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return map, row and column of all peaks of (M, H, W) maps, sorted by map. Of equal neighbors the first counts."""
     radius = RADIUS_PX

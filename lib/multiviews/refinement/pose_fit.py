@@ -152,14 +152,28 @@ class PoseFit:
         num_frames, num_joints = terms.pull.shape[:2]
         size = 3 * num_joints
         floats = self.backend.floats
-        same_joint = floats(np.eye(num_joints))[:, None, :, None]
-        matrix = (terms.normal[:, :, :, None] * same_joint).reshape(num_frames, size, size)
+        matrix = self._normal_matrix(terms)
         columns = terms.pair_rows.swapaxes(1, 2)  # (F, 3J, L)
-        matrix = matrix + columns @ terms.pair_rows
         right = terms.pull.reshape(num_frames, size, 1) - columns @ terms.pair_residuals[..., None]
         diagonal = (matrix * floats(np.eye(size))).sum((1, 2)) / size  # (F,)
         added = (damping * diagonal + SETTINGS.anchor)[:, None, None] * floats(np.eye(size))
         return self.backend.xp.linalg.solve(matrix + added, right).reshape(num_frames, num_joints, 3)
+
+    def _normal_matrix(self, terms: Terms) -> Array:
+        """Return half the Gauss-Newton Hessian of the cost: (F, 3J, 3J), 1 / mm^2."""
+        num_frames, num_joints = terms.pull.shape[:2]
+        size = 3 * num_joints
+        same_joint = self.backend.floats(np.eye(num_joints))[:, None, :, None]
+        matrix = (terms.normal[:, :, :, None] * same_joint).reshape(num_frames, size, size)
+        return matrix + terms.pair_rows.swapaxes(1, 2) @ terms.pair_rows
+
+    def covariance(self, points: Array) -> np.ndarray:
+        """Return the covariance (F, J, 3, 3), mm^2, of fitted joints (F, J, 3) from the normal equations."""
+        num_frames, num_joints = points.shape[:2]
+        matrix = self.backend.numpy(self._normal_matrix(self.terms(points)))
+        inverse = np.linalg.inv(matrix + SETTINGS.anchor * np.eye(3 * num_joints))
+        blocks = inverse.reshape(num_frames, num_joints, 3, num_joints, 3)
+        return np.einsum("fjajb->fjab", blocks)
 
     def with_measured_noise(self, points: Array) -> PoseFit:
         """Measure the noise of each frame from the residuals of poses (F, J, 3), if the frame has enough peaks."""

@@ -22,6 +22,7 @@ from lib.utils.files.hdf5_reading import read_rows, read_texts
 COMPRESSIONS = ("none", "lzf", "gzip")
 DTYPES = ("float32", "float16")
 _MAX_COMPRESSION = 1100  # numbers per byte of a file; gzip compresses to 1/1032 at most
+_PEAKS = "single_view_peaks"  # dataset, and attribute with the mode of find_peaks()
 _BATCHES_AHEAD = 2  # maximum number of batches that wait to be written
 
 
@@ -42,6 +43,7 @@ class PredictionWriter:
         compression: str = "none",
         dtype: str = "float32",
         attributes: Mapping[str, str] | None = None,
+        peaks: tuple[int, str] | None = None,
     ) -> None:
         """
         Args:
@@ -53,6 +55,7 @@ class PredictionWriter:
             compression: lossless compression of the heatmaps, one of COMPRESSIONS.
             dtype: type of the heatmaps, one of DTYPES.
             attributes: provenance, name -> text.
+            peaks: number K of single-view peaks per map and the mode of find_peaks(); None = without these peaks.
         """
         self.path = Path(path)
         self._num_images = num_images
@@ -61,7 +64,8 @@ class PredictionWriter:
         self._rows_per_chunk = min(rows_per_chunk, num_images)
         self._compression = compression
         self._dtype = dtype
-        self._attributes = dict(attributes or {})
+        self._num_peaks = 0 if peaks is None else peaks[0]
+        self._attributes = {**(attributes or {}), **({} if peaks is None else {_PEAKS: peaks[1]})}
         self._image_ids: list[str] = []
         self._row = 0
         self._thread = ThreadPoolExecutor(1, "write-behind")
@@ -95,25 +99,44 @@ class PredictionWriter:
                 shuffle=self._compression != "none",  # a third smaller
             )
         self._locations = self._file.create_dataset("locations", (self._num_images, num_joints, 3), np.float32)
+        if self._num_peaks:
+            shape = (self._num_images, num_joints, self._num_peaks, 3)
+            self._peaks = self._file.create_dataset(_PEAKS, shape, np.float32)
         self._file["joint_names_order"] = _fixed_length(self._joint_names)
 
-    def append(self, heatmaps: np.ndarray | None, locations: np.ndarray, image_ids: Sequence[str]) -> None:
+    def append(
+        self,
+        heatmaps: np.ndarray | None,
+        locations: np.ndarray,
+        image_ids: Sequence[str],
+        single_view_peaks: np.ndarray | None = None,
+    ) -> None:
         """Write the next rows. The arrays must not change afterwards.
 
         Args:
             heatmaps: (n, J, H, W); None in a file without heatmaps.
             locations: (n, J, 3) x and y in original image px, peak value.
             image_ids: n image names.
+            single_view_peaks: (n, J, K, 3) x, y, heatmap px, and value of the peaks before fusion; None in a file
+                without them.
         """
         while len(self._pending) >= _BATCHES_AHEAD:
             self._pending.popleft().result()
-        self._pending.append(self._thread.submit(self._write, heatmaps, locations, image_ids))
+        self._pending.append(self._thread.submit(self._write, heatmaps, locations, image_ids, single_view_peaks))
 
-    def _write(self, heatmaps: np.ndarray | None, locations: np.ndarray, image_ids: Sequence[str]) -> None:
+    def _write(
+        self,
+        heatmaps: np.ndarray | None,
+        locations: np.ndarray,
+        image_ids: Sequence[str],
+        single_view_peaks: np.ndarray | None,
+    ) -> None:
         rows = slice(self._row, self._row + len(locations))
         if heatmaps is not None:
             self._heatmaps[rows] = heatmaps
         self._locations[rows] = locations
+        if self._num_peaks:
+            self._peaks[rows] = single_view_peaks
         self._image_ids.extend(image_ids)
         self._row = rows.stop
 
@@ -147,6 +170,8 @@ class PredictionFile:
         locations: (M, J, 3) dataset: x and y in original image px, peak value.
         joint_names: names of the J joints; numbers "0", "1", ... in files of the original code.
         image_ids: M image names; None in files of the original code.
+        single_view_peaks: (M, J, K, 3) dataset: x and y in heatmap px and value of the K highest peaks before fusion,
+            NaN, NaN, 0 = missing; None = not stored.
         attributes: provenance, name -> text; empty in files of the original code.
     """
 
@@ -171,6 +196,7 @@ class PredictionFile:
             self.joint_names = list(map(str, texts.columns["joint_names_order"]))
             self.image_ids = list(map(str, texts.columns["image_ids"])) if "image_ids" in texts.columns else None
             self.attributes = texts.attributes
+            self.single_view_peaks = self._file.get(_PEAKS)
             shapes = self.heatmaps.shape if has_heatmaps else None, self.locations.shape
         except (OSError, KeyError, RuntimeError, AttributeError, TypeError, ValueError) as error:
             if "unable to lock file" in str(error):
@@ -186,6 +212,9 @@ class PredictionFile:
             raise InputError(
                 f"{path}: expected heatmaps (M, J, H, W) and locations (M, J, 3), received {shapes[0]} and {shapes[1]}"
             )
+        if self.single_view_peaks is not None:
+            peaks_shape = getattr(self.single_view_peaks, "shape", ())  # empty for a folder of datasets
+            check_shape(f"{path}: {_PEAKS}", peaks_shape, (*shapes[1][:2], "K", 3))
         if self.image_ids is not None:
             check_shape(f"{path}: image_ids", (len(self.image_ids),), (shapes[1][0],))
 
@@ -234,6 +263,23 @@ class PredictionFile:
         except (OSError, RuntimeError) as error:
             raise InputError(f"{self.path}: rows {start} to {stop} are damaged ({brief(error)})") from None
 
+    @property
+    def peaks_format(self) -> tuple[int, str] | None:
+        """Number of single-view peaks per map and their mode of find_peaks(); None = not stored."""
+        stored = self.single_view_peaks
+        return None if stored is None else (stored.shape[2], self.attributes.get(_PEAKS, "unknown"))
+
+    def read_single_view_peaks(self, start: int, stop: int) -> np.ndarray:
+        """Read the single-view peaks of rows [start, stop), (n, J, K, 3) float32.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        try:
+            return read_rows(self.single_view_peaks, start, stop).astype(np.float32, copy=False)
+        except (OSError, RuntimeError) as error:
+            raise InputError(f"{self.path}: {_PEAKS} {start} to {stop} are damaged ({brief(error)})") from None
+
     def read_locations(self) -> np.ndarray:
         """Read all locations, (M, J, 3): x and y in original image px, peak value.
 
@@ -252,7 +298,7 @@ class PredictionFile:
             InputError: the locations are damaged.
         """
         kind = None if self.heatmaps is None else (self.heatmaps.shape, str(self.heatmaps.dtype))
-        return predictions_fingerprint(kind, self.joint_names, self.image_ids, self.read_locations())
+        return predictions_fingerprint(kind, self.joint_names, self.image_ids, self.read_locations(), self.peaks_format)
 
     def batches(
         self, num_rows: int, allocate: Callable[..., np.ndarray] = np.empty
@@ -295,6 +341,7 @@ def predictions_fingerprint(
     joint_names: Sequence[str],
     image_ids: Sequence[str] | None,
     locations: np.ndarray,
+    peaks: tuple[int, str] | None = None,
 ) -> str:
     """Return the fingerprint of a prediction file, stored or not.
 
@@ -303,8 +350,9 @@ def predictions_fingerprint(
         joint_names: J names.
         image_ids: M image names; None = unknown.
         locations: (M, J, 3) float32.
+        peaks: number and mode of the single-view peaks; None = without.
     """
-    kind = None if heatmaps is None else [*heatmaps[0], heatmaps[1]]
+    kind = None if heatmaps is None else [*heatmaps[0], heatmaps[1], *(peaks or ())]
     digest = hashlib.sha256(json.dumps([kind, joint_names, image_ids]).encode())
     digest.update(locations.tobytes())
     return digest.hexdigest()[:16]

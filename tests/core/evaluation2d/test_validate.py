@@ -31,8 +31,11 @@ def test_validate_writes_rows_in_order_with_the_joints_of_the_data_set(loaders, 
     config, _, loader = loaders(num_views=3, frames=3, mpii=0)()
     outputs = [(random_maps(batch, 2 * i), random_maps(batch, 2 * i + 1)) for i, batch in enumerate(loader)]
     names = [loader.dataset.image_name(i) for i in range(9)]
-    with PredictionWriter(tmp_path / "p.h5", 9, H36M_17.names, (16, 16), rows_per_chunk=3) as writer:
-        result = validate(Table(outputs), loader, settings(config, output="heatmaps"), CPU, writer)
+    peaks = (1, "argmax")
+    with PredictionWriter(tmp_path / "p.h5", 9, H36M_17.names, (16, 16), rows_per_chunk=3, peaks=peaks) as writer:
+        chosen = replace(settings(config, output="heatmaps"), single_view_peaks=peaks)
+        result = validate(Table(outputs), loader, chosen, CPU, writer)
+    single_view = torch.cat([single.flatten(0, 1) for single, _ in outputs]).numpy()
     fused = torch.cat([fused.flatten(0, 1) for _, fused in outputs]).numpy()
     annotations = loader.dataset.parts[0].annotations
     with h5py.File(tmp_path / "p.h5") as file:
@@ -45,6 +48,9 @@ def test_validate_writes_rows_in_order_with_the_joints_of_the_data_set(loaders, 
                 place = annotations.center[row] - 60 + np.array([x, y]) * 7.5  # boxes of 120 px on 16 heatmap px
                 np.testing.assert_allclose(file["locations"][row, column, :2], place, rtol=1e-5)
                 assert file["locations"][row, column, 2] == fused[row, joint, y, x]
+                y, x = np.unravel_index(single_view[row, joint].argmax(), (16, 16))
+                expected = [x, y, single_view[row, joint, y, x]]
+                assert file["single_view_peaks"][row, column, 0].tolist() == expected
     assert result.joint_names == list(H36M_17.names)
     assert result.num_images == 9
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from cvf_tests.own_recording import load_synchronized, poses_of
 from cvf_tests.scenes import draw_gaussians
 
 from lib.core.config_io import load_config
+from lib.core.evaluation2d.decode import predict_locations
 from lib.core.own_cameras import network
 from lib.core.own_cameras.labels import make_labels
 from lib.core.own_cameras.recording import load_recording
@@ -31,6 +34,11 @@ class Knowing(network.PoseNetwork):
         self.calls = 0
 
     def __call__(self, images, center, scale):
+        heatmaps = self.draw(images, center, scale)
+        locations = predict_locations(heatmaps, center, scale, (256, 256), "log_quadratic")
+        return network.CropOutput(heatmaps, locations, center, scale, None)
+
+    def draw(self, images, center, scale):
         self.calls += 1
         frame = next(index for index, shown in enumerate(self.known) if np.array_equal(shown[0], images[0]))
         matrix = image_to_heatmap_affine(center, scale, (256, 256), (64, 64))
@@ -40,7 +48,7 @@ class Knowing(network.PoseNetwork):
 class Centered(Knowing):
     """Like a network trained on centered people: it always shows the person in the center, with a low peak if off."""
 
-    def __call__(self, images, center, scale):
+    def draw(self, images, center, scale):
         self.calls += 1
         frame = next(index for index, shown in enumerate(self.known) if np.array_equal(shown[0], images[0]))
         joints = self.joints[frame]
@@ -96,6 +104,19 @@ def test_poses_by_method_errors_are_small(files, predicted, method, limit):
     assert np.nanmedian(poses.error) < 2
     with pytest.raises(InputError, match="did you mean 'rpsm'"):
         poses_by_method(recording, prediction, config, "rpsn", poses_of(recording))
+
+
+def test_prediction_of_fused_output_keeps_single_view_peaks():
+    joints_hm = np.random.default_rng(0).uniform(10, 50, (3, 17, 2))
+    single_view = draw_gaussians(joints_hm, (64, 64), 2.0)
+    fused = np.zeros_like(single_view)
+    output = network.CropOutput(fused, np.zeros((3, 17, 3)), np.zeros((3, 2)), np.ones((3, 2)), single_view)
+    prediction = network.Prediction.of([output, output], load_config(CFG, ["TRIANGULATE.NUM_PEAKS", "2"]).TRIANGULATE)
+    assert prediction.single_view_peaks.shape == (2, 3, 17, 2, 3)
+    np.testing.assert_allclose(prediction.single_view_peaks[1, ..., 0, :2], joints_hm, atol=1e-3)
+    assert prediction.heatmaps.max() == 0
+    plain = replace(output, single_view=None)
+    assert network.Prediction.of([plain], None).single_view_peaks is None
 
 
 @pytest.mark.parametrize("source", ["file", "training data", "nothing"])

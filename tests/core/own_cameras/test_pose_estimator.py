@@ -9,6 +9,7 @@ import torch
 from cvf_tests.scenes import draw_gaussians
 
 from lib.core.config_io import dump_config, load_config, plain_config
+from lib.core.evaluation2d.decode import predict_locations
 from lib.core.own_cameras import network, pose_estimator
 from lib.core.own_cameras.pose_estimator import PoseEstimator
 from lib.core.pose3d.make_prior import pictorial_settings
@@ -35,7 +36,9 @@ def scene(files, monkeypatch, tmp_path):
 
         def __call__(self, images, center, scale):
             matrix = image_to_heatmap_affine(center, scale, (256, 256), (64, 64))
-            return draw_gaussians(transform_points(joints, matrix), (64, 64), 2.0)
+            heatmaps = draw_gaussians(transform_points(joints, matrix), (64, 64), 2.0)
+            locations = predict_locations(heatmaps, center, scale, (256, 256), "log_quadratic")
+            return network.CropOutput(heatmaps, locations, center, scale, None)
 
     monkeypatch.setattr(pose_estimator, "PoseNetwork", Knowing)
     videos = open_videos(files.videos, files.rig.names)

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from cvf_tests.predictions import write_perfect_predictions
 
-from lib.core.pose3d.frames import FrameBatches, load_frames, open_predictions
+from lib.core.config_io import load_config
+from lib.core.pose3d.frames import FrameBatches, has_usable_peaks, load_frames, open_predictions
 from lib.utils.errors import InputError
+from lib.utils.files.prediction_file import PredictionFile, PredictionWriter
 
 
 def test_load_frames_equal_annotation(tiny_root, tiny_config, h36m_pickle):
@@ -51,6 +53,28 @@ def test_frame_batches_iterate_repeatedly_in_order(opened):
             heatmaps = np.concatenate([batch.heatmaps for batch in found])
             np.testing.assert_array_equal(heatmaps.reshape(predictions.heatmaps.shape), predictions.heatmaps[:])
             assert str(frames.image_ids[2, 0]) in found[1].name
+
+
+def test_frame_batches_single_view_peaks(opened, caplog):
+    frames, predictions, image_wh = opened
+    triangulate = load_config("experiments-local/mixed/resnet50/256_fusion.yaml").TRIANGULATE
+    assert not has_usable_peaks(predictions, triangulate)
+    heatmaps = predictions.heatmaps[:]
+    peaks = np.random.default_rng(0).random((*heatmaps.shape[:2], 3, 3), np.float32)
+    path = predictions.path.with_name("fused.h5")
+    joints, images = frames.joint_names, frames.image_ids.ravel().tolist()
+    size = heatmaps.shape[:-3:-1]
+    with PredictionWriter(path, len(images), joints, size, peaks=(3, "log_quadratic")) as writer:
+        writer.append(heatmaps, predictions.locations[:], images, peaks)
+    with PredictionFile(path) as fused:
+        assert has_usable_peaks(fused, triangulate)
+        with closing(FrameBatches(frames, fused, image_wh, 2, with_peaks=True)) as batches:
+            found = np.concatenate([batch.single_view_peaks for batch in batches])
+        np.testing.assert_array_equal(found.reshape(peaks.shape), peaks[:, frames.joint_order])
+        assert caplog.messages == []
+        triangulate.NUM_PEAKS = 2
+        assert not has_usable_peaks(fused, triangulate)
+    assert "expected 3 and log_quadratic of the stored single-view peaks, received 2 and log_quadratic" in caplog.text
 
 
 def test_frame_batches_close_ends_unfinished_iteration(opened):

@@ -122,8 +122,13 @@ def test_run_estimate_library_and_batch_size_do_not_matter(make_run, method):
     for other in stored[1:]:
         np.testing.assert_allclose(other["pose_world"], stored[0]["pose_world"], atol=0.1)
         np.testing.assert_array_equal(other["num_views_agree"], stored[0]["num_views_agree"])
-    names = {f"{method} (numpy)", f"{method} (torch)"}
-    assert set(json.loads((directory / "results_3d.json").read_text())) == names
+    results = json.loads((directory / "results_3d.json").read_text())
+    assert set(results) == {f"{method} (numpy)", f"{method} (torch)"}
+    has_uncertainty = method == "rpsm+refine"
+    assert ("sd_mm" in stored[0]) == ("coverage" in results[f"{method} (numpy)"]) == has_uncertainty
+    if has_uncertainty:
+        assert stored[0]["covariance"].shape == (5, 17, 3, 3)
+        assert np.median(stored[0]["sd_mm"]) == pytest.approx(results["rpsm+refine (numpy)"]["median_sd_mm"], rel=0.01)
 
 
 def test_run_estimate_entries_follow_content_of_predictions(make_run, tmp_path, caplog):

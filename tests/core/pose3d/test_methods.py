@@ -17,6 +17,7 @@ from lib.core.pose3d.frames import FrameBatch
 from lib.core.pose3d.methods import METHODS, chosen_method, fill_from_skeleton, locate_roots, make_context, run_method
 from lib.dataset.network_input import gaussian_targets
 from lib.multiviews.body import H36M_BODY, HumanBody
+from lib.multiviews.keypoints.peaks import stacked_peaks
 from lib.multiviews.pictorial.limb_prior import make_limb_prior
 from lib.multiviews.pictorial.rpsm import PictorialSettings
 from lib.utils.errors import InputError
@@ -196,6 +197,16 @@ def test_chosen_method_refine_applies_to_rpsm():
     assert chosen_method("psm", True) == "psm"
 
 
+def test_rpsm_refine_places_joints_on_single_view_peaks(config):
+    scene = make_scene(2)
+    fused = draw_gaussians(scene.joints_hm + [1.5, 0], (64, 64), 3.0)  # the same error in all views
+    batch = make_batch(scene, fused)
+    both = replace(batch, single_view_peaks=stacked_peaks(scene.heatmaps, 3, "log_quadratic"))
+    errors = [np.linalg.norm(refined(config, one) - scene.pose_world, axis=-1).mean() for one in (batch, both)]
+    assert errors[0] > 8
+    assert errors[1] < 1
+
+
 @pytest.mark.parametrize("source", ["prior", "ground_truth"])
 def test_rpsm_refine_perfect_heatmaps_are_exact(config, source):
     scene = make_scene(4)
@@ -265,9 +276,11 @@ def test_run_method_batch_size_does_not_matter(config, library):
         found[size] = solve(config, "rpsm+refine", BatchesOf(whole, size), library)
         np.testing.assert_allclose(found[size].pose_world, found[1].pose_world, atol=1e-4)
         np.testing.assert_array_equal(found[size].num_views_agree, found[1].num_views_agree)
+        np.testing.assert_allclose(found[size].covariance, found[1].covariance, rtol=1e-3, atol=1e-3)
     assert found[1].num_views_agree[3, WRIST] <= 2
-    apart = solve(config, "rpsm+refine", [replace(whole, subject=None)], library).pose_world
-    assert np.abs(found[1].pose_world - apart).max() > 1
+    apart = solve(config, "rpsm+refine", [replace(whole, subject=None)], library)
+    assert np.abs(found[1].pose_world - apart.pose_world).max() > 1
+    assert apart.covariance.shape == (8, 17, 3, 3)
 
 
 def test_run_method_ground_truth_needed(config):

@@ -65,6 +65,13 @@ def test_distribution_table_has_mean_and_percentiles(results):
     assert lines[3][6] == "12.0"
 
 
+def test_all_tables_coverage_is_noted(results):
+    assert "regions" not in all_tables(results)
+    uncertain = {**results, "coverage": {"50": 0.5, "90": 0.912}, "median_sd_mm": 17.04}
+    note = "The 50/90 % regions cover 50.0/91.2 % of the joints; median standard deviation 17.0 mm per axis."
+    assert note in all_tables(uncertain)
+
+
 def test_all_tables_missing_joints_are_noted(results):
     assert "no position" not in all_tables(results)
     assert "7 joints have no position" in all_tables({**results, "num_missing": 7})

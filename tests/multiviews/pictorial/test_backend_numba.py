@@ -13,7 +13,7 @@ from lib.multiviews.cameras import project
 from lib.multiviews.keypoints.triangulate_robust import triangulate_robust
 from lib.multiviews.pictorial import backend_numba
 from lib.multiviews.pictorial.backend_numba import NumbaBackend
-from lib.multiviews.refinement.refine import fit_frames, fit_persons
+from lib.multiviews.refinement.refine import fit_frames, fit_persons, fitted_poses
 
 
 @pytest.mark.parametrize("num_threads", [1, 2, 5])
@@ -49,7 +49,7 @@ def refined(num_threads: int) -> np.ndarray:
     start = scene.pose_world + rng.normal(0, 20, scene.pose_world.shape)
     backend = NumbaBackend(num_threads)
     fitted = fit_frames(maps, scene.cameras, scene.image_to_heatmap, start, LENGTHS, H36M_BODY, backend)
-    return fit_persons(fitted, np.zeros(9, int), H36M_BODY, backend)
+    return fitted_poses(fit_persons(fitted, np.zeros(9, int), H36M_BODY, backend), H36M_BODY, backend)
 
 
 def triangulated(num_threads: int) -> np.ndarray:

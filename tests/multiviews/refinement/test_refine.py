@@ -7,6 +7,8 @@ import pytest
 from cvf_tests.scenes import LENGTHS, Scene, draw_gaussians, make_backend, make_scene
 
 from lib.multiviews.body import H36M_BODY
+from lib.multiviews.cameras import project
+from lib.multiviews.keypoints.peaks import stacked_peaks
 from lib.multiviews.keypoints.triangulate import triangulate
 from lib.multiviews.refinement.refine import RefineSettings, fit_frames, fit_persons, fitted_poses
 from lib.utils.errors import InputError
@@ -25,7 +27,7 @@ def rough_start(scene: Scene, std_mm: float = 10.0) -> np.ndarray:
 
 
 def refined(
-    scene: Scene, heatmaps=None, library="numpy", lengths=None, start=None, length_std=0.05, person=None
+    scene: Scene, heatmaps=None, library="numpy", lengths=None, start=None, length_std=0.05, person=None, peaks=None
 ) -> np.ndarray:
     backend = make_backend(library)
     fitted = fit_frames(
@@ -38,10 +40,11 @@ def refined(
         backend,
         RefineSettings(length_std=length_std),
         FLIP_PAIRS,
+        single_view_peaks=peaks,
     )
     if person is None:
         return fitted_poses(fitted, H36M_BODY, backend)
-    return fit_persons(fitted, person, H36M_BODY, backend)
+    return fitted_poses(fit_persons(fitted, person, H36M_BODY, backend), H36M_BODY, backend)
 
 
 def errors(pose: np.ndarray, scene: Scene) -> np.ndarray:
@@ -121,6 +124,33 @@ def test_fit_frames_better_than_triangulation():
     assert errors(refined(scene, maps, lengths=LENGTHS), scene).mean() < 0.92 * alone
 
 
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_fit_frames_single_view_peaks_place_the_joints(library):
+    """An error that the fused heatmaps of all views share does not count, since the peaks are the views' own."""
+    scene = make_scene(3)
+    moved = scene.pose_world + [30.0, 0, 0]
+    matrix = scene.image_to_heatmap
+    fused = draw_gaussians(transform_points(project(moved[:, None], scene.cameras)[0], matrix), (64, 64), 4.0)
+    peaks = stacked_peaks(scene.heatmaps, 2, "log_quadratic")
+    assert errors(refined(scene, fused, library), scene).mean() > 20
+    assert errors(refined(scene, fused, library, peaks=peaks), scene).mean() < 1
+
+
+def test_fit_frames_contradicted_peaks_count_less():
+    """Two views agree on a wrong place. The fused heatmaps show that the others contradict."""
+    scene = make_scene(3)
+    wrong = scene.pose_world.copy()
+    wrong[:, WRIST] += np.random.default_rng(10).normal(0, 1, (3, 3)) + [0, 0, 250.0]
+    wrong_hm = transform_points(project(wrong[:, None], scene.cameras)[0], scene.image_to_heatmap)
+    maps = scene.heatmaps.copy()
+    maps[:, :2] = draw_gaussians(wrong_hm[:, :2], (64, 64), 2.0)
+    peaks = stacked_peaks(maps, 2, "log_quadratic")
+    lengths = np.full(16, 300.0)  # no help
+    for fused, is_right in ((scene.heatmaps, True), (draw_gaussians(wrong_hm, (64, 64), 2.0), False)):
+        error = errors(refined(scene, fused, lengths=lengths, length_std=10.0, peaks=peaks), scene)[:, WRIST]
+        assert ((error < 60) == is_right).all()
+
+
 def test_fit_persons_improves_frames():
     """The same person 16 times, 15 % larger than expected."""
     scene = make_scene(1, seed=4)
@@ -148,9 +178,10 @@ def test_fit_frames_independent_of_library():
     noisy = scene.joints_hm + rng.normal(0, 1.0, scene.joints_hm.shape)
     noisy[rng.random(noisy.shape[:3]) < 0.1] = 10
     maps = draw_gaussians(noisy, (64, 64), 2.0) + 0.01 * rng.random(scene.heatmaps.shape, np.float32)
-    poses = [refined(scene, maps, library, LENGTHS, person=np.arange(20) % 2) for library in LIBRARIES]
-    for pose in poses[1:]:
-        assert np.abs(pose - poses[0]).max() < 0.1
+    for peaks in (None, stacked_peaks(scene.heatmaps, 3, "log_quadratic")):
+        poses = [refined(scene, maps, library, LENGTHS, person=np.arange(20) % 2, peaks=peaks) for library in LIBRARIES]
+        for pose in poses[1:]:
+            assert np.abs(pose - poses[0]).max() < 0.1
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
@@ -214,6 +245,7 @@ def test_fit_frames_no_frame():
         ({"person": np.zeros(3)}, "person"),
         ({"heatmaps": np.full((2, 4, 17, 64, 64), np.inf)}, "heatmaps: frame 0"),
         ({"heatmaps": np.zeros((2, 1, 17, 64, 64))}, "at least 2 views"),
+        ({"peaks": np.zeros((2, 4, 17, 3, 2))}, "single_view_peaks"),
     ],
 )
 def test_fit_frames_wrong_arguments(change, message):

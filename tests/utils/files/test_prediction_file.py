@@ -374,3 +374,23 @@ def test_prediction_file_open_in_another_program(path, monkeypatch):
     monkeypatch.setattr("h5py.File", locked)
     with pytest.raises(InputError, match="another program has it open"):
         PredictionFile(path)
+
+
+def test_prediction_writer_single_view_peaks(tmp_path, rows):
+    peaks = np.random.default_rng(1).random((6, 3, 2, 3), np.float32)
+    peaks[0, 0, 1] = [np.nan, np.nan, 0]
+    for name, form in (("with", (2, "log_quadratic")), ("without", None)):
+        with PredictionWriter(tmp_path / f"{name}.h5", 6, NAMES, WH, peaks=form) as writer:
+            writer.append(*rows, IDS, None if form is None else peaks)
+    with PredictionFile(tmp_path / "with.h5") as file, PredictionFile(tmp_path / "without.h5") as other:
+        assert file.peaks_format == (2, "log_quadratic")
+        np.testing.assert_array_equal(file.read_single_view_peaks(0, 4), peaks[:4])
+        assert (other.peaks_format, other.single_view_peaks) == (None, None)
+        assert file.fingerprint() != other.fingerprint()
+
+
+def test_prediction_file_peaks_of_another_shape_are_refused(path):
+    with h5py.File(path, "r+") as file:
+        file["single_view_peaks"] = np.zeros((6, 2, 3, 3), np.float32)
+    with pytest.raises(InputError, match="single_view_peaks"):
+        PredictionFile(path)
