@@ -179,23 +179,24 @@ def _check_head(report: LoadReport, source: str) -> None:
 @torch.no_grad()
 def _copy(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor], report: LoadReport, source: str) -> None:
     for name in report.loaded:
-        _check_tensor(state[name], f"{source}: '{name}'")
+        _check_tensor(state[name], wanted[name].is_floating_point(), f"{source}: '{name}'")
     for name in report.loaded:
         wanted[name].copy_(state[name])
     logger.info("%s: %s", source, report)
 
 
-def _check_tensor(tensor: Tensor, where: str) -> None:
-    """Raise an InputError for a tensor without usable values."""
+def _check_tensor(tensor: Tensor, is_floating: bool, where: str) -> None:
+    """Raise an InputError for a tensor without usable values; `is_floating`: of the network's tensor."""
     kinds = {
-        "sparse": tensor.layout != torch.strided,
-        "quantized": tensor.is_quantized,
-        "meta": tensor.is_meta,
-        "complex": tensor.is_complex(),
+        "a sparse one": tensor.layout != torch.strided,
+        "a quantized one": tensor.is_quantized,
+        "a meta one": tensor.is_meta,
+        "a complex one": tensor.is_complex(),
+        "integers": is_floating and not tensor.is_floating_point(),
     }
     kind = next((kind for kind, is_so in kinds.items() if is_so), None)
     if kind:
-        raise InputError(f"{where}: expected a plain tensor, received a {kind} one; save the state dict of the network")
+        raise InputError(f"{where}: expected a plain tensor, received {kind}; save the state dict of the network")
     if first_not_finite(tensor) is not None:
         raise InputError(f"{where}: expected finite weights, received NaN or infinity: the training has diverged")
 

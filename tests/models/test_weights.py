@@ -345,6 +345,7 @@ def test_load_model_weights_of_other_fusions(make_config: Callable, tmp_path: Pa
         (lambda tensor: tensor * float("nan"), "NaN or infinity"),
         (lambda tensor: tensor.to_sparse(), "a sparse one"),
         (lambda tensor: tensor.to("meta"), "a meta one"),
+        (lambda tensor: tensor.to(torch.int64), "integers"),
         (lambda tensor: tensor.to(torch.complex64), "a complex one"),
     ],
 )

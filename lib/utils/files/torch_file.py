@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import warnings
 import zipfile
 from collections.abc import Iterator
 from typing import Any
@@ -82,7 +83,8 @@ def load_checkpoint(path: str | os.PathLike, map_location: Any = "cpu") -> Any:
         InputError: the file is missing, truncated, no torch file, or holds other types than tensors and plain values.
     """
     try:
-        with torch.serialization.safe_globals(_numpy_scalars()):
+        with torch.serialization.safe_globals(_numpy_scalars()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on sparse tensors, which the caller refuses
             mapped = zipfile.is_zipfile(path)  # False for missing or truncated files
             return torch.load(path, map_location=map_location, weights_only=True, mmap=mapped)
     except FileNotFoundError:
