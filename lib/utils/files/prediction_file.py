@@ -199,8 +199,11 @@ class PredictionFile:
             self.single_view_peaks = self._file.get(_PEAKS)
             shapes = self.heatmaps.shape if has_heatmaps else None, self.locations.shape
         except (OSError, KeyError, RuntimeError, AttributeError, TypeError, ValueError) as error:
-            if "unable to lock file" in str(error):
-                raise InputError(f"{path}: another program has it open; close it (e.g. a notebook or viewer)") from None
+            if "unable to lock file" in str(error) or "already open for write" in str(error):
+                raise InputError(
+                    f"{path}: another program has it open, or ended while it had; close it (e.g. a notebook or viewer), "
+                    "or run run/pose2d/valid.py again"
+                ) from None
             raise InputError(f"{path}: not a prediction file, or truncated ({brief(error)})") from None
         if needs_heatmaps and not has_heatmaps:
             raise InputError(f"{path}: has no heatmaps; call run/pose2d/valid.py without --locations-only")

@@ -367,9 +367,10 @@ def test_read_locations_damaged_data_are_named(tmp_path, rows):
         file.read_locations()
 
 
-def test_prediction_file_open_in_another_program(path, monkeypatch):
+@pytest.mark.parametrize("reason", ["unable to lock file, errno = 11", "file is already open for write"])
+def test_prediction_file_open_in_another_program(path, monkeypatch, reason):
     def locked(*_):
-        raise BlockingIOError(11, "Unable to synchronously open file (unable to lock file, errno = 11)")
+        raise BlockingIOError(11, f"Unable to synchronously open file ({reason})")
 
     monkeypatch.setattr("h5py.File", locked)
     with pytest.raises(InputError, match="another program has it open"):
