@@ -55,6 +55,7 @@ RESULTS_3D_CSV_NAME = "results_3d.csv"
 # run/pose3d/report.py
 REPORT_FOLDER = "report"  # report_<poses> for other poses than poses3d.npz
 REPORT_NAME = "report.md"
+PAGE_NAME = "report.html"
 COMPARISON_NAME = "comparison.md"
 COMPARISON_CSV_NAME = "comparison.csv"
 CONTACT_SHEET_STEM = "contact_sheet"

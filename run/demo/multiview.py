@@ -4,8 +4,9 @@
     python run/demo/multiview.py --videos DIR --cameras Calib.toml --detections DIR --out OUT
     python run/demo/multiview.py --videos DIR --cameras Calib.toml --cfg YAML --checkpoint FILE --out OUT
 
-Writes poses3d.npz and poses3d.csv, a video of the views next to the 3D pose, statistics, and a report. Without
-detections and without a checkpoint, BlazePose finds the person and makes the heatmaps; it needs no training.
+Writes poses3d.npz and poses3d.csv, a video of the views next to the 3D pose, statistics, and a report as Markdown and
+as an interactive page. Without detections and without a checkpoint, BlazePose finds the person and makes the heatmaps;
+it needs no training.
 """
 
 import sys
@@ -20,7 +21,7 @@ from lib.core.multiview import network_and_method, poses_of_recording
 from lib.core.own_cameras.arguments import add_recording, load, robust_settings
 from lib.core.own_cameras.blazepose_files import DEFAULT_CFG
 from lib.core.own_cameras.recording_poses import AGREEMENT
-from lib.core.own_cameras.recording_results import REPORT, left_out_table
+from lib.core.own_cameras.recording_results import PAGE, REPORT, left_out_table
 from lib.core.own_cameras.recording_tables import pose_tables
 from lib.core.pose3d.methods import METHODS
 from lib.core.runtime.command_line import plain_parser, run_main
@@ -74,7 +75,7 @@ def main() -> None:
         print(f"{left_out_table(results['leave_one_out_px'])}\n")
     for path, content in found.export(args.out, args.export).items():
         print(f"{path}: {content}")
-    print(f"report: {args.out / REPORT}")
+    print(f"report: {args.out / REPORT}, to look at: {args.out / PAGE}")
 
 
 if __name__ == "__main__":

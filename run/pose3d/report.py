@@ -4,7 +4,7 @@
     python run/pose3d/report.py --cfg ... --frames 0 12 40 --sequence 9 Walking --compare output/.../other_run
 
 Needs the results of run/pose3d/estimate.py and the images. Writes contact_sheet.png and the folder report/ (report.md,
-comparison.md, comparison.csv, figures) into the run directory; for --poses NAME.npz, report_NAME/.
+report.html, comparison.md, comparison.csv, figures) into the run directory; for --poses NAME.npz, report_NAME/.
 """
 
 import sys
@@ -13,12 +13,15 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import argparse
+from importlib.util import find_spec
+from typing import Any
 
 from lib.core.config_io import load_config
 from lib.core.pose3d.methods import chosen_method
 from lib.core.pose3d.results_3d import default_poses_name
 from lib.core.report.comparison import comparison, load_runs, save_comparison
 from lib.core.report.report_page import ReportSettings, report_directory, warn_if_outdated, write_report
+from lib.core.report.run_page import SingleView
 from lib.core.report.run_poses import RunPoses, load_run_poses
 from lib.core.run_directory import evaluation_directory
 from lib.core.runtime.command_line import collect_opts, make_parser, run_main
@@ -69,6 +72,15 @@ def find_animations(args: argparse.Namespace, run: RunPoses) -> dict[str, list[i
     return found
 
 
+def find_single_view(config: Any, directory: Path) -> SingleView | None:
+    """Return what predicts the heatmaps before fusion; None without torch, fusion or the weights of the predictions."""
+    if find_spec("torch") is None:
+        return None
+    from lib.core.report.single_view import load_single_view
+
+    return load_single_view(config, directory)
+
+
 def main() -> None:
     args = parse_args()
     config = load_config(args.cfg, collect_opts(args))
@@ -83,7 +95,7 @@ def main() -> None:
         settings = ReportSettings(
             args.frames, find_animations(args, run), f".{args.format}", args.fps, args.turn, args.whole_images
         )
-        write_report(run, compared, settings)
+        write_report(run, compared, settings, find_single_view(config, directory))
     if args.compare or args.tables_only:
         print(f"\n{comparison(compared)}")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cvf_tests.own_recording import make_recording
+from cvf_tests.pages import open_browser
 
 from lib.core.config_io import load_config
 from lib.core.own_cameras import heatmap_poses
@@ -33,6 +34,7 @@ def test_multiview_poses_from_detections(run_script, files, tmp_path):
         "poses.mp4",
         "frames.jpg",
         "report.md",
+        "report.html",
         "results.json",
         "poses3d.trc",
         "poses3d.bvh",
@@ -83,6 +85,7 @@ def test_multiview_files_of_earlier_poses_are_removed(run_script, files, tmp_pat
         "poses3d.csv",
         "frames.jpg",
         "report.md",
+        "report.html",
         "results.json",
     }
     assert run_script("demo/multiview.py", *flags[2:]).code == 0
@@ -95,6 +98,17 @@ def test_multiview_two_views_without_videos(run_script, files, tmp_path):
     assert done.code == 0, done.err
     assert not (tmp_path / "out/poses.mp4").exists()
     assert "fit together" in (tmp_path / "out/report.md").read_text()
+
+
+@pytest.mark.slow
+def test_multiview_page_opens_in_chromium(run_script, files, tmp_path):
+    assert run_script("demo/multiview.py", *files.flags(), "--out", tmp_path, "--no-video").code == 0
+    with open_browser() as browser:
+        browser.open(tmp_path / "report.html")
+        browser.click("worst")
+        assert "supporting views" in browser.text("label")
+        assert browser.messages() == []
+        assert browser.requests() == [(tmp_path / "report.html").resolve().as_uri()]
 
 
 @pytest.mark.slow

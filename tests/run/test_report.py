@@ -10,6 +10,7 @@ import sys
 import cv2
 import numpy as np
 import pytest
+from cvf_tests.pages import open_browser
 from cvf_tests.predictions import write_perfect_predictions, write_poses
 from cvf_tests.scripts import REPOSITORY, WITHOUT_TORCH
 from PIL import Image
@@ -55,8 +56,25 @@ def test_report_defaults_write_page_and_figures(run_script, cfg, directory):
     assert {"error_histogram.png", "error_per_joint.png", "error_per_action.png", "../contact_sheet.png"} < set(linked)
     assert all(cv2.imread(str(report / name)) is not None for name in linked)
     on_disk = {path.name for path in report.iterdir()}
-    assert on_disk == {name for name in linked if "/" not in name} | {"report.md", "comparison.md", "comparison.csv"}
+    assert on_disk == {name for name in linked if "/" not in name} | {
+        "report.md",
+        "report.html",
+        "comparison.md",
+        "comparison.csv",
+    }
     assert "## Means" not in done.out  # the comparison is printed only on request
+
+
+@pytest.mark.slow
+def test_report_page_opens_in_chromium(run_script, cfg, directory):
+    assert run_script("pose3d/report.py", "--cfg", cfg).code == 0
+    with open_browser() as browser:
+        browser.open(directory / "report/report.html")
+        assert browser.text("title") == "3D results: tiny: rpsm"
+        browser.click("worst")
+        assert browser.text("label").endswith("error 30 mm")
+        assert browser.messages() == []
+        assert browser.requests() == [(directory / "report/report.html").resolve().as_uri()]
 
 
 def test_report_frames_animations_and_compared_run(run_script, cfg, directory, tmp_path):

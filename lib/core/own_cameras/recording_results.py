@@ -1,4 +1,4 @@
-"""Files of a recording's 3D poses: arrays, CSV, results.json, report, video and label sheet."""
+"""Files of a recording's 3D poses: arrays, CSV, results.json, reports, video and label sheet."""
 
 import logging
 from collections.abc import Mapping
@@ -15,6 +15,7 @@ from lib.core.own_cameras.recording_motion import check_recording_motion
 from lib.core.own_cameras.recording_poses import check_cameras
 from lib.core.own_cameras.recording_tables import error_summary, pose_statistics, report_parts
 from lib.core.pose3d.results_3d import write_poses
+from lib.core.report.recording_page import write_recording_page
 from lib.core.rig_refinement.rig_hint import hint_parts, rig_hint
 from lib.multiviews.recording.robust_poses import SOURCES, RobustPoses
 from lib.utils.files.atomic import write_bytes, write_csv
@@ -29,6 +30,7 @@ TABLE = "poses3d.csv"
 VIDEO = "poses.mp4"
 SHEET = "frames.jpg"
 REPORT = "report.md"
+PAGE = "report.html"
 RESULTS = "results.json"
 
 
@@ -38,7 +40,7 @@ def save_recording_poses(out: Path, recording: Recording, poses: RobustPoses) ->
     poses3d.npz has the keys of write_poses(), and known, sd_mm, covariance, source, source_names, joints_img
     (detections after swaps), kept (inliers), frame, time_s, view_frames (frame numbers in each video) and views.
     """
-    for name in (VIDEO, SHEET, REPORT, RESULTS):
+    for name in (VIDEO, SHEET, REPORT, PAGE, RESULTS):
         (out / name).unlink(missing_ok=True)
     remove_exports(out / POSES)
     write_poses(
@@ -85,7 +87,7 @@ def save_results(
     left_out_px: np.ndarray | None = None,
     video: bool = True,
 ) -> dict[str, Any]:
-    """Write poses, tables and, with videos, the label sheet and the video of the poses.
+    """Write poses, tables, both reports and, with videos, the label sheet and the video of the poses.
 
     Args:
         out: existing folder; results of earlier poses are replaced or removed.
@@ -140,7 +142,9 @@ def save_results(
             kept = [f"{round(100 * float(share))} % of the joints kept" for share in poses.agrees.mean((1, 2))]
             save_video(out / VIDEO, recording, poses.pose_world, kept)
             parts.append(f"[{VIDEO}]({VIDEO})")
-    write_bytes(out / REPORT, ("\n\n".join(parts) + "\n").encode())
+    report = "\n\n".join(parts) + "\n"
+    write_bytes(out / REPORT, report.encode())
+    write_recording_page(out / PAGE, recording, poses, method, report)
     return results
 
 

@@ -134,9 +134,9 @@ def posed_frame(run: RunPoses, frame: int, whole_images: bool) -> PosedFrame:
     return PosedFrame(
         title=run.title(frame),
         images=images,
-        joints=_reproject(run.pose_world[frame], cameras, to_image),
+        joints=reproject(run.pose_world[frame], cameras, to_image),
         pose_world=run.pose_world[frame],
-        gt_joints=_reproject(run.gt_world[frame], cameras, to_image),
+        gt_joints=reproject(run.gt_world[frame], cameras, to_image),
         gt_world=run.gt_world[frame],
     )
 
@@ -161,7 +161,7 @@ def _read_whole_images(run: RunPoses, frame: int) -> tuple[list[np.ndarray], np.
     return images, np.array(matrices)
 
 
-def _reproject(pose_world: np.ndarray, cameras: Cameras, to_image: np.ndarray) -> np.ndarray:
+def reproject(pose_world: np.ndarray, cameras: Cameras, to_image: np.ndarray) -> np.ndarray:
     """Project joints (K, 3) mm to (V, K, 2) px of the shown images; NaN behind the camera."""
     joints_img, depth = project(pose_world[None], cameras)
     joints = transform_points(joints_img, to_image)

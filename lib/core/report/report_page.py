@@ -18,8 +18,9 @@ from lib.core.report.figures import (
     make_error_charts,
     make_pose_figure,
 )
+from lib.core.report.run_page import SingleView, write_run_page
 from lib.core.report.run_poses import RunPoses
-from lib.core.run_directory import CONTACT_SHEET_STEM, POSES_STEM, REPORT_FOLDER, REPORT_NAME
+from lib.core.run_directory import CONTACT_SHEET_STEM, PAGE_NAME, POSES_STEM, REPORT_FOLDER, REPORT_NAME
 from lib.utils.files.atomic import write_bytes
 
 logger = logging.getLogger(__name__)
@@ -59,8 +60,12 @@ def _suffix(poses_name: str) -> str:
     return "" if stem == POSES_STEM else f"_{stem}"
 
 
-def write_report(run: RunPoses, compared: Sequence[MethodResults], settings: ReportSettings) -> None:
-    """Write figures, comparison and report.md to report_directory(), and the contact sheet to the run directory.
+def write_report(
+    run: RunPoses, compared: Sequence[MethodResults], settings: ReportSettings, single_view: SingleView | None = None
+) -> None:
+    """Write figures, comparison, report.md and report.html to report_directory(), and the contact sheet.
+
+    The contact sheet is in the run directory, for all reports of the run.
 
     Figures and animations older than the poses are removed.
 
@@ -68,6 +73,7 @@ def write_report(run: RunPoses, compared: Sequence[MethodResults], settings: Rep
         run: the poses.
         compared: results of all methods; the methods of this run come first.
         settings: figures and animations.
+        single_view: predicts heatmaps before fusion, for report.html; None = unknown.
 
     Raises:
         InputError: a frame does not exist, predictions or images are missing, or writing fails.
@@ -105,7 +111,9 @@ def write_report(run: RunPoses, compared: Sequence[MethodResults], settings: Rep
         comparison(compared),
         *map(_link, comparison_charts),
     ]
-    write_bytes(directory / REPORT_NAME, ("\n\n".join(page) + "\n").encode())
+    text = "\n\n".join(page) + "\n"
+    write_bytes(directory / REPORT_NAME, text.encode())
+    write_run_page(directory / PAGE_NAME, run, method, text, settings.frames or (), single_view)
     num_figures = len(charts) + len(figures) + len(comparison_charts) + len(animations)
     logger.info("report: %s with %d figures, %s", directory / REPORT_NAME, num_figures, sheet)
 

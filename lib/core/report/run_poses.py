@@ -30,6 +30,7 @@ class RunPoses:
         pose_world: (F, J, 3) mm.
         gt_world: (F, J, 3) mm, as stored with the poses.
         source: provenance of the predictions; None = unknown, as in older files.
+        num_views_agree: (F, J) views that support the joint; None = unknown, as in older files.
     """
 
     path: Path
@@ -42,6 +43,7 @@ class RunPoses:
     pose_world: np.ndarray
     gt_world: np.ndarray
     source: dict[str, str] | None = None
+    num_views_agree: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -130,6 +132,7 @@ def load_run_poses(config: Any, directory: Path, poses_name: str) -> RunPoses:
         pose_world=poses["pose_world"],
         gt_world=poses["gt_world"],
         source=poses_source(poses),
+        num_views_agree=poses.get("num_views_agree"),
     )
 
 

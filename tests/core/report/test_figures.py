@@ -7,7 +7,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from cvf_tests.predictions import write_perfect_predictions, write_poses
+from cvf_tests.predictions import write_poses
 from cvf_tests.tiny_data import JOINT_COLORS
 
 from lib.core.pose3d.metrics_3d import summarize
@@ -21,23 +21,8 @@ from lib.core.report.figures import (
     make_pose_figure,
     posed_frame,
 )
-from lib.core.report.run_poses import load_run_poses
 from lib.utils.errors import InputError
 from lib.utils.joints import H36M_17
-
-
-@pytest.fixture
-def make_run(tiny_root, tiny_config, tmp_path):
-    """make_run(**options of tiny_root) returns (configuration, RunPoses, records of the annotation)."""
-
-    def make(h36m_pickle, **options):
-        root = tiny_root(mpii=0, **options)
-        config = tiny_config(root)
-        write_perfect_predictions(config, tmp_path / "run")
-        write_poses(config, tmp_path / "run")
-        return config, load_run_poses(config, tmp_path / "run", "poses3d.npz"), h36m_pickle(root, "validation")
-
-    return make
 
 
 @pytest.mark.parametrize("whole_images", [False, True])
