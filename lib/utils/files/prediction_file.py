@@ -201,7 +201,7 @@ class PredictionFile:
         except (OSError, KeyError, RuntimeError, AttributeError, TypeError, ValueError) as error:
             if "unable to lock file" in str(error) or "already open for write" in str(error):
                 raise InputError(
-                    f"{path}: another program has it open, or ended while it had; close it (e.g. a notebook or viewer), "
+                    f"{path}: another program has it open, or ended while it had; close it (e.g. a notebook), "
                     "or run run/pose2d/valid.py again"
                 ) from None
             raise InputError(f"{path}: not a prediction file, or truncated ({brief(error)})") from None
