@@ -1,9 +1,11 @@
-"""The exported graph in onnxruntime against the network in torch; needs requirements-onnx.txt."""
+"""The exported graph in onnxruntime against the network in torch."""
 
 from __future__ import annotations
 
 import json
+import sys
 
+import onnx
 import pytest
 import torch
 from cvf_tests.small_networks import TWO_CONVOLUTIONS, small_config
@@ -46,8 +48,6 @@ def test_onnx_graph_equals_the_network(make, fusion):
 @pytest.mark.slow
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_export_onnx_equals_torch(make, tmp_path, fusion):
-    onnx = pytest.importorskip("onnx")
-    pytest.importorskip("onnxruntime")
     model, config = make(fusion, 2)
     path = tmp_path / "network.onnx"
     export_onnx(model, config, path, 2)
@@ -69,7 +69,7 @@ def test_export_onnx_equals_torch(make, tmp_path, fusion):
 
 
 def test_export_onnx_without_the_packages(make, tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "onnxscript", None)
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
     model, config = make("none")
     with pytest.raises(InputError, match=r"requirements-onnx.txt"):
         export_onnx(model, config, tmp_path / "network.onnx", 2)

@@ -1,4 +1,4 @@
-"""run/pose2d/export_onnx.py, run as a user runs it; needs requirements-onnx.txt."""
+"""run/pose2d/export_onnx.py, run as a user runs it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,6 @@ import torch
 from lib.core.build_model import build_model
 from lib.core.config_io import load_config
 from lib.core.run_directory import run_directory
-
-pytest.importorskip("onnx")
-pytest.importorskip("onnxscript")
-pytest.importorskip("onnxruntime")
 
 
 @pytest.mark.slow
