@@ -239,12 +239,17 @@ def robust_poses(
     points_world = np.empty((sizes["F"], body.num_joints, 3))
 
     def triangulate_again(frames: np.ndarray) -> None:
-        points = swap(trusted[frames], swapped[frames], groups)[:, :, :, None]
-        points_world[frames] = triangulate_robust(points, weights[frames], cameras[frames], tolerance_px[frames])
+        for start in range(0, len(frames), _BLOCK):
+            part = frames[start : start + _BLOCK]
+            points = swap(trusted[part], swapped[part], groups)[:, :, :, None]
+            points_world[part] = triangulate_robust(points, weights[part], cameras[part], tolerance_px[part])
 
     share = settings.tolerance or _MAX_TOLERANCE
-    rays = peak_rays(trusted[:, :, :, None], weights, cameras, share * size)
-    swapped = swapped_views(rays, cameras, groups)
+    swapped = np.empty((*seen.shape[:2], len(groups)), bool)
+    for start in range(0, sizes["F"], _BLOCK):
+        frames = slice(start, start + _BLOCK)
+        rays = peak_rays(trusted[frames, :, :, None], weights[frames], cameras[frames], share * size[frames])
+        swapped[frames] = swapped_views(rays, cameras[frames], groups)
     triangulate_again(np.arange(sizes["F"]))
     both_sides = swapped_limbs_over_time(points_world, swapped, groups)
     swapped ^= both_sides[:, None]
