@@ -87,7 +87,8 @@ def bench_all(num_views: int, args: argparse.Namespace) -> str:
 def _worst(step: np.ndarray) -> list[float]:
     """Return the largest turn (degrees), move (mm), focal length (%) and offset (frames) of the cameras."""
     turned, moved = (np.linalg.norm(step[:, columns], axis=1).max() for columns in (ROTATION, CENTER))
-    return [float(np.degrees(turned)), float(moved), *(float(np.abs(step[:, c]).max()) for c in (FOCAL, OFFSET))]
+    focal, offset = (float(np.abs(step[:, column]).max()) for column in (FOCAL, OFFSET))
+    return [float(np.degrees(turned)), float(moved), 100 * focal, offset]
 
 
 def _rms(values: np.ndarray) -> float:

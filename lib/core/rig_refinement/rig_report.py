@@ -182,13 +182,14 @@ def save_figure(path: Path, names: tuple[str, ...], given: Cameras, found: RigRe
         axes.annotate(
             f"{name}\n{turned:.2f} degrees, {moved:.0f} mm",
             place,
-            xytext=(0, 10),
+            xytext=26 * place / max(np.linalg.norm(place), 1e-6),  # outside, where no arrow is
             textcoords="offset points",
             fontsize="small",
             ha="center",
+            va="center",
         )
     axes.set_aspect("equal")
-    axes.margins(0.18)
+    axes.margins(0.2)
     axes.set(xlabel="m", ylabel="m", title="Rig from above")
     axes.legend(fontsize="small", loc="best")
     FigureCanvasAgg(figure)
