@@ -215,6 +215,9 @@ def main() -> None:
     for name in args.fusions:
         config.NETWORK.FUSION = name
         fusions[name] = build_fusion(config.NETWORK, alone.heatmaps.shape[1])
+        if name == "adaptive":  # not trained: equal weights of all views
+            for parameter in fusions[name].trust[-1].parameters():
+                torch.nn.init.zeros_(parameter)
     share = " and ".join(f"{100 * one.located:.0f} %" for one in (alone, hidden))
     print(f"man located in {share} of the frames\n\n## Each camera predicted from the others (px)\n")
     print(left_out_table(alone, fusions, config))
