@@ -91,7 +91,7 @@ class MultiViewPose(nn.Module):
         if norms is None:
             return torch.stack([self._train_view(view) for view in images.unbind(1)], dim=1)
         by_view = images.transpose(0, 1)
-        flat = train_all_views(self.backbone, norms, by_view.flatten(0, 1), len(by_view), self.compiled)
+        flat = train_all_views(self.backbone, norms, _flat(by_view), len(by_view), self.compiled)
         return flat.unflatten(0, by_view.shape[:2]).transpose(0, 1)
 
     def _train_view(self, images: Tensor) -> Tensor:
@@ -99,6 +99,16 @@ class MultiViewPose(nn.Module):
             return self.backbone(images)
         contexts = partial(_recompute_contexts, self.backbone)
         return checkpoint(self.backbone, images, use_reentrant=False, context_fn=contexts)
+
+
+def _flat(by_view: Tensor) -> Tensor:
+    """Flatten images (V, B, 3, H_in, W_in) to (V*B, 3, H_in, W_in) in their memory format.
+
+    A part of a batch (TRAIN.ACCUMULATE) is copied, and flatten() alone would copy it to the contiguous format.
+    """
+    if not by_view[0].is_contiguous(memory_format=torch.channels_last):
+        return by_view.flatten(0, 1)
+    return by_view.movedim(2, -1).flatten(0, 1).movedim(-1, 1)
 
 
 def _recompute_contexts(

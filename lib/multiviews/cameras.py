@@ -25,6 +25,7 @@ class UndistortSettings:
     max_error_px: float = 0.1  # a pixel whose ray misses it by more has no ray
     last_step_error: float = 1e-6  # normalized units; one more step follows an error this small
     max_steps: int = 20  # most lenses need 3 to 5
+    device_steps: int = 8  # on a GPU, because asking whether all points have converged would wait for it
     min_area_ratio: float = 1e-6  # lower limit of the Jacobian's determinant
     max_angle_deg: int = 85  # largest angle from the optical axis that lens_reach() tests
 
@@ -187,7 +188,9 @@ def pack_heatmap_cameras(cameras: Cameras, image_to_heatmap: np.ndarray) -> np.n
 
 def _like(values: np.ndarray, array: Any) -> Any:
     """Return values in the library, type and device of `array`."""
-    return array.new_tensor(values) if hasattr(array, "new_tensor") else values.astype(array.dtype)
+    if not hasattr(array, "new_tensor"):
+        return values.astype(array.dtype)
+    return array.new_tensor(values, device="cpu").to(array.device, non_blocking=True)  # does not wait for the device
 
 
 def visible_to(points_cam: Any, cameras: Cameras) -> Any:
@@ -230,7 +233,7 @@ def undistort(points_img: Any, cameras: Cameras, fixed_steps: int | None = None)
     Args:
         points_img: image px.
         cameras: leading axes (...).
-        fixed_steps: number of steps; None = until all points have converged.
+        fixed_steps: number of steps; None = until all points have converged, on a GPU always device_steps.
 
     Returns:
         (..., P, 2) = (x/z, y/z); NaN where no ray within the reach of the lens leads to the pixel.
@@ -242,16 +245,19 @@ def undistort(points_img: Any, cameras: Cameras, fixed_steps: int | None = None)
     distorted = (points_img - cameras.c[..., None, :]) / cameras.f[..., None, :]
     start = _within(distorted[..., 0], distorted[..., 1], limit)
     state = (*start, *_newton_step(*start, distorted, k, p))
-    for _ in range(fixed_steps or _SETTINGS.max_steps):
+    is_queued = hasattr(points_img, "new_tensor") and points_img.device.type != "cpu"
+    num_steps = fixed_steps or (_SETTINGS.device_steps if is_queued else None)
+    for _ in range(num_steps or _SETTINGS.max_steps):
         x, y, step_x, step_y, error = state
-        if fixed_steps is None and not (error > _SETTINGS.last_step_error).any():
+        unfinished = error > _SETTINGS.last_step_error
+        if num_steps is None and not unfinished.any():
             break
         moved = _within(x + step_x, y + step_y, limit)
         moved = (*moved, *_newton_step(*moved, distorted, k, p))
-        better = moved[-1] < error  # otherwise the step is repeated at half its length
-        state = tuple(
-            better * new + ~better * old for new, old in zip(moved, (x, y, step_x / 2, step_y / 2, error), strict=True)
-        )
+        better = unfinished & (moved[-1] < error)  # otherwise the step is repeated at half its length
+        share = 1 - 0.5 * unfinished
+        old = (x, y, share * step_x, share * step_y, error)
+        state = tuple(better * one + ~better * other for one, other in zip(moved, old, strict=True))
     x, y, step_x, step_y, error = state
     points = distorted + 0
     points[..., 0], points[..., 1] = _within(x + step_x, y + step_y, limit)

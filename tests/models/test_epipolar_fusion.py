@@ -312,3 +312,11 @@ def test_fusion_invalid_input_is_refused(fusion: nn.Module) -> None:
         fusion(maps, views[:, :1])
     with pytest.raises(InputError, match="unknown reduction 'mean'"):
         EpipolarFusion("mean")
+
+
+def test_adaptive_fusion_reads_nothing_back_from_the_device():
+    """Values that decide what to compute would make the CPU wait for a GPU; tensors on "meta" have no values."""
+    views = views_of(make_scene(2, 3, (16, 16), (64, 64))).map(lambda values: values.to("meta"))
+    heatmaps = torch.empty(2, 3, 5, 16, 16, device="meta", requires_grad=True)
+    fused = AdaptiveFusion().to("meta").fuse(heatmaps, HeatmapRays(views, (16, 16)))
+    assert (fused.shape, fused.device.type) == (heatmaps.shape, "meta")

@@ -45,6 +45,20 @@ def test_forward_training_uses_batch_statistics_per_view() -> None:
     assert model.backbone.bn.num_batches_tracked == 3  # one update per view
 
 
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_forward_training_part_of_a_batch_keeps_the_memory_format(memory_format) -> None:
+    by_view = _images(4, 3).transpose(0, 1)
+    flat = by_view.flatten(0, 1).contiguous(memory_format=memory_format)
+    images = flat.unflatten(0, by_view.shape[:2]).transpose(0, 1)  # as network_images()
+    model = MultiViewPose(_TinyBackbone()).train()
+    seen = []
+    model.backbone.conv.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    for part in (images, images[:2], images[2:]):
+        model(part)
+        assert seen[-1].is_contiguous(memory_format=memory_format)
+        torch.testing.assert_close(seen[-1], part.transpose(0, 1).flatten(0, 1), rtol=0, atol=0)
+
+
 def test_forward_evaluation_equals_views_one_by_one() -> None:
     torch.manual_seed(0)
     backbone = PoseResNet(18, 5, deconv_filters=(8, 8, 8))

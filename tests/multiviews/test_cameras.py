@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 import torch
 
+from lib.multiviews import cameras as cameras_module
 from lib.multiviews.cameras import (
     MIN_DEPTH_MM,
     Cameras,
@@ -241,6 +244,18 @@ def test_undistort_finds_every_ray(k):
     # beyond the longest radius nothing is made up
     rim = 900 * limit * (1 + k[0] * limit**2 + k[1] * limit**4 + k[2] * limit**6)
     assert np.isnan(undistort(np.array([[960 + 1.01 * rim, 540], [960, 540 - 1.5 * rim]]), camera)).all()
+
+
+def test_undistort_is_the_same_with_the_number_of_steps_on_a_gpu(monkeypatch):
+    """A point that has converged stays where it is, whatever the other points need."""
+    camera = Cameras.from_records([make_record(np.random.default_rng(0))])[0]
+    pixels = np.stack(np.meshgrid(*[np.linspace(0, 1000, 21)] * 2), -1).reshape(-1, 2)
+    expected = undistort(pixels, camera)
+    one_by_one = np.concatenate([undistort(pixel[None], camera) for pixel in pixels])
+    np.testing.assert_array_equal(one_by_one, expected)
+    steps = cameras_module.UndistortSettings().device_steps
+    monkeypatch.setattr(cameras_module, "_SETTINGS", replace(cameras_module.UndistortSettings(), max_steps=steps))
+    np.testing.assert_array_equal(undistort(pixels, camera), expected)
 
 
 def test_undistort_equals_opencv_where_it_converges():

@@ -50,8 +50,12 @@ class Rig:
     def __len__(self) -> int:
         return len(self.names)
 
-    def check_unit(self) -> None:
-        """Raise an InputError that names the fitting unit if the distances of the cameras are implausible."""
+    def check_unit(self, name: str = "--unit ") -> None:
+        """Raise an InputError that names the fitting unit if the distances of the cameras are implausible.
+
+        Args:
+            name: what sets the unit, in the message.
+        """
         centers = self.cameras.T
         extent_mm = float(np.linalg.norm(centers[:, None] - centers, axis=-1).max())
         if extent_mm == 0 or _EXTENT_MM[0] <= extent_mm <= _EXTENT_MM[1]:
@@ -59,8 +63,8 @@ class Rig:
         fitting = likely_unit(extent_mm, self.unit, _USUAL_EXTENT_MM)
         if fitting != self.unit:
             raise InputError(
-                f"--unit {self.unit}: the largest distance between cameras would be {extent_mm / 1000:.3g} m; "
-                f"--unit {fitting} fits"
+                f"{name}{self.unit}: the largest distance between cameras would be {extent_mm / 1000:.3g} m; "
+                f"{name}{fitting} fits"
             )
 
     def over_frames(self, num_frames: int) -> Cameras:
@@ -155,7 +159,7 @@ def rig_from_dicts(cameras: Sequence[Mapping[str, Any]], unit: str = "mm") -> Ri
     names = tuple(str(camera.get("name", number)) for number, camera in enumerate(cameras, 1))
     rig = Rig(names, found, np.zeros((len(names), 2), int), unit)
     check_rotations(rig.cameras)
-    rig.check_unit()
+    rig.check_unit("unit=")
     return rig
 
 

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,14 +51,19 @@ def sample_maps(maps: Tensor, places: Tensor) -> Tensor:
     return F.grid_sample(maps, places, padding_mode="zeros", align_corners=True)
 
 
+def _constants(values: Any, like: Tensor) -> Tensor:
+    """Return numbers in the type and on the device of a tensor, without waiting for the device as new_tensor() does."""
+    return torch.as_tensor(values, dtype=like.dtype).to(like.device, non_blocking=True)
+
+
 def to_pixels(places: Tensor, heatmap_hw: tuple[int, int]) -> Tensor:
     """Convert places (..., 2) to heatmap px."""
-    return (places + 1) * places.new_tensor(_halves(heatmap_hw))
+    return (places + 1) * _constants(_halves(heatmap_hw), places)
 
 
 def to_places(points_hm: Tensor, heatmap_hw: tuple[int, int]) -> Tensor:
     """Convert heatmap px (..., 2) to places."""
-    return points_hm / points_hm.new_tensor(_halves(heatmap_hw)) - 1
+    return points_hm / _constants(_halves(heatmap_hw), points_hm) - 1
 
 
 def _halves(heatmap_hw: tuple[int, int]) -> list[float]:
@@ -88,11 +94,11 @@ class HeatmapRays:
         self._height, self._width = heatmap_hw
         cameras = views.cameras
         self._reach = lens_reach(cameras)  # (B, V)
-        rows, columns = (torch.arange(size).to(cameras.T) for size in heatmap_hw)
+        rows, columns = (_constants(torch.arange(size), cameras.T) for size in heatmap_hw)
         pixels = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), -1).flatten(0, 1)  # (H*W, 2)
         self.directions, self._seen = self._rays(pixels)
         # Intrinsics and crop as one affine map from distorted normalized points to places, (B, V, 2, 3).
-        halves = cameras.T.new_tensor(_halves(heatmap_hw))
+        halves = _constants(_halves(heatmap_hw), cameras.T)
         linear = views.to_heatmap[..., :2] / halves[:, None]
         shift = (linear @ cameras.c[..., None])[..., 0] + views.to_heatmap[..., 2] / halves - 1
         self._affine = torch.cat([linear * cameras.f[..., None, :], shift[..., None]], -1)
@@ -189,7 +195,7 @@ class HeatmapRays:
         """Return points on the border of the heatmaps, px, spaced by LINES.border_step."""
         sides = []
         for size, fixed, axis in ((self._width, self._height, 0), (self._height, self._width, 1)):
-            along = torch.linspace(0, size - 1, 1 + math.ceil((size - 1) / LINES.border_step)).to(self._reach)
+            along = _constants(torch.linspace(0, size - 1, 1 + math.ceil((size - 1) / LINES.border_step)), self._reach)
             for end in (0.0, fixed - 1.0):
                 both = [along, torch.full_like(along, end)]
                 sides.append(torch.stack(both if axis == 0 else both[::-1], -1))
@@ -232,7 +238,7 @@ class HeatmapRays:
         origin, direction = self._in_camera(directions, view, other)
         start, end, found = self._cut(origin, direction, other)
         found = found & seen
-        along = torch.as_tensor(line_nodes()).to(start)
+        along = _constants(line_nodes(), start)
         (x0, y0), (x1, y1) = start[..., None].unbind(2), end[..., None].unbind(2)
         knots = self._to_map(x0 + (x1 - x0) * along, y0 + (y1 - y0) * along, found[..., None], other)
         coarse = _between(knots[:, :: LINES.coarse_lines], LINES.coarse_steps + 1)
@@ -245,7 +251,7 @@ class HeatmapRays:
     def _longest_step(self, coarse: Tensor) -> Tensor:
         """Return the longest step in the map along an axis, px, a tensor (), of coarse samples (B, P, D, 2)."""
         coarse = coarse.transpose(-1, -2).clamp(-LINES.far, LINES.far)  # (B, P, 2, D), contiguous rows
-        halves = coarse.new_tensor(_halves((self._height, self._width)))[:, None]
+        halves = _constants(_halves((self._height, self._width)), coarse)[:, None]
         beyond = (coarse.abs() - LINES.margin / halves).amax(-2) > 1
         moves = (coarse.diff(dim=-1).abs() * halves).amax(-2).masked_fill(beyond[..., 1:] & beyond[..., :-1], 0)
         return moves.max()
@@ -272,11 +278,13 @@ class HeatmapRays:
         Returns:
             (B, V, num_depths) along the optical axes, mm, ascending.
         """
-        coarse = torch.logspace(math.log10(NEAREST_MM), math.log10(FARTHEST_MM), LINES.coarse_depths).to(self._reach)
+        coarse = torch.logspace(math.log10(NEAREST_MM), math.log10(FARTHEST_MM), LINES.coarse_depths)
+        coarse = _constants(coarse, self._reach)
         rows = torch.linspace(0, self._height - 1, LINES.coarse_rays).round().long()
         columns = torch.linspace(0, self._width - 1, LINES.coarse_rays).round().long()
         batch = self._reach.shape[0]
-        pixels = (rows[:, None] * self._width + columns).flatten().to(self._reach.device).expand(batch, -1)
+        pixels = (rows[:, None] * self._width + columns).flatten()
+        pixels = pixels.to(self._reach.device, non_blocking=True).expand(batch, -1)
         counts = [self._count_views(view, coarse, pixels).amax(1) for view in range(self.num_views)]
         most = torch.stack(counts, 1)  # (B, V, coarse depths)
         enough = most.amax(-1, keepdim=True).clamp(max=min(2, self.num_views - 1))
@@ -284,7 +292,7 @@ class HeatmapRays:
 
     def _count_views(self, view: int, depths: Tensor, pixels: Tensor) -> Tensor:
         """Count the other views that see points at depths (D,) on the rays of pixels (B, P): (B, P, D)."""
-        low = to_places(depths.new_tensor([-0.5, -0.5]), (self._height, self._width))
+        low = to_places(_constants([-0.5, -0.5], depths), (self._height, self._width))
         places = [
             self.points(view, other, depths.expand(pixels.shape[0], -1), pixels)
             for other in range(self.num_views)
@@ -305,7 +313,7 @@ class HeatmapRays:
         """Return the corners (B, V, 2) of a rectangle around each undistorted crop, parallel to the crop."""
         margin = LINES.margin
         width, height = self._width - 1 + margin, self._height - 1 + margin
-        ends = torch.linspace(0, 1, LINES.border_points).to(self._reach)
+        ends = _constants(torch.linspace(0, 1, LINES.border_points), self._reach)
         x, y = -margin + ends * (width + margin), -margin + ends * (height + margin)
         sides = [torch.stack([x, torch.full_like(x, edge)], -1) for edge in (-margin, height)]
         sides += [torch.stack([torch.full_like(y, edge), y], -1) for edge in (-margin, width)]

@@ -20,10 +20,18 @@ from lib.dataset.own_cameras.dataset_writer import WriteSettings
 from lib.multiviews.cameras import project
 from lib.multiviews.recording.robust_poses import RobustSettings
 from lib.utils.errors import InputError
-from lib.utils.transforms import image_to_heatmap_affine, transform_points
+from lib.utils.transforms import image_to_heatmap_affine, invert_affine, transform_points
 
 CFG = "experiments-local/own/resnet18/96_fusion.yaml"
 OPTS = ["NETWORK.IMAGE_SIZE", "256", "NETWORK.HEATMAP_SIZE", "64"]
+
+
+def boxes_of(matrices):
+    """Return centers and scales of crops of 256 px."""
+    inverse = invert_affine(matrices)
+    return transform_points(np.full((len(matrices), 1, 2), 128.0), inverse)[:, 0], np.repeat(
+        inverse[:, :1, 0] * 256 / 200, 2, 1
+    )
 
 
 class Knowing(network.PoseNetwork):
@@ -43,6 +51,15 @@ class Knowing(network.PoseNetwork):
         frame = next(index for index, shown in enumerate(self.known) if np.array_equal(shown[0], images[0]))
         matrix = image_to_heatmap_affine(center, scale, (256, 256), (64, 64))
         return draw_gaussians(transform_points(self.joints[frame], matrix), (64, 64), 2.0)
+
+    def single_view(self, images, matrices):
+        """The heatmaps of crops of one image, through __call__() with this crop in all views."""
+        views = range(len(self.known[0]))
+        view = next(v for shown in self.known for v in views if np.array_equal(shown[v], images[0]))
+        frame = next(shown for shown in self.known if np.array_equal(shown[view], images[0]))
+        center, scale = boxes_of(matrices)
+        crops = [(np.repeat(one[None], len(views), 0) for one in crop) for crop in zip(center, scale, strict=True)]
+        return np.stack([self(frame, *crop)[view] for crop in crops])
 
 
 class Centered(Knowing):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ from lib.multiviews.body import H36M_BODY
 from lib.multiviews.cameras import project
 from lib.multiviews.pictorial.limb_prior import make_limb_prior, save_limb_prior
 from lib.utils.errors import InputError
-from lib.utils.transforms import image_to_heatmap_affine, transform_points
+from lib.utils.transforms import image_to_heatmap_affine, to_heatmap, transform_points
 
 CFG = "experiments-local/own/resnet18/96_fusion.yaml"
 OPTS = ["NETWORK.IMAGE_SIZE", "256", "NETWORK.HEATMAP_SIZE", "64"]
@@ -29,6 +31,8 @@ def scene(files, monkeypatch, tmp_path):
     """(images, joints in the images, pose) of the first frame; the network knows them."""
     pose = files.pose_world[0]
     joints = project(pose[None], files.rig.cameras)[0]
+    videos = open_videos(files.videos, files.rig.names)
+    images = next(iter(read_frames(videos, np.zeros((1, 4), int))))
 
     class Knowing(network.PoseNetwork):
         def __init__(self, config, checkpoint, cameras):
@@ -40,9 +44,15 @@ def scene(files, monkeypatch, tmp_path):
             locations = predict_locations(heatmaps, center, scale, (256, 256), "log_quadratic")
             return network.CropOutput(heatmaps, locations, center, scale, None)
 
+        def single_view(self, shown, matrices):
+            view = next(view for view, image in enumerate(images) if np.array_equal(image, shown[0]))
+            matrix = to_heatmap(matrices, (256, 256), (64, 64))
+            return draw_gaussians(
+                transform_points(np.repeat(joints[view : view + 1], len(shown), 0), matrix), (64, 64), 2.0
+            )
+
     monkeypatch.setattr(pose_estimator, "PoseNetwork", Knowing)
-    videos = open_videos(files.videos, files.rig.names)
-    return next(iter(read_frames(videos, np.zeros((1, 4), int)))), joints, pose
+    return images, joints, pose
 
 
 @pytest.fixture
@@ -123,6 +133,7 @@ def test_pose_estimator_reads_paths_and_draws_the_pose(scene, make, tmp_path):
         ({"boxes": np.zeros((4, 4))}, "boxes: expected x0 < x1"),
         ({"boxes": np.zeros((3, 4))}, r"boxes: expected shape \(4, 4\)"),
         ({"boxes": np.ones((4, 4)), "root_world": [0, 0, 0]}, "expected one of them, received both"),
+        ({"root_world": [0, 0, 30_000]}, r"root_world: expected a position in mm that at least 2 cameras see"),
         ({"root_world": [0, 0]}, r"root_world: expected shape \(3\)"),
         ({"method": "rpsn"}, "did you mean 'rpsm'"),
     ],
@@ -133,6 +144,26 @@ def test_pose_estimator_unusable_arguments_are_refused(scene, make, words, messa
         images[0] = images[0][:100, :100]
     with pytest.raises(InputError, match=message):
         make()(images, **{"method": "triangulate", **words})
+
+
+@pytest.mark.parametrize("kind", ["rig", "cameras"])
+def test_pose_estimator_cameras_in_metres_are_refused(files, scene, make, kind):
+    cameras = replace(files.rig.cameras, T=files.rig.cameras.T / 1000)
+    with pytest.raises(
+        InputError, match=r"^unit=mm: the largest distance between cameras would be 0.0\d+ m; unit=m fits"
+    ):
+        make(replace(files.rig, cameras=cameras, unit="mm") if kind == "rig" else cameras)
+
+
+def test_pose_estimator_root_in_metres_is_refused(scene, make):
+    images, _, pose = scene
+    away = 20_000 * np.array([1.0, 1.0, 0.0])  # a rig whose origin the cameras do not see
+    moved = make().rig
+    moved = replace(moved, cameras=replace(moved.cameras, T=moved.cameras.T + away))
+    with pytest.raises(InputError, match=r"root_world: .* see, received .*; .* in m\?"):
+        make(moved)(images, root_world=(pose[0] + away) / 1000, method="triangulate")
+    found = make(moved)(images, root_world=pose[0] + away, method="triangulate")
+    assert np.linalg.norm(found.pose_world - pose - away, axis=-1).mean() < 5
 
 
 def test_pose_estimator_finds_configuration_and_weights(files, scene, tmp_path):
