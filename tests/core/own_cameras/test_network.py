@@ -53,13 +53,13 @@ class Knowing(network.PoseNetwork):
         return draw_gaussians(transform_points(self.joints[frame], matrix), (64, 64), 2.0)
 
     def single_view(self, images, matrices):
-        """The heatmaps of crops of one image, through __call__() with this crop in all views."""
+        """The heatmaps of crops of one image, drawn with this crop in all views."""
         views = range(len(self.known[0]))
         view = next(v for shown in self.known for v in views if np.array_equal(shown[v], images[0]))
         frame = next(shown for shown in self.known if np.array_equal(shown[view], images[0]))
         center, scale = boxes_of(matrices)
         crops = [(np.repeat(one[None], len(views), 0) for one in crop) for crop in zip(center, scale, strict=True)]
-        return np.stack([self(frame, *crop)[view] for crop in crops])
+        return np.stack([self.draw(frame, *crop)[view] for crop in crops])
 
 
 class Centered(Knowing):
