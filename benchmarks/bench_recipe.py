@@ -27,7 +27,7 @@ from lib.core.config_io import load_config
 from lib.core.evaluation2d.validate import ValidationSettings, validate
 from lib.core.runtime.machine import describe_machine
 from lib.core.training.epoch import EpochHooks, EpochMeters, EpochSettings, train_one_epoch
-from lib.core.training.optimizer import averaged_model, build_optimizer, learning_rate, set_learning_rate
+from lib.core.training.optimizer import build_optimizer, learning_rate, set_learning_rate
 from lib.core.training.step import TrainStep
 from lib.dataset.data_sets import build_parts
 from lib.dataset.sample import SampleSettings
@@ -54,8 +54,6 @@ VARIANTS = {
     "adamw": "TRAIN.OPTIMIZER adamw TRAIN.WD 0.1",
     "adamw, more decay": "TRAIN.OPTIMIZER adamw TRAIN.WD 1",
     "clip": "TRAIN.CLIP_NORM 1",
-    "ema": "TRAIN.EMA_DECAY 0.95",
-    "color": "DATASET.COLOR_FACTOR 0.3",
     "flip": "DATASET.FLIP true",
 }
 VARIANTS["all"] = " ".join(keys for name, keys in VARIANTS.items() if name != "adamw, more decay")
@@ -87,13 +85,7 @@ def train(config) -> float:
     train_set, test_set = (build_dataset(config, config.DATASET.ROOT, is_train) for is_train in (True, False))
     loader, test_loader = build_loader(config, train_set, True), build_loader(config, test_set, False)
     model = build_model(config, train_set.num_views, is_train=True)
-    step = TrainStep(
-        model,
-        build_optimizer(config.TRAIN, model),
-        CPU,
-        clip_norm=config.TRAIN.CLIP_NORM,
-        average=averaged_model(config.TRAIN, model),
-    )
+    step = TrainStep(model, build_optimizer(config.TRAIN, model), CPU, clip_norm=config.TRAIN.CLIP_NORM)
     num_steps = len(loader.batch_sampler)
     for epoch in range(config.TRAIN.END_EPOCH):
 
@@ -104,7 +96,7 @@ def train(config) -> float:
         train_one_epoch(
             step, loader, meters, EpochSettings(train_set.settings, CPU), epoch, EpochHooks(before_step=set_rate)
         )
-    return 100 * validate(step.evaluated, test_loader, ValidationSettings.from_config(config), CPU).perf
+    return 100 * validate(step.network, test_loader, ValidationSettings.from_config(config), CPU).perf
 
 
 def table(rates: dict[str, dict[str, float]]) -> str:

@@ -229,13 +229,6 @@ DEFAULTS: dict[str, Any] = {
             False,
             "flip augmentation: mirror all views of half of the groups, swap left and right; not with FUSION learned",
         ),
-        "COLOR_FACTOR": Key(
-            "weights",
-            0.0,
-            "color augmentation: largest relative change of brightness, contrast and saturation of an image",
-            minimum=0,
-            below=1,
-        ),
     },
     "TRAIN": {
         "LR": Key("training", 0.001, "learning rate", minimum=0),
@@ -260,14 +253,6 @@ DEFAULTS: dict[str, Any] = {
         ),
         "NESTEROV": Key("training", False, "Nesterov momentum of SGD"),
         "CLIP_NORM": Key("training", 0.0, "largest norm of the gradient of a step; 0 = any", minimum=0),
-        "EMA_DECAY": Key(
-            "training",
-            0.0,
-            "validate and store an exponential moving average of the weights; share of the old average that a step "
-            "keeps, e.g. 0.999; 0 = off",
-            minimum=0,
-            below=1,
-        ),
         "BEGIN_EPOCH": Key("training", 0, "first epoch", minimum=0),
         "END_EPOCH": Key("training", 140, "training stops before this epoch", minimum=0),
         "RESUME": Key("runtime", False, "resume from checkpoint.pth.tar if it exists"),

@@ -26,7 +26,6 @@ from lib.utils.transforms import (
 ROTATION_PROBABILITY = 0.6
 PERSON_MM = 2000.0  # side of the box around a person
 FLIP_PROBABILITY = 0.5
-_GRAY = np.array([0.114, 0.587, 0.299])  # brightness of blue, green and red, ITU-R BT.601
 # Placeholder for single images, which have no camera and are never fused. Its projections stay finite.
 _NO_CAMERA = Cameras(np.eye(3), np.zeros(3), np.ones(2), np.zeros(2), np.zeros(3), np.zeros(2))
 
@@ -47,7 +46,6 @@ class SampleSettings:
             value; 0 = off.
         crop: whether the crop is the person's box; otherwise it is the whole image.
         flip: mirror half of the groups.
-        color_factor: largest relative change of brightness, contrast and saturation; 0 = off.
     """
 
     image_wh: tuple[int, int]
@@ -60,7 +58,6 @@ class SampleSettings:
     shift_factor: float = 0.0
     crop: bool = True
     flip: bool = False
-    color_factor: float = 0.0
 
     @classmethod
     def from_config(cls, config: Any) -> SampleSettings:
@@ -76,13 +73,12 @@ class SampleSettings:
             shift_factor=config.DATASET.SHIFT_FACTOR,
             crop=config.DATASET.CROP,
             flip=config.DATASET.FLIP,
-            color_factor=config.DATASET.COLOR_FACTOR,
         )
 
     @property
     def augments(self) -> bool:
         """Whether any augmentation is on."""
-        return self.moves_crops or self.flip or self.color_factor > 0
+        return self.moves_crops or self.flip
 
     @property
     def moves_crops(self) -> bool:
@@ -141,9 +137,6 @@ def load_samples(
         names = [annotations.image_name(row) for row in rows]
         read_crops(annotations.images_dir, names, matrix, settings, crops)
     joints = slice(None)
-    if rng is not None and settings.color_factor > 0:
-        for crop in crops:
-            change_colors(crop, *rng.uniform(1 - settings.color_factor, 1 + settings.color_factor, 3))
     if rng is not None and settings.flip and rng.random() < FLIP_PROBABILITY:
         for crop in crops:
             crop[...] = cv2.flip(crop, 1)
@@ -185,18 +178,6 @@ def read_crops(
     for place, name in enumerate(names):
         image = read_image(images_dir, name, settings.data_format)
         crops[place][...] = crop_image(image, matrix[place], settings.image_wh)
-
-
-def change_colors(crop: np.ndarray, brightness: float, contrast: float, saturation: float) -> None:
-    """Change the colors of a crop (H_in, W_in, 3) uint8 BGR in place; factors of 1 leave it as it is.
-
-    Brightness scales the values, contrast the distance to the mean gray of the crop, saturation the distance to the
-    gray of the pixel, as in torchvision's ColorJitter, in this order and rounded once.
-    """
-    mean = brightness * _GRAY @ cv2.mean(crop)[:3]
-    colors = saturation * np.eye(3) + (1 - saturation) * _GRAY  # gray stays gray
-    matrix = np.column_stack([brightness * contrast * colors, np.full(3, (1 - contrast) * mean)])
-    crop[...] = cv2.transform(crop, matrix)
 
 
 def _cameras(annotations: Annotations, rows: np.ndarray) -> dict[str, np.ndarray]:

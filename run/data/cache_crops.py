@@ -3,8 +3,8 @@
     python run/data/cache_crops.py --cfg YAML --opts DATASET.CROP_CACHE data/crops
 
 Writes one file per source of images into DATASET.CROP_CACHE, for the training data unless scale, rotation or shift is
-random, and for the validation data. DATASET.FLIP and COLOR_FACTOR change crops after reading, so they need no files of
-their own. Existing files are kept. train.py and valid.py read them with the same --opts.
+random, and for the validation data. DATASET.FLIP mirrors crops after reading, so it needs no files of its own.
+Existing files are kept. train.py and valid.py read them with the same --opts.
 """
 
 import os

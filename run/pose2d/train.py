@@ -46,7 +46,7 @@ from lib.core.runtime.run_identity import (
 from lib.core.training.checkpoint import Progress
 from lib.core.training.epoch import EpochSettings
 from lib.core.training.loop import Training, check_training
-from lib.core.training.optimizer import averaged_model, build_optimizer
+from lib.core.training.optimizer import build_optimizer
 from lib.core.training.profiling import profile_steps
 from lib.core.training.resume import checkpoint_to_resume, finish_if_complete, resume, resuming_command
 from lib.core.training.step import TrainStep
@@ -146,7 +146,6 @@ def train(args: argparse.Namespace, config: Any, ranks: Ranks) -> None:
             config.LOSS.USE_TARGET_WEIGHT,
             autocast_dtype(config.TRAIN.AMP, device),
             config.TRAIN.CLIP_NORM,
-            averaged_model(config.TRAIN, model),
         )
         channels_last = uses_channels_last(config.TRAIN, device)
         settings = EpochSettings(train_set.settings, device, config.PRINT_FREQ, channels_last)
@@ -165,7 +164,7 @@ def train(args: argparse.Namespace, config: Any, ranks: Ranks) -> None:
         if checkpoint is not None:
             progress = resume(checkpoint, config.MODEL, directory, model, step, loaders[0].batch_sampler, data, plain)
             warn_of_other_code(checkpoint.parent)
-            if finish_if_complete(progress, config.TRAIN.END_EPOCH, directory, step.evaluated, ranks.is_main):
+            if finish_if_complete(progress, config.TRAIN.END_EPOCH, directory, step.network, ranks.is_main):
                 return
         elif first == config.TRAIN.END_EPOCH:
             logger.info("TRAIN.BEGIN_EPOCH and END_EPOCH are both %d: nothing to train, nothing written", first)

@@ -416,9 +416,9 @@ def test_build_loader_with_ready_crops_resumes_within_an_epoch(tiny_root, cached
     equal_batches(list(loader), whole[2:])
 
 
-def test_build_dataset_flip_and_color_use_ready_crops(tiny_root, cached):
+def test_build_dataset_flip_uses_ready_crops(tiny_root, cached):
     root = tiny_root(num_views=2, frames=4, mpii=0)
-    config = cached(root, "DATASET.FLIP", "true", "DATASET.COLOR_FACTOR", "0.3")
+    config = cached(root, "DATASET.FLIP", "true")
     ready = build_dataset(config, root, True)
     assert ready.has_ready_crops
     config.DATASET.CROP_CACHE = ""

@@ -69,7 +69,6 @@ def test_load_config_loads_share_no_values(write):
         ("TRAIN: {LERNING_RATE: 0.1}", ["'TRAIN.LERNING_RATE'", "did you mean 'TRAIN.LR'?"]),
         ("LEARNING_RATE: 0.1", ["'LEARNING_RATE'", "did you mean 'TRAIN.LR'?"]),
         ("TRAIN: {EPOCHS: 9}", ["'TRAIN.EPOCHS'", "did you mean 'TRAIN.END_EPOCH'?"]),
-        ("TRAIN: {EMA: 0.1}", ["'TRAIN.EMA'", "did you mean 'TRAIN.EMA_DECAY'?"]),
         ("TRIAN: {LR: 0.1}", ["'TRIAN'", "'TRAIN'"]),
         ("train: {LR: 0.1}", ["'train'", "'TRAIN'"]),
         ("NETWORK: {HEATMAP_SZIE: 64}", ["'NETWORK.HEATMAP_SZIE'", "'NETWORK.HEATMAP_SIZE'"]),

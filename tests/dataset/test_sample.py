@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 import torch
 from cvf_tests.annotations import load_h36m
-from torchvision.transforms.functional import adjust_brightness, adjust_contrast, adjust_saturation
 
 from lib.dataset.network_input import crop_cameras
-from lib.dataset.sample import ROTATION_PROBABILITY, SampleSettings, change_colors, load_samples
+from lib.dataset.sample import ROTATION_PROBABILITY, SampleSettings, load_samples
 from lib.models.epipolar_fusion import EpipolarFusion
 from lib.multiviews.cameras import project_camera
 from lib.utils.errors import InputError
@@ -231,26 +230,3 @@ def test_load_samples_flips_half_of_the_groups(annotations):
     crops = [load_sample(annotations, 0, settings, np.random.default_rng(seed))["crop"] for seed in range(100)]
     share = np.mean([np.array_equal(crop, plain) for crop in crops])
     assert 0.35 < share < 0.65
-
-
-def test_load_samples_color_changes_each_view_alone(annotations):
-    plain, colored = (
-        load_group(annotations, dataclasses.replace(SETTINGS, color_factor=factor)) for factor in (0, 0.4)
-    )
-    gains = [one.mean() / other.mean() for one, other in zip(colored["crops"], plain["crops"], strict=True)]
-    assert len({round(gain, 2) for gain in gains}) == 4
-    np.testing.assert_array_equal(colored["joints_crop"], plain["joints_crop"])
-
-
-@pytest.mark.parametrize(
-    "factors",
-    [(1, 1, 1), (1.3, 1, 1), (0.7, 1, 1), (1, 0.6, 1), (1, 1.3, 1), (1, 1, 0.5), (1, 1, 1.4), (0.8, 1.2, 0.7)],
-)
-def test_change_colors_equals_torchvision(factors):
-    crop = np.random.default_rng(0).integers(60, 140, (16, 16, 3), np.uint8)  # no value is clipped
-    rgb = torch.as_tensor(crop[..., ::-1].copy()).permute(2, 0, 1) / 255
-    brightness, contrast, saturation = factors
-    rgb = adjust_brightness(rgb, brightness)
-    rgb = adjust_saturation(adjust_contrast(rgb, contrast), saturation)
-    change_colors(crop, *factors)
-    np.testing.assert_allclose(crop[..., ::-1].transpose(2, 0, 1), 255 * rgb, atol=1.1)

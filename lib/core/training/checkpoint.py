@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from lib.core.run_directory import CHECKPOINT_NAME, KEPT_CHECKPOINT_NAME, KEPT_CHECKPOINT_PATTERN
 from lib.core.training.snapshot import Snapshot
@@ -29,7 +28,7 @@ from lib.utils.files.torch_file import first_not_finite, save_checkpoint
 
 logger = logging.getLogger(__name__)
 
-_LARGE = ("state_dict", "optimizer", "average")  # entries of training_state()
+_LARGE = ("state_dict", "optimizer")  # entries of training_state()
 
 
 @dataclass
@@ -139,9 +138,7 @@ class CheckpointKeeper:
         Raises:
             InputError: see save_training_state(). In the background: of the previous call.
         """
-        state = training_state(
-            self._model_name, model, train_step.optimizer, progress, train_step.scaler, train_step.average
-        )
+        state = training_state(self._model_name, model, train_step.optimizer, progress, train_step.scaler)
         unwritten = is_unchanged and bool(self._pending) and not self._pending[-1].done()
         if unwritten and self._snapshot is not None:
             snapshot = self._snapshot.with_values({key: state[key] for key in state if key not in _LARGE})
@@ -194,11 +191,10 @@ def training_state(
     optimizer: torch.optim.Optimizer,
     progress: Progress,
     scaler: torch.amp.GradScaler | None = None,
-    average: AveragedModel | None = None,
 ) -> dict[str, Any]:
-    """Return model, optimizer, progress, loss scaler, weight average and random states.
+    """Return model, optimizer, progress, loss scaler and random states.
 
-    The tensors share memory with the training. `average` is a state dict of the network, {} without average.
+    The tensors share memory with the training.
 
     The keys of the original code keep their names: epoch, model, state_dict, perf, optimizer.
     """
@@ -218,7 +214,6 @@ def training_state(
         "best_perf": progress.best_perf,
         "history": progress.history,
         "scaler": {} if scaler is None else scaler.state_dict(),
-        "average": {} if average is None else average.module.state_dict(),
         "rng": {
             "torch": torch.get_rng_state(),
             "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
@@ -232,20 +227,20 @@ def save_training_state(path: str | os.PathLike, state: dict[str, Any], weights_
     Args:
         path: the checkpoint.
         state: training_state().
-        weights_paths: files that receive the weights alone, averaged if there is an average.
+        weights_paths: files that receive the weights alone.
 
     Raises:
         InputError: the disk refuses, or a weight, moment or sum is not finite; existing files stay.
     """
     check_finite_state(state, f"{path}: not written, the training has diverged")
     for weights_path in weights_paths:
-        save_checkpoint(state["average"] or state["state_dict"], weights_path)
+        save_checkpoint(state["state_dict"], weights_path)
     save_checkpoint(state, path)
 
 
 def check_finite_state(state: dict[str, Any], problem: str) -> None:
     """Raise an InputError that names the first weight, moment or sum that is not finite."""
-    name = first_not_finite({key: state.get(key) for key in ("state_dict", "optimizer", "meters", "average")})
+    name = first_not_finite({key: state.get(key) for key in ("state_dict", "optimizer", "meters")})
     if name is not None:
         raise InputError(
             f"{problem}: '{name}' is not finite; resume from an earlier checkpoint (--resume FILE), perhaps with a "

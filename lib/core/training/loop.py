@@ -216,9 +216,9 @@ class Training:
 
     def _validate(self, epoch: int, is_last: bool) -> dict[str, float]:
         """Validate the weights of rank 0 on all ranks; rank 0 returns the score, and logs tables if it is the last."""
-        broadcast_buffers(self._train_step.evaluated)
+        broadcast_buffers(self._train_step.network)
         result = validate(
-            self._train_step.evaluated,
+            self._train_step.network,
             self._test_loader,
             self._validation,
             self._settings.device,

@@ -16,7 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from lib.core.build_model import build_model
 from lib.core.loss import route
 from lib.core.runtime.device import autocast_dtype
-from lib.core.training.optimizer import averaged_model, build_optimizer
+from lib.core.training.optimizer import build_optimizer
 from lib.core.training.step import TrainStep
 from lib.dataset.network_input import NetworkInput
 from lib.multiviews.cameras import Cameras, CropCameras
@@ -93,10 +93,7 @@ def peak_memory(config: Any, fake: bool = True) -> dict[str, int]:
             config.LOSS.USE_TARGET_WEIGHT,
             autocast,
             config.TRAIN.CLIP_NORM,
-            averaged_model(config.TRAIN, model),
         )
-        if step.average is not None:
-            ledger.label(WEIGHTS, step.average.state_dict().values())
         step.scaler = None  # reads values and needs almost no memory
         for _ in range(2):
             step(_batch(config, config.TRAIN.BATCH_SIZE))

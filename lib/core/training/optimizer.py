@@ -1,11 +1,10 @@
-"""Optimizer, learning-rate schedule and weight average of the TRAIN section."""
+"""Optimizer and learning-rate schedule of the TRAIN section."""
 
 import math
 from typing import Any
 
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lib.utils.errors import InputError
 
@@ -67,15 +66,3 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Set the learning rate of all parameter groups."""
     for group in optimizer.param_groups:
         group["lr"] = rate
-
-
-def averaged_model(train: Any, model: nn.Module) -> AveragedModel | None:
-    """Return the exponential moving average of TRAIN.EMA_DECAY over weights and batch norm statistics; None = off.
-
-    Args:
-        train: the TRAIN section.
-        model: the network on its device, not wrapped in DistributedDataParallel.
-    """
-    if train.EMA_DECAY == 0:
-        return None
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(train.EMA_DECAY), use_buffers=True)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.optim.swa_utils import AveragedModel
 
 from lib.core.config import all_keys, keys_with_scope
 from lib.core.config_io import changed_values, flat_values
@@ -89,7 +88,7 @@ def resume(
         model_name: MODEL of the configuration.
         directory: the run directory.
         model: receives the weights.
-        step: its optimizer, loss scaler and weight average receive their state.
+        step: its optimizer, and loss scaler receive their state.
         batches: batches of the training data; their size may differ from the checkpoint's.
         data: data_fingerprint() of the training data.
         config: the configuration as plain values.
@@ -97,7 +96,7 @@ def resume(
     Raises:
         InputError: see load_training_state().
     """
-    progress = load_training_state(path, model_name, model, step.optimizer, step.scaler, data, config, step.average)
+    progress = load_training_state(path, model_name, model, step.optimizer, step.scaler, data, config)
     _fit_to_batches(progress, batches)
     logger.info("resumed from %s at epoch %d, step %d; %s", path, progress.epoch, progress.step, progress.best_text())
     if progress.best_perf >= 0 and not (directory / BEST_NAME).is_file():
@@ -131,7 +130,6 @@ def load_training_state(
     scaler: torch.amp.GradScaler | None = None,
     data: dict[str, int | str] | None = None,
     config: dict[str, Any] | None = None,
-    average: AveragedModel | None = None,
 ) -> Progress:
     """Restore a file of save_training_state() or a checkpoint.pth.tar of the original code.
 
@@ -147,7 +145,6 @@ def load_training_state(
         scaler: receives the loss scale.
         data: data_fingerprint() of the training data; must equal the file's. None = any data.
         config: the configuration as plain values, see check_resumable(). None = any configuration.
-        average: receives the average, or the weights of a file without average.
 
     Returns:
         The progress.
@@ -165,14 +162,12 @@ def load_training_state(
         _check_data(path, state.get("data"), data)
     if "rng" not in state:
         progress = _load_original(path, state, model, Progress(data=data or {}, config=config or {}))
-        _load_average(average, model.state_dict())
         return _with_comparable_scores(path, state, progress)
     if state["model"] != model_name:
         raise InputError(f"{path}: MODEL: expected '{model_name}', received '{state['model']}'")
     _check_optimizer(path, state["optimizer_kind"], type(optimizer).__name__)
     check_finite_state(state, f"{path}: checkpoint of a training that diverged")
     load_model_state(model, state, str(path))
-    _load_average(average, state.get("average") or model.state_dict())
     try:
         _load_moments(optimizer, state["optimizer"])
     except (RuntimeError, ValueError) as error:
@@ -281,12 +276,6 @@ def _load_moments(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> No
     optimizer.load_state_dict(state)
     for group, values in zip(optimizer.param_groups, settings, strict=True):
         group.update(values)
-
-
-def _load_average(average: AveragedModel | None, weights: Mapping[str, torch.Tensor]) -> None:
-    if average is not None:
-        average.module.load_state_dict(weights)
-        average.n_averaged.fill_(1)  # 0 would replace the average by the weights of the next step
 
 
 def _load_original(

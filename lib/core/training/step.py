@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
-from torch.optim.swa_utils import AveragedModel
 
 from lib.core.loss import Losses, route, training_losses
 from lib.dataset.network_input import NetworkInput
@@ -44,7 +43,6 @@ class TrainStep:
         use_target_weight: bool = True,
         autocast: torch.dtype | None = None,
         clip_norm: float = 0.0,
-        average: AveragedModel | None = None,
     ) -> None:
         """
         Args:
@@ -56,11 +54,9 @@ class TrainStep:
             use_target_weight: weight joints by their visibility (LOSS.USE_TARGET_WEIGHT).
             autocast: data type of matrix products, see autocast_dtype(); None = float32.
             clip_norm: largest norm of the gradient (TRAIN.CLIP_NORM); 0 = any.
-            average: weight average, see averaged_model(); updated in each step.
         """
         self.model = model
         self.optimizer = optimizer
-        self.average = average
         self.scaler = torch.amp.GradScaler(device.type) if autocast == torch.float16 else None
         self._device = device
         self._accumulate = accumulate
@@ -112,11 +108,6 @@ class TrainStep:
         """The model, not wrapped in DistributedDataParallel."""
         return self.model.module if isinstance(self.model, DistributedDataParallel) else self.model
 
-    @property
-    def evaluated(self) -> nn.Module:
-        """The network to validate and to store: the weight average if there is one."""
-        return self.network if self.average is None else self.average.module
-
     def _update(self, loss: Tensor) -> None:
         if self._clip_norm > 0:
             if self.scaler is not None:
@@ -128,5 +119,3 @@ class TrainStep:
         else:
             self.optimizer.found_inf = (sum_over_ranks((~torch.isfinite(loss)).float()) > 0).float()
             self.optimizer.step()
-        if self.average is not None:
-            self.average.update_parameters(self.network)

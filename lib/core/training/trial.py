@@ -119,9 +119,7 @@ def _validation_seconds(
     """Return the estimated time of a validation in s."""
     seconds = []
     start = time.perf_counter()
-    images = predict_images(
-        step.evaluated, loader, ValidationSettings.from_config(config), settings.device, ranks=ranks
-    )
+    images = predict_images(step.network, loader, ValidationSettings.from_config(config), settings.device, ranks=ranks)
     for _ in itertools.islice(images, 1 + TIMED_STEPS):
         seconds.append(time.perf_counter() - start)
         start = time.perf_counter()
@@ -140,8 +138,8 @@ def _duration(seconds: float) -> str:
 
 def _files(config: Any, step: TrainStep, test_set: MultiviewDataset) -> list[tuple[str, int, str]]:
     """Return name, bytes and script of the large files of a run, the checkpoint first."""
-    state = training_state(config.MODEL, step.network, step.optimizer, Progress(), step.scaler, step.average)
-    weights = _num_bytes(step.evaluated.state_dict())
+    state = training_state(config.MODEL, step.network, step.optimizer, Progress(), step.scaler)
+    weights = _num_bytes(step.network.state_dict())
     width, height = config.NETWORK.HEATMAP_SIZE
     num_maps = len(test_set) * test_set.num_views * len(union_subset(test_set.joint_set))
     kept = config.TRAIN.KEEP_CHECKPOINTS

@@ -16,7 +16,7 @@ from lib.core.config_io import plain_config
 from lib.core.training.checkpoint import CheckpointKeeper, Progress
 from lib.core.training.epoch import EpochSettings
 from lib.core.training.loop import Training, check_training
-from lib.core.training.optimizer import averaged_model, build_optimizer
+from lib.core.training.optimizer import build_optimizer
 from lib.core.training.resume import resume
 from lib.core.training.step import TrainStep
 from lib.dataset.fingerprint import data_fingerprint
@@ -54,8 +54,7 @@ def training(loaders, tmp_path, monkeypatch, request):
         config, *both = with_opts("TRAIN.BATCH_SIZE", "1", "TRAIN.END_EPOCH", "1", *opts)
         torch.manual_seed(0)
         model = build_model(config, 2, is_train=True)
-        average = averaged_model(config.TRAIN, model)
-        step = WatchedStep(model, build_optimizer(config.TRAIN, model), CPU, average=average)
+        step = WatchedStep(model, build_optimizer(config.TRAIN, model), CPU)
         step.at = at or step.at
         data = data_fingerprint(both[0].dataset)
         progress = Progress(data=data)
@@ -239,18 +238,6 @@ def test_check_training_flip_with_learned_fusion_is_refused(check):
     check("DATASET.FLIP", "true", "NETWORK.FUSION", "epipolar_max")
     with pytest.raises(InputError, match=r"DATASET\.FLIP true: expected another fusion than NETWORK\.FUSION learned"):
         check("DATASET.FLIP", "true")
-
-
-def test_training_average_is_validated_and_stored(training):
-    training("TRAIN.EMA_DECAY", "0.9").run()
-    state = state_of(training.directory)
-    best = torch.load(training.directory / "model_best.pth.tar", weights_only=True)
-    final = torch.load(training.directory / "final_state.pth.tar", weights_only=True)
-    for name, value in state["average"].items():
-        assert torch.equal(best[name], value), name
-        assert torch.equal(final[name], value), name
-    name = "backbone.final_layer.weight"
-    assert not torch.equal(state["average"][name], state["state_dict"][name])
 
 
 def test_training_logs_validation_loss_and_selection(training, caplog):

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from lib.core.config_io import load_config
-from lib.core.training.optimizer import averaged_model, build_optimizer, learning_rate, set_learning_rate
+from lib.core.training.optimizer import build_optimizer, learning_rate, set_learning_rate
 from lib.utils.errors import InputError
 
 
@@ -101,14 +101,3 @@ def test_learning_rate_cosine_equals_torch(config, warmup):
 def test_learning_rate_warmup_precedes_the_drops(config):
     train = config("TRAIN.WARMUP_EPOCHS", "0.5", "TRAIN.LR_STEP", "[1]", "TRAIN.LR", "1").TRAIN
     assert [learning_rate(train, *divmod(step, 4), 4) for step in range(6)] == pytest.approx([0.5, 1, 1, 1, 0.1, 0.1])
-
-
-def test_averaged_model_follows_weights_and_statistics(config):
-    model = nn.BatchNorm1d(1)
-    assert averaged_model(config().TRAIN, model) is None
-    average = averaged_model(config("TRAIN.EMA_DECAY", "0.75").TRAIN, model)
-    for value in (8.0, 16.0):  # the first step replaces the initial weights
-        nn.init.constant_(model.weight, value)
-        model.running_mean.fill_(value)
-        average.update_parameters(model)
-    assert average.module.weight.item() == average.module.running_mean.item() == 10

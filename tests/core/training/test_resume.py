@@ -14,7 +14,7 @@ from lib.core.config_io import load_config, plain_config
 from lib.core.runtime.device import prepare_model
 from lib.core.training.checkpoint import Progress, save_training_state, training_state
 from lib.core.training.epoch import EpochHooks, EpochMeters, EpochSettings, train_one_epoch
-from lib.core.training.optimizer import averaged_model, build_optimizer, learning_rate, set_learning_rate
+from lib.core.training.optimizer import build_optimizer, learning_rate, set_learning_rate
 from lib.core.training.resume import check_resumable, checkpoint_to_resume, load_training_state, resume
 from lib.core.training.step import TrainStep
 from lib.dataset.loader import EpochBatches
@@ -38,10 +38,7 @@ class Run:
         self.model = build_model(config, 2, is_train=True)
         prepared = prepare_model(self.model, config.TRAIN, self.device, SINGLE_PROCESS)
         self.optimizer = build_optimizer(config.TRAIN, self.model)
-        self.average = averaged_model(config.TRAIN, self.model)
-        self.step = TrainStep(
-            prepared, self.optimizer, self.device, clip_norm=config.TRAIN.CLIP_NORM, average=self.average
-        )
+        self.step = TrainStep(prepared, self.optimizer, self.device, clip_norm=config.TRAIN.CLIP_NORM)
         self.progress = Progress()
 
     def train(self, until):
@@ -60,13 +57,10 @@ class Run:
         set_learning_rate(self.optimizer, rate)
 
     def save(self, path):
-        words = self.config.MODEL, self.model, self.optimizer, self.progress
-        state = training_state(*words, average=self.average)
-        save_training_state(path, state)
+        save_training_state(path, training_state(self.config.MODEL, self.model, self.optimizer, self.progress))
 
     def resume(self, path):
-        words = path, self.config.MODEL, self.model, self.optimizer
-        self.progress = load_training_state(*words, average=self.average)
+        self.progress = load_training_state(path, self.config.MODEL, self.model, self.optimizer)
         return self
 
 
@@ -114,7 +108,7 @@ def test_load_training_state_resumed_run_equals_the_uninterrupted_one(start, tmp
 
 RECIPE = """
 TRAIN.SCHEDULE cosine TRAIN.WARMUP_EPOCHS 1.5 TRAIN.END_EPOCH 2 TRAIN.OPTIMIZER adamw TRAIN.WD 0.05
-TRAIN.CLIP_NORM 0.5 TRAIN.EMA_DECAY 0.5 DATASET.COLOR_FACTOR 0.4 DATASET.FLIP true NETWORK.FUSION epipolar_max
+TRAIN.CLIP_NORM 0.5 DATASET.FLIP true NETWORK.FUSION epipolar_max
 """
 
 
@@ -125,17 +119,6 @@ def test_load_training_state_resumed_recipe_equals_the_uninterrupted_one(start, 
     start(*RECIPE.split(), device=device).train(1).save(tmp_path / "checkpoint.pth.tar")
     resumed = start(*RECIPE.split(), seed=99, device=device).resume(tmp_path / "checkpoint.pth.tar").train(2)
     check_same_tensors(whole.model.state_dict(), resumed.model.state_dict())
-    check_same_tensors(whole.average.module.state_dict(), resumed.average.module.state_dict())
-    weights = [one.backbone.final_layer.weight for one in (whole.model, whole.average.module)]
-    assert not torch.equal(*weights)
-
-
-def test_load_training_state_average_starts_at_weights_without_average(start, tmp_path):
-    run = start().train(1)
-    run.save(tmp_path / "a.pth.tar")
-    resumed = start("TRAIN.EMA_DECAY", "0.5", seed=99).resume(tmp_path / "a.pth.tar")
-    check_same_tensors(resumed.average.module.state_dict(), run.model.state_dict())
-    assert resumed.average.n_averaged > 0
 
 
 @pytest.mark.slow
@@ -492,7 +475,7 @@ def items(batches):
 @pytest.fixture
 def resumed(tmp_path, monkeypatch):
     """resumed(progress, batches) -> the progress of a run resumed with these batches."""
-    step = SimpleNamespace(optimizer=None, scaler=None, average=None)
+    step = SimpleNamespace(optimizer=None, scaler=None)
 
     def run(progress, batches):
         monkeypatch.setattr("lib.core.training.resume.load_training_state", lambda *words: progress)
