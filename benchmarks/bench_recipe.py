@@ -26,7 +26,7 @@ from lib.core.build_model import build_model
 from lib.core.config_io import load_config
 from lib.core.evaluation2d.validate import ValidationSettings, validate
 from lib.core.runtime.machine import describe_machine
-from lib.core.training.epoch import EpochHooks, EpochMeters, EpochSettings, train_one_epoch
+from lib.core.training.epoch import EpochMeters, EpochSettings, train_one_epoch
 from lib.core.training.optimizer import build_optimizer, learning_rate, set_learning_rate
 from lib.core.training.step import TrainStep
 from lib.dataset.data_sets import build_parts
@@ -50,7 +50,6 @@ DATASET.TRAIN_STEP 4 TEST.PEAK_MODE log_quadratic
 """
 VARIANTS = {
     "baseline": "",
-    "cosine": "TRAIN.SCHEDULE cosine TRAIN.WARMUP_EPOCHS 1",
     "adamw": "TRAIN.OPTIMIZER adamw TRAIN.WD 0.1",
     "adamw, more decay": "TRAIN.OPTIMIZER adamw TRAIN.WD 1",
     "clip": "TRAIN.CLIP_NORM 1",
@@ -86,16 +85,10 @@ def train(config) -> float:
     loader, test_loader = build_loader(config, train_set, True), build_loader(config, test_set, False)
     model = build_model(config, train_set.num_views, is_train=True)
     step = TrainStep(model, build_optimizer(config.TRAIN, model), CPU, clip_norm=config.TRAIN.CLIP_NORM)
-    num_steps = len(loader.batch_sampler)
     for epoch in range(config.TRAIN.END_EPOCH):
-
-        def set_rate(index: int, epoch: int = epoch) -> None:
-            set_learning_rate(step.optimizer, learning_rate(config.TRAIN, epoch, index, num_steps))
-
+        set_learning_rate(step.optimizer, learning_rate(config.TRAIN, epoch))
         meters = EpochMeters(len(UNION_20), CPU)
-        train_one_epoch(
-            step, loader, meters, EpochSettings(train_set.settings, CPU), epoch, EpochHooks(before_step=set_rate)
-        )
+        train_one_epoch(step, loader, meters, EpochSettings(train_set.settings, CPU), epoch)
     return 100 * validate(step.network, test_loader, ValidationSettings.from_config(config), CPU).perf
 
 

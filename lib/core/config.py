@@ -234,15 +234,6 @@ DEFAULTS: dict[str, Any] = {
         "LR": Key("training", 0.001, "learning rate", minimum=0),
         "LR_FACTOR": Key("training", 0.1, "factor on the learning rate at each LR_STEP", minimum=0),
         "LR_STEP": Key("training", [90, 110], "epochs at which the learning rate drops", minimum=0),
-        "SCHEDULE": Key(
-            "training",
-            "steps",
-            "learning rate after warm-up: drops at LR_STEP (steps), or half a cosine to 0 at END_EPOCH (cosine)",
-            ("steps", "cosine"),
-        ),
-        "WARMUP_EPOCHS": Key(
-            "training", 0.0, "the learning rate rises linearly in this time, epochs or fractions of one", minimum=0
-        ),
         "OPTIMIZER": Key("weights", "adam", "optimizer", ("adam", "adamw", "sgd")),
         "MOMENTUM": Key("training", 0.9, "momentum of SGD", minimum=0),
         "WD": Key(

@@ -54,12 +54,10 @@ class EpochHooks:
     Attributes:
         report: every print_freq steps on rank 0: (step, values since the last report and of the epoch, batch, result).
         after_step: after every step on all ranks: (next step). It may raise to end the epoch.
-        before_step: before every step on all ranks: (step).
     """
 
     report: Callable[[int, dict[str, float], dict[str, Tensor], StepResult], None] | None = None
     after_step: Callable[[int], None] | None = None
-    before_step: Callable[[int], None] | None = None
 
 
 class EpochMeters:
@@ -140,7 +138,7 @@ def train_one_epoch(
     """Train on every batch of an epoch once.
 
     Args:
-        train_step: updates the model; its learning rate is already set, or hooks.before_step sets it.
+        train_step: updates the model; its learning rate is already set.
         loader: loader of build_loader().
         meters: sums of the epoch; when resuming, with the sums of the steps before `first_step`.
         settings: see EpochSettings.
@@ -176,8 +174,6 @@ def train_one_epoch(
     for step, batch in enumerate(bar, first_step):
         waiting += time.perf_counter() - step_end
         shares = batches.shares(step)
-        if hooks.before_step is not None:
-            hooks.before_step(step)
         inputs = network_input(batch, settings.sample, settings.device, settings.channels_last)
         result = train_step(inputs, shares[ranks.rank] * ranks.world_size / sum(shares))
         hits = heatmap_hits(result.routed, inputs.target, inputs.weight)

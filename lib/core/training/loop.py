@@ -148,18 +148,18 @@ class Training:
     def _train_epoch(self, epoch: int) -> None:
         train = self._config.TRAIN
         progress = self._progress
+        rate = learning_rate(train, epoch)
+        set_learning_rate(self._train_step.optimizer, rate)
         meters = EpochMeters(len(UNION_20), self._settings.device)
         if progress.step and self._ranks.is_main:  # the checkpoint holds the sums of all ranks
             meters.load_state(progress.meters)
         hooks = EpochHooks(
-            before_step=lambda step: set_learning_rate(self._train_step.optimizer, self._rate(epoch, step)),
-            report=partial(self._report, epoch),
-            after_step=lambda step: self._after_step(step, meters),
+            report=partial(self._report, epoch, rate), after_step=lambda step: self._after_step(step, meters)
         )
         values = train_one_epoch(
             self._train_step, self._train_loader, meters, self._settings, epoch, hooks, progress.step, self._ranks
         )
-        row = {"epoch": epoch, "learning_rate": self._rate(epoch, self._steps_per_epoch - 1), **values}
+        row = {"epoch": epoch, "learning_rate": rate, **values}
         is_saved = False
         is_last = epoch + 1 == train.END_EPOCH
         if is_last or (epoch + 1) % train.VALIDATE_EVERY == 0:
@@ -175,13 +175,10 @@ class Training:
         if self._ranks.is_main:
             self._finish_epoch(row, is_saved)
 
-    def _rate(self, epoch: int, step: int) -> float:
-        return learning_rate(self._config.TRAIN, epoch, step, self._steps_per_epoch)
-
     def _report(
-        self, epoch: int, step: int, values: dict[str, float], batch: dict[str, Tensor], result: StepResult
+        self, epoch: int, rate: float, step: int, values: dict[str, float], batch: dict[str, Tensor], result: StepResult
     ) -> None:
-        self._log.add("train", self._global_step(step + 1), {**values, "learning_rate": self._rate(epoch, step)})
+        self._log.add("train", self._global_step(step + 1), {**values, "learning_rate": rate})
         self._debug.save(f"train_{epoch:03d}", step, batch, result.routed)
 
     def _after_step(self, step: int, meters: EpochMeters) -> None:

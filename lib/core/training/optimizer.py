@@ -1,6 +1,5 @@
 """Optimizer and learning-rate schedule of the TRAIN section."""
 
-import math
 from typing import Any
 
 import torch
@@ -39,27 +38,17 @@ def build_optimizer(train: Any, model: nn.Module) -> torch.optim.Optimizer:
     )
 
 
-def learning_rate(train: Any, epoch: int, step: int = 0, steps_per_epoch: int = 1) -> float:
-    """Return the learning rate of a step.
+def learning_rate(train: Any, epoch: int) -> float:
+    """Return the learning rate of an epoch: LR times LR_FACTOR for each LR_STEP reached.
 
-    It rises to LR over WARMUP_EPOCHS. Then LR is multiplied by LR_FACTOR for each LR_STEP reached, or follows half a
-    cosine to 0 at END_EPOCH. The values equal torch's LinearLR, MultiStepLR and CosineAnnealingLR. Those schedulers
-    have a state; this function needs none for resuming, also with another END_EPOCH or number of steps per epoch.
+    The rate depends on the epoch only, so no scheduler state has to be stored for resuming.
 
     Args:
         train: the TRAIN section.
         epoch: index of the epoch, from 0.
-        step: index of the step in the epoch, from 0.
-        steps_per_epoch: number of steps in an epoch.
     """
-    done = epoch + step / steps_per_epoch  # epochs
-    warmup = train.WARMUP_EPOCHS
-    if train.SCHEDULE == "steps":
-        rate = train.LR * train.LR_FACTOR ** sum(epoch >= step for step in train.LR_STEP)
-    else:
-        share = (done - warmup) / (train.END_EPOCH - warmup) if done > warmup else 0.0
-        rate = train.LR * (1 + math.cos(math.pi * min(share, 1.0))) / 2
-    return rate * (done + 1 / steps_per_epoch) / warmup if done + 1 / steps_per_epoch < warmup else rate
+    drops = sum(epoch >= step for step in train.LR_STEP)
+    return train.LR * train.LR_FACTOR**drops
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -72,32 +72,3 @@ def test_set_learning_rate_sets_all_groups():
     optimizer = torch.optim.SGD([{"params": [torch.ones(1)]}, {"params": [torch.ones(1)], "lr": 3.0}], lr=1.0)
     set_learning_rate(optimizer, 0.125)
     assert [group["lr"] for group in optimizer.param_groups] == [0.125, 0.125]
-
-
-def rates_of(scheduler, num_steps):
-    """Return the rates of a torch scheduler before each step."""
-    rates = []
-    for _ in range(num_steps):
-        rates.append(scheduler.get_last_lr()[0])
-        scheduler.optimizer.step()
-        scheduler.step()
-    return rates
-
-
-@pytest.mark.parametrize("warmup", [0, 1.5])
-def test_learning_rate_cosine_equals_torch(config, warmup):
-    steps = 8  # per epoch; 4 epochs
-    train = config(
-        "TRAIN.SCHEDULE", "cosine", "TRAIN.WARMUP_EPOCHS", str(warmup), "TRAIN.END_EPOCH", "4", "TRAIN.LR", "2"
-    ).TRAIN
-    optimizer = torch.optim.SGD([torch.ones(1)], lr=2.0)
-    rising = round(warmup * steps)
-    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 4 * steps - rising)
-    expected = [2 * (step + 1) / rising for step in range(rising)] + rates_of(cosine, 4 * steps - rising)
-    found = [learning_rate(train, *divmod(step, steps), steps) for step in range(4 * steps)]
-    assert found == pytest.approx(expected)
-
-
-def test_learning_rate_warmup_precedes_the_drops(config):
-    train = config("TRAIN.WARMUP_EPOCHS", "0.5", "TRAIN.LR_STEP", "[1]", "TRAIN.LR", "1").TRAIN
-    assert [learning_rate(train, *divmod(step, 4), 4) for step in range(6)] == pytest.approx([0.5, 1, 1, 1, 0.1, 0.1])

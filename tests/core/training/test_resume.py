@@ -13,7 +13,7 @@ from lib.core.build_model import build_model
 from lib.core.config_io import load_config, plain_config
 from lib.core.runtime.device import prepare_model
 from lib.core.training.checkpoint import Progress, save_training_state, training_state
-from lib.core.training.epoch import EpochHooks, EpochMeters, EpochSettings, train_one_epoch
+from lib.core.training.epoch import EpochMeters, EpochSettings, train_one_epoch
 from lib.core.training.optimizer import build_optimizer, learning_rate, set_learning_rate
 from lib.core.training.resume import check_resumable, checkpoint_to_resume, load_training_state, resume
 from lib.core.training.step import TrainStep
@@ -44,17 +44,13 @@ class Run:
     def train(self, until):
         settings = EpochSettings(self.loader.dataset.settings, self.device)
         for epoch in range(self.progress.epoch, until):
-            hooks = EpochHooks(before_step=lambda step, epoch=epoch: self.set_rate(epoch, step))
-            row = train_one_epoch(self.step, self.loader, EpochMeters(20, self.device), settings, epoch, hooks)
+            set_learning_rate(self.optimizer, learning_rate(self.config.TRAIN, epoch))
+            row = train_one_epoch(self.step, self.loader, EpochMeters(20, self.device), settings, epoch)
             self.progress.history.append({"epoch": epoch, "loss": row["loss"]})
             self.progress.epoch = epoch + 1
             self.progress.perf = 0.25 / (epoch + 1)
             self.progress.best_perf = 0.5
         return self
-
-    def set_rate(self, epoch, step):
-        rate = learning_rate(self.config.TRAIN, epoch, step, len(self.loader.batch_sampler))
-        set_learning_rate(self.optimizer, rate)
 
     def save(self, path):
         save_training_state(path, training_state(self.config.MODEL, self.model, self.optimizer, self.progress))
@@ -107,7 +103,7 @@ def test_load_training_state_resumed_run_equals_the_uninterrupted_one(start, tmp
 
 
 RECIPE = """
-TRAIN.SCHEDULE cosine TRAIN.WARMUP_EPOCHS 1.5 TRAIN.END_EPOCH 2 TRAIN.OPTIMIZER adamw TRAIN.WD 0.05
+TRAIN.OPTIMIZER adamw TRAIN.WD 0.05
 TRAIN.CLIP_NORM 0.5 DATASET.FLIP true NETWORK.FUSION epipolar_max
 """
 

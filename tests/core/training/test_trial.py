@@ -99,7 +99,9 @@ def test_dry_run_knows_the_sizes_of_the_files(rehearse, tmp_path, caplog, opts):
     for name, file in (("checkpoint.pth.tar", "a"), ("model_best.pth.tar", "b"), ("final_state.pth.tar", "b")):
         assert sizes[name] == pytest.approx((tmp_path / file).stat().st_size / 1e6, abs=0.1)
     if opts:
-        assert sizes["2 earlier checkpoints"] == pytest.approx(2 * sizes["checkpoint.pth.tar"], abs=0.16)  # three rounded values
+        assert sizes["2 earlier checkpoints"] == pytest.approx(
+            2 * sizes["checkpoint.pth.tar"], abs=0.16
+        )  # three rounded values
     assert last.endswith("nothing was written")
 
 
