@@ -50,7 +50,7 @@ $(VENV)/.installed-demo: $(VENV)/.installed requirements-demo.txt
 demo: $(VENV)/.installed-demo  ## 3D poses in four real videos from PyPI; DETECTIONS=PATH replaces BlazePose's heatmaps
 	$(BIN)/python run/demo/fetch_demo.py --out $(DEMO)
 	$(BIN)/python run/demo/multiview.py --videos $(DEMO)/videos --cameras $(DEMO_CAMERAS) \
-	  $(if $(DETECTIONS),--detections $(DETECTIONS),--smooth 6) --leave-one-out --out output/demo
+	  $(if $(DETECTIONS),--detections $(DETECTIONS)) --out output/demo
 
 experiments: $(VENV)/.installed  ## the paper's tables on synthetic data, into RESULTS.md (hours; continues after an interruption)
 	$(BIN)/python run/experiments/tables.py --seeds $(SEEDS) --jobs $(JOBS) --page RESULTS.md \
