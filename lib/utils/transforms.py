@@ -81,6 +81,13 @@ def invert_affine(matrix: np.ndarray) -> np.ndarray:
     return np.concatenate([linear, -linear @ matrix[..., 2:]], -1)
 
 
+def compose_affine(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
+    """Return the affine matrices (..., 2, 3) that apply `inner`, then `outer`."""
+    matrix = outer[..., :2] @ inner
+    matrix[..., 2] += outer[..., 2]
+    return matrix
+
+
 def transform_points(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Apply affine matrices to points, NumPy arrays or torch tensors.
 

@@ -28,6 +28,7 @@ class People:
     Attributes:
         hidden: (people, F, V) bool, the view shows the next person instead, or an empty heatmap without one.
         calls: crops of the network so far, list of (V, 2, 3).
+        fusion: heatmaps (V, 17, H, W) -> fused ones; None = without fusion.
     """
 
     def __init__(self, poses_world: np.ndarray, cameras: Cameras) -> None:
@@ -39,6 +40,7 @@ class People:
         self.hidden = np.zeros(self.joints.shape[:3], bool)
         self.calls: list[np.ndarray] = []
         self.config = CONFIG
+        self.fusion = None
 
     def single_view(self, images, matrices):
         """As PoseNetwork.single_view(): the person whose hips are nearest to the center of each crop."""
@@ -54,9 +56,10 @@ class People:
         return np.stack(maps)
 
     def heatmaps(self, images, matrices):
-        """As PoseNetwork.heatmaps(), without fusion."""
+        """As PoseNetwork.heatmaps(); `fusion` gives the fused heatmaps."""
         self.calls.append(matrices)
-        return self.single_view(images, matrices)
+        single_view = self.single_view(images, matrices)
+        return (single_view, None) if self.fusion is None else (self.fusion(single_view), single_view)
 
     def detect(self, image):
         """As PersonDetector: all people that are not hidden."""

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from lib.utils.transforms import (
+    compose_affine,
     crop_image,
     get_affine_transform,
     image_to_heatmap_affine,
@@ -76,6 +77,13 @@ def test_similarity_scale_does_not_depend_on_the_rotation():
 def test_invert_affine_equals_opencv():
     matrix = get_affine_transform(np.array([50.0, 70]), np.array([0.7, 0.7]), 33.0, (64, 64))
     np.testing.assert_allclose(invert_affine(matrix), cv2.invertAffineTransform(matrix), atol=1e-9)
+
+
+def test_compose_affine_applies_both():
+    inner, outer = np.random.default_rng(0).normal(size=(2, 3, 2, 3))
+    points = np.random.default_rng(1).normal(size=(3, 5, 2))
+    expected = transform_points(transform_points(points, inner), outer)
+    np.testing.assert_allclose(transform_points(points, compose_affine(outer, inner)), expected)
 
 
 def test_crop_image_moves_pixels_as_the_matrix():

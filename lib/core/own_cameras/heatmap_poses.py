@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
-from itertools import chain, islice
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from tqdm import tqdm
 from lib.core.own_cameras.blazepose_files import DETECTOR, fetch_blazepose
 from lib.core.own_cameras.network import PoseNetwork
 from lib.core.own_cameras.person_tracking import FramePrediction, PersonTracker
-from lib.core.own_cameras.recording import Recording, synchronize
+from lib.core.own_cameras.recording import FrameHeatmaps, Recording, heatmap_frames, synchronize
 from lib.core.own_cameras.recording_poses import AGREEMENT, person_prior, smooth, triangulate
 from lib.core.pose3d.frames import FrameBatch
 from lib.core.pose3d.make_prior import pictorial_settings
@@ -70,14 +70,27 @@ def find_person(recording: Recording, config: Any) -> tuple[Recording, PersonTra
 
 
 def follow_person(
-    recording: Recording, tracker: PersonTracker, times: PartTimes | None = None
+    recording: Recording,
+    tracker: PersonTracker,
+    times: PartTimes | None = None,
+    shown: list[FrameHeatmaps] | None = None,
 ) -> Iterator[FramePrediction]:
-    """Predict the frames of find_person(), one after the other; `times` gets the waiting for images and the network."""
+    """Predict the frames of find_person(), one after the other.
+
+    Args:
+        recording, tracker: results of find_person().
+        times: gets the waiting for images and the network.
+        shown: gets the heatmaps of heatmap_frames().
+
+    Yields:
+        The predictions, without single-view heatmaps.
+    """
     times = times or PartTimes()
+    kept = set() if shown is None else set(heatmap_frames(len(recording)))
     images_of_frames = _read_ahead(read_frames(recording.videos, recording.table))
     bar = tqdm(total=len(recording), desc="poses", unit="frame", disable=None, leave=False)
     with bar, closing(images_of_frames):
-        while True:
+        for frame in count():
             with times.measure("waiting for video"):
                 images = next(images_of_frames, None)
             if images is None:
@@ -85,7 +98,10 @@ def follow_person(
             with times.measure("heatmaps and tracking"):
                 prediction = tracker(images)
             bar.update()
-            yield prediction
+            if frame in kept:
+                maps = (prediction.heatmaps, prediction.single_view, prediction.image_to_heatmap)
+                shown.append(FrameHeatmaps.of(frame, *maps))
+            yield replace(prediction, single_view=None)
 
 
 def _read_ahead(frames: Iterator[list[np.ndarray]]) -> Iterator[list[np.ndarray]]:
@@ -132,8 +148,8 @@ def poses_from_heatmaps(
         prior: limb prior; None = limb lengths of the first frames.
 
     Returns:
-        The recording with the person's joints as points, and the poses. With settings.cutoff "auto", the fit of all
-        frames to the points begins at the poses of the method.
+        The recording with the person's joints as points and with heatmaps of some frames, and the poses. With
+        settings.cutoff "auto", the fit of all frames to the points begins at the poses of the method.
 
     Raises:
         InputError: as find_person(), the method cannot use the frames, or a limb length is unknown.
@@ -142,9 +158,11 @@ def poses_from_heatmaps(
     times = PartTimes()
     with times.measure("search"):
         recording, tracker = find_person(recording, config)
-    predictions = follow_person(recording, tracker, times)
+    shown: list[FrameHeatmaps] = []
+    predictions = follow_person(recording, tracker, times, shown)
     if method == AGREEMENT:
-        recording = synchronize(_with_points(recording, list(map(_joints_of, predictions))))
+        recording = _with_points(recording, list(map(_joints_of, predictions)))
+        recording = synchronize(replace(recording, heatmaps=tuple(shown)))
         return recording, smooth(triangulate(recording, settings), recording, settings)
     first = list(islice(predictions, _PRIOR_FRAMES))
     if prior is None and METHODS[method].needs_prior:
@@ -155,7 +173,8 @@ def poses_from_heatmaps(
     del first
     context = make_context(config, H36M_BODY, prior, make_cpu_backend())
     pose_world = run_method(METHODS[method], batches, context).pose_world
-    recording = replace(recording, notes=(*recording.notes, times.describe(len(recording), method)))
+    notes = (*recording.notes, times.describe(len(recording), method))
+    recording = replace(recording, notes=notes, heatmaps=tuple(shown))
     recording = synchronize(_with_points(recording, joints))
     located = np.isfinite(recording.points).any((1, 2, 3))
     pose_world = np.where(located[:, None, None], pose_world, np.nan)

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from lib.core.build_model import build_model
 from lib.core.config_io import dataset_root
 from lib.core.evaluation2d.decode import predict_locations
-from lib.core.own_cameras.recording import Recording
+from lib.core.own_cameras.recording import FrameHeatmaps, Recording, heatmap_frames
 from lib.core.run_directory import TRAINING_CAMERAS_NAME
 from lib.core.runtime.device import select_device
 from lib.dataset.camera_rigs import is_same_rig, load_rigs, rigs_of
@@ -36,7 +36,7 @@ from lib.multiviews.keypoints.triangulate_robust import triangulate_robust
 from lib.multiviews.keypoints.view_consensus import consistent_points
 from lib.utils.errors import InputError
 from lib.utils.joints import H36M_17, UNION_20
-from lib.utils.transforms import SCALE_UNIT_PX, crop_image, get_affine_transform, to_heatmap
+from lib.utils.transforms import SCALE_UNIT_PX, crop_image, get_affine_transform, image_to_heatmap_affine, to_heatmap
 
 logger = logging.getLogger(__name__)
 
@@ -156,17 +156,21 @@ class PoseNetwork:
     def __call__(self, images: Sequence[np.ndarray], center: np.ndarray, scale: np.ndarray) -> CropOutput:
         """Return the output for crops, center (V, 2) px and scale (V, 2), of V images (h, w, 3) BGR."""
         size = self.config.NETWORK.IMAGE_SIZE
-        heatmaps, single_view = self._predict(images, get_affine_transform(center, scale, 0.0, size))
+        heatmaps, single_view = self.heatmaps(images, get_affine_transform(center, scale, 0.0, size))
         locations = predict_locations(heatmaps, center, scale, size, "log_quadratic")
         return CropOutput(heatmaps, locations, center, scale, single_view)
 
-    def heatmaps(self, images: Sequence[np.ndarray], matrices: np.ndarray) -> np.ndarray:
-        """Return heatmaps (V, 17, H, W) of crops, matrices (V, 2, 3) image px -> crop px, of V images (h, w, 3) BGR."""
-        return self._predict(images, matrices)[0]
-
     @torch.no_grad()
-    def _predict(self, images: Sequence[np.ndarray], matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return the heatmaps (V, 17, H, W) of crops, and the ones before fusion; see heatmaps()."""
+    def heatmaps(self, images: Sequence[np.ndarray], matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Predict heatmaps of crops.
+
+        Args:
+            images: V images (h, w, 3) BGR.
+            matrices: (V, 2, 3) image px -> crop px.
+
+        Returns:
+            (V, 17, H, W) float32, fused if the network fuses views, and the ones before fusion; None = without fusion.
+        """
         inputs = self._inputs(images, matrices)
         matrices = to_heatmap(matrices, self.config.NETWORK.IMAGE_SIZE, self.config.NETWORK.HEATMAP_SIZE)
         views = CropCameras(self._cameras, self._batch(matrices.astype(np.float32)))
@@ -204,7 +208,8 @@ def predict(
         roots_world: (F, 3) mm, from detections; None = search.
 
     Returns:
-        The recording with the network's joints as its points, and the output of the network.
+        The recording with the network's joints as its points and with heatmaps of some frames, and the output of the
+        network.
 
     Raises:
         InputError: there are no videos, or the weights are for another network or number of views.
@@ -226,7 +231,22 @@ def predict(
         outputs.append(found.output)
     prediction = Prediction.of(outputs, config.TRIANGULATE)
     points = prediction.locations.astype(np.float64)
-    return replace(recording, points=np.where(points[..., 2:] > 0, points, np.nan)), prediction
+    recording = replace(
+        recording,
+        points=np.where(points[..., 2:] > 0, points, np.nan),
+        heatmaps=_shown_heatmaps(outputs, config.NETWORK),
+    )
+    return recording, prediction
+
+
+def _shown_heatmaps(outputs: Sequence[CropOutput], keys: Any) -> tuple[FrameHeatmaps, ...]:
+    """Return heatmaps of some frames; `keys` is section NETWORK."""
+    shown = []
+    for frame in heatmap_frames(len(outputs)):
+        one = outputs[frame]
+        matrices = image_to_heatmap_affine(one.center, one.scale, keys.IMAGE_SIZE, keys.HEATMAP_SIZE)
+        shown.append(FrameHeatmaps.of(frame, one.heatmaps, one.single_view, matrices))
+    return tuple(shown)
 
 
 def check_rig(config: Any, checkpoint: str | os.PathLike, cameras: Cameras) -> None:

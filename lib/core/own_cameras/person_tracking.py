@@ -55,11 +55,12 @@ class FramePrediction:
     """Output of the network for the V views of one frame.
 
     Attributes:
-        heatmaps: (V, 17, H, W).
+        heatmaps: (V, 17, H, W), fused if the network fuses views.
         locations: (V, 17, 3) x, y in image px and peak value.
         image_to_heatmap: (V, 2, 3).
         center: (V, 2) crop centers, image px.
         is_located: the views agree on enough joints; otherwise the person is lost, and the crops are a guess.
+        single_view: (V, 17, H, W) heatmaps before fusion; None = without fusion, or not kept.
     """
 
     heatmaps: np.ndarray
@@ -67,6 +68,7 @@ class FramePrediction:
     image_to_heatmap: np.ndarray
     center: np.ndarray
     is_located: bool
+    single_view: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -151,10 +153,10 @@ class PersonTracker:
         if self._missing > _TRACKING.max_missing:
             self.search(images)
         crops = self._crops_around(self._pose + self._step)
-        heatmaps = self._network.heatmaps(images, crops.matrices)
+        heatmaps, single_view = self._network.heatmaps(images, crops.matrices)
         locations = _locations(heatmaps, crops)
         is_located = self._move(locations, crops.side)
-        return FramePrediction(heatmaps, locations, crops.image_to_heatmap, crops.center, is_located)
+        return FramePrediction(heatmaps, locations, crops.image_to_heatmap, crops.center, is_located, single_view)
 
     def _crops(self, center: np.ndarray, side: np.ndarray, rotation_deg: np.ndarray) -> _Crops:
         keys = self._network.config.NETWORK

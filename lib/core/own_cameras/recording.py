@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,6 +18,7 @@ from lib.multiviews.recording.person_association import choose_person
 from lib.multiviews.recording.robust_poses import person_sizes, sizes_over_time
 from lib.multiviews.recording.synchronization import SyncOffsets, estimate_sync_offsets
 from lib.utils.errors import InputError
+from lib.utils.interactive.pose_page import spread
 from lib.utils.joints import H36M_17
 
 logger = logging.getLogger(__name__)
@@ -26,6 +27,35 @@ FLIP_PAIRS = tuple(tuple(H36M_17.indices(pair)) for pair in H36M_17.flip_pairs)
 DEFAULT_RATE = 30.0  # frames per second without videos
 _MAX_OUTSIDE = 0.2  # share of a view's detections outside its image; some detectors guess joints there
 _EXCESS_FRAMES = 2  # detections after the end of a video that are left out; some programs decode a frame more
+_HEATMAP_FRAMES = 24  # frames whose heatmaps are kept for the report; bounds their memory
+
+
+@dataclass(frozen=True)
+class FrameHeatmaps:
+    """Heatmaps of the V views of one frame, to look at.
+
+    Attributes:
+        frame: index into the table of the recording.
+        kinds: "single-view", "fused" or both -> (V, 17, H, W) float16.
+        image_to_heatmap: (V, 2, 3).
+    """
+
+    frame: int
+    kinds: Mapping[str, np.ndarray]
+    image_to_heatmap: np.ndarray
+
+    @classmethod
+    def of(
+        cls, frame: int, heatmaps: np.ndarray, single_view: np.ndarray | None, image_to_heatmap: np.ndarray
+    ) -> FrameHeatmaps:
+        """Keep the output of a network; single_view None = it does not fuse views."""
+        maps = {"single-view": heatmaps} if single_view is None else {"single-view": single_view, "fused": heatmaps}
+        return cls(frame, {kind: values.astype(np.float16) for kind, values in maps.items()}, image_to_heatmap)
+
+
+def heatmap_frames(num_frames: int) -> list[int]:
+    """Return the evenly spaced frames of a recording whose heatmaps are kept."""
+    return spread(num_frames, _HEATMAP_FRAMES)
 
 
 @dataclass(frozen=True)
@@ -42,6 +72,7 @@ class Recording:
         points: (F, V, 17, 3) joints of the person: x, y in px and confidence, NaN = not seen; None before associate().
         sync_offsets: estimated sync offsets of the views; None = not estimated.
         notes: remarks for the report.
+        heatmaps: heatmaps of some frames, for the report; () = there is no network.
     """
 
     rig: Rig
@@ -53,6 +84,7 @@ class Recording:
     points: np.ndarray | None = None
     sync_offsets: SyncOffsets | None = None
     notes: tuple[str, ...] = ()
+    heatmaps: tuple[FrameHeatmaps, ...] = ()
 
     def __len__(self) -> int:
         return len(self.table)
@@ -113,8 +145,13 @@ class Recording:
         Raises:
             InputError: the frames do not exist.
         """
-        chosen = slice(*self.positions(start, stop, "--frames"))
-        return replace(self, table=self.table[chosen], points=None if self.points is None else self.points[chosen])
+        low, high = self.positions(start, stop, "--frames")
+        return replace(
+            self,
+            table=self.table[low:high],
+            points=None if self.points is None else self.points[low:high],
+            heatmaps=tuple(replace(one, frame=one.frame - low) for one in self.heatmaps if low <= one.frame < high),
+        )
 
     def without_view(self, view: int) -> Recording:
         """Return the recording of the other views, without detections."""

@@ -23,7 +23,7 @@ from lib.utils.interactive.pose_page import (
     write_pose_page,
 )
 from lib.utils.joints import H36M_17
-from lib.utils.transforms import transform_points
+from lib.utils.transforms import compose_affine, invert_affine, transform_points
 
 PICTURE_PX = 360  # longer side
 _WITHOUT_IMAGES = 5 * MAX_PICTURED  # frames whose joints are shown without images
@@ -34,7 +34,8 @@ _PERCENTILES = (0.5, 99.5)  # of the joints; single outliers do not enlarge the 
 def write_recording_page(path: Path, recording: Recording, poses: RobustPoses, method: str, report: str) -> int:
     """Write the page of a recording.
 
-    A picture shows the part of the image in which the person moves, so it has the same place in all frames.
+    A picture shows the part of the image in which the person moves, so it has the same place in all frames. Frames with
+    heatmaps and the worst ones have pictures in any case.
 
     Args:
         path: the HTML file.
@@ -50,8 +51,8 @@ def write_recording_page(path: Path, recording: Recording, poses: RobustPoses, m
         InputError: a video is damaged, or the disk is full.
     """
     measures = _measures(recording, poses)
-    worst = [measure.worst() for measure in measures]
-    shown = spread(len(recording), MAX_FRAMES, worst)
+    always = [*(measure.worst() for measure in measures), *(one.frame for one in recording.heatmaps)]
+    shown = spread(len(recording), MAX_FRAMES, always)
     joints_img = reproject(recording, poses.pose_world)
     to_picture, picture_wh = _picture_transforms(joints_img, recording.rig.image_wh)
     turn = upright(poses.pose_world)
@@ -72,9 +73,9 @@ def write_recording_page(path: Path, recording: Recording, poses: RobustPoses, m
         rate=recording.rate * len(shown) / len(recording),
     )
     count = MAX_PICTURED if recording.videos is not None else _WITHOUT_IMAGES
-    pictured = sorted({int(np.searchsorted(shown, frame)) for frame in spread(len(recording), count, worst)})
+    pictured = sorted({int(np.searchsorted(shown, frame)) for frame in spread(len(recording), count, always)})
     pictures = _pictures(recording, poses, joints_img, shown, pictured, to_picture, picture_wh)
-    return write_pose_page(path, page, pictures, [shown.index(frame) for frame in worst])
+    return write_pose_page(path, page, pictures, [shown.index(frame) for frame in always])
 
 
 def _measures(recording: Recording, poses: RobustPoses) -> list[Measure]:
@@ -160,12 +161,14 @@ def _pictures(
 ) -> Iterator[FramePictures]:
     """Yield the pictures of frames; `pictured` are indices into `shown`, whose entries are frames of the recording."""
     frames = [shown[index] for index in pictured]
+    heatmaps = {one.frame: one for one in recording.heatmaps}
     images_of_frames = (
         (None for _ in frames) if recording.videos is None else read_frames(recording.videos, recording.table[frames])
     )
     for index, frame, images in zip(pictured, frames, images_of_frames, strict=True):
         kept = poses.agrees[frame]
         error = _mean(np.where(kept, poses.error[frame], np.nan), 1)
+        maps = heatmaps.get(frame)
         yield FramePictures(
             frame=index,
             images=None if images is None else list(map(_picture, images, to_picture, picture_wh)),
@@ -177,6 +180,10 @@ def _pictures(
             ],
             detections=transform_points(poses.points_img[frame], to_picture),
             kept=kept,
+            heatmaps={} if maps is None else maps.kinds,
+            heatmap_to_picture=None
+            if maps is None
+            else compose_affine(to_picture, invert_affine(maps.image_to_heatmap)),
         )
 
 

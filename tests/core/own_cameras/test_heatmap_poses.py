@@ -5,9 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from cvf_tests.followed_person import People, coded_images
+from cvf_tests.scenes import draw_gaussians
 
 from lib.core.config_io import load_config
 from lib.core.own_cameras import heatmap_poses
+from lib.core.own_cameras import recording as recording_module
 from lib.core.own_cameras.blazepose_files import DEFAULT_CFG
 from lib.core.own_cameras.heatmap_poses import (
     detect_people,
@@ -20,6 +22,7 @@ from lib.multiviews.recording import robust_poses
 from lib.multiviews.recording.robust_poses import RobustSettings
 from lib.multiviews.recording.smoothing import smooth_trajectories
 from lib.utils.errors import InputError
+from lib.utils.transforms import transform_points
 
 
 @pytest.fixture
@@ -98,6 +101,26 @@ def test_poses_from_heatmaps_smoothing_applies_to_the_method(files, people, conf
     )
     np.testing.assert_allclose(smooth, smooth_trajectories(rough, 0.05))
     assert np.abs(smooth - rough).max() > 1
+
+
+@pytest.mark.parametrize("method", ["agreement", "triangulate"])
+@pytest.mark.parametrize("fuses", [True, False])
+def test_poses_from_heatmaps_keeps_heatmaps_of_some_frames(files, people, config, monkeypatch, method, fuses):
+    monkeypatch.setattr(recording_module, "_HEATMAP_FRAMES", 3)
+    people.fusion = (lambda maps: maps / 2) if fuses else None
+    people.hidden[0, :2] = True  # the recording begins at frame 2
+    settings = RobustSettings(cutoff=None)
+    recording, _ = poses_from_heatmaps(load_recording(files.cameras, files.videos), config, method, settings)
+    assert [one.frame for one in recording.heatmaps] == [0, 8, 17]
+    for one in recording.heatmaps:
+        joints_hm = transform_points(people.joints[0, 2 + one.frame], one.image_to_heatmap)
+        maps = one.kinds["single-view"]
+        assert maps.dtype == np.float16
+        for found, expected in zip(maps, joints_hm, strict=True):
+            np.testing.assert_allclose(found, draw_gaussians(expected, (64, 64), 2.0), atol=1e-3)
+        assert list(one.kinds) == (["single-view", "fused"] if fuses else ["single-view"])
+        if fuses:
+            np.testing.assert_allclose(one.kinds["fused"], maps / 2, atol=1e-3)
 
 
 def test_leave_one_out_of_heatmaps_evaluates_the_method(files, people, config):

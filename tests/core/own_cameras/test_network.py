@@ -102,6 +102,10 @@ def test_predict_person_is_located_and_tracked(files, predicted, with_roots, mon
     assert (np.abs(root - prediction.center) < 0.2 * side_px).all()
     error = np.linalg.norm(poses_of(recording).pose_world - files.pose_world, axis=-1)
     assert np.median(error) < 5
+    assert [one.frame for one in recording.heatmaps] == list(range(20))
+    one = recording.heatmaps[7]
+    expected = draw_gaussians(transform_points(gt[7], one.image_to_heatmap), (64, 64), 2.0)
+    np.testing.assert_allclose(one.kinds["single-view"], expected, atol=1e-3)
 
 
 def test_predict_centered_network_finds_the_person(files, predicted):

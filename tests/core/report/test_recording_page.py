@@ -1,20 +1,26 @@
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 from cvf_tests.own_recording import WRONG, load_synchronized, poses_of
 from cvf_tests.pages import decoded, page_data
+from cvf_tests.scenes import draw_gaussians
 
+from lib.core.own_cameras.recording import FrameHeatmaps
 from lib.core.own_cameras.recording_figures import reproject, upright
 from lib.core.report import recording_page
 from lib.core.report.recording_page import write_recording_page
+from lib.utils.transforms import get_affine_transform, transform_points
 
 
 @pytest.fixture
 def make_data(files, tmp_path):
-    """make_data(videos=True) returns recording, poses and the data of their page."""
+    """make_data(videos=True, heatmaps=()) returns recording, poses and the data of their page."""
 
-    def make(videos=True):
+    def make(videos=True, heatmaps=()):
         recording = load_synchronized(files.cameras, files.videos if videos else None, files.detections)
+        recording = replace(recording, heatmaps=heatmaps)
         poses = poses_of(recording)
         path = tmp_path / "report.html"
         count = write_recording_page(path, recording, poses, "agreement", "# 3D poses\n\ntext\n")
@@ -58,6 +64,27 @@ def test_write_recording_page_measures_count_views_and_errors(make_data):
     assert data["pictures"][frame]["views"][view]["kept"][joint] == 0
     kept = np.where(poses.agrees, poses.error, np.nan)
     np.testing.assert_allclose(error["values"], np.nanmean(kept, axis=(1, 2)), atol=0.01)
+
+
+def test_write_recording_page_heatmaps_lie_on_the_joints(make_data, monkeypatch):
+    """The crops are rotated, and their frames have pictures in any case."""
+    monkeypatch.setattr(recording_page, "MAX_PICTURED", 2)
+    recording, poses, _ = make_data()
+    crops = np.stack([get_affine_transform(np.full(2, 100.0), np.ones(2), 30.0, (64, 64))] * 4)
+    joints_hm = transform_points(reproject(recording, poses.pose_world)[7], crops)
+    maps = draw_gaussians(joints_hm.reshape(-1, 2), (64, 64), 2.0).reshape(4, 17, 64, 64)
+    _, _, data = make_data(heatmaps=(FrameHeatmaps.of(7, maps / 2, maps, crops),))
+    mapped = [picture for picture in data["pictures"] if "heatmaps" in picture["views"][0]]
+    assert [picture["frame"] for picture in mapped] == [7]
+    assert data["heatmaps"]["kinds"] == ["single-view", "fused"]
+    for view in mapped[0]["views"]:
+        tiles = {kind: decoded(image)[:64, :64, 0] for kind, image in view["heatmaps"].items()}  # the root
+        assert tiles["fused"].max() == pytest.approx(tiles["single-view"].max() / 2, abs=12)
+        y, x = np.unravel_index(tiles["single-view"].argmax(), (64, 64))
+        a, b, c, d, e, f = view["heatmap_to_picture"]
+        found = np.array([a, b]) * (x + 0.5) + np.array([c, d]) * (y + 0.5) + (e, f) - 0.5
+        size = np.hypot(a, b)  # of a heatmap px in the picture
+        np.testing.assert_allclose(found, view["joints"][0], atol=size)
 
 
 def test_write_recording_page_without_videos_shows_joints(make_data):

@@ -187,7 +187,8 @@ def test_page_in_chromium_works_without_network(browser, tmp_path):
     """One test for everything, because starting the browser and opening a page take most of the time."""
     path = tmp_path / "a folder" / "report.html"
     path.parent.mkdir()
-    write_pose_page(path, make_page(), make_pictures([0, 3, WORST, 11]))
+    pictures = [*make_pictures([0, 3, WORST]), *make_pictures([11], kinds=())]
+    write_pose_page(path, make_page(), pictures)
     browser.open(path)
     assert browser.run("document.title") == f"title {HOSTILE}"
     assert browser.run("document.querySelectorAll('#pictures figcaption b')[0].textContent") == HOSTILE
@@ -222,6 +223,7 @@ def test_page_in_chromium_works_without_network(browser, tmp_path):
         if not browser.run("state.playing"):
             break
     assert browser.text("label").startswith("frame 11 ")  # the end
+    assert f"Nearest of 3 frames: frame {WORST}" in browser.text("heatmap-note")
 
     views = browser.picture("pictures")
     browser.click("show-joints")

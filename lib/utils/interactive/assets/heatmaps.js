@@ -1,6 +1,7 @@
 // Heatmaps of one joint or all joints, drawn over the views.
 
-const hasHeatmaps = data.pictures.some((picture) => picture.views.some((view) => view.heatmaps));
+const mapped = data.pictures.filter((picture) => picture.views.some((view) => view.heatmaps));
+const hasHeatmaps = mapped.length > 0;
 const kinds = hasHeatmaps ? data.heatmaps.kinds : [];
 // Dark red, orange, yellow: ordered by lightness; 0 is transparent.
 const HEAT = [
@@ -73,9 +74,18 @@ function colored({ width, height, values }, top) {
   return canvas;
 }
 
+// The frame itself or the nearest one with heatmaps: a recording keeps those of a few frames.
+function pictureWithHeatmaps() {
+  return mapped.reduce((best, one) =>
+    Math.abs(one.frame - state.frame) < Math.abs(best.frame - state.frame) ? one : best,
+  );
+}
+
 function drawHeatmaps() {
   if (!hasHeatmaps) return;
-  const picture = pictures.get(state.frame);
+  const picture = pictureWithHeatmaps();
+  const near = picture.frame === state.frame ? "" : `Nearest of ${mapped.length} frames: ${data.labels[picture.frame]}. `;
+  byId("heatmap-note").textContent = `${near}One color scale for all maps of a frame.`;
   const narrowest = Math.min(...data.picture_sizes.map(([w, h]) => w / h));
   const width = Math.min(340, 320 * narrowest, (byId("maps").clientWidth - 24 - 70 - 10 * names.length) / names.length);
   byId("maps").style.gridTemplateColumns = `70px repeat(${names.length}, ${width}px)`;
@@ -83,7 +93,7 @@ function drawHeatmaps() {
     kinds.map((kind) => [
       kind,
       names.map((_, view) => {
-        const url = picture?.views[view].heatmaps?.[kind];
+        const url = picture.views[view].heatmaps?.[kind];
         const sprite = url && image(url);
         return sprite ? heatValues(sprite, state.joint) : null;
       }),
@@ -97,8 +107,8 @@ function drawHeatmaps() {
       const scale = width / w;
       const context = sized(cell.canvas, width, h * scale);
       cell.note.textContent = "";
-      const shown = picture?.views[view];
-      const loaded = shown && image(shown.image);
+      const shown = picture.views[view];
+      const loaded = image(shown.image);
       if (loaded) {
         context.filter = "grayscale(1) brightness(0.4)";
         context.drawImage(loaded, 0, 0, width, h * scale);
@@ -106,7 +116,7 @@ function drawHeatmaps() {
       }
       const heat = heats.get(kind)[view];
       if (!heat) {
-        if (shown && !shown.heatmaps?.[kind]) cell.note.textContent = "not in this file";
+        if (!shown.heatmaps?.[kind]) cell.note.textContent = "not in this file";
         return;
       }
       cell.note.textContent = `peak ${heat.peak.toFixed(2)}`;

@@ -64,7 +64,6 @@ function start() {
   byId("speed").value = "1";
   data.measures.forEach((measure, index) => (element("option", measure.name, byId("measure")).value = index));
   slider.max = numFrames - 1;
-  byId("heatmap-note").textContent = "One color scale for all maps of a frame.";
 
   byId("previous").addEventListener("click", () => {
     play(false);

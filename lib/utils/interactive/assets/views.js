@@ -20,7 +20,21 @@ const cells = names.map((name) => {
   return { note: element("span", "", caption), canvas: element("canvas", "", figure) };
 });
 
-const CAPTION_PX = 180; // least width of a view's caption
+const [CAPTION_GAP_PX, LINE_PX, VIEW_GAP_PX] = [8, 18, 8]; // as in page.css
+// Widths of the widest name, and of the widest caption in one line.
+function captionWidths() {
+  const context = element("canvas").getContext("2d");
+  const widest = (texts, weight) => {
+    context.font = `${weight} 12px ${getComputedStyle(document.body).fontFamily}`;
+    return Math.ceil(Math.max(0, ...texts.map((text) => context.measureText(text).width)));
+  };
+  const notes = new Set(data.pictures.flatMap((picture) => picture.views.map((view) => view.note)));
+  const name = widest(names, 600);
+  return { name, line: name + CAPTION_GAP_PX + widest([...notes], 400) };
+}
+
+const caption = captionWidths();
+// The number of columns with the largest pictures, in which no name is cut. Long captions take two lines.
 function layoutViews() {
   const box = byId("pictures");
   const [width, height] = [box.clientWidth - 24, box.clientHeight];
@@ -28,9 +42,12 @@ function layoutViews() {
   let best = { width: 0 };
   for (let columns = 1; columns <= names.length; columns++) {
     const rows = Math.ceil(names.length / columns);
-    const column = (width - 8 * (columns - 1)) / columns;
-    const fit = Math.floor(Math.min(column, ((height - 8 * (rows - 1)) / rows - 18) * aspect));
-    if (fit > best.width) best = { width: fit, columns, caption: Math.min(column, CAPTION_PX) };
+    const column = (width - VIEW_GAP_PX * (columns - 1)) / columns;
+    if (columns > 1 && column < caption.name) break;
+    const lines = caption.line > column ? 2 : 1;
+    const row = (height - VIEW_GAP_PX * (rows - 1)) / rows;
+    const fit = Math.floor(Math.min(column, (row - lines * LINE_PX) * aspect));
+    if (fit > best.width) best = { width: fit, columns, caption: lines > 1 ? caption.name : caption.line };
   }
   if (!best.columns) return;
   box.style.gridTemplateColumns = `repeat(${best.columns}, ${Math.max(best.width, best.caption)}px)`;
