@@ -11,9 +11,8 @@ from lib.utils.errors import InputError
 def build_optimizer(train: Any, model: nn.Module) -> torch.optim.Optimizer:
     """Create the optimizer of TRAIN.OPTIMIZER for the parameters that require a gradient.
 
-    Weight decay applies to SGD, as in the original code, and to AdamW, except for biases and normalization layers. All
-    optimizers are fused: they update the 200 M fusion weights in one pass and skip a step if their `found_inf` flag is
-    set on the device.
+    Weight decay applies to SGD only, as in the original code. Both optimizers are fused: they update the 200 M fusion
+    weights in one pass and skip a step if their `found_inf` flag is set on the device.
 
     Args:
         train: the TRAIN section.
@@ -25,12 +24,6 @@ def build_optimizer(train: Any, model: nn.Module) -> torch.optim.Optimizer:
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if train.OPTIMIZER == "adam":
         return torch.optim.Adam(parameters, lr=train.LR, fused=True)
-    if train.OPTIMIZER == "adamw":
-        groups = [
-            {"params": [one for one in parameters if one.ndim > 1], "weight_decay": train.WD},
-            {"params": [one for one in parameters if one.ndim <= 1], "weight_decay": 0.0},
-        ]
-        return torch.optim.AdamW(groups, lr=train.LR, fused=True)
     if train.NESTEROV and train.MOMENTUM == 0:
         raise InputError("TRAIN.NESTEROV true: expected TRAIN.MOMENTUM above 0, received 0; set one of them")
     return torch.optim.SGD(
