@@ -46,6 +46,7 @@ DEBUG_FOLDER = "debug"  # images of batches
 EVALUATIONS_FOLDER = "evaluations"  # evaluations of other configurations than the trained one
 ONNX_NAME = "network.onnx"  # run/pose2d/export_onnx.py
 RESULTS_2D_NAME = "results_2d.json"
+HITS_2D_NAME = "hits_2d.npz"  # which joints were detected
 # run/pose2d/show_fusion.py
 FUSION_FIGURE_NAME = "fusion_weights.png"
 # run/pose3d/estimate.py

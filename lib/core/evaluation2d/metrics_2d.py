@@ -45,6 +45,17 @@ def jdr_threshold(kind: str, image_wh: Sequence[int], person_side: np.ndarray, h
     return side.astype(np.float64) * HEAD_SHARE / 2
 
 
+def joint_hits(
+    predicted_img: np.ndarray, gt_img: np.ndarray, visible: np.ndarray, threshold: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the joints that are predicted within the threshold, and those that count, (M, J) bool.
+
+    The arguments are those of joint_detection_rate().
+    """
+    counts = visible & np.isfinite(threshold)[:, None]
+    return counts & (np.linalg.norm(predicted_img - gt_img, axis=-1) <= threshold[:, None]), counts
+
+
 def joint_detection_rate(
     predicted_img: np.ndarray, gt_img: np.ndarray, visible: np.ndarray, threshold: np.ndarray
 ) -> np.ndarray:
@@ -61,8 +72,7 @@ def joint_detection_rate(
 
     Source: paper section 5 (JDR). The threshold "published" gives the result of the original code.
     """
-    counts = visible & np.isfinite(threshold)[:, None]
-    found = counts & (np.linalg.norm(predicted_img - gt_img, axis=-1) <= threshold[:, None])
+    found, counts = joint_hits(predicted_img, gt_img, visible, threshold)
     return np.where(counts.any(0), found.sum(0) / np.maximum(counts.sum(0), 1), np.nan)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from lib.core.evaluation2d.metrics_2d import (
     jdr_table,
     jdr_threshold,
     joint_detection_rate,
+    joint_hits,
     mean_rate,
     pckh_scores,
     pckh_table,
@@ -31,6 +32,7 @@ from lib.dataset.sample import SampleSettings
 from lib.models.registry import fusion_name
 from lib.multiviews.keypoints.peaks import stacked_peaks
 from lib.utils.errors import InputError, unknown_name
+from lib.utils.files.digest import short_digest
 from lib.utils.files.prediction_file import PredictionWriter
 from lib.utils.joints import UNION_20, JointSet, union_subset
 from lib.utils.parallel.distributed import gather_on_main
@@ -130,6 +132,9 @@ class ValidationResult:
         num_images: number of different images.
         pckh: row name -> pckh_scores(); empty without annotated head sizes.
         loss: mean over groups, as in training; None = not computed.
+        hits: key of `rates` at the configured threshold -> (M, J) int8 of the images in the data set's order: 1 joint
+            found, 0 not found, -1 does not count.
+        truth: digest of the joints that the hits are measured against.
     """
 
     joint_names: list[str]
@@ -139,6 +144,8 @@ class ValidationResult:
     num_images: int
     pckh: dict[str, dict[str, dict[str, float]]]
     loss: float | None = None
+    hits: dict[str, np.ndarray] = field(default_factory=dict)
+    truth: str = ""
 
     @property
     def perf(self) -> float:
@@ -413,12 +420,15 @@ def _rates(arrays: dict[str, np.ndarray], joint_names: list[str], settings: Vali
     thresholds = {kind: jdr_threshold(kind, settings.image_wh, arrays["person_side"], head_size) for kind in kinds}
     maps = [name for name in ("fused", "single_view") if name in arrays]
     rates: dict[str, np.ndarray] = {}
+    hits: dict[str, np.ndarray] = {}
 
     def add_rates(row: str, kind: str, visible: np.ndarray) -> None:
         for name in maps:
-            rates[f"{name}, {row}"] = joint_detection_rate(
-                arrays[name], arrays["joints_img"], visible, thresholds[kind]
-            )
+            inputs = arrays[name], arrays["joints_img"], visible, thresholds[kind]
+            rates[f"{name}, {row}"] = joint_detection_rate(*inputs)
+            if kind == kinds[0]:
+                found, counted = joint_hits(*inputs)
+                hits[f"{name}, {row}"] = np.where(counted, found, -1).astype(np.int8)
 
     for kind in kinds:
         add_rates(f"{kind} threshold", kind, arrays["visible"])
@@ -433,7 +443,8 @@ def _rates(arrays: dict[str, np.ndarray], joint_names: list[str], settings: Vali
     gt = (arrays["joints_img"], arrays["visible"])
     pckh = {name: pckh_scores(arrays[name], *gt, head_size, joint_names) for name in maps if has_heads}
     loss = float(arrays["loss"].mean()) if "loss" in arrays else None
-    return ValidationResult(joint_names, kinds[0], rates, counts, len(head_size), pckh, loss)
+    truth = short_digest(arrays["joints_img"].tobytes() + arrays["visible"].tobytes())
+    return ValidationResult(joint_names, kinds[0], rates, counts, len(head_size), pckh, loss, hits, truth)
 
 
 def _mirrored(model: nn.Module, images: Tensor) -> Tensor:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,17 @@ from lib.core.report.comparison import (
     matching_paper_rows,
     run_names,
 )
-from lib.core.run_directory import RESULTS_2D_NAME, RESULTS_3D_NAME, evaluated_configuration, evaluation_directories
+from lib.core.run_directory import (
+    HITS_2D_NAME,
+    RESULTS_2D_NAME,
+    RESULTS_3D_NAME,
+    evaluated_configuration,
+    evaluation_directories,
+)
 from lib.utils.drawing.error_charts import save_error_bars
 from lib.utils.errors import InputError
 from lib.utils.files.atomic import make_directory, write_bytes, write_csv
+from lib.utils.files.digest import content_digest
 from lib.utils.files.json_file import read_json
 from lib.utils.tables import markdown_table
 
@@ -33,6 +40,10 @@ OVERVIEW_NAME = "overview.md"
 OVERVIEW_CSV_NAME = "overview.csv"
 CHART_NAMES = {"2D": "overview_2d.png", "3D": "overview_3d.png"}
 UNITS = {"2D": "%", "3D": "mm"}
+_DIFFERENCE_COLUMNS = {
+    "2D": ("heatmaps", "difference (points of JDR)", "95 % interval", "images"),
+    "3D": ("method", "difference (mm)", "95 % interval", "frames"),
+}
 INTERVAL = 1.96  # standard errors of a 95 % interval
 _NAMING_KEYS = frozenset({"SEED", "NAME", "OUTPUT_DIR", "LOG_DIR"})
 _UNIT_NOTES = {
@@ -40,8 +51,8 @@ _UNIT_NOTES = {
     "3D": "Columns in mm: MPJPE without alignment, mean over frames, of each 3D method.",
 }
 _INTERVAL_NOTE = (
-    "Intervals count frames as independent. Frames of one recording are alike, so the true intervals are wider. "
-    "They do not cover the seed of the training."
+    "Intervals count frames and images as independent. Those of one recording are alike, so the true intervals are "
+    "wider. They do not cover the seed of the training."
 )
 
 
@@ -60,6 +71,7 @@ class Run:
         methods: 3D method -> entry of results_3d.json.
         selection: how the weights were selected, e.g. on which images the best epoch; "" = unknown.
         outdated: results that belong to earlier weights or predictions, one note each.
+        hits: digests of hits_2d.npz and of the ground truth of its images; empty = no such file.
     """
 
     name: str
@@ -72,6 +84,7 @@ class Run:
     methods: dict[str, dict[str, Any]]
     selection: str = ""
     outdated: tuple[str, ...] = ()
+    hits: dict[str, str] = field(default_factory=dict)
 
     def values(self, kind: str) -> dict[str, float]:
         """Return the rates ("2D") or the errors ("3D")."""
@@ -129,7 +142,8 @@ def _load_run(name: str, directory: Path) -> Run:
     label = labeled_name(name, directory, fusion)
     seed = None if values is None else values["SEED"]
     outdated = tuple(_outdated(label, directory, content or {}, methods))
-    return Run(label, directory, seed, settings, rates, num_images, errors, methods, selection, outdated)
+    hits = (content or {}).get("hits", {})
+    return Run(label, directory, seed, settings, rates, num_images, errors, methods, selection, outdated, hits)
 
 
 def _outdated(
@@ -190,10 +204,12 @@ def overview(groups: Sequence[RunGroup], with_paper: bool = False) -> str:
     header = ["run", *(f"{_label(kind, item)} ({UNITS[kind]})" for kind, item in columns)]
     rows = [[group.name, *(_cell(group.values(*column)) for column in columns)] for group in groups]
     page = [markdown_table(header, rows)]
-    differences = paired_differences(groups)
-    if differences:
-        header = ["run", "method", "difference (mm)", "95 % interval", "frames"]
-        page += [f"## Difference from {groups[0].name}", markdown_table(header, differences, left_columns=2)]
+    differences = {"2D": paired_rate_differences(groups), "3D": paired_differences(groups)}
+    if any(differences.values()):
+        page.append(f"## Difference from {groups[0].name}")
+    for kind, names in _DIFFERENCE_COLUMNS.items():
+        if differences[kind]:
+            page.append(markdown_table(["run", *names], differences[kind], left_columns=2))
     if with_paper:
         results = [
             MethodResults(run.name, *item) for group in groups for run in group.runs for item in run.methods.items()
@@ -202,7 +218,7 @@ def overview(groups: Sequence[RunGroup], with_paper: bool = False) -> str:
         page += ["## Paper (Qiu et al., ICCV 2019)", markdown_table(["method", "MPJPE (mm)"], rows)]
     shown = {kind for kind, _ in columns}
     notes = [note for kind, note in _UNIT_NOTES.items() if kind in shown]
-    notes += [_INTERVAL_NOTE] if differences else []
+    notes += [_INTERVAL_NOTE] if any(differences.values()) else []
     notes += _selection_notes(groups)
     return "\n\n".join([*page, "\n".join(f"- {note}" for note in notes)])
 
@@ -265,11 +281,61 @@ def paired_differences(groups: Sequence[RunGroup]) -> list[list[Any]]:
             if not pairs:
                 continue
             difference = np.mean([other - first for first, other in pairs], 0)  # (F,)
-            half = INTERVAL * difference.std(ddof=1) / math.sqrt(len(difference)) if len(difference) > 1 else math.nan
-            mean = difference.mean()
-            interval = f"{mean - half:+.1f} to {mean + half:+.1f}" if math.isfinite(half) else None
-            rows.append([group.name, _label("3D", method), f"{mean:+.1f}", interval, len(difference)])
+            rows.append([group.name, _label("3D", method), *_mean_and_interval(difference)])
     return rows
+
+
+def paired_rate_differences(groups: Sequence[RunGroup]) -> list[list[Any]]:
+    """Return rows (group, heatmaps, mean difference, interval, number of images) against the first group.
+
+    Runs are paired as in paired_differences(). The mean is the difference of the JDRs, in points.
+    """
+    rows: list[list[Any]] = []
+    for group in groups[1:]:
+        for item in _main_items([groups[0], group], "2D"):
+            shares = [_hit_shares(first, other, item) for first, other in _seed_pairs(groups[0], group)]
+            known = [share for share in shares if share is not None]
+            if known:
+                rows.append([group.name, _label("2D", item), *_mean_and_interval(np.mean(known, 0))])
+    return rows
+
+
+def _mean_and_interval(difference: np.ndarray) -> list[Any]:
+    """Return the mean of differences (F,), its 95 % interval, and F."""
+    half = INTERVAL * difference.std(ddof=1) / math.sqrt(len(difference)) if len(difference) > 1 else math.nan
+    mean = difference.mean()
+    interval = f"{mean - half:+.1f} to {mean + half:+.1f}" if math.isfinite(half) else None
+    return [f"{mean:+.1f}", interval, len(difference)]
+
+
+def _hit_shares(first: Run, other: Run, item: str) -> np.ndarray | None:
+    """Return the share of each image (M,) in the difference of two JDRs, whose mean is the difference, in points.
+
+    None if a run has no hits, or of other images or joints.
+    """
+    if not first.hits.get("truth") or first.hits.get("truth") != other.hits.get("truth"):
+        return None
+    hits = [_read_hits(run, item) for run in (first, other)]
+    if hits[0] is None or hits[1] is None or hits[0].shape != hits[1].shape:
+        return None
+    counted = hits[0] >= 0
+    if not np.array_equal(counted, hits[1] >= 0):
+        return None
+    gained = np.where(counted, hits[1] - hits[0], 0)  # (M, J)
+    per_joint = counted.sum(0)
+    has_images = per_joint > 0
+    return 100 * len(gained) * (gained[:, has_images] / per_joint[has_images]).mean(1)
+
+
+def _read_hits(run: Run, item: str) -> np.ndarray | None:
+    path = run.directory / HITS_2D_NAME
+    try:
+        if content_digest(path) != run.hits.get("digest"):
+            return None
+        with np.load(path, allow_pickle=False) as file:
+            return file["hits"][file["rows"].tolist().index(item)]
+    except Exception:  # missing, damaged, or other rows
+        return None
 
 
 def _seed_pairs(first: RunGroup, other: RunGroup) -> Iterable[tuple[Run, Run]]:
@@ -325,14 +391,23 @@ def save_overview(directory: str | os.PathLike, groups: Sequence[RunGroup], text
     for kind, name in CHART_NAMES.items():
         items = _items(groups, kind)
         if items:
-            save_error_bars(folder / name, items, _series(groups, kind, items), axis_title=titles[kind])
+            series, spreads = (_series(groups, kind, items, of) for of in (np.mean, _spread))
+            save_error_bars(folder / name, items, series, axis_title=titles[kind], spreads=spreads)
             files.append(folder / name)
     return files
 
 
-def _series(groups: Sequence[RunGroup], kind: str, items: Sequence[str]) -> dict[str, list[float | None]]:
+def _series(
+    groups: Sequence[RunGroup], kind: str, items: Sequence[str], of: Callable[[Sequence[float]], float]
+) -> dict[str, list[float | None]]:
+    """Return group -> `of` the values of each item; None where there are none."""
     columns = {group.name: [group.values(kind, item) for item in items] for group in groups}
-    return {name: [float(np.mean(values)) if values else None for values in found] for name, found in columns.items()}
+    return {name: [float(of(values)) if values else None for values in found] for name, found in columns.items()}
+
+
+def _spread(values: Sequence[float]) -> float:
+    """Return the standard deviation over the seeds; NaN for one seed."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
 
 
 def check_comparable(runs: Sequence[Run]) -> list[str]:

@@ -72,6 +72,7 @@ def save_error_bars(
     means: Mapping[str, float | None] | None = None,
     title: str = "",
     axis_title: str = "mean distance, mm",
+    spreads: Mapping[str, Sequence[float | None]] | None = None,
 ) -> None:
     """Write a chart with one group of horizontal bars per name and one bar per series, as PNG, atomically.
 
@@ -82,6 +83,7 @@ def save_error_bars(
         means: label -> mean over all, drawn as a vertical line.
         title: title of the chart.
         axis_title: quantity and unit of the values.
+        spreads: label -> standard deviation of each value, drawn as an error bar; None and NaN draw none.
 
     Raises:
         InputError: nothing to plot, a series of another length, or the disk is full.
@@ -101,6 +103,12 @@ def save_error_bars(
         hatch = HATCHES[index // len(COLORS) % len(HATCHES)]
         style = {"color": color, "hatch": hatch, "edgecolor": "white", "linewidth": 0.3}
         axes.barh(centers + offset, lengths, height, label=text, **style)
+        std = np.array((spreads or {}).get(label, [None] * len(names)), float)
+        shown = np.isfinite(std)
+        if shown.any():
+            axes.errorbar(
+                lengths[shown], (centers + offset)[shown], xerr=std[shown], fmt="none", ecolor="0.2", capsize=2
+            )
         if mean is not None:
             axes.axvline(mean, color=color, linewidth=1.1, linestyle="--", alpha=0.8)
     axes.set_yticks(centers, names)

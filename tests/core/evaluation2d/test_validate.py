@@ -53,6 +53,11 @@ def test_validate_writes_rows_in_order_with_the_joints_of_the_data_set(loaders, 
                 assert file["single_view_peaks"][row, column, 0].tolist() == expected
     assert result.joint_names == list(H36M_17.names)
     assert result.num_images == 9
+    for name in ("fused", "single_view"):
+        hits = result.hits[f"{name}, {result.jdr_threshold} threshold"]
+        rates = [(column == 1).sum() / (column >= 0).sum() for column in hits.T]
+        np.testing.assert_allclose(rates, result.rates[f"{name}, {result.jdr_threshold} threshold"])
+        assert hits.shape == (9, 17)
 
 
 def test_validate_rates_fused_and_single_view_heatmaps(loaders):

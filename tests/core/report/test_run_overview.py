@@ -18,6 +18,7 @@ from lib.core.report.run_overview import (
     load_overview_runs,
     overview,
     paired_differences,
+    paired_rate_differences,
     save_overview,
 )
 from lib.utils.errors import InputError
@@ -121,6 +122,38 @@ def test_paired_differences_are_of_equal_seeds_and_equal_images(write_run):
         image_ids=np.array([["a"], ["b"], ["x"]]),
     )
     assert paired_differences(singles(load_overview_runs([directories[0], other]))) == []
+
+
+def add_hits(directory, hits, truth="same"):
+    path = directory / "hits_2d.npz"
+    np.savez(path, rows=["fused, crop threshold"], hits=np.array([hits], np.int8))
+    content = json.loads((directory / "results_2d.json").read_text())
+    content["hits"] = {"digest": content_digest(path), "truth": truth}
+    (directory / "results_2d.json").write_text(json.dumps(content))
+    return path
+
+
+def test_paired_rate_differences_mean_is_the_difference_of_the_rates(write_run):
+    directories = [write_run("a"), write_run("b")]
+    before = [[1, 0], [0, -1], [0, -1], [1, 0]]  # rates 2/4 and 0/2
+    after = [[1, 1], [1, -1], [0, -1], [0, 1]]  # 2/4 and 2/2
+    paths = [add_hits(*pair) for pair in zip(directories, (before, after), strict=True)]
+    ((name, heatmaps, mean, interval, images),) = paired_rate_differences(singles(load_overview_runs(directories)))
+    assert (name, heatmaps, mean, images) == ("b", "fused", "+50.0", 4)
+    shares = 100 * 4 * np.array([1 / 2, 1 / 4, 0, -1 / 4 + 1 / 2]) / 2  # of the images
+    half = 1.96 * shares.std(ddof=1) / 2
+    assert interval == f"{50 - half:+.1f} to {50 + half:+.1f}"
+    assert "points of JDR" in overview(singles(load_overview_runs(directories)))
+    paths[1].write_bytes(paths[0].read_bytes())  # not of these results
+    assert paired_rate_differences(singles(load_overview_runs(directories))) == []
+
+
+def test_paired_rate_differences_of_other_images_or_joints_are_not_given(write_run):
+    directories = [write_run(name) for name in "abc"]
+    add_hits(directories[0], [[1, 0]])
+    add_hits(directories[1], [[1, 0]], truth="other")
+    add_hits(directories[2], [[1, -1]])
+    assert paired_rate_differences(singles(load_overview_runs(directories))) == []
 
 
 def test_overview_paper_rows_only_where_asked_for(write_run):

@@ -46,6 +46,14 @@ def test_save_error_bars_means_are_drawn(tmp_path: Path) -> None:
     assert (without != with_mean).any()
 
 
+def test_save_error_bars_spreads_are_drawn(tmp_path: Path) -> None:
+    values = {"one": [10.0] * 4, "two": [12.0] * 4}
+    save_error_bars(tmp_path / "without.png", list("abcd"), values, spreads={"two": [None, np.nan, None, None]})
+    save_error_bars(tmp_path / "with.png", list("abcd"), values, spreads={"two": [1.0, None, None, None]})
+    without, with_spread = (cv2.imread(str(tmp_path / name)) for name in ("without.png", "with.png"))
+    assert without.shape != with_spread.shape or (without != with_spread).any()
+
+
 def test_save_error_bars_many_series_limit_the_size(tmp_path: Path) -> None:
     series = {f"a run with a long name, number {number}": np.full(17, 30.0 + number) for number in range(12)}
     save_error_bars(tmp_path / "bars.png", [f"joint {joint}" for joint in range(17)], series)
