@@ -183,6 +183,23 @@ def near(image, side):
     return int(((abs(hsv[..., 0] - hue) < 6) & (hsv[..., 1] > 120)).sum())
 
 
+@pytest.mark.parametrize(("wh", "columns"), [((50, 60), 2), ((40, 60), 4)])
+def test_page_in_chromium_narrow_views_keep_their_names(browser, tmp_path, wh, columns):
+    names = [f"cam{number:02d}" for number in range(1, 5)]
+    camera = make_page().rigs[0][0]
+    page = make_page(rigs=[[replace(camera, name=name) for name in names]], picture_wh=[wh] * 4)
+    picture = FramePictures(
+        0, [np.zeros((wh[1], wh[0], 3), np.uint8)] * 4, np.zeros((4, 4, 2)), ["16/17 kept, 20.1 px"] * 4
+    )
+    write_pose_page(tmp_path / "report.html", page, [picture])
+    browser.open(tmp_path / "report.html")
+    captions = "[...document.querySelectorAll('#pictures figcaption b')]"
+    assert browser.run(f"{captions}.every((name) => name.scrollWidth <= name.clientWidth)")
+    tops = browser.run(f"{captions}.map((name) => name.getBoundingClientRect().top)")
+    assert tops.count(tops[0]) == columns
+    assert browser.run("byId('pictures').scrollHeight <= byId('pictures').clientHeight")
+
+
 def test_page_in_chromium_works_without_network(browser, tmp_path):
     """One test for everything, because starting the browser and opening a page take most of the time."""
     path = tmp_path / "a folder" / "report.html"
