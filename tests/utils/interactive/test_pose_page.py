@@ -183,7 +183,7 @@ def near(image, side):
     return int(((abs(hsv[..., 0] - hue) < 6) & (hsv[..., 1] > 120)).sum())
 
 
-@pytest.mark.parametrize(("wh", "columns"), [((50, 60), 2), ((40, 60), 4)])
+@pytest.mark.parametrize(("wh", "columns"), [((50, 60), 2), ((30, 60), 4)])
 def test_page_in_chromium_narrow_views_keep_their_names(browser, tmp_path, wh, columns):
     names = [f"cam{number:02d}" for number in range(1, 5)]
     camera = make_page().rigs[0][0]

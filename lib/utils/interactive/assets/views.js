@@ -20,6 +20,7 @@ const cells = names.map((name) => {
   return { note: element("span", "", caption), canvas: element("canvas", "", figure) };
 });
 
+const MIN_GAIN = 1.05; // of the width, for more columns
 const [CAPTION_GAP_PX, LINE_PX, VIEW_GAP_PX] = [8, 18, 8]; // as in page.css
 // Widths of the widest name, and of the widest caption in one line.
 function captionWidths() {
@@ -47,7 +48,8 @@ function layoutViews() {
     const lines = caption.line > column ? 2 : 1;
     const row = (height - VIEW_GAP_PX * (rows - 1)) / rows;
     const fit = Math.floor(Math.min(column, (row - lines * LINE_PX) * aspect));
-    if (fit > best.width) best = { width: fit, columns, caption: lines > 1 ? caption.name : caption.line };
+    if (fit > MIN_GAIN * best.width)
+      best = { width: fit, columns, caption: lines > 1 ? caption.name : caption.line };
   }
   if (!best.columns) return;
   box.style.gridTemplateColumns = `repeat(${best.columns}, ${Math.max(best.width, best.caption)}px)`;
