@@ -3,6 +3,7 @@
     python benchmarks/bench_peers.py [--seeds 0 1 2 3] [--cameras 4 3 8] [--scenes a b ...]
     python benchmarks/bench_peers.py --peers [--peer-frames 100]      # `make bench-peers` installs them
     python benchmarks/bench_peers.py --plot FILE                      # a wrist in scene f, with its regions
+    python benchmarks/bench_peers.py --files DIR --cameras 4 --frames 1000  # OpenPose JSON files for the whole command
 
 Each scene has four recordings of 250 frames at 50 Hz (peer_scenes.py). Without --peers, the default options are
 compared with the goals: mean error over the joints given, share given, and coverage of the 90 % regions. A missed goal
@@ -13,6 +14,7 @@ share of the joints given if it is below 99.95 %.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from collections import defaultdict
@@ -23,9 +25,11 @@ sys.path[:0] = [str(ROOT)]
 
 import numpy as np
 from peer_contestants import OURS, PEERS, ours
-from peer_scenes import NUM_FRAMES, RATE, SCENES, SceneRecording, make_scene
+from peer_scenes import IMAGE_PX, NUM_FRAMES, RATE, SCENES, SceneRecording, make_scene
 
 from lib.core.runtime.machine import describe_machine
+from lib.dataset.own_cameras.calibration_file import Rig
+from lib.dataset.own_cameras.calibration_writer import write_rig
 from lib.multiviews.recording.robust_poses import SOURCES, RobustPoses
 from lib.utils.joints import H36M_17
 from lib.utils.tables import markdown_table
@@ -52,6 +56,7 @@ def parse_args() -> argparse.Namespace:
     add("--peers", action="store_true", help="compare with aniposelib and Pose2Sim")
     add("--peer-frames", type=int, default=100, help="frames per recording with --peers")
     add("--plot", type=Path, metavar="FILE", help="only draw a trajectory of scene f, its regions and the ground truth")
+    add("--files", type=Path, metavar="DIR", help="only write a recording of scene c as calibration and JSON files")
     return parser.parse_args()
 
 
@@ -60,6 +65,9 @@ def main() -> int:
     args = parse_args()
     if args.plot:
         plot_trajectory(args.plot, args.seeds[0])
+        return 0
+    if args.files:
+        write_files(args.files, next(make_scene("c", args.cameras[0], args.seeds[0], args.frames)))
         return 0
     num_frames = args.peer_frames if args.peers else args.frames
     print(f"{describe_machine()}\n\n{num_frames} frames per recording, seeds {args.seeds}\n")
@@ -138,6 +146,18 @@ def _in_region(result: RobustPoses, recording: SceneRecording) -> np.ndarray:
     difference = (result.pose_world - recording.pose_world)[given]
     solved = np.linalg.solve(result.covariance[given], difference[..., None])[..., 0]
     return (difference * solved).sum(-1) < REGION_90
+
+
+def write_files(out: Path, recording: SceneRecording) -> None:
+    """Write Calib.toml and one OpenPose JSON file per frame and view: inputs of run/demo/multiview.py."""
+    names = tuple(f"cam{view}" for view in range(len(recording.cameras)))
+    for view, name in enumerate(names):
+        folder = out / "detections" / f"{name}_json"
+        folder.mkdir(parents=True, exist_ok=True)
+        for frame, points in enumerate(np.nan_to_num(recording.points[:, view]).round(3)):
+            people = [{"pose_keypoints_2d": points.ravel().tolist()}]
+            (folder / f"{name}_{frame:06d}.json").write_text(json.dumps({"version": 1.3, "people": people}))
+    write_rig(out / "Calib.toml", Rig(names, recording.cameras, np.full((len(names), 2), IMAGE_PX)), {})
 
 
 def plot_trajectory(path: Path, seed: int) -> None:

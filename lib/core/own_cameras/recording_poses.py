@@ -36,7 +36,7 @@ def triangulate(recording: Recording, settings: RobustSettings = DEFAULT_SETTING
         InputError: no detections, no joint on which the views agree, or a person who fits another unit of length.
     """
     poses = robust_poses(_points(recording), recording.cameras, H36M_BODY, FLIP_PAIRS, settings)
-    require_consensus(poses, check_cameras(recording), recording.rig)
+    require_consensus(poses, lambda: check_cameras(recording), recording.rig)
     return poses
 
 

@@ -2,7 +2,7 @@
 
 import itertools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -225,10 +225,16 @@ def calibration_verdict(check: CalibrationCheck, names: Sequence[str]) -> str:
     return f"**{listed}: does not fit the other cameras, which fit each other; check its calibration and its sync.**"
 
 
-def require_consensus(poses: RobustPoses, check: CalibrationCheck, rig: Rig) -> None:
-    """Raise an InputError if no joint is known, or if the person has a human size in another unit of length."""
+def require_consensus(poses: RobustPoses, check: Callable[[], CalibrationCheck], rig: Rig) -> None:
+    """Raise an InputError if no joint is known, or if the person has a human size in another unit of length.
+
+    Args:
+        poses: triangulated poses.
+        check: returns the camera check, which takes long and is called only for the message.
+        rig: the cameras.
+    """
     if not poses.known.any():
-        verdict = calibration_verdict(check, rig.names).strip("*")
+        verdict = calibration_verdict(check(), rig.names).strip("*")
         raise InputError(
             f"the views agree on no joint in any frame. {verdict} A larger --tolerance or a smaller --min-views "
             "accepts more joints."

@@ -13,6 +13,8 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -267,12 +269,13 @@ def _camera(camera: PageCamera) -> dict[str, Any]:
 
 
 def _points(points: np.ndarray, digits: int = 0) -> list[Any]:
-    """Return points (..., D) as nested lists of rounded coordinates; a point that is not finite is None."""
-    if points.ndim > 1:
-        return [_points(part, digits) for part in points]
-    if not np.isfinite(points).all():
-        return None
-    return [int(value) if digits == 0 else value for value in points.round(digits).tolist()]
+    """Return points (..., P, D) as nested lists of rounded coordinates; a point that is not finite is None."""
+    finite = np.isfinite(points).all(-1)
+    rounded = np.where(finite[..., None], points, 0).round(digits)
+    nested = (rounded.astype(int) if digits == 0 else rounded).tolist()
+    for *outer, point in np.argwhere(~finite).tolist():
+        reduce(getitem, outer, nested)[point] = None
+    return nested
 
 
 def _numbers(values: np.ndarray) -> list[float | None]:
