@@ -94,7 +94,7 @@ def _limb_statistics(poses: RobustPoses) -> dict[str, dict[str, float]]:
     for limb, name in enumerate(H36M_BODY.limb_names):
         known = lengths[np.isfinite(lengths[:, limb]), limb]
         mean, std = (float(known.mean()), float(known.std())) if known.size else (np.nan, np.nan)
-        statistics[name] = {"mean": mean, "std": std, "variation": std / mean}
+        statistics[name] = {"mean": mean, "std": std, "variation": std / mean if mean else np.nan}
     return statistics
 
 
