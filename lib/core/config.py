@@ -342,7 +342,7 @@ DEFAULTS: dict[str, Any] = {
     },
 }
 
-# Keys of published YAMLs that the original code never reads, and removed keys: accepted with one warning.
+# Keys of published YAMLs that the original code never reads, and keys removed long ago: accepted with one warning.
 UNUSED = frozenset(
     f"{section}.{key}"
     for section, keys in {

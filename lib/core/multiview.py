@@ -69,8 +69,12 @@ class RecordingPoses:
         Returns:
             The content of results.json.
         """
-        left_out_px = self.left_out_px() if leave_one_out else None
-        return save_results(make_directory(out), self.recording, self.poses, self.method, left_out_px, video)
+        folder = make_directory(out)
+        left_out_px = None
+        if leave_one_out:
+            save_recording_poses(folder, self.recording, self.poses)  # an error or interruption must not cost them
+            left_out_px = self.left_out_px()
+        return save_results(folder, self.recording, self.poses, self.method, left_out_px, video)
 
     def left_out_px(self) -> np.ndarray:
         """Predict the joints of each view from the other views.

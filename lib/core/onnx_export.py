@@ -170,9 +170,10 @@ def check_onnx(
     }
     for name, value in difference.items():
         if not value <= MAX_DIFFERENCE:
+            path.unlink()
             raise InputError(
-                f"{path}: {name} differs from torch by {value:.2g}, expected at most {MAX_DIFFERENCE:g}; do not use "
-                "this file"
+                f"{path}: {name} differs from torch by {value:.2g}, expected at most {MAX_DIFFERENCE:g}; the file is "
+                "removed"
             )
     return OnnxCheck(difference, torch_s, onnx_s)
 

@@ -10,9 +10,11 @@ from numpy.polynomial.chebyshev import chebvander
 from torch import Tensor, nn
 
 from lib.models.epipolar_fusion import AdaptiveFusion, EpipolarFusion
+from lib.models.fusion import CrossViewFusion
 from lib.models.multiview_pose import MultiViewPose
 from lib.multiviews.cameras import Cameras, CropCameras, undistort
 from lib.multiviews.geometry.epipolar_torch import LINES, HeatmapRays, line_nodes
+from lib.utils.errors import InputError
 
 _NEWTON_STEPS = 6  # of undistort(); most lenses need 3 to 5
 CAMERA_INPUTS = ("R", "T", "f", "c", "k", "p")
@@ -23,10 +25,18 @@ class OnnxGraph(nn.Module):
 
     Args:
         model: network in evaluation mode, with weights.
+
+    Raises:
+        InputError: a fusion other than the built-in ones.
     """
 
     def __init__(self, model: MultiViewPose) -> None:
         super().__init__()
+        if not isinstance(model.fusion, (EpipolarFusion, AdaptiveFusion, CrossViewFusion, type(None))):
+            raise InputError(
+                "NETWORK.FUSION: expected learned, epipolar_sum, epipolar_max, adaptive or none for ONNX, received "
+                f"{type(model.fusion).__name__}"
+            )
         self.backbone = model.backbone
         self.fusion = model.fusion
 

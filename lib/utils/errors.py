@@ -68,7 +68,8 @@ def defect_of_part(error: BaseException) -> str | None:
         return None
     libraries = (sysconfig.get_path("stdlib"), "site-packages", "dist-packages", "<frozen")
     frames = traceback.extract_tb(error.__traceback__)
-    frame = next(frame for frame in reversed(frames) if not any(library in frame.filename for library in libraries))
+    own = [frame for frame in frames if not any(library in frame.filename for library in libraries)]
+    frame = own[-1] if own else frames[-1]
     place = f"{Path(frame.filename).name}:{frame.lineno}"
     text = f"{type(error).__name__}: {brief(error)}" if str(error) else type(error).__name__
     return f"{notes[0].removeprefix(_RAISED_IN)}: {text} ({place})"

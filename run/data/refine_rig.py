@@ -43,6 +43,7 @@ def main() -> None:
         raise InputError("--detections: expected 2D detections; run/data/detect_people.py makes them from videos")
     if args.out.suffix != ".toml" or args.out.resolve() == args.cameras.resolve():
         raise InputError(f"--out: expected a .toml file other than --cameras, received {args.out}")
+    _check_replaceable(args)
     recording = select_frames(associate(load(args)), args)
     result = refine_recording(recording, args.focal, None if args.height is None else 1000 * args.height)
     save_refined_recording(args.out, args.cameras, recording, result)
@@ -53,6 +54,17 @@ def main() -> None:
     print(f"{verdict_text(result)}\nreport: {args.out.with_suffix('.md')}")
     if result.verdict.kind == NOT_TRUSTED:
         sys.exit(1)
+
+
+def _check_replaceable(args: argparse.Namespace) -> None:
+    """Refuse to replace an input, or a calibration that this command has not written."""
+    outputs = {args.out.with_suffix(suffix).resolve() for suffix in (".toml", ".md", ".json", ".png")}
+    if args.detections.resolve() in outputs:
+        raise InputError(f"--out: {args.out} would replace {args.detections}; name another file")
+    if args.out.is_file():
+        content = args.out.read_bytes()
+        if b"refined_from" not in content and content != args.cameras.read_bytes():
+            raise InputError(f"--out: {args.out} exists and is not a result of this command; name another file")
 
 
 if __name__ == "__main__":

@@ -138,10 +138,11 @@ class CellRunner:
             while running or (waiting and not failures):
                 if guard.requested():
                     raise Interrupted("interrupted; the same command continues")
-                if time.monotonic() > deadline:
+                is_over = time.monotonic() > deadline
+                if is_over and not any(name.startswith("data/") for name in running):  # data cannot be continued
                     text = f"{len(done)} of {len(self._cells)} cells are done; the same command continues"
                     raise Interrupted(f"--minutes: the time is over; {text}")
-                ready = [] if failures else [cell for cell in waiting if done.issuperset(cell.needs)]
+                ready = [] if failures or is_over else [cell for cell in waiting if done.issuperset(cell.needs)]
                 for cell in ready[: self._jobs - len(running)]:
                     waiting.remove(cell)
                     running[cell.name] = self._execute(cell, processes, lock, redo)

@@ -124,6 +124,8 @@ def run_method(method: Method, batches: Iterable[FrameBatch], context: MethodCon
     if states:
         with naming_part(f"3D method {name}, finish()"):
             final = method.finish(states, context)
+            if not isinstance(final, Poses):
+                raise InputError(f"{name}, finish(): expected Poses, received {type(final).__name__}")
         parts = _finished(parts, final, patches)
     return Poses(
         pose_world=np.concatenate([poses.pose_world for poses in parts]),

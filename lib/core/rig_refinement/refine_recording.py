@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from lib.multiviews.rig.rig_parameters import RigState
 from lib.multiviews.rig.rig_refinement import RefinementSettings, RigRefinement
 from lib.multiviews.rig.rig_verdict import NOT_TRUSTED, RIGHT, RigVerdict, judge_rig
 from lib.utils.errors import InputError
+from lib.utils.files.atomic import make_directory, write_bytes
 
 _SHARES = {"rhip-rkne": 0.245, "rkne-rank": 0.246, "rsho-relb": 0.186, "relb-rwri": 0.146}  # of the height
 _HEIGHT_MM = (900.0, 2300.0)  # from children to tall adults
@@ -112,8 +112,8 @@ def save_refined_recording(path: Path, given_path: Path, recording: Recording, r
     if result.verdict.kind == NOT_TRUSTED:
         path.unlink(missing_ok=True)
     elif result.rig is result.given:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(given_path, path)
+        make_directory(path.parent)
+        write_bytes(path, given_path.read_bytes())
     else:
         found = result.verdict.refinement
         metadata = {

@@ -34,7 +34,8 @@ def rig_hint(recording: Recording, poses: RobustPoses) -> str | None:
     worst = recording.rig.names[int(np.linalg.norm(found.step[:, :3], axis=1).argmax())]
     return (
         f"The calibration misplaces joints by {found.shift_px:.1f} px ({worst} most), more than chance and the noise "
-        f"of {np.sqrt((found.noise_px**2).mean()):.1f} px explain. With the same --cameras and --detections, "
+        f"of {np.sqrt((found.noise_px**2).mean()):.1f} px explain. "
+        "With the same --cameras, and --detections (run/data/detect_people.py makes them from videos), "
         "run/data/refine_rig.py --out Calib_refined.toml repairs it, or says why not."
     )
 

@@ -91,7 +91,7 @@ def verdict_text(result: RefinedRecording) -> str:
         return (
             f"The rig is right: no camera differs from it by more than chance (chi squared {found.change:.0f}, "
             f"{found.change_freedom} degrees of freedom) or by enough to matter ({found.shift_px:.2f} px). "
-            "The calibration is copied unchanged."
+            f"{'The calibration is copied unchanged' if result.scale == 1.0 else 'Only its scale is changed'}."
         )
     return f"The rig is refined: the given one misplaces joints by {verdict.refinement.shift_px:.1f} px."
 

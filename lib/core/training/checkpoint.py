@@ -128,7 +128,7 @@ class CheckpointKeeper:
         """Write the training state.
 
         Args:
-            train_step: has the optimizer, the loss scaler and the weight average.
+            train_step: has the optimizer and the loss scaler.
             model: the network, not wrapped in DistributedDataParallel.
             progress: progress of the training.
             keep: count it among the checkpoints that are kept.

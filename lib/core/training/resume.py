@@ -88,7 +88,7 @@ def resume(
         model_name: MODEL of the configuration.
         directory: the run directory.
         model: receives the weights.
-        step: its optimizer, and loss scaler receive their state.
+        step: its optimizer and loss scaler receive their state.
         batches: batches of the training data; their size may differ from the checkpoint's.
         data: data_fingerprint() of the training data.
         config: the configuration as plain values.

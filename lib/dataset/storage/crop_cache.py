@@ -1,8 +1,8 @@
 """Ready crops of a data set in a memory-mapped file.
 
-Without random scale, rotation or shift the crop of an image never changes; flip and color augmentation are applied to
-the crop that was read. Reading it from a file takes some 15 us instead of decoding and
-warping the image, and all processes share the file's pages. The name of a file contains a digest of everything that
+Without random scale, rotation or shift the crop of an image never changes; flip augmentation mirrors the crop
+that was read. Reading it from a file takes some 15 us instead of decoding and warping the image, and all processes
+share the file's pages. The name of a file contains a digest of everything that
 decides its pixels, so a file of other data or settings is never read.
 """
 

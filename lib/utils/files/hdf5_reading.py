@@ -8,6 +8,7 @@ h5py also holds the global lock while it waits for the disk, which would stop th
 Contiguous, uncompressed rows are therefore read directly from the file.
 """
 
+import contextlib
 import json
 import os
 import subprocess
@@ -180,7 +181,10 @@ def _limit(cpu_seconds: int) -> None:
     except ImportError:  # Windows
         return
     for kind, limit in ((resource.RLIMIT_CPU, cpu_seconds), (resource.RLIMIT_AS, _MAX_BYTES)):
-        resource.setrlimit(kind, (limit, resource.getrlimit(kind)[1]))
+        hard = resource.getrlimit(kind)[1]
+        if hard == resource.RLIM_INFINITY or limit < hard:  # else the system's own limit is lower
+            with contextlib.suppress(ValueError, OSError):  # macOS cannot limit the memory
+                resource.setrlimit(kind, (limit, hard))
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ def test_make_parser_keys_lists_the_keys_with_a_word(capsys):
         parse("--keys", "learning rate")
     assert caught.value.code == 0
     rows = {line.split("|")[1].strip() for line in capsys.readouterr().out.splitlines()[2:]}
-    assert rows > {"TRAIN.LR", "TRAIN.LR_FACTOR", "TRAIN.LR_STEP"}
+    assert rows == {"TRAIN.LR", "TRAIN.LR_FACTOR", "TRAIN.LR_STEP"}
     assert "TRAIN.BATCH_SIZE" not in rows
     with pytest.raises(SystemExit):
         make_parser("Text").parse_args(["--keys"])  # without --cfg
