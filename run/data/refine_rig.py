@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import argparse
 
-from lib.core.own_cameras.arguments import add_recording, load, select_frames
+from lib.core.own_cameras.arguments import add_files, load, select_frames
 from lib.core.own_cameras.recording import associate
 from lib.core.rig_refinement.refine_recording import refine_recording, save_refined_recording
 from lib.core.rig_refinement.rig_report import rig_results, verdict_text, view_table
@@ -28,7 +28,7 @@ from lib.utils.errors import InputError
 def parse_args() -> argparse.Namespace:
     """Parse the command line."""
     parser = plain_parser(__doc__)
-    add_recording(parser)
+    add_files(parser)
     add = parser.add_argument
     add("--out", type=Path, required=True, metavar="TOML", help="calibration to write")
     add("--focal", action="store_true", help="also estimate the focal lengths")

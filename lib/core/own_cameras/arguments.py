@@ -16,6 +16,12 @@ DEFAULT_GAP_S = 0.2
 
 def add_recording(parser: argparse.ArgumentParser) -> None:
     """Add the flags for the files of a recording and for the consensus between its views."""
+    add_files(parser)
+    _add_consensus(parser)
+
+
+def add_files(parser: argparse.ArgumentParser) -> None:
+    """Add the flags for the files and frames of a recording."""
     add = parser.add_argument
     add("--cameras", type=Path, required=True, metavar="TOML", help="calibration in the format of Pose2Sim and Anipose")
     add(
@@ -43,9 +49,13 @@ def add_recording(parser: argparse.ArgumentParser) -> None:
         metavar=("START", "STOP"),
         help="use frames START to STOP - 1, numbered from 0 in the video of the first camera, or of the slowest one",
     )
+    add("--fps", type=float, default=DEFAULT_RATE, help="frames per second of image folders, or without videos")
+
+
+def _add_consensus(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add("--synchronize", action="store_true", help="correct the sync offsets between the views, in whole frames")
     add("--synchronise", action="store_true", dest="synchronize", help=argparse.SUPPRESS)  # former spelling
-    add("--fps", type=float, default=DEFAULT_RATE, help="frames per second of image folders, or without videos")
     tolerance_help = (
         "largest reprojection error of a kept detection, share of the person's size (default: from the noise of the "
         "detections, at most 0.03; with --smooth HZ or 0: 0.03)"
@@ -80,7 +90,7 @@ def _smooth(text: str) -> str | float:
 
 
 def load(args: argparse.Namespace) -> Recording:
-    """Read calibration, videos and detections as the flags of add_recording() say.
+    """Read calibration, videos and detections as the flags of add_files() or add_recording() say.
 
     Args:
         args: parsed arguments.
@@ -103,7 +113,8 @@ def load(args: argparse.Namespace) -> Recording:
         rate=args.fps,
         match=args.match,
     )
-    robust_settings(args, recording)
+    if "smooth" in args:  # a flag of the consensus
+        robust_settings(args, recording)
     if args.detections is None:
         select_frames(recording, args)  # errors before a network runs, which takes minutes
     return recording
