@@ -24,7 +24,8 @@ import torch
 from lib.core.build_data import build_dataset, build_loader
 from lib.core.build_model import build_model
 from lib.core.config_io import load_config
-from lib.core.evaluation2d.validate import ValidationSettings, validate
+from lib.core.evaluation2d.validate import validate
+from lib.core.evaluation2d.validation_settings import ValidationSettings
 from lib.core.runtime.machine import describe_machine
 from lib.core.training.epoch import EpochMeters, EpochSettings, train_one_epoch
 from lib.core.training.optimizer import build_optimizer, learning_rate, set_learning_rate

@@ -36,7 +36,8 @@ from lib.core.build_data import build_dataset, build_loader
 from lib.core.build_model import build_model
 from lib.core.config_io import load_config
 from lib.core.evaluation2d.metrics_2d import heatmap_hits
-from lib.core.evaluation2d.validate import ValidationSettings, validate
+from lib.core.evaluation2d.validate import validate
+from lib.core.evaluation2d.validation_settings import ValidationSettings
 from lib.core.runtime.machine import describe_machine
 from lib.core.training.checkpoint import Progress, save_training_state, training_state
 from lib.core.training.epoch import EpochMeters

@@ -17,7 +17,8 @@ from gpu_harness import Bench
 
 from lib.core.build_model import build_model
 from lib.core.config_io import load_config
-from lib.core.evaluation2d.validate import ValidationSettings, validate
+from lib.core.evaluation2d.validate import validate
+from lib.core.evaluation2d.validation_settings import ValidationSettings
 from lib.core.training.checkpoint import CheckpointKeeper, Progress
 from lib.core.training.optimizer import build_optimizer
 from lib.core.training.step import TrainStep

@@ -12,14 +12,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib.core.report.run_overview import (
-    RunGroup,
-    check_comparable,
-    group_by_settings,
-    load_overview_runs,
-    overview,
-    save_overview,
-)
+from lib.core.report.compared_runs import group_by_settings, load_overview_runs, single_runs
+from lib.core.report.run_overview import check_comparable, overview, save_overview
 from lib.core.runtime.command_line import plain_parser, run_main
 
 
@@ -31,7 +25,7 @@ def main() -> None:
     parser.add_argument("--out", metavar="DIR", help="write tables and charts into this folder")
     args = parser.parse_args()
     runs = load_overview_runs(args.runs)
-    groups = group_by_settings(runs) if args.seeds else [RunGroup(run.name, (run,)) for run in runs]
+    groups = group_by_settings(runs) if args.seeds else single_runs(runs)
     text = "\n".join([overview(groups, args.paper), *(f"- {note}." for note in check_comparable(runs))])
     print(f"\n{text}\n")
     if args.out:

@@ -25,6 +25,7 @@ import torch
 from lib.core.build_data import build_dataset, build_loader
 from lib.core.build_model import build_model
 from lib.core.config_io import dataset_root, load_config, plain_config
+from lib.core.loss import LossSettings
 from lib.core.run_directory import CHECKPOINT_NAME, TRAINING_CAMERAS_NAME, log_disk_usage, run_directory, start_run
 from lib.core.runtime.command_line import collect_opts, make_parser, run_main
 from lib.core.runtime.device import (
@@ -143,7 +144,7 @@ def train(args: argparse.Namespace, config: Any, ranks: Ranks) -> None:
             build_optimizer(config.TRAIN, model),
             device,
             config.TRAIN.ACCUMULATE,
-            config.LOSS.USE_TARGET_WEIGHT,
+            LossSettings.from_config(config.LOSS),
             autocast_dtype(config.TRAIN.AMP, device),
             config.TRAIN.CLIP_NORM,
         )

@@ -23,7 +23,8 @@ from lib.core.build_model import build_model
 from lib.core.config_io import dataset_root, load_config
 from lib.core.evaluation2d.provenance import prediction_provenance, warn_of_replacement
 from lib.core.evaluation2d.results_2d import report_results_2d
-from lib.core.evaluation2d.validate import ValidationSettings, stored_peaks, validate
+from lib.core.evaluation2d.validate import validate
+from lib.core.evaluation2d.validation_settings import ValidationSettings, stored_peaks
 from lib.core.run_directory import DEBUG_FOLDER, evaluation_directory, log_disk_usage, start_run, weights_file
 from lib.core.runtime.command_line import Refused, collect_opts, make_parser, run_main
 from lib.core.runtime.device import num_processes, select_device

@@ -16,17 +16,11 @@ import torch
 from lib.core.build_data import build_dataset, build_loader
 from lib.core.build_model import build_model
 from lib.core.config_io import dataset_root
+from lib.core.evaluation2d.predict_images import PredictedImages, predict_images
 from lib.core.evaluation2d.provenance import results_provenance
 from lib.core.evaluation2d.results_2d import report_results_2d
-from lib.core.evaluation2d.validate import (
-    PredictedImages,
-    ValidationResult,
-    ValidationSettings,
-    concatenated,
-    detection_rates,
-    predict_images,
-    stored_peaks,
-)
+from lib.core.evaluation2d.validate import ValidationResult, concatenated, detection_rates
+from lib.core.evaluation2d.validation_settings import ValidationSettings, stored_peaks
 from lib.core.pose3d.frames import EvaluatedFrames, FrameBatch, FrameSource
 from lib.core.run_directory import weights_file
 from lib.core.runtime.device import CPU, select_device

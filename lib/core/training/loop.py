@@ -9,7 +9,9 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from lib.core.evaluation2d.validate import ValidationSettings, learned_joints, validate
+from lib.core.evaluation2d.predict_images import learned_joints
+from lib.core.evaluation2d.validate import validate
+from lib.core.evaluation2d.validation_settings import ValidationSettings
 from lib.core.run_directory import BEST_NAME, CURVES_NAME, DEBUG_FOLDER, FINAL_NAME, board_directory, selection_data
 from lib.core.runtime.interrupt import InterruptGuard
 from lib.core.training.checkpoint import CheckpointKeeper, Progress

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lib.core.build_model import build_model
-from lib.core.loss import route
+from lib.core.loss import LossSettings, route
 from lib.core.runtime.device import autocast_dtype
 from lib.core.training.optimizer import build_optimizer
 from lib.core.training.step import TrainStep
@@ -90,7 +90,7 @@ def peak_memory(config: Any, fake: bool = True) -> dict[str, int]:
             optimizer,
             torch.device("cpu"),
             config.TRAIN.ACCUMULATE,
-            config.LOSS.USE_TARGET_WEIGHT,
+            LossSettings.from_config(config.LOSS),
             autocast,
             config.TRAIN.CLIP_NORM,
         )

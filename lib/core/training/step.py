@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
-from lib.core.loss import Losses, route, training_losses
+from lib.core.loss import PUBLISHED_LOSS, Losses, LossSettings, route, training_losses
 from lib.dataset.network_input import NetworkInput
 from lib.utils.parallel.distributed import sum_over_ranks
 
@@ -40,7 +40,7 @@ class TrainStep:
         optimizer: torch.optim.Optimizer,
         device: torch.device,
         accumulate: int = 1,
-        use_target_weight: bool = True,
+        loss: LossSettings = PUBLISHED_LOSS,
         autocast: torch.dtype | None = None,
         clip_norm: float = 0.0,
     ) -> None:
@@ -51,16 +51,16 @@ class TrainStep:
             optimizer: a fused optimizer.
             device: device of the model.
             accumulate: number of parts that a batch is split into (TRAIN.ACCUMULATE).
-            use_target_weight: weight joints by their visibility (LOSS.USE_TARGET_WEIGHT).
+            loss: settings of the loss (LOSS).
             autocast: data type of matrix products, see autocast_dtype(); None = float32.
             clip_norm: largest norm of the gradient (TRAIN.CLIP_NORM); 0 = any.
         """
         self.model = model
         self.optimizer = optimizer
+        self.loss_settings = loss
         self.scaler = torch.amp.GradScaler(device.type) if autocast == torch.float16 else None
         self._device = device
         self._accumulate = accumulate
-        self._use_target_weight = use_target_weight
         self._autocast = autocast
         self._clip_norm = clip_norm
 
@@ -94,8 +94,8 @@ class TrainStep:
             single_view, fused = self.model(part.images, part.views)
         single_view = single_view.float()
         fused = None if fused is None else fused.float()
-        weight = part.weight if self._use_target_weight else None
-        losses = training_losses(single_view, fused, part.target, weight, part.is_multiview)
+        truth = part.target, part.weight, part.is_multiview
+        losses = training_losses(single_view, fused, *truth, self.loss_settings)
         loss = losses.total * (part_share * share)
         (loss if self.scaler is None else self.scaler.scale(loss)).backward()
         routed = route(single_view, fused, part.is_multiview)

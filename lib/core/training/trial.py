@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from lib.core.evaluation2d.validate import ValidationSettings, predict_images
+from lib.core.evaluation2d.predict_images import predict_images
+from lib.core.evaluation2d.validation_settings import ValidationSettings
 from lib.core.loss import training_losses
 from lib.core.run_directory import BEST_NAME, CHECKPOINT_NAME, FINAL_NAME
 from lib.core.training.checkpoint import Progress, training_state
@@ -220,4 +221,5 @@ def _empty_loss(step: TrainStep, batch: NetworkInput) -> float:
     """Return the loss of heatmaps that are 0 everywhere."""
     zeros = torch.zeros_like(batch.target)
     fused = None if step.network.fusion is None else zeros
-    return training_losses(zeros, fused, batch.target, batch.weight, batch.is_multiview).total.item()
+    truth = batch.target, batch.weight, batch.is_multiview
+    return training_losses(zeros, fused, *truth, step.loss_settings).total.item()

@@ -12,7 +12,9 @@ import torch
 from cvf_tests.stubs import CPU, Table, inputs_of
 from torch import nn
 
-from lib.core.evaluation2d.validate import ValidationSettings, _rows_of_batch, validate
+from lib.core.evaluation2d.predict_images import _rows_of_batch
+from lib.core.evaluation2d.validate import validate
+from lib.core.evaluation2d.validation_settings import ValidationSettings
 from lib.core.loss import training_losses
 from lib.dataset.network_input import network_images
 from lib.utils.errors import InputError
@@ -315,7 +317,7 @@ def test_validate_decodes_a_batch_after_the_next_one_is_sent(loaders, monkeypatc
         order.append("decode")
         return _rows_of_batch(*words)
 
-    monkeypatch.setattr("lib.core.evaluation2d.validate._rows_of_batch", decode)
+    monkeypatch.setattr("lib.core.evaluation2d.predict_images._rows_of_batch", decode)
     validate(Recorded([(random_maps(batch), None) for batch in loader]), loader, settings(config), CPU)
     assert order == ["predict", "predict", "decode", "predict", "decode", "decode"]
 

@@ -7,8 +7,9 @@ from cvf_tests.forked import run_ranks
 from cvf_tests.stubs import CPU, Table, inputs_of
 
 from lib.core.build_model import build_model
-from lib.core.evaluation2d.validate import ValidationSettings, validate
-from lib.core.loss import Losses
+from lib.core.evaluation2d.validate import validate
+from lib.core.evaluation2d.validation_settings import ValidationSettings
+from lib.core.loss import Losses, LossSettings
 from lib.core.training.epoch import EpochHooks, EpochMeters, EpochSettings, train_one_epoch
 from lib.core.training.optimizer import build_optimizer
 from lib.core.training.step import TrainStep
@@ -125,7 +126,7 @@ def test_train_one_epoch_target_weight_follows_the_configuration(loaders, use_we
     (inputs,) = inputs_of(loader)
     wrong = inputs.target.clone()
     wrong[:, 0, UNION_20.indices(["thorax", "upper neck", "head top"])] += 1  # not annotated in Human3.6M
-    result = train(table_step([(wrong, None)], use_target_weight=config.LOSS.USE_TARGET_WEIGHT), loader, config)
+    result = train(table_step([(wrong, None)], loss=LossSettings.from_config(config.LOSS)), loader, config)
     assert result["loss"] == pytest.approx(expected)
     assert result["accuracy"] == 1
 
