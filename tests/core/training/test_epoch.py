@@ -63,7 +63,7 @@ def test_train_one_epoch_single_batch_is_learned(loaders):
 
 @pytest.mark.slow
 def test_train_one_epoch_single_batch_is_overfitted(loaders):
-    config, loader, test_loader = loaders(num_views=2, frames=1, mpii=2)(*OVERFIT)
+    config, loader, test_loader = loaders(resnet=True, num_views=2, frames=1, mpii=2)(*OVERFIT)
     step = make_step(config, 2)
     results = [train(step, loader, config, epoch) for epoch in range(120)]
     assert results[-1]["loss"] < 0.1 * zero_loss(loader)
