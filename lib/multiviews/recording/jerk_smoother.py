@@ -18,6 +18,7 @@ MIN_FRAMES = 2 * ORDER  # shorter recordings are not smoothed
 _WINDOW = 30  # frames over which the local variance of the jerk is measured
 _JOINT_DOF = 10.0  # weight of the joint's variance over all frames in the local one, degrees of freedom
 _MIN_CUTOFF = 0.01  # cycles per frame; bounds the variance from below, and the reach of the smoothing
+_CHUNK = 2**17  # joints times frames that are measured at once; limits memory
 RIDGE = 1e-10  # relative to the largest weight; keeps frames without data solvable
 
 
@@ -65,9 +66,20 @@ def measure_jerk_variance(
 
     Source: the fixed point of restricted maximum likelihood for stationary noise; see Fellner, Technometrics 1986.
     """
-    if previous.size == 0:
-        return previous
-    noise = noise_variance[:, None]
+    result = np.empty_like(previous)
+    count = max(1, _CHUNK // max(len(previous[0]), 1))
+    for start in range(0, len(result) if previous.size else 0, count):
+        joints = slice(start, start + count)
+        result[joints] = _jerk_variance(
+            trajectories[joints], information[joints], noise_variance[joints, None], previous[joints]
+        )
+    return result
+
+
+def _jerk_variance(
+    trajectories: np.ndarray, information: np.ndarray, noise: np.ndarray, previous: np.ndarray
+) -> np.ndarray:
+    """Return measure_jerk_variance() of some joints; `noise` is (J, 1)."""
     lowest = jerk_variance_of_cutoff(_MIN_CUTOFF, noise)
     share = noise_share(previous, noise)
     measured = np.minimum(information * noise, 1.0)
@@ -114,23 +126,29 @@ class JerkSmoother:
         flat = right.reshape(size, *right.shape[3:])
         return cho_solve_banded((self._factor, False), flat, check_finite=False).reshape(right.shape)
 
-    def covariance(self, reach: int, wanted: np.ndarray | None = None) -> np.ndarray:
+    def covariance(self) -> np.ndarray:
         """Return the covariance (J, F, A, A), mm^2, of each joint in each frame.
 
-        Args:
-            reach: frames beyond which two wanted positions are taken as uncorrelated.
-            wanted: (J, F) bool; None = all. Others get 0. Positions far from any measurement must not be wanted.
+        Source: the entries of the inverse within the band, from the last row to the first; Takahashi et al. 1973.
         """
         num_joints, num_frames, axes = self._shape
-        step = min(reach, num_frames)
-        column = np.arange(num_frames) % step
-        result = np.empty((num_joints, num_frames, axes, axes))
-        for axis in range(axes):
-            right = np.zeros((num_joints, num_frames, axes, step))
-            right[:, np.arange(num_frames), axis, column] = 1.0 if wanted is None else wanted
-            solved = self.solve(right)
-            result[..., axis] = solved[:, np.arange(num_frames), :, column].swapaxes(0, 1)
-        return result if wanted is None else result * wanted[..., None, None]
+        width = min(len(self._factor) - 1, num_frames * axes)
+        factor = self._factor.reshape(-1, num_joints, num_frames * axes)
+        inverse = 1 / factor[-1].T  # (F A, J), of the diagonal
+        rows = np.zeros((num_frames * axes, num_joints, 1, width))  # of the unit triangle, right of the diagonal
+        for step in range(1, min(width + 1, num_frames * axes)):
+            rows[:-step, :, 0, step - 1] = factor[-1 - step, :, step:].T * inverse[:-step]
+        result = np.empty((num_frames * axes, num_joints, axes))
+        near = np.zeros((num_joints, width, width))  # covariance of the following coordinates
+        for index in reversed(range(num_frames * axes)):
+            row = rows[index]
+            cross = -(row @ near)  # (J, 1, width)
+            own = inverse[index] ** 2 - (row @ cross.swapaxes(1, 2))[:, 0, 0]
+            near[:, 1:, 1:] = near[:, :-1, :-1].copy()
+            near[:, 0, 1:] = near[:, 1:, 0] = cross[:, 0, :-1]
+            near[:, 0, 0] = own
+            result[index] = near[:, 0, :axes]
+        return _symmetric(result.reshape(num_frames, axes, num_joints, axes).transpose(2, 0, 1, 3))
 
 
 def jerk_bands(num_frames: int, weights: np.ndarray) -> np.ndarray:
@@ -141,3 +159,13 @@ def jerk_bands(num_frames: int, weights: np.ndarray) -> np.ndarray:
         for step, b in enumerate(_STENCIL[one:]):
             bands[:, step, one : one + length] += a * b * weights
     return bands
+
+
+def _symmetric(rows: np.ndarray) -> np.ndarray:
+    """Return matrices (..., A, A) of which row a holds the entries from the diagonal on: (a, a), (a, a + 1), ..."""
+    axes = rows.shape[-1]
+    result = np.empty(rows.shape)
+    for one in range(axes):
+        for other in range(one, axes):
+            result[..., one, other] = result[..., other, one] = rows[..., one, other - one]
+    return result

@@ -15,7 +15,6 @@ from scipy.ndimage import maximum_filter1d
 
 from lib.multiviews.body import HumanBody
 from lib.multiviews.cameras import Cameras
-from lib.multiviews.keypoints.peak_rays import PeakRays
 from lib.multiviews.recording.jerk_smoother import (
     MIN_FRAMES,
     ORDER,
@@ -29,7 +28,6 @@ from lib.multiviews.recording.pose_smoother import PoseSmoother
 from lib.multiviews.recording.rigid_pairs import RigidPairs, measure_rigid_pairs
 
 _MAX_CORRELATION = 0.99
-_CORRELATED = 40  # frames beyond which positions are uncorrelated
 _MIN_FREEDOM = 0.02  # of a point's residual
 _NEAR = 12  # frames from a measurement within which the covariance is computed
 _UNKNOWN_MM = 1e4  # standard deviation of positions farther away
@@ -99,20 +97,19 @@ def fit_trajectories(
 
     Source: Karashchuk et al., Anipose, 2021, for the terms; the noise is measured here.
     """
-    fit = _Fit(detection_rays(points_img, cameras, trust), cameras, start, noise_px, max_noise_px, settings)
+    fit = _Fit(points_img, trust, cameras, start, noise_px, max_noise_px, settings)
     fit.smooth_points(start)
+    covariance = np.empty((*fit.points.shape, 3), np.float32)
     for scale in settings.scales:
-        fit.update(scale)
-    covariance = fit.covariance()
+        fit.update(scale, covariance if scale == settings.scales[-1] else None)
     if fit.num_frames >= MIN_FRAMES:
         seen = fit.agrees.sum(1).T >= 2
         pairs = measure_rigid_pairs(fit.points, covariance, seen, body, 1 / fit.share)
         if len(pairs.one):
             fit.rigid = pairs
-            for _ in range(settings.rigid_passes):
-                fit.update(1.0)
-            covariance = fit.covariance()
-    return TrajectoryFit(fit.points.swapaxes(0, 1).copy(), covariance.swapaxes(0, 1), fit.agrees, fit.noise_px)
+            for number in range(settings.rigid_passes):
+                fit.update(1.0, covariance if number == settings.rigid_passes - 1 else None)
+    return TrajectoryFit(fit.points.swapaxes(0, 1), covariance.swapaxes(0, 1), fit.agrees, fit.noise_px)
 
 
 class _Fit:
@@ -130,21 +127,23 @@ class _Fit:
 
     def __init__(
         self,
-        rays: PeakRays,
+        points_img: np.ndarray,
+        trust: np.ndarray | float,
         cameras: Cameras,
         start: np.ndarray,
         noise_px: np.ndarray,
         max_noise_px: np.ndarray,
         settings: TrajectorySettings,
     ) -> None:
-        self._rays = rays
+        self._points_img = points_img
+        self._trust = np.broadcast_to(trust, points_img.shape[:3])
         self._cameras = cameras
         self._settings = settings
         self._max_noise_px = max_noise_px
         self.noise_px = np.minimum(noise_px, max_noise_px)
         self.num_frames, num_joints = start.shape[:2]
         self.points = _interpolated(start.swapaxes(0, 1))
-        self.agrees = np.zeros(rays.weight.shape[:3], bool)
+        self.agrees = np.zeros(points_img.shape[:3], bool)
         self.rigid: RigidPairs | None = None
         self.correlation = 0.0
         self.point_variance = np.ones(num_joints)
@@ -155,7 +154,8 @@ class _Fit:
         """(J,) share of the noise that smoothing keeps."""
         if self.num_frames < MIN_FRAMES:
             return np.ones(len(self.points))
-        return noise_share(self.jerk_variance, self.point_variance[:, None]).mean(1)
+        pairs = zip(self.jerk_variance, self.point_variance, strict=True)
+        return np.array([noise_share(jerk_variance, noise).mean() for jerk_variance, noise in pairs])
 
     def _blocks(self) -> Iterator[tuple[slice, slice, slice]]:
         """Yield frames of a block, frames with overlap, and the former as a part of the latter."""
@@ -166,7 +166,10 @@ class _Fit:
             yield slice(first, last), slice(begin, end), slice(first - begin, last - begin)
 
     def _terms(self, frames: slice) -> PixelTerms:
-        return PixelTerms(self._rays[frames], self._cameras[frames], self.points[:, frames])
+        """Undistort and linearize the detections; kept for all frames, they would be most of the memory."""
+        cameras = self._cameras[frames]
+        rays = detection_rays(self._points_img[frames].astype(float), cameras, self._trust[frames])
+        return PixelTerms(rays, cameras, self.points[:, frames])
 
     def _jerk_of(self, frames: slice) -> np.ndarray:
         return self.jerk_variance[:, frames.start : max(frames.stop - ORDER, frames.start)]
@@ -183,19 +186,21 @@ class _Fit:
         self.jerk_variance[:] = jerk_variance_of_cutoff(self._settings.start_cutoff, self.point_variance)[:, None]
         if self.num_frames < MIN_FRAMES:
             return
-        measured, weight = self.points, information
+        measured, weight = self.points, information.copy()
         for scale in self._settings.start_scales:
-            smooth, leverage = np.empty_like(measured), np.empty_like(weight)
+            smooth = np.empty_like(measured)
+            following = np.empty_like(weight)
             for inner, outer, part in self._blocks():
                 smoother = JerkSmoother(weight[:, outer, None, None], self._jerk_of(outer))
                 right = (weight[:, outer] + smoother.ridge)[..., None] * measured[:, outer]
-                smooth[:, inner] = smoother.solve(right[:, :, None])[:, part, 0]
-                variance = smoother.covariance(_CORRELATED, weight[:, outer] > 0)[..., 0, 0]
-                leverage[:, inner] = (weight[:, outer] * variance)[:, part]
-            # Points at an end or in a gap draw the trajectory to themselves, so their residuals are small.
-            freedom = np.maximum(1 - leverage, _MIN_FREEDOM)
-            squared = ((measured - smooth) ** 2).sum(-1) * information / freedom / scale**2
-            weight = information * robust_weight(squared, self._settings.outlier_std, 3)
+                found = smooth[:, inner] = smoother.solve(right[:, :, None])[:, part, 0]
+                leverage = (weight[:, outer] * smoother.covariance()[..., 0, 0])[:, part]
+                # Points at an end or in a gap draw the trajectory to themselves, so their residuals are small.
+                freedom = np.maximum(1 - leverage, _MIN_FREEDOM)
+                squared = ((measured[:, inner] - found) ** 2).sum(-1) * information[:, inner] / freedom / scale**2
+                robust = robust_weight(squared, self._settings.outlier_std, 3)
+                following[:, inner] = information[:, inner] * robust
+            weight = following
             self.jerk_variance = measure_jerk_variance(smooth, weight, self.point_variance, self.jerk_variance)
         self.points = smooth
 
@@ -205,11 +210,12 @@ class _Fit:
         typical = np.median(mean[mean > 0]) if (mean > 0).any() else 1.0
         self.point_variance = 1 / np.maximum(mean, 1e-3 * typical)
 
-    def update(self, scale: float) -> None:
+    def update(self, scale: float, covariance: np.ndarray | None = None) -> None:
         """Run a Gauss-Newton step over all frames, and measure noise and jerk again.
 
         Args:
             scale: factor of the noise in the weights against outliers.
+            covariance: (J, F, 3, 3), set to the covariance of the trajectories, mm^2; None = not wanted.
         """
         num_views = len(self.noise_px)
         points = np.empty_like(self.points)
@@ -220,7 +226,12 @@ class _Fit:
             terms = self._terms(outer)
             weight = terms.weights(scale * self.noise_px, self._settings.outlier_std)
             normal, right = terms.normal_equations(weight, self.noise_px)
-            points[:, inner] = self._solve(normal, right, outer)[:, part]
+            smoother, right = self._equations(normal, right, outer)
+            points[:, inner] = _solved(smoother, right)[:, part]
+            if covariance is not None:
+                near = maximum_filter1d(weight.sum(1).T > 1.5, 2 * _NEAR + 1, axis=1)[:, part]  # of two views
+                found = _covariance_of(smoother)[:, part] * near[..., None, None]
+                covariance[:, inner] = found + ~near[..., None, None] * _UNKNOWN_MM**2 * np.eye(3)
             information[:, inner] = _mean_information(normal[:, part])
             weight = weight[part]
             self.agrees[inner] = weight > 0.5
@@ -236,22 +247,28 @@ class _Fit:
         self.noise_px = np.where(freedom > 20, np.minimum(measured, self._max_noise_px), self.noise_px)
         self._measure(information, points)
         self.jerk_variance = measure_jerk_variance(points, information, self.point_variance, self.jerk_variance)
+        if covariance is not None:
+            # Smoothing reduces errors that last for many frames less than white noise.
+            independent = (1 - self.correlation) / (1 + self.correlation)  # measurements per frame
+            share = self.share
+            covariance /= (share + (1 - share) * independent)[:, None, None, None]
 
-    def _solve(self, normal: np.ndarray, right: np.ndarray, frames: slice) -> np.ndarray:
-        """Solve the normal equations of a block: (J, f, 3) mm."""
-        points, jerk_variance = self.points[:, frames], self._jerk_of(frames)
+    def _equations(
+        self, normal: np.ndarray, right: np.ndarray, frames: slice
+    ) -> tuple[JerkSmoother | PoseSmoother, np.ndarray]:
+        """Return the normal equations of a block of f frames and their right sides (J, f, 3)."""
+        points = self.points[:, frames]
         if self.rigid is None:
-            smoother = JerkSmoother(normal, jerk_variance)
-            return smoother.solve(right + smoother.ridge * points)
+            smoother = JerkSmoother(normal, self._jerk_of(frames))
+            return smoother, right + smoother.ridge * points
         smoother, from_pairs = self._coupled(normal, frames)
-        right = (right + from_pairs + smoother.ridge * points).transpose(1, 0, 2)  # (f, J, 3)
-        return smoother.solve(right.reshape(len(right), -1)).reshape(right.shape).swapaxes(0, 1)
+        return smoother, right + from_pairs + smoother.ridge * points
 
     def _coupled(self, normal: np.ndarray, frames: slice) -> tuple[PoseSmoother, np.ndarray]:
         """Return the normal equations with rigid pairs, and what the pairs add to the right sides (J, f, 3)."""
         pairs, points = self.rigid, self.points[:, frames]
         num_joints, num_frames, _ = points.shape
-        difference = pairs.difference(points)
+        difference = pairs.difference(points)  # (E, f, 3)
         distance = np.maximum(np.linalg.norm(difference, axis=-1), 1.0)
         std = pairs.std[:, frames]
         slope = difference / distance[..., None] / std[..., None]  # (E, f, 3)
@@ -272,26 +289,18 @@ class _Fit:
         weights = weights.reshape(num_frames, 3 * num_joints, 3 * num_joints)
         return PoseSmoother(weights, np.repeat(self._jerk_of(frames), 3, 0)), right
 
-    def covariance(self) -> np.ndarray:
-        """Return the covariance (J, F, 3, 3) of the trajectories, mm^2.
 
-        Smoothing reduces errors that last for many frames less than white noise.
-        """
-        result = np.empty((*self.points.shape, 3))
-        for inner, outer, part in self._blocks():
-            terms = self._terms(outer)
-            weight = terms.weights(self.noise_px, self._settings.outlier_std)
-            normal, _ = terms.normal_equations(weight, self.noise_px)
-            near = maximum_filter1d(weight.sum(1).T > 1.5, 2 * _NEAR + 1, axis=1)  # of two views
-            if self.rigid is None:
-                found = JerkSmoother(normal, self._jerk_of(outer)).covariance(_CORRELATED, near)
-            else:
-                found = self._coupled(normal, outer)[0].covariance(3).swapaxes(0, 1) * near[..., None, None]
-            found = found + ~near[..., None, None] * _UNKNOWN_MM**2 * np.eye(3)
-            result[:, inner] = found[:, part]
-        independent = (1 - self.correlation) / (1 + self.correlation)  # measurements per frame
-        share = self.share
-        return result / (share + (1 - share) * independent)[:, None, None, None]
+def _solved(smoother: JerkSmoother | PoseSmoother, right: np.ndarray) -> np.ndarray:
+    """Solve for right sides (J, f, 3)."""
+    if isinstance(smoother, JerkSmoother):
+        return smoother.solve(right)
+    right = right.transpose(1, 0, 2)  # (f, J, 3)
+    return smoother.solve(right.reshape(len(right), -1)).reshape(right.shape).swapaxes(0, 1)
+
+
+def _covariance_of(smoother: JerkSmoother | PoseSmoother) -> np.ndarray:
+    """Return the covariance (J, f, 3, 3) of the joints, mm^2."""
+    return smoother.covariance() if isinstance(smoother, JerkSmoother) else smoother.covariance(3).swapaxes(0, 1)
 
 
 def _mean_information(information: np.ndarray) -> np.ndarray:

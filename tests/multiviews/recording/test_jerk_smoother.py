@@ -31,7 +31,7 @@ def test_jerk_smoother_equals_dense_least_squares(num_frames, axes):
     variance = rng.uniform(0.5, 2, (2, max(num_frames - ORDER, 0)))
     right = rng.normal(size=(2, num_frames, axes))
     smoother = JerkSmoother(weights, variance)
-    solved, covariance = smoother.solve(right), smoother.covariance(num_frames)
+    solved, covariance = smoother.solve(right), smoother.covariance()
     for joint in range(2):
         matrix = dense(weights[joint], variance[joint])
         np.testing.assert_allclose(solved[joint].ravel(), np.linalg.solve(matrix, right[joint].ravel()), rtol=1e-6)
@@ -43,7 +43,7 @@ def test_jerk_smoother_equals_dense_least_squares(num_frames, axes):
 def test_noise_share_is_the_trace_of_the_smoother():
     variance = jerk_variance_of_cutoff(0.1, np.array([4.0]))
     smoother = JerkSmoother(np.full((1, 400, 1, 1), 0.25), np.full((1, 397), variance[0]))
-    assert 0.25 * smoother.covariance(80)[0, 100:300].mean() == pytest.approx(noise_share(variance, 4.0)[0], rel=0.01)
+    assert 0.25 * smoother.covariance()[0, 100:300].mean() == pytest.approx(noise_share(variance, 4.0)[0], rel=0.01)
 
 
 @pytest.mark.parametrize("factor", [1.0, 20.0])
