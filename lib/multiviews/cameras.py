@@ -158,8 +158,8 @@ def lens_reach(cameras: Cameras) -> Any:
     Outside the field of view the radial polynomial of a fitted lens may decrease; such points would be projected into
     the image. The limit is searched in steps of one degree. Tangential terms are ignored.
     """
-    if isinstance(cameras.k, np.ndarray) and cameras.k.ndim > 1 and cameras.k.strides[0] == 0:  # one rig in all frames
-        return np.broadcast_to(lens_reach(cameras[0]), cameras.k.shape[:-1])
+    if isinstance(cameras.k, np.ndarray) and cameras.k.ndim > 1 and cameras.k.size and cameras.k.strides[0] == 0:
+        return np.broadcast_to(lens_reach(cameras[0]), cameras.k.shape[:-1])  # one rig in all frames
     k = cameras.k[..., None]
     tested = np.tan(np.radians(np.arange(_SETTINGS.max_angle_deg + 1))) ** 2
     r2, steps = (_like(values, cameras.k) for values in (tested[1:], np.diff(tested)))

@@ -65,7 +65,7 @@ def measure_rigid_pairs(
         length, std = _constant_distance(measured, along, seen[one] & seen[other], duration)
         if std < _MAX_STD * length:
             weight = robust_weight((measured - length) ** 2 / (std**2 + along), _OUTLIER_STD, 2)
-            found.append((one, other, length, std * np.sqrt(duration / weight)))
+            found.append((one, other, length, (std * np.sqrt(duration / weight)).astype(np.float32)))
     one, other, length, std = zip(*found, strict=True) if found else ((),) * 4
     return RigidPairs(np.array(one, int), np.array(other, int), np.array(length), np.array(std))
 

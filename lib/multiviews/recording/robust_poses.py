@@ -11,7 +11,7 @@ from scipy.ndimage import convolve1d
 from lib.multiviews.body import HumanBody
 from lib.multiviews.cameras import Cameras
 from lib.multiviews.keypoints.left_right import FlipPairs, limb_pairs, swap, swapped_limbs_over_time, swapped_views
-from lib.multiviews.keypoints.peak_rays import peak_rays
+from lib.multiviews.keypoints.peak_rays import frame_blocks, peak_rays
 from lib.multiviews.keypoints.triangulate_robust import triangulate_robust
 from lib.multiviews.keypoints.view_consensus import consistent_points, reprojection_error
 from lib.multiviews.recording.pixel_terms import PixelTerms, covariance_of, detection_rays
@@ -93,6 +93,8 @@ class RobustSettings:
 class RobustPoses:
     """Poses of one person in F frames, and the detections they are made from.
 
+    An hour of a recording has 200,000 frames, so everything but the positions is float32 or smaller.
+
     Attributes:
         pose_world: (F, J, 3) mm; NaN = unknown.
         known: (F, J) bool, enough views agree on the joint.
@@ -102,7 +104,7 @@ class RobustPoses:
         error: (F, V, J) reprojection error of the pose, px; NaN without pose or detection.
         swapped: (F, V, limb pairs) bool, left and right of the detector were swapped.
         limb_pairs: names of the joints that are swapped together, e.g. "hip, kne, ank".
-        covariance: (F, J, 3, 3) of the joints, mm^2; NaN = unknown.
+        covariance: (F, J, 3, 3) of the joints, mm^2; NaN = unknown. The fit of cutoff "auto" sets it in smooth_poses().
         source: (F, J) number of the source of a joint in SOURCES.
         noise: noise of the detections per view, and views that are left out.
         settings: settings that the poses were made with.
@@ -124,7 +126,7 @@ class RobustPoses:
     @property
     def sd_mm(self) -> np.ndarray:
         """(F, J) standard deviation per axis, mm; NaN = unknown."""
-        return np.sqrt(np.maximum(np.trace(self.covariance, axis1=-2, axis2=-1), 0.0) / 3)
+        return np.sqrt(np.maximum(np.trace(self.covariance, axis1=-2, axis2=-1, dtype=float), 0.0) / 3)
 
     @property
     def positions(self) -> np.ndarray:
@@ -136,7 +138,10 @@ class RobustPoses:
         mean = np.where(known[..., None], self.pose_world, 0.0).sum(1) / known.sum(1).clip(1)[:, None]
         positions = np.where(known[:, :1], self.pose_world[:, 0], mean)
         found = np.flatnonzero(known.any(1))
-        nearest = np.abs(np.arange(len(known))[:, None] - found).argmin(1)
+        frames = np.arange(len(known))
+        after = np.searchsorted(found, frames).clip(0, len(found) - 1)
+        before = (after - 1).clip(0)
+        nearest = np.where(frames - found[before] <= np.abs(found[after] - frames), before, after)
         return positions[found[nearest]]
 
     @property
@@ -157,7 +162,7 @@ class RobustPoses:
             pose_world=pose_world,
             known=known,
             error=_errors_px(pose_world, self.points_img, cameras),
-            covariance=np.full_like(self.covariance, np.nan),
+            covariance=_unknown_covariance(pose_world.shape[:2]),
             source=_sources(known, self.agrees.sum(1), known),
         )
 
@@ -167,13 +172,16 @@ def person_sizes(points_img: np.ndarray) -> np.ndarray:
 
     Joints that are seen nowhere in the array do not count.
     """
-    seen = np.isfinite(points_img).all(-1, keepdims=True)
-    low = np.where(seen, points_img, np.inf).min(-2)
-    high = np.where(seen, points_img, -np.inf).max(-2)
-    ever = seen.any(tuple(range(seen.ndim - 2))).sum()
-    enough = seen[..., 0].sum(-1) * 2 >= max(ever, 1)
-    with np.errstate(invalid="ignore"):
-        return np.where(enough, (high - low).max(-1), np.nan)
+    ever = np.isfinite(points_img).all(-1).any(tuple(range(points_img.ndim - 2))).sum()
+    sizes = np.empty(points_img.shape[:-2])
+    for frames in frame_blocks(len(points_img), 1, _BLOCK):
+        seen = np.isfinite(points_img[frames]).all(-1, keepdims=True)
+        low = np.where(seen, points_img[frames], np.inf).min(-2)
+        high = np.where(seen, points_img[frames], -np.inf).max(-2)
+        enough = seen[..., 0].sum(-1) * 2 >= max(ever, 1)
+        with np.errstate(invalid="ignore"):
+            sizes[frames] = np.where(enough, (high - low).max(-1), np.nan)
+    return sizes
 
 
 def sizes_over_time(points_img: np.ndarray) -> np.ndarray:
@@ -224,62 +232,91 @@ def robust_poses(
     min_views = settings.required_views(sizes["V"])
     if not 2 <= min_views <= sizes["V"]:
         raise InputError(f"min_views: expected 2 to {sizes['V']}, received {min_views}")
-    seen = np.isfinite(points).all(-1) & (points[..., 2] >= settings.min_confidence)
-    points_img = np.where(seen[..., None], points[..., :2], np.nan)
-    trust = _trust(np.where(seen, points[..., 2], np.nan)) if settings.weigh_confidence else np.ones(seen.shape)
+    points_img, trust = _detections(points, settings)
     size = sizes_over_time(points_img)
     noise = measure_view_noise(points_img, cameras, size)
     noise = replace(noise, px=np.maximum(noise.px, _MIN_NOISE * np.median(size, 0)))
     tolerance_px = _tolerance_px(noise, size, settings)
     noise = noise if settings.cutoff == AUTO else replace(noise, off=())
-    trusted = _without_views(points_img, noise.off)
-    weights = np.ones((*seen.shape, 1))
-    groups = limb_pairs(body, flip_pairs)
-
-    points_world = np.empty((sizes["F"], body.num_joints, 3))
-
-    def triangulate_again(frames: np.ndarray) -> None:
-        for start in range(0, len(frames), _BLOCK):
-            part = frames[start : start + _BLOCK]
-            points = swap(trusted[part], swapped[part], groups)[:, :, :, None]
-            points_world[part] = triangulate_robust(points, weights[part], cameras[part], tolerance_px[part])
-
     share = settings.tolerance or _MAX_TOLERANCE
-    swapped = np.empty((*seen.shape[:2], len(groups)), bool)
-    for start in range(0, sizes["F"], _BLOCK):
-        frames = slice(start, start + _BLOCK)
-        rays = peak_rays(trusted[frames, :, :, None], weights[frames], cameras[frames], share * size[frames])
+    groups = limb_pairs(body, flip_pairs)
+    shape = points_img.shape[:3]
+    points_world = np.empty((shape[0], shape[2], 3))
+    swapped = np.empty((*shape[:2], len(groups)), bool)
+
+    def trusted(points: np.ndarray) -> np.ndarray:
+        return _without_views(points.astype(float), noise.off)
+
+    def triangulate_again(frames: slice | np.ndarray) -> None:
+        peaks = trusted(swap(points_img[frames], swapped[frames], groups))[:, :, :, None]
+        weights = np.ones(peaks.shape[:4])
+        points_world[frames] = triangulate_robust(peaks, weights, cameras[frames], tolerance_px[frames])
+
+    for frames in frame_blocks(shape[0], 1, _BLOCK):
+        peaks = trusted(points_img[frames])[:, :, :, None]
+        rays = peak_rays(peaks, np.ones(peaks.shape[:4]), cameras[frames], share * size[frames])
         swapped[frames] = swapped_views(rays, cameras[frames], groups)
-    triangulate_again(np.arange(sizes["F"]))
+        triangulate_again(frames)
     both_sides = swapped_limbs_over_time(points_world, swapped, groups)
     swapped ^= both_sides[:, None]
-    triangulate_again(np.flatnonzero(both_sides.any(1)))
-    late = _clearly_swapped(points_world, swap(points_img, swapped, groups), cameras, groups, share * size)
-    swapped ^= late
-    triangulate_again(np.flatnonzero(late.any((1, 2))))
-    points_img, trusted, trust = (swap(values, swapped, groups) for values in (points_img, trusted, trust))
-    if settings.cutoff == AUTO:
-        agrees = np.nan_to_num(_errors_px(points_world, trusted, cameras), nan=np.inf) <= tolerance_px[..., None]
-    else:
-        found = consistent_points(points_img, cameras, size, share, min_views)
-        points_world, agrees = found.points_world, found.agrees
-    known = agrees.sum(1) >= min_views
-    agrees &= known[:, None]
-    pose_world = np.where(known[..., None], points_world, np.nan)
+    both_sides = both_sides.any(1)
+    agrees, error = np.empty(shape, bool), np.empty(shape, np.float32)
+    covariance = np.full((*points_world.shape, 3), np.nan, np.float32) if settings.cutoff != AUTO else None
+    for frames in frame_blocks(shape[0], 1, _BLOCK):
+        again = np.flatnonzero(both_sides[frames]) + frames.start
+        triangulate_again(again)
+        found = swap(points_img[frames], swapped[frames], groups)
+        late = _clearly_swapped(points_world[frames], found, cameras[frames], groups, share * size[frames])
+        swapped[frames] ^= late
+        triangulate_again(np.flatnonzero(late.any((1, 2))) + frames.start)
+        points_img[frames] = found = swap(points_img[frames], swapped[frames], groups)
+        if settings.weigh_confidence:
+            trust[frames] = swap(trust[frames], swapped[frames], groups)
+        if settings.cutoff == AUTO:
+            distance = _errors_px(points_world[frames], trusted(found), cameras[frames])
+            inliers = np.nan_to_num(distance, nan=np.inf) <= tolerance_px[frames, :, None]
+        else:
+            consistent = consistent_points(found, cameras[frames], size[frames], share, min_views)
+            points_world[frames], inliers = consistent.points_world, consistent.agrees
+        unknown = inliers.sum(1) < min_views
+        points_world[frames][unknown] = np.nan
+        agrees[frames] = inliers & ~unknown[:, None]
+        error[frames] = _errors_px(points_world[frames], found, cameras[frames])
+        if covariance is not None:
+            covariance[frames] = _covariance(points_world[frames], found, agrees[frames], cameras[frames], noise.px)
+    known = agrees.any(1)
     return RobustPoses(
-        pose_world=pose_world,
+        pose_world=points_world,
         known=known,
         points_img=points_img,
         trust=trust,
         agrees=agrees,
-        error=_errors_px(pose_world, points_img, cameras),
+        error=error,
         swapped=swapped,
         limb_pairs=tuple(", ".join(body.joint_names[right][1:] for right, _ in group) for group in groups),
-        covariance=_covariance(pose_world, points_img, agrees, cameras, noise.px),
-        source=_sources(known, agrees.sum(1), known),
+        covariance=_unknown_covariance(known.shape) if covariance is None else covariance,
+        source=_sources(known, agrees.sum(1, dtype=np.uint8), known),
         noise=noise,
         settings=settings,
     )
+
+
+def _detections(points: np.ndarray, settings: RobustSettings) -> tuple[np.ndarray, np.ndarray]:
+    """Return the detections (F, V, J, 2), float32, NaN = not seen or too unsure, and their weights (F, V, J)."""
+    points_img = np.full((*points.shape[:3], 2), np.nan, np.float32)
+    confidence = np.full(points.shape[:3], np.nan, np.float32) if settings.weigh_confidence else None
+    for frames in frame_blocks(len(points), 1, _BLOCK):
+        seen = np.isfinite(points[frames]).all(-1) & (points[frames][..., 2] >= settings.min_confidence)
+        points_img[frames][seen] = points[frames][seen, :2]
+        if confidence is not None:
+            confidence[frames][seen] = points[frames][seen, 2]
+    one = np.float32(1)
+    return points_img, np.broadcast_to(one, points.shape[:3]) if confidence is None else _trust(confidence)
+
+
+def _unknown_covariance(shape: tuple[int, ...]) -> np.ndarray:
+    """Return covariances (*shape, 3, 3) that are unknown and take no memory."""
+    return np.broadcast_to(np.float32(np.nan), (*shape, 3, 3))
 
 
 def smooth_poses(
@@ -299,38 +336,45 @@ def smooth_poses(
     size = sizes_over_time(poses.points_img)
     limit_px = (_MAX_TOLERANCE if settings.tolerance is None else settings.tolerance) * size
     if settings.cutoff == AUTO:
-        trusted = _without_views(poses.points_img, poses.noise.off)
         max_noise_px = np.median(limit_px, 0) / _TOLERANCE_STD
+        used = ~np.isin(np.arange(size.shape[1]), poses.noise.off)[:, None]
+        trust = poses.trust * used if settings.weigh_confidence else np.broadcast_to(used, poses.trust.shape)
         fit = fit_trajectories(
-            trusted, cameras, body, poses.pose_world, poses.noise.px, max_noise_px, trust=poses.trust
+            poses.points_img, cameras, body, poses.pose_world, poses.noise.px, max_noise_px, trust=trust
         )
         pose_world, covariance, agrees = fit.pose_world, fit.covariance, fit.agrees
         poses = replace(poses, noise=replace(poses.noise, px=fit.noise_px))
     else:
-        pose_world, agrees = smooth_trajectories(poses.pose_world, settings.cutoff), poses.agrees
-        covariance = poses.covariance * (1.0 if settings.cutoff is None else noise_gain(settings.cutoff))
-    error = _errors_px(pose_world, poses.points_img, cameras)
-    agrees = agrees & (np.nan_to_num(error, nan=np.inf) <= limit_px[..., None])
+        pose_world, agrees = smooth_trajectories(poses.pose_world, settings.cutoff), poses.agrees.copy()
+        covariance = poses.covariance * np.float32(1.0 if settings.cutoff is None else noise_gain(settings.cutoff))
+    error = np.empty(agrees.shape, np.float32)
+    for frames in frame_blocks(len(error), 1, _BLOCK):
+        found = _errors_px(pose_world[frames], poses.points_img[frames], cameras[frames])
+        agrees[frames] &= np.nan_to_num(found, nan=np.inf) <= limit_px[frames, :, None]
+        error[frames] = found
     known = poses.known
     if settings.cutoff == AUTO:
-        known = agrees.sum(1) >= settings.required_views(agrees.shape[1])
-        known &= (agrees.sum(1) >= 3) | ~_alone(known)
-        agrees = agrees & known[:, None]
+        known = agrees.sum(1, dtype=np.uint8) >= settings.required_views(agrees.shape[1])
+        known &= (agrees.sum(1, dtype=np.uint8) >= 3) | ~_alone(known)
+        agrees &= known[:, None]
     given = known | _short_gaps(known, settings.max_gap)
+    pose_world[~given] = np.nan
+    covariance[~given] = np.nan
+    error.swapaxes(1, 2)[~given] = np.nan
     return replace(
         poses,
-        pose_world=np.where(given[..., None], pose_world, np.nan),
+        pose_world=pose_world,
         known=known,
         agrees=agrees,
-        error=np.where(given[:, None], error, np.nan),
-        covariance=np.where(given[..., None, None], covariance, np.nan),
-        source=_sources(known, agrees.sum(1), given),
+        error=error,
+        covariance=covariance,
+        source=_sources(known, agrees.sum(1, dtype=np.uint8), given),
         settings=settings,
     )
 
 
 def _trust(confidence: np.ndarray) -> np.ndarray:
-    """Return weights (F, V, J) of detections with confidences, NaN = not seen; 1 from the median of a joint on."""
+    """Return weights (F, V, J) of detections by their confidence, NaN = not seen; from the median of a joint on 1."""
     seen = np.isfinite(confidence)
     ever = seen.any((0, 1))
     usual = np.ones(len(ever))
@@ -360,16 +404,11 @@ def _covariance(
     points_world: np.ndarray, points_img: np.ndarray, agrees: np.ndarray, cameras: Cameras, noise_px: np.ndarray
 ) -> np.ndarray:
     """Return the covariance (F, J, 3, 3), mm^2, of points triangulated in each frame; NaN = unknown."""
-    known = np.isfinite(points_world).all(-1)
-    result = np.full((*known.shape, 3, 3), np.nan)
-    for start in range(0, len(known), _BLOCK):
-        frames = slice(start, start + _BLOCK)
-        points = np.where(known[frames, :, None], points_world[frames], cameras.T[frames].mean(1)[:, None])
-        rays = detection_rays(points_img[frames], cameras[frames])
-        terms = PixelTerms(rays, cameras[frames], points.swapaxes(0, 1))
-        information, _ = terms.normal_equations(agrees[frames].astype(float), noise_px)
-        result[frames][known[frames]] = covariance_of(information).swapaxes(0, 1)[known[frames]]
-    return result
+    known = np.isfinite(points_world).all(-1, keepdims=True)
+    points = np.where(known, points_world, cameras.T.mean(1)[:, None])
+    terms = PixelTerms(detection_rays(points_img, cameras), cameras, points.swapaxes(0, 1))
+    information, _ = terms.normal_equations(agrees.astype(float), noise_px)
+    return np.where(known[..., None], covariance_of(information).swapaxes(0, 1), np.nan)
 
 
 def _short_gaps(known: np.ndarray, max_gap: int) -> np.ndarray:

@@ -62,7 +62,7 @@ class TrajectoryFit:
 
     Attributes:
         pose_world: (F, J, 3) mm; all finite, also far from any detection.
-        covariance: (F, J, 3, 3) of the joints, mm^2.
+        covariance: (F, J, 3, 3) of the joints, mm^2, float32.
         agrees: (F, V, J) bool, detections with more than half their weight.
         noise_px: (V,) standard deviation of the detections per axis.
     """
@@ -99,17 +99,18 @@ def fit_trajectories(
     """
     fit = _Fit(points_img, trust, cameras, start, noise_px, max_noise_px, settings)
     fit.smooth_points(start)
-    covariance = np.empty((*fit.points.shape, 3), np.float32)
+    covariance = np.empty((*start.shape, 3), np.float32)
+    by_joint = covariance.swapaxes(0, 1)
     for scale in settings.scales:
-        fit.update(scale, covariance if scale == settings.scales[-1] else None)
+        fit.update(scale, by_joint if scale == settings.scales[-1] else None)
     if fit.num_frames >= MIN_FRAMES:
-        seen = fit.agrees.sum(1).T >= 2
-        pairs = measure_rigid_pairs(fit.points, covariance, seen, body, 1 / fit.share)
+        seen = fit.agrees.sum(1, dtype=np.uint8).T >= 2
+        pairs = measure_rigid_pairs(fit.points, by_joint, seen, body, 1 / fit.share)
         if len(pairs.one):
             fit.rigid = pairs
             for number in range(settings.rigid_passes):
-                fit.update(1.0, covariance if number == settings.rigid_passes - 1 else None)
-    return TrajectoryFit(fit.points.swapaxes(0, 1), covariance.swapaxes(0, 1), fit.agrees, fit.noise_px)
+                fit.update(1.0, by_joint if number == settings.rigid_passes - 1 else None)
+    return TrajectoryFit(fit.points.swapaxes(0, 1).copy(), covariance, fit.agrees, fit.noise_px)
 
 
 class _Fit:
@@ -165,11 +166,11 @@ class _Fit:
             begin, end = max(first - overlap, 0), min(last + overlap, self.num_frames)
             yield slice(first, last), slice(begin, end), slice(first - begin, last - begin)
 
-    def _terms(self, frames: slice) -> PixelTerms:
+    def _terms(self, frames: slice, points: np.ndarray) -> PixelTerms:
         """Undistort and linearize the detections; kept for all frames, they would be most of the memory."""
         cameras = self._cameras[frames]
         rays = detection_rays(self._points_img[frames].astype(float), cameras, self._trust[frames])
-        return PixelTerms(rays, cameras, self.points[:, frames])
+        return PixelTerms(rays, cameras, points)
 
     def _jerk_of(self, frames: slice) -> np.ndarray:
         return self.jerk_variance[:, frames.start : max(frames.stop - ORDER, frames.start)]
@@ -179,10 +180,10 @@ class _Fit:
         known = np.isfinite(start).all(-1)
         information = np.zeros(self.points.shape[:2])
         for inner, _, _ in self._blocks():
-            terms = self._terms(inner)
+            terms = self._terms(inner, self.points[:, inner])
             weight = terms.weights(self.noise_px, self._settings.outlier_std) * known[inner, None]
             information[:, inner] = _mean_information(terms.normal_equations(weight, self.noise_px)[0])
-        self._measure(information, self.points)
+        self._measure(information)
         self.jerk_variance[:] = jerk_variance_of_cutoff(self._settings.start_cutoff, self.point_variance)[:, None]
         if self.num_frames < MIN_FRAMES:
             return
@@ -204,7 +205,7 @@ class _Fit:
             self.jerk_variance = measure_jerk_variance(smooth, weight, self.point_variance, self.jerk_variance)
         self.points = smooth
 
-    def _measure(self, information: np.ndarray, points: np.ndarray) -> None:
+    def _measure(self, information: np.ndarray) -> None:
         """Set the variance of a frame's measurement from the mean information (J, F), 1/mm^2."""
         mean = information.mean(1)
         typical = np.median(mean[mean > 0]) if (mean > 0).any() else 1.0
@@ -218,20 +219,21 @@ class _Fit:
             covariance: (J, F, 3, 3), set to the covariance of the trajectories, mm^2; None = not wanted.
         """
         num_views = len(self.noise_px)
-        points = np.empty_like(self.points)
         information = np.empty(self.points.shape[:2])
+        overlap = self.points[:, :0]  # the positions before this step of the frames before a block
         squared, freedom, following = np.zeros(num_views), np.zeros(num_views), 0.0
         share = self.share
         for inner, outer, part in self._blocks():
-            terms = self._terms(outer)
+            points = np.concatenate([overlap, self.points[:, inner.start : outer.stop]], 1)
+            overlap = points[:, max(part.stop - self._settings.overlap, 0) : part.stop]
+            terms = self._terms(outer, points)
             weight = terms.weights(scale * self.noise_px, self._settings.outlier_std)
             normal, right = terms.normal_equations(weight, self.noise_px)
-            smoother, right = self._equations(normal, right, outer)
-            points[:, inner] = _solved(smoother, right)[:, part]
+            solved, uncertain = self._solve(normal, right, outer, points, covariance is not None)
+            self.points[:, inner] = solved[:, part]
             if covariance is not None:
                 near = maximum_filter1d(weight.sum(1).T > 1.5, 2 * _NEAR + 1, axis=1)[:, part]  # of two views
-                found = _covariance_of(smoother)[:, part] * near[..., None, None]
-                covariance[:, inner] = found + ~near[..., None, None] * _UNKNOWN_MM**2 * np.eye(3)
+                covariance[:, inner] = np.where(near[..., None, None], uncertain[:, part], _UNKNOWN_MM**2 * np.eye(3))
             information[:, inner] = _mean_information(normal[:, part])
             weight = weight[part]
             self.agrees[inner] = weight > 0.5
@@ -240,33 +242,34 @@ class _Fit:
             following += (residual[1:] * residual[:-1] / self.noise_px[:, None, None] ** 2).sum()
             count = np.maximum(weight.sum(1, keepdims=True), 1.0)
             freedom += (weight * np.maximum(2 - 3 * share / count, 0.2)).sum((0, 2))
-        self.points = points
         correlation = following / max((squared / self.noise_px**2).sum(), np.finfo(float).tiny)
         self.correlation = float(np.clip(correlation, 0.0, _MAX_CORRELATION))
         measured = np.sqrt(squared / np.maximum(freedom, 1.0))
         self.noise_px = np.where(freedom > 20, np.minimum(measured, self._max_noise_px), self.noise_px)
-        self._measure(information, points)
-        self.jerk_variance = measure_jerk_variance(points, information, self.point_variance, self.jerk_variance)
+        self._measure(information)
+        self.jerk_variance = measure_jerk_variance(self.points, information, self.point_variance, self.jerk_variance)
         if covariance is not None:
             # Smoothing reduces errors that last for many frames less than white noise.
             independent = (1 - self.correlation) / (1 + self.correlation)  # measurements per frame
             share = self.share
             covariance /= (share + (1 - share) * independent)[:, None, None, None]
 
-    def _equations(
-        self, normal: np.ndarray, right: np.ndarray, frames: slice
-    ) -> tuple[JerkSmoother | PoseSmoother, np.ndarray]:
-        """Return the normal equations of a block of f frames and their right sides (J, f, 3)."""
-        points = self.points[:, frames]
+    def _solve(
+        self, normal: np.ndarray, right: np.ndarray, frames: slice, points: np.ndarray, with_covariance: bool
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Solve the normal equations at `points` (J, f, 3): positions, mm, and, if wanted, covariance (J, f, 3, 3)."""
         if self.rigid is None:
             smoother = JerkSmoother(normal, self._jerk_of(frames))
-            return smoother, right + smoother.ridge * points
-        smoother, from_pairs = self._coupled(normal, frames)
-        return smoother, right + from_pairs + smoother.ridge * points
+            solved = smoother.solve(right + smoother.ridge * points)
+            return solved, smoother.covariance() if with_covariance else None
+        coupled, from_pairs = self._coupled(normal, frames, points)
+        right = (right + from_pairs + coupled.ridge * points).transpose(1, 0, 2)  # (f, J, 3)
+        solved = coupled.solve(right.reshape(len(right), -1)).reshape(right.shape).swapaxes(0, 1)
+        return solved, coupled.covariance(3).swapaxes(0, 1) if with_covariance else None
 
-    def _coupled(self, normal: np.ndarray, frames: slice) -> tuple[PoseSmoother, np.ndarray]:
+    def _coupled(self, normal: np.ndarray, frames: slice, points: np.ndarray) -> tuple[PoseSmoother, np.ndarray]:
         """Return the normal equations with rigid pairs, and what the pairs add to the right sides (J, f, 3)."""
-        pairs, points = self.rigid, self.points[:, frames]
+        pairs = self.rigid
         num_joints, num_frames, _ = points.shape
         difference = pairs.difference(points)  # (E, f, 3)
         distance = np.maximum(np.linalg.norm(difference, axis=-1), 1.0)
@@ -288,19 +291,6 @@ class _Fit:
             right[other] += change[pair]
         weights = weights.reshape(num_frames, 3 * num_joints, 3 * num_joints)
         return PoseSmoother(weights, np.repeat(self._jerk_of(frames), 3, 0)), right
-
-
-def _solved(smoother: JerkSmoother | PoseSmoother, right: np.ndarray) -> np.ndarray:
-    """Solve for right sides (J, f, 3)."""
-    if isinstance(smoother, JerkSmoother):
-        return smoother.solve(right)
-    right = right.transpose(1, 0, 2)  # (f, J, 3)
-    return smoother.solve(right.reshape(len(right), -1)).reshape(right.shape).swapaxes(0, 1)
-
-
-def _covariance_of(smoother: JerkSmoother | PoseSmoother) -> np.ndarray:
-    """Return the covariance (J, f, 3, 3) of the joints, mm^2."""
-    return smoother.covariance() if isinstance(smoother, JerkSmoother) else smoother.covariance(3).swapaxes(0, 1)
 
 
 def _mean_information(information: np.ndarray) -> np.ndarray:

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import tracemalloc
+from functools import partial
+
 import numpy as np
 import pytest
 from cvf_tests.walk import BODY, FLIP_PAIRS, film, swapped, walking
 
+from lib.multiviews.recording import robust_poses as robust_poses_module
 from lib.multiviews.recording.robust_poses import (
     BRIDGED,
     FROM_TWO_VIEWS,
@@ -15,6 +19,7 @@ from lib.multiviews.recording.robust_poses import (
     robust_poses,
     smooth_poses,
 )
+from lib.multiviews.recording.trajectory_fit import TrajectorySettings, fit_trajectories
 from lib.multiviews.recording.view_noise import ViewNoise
 from lib.utils.errors import InputError
 
@@ -200,3 +205,22 @@ def test_positions_without_root_use_known_joints():
         pose, known, np.zeros((4, 2, 17, 2)), np.ones(kept.shape), kept, np.zeros(kept.shape), kept, (), *rest
     )
     np.testing.assert_array_equal(poses.positions, [[1, 20, 30], [1, 20, 30], [5, 6, 7], [5, 6, 7]])
+
+
+def test_smooth_poses_memory_of_a_further_frame(monkeypatch):
+    """Positions, covariances and detections of all frames stay in memory, everything else for a block of frames."""
+    small = TrajectorySettings(block=20, overlap=5, start_scales=(1.0,), scales=(1.0,), rigid_passes=1)
+    monkeypatch.setattr(robust_poses_module, "fit_trajectories", partial(fit_trajectories, settings=small))
+    monkeypatch.setattr(robust_poses_module, "_BLOCK", 20)
+    _, points, cameras = scene(4, 260)
+    points, cameras = points.astype(np.float32), cameras.map(lambda array: np.broadcast_to(array[0], array.shape))
+
+    def peak(num_frames):
+        tracemalloc.start()
+        poses = smoothed(points[:num_frames], cameras[:num_frames])
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert np.isfinite(poses.pose_world).all()
+        return peak
+
+    assert (peak(260) - peak(100)) / 160 < 3500  # bytes per frame of 4 views
