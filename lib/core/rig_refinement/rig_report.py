@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,8 +57,13 @@ def rig_results(recording: Recording, result: RefinedRecording) -> dict[str, Any
             "shift_px": found.shift_px,
             "inflation": found.inflation,
         }
-        summary["views"] = {name: _view(found, view) for view, name in enumerate(recording.rig.names)}
+        summary["views"] = view_results(found, recording.rig.names)
     return summary
+
+
+def view_results(found: RigRefinement, names: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Return per view errors, moves and clocks with standard deviations."""
+    return {name: _view(found, view) for view, name in enumerate(names)}
 
 
 def _view(found: RigRefinement, view: int) -> dict[str, Any]:
@@ -102,33 +107,35 @@ def rig_report(recording: Recording, result: RefinedRecording) -> str:
     parts = ["# Refined calibration", f"**{verdict_text(result)}**", *(f"- {note}" for note in result.verdict.notes)]
     if found is None:
         return "\n\n".join(parts)
-    views = {name: _view(found, view) for view, name in enumerate(recording.rig.names)}
-    parts += ["## Cameras", view_table(views), _what_is_held(recording, result, found)]
+    table = view_table(view_results(found, recording.rig.names))
+    parts += ["## Cameras", table, _what_is_held(recording, result, found)]
     return "\n\n".join(parts)
 
 
+_MEASURED = (  # heading, value, standard deviation, decimals
+    ("turned (degrees)", "turned_deg", "turned_sd_deg", 3),
+    ("moved (mm)", "moved_mm", "moved_sd_mm", 1),
+    ("focal length (%)", "focal_percent", "focal_sd_percent", 2),
+    ("sync offset (frames)", "sync_offset_frames", "sync_offset_sd_frames", 2),
+    ("drift (frames)", "drift_frames", "drift_sd_frames", 2),
+)
+
+
 def view_table(views: Mapping[str, Mapping[str, float]]) -> str:
-    """Format the views of rig_results() as Markdown."""
-
-    def pair(view: Mapping[str, float], value: str, sd: str, digits: int) -> str:
-        return f"{view[value]:.{digits}f} ± {view[sd]:.{digits}f}"
-
+    """Format view_results() as Markdown, without columns of what was not estimated."""
+    estimated = [column for column in _MEASURED if any(view[column[2]] > 0 for view in views.values())]
     rows = [
         [
             name,
             f"{view['error_before_px']:.2f}",
             f"{view['error_after_px']:.2f}",
             f"{100 * view['inlier_share']:.0f}",
-            pair(view, "turned_deg", "turned_sd_deg", 3),
-            pair(view, "moved_mm", "moved_sd_mm", 1),
-            pair(view, "focal_percent", "focal_sd_percent", 2),
-            pair(view, "sync_offset_frames", "sync_offset_sd_frames", 2),
-            pair(view, "drift_frames", "drift_sd_frames", 2),
+            *(f"{view[value]:.{digits}f} ± {view[sd]:.{digits}f}" for _, value, sd, digits in estimated),
         ]
         for name, view in views.items()
     ]
-    header = ["view", "error before (px)", "after (px)", "inliers (%)", "turned (degrees)", "moved (mm)"]
-    return markdown_table([*header, "focal length (%)", "sync offset (frames)", "drift (frames)"], rows)
+    header = ["view", "error before (px)", "after (px)", "inliers (%)", *(column[0] for column in estimated)]
+    return markdown_table(header, rows)
 
 
 def _what_is_held(recording: Recording, result: RefinedRecording, found: RigRefinement) -> str:

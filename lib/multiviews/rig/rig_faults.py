@@ -15,6 +15,8 @@ from lib.multiviews.recording.synchronization import swap_free_points
 from lib.multiviews.rig.rig_adjustment import RigAdjustment
 from lib.multiviews.rig.rig_parameters import FOCAL, PRINCIPAL, RADIAL
 
+_OBLONG = 0.1  # share by which width and height differ; an exchange in a square image would be a small shift
+
 
 @dataclass(frozen=True)
 class FaultSettings:
@@ -142,7 +144,9 @@ def _changed_cameras(cameras: Cameras, wh: np.ndarray) -> Iterator[tuple[str, Ca
     for factor in (2.0, 1.5, 2 / 3, 0.5):
         resized = replace(cameras, f=cameras.f * factor, c=(cameras.c + 0.5) * factor - 0.5)
         yield f"calibrated for images {1 / factor:.3g} times as large as the videos", resized
-    yield "width and height are exchanged", replace(cameras, f=cameras.f[..., ::-1], c=cameras.c[..., ::-1])
+    oblong = np.abs(np.diff(cameras.c)) > _OBLONG * cameras.c.max(-1, keepdims=True)
+    f, c = (np.where(oblong, values[..., ::-1], values) for values in (cameras.f, cameras.c))
+    yield "width and height are exchanged", replace(cameras, f=f, c=c)
 
 
 def _changed_images(points: np.ndarray, wh: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:

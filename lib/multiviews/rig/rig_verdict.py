@@ -24,6 +24,7 @@ class VerdictSettings:
     Attributes:
         significant: standard deviations by which `change` must exceed that of a right rig.
         shift: smallest shift of projections that matters, share of the detections' noise.
+        min_shift_px: the same in px; systematic errors of a detector are not part of its noise.
         max_noise: largest noise of detections that fit, share of the person's size.
         min_inliers: smallest share of a camera's detections that fit.
         max_turn_sd_deg, max_move_sd: largest standard deviations of a camera, degrees and share of its distance from
@@ -34,6 +35,7 @@ class VerdictSettings:
 
     significant: float = 5.0
     shift: float = 0.1
+    min_shift_px: float = 0.0
     max_noise: float = 0.02
     min_inliers: float = 0.5
     max_turn_sd_deg: float = 0.3
@@ -107,7 +109,7 @@ def matters(found: RigRefinement, limits: VerdictSettings = VerdictSettings()) -
     """Return whether the cameras differ from the given ones by more than chance, and enough to matter."""
     chance = found.change_freedom + limits.significant * np.sqrt(2 * found.change_freedom)
     noise = float(np.sqrt((found.noise_px**2).mean()))
-    return found.change > chance and found.shift_px > limits.shift * noise
+    return found.change > chance and found.shift_px > max(limits.shift * noise, limits.min_shift_px)
 
 
 def _misfits(found: RigRefinement, names: Sequence[str], limits: VerdictSettings) -> list[str]:
@@ -158,17 +160,21 @@ def _implausible(found: RigRefinement, names: Sequence[str], limits: VerdictSett
 
 
 def _moves(found: RigRefinement, names: Sequence[str], least: float = 5.0) -> list[str]:
-    """Name the cameras that moved by more than `least` standard deviations."""
-    notes = []
-    for view, name in enumerate(names):
+    """Name what moved by more than `least` standard deviations of each camera, or else what moved by most."""
+    moves = []  # view, standard deviations, text
+    for view in range(len(names)):
         step, sd = found.step[view], found.sd[view]
-        parts = []
         for columns, factor, unit in ((ROTATION, 180 / np.pi, "degrees"), (CENTER, 1.0, "mm")):
             length, deviation = np.linalg.norm(step[columns]), np.linalg.norm(sd[columns])
-            if length > least * deviation:
-                parts.append(f"{factor * length:.3g} {unit} (sd {factor * deviation:.2g})")
-        if abs(step[FOCAL]) > least * sd[FOCAL] > 0:
-            parts.append(f"focal length {100 * step[FOCAL]:+.2f} % (sd {100 * sd[FOCAL]:.2g})")
+            text = f"{factor * length:.3g} {unit} (sd {factor * deviation:.2g})"
+            moves.append((view, length / max(deviation, np.finfo(float).tiny), text))
+        if sd[FOCAL] > 0:
+            text = f"focal length {100 * step[FOCAL]:+.2f} % (sd {100 * sd[FOCAL]:.2g})"
+            moves.append((view, abs(step[FOCAL]) / sd[FOCAL], text))
+    least = min(least, max(deviations for _, deviations, _ in moves))
+    notes = []
+    for view, name in enumerate(names):
+        parts = [text for other, deviations, text in moves if other == view and deviations >= least]
         if parts:
             notes.append(f"{name} moved: {', '.join(parts)}")
     return notes

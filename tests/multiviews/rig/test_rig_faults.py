@@ -8,7 +8,7 @@ from cvf_tests.walk import FLIP_PAIRS
 from cvf_tests.wrong_rig import SIDE, filmed_walk
 
 from lib.multiviews.recording.robust_poses import sizes_over_time
-from lib.multiviews.rig.rig_faults import wrong_convention
+from lib.multiviews.rig.rig_faults import _changed_cameras, wrong_convention
 
 NAMES = ("left", "middle", "right", "back")
 
@@ -60,3 +60,15 @@ def test_wrong_convention_names_the_fault(fault, text):
     size = np.median(sizes_over_time(points), 0)
     found = wrong_convention(points, cameras, np.full((4, 2), SIDE), size, FLIP_PAIRS, NAMES)
     assert found is None if text is None else found.startswith(text)
+
+
+def test_wrong_convention_does_not_exchange_the_axes_of_square_images():
+    walk = filmed_walk(4, 40)
+    cameras = walk.state.cameras
+    c = cameras.c + [0.01 * SIDE, 0.0]
+    square = replace(cameras, c=c, f=cameras.f * [1.0, 1.01])
+    texts = dict(_changed_cameras(square, np.full((4, 2), SIDE)))
+    np.testing.assert_array_equal(texts["width and height are exchanged"].c, c)
+    tall = replace(square, c=c * [0.5, 1.0])
+    texts = dict(_changed_cameras(tall, np.full((4, 2), SIDE)))
+    np.testing.assert_array_equal(texts["width and height are exchanged"].c, tall.c[:, ::-1])
