@@ -226,6 +226,11 @@ FAULTS = (
     ("4 frames late", ("cam1: late by +4", "cam1: late by +3.9"), _late),
     ("drift of 3 frames", ("cam1: drifts by +3", "cam1: drifts by +2.9"), lambda points, cameras: (points, cameras)),
     ("principal point off by 60, 40 px", ("cam1: the principal point",), _changed(c=lambda c: c + [60, 40])),
+    (
+        "principal points counted from the right and lower edge, all cameras",
+        ("are mirrored",),
+        lambda points, cameras: (points, replace(cameras, c=IMAGE_PX - 1 - cameras.c)),
+    ),
     ("no distortion in the file", ("cam1: the lens distortion",), _changed(k=lambda k: 0 * k)),
 )
 

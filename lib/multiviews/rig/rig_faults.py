@@ -28,6 +28,8 @@ class FaultSettings:
         fits: share of inliers of a rig without gross faults.
         gain: growth of the share of inliers that shows a wrong convention.
         significant: standard deviations per unknown of a deviation that counts.
+        mirrored_step: share by which each mirrored principal point must lower the error.
+        mirrored_rest: share of the error beyond that of the refined rig which mirrored principal points may leave.
         focal, principal, radial: smallest deviations that count: share, share of the focal length, coefficient.
     """
 
@@ -36,6 +38,8 @@ class FaultSettings:
     fits: float = 0.8
     gain: float = 0.1
     significant: float = 3.5
+    mirrored_step: float = 0.05
+    mirrored_rest: float = 0.3
     focal: float = 0.01
     principal: float = 0.012
     radial: float = 0.08
@@ -56,6 +60,23 @@ class Convention:
     points: np.ndarray
 
 
+def _errors(points: np.ndarray, cameras: Cameras, size: np.ndarray, tolerance: float) -> np.ndarray:
+    """Return the distances (F, V, P), px, from points triangulated from the views that agree; infinite = unknown.
+
+    Args:
+        points: (F, V, P, 2) image px; NaN = not seen.
+        cameras: leading axis V.
+        size: (V,) size of the person, px.
+        tolerance: largest error of a view that agrees, share of `size`.
+    """
+    num_frames = len(points)
+    over_frames = cameras.map(lambda array: np.broadcast_to(array, (num_frames, *array.shape)))
+    limit = np.broadcast_to(tolerance * size, points.shape[:2])
+    world = triangulate_robust(points[:, :, :, None], np.ones((*points.shape[:3], 1)), over_frames, limit)
+    error = reprojection_error(world, points, over_frames, np.ones(points.shape[:2]))
+    return np.nan_to_num(error, nan=np.inf)
+
+
 def inlier_share(points: np.ndarray, cameras: Cameras, size: np.ndarray, tolerance: float) -> np.ndarray:
     """Return the share (V,) of the points of each view that agree with points triangulated from all views.
 
@@ -65,13 +86,8 @@ def inlier_share(points: np.ndarray, cameras: Cameras, size: np.ndarray, toleran
         size: (V,) size of the person, px.
         tolerance: share of `size`.
     """
-    num_frames = len(points)
-    over_frames = cameras.map(lambda array: np.broadcast_to(array, (num_frames, *array.shape)))
-    limit = np.broadcast_to(tolerance * size, points.shape[:2])
-    world = triangulate_robust(points[:, :, :, None], np.ones((*points.shape[:3], 1)), over_frames, limit)
-    error = reprojection_error(world, points, over_frames, np.ones(points.shape[:2]))
+    inside = _errors(points, cameras, size, tolerance) <= (tolerance * size)[:, None]
     seen = np.isfinite(points).all(-1)
-    inside = np.nan_to_num(error, nan=np.inf) <= limit[..., None]
     return inside.sum((0, 2)) / np.maximum(seen.sum((0, 2)), 1)
 
 
@@ -95,8 +111,7 @@ def wrong_convention(
         names: names of the views.
         settings: see FaultSettings.
     """
-    frames = np.unique(np.linspace(0, len(points_img) - 1, min(len(points_img), settings.frames)).astype(int))
-    points = swap_free_points(points_img[frames], flip_pairs)
+    points = swap_free_points(_spread(points_img, settings.frames), flip_pairs)
     given = inlier_share(points, cameras, size, settings.tolerance)
     if given.min() >= settings.fits:
         return None
@@ -109,6 +124,73 @@ def wrong_convention(
     best = int(np.argmax(shares))
     fits = tested[best][0].min() >= settings.fits and shares[best] >= given.mean() + settings.gain
     return tested[best][1] if fits else None
+
+
+def _spread(points: np.ndarray, count: int) -> np.ndarray:
+    """Return at most `count` evenly spaced frames of points (F, ...)."""
+    return points[np.unique(np.linspace(0, len(points) - 1, min(len(points), count)).astype(int))]
+
+
+def mirrored_principal_points(
+    points_img: np.ndarray,
+    cameras: Cameras,
+    refined: Cameras,
+    image_wh: np.ndarray,
+    size: np.ndarray,
+    flip_pairs: Sequence[tuple[int, int]],
+    names: Sequence[str],
+    settings: FaultSettings = FaultSettings(),
+) -> str | None:
+    """Name two or more principal points that, counted from the other edge of the image, make the given rig fit.
+
+    The cameras stay where the given rig has them. A single mirrored principal point is not told from a turned camera.
+
+    Args:
+        points_img: (F, V, J, 2) image px of synchronous views; NaN = not seen.
+        cameras: the given rig, leading axis V.
+        refined: the refined rig, whose error is that of a rig that is right.
+        image_wh: (V, 2) px; 0 = unknown.
+        size: (V,) size of the person, px.
+        flip_pairs: (right, left) joints.
+        names: names of the views.
+        settings: frames, tolerance, mirrored_step and mirrored_rest.
+    """
+    if not (image_wh > 0).all():
+        return None
+    points = swap_free_points(_spread(points_img, settings.frames), flip_pairs)
+    seen = np.isfinite(points).all(-1)
+
+    def error_px(one: Cameras) -> float:
+        errors = _errors(points, one, size, settings.tolerance)
+        medians = [np.median(errors[:, view][seen[:, view]]) for view in range(len(one)) if seen[:, view].any()]
+        return float(np.sqrt(np.mean(np.square(medians))))
+
+    given, least = error_px(cameras), error_px(refined)
+    best, fitting = given, cameras
+    left = [(view, axis) for view in range(len(cameras)) for axis in (0, 1)]
+    while left:
+        tested = []
+        for view, axis in left:
+            c = fitting.c.copy()
+            c[view, axis] = image_wh[view, axis] - 1 - c[view, axis]
+            tested.append((error_px(replace(fitting, c=c)), view, axis, c))
+        error, view, axis, c = min(tested, key=lambda one: one[0])
+        if error > (1 - settings.mirrored_step) * best:
+            break
+        best, fitting = error, replace(fitting, c=c)
+        left.remove((view, axis))
+    axes = (fitting.c != cameras.c).tolist()
+    listed = [
+        f"{name} (in {' and '.join(letter for letter, is_one in zip('xy', ones, strict=True) if is_one)})"
+        for name, ones in zip(names, axes, strict=True)
+        if any(ones)
+    ]
+    if len(listed) < 2 or best - least > settings.mirrored_rest * (given - least):
+        return None
+    return (
+        f"the principal points of {', '.join(listed)} are mirrored: counted from the other edge of the image they fit "
+        f"without moving a camera ({given:.1f} px before, {best:.1f} px then, {least:.1f} px with all cameras moved)"
+    )
 
 
 def _conventions(points: np.ndarray, cameras: Cameras, wh: np.ndarray, names: Sequence[str]) -> Iterator[Convention]:

@@ -10,9 +10,16 @@ import numpy as np
 from lib.multiviews.body import HumanBody
 from lib.multiviews.cameras import Cameras
 from lib.multiviews.recording.robust_poses import RobustSettings, sizes_over_time
-from lib.multiviews.rig.rig_faults import lens_faults, wrong_convention
+from lib.multiviews.rig.rig_faults import lens_faults, mirrored_principal_points, wrong_convention
 from lib.multiviews.rig.rig_parameters import CENTER, DRIFT, FOCAL, OFFSET, ROTATION
-from lib.multiviews.rig.rig_refinement import DEFAULT_SETTINGS, FlipPairs, RefinementSettings, RigRefinement, refine_rig
+from lib.multiviews.rig.rig_refinement import (
+    DEFAULT_SETTINGS,
+    FlipPairs,
+    RefinementSettings,
+    RigRefinement,
+    in_step,
+    refine_rig,
+)
 
 RIGHT, REFINED, NOT_TRUSTED = "right", "refined", "not trusted"
 
@@ -91,7 +98,12 @@ def judge_rig(
         return RigVerdict(NOT_TRUSTED, (f"{convention}; then the rig would fit",), (), None)
     found = refine_rig(points, cameras, body, flip_pairs, settings)
     wrong = matters(found, limits)
-    reasons = _misfits(found, names, limits) or _unknown(found, names, limits) or _implausible(found, names, limits)
+    reasons = _misfits(found, names, limits)
+    if wrong and not reasons:
+        in_sync = in_step(points_img, found.state, np.arange(len(points))).points_img
+        mirrored = mirrored_principal_points(in_sync, cameras, found.state.cameras, image_wh, size, flip_pairs, names)
+        reasons = [mirrored] if mirrored else []
+    reasons = reasons or _unknown(found, names, limits) or _implausible(found, names, limits)
     if wrong and not reasons:
         faults = lens_faults(found.adjustment, found.inflation, image_wh, names)
         reasons = [fault.text for fault in faults]

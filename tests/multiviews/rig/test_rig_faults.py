@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from cvf_tests.walk import FLIP_PAIRS
-from cvf_tests.wrong_rig import SIDE, filmed_walk
+from cvf_tests.wrong_rig import SIDE, bumped, filmed_walk
 
+from lib.multiviews.cameras import Cameras
 from lib.multiviews.recording.robust_poses import sizes_over_time
-from lib.multiviews.rig.rig_faults import _changed_cameras, wrong_convention
+from lib.multiviews.rig.rig_faults import _changed_cameras, mirrored_principal_points, wrong_convention
 
 NAMES = ("left", "middle", "right", "back")
 
@@ -72,3 +73,33 @@ def test_wrong_convention_does_not_exchange_the_axes_of_square_images():
     tall = replace(square, c=c * [0.5, 1.0])
     texts = dict(_changed_cameras(tall, np.full((4, 2), SIDE)))
     np.testing.assert_array_equal(texts["width and height are exchanged"].c, tall.c[:, ::-1])
+
+
+def off_center(walk) -> tuple[np.ndarray, Cameras]:
+    """Return points (F, V, J, 2) and cameras whose principal points are 40, 30 px from the middle."""
+    shift = np.array([40.0, -30.0])
+    return walk.points[..., :2] + shift, replace(walk.state.cameras, c=walk.state.cameras.c + shift)
+
+
+def mirror(c: np.ndarray, view: int, axis: int) -> np.ndarray:
+    c = c.copy()
+    c[view, axis] = SIDE - 1 - c[view, axis]
+    return c
+
+
+def test_mirrored_principal_points_names_cameras_and_axes():
+    points, cameras = off_center(filmed_walk(4, 60))
+    size = np.median(sizes_over_time(points), 0)
+    given = replace(cameras, c=mirror(mirror(cameras.c, 0, 0), 3, 1))
+    image_wh = np.full((4, 2), SIDE)
+    found = mirrored_principal_points(points, given, cameras, image_wh, size, FLIP_PAIRS, NAMES)
+    assert found.startswith("the principal points of left (in x), back (in y) are mirrored")
+    unknown_size = mirrored_principal_points(points, given, cameras, 0 * image_wh, size, FLIP_PAIRS, NAMES)
+    assert unknown_size is None
+
+
+def test_mirrored_principal_points_does_not_explain_turned_cameras():
+    points, cameras = off_center(filmed_walk(4, 60))
+    size = np.median(sizes_over_time(points), 0)
+    given = bumped(bumped(cameras, 0, 2.0), 2, -2.0)
+    assert mirrored_principal_points(points, given, cameras, np.full((4, 2), SIDE), size, FLIP_PAIRS, NAMES) is None
