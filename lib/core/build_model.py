@@ -41,8 +41,12 @@ def build_model(config: Any, num_views: int, is_train: bool = False, resumes: bo
     if f"multiview_{name}" != config.MODEL:
         logger.warning("MODEL is %s, but BACKBONE_MODEL is %s; using the backbone", config.MODEL, name)
     is_fixed = BACKBONES[name].is_fixed
-    if is_train and is_fixed:
-        raise InputError(f"BACKBONE_MODEL {name}: its weights are fixed, it cannot be trained; choose another backbone")
+    is_frozen = is_train and config.TRAIN.FREEZE_BACKBONE
+    if is_train and is_fixed and not is_frozen:
+        raise InputError(
+            f"BACKBONE_MODEL {name}: its weights are fixed, it cannot be trained; choose another backbone, or train "
+            "only a fusion with TRAIN.FREEZE_BACKBONE true"
+        )
     network = config.NETWORK
     settings = config[BACKBONES[name].section]
     build_backbone = partial(BACKBONES[name].build, network.NUM_JOINTS, settings)
@@ -55,10 +59,9 @@ def build_model(config: Any, num_views: int, is_train: bool = False, resumes: bo
             backbone = build_backbone()
             initialize(backbone, network.INIT)
     fusion = build_fusion(network, num_views)
-    is_frozen = is_train and config.TRAIN.FREEZE_BACKBONE
     if is_frozen and (fusion is None or not list(fusion.parameters())):
         raise InputError(f"TRAIN.FREEZE_BACKBONE: with NETWORK.FUSION {fusion_name(network)} nothing is left to train")
-    if is_train and not resumes:
+    if is_train and not resumes and not is_fixed:
         path = os.path.join(config.DATA_DIR, network.PRETRAINED) if network.PRETRAINED else ""
         if not path:
             _warn_of_published_init(network)

@@ -6,6 +6,7 @@ docs/own_cameras.md keeps estimate_recording() and the methods of RecordingPoses
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,14 @@ import numpy as np
 from lib.core.config_io import load_config
 from lib.core.export.export_poses import ExportSettings, export_sequence
 from lib.core.export.pose_sequence import make_sequence
-from lib.core.own_cameras.blazepose_files import DEFAULT_CFG
 from lib.core.own_cameras.recording import Recording, associate, load_recording, synchronize, with_detections
 from lib.core.own_cameras.recording_figures import save_label_sheet, save_video
-from lib.core.own_cameras.recording_poses import AGREEMENT, DEFAULT_SETTINGS, poses_by_method, smooth, triangulate
+from lib.core.own_cameras.recording_poses import AGREEMENT, DEFAULT_SETTINGS, smooth, triangulate
 from lib.core.own_cameras.recording_results import POSES, save_recording_poses, save_results
 from lib.core.pose3d.make_prior import load_prior
 from lib.core.pose3d.methods import METHODS
-from lib.models.registry import BACKBONES
+from lib.dataset.own_cameras.blazepose_files import DEFAULT_CFG
+from lib.models.registry import BACKBONES, fusion_name, needs_checkpoint
 from lib.multiviews.body import H36M_BODY
 from lib.multiviews.pictorial.limb_prior import LimbPrior
 from lib.multiviews.recording.robust_poses import RobustPoses, RobustSettings, leave_one_out
@@ -40,6 +41,7 @@ class RecordingPoses:
         method: name of the 3D method.
         settings: consensus between the views, and smoothing.
         config: configuration of the network; None if detections replace it.
+        checkpoint: weights of the network; None = it needs none.
     """
 
     recording: Recording
@@ -47,6 +49,7 @@ class RecordingPoses:
     method: str
     settings: RobustSettings
     config: Any = None
+    checkpoint: str | os.PathLike | None = None
 
     @property
     def pose_world(self) -> np.ndarray:
@@ -92,7 +95,9 @@ class RecordingPoses:
         from lib.core.own_cameras.heatmap_poses import leave_one_out_of_heatmaps  # torch
 
         prior = _prior_of_file(self.method, self.config)
-        return leave_one_out_of_heatmaps(self.recording, self.poses, self.config, self.method, self.settings, prior)
+        return leave_one_out_of_heatmaps(
+            self.recording, self.poses, self.config, self.method, self.settings, prior, self.checkpoint
+        )
 
     def export(
         self, out: str | os.PathLike, formats: Sequence[str], settings: ExportSettings | None = None
@@ -202,8 +207,9 @@ def network_and_method(
         return None, AGREEMENT
     config = load_config(cfg or DEFAULT_CFG, opts)
     is_fixed = BACKBONES[config.BACKBONE_MODEL].is_fixed
-    if not is_fixed and not checkpoint:
-        raise InputError(f"--cfg {cfg}: its network needs --checkpoint, its weights")
+    if not checkpoint and needs_checkpoint(config.BACKBONE_MODEL, fusion_name(config.NETWORK)):
+        part = f"NETWORK.FUSION {fusion_name(config.NETWORK)}" if is_fixed else f"--cfg {cfg}: its network"
+        raise InputError(f"{part} needs --checkpoint, its weights")
     return config, method or ("rpsm+refine" if is_fixed else "rpsm")
 
 
@@ -243,16 +249,16 @@ def poses_of_recording(
         poses = smooth(triangulate(recording, settings), recording, settings)
     else:
         recording, poses = _poses_from_network(recording, config, checkpoint, method, settings, keep)
-    return RecordingPoses(recording, poses, method, settings, config)
+    return RecordingPoses(recording, poses, method, settings, config, checkpoint)
 
 
 def _with_found_people(recording: Recording, config: Any, checkpoint: str | os.PathLike | None) -> Recording:
     """Add BlazePose's detections, from which sync offsets are estimated."""
-    if checkpoint:
+    if not BACKBONES[config.BACKBONE_MODEL].is_fixed:
         raise InputError("--synchronize estimates offsets from detections: name them with --detections")
     from lib.core.own_cameras.heatmap_poses import detect_people  # torch
 
-    return with_detections(recording, detect_people(recording, config))
+    return with_detections(recording, detect_people(recording, config, checkpoint))
 
 
 def _prior_of_file(method: str, config: Any) -> LimbPrior | None:
@@ -272,19 +278,10 @@ def _poses_from_network(
 ) -> tuple[Recording, RobustPoses]:
     """Run the network, triangulate its joints, and apply the 3D method if one is given."""
     # These import torch, which detections do not need.
-    from lib.core.own_cameras.heatmap_poses import poses_from_heatmaps
-    from lib.core.own_cameras.network import predict
+    from lib.core.own_cameras.heatmap_poses import poses_from_heatmaps, poses_from_network
 
     prior = _prior_of_file(method, config)
     if BACKBONES[config.BACKBONE_MODEL].is_fixed:
-        return poses_from_heatmaps(recording, config, method, settings, prior)
-    roots = None
-    if recording.points is not None:
-        roots = smooth(triangulate(recording, settings), recording, settings).positions
-    recording, prediction = predict(recording, config, checkpoint, roots)
-    poses = smooth(triangulate(recording, settings), recording, settings)
-    if method != AGREEMENT:
-        if keep is not None:
-            save_recording_poses(keep, recording, poses)
-        poses = poses_by_method(recording, prediction, config, method, poses, prior)
-    return recording, poses
+        return poses_from_heatmaps(recording, config, method, settings, prior, checkpoint)
+    save = None if keep is None else partial(save_recording_poses, keep)
+    return poses_from_network(recording, config, checkpoint, method, settings, prior, save)

@@ -18,7 +18,7 @@ from typing import Any
 from lib.core.config import all_keys
 from lib.core.config_io import comparable_values, dump_config, flat_values, read_config
 from lib.dataset.storage.h36m_pickle import SUBSETS
-from lib.models.registry import BACKBONES
+from lib.models.registry import BACKBONES, fusion_name, needs_checkpoint
 from lib.utils.errors import InputError
 from lib.utils.files.atomic import make_directory
 from lib.utils.files.disk_usage import directory_bytes, size_text
@@ -92,11 +92,10 @@ def board_directory(config: Any, directory: Path) -> Path:
 def weights_file(config: Any, directory: Path) -> Path:
     """Return the weights to evaluate: TEST.MODEL_FILE if set, else the weights of TEST.STATE in the run directory.
 
-    A backbone with fixed weights is its own file.
+    A network that nothing was trained of has the file of its backbone.
     """
-    backbone = BACKBONES[config.BACKBONE_MODEL]
-    if backbone.is_fixed:
-        return Path(config[backbone.section].FILE)
+    if not needs_checkpoint(config.BACKBONE_MODEL, fusion_name(config.NETWORK)):
+        return Path(config[BACKBONES[config.BACKBONE_MODEL].section].FILE)
     if config.TEST.MODEL_FILE:
         return Path(config.TEST.MODEL_FILE)
     return run_of(directory) / (FINAL_NAME if config.TEST.STATE == "final" else BEST_NAME)
@@ -225,8 +224,9 @@ def _evaluated_values(config: Mapping[str, Any], directory: Path) -> dict[str, A
     if values["TEST.POST_PROCESS"] and values["TEST.PEAK_MODE"] == "argmax":
         evaluated["TEST.PEAK_MODE"] = "quarter"
     trained = directory / (FINAL_NAME if values["TEST.STATE"] == "final" else BEST_NAME)
-    backbone = BACKBONES[values["BACKBONE_MODEL"]]
-    named = values[f"{backbone.section}.FILE"] if backbone.is_fixed else values["TEST.MODEL_FILE"]
+    named = values["TEST.MODEL_FILE"]
+    if not needs_checkpoint(values["BACKBONE_MODEL"], values["NETWORK.FUSION"]):
+        named = values[f"{BACKBONES[values['BACKBONE_MODEL']].section}.FILE"]
     weights = Path(named or trained).resolve()
     evaluated["TEST.MODEL_FILE"] = weights.name if weights.parent == directory.resolve() else str(weights)
     return evaluated

@@ -42,15 +42,22 @@ class Fusion:
             with leading axes (B, V)) -> (B, V, J, H, W), with an attribute `num_views`, None = any number of views.
             None = no fusion.
         fixed_rig: the weights are for one rig and fixed crops.
+        has_weights: it must be trained.
     """
 
     build: Callable[[int, tuple[int, int], str], nn.Module] | None
     fixed_rig: bool = False
+    has_weights: bool = False
 
 
 def fusion_name(network: Any) -> str:
     """Return the fusion that section NETWORK selects: FUSION or, if it is empty, AGGRE."""
     return network.FUSION or ("learned" if network.AGGRE else "none")
+
+
+def needs_checkpoint(backbone: str, fusion: str) -> bool:
+    """Return whether a network has weights to train: those of its backbone, unless they are fixed, or of its fusion."""
+    return not BACKBONES[backbone].is_fixed or FUSIONS[fusion].has_weights
 
 
 def model_names() -> list[str]:
@@ -132,9 +139,9 @@ BACKBONES = {
     "blazepose": Backbone(_blazepose, section="BLAZEPOSE", is_fixed=True),
 }
 FUSIONS = {
-    "learned": Fusion(_learned, fixed_rig=True),
+    "learned": Fusion(_learned, fixed_rig=True, has_weights=True),
     "epipolar_sum": Fusion(lambda *_: _epipolar("sum")),
     "epipolar_max": Fusion(lambda *_: _epipolar("max")),
-    "adaptive": Fusion(_adaptive),
+    "adaptive": Fusion(_adaptive, has_weights=True),
     "none": Fusion(None),
 }

@@ -3,7 +3,7 @@
 import logging
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,7 +118,9 @@ def load_model_state(model: MultiViewPose, content: Any, source: str) -> LoadRep
         if dropped:
             logger.info("%s: fusion weights ignored; NETWORK.FUSION needs none", source)
         state = {name: value for name, value in state.items() if not is_fusion(name)}
-    elif any(name.startswith("backbone.") for name in state):  # otherwise _check_fit reports that nothing fits
+    elif _has_backbone(state) or not _has_backbone(wanted):  # otherwise _check_fit reports that nothing fits
+        if not _has_backbone(wanted):  # fixed backbone: only the fusion is loaded, on whatever backbone it was trained
+            state = {name: value for name, value in state.items() if is_fusion(name)}
         _check_fusion(model, state, source)
         if isinstance(model.fusion, CrossViewFusion) and "fusion.weight" not in state:
             matrices = wanted.pop("fusion.weight").flatten(0, 1)  # views, not copies: 0.8 GB with 64 x 64 px
@@ -127,6 +129,10 @@ def load_model_state(model: MultiViewPose, content: Any, source: str) -> LoadRep
     _check_fit(report, source, type(model.backbone).__name__, state)
     _copy(wanted, state, report, source)
     return report
+
+
+def _has_backbone(names: Iterable[str]) -> bool:
+    return any(name.startswith("backbone.") for name in names)
 
 
 def compare(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> LoadReport:

@@ -11,10 +11,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from lib.core.config_io import load_config
-from lib.core.own_cameras.blazepose_files import DEFAULT_CFG
 from lib.core.own_cameras.heatmap_poses import detect_people
 from lib.core.own_cameras.recording import load_recording
 from lib.core.runtime.command_line import plain_parser, run_main
+from lib.dataset.own_cameras.blazepose_files import DEFAULT_CFG
 from lib.dataset.own_cameras.name_matching import MATCH_HELP
 from lib.utils.errors import InputError
 

@@ -17,10 +17,10 @@ from dataclasses import replace
 
 from lib.core.config_io import load_config
 from lib.core.own_cameras.arguments import add_recording, load, robust_settings, select_frames
-from lib.core.own_cameras.blazepose_files import DEFAULT_CFG
 from lib.core.own_cameras.labels import REPORT, make_labels
 from lib.core.own_cameras.recording import associate, synchronize, with_detections
 from lib.core.runtime.command_line import plain_parser, run_main
+from lib.dataset.own_cameras.blazepose_files import DEFAULT_CFG
 from lib.dataset.own_cameras.dataset_writer import WriteSettings
 
 

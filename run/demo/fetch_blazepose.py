@@ -10,8 +10,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from lib.core.own_cameras.blazepose_files import fetch_blazepose
 from lib.core.runtime.command_line import plain_parser, run_main
+from lib.dataset.own_cameras.blazepose_files import fetch_blazepose
 
 
 def main() -> None:

@@ -19,12 +19,12 @@ import argparse
 from lib.core.export.export_poses import FORMATS, check_formats
 from lib.core.multiview import network_and_method, poses_of_recording
 from lib.core.own_cameras.arguments import add_recording, load, robust_settings
-from lib.core.own_cameras.blazepose_files import DEFAULT_CFG
 from lib.core.own_cameras.recording_poses import AGREEMENT
 from lib.core.own_cameras.recording_results import PAGE, REPORT, left_out_table
 from lib.core.own_cameras.recording_tables import pose_tables
 from lib.core.pose3d.methods import METHODS
 from lib.core.runtime.command_line import plain_parser, run_main
+from lib.dataset.own_cameras.blazepose_files import DEFAULT_CFG
 from lib.utils.errors import InputError
 
 

@@ -131,18 +131,43 @@ def test_build_model_random_weights_with_the_published_initialization_warn(make_
     assert words is None or found[0].endswith(words)
 
 
-def test_build_model_fixed_backbone_is_not_trained(make_config: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def fixed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Keys of a network whose backbone has fixed weights: the heatmaps are the first channel of the crops."""
+
     class Network(torch.nn.Module):
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return images[:, :1].expand(-1, 20, -1, -1)
 
     monkeypatch.setitem(BACKBONES, "blazepose", Backbone(lambda *_: Network(), section="BLAZEPOSE", is_fixed=True))
-    keys = ["BACKBONE_MODEL", "blazepose", "MODEL", "multiview_blazepose", "NETWORK.FUSION", "epipolar_max"]
-    size = ["NETWORK.IMAGE_SIZE", "[16,16]", "NETWORK.HEATMAP_SIZE", "[16,16]"]
+    return ["BACKBONE_MODEL", "blazepose", "MODEL", "multiview_blazepose", "NETWORK.IMAGE_SIZE", "[16,16]"]
+
+
+def test_build_model_fixed_backbone_is_not_trained(make_config: Callable, fixed: list[str]) -> None:
+    keys = [*fixed, "NETWORK.FUSION", "epipolar_max"]
+    size = ["NETWORK.HEATMAP_SIZE", "[16,16]"]
     model = build_model(make_config("pose_resnet", *keys, *size), num_views=2)
     assert not model.state_dict()
     assert not load_model(model, "no such file").loaded
     with pytest.raises(InputError, match="BACKBONE_MODEL blazepose: its weights are fixed, it cannot be trained"):
         build_model(make_config("pose_resnet", *keys, *size), num_views=2, is_train=True)
     with pytest.raises(InputError, match=r"NETWORK\.HEATMAP_SIZE: expected 16 x 16 .* received 8 x 8"):
-        build_model(make_config("pose_resnet", *keys, *size[:3], "[8,8]"), num_views=2)
+        build_model(make_config("pose_resnet", *keys, size[0], "[8,8]"), num_views=2)
+
+
+def test_build_model_fusion_on_a_fixed_backbone_is_trained(
+    make_config: Callable, fixed: list[str], tmp_path: Path
+) -> None:
+    keys = [*fixed, "NETWORK.HEATMAP_SIZE", "[16,16]", "NETWORK.FUSION", "adaptive", "TRAIN.FREEZE_BACKBONE", "true"]
+    model = build_model(make_config("pose_resnet", *keys, "NETWORK.PRETRAINED", "none"), num_views=2, is_train=True)
+    assert all(name.startswith("fusion.") for name in model.state_dict())
+    assert all(weight.requires_grad for weight in model.parameters())
+    # The weights of the fusion do not depend on the backbone that they were trained on.
+    whole = build_model(make_config("pose_resnet", "NETWORK.FUSION", "adaptive"), 4)
+    for path, state in ((tmp_path / "whole", whole.state_dict()), (tmp_path / "own", model.state_dict())):
+        torch.save(state, path)
+        load_model(model, path)
+        torch.testing.assert_close(model.fusion.trust[0].weight, state["fusion.trust.0.weight"])
+    torch.save(build_model(make_config("pose_resnet", "NETWORK.FUSION", "none"), 4).state_dict(), tmp_path / "none")
+    with pytest.raises(InputError, match="has no fusion weights"):
+        load_model(model, tmp_path / "none")

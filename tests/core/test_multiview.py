@@ -45,6 +45,11 @@ def test_estimate_recording_refuses_arguments_that_exclude_each_other(files, arg
         estimate_recording(files.cameras, files.videos, files.detections, **arguments)
 
 
+def test_estimate_recording_fusion_with_weights_needs_a_checkpoint(files):
+    with pytest.raises(InputError, match=r"NETWORK\.FUSION adaptive needs --checkpoint, its weights"):
+        estimate_recording(files.cameras, files.videos, fusion="adaptive")
+
+
 def test_estimate_recording_without_detections_needs_videos(files):
     with pytest.raises(InputError, match="expected videos, detections or both"):
         estimate_recording(files.cameras)

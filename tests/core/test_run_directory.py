@@ -6,6 +6,7 @@ import pytest
 
 from lib.core.config_io import load_config
 from lib.core.run_directory import (
+    BEST_NAME,
     board_directory,
     evaluated_configuration,
     evaluation_directories,
@@ -105,9 +106,13 @@ def test_start_run_training_creates_the_tensorboard_directory(cfg, tmp_path):
     start_run(config, str(cfg), "valid")  # writes nothing there
 
 
-def test_weights_file_fixed_backbone_is_its_own_file(tmp_path):
+def test_weights_file_fixed_backbone_is_its_own_file_unless_a_fusion_is_trained(tmp_path):
     (tmp_path / "a.yaml").write_text("BACKBONE_MODEL: blazepose\nBLAZEPOSE: {FILE: models/lite.tflite}")
-    assert weights_file(load_config(tmp_path / "a.yaml"), tmp_path) == Path("models/lite.tflite")
+    for fusion in ("none", "epipolar_max"):
+        config = load_config(tmp_path / "a.yaml", ["NETWORK.FUSION", fusion])
+        assert weights_file(config, tmp_path) == Path("models/lite.tflite")
+    config = load_config(tmp_path / "a.yaml", ["NETWORK.FUSION", "adaptive"])
+    assert weights_file(config, tmp_path) == tmp_path / BEST_NAME
 
 
 @pytest.fixture

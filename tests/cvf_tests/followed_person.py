@@ -29,6 +29,7 @@ class People:
         hidden: (people, F, V) bool, the view shows the next person instead, or an empty heatmap without one.
         calls: crops of the network so far, list of (V, 2, 3).
         fusion: heatmaps (V, 17, H, W) -> fused ones; None = without fusion.
+        path: weights that it was loaded from.
     """
 
     def __init__(self, poses_world: np.ndarray, cameras: Cameras) -> None:
@@ -41,6 +42,12 @@ class People:
         self.calls: list[np.ndarray] = []
         self.config = CONFIG
         self.fusion = None
+        self.path = None
+
+    def loaded(self, path):
+        """As the constructor of PoseNetwork."""
+        self.path = path
+        return self
 
     def single_view(self, images, matrices):
         """As PoseNetwork.single_view(): the person whose hips are nearest to the center of each crop."""

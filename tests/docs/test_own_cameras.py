@@ -29,7 +29,7 @@ def test_block_for_recordings_runs(blocks, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     used = []
 
-    def poses_from_heatmaps(recording, config, method, settings, prior):
+    def poses_from_heatmaps(recording, config, method, settings, prior, checkpoint):
         used.append((config.BACKBONE_MODEL, config.NETWORK.FUSION, method, settings.cutoff))
         detected = load_synchronized(files.cameras, files.videos, files.detections)
         return replace(recording, points=detected.points), poses_of(detected)

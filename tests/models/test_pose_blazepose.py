@@ -6,8 +6,8 @@ import torch
 
 from lib.core.config_io import load_config
 from lib.core.evaluation2d.decode import get_max_preds
-from lib.core.own_cameras.blazepose_files import LANDMARKS
 from lib.dataset.network_input import network_images
+from lib.dataset.own_cameras.blazepose_files import LANDMARKS
 from lib.dataset.own_cameras.keypoint_sets import POINT_SETS
 from lib.models.pose_blazepose import BlazePose, build_blazepose, midpoint_maps
 from lib.utils.errors import InputError

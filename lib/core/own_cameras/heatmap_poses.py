@@ -1,9 +1,10 @@
 """3D poses of a recording from the heatmaps of a followed person, in one pass whose memory does not grow."""
 
+import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from itertools import chain, count, islice
 from pathlib import Path
@@ -12,14 +13,14 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from lib.core.own_cameras.blazepose_files import DETECTOR, fetch_blazepose
-from lib.core.own_cameras.network import PoseNetwork
-from lib.core.own_cameras.person_tracking import FramePrediction, PersonTracker
+from lib.core.own_cameras.network import FramePrediction, PoseNetwork, frame_batch
+from lib.core.own_cameras.person_search import SearchTracker
+from lib.core.own_cameras.person_tracking import PersonTracker
 from lib.core.own_cameras.recording import FrameHeatmaps, Recording, heatmap_frames, synchronize
 from lib.core.own_cameras.recording_poses import AGREEMENT, person_prior, smooth, triangulate
-from lib.core.pose3d.frames import FrameBatch
 from lib.core.pose3d.make_prior import pictorial_settings
 from lib.core.pose3d.methods import METHODS, make_context, run_method
+from lib.dataset.own_cameras.blazepose_files import DETECTOR, fetch_blazepose
 from lib.dataset.own_cameras.detections import Detections
 from lib.dataset.own_cameras.person_detector import PersonDetector
 from lib.dataset.own_cameras.videos import read_frames
@@ -36,12 +37,15 @@ _BATCH = 16  # frames per batch of the 3D method
 _PRIOR_FRAMES = 100  # first frames, whose triangulated poses give the limb lengths
 
 
-def find_person(recording: Recording, config: Any) -> tuple[Recording, PersonTracker]:
+def find_person(
+    recording: Recording, config: Any, checkpoint: str | os.PathLike | None = None
+) -> tuple[Recording, PersonTracker]:
     """Find the person in the first frame that shows one.
 
     Args:
         recording: recording with videos.
         config: configuration with BACKBONE_MODEL blazepose. Missing files of the network are fetched.
+        checkpoint: weights of the fusion; None = it needs none.
 
     Returns:
         The recording from that frame on, and the tracker.
@@ -54,7 +58,7 @@ def find_person(recording: Recording, config: Any) -> tuple[Recording, PersonTra
     folder = Path(config.BLAZEPOSE.FILE).parent
     if not (folder / DETECTOR).is_file():
         fetch_blazepose(folder)
-    network = PoseNetwork(config, config.BLAZEPOSE.FILE, recording.rig.cameras)
+    network = PoseNetwork(config, checkpoint or config.BLAZEPOSE.FILE, recording.rig.cameras)
     tracker = PersonTracker(network, PersonDetector(folder / DETECTOR), recording.rig.cameras)
     for frame, images in enumerate(read_frames(recording.videos, recording.table)):
         if not tracker.search(images):
@@ -71,19 +75,22 @@ def find_person(recording: Recording, config: Any) -> tuple[Recording, PersonTra
 
 def follow_person(
     recording: Recording,
-    tracker: PersonTracker,
+    tracker: Callable[[Sequence[np.ndarray]], FramePrediction],
+    triangulate: Any,
     times: PartTimes | None = None,
     shown: list[FrameHeatmaps] | None = None,
 ) -> Iterator[FramePrediction]:
-    """Predict the frames of find_person(), one after the other.
+    """Predict the frames of a recording, one after the other.
 
     Args:
-        recording, tracker: results of find_person().
+        recording: recording with videos.
+        tracker: predicts the next frame; PersonTracker of find_person(), or SearchTracker.
+        triangulate: section TRIANGULATE, which says how peaks are found.
         times: gets the waiting for images and the network.
         shown: gets the heatmaps of heatmap_frames().
 
     Yields:
-        The predictions, without single-view heatmaps.
+        The predictions, with peaks instead of single-view heatmaps.
     """
     times = times or PartTimes()
     kept = set() if shown is None else set(heatmap_frames(len(recording)))
@@ -99,9 +106,11 @@ def follow_person(
                 prediction = tracker(images)
             bar.update()
             if frame in kept:
-                maps = (prediction.heatmaps, prediction.single_view, prediction.image_to_heatmap)
-                shown.append(FrameHeatmaps.of(frame, *maps))
-            yield replace(prediction, single_view=None)
+                shown.append(
+                    FrameHeatmaps.of(frame, prediction.heatmaps, prediction.single_view, prediction.image_to_heatmap)
+                )
+            prediction = prediction.with_peaks(triangulate)
+            yield prediction
 
 
 def _read_ahead(frames: Iterator[list[np.ndarray]]) -> Iterator[list[np.ndarray]]:
@@ -126,17 +135,23 @@ def _with_points(recording: Recording, joints: Sequence[np.ndarray]) -> Recordin
     )
 
 
-def detect_people(recording: Recording, config: Any) -> Detections:
+def detect_people(recording: Recording, config: Any, checkpoint: str | os.PathLike | None = None) -> Detections:
     """Return the joints of the followed person as detections in all video frames; see find_person()."""
-    recording, tracker = find_person(recording, config)
-    joints = _with_points(recording, list(map(_joints_of, follow_person(recording, tracker)))).points
+    recording, tracker = find_person(recording, config, checkpoint)
+    predictions = follow_person(recording, tracker, config.TRIANGULATE)
+    joints = _with_points(recording, list(map(_joints_of, predictions))).points
     points = np.full((int(recording.num_frames.max()), len(recording.rig), 1, *joints.shape[2:]), np.nan)
     points[recording.table, np.arange(len(recording.rig)), 0] = joints
     return Detections(recording.rig.names, points)
 
 
 def poses_from_heatmaps(
-    recording: Recording, config: Any, method: str, settings: RobustSettings, prior: LimbPrior | None = None
+    recording: Recording,
+    config: Any,
+    method: str,
+    settings: RobustSettings,
+    prior: LimbPrior | None = None,
+    checkpoint: str | os.PathLike | None = None,
 ) -> tuple[Recording, RobustPoses]:
     """Follow the person and estimate the poses with a 3D method.
 
@@ -146,6 +161,7 @@ def poses_from_heatmaps(
         method: AGREEMENT or a name in METHODS.
         settings: consensus between the peaks, and smoothing.
         prior: limb prior; None = limb lengths of the first frames.
+        checkpoint: weights of the fusion; None = it needs none.
 
     Returns:
         The recording with the person's joints as points and with heatmaps of some frames, and the poses. With
@@ -157,29 +173,131 @@ def poses_from_heatmaps(
     settings = replace(settings, weigh_confidence=True)  # peaks of hidden joints are lower
     times = PartTimes()
     with times.measure("search"):
-        recording, tracker = find_person(recording, config)
+        recording, tracker = find_person(recording, config, checkpoint)
+    recording, pose_world = _follow_and_estimate(recording, tracker, config, method, settings, prior, times)
+    recording = synchronize(recording)
+    poses = triangulate(recording, settings)
+    if pose_world is not None:
+        poses = poses.with_pose(pose_world, recording.cameras)
+    return recording, smooth(poses, recording, settings)
+
+
+def poses_from_network(
+    recording: Recording,
+    config: Any,
+    checkpoint: str | os.PathLike,
+    method: str,
+    settings: RobustSettings,
+    prior: LimbPrior | None = None,
+    keep: Callable[[Recording, RobustPoses], None] | None = None,
+) -> tuple[Recording, RobustPoses]:
+    """Run a trained network on a recording, and estimate the poses with a 3D method.
+
+    Args:
+        recording: recording with videos. Its points, if there are any, locate the person.
+        config: configuration that the network was trained with.
+        checkpoint: file of the weights.
+        method: AGREEMENT or a name in METHODS.
+        settings: consensus between the peaks, and smoothing of AGREEMENT.
+        prior: limb prior; None = limb lengths of the first frames.
+        keep: gets the triangulated poses if the 3D method fails; None = they are lost.
+
+    Returns:
+        The recording with the network's joints as points and with heatmaps of some frames, and the poses.
+
+    Raises:
+        InputError: there are no videos, the weights are for another network or rig, the method cannot use the frames,
+            or a limb length is unknown.
+    """
+    if recording.videos is None:
+        raise InputError("the network needs the videos: --videos")
+    roots = None
+    if recording.points is not None:
+        roots = smooth(triangulate(recording, settings), recording, settings).positions
+    network = PoseNetwork(config, checkpoint, recording.rig.cameras)
+    tracker = SearchTracker(network, recording.rig, roots)
+
+    def keep_triangulated(found: Recording) -> None:
+        if keep is not None:
+            keep(found, smooth(triangulate(found, settings), found, settings))
+
+    recording, pose_world = _follow_and_estimate(
+        recording, tracker, config, method, settings, prior, PartTimes(), keep_triangulated
+    )
+    poses = smooth(triangulate(recording, settings), recording, settings)
+    return recording, poses if pose_world is None else poses.with_pose(pose_world, recording.cameras)
+
+
+def _follow_and_estimate(
+    recording: Recording,
+    tracker: Callable[[Sequence[np.ndarray]], FramePrediction],
+    config: Any,
+    method: str,
+    settings: RobustSettings,
+    prior: LimbPrior | None,
+    times: PartTimes,
+    keep: Callable[[Recording], None] = lambda found: None,
+) -> tuple[Recording, np.ndarray | None]:
+    """Return the recording with the person's joints, and the poses (F, 17, 3) of the method, NaN where it is lost.
+
+    AGREEMENT has no poses of its own: None. Arguments are as of poses_from_network(); `keep` gets the recording with
+    the joints if the method fails.
+    """
     shown: list[FrameHeatmaps] = []
-    predictions = follow_person(recording, tracker, times, shown)
-    if method == AGREEMENT:
-        recording = _with_points(recording, list(map(_joints_of, predictions)))
-        recording = synchronize(replace(recording, heatmaps=tuple(shown)))
-        return recording, smooth(triangulate(recording, settings), recording, settings)
-    first = list(islice(predictions, _PRIOR_FRAMES))
+    joints: list[np.ndarray] = []
+    predictions = _collected(follow_person(recording, tracker, config.TRIANGULATE, times, shown), joints)
+    pose_world = None
+    try:
+        if method != AGREEMENT:
+            pose_world = _estimated(recording, predictions, config, method, settings, prior)
+        deque(predictions, maxlen=0)  # the rest, if nothing else has read it
+    except InputError:
+        with suppress(InputError):
+            deque(predictions, maxlen=0)
+            keep(_with_points(recording, joints))
+        raise
+    notes = (*recording.notes, times.describe(len(recording), method))
+    recording = _with_points(replace(recording, notes=notes, heatmaps=tuple(shown)), joints)
+    if pose_world is not None:
+        is_located = np.isfinite(recording.points).any((1, 2, 3))
+        pose_world = np.where(is_located[:, None, None], pose_world, np.nan)
+    return recording, pose_world
+
+
+def _collected(predictions: Iterator[FramePrediction], joints: list[np.ndarray]) -> Iterator[FramePrediction]:
+    """Yield the predictions, and append the joints (V, 17, 3) of each frame, NaN where the person is lost."""
+    for prediction in predictions:
+        joints.append(_joints_of(prediction))
+        yield prediction
+
+
+def _estimated(
+    recording: Recording,
+    predictions: Iterator[FramePrediction],
+    config: Any,
+    method: str,
+    settings: RobustSettings,
+    prior: LimbPrior | None,
+) -> np.ndarray:
+    """Return the poses (F, 17, 3) of a 3D method."""
+    first = deque(islice(predictions, _PRIOR_FRAMES))
     if prior is None and METHODS[method].needs_prior:
         poses = triangulate(_with_points(recording, list(map(_joints_of, first))), settings)
         prior = person_prior(poses, pictorial_settings(config.PICT_STRUCT).first_grid)
-    joints: list[np.ndarray] = []
-    batches = _batches(recording, chain(first, predictions), joints)
-    del first
+    frames = chain(_emptied(first), predictions)
     context = make_context(config, H36M_BODY, prior, make_cpu_backend())
-    pose_world = run_method(METHODS[method], batches, context).pose_world
-    notes = (*recording.notes, times.describe(len(recording), method))
-    recording = replace(recording, notes=notes, heatmaps=tuple(shown))
-    recording = synchronize(_with_points(recording, joints))
-    located = np.isfinite(recording.points).any((1, 2, 3))
-    pose_world = np.where(located[:, None, None], pose_world, np.nan)
-    poses = triangulate(recording, settings).with_pose(pose_world, recording.cameras)
-    return recording, smooth(poses, recording, settings)
+    batches = (frame_batch(batch, recording.rig.over_frames(len(batch))) for batch in _batches(frames))
+    return run_method(METHODS[method], batches, context).pose_world
+
+
+def _emptied(frames: deque[FramePrediction]) -> Iterator[FramePrediction]:
+    while frames:
+        yield frames.popleft()
+
+
+def _batches(predictions: Iterator[FramePrediction]) -> Iterator[list[FramePrediction]]:
+    while batch := list(islice(predictions, _BATCH)):
+        yield batch
 
 
 def leave_one_out_of_heatmaps(
@@ -189,6 +307,7 @@ def leave_one_out_of_heatmaps(
     method: str,
     settings: RobustSettings,
     prior: LimbPrior | None = None,
+    checkpoint: str | os.PathLike | None = None,
 ) -> np.ndarray:
     """Predict the joints of each view from the other views: follow the person again without it, with the same method.
 
@@ -203,7 +322,7 @@ def leave_one_out_of_heatmaps(
         settings = replace(settings, min_views=min(settings.min_views, num_views - 1))
     errors = np.full(poses.agrees.shape, np.nan)
     for view in range(num_views):
-        rest, found = poses_from_heatmaps(recording.without_view(view), config, method, settings, prior)
+        rest, found = poses_from_heatmaps(recording.without_view(view), config, method, settings, prior, checkpoint)
         frames = slice(len(recording) - len(rest), None)  # the person may be found later
         pose = np.where(found.known[..., None], found.pose_world, np.nan)
         one = slice(view, view + 1)
@@ -211,19 +330,3 @@ def leave_one_out_of_heatmaps(
         cameras = recording.cameras[frames, one]
         errors[frames, view] = reprojection_error(pose, target, cameras, np.ones(target.shape[:2]))[:, 0]
     return errors
-
-
-def _batches(
-    recording: Recording, predictions: Iterator[FramePrediction], joints: list[np.ndarray]
-) -> Iterator[FrameBatch]:
-    """Yield batches of frames, and append the joints (V, 17, 3) of each frame, NaN where the person is lost."""
-    while batch := list(islice(predictions, _BATCH)):
-        joints += map(_joints_of, batch)
-        yield FrameBatch(
-            heatmaps=np.stack([one.heatmaps for one in batch]),
-            locations=np.stack([one.locations for one in batch]),
-            cameras=recording.rig.over_frames(len(batch)),
-            image_to_heatmap=np.stack([one.image_to_heatmap for one in batch]),
-            center=np.stack([one.center for one in batch]),
-            subject=np.zeros(len(batch), int),
-        )

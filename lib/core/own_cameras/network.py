@@ -1,88 +1,90 @@
-"""Run a trained network on a recording: locate the person, place the crops, predict heatmaps and joints."""
+"""A network with its weights, applied to crops of the images of one frame."""
 
 from __future__ import annotations
 
-import itertools
 import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from heapq import nlargest
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from lib.core.build_model import build_model
 from lib.core.config_io import dataset_root
 from lib.core.evaluation2d.decode import predict_locations
-from lib.core.own_cameras.recording import FrameHeatmaps, Recording, heatmap_frames
+from lib.core.pose3d.frames import FrameBatch
 from lib.core.run_directory import TRAINING_CAMERAS_NAME
 from lib.core.runtime.device import select_device
 from lib.dataset.camera_rigs import is_same_rig, load_rigs, rigs_of
 from lib.dataset.data_sets import has_views, load_multiview
 from lib.dataset.groups import group_views
 from lib.dataset.network_input import network_images
-from lib.dataset.own_cameras.videos import read_frames
-from lib.dataset.storage.record_writer import BOX_MM, person_box
 from lib.models.registry import FUSIONS, fusion_name
 from lib.models.weights import load_model
-from lib.multiviews.cameras import MIN_DEPTH_MM, Cameras, CropCameras, project, world_to_camera
+from lib.multiviews.cameras import Cameras, CropCameras
 from lib.multiviews.keypoints.peaks import stacked_peaks
-from lib.multiviews.keypoints.triangulate import triangulate
-from lib.multiviews.keypoints.triangulate_robust import triangulate_robust
-from lib.multiviews.keypoints.view_consensus import consistent_points
 from lib.utils.errors import InputError
 from lib.utils.joints import H36M_17, UNION_20
-from lib.utils.transforms import SCALE_UNIT_PX, crop_image, get_affine_transform, image_to_heatmap_affine, to_heatmap
+from lib.utils.transforms import crop_image, get_affine_transform, image_to_heatmap_affine, to_heatmap
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class SearchSettings:
-    """Search for the person in the first frame, and tracking in the next ones.
+class FramePrediction:
+    """Output of the network for the V views of one frame.
 
     Attributes:
-        grid_mm: spacing of the first crops and positions, around the center of the views. A network trained on centered
-            people shows a low peak 400 mm off the center.
-        grid_reach: crops and positions to either side of the center.
-        num_evaluated: best first positions at which the network sees all views.
-        num_refined: best of these that are refined.
-        near_steps_mm: spacings of the crops, from coarse to fine, if the position is roughly known.
-        track_steps_mm: the same if the position in the previous frame is known.
-        max_rounds: largest number of scans with a spacing.
-        max_jump_mm: distance up to which the triangulated root is tried as the position, after the scans.
-        center_penalty: loss of score if the root is max_jump_mm or more off the center of the crops.
-        tolerance: reprojection error of agreeing views, share of the crop side length.
-        batch_crops: crops that the network sees together in a scan.
+        heatmaps: (V, 17, H, W) float32, fused if the network fuses views.
+        locations: (V, 17, 3) x, y in image px and peak value.
+        image_to_heatmap: (V, 2, 3).
+        center: (V, 2) crop centers, image px.
+        is_located: the views agree on enough joints; otherwise the person is lost, and the crops are a guess.
+        single_view: (V, 17, H, W) heatmaps before fusion; None = without fusion, or not kept.
+        single_view_peaks: (V, 17, K, 3) peaks before fusion, see FrameBatch; None = without fusion, or not searched.
     """
 
-    grid_mm: float = 400.0
-    grid_reach: int = 4
-    num_evaluated: int = 16
-    num_refined: int = 2
-    near_steps_mm: tuple[float, ...] = (200.0, 80.0)
-    track_steps_mm: tuple[float, ...] = (80.0,)
-    max_rounds: int = 3
-    max_jump_mm: float = 400.0
-    center_penalty: float = 0.2
-    tolerance: float = 0.06
-    batch_crops: int = 16
+    heatmaps: np.ndarray
+    locations: np.ndarray
+    image_to_heatmap: np.ndarray
+    center: np.ndarray
+    is_located: bool = True
+    single_view: np.ndarray | None = None
+    single_view_peaks: np.ndarray | None = None
+
+    def with_peaks(self, triangulate: Any) -> FramePrediction:
+        """Replace the single-view heatmaps by their peaks; `triangulate` is section TRIANGULATE."""
+        if self.single_view is None:
+            return self
+        peaks = stacked_peaks(self.single_view, triangulate.NUM_PEAKS, triangulate.PEAK_MODE)
+        return replace(self, single_view=None, single_view_peaks=peaks)
 
 
-SEARCH = SearchSettings()
-_NO_PEAK = 0.01  # lower peaks are equal
-_TIE = 1e-3  # heights closer than this are equal: the crop nearer to the last position counts
-_FAR = 1.5  # spacings; after a longer move, the crops did not surround the person
-_BOX_SIDE_MM = float(np.ptp(BOX_MM[:, 0]))
+def frame_batch(predictions: Sequence[FramePrediction], cameras: Cameras) -> FrameBatch:
+    """Return frames as input of a 3D method.
+
+    Args:
+        predictions: F frames of one person, with peaks instead of single-view heatmaps.
+        cameras: leading axes (F, V).
+    """
+    peaks = [one.single_view_peaks for one in predictions]
+    return FrameBatch(
+        heatmaps=np.stack([one.heatmaps for one in predictions]),
+        locations=np.stack([one.locations for one in predictions]),
+        cameras=cameras,
+        image_to_heatmap=np.stack([one.image_to_heatmap for one in predictions]),
+        center=np.stack([one.center for one in predictions]),
+        single_view_peaks=None if peaks[0] is None else np.stack(peaks),
+        subject=np.zeros(len(predictions), int),
+    )
 
 
 @dataclass(frozen=True)
 class CropOutput:
-    """Output of the network for the V crops of one frame.
+    """Output of the network for upright crops of the V views of one frame.
 
     Attributes:
         heatmaps: (V, 17, H, W) float32, fused if the network fuses views.
@@ -98,34 +100,10 @@ class CropOutput:
     scale: np.ndarray
     single_view: np.ndarray | None
 
-
-@dataclass(frozen=True)
-class Prediction:
-    """Output of the network for F frames.
-
-    Attributes:
-        heatmaps: (F, V, 17, H, W) float32, fused if the network fuses views.
-        locations: (F, V, 17, 3) x, y in image px and peak value.
-        center: (F, V, 2) crop centers, image px.
-        scale: (F, V, 2) crop side lengths / 200 px.
-        single_view_peaks: (F, V, 17, K, 3) peaks before fusion, see FrameBatch; None = without fusion.
-    """
-
-    heatmaps: np.ndarray
-    locations: np.ndarray
-    center: np.ndarray
-    scale: np.ndarray
-    single_view_peaks: np.ndarray | None = None
-
-    @classmethod
-    def of(cls, outputs: Sequence[CropOutput], triangulate: Any) -> Prediction:
-        """Stack the output of F frames; `triangulate` is section TRIANGULATE, which says how peaks are found."""
-        peaks = None
-        if outputs[0].single_view is not None:
-            format_ = (triangulate.NUM_PEAKS, triangulate.PEAK_MODE)
-            peaks = np.stack([stacked_peaks(output.single_view, *format_) for output in outputs])
-        names = ("heatmaps", "locations", "center", "scale")
-        return cls(*(np.stack([getattr(output, name) for output in outputs]) for name in names), peaks)
+    def as_frame(self, keys: Any) -> FramePrediction:
+        """Return the output as a frame; `keys` is section NETWORK."""
+        matrices = image_to_heatmap_affine(self.center, self.scale, keys.IMAGE_SIZE, keys.HEATMAP_SIZE)
+        return FramePrediction(self.heatmaps, self.locations, matrices, self.center, single_view=self.single_view)
 
 
 class PoseNetwork:
@@ -192,63 +170,6 @@ class PoseNetwork:
         return network_images(torch.from_numpy(np.stack(crops))[None], self.device)
 
 
-def predict(
-    recording: Recording, config: Any, checkpoint: str | os.PathLike, roots_world: np.ndarray | None = None
-) -> tuple[Recording, Prediction]:
-    """Run a network on a recording.
-
-    As in training, the crops cover 2 m around the root. Without roots the person is searched in the first frame
-    and then tracked: the crops move to where most views agree with the highest peaks. A lost person is not searched
-    again.
-
-    Args:
-        recording: recording with videos.
-        config: configuration that the network was trained with.
-        checkpoint: file of the weights.
-        roots_world: (F, 3) mm, from detections; None = search.
-
-    Returns:
-        The recording with the network's joints as its points and with heatmaps of some frames, and the output of the
-        network.
-
-    Raises:
-        InputError: there are no videos, or the weights are for another network or number of views.
-    """
-    if recording.videos is None:
-        raise InputError("the network needs the videos: --videos")
-    network = PoseNetwork(config, checkpoint, recording.rig.cameras)
-    images_of_frames = read_frames(recording.videos, recording.table)
-    frames = tqdm(images_of_frames, "network", len(recording), unit="frame", disable=None, leave=False)
-    outputs = []
-    root = None
-    for frame, images in enumerate(frames):
-        search = PersonSearch(network, images, recording.rig.cameras)
-        if roots_world is not None:
-            outputs.append(search.predict(roots_world[frame]))
-            continue
-        found = search.first(recording.rig.image_wh) if root is None else search.track(root)
-        root = found.root
-        outputs.append(found.output)
-    prediction = Prediction.of(outputs, config.TRIANGULATE)
-    points = prediction.locations.astype(np.float64)
-    recording = replace(
-        recording,
-        points=np.where(points[..., 2:] > 0, points, np.nan),
-        heatmaps=_shown_heatmaps(outputs, config.NETWORK),
-    )
-    return recording, prediction
-
-
-def _shown_heatmaps(outputs: Sequence[CropOutput], keys: Any) -> tuple[FrameHeatmaps, ...]:
-    """Return heatmaps of some frames; `keys` is section NETWORK."""
-    shown = []
-    for frame in heatmap_frames(len(outputs)):
-        one = outputs[frame]
-        matrices = image_to_heatmap_affine(one.center, one.scale, keys.IMAGE_SIZE, keys.HEATMAP_SIZE)
-        shown.append(FrameHeatmaps.of(frame, one.heatmaps, one.single_view, matrices))
-    return tuple(shown)
-
-
 def check_rig(config: Any, checkpoint: str | os.PathLike, cameras: Cameras) -> None:
     """Refuse learned fusion matrices if the cameras or their order differ from the training.
 
@@ -297,176 +218,3 @@ def _rigs_of_training_data(section: Any, root: Path) -> list[Cameras]:
         raise InputError(f"{section.TRAIN_DATASET} has no calibrated views")
     annotations = load_multiview(section.TRAIN_DATASET, section, root, section.TRAIN_SUBSET, check=False)
     return rigs_of(annotations, group_views(annotations, section.INCOMPLETE_GROUPS, section.CAMERAS))
-
-
-@dataclass(frozen=True)
-class _Candidate:
-    """A position of the person with the output of the network.
-
-    Attributes:
-        root: (3,) mm, the position around which the crops are placed.
-        triangulated_root: (3,) mm; NaN if no two views agree.
-        score: share of agreeing joints times peak height, reduced if the root is off the center.
-        output: output of the network.
-    """
-
-    root: np.ndarray
-    triangulated_root: np.ndarray
-    score: float
-    output: CropOutput
-
-
-class PersonSearch:
-    """Search for the person in the images of one frame."""
-
-    def __init__(self, network: PoseNetwork, images: Sequence[np.ndarray], cameras: Cameras) -> None:
-        self._network = network
-        self._images = images
-        self._cameras = cameras
-
-    def predict(self, root: np.ndarray) -> CropOutput:
-        """Return the output for the V views around a root (3,) mm."""
-        return self.predict_crops(*_crops(root, self._cameras))
-
-    def predict_crops(self, center: np.ndarray, scale: np.ndarray) -> CropOutput:
-        """Return the output for crops with centers (V, 2), px, and scales (V, 2)."""
-        return self._network(self._images, center, scale)
-
-    def evaluate(self, root: np.ndarray) -> _Candidate:
-        """Run the network around a root (3,) mm, and score it."""
-        output = self.predict(root)
-        found = _triangulated_root(output.locations, self._cameras, output.scale)
-        distance = np.nan_to_num(np.linalg.norm(found - root), nan=np.inf)
-        centered = 1 - SEARCH.center_penalty * min(1.0, distance / SEARCH.max_jump_mm)
-        height = float(output.heatmaps.max((-2, -1)).mean())
-        score = _agreement(output.locations, self._cameras, output.scale) * height * centered
-        return _Candidate(root, found, score, output)
-
-    def scan(self, root: np.ndarray, spacing_mm: float, reach: int) -> np.ndarray:
-        """Return the mean peak heights (V, N) of crops of each view around a root (3,) mm, without fusion.
-
-        The crops of a view are offset by _offsets(reach) * spacing_mm parallel to its image, at the depth of the root.
-        """
-        center, scale = _crops(root, self._cameras)
-        centers = center[:, None] + spacing_mm * _offsets(reach) * _px_per_mm(scale)[:, None, None]
-        scales = np.broadcast_to(scale[:, None], centers.shape)
-        matrices = get_affine_transform(centers, scales, 0.0, self._network.config.NETWORK.IMAGE_SIZE)
-        heights = []
-        for image, of_view in zip(self._images, matrices, strict=True):
-            parts = np.array_split(of_view, -(-len(of_view) // SEARCH.batch_crops))
-            maps = np.concatenate([self._network.single_view([image] * len(part), part) for part in parts])
-            heights.append(maps.max((-2, -1)).mean(1))
-        return np.stack(heights)
-
-    def approach(self, root: np.ndarray, steps_mm: Sequence[float]) -> _Candidate:
-        """Move from a root (3,) mm to where all views have the highest peaks, and run the network there.
-
-        A network trained on centered people may show them in the center of every crop, so its peaks' heights tell more
-        about the position than their places.
-        """
-        for step in steps_mm:
-            for _ in range(SEARCH.max_rounds):
-                moves = np.stack([_maximum(heights) for heights in self.scan(root, step, 1)])  # (V, 2) spacings
-                points, _ = project(root[None], self._cameras)  # (V, 1, 2)
-                _, scale = _crops(root, self._cameras)
-                points[:, 0] += step * moves * _px_per_mm(scale)[:, None]
-                root = triangulate(points[None], self._cameras.map(lambda array: array[None]))[0, 0]
-                if np.abs(moves).max() < _FAR:
-                    break
-        found = self.evaluate(root)
-        if np.linalg.norm(found.triangulated_root - root) < SEARCH.max_jump_mm:  # false for NaN
-            found = max(found, self.evaluate(found.triangulated_root), key=lambda candidate: candidate.score)
-        return found
-
-    def near(self, root: np.ndarray) -> _Candidate:
-        """Find the person near a roughly known root (3,) mm."""
-        return self.approach(root, SEARCH.near_steps_mm)
-
-    def track(self, root: np.ndarray) -> _Candidate:
-        """Follow the person from the root of the previous frame."""
-        return self.approach(root, SEARCH.track_steps_mm)
-
-    def first(self, image_wh: np.ndarray) -> _Candidate:
-        """Search on a grid around the center of the views, whose images have (V, 2) px.
-
-        Each view is scanned once. A position counts by the sum over the views of the peaks in the crops next to it.
-        """
-        center = _center_of_views(self._cameras)
-        reach = SEARCH.grid_reach
-        steps = range(-reach, reach + 1)
-        grid = center + SEARCH.grid_mm * np.array(list(itertools.product(steps, repeat=3)))
-        points, depth = project(grid[None], self._cameras)  # (V, N, 2), (V, N)
-        visible = ((points >= 0) & (points < image_wh[:, None])).all(-1) & (depth > MIN_DEPTH_MM)
-        roots = grid[visible.sum(0) >= 2]
-        if not len(roots):
-            roots = center[None]
-        heights = self.scan(center, SEARCH.grid_mm, reach)
-        _, scale = _crops(center, self._cameras)
-        spacing_px = SEARCH.grid_mm * _px_per_mm(scale)[:, None, None]
-        offsets = (project(roots[None], self._cameras)[0] - project(center[None], self._cameras)[0]) / spacing_px
-        nearest = np.clip(np.rint(offsets), -reach, reach).astype(int) + reach  # (V, N, 2)
-        votes = np.take_along_axis(heights, nearest @ [2 * reach + 1, 1], 1).sum(0)
-        chosen = roots[np.argsort(-votes)[: SEARCH.num_evaluated]]
-        bar = tqdm(chosen, desc="search", unit="position", disable=None, leave=False)
-        best = nlargest(SEARCH.num_refined, map(self.evaluate, bar), key=lambda candidate: candidate.score)
-        found = max((self.near(candidate.root) for candidate in best), key=lambda candidate: candidate.score)
-        logger.info("person found at %s mm, score %.2f", found.root.round().tolist(), found.score)
-        return found
-
-
-def _offsets(reach: int) -> np.ndarray:
-    """Return the offsets (N, 2) of a square of crops, in spacings."""
-    steps = range(-reach, reach + 1)
-    return np.array(list(itertools.product(steps, repeat=2)), np.float64)
-
-
-def _maximum(heights: np.ndarray) -> np.ndarray:
-    """Return where the peaks are highest: (2,) offset in spacings.
-
-    The heights fall with the distance from the person nearly as a Gaussian, so their logarithm is a paraboloid.
-
-    Args:
-        heights: (9,) at _offsets(1).
-    """
-    offsets = _offsets(1)
-    terms = np.column_stack([np.ones(len(offsets)), offsets, -(offsets**2).sum(1) / 2])
-    _, x, y, bend = np.linalg.lstsq(terms, np.log(np.maximum(heights, _NO_PEAK)), rcond=None)[0]
-    best = offsets[(heights - _TIE * (offsets**2).sum(1)).argmax()]
-    return np.clip(np.array([x, y]) / bend, *best + np.array([[-0.75], [0.75]])) if bend > 0 else best
-
-
-def _px_per_mm(scale: np.ndarray) -> np.ndarray:
-    """Return image px per mm at the person, (V,), for crops of 2 m with scales (V, 2)."""
-    return scale[:, 0] * SCALE_UNIT_PX / _BOX_SIDE_MM
-
-
-def _crops(root: np.ndarray, cameras: Cameras) -> tuple[np.ndarray, np.ndarray]:
-    """Return centers (V, 2) px and scales (V, 2) of the crops around a root (3,) mm."""
-    root_cam = world_to_camera(root[None], cameras)  # (V, 1, 3)
-    boxes = np.stack([person_box(root_cam[view], cameras[view])[0] for view in range(len(cameras))])
-    return (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / SCALE_UNIT_PX
-
-
-def _triangulated_root(locations: np.ndarray, cameras: Cameras, scale: np.ndarray) -> np.ndarray:
-    """Triangulate the root from its peaks: (3,) mm, NaN if no two views agree."""
-    peaks = locations[None, :, H36M_17.index("root"), None, None].astype(np.float64)
-    frame = cameras.map(lambda array: array[None])
-    tolerance_px = SEARCH.tolerance * scale[None, :, 0] * SCALE_UNIT_PX
-    return triangulate_robust(peaks[..., :2], peaks[..., 2], frame, tolerance_px)[0, 0]
-
-
-def _agreement(locations: np.ndarray, cameras: Cameras, scale: np.ndarray) -> float:
-    """Return the share of the joints (V, 17, 3) on which the views agree."""
-    frame = cameras.map(lambda array: array[None])
-    side_px = scale[None, :, 0] * SCALE_UNIT_PX
-    points_img = locations[None, ..., :2].astype(np.float64)
-    found = consistent_points(points_img, frame, side_px, SEARCH.tolerance, min(3, len(cameras)))
-    return float(found.agrees.mean())
-
-
-def _center_of_views(cameras: Cameras) -> np.ndarray:
-    """Return the point nearest to the optical axes of all cameras, (3,) mm."""
-    axis = cameras.R[:, 2]  # (V, 3)
-    across = np.eye(3) - axis[:, :, None] * axis[:, None]
-    right = (across @ cameras.T[..., None])[..., 0].sum(0)
-    return np.linalg.lstsq(across.sum(0), right, rcond=None)[0]

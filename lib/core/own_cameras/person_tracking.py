@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lib.core.evaluation2d.decode import locations_in_images
-from lib.core.own_cameras.network import PoseNetwork
+from lib.core.own_cameras.network import FramePrediction, PoseNetwork
 from lib.core.own_cameras.recording import FLIP_PAIRS
 from lib.dataset.own_cameras.person_detector import PersonDetector, upright_rotation
 from lib.multiviews.cameras import MIN_DEPTH_MM, Cameras, project
@@ -48,27 +48,6 @@ class TrackingSettings:
 
 
 _TRACKING = TrackingSettings()
-
-
-@dataclass(frozen=True)
-class FramePrediction:
-    """Output of the network for the V views of one frame.
-
-    Attributes:
-        heatmaps: (V, 17, H, W), fused if the network fuses views.
-        locations: (V, 17, 3) x, y in image px and peak value.
-        image_to_heatmap: (V, 2, 3).
-        center: (V, 2) crop centers, image px.
-        is_located: the views agree on enough joints; otherwise the person is lost, and the crops are a guess.
-        single_view: (V, 17, H, W) heatmaps before fusion; None = without fusion, or not kept.
-    """
-
-    heatmaps: np.ndarray
-    locations: np.ndarray
-    image_to_heatmap: np.ndarray
-    center: np.ndarray
-    is_located: bool
-    single_view: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

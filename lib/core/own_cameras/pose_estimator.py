@@ -16,15 +16,16 @@ import numpy as np
 
 from lib.core.config_io import load_config, stored_config
 from lib.core.drawing import skeleton_of
-from lib.core.own_cameras.network import PersonSearch, PoseNetwork, Prediction
-from lib.core.own_cameras.recording_poses import run_on_prediction
+from lib.core.own_cameras.network import CropOutput, PoseNetwork, frame_batch
+from lib.core.own_cameras.person_search import PersonSearch
 from lib.core.pose3d.make_prior import load_prior
-from lib.core.pose3d.methods import METHODS
+from lib.core.pose3d.methods import METHODS, make_context, run_method
 from lib.core.run_directory import BEST_NAME, FINAL_NAME, stored_configuration
 from lib.dataset.conventions import MM_PER_UNIT
 from lib.dataset.own_cameras.calibration_file import Rig, load_rig, rig_from_dicts
 from lib.multiviews.cameras import MIN_DEPTH_MM, Cameras, project
 from lib.multiviews.geometry.upright import upright
+from lib.multiviews.pictorial.cpu_backend import make_cpu_backend
 from lib.utils.drawing.posed_frame import PosedFrame, save_pose_figure
 from lib.utils.errors import InputError, check_shape, unknown_name
 from lib.utils.files.image_store import read_image
@@ -127,14 +128,16 @@ class PoseEstimator:
             raise unknown_name("method", method, METHODS, "method")
         prior = load_prior(self.config.PICT_STRUCT) if METHODS[method].needs_prior else None
         arrays = self._read(images)
-        prediction = self._predict(arrays, boxes, root_world)
-        found = run_on_prediction(prediction, self.rig.over_frames(1), self.config, method, prior)
-        side = prediction.scale[0] * SCALE_UNIT_PX
-        corner = prediction.center[0] - side / 2
+        output = self._predict(arrays, boxes, root_world)
+        frame = output.as_frame(self.config.NETWORK).with_peaks(self.config.TRIANGULATE)
+        batch = frame_batch([frame], self.rig.over_frames(1))
+        found = run_method(METHODS[method], [batch], make_context(self.config, batch.body, prior, make_cpu_backend()))
+        side = output.scale * SCALE_UNIT_PX
+        corner = output.center - side / 2
         return EstimatedPose(
-            heatmaps=prediction.heatmaps[0],
-            joints_img=prediction.locations[0, ..., :2],
-            confidence=prediction.locations[0, ..., 2],
+            heatmaps=output.heatmaps,
+            joints_img=output.locations[..., :2],
+            confidence=output.locations[..., 2],
             boxes=np.concatenate([corner, corner + side], -1),
             pose_world=found.pose_world[0],
             num_views_agree=found.num_views_agree[0],
@@ -173,7 +176,7 @@ class PoseEstimator:
 
     def _predict(
         self, images: list[np.ndarray], boxes: np.ndarray | None, root_world: Sequence[float] | np.ndarray | None
-    ) -> Prediction:
+    ) -> CropOutput:
         if boxes is not None and root_world is not None:
             raise InputError("boxes and root_world: expected one of them, received both")
         search = PersonSearch(self._network, images, self.rig.cameras)
@@ -184,15 +187,13 @@ class PoseEstimator:
             if not (side > 0).all():
                 raise InputError(f"boxes: expected x0 < x1 and y0 < y1, received {boxes.tolist()}")
             scale = np.repeat(side[:, None], 2, 1) / SCALE_UNIT_PX
-            output = search.predict_crops((boxes[:, :2] + boxes[:, 2:]) / 2, scale)
-        elif root_world is not None:
+            return search.predict_crops((boxes[:, :2] + boxes[:, 2:]) / 2, scale)
+        if root_world is not None:
             root = np.asarray(root_world, np.float64)
             check_shape("root_world", root.shape, (3,))
             self._check_root(root, images)
-            output = search.near(root).output
-        else:
-            output = search.first(np.array([image.shape[1::-1] for image in images])).output
-        return Prediction.of([output], self.config.TRIANGULATE)
+            return search.near(root).output
+        return search.first(np.array([image.shape[1::-1] for image in images])).output
 
     def _check_root(self, root_world: np.ndarray, images: list[np.ndarray]) -> None:
         """Refuse a position (3,) that fewer than 2 cameras see, as one in other units is."""

@@ -1,23 +1,26 @@
 from __future__ import annotations
 
+import weakref
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from cvf_tests.followed_person import People, coded_images
+from cvf_tests.knowing_network import Knowing
 from cvf_tests.scenes import draw_gaussians
 
 from lib.core.config_io import load_config
 from lib.core.own_cameras import heatmap_poses
 from lib.core.own_cameras import recording as recording_module
-from lib.core.own_cameras.blazepose_files import DEFAULT_CFG
 from lib.core.own_cameras.heatmap_poses import (
     detect_people,
     find_person,
     leave_one_out_of_heatmaps,
     poses_from_heatmaps,
+    poses_from_network,
 )
 from lib.core.own_cameras.recording import load_recording
+from lib.dataset.own_cameras.blazepose_files import DEFAULT_CFG
 from lib.multiviews.recording import robust_poses
 from lib.multiviews.recording.robust_poses import RobustSettings
 from lib.multiviews.recording.smoothing import smooth_trajectories
@@ -34,7 +37,7 @@ def config(tmp_path):
 def people(files, monkeypatch):
     """The person of the recording, in place of BlazePose and of the videos."""
     known = People(files.pose_world[None], files.rig.cameras)
-    monkeypatch.setattr(heatmap_poses, "PoseNetwork", lambda config, path, cameras: known)
+    monkeypatch.setattr(heatmap_poses, "PoseNetwork", lambda config, path, cameras: known.loaded(path))
     monkeypatch.setattr(heatmap_poses, "PersonDetector", lambda path: known.detect)
     monkeypatch.setattr(heatmap_poses, "fetch_blazepose", lambda folder: None)
 
@@ -121,6 +124,83 @@ def test_poses_from_heatmaps_keeps_heatmaps_of_some_frames(files, people, config
         assert list(one.kinds) == (["single-view", "fused"] if fuses else ["single-view"])
         if fuses:
             np.testing.assert_allclose(one.kinds["fused"], maps / 2, atol=1e-3)
+
+
+@pytest.mark.parametrize("fuses", [True, False])
+def test_poses_from_heatmaps_memory_does_not_grow(files, people, config, monkeypatch, fuses):
+    monkeypatch.setattr(heatmap_poses, "_BATCH", 3)
+    monkeypatch.setattr(heatmap_poses, "_PRIOR_FRAMES", 4)
+    monkeypatch.setattr(recording_module, "_HEATMAP_FRAMES", 2)
+    people.fusion = (lambda maps: maps / 2) if fuses else None
+    alive: list[weakref.ref] = []
+    numbers = []
+    predict = people.heatmaps
+
+    def counted(images, matrices):
+        maps = predict(images, matrices)
+        alive.extend(weakref.ref(one) for one in maps if one is not None)
+        numbers.append(sum(one() is not None for one in alive))
+        return maps
+
+    monkeypatch.setattr(people, "heatmaps", counted)
+    poses_from_heatmaps(load_recording(files.cameras, files.videos), config, "rpsm", RobustSettings(cutoff=None))
+    assert len(numbers) == 20
+    assert max(numbers) <= 9  # two batches of 3, a frame that waits, and the one that is predicted
+
+
+def test_find_person_passes_on_the_weights_of_the_fusion(files, people, config):
+    recording = load_recording(files.cameras, files.videos).select_frames(0, 2)
+    for checkpoint in (None, "fusion.pth.tar"):
+        find_person(recording, config, checkpoint)
+        assert people.path == (checkpoint or config.BLAZEPOSE.FILE)
+
+
+@pytest.fixture
+def trained(files, monkeypatch):
+    """trained(method) runs a trained network on the recording, in which detections locate the person."""
+    recording = load_recording(files.cameras, files.videos)
+    Knowing.show(recording, files.pose_world)
+    monkeypatch.setattr(heatmap_poses, "PoseNetwork", Knowing)
+    points = np.concatenate([Knowing.joints, np.ones((*Knowing.joints.shape[:3], 1))], -1)
+    recording = replace(recording, points=points + 1.0)  # px
+    config = load_config(
+        "experiments-local/own/resnet18/96_fusion.yaml", ["NETWORK.IMAGE_SIZE", "256", "NETWORK.HEATMAP_SIZE", "64"]
+    )
+
+    def run(method, **words):
+        return poses_from_network(recording, config, "none", method, RobustSettings(), **words)
+
+    return run
+
+
+@pytest.mark.parametrize(("method", "limit"), [("agreement", 5), ("triangulate", 5), ("rpsm", 25), ("rpsm+refine", 25)])
+def test_poses_from_network_errors_are_small(files, trained, method, limit):
+    """The limbs in walk.py are not rigid, unlike the model of the last two methods."""
+    recording, poses = trained(method)
+    assert np.linalg.norm(poses.pose_world - files.pose_world, axis=-1).mean() < limit
+    assert poses.known.mean() > 0.99
+    assert np.nanmedian(poses.error) < 2
+    assert [one.frame for one in recording.heatmaps] == list(range(20))
+    assert "frames per second: waiting for video" in recording.notes[-1]
+
+
+def test_poses_from_network_keeps_triangulated_poses_if_the_method_fails(files, trained, monkeypatch):
+    def fail(*_):
+        raise InputError("no limb prior")
+
+    kept = []
+    monkeypatch.setattr(heatmap_poses, "run_method", fail)
+    with pytest.raises(InputError, match="no limb prior"):
+        trained("rpsm", keep=lambda recording, poses: kept.append((recording, poses)))
+    ((recording, poses),) = kept
+    assert len(recording) == 20
+    assert np.linalg.norm(poses.pose_world - files.pose_world, axis=-1).mean() < 5
+
+
+def test_poses_from_network_without_videos_is_refused(files):
+    recording = load_recording(files.cameras, None, files.detections)
+    with pytest.raises(InputError, match="needs the videos"):
+        poses_from_network(recording, None, "none", "rpsm", RobustSettings())
 
 
 def test_leave_one_out_of_heatmaps_evaluates_the_method(files, people, config):

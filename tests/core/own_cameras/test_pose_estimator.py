@@ -12,7 +12,7 @@ from cvf_tests.scenes import draw_gaussians
 
 from lib.core.config_io import dump_config, load_config, plain_config
 from lib.core.evaluation2d.decode import predict_locations
-from lib.core.own_cameras import network, pose_estimator
+from lib.core.own_cameras import network, person_search, pose_estimator
 from lib.core.own_cameras.pose_estimator import PoseEstimator
 from lib.core.pose3d.make_prior import pictorial_settings
 from lib.dataset.own_cameras.videos import open_videos, read_frames
@@ -87,7 +87,7 @@ def test_pose_estimator_finds_the_pose(scene, make, where, method, limit_mm):
 
 
 def test_pose_estimator_searches_the_room_without_a_position(scene, make, monkeypatch):
-    monkeypatch.setattr(network, "SEARCH", network.SearchSettings(grid_reach=1))
+    monkeypatch.setattr(person_search, "SEARCH", person_search.SearchSettings(grid_reach=1))
     images, _, pose = scene
     found = make()(images, method="triangulate")
     assert np.linalg.norm(found.pose_world - pose, axis=-1).mean() < 5

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import zipfile
 
-from lib.core.own_cameras.blazepose_files import DETECTOR, LANDMARKS, fetch_blazepose
+from lib.dataset.own_cameras.blazepose_files import DETECTOR, LANDMARKS, fetch_blazepose
 
 
 def test_fetch_blazepose_writes_networks_and_license_once(tmp_path):
