@@ -3,7 +3,7 @@
 import logging
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,8 @@ logger = logging.getLogger(__name__)
 _MAX_NUMBER = 2_000_000  # 18 hours at 30 frames per second; larger numbers must be consecutive, or they are times
 _LARGEST_NUMBER = 2**53
 _LARGEST_PX = 1e6
-_VISIBILITIES = {0.0, 1.0, 2.0}  # COCO annotations have them instead of scores from 0 to 1
+_BLOCK = 500  # people that are converted at once; limits memory
+_VISIBILITIES = (0.0, 1.0, 2.0)  # COCO annotations have them instead of scores from 0 to 1
 _FORMATS = (
     "per camera a folder of OpenPose JSON files (cam01_json/) or a COCO keypoint file (cam01.json), or one .npz file "
     "of run/data/detect_people.py"
@@ -36,6 +37,7 @@ class Detections:
     Attributes:
         view_names: names of the V views.
         points: (F, V, P, 17, 3) joints of Human3.6M: x, y in image px and confidence from 0 to 1; NaN = not found.
+            Files are read as float32.
         numbers: (F,) ascending frame numbers of the videos, from 0; None = 0 to F - 1. Other frames have no detection.
     """
 
@@ -52,7 +54,7 @@ class Detections:
         with atomic_path(path) as temporary:
             np.savez_compressed(
                 temporary,
-                points=self.points.astype(np.float32),
+                points=self.points.astype(np.float32, copy=False),
                 view_names=np.array(self.view_names),
                 numbers=self.numbers,
             )
@@ -60,6 +62,14 @@ class Detections:
     def of_frames(self, table: np.ndarray) -> np.ndarray:
         """Return the people (F, V, P, 17, 3) of video frames (F, V); NaN for frames without detections."""
         rows = np.searchsorted(self.numbers, table).clip(0, len(self.numbers) - 1)
+        in_a_row = rows[:1] + np.arange(len(rows))[:, None]
+        if (
+            len(rows)
+            and (rows[:1] == rows[:1, :1]).all()
+            and (rows == in_a_row).all()
+            and (self.numbers[rows] == table).all()
+        ):
+            return self.points[rows[0, 0] : rows[0, 0] + len(rows)]  # no copy of most recordings
         people = self.points[rows, np.arange(table.shape[1])]
         return np.where((self.numbers[rows] == table)[..., None, None, None], people, np.nan)
 
@@ -99,8 +109,8 @@ def load_detections(
         keys, shown = [key_of(entry) for entry in entries], [entry.name for entry in entries]
         index = match_names(view_names, keys, f"{path}: OpenPose folders or COCO files", aliases, shown)
         chosen = [entries[one] for one in index]
-        views = [_read_folder(entry) if entry.is_dir() else _read_coco(entry) for entry in chosen]
-        found = Detections(tuple(view_names), *_stack(views, chosen, point_set, first_frame))
+        views = [(_read_folder if entry.is_dir() else _read_coco)(entry, point_set) for entry in chosen]
+        found = Detections(tuple(view_names), *_stack(views, chosen, first_frame))
     else:
         raise InputError(f"{path}: expected a folder of detections or an .npz file, {_FORMATS}")
     empty = ~np.isfinite(found.points).any((0, 2, 3, 4))
@@ -134,7 +144,7 @@ def _load_compact(path: Path, view_names: Sequence[str], first_frame: int, alias
     if (np.diff(numbers) <= 0).any():
         raise InputError(f"{path}: numbers: expected ascending frame numbers")
     order = match_names(view_names, stored, f"{path}: views", aliases)
-    points = points[:, order].astype(np.float64)
+    points = points[:, order].astype(np.float32)
     with np.errstate(invalid="ignore"):
         points[(np.abs(points) > _LARGEST_PX).any(-1)] = np.nan
     points[..., 2] = points[..., 2].clip(0.0, 1.0)
@@ -160,31 +170,104 @@ def _check_numbers(numbers: np.ndarray, first_frame: int, where: str) -> None:
 
 def _last_number(text: str, where: str) -> int:
     """Return the frame number of a file name, its last group of digits."""
-    digits = re.findall(r"\d+", re.sub(r"_keypoints$", "", text))
+    digits = re.findall(r"\d+", text.removesuffix("_keypoints"))
     if not digits:
         raise InputError(f"{where}: no frame number in the name '{shortened(text, str)}'")
     return min(int(digits[-1][:30]), _LARGEST_NUMBER)
 
 
-# Frame -> flat numbers (K * 3) of each person.
-_Frames = dict[int, list[list[float]]]
+class _People:
+    """Detected people of a view, converted in blocks: as Python's numbers they would need ten times the memory."""
+
+    def __init__(self, file: Path, point_set: str | None) -> None:
+        """Begin without frames; `file` is named in errors, point_set None = from the number of points."""
+        self._file, self._point_set = file, point_set
+        self.count: dict[int, int] = {}  # frame -> people
+        self._frame: list[int] = []  # of each person
+        self._place: list[int] = []  # of each person among the people of the frame
+        self._waiting: list[list[float]] = []
+        self._joints = [np.empty((0, len(H36M_17), 3), np.float32)]
+        self._are_visibilities, self._highest = True, 0.0
+
+    def add_frame(self, number: int) -> None:
+        """Add a frame, if it is new."""
+        self.count.setdefault(number, 0)
+
+    def add_person(self, number: int, flat: list[float]) -> None:
+        """Add a person, K * 3 numbers, to a frame."""
+        place = self.count.get(number, 0)
+        self.count[number] = place + 1
+        self._frame.append(number)
+        self._place.append(place)
+        self._waiting.append(flat)
+        if len(self._waiting) >= _BLOCK:
+            self._convert()
+
+    def _convert(self) -> None:
+        frames, waiting = self._frame[len(self._frame) - len(self._waiting) :], self._waiting
+        self._waiting = []
+        if len(set(map(_length, waiting))) == 1:
+            try:
+                self._convert_block(np.array(waiting, np.float64), frames[0])
+                return
+            except (TypeError, ValueError, OverflowError, InputError):
+                pass  # the message names the frame
+        for number, flat in zip(frames, waiting, strict=True):
+            try:
+                points = np.array(flat, np.float64)[None]
+            except (TypeError, ValueError, OverflowError):
+                points = np.empty((1, 1))  # no points
+            self._convert_block(points, number)
+
+    def _convert_block(self, flat: np.ndarray, number: int) -> None:
+        """Convert people (N, K * 3) to joints; an error names the frame `number`."""
+        where = f"{self._file}: frame {number}"
+        try:
+            points = flat.reshape(len(flat), -1, 3)
+        except ValueError:
+            raise InputError(f"{where}: expected x, y, confidence of each point") from None
+        points[~(np.abs(points) <= _LARGEST_PX).all(-1)] = np.nan
+        scores = points[..., 2]
+        self._are_visibilities &= bool(np.isin(scores, _VISIBILITIES).all())
+        self._highest = max(self._highest, float(scores.max(initial=0.0, where=~np.isnan(scores))))
+        chosen = point_set_of(points.shape[1], where) if self._point_set is None else self._point_set
+        try:
+            self._joints.append(to_h36m(points, chosen).astype(np.float32))
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from None
+
+    def put_into(self, stacked: np.ndarray, numbers: np.ndarray) -> None:
+        """Write the people into (F, P, 17, 3) for the ascending frame numbers (F,)."""
+        self._convert()
+        joints = np.concatenate(self._joints)
+        # Scores that are COCO's visibilities 0, 1 and 2 are certain at 2.
+        certain = 2.0 if self._are_visibilities and self._highest == 2.0 else 1.0
+        joints[..., 2] = (joints[..., 2] / certain).clip(max=1.0)
+        stacked[np.searchsorted(numbers, self._frame), self._place] = joints
 
 
-def _read_folder(folder: Path) -> _Frames:
-    frames: _Frames = {}
+def _length(flat: Any) -> int:
+    return len(flat) if isinstance(flat, list) else -1
+
+
+def _read_folder(folder: Path, point_set: str | None) -> _People:
+    people = _People(folder, point_set)
     files: dict[int, str] = {}
     for name in _json_names(folder):
-        file = folder / name
+        file = os.path.join(folder, name)
         content = read_json(file)
         if not isinstance(content, dict) or not isinstance(content.get("people", ""), list | None):
             raise InputError(f"{file}: not an OpenPose file: no list 'people'")
-        number = _last_number(file.stem, str(file))
+        number = _last_number(os.path.splitext(name)[0], file)
         _check_single(number, name, files, str(folder))
-        frames[number] = [flat for person in content["people"] or [] if (flat := _openpose_points(person, file))]
-    return frames
+        people.add_frame(number)
+        for person in content["people"] or []:
+            if flat := _openpose_points(person, file):
+                people.add_person(number, flat)
+    return people
 
 
-def _openpose_points(person: Any, file: Path) -> list[float] | None:
+def _openpose_points(person: Any, file: str) -> list[float] | None:
     """Return the points of a person; None for an empty person, which some tools write for nobody."""
     if not person:
         return None
@@ -203,11 +286,11 @@ def _check_single(number: int, name: str, seen: dict[int, str], where: str) -> N
         )
 
 
-def _read_coco(file: Path) -> _Frames:
+def _read_coco(file: Path, point_set: str | None) -> _People:
     content = read_json(file)
     images: dict[str, str] = {}
     people = content
-    frames: _Frames = {}
+    found = _People(file, point_set)
     seen: dict[int, str] = {}
     without = 0
     try:
@@ -218,7 +301,7 @@ def _read_coco(file: Path) -> _Frames:
         for image, name in images.items():
             number = _last_number(Path(name).stem, f"{file}: image {shortened(image, str)}")
             _check_single(number, name, seen, str(file))
-            frames[number] = []
+            found.add_frame(number)
         for person in people:
             image = person["image_id"]
             if not _has_points(person.get("keypoints")):
@@ -233,60 +316,27 @@ def _read_coco(file: Path) -> _Frames:
                 name = str(image) if name is None else name
                 number = _last_number(Path(name).stem, str(file))
                 _check_single(number, name, seen, str(file))
-            frames.setdefault(number, []).append(person["keypoints"])
+            found.add_person(number, person["keypoints"])
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{file}: not a COCO keypoint file ({type(error).__name__} {shortened(error, str)})") from None
     if without:
         logger.info("%s: %d annotations without keypoints are left out", file, without)
-    if not frames:
+    if not found.count:
         raise InputError(f"{file}: no people")
-    return frames
+    return found
 
 
 def _has_points(keypoints: Any) -> bool:
     return keypoints is not None and keypoints != []
 
 
-def _stack(
-    views: Sequence[_Frames], files: Sequence[Path], point_set: str | None, first_frame: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _stack(views: Sequence[_People], files: Sequence[Path], first_frame: int) -> tuple[np.ndarray, np.ndarray]:
     """Stack views into one array (F, V, P, 17, 3); return it with the frame numbers (F,)."""
-    for frames, file in zip(views, files, strict=True):
-        _check_numbers(np.array(sorted(frames)), first_frame, str(file))
-    numbers = sorted(set().union(*views))
-    row_of = {number: row for row, number in enumerate(numbers)}
-    num_people = max(1, max(len(people) for frames in views for people in frames.values()))
-    stacked = np.full((len(numbers), len(views), num_people, len(H36M_17), 3), np.nan)
-    for view, (frames, file) in enumerate(zip(views, files, strict=True)):
-        arrays = {
-            frame: [_points(flat, f"{file}: frame {frame}") for flat in people] for frame, people in frames.items()
-        }
-        largest = _largest_score(arrays.values())
-        for frame, people in arrays.items():
-            for person, points in enumerate(people):
-                points[:, 2] = (points[:, 2] / largest).clip(max=1.0)
-                stacked[row_of[frame], view, person] = _joints(points, point_set, f"{file}: frame {frame}")
-    return stacked, np.array(numbers) - first_frame
-
-
-def _largest_score(frames: Iterable[Sequence[np.ndarray]]) -> float:
-    """Return the score that means certainty: 2 if all scores of a view are COCO's visibilities 0, 1 and 2, else 1."""
-    scores = {float(score) for people in frames for points in people for score in np.unique(points[:, 2])}
-    return 2.0 if 2.0 in scores and scores <= _VISIBILITIES else 1.0
-
-
-def _points(flat: list[float], where: str) -> np.ndarray:
-    try:
-        points = np.array(flat, np.float64).reshape(-1, 3)
-    except (TypeError, ValueError, OverflowError):
-        raise InputError(f"{where}: expected x, y, confidence of each point") from None
-    points[~(np.abs(points) <= _LARGEST_PX).all(-1)] = np.nan
-    return points
-
-
-def _joints(points: np.ndarray, point_set: str | None, where: str) -> np.ndarray:
-    chosen = point_set_of(len(points), where) if point_set is None else point_set
-    try:
-        return to_h36m(points, chosen)
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from None
+    for people, file in zip(views, files, strict=True):
+        _check_numbers(np.array(sorted(people.count)), first_frame, str(file))
+    numbers = np.array(sorted(set().union(*(people.count for people in views))))
+    num_people = max(1, max(max(people.count.values()) for people in views))
+    stacked = np.full((len(numbers), len(views), num_people, len(H36M_17), 3), np.nan, np.float32)
+    for view, people in enumerate(views):
+        people.put_into(stacked[:, view], numbers)
+    return stacked, numbers - first_frame

@@ -209,7 +209,8 @@ def read_bytes(path: str | os.PathLike) -> bytes:
         InputError: the file is missing or unreadable.
     """
     try:
-        return Path(path).read_bytes()
+        with open(path, "rb") as file:
+            return file.read()
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except OSError as error:

@@ -36,7 +36,6 @@ def read_json(path: str | os.PathLike) -> Any:
     """
     text = read_text(path)
     try:
-        # Without hooks no object of the file becomes a Python class.
-        return json_tricks.loads(text, preserve_order=False, ignore_comments=False, obj_pairs_hooks=())
+        return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a JSON file ({brief(error)})") from None
