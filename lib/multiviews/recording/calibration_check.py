@@ -12,6 +12,7 @@ from lib.multiviews.keypoints.view_consensus import reprojection_error
 from lib.multiviews.recording.synchronization import epipolar_distances, swap_free_points
 
 MAX_ERROR = 0.025  # median error above what detectors cause, share of the person's size
+_MAX_FRAMES = 150  # evenly spread frames of each view that are checked; medians need no more
 _CLEARLY = 2.0  # ratio of errors that decides between two sets of views
 
 
@@ -44,7 +45,9 @@ def check_calibration(
         size: (F, V) size of the person, px.
         flip_pairs: (right, left) joints.
     """
-    points = swap_free_points(points_img, flip_pairs)
+    chosen = _spread_frames(points_img)
+    points = swap_free_points(points_img[chosen].astype(float), flip_pairs)
+    cameras, size = cameras[: len(chosen)], size[chosen]
     num_views = points.shape[1]
     from_others = np.full(num_views, np.nan)
     for view in range(num_views if num_views > 2 else 0):
@@ -62,6 +65,14 @@ def check_calibration(
     used = np.flatnonzero(np.isfinite(points).any((0, 2, 3)))  # a view that sees nobody shows nothing about its camera
     off = _views_off(points[:, used], cameras[:, used], size[:, used])
     return CalibrationCheck(error, from_others, pairs, None if off is None else tuple(used[list(off)].tolist()))
+
+
+def _spread_frames(points_img: np.ndarray) -> np.ndarray:
+    """Return, of each view, at most _MAX_FRAMES frames in which it sees a joint."""
+    seen = np.isfinite(points_img).all(-1).any(-1)  # (F, V)
+    frames = map(np.flatnonzero, seen.T)
+    spread = [one[np.linspace(0, len(one) - 1, min(len(one), _MAX_FRAMES)).astype(int)] for one in frames]
+    return np.unique(np.concatenate(spread))
 
 
 def _median(values: np.ndarray) -> float:

@@ -1,8 +1,9 @@
 """Sync offsets between the videos of a recording, estimated from 2D detections."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -16,13 +17,14 @@ class SyncSettings:
 
     Attributes:
         max_offset: largest offset, frames.
-        step: step of the search, frames.
+        step: step of the search, frames; a first search has whole frames.
         fit_range: range of the parabola around the best offset, frames to either side.
         outlier_distance: distance from an epipolar line beyond which the cost saturates, share of the person's size.
         min_frames: frames in which both views must see a point.
         min_rise: ratio by which the cost must rise within fit_range; a flatter minimum is rejected.
         pair_error: disagreement of a pair beyond which its weight decreases, frames.
         max_frames: evenly spread frames that are compared.
+        first_frames: the same in the first search.
         window_frames: consecutive frames of one of the windows in which the offset of a longer recording is measured.
         min_windows, max_windows: number of windows; a recording with fewer has one offset and no drift.
         min_drift: smallest drift that counts, frames over the whole recording.
@@ -36,6 +38,7 @@ class SyncSettings:
     min_rise: float = 1.1
     pair_error: float = 1.0
     max_frames: int = 600
+    first_frames: int = 150
     window_frames: int = 300
     min_windows: int = 4
     max_windows: int = 8
@@ -94,8 +97,8 @@ def epipolar_distances(points_a: np.ndarray, points_b: np.ndarray, camera_a: Cam
     Returns:
         (N,) signed, px of view b, to first order around the image center; NaN where a point is NaN.
     """
-    planes = (_on_plane(points, camera) for points, camera in ((points_a, camera_a), (points_b, camera_b)))
-    return _plane_distances(*planes, camera_a, camera_b)
+    plane_a, plane_b = (_on_plane(points, camera) for points, camera in ((points_a, camera_a), (points_b, camera_b)))
+    return _plane_distances(plane_b, _epipolar_normals(plane_a, camera_a, camera_b), camera_b)
 
 
 def _on_plane(points_img: np.ndarray, camera: Cameras) -> np.ndarray:
@@ -104,18 +107,24 @@ def _on_plane(points_img: np.ndarray, camera: Cameras) -> np.ndarray:
     return np.where(seen, undistort(np.where(seen, points_img, camera.c), camera), np.nan)
 
 
-def _plane_distances(plane_a: np.ndarray, plane_b: np.ndarray, camera_a: Cameras, camera_b: Cameras) -> np.ndarray:
-    """Return epipolar_distances() of normalized points (N, 2)."""
-    normal = _rays(plane_a, camera_a) @ _cross_matrix(camera_b.T - camera_a.T)  # of the epipolar planes
-    length = np.sqrt(np.einsum("na,na->n", normal, normal))
-    distance = np.einsum("na,na->n", _rays(plane_b, camera_b), normal)
-    return distance / np.maximum(length, np.finfo(float).tiny) * camera_b.f.mean()
+def _epipolar_normals(plane_a: np.ndarray, camera_a: Cameras, camera_b: Cameras) -> np.ndarray:
+    """Return the unit normals (..., 3), frame of camera b, of the epipolar planes of normalized points (..., 2)."""
+    normal = _rays(plane_a, camera_a) @ _cross_matrix(camera_b.T - camera_a.T)
+    length = np.sqrt(np.einsum("...a,...a->...", normal, normal))
+    return normal / np.maximum(length, np.finfo(float).tiny)[..., None] @ camera_b.R.T
+
+
+def _plane_distances(plane_b: np.ndarray, normal: np.ndarray, camera_b: Cameras) -> np.ndarray:
+    """Return the distances (...) of epipolar_distances() of normalized points (..., 2) from epipolar planes."""
+    x, y = plane_b[..., 0], plane_b[..., 1]
+    above = x * normal[..., 0] + y * normal[..., 1] + normal[..., 2]
+    return above / np.sqrt(x * x + y * y + 1) * camera_b.f.mean()
 
 
 def _rays(plane: np.ndarray, camera: Cameras) -> np.ndarray:
-    """Return unit vectors (N, 3), world frame, through normalized points (N, 2)."""
+    """Return unit vectors (..., 3), world frame, through normalized points (..., 2)."""
     ray = plane @ camera.R[:2] + camera.R[2]
-    return ray / np.sqrt(np.einsum("na,na->n", ray, ray))[:, None]
+    return ray / np.sqrt(np.einsum("...a,...a->...", ray, ray))[..., None]
 
 
 def _cross_matrix(vector: np.ndarray) -> np.ndarray:
@@ -151,13 +160,23 @@ def estimate_sync_offsets(
     num_frames, num_views = sizes["F"], sizes["V"]
     if num_views < 2 or num_frames < 3:
         raise InputError(f"sync offsets need 2 views and 3 frames, received {num_views} and {num_frames}")
-    points = swap_free_points(np.asarray(points_img, np.float64), flip_pairs)
-    for view in range(num_views):
-        points[:, view] = _on_plane(points[:, view].reshape(-1, 2), cameras[view]).reshape(points[:, view].shape)
     windows = _windows(num_frames, settings)
+    all_pairs = list(itertools.combinations(range(num_views), 2))
+    offsets = np.full((len(all_pairs), len(windows)), np.nan)
+    centers = np.zeros(len(all_pairs))
+    for index, times in enumerate(windows):
+        margin = settings.max_offset + int(np.abs(centers).max()) + 1
+        begin = max(int(times[0]) - margin, 0)
+        points = _points_on_planes(points_img[begin : int(times[-1]) + margin + 1], cameras, flip_pairs)
+        for number, (a, b) in enumerate(all_pairs):
+            normals = _epipolar_normals(points[times - begin, a], cameras[a], cameras[b])  # (F, P, 3)
+            distances = partial(_distances_at, points[:, b], times - begin, normals, cameras[b], float(size[b]))
+            reach = min(settings.max_offset, num_frames // 2)
+            offsets[number, index] = _best_offset(distances, len(times), centers[number], reach, settings)
+        found = offsets[:, index]
+        centers = np.where(np.isfinite(found), np.round(found), centers)  # the next window lies nearby
     pairs, measured, drifts = [], [], []
-    for pair in itertools.combinations(range(num_views), 2):
-        found = _pair_offsets(points, windows, pair, cameras, size, settings)
+    for pair, found in zip(all_pairs, offsets, strict=True):
         if np.isfinite(found).any():
             middle, drift = _line(np.array([window.mean() for window in windows]), found, num_frames / 2, settings)
             pairs.append(pair)
@@ -182,30 +201,63 @@ def _windows(num_frames: int, settings: SyncSettings) -> list[np.ndarray]:
     return [start + np.arange(settings.window_frames) for start in starts]
 
 
-def _pair_offsets(
-    points: np.ndarray,
-    windows: Sequence[np.ndarray],
-    pair: tuple[int, int],
-    cameras: Cameras,
-    size: np.ndarray,
-    settings: SyncSettings,
+def _points_on_planes(points_img: np.ndarray, cameras: Cameras, flip_pairs: Sequence[tuple[int, int]]) -> np.ndarray:
+    """Return swap_free_points() without distortion, normalized (F, V, P, 2)."""
+    points = swap_free_points(points_img.astype(float), flip_pairs)
+    for view in range(points.shape[1]):
+        points[:, view] = _on_plane(points[:, view].reshape(-1, 2), cameras[view]).reshape(points[:, view].shape)
+    return points
+
+
+def _distances_at(
+    points_b: np.ndarray,
+    times: np.ndarray,
+    normals: np.ndarray,
+    camera_b: Cameras,
+    size: float,
+    offset: float,
+    stride: int,
 ) -> np.ndarray:
-    """Return the offset of the second view of a pair in each window, frames; NaN = not found."""
-    a, b = pair
-    reach = min(settings.max_offset, len(points) // 2)
-    search = np.arange(-reach, reach + settings.step / 2, settings.step)
-    found, center = np.full(len(windows), np.nan), 0.0
-    for index, times in enumerate(windows):
-        offsets = search + center
-        own = points[times, a]
-        costs = [
-            _cost(own, _at(points[:, b], times + offset), cameras[a], cameras[b], size[b], settings)
-            for offset in offsets
-        ]
-        found[index] = _minimum(offsets, np.array(costs), settings)
-        if np.isfinite(found[index]):
-            center = np.round(found[index])  # the next window lies nearby
-    return found
+    """Return the epipolar distances (F / stride, P), shares of the person's size, if the view b is late by an offset.
+
+    Args:
+        points_b: (F_b, P, 2) normalized points of the view b.
+        times: (F,) frames.
+        normals: (F, P, 3) of the epipolar planes of the points of the other view.
+        camera_b: camera of the view b.
+        size: size of the person, px.
+        offset: frames.
+        stride: every how many frames.
+    """
+    return _plane_distances(_at(points_b, times[::stride] + offset), normals[::stride], camera_b) / size
+
+
+def _best_offset(
+    distances: Callable[[float, int], np.ndarray], num_times: int, center: float, reach: int, settings: SyncSettings
+) -> float:
+    """Return the offset with the lowest cost, frames, at most `reach` from `center`; NaN = not found.
+
+    Args:
+        distances: returns distances for an offset and a stride, see _distances_at().
+        num_times: frames without stride.
+        center: middle of the search, whole frames.
+        reach: frames to either side.
+        settings: settings of the search.
+    """
+
+    def costs(offsets: np.ndarray, stride: int) -> np.ndarray:
+        return np.array([_cost(distances(offset, stride), settings) for offset in offsets.tolist()])
+
+    offsets = center + np.arange(-reach, reach + 1.0)
+    found = costs(offsets, max(1, num_times // settings.first_frames))
+    if not np.isfinite(found).all():
+        found = costs(offsets, 1)
+    if not np.isfinite(found).all():
+        return np.nan
+    margin = settings.fit_range + 2 + settings.step / 2
+    near = np.arange(center - reach, center + reach + settings.step / 2, settings.step)
+    near = near[np.abs(near - offsets[found.argmin()]) < margin]
+    return _minimum(near, costs(near, 1), settings)
 
 
 def _line(times: np.ndarray, values: np.ndarray, middle: float, settings: SyncSettings) -> tuple[float, float]:
@@ -247,27 +299,23 @@ def _at(points: np.ndarray, times: np.ndarray) -> np.ndarray:
     return np.where(inside[:, None, None], between, np.nan)
 
 
-def _cost(
-    points_a: np.ndarray,
-    points_b: np.ndarray,
-    camera_a: Cameras,
-    camera_b: Cameras,
-    size: float,
-    settings: SyncSettings,
-) -> float:
+def _cost(distance: np.ndarray, settings: SyncSettings) -> float:
     """Return the mean robust squared epipolar distance, shares of the person's size squared; NaN = too few points.
 
     The median distance of each point is subtracted, since a detector has another bias in each view.
+
+    Args:
+        distance: (F, P) shares of the person's size.
+        settings: settings of the search.
     """
-    distance = _plane_distances(points_a.reshape(-1, 2), points_b.reshape(-1, 2), camera_a, camera_b) / size
-    distance = distance.reshape(points_a.shape[:2])  # (F, P)
     count = np.isfinite(distance).sum(0)
     enough = count >= settings.min_frames
     if not enough.any():
         return np.nan
-    ascending = np.sort(distance[:, enough], 0)  # NaN last; faster than nanmedian()
-    middle = (np.take_along_axis(ascending, (count[None, enough] - back) // 2, 0) for back in (0, 1))
-    distance = distance[:, enough] - sum(middle) / 2
+    distance, count = distance[:, enough], count[enough]
+    ascending = np.sort(distance, 0)  # NaN last; faster than nanmedian()
+    middle = (np.take_along_axis(ascending, (count[None] - back) // 2, 0) for back in (0, 1))
+    distance = distance - sum(middle) / 2
     square = distance[np.isfinite(distance)] ** 2
     return float((square / (1 + square / settings.outlier_distance**2)).mean())
 
