@@ -30,8 +30,8 @@ _REJECTED_COLOR = (60, 60, 255)  # BGR
 
 
 def reproject(recording: Recording, pose_world: np.ndarray) -> np.ndarray:
-    """Project poses (F, 17, 3) into the views: (F, V, 17, 2) px, NaN behind a camera."""
-    joints_img, depth = project(pose_world[:, None], recording.cameras)
+    """Project poses (N, 17, 3) into the views: (N, V, 17, 2) px, NaN behind a camera."""
+    joints_img, depth = project(pose_world[:, None], recording.rig.over_frames(len(pose_world)))
     return np.where((depth > MIN_DEPTH_MM)[..., None], joints_img, np.nan)
 
 
@@ -50,12 +50,12 @@ def save_label_sheet(path: Path, recording: Recording, poses: RobustPoses, rows:
     posed = np.flatnonzero(np.isfinite(poses.pose_world).all(-1).any(1))
     even = posed[np.linspace(0, len(posed) - 1, SHEET_ROWS).astype(int)] if len(posed) else np.zeros(1, int)
     chosen = sorted(set(even.tolist() if rows is None else rows))
-    joints_img = reproject(recording, poses.pose_world)
+    joints_img = reproject(recording, poses.pose_world[chosen])
     skeleton = skeleton_of(H36M_17)
     cells = []
-    for frame, images in zip(chosen, read_frames(recording.videos, recording.table[chosen]), strict=True):
-        for view, image in enumerate(images):
-            joints = joints_img[frame, view]
+    shown = zip(chosen, joints_img, read_frames(recording.videos, recording.table[chosen]), strict=True)
+    for frame, projected, images in shown:
+        for view, (image, joints) in enumerate(zip(images, projected, strict=True)):
             matrix = _to_cell(joints)
             cell = crop_image(image, matrix, (CELL_PX, CELL_PX))
             draw_pose(cell, transform_points(joints, matrix), poses.agrees[frame, view], skeleton)
@@ -106,15 +106,16 @@ def save_video(path: Path, recording: Recording, pose_world: np.ndarray, notes: 
     upright_pose = pose_world @ upright(pose_world).T
     camera = OrbitCamera.around(upright_pose)
     azimuths = camera.azimuth_deg + TURN_DEG_PER_S / recording.rate * np.arange(len(recording))
-    posed = _posed_frames(recording, reproject(recording, pose_world), upright_pose, notes)
+    posed = _posed_frames(recording, pose_world, upright_pose, notes)
     frames = draw_frames(posed, skeleton_of(H36M_17), camera, azimuths, VIDEO_CELL_PX)
     bar = tqdm(frames, path.name, len(recording), disable=None, leave=False)
     return save_animation(path, bar, recording.rate)
 
 
 def _posed_frames(
-    recording: Recording, joints_img: np.ndarray, upright_pose: np.ndarray, notes: Sequence[str] | None
+    recording: Recording, pose_world: np.ndarray, upright_pose: np.ndarray, notes: Sequence[str] | None
 ) -> Iterator[PosedFrame]:
     for frame, images in enumerate(read_frames(recording.videos, recording.table)):
         title = ", ".join([recording.title(frame), *([] if notes is None else [notes[frame]])])
-        yield PosedFrame(title, images, joints_img[frame], upright_pose[frame], names=recording.rig.names)
+        joints_img = reproject(recording, pose_world[frame : frame + 1])[0]
+        yield PosedFrame(title, images, joints_img, upright_pose[frame], names=recording.rig.names)

@@ -1,7 +1,8 @@
 """Files of a recording's 3D poses: arrays, CSV, results.json, reports, video and label sheet."""
 
 import logging
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from lib.core.own_cameras.recording_tables import error_summary, pose_statistics
 from lib.core.pose3d.results_3d import write_poses
 from lib.core.report.recording_page import write_recording_page
 from lib.core.rig_refinement.rig_hint import hint_parts, rig_hint
+from lib.multiviews.keypoints.peak_rays import frame_blocks
 from lib.multiviews.recording.robust_poses import SOURCES, RobustPoses
 from lib.utils.files.atomic import write_bytes, write_csv
 from lib.utils.files.json_file import write_json
@@ -32,6 +34,7 @@ SHEET = "frames.jpg"
 REPORT = "report.md"
 PAGE = "report.html"
 RESULTS = "results.json"
+_BLOCK = 500  # rows of the table that are formatted at once; limits memory
 
 
 def save_recording_poses(out: Path, recording: Recording, poses: RobustPoses) -> None:
@@ -51,7 +54,7 @@ def save_recording_poses(out: Path, recording: Recording, poses: RobustPoses) ->
         len(recording.rig),
         known=poses.known,
         sd_mm=poses.sd_mm.astype(np.float32),
-        covariance=poses.covariance.astype(np.float32),
+        covariance=poses.covariance.astype(np.float32, copy=False),
         source=poses.source,
         source_names=np.array(SOURCES),
         joints_img=poses.points_img,
@@ -64,19 +67,21 @@ def save_recording_poses(out: Path, recording: Recording, poses: RobustPoses) ->
     header = ["frame", "time_s", *(f"{joint}_{axis}_mm" for joint in H36M_17.names for axis in "xyz")]
     header += [f"{joint}_{column}" for column in ("sd_mm", "source") for joint in H36M_17.names]
     header.append("known")  # number of joints on which the views agree
-    values = np.concatenate([poses.pose_world.reshape(len(recording), -1), poses.sd_mm], 1)
-    rows = [
-        [number, f"{time_s:.4f}", *("" if np.isnan(value) else f"{value:.2f}" for value in row), *sources, known]
-        for number, time_s, row, sources, known in zip(
-            recording.frame_numbers,
-            recording.time_s,
-            values.tolist(),
-            np.array(SOURCES)[poses.source],
-            poses.known.sum(1),
-            strict=True,
-        )
-    ]
-    write_csv(out / TABLE, header, rows)
+    write_csv(out / TABLE, header, _rows(recording, poses))
+
+
+def _rows(recording: Recording, poses: RobustPoses) -> Iterator[list[Any]]:
+    """Yield the rows of poses3d.csv."""
+    for frames in frame_blocks(len(recording), 1, _BLOCK):
+        part = slice(frames.start, min(frames.stop, len(recording)))
+        positions = poses.pose_world[part].reshape(part.stop - part.start, -1)
+        values = np.concatenate([positions, poses.sd_mm[part]], 1).tolist()
+        times, sources = recording.time_s[part].tolist(), np.array(SOURCES)[poses.source[part]].tolist()
+        for number, time_s, row, origin, known in zip(
+            recording.frame_numbers[part], times, values, sources, poses.known[part].sum(1), strict=True
+        ):
+            cells = ["" if math.isnan(value) else f"{value:.2f}" for value in row]
+            yield [number, f"{time_s:.4f}", *cells, *origin, known]
 
 
 def save_results(

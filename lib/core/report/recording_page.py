@@ -9,8 +9,9 @@ import numpy as np
 
 from lib.core.drawing import skeleton_of
 from lib.core.own_cameras.recording import Recording
-from lib.core.own_cameras.recording_figures import reproject, upright
+from lib.core.own_cameras.recording_figures import reproject
 from lib.dataset.own_cameras.videos import read_frames
+from lib.multiviews.geometry.upright import upright
 from lib.multiviews.recording.robust_poses import RobustPoses
 from lib.utils.interactive.pose_page import (
     MAX_FRAMES,
@@ -53,9 +54,9 @@ def write_recording_page(path: Path, recording: Recording, poses: RobustPoses, m
     measures = _measures(recording, poses)
     always = [*(measure.worst() for measure in measures), *(one.frame for one in recording.heatmaps)]
     shown = spread(len(recording), MAX_FRAMES, always)
-    joints_img = reproject(recording, poses.pose_world)
+    joints_img = reproject(recording, poses.pose_world[shown])
     to_picture, picture_wh = _picture_transforms(joints_img, recording.rig.image_wh)
-    turn = upright(poses.pose_world)
+    turn = upright(poses.pose_world[shown])
     rig = recording.rig
     cameras = replace(rig.cameras, R=rig.cameras.R @ turn.T, T=rig.cameras.T @ turn.T)
     page = PosePage(
@@ -159,7 +160,10 @@ def _pictures(
     to_picture: np.ndarray,
     picture_wh: Sequence[tuple[int, int]],
 ) -> Iterator[FramePictures]:
-    """Yield the pictures of frames; `pictured` are indices into `shown`, whose entries are frames of the recording."""
+    """Yield the pictures of frames.
+
+    `pictured` are indices into `shown`, whose entries are frames of the recording, and into `joints_img`.
+    """
     frames = [shown[index] for index in pictured]
     heatmaps = {one.frame: one for one in recording.heatmaps}
     images_of_frames = (
@@ -172,7 +176,7 @@ def _pictures(
         yield FramePictures(
             frame=index,
             images=None if images is None else list(map(_picture, images, to_picture, picture_wh)),
-            joints=transform_points(joints_img[frame], to_picture),
+            joints=transform_points(joints_img[index], to_picture),
             notes=[
                 f"{kept[view].sum()}/{kept.shape[1]} kept"
                 + (f", {error[view]:.1f} px" if np.isfinite(error[view]) else "")

@@ -6,7 +6,6 @@ import itertools
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 
 from lib.multiviews.cameras import Cameras
@@ -84,6 +83,8 @@ def _turned_view(points_img: np.ndarray, cameras: Cameras, noise: float) -> tupl
         cameras: leading axis V.
         noise: standard deviation of the detections per axis, relative to the focal length.
     """
+    from scipy.optimize import least_squares  # rarely needed, and slow to import
+
     std = _OUTLIER_STD * np.sqrt(2) * noise * cameras.f.mean(-1)  # (V,) px
     num_views = len(points_img)
 

@@ -202,11 +202,15 @@ class RigAdjustment:
         known = self.weight.sum(1) > 1.5
         information = np.where(known, 3 / np.trace(covariance, axis1=-2, axis2=-1), 0.0)
         self._motion = np.zeros((*self.points.shape, 2))
-        for run in self._frames.runs():
-            if run.stop - run.start >= MIN_FRAMES:
-                smooth = _smoothed(self.points[run].swapaxes(0, 1), information[run].T).swapaxes(0, 1)
-                velocity = np.gradient(smooth, axis=0)
-                self._motion[run] = np.stack([velocity, np.gradient(velocity, axis=0)], -1)
+        runs = sorted(self._frames.runs(), key=_length)
+        for length, equal in itertools.groupby(runs, _length):
+            if length >= MIN_FRAMES:
+                frames = np.array([np.arange(run.start, run.stop) for run in equal])  # (R, n), smoothed at once
+                points = self.points[frames].swapaxes(1, 2).reshape(-1, length, 3)  # (R J, n, 3)
+                smooth = _smoothed(points, information[frames].swapaxes(1, 2).reshape(-1, length))
+                velocity = np.gradient(smooth, axis=1)
+                motion = np.stack([velocity, np.gradient(velocity, axis=1)], -1)
+                self._motion[frames] = motion.reshape(len(frames), -1, length, 3, 2).swapaxes(1, 2)
         self._linearize()
 
     def _linearize(self) -> None:
@@ -341,6 +345,10 @@ class RigAdjustment:
         equations = self._eliminate()[0]
         matrix, _ = self._constrained(equations)
         return matrix, equations
+
+
+def _length(run: slice) -> int:
+    return run.stop - run.start
 
 
 def _solve(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:

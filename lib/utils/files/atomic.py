@@ -4,12 +4,11 @@ import codecs
 import contextlib
 import csv
 import glob
-import io
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -167,11 +166,12 @@ def write_bytes(path: str | os.PathLike, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
-def write_csv(path: str | os.PathLike, header: list[str], rows: list[list[Any]]) -> None:
-    """Write a CSV file atomically."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([header, *rows])
-    write_bytes(path, text.getvalue().encode())
+def write_csv(path: str | os.PathLike, header: list[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a CSV file atomically, row by row."""
+    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
 
 
 def read_text(path: str | os.PathLike) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import math
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -279,21 +280,20 @@ def _points(points: np.ndarray, digits: int = 0) -> list[Any]:
 
 
 def _numbers(values: np.ndarray) -> list[float | None]:
-    return [round(value, 2) if np.isfinite(value) else None for value in np.asarray(values, float).tolist()]
+    return [round(value, 2) if math.isfinite(value) else None for value in np.asarray(values, float).tolist()]
 
 
 def _encoded(pictures: FramePictures) -> dict[str, Any]:
     views = []
+    points = {"joints": pictures.joints, "gt": pictures.gt_joints, "detections": pictures.detections}
+    points = {name: _points(values, 1) for name, values in points.items() if values is not None}
     for view, note in enumerate(pictures.notes):
         entry = {
             "image": None if pictures.images is None else _jpeg(pictures.images[view], _JPEG_QUALITY),
             "note": note,
-            "joints": _points(pictures.joints[view], 1),
+            **{name: values[view] for name, values in points.items()},
         }
-        if pictures.gt_joints is not None:
-            entry["gt"] = _points(pictures.gt_joints[view], 1)
         if pictures.detections is not None:
-            entry["detections"] = _points(pictures.detections[view], 1)
             entry["kept"] = pictures.kept[view].astype(int).tolist()
         if pictures.heatmaps:
             entry["heatmaps"] = {name: _heatmap_tiles(maps[view]) for name, maps in pictures.heatmaps.items()}
