@@ -20,7 +20,7 @@ from lib.multiviews.recording.robust_poses import RobustPoses, RobustSettings
 SIDE = 200  # px of the videos, and of the rig in scenes.py
 FULL = 1000
 RATE = 30.0
-NAMES = ("front", "left", "back", "right")
+NAMES = ("front", "left", "back", "right", "door", "window", "desk", "stairs")
 SWAPPED = slice(8, 14)  # frames of view 1
 WRONG = (5, 2, 3)  # frame, view, joint of a wrong detection
 
@@ -66,7 +66,8 @@ def make_recording(folder: Path, num_views: int = 4, num_frames: int = 20, noise
     joints, _ = project(pose[:, None], rig.over_frames(num_frames))
     points = joints + rng.normal(0, noise_px, joints.shape)
     points[SWAPPED, 1] = swapped(points[SWAPPED, 1])
-    points[WRONG] += 25
+    if WRONG[1] < num_views and WRONG[0] < num_frames:
+        points[WRONG] += 25
     points = np.concatenate([points, np.ones((*points.shape[:3], 1))], -1)
     Detections(names, points[:, :, None]).save(folder / "detections.npz")
     (folder / "videos").mkdir(parents=True, exist_ok=True)

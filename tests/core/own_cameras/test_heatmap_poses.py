@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from cvf_tests.followed_person import People, coded_images
 from cvf_tests.knowing_network import Knowing
+from cvf_tests.own_recording import make_recording
 from cvf_tests.scenes import draw_gaussians
 
 from lib.core.config_io import load_config
@@ -36,6 +37,11 @@ def config(tmp_path):
 @pytest.fixture
 def people(files, monkeypatch):
     """The person of the recording, in place of BlazePose and of the videos."""
+    return stand_in(files, monkeypatch)
+
+
+def stand_in(files, monkeypatch):
+    """Replace BlazePose and the videos by the person of the recording."""
     known = People(files.pose_world[None], files.rig.cameras)
     monkeypatch.setattr(heatmap_poses, "PoseNetwork", lambda config, path, cameras: known.loaded(path))
     monkeypatch.setattr(heatmap_poses, "PersonDetector", lambda path: known.detect)
@@ -62,6 +68,19 @@ def test_poses_from_heatmaps_errors_are_small(files, people, config, method, lim
     assert recording.points.shape == (20, 4, 17, 3)
     assert np.linalg.norm(poses.pose_world - files.pose_world, axis=-1).mean() < limit
     assert poses.agrees.mean() > 0.7
+
+
+@pytest.mark.parametrize("num_views", [2, 3, 5, 8])
+@pytest.mark.parametrize("fuses", [True, False])
+def test_poses_from_heatmaps_any_number_of_views(num_views, fuses, config, tmp_path, monkeypatch):
+    files = make_recording(tmp_path, num_views, num_frames=8)
+    people = stand_in(files, monkeypatch)
+    people.fusion = (lambda maps: maps / 2) if fuses else None
+    recording, poses = poses_from_heatmaps(
+        load_recording(files.cameras, files.videos), config, "rpsm+refine", RobustSettings(cutoff=None)
+    )
+    assert recording.points.shape == (8, num_views, 17, 3)
+    assert np.linalg.norm(poses.pose_world - files.pose_world, axis=-1).mean() < 35
 
 
 def test_poses_from_heatmaps_fit_begins_at_the_poses_of_the_method(files, people, config, monkeypatch):
