@@ -35,6 +35,7 @@ from lib.core.build_model import build_fusion, build_model
 from lib.core.config_io import load_config
 from lib.core.evaluation2d.decode import locations_in_images
 from lib.core.own_cameras.heatmap_poses import find_person, follow_person
+from lib.core.own_cameras.person_tracking import PersonTracker
 from lib.core.own_cameras.recording import FLIP_PAIRS, load_recording
 from lib.core.own_cameras.recording_poses import person_prior
 from lib.core.pose3d.frames import FrameBatch
@@ -42,6 +43,7 @@ from lib.core.pose3d.make_prior import pictorial_settings
 from lib.core.pose3d.methods import METHODS, make_context, run_method
 from lib.core.runtime.machine import describe_machine
 from lib.dataset.own_cameras.blazepose_files import DEFAULT_CFG
+from lib.models.pose_blazepose import INPUT_WH
 from lib.models.weights import load_model
 from lib.multiviews.body import H36M_BODY
 from lib.multiviews.cameras import Cameras, CropCameras, project
@@ -108,10 +110,30 @@ def _fused(heatmaps: np.ndarray, matrices: np.ndarray, cameras: Cameras, fusion:
         return fusion(torch.from_numpy(heatmaps)[None], views)[0].numpy()
 
 
-def follow(videos: Path, cameras: Path, num_frames: int, config: Any) -> Followed:
-    """Follow the person through the first frames of a recording."""
+class ShiftedTracker(PersonTracker):
+    """A tracker whose crops are shifted at random."""
+
+    def __init__(self, tracker: PersonTracker, shift_px: float, seed: int) -> None:
+        """
+        Args:
+            tracker: result of find_person().
+            shift_px: largest shift along x and y, crop px.
+            seed: of the shifts.
+        """
+        vars(self).update(vars(tracker))
+        self._shift_px = shift_px
+        self._rng = np.random.default_rng(seed)
+
+    def _crops(self, center: np.ndarray, side: np.ndarray, rotation_deg: np.ndarray) -> Any:
+        largest = self._shift_px * side[:, None] / INPUT_WH[0]
+        return super()._crops(center + largest * self._rng.uniform(-1, 1, center.shape), side, rotation_deg)
+
+
+def follow(videos: Path, cameras: Path, num_frames: int, config: Any, shift_px: float = 0, seed: int = 0) -> Followed:
+    """Follow the person through the first frames of a recording; crops are shifted at random by up to shift_px."""
     recording = load_recording(cameras, videos).select_frames(0, num_frames)
     recording, tracker = find_person(recording, config)
+    tracker = ShiftedTracker(tracker, shift_px, seed)
     found = list(follow_person(recording, tracker, config.TRIANGULATE))
     return Followed(
         recording.rig.cameras,
@@ -241,6 +263,20 @@ def fusion_of(name: str, checkpoint: str, config: Any, num_views: int) -> torch.
     return fusion
 
 
+def shift_change(videos: Path, num_frames: int, config: Any, shift_px: float) -> str:
+    """Return in words how much the fitted pose moves between two runs with shifted crops."""
+    poses = []
+    for seed in (1, 2):
+        person = follow(videos, CAMERAS, num_frames, config, shift_px, seed)
+        batch = person.batch(range(person.heatmaps.shape[1]), None, config)
+        poses.append(smooth_poses(triangulated(batch), batch.cameras, H36M_BODY, SETTINGS).pose_world)
+    distance = np.linalg.norm(poses[0] - poses[1], axis=-1)
+    return (
+        f"crops shifted by up to {shift_px:g} px: the fitted pose moves by {np.nanmedian(distance):.1f} mm (median), "
+        f"{np.nanpercentile(distance, 95):.1f} mm (95 %)"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--alone", type=Path, default=Path("data/demo/videos"), help="videos of the man alone")
@@ -250,11 +286,15 @@ def main() -> None:
     parser.add_argument(
         "--fusions", nargs="+", default=["none", "epipolar_max"], help="NETWORK.FUSION; adaptive=FILE: trained"
     )
+    parser.add_argument("--shift", type=float, default=0, metavar="PX", help="also: two runs with shifted crops")
     args = parser.parse_args()
     print(describe_machine(("torch",)))
     config = load_config(DEFAULT_CFG)
     alone = follow(args.alone, CAMERAS, args.frames, config)
     hidden = follow(args.hidden, CAMERAS_TWO_PEOPLE, args.frames, config)
+    if args.shift:
+        config.NETWORK.FUSION = "none"
+        print(shift_change(args.alone, args.frames, config, args.shift))
     fusions = {}
     for word in args.fusions:
         name, _, checkpoint = word.partition("=")

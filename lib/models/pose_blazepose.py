@@ -82,7 +82,8 @@ class BlazePose(nn.Module):
             np.multiply(crops[:, channel], IMAGE_STD[channel], out=rgb[..., 2 - channel])
             rgb[..., 2 - channel] += IMAGE_MEAN[channel]
         logits = self._logits(rgb)[..., _USED].transpose(0, 3, 1, 2)
-        maps = _shifted(expit(np.ascontiguousarray(logits)))
+        maps = expit(np.ascontiguousarray(logits))
+        _shift(maps)
         return torch.from_numpy(self._joints(maps)).to(images.device)
 
     def _joints(self, maps: np.ndarray) -> np.ndarray:
@@ -98,12 +99,10 @@ class BlazePose(nn.Module):
         return joints
 
 
-def _shifted(maps: np.ndarray) -> np.ndarray:
-    """Move maps (B, K, H, W) by _SHIFT_PX to the left and up, by linear interpolation."""
-    for axis in (-2, -1):
-        following = np.concatenate([maps.take(range(1, maps.shape[axis]), axis), maps.take([-1], axis)], axis)
-        maps = (1 - _SHIFT_PX) * maps + _SHIFT_PX * following
-    return maps
+def _shift(maps: np.ndarray) -> None:
+    """Move maps (B, K, H, W) by _SHIFT_PX to the left and up, by linear interpolation in place."""
+    maps[..., :-1, :] += _SHIFT_PX * np.diff(maps, axis=-2)
+    maps[..., :-1] += _SHIFT_PX * np.diff(maps, axis=-1)
 
 
 def _places(maps: Iterable[int]) -> list[int]:

@@ -28,7 +28,7 @@ from lib.multiviews.body import H36M_BODY
 from lib.multiviews.keypoints.view_consensus import reprojection_error
 from lib.multiviews.pictorial.cpu_backend import make_cpu_backend
 from lib.multiviews.pictorial.limb_prior import LimbPrior
-from lib.multiviews.recording.robust_poses import RobustPoses, RobustSettings
+from lib.multiviews.recording.robust_poses import AUTO, RobustPoses, RobustSettings
 from lib.utils.errors import InputError
 from lib.utils.part_times import PartTimes
 
@@ -198,7 +198,7 @@ def poses_from_network(
         config: configuration that the network was trained with.
         checkpoint: file of the weights.
         method: AGREEMENT or a name in METHODS.
-        settings: consensus between the peaks, and smoothing of AGREEMENT.
+        settings: consensus between the peaks, and smoothing; cutoff "auto" fits only with AGREEMENT.
         prior: limb prior; None = limb lengths of the first frames.
         keep: gets the triangulated poses if the 3D method fails; None = they are lost.
 
@@ -224,8 +224,12 @@ def poses_from_network(
     recording, pose_world = _follow_and_estimate(
         recording, tracker, config, method, settings, prior, PartTimes(), keep_triangulated
     )
-    poses = smooth(triangulate(recording, settings), recording, settings)
-    return recording, poses if pose_world is None else poses.with_pose(pose_world, recording.cameras)
+    poses = triangulate(recording, settings)
+    if pose_world is None:
+        return recording, smooth(poses, recording, settings)
+    if settings.cutoff == AUTO:  # the method replaces the fit, which only rejects outliers
+        return recording, smooth(poses, recording, settings).with_pose(pose_world, recording.cameras)
+    return recording, smooth(poses.with_pose(pose_world, recording.cameras), recording, settings)
 
 
 def _follow_and_estimate(

@@ -186,8 +186,8 @@ def trained(files, monkeypatch):
         "experiments-local/own/resnet18/96_fusion.yaml", ["NETWORK.IMAGE_SIZE", "256", "NETWORK.HEATMAP_SIZE", "64"]
     )
 
-    def run(method, **words):
-        return poses_from_network(recording, config, "none", method, RobustSettings(), **words)
+    def run(method, settings=None, **words):
+        return poses_from_network(recording, config, "none", method, settings or RobustSettings(), **words)
 
     return run
 
@@ -201,6 +201,12 @@ def test_poses_from_network_errors_are_small(files, trained, method, limit):
     assert np.nanmedian(poses.error) < 2
     assert [one.frame for one in recording.heatmaps] == list(range(20))
     assert "frames per second: waiting for video" in recording.notes[-1]
+
+
+def test_poses_from_network_smoothing_applies_to_the_method(trained):
+    rough, smooth = (trained("triangulate", RobustSettings(cutoff=cutoff))[1].pose_world for cutoff in (None, 0.05))
+    np.testing.assert_allclose(smooth, smooth_trajectories(rough, 0.05))
+    assert np.abs(smooth - rough).max() > 1
 
 
 def test_poses_from_network_keeps_triangulated_poses_if_the_method_fails(files, trained, monkeypatch):
