@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import html
 import json
-import math
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -240,7 +239,7 @@ def _page_data(page: PosePage) -> dict[str, Any]:
                 "good": float(one.good),
                 "bad": float(one.bad),
                 "values": _numbers(one.values),
-                "joint_values": None if one.joint_values is None else [_numbers(row) for row in one.joint_values],
+                "joint_values": None if one.joint_values is None else _numbers(one.joint_values),
             }
             for one in page.measures
         ],
@@ -279,8 +278,10 @@ def _points(points: np.ndarray, digits: int = 0) -> list[Any]:
     return nested
 
 
-def _numbers(values: np.ndarray) -> list[float | None]:
-    return [round(value, 2) if math.isfinite(value) else None for value in np.asarray(values, float).tolist()]
+def _numbers(values: np.ndarray) -> list[Any]:
+    """Return numbers (...) as nested lists, rounded; a number that is not finite is None."""
+    rounded = np.asarray(values, float).round(2)
+    return np.where(np.isfinite(rounded), rounded, None).tolist()
 
 
 def _encoded(pictures: FramePictures) -> dict[str, Any]:
