@@ -1,11 +1,12 @@
 """Project folder for the kinematics of Pose2Sim."""
 
+import re
 from pathlib import Path
 
 from lib.core.export.marker_names import POSE2SIM, marker_names
 from lib.core.export.pose_sequence import PoseSequence
 from lib.core.export.text_files import write_trc
-from lib.utils.files.atomic import write_bytes
+from lib.utils.files.atomic import read_text, write_bytes
 
 # The marker set has no spine. Its head is the vertex, which detectors of ears and eyes do not find.
 LEFT_OUT = ("belly", "head")
@@ -16,7 +17,7 @@ _CONFIG = """\
 multi_person = false
 participant_height = 'auto'
 participant_mass = 70.0  # kg
-frame_rate = {rate:.9g}
+frame_rate = {rate}
 frame_range = 'all'
 
 [pose]
@@ -41,7 +42,8 @@ def write_pose2sim(path: Path, sequence: PoseSequence) -> None:
     """Write Config.toml and pose-3d/NAME.trc, as Pose2Sim.kinematics() reads them, without the joints LEFT_OUT.
 
     Pose2Sim cannot scale its model with unknown positions, so gaps are interpolated and joints that are never known are
-    left out. Other files in the folder stay, such as results of Pose2Sim. A Config.toml stays too; it may be edited.
+    left out. Other files in the folder stay, such as results of Pose2Sim. In a Config.toml, which may be edited, only
+    the frame rate is set.
 
     Args:
         path: the folder.
@@ -54,8 +56,12 @@ def write_pose2sim(path: Path, sequence: PoseSequence) -> None:
     """
     kept = sequence.without(LEFT_OUT).filled()
     write_trc(trc_in_folder(path), kept, marker_names(kept.joint_names, POSE2SIM))
-    if not (path / "Config.toml").exists():
-        write_bytes(path / "Config.toml", _CONFIG.format(rate=sequence.rate).encode())
+    config = path / "Config.toml"
+    rate = f"{sequence.rate:.9g}"
+    text = _CONFIG.format(rate=rate)
+    if config.exists():
+        text = re.sub(r"(?m)^(\s*frame_rate\s*=[ \t]*)[^\s#]+", rf"\g<1>{rate}", read_text(config))
+    write_bytes(config, text.encode())
 
 
 def trc_in_folder(path: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -38,7 +39,7 @@ def write_rig(path: str | os.PathLike, rig: Rig, metadata: Mapping[str, Any]) ->
         }
         tables.append(_table(f"cam_{view + 1:02d}", entries))
     if rig.aliases:
-        tables.append(_table(MATCH_TABLE, {json.dumps(name): list(files) for name, files in rig.aliases.items()}))
+        tables.append(_table(MATCH_TABLE, {_value(name): list(files) for name, files in rig.aliases.items()}))
     tables.append(_table("metadata", metadata))
     write_bytes(path, "\n".join(tables).encode())
 
@@ -48,9 +49,11 @@ def _table(name: str, entries: Mapping[str, Any]) -> str:
 
 
 def _value(value: Any) -> str:
-    """Format a value; JSON's texts, numbers, truth values and lists are also TOML's."""
+    """Format a value; JSON's texts, finite numbers, truth values and lists are also TOML's."""
     if isinstance(value, np.ndarray):
         value = value.tolist()
     if isinstance(value, Sequence) and not isinstance(value, str):
         return f"[{', '.join(map(_value, value))}]"
-    return json.dumps(float(value) if isinstance(value, np.floating) else value)
+    if isinstance(value, float | np.floating):
+        return json.dumps(float(value)) if math.isfinite(value) else str(float(value))
+    return json.dumps(value, ensure_ascii=False)  # TOML has no surrogate pairs

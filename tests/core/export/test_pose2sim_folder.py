@@ -31,7 +31,9 @@ def test_write_pose2sim_has_what_its_kinematics_reads(walk, pose_file, tmp_path)
 def test_write_pose2sim_again_keeps_other_files(walk, pose_file, tmp_path):
     (sequence,) = load_sequences(pose_file(walk))
     (tmp_path / "kinematics").mkdir()
-    (tmp_path / "Config.toml").write_text("[project]\nparticipant_mass = 55.0\n")
+    (tmp_path / "Config.toml").write_text("[project]\nparticipant_mass = 55.0\nframe_rate = 7 # of the videos\n")
     write_pose2sim(tmp_path, sequence.turned("y").scaled("m"))
-    assert "55.0" in (tmp_path / "Config.toml").read_text()
+    text = (tmp_path / "Config.toml").read_text()
+    assert tomllib.loads(text)["project"] == {"participant_mass": 55.0, "frame_rate": sequence.rate}
+    assert "# of the videos" in text
     assert (tmp_path / "kinematics").is_dir()
