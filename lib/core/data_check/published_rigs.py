@@ -186,8 +186,7 @@ def _add_verdict(section: Section, verdict: RigVerdict, limits: VerdictSettings)
     elif verdict.kind == REFINED:
         section.add(
             WARNING,
-            f"the published calibration misplaces joints by {found.shift_px:.1f} px; the predictions fit better if "
-            + "; ".join(verdict.notes),
+            f"the published calibration misplaces joints by {found.shift_px:.1f} px: {'; '.join(verdict.notes)}",
         )
     elif found is None or matters(found, limits):
         section.add(WARNING, "; ".join(verdict.reasons))

@@ -196,7 +196,7 @@ def save_figure(path: Path, names: tuple[str, ...], given: Cameras, found: RigRe
             va="center",
         )
     axes.set_aspect("equal")
-    axes.margins(0.2)
+    axes.margins(0.3)
     axes.set(xlabel="m", ylabel="m", title="Rig from above")
     axes.legend(fontsize="small", loc="best")
     FigureCanvasAgg(figure)

@@ -25,7 +25,8 @@ class FaultSettings:
     Attributes:
         frames: evenly spread frames in which conventions are compared.
         tolerance: reprojection error of an inlier, share of the person's size.
-        fits: share of inliers of a rig without gross faults.
+        fits: share of inliers in each view of a rig without gross faults.
+        explains: the same with the right convention; less, since views may be out of sync.
         gain: growth of the share of inliers that shows a wrong convention.
         significant: standard deviations per unknown of a deviation that counts.
         mirrored_step: share by which each mirrored principal point must lower the error.
@@ -36,10 +37,11 @@ class FaultSettings:
     frames: int = 60
     tolerance: float = 0.08
     fits: float = 0.8
+    explains: float = 0.65
     gain: float = 0.1
     significant: float = 3.5
     mirrored_step: float = 0.05
-    mirrored_rest: float = 0.3
+    mirrored_rest: float = 0.12
     focal: float = 0.01
     principal: float = 0.012
     radial: float = 0.08
@@ -122,8 +124,8 @@ def wrong_convention(
     ]
     shares = [share.mean() for share, _ in tested]
     best = int(np.argmax(shares))
-    fits = tested[best][0].min() >= settings.fits and shares[best] >= given.mean() + settings.gain
-    return tested[best][1] if fits else None
+    explains = tested[best][0].min() >= settings.explains and shares[best] >= given.mean() + settings.gain
+    return tested[best][1] if explains else None
 
 
 def _spread(points: np.ndarray, count: int) -> np.ndarray:
@@ -166,24 +168,21 @@ def mirrored_principal_points(
         return float(np.sqrt(np.mean(np.square(medians))))
 
     given, least = error_px(cameras), error_px(refined)
-    best, fitting = given, cameras
-    left = [(view, axis) for view in range(len(cameras)) for axis in (0, 1)]
-    while left:
-        tested = []
-        for view, axis in left:
-            c = fitting.c.copy()
-            c[view, axis] = image_wh[view, axis] - 1 - c[view, axis]
-            tested.append((error_px(replace(fitting, c=c)), view, axis, c))
-        error, view, axis, c = min(tested, key=lambda one: one[0])
-        if error > (1 - settings.mirrored_step) * best:
+    best, mirrored = given, np.zeros_like(cameras.c, bool)  # (V, 2)
+    one_at_a_time = np.eye(mirrored.size, dtype=bool).reshape(-1, *mirrored.shape)
+    all_of_an_axis = np.stack([np.broadcast_to(axis, mirrored.shape) for axis in np.eye(2, dtype=bool)])
+    while True:  # the error decreases by a share each time
+        tested = [mirrored ^ change for change in (*one_at_a_time, *all_of_an_axis)]
+        errors = [
+            error_px(replace(cameras, c=np.where(chosen, image_wh - 1 - cameras.c, cameras.c))) for chosen in tested
+        ]
+        if min(errors) > (1 - settings.mirrored_step) * best:
             break
-        best, fitting = error, replace(fitting, c=c)
-        left.remove((view, axis))
-    axes = (fitting.c != cameras.c).tolist()
+        best, mirrored = min(errors), tested[int(np.argmin(errors))]
     listed = [
-        f"{name} (in {' and '.join(letter for letter, is_one in zip('xy', ones, strict=True) if is_one)})"
-        for name, ones in zip(names, axes, strict=True)
-        if any(ones)
+        f"{name} (in {' and '.join(letter for letter, is_one in zip('xy', axes, strict=True) if is_one)})"
+        for name, axes in zip(names, mirrored, strict=True)
+        if axes.any()
     ]
     if len(listed) < 2 or best - least > settings.mirrored_rest * (given - least):
         return None

@@ -135,8 +135,13 @@ def move_sizes(step: np.ndarray) -> np.ndarray:
     return np.sqrt(turned + (step[:, CENTER] ** 2).sum(1) / _CENTER_UNIT**2)
 
 
-def aligned(state: RigState, target: RigState) -> tuple[RigState, np.ndarray]:
+def aligned(state: RigState, target: RigState, robust: bool = True) -> tuple[RigState, np.ndarray]:
     """Turn, shift and scale a rig so that as many cameras as possible lie where another rig has them.
+
+    Args:
+        state: the rig.
+        target: the other rig.
+        robust: False = so that the squared distances are smallest.
 
     Returns:
         The rig, and the weights (V,) of its cameras in the alignment; 1 is a camera that stays.
@@ -148,8 +153,9 @@ def aligned(state: RigState, target: RigState) -> tuple[RigState, np.ndarray]:
         rows = _scaled(directions, weight)
         solution = np.linalg.lstsq(rows, -_scaled(step[..., None], weight)[:, 0], rcond=None)[0]
         state = _transformed(state, solution)
-        weight = 1 / np.maximum(move_sizes(state.minus(target)), _LEAST_MOVE)
-        weight /= weight.max()
+        if robust:
+            weight = 1 / np.maximum(move_sizes(state.minus(target)), _LEAST_MOVE)
+            weight /= weight.max()
     return state, weight
 
 

@@ -63,7 +63,7 @@ class RefinementSettings:
     coarse_frames: int = 400
     fine_passes: int = 3
     fine_steps: int = 3
-    fine_frames: int = 1500
+    fine_frames: int = 3000
     drift_frames: int = 300
     block_frames: int = 50
     adjustment: AdjustmentSettings = field(default_factory=AdjustmentSettings)

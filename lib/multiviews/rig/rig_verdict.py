@@ -38,6 +38,8 @@ class VerdictSettings:
             the middle of the rig.
         max_turn_deg, max_move: largest plausible move of a camera, in the same units.
         min_offset: smallest sync offset or drift that is named, frames.
+        min_way: smallest root mean square distance of a walking person from the middle of the way, share of the
+            cameras' distance from the middle of the rig.
     """
 
     significant: float = 5.0
@@ -50,6 +52,7 @@ class VerdictSettings:
     max_turn_deg: float = 20.0
     max_move: float = 0.3
     min_offset: float = 0.3
+    min_way: float = 0.075
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,7 @@ def judge_rig(
         reasons = [fault.text for fault in faults]
         if faults and all(fault.kind == "focal" for fault in faults):
             reasons[-1] += "; --focal estimates the focal lengths"
-    notes = clock_notes(found, names, limits)
+    notes = [*clock_notes(found, names, limits), *_stays(found, body, limits)]
     if reasons:
         return RigVerdict(NOT_TRUSTED, tuple(reasons), tuple(notes), found)
     if not wrong:
@@ -122,6 +125,18 @@ def matters(found: RigRefinement, limits: VerdictSettings = VerdictSettings()) -
     chance = found.change_freedom + limits.significant * np.sqrt(2 * found.change_freedom)
     noise = float(np.sqrt((found.noise_px**2).mean()))
     return found.change > chance and found.shift_px > max(limits.shift * noise, limits.min_shift_px)
+
+
+def _stays(found: RigRefinement, body: HumanBody, limits: VerdictSettings) -> list[str]:
+    """Say that the person stays in one place, which leaves distances and focal lengths of the cameras uncertain."""
+    root = found.adjustment.points[:, body.root]
+    way = float(np.sqrt(((root - np.median(root, 0)) ** 2).sum(-1).mean()))
+    if way >= limits.min_way * _distances(found).mean():
+        return []
+    return [
+        f"the person stays in one place (within about {way / 1000:.1f} m), which leaves distances and focal lengths of "
+        "the cameras uncertain: the person must walk through the volume"
+    ]
 
 
 def _misfits(found: RigRefinement, names: Sequence[str], limits: VerdictSettings) -> list[str]:

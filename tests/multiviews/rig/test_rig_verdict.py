@@ -46,3 +46,4 @@ def test_judge_rig_refuses_a_person_who_hardly_moves():
     verdict = judged(walk.points, bumped(walk.state.cameras, 1))
     assert verdict.kind == NOT_TRUSTED
     assert "do not determine" in verdict.reasons[0]
+    assert "the person must walk through the volume" in verdict.notes[-1]
