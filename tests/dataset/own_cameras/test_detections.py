@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
 from cvf_tests.rig_files import named_points, write_openpose
 
+from lib.dataset.own_cameras import detections
 from lib.dataset.own_cameras.detections import load_detections
 from lib.utils.errors import InputError
 from lib.utils.joints import H36M_17
@@ -245,3 +247,19 @@ def test_load_detections_folder_of_one_camera_lists_five_names(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"expected per camera a folder of OpenPose JSON files .* received nothing"):
         load_detections(tmp_path / "empty", ["cam01", "cam02"])
+
+
+def test_load_detections_memory_of_a_further_frame(tmp_path, monkeypatch):
+    """The numbers of a person are float32 in arrays, not objects of Python."""
+    monkeypatch.setattr(detections, "_BLOCK", 10)
+    peaks = []
+    for num_frames in (50, 250):
+        for name in ("one", "two"):
+            people = [named_points("body25")]
+            write_openpose(tmp_path / str(num_frames) / name, dict.fromkeys(range(num_frames), people))
+        tracemalloc.start()
+        found = load_detections(tmp_path / str(num_frames), ["one", "two"])
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert found.points.shape == (num_frames, 2, 1, 17, 3)
+    assert (peaks[1] - peaks[0]) / 200 < 1500  # bytes per frame of 2 views
