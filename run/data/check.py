@@ -51,8 +51,8 @@ def main() -> None:
     settings = CheckSettings(num_images, max(1, config.WORKERS))
     directory = args.out or run_directory(config, args.cfg) / CHECK_FOLDER
     checks = [check_data(config, directory, settings)]
-    if args.refine:
-        checks.append(check_published_rigs(config, evaluation_directory(config, args.cfg)))
+    if args.refine:  # first, since its predictions may be missing
+        checks.insert(0, check_published_rigs(config, evaluation_directory(config, args.cfg)))
     results = []
     for result in chain.from_iterable(checks):
         results.append(result)

@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 import yaml
 from cvf_tests.film import store, write_film
+from cvf_tests.predictions import write_perfect_predictions
+
+from lib.core.run_directory import run_directory
 
 REAL = Path(__file__).resolve().parents[3] / "shared/real4view"
 
@@ -113,6 +116,19 @@ def test_check_invalid_flags(tiny_root, tiny_yaml, run_script, words, message):
     done = run_script("data/check.py", "--cfg", tiny_yaml(tiny_root(mpii=0)), *words)
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert message in done.err
+
+
+def test_check_refine_needs_predictions_and_adds_a_section(tiny_root, tiny_config, tiny_yaml, tmp_path, run_script):
+    root = tiny_root(mpii=0)
+    done = run_script("data/check.py", "--cfg", tiny_yaml(root), "--refine")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "run/pose2d/valid.py with the same --opts writes it" in done.err
+    config = tiny_config(root)
+    write_perfect_predictions(config, run_directory(config, tmp_path / "tiny.yaml"))
+    done = run_script("data/check.py", "--cfg", tiny_yaml(root), "--refine")
+    assert (done.code, done.err) == (0, "")
+    assert "# h36m, validation: calibration against the heatmaps of predicted_heatmaps.h5" in done.out
+    assert "calibration against the heatmaps of predicted_heatmaps.h5: S9: 3 frames, at least 20 are needed" in done.out
 
 
 def test_check_unreadable_annotation(tiny_root, tiny_yaml, run_script):
