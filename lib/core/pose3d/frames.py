@@ -77,6 +77,7 @@ class Poses:
         filled: (f, J) bool, missing joints that copy their neighbor on the skeleton; None = none.
         num_views_agree: (f, J) views that support the joint; set by run_method().
         covariance: (f, J, 3, 3) of the errors of the joints, mm^2, see uncertainty.py; None = unknown.
+        degrees_of_freedom: (f,) of the t distribution of these errors; set together with `covariance`.
         state: what Method.finish() needs from these frames; None = the poses are final.
     """
 
@@ -85,6 +86,7 @@ class Poses:
     filled: np.ndarray | None = None
     num_views_agree: np.ndarray | None = None
     covariance: np.ndarray | None = None
+    degrees_of_freedom: np.ndarray | None = None
     state: Any = None
 
 

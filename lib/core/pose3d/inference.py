@@ -178,7 +178,7 @@ def _uncertainty(poses: Poses, gt_world: np.ndarray) -> dict[str, Any]:
     if poses.covariance is None:
         return {}
     return {
-        "coverage": coverage(poses.pose_world, gt_world, poses.covariance),
+        "coverage": coverage(poses.pose_world, gt_world, poses.covariance, poses.degrees_of_freedom),
         "median_sd_mm": float(np.median(sd_mm(poses.covariance))),
     }
 

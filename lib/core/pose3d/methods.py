@@ -19,7 +19,7 @@ from lib.multiviews.keypoints.view_support import SupportPatches, count_supporti
 from lib.multiviews.pictorial.backend_numpy import Backend
 from lib.multiviews.pictorial.limb_prior import LimbPrior
 from lib.multiviews.pictorial.rpsm import PictorialSettings, rpsm
-from lib.multiviews.refinement.refine import RefineSettings, fit_frames, fit_persons, fitted_covariance, fitted_poses
+from lib.multiviews.refinement.refine import RefineSettings, fit_frames, fit_persons, fitted_errors, fitted_poses
 from lib.utils.errors import InputError, check_finite, check_shape, naming_part
 from lib.utils.transforms import invert_affine, similarity_scale, transform_points
 
@@ -130,10 +130,16 @@ def run_method(method: Method, batches: Iterable[FrameBatch], context: MethodCon
     return Poses(
         pose_world=np.concatenate([poses.pose_world for poses in parts]),
         num_box_roots=sum(poses.num_box_roots for poses in parts),
-        filled=None if parts[0].filled is None else np.concatenate([poses.filled for poses in parts]),
+        filled=_joined([poses.filled for poses in parts]),
         num_views_agree=np.concatenate([poses.num_views_agree for poses in parts]),
-        covariance=None if parts[0].covariance is None else np.concatenate([poses.covariance for poses in parts]),
+        covariance=_joined([poses.covariance for poses in parts]),
+        degrees_of_freedom=_joined([poses.degrees_of_freedom for poses in parts]),
     )
+
+
+def _joined(parts: list[np.ndarray | None]) -> np.ndarray | None:
+    """Join the arrays of all batches; None if the method does not return them."""
+    return None if parts[0] is None else np.concatenate(parts)
 
 
 def _check_heatmaps(heatmaps: Any, backend: Backend) -> None:
@@ -156,9 +162,13 @@ def _finished(parts: list[Poses], final: Poses, patches: list[SupportPatches]) -
     for poses, patch in zip(parts, patches, strict=True):
         frames = slice(start, start + len(poses.pose_world))
         pose = final.pose_world[frames]
-        covariance = None if final.covariance is None else final.covariance[frames]
+        covariance, dof = (
+            None if array is None else array[frames] for array in (final.covariance, final.degrees_of_freedom)
+        )
         agree = patch.count(pose)
-        finished.append(replace(poses, pose_world=pose, num_views_agree=agree, covariance=covariance))
+        finished.append(
+            replace(poses, pose_world=pose, num_views_agree=agree, covariance=covariance, degrees_of_freedom=dof)
+        )
         start = frames.stop
     return finished
 
@@ -336,8 +346,10 @@ def solve_rpsm_refine(batch: FrameBatch, context: MethodContext) -> Poses:
     )
     state = (batch.subject, fitted) if keys.REFINE_PERSON and batch.subject is not None else None
     pose = fitted_poses(fitted, context.prior.body, context.backend)
-    covariance = fitted_covariance(fitted, context.prior.body) if state is None else None
-    return replace(poses, pose_world=pose, covariance=covariance, state=state)
+    if state is not None:  # refine_persons() fits again
+        return replace(poses, pose_world=pose, state=state)
+    covariance, dof = fitted_errors(fitted, context.prior.body)
+    return replace(poses, pose_world=pose, covariance=covariance, degrees_of_freedom=dof)
 
 
 def refine_persons(states: list[Any], context: MethodContext) -> Poses:
@@ -346,7 +358,8 @@ def refine_persons(states: list[Any], context: MethodContext) -> Poses:
     fitted = [block for _, blocks in states for block in blocks]
     again = fit_persons(fitted, subject, context.prior.body, context.backend)
     body = context.prior.body
-    return Poses(fitted_poses(again, body, context.backend), covariance=fitted_covariance(again, body))
+    covariance, dof = fitted_errors(again, body)
+    return Poses(fitted_poses(again, body, context.backend), covariance=covariance, degrees_of_freedom=dof)
 
 
 _PEAK_KEYS = ("TRIANGULATE.NUM_PEAKS", "TRIANGULATE.PEAK_MODE", "TRIANGULATE.TOLERANCE")  # also of the root

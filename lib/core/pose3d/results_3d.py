@@ -85,15 +85,20 @@ def save_poses(path: Path, frames: EvaluatedFrames, poses: Poses, source: dict[s
         frames.groups.shape[1],
         gt_world=frames.gt_world,
         image_ids=frames.image_ids,
-        **_uncertainty(poses.covariance),
+        **_uncertainty(poses),
         **{f"predictions_{key}": np.array(value) for key, value in source.items()},
     )
 
 
-def _uncertainty(covariance: np.ndarray | None) -> dict[str, np.ndarray]:
-    if covariance is None:
+def _uncertainty(poses: Poses) -> dict[str, np.ndarray]:
+    if poses.covariance is None:
         return {}
-    return {"sd_mm": sd_mm(covariance).astype(np.float32), "covariance": covariance.astype(np.float32)}
+    arrays = {
+        "sd_mm": sd_mm(poses.covariance),
+        "covariance": poses.covariance,
+        "degrees_of_freedom": poses.degrees_of_freedom,
+    }
+    return {name: array.astype(np.float32) for name, array in arrays.items()}
 
 
 def write_poses(
@@ -142,6 +147,7 @@ def read_poses(path: str | os.PathLike) -> dict[str, np.ndarray]:
             image_ids: (F, V) image paths below the images folder of the data set.
             predictions_file, predictions_fingerprint: () name and fingerprint of the heatmaps.
             sd_mm: (F, J) standard deviation per axis, mm. covariance: (F, J, 3, 3) mm^2. Of rpsm+refine only.
+            degrees_of_freedom: (F,) of the t distribution of the errors, see uncertainty.py. Of rpsm+refine only.
         Files of run/demo/multiview.py:
             known: (F, J) bool, pose_world is known.
             sd_mm: (F, J) standard deviation per axis, mm. covariance: (F, J, 3, 3) mm^2.

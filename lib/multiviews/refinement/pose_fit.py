@@ -48,7 +48,7 @@ class Terms:
         pair_rows: (F, L, 3J) derivatives of the weighted residuals of the joint pairs, 1 / mm.
         pair_residuals: (F, L) weighted residuals of the joint pairs.
         distance2: (F, V, J) squared distance from the best peak, tolerances.
-        seen: (F, V, J) bool, whether a peak exists.
+        score: (F, V, J) weight of the best peak times the trust in it, 0 to 1; 0 = no peak.
     """
 
     cost: Array
@@ -57,7 +57,7 @@ class Terms:
     pair_rows: Array
     pair_residuals: Array
     distance2: Array
-    seen: Array
+    score: Array
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class PoseFit:
         pull = (weighted * residual[..., None]).sum(3).sum(1)  # (F, J, 3)
         pair_cost, pair_rows, pair_residuals = self._pair_terms(points)
         cost = pair_cost - SETTINGS.reach**2 * score.sum((1, 2))
-        return Terms(cost, normal, pull, pair_rows, pair_residuals, distance2, score > 0)
+        return Terms(cost, normal, pull, pair_rows, pair_residuals, distance2, score)
 
     def _pair_terms(self, points: Array) -> tuple[Array, Array, Array]:
         pair = self._incidence @ points  # (F, L, 3)
@@ -175,12 +175,16 @@ class PoseFit:
         blocks = inverse.reshape(num_frames, num_joints, 3, num_joints, 3)
         return np.einsum("fjajb->fjab", blocks)
 
+    def support(self, points: Array) -> np.ndarray:
+        """Return how much the views support fitted joints (F, J, 3): (F, J), the mean of Terms.score, 0 to 1."""
+        return self.backend.numpy(self.terms(points).score).mean(1)
+
     def with_measured_noise(self, points: Array) -> PoseFit:
         """Measure the noise of each frame from the residuals of poses (F, J, 3), if the frame has enough peaks."""
         if self.backend.measured_noise is not None:
             return replace(self, noise=self.backend.measured_noise(self, points))
         terms = self.terms(points)
-        near = self.backend.numpy(terms.seen & (terms.distance2 < SETTINGS.noise_distance**2))  # (F, V, J)
+        near = self.backend.numpy((terms.score > 0) & (terms.distance2 < SETTINGS.noise_distance**2))  # (F, V, J)
         num_views = near.sum(1, keepdims=True)
         near = near & (num_views >= 2)
         spare = 2 * num_views / np.maximum(2 * num_views - 3, 1)  # the fit has 3 degrees of freedom per joint

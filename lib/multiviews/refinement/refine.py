@@ -28,7 +28,7 @@ from lib.multiviews.pictorial.backend_numpy import Array, Backend
 from lib.multiviews.refinement.candidates import select_candidates
 from lib.multiviews.refinement.limb_lengths import Distances, person_distances
 from lib.multiviews.refinement.pose_fit import PoseFit
-from lib.multiviews.refinement.uncertainty import calibrated_covariance
+from lib.multiviews.refinement.uncertainty import error_model
 from lib.utils.errors import InputError, check_finite, check_shape
 from lib.utils.transforms import invert_affine, similarity_scale, transform_points
 
@@ -189,10 +189,13 @@ def fitted_poses(fitted: Sequence[FittedFrames], body: HumanBody, backend: Backe
     return np.concatenate([nothing, *(backend.numpy(block.points) for block in fitted)])
 
 
-def fitted_covariance(fitted: Sequence[FittedFrames], body: HumanBody) -> np.ndarray:
-    """Return the covariance (F, J, 3, 3) of the joints of blocks of frames, mm^2; see calibrated_covariance()."""
-    nothing = np.empty((0, body.num_joints, 3, 3))
-    return calibrated_covariance(np.concatenate([nothing, *(block.fit.covariance(block.points) for block in fitted)]))
+def fitted_errors(fitted: Sequence[FittedFrames], body: HumanBody) -> tuple[np.ndarray, np.ndarray]:
+    """Return covariance (F, J, 3, 3), mm^2, and degrees of freedom (F,) of blocks of frames; see error_model()."""
+    no_covariance = np.empty((0, body.num_joints, 3, 3))
+    no_support = np.empty((0, body.num_joints))
+    covariance = np.concatenate([no_covariance, *(block.fit.covariance(block.points) for block in fitted)])
+    support = np.concatenate([no_support, *(block.fit.support(block.points) for block in fitted)])
+    return error_model(covariance, support)
 
 
 def _start(

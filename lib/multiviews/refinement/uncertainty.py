@@ -1,9 +1,9 @@
 """Uncertainty of refined joints: covariance matrices, and regions that contain a joint with a given probability.
 
 The normal equations of the fit give the covariance of independent Gaussian noise of peaks and lengths. Real errors are
-larger: the views share errors, since a network places a joint off the annotated point in all views alike, and some
-joints are lost. So the error is modeled as Student's t with few degrees of freedom, whose scale matrix is a multiple of
-the covariance of the fit.
+larger. The views share errors, since a network places a joint off the annotated point in all views alike. Some joints
+are lost, mostly where few views support a joint. So the error is modeled as Student's t. Its scale matrix grows where
+the views support a joint less, and it has fewer degrees of freedom in frames with little support.
 """
 
 from dataclasses import dataclass
@@ -18,17 +18,34 @@ REGION_SHARES = (0.5, 0.9, 0.95)
 class UncertaintySettings:
     """Constants of the model, by maximum likelihood on synthetic test sets; docs/pose3d.md has the coverage."""
 
-    fit_factor: float = 1.85  # factor on the standard deviations of the normal equations
-    degrees_of_freedom: float = 4.4  # of Student's t; above 2
+    shared_error_mm: float = 4.3  # standard deviation per axis of the error that all views share
+    growth: float = 1.65  # log of the factor on the standard deviation of a joint without any support
+    least_dof: float = 2.2  # degrees of freedom of a frame without support; above 2
+    added_dof: float = 60.0  # degrees of freedom that full support adds
+    dof_decay: float = 13.2  # decay of the added ones per unit of missing support
 
 
 SETTINGS = UncertaintySettings()
 
 
-def calibrated_covariance(fit_covariance: np.ndarray, settings: UncertaintySettings = SETTINGS) -> np.ndarray:
-    """Return the covariance of the errors of joints, mm^2, from PoseFit.covariance(), (F, J, 3, 3) mm^2."""
-    dof = settings.degrees_of_freedom
-    return settings.fit_factor**2 * dof / (dof - 2) * fit_covariance
+def error_model(
+    fit_covariance: np.ndarray, support: np.ndarray, settings: UncertaintySettings = SETTINGS
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the covariance of the errors of joints, and the degrees of freedom of their t distribution.
+
+    Args:
+        fit_covariance: (F, J, 3, 3) mm^2, of PoseFit.covariance().
+        support: (F, J) from 0 to 1, of PoseFit.support().
+        settings: constants of the model.
+
+    Returns:
+        (F, J, 3, 3) mm^2, and (F,).
+    """
+    missing = 1 - support
+    growth = np.exp(2 * settings.growth * missing)[..., None, None]
+    scale = growth * (fit_covariance + settings.shared_error_mm**2 * np.eye(3))
+    dof = settings.least_dof + settings.added_dof * np.exp(-settings.dof_decay * missing.mean(1))
+    return scale * (dof / (dof - 2))[:, None, None, None], dof
 
 
 def sd_mm(covariance: np.ndarray) -> np.ndarray:
@@ -37,7 +54,7 @@ def sd_mm(covariance: np.ndarray) -> np.ndarray:
 
 
 def coverage(
-    pose_world: np.ndarray, gt_world: np.ndarray, covariance: np.ndarray, settings: UncertaintySettings = SETTINGS
+    pose_world: np.ndarray, gt_world: np.ndarray, covariance: np.ndarray, degrees_of_freedom: np.ndarray
 ) -> dict[str, float]:
     """Return the share of labeled joints inside their regions, for the probabilities REGION_SHARES.
 
@@ -47,7 +64,7 @@ def coverage(
         pose_world: (F, J, 3) mm.
         gt_world: (F, J, 3) mm; NaN = not labeled.
         covariance: (F, J, 3, 3) mm^2.
-        settings: constants of the model.
+        degrees_of_freedom: (F,), see error_model().
 
     Returns:
         "50", "90", "95" -> share, 0 to 1; NaN without labels.
@@ -55,12 +72,20 @@ def coverage(
     labeled = np.isfinite(gt_world).all(-1)
     error = (pose_world - gt_world)[labeled]
     distance2 = (error * np.linalg.solve(covariance[labeled], error[..., None])[..., 0]).sum(-1)
-    limits = region_limits(settings)
-    shares = [float((distance2 <= limit).mean()) if len(distance2) else float("nan") for limit in limits]
-    return {f"{100 * share:.0f}": value for share, value in zip(REGION_SHARES, shares, strict=True)}
+    limits = region_limits(degrees_of_freedom)[np.nonzero(labeled)[0]]
+    inside = distance2[:, None] <= limits
+    shares = inside.mean(0) if len(inside) else np.full(len(REGION_SHARES), np.nan)
+    return {f"{100 * share:.0f}": float(value) for share, value in zip(REGION_SHARES, shares, strict=True)}
 
 
-def region_limits(settings: UncertaintySettings = SETTINGS) -> np.ndarray:
-    """Return the largest squared distances, in standard deviations, inside the regions of REGION_SHARES."""
-    dof = settings.degrees_of_freedom
+def region_limits(degrees_of_freedom: np.ndarray) -> np.ndarray:
+    """Return the largest squared distances inside the regions of REGION_SHARES, in standard deviations.
+
+    Args:
+        degrees_of_freedom: (...), above 2.
+
+    Returns:
+        (..., 3).
+    """
+    dof = np.asarray(degrees_of_freedom)[..., None]
     return 3 * fdtri(3, dof, np.array(REGION_SHARES)) * (dof - 2) / dof

@@ -128,6 +128,7 @@ def test_run_estimate_library_and_batch_size_do_not_matter(make_run, method):
     assert ("sd_mm" in stored[0]) == ("coverage" in results[f"{method} (numpy)"]) == has_uncertainty
     if has_uncertainty:
         assert stored[0]["covariance"].shape == (5, 17, 3, 3)
+        assert stored[0]["degrees_of_freedom"].shape == (5,)
         assert np.median(stored[0]["sd_mm"]) == pytest.approx(results["rpsm+refine (numpy)"]["median_sd_mm"], rel=0.01)
 
 
