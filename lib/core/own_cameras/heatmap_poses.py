@@ -218,11 +218,10 @@ def poses_from_network(
     tracker = SearchTracker(network, recording.rig, roots)
 
     def keep_triangulated(found: Recording) -> None:
-        if keep is not None:
-            keep(found, smooth(triangulate(found, settings), found, settings))
+        keep(found, smooth(triangulate(found, settings), found, settings))
 
     recording, pose_world = _follow_and_estimate(
-        recording, tracker, config, method, settings, prior, PartTimes(), keep_triangulated
+        recording, tracker, config, method, settings, prior, PartTimes(), None if keep is None else keep_triangulated
     )
     poses = triangulate(recording, settings)
     if pose_world is None:
@@ -240,12 +239,12 @@ def _follow_and_estimate(
     settings: RobustSettings,
     prior: LimbPrior | None,
     times: PartTimes,
-    keep: Callable[[Recording], None] = lambda found: None,
+    keep: Callable[[Recording], None] | None = None,
 ) -> tuple[Recording, np.ndarray | None]:
     """Return the recording with the person's joints, and the poses (F, 17, 3) of the method, NaN where it is lost.
 
     AGREEMENT has no poses of its own: None. Arguments are as of poses_from_network(); `keep` gets the recording with
-    the joints if the method fails.
+    the joints if the method fails, or with those of the frames before a damaged one.
     """
     shown: list[FrameHeatmaps] = []
     joints: list[np.ndarray] = []
@@ -256,9 +255,12 @@ def _follow_and_estimate(
             pose_world = _estimated(recording, predictions, config, method, settings, prior)
         deque(predictions, maxlen=0)  # the rest, if nothing else has read it
     except InputError:
-        with suppress(InputError):
-            deque(predictions, maxlen=0)
-            keep(_with_points(recording, joints))
+        if keep is not None:
+            with suppress(InputError):
+                deque(predictions, maxlen=0)
+            if joints:
+                with suppress(InputError):
+                    keep(_with_points(recording, joints))
         raise
     notes = (*recording.notes, times.describe(len(recording), method))
     recording = _with_points(replace(recording, notes=notes, heatmaps=tuple(shown)), joints)

@@ -133,6 +133,10 @@ def _spread(points: np.ndarray, count: int) -> np.ndarray:
     return points[np.unique(np.linspace(0, len(points) - 1, min(len(points), count)).astype(int))]
 
 
+def _root_mean_square(values: Sequence[float] | np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(values))))
+
+
 def mirrored_principal_points(
     points_img: np.ndarray,
     cameras: Cameras,
@@ -161,14 +165,16 @@ def mirrored_principal_points(
         return None
     points = swap_free_points(_spread(points_img, settings.frames), flip_pairs)
     seen = np.isfinite(points).all(-1)
+    used = np.flatnonzero(seen.any((0, 2)))
 
     def error_px(one: Cameras) -> float:
         errors = _errors(points, one, size, settings.tolerance)
-        medians = [np.median(errors[:, view][seen[:, view]]) for view in range(len(one)) if seen[:, view].any()]
-        return float(np.sqrt(np.mean(np.square(medians))))
+        return _root_mean_square([np.median(errors[:, view][seen[:, view]]) for view in used])
 
     given, least = error_px(cameras), error_px(refined)
     best, mirrored = given, np.zeros_like(cameras.c, bool)  # (V, 2)
+    if not np.isfinite(given):  # no two views agree on most points: they are off by the tolerance or more
+        given = _root_mean_square(settings.tolerance * size[used])
     one_at_a_time = np.eye(mirrored.size, dtype=bool).reshape(-1, *mirrored.shape)
     all_of_an_axis = np.stack([np.broadcast_to(axis, mirrored.shape) for axis in np.eye(2, dtype=bool)])
     while True:  # the error decreases by a share each time
@@ -176,7 +182,7 @@ def mirrored_principal_points(
         errors = [
             error_px(replace(cameras, c=np.where(chosen, image_wh - 1 - cameras.c, cameras.c))) for chosen in tested
         ]
-        if min(errors) > (1 - settings.mirrored_step) * best:
+        if not min(errors) < (1 - settings.mirrored_step) * best:  # also if all are infinite
             break
         best, mirrored = min(errors), tested[int(np.argmin(errors))]
     listed = [
@@ -184,7 +190,7 @@ def mirrored_principal_points(
         for name, axes in zip(names, mirrored, strict=True)
         if axes.any()
     ]
-    if len(listed) < 2 or best - least > settings.mirrored_rest * (given - least):
+    if len(listed) < 2 or not best - least <= settings.mirrored_rest * (given - least):
         return None
     return (
         f"the principal points of {', '.join(listed)} are mirrored: counted from the other edge of the image they fit "

@@ -222,6 +222,32 @@ def test_poses_from_network_keeps_triangulated_poses_if_the_method_fails(files, 
     assert np.linalg.norm(poses.pose_world - files.pose_world, axis=-1).mean() < 5
 
 
+@pytest.mark.parametrize("num_good", [0, 6])
+def test_poses_from_network_keeps_the_frames_before_a_damaged_one(trained, monkeypatch, num_good):
+    def damaged(*_):
+        yield from Knowing.known[:num_good]
+        raise InputError("a video is damaged")
+
+    kept = []
+    monkeypatch.setattr(heatmap_poses, "read_frames", damaged)
+    with pytest.raises(InputError, match="a video is damaged"):
+        trained("agreement", keep=lambda recording, poses: kept.append(len(recording)))
+    assert kept == ([num_good] if num_good else [])
+
+
+def test_poses_from_network_ends_at_once_if_the_method_fails_and_nothing_is_kept(trained, monkeypatch):
+    def fail(*_):
+        raise InputError("no limb prior")
+
+    predicted = []
+    monkeypatch.setattr(heatmap_poses, "_PRIOR_FRAMES", 3)
+    monkeypatch.setattr(heatmap_poses, "run_method", fail)
+    monkeypatch.setattr(heatmap_poses, "_joints_of", lambda frame: predicted.append(frame) or frame.locations)
+    with pytest.raises(InputError, match="no limb prior"):
+        trained("rpsm")
+    assert len({id(frame) for frame in predicted}) == 3
+
+
 def test_poses_from_network_without_videos_is_refused(files):
     recording = load_recording(files.cameras, None, files.detections)
     with pytest.raises(InputError, match="needs the videos"):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from cvf_tests.walk import FLIP_PAIRS
 from cvf_tests.wrong_rig import SIDE, bumped, filmed_walk
+from scipy.spatial.transform import Rotation
 
 from lib.multiviews.cameras import Cameras
 from lib.multiviews.recording.robust_poses import sizes_over_time
@@ -87,6 +88,12 @@ def mirror(c: np.ndarray, view: int, axis: int) -> np.ndarray:
     return c
 
 
+def turned(cameras: Cameras, degrees: float) -> Cameras:
+    """Turn the cameras about different axes."""
+    vectors = np.random.default_rng(1).choice([-1.0, 1.0], (len(cameras), 3)) / np.sqrt(3)
+    return replace(cameras, R=Rotation.from_rotvec(np.radians(degrees) * vectors).as_matrix() @ cameras.R)
+
+
 def test_mirrored_principal_points_names_cameras_and_axes():
     points, cameras = off_center(filmed_walk(4, 60))
     size = np.median(sizes_over_time(points), 0)
@@ -103,3 +110,11 @@ def test_mirrored_principal_points_does_not_explain_turned_cameras():
     size = np.median(sizes_over_time(points), 0)
     given = bumped(bumped(cameras, 0, 2.0), 2, -2.0)
     assert mirrored_principal_points(points, given, cameras, np.full((4, 2), SIDE), size, FLIP_PAIRS, NAMES) is None
+
+
+@pytest.mark.parametrize("degrees", [3.0, 8.0])
+def test_mirrored_principal_points_ends_if_two_turned_cameras_do_not_agree_on_a_joint(degrees):
+    points, cameras = off_center(filmed_walk(2, 60))
+    size = np.median(sizes_over_time(points), 0)
+    given = turned(cameras, degrees)
+    assert mirrored_principal_points(points, given, cameras, np.full((2, 2), SIDE), size, FLIP_PAIRS, NAMES[:2]) is None
