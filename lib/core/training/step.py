@@ -94,8 +94,7 @@ class TrainStep:
             single_view, fused = self.model(part.images, part.views)
         single_view = single_view.float()
         fused = None if fused is None else fused.float()
-        truth = part.target, part.weight, part.is_multiview
-        losses = training_losses(single_view, fused, *truth, self.loss_settings)
+        losses = training_losses(single_view, fused, part.target, part.weight, part.is_multiview, self.loss_settings)
         loss = losses.total * (part_share * share)
         (loss if self.scaler is None else self.scaler.scale(loss)).backward()
         routed = route(single_view, fused, part.is_multiview)

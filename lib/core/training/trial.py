@@ -221,5 +221,5 @@ def _empty_loss(step: TrainStep, batch: NetworkInput) -> float:
     """Return the loss of heatmaps that are 0 everywhere."""
     zeros = torch.zeros_like(batch.target)
     fused = None if step.network.fusion is None else zeros
-    truth = batch.target, batch.weight, batch.is_multiview
-    return training_losses(zeros, fused, *truth, step.loss_settings).total.item()
+    losses = training_losses(zeros, fused, batch.target, batch.weight, batch.is_multiview, step.loss_settings)
+    return losses.total.item()

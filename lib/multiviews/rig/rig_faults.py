@@ -149,7 +149,7 @@ def mirrored_principal_points(
 ) -> str | None:
     """Name two or more principal points that, counted from the other edge of the image, make the given rig fit.
 
-    The cameras stay where the given rig has them. A single mirrored principal point is not told from a turned camera.
+    The cameras stay where the given rig has them. A single mirrored principal point looks like a turned camera.
 
     Args:
         points_img: (F, V, J, 2) image px of synchronous views; NaN = not seen.
