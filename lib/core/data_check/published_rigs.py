@@ -167,7 +167,11 @@ def _check_rig(rig: PublishedRig, frames: EvaluatedFrames, predictions: Predicti
     settings = RefinementSettings(clocks=False)
     body = body_of(joint_set)
     limits = VerdictSettings(min_shift_px=_MIN_SHIFT_HM / float(np.median(similarity_scale(to_heatmap))))
-    verdict = judge_rig(points, rig.cameras, rig.image_wh, rig.names, body, flip_pairs, settings, limits)
+    try:
+        verdict = judge_rig(points, rig.cameras, rig.image_wh, rig.names, body, flip_pairs, settings, limits)
+    except InputError as error:
+        section.not_judged(f"the predictions show no person ({error})")
+        return section
     if verdict.refinement is not None:
         section.body = f"{len(points)} frames.\n\n{view_table(view_results(verdict.refinement, rig.names))}"
     _add_verdict(section, verdict, limits)

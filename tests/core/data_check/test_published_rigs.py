@@ -7,6 +7,7 @@ import pytest
 from cvf_tests.scenes import draw_gaussians
 from scipy.spatial.transform import Rotation
 
+from lib.core.data_check import published_rigs
 from lib.core.data_check.findings import NOTE, WARNING
 from lib.core.data_check.published_rigs import check_published_rigs, predicted_joints
 from lib.core.pose3d.frames import load_frames
@@ -112,6 +113,19 @@ def test_check_published_rigs_few_frames_and_fused_heatmaps_are_said(tiny_root, 
     (section,) = result.sections
     assert section.unjudged == ["3 frames, at least 20 are needed"]
     assert "the heatmaps are fused" in section.findings[-1].text
+
+
+@pytest.mark.parametrize("value", [np.nan, 0.0])
+def test_check_published_rigs_useless_predictions_are_not_judged(tiny_root, tiny_config, tmp_path, monkeypatch, value):
+    """An untrained network has all peaks in one place; the other checks still run."""
+    config = tiny_config(tiny_root(frames=NUM_FRAMES, mpii=0, formats=()))
+    write_predictions(config, tmp_path)
+    monkeypatch.setattr(
+        published_rigs, "predicted_joints", lambda *_: np.full((NUM_FRAMES, 4, 17, 3), value) + [0, 0, 1]
+    )
+    (result,) = check_published_rigs(config, tmp_path)
+    (reason,) = result.sections[0].unjudged
+    assert reason.startswith("the predictions show no person")
 
 
 def test_check_published_rigs_without_predictions(tiny_root, tiny_config, tmp_path):
