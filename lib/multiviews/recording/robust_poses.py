@@ -377,7 +377,7 @@ def _trust(confidence: np.ndarray) -> np.ndarray:
     """Return weights (F, V, J) of detections by their confidence, NaN = not seen; from the median of a joint on 1."""
     seen = np.isfinite(confidence)
     ever = seen.any((0, 1))
-    usual = np.ones(len(ever))
+    usual = np.ones(len(ever), np.float32)
     usual[ever] = np.nanmedian(confidence[..., ever], (0, 1))
     return np.where(seen, np.clip(confidence / usual, _MIN_TRUST, 1.0) ** 2, 0.0)
 

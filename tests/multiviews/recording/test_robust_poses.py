@@ -57,6 +57,14 @@ def test_robust_poses_swapped_arms_are_corrected():
     assert np.argwhere(found).tolist() == [[frame, 2, 1] for frame in range(10, 14)]
 
 
+def test_robust_poses_all_but_positions_are_small():
+    _, points, cameras = scene(3, 10)
+    settings = RobustSettings(cutoff=None, weigh_confidence=True)
+    found = robust_poses(points, cameras, BODY, FLIP_PAIRS, settings)
+    for name in ("points_img", "trust", "error", "covariance"):
+        assert getattr(found, name).dtype == np.float32, name
+
+
 def test_smooth_poses_detections_of_less_confidence_have_less_weight():
     """Every third detection is inaccurate and unsure; swaps move the confidences, too."""
     pose, points, cameras = scene(4, 80, noise_px=2.0)
