@@ -3,6 +3,7 @@
     python benchmarks/bench_peers.py [--seeds 0 1 2 3] [--cameras 4 3 8] [--scenes a b ...]
     python benchmarks/bench_peers.py --peers [--peer-frames 100]      # `make bench-peers` installs them
     python benchmarks/bench_peers.py --plot FILE                      # a wrist in scene f, with its regions
+    python benchmarks/bench_peers.py --memory FRAMES                  # peak memory for a long recording
     python benchmarks/bench_peers.py --files DIR --cameras 4 --frames 1000  # OpenPose JSON files for the whole command
 
 Each scene has four recordings of 250 frames at 50 Hz (peer_scenes.py). Without --peers, the default options are
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
 import sys
 import time
 from collections import defaultdict
@@ -56,6 +58,7 @@ def parse_args() -> argparse.Namespace:
     add("--peers", action="store_true", help="compare with aniposelib and Pose2Sim")
     add("--peer-frames", type=int, default=100, help="frames per recording with --peers")
     add("--plot", type=Path, metavar="FILE", help="only draw a trajectory of scene f, its regions and the ground truth")
+    add("--memory", type=int, metavar="FRAMES", help="only measure the peak memory, with 4 cameras")
     add("--files", type=Path, metavar="DIR", help="only write a recording of scene c as calibration and JSON files")
     return parser.parse_args()
 
@@ -65,6 +68,9 @@ def main() -> int:
     args = parse_args()
     if args.plot:
         plot_trajectory(args.plot, args.seeds[0])
+        return 0
+    if args.memory:
+        measure_memory(args.memory)
         return 0
     if args.files:
         write_files(args.files, next(make_scene("c", args.cameras[0], args.seeds[0], args.frames)))
@@ -158,6 +164,18 @@ def write_files(out: Path, recording: SceneRecording) -> None:
             people = [{"pose_keypoints_2d": points.ravel().tolist()}]
             (folder / f"{name}_{frame:06d}.json").write_text(json.dumps({"version": 1.3, "people": people}))
     write_rig(out / "Calib.toml", Rig(names, recording.cameras, np.full((len(names), 2), IMAGE_PX)), {})
+
+
+def measure_memory(num_frames: int) -> None:
+    """Print the peak memory of estimate_poses() on scene c, forwards and backwards until it is long enough."""
+    recording = next(make_scene("c", 4, 0, 500))
+    both_ways = np.concatenate([recording.points, recording.points[::-1]]).astype(np.float32)
+    points = np.resize(both_ways, (num_frames, *both_ways.shape[1:]))
+    before = time.process_time()
+    ours(points, recording.cameras)
+    seconds = time.process_time() - before
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"{num_frames} frames: {peak_mb:.0f} MB at the peak, {seconds:.0f} s of CPU time")
 
 
 def plot_trajectory(path: Path, seed: int) -> None:
