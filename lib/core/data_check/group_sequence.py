@@ -11,6 +11,7 @@ from lib.dataset.annotations import Annotations
 from lib.multiviews.body import HumanBody
 from lib.multiviews.cameras import Cameras
 from lib.utils.joints import UNION_20
+from lib.utils.selection import evenly_spread
 
 MAX_LAG = 10  # largest time shift of a view that is recognized, groups
 BLOCK = 50  # groups that are judged together
@@ -79,7 +80,7 @@ class GroupSequence:
 
     def spread(self, count: int) -> GroupSequence:
         """Return at most `count` groups, evenly spaced."""
-        return self.take(np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).astype(int)))
+        return self.take(evenly_spread(len(self), count))
 
     def take(self, chosen: np.ndarray) -> GroupSequence:
         """Return the groups of (K,) ascending indices."""

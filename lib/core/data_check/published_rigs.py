@@ -24,6 +24,7 @@ from lib.multiviews.rig.rig_verdict import REFINED, RIGHT, RigVerdict, VerdictSe
 from lib.utils.errors import InputError
 from lib.utils.files.image_store import read_image
 from lib.utils.files.prediction_file import PredictionFile
+from lib.utils.selection import evenly_spread
 from lib.utils.transforms import image_to_heatmap_affine, invert_affine, similarity_scale, transform_points
 
 _MIN_FRAMES = 20  # fewer determine no rig
@@ -95,7 +96,7 @@ def published_rigs(
         rigs = np.unique(index[frames.subject == subject], axis=0)
         for number, rig in enumerate(rigs):
             chosen = np.flatnonzero((frames.subject == subject) & (index == rig).all(1))
-            chosen = chosen[np.unique(np.linspace(0, len(chosen) - 1, min(len(chosen), max_frames)).astype(int))]
+            chosen = chosen[evenly_spread(len(chosen), max_frames)]
             yield PublishedRig(
                 title=f"S{subject}" + (f", calibration {number + 1} of {len(rigs)}" if len(rigs) > 1 else ""),
                 names=[f"camera {camera_id}" for camera_id in labels.camera_id[frames.groups[chosen[0]]]],

@@ -9,6 +9,7 @@ import numpy as np
 
 from lib.multiviews.cameras import Cameras, undistort
 from lib.utils.errors import InputError, check_shape
+from lib.utils.selection import evenly_spread
 
 
 @dataclass(frozen=True)
@@ -196,7 +197,7 @@ def _windows(num_frames: int, settings: SyncSettings) -> list[np.ndarray]:
     """Return the frames of each window; of a short recording one window with frames from everywhere."""
     count = min(num_frames // settings.window_frames, settings.max_windows)
     if count < settings.min_windows:
-        return [np.unique(np.linspace(0, num_frames - 1, min(num_frames, settings.max_frames)).astype(int))]
+        return [evenly_spread(num_frames, settings.max_frames)]
     starts = np.linspace(0, num_frames - settings.window_frames, count).astype(int)
     return [start + np.arange(settings.window_frames) for start in starts]
 

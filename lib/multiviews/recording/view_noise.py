@@ -10,6 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from lib.multiviews.cameras import Cameras
 from lib.multiviews.recording.synchronization import epipolar_distances
+from lib.utils.selection import evenly_spread
 
 _QUANTILE = 0.25  # stays a measure of the noise with half of the distances wrong
 _QUANTILE_OF_NORMAL = 0.3186  # the same quantile of the absolute value of a standard normal variable
@@ -48,7 +49,7 @@ def measure_view_noise(points_img: np.ndarray, cameras: Cameras, size: np.ndarra
         size: (F, V) size of the person, px.
     """
     num_frames, num_views = points_img.shape[:2]
-    frames = np.unique(np.linspace(0, num_frames - 1, min(num_frames, _MAX_FRAMES)).astype(int))
+    frames = evenly_spread(num_frames, _MAX_FRAMES)
     focal = cameras.f[0].mean(-1)  # (V,)
     share = np.median(size, 0) / focal
     noise = np.full((num_views, num_views), np.nan)  # of pairs, relative to the focal length

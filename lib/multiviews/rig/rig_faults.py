@@ -14,6 +14,7 @@ from lib.multiviews.keypoints.view_consensus import reprojection_error
 from lib.multiviews.recording.synchronization import swap_free_points
 from lib.multiviews.rig.rig_adjustment import RigAdjustment
 from lib.multiviews.rig.rig_parameters import FOCAL, PRINCIPAL, RADIAL
+from lib.utils.selection import evenly_spread
 
 _OBLONG = 0.1  # share by which width and height differ; an exchange in a square image would be a small shift
 
@@ -130,7 +131,7 @@ def wrong_convention(
 
 def _spread(points: np.ndarray, count: int) -> np.ndarray:
     """Return at most `count` evenly spaced frames of points (F, ...)."""
-    return points[np.unique(np.linspace(0, len(points) - 1, min(len(points), count)).astype(int))]
+    return points[evenly_spread(len(points), count)]
 
 
 def _root_mean_square(values: Sequence[float] | np.ndarray) -> float:
