@@ -167,17 +167,21 @@ class PoseFit:
         matrix = (terms.normal[:, :, :, None] * same_joint).reshape(num_frames, size, size)
         return matrix + terms.pair_rows.swapaxes(1, 2) @ terms.pair_rows
 
-    def covariance(self, points: Array) -> np.ndarray:
-        """Return the covariance (F, J, 3, 3), mm^2, of fitted joints (F, J, 3) from the normal equations."""
+    def covariance_and_support(self, points: Array) -> tuple[np.ndarray, np.ndarray]:
+        """Return the covariance from the normal equations, and how much the views support the joints.
+
+        Args:
+            points: (F, J, 3) fitted joints, mm.
+
+        Returns:
+            (F, J, 3, 3) mm^2, and (F, J), the mean of Terms.score over the views, 0 to 1.
+        """
         num_frames, num_joints = points.shape[:2]
-        matrix = self.backend.numpy(self._normal_matrix(self.terms(points)))
+        terms = self.terms(points)
+        matrix = self.backend.numpy(self._normal_matrix(terms))
         inverse = np.linalg.inv(matrix + SETTINGS.anchor * np.eye(3 * num_joints))
         blocks = inverse.reshape(num_frames, num_joints, 3, num_joints, 3)
-        return np.einsum("fjajb->fjab", blocks)
-
-    def support(self, points: Array) -> np.ndarray:
-        """Return how much the views support fitted joints (F, J, 3): (F, J), the mean of Terms.score, 0 to 1."""
-        return self.backend.numpy(self.terms(points).score).mean(1)
+        return np.einsum("fjajb->fjab", blocks), self.backend.numpy(terms.score).mean(1)
 
     def with_measured_noise(self, points: Array) -> PoseFit:
         """Measure the noise of each frame from the residuals of poses (F, J, 3), if the frame has enough peaks."""

@@ -191,11 +191,9 @@ def fitted_poses(fitted: Sequence[FittedFrames], body: HumanBody, backend: Backe
 
 def fitted_errors(fitted: Sequence[FittedFrames], body: HumanBody) -> tuple[np.ndarray, np.ndarray]:
     """Return covariance (F, J, 3, 3), mm^2, and degrees of freedom (F,) of blocks of frames; see error_model()."""
-    no_covariance = np.empty((0, body.num_joints, 3, 3))
-    no_support = np.empty((0, body.num_joints))
-    covariance = np.concatenate([no_covariance, *(block.fit.covariance(block.points) for block in fitted)])
-    support = np.concatenate([no_support, *(block.fit.support(block.points) for block in fitted)])
-    return error_model(covariance, support)
+    nothing = np.empty((0, body.num_joints, 3, 3)), np.empty((0, body.num_joints))
+    blocks = [nothing, *(block.fit.covariance_and_support(block.points) for block in fitted)]
+    return error_model(*(np.concatenate(column) for column in zip(*blocks, strict=True)))
 
 
 def _start(

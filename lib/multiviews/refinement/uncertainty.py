@@ -34,8 +34,8 @@ def error_model(
     """Return the covariance of the errors of joints, and the degrees of freedom of their t distribution.
 
     Args:
-        fit_covariance: (F, J, 3, 3) mm^2, of PoseFit.covariance().
-        support: (F, J) from 0 to 1, of PoseFit.support().
+        fit_covariance: (F, J, 3, 3) mm^2, of PoseFit.covariance_and_support().
+        support: (F, J) from 0 to 1, likewise.
         settings: constants of the model.
 
     Returns:

@@ -77,7 +77,7 @@ def test_covariance_explains_errors_of_independent_noise():
     for block in blocks:
         error = block.points - scene.pose_world[frames : frames + len(block.points)]
         frames += len(block.points)
-        solved = np.linalg.solve(block.fit.covariance(block.points), error[..., None])[..., 0]
+        solved = np.linalg.solve(block.fit.covariance_and_support(block.points)[0], error[..., None])[..., 0]
         ratios.append((error * solved).sum(-1) / 3)
     assert 0.6 < np.median(np.concatenate(ratios)) / 0.79 < 1.6  # median of chi-squared / 3
 
@@ -90,7 +90,7 @@ def test_support_is_low_for_a_joint_that_one_view_contradicts():
     lengths = H36M_BODY.limb_lengths(scene.pose_world)
     arguments = (scene.cameras, scene.image_to_heatmap, scene.pose_world, lengths, H36M_BODY)
     (block,) = fit_frames(maps, *arguments, make_backend("numpy"))
-    support = block.fit.support(block.points)
+    support = block.fit.covariance_and_support(block.points)[1]
     num_views = maps.shape[1]
     assert support[1, 13] > 0.9
     assert support[0, 13] == pytest.approx(support[1, 13] * (num_views - 1) / num_views, abs=0.1)
@@ -99,7 +99,7 @@ def test_support_is_low_for_a_joint_that_one_view_contradicts():
 @pytest.mark.parametrize("library", ["numba", "torch"])
 def test_covariance_independent_of_library(library):
     expected, found = (
-        np.concatenate([block.fit.covariance(block.points) for block in fitted_blocks(name, 4)[1]])
+        np.concatenate([block.fit.covariance_and_support(block.points)[0] for block in fitted_blocks(name, 4)[1]])
         for name in ("numpy", library)
     )
     np.testing.assert_allclose(found, expected, rtol=0.02, atol=0.02 * expected.max())
