@@ -200,7 +200,7 @@ def left_out_table(person: Followed, fusions: dict[str, Any], config: Any, first
 def divided(first: FrameBatch, second: FrameBatch) -> dict[str, FrameBatch]:
     """Return the second batch, F frames, with part of its peaks replaced by the first one's.
 
-    Peaks that are more than HIDDEN_MM from those of the first count as hidden.
+    A peak counts as hidden if it is more than HIDDEN_MM from the same peak of the first batch.
     """
     root = triangulated(first).pose_world[:-LATER, :1]
     rays = []

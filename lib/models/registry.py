@@ -56,7 +56,7 @@ def fusion_name(network: Any) -> str:
 
 
 def needs_checkpoint(backbone: str, fusion: str) -> bool:
-    """Return whether a network has weights to train: those of its backbone, unless they are fixed, or of its fusion."""
+    """Return whether a network has weights to train, in the fusion or in a backbone that is not fixed."""
     return not BACKBONES[backbone].is_fixed or FUSIONS[fusion].has_weights
 
 

@@ -84,7 +84,7 @@ class Browser:
         from selenium.webdriver.support.ui import WebDriverWait
 
         self.messages()
-        self.requests()  # those of earlier pages
+        self.requests()  # drops requests of earlier pages
         self.driver.get(path.resolve().as_uri())
         WebDriverWait(self.driver, READY_S).until(
             lambda _: self.run("document.documentElement.dataset.ready") == "true"

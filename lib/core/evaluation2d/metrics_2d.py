@@ -50,7 +50,7 @@ def joint_hits(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the joints that are predicted within the threshold, and those that count, (M, J) bool.
 
-    The arguments are those of joint_detection_rate().
+    Arguments as in joint_detection_rate().
     """
     counts = visible & np.isfinite(threshold)[:, None]
     return counts & (np.linalg.norm(predicted_img - gt_img, axis=-1) <= threshold[:, None]), counts

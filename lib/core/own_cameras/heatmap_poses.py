@@ -109,8 +109,7 @@ def follow_person(
                 shown.append(
                     FrameHeatmaps.of(frame, prediction.heatmaps, prediction.single_view, prediction.image_to_heatmap)
                 )
-            prediction = prediction.with_peaks(triangulate)
-            yield prediction
+            yield prediction.with_peaks(triangulate)
 
 
 def _read_ahead(frames: Iterator[list[np.ndarray]]) -> Iterator[list[np.ndarray]]:
@@ -243,8 +242,8 @@ def _follow_and_estimate(
 ) -> tuple[Recording, np.ndarray | None]:
     """Return the recording with the person's joints, and the poses (F, 17, 3) of the method, NaN where it is lost.
 
-    AGREEMENT has no poses of its own: None. Arguments are as of poses_from_network(); `keep` gets the recording with
-    the joints if the method fails, or with those of the frames before a damaged one.
+    AGREEMENT has no poses of its own: None. Arguments as in poses_from_network(). If the method fails, or a frame is
+    damaged, `keep` gets the recording with the joints found so far.
     """
     shown: list[FrameHeatmaps] = []
     joints: list[np.ndarray] = []

@@ -77,7 +77,7 @@ def load_overview_runs(paths: Sequence[str | os.PathLike]) -> list[Run]:
 
 
 def _with_results(directory: Path) -> list[Path]:
-    """Return the directories of a run that have results: its own and those of its evaluations."""
+    """Return the directories with results: the run directory itself, and its evaluations."""
     names = (RESULTS_2D_NAME, RESULTS_3D_NAME)
     found = [one for one in evaluation_directories(directory) if any((one / name).is_file() for name in names)]
     if not found:
