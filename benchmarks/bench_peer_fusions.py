@@ -105,12 +105,12 @@ def collect(cfg: str, weights: Path, root: Path, subset: str, step: int) -> Outp
     )
 
 
-def train(method: type[nn.Module], data: Outputs, seed: int) -> nn.Module:
-    """Train with Adam and one cycle of the learning rate."""
+def train(method: type[nn.Module], data: Outputs, seed: int, factor: int = 1) -> nn.Module:
+    """Train with Adam and one cycle of the learning rate, for `factor` times the epochs of the method."""
     torch.manual_seed(seed)
     model = method()
     optimizer = torch.optim.Adam(model.parameters(), method.rate)
-    steps = [rows for _ in range(method.epochs) for rows in torch.randperm(len(data)).split(BATCH_GROUPS)]
+    steps = [rows for _ in range(factor * method.epochs) for rows in torch.randperm(len(data)).split(BATCH_GROUPS)]
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, method.rate, total_steps=len(steps))
     for rows in steps:
         optimizer.zero_grad()
@@ -186,6 +186,7 @@ def main() -> None:
     parser.add_argument("--test", **sets, help="data sets with validation subjects")
     parser.add_argument("--prior", default="data/synthetic/pict/pairwise.pkl", help="PICT_STRUCT.PAIRWISE_FILE")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--epoch-factor", type=int, default=1, help="train so many times longer")
     args = parser.parse_args()
     print(describe_machine(("torch",)), flush=True)
     config = load_config(args.cfg, ["PICT_STRUCT.PAIRWISE_FILE", args.prior])
@@ -199,7 +200,7 @@ def main() -> None:
         data = collect(args.cfg, args.weights, root, "train", step)
         print(f"{root}: {len(data)} training groups", flush=True)
         for name, method in TRAINED.items():
-            models[f"{name}, {root.name}"] = [train(method, data, seed) for seed in args.seeds]
+            models[f"{name}, {root.name}"] = [train(method, data, seed, args.epoch_factor) for seed in args.seeds]
     for root, step in args.test:
         data = collect(args.cfg, args.weights, root, "validation", step)
         image_wh = config.NETWORK.IMAGE_SIZE
