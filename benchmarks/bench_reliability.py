@@ -32,6 +32,7 @@ from lib.core.config_io import dataset_root, load_config
 from lib.core.pose3d.frames import EvaluatedFrames, load_frames
 from lib.core.pose3d.make_prior import load_prior
 from lib.core.pose3d.methods import METHODS, MethodContext, make_context, run_method
+from lib.core.pose3d.occluded_images import paste_patches
 from lib.core.runtime.machine import describe_machine
 from lib.dataset.network_input import crop_cameras, network_images
 from lib.models.epipolar_fusion import EpipolarFusion
@@ -49,7 +50,6 @@ from lib.utils.transforms import image_to_heatmap_affine, invert_affine, transfo
 CPU = torch.device("cpu")
 RIGHT_PX = 2.0  # heatmap px
 LOST_MM = 150.0
-PASTED_SHARE = 0.35
 INPUTS = {"scalars": ("scalars",), "features": ("features",), "both": ("scalars", "features")}
 WIDTH = 48
 JOINT_WIDTH = 16
@@ -96,7 +96,7 @@ def collect(cfg: str, weights: Path, root: Path, subset: str, step: int) -> Peak
     single_views, fused, features = [], [], []
     for batch in build_loader(config, data, is_train=False):
         deep.clear()
-        crops = pasted(batch["crops"], rng) if subset == "train" else batch["crops"]
+        crops = paste_patches(batch["crops"], rng) if subset == "train" else batch["crops"]
         maps = model(network_images(crops, CPU))[0][:, :, order]
         peaks = torch.from_numpy(np.nan_to_num(stacked_peaks(maps.numpy(), 3, "log_quadratic")[..., :2]))
         stride = maps.shape[-1] / deep[0].shape[-1]
@@ -106,19 +106,6 @@ def collect(cfg: str, weights: Path, root: Path, subset: str, step: int) -> Peak
         single_views.append(maps)
         fused.append(fuse(maps, crop_cameras(batch, CPU)))
     return peak_set(load_frames(config), torch.cat(single_views), torch.cat(fused), torch.cat(features), config)
-
-
-def pasted(crops: Tensor, rng: np.random.Generator) -> Tensor:
-    """Paste a patch of another image of the batch into a third of the crops (B, V, H_in, W_in, 3)."""
-    flat = crops.flatten(0, 1)
-    result = flat.clone()
-    side = crops.shape[2]
-    for index in np.flatnonzero(rng.random(len(flat)) < PASTED_SHARE):
-        height, width = rng.integers(side // 8, side * 15 // 32, 2)
-        (top, y), (left, x) = (rng.integers(0, side - size, 2) for size in (height, width))
-        source = flat[rng.integers(len(flat))]
-        result[index, top : top + height, left : left + width] = source[y : y + height, x : x + width]
-    return result.unflatten(0, crops.shape[:2])
 
 
 def peak_set(frames: EvaluatedFrames, maps: Tensor, fused: Tensor, features: Tensor, config: object) -> PeakSet:

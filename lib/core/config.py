@@ -338,6 +338,9 @@ DEFAULTS: dict[str, Any] = {
         "LIMB_LENGTH_SOURCE": Key("pose3d", "prior", "limb prior, or ground truth", ("prior", "ground_truth")),
         "REFINE": Key("pose3d", False, "run --method rpsm as rpsm+refine"),
         "REFINE_PERSON": Key("pose3d", True, "refinement estimates each subject's limb lengths from all groups"),
+        "REFINE_LEARNED": Key(
+            "pose3d", "", "weights of rpsm+learned; empty: learned_refinement_<fusion>.npz of the run", is_path=True
+        ),
         "REFINE_LENGTH_STD": Key("pose3d", 0.05, "relative standard deviation of limb lengths", minimum=1e-4),
     },
 }

@@ -49,6 +49,8 @@ RESULTS_2D_NAME = "results_2d.json"
 HITS_2D_NAME = "hits_2d.npz"  # which joints were detected
 # run/pose2d/show_fusion.py
 FUSION_FIGURE_NAME = "fusion_weights.png"
+# run/pose3d/train_refinement.py
+LEARNED_NAME = "learned_refinement_{fusion}.npz"
 # run/pose3d/estimate.py
 POSES_STEM = "poses3d"  # poses3d.npz, poses3d_<method>.npz
 RESULTS_3D_NAME = "results_3d.json"

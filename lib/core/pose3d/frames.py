@@ -16,7 +16,7 @@ from tqdm import tqdm
 from lib.core.config_io import dataset_root
 from lib.core.evaluation2d.provenance import log_provenance, results_provenance
 from lib.dataset.annotations import Annotations
-from lib.dataset.data_sets import build_groups, has_views
+from lib.dataset.data_sets import build_groups, has_views, held_out_parts
 from lib.dataset.protocol import Parts
 from lib.multiviews.body import HumanBody, body_of
 from lib.multiviews.cameras import Cameras
@@ -177,11 +177,12 @@ class EvaluatedFrames:
         )
 
 
-def load_frames(config: Any) -> EvaluatedFrames:
+def load_frames(config: Any, held_out: bool = False) -> EvaluatedFrames:
     """Load the test frames of a multi-view data set.
 
     Args:
         config: the configuration; reads DATA_DIR and DATASET.
+        held_out: load DATASET.HELD_OUT_SUBJECTS of the training data instead.
 
     Raises:
         InputError: the data set has no calibrated views, or its annotation cannot be read.
@@ -191,7 +192,12 @@ def load_frames(config: Any) -> EvaluatedFrames:
         raise InputError(
             f"DATASET.TEST_DATASET: expected groups of calibrated views such as multiview_h36m, received '{name}'"
         )
-    annotations, groups = build_groups(config.DATASET, dataset_root(config), is_train=False)
+    root = dataset_root(config)
+    if held_out:
+        part = held_out_parts(config.DATASET, root)[0]
+        annotations, groups = part.annotations, part.groups
+    else:
+        annotations, groups = build_groups(config.DATASET, root, is_train=False)
     labels = annotations.labels3d
     first = groups[:, 0]
     labeled = annotations.labeled(groups)

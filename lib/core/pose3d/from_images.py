@@ -22,6 +22,7 @@ from lib.core.evaluation2d.results_2d import report_results_2d
 from lib.core.evaluation2d.validate import ValidationResult, concatenated, detection_rates
 from lib.core.evaluation2d.validation_settings import ValidationSettings, stored_peaks
 from lib.core.pose3d.frames import EvaluatedFrames, FrameBatch, FrameSource
+from lib.core.pose3d.occluded_images import OccludedImages
 from lib.core.run_directory import weights_file
 from lib.core.runtime.device import CPU, select_device
 from lib.models.weights import load_model
@@ -47,20 +48,39 @@ def predicted_frames(
     Raises:
         InputError: the weights or the images cannot be used.
     """
+    batches = predict_frames(config, directory, frames, backend, batch_size)
+    yield FrameSource(batches, batches.provenance, is_stored=False)
+    settings = ValidationSettings.from_config(config, with_peaks=True)
+    report_results_2d(batches.detection_rates(settings), config, directory, weights_file(config, directory))
+    logger.info("images, network and 2D locations alone: %.0f frames/s", len(frames) / max(batches.seconds, 1e-9))
+
+
+def predict_frames(
+    config: Any,
+    directory: Path,
+    frames: EvaluatedFrames,
+    backend: TorchBackend,
+    batch_size: int,
+    held_out: bool = False,
+    occluded: bool = False,
+) -> "PredictedFrames":
+    """Return the batches of load_frames(config, held_out); arguments and errors as predicted_frames().
+
+    Args:
+        occluded: cover a third of the images in part, see OccludedImages.
+    """
     device = select_device(CPU if backend.device.type == CPU else config.GPUS, config.CUDNN)
-    dataset = build_dataset(config, dataset_root(config), is_train=False)
+    dataset = build_dataset(config, dataset_root(config), is_train=False, held_out=held_out)
     model = build_model(config, dataset.num_views)
     weights = weights_file(config, directory)
     load_model(model, weights)
     logger.info("weights: %s; predictions are not stored", weights)
     loader = build_loader(config, dataset, is_train=False)
+    if occluded:
+        loader = OccludedImages(loader, config.SEED)
     settings = ValidationSettings.from_config(config, with_peaks=True)
-    batches = PredictedFrames(
-        frames, predict_images(model.to(device), loader, settings, device), config, loader, batch_size
-    )
-    yield FrameSource(batches, batches.provenance, is_stored=False)
-    report_results_2d(batches.detection_rates(settings), config, directory, weights)
-    logger.info("images, network and 2D locations alone: %.0f frames/s", len(frames) / max(batches.seconds, 1e-9))
+    predictions = predict_images(model.to(device), loader, settings, device)
+    return PredictedFrames(frames, predictions, config, loader, batch_size)
 
 
 class PredictedFrames:

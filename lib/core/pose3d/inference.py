@@ -13,6 +13,7 @@ import numpy as np
 from lib.core.config_io import load_config
 from lib.core.evaluation2d.provenance import warn_of_outdated_results
 from lib.core.pose3d.frames import FrameSource, Poses, load_frames, stored_frames
+from lib.core.pose3d.learned_file import load_learned
 from lib.core.pose3d.make_prior import load_prior
 from lib.core.pose3d.methods import METHODS, chosen_method, make_context, run_method
 from lib.core.pose3d.metrics_3d import joint_errors, summarize
@@ -138,7 +139,8 @@ def run_estimate(
     if check_name is not None:
         others = load_poses(directory / check_name, frames.image_ids, body.joint_names)
     prior = load_prior(config.PICT_STRUCT, body) if METHODS[method].needs_prior else None
-    context = make_context(config, body, prior, backend)
+    learned = load_learned(config, directory, body.joint_names) if METHODS[method].needs_learned else None
+    context = make_context(config, body, prior, backend, learned)
     sources = sources_and_settings(config, method)
     logger.info("%d frames of %d views; %s", *frames.groups.shape, method)
     if prior is not None:

@@ -19,6 +19,7 @@ from lib.multiviews.keypoints.view_support import SupportPatches, count_supporti
 from lib.multiviews.pictorial.backend_numpy import Backend
 from lib.multiviews.pictorial.limb_prior import LimbPrior
 from lib.multiviews.pictorial.rpsm import PictorialSettings, rpsm
+from lib.multiviews.refinement.learned_refinement import LearnedRefinement
 from lib.multiviews.refinement.refine import RefineSettings, fit_frames, fit_persons, fitted_errors, fitted_poses
 from lib.utils.errors import InputError, check_finite, check_shape, naming_part
 from lib.utils.transforms import invert_affine, similarity_scale, transform_points
@@ -36,6 +37,7 @@ class MethodContext:
         root: index of the root joint, DATASET.ROOTIDX.
         prior: limb prior; None if the method needs none.
         backend: array library of RPSM and of the refinement.
+        learned: network of the learned refinement; None if the method needs none.
     """
 
     pict_struct: Any
@@ -43,6 +45,7 @@ class MethodContext:
     root: int
     prior: LimbPrior | None
     backend: Backend
+    learned: LearnedRefinement | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class Method:
         finish: (states of all batches, context) -> final poses of all frames, for methods that fit them together;
             None = the poses of solve() are final.
         needs_prior: the context holds a limb prior.
+        needs_learned: the context holds the network of the learned refinement.
         keys: configuration keys that the results depend on. Values other than the default become part of the name
             of the results.
         fixed: keys whose value in the configuration the method ignores -> the value that it uses.
@@ -62,14 +66,17 @@ class Method:
     solve: Callable[[FrameBatch, MethodContext], Poses]
     finish: Callable[[list[Any], MethodContext], Poses] | None = None
     needs_prior: bool = True
+    needs_learned: bool = False
     keys: tuple[str, ...] = ()
     fixed: Mapping[str, Any] = field(default_factory=dict)
 
 
-def make_context(config: Any, body: HumanBody, prior: LimbPrior | None, backend: Backend) -> MethodContext:
+def make_context(
+    config: Any, body: HumanBody, prior: LimbPrior | None, backend: Backend, learned: LearnedRefinement | None = None
+) -> MethodContext:
     """Return the context for PICT_STRUCT, TRIANGULATE and DATASET.ROOTIDX; an InputError if there is no such root."""
     root = root_index(config.DATASET.ROOTIDX, body)
-    return MethodContext(config.PICT_STRUCT, config.TRIANGULATE, root, prior, backend)
+    return MethodContext(config.PICT_STRUCT, config.TRIANGULATE, root, prior, backend, learned)
 
 
 def root_index(index: int, body: HumanBody) -> int:
@@ -324,7 +331,8 @@ def solve_rpsm(batch: FrameBatch, context: MethodContext) -> Poses:
 def solve_rpsm_refine(batch: FrameBatch, context: MethodContext) -> Poses:
     """Run RPSM, then fit all joints of a frame together, with subpixel accuracy.
 
-    Behind a fusion, the fused heatmaps choose (RPSM) and the single-view heatmaps place (the fit).
+    Behind a fusion, the fused heatmaps choose (RPSM) and the single-view heatmaps place (the fit). With a network in
+    the context, the learned refinement follows.
     """
     poses = solve_rpsm(batch, context)
     keys = context.pict_struct
@@ -343,6 +351,7 @@ def solve_rpsm_refine(batch: FrameBatch, context: MethodContext) -> Poses:
         [tuple(batch.joint_set.indices(pair)) for pair in batch.joint_set.flip_pairs],
         check_heatmaps=False,
         single_view_peaks=batch.single_view_peaks,
+        learned=context.learned,
     )
     state = (batch.subject, fitted) if keys.REFINE_PERSON and batch.subject is not None else None
     pose = fitted_poses(fitted, context.prior.body, context.backend)
@@ -372,13 +381,12 @@ _RPSM_KEYS = (
     *_GRID_KEYS,
 )
 
+_REFINE_KEYS = (*_RPSM_KEYS, "PICT_STRUCT.REFINE_PERSON", "PICT_STRUCT.REFINE_LENGTH_STD", *_PEAK_KEYS)
+
 METHODS: dict[str, Method] = {
     "rpsm": Method(solve_rpsm, keys=(*_RPSM_KEYS, *_PEAK_KEYS)),
-    "rpsm+refine": Method(
-        solve_rpsm_refine,
-        refine_persons,
-        keys=(*_RPSM_KEYS, "PICT_STRUCT.REFINE_PERSON", "PICT_STRUCT.REFINE_LENGTH_STD", *_PEAK_KEYS),
-    ),
+    "rpsm+refine": Method(solve_rpsm_refine, refine_persons, keys=_REFINE_KEYS),
+    "rpsm+learned": Method(solve_rpsm_refine, refine_persons, needs_learned=True, keys=_REFINE_KEYS),
     "psm": Method(
         solve_psm,
         keys=("PICT_STRUCT.ROOT_SOURCE", *_GRID_KEYS, *_PEAK_KEYS),

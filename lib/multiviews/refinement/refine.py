@@ -6,14 +6,16 @@
 2. Correct left/right swaps per view (left_right.py). Select the best combination of joint candidates (candidates.py).
 3. Fit all joints to the peaks and to the limb lengths (pose_fit.py). The noise of the peaks is measured from the
    residuals; it sets the weight of the limb lengths.
-4. If the frames of a person are known, replace the limb lengths by those measured in the person's other frames
+4. If a network was trained for it, let it read the heatmaps around the projections of the pose, and fit the pose to the
+   places that it predicts (learned_refinement.py).
+5. If the frames of a person are known, replace the limb lengths by those measured in the person's other frames
    (limb_lengths.py), and continue the fit.
 
-fit_frames() runs steps 1 to 3 for each frame. fit_persons() runs step 4, which needs all frames but no heatmaps.
+fit_frames() runs steps 1 to 4 for each frame. fit_persons() runs step 5, which needs all frames but no heatmaps.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,8 +28,10 @@ from lib.multiviews.keypoints.peak_rays import PeakRays, peak_rays, tolerance_mm
 from lib.multiviews.keypoints.peaks import find_peaks
 from lib.multiviews.pictorial.backend_numpy import Array, Backend
 from lib.multiviews.refinement.candidates import select_candidates
+from lib.multiviews.refinement.learned_refinement import LearnedRefinement, partners
 from lib.multiviews.refinement.limb_lengths import Distances, person_distances
 from lib.multiviews.refinement.pose_fit import PoseFit
+from lib.multiviews.refinement.uncertainty import SETTINGS as UNCERTAINTY
 from lib.multiviews.refinement.uncertainty import error_model
 from lib.utils.errors import InputError, check_finite, check_shape
 from lib.utils.transforms import invert_affine, similarity_scale, transform_points
@@ -45,6 +49,7 @@ class RefineSettings:
     agreement_power: float = 2.0  # exponent of the fused heatmap at a single-view peak, in the weight of the peak
     min_peak_share: float = 0.2  # peaks below this share of the frame's usual height are noise
     first_noise: float = 0.4  # noise of the first fit, tolerances; 1.2 px in the original heatmaps
+    learned_weights: tuple[float, float] = (0.01, 4.0)  # range of the weight of a predicted place; 1 = usual error
     steps: tuple[int, ...] = (4, 4, 8)  # steps of the fit; the noise is measured between these rounds
     person_steps: int = 8  # steps with the person's distances
     block_frames: int = 16  # frames per block; blocks run in parallel, unless the backend's kernels do
@@ -59,10 +64,13 @@ class FittedFrames:
     Attributes:
         fit: peaks, cameras, limb lengths and measured noise.
         points: (F, J, 3) mm, an array of the backend.
+        peaks: fit to the peaks, which says how certain the points are, if `fit` is to predicted places; they are not
+            independent. None = `fit`.
     """
 
     fit: PoseFit
     points: Array
+    peaks: PoseFit | None = None
 
 
 def fit_frames(
@@ -77,8 +85,9 @@ def fit_frames(
     flip_pairs: FlipPairs = (),
     check_heatmaps: bool = True,
     single_view_peaks: np.ndarray | None = None,
+    learned: LearnedRefinement | None = None,
 ) -> list[FittedFrames]:
-    """Refine the 3D poses of F frames, each frame independently (steps 1 to 3).
+    """Refine the 3D poses of F frames, each frame independently (steps 1 to 4).
 
     Args:
         heatmaps: (F, V, J, H, W) in the joint order of `body`, numpy or torch.
@@ -93,6 +102,7 @@ def fit_frames(
         check_heatmaps: False if the caller has checked that the heatmaps are finite; the check reads all of them.
         single_view_peaks: (F, V, J, K, 3) x, y, heatmap px, and value of the peaks before fusion, see stacked_peaks();
             None = the heatmaps are not fused, or only the fused ones are known: then their own peaks are used.
+        learned: network of step 4; None = skip it.
 
     Returns:
         Blocks of frames in order. fitted_poses() returns their poses.
@@ -118,7 +128,13 @@ def fit_frames(
         own = None if single_view_peaks is None else single_view_peaks[frames]
         rays = _trusted_rays(heatmaps[frames], own, views, image_to_heatmap[frames], settings, backend)
         pose, rays = _start(rays, views, start_world[frames], limbs, body, flip_pairs, backend)
-        fitted[frames.start // size] = _fit(pose, rays, views, limbs, body, backend, settings)
+        block = _fit(pose, rays, views, limbs, body, backend, settings)
+        if learned is not None:
+            pose = backend.numpy(block.points)
+            partner = partners(body.num_joints, flip_pairs)
+            rays = _predicted_rays(learned, heatmaps[frames], views, image_to_heatmap[frames], pose, partner, settings)
+            block = replace(_fit(pose, rays, views, limbs, body, backend, settings), peaks=block.fit)
+        fitted[frames.start // size] = block
 
     _for_each(fit_block, blocks, backend)
     return fitted
@@ -131,7 +147,7 @@ def fit_persons(
     backend: Backend,
     settings: RefineSettings = RefineSettings(),
 ) -> list[FittedFrames]:
-    """Continue the fit with the limb lengths measured in each person's other frames (step 4).
+    """Continue the fit with the limb lengths measured in each person's other frames (step 5).
 
     Args:
         fitted: all frames of the persons.
@@ -168,7 +184,8 @@ def fit_persons(
     def fit_again(frames: slice) -> None:
         block = by_start[frames.start]
         fit = block.fit.with_distances(distances[frames])
-        again[frames.start] = FittedFrames(fit, fit.optimize(block.points, settings.person_steps))
+        peaks = None if block.peaks is None else block.peaks.with_distances(distances[frames])
+        again[frames.start] = FittedFrames(fit, fit.optimize(block.points, settings.person_steps), peaks)
 
     _for_each(fit_again, [slice(start, stop) for start, stop in zip(by_start, stops, strict=True)], backend)
     return [again[start] for start in sorted(again)]
@@ -192,8 +209,11 @@ def fitted_poses(fitted: Sequence[FittedFrames], body: HumanBody, backend: Backe
 def fitted_errors(fitted: Sequence[FittedFrames], body: HumanBody) -> tuple[np.ndarray, np.ndarray]:
     """Return covariance (F, J, 3, 3), mm^2, and degrees of freedom (F,) of blocks of frames; see error_model()."""
     nothing = np.empty((0, body.num_joints, 3, 3)), np.empty((0, body.num_joints))
-    blocks = [nothing, *(block.fit.covariance_and_support(block.points) for block in fitted)]
-    return error_model(*(np.concatenate(column) for column in zip(*blocks, strict=True)))
+    blocks = [nothing, *((block.peaks or block.fit).covariance_and_support(block.points) for block in fitted)]
+    covariance, dof = error_model(*(np.concatenate(column) for column in zip(*blocks, strict=True)))
+    if any(block.peaks is not None for block in fitted):
+        covariance = covariance * UNCERTAINTY.learned_factor**2
+    return covariance, dof
 
 
 def _start(
@@ -287,9 +307,38 @@ def _trusted_rays(
     weights = np.where(weights >= settings.min_peak_share, weights, 0.0)
     if single_view_peaks is not None:
         weights = weights * _agreement(heatmaps, peaks_hm) ** settings.agreement_power
+    return _rays(peaks_hm, weights, cameras, image_to_heatmap, heatmaps.shape[-1], settings, backend)
+
+
+def _predicted_rays(
+    learned: LearnedRefinement,
+    heatmaps: Array,
+    cameras: Cameras,
+    image_to_heatmap: np.ndarray,
+    pose: np.ndarray,
+    partner: np.ndarray,
+    settings: RefineSettings,
+) -> PeakRays:
+    """Return the predicted places of the joints as one peak per map, weighted by the predicted errors."""
+    places, error = learned.predict(heatmaps, cameras, image_to_heatmap, pose, partner)
+    usual = np.median(error, (1, 2), keepdims=True)
+    weights = ((usual / error) ** 2).clip(*settings.learned_weights)
+    return _rays(places[..., None, :], weights[..., None], cameras, image_to_heatmap, heatmaps.shape[-1], settings)
+
+
+def _rays(
+    peaks_hm: np.ndarray,
+    weights: np.ndarray,
+    cameras: Cameras,
+    image_to_heatmap: np.ndarray,
+    heatmap_width: int,
+    settings: RefineSettings,
+    backend: Backend | None = None,
+) -> PeakRays:
+    """Return places (F, V, J, K, 2), heatmap px, as rays with weights (F, V, J, K)."""
     flat = peaks_hm.reshape(*peaks_hm.shape[:2], -1, 2)
     peaks_img = transform_points(flat, invert_affine(image_to_heatmap)).reshape(peaks_hm.shape)
-    tolerance_hm = max(settings.tolerance * heatmaps.shape[-1], settings.min_tolerance_hm)
+    tolerance_hm = max(settings.tolerance * heatmap_width, settings.min_tolerance_hm)
     return peak_rays(peaks_img, weights, cameras, tolerance_hm / similarity_scale(image_to_heatmap), backend)
 
 

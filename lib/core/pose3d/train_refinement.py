@@ -1,0 +1,179 @@
+"""Training of the learned refinement on the heatmaps of a network; see learned_refinement.py."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lib.core.pose3d.frames import FrameBatch
+from lib.core.pose3d.methods import MethodContext, solve_rpsm_refine
+from lib.multiviews.cameras import project
+from lib.multiviews.keypoints.heatmap_values import on_host
+from lib.multiviews.refinement.learned_refinement import NUM_INPUTS, cell_px, partners, pose_inputs, view_offsets
+from lib.utils.errors import InputError
+from lib.utils.transforms import transform_points
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Poses, network and optimizer."""
+
+    jitter_mm: tuple[float, ...] = (0.0, 10.0, 25.0)  # noise on the joints, one copy of the poses each
+    fewer_views: bool = True  # one copy of the poses from a random subset of the views
+    max_offset: float = 12.0  # cells; joints farther from the projection teach nothing
+    width: int = 96
+    body_width: int = 32
+    epochs: int = 6
+    frames_per_step: int = 32
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-2
+    dropout: float = 0.1  # of the inputs
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Training examples: F frames of V views.
+
+    Attributes:
+        inputs: (F, V, J, NUM_INPUTS) float16, of pose_inputs().
+        offset: (F, V, J, 2) of the ground truth from the projection, cells; NaN = unknown or too far.
+    """
+
+    inputs: Tensor
+    offset: Tensor
+
+
+def collect_examples(
+    batches: Iterable[FrameBatch], context: MethodContext, settings: TrainingSettings, seed: int
+) -> list[Examples]:
+    """Estimate the poses of all frames with rpsm+refine, and read the heatmaps around their projections.
+
+    Args:
+        batches: frames with ground truth.
+        context: of make_context(), without network.
+        settings: `jitter_mm`, `fewer_views` and `max_offset` are used.
+        seed: of the noise and of the subsets of views.
+    """
+    rng = np.random.default_rng(seed)
+    found = []
+    for batch in batches:
+        batch = replace(batch, heatmaps=context.backend.heatmaps(on_host(batch.heatmaps)))
+        pose = solve_rpsm_refine(batch, context).pose_world
+        found += [_examples(batch, pose + rng.normal(0, std, pose.shape), settings) for std in settings.jitter_mm]
+        num_views = batch.heatmaps.shape[1]
+        if settings.fewer_views and num_views > 2:
+            chosen = np.sort(rng.permutation(num_views)[: rng.integers(2, num_views)])
+            fewer = _of_views(batch, chosen)
+            found.append(_examples(fewer, solve_rpsm_refine(fewer, context).pose_world, settings))
+    if not found:
+        raise InputError("learned refinement: expected training frames, received none")
+    return found
+
+
+def _of_views(batch: FrameBatch, views: np.ndarray) -> FrameBatch:
+    """Select views."""
+    peaks = batch.single_view_peaks
+    return replace(
+        batch,
+        heatmaps=batch.heatmaps[:, views],
+        locations=batch.locations[:, views],
+        cameras=batch.cameras[:, views],
+        image_to_heatmap=batch.image_to_heatmap[:, views],
+        center=batch.center[:, views],
+        single_view_peaks=None if peaks is None else peaks[:, views],
+    )
+
+
+def _examples(batch: FrameBatch, pose_world: np.ndarray, settings: TrainingSettings) -> Examples:
+    joint_set = batch.joint_set
+    partner = partners(len(joint_set.names), [tuple(joint_set.indices(pair)) for pair in joint_set.flip_pairs])
+    inputs, projection = pose_inputs(batch.heatmaps, batch.cameras, batch.image_to_heatmap, pose_world, partner)
+    gt = np.broadcast_to(batch.gt_world[:, None], (*projection.shape[:3], 3))
+    gt_hm = transform_points(project(gt, batch.cameras)[0], batch.image_to_heatmap)
+    offset = (gt_hm - projection) / cell_px(batch.heatmaps)
+    near = (np.abs(offset) < settings.max_offset).all(-1, keepdims=True)  # False for NaN
+    offset = np.where(near, offset, np.nan)
+    return Examples(torch.from_numpy(inputs).half(), torch.from_numpy(offset).float())
+
+
+def train(
+    examples: list[Examples], settings: TrainingSettings, seed: int, device: torch.device
+) -> dict[str, np.ndarray]:
+    """Train the network; return the weights of view_offsets().
+
+    The loss is the negative logarithm of the likelihood of the offsets under a Laplace distribution, with AdamW and one
+    cycle of the learning rate.
+    """
+    torch.manual_seed(seed)
+    num_joints = examples[0].inputs.shape[2]
+    sample = torch.cat([one.inputs.flatten(0, 2)[::7] for one in examples]).float()
+    weights = {
+        name: values.to(device).requires_grad_() for name, values in _initial_weights(num_joints, settings).items()
+    }
+    fixed = {"mean": sample.mean(0).to(device), "scale": (1 / (sample.std(0) + 0.01)).to(device)}
+    optimizer = torch.optim.AdamW(weights.values(), settings.learning_rate, weight_decay=settings.weight_decay)
+    steps = [rows for _ in range(settings.epochs) for rows in _shuffled_rows(examples, settings.frames_per_step)]
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, total_steps=len(steps))
+    keep = 1 - settings.dropout
+    recent = []
+    for part, rows in steps:
+        inputs = examples[part].inputs[rows].to(device).float()
+        offset = examples[part].offset[rows].to(device)
+        mask = (torch.rand_like(inputs) < keep) / keep
+        centered = (inputs - fixed["mean"]) * mask + fixed["mean"]
+        loss = _loss({**weights, **fixed}, centered, offset)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        recent.append(loss.detach())
+    last = torch.stack(recent[-len(recent) // settings.epochs :]).mean()
+    logger.info("%d steps; loss of the last epoch %.3f", len(steps), last)
+    return {name: values.detach().float().cpu().numpy() for name, values in {**weights, **fixed}.items()}
+
+
+def _shuffled_rows(examples: list[Examples], size: int) -> list[tuple[int, Tensor]]:
+    """Return (index of the examples, rows) of the steps of one epoch; a step has one number of views."""
+    steps = [(part, rows) for part, one in enumerate(examples) for rows in torch.randperm(len(one.inputs)).split(size)]
+    return [steps[index] for index in torch.randperm(len(steps)).tolist()]
+
+
+def _loss(weights: Mapping[str, Tensor], inputs: Tensor, offset: Tensor) -> Tensor:
+    """Return the mean negative log likelihood of the known offsets."""
+    predicted, log_error = view_offsets(weights, inputs)
+    known = torch.isfinite(offset).all(-1)
+    distance = ((predicted - offset)[known].square().sum(-1) + 1e-4).sqrt()
+    log_error = log_error[known].clip(-4, 4)
+    return (distance * torch.exp(-log_error) + 2 * log_error).mean()
+
+
+def _initial_weights(num_joints: int, settings: TrainingSettings) -> dict[str, Tensor]:
+    """Return random weights; the offsets and the logarithms of the errors begin at 0."""
+    wide, narrow = settings.width, settings.body_width
+    flat = num_joints * narrow
+
+    def matrix(rows: int, columns: int) -> Tensor:
+        return torch.randn(rows, columns) * rows**-0.5
+
+    return {
+        "input": matrix(NUM_INPUTS, wide),
+        "joint": torch.randn(num_joints, wide),
+        "hidden": matrix(wide, wide),
+        "hidden_bias": torch.zeros(wide),
+        "narrow": matrix(wide, narrow),
+        "body": matrix(flat, flat),
+        "body_bias": torch.zeros(flat),
+        "own": matrix(wide, wide),
+        "others": matrix(wide, wide),
+        "from_body": matrix(narrow, wide),
+        "combined_bias": torch.zeros(wide),
+        "output": torch.zeros(wide, 3),
+        "output_joint": torch.zeros(num_joints, 3),
+    }

@@ -1,0 +1,67 @@
+"""Train the learned refinement (--method rpsm+learned) on a trained network's heatmaps of training images.
+
+    python run/pose3d/train_refinement.py --cfg experiments-local/mixed/resnet50/256_nofusion.yaml
+    python run/pose3d/estimate.py         --cfg experiments-local/mixed/resnet50/256_nofusion.yaml --method rpsm+learned
+
+The network predicts the groups of DATASET.TRAIN_SUBSET, or of DATASET.HELD_OUT_SUBJECTS if there are any: people that
+the network has not seen teach more. rpsm+refine estimates their poses. Writes learned_refinement_<fusion>.npz into the
+run directory, or PICT_STRUCT.REFINE_LEARNED.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import logging
+
+import torch
+from tqdm import tqdm
+
+from lib.core.config_io import load_config
+from lib.core.pose3d.frames import load_frames
+from lib.core.pose3d.from_images import predict_frames
+from lib.core.pose3d.learned_file import learned_path, save_learned
+from lib.core.pose3d.make_prior import load_prior
+from lib.core.pose3d.methods import make_context
+from lib.core.pose3d.train_refinement import TrainingSettings, collect_examples, train
+from lib.core.run_directory import start_run
+from lib.core.runtime.command_line import collect_opts, make_parser, run_main
+from lib.core.runtime.run_identity import record_run
+from lib.models.registry import fusion_name
+from lib.multiviews.body import body_of
+from lib.multiviews.pictorial.backend_torch import TorchBackend
+from lib.multiviews.pictorial.cpu_backend import make_cpu_backend
+from lib.multiviews.refinement.learned_refinement import LearnedRefinement
+
+logger = logging.getLogger("train_refinement")
+FRAMES_PER_BATCH = 64
+
+
+def main() -> None:
+    flags = ("--modelDir", "--dataDir", "--state", "--model-file", "--gpus", "--workers", "--data-format")
+    args = make_parser(__doc__, *flags).parse_args()
+    config = load_config(args.cfg, collect_opts(args))
+    directory = start_run(config, args.cfg, "train_refinement")
+    path = learned_path(config, directory)
+    record_run(config, args.cfg, directory, "train_refinement")
+
+    keys = config.DATASET
+    keys.TEST_SUBSET, keys.TEST_STEP, keys.TEST_EXCLUDE = keys.TRAIN_SUBSET, keys.TRAIN_STEP, []
+    held_out = bool(keys.HELD_OUT_SUBJECTS)
+    frames = load_frames(config, held_out)
+    body = body_of(frames.joint_set)
+    network = TorchBackend("cuda" if torch.cuda.is_available() else "cpu")
+    backend = network if network.device.type == "cuda" else make_cpu_backend()
+    context = make_context(config, body, load_prior(config.PICT_STRUCT, body), backend)
+    batches = predict_frames(config, directory, frames, network, FRAMES_PER_BATCH, held_out, occluded=True)
+    settings = TrainingSettings()
+    examples = collect_examples(tqdm(batches, unit="batch", disable=None, leave=False), context, settings, config.SEED)
+    logger.info("%d groups of %d views; %.0f s of network", *frames.groups.shape, batches.seconds)
+    weights = train(examples, settings, config.SEED, network.device)
+    save_learned(path, LearnedRefinement(weights, body.joint_names, fusion_name(config.NETWORK)))
+    print(f"\n{path}: learned refinement for the heatmaps of NETWORK.FUSION {fusion_name(config.NETWORK)}")
+
+
+if __name__ == "__main__":
+    run_main(main)
