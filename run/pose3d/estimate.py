@@ -5,6 +5,7 @@
 Methods (--method):
     rpsm                recursive pictorial structure model
     rpsm+refine         rpsm, then a fit of all joints with subpixel accuracy
+    rpsm+learned        rpsm+refine, then the learned refinement (run/pose3d/train_refinement.py)
     psm                 pictorial structure model without recursion
     triangulate         triangulation of each joint from all views
     triangulate_robust  triangulation of each joint from the views and peaks that agree

@@ -18,6 +18,7 @@ from lib.core.own_cameras.person_search import SearchTracker
 from lib.core.own_cameras.person_tracking import PersonTracker
 from lib.core.own_cameras.recording import FrameHeatmaps, Recording, heatmap_frames, synchronize
 from lib.core.own_cameras.recording_poses import AGREEMENT, person_prior, smooth, triangulate
+from lib.core.pose3d.learned_file import load_learned
 from lib.core.pose3d.make_prior import pictorial_settings
 from lib.core.pose3d.methods import METHODS, make_context, run_method
 from lib.dataset.own_cameras.blazepose_files import DETECTOR, fetch_blazepose
@@ -290,7 +291,8 @@ def _estimated(
         poses = triangulate(_with_points(recording, list(map(_joints_of, first))), settings)
         prior = person_prior(poses, pictorial_settings(config.PICT_STRUCT).first_grid)
     frames = chain(_emptied(first), predictions)
-    context = make_context(config, H36M_BODY, prior, make_cpu_backend())
+    learned = load_learned(config, None, H36M_BODY.joint_names) if METHODS[method].needs_learned else None
+    context = make_context(config, H36M_BODY, prior, make_cpu_backend(), learned)
     batches = (frame_batch(batch, recording.rig.over_frames(len(batch))) for batch in _batches(frames))
     return run_method(METHODS[method], batches, context).pose_world
 

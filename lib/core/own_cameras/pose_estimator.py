@@ -18,6 +18,7 @@ from lib.core.config_io import load_config, stored_config
 from lib.core.drawing import skeleton_of
 from lib.core.own_cameras.network import CropOutput, PoseNetwork, frame_batch
 from lib.core.own_cameras.person_search import PersonSearch
+from lib.core.pose3d.learned_file import load_learned
 from lib.core.pose3d.make_prior import load_prior
 from lib.core.pose3d.methods import METHODS, make_context, run_method
 from lib.core.run_directory import BEST_NAME, FINAL_NAME, stored_configuration
@@ -119,7 +120,8 @@ class PoseEstimator:
             images: one per camera: a path, or (h, w, 3) uint8 in BGR order, as cv2.imread() gives.
             boxes: (V, 4) x0, y0, x1, y1 of squares of 2 m around the person, image px; the longer side counts.
             root_world: (3,) mm, world frame, rough position of the pelvis; up to about 300 mm off.
-            method: a name in METHODS; "rpsm", "rpsm+refine" and "psm" need the limb prior PICT_STRUCT.PAIRWISE_FILE.
+            method: a name in METHODS; "psm" and those with "rpsm" need the limb prior PICT_STRUCT.PAIRWISE_FILE,
+                "rpsm+learned" also the file of run/pose3d/train_refinement.py.
 
         Raises:
             InputError: an image or an argument does not fit, or the limb prior is missing.
@@ -127,11 +129,15 @@ class PoseEstimator:
         if method not in METHODS:
             raise unknown_name("method", method, METHODS, "method")
         prior = load_prior(self.config.PICT_STRUCT) if METHODS[method].needs_prior else None
+        learned = None
+        if METHODS[method].needs_learned:
+            learned = load_learned(self.config, self.weights.parent, H36M_17.names)
         arrays = self._read(images)
         output = self._predict(arrays, boxes, root_world)
         frame = output.as_frame(self.config.NETWORK).with_peaks(self.config.TRIANGULATE)
         batch = frame_batch([frame], self.rig.over_frames(1))
-        found = run_method(METHODS[method], [batch], make_context(self.config, batch.body, prior, make_cpu_backend()))
+        context = make_context(self.config, batch.body, prior, make_cpu_backend(), learned)
+        found = run_method(METHODS[method], [batch], context)
         side = output.scale * SCALE_UNIT_PX
         corner = output.center - side / 2
         return EstimatedPose(

@@ -19,10 +19,14 @@ _WEIGHTS = (
 )
 
 
-def learned_path(config: Any, directory: Path) -> Path:
+def learned_path(config: Any, directory: Path | None) -> Path:
     """Return PICT_STRUCT.REFINE_LEARNED if set, else the file in the run directory for the fusion."""
     if config.PICT_STRUCT.REFINE_LEARNED:
         return Path(config.PICT_STRUCT.REFINE_LEARNED)
+    if directory is None:
+        raise InputError(
+            "PICT_STRUCT.REFINE_LEARNED: expected the file of run/pose3d/train_refinement.py, received ''; set it"
+        )
     return run_of(directory) / LEARNED_NAME.format(fusion=fusion_name(config.NETWORK))
 
 
@@ -33,16 +37,16 @@ def save_learned(path: str | os.PathLike, learned: LearnedRefinement) -> None:
         np.savez_compressed(temporary, **names, **learned.weights)
 
 
-def load_learned(config: Any, directory: Path, joint_names: Sequence[str]) -> LearnedRefinement:
+def load_learned(config: Any, directory: Path | None, joint_names: Sequence[str]) -> LearnedRefinement:
     """Load the weights for rpsm+learned.
 
     Args:
         config: reads PICT_STRUCT.REFINE_LEARNED and NETWORK.
-        directory: the run directory, or that of an evaluation.
+        directory: the run directory, or that of an evaluation; None = unknown.
         joint_names: the J joints of the data set.
 
     Raises:
-        InputError: missing or damaged file, or weights for other joints or another fusion.
+        InputError: no file is named, it is missing or damaged, or it has weights for other joints or another fusion.
     """
     path = learned_path(config, directory)
     try:

@@ -146,8 +146,9 @@ def read_poses(path: str | os.PathLike) -> dict[str, np.ndarray]:
             gt_world: (F, J, 3) ground truth, mm, world frame.
             image_ids: (F, V) image paths below the images folder of the data set.
             predictions_file, predictions_fingerprint: () name and fingerprint of the heatmaps.
-            sd_mm: (F, J) standard deviation per axis, mm. covariance: (F, J, 3, 3) mm^2. Of rpsm+refine only.
-            degrees_of_freedom: (F,) of the t distribution of the errors, see uncertainty.py. Of rpsm+refine only.
+        Of rpsm+refine and rpsm+learned only:
+            sd_mm: (F, J) standard deviation per axis, mm. covariance: (F, J, 3, 3) mm^2.
+            degrees_of_freedom: (F,) of the t distribution of the errors, see uncertainty.py.
         Files of run/demo/multiview.py:
             known: (F, J) bool, pose_world is known.
             sd_mm: (F, J) standard deviation per axis, mm. covariance: (F, J, 3, 3) mm^2.

@@ -23,7 +23,7 @@ class UncertaintySettings:
     least_dof: float = 2.2  # degrees of freedom of a frame without support; above 2
     added_dof: float = 60.0  # degrees of freedom that full support adds
     dof_decay: float = 13.2  # decay of the added ones per unit of missing support
-    learned_factor: float = 0.87  # on the standard deviations of joints that the learned refinement has moved
+    learned_factor: float = 0.92  # on the standard deviations of joints that the learned refinement has moved
 
 
 SETTINGS = UncertaintySettings()

@@ -136,6 +136,7 @@ def test_pose_estimator_reads_paths_and_draws_the_pose(scene, make, tmp_path):
         ({"root_world": [0, 0, 30_000]}, r"root_world: expected a position in mm that at least 2 cameras see"),
         ({"root_world": [0, 0]}, r"root_world: expected shape \(3\)"),
         ({"method": "rpsn"}, "did you mean 'rpsm'"),
+        ({"method": "rpsm+learned"}, "learned_refinement_learned.npz: no such file; run run/pose3d/train_refinement"),
     ],
 )
 def test_pose_estimator_unusable_arguments_are_refused(scene, make, words, message):

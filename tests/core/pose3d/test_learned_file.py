@@ -23,6 +23,13 @@ WEIGHTS = {
 }
 
 
+def test_load_learned_without_run_directory(tmp_path):
+    with pytest.raises(InputError, match="REFINE_LEARNED: expected the file of run/pose3d/train"):
+        load_learned(config_of(), None, NAMES)
+    save_learned(tmp_path / "a.npz", LearnedRefinement(WEIGHTS, NAMES, "none"))
+    assert load_learned(config_of(tmp_path / "a.npz"), None, NAMES).fusion == "none"
+
+
 def config_of(path: Path | str = "", fusion: str = "none") -> EasyDict:
     return EasyDict(PICT_STRUCT={"REFINE_LEARNED": str(path)}, NETWORK={"FUSION": fusion, "AGGRE": False})
 
