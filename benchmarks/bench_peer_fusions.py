@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np
 import torch
-from bench_reliability import CPU, LOST_MM, errors_3d, pasted, peak_set, start_poses
+from bench_reliability import CPU, LOST_MM, errors_3d, peak_set, start_poses
 from peer_fusions import AdaFuse, Adaptive, AlgebraicTriangulation, Outputs, other_views
 from torch import Tensor, nn
 
@@ -31,6 +31,7 @@ from lib.core.evaluation2d.metrics_2d import jdr_threshold, joint_detection_rate
 from lib.core.pose3d.frames import load_frames
 from lib.core.pose3d.make_prior import load_prior
 from lib.core.pose3d.methods import MethodContext, make_context
+from lib.core.pose3d.occluded_images import paste_patches
 from lib.core.runtime.machine import describe_machine
 from lib.dataset.network_input import crop_cameras, network_images
 from lib.models.epipolar_fusion import EpipolarFusion
@@ -79,7 +80,7 @@ def collect(cfg: str, weights: Path, root: Path, subset: str, step: int) -> Outp
     rng = np.random.default_rng(0)
     maps, along, deep, columns = [], [], [], []
     for batch in build_loader(config, data, is_train=False):
-        crops = pasted(batch["crops"], rng) if subset == "train" else batch["crops"]
+        crops = paste_patches(batch["crops"], rng) if subset == "train" else batch["crops"]
         found = model(network_images(crops, CPU))[0][:, :, order]
         maps.append(found)
         along.append(maxima_along_lines(found, crop_cameras(batch, CPU)).half())
