@@ -51,6 +51,8 @@ HITS_2D_NAME = "hits_2d.npz"  # which joints were detected
 FUSION_FIGURE_NAME = "fusion_weights.png"
 # run/pose3d/train_refinement.py
 LEARNED_NAME = "learned_refinement_{fusion}.npz"
+# run/pose3d/show_refinement.py
+REFINEMENT_FIGURE_NAME = "learned_refinement.png"
 # run/pose3d/estimate.py
 POSES_STEM = "poses3d"  # poses3d.npz, poses3d_<method>.npz
 RESULTS_3D_NAME = "results_3d.json"

@@ -321,9 +321,14 @@ def _predicted_rays(
 ) -> PeakRays:
     """Return the predicted places of the joints as one peak per map, weighted by the predicted errors."""
     places, error = learned.predict(heatmaps, cameras, image_to_heatmap, pose, partner)
-    usual = np.median(error, (1, 2), keepdims=True)
-    weights = ((usual / error) ** 2).clip(*settings.learned_weights)
+    weights = place_weights(error, settings)
     return _rays(places[..., None, :], weights[..., None], cameras, image_to_heatmap, heatmaps.shape[-1], settings)
+
+
+def place_weights(error: np.ndarray, settings: RefineSettings = RefineSettings()) -> np.ndarray:
+    """Return the weights of predicted places from their predicted errors (F, V, J); 1 = usual error of the frame."""
+    usual = np.median(error, (1, 2), keepdims=True)
+    return ((usual / error) ** 2).clip(*settings.learned_weights)
 
 
 def _rays(

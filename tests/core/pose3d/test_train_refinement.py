@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -114,3 +115,15 @@ def test_scripts_train_and_estimate(tiny_root, tiny_yaml, tmp_path, run_script):
     (entry,) = (value for name, value in results.items() if name.startswith("rpsm+learned"))
     assert entry["num_frames"] > 0
     assert np.isfinite(entry["mpjpe"]["absolute"]["frames"])
+    for opts, height in (((), 780), (("--frame", "1", "--joint", "rwri"), 440)):
+        done = run_script("pose3d/show_refinement.py", *opts, *words)
+        assert done.code == 0, done.err
+        image = cv2.imread(str(path.parent / "learned_refinement.png"))
+        assert abs(image.shape[0] - height) < 60
+    for opts, message in (
+        (("--frame", "99"), "--frame: expected 0 to"),
+        (("--joint", "rwrist"), "did you mean 'rwri'"),
+    ):
+        done = run_script("pose3d/show_refinement.py", *opts, *words)
+        assert (done.code, done.err.count("\n")) == (2, 1)
+        assert message in done.err
