@@ -35,6 +35,7 @@ class TrainingSettings:
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2
     dropout: float = 0.1  # of the inputs
+    left_out: tuple[str, ...] = ()  # weights that stay 0, for ablations
 
 
 @dataclass(frozen=True)
@@ -70,14 +71,14 @@ def collect_examples(
         num_views = batch.heatmaps.shape[1]
         if settings.fewer_views and num_views > 2:
             chosen = np.sort(rng.permutation(num_views)[: rng.integers(2, num_views)])
-            fewer = _of_views(batch, chosen)
+            fewer = of_views(batch, chosen)
             found.append(_examples(fewer, solve_rpsm_refine(fewer, context).pose_world, settings))
     if not found:
         raise InputError("learned refinement: expected training frames, received none")
     return found
 
 
-def _of_views(batch: FrameBatch, views: np.ndarray) -> FrameBatch:
+def of_views(batch: FrameBatch, views: np.ndarray) -> FrameBatch:
     """Select views."""
     peaks = batch.single_view_peaks
     return replace(
@@ -114,10 +115,10 @@ def train(
     torch.manual_seed(seed)
     num_joints = examples[0].inputs.shape[2]
     sample = torch.cat([one.inputs.flatten(0, 2)[::7] for one in examples]).float()
-    weights = {
-        name: values.to(device).requires_grad_() for name, values in _initial_weights(num_joints, settings).items()
-    }
+    initial = {name: values.to(device) for name, values in _initial_weights(num_joints, settings).items()}
     fixed = {"mean": sample.mean(0).to(device), "scale": (1 / (sample.std(0) + 0.01)).to(device)}
+    fixed |= {name: torch.zeros_like(initial.pop(name)) for name in settings.left_out}
+    weights = {name: values.requires_grad_() for name, values in initial.items()}
     optimizer = torch.optim.AdamW(weights.values(), settings.learning_rate, weight_decay=settings.weight_decay)
     steps = [rows for _ in range(settings.epochs) for rows in _shuffled_rows(examples, settings.frames_per_step)]
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, total_steps=len(steps))

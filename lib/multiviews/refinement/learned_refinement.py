@@ -40,9 +40,9 @@ class SamplingSettings:
 
 
 SAMPLING = SamplingSettings()
-_OWN = (2 * SAMPLING.radius + 1) ** 2
-_PARTNER = (2 * SAMPLING.partner_radius + 1) ** 2
-NUM_INPUTS = _OWN + _PARTNER + 5
+NUM_OWN = (2 * SAMPLING.radius + 1) ** 2
+NUM_PARTNER = (2 * SAMPLING.partner_radius + 1) ** 2
+NUM_INPUTS = NUM_OWN + NUM_PARTNER + 5
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def pose_inputs(
     own = _samples(heatmaps, projection, np.arange(len(partner)), SAMPLING.radius, cell) / usual
     other = _samples(heatmaps, projection, partner, SAMPLING.partner_radius, cell) / usual
     top = highest[..., None] / usual
-    center = own[..., _OWN // 2, None]
+    center = own[..., NUM_OWN // 2, None]
     over_views = np.broadcast_to(center.mean(1, keepdims=True), center.shape)
     over_frame = np.broadcast_to(center.mean((1, 2), keepdims=True), center.shape)
     parts = [own, other, top, top[:, :, partner], over_views, over_frame, center / top.clip(0.05)]
