@@ -12,6 +12,7 @@ from lib.core.experiments.plan import (
     FREE,
     FREE_JOINTS,
     FUSION_COLUMNS,
+    LEARNED,
     METHODS_3D,
     PLAIN,
     START,
@@ -195,6 +196,9 @@ def error_claims(results: SeedResults) -> list[Claim]:
             row = f"{data}/{kind}"
             claim = f"{network_text(kind, data)}: refine better than RPSM"
             claims.append(_error_claim(results, claim, (row, "rpsm+refine"), (row, "rpsm")))
+        if results.error(single, LEARNED).by_seed:
+            claim = f"{network_text('single', data)}: learned refinement better than refine"
+            claims.append(_error_claim(results, claim, (single, LEARNED), (single, "rpsm+refine")))
         claim = f"{text}: Adaptive with refine better than Fusion with RPSM"
         claims.append(_error_claim(results, claim, (f"{data}/adaptive", "rpsm+refine"), (fusion, "rpsm")))
     return claims

@@ -33,9 +33,10 @@ PLAIN = "triangulate, equal weights"  # the paper's baseline
 EVALUATIONS_3D = {
     **{f"rpsm, depth {depth}": ("rpsm", "PICT_STRUCT.RECUR_DEPTH", str(depth)) for depth in DEPTHS},
     PLAIN: ("triangulate", "TRIANGULATE.WEIGHTS", "equal"),
-    **{name: (name,) for name in ("triangulate", "triangulate_robust", "rpsm", "rpsm+refine")},
+    **{name: (name,) for name in ("triangulate", "triangulate_robust", "rpsm", "rpsm+refine", "rpsm+learned")},
 }
-METHODS_3D = tuple(EVALUATIONS_3D)[len(DEPTHS) :]
+LEARNED = "rpsm+learned"  # trained on the groups; on single-view heatmaps only
+METHODS_3D = tuple(name for name in tuple(EVALUATIONS_3D)[len(DEPTHS) :] if name != LEARNED)
 DEPTHS_ROW = "mixed/fusion"
 RIGS = "rigs"  # trained on several rigs
 RIGS_KINDS = ("single", "max", "adaptive")  # the learned matrices hold for one rig
@@ -192,6 +193,8 @@ class _Planner:
         folder = self.out / f"seed{seed}" / row / "results"
         opts = [*opts, "SEED", str(seed), "OUTPUT_DIR", str(folder), "TEST.MODEL_FILE", str(trained.weights)]
         commands = [self.script("pose2d/valid.py", opts)]
+        if LEARNED in methods:
+            commands.append(self.script("pose3d/train_refinement.py", opts))
         for method, *keys in (EVALUATIONS_3D[name] for name in methods):
             commands.append(self.script("pose3d/estimate.py", [*opts, *keys], "--method", method))
         directory = self.run_directory(opts)
@@ -279,8 +282,10 @@ def _add_rows(
     for kind, fusion in FUSION_COLUMNS.items():
         row = f"{data_key}/{kind}"
         methods = METHODS_3D if kind in WITH_3D else ()
+        if kind == "single":
+            methods = (*METHODS_3D, LEARNED)
         if row == DEPTHS_ROW:
-            methods = tuple(EVALUATIONS_3D)
+            methods = tuple(name for name in EVALUATIONS_3D if name != LEARNED)
         planner.evaluate(seed, row, [*opts, "NETWORK.FUSION", fusion], networks[kind], [prior], methods)
     return networks
 

@@ -19,6 +19,7 @@ ERRORS = {
     "triangulate_robust": 50.0,
     "rpsm": 40.0,
     "rpsm+refine": 30.0,
+    "rpsm+learned": 27.0,
     "rpsm, depth 0": 90.0,
     "rpsm, depth 1": 70.0,
     "rpsm, depth 3": 45.0,

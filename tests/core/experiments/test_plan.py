@@ -33,6 +33,21 @@ def test_make_plan_synthetic_protocol(plan, plan_folder):
     assert DEPTHS_ROW in plan.results
 
 
+def test_make_plan_learned_refinement_is_trained_before_it_is_used(plan):
+    """On single-view heatmaps of the groups, and not in section 7.5, which has no pose labels."""
+    found = {}
+    for cell in plan.cells:
+        if cell.name.startswith("seed1/") and cell.name.endswith("/results"):
+            scripts = [" ".join(command) for command in cell.commands]
+            training = [index for index, words in enumerate(scripts) if "train_refinement.py" in words]
+            use = [index for index, words in enumerate(scripts) if "--method rpsm+learned --opts" in words]
+            assert len(training) == len(use)
+            if use:
+                assert training < use
+                found[cell.name] = scripts
+    assert sorted(found) == ["seed1/h36m/single/results", "seed1/mixed/single/results"]
+
+
 def test_make_plan_config_protocol(tmp_path):
     plan = make_plan(config_protocol(MIXED, tmp_path), (0,), tmp_path)
     fusion = next(cell for cell in plan.cells if cell.name == "seed0/mixed/fusion/train")
