@@ -13,6 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+import copy
 import logging
 
 import torch
@@ -25,14 +26,16 @@ from lib.core.pose3d.learned_file import learned_path, save_learned
 from lib.core.pose3d.make_prior import load_prior
 from lib.core.pose3d.methods import make_context
 from lib.core.pose3d.train_refinement import TrainingSettings, collect_examples, train
-from lib.core.run_directory import start_run
+from lib.core.run_directory import evaluation_directory, start_run
 from lib.core.runtime.command_line import collect_opts, make_parser, run_main
-from lib.core.runtime.run_identity import record_run
+from lib.core.runtime.device import CPU, device_names
+from lib.core.runtime.run_identity import check_evaluates_own_training, record_run
 from lib.models.registry import fusion_name
 from lib.multiviews.body import body_of
 from lib.multiviews.pictorial.backend_torch import TorchBackend
 from lib.multiviews.pictorial.cpu_backend import make_cpu_backend
 from lib.multiviews.refinement.learned_refinement import LearnedRefinement
+from lib.utils.files.atomic import make_directory
 
 logger = logging.getLogger("train_refinement")
 FRAMES_PER_BATCH = 64
@@ -42,24 +45,32 @@ def main() -> None:
     flags = ("--modelDir", "--dataDir", "--state", "--model-file", "--gpus", "--workers", "--data-format")
     args = make_parser(__doc__, *flags).parse_args()
     config = load_config(args.cfg, collect_opts(args))
-    directory = start_run(config, args.cfg, "train_refinement")
+    directory = evaluation_directory(config, args.cfg)
+    check_evaluates_own_training(config, args.cfg, directory)
     path = learned_path(config, directory)
-    record_run(config, args.cfg, directory, "train_refinement")
+    start_run(config, args.cfg, "train_refinement")
+    make_directory(path.parent)  # before the long computation
 
-    keys = config.DATASET
-    keys.TEST_SUBSET, keys.TEST_STEP, keys.TEST_EXCLUDE = keys.TRAIN_SUBSET, keys.TRAIN_STEP, []
+    on_training_data = copy.deepcopy(config)
+    keys = on_training_data.DATASET
+    keys.TEST_SUBSET = keys.TRAIN_SUBSET
+    keys.TEST_STEP = keys.TRAIN_STEP
+    keys.TEST_EXCLUDE = []
+    keys.TRAIN_DATASET = keys.TEST_DATASET  # groups, whatever the items of the training were
     held_out = bool(keys.HELD_OUT_SUBJECTS)
-    frames = load_frames(config, held_out)
+    frames = load_frames(on_training_data, held_out)
     body = body_of(frames.joint_set)
-    network = TorchBackend("cuda" if torch.cuda.is_available() else "cpu")
-    backend = network if network.device.type == "cuda" else make_cpu_backend()
+    is_cuda = device_names(config.GPUS)[0] != CPU and torch.cuda.is_available()
+    network = TorchBackend("cuda" if is_cuda else CPU)
+    backend = network if is_cuda else make_cpu_backend()
     context = make_context(config, body, load_prior(config.PICT_STRUCT, body), backend)
-    batches = predict_frames(config, directory, frames, network, FRAMES_PER_BATCH, held_out, occluded=True)
+    batches = predict_frames(on_training_data, directory, frames, network, FRAMES_PER_BATCH, held_out, occluded=True)
     settings = TrainingSettings()
     examples = collect_examples(tqdm(batches, unit="batch", disable=None, leave=False), context, settings, config.SEED)
     logger.info("%d groups of %d views; %.0f s of network", *frames.groups.shape, batches.seconds)
     weights = train(examples, settings, config.SEED, network.device)
     save_learned(path, LearnedRefinement(weights, body.joint_names, fusion_name(config.NETWORK)))
+    record_run(config, args.cfg, directory, "train_refinement")
     print(f"\n{path}: learned refinement for the heatmaps of NETWORK.FUSION {fusion_name(config.NETWORK)}")
 
 

@@ -30,6 +30,7 @@ from lib.multiviews.keypoints.view_consensus import reprojection_error
 from lib.multiviews.pictorial.cpu_backend import make_cpu_backend
 from lib.multiviews.pictorial.limb_prior import LimbPrior
 from lib.multiviews.recording.robust_poses import AUTO, RobustPoses, RobustSettings
+from lib.multiviews.refinement.learned_refinement import LearnedRefinement
 from lib.utils.errors import InputError
 from lib.utils.part_times import PartTimes
 
@@ -246,13 +247,16 @@ def _follow_and_estimate(
     AGREEMENT has no poses of its own: None. Arguments as in poses_from_network(). If the method fails, or a frame is
     damaged, `keep` gets the recording with the joints found so far.
     """
+    learned = None
+    if method != AGREEMENT and METHODS[method].needs_learned:
+        learned = load_learned(config, None, H36M_BODY.joint_names)  # before all frames are predicted
     shown: list[FrameHeatmaps] = []
     joints: list[np.ndarray] = []
     predictions = _collected(follow_person(recording, tracker, config.TRIANGULATE, times, shown), joints)
     pose_world = None
     try:
         if method != AGREEMENT:
-            pose_world = _estimated(recording, predictions, config, method, settings, prior)
+            pose_world = _estimated(recording, predictions, config, method, settings, prior, learned)
         deque(predictions, maxlen=0)  # the rest, if nothing else has read it
     except InputError:
         if keep is not None:
@@ -284,6 +288,7 @@ def _estimated(
     method: str,
     settings: RobustSettings,
     prior: LimbPrior | None,
+    learned: LearnedRefinement | None,
 ) -> np.ndarray:
     """Return the poses (F, 17, 3) of a 3D method."""
     first = deque(islice(predictions, _PRIOR_FRAMES))
@@ -291,7 +296,6 @@ def _estimated(
         poses = triangulate(_with_points(recording, list(map(_joints_of, first))), settings)
         prior = person_prior(poses, pictorial_settings(config.PICT_STRUCT).first_grid)
     frames = chain(_emptied(first), predictions)
-    learned = load_learned(config, None, H36M_BODY.joint_names) if METHODS[method].needs_learned else None
     context = make_context(config, H36M_BODY, prior, make_cpu_backend(), learned)
     batches = (frame_batch(batch, recording.rig.over_frames(len(batch))) for batch in _batches(frames))
     return run_method(METHODS[method], batches, context).pose_world

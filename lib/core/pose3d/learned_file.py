@@ -20,9 +20,16 @@ _WEIGHTS = (
 
 
 def learned_path(config: Any, directory: Path | None) -> Path:
-    """Return PICT_STRUCT.REFINE_LEARNED if set, else the file in the run directory for the fusion."""
-    if config.PICT_STRUCT.REFINE_LEARNED:
-        return Path(config.PICT_STRUCT.REFINE_LEARNED)
+    """Return PICT_STRUCT.REFINE_LEARNED if set, else the file in the run directory for the fusion.
+
+    Raises:
+        InputError: the key has another suffix than .npz, or it is empty and there is no run directory.
+    """
+    path = config.PICT_STRUCT.REFINE_LEARNED
+    if path:
+        if not path.endswith(".npz"):
+            raise InputError(f"PICT_STRUCT.REFINE_LEARNED: expected a .npz file, received {path}")
+        return Path(path)
     if directory is None:
         raise InputError(
             "PICT_STRUCT.REFINE_LEARNED: expected the file of run/pose3d/train_refinement.py, received ''; set it"
@@ -60,7 +67,7 @@ def load_learned(config: Any, directory: Path | None, joint_names: Sequence[str]
         raise InputError(f"PICT_STRUCT.REFINE_LEARNED: {path}: not readable ({brief(error)})") from None
     lacking = {"joint_names", "fusion", *_WEIGHTS} - arrays.keys()
     if lacking:
-        raise InputError(f"PICT_STRUCT.REFINE_LEARNED: {path}: it has no '{min(lacking)}'")
+        raise InputError(f"PICT_STRUCT.REFINE_LEARNED: {path}: it has no '{min(lacking)}'; train it again")
     names, fusion = tuple(arrays["joint_names"].tolist()), str(arrays["fusion"])
     if names != tuple(joint_names):
         raise InputError(
@@ -69,7 +76,8 @@ def load_learned(config: Any, directory: Path | None, joint_names: Sequence[str]
     wanted = fusion_name(config.NETWORK)
     if fusion != wanted:
         raise InputError(
-            f"PICT_STRUCT.REFINE_LEARNED: {path}: expected weights for NETWORK.FUSION {wanted}, received {fusion}"
+            f"PICT_STRUCT.REFINE_LEARNED: {path}: expected weights for NETWORK.FUSION {wanted}, received {fusion}; "
+            "run run/pose3d/train_refinement.py with this fusion"
         )
     if arrays["input"].shape[:1] != (NUM_INPUTS,):
         raise InputError(

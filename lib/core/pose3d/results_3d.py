@@ -50,9 +50,10 @@ def method_name(config: Any, method: str) -> str:
 def sources_and_settings(config: Any, method: str) -> dict[str, Any]:
     """Return root_source and limb_length_source (None = not used), and all settings that the method depends on."""
     chosen = METHODS[method]
-    prior_keys = ("PICT_STRUCT.PAIRWISE_FILE",) if chosen.needs_prior else ()
+    files = ("PICT_STRUCT.PAIRWISE_FILE",) if chosen.needs_prior else ()
+    files += ("PICT_STRUCT.REFINE_LEARNED",) if chosen.needs_learned else ()
     settings: dict[str, Any] = {}
-    for dotted in dict.fromkeys([*chosen.keys, *chosen.fixed, *prior_keys]):
+    for dotted in dict.fromkeys([*chosen.keys, *chosen.fixed, *files]):
         section, key = dotted.split(".")
         values = settings if section == "PICT_STRUCT" else settings.setdefault(section, {})
         values[key] = chosen.fixed.get(dotted, config[section][key])

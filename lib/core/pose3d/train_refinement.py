@@ -15,7 +15,7 @@ from lib.core.pose3d.methods import MethodContext, solve_rpsm_refine
 from lib.multiviews.cameras import project
 from lib.multiviews.keypoints.heatmap_values import on_host
 from lib.multiviews.refinement.learned_refinement import NUM_INPUTS, cell_px, partners, pose_inputs, view_offsets
-from lib.utils.errors import InputError
+from lib.utils.errors import InputError, check_finite
 from lib.utils.transforms import transform_points
 
 logger = logging.getLogger(__name__)
@@ -61,11 +61,15 @@ def collect_examples(
         context: of make_context(), without network.
         settings: `jitter_mm`, `fewer_views` and `max_offset` are used.
         seed: of the noise and of the subsets of views.
+
+    Raises:
+        InputError: there are no frames, or heatmaps are not finite.
     """
     rng = np.random.default_rng(seed)
     found = []
     for batch in batches:
         batch = replace(batch, heatmaps=context.backend.heatmaps(on_host(batch.heatmaps)))
+        check_finite(f"{batch.name}: heatmaps", batch.heatmaps)
         pose = solve_rpsm_refine(batch, context).pose_world
         found += [_examples(batch, pose + rng.normal(0, std, pose.shape), settings) for std in settings.jitter_mm]
         num_views = batch.heatmaps.shape[1]
@@ -135,7 +139,7 @@ def train(
         optimizer.step()
         schedule.step()
         recent.append(loss.detach())
-    last = torch.stack(recent[-len(recent) // settings.epochs :]).mean()
+    last = torch.stack(recent[-len(recent) // settings.epochs :]).nanmean()
     logger.info("%d steps; loss of the last epoch %.3f", len(steps), last)
     return {name: values.detach().float().cpu().numpy() for name, values in {**weights, **fixed}.items()}
 
@@ -147,7 +151,7 @@ def _shuffled_rows(examples: list[Examples], size: int) -> list[tuple[int, Tenso
 
 
 def _loss(weights: Mapping[str, Tensor], inputs: Tensor, offset: Tensor) -> Tensor:
-    """Return the mean negative log likelihood of the known offsets."""
+    """Return the mean negative log likelihood of the known offsets; NaN, with gradients of 0, without any."""
     predicted, log_error = view_offsets(weights, inputs)
     known = torch.isfinite(offset).all(-1)
     distance = ((predicted - offset)[known].square().sum(-1) + 1e-4).sqrt()

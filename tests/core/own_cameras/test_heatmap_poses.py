@@ -248,6 +248,14 @@ def test_poses_from_network_ends_at_once_if_the_method_fails_and_nothing_is_kept
     assert len({id(frame) for frame in predicted}) == 3
 
 
+def test_poses_from_network_without_learned_refinement_ends_before_the_network(trained, monkeypatch):
+    predicted = []
+    monkeypatch.setattr(heatmap_poses, "follow_person", lambda *arguments: predicted.append(arguments))
+    with pytest.raises(InputError, match=r"PICT_STRUCT\.REFINE_LEARNED: expected the file"):
+        trained("rpsm+learned", keep=lambda recording, poses: None)
+    assert not predicted
+
+
 def test_poses_from_network_without_videos_is_refused(files):
     recording = load_recording(files.cameras, None, files.detections)
     with pytest.raises(InputError, match="needs the videos"):

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from cvf_tests.predictions import write_perfect_predictions
 
-from lib.core.config_io import load_config
+from lib.core.build_data import build_dataset
+from lib.core.config_io import dataset_root, load_config
 from lib.core.pose3d.frames import FrameBatches, has_usable_peaks, load_frames, open_predictions
 from lib.utils.errors import InputError
 from lib.utils.files.prediction_file import PredictionFile, PredictionWriter
@@ -31,6 +32,17 @@ def test_load_frames_equal_annotation(tiny_root, tiny_config, h36m_pickle):
 def test_load_frames_single_images_are_refused(tiny_root, tiny_config):
     with pytest.raises(InputError, match=r"DATASET\.TEST_DATASET: expected groups of calibrated views"):
         load_frames(tiny_config(tiny_root(), "DATASET.TEST_DATASET", "multiview_mpii"))
+
+
+def test_load_frames_held_out_subjects_in_order_of_data_set(tiny_root, tiny_config):
+    keys = ("DATASET.HELD_OUT_SUBJECTS", "[5, 6]", "DATASET.TEST_STEP", "2")
+    config = tiny_config(tiny_root(subjects=((1, 5, 6), (9,)), mpii=0), *keys)
+    frames = load_frames(config, held_out=True)
+    data = build_dataset(config, dataset_root(config), is_train=False, held_out=True)
+    images = [data.image_name(int(row)) for item in range(len(data)) for row in data[item]["image_index"]]
+    assert frames.image_ids.ravel().tolist() == images
+    assert set(frames.subject.tolist()) == {5, 6}
+    assert len(frames) == 3
 
 
 @pytest.fixture

@@ -63,6 +63,11 @@ def test_load_learned_unusable_file(tmp_path, change, fusion, message):
         load_learned(config_of(path, fusion), tmp_path, NAMES)
 
 
+def test_learned_path_other_suffix(tmp_path):
+    with pytest.raises(InputError, match=r"REFINE_LEARNED: expected a \.npz file, received a\.pth"):
+        learned_path(config_of("a.pth"), tmp_path)
+
+
 @pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04 damaged"])
 def test_load_learned_missing_or_damaged_file(tmp_path, content):
     path = tmp_path / "a.npz"

@@ -109,6 +109,9 @@ def test_sources_and_settings_hold_keys_of_method(make_config):
     assert (stored["root_source"], stored["limb_length_source"]) == ("triangulated", "prior")
     assert stored["settings"]["TRIANGULATE"] == {"NUM_PEAKS": 1, "PEAK_MODE": "log_quadratic", "TOLERANCE": 0.04}
     assert (stored["settings"]["REFINE_PERSON"], stored["settings"]["PAIRWISE_FILE"]) == (False, "a/b.pkl")
+    assert "REFINE_LEARNED" not in stored["settings"]
+    stored = sources_and_settings(make_config("PICT_STRUCT.REFINE_LEARNED", "a.npz"), "rpsm+learned")
+    assert stored["settings"]["REFINE_LEARNED"] == "a.npz"
     stored = sources_and_settings(make_config(*TRUE), "psm")
     assert (stored["root_source"], stored["limb_length_source"]) == ("ground_truth", "prior")
     assert stored["settings"]["RECUR_DEPTH"] == 0
