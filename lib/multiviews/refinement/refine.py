@@ -64,8 +64,8 @@ class FittedFrames:
     Attributes:
         fit: peaks, cameras, limb lengths and measured noise.
         points: (F, J, 3) mm, an array of the backend.
-        peaks: fit to the peaks, which says how certain the points are, if `fit` is to predicted places; they are not
-            independent. None = `fit`.
+        peaks: the fit to the peaks, if `fit` uses predicted places. It gives the uncertainty of the points, because the
+            errors of predicted places are not independent. None = `fit`.
     """
 
     fit: PoseFit
