@@ -31,6 +31,7 @@ from dense_reference import DenseRpsm
 from lib.core.config_io import load_config
 from lib.core.pose3d.frames import FrameBatch
 from lib.core.pose3d.methods import METHODS, make_context, run_method
+from lib.core.pose3d.train_refinement import untrained
 from lib.core.runtime.machine import describe_machine
 from lib.multiviews.body import H36M_BODY
 from lib.multiviews.pictorial.backend_numba import NumbaBackend
@@ -130,7 +131,8 @@ def solve_by_method(backend: Backend, method: str, problem: Problem) -> np.ndarr
         cameras, matrix = scene.cameras[frames], scene.image_to_heatmap[frames]
         locations, center = np.zeros((*maps.shape[:3], 3)), np.zeros((*maps.shape[:2], 2))
         batches.append(FrameBatch(maps, locations, cameras, matrix, center, subject=np.zeros(len(maps), int)))
-    context = make_context(load_config(EXPERIMENT), H36M_BODY, problem.prior, backend)
+    learned = untrained(H36M_BODY.joint_names) if METHODS[method].needs_learned else None
+    context = make_context(load_config(EXPERIMENT), H36M_BODY, problem.prior, backend, learned)
     return run_method(METHODS[method], batches, context).pose_world
 
 
@@ -221,7 +223,7 @@ def main() -> None:
         seconds, worst = measure(solvers, problem, args.rounds)
     print_table("RPSM", seconds, worst)
     print(f"\n{describe_floor(problem, ours.num_threads, min(seconds.values()))}\n")
-    for method in ("rpsm+refine", "triangulate_robust"):
+    for method in ("rpsm+refine", "rpsm+learned", "triangulate_robust"):
         solvers = {
             f"numpy backend, {threads}": partial(solve_by_method, plain, method),
             **{

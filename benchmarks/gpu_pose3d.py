@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from lib.core.evaluation2d.decode import predict_locations
 from lib.core.pose3d.frames import FrameBatch
 from lib.core.pose3d.make_prior import pictorial_settings
 from lib.core.pose3d.methods import METHODS, make_context, run_method
+from lib.core.pose3d.train_refinement import untrained
 from lib.dataset.network_input import network_images
 from lib.multiviews.body import H36M_BODY
 from lib.multiviews.pictorial.backend_torch import TorchBackend
@@ -129,6 +131,7 @@ def bench_methods(bench: Bench, backend: TorchBackend, problem: Problem, maps: t
         subject=np.zeros(size, int),
     )
     context = make_context(config, H36M_BODY, problem.prior, backend)
+    learned = replace(context, learned=untrained(H36M_BODY.joint_names))
     predict = network_call(bench, config, 2 if bench.is_tiny else 32, size)
     calls = {
         "heatmaps to the device": lambda: backend.heatmaps(host),
@@ -136,6 +139,7 @@ def bench_methods(bench: Bench, backend: TorchBackend, problem: Problem, maps: t
             f"method {name}": lambda name=name: run_method(METHODS[name], [batch], context)
             for name in ("triangulate_robust", "rpsm", "rpsm+refine")
         },
+        "method rpsm+learned": lambda: run_method(METHODS["rpsm+learned"], [batch], learned),
         "network and 2D locations alone": predict,
         "from images: network, 2D locations, rpsm": lambda: (predict(), run_method(METHODS["rpsm"], [batch], context)),
     }

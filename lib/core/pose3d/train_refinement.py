@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,7 +14,15 @@ from lib.core.pose3d.frames import FrameBatch
 from lib.core.pose3d.methods import MethodContext, solve_rpsm_refine
 from lib.multiviews.cameras import project
 from lib.multiviews.keypoints.heatmap_values import on_host
-from lib.multiviews.refinement.learned_refinement import NUM_INPUTS, cell_px, partners, pose_inputs, view_offsets
+from lib.multiviews.pictorial.backend_numpy import Backend
+from lib.multiviews.refinement.learned_refinement import (
+    NUM_INPUTS,
+    LearnedRefinement,
+    cell_px,
+    partners,
+    pose_inputs,
+    view_offsets,
+)
 from lib.utils.errors import InputError, check_finite
 from lib.utils.transforms import transform_points
 
@@ -71,12 +79,14 @@ def collect_examples(
         batch = replace(batch, heatmaps=context.backend.heatmaps(on_host(batch.heatmaps)))
         check_finite(f"{batch.name}: heatmaps", batch.heatmaps)
         pose = solve_rpsm_refine(batch, context).pose_world
-        found += [_examples(batch, pose + rng.normal(0, std, pose.shape), settings) for std in settings.jitter_mm]
+        noisy = [pose + rng.normal(0, std, pose.shape) for std in settings.jitter_mm]
+        found += [_examples(batch, one, settings, context.backend) for one in noisy]
         num_views = batch.heatmaps.shape[1]
         if settings.fewer_views and num_views > 2:
             chosen = np.sort(rng.permutation(num_views)[: rng.integers(2, num_views)])
             fewer = of_views(batch, chosen)
-            found.append(_examples(fewer, solve_rpsm_refine(fewer, context).pose_world, settings))
+            pose = solve_rpsm_refine(fewer, context).pose_world
+            found.append(_examples(fewer, pose, settings, context.backend))
     if not found:
         raise InputError("learned refinement: expected training frames, received none")
     return found
@@ -96,10 +106,11 @@ def of_views(batch: FrameBatch, views: np.ndarray) -> FrameBatch:
     )
 
 
-def _examples(batch: FrameBatch, pose_world: np.ndarray, settings: TrainingSettings) -> Examples:
+def _examples(batch: FrameBatch, pose_world: np.ndarray, settings: TrainingSettings, backend: Backend) -> Examples:
     joint_set = batch.joint_set
     partner = partners(len(joint_set.names), [tuple(joint_set.indices(pair)) for pair in joint_set.flip_pairs])
-    inputs, projection = pose_inputs(batch.heatmaps, batch.cameras, batch.image_to_heatmap, pose_world, partner)
+    views = (batch.heatmaps, batch.cameras, batch.image_to_heatmap)
+    inputs, projection = pose_inputs(*views, pose_world, partner, backend)
     gt = np.broadcast_to(batch.gt_world[:, None], (*projection.shape[:3], 3))
     gt_hm = transform_points(project(gt, batch.cameras)[0], batch.image_to_heatmap)
     offset = (gt_hm - projection) / cell_px(batch.heatmaps)
@@ -142,6 +153,13 @@ def train(
     last = torch.stack(recent[-len(recent) // settings.epochs :]).nanmean()
     logger.info("%d steps; loss of the last epoch %.3f", len(steps), last)
     return {name: values.detach().float().cpu().numpy() for name, values in {**weights, **fixed}.items()}
+
+
+def untrained(joint_names: Sequence[str], fusion: str = "none") -> LearnedRefinement:
+    """Return a network that leaves every joint where it is, for benchmarks of the speed."""
+    weights = {name: values.numpy() for name, values in _initial_weights(len(joint_names), TrainingSettings()).items()}
+    inputs = {"mean": np.zeros(NUM_INPUTS, np.float32), "scale": np.ones(NUM_INPUTS, np.float32)}
+    return LearnedRefinement(weights | inputs, tuple(joint_names), fusion)
 
 
 def _shuffled_rows(examples: list[Examples], size: int) -> list[tuple[int, Tensor]]:

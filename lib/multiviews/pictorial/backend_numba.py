@@ -22,6 +22,7 @@ from lib.multiviews.pictorial.limb_prior import LimbPrior
 from lib.multiviews.pictorial.rpsm import PictorialSettings
 from lib.multiviews.pictorial.rpsm_numba import Model, rpsm_compiled
 from lib.multiviews.refinement.candidates_numba import select_candidates_compiled
+from lib.multiviews.refinement.learned_numba import sample_squares_compiled
 from lib.multiviews.refinement.pose_fit import PoseFit
 from lib.multiviews.refinement.pose_fit_numba import (
     measured_noise_compiled,
@@ -106,6 +107,11 @@ class NumbaBackend(NumpyBackend):
         self, heatmaps: np.ndarray, pose_world: np.ndarray, cameras: Cameras, image_to_heatmap: np.ndarray
     ) -> np.ndarray:
         return count_supporting_views_compiled(heatmaps, pose_world, cameras, image_to_heatmap, self)
+
+    def sample_squares(
+        self, heatmaps: np.ndarray, center: np.ndarray, joints: np.ndarray, radius: int, step: float
+    ) -> np.ndarray:
+        return sample_squares_compiled(heatmaps, center, joints, radius, step, self)
 
     def rpsm(
         self,

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from lib.multiviews.keypoints.heatmap_values import highest_values, on_host, tak
 from lib.multiviews.keypoints.left_right import FlipPairs
 from lib.multiviews.pictorial.heatmap_sampling import bilinear_taps
 from lib.utils.transforms import transform_points
+
+if TYPE_CHECKING:
+    from lib.multiviews.pictorial.backend_numpy import Backend
 
 Array = Any  # numpy or torch
 
@@ -66,16 +69,17 @@ class LearnedRefinement:
         image_to_heatmap: np.ndarray,
         pose_world: np.ndarray,
         partner: np.ndarray,
+        backend: Backend | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Predict the places of the joints of F frames in V views.
 
         Args:
-            heatmaps, cameras, image_to_heatmap, pose_world, partner: see pose_inputs().
+            heatmaps, cameras, image_to_heatmap, pose_world, partner, backend: see pose_inputs().
 
         Returns:
             places (F, V, J, 2), heatmap px, and expected errors (F, V, J), cells.
         """
-        inputs, projection = pose_inputs(heatmaps, cameras, image_to_heatmap, pose_world, partner)
+        inputs, projection = pose_inputs(heatmaps, cameras, image_to_heatmap, pose_world, partner, backend)
         offset, log_error = view_offsets(self.weights, inputs)
         return projection + offset * cell_px(heatmaps), np.exp(log_error.clip(-4, 4))
 
@@ -94,7 +98,12 @@ def cell_px(heatmaps: Array) -> float:
 
 
 def pose_inputs(
-    heatmaps: Array, cameras: Cameras, image_to_heatmap: np.ndarray, pose_world: np.ndarray, partner: np.ndarray
+    heatmaps: Array,
+    cameras: Cameras,
+    image_to_heatmap: np.ndarray,
+    pose_world: np.ndarray,
+    partner: np.ndarray,
+    backend: Backend | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Read the heatmaps around the projections of poses.
 
@@ -104,6 +113,7 @@ def pose_inputs(
         image_to_heatmap: (F, V, 2, 3) image px -> heatmap px.
         pose_world: (F, J, 3) mm.
         partner: (J,) of partners().
+        backend: see sample_squares().
 
     Returns:
         inputs: (F, V, J, NUM_INPUTS) float32: samples of both heatmaps relative to the frame's usual peak height, the
@@ -120,8 +130,8 @@ def pose_inputs(
     projection = np.nan_to_num(found, nan=-reach).clip(-reach, [width + reach, height + reach])
     highest = highest_values(heatmaps)  # (F, V, J)
     usual = np.median(highest.max(1), -1)[:, None, None, None].clip(SAMPLING.min_height)
-    own = _samples(heatmaps, projection, np.arange(len(partner)), SAMPLING.radius, cell) / usual
-    other = _samples(heatmaps, projection, partner, SAMPLING.partner_radius, cell) / usual
+    own = sample_squares(heatmaps, projection, np.arange(len(partner)), SAMPLING.radius, cell, backend) / usual
+    other = sample_squares(heatmaps, projection, partner, SAMPLING.partner_radius, cell, backend) / usual
     top = highest[..., None] / usual
     center = own[..., NUM_OWN // 2, None]
     over_views = np.broadcast_to(center.mean(1, keepdims=True), center.shape)
@@ -130,8 +140,24 @@ def pose_inputs(
     return np.concatenate(parts, -1, dtype=np.float32), projection
 
 
-def _samples(heatmaps: Array, center: np.ndarray, joints: np.ndarray, radius: int, step: float) -> np.ndarray:
-    """Interpolate the heatmaps of `joints` (J,) on squares around (F, V, J, 2): (F, V, J, n), values below 0 are 0."""
+def sample_squares(
+    heatmaps: Array, center: np.ndarray, joints: np.ndarray, radius: int, step: float, backend: Backend | None = None
+) -> np.ndarray:
+    """Interpolate heatmaps on squares of samples. Values below 0 and outside of the map are 0.
+
+    Args:
+        heatmaps: (F, V, J, H, W), numpy or torch.
+        center: (F, V, J, 2) centers of the squares, heatmap px.
+        joints: (J,) map that is read for each joint.
+        radius: samples from the center to the border.
+        step: distance of the samples, heatmap px.
+        backend: its kernel is used if it has one; None = numpy.
+
+    Returns:
+        (F, V, J, n), row by row.
+    """
+    if backend is not None and backend.sample_squares is not None and isinstance(heatmaps, np.ndarray):
+        return backend.sample_squares(heatmaps, center, joints, radius, step)
     axis = np.arange(-radius, radius + 1) * step
     dy, dx = (grid.ravel() for grid in np.meshgrid(axis, axis, indexing="ij"))
     height, width = heatmaps.shape[-2:]
@@ -157,14 +183,16 @@ def view_offsets(weights: Mapping[str, Array], inputs: Array) -> tuple[Array, Ar
     Returns:
         offset (F, V, J, 2), cells, and logarithm of the error (F, V, J), cells.
     """
-    num_views = inputs.shape[1]
-    one = ((inputs - weights["mean"]) * weights["scale"]) @ weights["input"] + weights["joint"]
-    one = one.clip(0) @ weights["hidden"] + weights["hidden_bias"]
+    shape, num_views = inputs.shape[:3], inputs.shape[1]
+    flat = ((inputs - weights["mean"]) * weights["scale"]).reshape(-1, inputs.shape[-1])  # one product of matrices
+    one = (flat @ weights["input"]).reshape(*shape, -1) + weights["joint"]
+    one = one.clip(0).reshape(len(flat), -1) @ weights["hidden"] + weights["hidden_bias"]
     one = one.clip(0)
-    others = (one.sum(1, keepdims=True) - one) / (num_views - 1)
-    narrow = one @ weights["narrow"]
-    body = narrow.clip(0).reshape(*narrow.shape[:2], -1) @ weights["body"] + weights["body_bias"]
+    per_view = one.reshape(*shape, -1)
+    others = ((per_view.sum(1, keepdims=True) - per_view) / (num_views - 1)).reshape(one.shape)
+    narrow = (one @ weights["narrow"]).clip(0)
+    body = narrow.reshape(shape[0] * num_views, -1) @ weights["body"] + weights["body_bias"]
     body = body.reshape(narrow.shape) @ weights["from_body"]
     combined = one @ weights["own"] + others @ weights["others"] + body + weights["combined_bias"]
-    output = combined.clip(0) @ weights["output"] + weights["output_joint"]
+    output = (combined.clip(0) @ weights["output"]).reshape(*shape, 3) + weights["output_joint"]
     return output[..., :2], output[..., 2]

@@ -132,7 +132,9 @@ def fit_frames(
         if learned is not None:
             pose = backend.numpy(block.points)
             partner = partners(body.num_joints, flip_pairs)
-            rays = _predicted_rays(learned, heatmaps[frames], views, image_to_heatmap[frames], pose, partner, settings)
+            rays = _predicted_rays(
+                learned, heatmaps[frames], views, image_to_heatmap[frames], pose, partner, settings, backend
+            )
             block = replace(_fit(pose, rays, views, limbs, body, backend, settings), peaks=block.fit)
         fitted[frames.start // size] = block
 
@@ -318,11 +320,14 @@ def _predicted_rays(
     pose: np.ndarray,
     partner: np.ndarray,
     settings: RefineSettings,
+    backend: Backend,
 ) -> PeakRays:
     """Return the predicted places of the joints as one peak per map, weighted by the predicted errors."""
-    places, error = learned.predict(heatmaps, cameras, image_to_heatmap, pose, partner)
+    places, error = learned.predict(heatmaps, cameras, image_to_heatmap, pose, partner, backend)
     weights = place_weights(error, settings)
-    return _rays(places[..., None, :], weights[..., None], cameras, image_to_heatmap, heatmaps.shape[-1], settings)
+    return _rays(
+        places[..., None, :], weights[..., None], cameras, image_to_heatmap, heatmaps.shape[-1], settings, backend
+    )
 
 
 def place_weights(error: np.ndarray, settings: RefineSettings = RefineSettings()) -> np.ndarray:

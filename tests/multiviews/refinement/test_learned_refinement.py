@@ -114,6 +114,15 @@ def test_pose_inputs_torch_equals_numpy():
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.gpu
+def test_pose_inputs_cuda_equals_numpy():
+    torch = pytest.importorskip("torch")
+    scene = make_scene(2)
+    found = inputs_of(scene, torch.from_numpy(scene.heatmaps).cuda())
+    for one, other in zip(found, inputs_of(scene), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_view_offsets_torch_equals_numpy():
     torch = pytest.importorskip("torch")
     weights, (inputs, _) = random_weights(), inputs_of(make_scene(2))
