@@ -20,13 +20,14 @@ import torch
 from tqdm import tqdm
 
 from lib.core.config_io import load_config
+from lib.core.evaluation2d.provenance import file_digest
 from lib.core.pose3d.frames import load_frames
 from lib.core.pose3d.from_images import predict_frames
 from lib.core.pose3d.learned_file import learned_path, save_learned
 from lib.core.pose3d.make_prior import load_prior
 from lib.core.pose3d.methods import make_context
 from lib.core.pose3d.train_refinement import TrainingSettings, collect_examples, train
-from lib.core.run_directory import evaluation_directory, start_run
+from lib.core.run_directory import evaluation_directory, start_run, weights_file
 from lib.core.runtime.command_line import collect_opts, make_parser, run_main
 from lib.core.runtime.device import CPU, device_names
 from lib.core.runtime.run_identity import check_evaluates_own_training, record_run
@@ -39,6 +40,7 @@ from lib.utils.files.atomic import make_directory
 
 logger = logging.getLogger("train_refinement")
 FRAMES_PER_BATCH = 64
+FEW_GROUPS = 500
 
 
 def main() -> None:
@@ -59,6 +61,8 @@ def main() -> None:
     keys.TRAIN_DATASET = keys.TEST_DATASET  # groups, whatever the items of the training were
     held_out = bool(keys.HELD_OUT_SUBJECTS)
     frames = load_frames(on_training_data, held_out)
+    if len(frames) < FEW_GROUPS:
+        logger.warning("%d groups are few: rpsm+learned may be no better than rpsm+refine", len(frames))
     body = body_of(frames.joint_set)
     is_cuda = device_names(config.GPUS)[0] != CPU and torch.cuda.is_available()
     network = TorchBackend("cuda" if is_cuda else CPU)
@@ -69,7 +73,8 @@ def main() -> None:
     examples = collect_examples(tqdm(batches, unit="batch", disable=None, leave=False), context, settings, config.SEED)
     logger.info("%d groups of %d views; %.0f s of network", *frames.groups.shape, batches.seconds)
     weights = train(examples, settings, config.SEED, network.device)
-    save_learned(path, LearnedRefinement(weights, body.joint_names, fusion_name(config.NETWORK)))
+    checkpoint = file_digest(weights_file(config, directory)) or ""
+    save_learned(path, LearnedRefinement(weights, body.joint_names, fusion_name(config.NETWORK), checkpoint))
     record_run(config, args.cfg, directory, "train_refinement")
     print(f"\n{path}: learned refinement for the heatmaps of NETWORK.FUSION {fusion_name(config.NETWORK)}")
 

@@ -61,7 +61,7 @@ def weights_changed(stored: Mapping[str, str]) -> bool:
     Args:
         stored: prediction_provenance(); without a digest, or if the weights are missing, nothing is known to change.
     """
-    return "checkpoint" in stored and _current_digest(stored.get("weights", "")) not in (None, stored["checkpoint"])
+    return "checkpoint" in stored and file_digest(Path(stored.get("weights", ""))) not in (None, stored["checkpoint"])
 
 
 def warn_of_replacement(config: Any, path: Path) -> None:
@@ -83,10 +83,10 @@ def _changed(stored: Mapping[str, str], config: Any) -> str:
     )
 
 
-def _current_digest(weights: str) -> str | None:
+def file_digest(weights: Path) -> str | None:
     """Return the digest of a checkpoint, or None if it is missing, e.g. on another machine."""
     try:
-        return content_digest(Path(weights))
+        return content_digest(weights)
     except (OSError, zipfile.BadZipFile):
         return None
 

@@ -297,7 +297,7 @@ def has_usable_peaks(predictions: PredictionFile, triangulate: Any) -> bool:
     if stored not in (None, wanted):
         logger.warning(
             "%s: TRIANGULATE.NUM_PEAKS and PEAK_MODE: expected %s and %s of the stored single-view peaks, received %s "
-            "and %s; rpsm+refine uses the peaks of the fused heatmaps; run run/pose2d/valid.py with the same --opts",
+            "and %s; the refinement uses the peaks of the fused heatmaps; run run/pose2d/valid.py with the same --opts",
             predictions.path,
             *stored,
             *wanted,

@@ -1,5 +1,6 @@
 """File with the weights of the learned refinement. Imports no torch."""
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,16 +8,21 @@ from typing import Any
 
 import numpy as np
 
-from lib.core.run_directory import LEARNED_NAME, run_of
+from lib.core.evaluation2d.provenance import file_digest
+from lib.core.run_directory import LEARNED_NAME, run_of, weights_file
 from lib.models.registry import fusion_name
-from lib.multiviews.refinement.learned_refinement import NUM_INPUTS, LearnedRefinement
+from lib.multiviews.refinement.learned_refinement import NUM_INPUTS, LearnedRefinement, view_offsets
 from lib.utils.errors import InputError, brief
 from lib.utils.files.atomic import atomic_path
 
+logger = logging.getLogger(__name__)
+
 _WEIGHTS = (
     *("mean", "scale", "input", "joint", "hidden", "hidden_bias", "narrow", "body", "body_bias"),
-    *("own", "others", "from_body", "combined_bias", "output", "output_joint"),
+    *("own", "from_body", "combined_bias", "output", "output_joint"),
 )
+
+_WORDS = ("joint_names", "fusion", "checkpoint")
 
 
 def learned_path(config: Any, directory: Path | None) -> Path:
@@ -40,12 +46,12 @@ def learned_path(config: Any, directory: Path | None) -> Path:
 def save_learned(path: str | os.PathLike, learned: LearnedRefinement) -> None:
     """Write the weights, complete or not at all."""
     with atomic_path(path) as temporary:
-        names = {"joint_names": np.array(learned.joint_names), "fusion": np.array(learned.fusion)}
-        np.savez_compressed(temporary, **names, **learned.weights)
+        words = {name: np.array(getattr(learned, name)) for name in _WORDS}
+        np.savez_compressed(temporary, **words, **learned.weights)
 
 
 def load_learned(config: Any, directory: Path | None, joint_names: Sequence[str]) -> LearnedRefinement:
-    """Load the weights for rpsm+learned.
+    """Load the weights for rpsm+learned; warn if they were trained on the heatmaps of another network.
 
     Args:
         config: reads PICT_STRUCT.REFINE_LEARNED and NETWORK.
@@ -65,7 +71,7 @@ def load_learned(config: Any, directory: Path | None, joint_names: Sequence[str]
         ) from None
     except Exception as error:  # a damaged archive raises many kinds
         raise InputError(f"PICT_STRUCT.REFINE_LEARNED: {path}: not readable ({brief(error)})") from None
-    lacking = {"joint_names", "fusion", *_WEIGHTS} - arrays.keys()
+    lacking = {*_WORDS, *_WEIGHTS} - arrays.keys()
     if lacking:
         raise InputError(f"PICT_STRUCT.REFINE_LEARNED: {path}: it has no '{min(lacking)}'; train it again")
     names, fusion = tuple(arrays["joint_names"].tolist()), str(arrays["fusion"])
@@ -79,9 +85,19 @@ def load_learned(config: Any, directory: Path | None, joint_names: Sequence[str]
             f"PICT_STRUCT.REFINE_LEARNED: {path}: expected weights for NETWORK.FUSION {wanted}, received {fusion}; "
             "run run/pose3d/train_refinement.py with this fusion"
         )
-    if arrays["input"].shape[:1] != (NUM_INPUTS,):
+    learned = LearnedRefinement({name: arrays[name] for name in _WEIGHTS}, names, fusion, str(arrays["checkpoint"]))
+    try:
+        view_offsets(learned.weights, np.zeros((1, 2, len(names), NUM_INPUTS), np.float32))
+    except ValueError as error:
         raise InputError(
-            f"PICT_STRUCT.REFINE_LEARNED: {path}: expected {NUM_INPUTS} inputs, received {arrays['input'].shape[0]}; "
-            "train it again"
-        )
-    return LearnedRefinement({name: arrays[name] for name in _WEIGHTS}, names, fusion)
+            f"PICT_STRUCT.REFINE_LEARNED: {path}: the sizes of its weights do not fit ({brief(error)}); train it again"
+        ) from None
+    if directory is not None and learned.checkpoint:
+        weights = weights_file(config, directory)
+        if file_digest(weights) not in (None, learned.checkpoint):
+            logger.warning(
+                "%s: trained on the heatmaps of other weights than %s; run run/pose3d/train_refinement.py again",
+                path,
+                weights,
+            )
+    return learned

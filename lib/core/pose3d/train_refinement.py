@@ -194,7 +194,6 @@ def _initial_weights(num_joints: int, settings: TrainingSettings) -> dict[str, T
         "body": matrix(flat, flat),
         "body_bias": torch.zeros(flat),
         "own": matrix(wide, wide),
-        "others": matrix(wide, wide),
         "from_body": matrix(narrow, wide),
         "combined_bias": torch.zeros(wide),
         "output": torch.zeros(wide, 3),

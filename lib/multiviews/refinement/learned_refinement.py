@@ -1,9 +1,9 @@
 """Learned refinement: a small network reads the heatmaps around the projections of a pose, and moves them.
 
 For each view and joint, the network sees the heatmap of the joint and that of its left/right partner around the
-projection. It combines them with the other views and with the other joints of the view. It predicts the offset of the
-joint from the projection, and the size of its own error. refine.py fits the pose to the predicted places, weighted by
-the predicted errors, and to the limb lengths. So the views are fused in 3D, and the rig may be any.
+projection, and how high the other views are there. It combines them with the other joints of the view. It predicts the
+offset of the joint from the projection, and the size of its own error. refine.py fits the pose to the predicted places,
+weighted by the predicted errors, and to the limb lengths. So the views are fused in 3D, and the rig may be any.
 
 The forward pass is plain array code: numpy in the 3D step, torch in the training (lib/core/pose3d/train_refinement.py).
 
@@ -56,11 +56,13 @@ class LearnedRefinement:
         weights: arrays of view_offsets().
         joint_names: names of the J joints.
         fusion: NETWORK.FUSION of the heatmaps.
+        checkpoint: digest of the weights that predicted the heatmaps; "" = unknown.
     """
 
     weights: Mapping[str, np.ndarray]
     joint_names: tuple[str, ...]
     fusion: str
+    checkpoint: str = ""
 
     def predict(
         self,
@@ -176,23 +178,21 @@ def view_offsets(weights: Mapping[str, Array], inputs: Array) -> tuple[Array, Ar
 
     Args:
         weights: `mean`, `scale` (C,) of the inputs; `input` (C, D), `joint` (J, D); `hidden` (D, D), `hidden_bias`
-            (D,); `narrow` (D, S), `body` (J*S, J*S), `body_bias` (J*S,); `own`, `others` (D, D), `from_body` (S, D),
+            (D,); `narrow` (D, S), `body` (J*S, J*S), `body_bias` (J*S,); `own` (D, D), `from_body` (S, D),
             `combined_bias` (D,); `output` (D, 3), `output_joint` (J, 3).
-        inputs: (F, V, J, C), of pose_inputs(); V >= 2.
+        inputs: (F, V, J, C), of pose_inputs().
 
     Returns:
         offset (F, V, J, 2), cells, and logarithm of the error (F, V, J), cells.
     """
-    shape, num_views = inputs.shape[:3], inputs.shape[1]
+    shape = inputs.shape[:3]
     flat = ((inputs - weights["mean"]) * weights["scale"]).reshape(-1, inputs.shape[-1])  # one product of matrices
     one = (flat @ weights["input"]).reshape(*shape, -1) + weights["joint"]
     one = one.clip(0).reshape(len(flat), -1) @ weights["hidden"] + weights["hidden_bias"]
     one = one.clip(0)
-    per_view = one.reshape(*shape, -1)
-    others = ((per_view.sum(1, keepdims=True) - per_view) / (num_views - 1)).reshape(one.shape)
     narrow = (one @ weights["narrow"]).clip(0)
-    body = narrow.reshape(shape[0] * num_views, -1) @ weights["body"] + weights["body_bias"]
+    body = narrow.reshape(shape[0] * shape[1], -1) @ weights["body"] + weights["body_bias"]
     body = body.reshape(narrow.shape) @ weights["from_body"]
-    combined = one @ weights["own"] + others @ weights["others"] + body + weights["combined_bias"]
+    combined = one @ weights["own"] + body + weights["combined_bias"]
     output = (combined.clip(0) @ weights["output"]).reshape(*shape, 3) + weights["output_joint"]
     return output[..., :2], output[..., 2]

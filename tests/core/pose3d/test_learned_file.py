@@ -6,21 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from easydict import EasyDict
 
+from lib.core.evaluation2d.provenance import file_digest
 from lib.core.pose3d.learned_file import learned_path, load_learned, save_learned
-from lib.multiviews.refinement.learned_refinement import NUM_INPUTS, LearnedRefinement
+from lib.core.pose3d.train_refinement import untrained
+from lib.multiviews.refinement.learned_refinement import LearnedRefinement
 from lib.utils.errors import InputError
 
 NAMES = ("root", "neck")
-KEYS = ("mean", "scale", "joint", "hidden", "hidden_bias", "narrow", "body", "body_bias", "own", "others", "from_body")
-WEIGHTS = {
-    **{key: np.full((2, 2), number, np.float32) for number, key in enumerate(KEYS)},
-    "input": np.ones((NUM_INPUTS, 4), np.float32),
-    "combined_bias": np.zeros(4, np.float32),
-    "output": np.zeros((4, 3), np.float32),
-    "output_joint": np.zeros((2, 3), np.float32),
-}
+WEIGHTS = dict(untrained(NAMES).weights)
 
 
 def test_load_learned_without_run_directory(tmp_path):
@@ -31,7 +27,12 @@ def test_load_learned_without_run_directory(tmp_path):
 
 
 def config_of(path: Path | str = "", fusion: str = "none") -> EasyDict:
-    return EasyDict(PICT_STRUCT={"REFINE_LEARNED": str(path)}, NETWORK={"FUSION": fusion, "AGGRE": False})
+    return EasyDict(
+        PICT_STRUCT={"REFINE_LEARNED": str(path)},
+        NETWORK={"FUSION": fusion, "AGGRE": False},
+        BACKBONE_MODEL="pose_resnet",
+        TEST={"MODEL_FILE": "", "STATE": "best"},
+    )
 
 
 def test_load_learned_returns_what_was_saved(tmp_path):
@@ -51,16 +52,30 @@ def test_load_learned_returns_what_was_saved(tmp_path):
     [
         ({"joint_names": np.array(["root", "head"])}, "none", "expected joints root, neck, received root, head"),
         ({}, "adaptive", "expected weights for NETWORK.FUSION adaptive, received none"),
-        ({"input": np.ones((3, 4))}, "none", f"expected {NUM_INPUTS} inputs, received 3; train it again"),
+        ({"input": np.ones((3, 96))}, "none", "the sizes of its weights do not fit .*; train it again"),
+        ({"output_joint": np.ones((5, 3))}, "none", "the sizes of its weights do not fit .*; train it again"),
         ({"own": None}, "none", "it has no 'own'"),
     ],
 )
 def test_load_learned_unusable_file(tmp_path, change, fusion, message):
-    arrays = {**WEIGHTS, "joint_names": np.array(NAMES), "fusion": np.array("none"), **change}
+    words = {"joint_names": np.array(NAMES), "fusion": np.array("none"), "checkpoint": np.array("")}
+    arrays = {**WEIGHTS, **words, **change}
     path = tmp_path / "a.npz"
     np.savez(path, **{name: values for name, values in arrays.items() if values is not None})
     with pytest.raises(InputError, match=message):
         load_learned(config_of(path, fusion), tmp_path, NAMES)
+
+
+def test_load_learned_other_network_is_logged(tmp_path, caplog):
+    weights = tmp_path / "model_best.pth.tar"
+    torch.save({"a": torch.zeros(3)}, weights)
+    path = learned_path(config_of(), tmp_path)
+    save_learned(path, LearnedRefinement(WEIGHTS, NAMES, "none", file_digest(weights)))
+    load_learned(config_of(), tmp_path, NAMES)
+    assert not caplog.records
+    torch.save({"a": torch.ones(3)}, weights)
+    load_learned(config_of(), tmp_path, NAMES)
+    assert "trained on the heatmaps of other weights than" in caplog.text
 
 
 def test_learned_path_other_suffix(tmp_path):

@@ -37,7 +37,6 @@ def random_weights(seed: int = 0, width: int = 8, narrow: int = 4) -> dict[str, 
         "body": (17 * narrow, 17 * narrow),
         "body_bias": (17 * narrow,),
         "own": (width, width),
-        "others": (width, width),
         "from_body": (narrow, width),
         "combined_bias": (width,),
         "output": (width, 3),
@@ -140,18 +139,19 @@ def test_view_offsets_order_of_views_does_not_matter():
     np.testing.assert_allclose(moved[1], log_error[:, order], atol=1e-5)
 
 
-def test_view_offsets_depend_on_other_views_and_other_joints():
+def test_view_offsets_depend_on_other_joints_of_the_view():
     weights, (inputs, _) = random_weights(), inputs_of(make_scene(1))
     before = view_offsets(weights, inputs)[0]
-    for changed in ((0, 1), (0, 0, 5)):
-        other = inputs.copy()
-        other[changed] += 1
-        assert np.abs(view_offsets(weights, other)[0][0, 0, 3] - before[0, 0, 3]).max() > 1e-4
+    other = inputs.copy()
+    other[0, 0, 5] += 1
+    change = np.abs(view_offsets(weights, other)[0] - before).max(-1)[0]
+    assert change[0, 3] > 1e-4
+    assert change[1:].max() == 0
 
 
 @pytest.mark.parametrize("library", ["numpy", "numba", "torch"])
 def test_fit_frames_learned_moves_pose_to_predicted_places(library):
-    """A network that says 1 cell to the right in every view moves the joints; the others stay."""
+    """A network that says 1 cell up in every view moves the joints; the others stay."""
     scene = make_scene(3)
     backend = make_backend(library)
     weights = {name: 0 * one for name, one in random_weights().items()}
