@@ -362,6 +362,7 @@ def test_load_config_paths_are_expanded(tmp_path, monkeypatch):
         "TEST.MODEL_FILE",
         "BLAZEPOSE.FILE",
         "PICT_STRUCT.PAIRWISE_FILE",
+        "PICT_STRUCT.REFINE_LEARNED",
     }
 
 

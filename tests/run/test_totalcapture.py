@@ -13,8 +13,12 @@ from cvf_tests.predictions import take_for_default, write_perfect_predictions
 from cvf_tests.tiny_data import TOTALCAPTURE_RECORDINGS
 
 from lib.core.config_io import load_config
+from lib.core.pose3d.frames import load_frames
+from lib.core.pose3d.learned_file import learned_path, save_learned
 from lib.core.pose3d.methods import METHODS
+from lib.core.pose3d.train_refinement import untrained
 from lib.core.run_directory import run_directory
+from lib.models.registry import fusion_name
 
 # names in training, the toolbox's numbers in validation
 RECORDINGS = TOTALCAPTURE_RECORDINGS | {
@@ -125,8 +129,17 @@ def test_every_method_on_16_joints(run_script, words):
     directory = run_directory(config, words[1])
     write_perfect_predictions(config, directory, sigma=2.0)
     run(run_script, "data/make_limb_prior.py", *words)
+    learned = untrained(load_frames(config).joint_set.names, fusion_name(config.NETWORK))
+    save_learned(learned_path(config, directory), learned)
     # mm; the people's limbs are 25 mm longer or shorter from frame to frame, which the refinement takes for noise
-    most = {"rpsm": 20, "rpsm+refine": 12, "psm": 120, "triangulate": 1e-3, "triangulate_robust": 1e-3}
+    most = {
+        "rpsm": 20,
+        "rpsm+refine": 12,
+        "rpsm+learned": 12,
+        "psm": 120,
+        "triangulate": 1e-3,
+        "triangulate_robust": 1e-3,
+    }
     assert most.keys() == METHODS.keys()
     for method, limit in most.items():
         name = "poses3d.npz" if method == "rpsm" else f"poses3d_{method}.npz"
