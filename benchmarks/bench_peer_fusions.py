@@ -19,23 +19,29 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np
 import torch
-from bench_reliability import CPU, LOST_MM, errors_3d, peak_set, start_poses
+from bench_reliability import (
+    CPU,
+    LOST_MM,
+    cells,
+    errors_3d,
+    frozen_config,
+    frozen_outputs,
+    peak_set,
+    root_and_step,
+    start_poses,
+)
 from peer_fusions import AdaFuse, Adaptive, AlgebraicTriangulation, Outputs, other_views
 from torch import Tensor, nn
 
-from lib.core.build_data import build_dataset, build_loader
-from lib.core.build_model import build_model
-from lib.core.config_io import dataset_root, load_config
+from lib.core.config_io import load_config
 from lib.core.evaluation2d.decode import locations_in_images
 from lib.core.evaluation2d.metrics_2d import jdr_threshold, joint_detection_rate, mean_rate
 from lib.core.pose3d.frames import load_frames
 from lib.core.pose3d.make_prior import load_prior
 from lib.core.pose3d.methods import MethodContext, make_context
-from lib.core.pose3d.occluded_images import paste_patches
 from lib.core.runtime.machine import describe_machine
-from lib.dataset.network_input import crop_cameras, network_images
+from lib.dataset.network_input import crop_cameras
 from lib.models.epipolar_fusion import EpipolarFusion
-from lib.models.weights import load_model
 from lib.multiviews.body import H36M_BODY
 from lib.multiviews.cameras import CropCameras
 from lib.multiviews.keypoints.peaks import stacked_peaks
@@ -68,25 +74,15 @@ def maxima_along_lines(maps: Tensor, cameras: CropCameras) -> Tensor:
 @torch.no_grad()
 def collect(cfg: str, weights: Path, root: Path, subset: str, step: int) -> Outputs:
     """Run the frozen network on a data set. A third of the training images are occluded by pasted patches."""
-    opts = ["NETWORK.FUSION", "none", "DATASET.ROOT", str(root), "DATASET.TEST_SUBSET", subset, "GPUS", ""]
-    config = load_config(cfg, [*opts, "DATASET.TEST_STEP", str(step)])
-    data = build_dataset(config, dataset_root(config), is_train=False)
-    model = build_model(config, data.num_views)
-    load_model(model, weights)
-    model.eval()
-    hooked: list[Tensor] = []
-    model.backbone.layer4.register_forward_hook(lambda module, args, output: hooked.append(output))
-    order = [union_subset(H36M_17)[joint] for joint in range(len(H36M_17))]
-    rng = np.random.default_rng(0)
+    config = frozen_config(cfg, root, subset, step)
     maps, along, deep, columns = [], [], [], []
-    for batch in build_loader(config, data, is_train=False):
-        crops = paste_patches(batch["crops"], rng) if subset == "train" else batch["crops"]
-        found = model(network_images(crops, CPU))[0][:, :, order]
+    for batch, found, features in frozen_outputs(config, weights):
         maps.append(found)
         along.append(maxima_along_lines(found, crop_cameras(batch, CPU)).half())
-        deep.append(hooked.pop().unflatten(0, found.shape[:2]).half())
+        deep.append(features.unflatten(0, found.shape[:2]).half())
         columns.append({key: value for key, value in batch.items() if key != "crops"})
     batch = {key: torch.cat([part[key] for part in columns]) for key in columns[0]}
+    order = union_subset(H36M_17)
     single_views, lines, features = torch.cat(maps), torch.cat(along), torch.cat(deep)
     fused = OWN_WEIGHT * single_views + (1 - OWN_WEIGHT) * lines.mean(2, dtype=torch.float32)
     peaks = peak_set(load_frames(config), single_views, fused, features, config)
@@ -165,24 +161,11 @@ def triangulation_row(data: Outputs, found: list[tuple[Tensor, Tensor]]) -> list
     return [np.nan, np.nan, *triangulation_errors(data, points, weights), np.nan, np.nan]
 
 
-def cells(rows: list[list[float]]) -> list[str]:
-    """Return mean, and with several rows the standard deviation, of each column; "-" for NaN."""
-    means, spreads = np.mean(rows, 0), np.std(rows, 0)
-    texts = [f" ± {spread:.2f}" if len(rows) > 1 else "" for spread in spreads]
-    return ["-" if np.isnan(mean) else f"{mean:.2f}{text}" for mean, text in zip(means, texts, strict=True)]
-
-
-def stepped(text: str) -> tuple[Path, int]:
-    """Read ROOT or ROOT=STEP."""
-    root, _, step = text.partition("=")
-    return Path(root), int(step or 1)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cfg", default="experiments-local/synthetic/resnet18/128_fusion.yaml")
     parser.add_argument("--weights", type=Path, required=True, help="model_best.pth.tar of the quick start")
-    sets = {"type": stepped, "nargs": "+", "required": True, "metavar": "ROOT=STEP"}
+    sets = {"type": root_and_step, "nargs": "+", "required": True, "metavar": "ROOT=STEP"}
     parser.add_argument("--train", **sets, help="data sets with training subjects")
     parser.add_argument("--test", **sets, help="data sets with validation subjects")
     parser.add_argument("--prior", default="data/synthetic/pict/pairwise.pkl", help="PICT_STRUCT.PAIRWISE_FILE")

@@ -17,10 +17,10 @@ from dataclasses import replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 import numpy as np
-import torch
+from bench_reliability import CPU, LOST_MM, cells, root_and_step
 
 from lib.core.config_io import load_config
 from lib.core.pose3d.frames import FrameBatch, load_frames
@@ -36,8 +36,6 @@ from lib.multiviews.pictorial.cpu_backend import make_cpu_backend
 from lib.multiviews.refinement.learned_refinement import NUM_OWN, NUM_PARTNER, LearnedRefinement
 from lib.utils.tables import markdown_table
 
-CPU = torch.device("cpu")
-LOST_MM = 150.0
 FULL = TrainingSettings()
 PARTNER = slice(NUM_OWN, NUM_OWN + NUM_PARTNER)
 HEADER = ("method", "MPJPE, mm", "median, mm", "lost, %")
@@ -80,9 +78,9 @@ def _without_partner(examples: Examples) -> Examples:
     return replace(examples, inputs=inputs)
 
 
-def predicted(cfg: str, opts: list[str], root: str, step: str, subset: str, occluded: bool) -> list[FrameBatch]:
+def predicted(cfg: str, opts: list[str], root: Path, step: int, subset: str, occluded: bool) -> list[FrameBatch]:
     """Run the network on a data set."""
-    opts = [*opts, "DATASET.ROOT", root, "DATASET.TEST_STEP", step, "DATASET.TEST_SUBSET", subset]
+    opts = [*opts, "DATASET.ROOT", str(root), "DATASET.TEST_STEP", str(step), "DATASET.TEST_SUBSET", subset]
     config = load_config(cfg, opts)
     batches = predict_frames(config, Path(), load_frames(config), TorchBackend("cpu"), 64, occluded=occluded)
     return [replace(batch, heatmaps=on_host(batch.heatmaps)) for batch in batches]
@@ -95,13 +93,6 @@ def errors(batches: list[FrameBatch], context: MethodContext) -> list[float]:
     return [float(error.mean()), float(np.median(error)), float(100 * (error > LOST_MM).mean())]
 
 
-def row(name: str, values: list[list[float]]) -> tuple[str, ...]:
-    """Return mean and, with several seeds, standard deviation of each column."""
-    columns = np.array(values)
-    spread = [f" ± {one:.2f}" if len(columns) > 1 else "" for one in columns.std(0)]
-    return (name, *(f"{mean:.2f}{one}" for mean, one in zip(columns.mean(0), spread, strict=True)))
-
-
 def test_sets(words: list[str], views: list[int], predict: Callable[..., list[FrameBatch]]) -> dict[str, list]:
     """Return title -> batches of each test set, with all views and with the first ones."""
     found = {}
@@ -110,12 +101,6 @@ def test_sets(words: list[str], views: list[int], predict: Callable[..., list[Fr
         found[word] = batches
         found |= {f"{word}, {count} views": [of_views(one, np.arange(count)) for one in batches] for count in views}
     return found
-
-
-def root_and_step(word: str) -> tuple[str, str]:
-    """Split ROOT=STEP; without a step it is 1."""
-    root, _, step = word.partition("=")
-    return root, step or "1"
 
 
 def main() -> None:
@@ -143,14 +128,14 @@ def main() -> None:
         training = predict(*root_and_step(word), "train", True)
         examples = collect_examples(training, context, FULL, config.SEED)
         print(f"\ntrained on {word}: {sum(map(len, training))} groups", flush=True)
-        tables = {title: [row("rpsm+refine", [errors(batches, context)])] for title, batches in tests.items()}
+        tables = {title: [("rpsm+refine", *cells([errors(batches, context)]))] for title, batches in tests.items()}
         for name, (chosen, settings, kind) in variants(examples).items():
             if name != "full" and not args.ablation:
                 continue
             trained = [train(chosen, settings, seed, CPU) for seed in args.seeds]
             contexts = [replace(context, learned=kind(one, H36M_BODY.joint_names, "none")) for one in trained]
             for title, batches in tests.items():
-                tables[title].append(row(f"rpsm+learned, {name}", [errors(batches, one) for one in contexts]))
+                tables[title].append((f"rpsm+learned, {name}", *cells([errors(batches, one) for one in contexts])))
         for title, rows in tables.items():
             print(f"\n{title}\n\n{markdown_table(HEADER, rows)}", flush=True)
 

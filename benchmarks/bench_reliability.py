@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -79,29 +81,44 @@ class PeakSet:
     start: np.ndarray | None = None
 
 
-@torch.no_grad()
-def collect(cfg: str, weights: Path, root: Path, subset: str, step: int) -> PeakSet:
-    """Run the frozen network on a data set, and collect the peaks."""
+def frozen_config(cfg: str, root: Path, subset: str, step: int) -> Any:
+    """Return the configuration of single-view heatmaps of a data set."""
     opts = ["NETWORK.FUSION", "none", "DATASET.ROOT", str(root), "DATASET.TEST_SUBSET", subset, "GPUS", ""]
-    config = load_config(cfg, [*opts, "DATASET.TEST_STEP", str(step)])
+    return load_config(cfg, [*opts, "DATASET.TEST_STEP", str(step)])
+
+
+@torch.no_grad()
+def frozen_outputs(config: Any, weights: Path) -> Iterator[tuple[dict[str, Tensor], Tensor, Tensor]]:
+    """Run the frozen network on a data set. A third of the training images are occluded by pasted patches.
+
+    Yields:
+        Batch of the loader, single-view heatmaps (B, V, 17, H, W), and last stage of the ResNet (B*V, C, h, w).
+    """
     data = build_dataset(config, dataset_root(config), is_train=False)
     model = build_model(config, data.num_views)
     load_model(model, weights)
     model.eval()
     deep: list[Tensor] = []
     model.backbone.layer4.register_forward_hook(lambda module, args, output: deep.append(output))
-    order = [union_subset(H36M_17)[joint] for joint in range(len(H36M_17))]
-    fuse = EpipolarFusion("max")
     rng = np.random.default_rng(0)
-    single_views, fused, features = [], [], []
     for batch in build_loader(config, data, is_train=False):
-        deep.clear()
-        crops = paste_patches(batch["crops"], rng) if subset == "train" else batch["crops"]
-        maps = model(network_images(crops, CPU))[0][:, :, order]
+        is_training = config.DATASET.TEST_SUBSET == "train"
+        crops = paste_patches(batch["crops"], rng) if is_training else batch["crops"]
+        maps = model(network_images(crops, CPU))[0][:, :, union_subset(H36M_17)]
+        yield batch, maps, deep.pop()
+
+
+@torch.no_grad()
+def collect(cfg: str, weights: Path, root: Path, subset: str, step: int) -> PeakSet:
+    """Run the frozen network on a data set, and collect the peaks."""
+    config = frozen_config(cfg, root, subset, step)
+    fuse = EpipolarFusion("max")
+    single_views, fused, features = [], [], []
+    for batch, maps, deep in frozen_outputs(config, weights):
         peaks = torch.from_numpy(np.nan_to_num(stacked_peaks(maps.numpy(), 3, "log_quadratic")[..., :2]))
-        stride = maps.shape[-1] / deep[0].shape[-1]
-        places = to_places((peaks + 0.5) / stride - 0.5, deep[0].shape[-2:]).clamp(-1, 1)
-        found = sample_maps(deep[0], places.flatten(0, 1).flatten(1, 2)[:, :, None])[..., 0]  # (B*V, C, J*K)
+        stride = maps.shape[-1] / deep.shape[-1]
+        places = to_places((peaks + 0.5) / stride - 0.5, deep.shape[-2:]).clamp(-1, 1)
+        found = sample_maps(deep, places.flatten(0, 1).flatten(1, 2)[:, :, None])[..., 0]  # (B*V, C, J*K)
         features.append(found.movedim(1, -1).reshape(*peaks.shape[:-1], -1).half())
         single_views.append(maps)
         fused.append(fuse(maps, crop_cameras(batch, CPU)))
@@ -278,23 +295,30 @@ def main() -> None:
         peaks.start = start_poses(peaks, context, config.NETWORK.IMAGE_SIZE)
         ones = np.ones(peaks.exists.shape)
         rows = [
-            ("height", "-", "-", *_cells([errors_3d(peaks, ones, 0.0, context)])),
-            ("height, fused heatmap", "-", "-", *_cells([errors_3d(peaks, ones, 2.0, context)])),
+            ("height", "-", "-", *cells([errors_3d(peaks, ones, 0.0, context)])),
+            ("height, fused heatmap", "-", "-", *cells([errors_3d(peaks, ones, 2.0, context)])),
         ]
         for name, inputs in INPUTS.items():
             found = [probabilities(heads[name, seed], peaks, inputs) for seed in args.seeds]
             told = [discrimination(peaks, one) for one in found]
             gains = [errors_3d(peaks, one, 0.0, context) for one in found]
-            rows.append((f"learned: {name}", *_cells(told, 4), *_cells(gains)))
-        rows.append(("known", "1", "0", *_cells([errors_3d(peaks, peaks.right.astype(float), 0.0, context)])))
+            rows.append((f"learned: {name}", *cells(told, 4), *cells(gains)))
+        rows.append(("known", "1", "0", *cells([errors_3d(peaks, peaks.right.astype(float), 0.0, context)])))
         print(f"\n{root}, {len(peaks.frames)} groups\n\n{markdown_table(header, rows)}", flush=True)
 
 
-def _cells(values: list, digits: int = 2) -> list[str]:
-    """Return mean, and with several seeds the standard deviation, of each column."""
+def cells(values: list, digits: int = 2) -> list[str]:
+    """Return mean, and with several seeds the standard deviation, of each column; "-" for NaN."""
     columns = np.array(values)
     spread = [f" ± {one:.{digits}f}" if len(columns) > 1 else "" for one in columns.std(0)]
-    return [f"{mean:.{digits}f}{one}" for mean, one in zip(columns.mean(0), spread, strict=True)]
+    means = zip(columns.mean(0), spread, strict=True)
+    return ["-" if np.isnan(mean) else f"{mean:.{digits}f}{one}" for mean, one in means]
+
+
+def root_and_step(word: str) -> tuple[Path, int]:
+    """Split ROOT=STEP; without a step it is 1."""
+    root, _, step = word.partition("=")
+    return Path(root), int(step or 1)
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ def normalized_points(points_hm: Tensor, views: CropCameras) -> Tensor:
 
 
 def epipolar_distances(points_hm: Tensor, views: CropCameras) -> Tensor:
-    """Return the Sampson distances (B, V, V-1, P), heatmap px, of points (B, V, P, 2) and those of the other views."""
+    """Return the Sampson distances (B, V, V-1, P), heatmap px, of points (B, V, P, 2) from the other views' points."""
     cameras = views.cameras
     rays = F.pad(normalized_points(points_hm, views), (0, 1), value=1.0)
     px = cameras.f.mean(-1) * torch.linalg.det(views.to_heatmap[..., :2]).abs().sqrt()  # (B, V) px per normalized unit

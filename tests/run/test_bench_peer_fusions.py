@@ -38,7 +38,7 @@ def cameras_of(scene, dtype=torch.float64):
 
 @pytest.fixture
 def outputs(benchmark, methods):
-    """16 groups in which a fifth of the heatmaps shows a wrong place, and the features tell which; and that mask."""
+    """Return 16 groups with a fifth of wrong heatmaps, which the features mark, and the mask of the wrong heatmaps."""
     scene = make_scene(16, heatmap_wh=SIZE, image_wh=(64, 64))
     rng = np.random.default_rng(1)
     is_wrong = rng.random(scene.joints_hm.shape[:3]) < 0.2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -57,5 +58,5 @@ def test_variants_leave_out_their_part():
 
 
 def test_root_and_step():
-    assert root_and_step("data/a=3") == ("data/a", "3")
-    assert root_and_step("data/a") == ("data/a", "1")
+    assert root_and_step("data/a=3") == (Path("data/a"), 3)
+    assert root_and_step("data/a") == (Path("data/a"), 1)

@@ -29,14 +29,15 @@ FREE_JOINTS = tuple(name for name in H36M_17.names if name in MPII_16.names)  # 
 DEPTHS = (0, 1, 3, 5)  # of the recursion
 DEEPEST = 10
 PLAIN = "triangulate, equal weights"  # the paper's baseline
-# entry of results_3d.json -> method in lib/core/pose3d/methods.py, and keys with other values than the defaults
-EVALUATIONS_3D = {
-    **{f"rpsm, depth {depth}": ("rpsm", "PICT_STRUCT.RECUR_DEPTH", str(depth)) for depth in DEPTHS},
-    PLAIN: ("triangulate", "TRIANGULATE.WEIGHTS", "equal"),
-    **{name: (name,) for name in ("triangulate", "triangulate_robust", "rpsm", "rpsm+refine", "rpsm+learned")},
-}
+METHODS_3D = (PLAIN, "triangulate", "triangulate_robust", "rpsm", "rpsm+refine")
 LEARNED = "rpsm+learned"  # trained on the groups; on single-view heatmaps only
-METHODS_3D = tuple(name for name in tuple(EVALUATIONS_3D)[len(DEPTHS) :] if name != LEARNED)
+# entry of results_3d.json -> method in lib/core/pose3d/methods.py, and keys with other values than the defaults
+DEPTHS_3D = {f"rpsm, depth {depth}": ("rpsm", "PICT_STRUCT.RECUR_DEPTH", str(depth)) for depth in DEPTHS}
+EVALUATIONS_3D = {
+    **DEPTHS_3D,
+    PLAIN: ("triangulate", "TRIANGULATE.WEIGHTS", "equal"),
+    **{name: (name,) for name in (*METHODS_3D[1:], LEARNED)},
+}
 DEPTHS_ROW = "mixed/fusion"
 RIGS = "rigs"  # trained on several rigs
 RIGS_KINDS = ("single", "max", "adaptive")  # the learned matrices hold for one rig
@@ -285,7 +286,7 @@ def _add_rows(
         if kind == "single":
             methods = (*METHODS_3D, LEARNED)
         if row == DEPTHS_ROW:
-            methods = tuple(name for name in EVALUATIONS_3D if name != LEARNED)
+            methods = (*DEPTHS_3D, *METHODS_3D)
         planner.evaluate(seed, row, [*opts, "NETWORK.FUSION", fusion], networks[kind], [prior], methods)
     return networks
 

@@ -1,6 +1,6 @@
 """Learned refinement: a small network reads the heatmaps around the projections of a pose, and moves them.
 
-For each view and joint, the network sees the heatmap of the joint and that of its left/right partner around the
+For each view and joint, the network sees the heatmaps of the joint and of its left/right partner around the
 projection, and how high the other views are there. It combines them with the other joints of the view. It predicts the
 offset of the joint from the projection, and the size of its own error. refine.py fits the pose to the predicted places,
 weighted by the predicted errors, and to the limb lengths. So the views are fused in 3D, and the rig may be any.
