@@ -13,7 +13,8 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -27,6 +28,7 @@ from lib.core.pose3d.frames import FrameBatch, load_frames
 from lib.core.pose3d.from_images import predict_frames
 from lib.core.pose3d.make_prior import load_prior
 from lib.core.pose3d.methods import METHODS, MethodContext, make_context, run_method
+from lib.core.pose3d.train_choice import ChoiceExamples, ChoiceSettings, train_choice
 from lib.core.pose3d.train_refinement import Examples, TrainingSettings, collect_examples, of_views, train
 from lib.core.runtime.machine import describe_machine
 from lib.multiviews.body import H36M_BODY
@@ -34,17 +36,20 @@ from lib.multiviews.keypoints.heatmap_values import on_host
 from lib.multiviews.pictorial.backend_torch import TorchBackend
 from lib.multiviews.pictorial.cpu_backend import make_cpu_backend
 from lib.multiviews.refinement.learned_refinement import NUM_OWN, NUM_PARTNER, LearnedRefinement
+from lib.multiviews.refinement.view_sampler import ViewSampler, project_to_maps
+from lib.utils.joints import union_subset
 from lib.utils.tables import markdown_table
 
 FULL = TrainingSettings()
+FULL_CHOICE = ChoiceSettings()
 PARTNER = slice(NUM_OWN, NUM_OWN + NUM_PARTNER)
-HEADER = ("method", "MPJPE, mm", "median, mm", "lost, %")
+HEADER = ("method", "MPJPE, mm", "median, mm", "lost, %", "JDR of the projections, %", "occluded, %")
 
 
 class PlacesOnly(LearnedRefinement):
     """All views and joints count alike."""
 
-    def predict(self, *arguments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def predict(self, *arguments: object) -> tuple[np.ndarray, np.ndarray]:
         places, error = super().predict(*arguments)
         return places, np.ones_like(error)
 
@@ -52,23 +57,57 @@ class PlacesOnly(LearnedRefinement):
 class OwnHeatmapOnly(LearnedRefinement):
     """The partner's heatmap does not count; the training must not have seen it."""
 
-    def predict(self, *arguments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def predict(self, *arguments: object) -> tuple[np.ndarray, np.ndarray]:
         self.weights["input"][PARTNER] = 0
         return super().predict(*arguments)
 
 
-def variants(examples: list[Examples]) -> dict[str, tuple[list[Examples], TrainingSettings, type]]:
-    """Return the name of each variant -> examples, settings and class of the network."""
+class ChoiceOnly(LearnedRefinement):
+    """The chosen candidates are not moved: every place is the projection."""
+
+    def predict(self, views: ViewSampler, pose_world: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        projection = views.project(pose_world)
+        return projection, np.ones(projection.shape[:-1])
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One form of the method.
+
+    Attributes:
+        places: examples of the predicted places.
+        settings: of their training.
+        choice: of the training of the choice; None = no choice.
+        kind: class of the networks.
+    """
+
+    places: list[Examples]
+    settings: TrainingSettings = FULL
+    choice: ChoiceSettings | None = FULL_CHOICE
+    kind: type = LearnedRefinement
+
+
+def variants(places: list[Examples]) -> dict[str, Variant]:
+    """Return the variants by name."""
     copies = len(FULL.jitter_mm) + FULL.fewer_views
-    all_views = [one for index, one in enumerate(examples) if (index + 1) % copies]
-    exact = examples[::copies]
+    all_views = [one for index, one in enumerate(places) if index % copies < len(FULL.jitter_mm)]
+    exact = places[::copies]
+
+    def choice_without(*names: str) -> Variant:
+        return Variant(places, choice=ChoiceSettings(left_out=names))
+
     return {
-        "full": (examples, FULL, LearnedRefinement),
-        "without predicted errors": (examples, FULL, PlacesOnly),
-        "without the partner's heatmap": ([_without_partner(one) for one in examples], FULL, OwnHeatmapOnly),
-        "without the other joints": (examples, replace(FULL, left_out=("from_body",)), LearnedRefinement),
-        "without fewer views": (all_views, FULL, LearnedRefinement),
-        "without noise on the poses": (exact, replace(FULL, epochs=FULL.epochs * 3), LearnedRefinement),
+        "full": Variant(places),
+        "places without the choice": Variant(places, choice=None),
+        "choice without the places": Variant(places, kind=ChoiceOnly),
+        "choice without heatmaps": choice_without("pooled", "pooled_joint"),
+        "choice without places in the pose": choice_without("place"),
+        "choice without the other joints": choice_without("pose_joint"),
+        "places without predicted errors": Variant(places, kind=PlacesOnly),
+        "places without the partner's heatmap": Variant([_without_partner(one) for one in places], kind=OwnHeatmapOnly),
+        "places without the other joints": Variant(places, replace(FULL, left_out=("from_body",))),
+        "places without fewer views": Variant(all_views),
+        "places without noise on the poses": Variant(exact, replace(FULL, epochs=FULL.epochs * 3)),
     }
 
 
@@ -78,29 +117,104 @@ def _without_partner(examples: Examples) -> Examples:
     return replace(examples, inputs=inputs)
 
 
-def predicted(cfg: str, opts: list[str], root: Path, step: int, subset: str, occluded: bool) -> list[FrameBatch]:
+@dataclass(frozen=True)
+class FrameSet:
+    """Frames with heatmaps.
+
+    Attributes:
+        batches: the frames.
+        occluded: (F, V, J) bool, joints that are hidden in a view.
+    """
+
+    batches: list[FrameBatch]
+    occluded: np.ndarray
+
+    def of_views(self, views: np.ndarray) -> FrameSet:
+        """Select views."""
+        return FrameSet([of_views(batch, views) for batch in self.batches], self.occluded[:, views])
+
+
+def predicted(cfg: str, opts: list[str], root: Path, step: int, subset: str, occluded: bool) -> FrameSet:
     """Run the network on a data set."""
     opts = [*opts, "DATASET.ROOT", str(root), "DATASET.TEST_STEP", str(step), "DATASET.TEST_SUBSET", subset]
     config = load_config(cfg, opts)
-    batches = predict_frames(config, Path(), load_frames(config), TorchBackend("cpu"), 64, occluded=occluded)
-    return [replace(batch, heatmaps=on_host(batch.heatmaps)) for batch in batches]
+    frames = load_frames(config)
+    batches = predict_frames(config, Path(), frames, TorchBackend("cpu"), 64, occluded=occluded)
+    hidden = frames.annotations.occluded[frames.groups][..., union_subset(frames.joint_set)]
+    return FrameSet([replace(batch, heatmaps=on_host(batch.heatmaps)) for batch in batches], hidden)
 
 
-def errors(batches: list[FrameBatch], context: MethodContext) -> list[float]:
-    """Return mean and median error, mm, and the share of lost joints, %."""
-    pose = run_method(METHODS["rpsm+learned" if context.learned else "rpsm+refine"], batches, context).pose_world
-    error = np.linalg.norm(pose - np.concatenate([batch.gt_world for batch in batches]), axis=-1)
-    return [float(error.mean()), float(np.median(error)), float(100 * (error > LOST_MM).mean())]
+def errors(frames: FrameSet, context: MethodContext) -> list[float]:
+    """Return mean and median error, mm, share of lost joints, and JDR of the projections, all and occluded, %."""
+    method = METHODS["rpsm+learned" if context.learned else "rpsm+refine"]
+    pose = run_method(method, frames.batches, context).pose_world
+    gt = np.concatenate([batch.gt_world for batch in frames.batches])
+    error = np.linalg.norm(pose - gt, axis=-1)
+    starts = np.cumsum([0, *map(len, frames.batches)])
+    hits = [
+        projection_hits(batch, pose[start : start + len(batch)])
+        for batch, start in zip(frames.batches, starts, strict=False)
+    ]
+    found = np.concatenate(hits)
+    rates = [error > LOST_MM, found, found[frames.occluded]]
+    return [float(error.mean()), float(np.median(error)), *(float(100 * one.mean()) for one in rates)]
 
 
-def test_sets(words: list[str], views: list[int], predict: Callable[..., list[FrameBatch]]) -> dict[str, list]:
-    """Return title -> batches of each test set, with all views and with the first ones."""
+def projection_hits(batch: FrameBatch, pose_world: np.ndarray) -> np.ndarray:
+    """Return which projections (F, V, J) of poses lie within 1/20 of the crop side length of the ground truth."""
+    places = (
+        project_to_maps(points, batch.cameras, batch.image_to_heatmap, batch.heatmaps.shape)
+        for points in (pose_world, batch.gt_world)
+    )
+    place, gt = places
+    return np.linalg.norm(place - gt, axis=-1) <= batch.heatmaps.shape[-1] / 20
+
+
+def test_sets(words: list[str], views: list[int], predict: Callable[..., FrameSet]) -> dict[str, FrameSet]:
+    """Return title -> each test set, with all views and with the first ones."""
     found = {}
     for word in words:
-        batches = predict(*root_and_step(word), "validation", False)
-        found[word] = batches
-        found |= {f"{word}, {count} views": [of_views(one, np.arange(count)) for one in batches] for count in views}
+        frames = predict(*root_and_step(word), "validation", False)
+        found[word] = frames
+        found |= {f"{word}, {count} views": frames.of_views(np.arange(count)) for count in views}
     return found
+
+
+def rows_of_variants(
+    places: list[Examples],
+    choices: list[ChoiceExamples],
+    tests: dict[str, FrameSet],
+    context: MethodContext,
+    seeds: list[int],
+    ablation: bool,
+) -> dict[str, list[tuple]]:
+    """Train all variants, or the full one; return title -> rows of each test set."""
+
+    @cache
+    def trained_choice(settings: ChoiceSettings | None, seed: int) -> dict[str, np.ndarray]:
+        return {} if settings is None else train_choice(choices, settings, seed, CPU)
+
+    trained = {}  # (examples, settings, seed) -> weights of the places
+
+    def trained_places(variant: Variant, seed: int) -> dict[str, np.ndarray]:
+        key = (id(variant.places), variant.settings, seed)
+        if key not in trained:
+            trained[key] = train(variant.places, variant.settings, seed, CPU)
+        return dict(trained[key])
+
+    forms = variants(places)
+    rows = {title: [("rpsm+refine", *cells([errors(frames, context)]))] for title, frames in tests.items()}
+    for name, variant in forms.items():
+        if name != "full" and not ablation:
+            continue
+        contexts = []
+        for seed in seeds:
+            weights, choice = trained_places(variant, seed), trained_choice(variant.choice, seed)
+            learned = variant.kind(weights, H36M_BODY.joint_names, "none", choice=choice)
+            contexts.append(replace(context, learned=learned))
+        for title, frames in tests.items():
+            rows[title].append((f"rpsm+learned, {name}", *cells([errors(frames, one) for one in contexts])))
+    return rows
 
 
 def main() -> None:
@@ -120,23 +234,15 @@ def main() -> None:
     config = load_config(args.cfg, opts)
     context = make_context(config, H36M_BODY, load_prior(config.PICT_STRUCT), make_cpu_backend())
 
-    def predict(*words: object) -> list[FrameBatch]:
+    def predict(*words: object) -> FrameSet:
         return predicted(args.cfg, opts, *words)
 
     tests = test_sets(args.test, args.views, predict)
     for word in args.train:
-        training = predict(*root_and_step(word), "train", True)
-        examples = collect_examples(training, context, FULL, config.SEED)
+        training = predict(*root_and_step(word), "train", True).batches
         print(f"\ntrained on {word}: {sum(map(len, training))} groups", flush=True)
-        tables = {title: [("rpsm+refine", *cells([errors(batches, context)]))] for title, batches in tests.items()}
-        for name, (chosen, settings, kind) in variants(examples).items():
-            if name != "full" and not args.ablation:
-                continue
-            trained = [train(chosen, settings, seed, CPU) for seed in args.seeds]
-            contexts = [replace(context, learned=kind(one, H36M_BODY.joint_names, "none")) for one in trained]
-            for title, batches in tests.items():
-                tables[title].append((f"rpsm+learned, {name}", *cells([errors(batches, one) for one in contexts])))
-        for title, rows in tables.items():
+        examples = collect_examples(training, context, FULL, config.SEED)
+        for title, rows in rows_of_variants(*examples, tests, context, args.seeds, args.ablation).items():
             print(f"\n{title}\n\n{markdown_table(HEADER, rows)}", flush=True)
 
 

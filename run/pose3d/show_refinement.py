@@ -20,14 +20,13 @@ from lib.core.drawing import read_crops
 from lib.core.pose3d.frames import has_usable_peaks, load_frames, open_predictions
 from lib.core.pose3d.learned_file import load_learned
 from lib.core.pose3d.make_prior import load_prior
-from lib.core.pose3d.methods import make_context, solve_rpsm_refine
+from lib.core.pose3d.methods import make_context, solve_rpsm_refine, views_and_peaks
 from lib.core.report.refinement_figure import joint_views, save_refinement_figure
 from lib.core.run_directory import REFINEMENT_FIGURE_NAME, evaluation_directory
 from lib.core.runtime.command_line import collect_opts, make_parser, run_main
 from lib.multiviews.body import body_of
 from lib.multiviews.cameras import project
 from lib.multiviews.pictorial.cpu_backend import make_cpu_backend
-from lib.multiviews.refinement.learned_refinement import partners
 from lib.utils.errors import InputError, unknown_name
 from lib.utils.joints import union_subset
 from lib.utils.transforms import transform_points
@@ -67,8 +66,8 @@ def main() -> None:
     rows = slice(index, index + 1)
     batch = frames.batch(rows, *stored, config.NETWORK.IMAGE_SIZE, str(predictions.path), peaks)
     pose = solve_rpsm_refine(batch, context).pose_world
-    partner = partners(body.num_joints, [tuple(joint_set.indices(pair)) for pair in joint_set.flip_pairs])
-    prediction = learned.predict(batch.heatmaps, batch.cameras, batch.image_to_heatmap, pose, partner)
+    views, rays = views_and_peaks(batch, context)
+    prediction = learned.predict(views, learned.choose(views, rays, pose, body))
 
     def projected(points: np.ndarray) -> np.ndarray:
         per_view = np.repeat(points[:, None], num_views, 1)

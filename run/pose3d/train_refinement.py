@@ -26,6 +26,7 @@ from lib.core.pose3d.from_images import predict_frames
 from lib.core.pose3d.learned_file import learned_path, save_learned
 from lib.core.pose3d.make_prior import load_prior
 from lib.core.pose3d.methods import make_context
+from lib.core.pose3d.train_choice import ChoiceSettings, train_choice
 from lib.core.pose3d.train_refinement import TrainingSettings, collect_examples, train
 from lib.core.run_directory import evaluation_directory, start_run, weights_file
 from lib.core.runtime.command_line import collect_opts, make_parser, run_main
@@ -70,13 +71,16 @@ def main() -> None:
     context = make_context(config, body, load_prior(config.PICT_STRUCT, body), backend)
     batches = predict_frames(on_training_data, directory, frames, network, FRAMES_PER_BATCH, held_out, occluded=True)
     settings = TrainingSettings()
-    examples = collect_examples(tqdm(batches, unit="batch", disable=None, leave=False), context, settings, config.SEED)
+    progress = tqdm(batches, unit="batch", disable=None, leave=False)
+    places, choices = collect_examples(progress, context, settings, config.SEED)
     logger.info("%d groups of %d views; %.0f s of network", *frames.groups.shape, batches.seconds)
-    weights = train(examples, settings, config.SEED, network.device)
+    choice = train_choice(choices, ChoiceSettings(), config.SEED, network.device)
+    weights = train(places, settings, config.SEED, network.device)
     checkpoint = file_digest(weights_file(config, directory)) or ""
-    save_learned(path, LearnedRefinement(weights, body.joint_names, fusion_name(config.NETWORK), checkpoint))
+    fusion = fusion_name(config.NETWORK)
+    save_learned(path, LearnedRefinement(weights, body.joint_names, fusion, checkpoint, choice))
     record_run(config, args.cfg, directory, "train_refinement")
-    print(f"\n{path}: learned refinement for the heatmaps of NETWORK.FUSION {fusion_name(config.NETWORK)}")
+    print(f"\n{path}: learned refinement for the heatmaps of NETWORK.FUSION {fusion}")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import numpy as np
 from lib.core.evaluation2d.provenance import file_digest
 from lib.core.run_directory import LEARNED_NAME, run_of, weights_file
 from lib.models.registry import fusion_name
+from lib.multiviews.refinement.learned_choice import choice_scores, empty_inputs
 from lib.multiviews.refinement.learned_refinement import NUM_INPUTS, LearnedRefinement, view_offsets
 from lib.utils.errors import InputError, brief
 from lib.utils.files.atomic import atomic_path
@@ -21,7 +22,11 @@ _WEIGHTS = (
     *("mean", "scale", "input", "joint", "hidden", "hidden_bias", "narrow", "body", "body_bias"),
     *("own", "from_body", "combined_bias", "output", "output_joint"),
 )
-
+_CHOICE = (
+    *("view", "view_bias", "pooled", "pooled_joint", "mean", "highest", "lowest", "place", "pose", "pose_bias"),
+    *("pose_joint", "from_pose", "joint", "hidden", "hidden_bias", "score"),
+)
+_CHOICE_KEY = "choice_{}"  # arrays of the learned choice in the file
 _WORDS = ("joint_names", "fusion", "checkpoint")
 
 
@@ -47,7 +52,8 @@ def save_learned(path: str | os.PathLike, learned: LearnedRefinement) -> None:
     """Write the weights, complete or not at all."""
     with atomic_path(path) as temporary:
         words = {name: np.array(getattr(learned, name)) for name in _WORDS}
-        np.savez_compressed(temporary, **words, **learned.weights)
+        choice = {_CHOICE_KEY.format(name): array for name, array in learned.choice.items()}
+        np.savez_compressed(temporary, **words, **learned.weights, **choice)
 
 
 def load_learned(config: Any, directory: Path | None, joint_names: Sequence[str]) -> LearnedRefinement:
@@ -71,7 +77,8 @@ def load_learned(config: Any, directory: Path | None, joint_names: Sequence[str]
         ) from None
     except Exception as error:  # a damaged archive raises many kinds
         raise InputError(f"PICT_STRUCT.REFINE_LEARNED: {path}: not readable ({brief(error)})") from None
-    lacking = {*_WORDS, *_WEIGHTS} - arrays.keys()
+    choice_keys = {name: _CHOICE_KEY.format(name) for name in _CHOICE}
+    lacking = {*_WORDS, *_WEIGHTS, *choice_keys.values()} - arrays.keys()
     if lacking:
         raise InputError(f"PICT_STRUCT.REFINE_LEARNED: {path}: it has no '{min(lacking)}'; train it again")
     names, fusion = tuple(arrays["joint_names"].tolist()), str(arrays["fusion"])
@@ -85,9 +92,12 @@ def load_learned(config: Any, directory: Path | None, joint_names: Sequence[str]
             f"PICT_STRUCT.REFINE_LEARNED: {path}: expected weights for NETWORK.FUSION {wanted}, received {fusion}; "
             "run run/pose3d/train_refinement.py with this fusion"
         )
-    learned = LearnedRefinement({name: arrays[name] for name in _WEIGHTS}, names, fusion, str(arrays["checkpoint"]))
+    weights = {name: arrays[name] for name in _WEIGHTS}
+    choice = {name: arrays[key] for name, key in choice_keys.items()}
+    learned = LearnedRefinement(weights, names, fusion, str(arrays["checkpoint"]), choice)
     try:
-        view_offsets(learned.weights, np.zeros((1, 2, len(names), NUM_INPUTS), np.float32))
+        view_offsets(weights, np.zeros((1, 2, len(names), NUM_INPUTS), np.float32))
+        choice_scores(choice, empty_inputs(len(names)))
     except ValueError as error:
         raise InputError(
             f"PICT_STRUCT.REFINE_LEARNED: {path}: the sizes of its weights do not fit ({brief(error)}); train it again"

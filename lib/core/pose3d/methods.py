@@ -12,6 +12,7 @@ import numpy as np
 from lib.core.pose3d.frames import FrameBatch, Poses
 from lib.core.pose3d.make_prior import pictorial_settings
 from lib.multiviews.body import HumanBody
+from lib.multiviews.keypoints.peak_rays import PeakRays
 from lib.multiviews.keypoints.peaks import find_peaks
 from lib.multiviews.keypoints.triangulate import triangulate
 from lib.multiviews.keypoints.triangulate_robust import triangulate_robust
@@ -20,7 +21,15 @@ from lib.multiviews.pictorial.backend_numpy import Backend
 from lib.multiviews.pictorial.limb_prior import LimbPrior
 from lib.multiviews.pictorial.rpsm import PictorialSettings, rpsm
 from lib.multiviews.refinement.learned_refinement import LearnedRefinement
-from lib.multiviews.refinement.refine import RefineSettings, fit_frames, fit_persons, fitted_errors, fitted_poses
+from lib.multiviews.refinement.refine import (
+    RefineSettings,
+    fit_frames,
+    fit_persons,
+    fitted_errors,
+    fitted_poses,
+    trusted_rays,
+)
+from lib.multiviews.refinement.view_sampler import ViewSampler, partners
 from lib.utils.errors import InputError, check_finite, check_shape, naming_part
 from lib.utils.transforms import invert_affine, similarity_scale, transform_points
 
@@ -37,7 +46,7 @@ class MethodContext:
         root: index of the root joint, DATASET.ROOTIDX.
         prior: limb prior; None if the method needs none.
         backend: array library of RPSM and of the refinement.
-        learned: network of the learned refinement; None if the method needs none.
+        learned: networks of the learned refinement; None if the method needs none.
     """
 
     pict_struct: Any
@@ -57,7 +66,7 @@ class Method:
         finish: (states of all batches, context) -> final poses of all frames, for methods that fit them together;
             None = the poses of solve() are final.
         needs_prior: the context holds a limb prior.
-        needs_learned: the context holds the network of the learned refinement.
+        needs_learned: the context holds the networks of the learned refinement.
         keys: configuration keys that the results depend on. Values other than the default become part of the name
             of the results.
         fixed: keys whose value in the configuration the method ignores -> the value that it uses.
@@ -331,14 +340,11 @@ def solve_rpsm(batch: FrameBatch, context: MethodContext) -> Poses:
 def solve_rpsm_refine(batch: FrameBatch, context: MethodContext) -> Poses:
     """Run RPSM, then fit all joints of a frame together, with subpixel accuracy.
 
-    Behind a fusion, the fused heatmaps choose (RPSM) and the single-view heatmaps place (the fit). With a network in
+    Behind a fusion, the fused heatmaps choose (RPSM) and the single-view heatmaps place (the fit). With networks in
     the context, the learned refinement follows.
     """
     poses = solve_rpsm(batch, context)
     keys = context.pict_struct
-    is_gt = keys.LIMB_LENGTH_SOURCE == "ground_truth"
-    length_std = _GT_LENGTH_STD if is_gt else keys.REFINE_LENGTH_STD
-    peaks = context.triangulate
     fitted = fit_frames(
         batch.heatmaps,
         batch.cameras,
@@ -347,8 +353,8 @@ def solve_rpsm_refine(batch: FrameBatch, context: MethodContext) -> Poses:
         limb_lengths(batch, context),
         context.prior.body,
         context.backend,
-        RefineSettings(peaks.NUM_PEAKS, peaks.PEAK_MODE, peaks.TOLERANCE, length_std),
-        [tuple(batch.joint_set.indices(pair)) for pair in batch.joint_set.flip_pairs],
+        _refine_settings(context),
+        _flip_pairs(batch),
         check_heatmaps=False,
         single_view_peaks=batch.single_view_peaks,
         learned=context.learned,
@@ -359,6 +365,25 @@ def solve_rpsm_refine(batch: FrameBatch, context: MethodContext) -> Poses:
         return replace(poses, pose_world=pose, state=state)
     covariance, dof = fitted_errors(fitted, context.prior.body)
     return replace(poses, pose_world=pose, covariance=covariance, degrees_of_freedom=dof)
+
+
+def _refine_settings(context: MethodContext) -> RefineSettings:
+    keys, peaks = context.pict_struct, context.triangulate
+    is_gt = keys.LIMB_LENGTH_SOURCE == "ground_truth"
+    length_std = _GT_LENGTH_STD if is_gt else keys.REFINE_LENGTH_STD
+    return RefineSettings(peaks.NUM_PEAKS, peaks.PEAK_MODE, peaks.TOLERANCE, length_std)
+
+
+def _flip_pairs(batch: FrameBatch) -> list[tuple[int, int]]:
+    return [tuple(batch.joint_set.indices(pair)) for pair in batch.joint_set.flip_pairs]
+
+
+def views_and_peaks(batch: FrameBatch, context: MethodContext) -> tuple[ViewSampler, PeakRays]:
+    """Return what the networks of rpsm+learned see of a batch."""
+    where = (batch.cameras, batch.image_to_heatmap)
+    peaks = trusted_rays(batch.heatmaps, batch.single_view_peaks, *where, _refine_settings(context), context.backend)
+    partner = partners(len(batch.joint_set), _flip_pairs(batch))
+    return ViewSampler(batch.heatmaps, *where, partner, context.backend), peaks
 
 
 def refine_persons(states: list[Any], context: MethodContext) -> Poses:

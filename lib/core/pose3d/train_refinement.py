@@ -11,18 +11,12 @@ import torch
 from torch import Tensor
 
 from lib.core.pose3d.frames import FrameBatch
-from lib.core.pose3d.methods import MethodContext, solve_rpsm_refine
+from lib.core.pose3d.methods import MethodContext, solve_rpsm_refine, views_and_peaks
+from lib.core.pose3d.train_choice import ChoiceExamples, ChoiceSettings, choice_examples, initial_choice
 from lib.multiviews.cameras import project
 from lib.multiviews.keypoints.heatmap_values import on_host
-from lib.multiviews.pictorial.backend_numpy import Backend
-from lib.multiviews.refinement.learned_refinement import (
-    NUM_INPUTS,
-    LearnedRefinement,
-    cell_px,
-    partners,
-    pose_inputs,
-    view_offsets,
-)
+from lib.multiviews.refinement.learned_refinement import NUM_INPUTS, LearnedRefinement, pose_inputs, view_offsets
+from lib.multiviews.refinement.view_sampler import ViewSampler
 from lib.utils.errors import InputError, check_finite
 from lib.utils.transforms import transform_points
 
@@ -34,7 +28,7 @@ class TrainingSettings:
     """Poses, network and optimizer."""
 
     jitter_mm: tuple[float, ...] = (0.0, 10.0, 25.0)  # noise on the joints, one copy of the poses each
-    fewer_views: bool = True  # one copy of the poses from a random subset of the views
+    fewer_views: int = 4  # copies of the poses from random subsets of the views
     max_offset: float = 12.0  # cells; joints farther from the projection teach nothing
     width: int = 96
     body_width: int = 32
@@ -61,8 +55,8 @@ class Examples:
 
 def collect_examples(
     batches: Iterable[FrameBatch], context: MethodContext, settings: TrainingSettings, seed: int
-) -> list[Examples]:
-    """Estimate the poses of all frames with rpsm+refine, and read the heatmaps around their projections.
+) -> tuple[list[Examples], list[ChoiceExamples]]:
+    """Estimate the poses of all frames with rpsm+refine; read the heatmaps around their projections, and at candidates.
 
     Args:
         batches: frames with ground truth.
@@ -74,22 +68,27 @@ def collect_examples(
         InputError: there are no frames, or heatmaps are not finite.
     """
     rng = np.random.default_rng(seed)
-    found = []
+    places, choices = [], []
+
+    def add(batch: FrameBatch, pose_world: np.ndarray) -> None:
+        views, peaks = views_and_peaks(batch, context)
+        places.append(_examples(batch, views, pose_world, settings))
+        choices.append(choice_examples(batch, views, peaks, pose_world))
+
     for batch in batches:
         batch = replace(batch, heatmaps=context.backend.heatmaps(on_host(batch.heatmaps)))
         check_finite(f"{batch.name}: heatmaps", batch.heatmaps)
         pose = solve_rpsm_refine(batch, context).pose_world
-        noisy = [pose + rng.normal(0, std, pose.shape) for std in settings.jitter_mm]
-        found += [_examples(batch, one, settings, context.backend) for one in noisy]
+        for std in settings.jitter_mm:
+            add(batch, pose + rng.normal(0, std, pose.shape))
         num_views = batch.heatmaps.shape[1]
-        if settings.fewer_views and num_views > 2:
+        for _ in range(settings.fewer_views if num_views > 2 else 0):
             chosen = np.sort(rng.permutation(num_views)[: rng.integers(2, num_views)])
             fewer = of_views(batch, chosen)
-            pose = solve_rpsm_refine(fewer, context).pose_world
-            found.append(_examples(fewer, pose, settings, context.backend))
-    if not found:
+            add(fewer, solve_rpsm_refine(fewer, context).pose_world)
+    if not places:
         raise InputError("learned refinement: expected training frames, received none")
-    return found
+    return places, choices
 
 
 def of_views(batch: FrameBatch, views: np.ndarray) -> FrameBatch:
@@ -106,14 +105,11 @@ def of_views(batch: FrameBatch, views: np.ndarray) -> FrameBatch:
     )
 
 
-def _examples(batch: FrameBatch, pose_world: np.ndarray, settings: TrainingSettings, backend: Backend) -> Examples:
-    joint_set = batch.joint_set
-    partner = partners(len(joint_set.names), [tuple(joint_set.indices(pair)) for pair in joint_set.flip_pairs])
-    views = (batch.heatmaps, batch.cameras, batch.image_to_heatmap)
-    inputs, projection = pose_inputs(*views, pose_world, partner, backend)
+def _examples(batch: FrameBatch, views: ViewSampler, pose_world: np.ndarray, settings: TrainingSettings) -> Examples:
+    inputs, projection = pose_inputs(views, pose_world)
     gt = np.broadcast_to(batch.gt_world[:, None], (*projection.shape[:3], 3))
     gt_hm = transform_points(project(gt, batch.cameras)[0], batch.image_to_heatmap)
-    offset = (gt_hm - projection) / cell_px(batch.heatmaps)
+    offset = (gt_hm - projection) / views.cell_px
     near = (np.abs(offset) < settings.max_offset).all(-1, keepdims=True)  # False for NaN
     offset = np.where(near, offset, np.nan)
     return Examples(torch.from_numpy(inputs).half(), torch.from_numpy(offset).float())
@@ -156,10 +152,11 @@ def train(
 
 
 def untrained(joint_names: Sequence[str], fusion: str = "none") -> LearnedRefinement:
-    """Return a network that leaves every joint where it is, for benchmarks of the speed."""
+    """Return networks that leave every joint where it is, for benchmarks of the speed."""
     weights = {name: values.numpy() for name, values in _initial_weights(len(joint_names), TrainingSettings()).items()}
     inputs = {"mean": np.zeros(NUM_INPUTS, np.float32), "scale": np.ones(NUM_INPUTS, np.float32)}
-    return LearnedRefinement(weights | inputs, tuple(joint_names), fusion)
+    choice = {name: values.numpy() for name, values in initial_choice(len(joint_names), ChoiceSettings()).items()}
+    return LearnedRefinement(weights | inputs, tuple(joint_names), fusion, choice=choice)
 
 
 def _shuffled_rows(examples: list[Examples], size: int) -> list[tuple[int, Tensor]]:

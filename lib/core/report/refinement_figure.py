@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.multiviews.refinement.learned_refinement import LearnedRefinement, cell_px
+from lib.multiviews.refinement.learned_refinement import LearnedRefinement
 from lib.multiviews.refinement.refine import place_weights
+from lib.multiviews.refinement.view_sampler import CELLS
 from lib.utils.drawing.agg import Figure, Line2D
 from lib.utils.files.atomic import atomic_path
 
@@ -71,7 +72,7 @@ def joint_views(
         heatmaps=heatmaps[0, :, joint],
         before=before[0, :, joint],
         predicted=place[0, :, joint],
-        error=error[0, :, joint] * cell_px(heatmaps),
+        error=error[0, :, joint] * heatmaps.shape[-1] / CELLS,
         weight=place_weights(error)[0, :, joint],
         gt=gt[0, :, joint],
         occluded=None if occluded is None else occluded[:, joint],

@@ -21,14 +21,14 @@ from lib.multiviews.pictorial.backend_numpy import NumpyBackend
 from lib.multiviews.pictorial.limb_prior import LimbPrior
 from lib.multiviews.pictorial.rpsm import PictorialSettings
 from lib.multiviews.pictorial.rpsm_numba import Model, rpsm_compiled
-from lib.multiviews.refinement.candidates_numba import select_candidates_compiled
-from lib.multiviews.refinement.learned_numba import sample_squares_compiled
+from lib.multiviews.refinement.candidates_numba import distinct_candidates_compiled, select_candidates_compiled
 from lib.multiviews.refinement.pose_fit import PoseFit
 from lib.multiviews.refinement.pose_fit_numba import (
     measured_noise_compiled,
     optimize_compiled,
     without_distances_compiled,
 )
+from lib.multiviews.refinement.view_sampler_numba import sample_squares_compiled
 
 logger = logging.getLogger(__name__)
 
@@ -107,6 +107,11 @@ class NumbaBackend(NumpyBackend):
         self, heatmaps: np.ndarray, pose_world: np.ndarray, cameras: Cameras, image_to_heatmap: np.ndarray
     ) -> np.ndarray:
         return count_supporting_views_compiled(heatmaps, pose_world, cameras, image_to_heatmap, self)
+
+    def distinct_candidates(
+        self, rays: PeakRays, cameras: Cameras, start_world: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return distinct_candidates_compiled(rays, cameras, start_world, self)
 
     def sample_squares(
         self, heatmaps: np.ndarray, center: np.ndarray, joints: np.ndarray, radius: int, step: float

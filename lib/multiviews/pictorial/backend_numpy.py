@@ -57,6 +57,7 @@ class Backend(ABC):
     peak_rays: Callable[..., Any] | None = None
     swapped_views: Callable[..., np.ndarray] | None = None
     select_candidates: Callable[..., np.ndarray] | None = None
+    distinct_candidates: Callable[..., tuple[np.ndarray, np.ndarray, np.ndarray]] | None = None
     optimize_pose: Callable[..., np.ndarray] | None = None
     measured_noise: Callable[..., np.ndarray] | None = None
     fit_joints: Callable[..., tuple[np.ndarray, np.ndarray]] | None = None

@@ -46,6 +46,7 @@ class TorchBackend(Backend):
         self.peak_rays = cpu.peak_rays
         self.swapped_views = cpu.swapped_views
         self.select_candidates = cpu.select_candidates
+        self.distinct_candidates = cpu.distinct_candidates
         if self.device.type == "cpu":
             self.kernels_run_in_parallel = cpu.kernels_run_in_parallel
             self.find_peaks = cpu.find_peaks

@@ -23,6 +23,8 @@ class CandidateSettings:
     max_limb_cost: float = 8.0  # cost cap of a limb, 4 standard deviations; a view contributes at most 2.4
     midpoint_std: float = 0.6  # standard deviation of a midpoint, tolerances; 1.8 px in the original heatmaps
     num_candidates: int = 24  # midpoints per joint in the tree search; limits its time
+    num_distinct: int = 8  # further candidates per joint of the learned choice
+    min_distance_mm: float = 60.0  # between them
     block_tests: int = 2**20  # midpoints times peaks per block; limits memory
 
 
@@ -61,6 +63,49 @@ def select_candidates(
     for f in frame_blocks(num_frames, tests_per_frame, CANDIDATE_SETTINGS.block_tests):
         pose[f] = _choose(rays[f], cameras[f], start_world[f], limb_lengths[f], limb_std[f], pairs, body, backend)
     return pose
+
+
+def distinct_candidates(
+    rays: PeakRays, cameras: Cameras, start_world: np.ndarray, backend: Backend
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """List the start of each joint, and the best midpoints that keep a distance from it and from each other.
+
+    Args:
+        rays: (F, V, J, K) peaks with weights up to 1.
+        cameras: numpy cameras with leading axes (F, V).
+        start_world: (F, J, 3) initial pose, mm.
+        backend: its kernel is used if it has one.
+
+    Returns:
+        points (F, J, n, 3), mm, and their scores (F, J, n), the start first; number of candidates (F, J). Those beyond
+        the number have no meaning.
+    """
+    if backend.distinct_candidates is not None:
+        return backend.distinct_candidates(rays, cameras, start_world)
+    num_frames, num_views, num_joints, num_peaks = rays.weight.shape
+    pairs = view_pairs(num_views, num_peaks)
+    most = CANDIDATE_SETTINGS.num_distinct + 1
+    points, score = np.zeros((num_frames, num_joints, most, 3)), np.zeros((num_frames, num_joints, most))
+    count = np.ones((num_frames, num_joints), np.int64)
+    tests_per_frame = num_joints * (len(pairs) + 1) * num_views * num_peaks
+    for f in frame_blocks(num_frames, tests_per_frame, CANDIDATE_SETTINGS.block_tests):
+        places, possible = midpoints(rays[f], cameras[f], pairs)
+        height = np.where(possible, view_scores(places, rays[f], cameras[f]).sum(1), -np.inf)
+        start = start_world[f, :, None]
+        points[f, :, :1], score[f, :, :1] = start, view_scores(start, rays[f], cameras[f]).sum(1)
+        height[_near(places, start)] = -np.inf
+        for n in range(1, most):
+            best = height.argmax(-1)[..., None]
+            points[f, :, n] = np.take_along_axis(places, best[..., None], 2)[:, :, 0]
+            score[f, :, n] = np.take_along_axis(height, best, 2)[..., 0]
+            count[f] += np.isfinite(score[f, :, n])
+            height[_near(places, points[f, :, n, None])] = -np.inf
+    return points, score, count
+
+
+def _near(places: np.ndarray, point: np.ndarray) -> np.ndarray:
+    """Return whether places (F, J, H, 3) are too close to a point (F, J, 1, 3) to be another candidate: (F, J, H)."""
+    return ((places - point) ** 2).sum(-1) < CANDIDATE_SETTINGS.min_distance_mm**2
 
 
 def _choose(

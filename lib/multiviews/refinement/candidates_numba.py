@@ -1,4 +1,4 @@
-"""Selection of joint candidates compiled by numba. candidates.py describes it."""
+"""Joint candidates and their selection, compiled by numba. candidates.py describes them."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _MAX_LIMB_COST = CANDIDATE_SETTINGS.max_limb_cost
 _NUM_CANDIDATES = CANDIDATE_SETTINGS.num_candidates
+_MIN_DISTANCE2 = CANDIDATE_SETTINGS.min_distance_mm**2
 
 
 def select_candidates_compiled(
@@ -43,6 +44,68 @@ def select_candidates_compiled(
 
     backend.for_each(select, backend.shares(len(pose)))
     return pose
+
+
+def distinct_candidates_compiled(
+    rays: PeakRays, cameras: Cameras, start_world: np.ndarray, backend: NumbaBackend
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Do as distinct_candidates()."""
+    arrays = ray_arrays(rays, cameras)
+    start = np.require(start_world, np.float64, "CW")
+    most = CANDIDATE_SETTINGS.num_distinct + 1
+    points, score = np.zeros((*start.shape[:2], most, 3)), np.zeros((*start.shape[:2], most))
+    count = np.empty(start.shape[:2], np.int64)
+
+    def find(frames: slice) -> None:
+        views = (array[frames] for array in arrays)
+        _distinct_in_frames(*views, start[frames], points[frames], score[frames], count[frames])
+
+    backend.for_each(find, backend.shares(len(start)))
+    return points, score, count
+
+
+@compiled()
+def _distinct_in_frames(place, weight, zoom, R, T, start, points, score, count):
+    """Write the candidates (F, J, n, 3), their scores (F, J, n) and numbers (F, J)."""
+    num_frames, num_views, num_joints, num_peaks = weight.shape
+    flat = num_views * num_peaks
+    places, heights = np.empty((flat * flat, 3)), np.empty(flat * flat)
+    rays = np.empty((num_views, num_peaks, 3))
+    for f in range(num_frames):
+        for j in range(num_joints):
+            at, around, zooms = place[f, :, j], weight[f, :, j], zoom[f]
+            for v in range(num_views):
+                for k in range(num_peaks):
+                    world_ray(at[v, k], R[f, v], zooms[v], rays[v, k])
+            found = 0
+            for one in range(flat):
+                v, k = one // num_peaks, one % num_peaks
+                for other in range((v + 1) * num_peaks, flat):
+                    w, m = other // num_peaks, other % num_peaks
+                    if not (around[v, k] > 0 and around[w, m] > 0):
+                        continue
+                    if midpoint(rays[v, k], T[f, v], rays[w, m], T[f, w], places[found]):
+                        heights[found] = _score(places[found], at, around, zooms, R[f], T[f])
+                        found += 1
+            points[f, j, 0] = start[f, j]
+            score[f, j, 0] = _score(start[f, j], at, around, zooms, R[f], T[f])
+            number = 1
+            while True:
+                last, best, index = points[f, j, number - 1], -np.inf, -1
+                for h in range(found):
+                    distance2 = 0.0
+                    for axis in range(3):
+                        difference = places[h, axis] - last[axis]
+                        distance2 += difference * difference
+                    if distance2 < _MIN_DISTANCE2:
+                        heights[h] = -np.inf
+                    elif heights[h] > best:
+                        best, index = heights[h], h
+                if index < 0 or number == score.shape[2]:
+                    break
+                points[f, j, number], score[f, j, number] = places[index], best
+                number += 1
+            count[f, j] = number
 
 
 @compiled()

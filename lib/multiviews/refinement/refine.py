@@ -6,8 +6,8 @@
 2. Correct left/right swaps per view (left_right.py). Select the best combination of joint candidates (candidates.py).
 3. Fit all joints to the peaks and to the limb lengths (pose_fit.py). The noise of the peaks is measured from the
    residuals; it sets the weight of the limb lengths.
-4. If a network was trained for it, let it read the heatmaps around the projections of the pose, and fit the pose to the
-   places that it predicts (learned_refinement.py).
+4. If networks were trained for it, let them choose between the candidates of each joint (learned_choice.py) and predict
+   the places of the joints in the views (learned_refinement.py); fit the pose to these places.
 5. If the frames of a person are known, replace the limb lengths by those measured in the person's other frames
    (limb_lengths.py), and continue the fit.
 
@@ -28,11 +28,11 @@ from lib.multiviews.keypoints.peak_rays import PeakRays, peak_rays, tolerance_mm
 from lib.multiviews.keypoints.peaks import find_peaks
 from lib.multiviews.pictorial.backend_numpy import Array, Backend
 from lib.multiviews.refinement.candidates import select_candidates
-from lib.multiviews.refinement.learned_refinement import LearnedRefinement, partners
+from lib.multiviews.refinement.learned_refinement import LearnedRefinement
 from lib.multiviews.refinement.limb_lengths import Distances, person_distances
 from lib.multiviews.refinement.pose_fit import PoseFit
-from lib.multiviews.refinement.uncertainty import SETTINGS as UNCERTAINTY
-from lib.multiviews.refinement.uncertainty import error_model
+from lib.multiviews.refinement.uncertainty import error_model, learned_covariance
+from lib.multiviews.refinement.view_sampler import ViewSampler, partners
 from lib.utils.errors import InputError, check_finite, check_shape
 from lib.utils.transforms import invert_affine, similarity_scale, transform_points
 
@@ -64,8 +64,7 @@ class FittedFrames:
     Attributes:
         fit: peaks, cameras, limb lengths and measured noise.
         points: (F, J, 3) mm, an array of the backend.
-        peaks: the fit to the peaks, if `fit` uses predicted places. It gives the uncertainty of the points, because the
-            errors of predicted places are not independent. None = `fit`.
+        peaks: the fit to the peaks, if `fit` uses predicted places; see learned_covariance().
     """
 
     fit: PoseFit
@@ -102,7 +101,7 @@ def fit_frames(
         check_heatmaps: False if the caller has checked that the heatmaps are finite; the check reads all of them.
         single_view_peaks: (F, V, J, K, 3) x, y, heatmap px, and value of the peaks before fusion, see stacked_peaks();
             None = the heatmaps are not fused, or only the fused ones are known: then their own peaks are used.
-        learned: network of step 4; None = skip it.
+        learned: networks of step 4; None = skip it.
 
     Returns:
         Blocks of frames in order. fitted_poses() returns their poses.
@@ -126,15 +125,14 @@ def fit_frames(
     def fit_block(frames: slice) -> None:
         views, limbs = cameras[frames], given[frames]
         own = None if single_view_peaks is None else single_view_peaks[frames]
-        rays = _trusted_rays(heatmaps[frames], own, views, image_to_heatmap[frames], settings, backend)
-        pose, rays = _start(rays, views, start_world[frames], limbs, body, flip_pairs, backend)
+        peaks = trusted_rays(heatmaps[frames], own, views, image_to_heatmap[frames], settings, backend)
+        pose, rays = _start(peaks, views, start_world[frames], limbs, body, flip_pairs, backend)
         block = _fit(pose, rays, views, limbs, body, backend, settings)
         if learned is not None:
-            pose = backend.numpy(block.points)
             partner = partners(body.num_joints, flip_pairs)
-            rays = _predicted_rays(
-                learned, heatmaps[frames], views, image_to_heatmap[frames], pose, partner, settings, backend
-            )
+            seen = ViewSampler(heatmaps[frames], views, image_to_heatmap[frames], partner, backend)
+            pose = learned.choose(seen, peaks, backend.numpy(block.points), body)
+            rays = _predicted_rays(learned, seen, pose, settings)
             block = replace(_fit(pose, rays, views, limbs, body, backend, settings), peaks=block.fit)
         fitted[frames.start // size] = block
 
@@ -211,11 +209,17 @@ def fitted_poses(fitted: Sequence[FittedFrames], body: HumanBody, backend: Backe
 def fitted_errors(fitted: Sequence[FittedFrames], body: HumanBody) -> tuple[np.ndarray, np.ndarray]:
     """Return covariance (F, J, 3, 3), mm^2, and degrees of freedom (F,) of blocks of frames; see error_model()."""
     nothing = np.empty((0, body.num_joints, 3, 3)), np.empty((0, body.num_joints))
-    blocks = [nothing, *((block.peaks or block.fit).covariance_and_support(block.points) for block in fitted)]
-    covariance, dof = error_model(*(np.concatenate(column) for column in zip(*blocks, strict=True)))
-    if any(block.peaks is not None for block in fitted):
-        covariance = covariance * UNCERTAINTY.learned_factor**2
-    return covariance, dof
+    blocks = [nothing, *(_covariance_and_support(block) for block in fitted)]
+    return error_model(*(np.concatenate(column) for column in zip(*blocks, strict=True)))
+
+
+def _covariance_and_support(block: FittedFrames) -> tuple[np.ndarray, np.ndarray]:
+    """Return covariance (F, J, 3, 3), mm^2, and support (F, J) of the joints, for error_model()."""
+    covariance, support = block.fit.covariance_and_support(block.points)
+    if block.peaks is None:
+        return covariance, support
+    of_peaks, support = block.peaks.covariance_and_support(block.points)
+    return learned_covariance(of_peaks, covariance, block.fit.rays.weight.shape[1]), support
 
 
 def _start(
@@ -287,13 +291,13 @@ def _check_inputs(
         raise InputError(f"limb_lengths: expected lengths above 0 mm, received {limb_lengths.min():g}")
 
 
-def _trusted_rays(
+def trusted_rays(
     heatmaps: Array,
     single_view_peaks: np.ndarray | None,
     cameras: Cameras,
     image_to_heatmap: np.ndarray,
-    settings: RefineSettings,
-    backend: Backend,
+    settings: RefineSettings = RefineSettings(),
+    backend: Backend | None = None,
 ) -> PeakRays:
     """Return the peaks (F, V, J, K), with weights relative to the frame's usual height, at most 1.
 
@@ -313,21 +317,14 @@ def _trusted_rays(
 
 
 def _predicted_rays(
-    learned: LearnedRefinement,
-    heatmaps: Array,
-    cameras: Cameras,
-    image_to_heatmap: np.ndarray,
-    pose: np.ndarray,
-    partner: np.ndarray,
-    settings: RefineSettings,
-    backend: Backend,
+    learned: LearnedRefinement, views: ViewSampler, pose: np.ndarray, settings: RefineSettings
 ) -> PeakRays:
     """Return the predicted places of the joints as one peak per map, weighted by the predicted errors."""
-    places, error = learned.predict(heatmaps, cameras, image_to_heatmap, pose, partner, backend)
-    weights = place_weights(error, settings)
-    return _rays(
-        places[..., None, :], weights[..., None], cameras, image_to_heatmap, heatmaps.shape[-1], settings, backend
-    )
+    places, error = learned.predict(views, pose)
+    weights = place_weights(error, settings)[..., None]
+    width = views.heatmaps.shape[-1]
+    where = (views.cameras, views.image_to_heatmap, width)
+    return _rays(places[..., None, :], weights, *where, settings, views.backend)
 
 
 def place_weights(error: np.ndarray, settings: RefineSettings = RefineSettings()) -> np.ndarray:

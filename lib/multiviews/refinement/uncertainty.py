@@ -23,7 +23,8 @@ class UncertaintySettings:
     least_dof: float = 2.2  # degrees of freedom of a frame without support; above 2
     added_dof: float = 60.0  # degrees of freedom that full support adds
     dof_decay: float = 13.2  # decay of the added ones per unit of missing support
-    learned_factor: float = 0.92  # on the standard deviations of joints that the learned refinement has moved
+    places_share: float = 0.3  # of predicted places in the covariance of the learned refinement; the rest: peaks
+    places_views: float = 4.0  # views for which the covariance holds; the variance grows with (4 / views)^0.5
 
 
 SETTINGS = UncertaintySettings()
@@ -47,6 +48,25 @@ def error_model(
     scale = growth * (fit_covariance + settings.shared_error_mm**2 * np.eye(3))
     dof = settings.least_dof + settings.added_dof * np.exp(-settings.dof_decay * missing.mean(1))
     return scale * (dof / (dof - 2))[:, None, None, None], dof
+
+
+def learned_covariance(
+    peaks: np.ndarray, places: np.ndarray, num_views: int, settings: UncertaintySettings = SETTINGS
+) -> np.ndarray:
+    """Return the fit covariance of joints that the learned refinement has moved.
+
+    The size is a geometric mean, since the errors of places that one network predicts are not independent. Fewer views
+    correct each other less.
+
+    Args:
+        peaks: (F, J, 3, 3) mm^2, covariance of the fit to the peaks.
+        places: (F, J, 3, 3) mm^2, covariance of the fit to the predicted places.
+        num_views: views of the frames.
+        settings: constants of the model.
+    """
+    ratio = np.trace(places, axis1=-2, axis2=-1) / np.trace(peaks, axis1=-2, axis2=-1)
+    factor = ratio**settings.places_share * (settings.places_views / num_views) ** 0.5
+    return peaks * factor[..., None, None]
 
 
 def sd_mm(covariance: np.ndarray) -> np.ndarray:

@@ -16,13 +16,13 @@ from lib.multiviews.refinement.learned_refinement import LearnedRefinement
 from lib.utils.errors import InputError
 
 NAMES = ("root", "neck")
-WEIGHTS = dict(untrained(NAMES).weights)
+WEIGHTS, CHOICE = dict(untrained(NAMES).weights), dict(untrained(NAMES).choice)
 
 
 def test_load_learned_without_run_directory(tmp_path):
     with pytest.raises(InputError, match="REFINE_LEARNED: expected the file of run/pose3d/train"):
         load_learned(config_of(), None, NAMES)
-    save_learned(tmp_path / "a.npz", LearnedRefinement(WEIGHTS, NAMES, "none"))
+    save_learned(tmp_path / "a.npz", LearnedRefinement(WEIGHTS, NAMES, "none", choice=CHOICE))
     assert load_learned(config_of(tmp_path / "a.npz"), None, NAMES).fusion == "none"
 
 
@@ -39,12 +39,14 @@ def test_load_learned_returns_what_was_saved(tmp_path):
     path = learned_path(config_of(), tmp_path)
     assert path == tmp_path / "learned_refinement_none.npz"
     assert learned_path(config_of(), tmp_path / "evaluations" / "root=other") == path
-    save_learned(path, LearnedRefinement(WEIGHTS, NAMES, "none"))
+    save_learned(path, LearnedRefinement(WEIGHTS, NAMES, "none", choice=CHOICE))
     found = load_learned(config_of(), tmp_path, NAMES)
     assert (found.joint_names, found.fusion) == (NAMES, "none")
     assert found.weights.keys() == WEIGHTS.keys()
-    for name, values in WEIGHTS.items():
-        np.testing.assert_array_equal(found.weights[name], values)
+    assert found.choice.keys() == CHOICE.keys()
+    for given, loaded in ((WEIGHTS, found.weights), (CHOICE, found.choice)):
+        for name, values in given.items():
+            np.testing.assert_array_equal(loaded[name], values)
 
 
 @pytest.mark.parametrize(
@@ -55,11 +57,14 @@ def test_load_learned_returns_what_was_saved(tmp_path):
         ({"input": np.ones((3, 96))}, "none", "the sizes of its weights do not fit .*; train it again"),
         ({"output_joint": np.ones((5, 3))}, "none", "the sizes of its weights do not fit .*; train it again"),
         ({"own": None}, "none", "it has no 'own'"),
+        ({"choice_place": None}, "none", "it has no 'choice_place'; train it again"),
+        ({"choice_place": np.ones((3, 128))}, "none", "the sizes of its weights do not fit .*; train it again"),
     ],
 )
 def test_load_learned_unusable_file(tmp_path, change, fusion, message):
     words = {"joint_names": np.array(NAMES), "fusion": np.array("none"), "checkpoint": np.array("")}
-    arrays = {**WEIGHTS, **words, **change}
+    choice = {f"choice_{name}": values for name, values in CHOICE.items()}
+    arrays = {**WEIGHTS, **choice, **words, **change}
     path = tmp_path / "a.npz"
     np.savez(path, **{name: values for name, values in arrays.items() if values is not None})
     with pytest.raises(InputError, match=message):
@@ -70,7 +75,7 @@ def test_load_learned_other_network_is_logged(tmp_path, caplog):
     weights = tmp_path / "model_best.pth.tar"
     torch.save({"a": torch.zeros(3)}, weights)
     path = learned_path(config_of(), tmp_path)
-    save_learned(path, LearnedRefinement(WEIGHTS, NAMES, "none", file_digest(weights)))
+    save_learned(path, LearnedRefinement(WEIGHTS, NAMES, "none", file_digest(weights), CHOICE))
     load_learned(config_of(), tmp_path, NAMES)
     assert not caplog.records
     torch.save({"a": torch.ones(3)}, weights)

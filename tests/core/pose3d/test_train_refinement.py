@@ -40,8 +40,9 @@ def biased_batch(num_frames: int, seed: int):
 
 def test_collect_examples_offsets_lead_to_ground_truth(context):
     batch = biased_batch(3, 1)
-    settings = TrainingSettings(jitter_mm=(0.0, 20.0), fewer_views=True)
-    found = collect_examples([batch], context, settings, seed=0)
+    settings = TrainingSettings(jitter_mm=(0.0, 20.0), fewer_views=3)
+    found, choices = collect_examples([batch], context, settings, seed=0)
+    assert len(choices) == len(found) == 5
     assert [tuple(one.inputs.shape[:3]) for one in found[:2]] == [(3, 4, 17)] * 2
     assert found[2].inputs.shape[1] in (2, 3)
     assert all(one.inputs.shape[-1] == NUM_INPUTS for one in found)
@@ -55,7 +56,7 @@ def test_collect_examples_far_and_unknown_joints_are_left_out(context):
     gt = batch.gt_world.copy()
     gt[0, 3] = np.nan
     gt[1, 4] += 3000
-    found = collect_examples([replace(batch, gt_world=gt)], context, TrainingSettings(jitter_mm=(0.0,)), seed=0)
+    found, _ = collect_examples([replace(batch, gt_world=gt)], context, TrainingSettings(jitter_mm=(0.0,)), seed=0)
     known = torch.isfinite(found[0].offset).all(-1)
     assert not known[0, :, 3].any()
     assert not known[1, :, 4].any()
@@ -77,7 +78,7 @@ def test_collect_examples_heatmaps_not_finite(context):
 def test_train_removes_systematic_errors(context):
     """A bias that all frames share is learned, for the same rig and for another number of views."""
     settings = TrainingSettings(epochs=20, frames_per_step=8, width=32, body_width=8)
-    examples = collect_examples([biased_batch(16, 1)], context, settings, seed=0)
+    examples, _ = collect_examples([biased_batch(16, 1)], context, settings, seed=0)
     weights = train(examples, settings, seed=0, device=CPU)
     learned = replace(context, learned=LearnedRefinement(weights, H36M_BODY.joint_names, "none"))
     all_views = biased_batch(4, 2)
@@ -93,8 +94,8 @@ def test_train_removes_systematic_errors(context):
 def test_train_frames_without_labels_do_not_matter(context, caplog):
     """A step without any known offset makes neither the weights nor the logged loss NaN."""
     caplog.set_level("INFO")
-    settings = TrainingSettings(jitter_mm=(0.0,), fewer_views=False, epochs=1)
-    (examples,) = collect_examples([biased_batch(4, 1)], context, settings, seed=0)
+    settings = TrainingSettings(jitter_mm=(0.0,), fewer_views=0, epochs=1)
+    (examples,), _ = collect_examples([biased_batch(4, 1)], context, settings, seed=0)
     unlabeled = replace(examples, offset=torch.full_like(examples.offset, torch.nan))
     weights = train([examples, unlabeled], settings, seed=0, device=CPU)
     for name, values in weights.items():
@@ -104,8 +105,8 @@ def test_train_frames_without_labels_do_not_matter(context, caplog):
 
 
 def test_train_same_seed_same_weights(context):
-    settings = TrainingSettings(jitter_mm=(0.0,), fewer_views=False, epochs=1)
-    examples = collect_examples([biased_batch(4, 1)], context, settings, seed=0)
+    settings = TrainingSettings(jitter_mm=(0.0,), fewer_views=0, epochs=1)
+    examples, _ = collect_examples([biased_batch(4, 1)], context, settings, seed=0)
     one, other, third = (train(examples, settings, seed, CPU) for seed in (0, 0, 1))
     for name in one:
         np.testing.assert_array_equal(one[name], other[name])

@@ -10,7 +10,7 @@ from cvf_tests.scenes import make_scene
 from lib.multiviews.body import HumanBody
 from lib.multiviews.keypoints.peak_rays import PeakRays, midpoints, peak_rays, tolerance_mm, view_pairs, view_scores
 from lib.multiviews.pictorial.backend_numpy import NumpyBackend
-from lib.multiviews.refinement.candidates import select_candidates
+from lib.multiviews.refinement.candidates import CANDIDATE_SETTINGS, distinct_candidates, select_candidates
 from lib.utils.transforms import invert_affine, transform_points
 
 ARM_JOINTS = [8, 11, 12, 13]  # neck, left shoulder, elbow, wrist
@@ -98,3 +98,31 @@ def test_select_candidates_limit():
     lengths = ARM.limb_lengths(arm)
     chosen = choose(rays, scene, arm + 500, lengths, 0.05 * lengths)
     assert np.linalg.norm(chosen - arm, axis=-1).max() < 60
+
+
+def test_distinct_candidates_keep_a_distance():
+    scene, arm, rays = arm_scene(3, views=4)
+    points, score, count = distinct_candidates(rays, scene.cameras, arm, NumpyBackend())
+    np.testing.assert_array_equal(points[:, :, 0], arm)
+    assert count.min() >= 1
+    assert count.max() > 3
+    for frame, joint in np.ndindex(count.shape):
+        found = points[frame, joint, : count[frame, joint]]
+        distance = np.linalg.norm(found[:, None] - found, axis=-1)[np.triu_indices(len(found), 1)]
+        assert (distance >= CANDIDATE_SETTINGS.min_distance_mm).all()
+        others = score[frame, joint, 1 : count[frame, joint]]
+        assert (np.diff(others) <= 0).all()
+        assert np.isfinite(others).all()
+
+
+def test_distinct_candidates_are_the_best_midpoints():
+    """The highest midpoint away from the start is always listed."""
+    scene, arm, rays = arm_scene(2, views=3)
+    _, score, count = distinct_candidates(rays, scene.cameras, arm, NumpyBackend())
+    places, possible = midpoints(rays, scene.cameras, view_pairs(3, 2))
+    heights = np.where(possible, view_scores(places, rays, scene.cameras).sum(1), -np.inf)
+    heights[np.linalg.norm(places - arm[:, :, None], axis=-1) < CANDIDATE_SETTINGS.min_distance_mm] = -np.inf
+    has_others = count > 1
+    assert has_others.any()
+    np.testing.assert_array_equal(has_others, np.isfinite(heights.max(-1)))
+    np.testing.assert_allclose(score[has_others][:, 1], heights.max(-1)[has_others])

@@ -9,19 +9,18 @@ from cvf_tests.scenes import make_backend, make_scene
 from lib.multiviews.body import H36M_BODY
 from lib.multiviews.refinement.learned_refinement import (
     NUM_INPUTS,
-    SAMPLING,
+    NUM_OWN,
+    NUM_PARTNER,
     LearnedRefinement,
-    partners,
     pose_inputs,
     view_offsets,
 )
 from lib.multiviews.refinement.refine import fit_frames, fitted_poses
+from lib.multiviews.refinement.view_sampler import CELLS, ViewSampler, partners
 from lib.utils.joints import H36M_17
 
 FLIP_PAIRS = [tuple(H36M_17.indices(pair)) for pair in H36M_17.flip_pairs]
 PARTNER = partners(17, FLIP_PAIRS)
-NUM_OWN = (2 * SAMPLING.radius + 1) ** 2
-NUM_PARTNER = (2 * SAMPLING.partner_radius + 1) ** 2
 
 
 def random_weights(seed: int = 0, width: int = 8, narrow: int = 4) -> dict[str, np.ndarray]:
@@ -48,12 +47,7 @@ def random_weights(seed: int = 0, width: int = 8, narrow: int = 4) -> dict[str, 
 def inputs_of(scene, heatmaps=None, pose=None):
     heatmaps = scene.heatmaps if heatmaps is None else heatmaps
     pose = scene.pose_world if pose is None else pose
-    return pose_inputs(heatmaps, scene.cameras, scene.image_to_heatmap, pose, PARTNER)
-
-
-def test_partners_of_sides_and_middle():
-    right, left, neck = (H36M_17.index(name) for name in ("rwri", "lwri", "neck"))
-    assert (PARTNER[right], PARTNER[left], PARTNER[neck]) == (left, right, neck)
+    return pose_inputs(ViewSampler(heatmaps, scene.cameras, scene.image_to_heatmap, PARTNER), pose)
 
 
 def test_pose_inputs_exact_pose():
@@ -101,7 +95,7 @@ def test_pose_inputs_projection_outside_of_map_is_empty():
     scene = make_scene(1)
     inputs, projection = inputs_of(scene, pose=scene.pose_world + [0, 0, 30_000.0])
     assert np.isfinite(projection).all()
-    assert np.abs(projection).max() <= 64 + SAMPLING.farthest * 2
+    assert np.abs(projection).max() <= 64 + 24 * 64 / CELLS
     assert inputs[..., :NUM_OWN].max() == 0
 
 

@@ -13,6 +13,7 @@ from lib.multiviews.refinement.uncertainty import (
     UncertaintySettings,
     coverage,
     error_model,
+    learned_covariance,
     region_limits,
     sd_mm,
 )
@@ -103,3 +104,14 @@ def test_covariance_independent_of_library(library):
         for name in ("numpy", library)
     )
     np.testing.assert_allclose(found, expected, rtol=0.02, atol=0.02 * expected.max())
+
+
+def test_learned_covariance_lies_between_peaks_and_places():
+    rng = np.random.default_rng(0)
+    root = rng.normal(size=(2, 3, 3, 3))
+    peaks = root @ root.swapaxes(-1, -2) + np.eye(3)
+    np.testing.assert_allclose(learned_covariance(peaks, peaks, num_views=4), peaks)
+    smaller = learned_covariance(peaks, peaks / 16, num_views=4)
+    np.testing.assert_allclose(smaller, peaks / 16**SETTINGS.places_share)
+    two_views = learned_covariance(peaks, peaks, num_views=2)
+    np.testing.assert_allclose(sd_mm(two_views), 2**0.25 * sd_mm(peaks))

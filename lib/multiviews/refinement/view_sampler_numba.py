@@ -1,4 +1,4 @@
-"""Samples of the learned refinement, compiled by numba. learned_refinement.py describes them."""
+"""Squares of heatmap samples, compiled by numba. view_sampler.py describes them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def sample_squares_compiled(
     heatmaps: np.ndarray, center: np.ndarray, joints: np.ndarray, radius: int, step: float, backend: NumbaBackend
 ) -> np.ndarray:
-    """Do as sample_squares()."""
+    """Do as ViewSampler.squares()."""
     center = np.require(center, np.float64, "CW")
     joints = np.require(joints, np.int64, "CW")
     found = np.empty((*center.shape[:3], (2 * radius + 1) ** 2))
