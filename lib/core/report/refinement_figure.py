@@ -16,7 +16,8 @@ from lib.utils.files.atomic import atomic_path
 
 _CELL_INCHES = 2.9
 _DPI = 110
-_SHOWN_SHARE = 0.6  # of the heatmap's width, around the projection
+_SHOWN_SHARE = 0.6  # of the heatmap's width; more if the joint moves far
+_BORDER_SHARE = 0.15  # of the heatmap's width, around both places
 _BEFORE = {"linestyle": "none", "marker": "x", "markersize": 9, "color": "white", "markeredgewidth": 2}
 _PREDICTED = {"linestyle": "none", "marker": "o", "markersize": 6, "color": "#00e5ff", "markeredgecolor": "black"}
 _GT = {"linestyle": "none", "marker": "P", "markersize": 9, "color": "#76ff03", "markeredgecolor": "black"}
@@ -96,7 +97,9 @@ def save_refinement_figure(path: Path, crops: Sequence[np.ndarray], joints: Sequ
     for row, views in zip(figure.subplots(rows, columns, squeeze=False), joints, strict=True):
         height, width = views.heatmaps.shape[-2:]
         extent = (-0.5, width - 0.5, height - 0.5, -0.5)
-        reach = _SHOWN_SHARE / 2 * width
+        middle = (views.before + views.predicted) / 2
+        farthest = np.abs(views.before - views.predicted).max() / 2
+        reach = max(_SHOWN_SHARE / 2 * width, farthest + _BORDER_SHARE * width)
         highest = max(float(views.heatmaps.max()), 1e-6)
         for view, (axes, crop) in enumerate(zip(row, crops, strict=True)):
             heat = (views.heatmaps[view] / highest).clip(0, 1)
@@ -108,7 +111,7 @@ def save_refinement_figure(path: Path, crops: Sequence[np.ndarray], joints: Sequ
             angle = np.linspace(0, 2 * np.pi, 60)
             circle = views.predicted[view] + views.error[view] * np.stack([np.cos(angle), np.sin(angle)], 1)
             axes.plot(*circle.T, color="#00e5ff", linewidth=1.4)
-            x, y = views.before[view]
+            x, y = middle[view]
             axes.set(xlim=(x - reach, x + reach), ylim=(y + reach, y - reach), xticks=[], yticks=[])
             hidden = ", hidden" if views.occluded is not None and views.occluded[view] else ""
             counts = f"error {views.error[view]:.1f} px, weight {views.weight[view]:.2f}"

@@ -49,7 +49,7 @@ class RefineSettings:
     agreement_power: float = 2.0  # exponent of the fused heatmap at a single-view peak, in the weight of the peak
     min_peak_share: float = 0.2  # peaks below this share of the frame's usual height are noise
     first_noise: float = 0.4  # noise of the first fit, tolerances; 1.2 px in the original heatmaps
-    learned_weights: tuple[float, float] = (0.01, 4.0)  # range of the weight of a predicted place; 1 = usual error
+    learned_weights: tuple[float, float] = (0.1, 2.0)  # range of the weight of a predicted place; 1 = usual error
     steps: tuple[int, ...] = (4, 4, 8)  # steps of the fit; the noise is measured between these rounds
     person_steps: int = 8  # steps with the person's distances
     block_frames: int = 16  # frames per block; blocks run in parallel, unless the backend's kernels do
@@ -330,7 +330,7 @@ def _predicted_rays(
 def place_weights(error: np.ndarray, settings: RefineSettings = RefineSettings()) -> np.ndarray:
     """Return the weights of predicted places from their predicted errors (F, V, J); 1 = usual error of the frame."""
     usual = np.median(error, (1, 2), keepdims=True)
-    return ((usual / error) ** 2).clip(*settings.learned_weights)
+    return (usual / error).clip(*settings.learned_weights)
 
 
 def _rays(

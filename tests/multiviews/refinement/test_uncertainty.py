@@ -110,8 +110,9 @@ def test_learned_covariance_lies_between_peaks_and_places():
     rng = np.random.default_rng(0)
     root = rng.normal(size=(2, 3, 3, 3))
     peaks = root @ root.swapaxes(-1, -2) + np.eye(3)
-    np.testing.assert_allclose(learned_covariance(peaks, peaks, num_views=4), peaks)
+    four = (SETTINGS.places_views / 4) ** 0.5
+    np.testing.assert_allclose(learned_covariance(peaks, peaks, num_views=4), four * peaks)
     smaller = learned_covariance(peaks, peaks / 16, num_views=4)
-    np.testing.assert_allclose(smaller, peaks / 16**SETTINGS.places_share)
+    np.testing.assert_allclose(smaller, four * peaks / 16**SETTINGS.places_share)
     two_views = learned_covariance(peaks, peaks, num_views=2)
-    np.testing.assert_allclose(sd_mm(two_views), 2**0.25 * sd_mm(peaks))
+    np.testing.assert_allclose(sd_mm(two_views), 2**0.25 * sd_mm(four * peaks))
