@@ -89,7 +89,7 @@ class Variant:
 
 def variants(places: list[Examples]) -> dict[str, Variant]:
     """Return the variants by name."""
-    copies = len(FULL.jitter_mm) + FULL.fewer_views
+    copies = len(FULL.jitter_mm) + (FULL.fewer_views if places[0].inputs.shape[1] > 2 else 0)
     all_views = [one for index, one in enumerate(places) if index % copies < len(FULL.jitter_mm)]
     exact = places[::copies]
 
@@ -100,9 +100,9 @@ def variants(places: list[Examples]) -> dict[str, Variant]:
         "full": Variant(places),
         "places without the choice": Variant(places, choice=None),
         "choice without the places": Variant(places, kind=ChoiceOnly),
-        "choice without heatmaps": choice_without("pooled", "pooled_joint"),
-        "choice without places in the pose": choice_without("place"),
-        "choice without the other joints": choice_without("pose_joint"),
+        "choice without heatmaps at the candidates": choice_without("pooled", "pooled_joint"),
+        "choice without the candidate's place": choice_without("place"),
+        "choice without the pose around it": choice_without("pose_joint"),
         "places without predicted errors": Variant(places, kind=PlacesOnly),
         "places without the partner's heatmap": Variant([_without_partner(one) for one in places], kind=OwnHeatmapOnly),
         "places without the other joints": Variant(places, replace(FULL, left_out=("from_body",))),

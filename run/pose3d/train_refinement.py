@@ -74,8 +74,9 @@ def main() -> None:
     progress = tqdm(batches, unit="batch", disable=None, leave=False)
     places, choices = collect_examples(progress, context, settings, config.SEED)
     logger.info("%d groups of %d views; %.0f s of network", *frames.groups.shape, batches.seconds)
-    choice = train_choice(choices, ChoiceSettings(), config.SEED, network.device)
     weights = train(places, settings, config.SEED, network.device)
+    del places  # some 65 kB per group
+    choice = train_choice(choices, ChoiceSettings(), config.SEED, network.device)
     checkpoint = file_digest(weights_file(config, directory)) or ""
     fusion = fusion_name(config.NETWORK)
     save_learned(path, LearnedRefinement(weights, body.joint_names, fusion, checkpoint, choice))

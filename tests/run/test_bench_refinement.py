@@ -51,7 +51,7 @@ def test_variants_choose_their_examples():
     assert all((one.inputs[..., PARTNER] != 0).all() for one in given)
     assert found["places without the other joints"].settings.left_out == ("from_body",)
     assert found["places without the choice"].choice is None
-    assert found["choice without heatmaps"].choice.left_out == ("pooled", "pooled_joint")
+    assert found["choice without heatmaps at the candidates"].choice.left_out == ("pooled", "pooled_joint")
 
 
 def predict(kind: type[LearnedRefinement], heatmaps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -82,6 +82,7 @@ class ExperimentProtocol:
     test_sets: tuple[ExtraTestSet, ...] = ()  # further test sets
     crops: Path | None = None  # folder of ready crops for the trainings on the main data set; None = images
     rig_training: RigTraining | None = None  # further training set
+    counts_free: bool = True  # the start knows enough people for the orderings of section 7.5 to count
 
     @property
     def difficulty_rows(self) -> tuple[tuple[str, str], ...]:

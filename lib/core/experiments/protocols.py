@@ -98,6 +98,7 @@ def synthetic_protocol(data: Path, out: Path, opts: Sequence[str] = ()) -> Exper
         setting=_SYNTHETIC_SETTING,
         validation_text=f"validation set, {OCCLUDERS} pieces of furniture",
         test_sets=(*occluded, *rigs),
+        counts_free=False,
     )
 
 

@@ -78,7 +78,8 @@ def load_learned(config: Any, directory: Path | None, joint_names: Sequence[str]
     except Exception as error:  # a damaged archive raises many kinds
         raise InputError(f"PICT_STRUCT.REFINE_LEARNED: {path}: not readable ({brief(error)})") from None
     choice_keys = {name: _CHOICE_KEY.format(name) for name in _CHOICE}
-    lacking = {*_WORDS, *_WEIGHTS, *choice_keys.values()} - arrays.keys()
+    has_choice = not arrays.keys().isdisjoint(choice_keys.values())
+    lacking = {*_WORDS, *_WEIGHTS, *(choice_keys.values() if has_choice else ())} - arrays.keys()
     if lacking:
         raise InputError(f"PICT_STRUCT.REFINE_LEARNED: {path}: it has no '{min(lacking)}'; train it again")
     names, fusion = tuple(arrays["joint_names"].tolist()), str(arrays["fusion"])
@@ -93,12 +94,15 @@ def load_learned(config: Any, directory: Path | None, joint_names: Sequence[str]
             "run run/pose3d/train_refinement.py with this fusion"
         )
     weights = {name: arrays[name] for name in _WEIGHTS}
-    choice = {name: arrays[key] for name, key in choice_keys.items()}
+    choice = {name: arrays[key] for name, key in choice_keys.items()} if has_choice else {}
+    if not has_choice:
+        logger.info("%s: from an older version, without the choice between candidates; train it again", path)
     learned = LearnedRefinement(weights, names, fusion, str(arrays["checkpoint"]), choice)
     try:
         view_offsets(weights, np.zeros((1, 2, len(names), NUM_INPUTS), np.float32))
-        choice_scores(choice, empty_inputs(len(names)))
-    except ValueError as error:
+        if has_choice:
+            choice_scores(choice, empty_inputs(len(names)))
+    except (ValueError, IndexError) as error:
         raise InputError(
             f"PICT_STRUCT.REFINE_LEARNED: {path}: the sizes of its weights do not fit ({brief(error)}); train it again"
         ) from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,21 +11,22 @@ import torch
 from torch import Tensor
 
 from lib.core.pose3d.frames import FrameBatch
+from lib.core.pose3d.small_network import matrix, optimize
 from lib.multiviews.keypoints.peak_rays import PeakRays
 from lib.multiviews.refinement.learned_choice import (
-    LEFT_INPUTS,
-    NUM_FACTS,
+    MOVE,
     NUM_POSE_INPUTS,
+    NUM_SAMPLES,
     NUM_VIEW_INPUTS,
+    PLACE,
     SIDE,
     ChoiceInputs,
     choice_inputs,
     choice_scores,
+    distance_columns,
     num_place_inputs,
 )
 from lib.multiviews.refinement.view_sampler import ViewSampler
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class ChoiceSettings:
     frames_per_step: int = 64
     learning_rate: float = 2e-3
     weight_decay: float = 0.05
-    dropout: float = 0.1  # of the inputs
+    dropout: float = 0.1  # of the inputs of the views and of the pose
     error_scale_mm: float = 50.0  # candidates whose errors differ by less are about as good
     max_error_mm: float = 400.0  # all worse candidates are as bad
     left_out: tuple[str, ...] = ()  # weights that stay 0, for ablations
@@ -87,48 +87,15 @@ def train_choice(
     are mirrored: left and right joints swap. AdamW, one cycle of the learning rate.
     """
     torch.manual_seed(seed)
-    parts = _by_num_views(examples)
-    num_joints = len(examples[0].partner)
-    initial = {name: values.to(device) for name, values in initial_choice(num_joints, settings).items()}
-    fixed = {name: torch.zeros_like(initial.pop(name)) for name in settings.left_out}
-    weights = {name: values.requires_grad_() for name, values in initial.items()}
-    optimizer = torch.optim.AdamW(weights.values(), settings.learning_rate, weight_decay=settings.weight_decay)
-    steps = []
-    for _ in range(settings.epochs):
-        epoch = [
-            (part, frames)
-            for part in parts
-            for frames in torch.randperm(len(part.inputs.pose)).split(settings.frames_per_step)
-        ]
-        steps += [epoch[index] for index in torch.randperm(len(epoch)).tolist()]
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, total_steps=len(steps))
-    recent = []
-    for part, frames in steps:
-        inputs, error = _of_frames(part, frames, device)
-        inputs = _without_some(_mirrored(inputs, part.partner), 1 - settings.dropout)
-        loss = _loss({**weights, **fixed}, inputs, error, settings)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        recent.append(loss.detach())
-    last = torch.stack(recent[-len(recent) // settings.epochs :]).nanmean()
-    logger.info("choice: %d steps; loss of the last epoch %.3f", len(steps), last)
-    return {name: values.detach().float().cpu().numpy() for name, values in {**weights, **fixed}.items()}
+    partner = examples[0].partner
+    keep = 1 - settings.dropout
 
+    def loss(weights: Mapping[str, Tensor], part: int, frames: Tensor) -> Tensor:
+        inputs, error = _of_frames(examples[part], frames, device)
+        return _loss(weights, _without_some(_mirrored(inputs, partner), keep), error, settings)
 
-def _by_num_views(examples: Sequence[ChoiceExamples]) -> list[ChoiceExamples]:
-    """Concatenate the examples of each number of views."""
-    parts = []
-    for num_views in sorted({one.inputs.views.shape[1] for one in examples}):
-        same = [one for one in examples if one.inputs.views.shape[1] == num_views]
-        first = np.cumsum([0, *(len(one.inputs.pose) for one in same)])
-        columns = [[getattr(one.inputs, name) for one in same] for name in ("views", "place", "pose", "joint")]
-        views, place, pose, joint = map(torch.cat, columns)
-        frame = torch.cat([one.inputs.frame + start for one, start in zip(same, first, strict=False)])
-        error = torch.cat([one.error_mm for one in same])
-        parts.append(ChoiceExamples(ChoiceInputs(views, place, pose, frame, joint), error, same[0].partner))
-    return parts
+    initial = initial_choice(len(partner), settings)
+    return optimize("choice", initial, {}, [len(one.inputs.pose) for one in examples], loss, settings, device)
 
 
 def _of_frames(examples: ChoiceExamples, frames: Tensor, device: torch.device) -> tuple[ChoiceInputs, Tensor]:
@@ -148,16 +115,18 @@ def _mirrored(inputs: ChoiceInputs, partner: np.ndarray) -> ChoiceInputs:
     order = torch.as_tensor(partner, device=inputs.joint.device)
     flipped = torch.rand(len(inputs.pose), device=inputs.joint.device) < 0.5
     rows = flipped[inputs.frame]
-    samples = inputs.views[..., : SIDE**2].unflatten(-1, (SIDE, SIDE)).flip(-1).flatten(-2)
-    views = torch.cat([samples, inputs.views[..., SIDE**2 :]], -1)
-    facts = inputs.place[:, :NUM_FACTS].clone()
-    facts[:, LEFT_INPUTS] *= -1
-    distances = inputs.place[:, NUM_FACTS:].unflatten(1, (2, len(order)))[:, :, order].flatten(1)
+    samples = inputs.views[..., :NUM_SAMPLES].unflatten(-1, (SIDE, SIDE)).flip(-1).flatten(-2)
+    views = torch.cat([samples, inputs.views[..., NUM_SAMPLES:]], -1)
+    place = inputs.place.clone()
+    for axes in (PLACE, MOVE):
+        place[:, axes] *= place.new_tensor([-1.0, 1.0, 1.0])
+    for columns in distance_columns(len(order)):
+        place[:, columns] = place[:, columns][:, order]
     pose = inputs.pose[:, order]
     pose[..., 0] *= -1
     return ChoiceInputs(
         torch.where(rows[:, None, None], views, inputs.views),
-        torch.where(rows[:, None], torch.cat([facts, distances], 1), inputs.place),
+        torch.where(rows[:, None], place, inputs.place),
         torch.where(flipped[:, None, None], pose, inputs.pose),
         inputs.frame,
         torch.where(rows, order[inputs.joint], inputs.joint),
@@ -193,25 +162,22 @@ def _log_softmax(values: Tensor, group: Tensor) -> Tensor:
 def initial_choice(num_joints: int, settings: ChoiceSettings) -> dict[str, Tensor]:
     """Return random weights; all scores begin at 0."""
 
-    def matrix(rows: int, columns: int) -> Tensor:
-        return torch.randn(rows, columns) * rows**-0.5
-
-    one = settings
+    width, pooled, pose_width, hidden = settings.width, settings.pooled, settings.pose_width, settings.hidden
     return {
-        "view": matrix(NUM_VIEW_INPUTS, one.width),
-        "view_bias": torch.zeros(one.width),
-        "pooled": matrix(one.width, one.pooled),
-        "pooled_joint": 0.3 * torch.randn(num_joints, one.pooled),
-        "mean": matrix(one.pooled, one.hidden),
-        "highest": matrix(one.pooled, one.hidden),
-        "lowest": matrix(one.pooled, one.hidden),
-        "place": matrix(num_place_inputs(num_joints), one.hidden),
-        "pose": matrix(NUM_POSE_INPUTS * num_joints, one.pose_width),
-        "pose_bias": torch.zeros(one.pose_width),
-        "pose_joint": matrix(one.pose_width, num_joints * one.pose_facts),
-        "from_pose": matrix(one.pose_facts, one.hidden),
-        "joint": 0.3 * torch.randn(num_joints, one.hidden),
-        "hidden": matrix(one.hidden, one.hidden),
-        "hidden_bias": torch.zeros(one.hidden),
-        "score": torch.zeros(one.hidden, 1),
+        "view": matrix(NUM_VIEW_INPUTS, width),
+        "view_bias": torch.zeros(width),
+        "pooled": matrix(width, pooled),
+        "pooled_joint": 0.3 * torch.randn(num_joints, pooled),
+        "mean": matrix(pooled, hidden),
+        "highest": matrix(pooled, hidden),
+        "lowest": matrix(pooled, hidden),
+        "place": matrix(num_place_inputs(num_joints), hidden),
+        "pose": matrix(NUM_POSE_INPUTS * num_joints, pose_width),
+        "pose_bias": torch.zeros(pose_width),
+        "pose_joint": matrix(pose_width, num_joints * settings.pose_facts),
+        "from_pose": matrix(settings.pose_facts, hidden),
+        "joint": 0.3 * torch.randn(num_joints, hidden),
+        "hidden": matrix(hidden, hidden),
+        "hidden_bias": torch.zeros(hidden),
+        "score": torch.zeros(hidden, 1),
     }

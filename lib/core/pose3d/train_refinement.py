@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from lib.core.pose3d.frames import FrameBatch
 from lib.core.pose3d.methods import MethodContext, solve_rpsm_refine, views_and_peaks
+from lib.core.pose3d.small_network import matrix, optimize
 from lib.core.pose3d.train_choice import ChoiceExamples, ChoiceSettings, choice_examples, initial_choice
 from lib.multiviews.cameras import project
 from lib.multiviews.keypoints.heatmap_values import on_host
@@ -19,8 +19,6 @@ from lib.multiviews.refinement.learned_refinement import NUM_INPUTS, LearnedRefi
 from lib.multiviews.refinement.view_sampler import ViewSampler
 from lib.utils.errors import InputError, check_finite
 from lib.utils.transforms import transform_points
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -70,22 +68,22 @@ def collect_examples(
     rng = np.random.default_rng(seed)
     places, choices = [], []
 
-    def add(batch: FrameBatch, pose_world: np.ndarray) -> None:
+    def add(batch: FrameBatch, poses_world: list[np.ndarray]) -> None:
         views, peaks = views_and_peaks(batch, context)
-        places.append(_examples(batch, views, pose_world, settings))
-        choices.append(choice_examples(batch, views, peaks, pose_world))
+        for pose_world in poses_world:
+            places.append(_examples(batch, views, pose_world, settings))
+            choices.append(choice_examples(batch, views, peaks, pose_world))
 
     for batch in batches:
         batch = replace(batch, heatmaps=context.backend.heatmaps(on_host(batch.heatmaps)))
         check_finite(f"{batch.name}: heatmaps", batch.heatmaps)
         pose = solve_rpsm_refine(batch, context).pose_world
-        for std in settings.jitter_mm:
-            add(batch, pose + rng.normal(0, std, pose.shape))
+        add(batch, [pose + rng.normal(0, std, pose.shape) for std in settings.jitter_mm])
         num_views = batch.heatmaps.shape[1]
         for _ in range(settings.fewer_views if num_views > 2 else 0):
             chosen = np.sort(rng.permutation(num_views)[: rng.integers(2, num_views)])
             fewer = of_views(batch, chosen)
-            add(fewer, solve_rpsm_refine(fewer, context).pose_world)
+            add(fewer, [solve_rpsm_refine(fewer, context).pose_world])
     if not places:
         raise InputError("learned refinement: expected training frames, received none")
     return places, choices
@@ -126,29 +124,17 @@ def train(
     torch.manual_seed(seed)
     num_joints = examples[0].inputs.shape[2]
     sample = torch.cat([one.inputs.flatten(0, 2)[::7] for one in examples]).float()
-    initial = {name: values.to(device) for name, values in _initial_weights(num_joints, settings).items()}
-    fixed = {"mean": sample.mean(0).to(device), "scale": (1 / (sample.std(0) + 0.01)).to(device)}
-    fixed |= {name: torch.zeros_like(initial.pop(name)) for name in settings.left_out}
-    weights = {name: values.requires_grad_() for name, values in initial.items()}
-    optimizer = torch.optim.AdamW(weights.values(), settings.learning_rate, weight_decay=settings.weight_decay)
-    steps = [rows for _ in range(settings.epochs) for rows in _shuffled_rows(examples, settings.frames_per_step)]
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, total_steps=len(steps))
+    fixed = {"mean": sample.mean(0), "scale": 1 / (sample.std(0) + 0.01)}
     keep = 1 - settings.dropout
-    recent = []
-    for part, rows in steps:
-        inputs = examples[part].inputs[rows].to(device).float()
-        offset = examples[part].offset[rows].to(device)
+
+    def loss(weights: Mapping[str, Tensor], part: int, frames: Tensor) -> Tensor:
+        inputs = examples[part].inputs[frames].to(device).float()
         mask = (torch.rand_like(inputs) < keep) / keep
-        centered = (inputs - fixed["mean"]) * mask + fixed["mean"]
-        loss = _loss({**weights, **fixed}, centered, offset)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        recent.append(loss.detach())
-    last = torch.stack(recent[-len(recent) // settings.epochs :]).nanmean()
-    logger.info("%d steps; loss of the last epoch %.3f", len(steps), last)
-    return {name: values.detach().float().cpu().numpy() for name, values in {**weights, **fixed}.items()}
+        centered = (inputs - weights["mean"]) * mask + weights["mean"]
+        return _loss(weights, centered, examples[part].offset[frames].to(device))
+
+    initial = _initial_weights(num_joints, settings)
+    return optimize("places", initial, fixed, [len(one.inputs) for one in examples], loss, settings, device)
 
 
 def untrained(joint_names: Sequence[str], fusion: str = "none") -> LearnedRefinement:
@@ -157,12 +143,6 @@ def untrained(joint_names: Sequence[str], fusion: str = "none") -> LearnedRefine
     inputs = {"mean": np.zeros(NUM_INPUTS, np.float32), "scale": np.ones(NUM_INPUTS, np.float32)}
     choice = {name: values.numpy() for name, values in initial_choice(len(joint_names), ChoiceSettings()).items()}
     return LearnedRefinement(weights | inputs, tuple(joint_names), fusion, choice=choice)
-
-
-def _shuffled_rows(examples: list[Examples], size: int) -> list[tuple[int, Tensor]]:
-    """Return (index of the examples, rows) of the steps of one epoch; a step has one number of views."""
-    steps = [(part, rows) for part, one in enumerate(examples) for rows in torch.randperm(len(one.inputs)).split(size)]
-    return [steps[index] for index in torch.randperm(len(steps)).tolist()]
 
 
 def _loss(weights: Mapping[str, Tensor], inputs: Tensor, offset: Tensor) -> Tensor:
@@ -178,9 +158,6 @@ def _initial_weights(num_joints: int, settings: TrainingSettings) -> dict[str, T
     """Return random weights; the offsets and the logarithms of the errors begin at 0."""
     wide, narrow = settings.width, settings.body_width
     flat = num_joints * narrow
-
-    def matrix(rows: int, columns: int) -> Tensor:
-        return torch.randn(rows, columns) * rows**-0.5
 
     return {
         "input": matrix(NUM_INPUTS, wide),

@@ -28,7 +28,7 @@ from lib.multiviews.refinement.pose_fit_numba import (
     optimize_compiled,
     without_distances_compiled,
 )
-from lib.multiviews.refinement.view_sampler_numba import sample_squares_compiled
+from lib.multiviews.refinement.view_sampler_numba import sample_maps_compiled
 
 logger = logging.getLogger(__name__)
 
@@ -109,14 +109,14 @@ class NumbaBackend(NumpyBackend):
         return count_supporting_views_compiled(heatmaps, pose_world, cameras, image_to_heatmap, self)
 
     def distinct_candidates(
-        self, rays: PeakRays, cameras: Cameras, start_world: np.ndarray
+        self, rays: PeakRays, cameras: Cameras, start_world: np.ndarray, root: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return distinct_candidates_compiled(rays, cameras, start_world, self)
+        return distinct_candidates_compiled(rays, cameras, start_world, root, self)
 
-    def sample_squares(
-        self, heatmaps: np.ndarray, center: np.ndarray, joints: np.ndarray, radius: int, step: float
+    def sample_maps(
+        self, heatmaps: np.ndarray, maps: np.ndarray, center: np.ndarray, radius: int, step: float
     ) -> np.ndarray:
-        return sample_squares_compiled(heatmaps, center, joints, radius, step, self)
+        return sample_maps_compiled(heatmaps, maps, center, radius, step, self)
 
     def rpsm(
         self,

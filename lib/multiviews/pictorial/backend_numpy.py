@@ -62,7 +62,7 @@ class Backend(ABC):
     measured_noise: Callable[..., np.ndarray] | None = None
     fit_joints: Callable[..., tuple[np.ndarray, np.ndarray]] | None = None
     count_supporting_views: Callable[..., np.ndarray] | None = None
-    sample_squares: Callable[..., np.ndarray] | None = None
+    sample_maps: Callable[..., np.ndarray] | None = None
 
     def __init__(self, num_threads: int, **pool_options: Any) -> None:
         self.num_threads = num_threads

@@ -51,7 +51,7 @@ class TorchBackend(Backend):
             self.kernels_run_in_parallel = cpu.kernels_run_in_parallel
             self.find_peaks = cpu.find_peaks
             self.count_supporting_views = cpu.count_supporting_views
-            self.sample_squares = cpu.sample_squares
+            self.sample_maps = cpu.sample_maps
         else:
             self.kernels_run_in_parallel = True  # refinement in one block of all frames: few large operations
 

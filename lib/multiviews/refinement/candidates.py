@@ -25,6 +25,7 @@ class CandidateSettings:
     num_candidates: int = 24  # midpoints per joint in the tree search; limits its time
     num_distinct: int = 8  # further candidates per joint of the learned choice
     min_distance_mm: float = 60.0  # between them
+    max_distance_mm: float = 2000.0  # of them from the root; nearly parallel rays meet anywhere
     block_tests: int = 2**20  # midpoints times peaks per block; limits memory
 
 
@@ -66,7 +67,7 @@ def select_candidates(
 
 
 def distinct_candidates(
-    rays: PeakRays, cameras: Cameras, start_world: np.ndarray, backend: Backend
+    rays: PeakRays, cameras: Cameras, start_world: np.ndarray, root: int, backend: Backend | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """List the start of each joint, and the best midpoints that keep a distance from it and from each other.
 
@@ -74,14 +75,15 @@ def distinct_candidates(
         rays: (F, V, J, K) peaks with weights up to 1.
         cameras: numpy cameras with leading axes (F, V).
         start_world: (F, J, 3) initial pose, mm.
-        backend: its kernel is used if it has one.
+        root: index of the root joint.
+        backend: its kernel is used if it has one; None = numpy.
 
     Returns:
         points (F, J, n, 3), mm, and their scores (F, J, n), the start first; number of candidates (F, J). Those beyond
         the number have no meaning.
     """
-    if backend.distinct_candidates is not None:
-        return backend.distinct_candidates(rays, cameras, start_world)
+    if backend is not None and backend.distinct_candidates is not None:
+        return backend.distinct_candidates(rays, cameras, start_world, root)
     num_frames, num_views, num_joints, num_peaks = rays.weight.shape
     pairs = view_pairs(num_views, num_peaks)
     most = CANDIDATE_SETTINGS.num_distinct + 1
@@ -94,6 +96,7 @@ def distinct_candidates(
         start = start_world[f, :, None]
         points[f, :, :1], score[f, :, :1] = start, view_scores(start, rays[f], cameras[f]).sum(1)
         height[_near(places, start)] = -np.inf
+        height[~_near(places, start_world[f, root, None, None], CANDIDATE_SETTINGS.max_distance_mm)] = -np.inf
         for n in range(1, most):
             best = height.argmax(-1)[..., None]
             points[f, :, n] = np.take_along_axis(places, best[..., None], 2)[:, :, 0]
@@ -103,9 +106,9 @@ def distinct_candidates(
     return points, score, count
 
 
-def _near(places: np.ndarray, point: np.ndarray) -> np.ndarray:
-    """Return whether places (F, J, H, 3) are too close to a point (F, J, 1, 3) to be another candidate: (F, J, H)."""
-    return ((places - point) ** 2).sum(-1) < CANDIDATE_SETTINGS.min_distance_mm**2
+def _near(places: np.ndarray, point: np.ndarray, limit_mm: float = CANDIDATE_SETTINGS.min_distance_mm) -> np.ndarray:
+    """Return whether places (F, J, H, 3) are closer to a point (F, J, 1, 3) than a limit: (F, J, H)."""
+    return ((places - point) ** 2).sum(-1) < limit_mm**2
 
 
 def _choose(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _MAX_LIMB_COST = CANDIDATE_SETTINGS.max_limb_cost
 _NUM_CANDIDATES = CANDIDATE_SETTINGS.num_candidates
 _MIN_DISTANCE2 = CANDIDATE_SETTINGS.min_distance_mm**2
+_MAX_DISTANCE2 = CANDIDATE_SETTINGS.max_distance_mm**2
 
 
 def select_candidates_compiled(
@@ -47,7 +48,7 @@ def select_candidates_compiled(
 
 
 def distinct_candidates_compiled(
-    rays: PeakRays, cameras: Cameras, start_world: np.ndarray, backend: NumbaBackend
+    rays: PeakRays, cameras: Cameras, start_world: np.ndarray, root: int, backend: NumbaBackend
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Do as distinct_candidates()."""
     arrays = ray_arrays(rays, cameras)
@@ -58,14 +59,14 @@ def distinct_candidates_compiled(
 
     def find(frames: slice) -> None:
         views = (array[frames] for array in arrays)
-        _distinct_in_frames(*views, start[frames], points[frames], score[frames], count[frames])
+        _distinct_in_frames(*views, start[frames], root, points[frames], score[frames], count[frames])
 
     backend.for_each(find, backend.shares(len(start)))
     return points, score, count
 
 
 @compiled()
-def _distinct_in_frames(place, weight, zoom, R, T, start, points, score, count):
+def _distinct_in_frames(place, weight, zoom, R, T, start, root, points, score, count):
     """Write the candidates (F, J, n, 3), their scores (F, J, n) and numbers (F, J)."""
     num_frames, num_views, num_joints, num_peaks = weight.shape
     flat = num_views * num_peaks
@@ -84,7 +85,9 @@ def _distinct_in_frames(place, weight, zoom, R, T, start, points, score, count):
                     w, m = other // num_peaks, other % num_peaks
                     if not (around[v, k] > 0 and around[w, m] > 0):
                         continue
-                    if midpoint(rays[v, k], T[f, v], rays[w, m], T[f, w], places[found]):
+                    if not midpoint(rays[v, k], T[f, v], rays[w, m], T[f, w], places[found]):
+                        continue
+                    if _distance2(places[found], start[f, root]) < _MAX_DISTANCE2:
                         heights[found] = _score(places[found], at, around, zooms, R[f], T[f])
                         found += 1
             points[f, j, 0] = start[f, j]
@@ -93,11 +96,7 @@ def _distinct_in_frames(place, weight, zoom, R, T, start, points, score, count):
             while True:
                 last, best, index = points[f, j, number - 1], -np.inf, -1
                 for h in range(found):
-                    distance2 = 0.0
-                    for axis in range(3):
-                        difference = places[h, axis] - last[axis]
-                        distance2 += difference * difference
-                    if distance2 < _MIN_DISTANCE2:
+                    if _distance2(places[h], last) < _MIN_DISTANCE2:
                         heights[h] = -np.inf
                     elif heights[h] > best:
                         best, index = heights[h], h
@@ -146,6 +145,16 @@ def _select_in_frames(place, weight, zoom, R, T, start, lengths, std, edges, roo
         for j in range(num_joints):
             for axis in range(3):
                 pose[f, j, axis] = points[j, chosen[j], axis]
+
+
+@inner()
+def _distance2(one, other):
+    """Return the squared distance of two points."""
+    distance2 = 0.0
+    for axis in range(3):
+        difference = one[axis] - other[axis]
+        distance2 += difference * difference
+    return distance2
 
 
 @inner()

@@ -4,7 +4,7 @@ A joint that is hidden in some views may lie where two wrong peaks agree, althou
 For each candidate (candidates.py), the network sees the heatmaps of the joint and of its left/right partner in all
 views, and the candidate's place in the pose. So the choice fuses the views, and the rig may be any.
 
-The forward pass is plain array code: numpy in the 3D step, torch in the training (lib/core/pose3d/train_refinement.py).
+The forward pass is plain array code: numpy in the 3D step, torch in the training (lib/core/pose3d/train_choice.py).
 
 Source: our own.
 """
@@ -25,19 +25,26 @@ from lib.utils.errors import InputError
 
 Array = Any  # numpy or torch
 
-RADIUS = 1  # cells, of the square around a candidate's projection
-SIDE = 2 * RADIUS + 1  # samples
-NUM_VIEW_INPUTS = SIDE**2 + 3
+SIDE = 3  # samples, of the square around a candidate's projection
+NUM_SAMPLES = SIDE**2
+NUM_VIEW_INPUTS = NUM_SAMPLES + 3
 NUM_POSE_INPUTS = 6  # per joint
 TORSO = ("root", "neck", "rhip", "lhip", "rsho", "lsho")
-LEFT_INPUTS = (0, 3)  # place inputs along the left axis of the torso
-NUM_FACTS = 8  # place inputs before the distances
+# Columns of ChoiceInputs.place
+PLACE, MOVE, SCORE, IS_FROM_POSE = slice(0, 3), slice(3, 6), 6, 7
+_FIRST_DISTANCE = 8
 _SCORE_SCALE = 0.25  # scores of candidates are up to 2.4 per view
+
+
+def distance_columns(num_joints: int) -> tuple[slice, slice]:
+    """Return the columns of ChoiceInputs.place with the distances to all joints, and with their changes."""
+    middle = _FIRST_DISTANCE + num_joints
+    return slice(_FIRST_DISTANCE, middle), slice(middle, middle + num_joints)
 
 
 def num_place_inputs(num_joints: int) -> int:
     """Return the number of inputs that describe the place of a candidate."""
-    return NUM_FACTS + 2 * num_joints
+    return _FIRST_DISTANCE + 2 * num_joints
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,7 @@ class ChoiceInputs:
 
 
 def empty_inputs(num_joints: int) -> ChoiceInputs:
-    """Return the inputs of one candidate in two views without heatmaps, to test weights."""
+    """Return the inputs of one candidate, of the last joint, in two views without heatmaps, to test weights."""
     return ChoiceInputs(
         np.zeros((1, 2, NUM_VIEW_INPUTS), np.float32),
         np.zeros((1, num_place_inputs(num_joints)), np.float32),
@@ -91,8 +98,8 @@ def choose_candidates(
     if len(points):
         order = np.lexsort((-choice_scores(weights, inputs), inputs.joint, inputs.frame))
         first = np.ones(len(order), bool)
-        first[1:] = (np.diff(inputs.frame) != 0) | (np.diff(inputs.joint) != 0)
-        best = order[first]  # of each joint
+        first[1:] = (np.diff(inputs.frame[order]) != 0) | (np.diff(inputs.joint[order]) != 0)
+        best = order[first]  # of each joint; the joint of the pose if scores are equal, since the sort is stable
         chosen[inputs.frame[best], inputs.joint[best]] = points[best]
     return chosen
 
@@ -114,7 +121,7 @@ def choice_inputs(
     Raises:
         InputError: the body lacks a joint of the torso.
     """
-    points, score, count = distinct_candidates(peaks, views.cameras, pose_world, views.backend)
+    points, score, count = distinct_candidates(peaks, views.cameras, pose_world, body.root, views.backend)
     listed = np.arange(points.shape[2]) < count[..., None]
     frame, joint, number = np.nonzero(listed & (count > 1)[..., None])
     points, score = points[frame, joint, number], score[frame, joint, number]
@@ -125,14 +132,14 @@ def choice_inputs(
     now = in_torso[frame, joint]
     distance = np.linalg.norm(place[:, None] - others, axis=-1)
     change = distance - np.linalg.norm(now[:, None] - others, axis=-1)
-    facts = np.stack([score * _SCORE_SCALE, number == 0], -1)
+    evidence = np.stack([score * _SCORE_SCALE, number == 0], -1)
 
     at_pose = views.squares(views.project(pose_world), np.arange(body.num_joints), 0)[..., 0]
-    at_pose = at_pose / views.usual[:, None, None]
+    at_pose = views.relative(at_pose)
     support = np.stack([at_pose.mean(1), at_pose.max(1), at_pose.min(1)], -1)
     inputs = ChoiceInputs(
         _view_inputs(views, points, frame, joint),
-        np.concatenate([place, place - now, facts, distance, change], -1, dtype=np.float32),
+        np.concatenate([place, place - now, evidence, distance, change], -1, dtype=np.float32),
         np.concatenate([in_torso, support], -1, dtype=np.float32),
         frame,
         joint,
@@ -144,10 +151,10 @@ def _view_inputs(views: ViewSampler, points_world: np.ndarray, frame: np.ndarray
     """Return `views` of ChoiceInputs for candidates (n, 3), mm."""
     center = views.project_rows(points_world, frame)
     partner = views.partner[joint]
-    own = views.rows(views.maps[frame, :, joint], center, RADIUS)
+    own = views.rows(views.maps[frame, :, joint], center, SIDE // 2)
     other = views.rows(views.maps[frame, :, partner], center, 0)
     tops = np.stack([views.highest[frame, :, joint], views.highest[frame, :, partner]], -1)
-    return (np.concatenate([own, other, tops], -1) / views.usual[frame, None, None]).astype(np.float32)
+    return views.relative(np.concatenate([own, other, tops], -1), frame).astype(np.float32)
 
 
 def torso_frame(pose_world: np.ndarray, body: HumanBody) -> tuple[np.ndarray, np.ndarray]:
@@ -158,7 +165,9 @@ def torso_frame(pose_world: np.ndarray, body: HumanBody) -> tuple[np.ndarray, np
     """
     lacking = [name for name in TORSO if name not in body.joint_names]
     if lacking:
-        raise InputError(f"learned refinement: expected the joints {', '.join(TORSO)}; {lacking[0]} is missing")
+        raise InputError(
+            f"learned refinement: expected the joints {', '.join(TORSO)}; {lacking[0]} is missing; use rpsm+refine"
+        )
     root, neck, right_hip, left_hip, right_shoulder, left_shoulder = (
         pose_world[:, body.joint_names.index(name)] for name in TORSO
     )

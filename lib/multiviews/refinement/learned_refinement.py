@@ -27,10 +27,10 @@ from lib.multiviews.refinement.view_sampler import ViewSampler
 
 Array = Any  # numpy or torch
 
-RADIUS = 3  # cells, of the square around the projection
-PARTNER_RADIUS = 2  # the same, heatmap of the left/right partner
-NUM_OWN = (2 * RADIUS + 1) ** 2
-NUM_PARTNER = (2 * PARTNER_RADIUS + 1) ** 2
+_OWN_RADIUS = 3  # cells, of the square around the projection
+_PARTNER_RADIUS = 2  # the same, heatmap of the left/right partner
+NUM_OWN = (2 * _OWN_RADIUS + 1) ** 2
+NUM_PARTNER = (2 * _PARTNER_RADIUS + 1) ** 2
 NUM_INPUTS = NUM_OWN + NUM_PARTNER + 5
 
 
@@ -77,10 +77,9 @@ def pose_inputs(views: ViewSampler, pose_world: np.ndarray) -> tuple[np.ndarray,
         projection: (F, V, J, 2) heatmap px.
     """
     projection = views.project(pose_world)
-    usual = views.usual[:, None, None, None]
-    own = views.squares(projection, np.arange(len(views.partner)), RADIUS) / usual
-    other = views.squares(projection, views.partner, PARTNER_RADIUS) / usual
-    top = views.highest[..., None] / usual
+    own = views.relative(views.squares(projection, np.arange(len(views.partner)), _OWN_RADIUS))
+    other = views.relative(views.squares(projection, views.partner, _PARTNER_RADIUS))
+    top = views.relative(views.highest[..., None])
     center = own[..., NUM_OWN // 2, None]
     over_views = np.broadcast_to(center.mean(1, keepdims=True), center.shape)
     over_frame = np.broadcast_to(center.mean((1, 2), keepdims=True), center.shape)

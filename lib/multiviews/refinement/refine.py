@@ -130,9 +130,10 @@ def fit_frames(
         block = _fit(pose, rays, views, limbs, body, backend, settings)
         if learned is not None:
             partner = partners(body.num_joints, flip_pairs)
-            seen = ViewSampler(heatmaps[frames], views, image_to_heatmap[frames], partner, backend)
-            pose = learned.choose(seen, peaks, backend.numpy(block.points), body)
-            rays = _predicted_rays(learned, seen, pose, settings)
+            sampler = ViewSampler(heatmaps[frames], views, image_to_heatmap[frames], partner, backend)
+            # The networks read the heatmaps as they are, so the choice is between the peaks before left/right swaps.
+            pose = learned.choose(sampler, peaks, backend.numpy(block.points), body)
+            rays = _predicted_rays(learned, sampler, pose, settings)
             block = replace(_fit(pose, rays, views, limbs, body, backend, settings), peaks=block.fit)
         fitted[frames.start // size] = block
 

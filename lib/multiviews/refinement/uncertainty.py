@@ -63,6 +63,9 @@ def learned_covariance(
         places: (F, J, 3, 3) mm^2, covariance of the fit to the predicted places.
         num_views: views of the frames.
         settings: constants of the model.
+
+    Returns:
+        (F, J, 3, 3) mm^2, for error_model().
     """
     ratio = np.trace(places, axis1=-2, axis2=-1) / np.trace(peaks, axis1=-2, axis2=-1)
     factor = ratio**settings.places_share * (settings.places_views / num_views) ** 0.5

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 CELLS = 32  # cells per heatmap width; the unit of distances, whatever the resolution
 _FARTHEST = 24  # cells outside of the map, to which projections are clipped
 _MIN_HEIGHT = 1e-3  # lower limit of the usual peak height
+_MAX_RELATIVE = 10.0  # upper limit of a height relative to the usual one, for frames with few peaks
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,11 @@ class ViewSampler:
         """Usual peak height (F,): the median over the joints of their highest peak."""
         return np.median(self.highest.max(1), -1).clip(_MIN_HEIGHT)
 
+    def relative(self, heights: np.ndarray, frame: np.ndarray | None = None) -> np.ndarray:
+        """Return heights (n, ...) of frames (n,), by default of all frames, relative to the usual peak height."""
+        usual = self.usual if frame is None else self.usual[frame]
+        return np.minimum(heights / usual.reshape(-1, *[1] * (heights.ndim - 1)), _MAX_RELATIVE)
+
     @cached_property
     def maps(self) -> np.ndarray:
         """Indices (F, V, J) of the heatmaps, for sample_maps()."""
@@ -71,14 +77,15 @@ class ViewSampler:
 
     def squares(self, center: np.ndarray, joints: np.ndarray, radius: int) -> np.ndarray:
         """Sample the maps of joints (J,) around places (F, V, J, 2), heatmap px, a cell apart: (F, V, J, n)."""
-        heatmaps = on_host(self.heatmaps)
-        if self.backend is not None and self.backend.sample_squares is not None and isinstance(heatmaps, np.ndarray):
-            return self.backend.sample_squares(heatmaps, center, joints, radius, self.cell_px)
-        return sample_maps(heatmaps, self.maps[:, :, joints], center, radius, self.cell_px)
+        return self.rows(self.maps[:, :, joints], center, radius)
 
     def rows(self, maps: np.ndarray, center: np.ndarray, radius: int) -> np.ndarray:
         """Sample maps (...), indices as in `maps`, around places (..., 2), heatmap px, a cell apart: (..., n)."""
-        return sample_maps(on_host(self.heatmaps), maps, center, radius, self.cell_px)
+        heatmaps = on_host(self.heatmaps)
+        kernel = None if self.backend is None else self.backend.sample_maps
+        if kernel is not None and isinstance(heatmaps, np.ndarray):
+            return kernel(heatmaps, maps, center, radius, self.cell_px)
+        return sample_maps(heatmaps, maps, center, radius, self.cell_px)
 
 
 def partners(num_joints: int, flip_pairs: FlipPairs) -> np.ndarray:
@@ -95,7 +102,7 @@ def project_to_maps(
     """Project points (F, N, 3), mm, into heatmaps of a shape (F, V, J, H, W).
 
     Returns:
-        (F, V, N, 2) heatmap px, at most 24 cells outside of the map.
+        (F, V, N, 2) heatmap px, clipped far outside of the map.
     """
     height, width = shape[-2:]
     reach = _FARTHEST * width / CELLS

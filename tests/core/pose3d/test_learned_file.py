@@ -59,6 +59,7 @@ def test_load_learned_returns_what_was_saved(tmp_path):
         ({"own": None}, "none", "it has no 'own'"),
         ({"choice_place": None}, "none", "it has no 'choice_place'; train it again"),
         ({"choice_place": np.ones((3, 128))}, "none", "the sizes of its weights do not fit .*; train it again"),
+        ({"choice_joint": np.ones((1, 128))}, "none", "the sizes of its weights do not fit .*; train it again"),
     ],
 )
 def test_load_learned_unusable_file(tmp_path, change, fusion, message):
@@ -69,6 +70,16 @@ def test_load_learned_unusable_file(tmp_path, change, fusion, message):
     np.savez(path, **{name: values for name, values in arrays.items() if values is not None})
     with pytest.raises(InputError, match=message):
         load_learned(config_of(path, fusion), tmp_path, NAMES)
+
+
+def test_load_learned_file_without_choice(tmp_path, caplog):
+    """Files of older versions load; the joints are not chosen."""
+    caplog.set_level("INFO")
+    path = tmp_path / "a.npz"
+    save_learned(path, LearnedRefinement(WEIGHTS, NAMES, "none"))
+    found = load_learned(config_of(path), None, NAMES)
+    assert found.choice == {}
+    assert "without the choice between candidates" in caplog.text
 
 
 def test_load_learned_other_network_is_logged(tmp_path, caplog):

@@ -15,7 +15,6 @@ from lib.core.pose3d.methods import make_context, views_and_peaks
 from lib.core.pose3d.train_choice import (
     ChoiceExamples,
     ChoiceSettings,
-    _by_num_views,
     _log_softmax,
     _mirrored,
     _of_frames,
@@ -26,7 +25,15 @@ from lib.core.pose3d.train_refinement import of_views
 from lib.multiviews.body import H36M_BODY
 from lib.multiviews.pictorial.limb_prior import make_limb_prior
 from lib.multiviews.pictorial.rpsm import PictorialSettings
-from lib.multiviews.refinement.learned_choice import choose_candidates
+from lib.multiviews.refinement.learned_choice import (
+    IS_FROM_POSE,
+    MOVE,
+    NUM_SAMPLES,
+    PLACE,
+    SCORE,
+    choose_candidates,
+    distance_columns,
+)
 from lib.utils.joints import H36M_17
 
 CPU = torch.device("cpu")
@@ -67,7 +74,7 @@ def examples_of(batch, pose: np.ndarray, context) -> ChoiceExamples:
 def test_choice_examples_errors_are_distances_from_ground_truth(context):
     batch, wrong = misleading_batch(3, 1, context)
     found = examples_of(batch, wrong, context)
-    first = found.inputs.place[:, 7] == 1  # the joints of the pose
+    first = found.inputs.place[:, IS_FROM_POSE] == 1  # the joints of the pose
     of_hidden = torch.isin(found.inputs.joint, torch.tensor(HIDDEN))
     np.testing.assert_allclose(found.error_mm[first & of_hidden], 250, rtol=1e-5)
     for joint in HIDDEN:
@@ -110,7 +117,7 @@ def test_train_choice_same_seed_same_weights(context):
     assert np.abs(one["place"] - third["place"]).max() > 0.01
 
 
-def test_train_choice_without_known_joints(context, caplog):
+def test_train_choice_without_known_joints(context):
     """Frames without labels, and frames without candidates, leave the weights finite."""
     batch, wrong = misleading_batch(3, 1, context)
     unlabeled = examples_of(replace(batch, gt_world=np.full_like(wrong, np.nan)), wrong, context)
@@ -132,8 +139,8 @@ def test_train_choice_leaves_out_weights(context):
 
 def test_of_frames_takes_all_candidates_of_the_frames(context):
     batch, wrong = misleading_batch(5, 1, context)
-    (part,) = _by_num_views([examples_of(batch, wrong, context)] * 2)
-    frames = torch.tensor([7, 0, 3])
+    part = examples_of(batch, wrong, context)
+    frames = torch.tensor([4, 0, 3])
     inputs, error = _of_frames(part, frames, CPU)
     rows = torch.cat([torch.nonzero(part.inputs.frame == frame)[:, 0] for frame in frames])
     torch.testing.assert_close(error, part.error_mm[rows])
@@ -142,19 +149,27 @@ def test_of_frames_takes_all_candidates_of_the_frames(context):
     torch.testing.assert_close(frames[inputs.frame], part.inputs.frame[rows])
 
 
-def test_mirrored_twice_is_the_same(context, monkeypatch):
+def test_mirrored_inputs_column_by_column(context, monkeypatch):
     batch, wrong = misleading_batch(2, 1, context)
-    (part,) = _by_num_views([examples_of(batch, wrong, context)])
-    inputs, _ = _of_frames(part, torch.arange(2), CPU)
+    given = examples_of(batch, wrong, context)
     monkeypatch.setattr(torch, "rand", lambda size, device: torch.zeros(size))
-    once = _mirrored(inputs, part.partner)
-    torch.testing.assert_close(once.joint, torch.as_tensor(part.partner)[inputs.joint])
-    torch.testing.assert_close(once.place[:, 0], -inputs.place[:, 0])
-    torch.testing.assert_close(once.views[..., [0, 3, 6]], inputs.views[..., [2, 5, 8]])
-    torch.testing.assert_close(once.pose[:, HIDDEN[0], 1:], inputs.pose[:, part.partner[HIDDEN[0]], 1:])
-    twice = _mirrored(once, part.partner)
-    for name in ("views", "place", "pose", "frame", "joint"):
-        torch.testing.assert_close(getattr(twice, name), getattr(inputs, name))
+    found = _mirrored(_of_frames(given, torch.arange(2), CPU)[0], given.partner)
+    expected = given.inputs
+    joint = torch.as_tensor(given.partner)
+    torch.testing.assert_close(found.joint, joint[expected.joint])
+    place = expected.place.float()
+    torch.testing.assert_close(found.place[:, PLACE], place[:, PLACE] * torch.tensor([-1.0, 1, 1]))
+    torch.testing.assert_close(found.place[:, MOVE], place[:, MOVE] * torch.tensor([-1.0, 1, 1]))
+    torch.testing.assert_close(found.place[:, [SCORE, IS_FROM_POSE]], place[:, [SCORE, IS_FROM_POSE]])
+    for columns in distance_columns(17):
+        torch.testing.assert_close(found.place[:, columns], place[:, columns][:, joint])
+        assert not torch.equal(found.place[:, columns], place[:, columns])
+    pose = expected.pose.float()
+    torch.testing.assert_close(found.pose[..., 0], -pose[:, joint, 0])
+    torch.testing.assert_close(found.pose[..., 1:], pose[:, joint, 1:])
+    views = expected.views.float()
+    torch.testing.assert_close(found.views[..., [0, 1, 2, 6]], views[..., [2, 1, 0, 8]])
+    torch.testing.assert_close(found.views[..., NUM_SAMPLES:], views[..., NUM_SAMPLES:])
 
 
 def test_log_softmax_of_groups():

@@ -100,7 +100,7 @@ def test_train_frames_without_labels_do_not_matter(context, caplog):
     weights = train([examples, unlabeled], settings, seed=0, device=CPU)
     for name, values in weights.items():
         assert np.isfinite(values).all(), name
-    assert "2 steps; loss of the last epoch" in caplog.text
+    assert "places: 2 steps; loss of the last epoch" in caplog.text
     assert "nan" not in caplog.text
 
 

@@ -102,7 +102,7 @@ def test_select_candidates_limit():
 
 def test_distinct_candidates_keep_a_distance():
     scene, arm, rays = arm_scene(3, views=4)
-    points, score, count = distinct_candidates(rays, scene.cameras, arm, NumpyBackend())
+    points, score, count = distinct_candidates(rays, scene.cameras, arm, ARM.root, None)
     np.testing.assert_array_equal(points[:, :, 0], arm)
     assert count.min() >= 1
     assert count.max() > 3
@@ -110,6 +110,7 @@ def test_distinct_candidates_keep_a_distance():
         found = points[frame, joint, : count[frame, joint]]
         distance = np.linalg.norm(found[:, None] - found, axis=-1)[np.triu_indices(len(found), 1)]
         assert (distance >= CANDIDATE_SETTINGS.min_distance_mm).all()
+        assert (np.linalg.norm(found - arm[frame, 0], axis=-1) < CANDIDATE_SETTINGS.max_distance_mm).all()
         others = score[frame, joint, 1 : count[frame, joint]]
         assert (np.diff(others) <= 0).all()
         assert np.isfinite(others).all()
@@ -118,10 +119,13 @@ def test_distinct_candidates_keep_a_distance():
 def test_distinct_candidates_are_the_best_midpoints():
     """The highest midpoint away from the start is always listed."""
     scene, arm, rays = arm_scene(2, views=3)
-    _, score, count = distinct_candidates(rays, scene.cameras, arm, NumpyBackend())
+    _, score, count = distinct_candidates(rays, scene.cameras, arm, ARM.root, None)
     places, possible = midpoints(rays, scene.cameras, view_pairs(3, 2))
     heights = np.where(possible, view_scores(places, rays, scene.cameras).sum(1), -np.inf)
     heights[np.linalg.norm(places - arm[:, :, None], axis=-1) < CANDIDATE_SETTINGS.min_distance_mm] = -np.inf
+    far = np.linalg.norm(places - arm[:, None, :1], axis=-1) >= CANDIDATE_SETTINGS.max_distance_mm
+    assert (far & np.isfinite(heights)).any()
+    heights[far] = -np.inf
     has_others = count > 1
     assert has_others.any()
     np.testing.assert_array_equal(has_others, np.isfinite(heights.max(-1)))

@@ -41,7 +41,8 @@ def test_select_candidates_compiled_equals_numpy(num_views, num_peaks):
 def test_distinct_candidates_compiled_equals_numpy(num_views, num_peaks):
     scene, rays, start = rays_and_start(num_views, num_peaks)
     expected, found = (
-        distinct_candidates(rays, scene.cameras, start, make_backend(library)) for library in ("numpy", "numba")
+        distinct_candidates(rays, scene.cameras, start, H36M_BODY.root, make_backend(library))
+        for library in ("numpy", "numba")
     )
     np.testing.assert_array_equal(found[2], expected[2])
     assert expected[2].max() > 1

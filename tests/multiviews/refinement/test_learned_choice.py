@@ -11,6 +11,9 @@ from cvf_tests.scenes import Scene, draw_gaussians, make_backend, make_scene
 from lib.core.pose3d.train_refinement import untrained
 from lib.multiviews.body import H36M_BODY, HumanBody
 from lib.multiviews.refinement.learned_choice import (
+    IS_FROM_POSE,
+    MOVE,
+    NUM_SAMPLES,
     NUM_VIEW_INPUTS,
     ChoiceInputs,
     choice_inputs,
@@ -28,7 +31,6 @@ from lib.utils.joints import H36M_17
 FLIP_PAIRS = [tuple(H36M_17.indices(pair)) for pair in H36M_17.flip_pairs]
 PARTNER = partners(17, FLIP_PAIRS)
 WRIST = H36M_17.index("rwri")
-IS_FROM_POSE = 7  # of the place inputs
 
 
 def views_of(scene: Scene, heatmaps: np.ndarray, library: str = "numpy") -> ViewSampler:
@@ -82,11 +84,29 @@ def test_choice_inputs_list_other_places_of_a_joint():
         nearest = np.linalg.norm(found - other[frame, WRIST], axis=-1).argmin()
         assert np.linalg.norm(found[nearest] - other[frame, WRIST]) < 25
         assert inputs.place[of_wrist, IS_FROM_POSE].tolist() == [1.0] + [0.0] * (len(found) - 1)
-        center = inputs.views[of_wrist][:, :, 4]
+        center = inputs.views[of_wrist][:, :, NUM_SAMPLES // 2]
         assert (center[0] > 0.9).all()
         assert np.abs(center[nearest] - 0.8).max() < 0.15
-        moved = np.linalg.norm(inputs.place[of_wrist][:, 3:6], axis=-1)
+        moved = np.linalg.norm(inputs.place[of_wrist][:, MOVE], axis=-1)
         np.testing.assert_allclose(moved, np.linalg.norm(found - found[0], axis=-1) / 1000, rtol=1e-5)
+
+
+def test_choice_inputs_support_is_the_height_at_the_pose():
+    """Mean, highest and lowest height over the views, relative to the usual one."""
+    scene, heatmaps, _ = two_wrists()
+    heatmaps[:, 1, WRIST] = 0
+    heatmaps[:, 2, WRIST] *= 0.5
+    support = inputs_of(scene, heatmaps)[0].pose[:, WRIST, 3:]
+    np.testing.assert_allclose(support, np.broadcast_to([2.5 / 4, 1, 0], (2, 3)), atol=0.06)
+
+
+def test_choice_scores_use_mean_highest_and_lowest_of_the_views():
+    scene, heatmaps, _ = two_wrists()
+    weights, (inputs, _) = random_weights(), inputs_of(scene, heatmaps)
+    expected = choice_scores(weights, inputs)
+    for name in ("mean", "highest", "lowest", "place", "from_pose", "joint"):
+        without = choice_scores(weights | {name: 0 * weights[name]}, inputs)
+        assert np.abs(without - expected).max() > 1e-3, name
 
 
 def test_choice_inputs_joints_without_other_candidates_are_left_out():

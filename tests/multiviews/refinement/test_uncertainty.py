@@ -106,7 +106,7 @@ def test_covariance_independent_of_library(library):
     np.testing.assert_allclose(found, expected, rtol=0.02, atol=0.02 * expected.max())
 
 
-def test_learned_covariance_lies_between_peaks_and_places():
+def test_learned_covariance_of_places_and_views():
     rng = np.random.default_rng(0)
     root = rng.normal(size=(2, 3, 3, 3))
     peaks = root @ root.swapaxes(-1, -2) + np.eye(3)

@@ -39,3 +39,10 @@ def test_usual_height_is_that_of_most_joints():
     views = ViewSampler(heatmaps, scene.cameras, scene.image_to_heatmap, PARTNER)
     assert views.usual[0] == pytest.approx(5, rel=0.1)
     assert views.usual[1] > 0  # it divides
+    assert views.relative(views.highest)[0].max() == pytest.approx(1, rel=0.1)
+    few = np.zeros_like(heatmaps)
+    few[:, :, 5] = 255.0 * scene.heatmaps[:, :, 5]
+    views = ViewSampler(few, scene.cameras, scene.image_to_heatmap, PARTNER)
+    assert views.relative(views.highest).max() <= 10  # float16 holds it
+    row = np.array([1, 0])
+    np.testing.assert_array_equal(views.relative(views.highest[row], row), views.relative(views.highest)[row])

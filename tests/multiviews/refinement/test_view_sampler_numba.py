@@ -10,7 +10,7 @@ from lib.multiviews.refinement.view_sampler import ViewSampler
 
 
 @pytest.mark.parametrize(("radius", "width"), [(3, 64), (2, 32), (1, 48)])
-def test_sample_squares_compiled_equals_numpy(radius, width):
+def test_sample_maps_compiled_equals_numpy(radius, width):
     scene = make_scene(5, heatmap_wh=(width, width))
     rng = np.random.default_rng(radius)
     heatmaps = scene.heatmaps + rng.normal(0, 0.1, scene.heatmaps.shape).astype(np.float32)
