@@ -24,7 +24,7 @@ class UncertaintySettings:
     added_dof: float = 60.0  # degrees of freedom that full support adds
     dof_decay: float = 13.2  # decay of the added ones per unit of missing support
     places_share: float = 0.4  # of predicted places in the covariance of the learned refinement; the rest: peaks
-    places_views: float = 4.9  # the variance of the learned refinement is multiplied by (places_views / views)^0.5
+    places_views: float = 5.3  # the variance of the learned refinement is multiplied by (places_views / views)^0.5
 
 
 SETTINGS = UncertaintySettings()

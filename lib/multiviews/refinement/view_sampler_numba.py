@@ -26,7 +26,7 @@ def sample_maps_compiled(
         _sample_rows(flat, index[rows], places[rows], radius, float(step), found[rows])
 
     backend.for_each(sample, backend.shares(len(index)))
-    return found.reshape(*maps.shape, -1)
+    return found.reshape(*maps.shape, found.shape[1])
 
 
 @compiled()
