@@ -36,6 +36,7 @@ from lib.multiviews.keypoints.heatmap_values import on_host
 from lib.multiviews.pictorial.backend_torch import TorchBackend
 from lib.multiviews.pictorial.cpu_backend import make_cpu_backend
 from lib.multiviews.refinement.learned_refinement import NUM_OWN, NUM_PARTNER, LearnedRefinement
+from lib.multiviews.refinement.uncertainty import REGION_SHARES, coverage
 from lib.multiviews.refinement.view_sampler import ViewSampler, project_to_maps
 from lib.utils.joints import union_subset
 from lib.utils.tables import markdown_table
@@ -43,7 +44,8 @@ from lib.utils.tables import markdown_table
 FULL = TrainingSettings()
 FULL_CHOICE = ChoiceSettings()
 PARTNER = slice(NUM_OWN, NUM_OWN + NUM_PARTNER)
-HEADER = ("method", "MPJPE, mm", "median, mm", "lost, %", "JDR of the projections, %", "occluded, %")
+REGIONS = tuple(f"in {100 * share:.0f} % regions, %" for share in REGION_SHARES)
+HEADER = ("method", "MPJPE, mm", "median, mm", "lost, %", "JDR of the projections, %", "occluded, %", *REGIONS)
 
 
 class PlacesOnly(LearnedRefinement):
@@ -145,29 +147,23 @@ def predicted(cfg: str, opts: list[str], root: Path, step: int, subset: str, occ
 
 
 def errors(frames: FrameSet, context: MethodContext) -> list[float]:
-    """Return mean and median error, mm, share of lost joints, and JDR of the projections, all and occluded, %."""
+    """Return the columns of HEADER behind the name: errors in mm, shares in %."""
     method = METHODS["rpsm+learned" if context.learned else "rpsm+refine"]
-    pose = run_method(method, frames.batches, context).pose_world
+    poses = run_method(method, frames.batches, context)
     gt = np.concatenate([batch.gt_world for batch in frames.batches])
-    error = np.linalg.norm(pose - gt, axis=-1)
-    starts = np.cumsum([0, *map(len, frames.batches)])
-    hits = [
-        projection_hits(batch, pose[start : start + len(batch)])
-        for batch, start in zip(frames.batches, starts, strict=False)
-    ]
-    found = np.concatenate(hits)
-    rates = [error > LOST_MM, found, found[frames.occluded]]
-    return [float(error.mean()), float(np.median(error)), *(float(100 * one.mean()) for one in rates)]
+    error = np.linalg.norm(poses.pose_world - gt, axis=-1)
+    of_batches = np.split(poses.pose_world, np.cumsum([len(batch) for batch in frames.batches])[:-1])
+    found = np.concatenate([projection_hits(*pair) for pair in zip(frames.batches, of_batches, strict=True)])
+    inside = coverage(poses.pose_world, gt, poses.covariance, poses.degrees_of_freedom)
+    shares = [np.mean(error > LOST_MM), found.mean(), found[frames.occluded].mean(), *inside.values()]
+    return [float(error.mean()), float(np.median(error)), *(100 * float(share) for share in shares)]
 
 
 def projection_hits(batch: FrameBatch, pose_world: np.ndarray) -> np.ndarray:
     """Return which projections (F, V, J) of poses lie within 1/20 of the crop side length of the ground truth."""
-    places = (
-        project_to_maps(points, batch.cameras, batch.image_to_heatmap, batch.heatmaps.shape)
-        for points in (pose_world, batch.gt_world)
-    )
-    place, gt = places
-    return np.linalg.norm(place - gt, axis=-1) <= batch.heatmaps.shape[-1] / 20
+    where = (batch.cameras, batch.image_to_heatmap, batch.heatmaps.shape)
+    distance = np.linalg.norm(project_to_maps(pose_world, *where) - project_to_maps(batch.gt_world, *where), axis=-1)
+    return distance <= batch.heatmaps.shape[-1] / 20
 
 
 def test_sets(words: list[str], views: list[int], predict: Callable[..., FrameSet]) -> dict[str, FrameSet]:

@@ -10,8 +10,12 @@ import pytest
 from lib.multiviews.body import H36M_BODY
 from lib.multiviews.cameras import Cameras, project
 from lib.multiviews.pictorial.backend_numpy import Backend, NumpyBackend
+from lib.multiviews.refinement.view_sampler import partners
+from lib.utils.joints import H36M_17
 from lib.utils.transforms import image_to_heatmap_affine, transform_points
 
+FLIP_PAIRS = [tuple(H36M_17.indices(pair)) for pair in H36M_17.flip_pairs]
+PARTNER = partners(len(H36M_17), FLIP_PAIRS)
 MEAN_LENGTHS = {
     "root-rhip": 133,
     "root-lhip": 133,

@@ -10,7 +10,6 @@ from lib.multiviews.body import H36M_BODY
 from lib.multiviews.cameras import Cameras, project
 from lib.utils.joints import H36M_17
 
-FLIP_PAIRS = [tuple(H36M_17.indices(pair)) for pair in H36M_17.flip_pairs]
 BODY = H36M_BODY
 
 

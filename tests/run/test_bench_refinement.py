@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from cvf_tests.batches import make_batch
+from cvf_tests.scenes import PARTNER as MIRRORED
 from cvf_tests.scenes import make_scene
 from cvf_tests.scripts import REPOSITORY
 
@@ -28,8 +29,7 @@ from bench_refinement import (
 from lib.core.pose3d.train_refinement import Examples, untrained
 from lib.multiviews.body import H36M_BODY
 from lib.multiviews.refinement.learned_refinement import NUM_INPUTS, LearnedRefinement
-from lib.multiviews.refinement.view_sampler import ViewSampler, partners
-from lib.utils.joints import H36M_17
+from lib.multiviews.refinement.view_sampler import ViewSampler
 
 
 def examples(num_views: int, value: float) -> Examples:
@@ -59,8 +59,7 @@ def predict(kind: type[LearnedRefinement], heatmaps: np.ndarray) -> tuple[np.nda
     torch.manual_seed(0)
     weights = dict(untrained(H36M_BODY.joint_names).weights)
     weights["output"] = np.random.default_rng(0).normal(0, 0.1, weights["output"].shape).astype(np.float32)
-    partner = partners(17, [tuple(H36M_17.indices(pair)) for pair in H36M_17.flip_pairs])
-    views = ViewSampler(heatmaps, scene.cameras, scene.image_to_heatmap, partner)
+    views = ViewSampler(heatmaps, scene.cameras, scene.image_to_heatmap, MIRRORED)
     return kind(weights, H36M_BODY.joint_names, "none").predict(views, scene.pose_world)
 
 

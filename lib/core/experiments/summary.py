@@ -43,7 +43,7 @@ def summary_lines(
         results: results of the seeds.
         sets: further test sets.
         claims: orderings that count.
-        counts_free: whether those of section 7.5 are among them.
+        counts_free: whether the orderings of section 7.5 are among them.
     """
     lines = [
         *_detection_lines(results),
@@ -165,7 +165,7 @@ def _claim_lines(claims: Sequence[Claim], counts_free: bool) -> list[str]:
     if not judged:
         return []
     others = [claim for claim in judged if claim.verdict != "holds"]
-    without = "" if counts_free else " without those of section 7.5 (see there)"
+    without = "" if counts_free else ", section 7.5 left out (see there)"
     lines = [f"The paper's orderings{without}: {len(judged) - len(others)} of {len(judged)} hold for every seed."]
     if others:
         quoted = [f'"{claim.text}"' for claim in others]

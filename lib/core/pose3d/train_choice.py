@@ -161,7 +161,6 @@ def _log_softmax(values: Tensor, group: Tensor) -> Tensor:
 
 def initial_choice(num_joints: int, settings: ChoiceSettings) -> dict[str, Tensor]:
     """Return random weights; all scores begin at 0."""
-
     width, pooled, pose_width, hidden = settings.width, settings.pooled, settings.pose_width, settings.hidden
     return {
         "view": matrix(NUM_VIEW_INPUTS, width),

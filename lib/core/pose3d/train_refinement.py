@@ -58,9 +58,12 @@ def collect_examples(
 
     Args:
         batches: frames with ground truth.
-        context: of make_context(), without network.
+        context: of make_context(), without networks.
         settings: `jitter_mm`, `fewer_views` and `max_offset` are used.
         seed: of the noise and of the subsets of views.
+
+    Returns:
+        Examples of the places and of the choice, one of each per batch and copy of its poses.
 
     Raises:
         InputError: there are no frames, or heatmaps are not finite.

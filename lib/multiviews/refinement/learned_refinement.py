@@ -2,9 +2,9 @@
 
 First, the learned choice replaces joints by better candidates (learned_choice.py). Then, for each view and joint, a
 network sees the heatmaps of the joint and of its left/right partner around the projection, and how high the other views
-are there. It combines them with the other joints of the view. It predicts the offset of the joint from the projection,
-and the size of its own error. refine.py fits the pose to the predicted places, weighted by the predicted errors, and to
-the limb lengths. So the views are fused in 3D, and the rig may be any.
+are there. It combines them with the other joints of the view. It predicts the offset of the joint from the projection
+and the error to expect. refine.py fits the pose to the predicted places, weighted by the predicted errors, and to the
+limb lengths. So the views are fused in 3D, and the rig may be any.
 
 The forward pass is plain array code: numpy in the 3D step, torch in the training (lib/core/pose3d/train_refinement.py).
 

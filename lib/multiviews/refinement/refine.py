@@ -303,6 +303,11 @@ def trusted_rays(
     """Return the peaks (F, V, J, K), with weights relative to the frame's usual height, at most 1.
 
     So an outlier does not outweigh an inlier by its height. Peaks as low as noise get weight 0.
+
+    Args:
+        heatmaps, single_view_peaks, cameras, image_to_heatmap: see fit_frames().
+        settings: `num_peaks`, `peak_mode`, `min_peak_share`, `agreement_power` and the tolerances are used.
+        backend: its kernels are used if it has them; None = numpy.
     """
     if single_view_peaks is None:  # (F, V, J, K, 2), (F, V, J, K)
         peaks_hm, values = find_peaks(heatmaps, settings.num_peaks, settings.peak_mode, backend=backend)

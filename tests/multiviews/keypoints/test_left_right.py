@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from cvf_tests.scenes import Scene, make_scene
+from cvf_tests.scenes import FLIP_PAIRS, Scene, make_scene
 
 from lib.multiviews.body import H36M_BODY
 from lib.multiviews.keypoints.left_right import limb_pairs, swap, swap_rays, swapped_limbs, swapped_views
@@ -14,7 +14,6 @@ from lib.multiviews.keypoints.peak_rays import peak_rays
 from lib.utils.joints import H36M_17
 from lib.utils.transforms import invert_affine, transform_points
 
-FLIP_PAIRS = [tuple(H36M_17.indices(pair)) for pair in H36M_17.flip_pairs]
 GROUPS = limb_pairs(H36M_BODY, FLIP_PAIRS)  # legs, arms
 
 

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from cvf_tests.walk import FLIP_PAIRS, film, swapped, walking
+from cvf_tests.scenes import FLIP_PAIRS
+from cvf_tests.walk import film, swapped, walking
 
 from lib.multiviews.recording.calibration_check import check_calibration
 

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import numpy as np
-from cvf_tests.walk import FLIP_PAIRS, film, swapped, walking
+from cvf_tests.scenes import FLIP_PAIRS
+from cvf_tests.walk import film, swapped, walking
 
 from lib.multiviews.keypoints.triangulate import triangulate
 from lib.multiviews.recording import person_association

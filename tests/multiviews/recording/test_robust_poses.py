@@ -5,7 +5,8 @@ from functools import partial
 
 import numpy as np
 import pytest
-from cvf_tests.walk import BODY, FLIP_PAIRS, film, swapped, walking
+from cvf_tests.scenes import FLIP_PAIRS
+from cvf_tests.walk import BODY, film, swapped, walking
 
 from lib.multiviews.recording import robust_poses as robust_poses_module
 from lib.multiviews.recording.robust_poses import (

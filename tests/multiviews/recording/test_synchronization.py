@@ -3,8 +3,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from cvf_tests.scenes import make_rig
-from cvf_tests.walk import FLIP_PAIRS, film, swapped, walking
+from cvf_tests.scenes import FLIP_PAIRS, make_rig
+from cvf_tests.walk import film, swapped, walking
 
 from lib.multiviews.cameras import project
 from lib.multiviews.recording.synchronization import epipolar_distances, estimate_sync_offsets, swap_free_points

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from cvf_tests.scenes import Scene, draw_gaussians, make_backend, make_scene
+from cvf_tests.scenes import FLIP_PAIRS, PARTNER, Scene, draw_gaussians, make_backend, make_scene
 
 from lib.core.pose3d.train_refinement import untrained
 from lib.multiviews.body import H36M_BODY, HumanBody
@@ -24,12 +24,10 @@ from lib.multiviews.refinement.learned_choice import (
 )
 from lib.multiviews.refinement.learned_refinement import LearnedRefinement
 from lib.multiviews.refinement.refine import fit_frames, fitted_poses, trusted_rays
-from lib.multiviews.refinement.view_sampler import ViewSampler, partners
+from lib.multiviews.refinement.view_sampler import ViewSampler
 from lib.utils.errors import InputError
 from lib.utils.joints import H36M_17
 
-FLIP_PAIRS = [tuple(H36M_17.indices(pair)) for pair in H36M_17.flip_pairs]
-PARTNER = partners(17, FLIP_PAIRS)
 WRIST = H36M_17.index("rwri")
 
 

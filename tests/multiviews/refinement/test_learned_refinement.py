@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cvf_tests.scenes import make_backend, make_scene
+from cvf_tests.scenes import FLIP_PAIRS, PARTNER, make_backend, make_scene
 
 from lib.multiviews.body import H36M_BODY
 from lib.multiviews.refinement.learned_refinement import (
@@ -16,11 +16,8 @@ from lib.multiviews.refinement.learned_refinement import (
     view_offsets,
 )
 from lib.multiviews.refinement.refine import fit_frames, fitted_poses
-from lib.multiviews.refinement.view_sampler import ViewSampler, partners
+from lib.multiviews.refinement.view_sampler import ViewSampler
 from lib.utils.joints import H36M_17
-
-FLIP_PAIRS = [tuple(H36M_17.indices(pair)) for pair in H36M_17.flip_pairs]
-PARTNER = partners(17, FLIP_PAIRS)
 
 
 def random_weights(seed: int = 0, width: int = 8, narrow: int = 4) -> dict[str, np.ndarray]:

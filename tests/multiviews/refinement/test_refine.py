@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cvf_tests.scenes import LENGTHS, Scene, draw_gaussians, make_backend, make_scene
+from cvf_tests.scenes import FLIP_PAIRS, LENGTHS, Scene, draw_gaussians, make_backend, make_scene
 
 from lib.multiviews.body import H36M_BODY
 from lib.multiviews.cameras import project
@@ -16,7 +16,6 @@ from lib.utils.joints import H36M_17
 from lib.utils.transforms import invert_affine, transform_points
 
 LIBRARIES = ["numpy", "numba", "torch"]
-FLIP_PAIRS = [tuple(H36M_17.indices(pair)) for pair in H36M_17.flip_pairs]
 WRIST, ELBOW = H36M_17.index("lwri"), H36M_17.index("lelb")
 LEGS, ARMS = (("hip", "kne", "ank"), ("sho", "elb", "wri"))
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cvf_tests.scenes import make_scene
+from cvf_tests.scenes import PARTNER, make_scene
 
-from lib.multiviews.refinement.view_sampler import ViewSampler, partners
+from lib.multiviews.refinement.view_sampler import ViewSampler
 from lib.utils.joints import H36M_17
-
-PARTNER = partners(17, [tuple(H36M_17.indices(pair)) for pair in H36M_17.flip_pairs])
 
 
 def test_partners_of_sides_and_middle():

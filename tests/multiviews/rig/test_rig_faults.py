@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from cvf_tests.walk import FLIP_PAIRS
+from cvf_tests.scenes import FLIP_PAIRS
 from cvf_tests.wrong_rig import SIDE, bumped, filmed_walk
 from scipy.spatial.transform import Rotation
 

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cvf_tests.walk import BODY, FLIP_PAIRS
+from cvf_tests.scenes import FLIP_PAIRS
+from cvf_tests.walk import BODY
 from cvf_tests.wrong_rig import bumped, filmed_walk
 
 from lib.multiviews.rig.rig_parameters import CENTER, OFFSET, ROTATION, RigState, aligned

@@ -3,7 +3,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from cvf_tests.walk import BODY, FLIP_PAIRS
+from cvf_tests.scenes import FLIP_PAIRS
+from cvf_tests.walk import BODY
 from cvf_tests.wrong_rig import SIDE, bumped, filmed_walk
 
 from lib.multiviews.rig.rig_verdict import NOT_TRUSTED, REFINED, RIGHT, judge_rig
